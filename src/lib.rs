@@ -1,0 +1,3 @@
+//! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
+
+pub mod model;

@@ -1,0 +1,262 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::Millis;
+
+/// A job's id: a UUIDv7, so that ids sort by the time of their making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    #[allow(clippy::new_without_default, reason = "every call makes another id")]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// What is to be built, as the sender gave it: **not validated**. The wire form is totem's
+/// `context` object; names that we do not know are kept and echoed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Context {
+    pub owner: String,
+    pub repo: String,
+    pub branch: String,
+    pub commit: String,
+    pub github: bool,
+    pub docker_repo_base: String,
+    pub tag: String,
+    /// The commit is the `after` of a signed push, so it is built even if no branch or tag
+    /// reaches it any more. Never set from a body, never shown.
+    #[serde(skip)]
+    pub pushed: bool,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Context {
+    /// `{dockerRepoBase}/{owner}-{repo}:{tag}`.
+    pub fn image(&self) -> String {
+        format!("{}/{}-{}:{}", self.docker_repo_base, self.owner, self.repo, self.tag)
+    }
+}
+
+/// A job's state. `Success`, `Failure` and `Cancelled` are terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Pending,
+    Running,
+    Success,
+    Failure,
+    Cancelled,
+}
+
+impl Status {
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Success | Self::Failure | Self::Cancelled)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl FromStr for Status {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Pending, Self::Running, Self::Success, Self::Failure, Self::Cancelled]
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is no job status"))
+    }
+}
+
+/// What can happen to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A node took it.
+    Claim,
+    /// Its node stopped or lost it: it runs again from the start.
+    Requeue,
+    Finish(Status),
+    /// A user cancelled it while it waited. A running one is told, and finishes as cancelled.
+    Cancel,
+}
+
+/// An event that does not fit the state that the job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a job that is {} cannot take {event:?}", .status.as_str())]
+pub struct Conflict {
+    pub status: Status,
+    pub event: Event,
+}
+
+/// The whole state machine of a job.
+pub fn transition(status: Status, event: Event) -> Result<Status, Conflict> {
+    match (status, event) {
+        (Status::Pending, Event::Claim) => Ok(Status::Running),
+        (Status::Pending, Event::Cancel) => Ok(Status::Cancelled),
+        (Status::Running, Event::Requeue) => Ok(Status::Pending),
+        (Status::Running, Event::Finish(end)) if end.is_terminal() => Ok(end),
+        _ => Err(Conflict { status, event }),
+    }
+}
+
+/// The stages of a job, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageName {
+    Clone,
+    Checkout,
+    Build,
+    Push,
+}
+
+impl StageName {
+    pub const ALL: [Self; 4] = [Self::Clone, Self::Checkout, Self::Build, Self::Push];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clone => "clone",
+            Self::Checkout => "checkout",
+            Self::Build => "build",
+            Self::Push => "push",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageStatus {
+    Pending,
+    Running,
+    Success,
+    Failure,
+    Cancelled,
+}
+
+/// How far a stage is. `exit_code` is that of the program that the stage ran (0 on success, Git's
+/// or the Dockerfile step's own on failure, else 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub name: StageName,
+    pub status: StageStatus,
+    pub exit_code: Option<i32>,
+    pub error: Option<String>,
+    /// Milliseconds since the epoch.
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+}
+
+/// The records of a job's stages; empty before the job is first claimed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Stages(pub Vec<StageRecord>);
+
+impl Stages {
+    /// Every stage, pending.
+    pub fn pending() -> Self {
+        let record = |name| StageRecord {
+            name,
+            status: StageStatus::Pending,
+            exit_code: None,
+            error: None,
+            start: None,
+            end: None,
+        };
+        Self(StageName::ALL.map(record).into())
+    }
+
+    /// The record of `name`, which is there in every list but the empty one.
+    pub fn get_mut(&mut self, name: StageName) -> Option<&mut StageRecord> {
+        self.0.iter_mut().find(|s| s.name == name)
+    }
+}
+
+/// A job as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub context: Context,
+    pub image: String,
+    pub status: Status,
+    /// How often the job was claimed; 0 before the first time.
+    pub attempt: u32,
+    pub stages: Stages,
+    /// The full id of the commit that was built, once it is known.
+    pub resolved_commit: Option<String>,
+    /// `sha256:…` of the manifest in the registry.
+    pub digest: Option<String>,
+    /// Why the job failed or was cancelled, in one line.
+    pub cause: Option<String>,
+    pub cancel_requested: bool,
+    pub created: Millis,
+    pub start: Option<Millis>,
+    pub end: Option<Millis>,
+}
+
+/// What the pipeline made of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// A terminal status.
+    pub status: Status,
+    pub stages: Stages,
+    pub resolved_commit: Option<String>,
+    pub digest: Option<String>,
+    pub cause: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_state_takes_nothing() {
+        for status in [Status::Success, Status::Failure, Status::Cancelled] {
+            for event in [Event::Claim, Event::Requeue, Event::Cancel, Event::Finish(Status::Success)] {
+                assert_eq!(transition(status, event), Err(Conflict { status, event }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_runs_to_an_end_or_again() {
+        assert_eq!(transition(Status::Pending, Event::Claim), Ok(Status::Running));
+        assert_eq!(transition(Status::Running, Event::Requeue), Ok(Status::Pending));
+        assert_eq!(transition(Status::Running, Event::Finish(Status::Failure)), Ok(Status::Failure));
+        assert!(transition(Status::Running, Event::Finish(Status::Pending)).is_err());
+        assert!(transition(Status::Running, Event::Claim).is_err());
+    }
+
+    #[test]
+    fn ids_sort_by_time_and_read_both_forms() {
+        let id = JobId::new();
+        assert_eq!(id.to_string().replace('-', "").parse::<JobId>().unwrap(), id);
+        assert!("nope".parse::<JobId>().is_err());
+    }
+}

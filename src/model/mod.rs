@@ -1,0 +1,17 @@
+//! The nouns of the domain and the rules that need no I/O.
+
+mod access;
+mod image;
+mod job;
+mod name;
+mod sink;
+mod time;
+
+pub use access::{ApiToken, Role};
+pub use image::{ImageRef, ImageRefError};
+pub use job::{
+    Conflict, Context, Event, Job, JobId, Outcome, StageName, StageRecord, StageStatus, Stages, Status, transition,
+};
+pub use name::{CommitSpec, GitRef, NameError, RepoName};
+pub use sink::LogSink;
+pub use time::Millis;

@@ -1,3 +1,4 @@
 //! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
 
 pub mod model;
+pub mod settings;

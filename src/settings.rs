@@ -1,0 +1,210 @@
+//! Every setting once: name, type, default and meaning. README's table and `etc/` are checked
+//! against [`TABLE`].
+//!
+//! Flags beat the environment, which beats the file. An empty value counts as not set.
+
+mod sources;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::model::ApiToken;
+pub use sources::Flags;
+use sources::Sources;
+use value::Value;
+pub use value::{ApiAuth, FileTimes, GitUrl, Globs, HttpUrl, List};
+
+/// The file of settings that is read when there is one and `--config` names no other.
+pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
+
+/// A setting as the documents describe it.
+pub struct Spec {
+    /// As in the environment; the flag is its lower-case form with `-`, the file's key with `_`.
+    pub name: &'static str,
+    /// Other names, from the programs that we replace.
+    pub aliases: &'static [&'static str],
+    /// As it would be written; empty if there is none, or if the meaning tells it.
+    pub default: &'static str,
+    /// Never a flag, never in the file, never shown.
+    pub secret: bool,
+    pub meaning: &'static str,
+}
+
+/// What is wrong with one setting.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingError(String);
+
+macro_rules! settings {
+    ($($(#[doc = $meaning:literal])+ $name:ident $(= $alias:ident)* => $field:ident: $type:ty, $default:literal $($secret:ident)?;)+) => {
+        /// The settings, checked.
+        #[derive(Clone)]
+        pub struct Settings {
+            $($(#[doc = $meaning])+ pub $field: $type,)+
+        }
+
+        /// Every setting, in the order of the documents.
+        pub const TABLE: &[Spec] = &[$(Spec {
+            name: stringify!($name),
+            aliases: &[$(stringify!($alias)),*],
+            default: $default,
+            secret: settings!(@secret $($secret)?),
+            meaning: concat!($($meaning),+),
+        }),+];
+
+        impl Settings {
+            fn read(sources: &Sources, errors: &mut Vec<SettingError>) -> Option<Self> {
+                let mut specs = TABLE.iter();
+                $(let $field: Option<$type> = specs.next().and_then(|spec| sources.value(spec, errors));)+
+                Some(Self { $($field: $field?,)+ })
+            }
+        }
+    };
+    (@secret) => { false };
+    (@secret secret) => { true };
+}
+
+settings! {
+    /// Address and port to listen on.
+    LISTEN => listen: SocketAddr, "127.0.0.1:8080";
+    /// The address that users and hooks see: links and the accepted Host names come from it.
+    BASE_URL => base_url: HttpUrl, "http://localhost:8080";
+    /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root or a service,
+    /// else `$XDG_STATE_HOME/image-factory`.
+    DATA_DIR => data_dir: Option<PathBuf>, "";
+    /// How many builds run at once; 0 accepts jobs and runs none.
+    CONCURRENCY = WORKERS => concurrency: u32, "2";
+    /// How long running jobs may go on after SIGTERM before they go back to pending.
+    DRAIN_TIMEOUT => drain_timeout: Duration, "60s";
+
+    /// What signs GitHub's webhooks and our post-build hooks. Without it webhooks are refused.
+    HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "" secret;
+    /// Where the post-build hook is sent.
+    HOOK_POST_URL => hook_post_url: Option<HttpUrl>, "";
+    /// Access tokens, `name:role:token`, comma-separated; roles: read, build, admin. A token has 16
+    /// characters or more.
+    API_TOKENS => api_tokens: Vec<ApiToken>, "" secret;
+    /// `token`, or `none` to let in everyone who reaches the port.
+    API_AUTH => api_auth: ApiAuth, "token";
+    /// Which repositories are built: globs over `owner/repo`, comma-separated.
+    ALLOW_REPOS => allow_repos: Globs, "*";
+    /// Origins whose pages may call the API (CORS), comma-separated.
+    CORS_ORIGINS => cors_origins: List, "";
+
+    /// Host of etcd; without it and ETCD_ENDPOINTS, secrets come from SECRETS_DIR.
+    ETCD_HOST => etcd_host: Option<String>, "";
+    /// Port of etcd.
+    ETCD_PORT => etcd_port: u16, "4001";
+    /// Addresses of an etcd cluster, `http://host:port`, comma-separated, instead of ETCD_HOST.
+    ETCD_ENDPOINTS => etcd_endpoints: List, "";
+    /// The key in etcd below which the secrets are.
+    ETCD_TOTEM_BASE => etcd_totem_base: String, "/totem";
+    /// Folder of secrets when there is no etcd. Default: `DATA_DIR/secrets`; it may be empty.
+    SECRETS_DIR => secrets_dir: Option<PathBuf>, "";
+    /// Decrypts the deploy keys and the dockercfg.
+    ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "" secret;
+    /// File that the valid authorized keys are written to, for an sshd.
+    AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "";
+
+    /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git`
+    /// with a deploy key, else `https://github.com/{owner}/{repo}.git`.
+    GIT_URL => git_url: Option<GitUrl>, "";
+    /// Host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it is there, else GitHub's.
+    KNOWN_HOSTS => known_hosts: Option<PathBuf>, "";
+    /// Times of the files in a build: `stable` (a changed file is always newer) or `history` (of the last commit).
+    FILE_TIMES => file_times: FileTimes, "stable";
+    /// Longest time for `clone`, each try.
+    CLONE_TIMEOUT => clone_timeout: Duration, "15m";
+    /// Longest time for `checkout`.
+    CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m";
+
+    /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address.
+    DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock";
+    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{owner}-{repo}:{tag}`.
+    DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
+    /// Longest time for `build`.
+    BUILD_TIMEOUT => build_timeout: Duration, "30m";
+    /// Longest time for `push`, each try.
+    PUSH_TIMEOUT => push_timeout: Duration, "30m";
+    /// How often a push is tried again when the registry is in trouble.
+    PUSH_RETRIES => push_retries: u32, "20";
+    /// The wait before each of these tries.
+    PUSH_RETRY_WAIT => push_retry_wait: Duration, "20s";
+
+    /// What is logged to standard error: a level, or `tracing` directives.
+    RUST_LOG => rust_log: String, "info";
+    /// Anything: no colours.
+    NO_COLOR => no_color: Option<String>, "";
+}
+
+impl Settings {
+    /// Reads the sources. `file` is `--config`; `env` looks up a variable.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, each with its name, its value unless it is secret, and what is allowed.
+    pub fn load(
+        flags: &Flags,
+        file: Option<&Path>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<SettingError>> {
+        let mut errors = Vec::new();
+        let sources = Sources::read(flags, file, env, &mut errors);
+        let settings = Self::read(&sources, &mut errors);
+        if let Some(settings) = &settings {
+            settings.check_together(&mut errors);
+        }
+        match settings {
+            Some(settings) if errors.is_empty() => Ok(settings),
+            _ => Err(errors),
+        }
+    }
+
+    /// Rules over more than one setting.
+    fn check_together(&self, errors: &mut Vec<SettingError>) {
+        let changeit = self.hook_secret.as_ref().is_some_and(|s| s.as_str() == "changeit");
+        if changeit && !self.listen.ip().is_loopback() {
+            errors.push(SettingError(
+                "HOOK_SECRET has its well-known old default and LISTEN is not a loopback address: set a secret of your \
+                 own, in GitHub's webhook too"
+                    .into(),
+            ));
+        }
+        if self.etcd_host.is_some() && !self.etcd_endpoints.0.is_empty() {
+            errors.push(SettingError("ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into()));
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(default_data_dir)
+    }
+
+    pub fn secrets_dir(&self) -> PathBuf {
+        self.secrets_dir.clone().unwrap_or_else(|| self.data_dir().join("secrets"))
+    }
+
+    /// The addresses of etcd; empty when secrets come from a folder.
+    pub fn etcd(&self) -> Vec<String> {
+        match &self.etcd_host {
+            Some(host) => vec![format!("http://{host}:{}", self.etcd_port)],
+            None => self.etcd_endpoints.0.clone(),
+        }
+    }
+}
+
+/// Where the data is when DATA_DIR is not set.
+fn default_data_dir() -> PathBuf {
+    let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
+    if is_service || rustix::process::geteuid().is_root() {
+        return "/var/lib/image-factory".into();
+    }
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
+    state.unwrap_or_else(|| "/var/lib".into()).join("image-factory")
+}
+
+#[cfg(test)]
+mod tests;

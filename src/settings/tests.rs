@@ -1,0 +1,109 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn load(flags: &[(&'static str, &str)], file: Option<&str>, env: &[(&str, &str)]) -> Result<Settings, String> {
+    let flags = Flags(flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect());
+    let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("settings.toml");
+    std::fs::write(&path, file.unwrap_or_default()).unwrap();
+    Settings::load(&flags, Some(&path), |name| env.get(name).cloned())
+        .map_err(|errors| errors.iter().map(|e| e.to_string().replace(path.to_str().unwrap(), "FILE") + "\n").collect())
+}
+
+fn error(flags: &[(&'static str, &str)], file: Option<&str>, env: &[(&str, &str)]) -> String {
+    load(flags, file, env).err().expect("it should be refused")
+}
+
+#[test]
+fn nothing_configured_is_enough() {
+    let settings = load(&[], None, &[]).unwrap();
+    assert_eq!(settings.concurrency, 2);
+    assert_eq!(settings.drain_timeout, Duration::from_secs(60));
+    assert!(settings.hook_secret.is_none() && settings.etcd().is_empty());
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let file = Some("concurrency = 3\nallow_repos = [\"a/*\", \"b/*\"]\npush_retries = 1");
+    let settings = load(&[("CONCURRENCY", "5")], file, &[("CONCURRENCY", "4"), ("PUSH_RETRIES", "2")]).unwrap();
+    assert_eq!((settings.concurrency, settings.push_retries), (5, 2));
+    assert_eq!(settings.allow_repos.0, ["a/*", "b/*"]);
+}
+
+#[test]
+fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
+    assert_eq!(
+        error(&[], None, &[("CONCURRENCY", "many"), ("DRAIN_TIMEOUT", "60")]),
+        "CONCURRENCY=\"many\" (CONCURRENCY in the environment) is not valid: it must be a whole number from 0 to 1000\n\
+         DRAIN_TIMEOUT=\"60\" (DRAIN_TIMEOUT in the environment) is not valid: \
+         it must be a whole number with ms, s, m or h, such as 60s, and at most a week\n"
+    );
+    let secret = error(&[], None, &[("API_TOKENS", "ci:owner:0123456789abcdef")]);
+    assert!(secret.contains("API_TOKENS=…") && !secret.contains("0123456789abcdef"), "{secret}");
+}
+
+#[test]
+fn unknown_keys_and_secrets_in_the_file_are_refused() {
+    assert_eq!(error(&[], Some("concurency = 3"), &[]), "FILE: concurency: is no setting; README.md lists them\n");
+    let secret = error(&[], Some("hook_secret = \"s3cr3t-value\""), &[]);
+    assert!(secret.contains("hook_secret_file") && !secret.contains("s3cr3t-value"), "{secret}");
+}
+
+#[test]
+fn two_names_of_one_setting_may_not_differ() {
+    assert_eq!(load(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "4")]).unwrap().concurrency, 4);
+    let text = error(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "5")]);
+    assert!(text.contains("CONCURRENCY and WORKERS are two names of one setting"), "{text}");
+}
+
+#[test]
+fn secrets_come_from_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("HOOK_SECRET"), "from-systemd\n").unwrap();
+    let path = dir.path().to_str().unwrap();
+    let settings = load(&[], None, &[("CREDENTIALS_DIRECTORY", path)]).unwrap();
+    assert_eq!(settings.hook_secret.unwrap().as_str(), "from-systemd");
+    let file = format!("{path}/HOOK_SECRET");
+    let settings = load(&[], None, &[("ENC_PASSPHRASE_FILE", &file)]).unwrap();
+    assert_eq!(settings.enc_passphrase.unwrap().as_str(), "from-systemd");
+    assert!(error(&[], None, &[("HOOK_SECRET_FILE", "/nowhere")]).starts_with("HOOK_SECRET: cannot read /nowhere"));
+}
+
+#[test]
+fn the_old_default_secret_stays_on_loopback() {
+    assert!(load(&[], None, &[("HOOK_SECRET", "changeit")]).is_ok());
+    let text = error(&[], None, &[("GITHUB_SECRET", "changeit"), ("LISTEN", "0.0.0.0:8080")]);
+    assert!(text.contains("HOOK_SECRET has its well-known old default"), "{text}");
+}
+
+#[test]
+fn git_urls_with_passwords_or_odd_schemes_are_refused() {
+    for url in [
+        "ext::sh -c {repo}",
+        "https://me:pw@h/{repo}",
+        "https://token@h/{repo}",
+        "ssh://me:pw@h/{repo}",
+        "--upload-pack=x:{repo}",
+        "ssh://host/fixed.git",
+    ] {
+        let text = error(&[], None, &[("GIT_URL", url)]);
+        assert!(text.contains("GIT_URL") && !text.contains("pw") && !text.contains("token@"), "{text}");
+    }
+    for url in ["git@github.com:{owner}/{repo}.git", "ssh://git@h:22/{owner}/{repo}", "file:///srv/{owner}/{repo}.git"]
+    {
+        assert!(load(&[], None, &[("GIT_URL", url)]).is_ok(), "{url}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_value_makes_it_panic(text in "\\PC{1,30}") {
+        for spec in TABLE {
+            let _ = load(&[], None, &[(spec.name, text.as_str())]);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+use std::path::Path;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{SqlSafeStr, SqliteConnection};
+
+use super::StoreError;
+use super::error::explain;
+
+/// One row a version. A released file is never changed: what comes later is another file.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("migrations/0001_initial.sql"))];
+
+/// Brings the schema to this version. Each step is a transaction of its own.
+pub(super) async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.len() as i64;
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let name = || file.display().to_string();
+    Migrator::with_migrations(migrations.into()).run(conn).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => StoreError::Newer { file: name(), found, known },
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => explain(&e, file),
+        other => StoreError::Damaged { file: name(), cause: other.to_string() },
+    })
+}

@@ -1,0 +1,312 @@
+use std::os::unix::fs::MetadataExt;
+
+use sqlx::Row;
+
+use super::*;
+use crate::model::{Context, Job, JobId, Outcome, StageName, StageStatus, Stages, Status};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+async fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("data")).await.unwrap();
+    (dir, store)
+}
+
+fn context(repo: &str) -> Context {
+    let text = format!(
+        r#"{{"owner":"acme","repo":"{repo}","branch":"develop","commit":"HEAD","github":true,
+            "dockerRepoBase":"quay.io/totem","tag":"HEAD","else":{{"a":[1]}}}}"#
+    );
+    Context { pushed: true, ..serde_json::from_str(&text).unwrap() }
+}
+
+fn delivery(body: &str) -> Option<NewDelivery> {
+    Some(NewDelivery {
+        route: "/hooks/github",
+        digest: body.into(),
+        delivery_id: Some("an id".into()),
+        event: "push".into(),
+    })
+}
+
+async fn add(store: &Store, repo: &str) -> Job {
+    match store.add_job(context(repo), None).await.unwrap() {
+        Added::New(job) => job,
+        Added::Duplicate(job) => panic!("{} is a duplicate", job.id),
+    }
+}
+
+fn announce() -> Announce {
+    Arc::new(|job| vec![NewNotification { channel: "test", body: job.status.as_str().into() }])
+}
+
+fn outcome(status: Status) -> Outcome {
+    Outcome {
+        status,
+        stages: Stages::pending(),
+        resolved_commit: Some("c0ffee".into()),
+        digest: Some("sha256:1".into()),
+        cause: None,
+    }
+}
+
+async fn sql(store: &Store, sql: &'static str) {
+    store.write(move |conn| async move { Ok(query(sql).execute(conn).await.map(drop)?) }.boxed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_is_stored_as_it_came() {
+    let (_dir, store) = open().await;
+    let job = add(&store, "hello").await;
+    assert_eq!(store.job(job.id).await.unwrap(), Some(job.clone()));
+    assert_eq!(job.context, context("hello"));
+    assert_eq!(job.image, "quay.io/totem/acme-hello:HEAD");
+    assert_eq!((job.status, job.attempt, job.stages), (Status::Pending, 0, Stages::default()));
+    assert_eq!(store.job(JobId::new()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_newest_first_in_pages() {
+    let (_dir, store) = open().await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(add(&store, &format!("r{n}")).await.id);
+    }
+    ids.reverse();
+    let page = async |limit, before| {
+        store.jobs(limit, before).await.unwrap().into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(2, None).await, ids[..2]);
+    assert_eq!(page(2, Some(ids[1])).await, ids[2..4]);
+    assert_eq!(page(9, Some(ids[3])).await, ids[4..]);
+    assert_eq!(page(9, Some(ids[4])).await, []);
+}
+
+#[tokio::test]
+async fn a_delivery_makes_one_job_in_24_hours() {
+    let (_dir, store) = open().await;
+    let Added::New(first) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(context("b"), delivery("1")).await.unwrap() else { panic!() };
+    assert_eq!(again, first);
+    let Added::New(other) = store.add_job(context("a"), delivery("2")).await.unwrap() else { panic!() };
+    let elsewhere = delivery("1").map(|d| NewDelivery { route: "/elsewhere", ..d });
+    assert!(matches!(store.add_job(context("a"), elsewhere).await.unwrap(), Added::New(_)));
+    assert_eq!(store.jobs(9, None).await.unwrap().len(), 3);
+
+    sql(&store, "UPDATE deliveries SET received = received - 24 * 3600 * 1000 - 1 WHERE digest = '1'").await;
+    let Added::New(next_day) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
+    assert_eq!(again.id, next_day.id);
+    assert_ne!(next_day.id, other.id);
+}
+
+#[tokio::test]
+async fn the_same_delivery_many_times_at_once_makes_one_job() {
+    let (_dir, store) = open().await;
+    let all = futures_util::future::join_all((0..50).map(|_| store.add_job(context("a"), delivery("1")))).await;
+    let new = all.into_iter().filter(|added| matches!(added.as_ref().unwrap(), Added::New(_))).count();
+    assert_eq!(new, 1);
+    assert_eq!(store.jobs(9, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_is_claimed_once_and_the_oldest_first() {
+    let (_dir, store) = open().await;
+    let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
+    let (one, two, three) = tokio::join!(store.claim("n", LEASE), store.claim("n", LEASE), store.claim("n", LEASE));
+    let one = one.unwrap().unwrap();
+    assert_eq!((one.id, one.status, one.attempt, one.stages.clone()), (ids[0], Status::Running, 1, Stages::pending()));
+    assert!(one.start.is_some() && one.end.is_none());
+    assert_eq!(two.unwrap().unwrap().id, ids[1]);
+    assert_eq!(three.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_runner_writes_only_in_its_attempt() {
+    let (_dir, store) = open().await;
+    add(&store, "a").await;
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    let mut stages = job.stages.clone();
+    stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
+    store.save_stages(job.id, 1, &stages, Some("c0ffee")).await.unwrap();
+    assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
+    let stored = store.job(job.id).await.unwrap().unwrap();
+    assert_eq!((stored.stages, stored.resolved_commit.as_deref()), (stages.clone(), Some("c0ffee")));
+
+    // Put back and claimed again: the first attempt has no say any more.
+    let back = store.requeue(job.id, 1, &announce()).await.unwrap();
+    assert_eq!((back.status, back.start, back.stages), (Status::Pending, None, Stages::pending()));
+    let second = store.claim("n", LEASE).await.unwrap().unwrap();
+    assert_eq!((second.id, second.attempt), (job.id, 2));
+    let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
+    is_late(store.save_stages(job.id, 1, &stages, None).await);
+    is_late(store.renew(job.id, 1, LEASE).await.map(drop));
+    is_late(store.requeue(job.id, 1, &announce()).await.map(drop));
+    is_late(store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.map(drop));
+    assert!(store.due_notifications(9).await.unwrap().is_empty());
+
+    let done = store.finish(job.id, 2, &outcome(Status::Success), &announce()).await.unwrap();
+    assert_eq!(store.job(job.id).await.unwrap(), Some(done.clone()));
+    assert_eq!((done.status, done.digest.as_deref()), (Status::Success, Some("sha256:1")));
+    assert!(done.end >= done.start);
+    is_late(store.finish(job.id, 2, &outcome(Status::Failure), &announce()).await.map(drop));
+    is_late(store.cancel(job.id, &announce()).await.map(drop));
+    assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_outcome_must_be_an_end() {
+    let (_dir, store) = open().await;
+    add(&store, "a").await;
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    assert!(store.finish(job.id, 1, &outcome(Status::Pending), &announce()).await.is_err());
+    assert_eq!(store.job(job.id).await.unwrap().unwrap().status, Status::Running);
+}
+
+#[tokio::test]
+async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
+    let (_dir, store) = open().await;
+    let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
+    let running = store.claim("n", LEASE).await.unwrap().unwrap();
+    let pending = store.cancel(ids[1], &announce()).await.unwrap();
+    assert_eq!((pending.status, pending.start), (Status::Cancelled, None));
+    assert!(pending.end.is_some());
+    let marked = store.cancel(running.id, &announce()).await.unwrap();
+    assert_eq!((marked.status, marked.cancel_requested), (Status::Running, true));
+    assert!(store.renew(running.id, 1, LEASE).await.unwrap());
+    assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
+    // What a user cancelled does not run again.
+    let back = store.requeue(running.id, 1, &announce()).await.unwrap();
+    assert_eq!(back.status, Status::Cancelled);
+    assert_eq!(store.due_notifications(9).await.unwrap().len(), 2);
+    assert!(matches!(store.cancel(JobId::new(), &announce()).await, Err(StoreError::NoJob(_))));
+}
+
+#[tokio::test]
+async fn what_a_former_incarnation_held_is_put_back() {
+    let (_dir, store) = open().await;
+    for repo in ["mine", "cancelled", "other", "expired"] {
+        add(&store, repo).await;
+    }
+    let mine = store.claim("me", LEASE).await.unwrap().unwrap();
+    let cancelled = store.claim("me", LEASE).await.unwrap().unwrap();
+    let mut stages = Stages::pending();
+    stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
+    store.save_stages(cancelled.id, 1, &stages, None).await.unwrap();
+    store.cancel(cancelled.id, &announce()).await.unwrap();
+    let other = store.claim("other", LEASE).await.unwrap().unwrap();
+    let expired = store.claim("gone", Duration::ZERO).await.unwrap().unwrap();
+    sql(&store, "UPDATE jobs SET lease_until = lease_until - 1").await;
+
+    let swept = store.sweep("me", &announce()).await.unwrap();
+    assert_eq!(swept.iter().map(|j| j.id).collect::<Vec<_>>(), [expired.id]);
+    let back = store.recover("me", &announce()).await.unwrap();
+    assert_eq!(
+        back.iter().map(|j| (j.id, j.status)).collect::<Vec<_>>(),
+        [(mine.id, Status::Pending), (cancelled.id, Status::Cancelled)]
+    );
+    assert_eq!(back[1].clone().stages.get_mut(StageName::Build).unwrap().status, StageStatus::Cancelled);
+    assert_eq!(store.job(other.id).await.unwrap().unwrap().status, Status::Running);
+    assert_eq!(store.claim("me", LEASE).await.unwrap().unwrap().id, mine.id);
+}
+
+#[tokio::test]
+async fn notifications_wait_for_their_time() {
+    let (_dir, store) = open().await;
+    add(&store, "a").await;
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    let two: Announce = Arc::new(|_| vec![NewNotification { channel: "test", body: "{}".into() }; 2]);
+    store.finish(job.id, 1, &outcome(Status::Failure), &two).await.unwrap();
+    store.notified().await;
+    let due = store.due_notifications(9).await.unwrap();
+    assert_eq!(due.len(), 2);
+    assert_eq!((due[0].job, due[0].channel.as_str(), due[0].attempts), (job.id, "test", 0));
+    let later = Millis::now() + Duration::from_secs(60);
+    store.notification_failed(&due[0].id, "refused", Some(later)).await.unwrap();
+    assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
+    assert_eq!(store.next_notification().await.unwrap(), Some(later));
+    sql(&store, "UPDATE outbox SET next_at = 0").await;
+    assert_eq!(store.due_notifications(1).await.unwrap().len(), 1);
+    let again = store.due_notifications(9).await.unwrap();
+    assert_eq!(again.iter().find(|n| n.id == due[0].id).unwrap().attempts, 1);
+    store.notification_sent(&due[0].id).await.unwrap();
+    store.notification_failed(&due[1].id, "404", None).await.unwrap();
+    assert!(store.due_notifications(9).await.unwrap().is_empty());
+    assert_eq!(store.next_notification().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_folder_has_one_daemon_and_keeps_its_jobs() {
+    let (dir, store) = open().await;
+    let folder = dir.path().join("data");
+    let job = add(&store, "a").await;
+    let refused = Store::open(&folder).await.err().unwrap();
+    assert!(matches!(refused, StoreError::Locked { .. }));
+    assert!(refused.to_string().contains(&format!("the process {}:", std::process::id())), "{refused}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for file in ["image-factory.db", "image-factory.db-wal", "image-factory.db-shm", "lock"] {
+        assert_eq!(mode(&folder.join(file)), 0o600, "{file}");
+    }
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Closed)));
+    assert!(matches!(store.job(job.id).await, Err(StoreError::Closed)));
+    let store = Store::open(&folder).await.unwrap();
+    assert_eq!(store.job(job.id).await.unwrap(), Some(job));
+}
+
+#[tokio::test]
+async fn a_newer_schema_and_a_foreign_file_are_refused() {
+    let (dir, store) = open().await;
+    let folder = dir.path().join("data");
+    sql(
+        &store,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (99, 'later', 1, 'x', 0)",
+    )
+    .await;
+    store.close().await;
+    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: 1, .. })));
+    std::fs::write(folder.join("image-factory.db"), "this is no database".repeat(100)).unwrap();
+    assert!(matches!(Store::open(&folder).await, Err(StoreError::Damaged { .. })));
+    let error = Store::open(Path::new("/proc/nowhere")).await.err().unwrap();
+    assert!(matches!(error, StoreError::Folder { .. }), "{error}");
+}
+
+/// A limit on the database's size fails as a full disk does, by SQLITE_FULL.
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_nothing() {
+    let (_dir, store) = open().await;
+    let first = add(&store, "a").await;
+    sql(&store, "PRAGMA max_page_count = 1").await;
+    let big = || Context { branch: "x".repeat(20_000), ..context("big") };
+    // Together with one that has room: it must not be told that it was stored if it was not.
+    let (full, small) = tokio::join!(store.add_job(big(), delivery("1")), store.add_job(context("small"), None));
+    let full = full.unwrap_err();
+    assert!(matches!(full, StoreError::Full { .. }), "{full}");
+    let stored = store.jobs(9, None).await.unwrap().len();
+    assert_eq!(stored, 1 + usize::from(small.is_ok()));
+    // It works on, in a new connection, which knows no limit; and the delivery was not marked as seen.
+    assert!(matches!(store.add_job(big(), delivery("1")).await.unwrap(), Added::New(_)));
+    store.ping().await.unwrap();
+    assert_eq!(store.job(first.id).await.unwrap(), Some(first));
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_takes_nothing_with_it() {
+    let (_dir, store) = open().await;
+    let fails = store.write(|conn| {
+        async move {
+            query("INSERT INTO pulse (id, at) VALUES (7, 7)").execute(&mut *conn).await?;
+            query("INSERT INTO pulse (id, at) VALUES (7, 8)").execute(conn).await?;
+            Ok(())
+        }
+        .boxed()
+    });
+    let (before, failed, after) = tokio::join!(add(&store, "a"), fails, add(&store, "b"));
+    assert!(matches!(failed, Err(StoreError::Database { .. })));
+    assert_eq!(store.jobs(9, None).await.unwrap(), [after, before]);
+    let left = query("SELECT COUNT(*) FROM pulse").fetch_one(&store.readers).await.unwrap();
+    assert_eq!(left.get::<i64, _>(0), 0);
+}

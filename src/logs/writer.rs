@@ -1,0 +1,112 @@
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zeroize::Zeroizing;
+
+use super::Tail;
+use super::redact::Redactor;
+use crate::model::LogSink;
+
+/// Writes one job's log. What cannot be written (a full disk) is lost, and the log says so when it can; the job goes
+/// on.
+pub struct LogWriter {
+    state: Mutex<State>,
+    tail: Arc<Tail>,
+}
+
+struct State {
+    path: PathBuf,
+    file: Option<File>,
+    redactor: Redactor,
+    /// Bytes that could not be written since the last ones that could.
+    lost: u64,
+}
+
+impl LogWriter {
+    pub(super) fn new(path: PathBuf, tail: Arc<Tail>) -> Self {
+        Self { state: Mutex::new(State { path, file: None, redactor: Redactor::default(), lost: 0 }), tail }
+    }
+
+    /// From now on each of these is written as `***`, also when it comes in pieces: each line of 6 bytes and more.
+    pub fn mask(&self, secrets: Vec<Zeroizing<String>>) {
+        self.state().redactor.add(&secrets);
+    }
+
+    /// Writes what the masking still holds back because a secret may begin with it.
+    pub fn flush(&self) {
+        let mut out = Vec::new();
+        let mut state = self.state();
+        state.redactor.flush(&mut out);
+        self.append(&mut state, &out);
+    }
+
+    fn append(&self, state: &mut State, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            state.append(bytes);
+            self.tail.grown();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogSink for LogWriter {
+    fn write(&self, bytes: &[u8]) {
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut state = self.state();
+        state.redactor.push(bytes, &mut out);
+        self.append(&mut state, &out);
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl State {
+    fn append(&mut self, bytes: &[u8]) {
+        if self.lost > 0 {
+            let note = format!("\n[{} bytes of this log could not be written]\n", self.lost);
+            if self.try_append(note.as_bytes()).is_err() {
+                self.lost += bytes.len() as u64;
+                return;
+            }
+            self.lost = 0;
+        }
+        if let Err((written, error)) = self.try_append(bytes) {
+            self.lost = (bytes.len() - written) as u64;
+            let log = self.path.display();
+            tracing::error!(%log, %error, "the log cannot be written: free some space; the job goes on without");
+        }
+    }
+
+    /// Err: how many bytes were written, and why no more.
+    fn try_append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.file().and_then(|mut file| file.write(&bytes[written..])) {
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.file = None;
+                    return Err((written, e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&File> {
+        match &mut self.file {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?)),
+        }
+    }
+}

@@ -2,5 +2,6 @@
 
 pub mod logs;
 pub mod model;
+pub mod secrets;
 pub mod settings;
 pub mod store;

@@ -1,0 +1,96 @@
+//! What `image-factory secrets put` and `secrets check` do.
+
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
+
+use super::source::{MAX_SIZE, Source};
+use super::{Name, Place, Scope, SecretsConfig, SecretsError, key, live, pgp, value};
+
+/// Checks a secret, encrypts it with the passphrase if it is not yet, and stores it. Returns one line about what was
+/// stored where. Refused, and nothing stored: what the daemon could not use.
+pub async fn put(config: &SecretsConfig, name: Name, bytes: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+    let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
+    let sealing = name.clone();
+    let sealed = spawn_blocking(move || seal(&sealing, &bytes, passphrase.as_ref().map(|p| p.as_str())));
+    let (sealed, what) = sealed.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))?;
+    let path = Source::new(&config.place).put(&name, sealed).await?;
+    Ok(format!("stored {what} as {path}"))
+}
+
+fn seal(name: &Name, bytes: &[u8], passphrase: Option<&str>) -> Result<(Zeroizing<Vec<u8>>, String), SecretsError> {
+    let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
+        (Name::AuthorizedKeys, _) => bytes.to_vec().into(),
+        (_, None) => {
+            return Err(SecretsError::new(
+                "set ENC_PASSPHRASE to the passphrase that the daemon has: it encrypts what is stored",
+            ));
+        }
+        (Name::GithubKey(_), Some(passphrase)) => key::seal(bytes, passphrase)?.as_bytes().to_vec().into(),
+        (Name::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
+            pgp::encrypt(bytes, passphrase)?.into_bytes().into()
+        }
+        (Name::Dockercfg, Some(_)) => bytes.to_vec().into(),
+    };
+    if sealed.len() as u64 > MAX_SIZE {
+        return Err(SecretsError::new("it is larger than 1 MiB: that is no such secret"));
+    }
+    // What was encrypted is read back: what is stored is what the daemon will be able to use.
+    let opened = value::open(name, &sealed, passphrase).map_err(|e| match name {
+        Name::GithubKey(_) => SecretsError(format!("{e} (`ssh-keygen -p -f KEY` changes the passphrase of a key)")),
+        _ => e,
+    })?;
+    match opened.trouble.is_empty() {
+        true => Ok((sealed, opened.describe())),
+        false => Err(SecretsError(opened.trouble.join("; "))),
+    }
+}
+
+/// One line of `secrets check`.
+pub struct CheckLine {
+    /// The path below the base or the folder, or the place itself.
+    pub name: String,
+    pub ok: bool,
+    /// What it is, or what is wrong and what to do; nothing secret.
+    pub text: String,
+}
+
+/// Reads the place once and says of each secret what is stored and whether it can be used.
+pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
+    let place = match &config.place {
+        Place::Etcd { endpoints, base } => format!("etcd {} {base}", endpoints.join(",")),
+        Place::Folder(root) => root.display().to_string(),
+    };
+    let mut contents = match Source::new(&config.place).next().await {
+        Ok(contents) => contents,
+        Err(e) => return vec![CheckLine { name: place, ok: false, text: e.to_string() }],
+    };
+    let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
+    let text = match &config.place {
+        Place::Folder(root) if !root.exists() => "does not exist yet",
+        _ => "can be read",
+    };
+    let mut lines = vec![CheckLine { name: place, ok: true, text: text.into() }];
+    for (name, without) in [
+        (Name::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
+        (Name::Dockercfg, "registries are used without credentials"),
+        (Name::AuthorizedKeys, "nobody is let in by it"),
+    ] {
+        if !contents.values.contains_key(&name) {
+            lines.push(CheckLine { name: name.to_string(), ok: true, text: format!("nothing is stored: {without}") });
+        }
+    }
+    for (name, stored) in std::mem::take(&mut contents.values) {
+        let (ok, text) = match live::open(name.clone(), stored, passphrase.as_ref()).await {
+            Ok(opened) if opened.trouble.is_empty() => (true, opened.describe()),
+            Ok(opened) => (false, format!("{}; but {}", opened.describe(), opened.trouble.join("; "))),
+            Err(e) => (false, e.to_string()),
+        };
+        lines.push(CheckLine { name: name.to_string(), ok, text });
+    }
+    let trouble = contents.trouble.into_iter().map(|text| CheckLine { name: "names".into(), ok: false, text });
+    lines.extend(trouble);
+    lines
+}
+
+#[cfg(test)]
+mod tests;

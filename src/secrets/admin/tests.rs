@@ -1,0 +1,92 @@
+#![allow(clippy::disallowed_methods)]
+
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+const CFG: &[u8] = br#"{"auths":{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}}"#;
+
+fn config(root: &Path, passphrase: Option<&str>) -> SecretsConfig {
+    let passphrase = passphrase.map(|p| Zeroizing::new(p.to_owned()));
+    SecretsConfig { place: Place::Folder(root.into()), passphrase, authorized_keys_file: None }
+}
+
+fn keygen(dir: &Path, args: &[&str]) -> Vec<u8> {
+    let file = dir.join("key");
+    let _ = std::fs::remove_file(&file);
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-f"]).arg(&file).args(args).status().unwrap();
+    assert!(made.success());
+    std::fs::read(file).unwrap()
+}
+
+async fn refused(config: &SecretsConfig, name: Name, bytes: &[u8]) -> String {
+    let e = put(config, name, bytes.to_vec().into()).await.unwrap_err().to_string();
+    assert!(!e.contains("c2Vj") && !e.contains('\n'), "{e}");
+    e
+}
+
+#[tokio::test]
+async fn what_is_stored_is_encrypted_and_checks() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("secrets");
+    let config_with = config(&root, Some("passphrase"));
+    let scope = |owner, repo| Name::GithubKey(Scope::new(owner, repo).unwrap());
+    let plain = keygen(dir.path(), &["-N", ""]);
+    let said = put(&config_with, scope(None, None), plain.clone().into()).await.unwrap();
+    assert!(said.contains("deploy key ssh-ed25519 SHA256:") && said.ends_with("image-factory/github-key"), "{said}");
+    let stored = std::fs::read(root.join("image-factory/github-key")).unwrap();
+    assert!(key::is_encrypted(&stored));
+    let sealed = keygen(dir.path(), &["-N", "passphrase", "-a", "1"]);
+    put(&config_with, scope(Some("acme"), Some("hello")), sealed.clone().into()).await.unwrap();
+    assert_eq!(std::fs::read(root.join("image-factory/github-keys/acme/hello")).unwrap(), sealed);
+    put(&config_with, Name::Dockercfg, CFG.to_vec().into()).await.unwrap();
+    let stored = std::fs::read_to_string(root.join("image-factory/dockercfg")).unwrap();
+    assert!(stored.starts_with("-----BEGIN PGP MESSAGE-----"));
+    put(&config_with, Name::Dockercfg, stored.into_bytes().into()).await.unwrap();
+
+    let lines = check(&config_with).await;
+    assert!(lines.iter().all(|l| l.ok && !l.text.contains("secret\"")));
+    let text = |name: &str| lines.iter().find(|l| l.name == name).unwrap().text.as_str();
+    assert_eq!(text("image-factory/dockercfg"), "credentials for quay.io");
+    assert!(text("image-factory/github-keys/acme/hello").starts_with("deploy key ssh-ed25519 SHA256:"));
+    assert!(text("ssh/authorized-keys").starts_with("nothing is stored"));
+
+    std::fs::write(root.join("image-factory/github-key"), plain).unwrap();
+    std::fs::write(root.join("image-factory/github-keys/a b"), "").unwrap();
+    for (passphrase, part) in
+        [(None, "set ENC_PASSPHRASE"), (Some(""), "set ENC_PASSPHRASE"), (Some("other"), "is not the")]
+    {
+        let lines = check(&config(&root, passphrase)).await;
+        let bad: Vec<_> = lines.iter().filter(|l| !l.ok).collect();
+        assert_eq!(bad.len(), 3, "the key of acme/hello, the dockercfg, the name");
+        assert!(bad[..2].iter().all(|l| l.text.contains(part)), "{}", bad[0].text);
+        assert!(lines.iter().any(|l| l.ok && l.text.contains("stored unencrypted")));
+    }
+}
+
+#[tokio::test]
+async fn what_the_daemon_could_not_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("secrets");
+    let key = Name::GithubKey(Scope::Common);
+    let with = config(&root, Some("passphrase"));
+    assert!(refused(&config(&root, None), Name::Dockercfg, CFG).await.contains("set ENC_PASSPHRASE"));
+    let other = keygen(dir.path(), &["-N", "another one", "-a", "1"]);
+    let e = refused(&with, key.clone(), &other).await;
+    assert!(e.contains("not the passphrase") && e.contains("ssh-keygen -p"), "{e}");
+    assert!(refused(&with, key, b"hello").await.contains("not a private key"));
+    assert!(refused(&with, Name::Dockercfg, b"hello").await.contains("not a gpg message"));
+    assert!(refused(&with, Name::Dockercfg, br#"{"quay.io":{"auth":"c2Vj"}}"#).await.contains("quay.io"));
+    let sealed = pgp::encrypt(CFG, "another one").unwrap();
+    assert!(refused(&with, Name::Dockercfg, sealed.as_bytes()).await.contains("not the passphrase"));
+    assert!(refused(&with, Name::AuthorizedKeys, b"hello").await.contains("line 1"));
+    assert!(!root.exists(), "nothing was stored");
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_read_is_one_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines = check(&config(file.path(), None)).await;
+    assert!(lines.len() == 1 && !lines[0].ok && lines[0].text.contains("cannot be read"), "{}", lines[0].text);
+}

@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::SecretsError;
+
+/// Base64 with or without its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a registry wants to see.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RegistryAuth {
+    pub username: String,
+    pub password: Zeroizing<String>,
+    pub identity_token: Option<Zeroizing<String>>,
+}
+
+/// Credentials by registry host, each for that host alone.
+#[derive(Default)]
+pub struct Dockercfg(BTreeMap<String, RegistryAuth>);
+
+impl Dockercfg {
+    /// Reads both shapes of Docker's file: `{"https://quay.io": {"auth": …}}` (`.dockercfg`) and
+    /// `{"auths": {…}}` (`config.json`). An entry has `auth` (base64 of `user:password`), else `username` and
+    /// `password`, or an `identitytoken`. Returns one line for each entry that cannot be used; when none can, an error.
+    pub fn parse(json: &[u8]) -> Result<(Self, Vec<String>), SecretsError> {
+        // Not serde's own message: it may quote the value.
+        let json: Value = serde_json::from_slice(json).map_err(|e| {
+            SecretsError(format!("the dockercfg is not JSON (line {}, column {})", e.line(), e.column()))
+        })?;
+        let wrong_shape = || {
+            SecretsError::new(
+                "the dockercfg must be {\"https://quay.io\": {\"auth\": …}} or {\"auths\": {\"quay.io\": {\"auth\": …}}}",
+            )
+        };
+        let Value::Object(mut top) = json else { return Err(wrong_shape()) };
+        let helper = ["credsStore", "credHelpers"].into_iter().find(|key| top.contains_key(*key));
+        let entries = match top.remove("auths") {
+            Some(Value::Object(auths)) => auths,
+            Some(_) => return Err(wrong_shape()),
+            None if helper.is_some() => Map::new(),
+            None => top,
+        };
+        let (mut found, mut trouble) = (BTreeMap::<String, (usize, RegistryAuth)>::new(), Vec::new());
+        for (key, entry) in entries {
+            let Some(host) = registry_host(&key) else {
+                trouble.push("an entry of the dockercfg is not named after a registry host".into());
+                continue;
+            };
+            match registry_auth(entry) {
+                // `docker.io`, `https://index.docker.io/v1/` and `…/v1/access-token` are one host: the shortest is it.
+                Ok(auth) => {
+                    if found.get(&host).is_none_or(|(length, _)| key.len() < *length) {
+                        found.insert(host, (key.len(), auth));
+                    }
+                }
+                Err(why) => trouble.push(format!("the dockercfg's entry for {host} {why}")),
+            }
+        }
+        if let Some(helper) = helper {
+            trouble.push(format!(
+                "the dockercfg names a credential helper ({helper}), which the daemon does not ask: \
+                 `docker login` on a machine without one writes the passwords into the file"
+            ));
+        }
+        if found.is_empty() && !trouble.is_empty() {
+            return Err(SecretsError(trouble.join("; ")));
+        }
+        Ok((Self(found.into_iter().map(|(host, (_, auth))| (host, auth)).collect()), trouble))
+    }
+
+    /// Credentials for exactly this registry: a host with its port, as an image reference names it.
+    pub fn get(&self, registry: &str) -> Option<&RegistryAuth> {
+        self.0.get(&registry_host(registry)?)
+    }
+
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// What must not be seen in a log: passwords, tokens, `user:password`, its base64 in both alphabets. Without
+    /// padding, so that what is padded matches too.
+    pub fn masks(&self) -> impl Iterator<Item = Zeroizing<String>> {
+        self.0.values().flat_map(|auth| {
+            let pair = Zeroizing::new(format!("{}:{}", auth.username, auth.password.as_str()));
+            let base64 = [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|e| Zeroizing::new(e.encode(pair.as_bytes())));
+            let secrets = [auth.password.clone()].into_iter().chain(auth.identity_token.clone());
+            secrets.chain(base64).filter(|mask| !mask.is_empty())
+        })
+    }
+}
+
+/// `https://Quay.io/v1/` → `quay.io`; Docker Hub's names → `docker.io`; None if it is no host with an optional port.
+fn registry_host(key: &str) -> Option<String> {
+    let key = key.trim().to_ascii_lowercase();
+    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(&key);
+    let host = key.split('/').next()?;
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    match host {
+        "index.docker.io" | "registry-1.docker.io" => Some("docker.io".into()),
+        "" => None,
+        host => host.bytes().all(valid).then(|| host.into()),
+    }
+}
+
+/// Reads one entry; the error completes "the entry for HOST …" and quotes nothing.
+fn registry_auth(entry: Value) -> Result<RegistryAuth, &'static str> {
+    let Value::Object(mut entry) = entry else { return Err("is not an object") };
+    let mut take = |key| match entry.remove(key) {
+        Some(Value::String(text)) if !text.is_empty() => Some(Zeroizing::new(text)),
+        _ => None,
+    };
+    let (auth, username, password) = (take("auth"), take("username"), take("password"));
+    let identity_token = take("identitytoken");
+    let (username, password) = match (auth, username, password) {
+        (Some(auth), _, _) => user_and_password(&auth)?,
+        (None, Some(username), Some(password)) => (username.to_string(), password),
+        (None, username, _) if identity_token.is_some() => {
+            (username.map(|u| u.to_string()).unwrap_or_default(), Zeroizing::default())
+        }
+        _ => return Err("has neither `auth`, nor `username` and `password`, nor `identitytoken`"),
+    };
+    Ok(RegistryAuth { username, password, identity_token })
+}
+
+fn user_and_password(auth: &str) -> Result<(String, Zeroizing<String>), &'static str> {
+    let auth: Zeroizing<Vec<u8>> = Zeroizing::new(auth.bytes().filter(|b| !b.is_ascii_whitespace()).collect());
+    let pair = Zeroizing::new(BASE64.decode(&*auth).map_err(|_| "has an `auth` that is not base64")?);
+    let pair = std::str::from_utf8(&pair).map_err(|_| "has an `auth` that is not the base64 of a text")?;
+    let (username, password) = pair.split_once(':').ok_or("has an `auth` that is not the base64 of user:password")?;
+    if username.is_empty() {
+        return Err("has an `auth` without a user");
+    }
+    // Docker's own command pads with zero bytes, and takes them away.
+    Ok((username.into(), Zeroizing::new(password.trim_matches('\0').into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    fn parse(json: &str) -> (Dockercfg, Vec<String>) {
+        Dockercfg::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn both_shapes() {
+        let entry = r#""https://quay.io":{"auth":"dG90ZW06c2VjcmV0Og==","email":""}"#;
+        for json in [format!("{{{entry}}}"), format!(r#"{{"auths":{{{entry}}},"HttpHeaders":{{"a":"b"}}}}"#)] {
+            let (cfg, trouble) = parse(&json);
+            let auth = cfg.get("quay.io").unwrap();
+            assert_eq!((auth.username.as_str(), auth.password.as_str()), ("totem", "secret:"));
+            assert!(trouble.is_empty());
+        }
+        assert_eq!(parse("{}").0.hosts().count(), 0);
+        assert_eq!(parse(r#"{"auths":{}}"#).0.hosts().count(), 0);
+    }
+
+    #[test]
+    fn one_host_alone() {
+        let (cfg, _) = parse(
+            r#"{"auths":{"https://index.docker.io/v1/":{"username":"u","password":"hub"},
+                "https://index.docker.io/v1/access-token":{"username":"u","password":"no"},
+                "HTTP://Localhost:5000/v2/":{"username":"<token>","identitytoken":"tok"},
+                "quay.io/org":{"username":"q","password":"p"}}}"#,
+        );
+        for hub in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+            assert_eq!(cfg.get(hub).unwrap().password.as_str(), "hub");
+        }
+        assert_eq!(cfg.get("localhost:5000").unwrap().identity_token.as_ref().unwrap().as_str(), "tok");
+        for other in ["localhost", "localhost:5001", "evil-quay.io", "quay.io.evil", "io", ""] {
+            assert!(cfg.get(other).is_none(), "{other}");
+        }
+        assert_eq!(cfg.hosts().collect::<Vec<_>>(), ["docker.io", "localhost:5000", "quay.io"]);
+    }
+
+    #[test]
+    fn a_bad_entry_is_named_and_quotes_no_secret() {
+        let (cfg, trouble) =
+            parse(r#"{"a.io":{"auth":"c2VjcmV0"},"b.io":{"auth":"dTpw"},"u:secret@c.io":{},"d.io":"secret"}"#);
+        assert_eq!(cfg.hosts().collect::<Vec<_>>(), ["b.io"]);
+        assert_eq!(trouble.len(), 3);
+        assert!(trouble.iter().all(|t| !t.contains("secret") && !t.contains("c2Vj")), "{trouble:?}");
+        for (json, part) in [
+            (r#"{"a.io":{"auth":"c2VjcmV0"}}"#, "a.io has an `auth`"),
+            (r#"{"auths":{"a.io":{}},"credsStore":"desktop"}"#, "credential helper (credsStore)"),
+            (r#"{"a.io":"secret"}"#, "a.io is not an object"),
+            (r#"{"auths":"secret"}"#, "must be"),
+            ("[]", "must be"),
+            ("{\n\"secret\"}", "not JSON (line 2, column 9)"),
+        ] {
+            let e = Dockercfg::parse(json.as_bytes()).err().unwrap().to_string();
+            assert!(e.contains(part) && !e.contains("secret\""), "{json}: {e}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(json in prop_oneof!["\\PC{0,60}", "\\{\"[a-z./:]{0,12}\":\\{\"auth\":\"[a-zA-Z0-9=]{0,12}\"\\}\\}"]) {
+            let _ = Dockercfg::parse(json.as_bytes());
+        }
+
+        #[test]
+        fn what_docker_writes_is_found_again_and_masked(
+            host in "[a-z0-9]{1,8}\\.[a-z]{2,3}(:[0-9]{2,4})?",
+            scheme in prop_oneof!["", "http://", "https://"],
+            path in prop_oneof!["", "/", "/v1/", "/v2/"],
+            user in "[^:\\x00]{1,12}",
+            password in "[^\\x00]{1,24}",
+        ) {
+            let auth = STANDARD.encode(format!("{user}:{password}"));
+            let json = serde_json::json!({ "auths": { format!("{scheme}{host}{path}"): { "auth": auth } } });
+            let (cfg, trouble) = Dockercfg::parse(json.to_string().as_bytes()).unwrap();
+            prop_assert!(trouble.is_empty());
+            let found = cfg.get(&host).unwrap();
+            prop_assert_eq!((&found.username, found.password.as_str()), (&user, password.as_str()));
+            let masks: Vec<_> = cfg.masks().collect();
+            for seen in [&password, &auth] {
+                prop_assert!(masks.iter().any(|m| seen.starts_with(m.as_str())), "{}", seen);
+            }
+        }
+    }
+}

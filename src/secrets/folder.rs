@@ -1,0 +1,145 @@
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use zeroize::Zeroizing;
+
+use super::name::{GITHUB_KEYS, Scope};
+use super::source::{Contents, MAX_SIZE};
+use super::{Name, SecretsError, digest, file};
+
+/// A handful of small files: looking costs 0.1 ms. Unlike inotify it sees every kind of change on every file system
+/// (a Kubernetes volume swaps a symbolic link).
+const POLL: Duration = Duration::from_secs(1);
+
+/// What an owner's key is called in the owner's folder: see [`Name`].
+const OWNER: &str = "@owner";
+
+/// The files of a folder, by [`Name`]'s paths. A folder that does not exist is an empty one.
+pub struct Folder {
+    root: PathBuf,
+    /// Digest of what was seen last, a failure included.
+    seen: Option<[u8; 32]>,
+}
+
+impl Folder {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.into(), seen: None }
+    }
+
+    pub async fn next(&mut self) -> Result<Contents, SecretsError> {
+        loop {
+            if self.seen.is_some() {
+                sleep(POLL).await;
+            }
+            let root = self.root.clone();
+            let read = spawn_blocking(move || read(&root)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())));
+            let seen = Some(print(&read));
+            if seen != self.seen {
+                self.seen = seen;
+                return read;
+            }
+        }
+    }
+
+    /// The file is 0600, new folders 0700.
+    pub async fn put(&self, name: &Name, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+        let (root, name) = (self.root.clone(), name.clone());
+        spawn_blocking(move || put(&root, &name, &value)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())))
+    }
+}
+
+fn put(root: &Path, name: &Name, value: &[u8]) -> Result<String, SecretsError> {
+    let path = match name {
+        Name::GithubKey(Scope::Owner(_)) if !root.join(name.to_string()).is_file() => {
+            root.join(format!("{name}/{OWNER}"))
+        }
+        name => root.join(name.to_string()),
+    };
+    let folder = path.parent().unwrap_or(root);
+    if folder.is_file() {
+        return Err(SecretsError(format!(
+            "{} is a file with the owner's key, and a folder is needed there: rename it to {OWNER} and put it into a new folder {0}",
+            folder.display()
+        )));
+    }
+    match write(&path, folder, value) {
+        Ok(()) => Ok(path.display().to_string()),
+        Err(e) => Err(SecretsError(format!("{} cannot be written: {e}", path.display()))),
+    }
+}
+
+fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let owner = fs::metadata(there)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    file::replace(path, value)?;
+    // What root stores, the service must be able to read.
+    if rustix::process::geteuid().is_root() {
+        for made in path.ancestors().take_while(|made| *made != there) {
+            chown(made, Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
+}
+
+fn read(root: &Path) -> Result<Contents, SecretsError> {
+    let mut contents = Contents::default();
+    for name in [Name::GithubKey(Scope::Common), Name::Dockercfg, Name::AuthorizedKeys] {
+        add(root, &name.to_string(), &name.to_string(), &mut contents);
+    }
+    for owner in list(&root.join(GITHUB_KEYS))? {
+        let path = format!("{GITHUB_KEYS}/{owner}");
+        if !root.join(&path).is_dir() {
+            add(root, &path, &path, &mut contents);
+            continue;
+        }
+        for repo in list(&root.join(&path))? {
+            let file = format!("{path}/{repo}");
+            add(root, &file, if repo == OWNER { &path } else { &file }, &mut contents);
+        }
+    }
+    Ok(contents)
+}
+
+/// Reads one file into the contents as what `path` names.
+fn add(root: &Path, file: &str, path: &str, contents: &mut Contents) {
+    let file = root.join(file);
+    let mut value = Zeroizing::new(Vec::with_capacity(8 << 10));
+    match fs::File::open(&file).and_then(|f| f.take(MAX_SIZE + 1).read_to_end(&mut value)) {
+        Ok(_) => contents.add(path, Ok(value)),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => contents.add(path, Err(SecretsError(format!("{} cannot be read: {e}", file.display())))),
+    }
+}
+
+/// The names in a folder, without hidden ones: an editor's, or a Kubernetes volume's own.
+fn list(folder: &Path) -> Result<Vec<String>, SecretsError> {
+    let names = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>, _>>()
+    });
+    match names {
+        Ok(names) => Ok(names.into_iter().filter(|n| !n.starts_with('.')).collect()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(SecretsError(format!("the folder {} cannot be read: {e}", folder.display()))),
+    }
+}
+
+fn print(read: &Result<Contents, SecretsError>) -> [u8; 32] {
+    let text = match read {
+        Ok(contents) => {
+            let values: BTreeMap<_, _> = contents.values.iter().map(|(name, v)| (name, digest(v))).collect();
+            format!("{values:?} {:?}", contents.trouble)
+        }
+        Err(e) => e.to_string(),
+    };
+    digest(&Ok(Zeroizing::new(text.into_bytes())))
+}
+
+#[cfg(test)]
+mod tests;

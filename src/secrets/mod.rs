@@ -1,0 +1,119 @@
+//! Deploy keys, registry credentials and authorized keys: where they are stored, how they are decrypted, and the live
+//! snapshot of them that the daemon works with.
+
+pub mod admin;
+mod authorized;
+mod dockercfg;
+mod etcd;
+mod file;
+mod folder;
+mod key;
+mod live;
+mod name;
+mod pgp;
+mod source;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::model::RepoName;
+pub use dockercfg::RegistryAuth;
+pub use key::DeployKey;
+pub use name::{Name, Scope};
+use value::Value;
+
+/// Where secrets are stored.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// etcd v3: endpoints (`http://host:port`) and base path (`/totem`).
+    Etcd {
+        endpoints: Vec<String>,
+        base: String,
+    },
+    Folder(PathBuf),
+}
+
+#[derive(Clone)]
+pub struct SecretsConfig {
+    pub place: Place,
+    /// ENC_PASSPHRASE; an empty one is none.
+    pub passphrase: Option<Zeroizing<String>>,
+    /// The valid authorized keys are written here, for an sshd.
+    pub authorized_keys_file: Option<PathBuf>,
+}
+
+/// What is wrong with a secret or its place, and what to do: one line, nothing secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SecretsError(String);
+
+impl SecretsError {
+    fn new(message: &str) -> Self {
+        Self(message.into())
+    }
+}
+
+/// The secrets as they are now.
+#[derive(Default)]
+pub struct Secrets {
+    /// The place was read at least once since the start. While false no job is claimed.
+    pub loaded: bool,
+    /// One line each: what is wrong with which secret (or with the place) and what to do.
+    pub trouble: Vec<String>,
+    held: BTreeMap<Name, live::Held>,
+}
+
+impl Secrets {
+    /// The most specific key: the repository's, its owner's, then the common one.
+    pub fn deploy_key(&self, repo: &RepoName) -> Option<Arc<DeployKey>> {
+        let scopes =
+            [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
+        scopes.into_iter().find_map(|scope| match self.held.get(&Name::GithubKey(scope))?.value()? {
+            Value::Key(key) => Some(key.clone()),
+            _ => None,
+        })
+    }
+
+    /// Credentials for exactly this registry host (`docker.io` also by its index.docker.io names).
+    pub fn registry_auth(&self, registry: &str) -> Option<RegistryAuth> {
+        self.dockercfg()?.get(registry).cloned()
+    }
+
+    /// What must be masked in logs: registry passwords, `user:password` in base64, tokens.
+    pub fn masks(&self) -> Vec<Zeroizing<String>> {
+        self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()
+    }
+
+    fn dockercfg(&self) -> Option<&dockercfg::Dockercfg> {
+        match self.held.get(&Name::Dockercfg)?.value()? {
+            Value::Dockercfg(cfg) => Some(cfg),
+            _ => None,
+        }
+    }
+}
+
+/// Starts the loader; the receiver always has a snapshot (the first one `loaded: false`). Values that do not decrypt
+/// keep the last good one in use; a place that cannot be read keeps all; a deleted secret is gone.
+pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Receiver<Arc<Secrets>> {
+    let (sender, receiver) = watch::channel(Arc::default());
+    tokio::spawn(shutdown.run_until_cancelled_owned(live::run(config, sender)));
+    receiver
+}
+
+/// Tells stored values apart without keeping them.
+fn digest(stored: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> [u8; 32] {
+    match stored {
+        Ok(bytes) => Sha256::digest(bytes).into(),
+        Err(e) => Sha256::digest(format!("not read: {e}")).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

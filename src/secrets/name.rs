@@ -1,0 +1,110 @@
+use std::fmt;
+
+use crate::model::{NameError, RepoName};
+
+/// Whose repositories a deploy key opens; the most specific one wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    Common,
+    Owner(String),
+    Repo(String, String),
+}
+
+impl Scope {
+    /// Checks both names by [`RepoName`]'s rules. A repository needs its owner.
+    pub fn new(owner: Option<&str>, repo: Option<&str>) -> Result<Self, NameError> {
+        Ok(match (owner, repo) {
+            (None, None) => Self::Common,
+            (Some(owner), None) => Self::Owner(RepoName::new(owner, "any")?.owner().into()),
+            (owner, Some(repo)) => {
+                let name = RepoName::new(owner.unwrap_or_default(), repo)?;
+                Self::Repo(name.owner().into(), name.name().into())
+            }
+        })
+    }
+}
+
+/// What is stored, by its path below the base of etcd or the folder:
+///
+/// | | |
+/// |---|---|
+/// | `image-factory/github-key` | the deploy key of every repository |
+/// | `image-factory/github-keys/{owner}` | that of one owner's |
+/// | `image-factory/github-keys/{owner}/{repo}` | that of one |
+/// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
+/// | `ssh/authorized-keys` | who may log in to the sshd beside the daemon |
+///
+/// In a folder `{owner}` cannot be a file and a folder at once. There an owner's key may also be
+/// `image-factory/github-keys/{owner}/@owner`: no repository can be called that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    GithubKey(Scope),
+    Dockercfg,
+    AuthorizedKeys,
+}
+
+pub const GITHUB_KEYS: &str = "image-factory/github-keys";
+
+impl Name {
+    /// Reads such a path (not the folder's `@owner`). None: not one of ours. An error: one of ours, with a name in it
+    /// that no owner or repository can have.
+    pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
+        match path {
+            "image-factory/github-key" => Some(Ok(Self::GithubKey(Scope::Common))),
+            "image-factory/dockercfg" => Some(Ok(Self::Dockercfg)),
+            "ssh/authorized-keys" => Some(Ok(Self::AuthorizedKeys)),
+            _ => {
+                let scope = path.strip_prefix(GITHUB_KEYS)?.strip_prefix('/')?;
+                let scope = match scope.split_once('/') {
+                    Some((owner, repo)) => Scope::new(Some(owner), Some(repo)),
+                    None => Scope::new(Some(scope), None),
+                };
+                Some(scope.map(Self::GithubKey))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GithubKey(Scope::Common) => f.write_str("image-factory/github-key"),
+            Self::GithubKey(Scope::Owner(owner)) => write!(f, "{GITHUB_KEYS}/{owner}"),
+            Self::GithubKey(Scope::Repo(owner, repo)) => write!(f, "{GITHUB_KEYS}/{owner}/{repo}"),
+            Self::Dockercfg => f.write_str("image-factory/dockercfg"),
+            Self::AuthorizedKeys => f.write_str("ssh/authorized-keys"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn paths_of_ours_and_of_others() {
+        for path in
+            ["image-factory/github-keys/acme", "image-factory/github-keys/acme/hello.world", "ssh/authorized-keys"]
+        {
+            assert_eq!(Name::parse(path).unwrap().unwrap().to_string(), path);
+        }
+        for path in ["", "image-factory/github-keys", "syslog/host", "image-factory/github-keyring", "image-factory"] {
+            assert!(Name::parse(path).is_none(), "{path}");
+        }
+        for scope in ["", "..", "a/..", "a/b/c", "a/", "/b", "-o", "a b", "a/@owner"] {
+            assert!(Name::parse(&format!("{GITHUB_KEYS}/{scope}")).unwrap().is_err(), "{scope}");
+        }
+        assert!(Scope::new(None, Some("hello")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_stays_in_its_folder(path in "(image-factory/github-keys/)?[a-z./@-]{0,12}") {
+            if let Some(Ok(name)) = Name::parse(&path) {
+                prop_assert_eq!(name.to_string(), path.clone());
+                prop_assert!(path.split('/').all(|part| !part.is_empty() && part != ".."));
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+#![allow(clippy::disallowed_methods)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::*;
+
+const KEYS: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me\n";
+
+struct Live {
+    root: PathBuf,
+    snapshot: watch::Receiver<Arc<Secrets>>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Live {
+    fn start(root: &Path, authorized_keys_file: Option<PathBuf>) -> Self {
+        let place = Place::Folder(root.into());
+        let passphrase = Some(Zeroizing::new("passphrase".to_owned()));
+        let stop = CancellationToken::new();
+        let snapshot = start(SecretsConfig { place, passphrase, authorized_keys_file }, stop.clone());
+        assert!(!snapshot.borrow().loaded);
+        Self { root: root.into(), snapshot, _stop: stop.drop_guard() }
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        file::replace(&path, content).unwrap();
+    }
+
+    async fn until(&mut self, what: impl FnMut(&Arc<Secrets>) -> bool) -> Arc<Secrets> {
+        let found = tokio::time::timeout(Duration::from_secs(60), self.snapshot.wait_for(what)).await;
+        found.expect("in time").expect("the loader runs").clone()
+    }
+}
+
+fn keygen(dir: &Path, name: &str) -> (Vec<u8>, String) {
+    let file = dir.join(name);
+    let args = ["-q", "-t", "ed25519", "-a", "1", "-N", "passphrase", "-f"];
+    assert!(Command::new("ssh-keygen").args(args).arg(&file).status().unwrap().success());
+    let key = std::fs::read(file).unwrap();
+    let fingerprint = DeployKey::parse(&key, Some("passphrase")).unwrap().fingerprint();
+    (key, fingerprint)
+}
+
+fn in_use(secrets: &Secrets, repo: &str) -> Option<String> {
+    secrets.deploy_key(&RepoName::parse(repo).unwrap()).map(|k| k.fingerprint())
+}
+
+#[tokio::test]
+async fn the_most_specific_key_wins_and_a_deleted_one_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), None);
+    let secrets = live.until(|s| s.loaded).await;
+    assert!(secrets.trouble.is_empty() && in_use(&secrets, "acme/hello").is_none());
+    let [common, owner, repo] = ["common", "owner", "repo"].map(|name| keygen(dir.path(), name));
+    live.write("image-factory/github-key", &common.0);
+    live.write("image-factory/github-keys/acme/@owner", &owner.0);
+    live.write("image-factory/github-keys/acme/hello", &repo.0);
+    let all = [("acme/hello", &repo.1), ("acme/other", &owner.1), ("else/hello", &common.1)];
+    live.until(|s| all.iter().all(|(name, key)| in_use(s, name).as_ref() == Some(key))).await;
+    std::fs::remove_file(live.root.join("image-factory/github-keys/acme/hello")).unwrap();
+    live.until(|s| in_use(s, "acme/hello").as_ref() == Some(&owner.1)).await;
+}
+
+#[tokio::test]
+async fn the_last_good_value_stays_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), None);
+    let [old, new] = ["old", "new"].map(|name| keygen(dir.path(), name));
+    live.write("image-factory/github-key", b"damaged");
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.loaded && secrets.trouble[0].starts_with("image-factory/github-key: "), "{:?}", secrets.trouble);
+    assert!(secrets.trouble[0].ends_with("it is not used"));
+    live.write("image-factory/github-key", &old.0);
+    let secrets = live.until(|s| s.trouble.is_empty()).await;
+    assert_eq!(in_use(&secrets, "a/b"), Some(old.1.clone()));
+    live.write("image-factory/github-key", b"damaged");
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert_eq!(in_use(&secrets, "a/b"), Some(old.1));
+    assert!(secrets.trouble[0].ends_with("the last good one stays in use"));
+    live.write("image-factory/github-key", &new.0);
+    let secrets = live.until(|s| s.trouble.is_empty()).await;
+    assert_eq!(in_use(&secrets, "a/b"), Some(new.1));
+}
+
+#[tokio::test]
+async fn registries_get_their_credentials_and_logs_their_masks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(dir.path(), None);
+    let cfg = pgp::encrypt(br#"{"https://quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase").unwrap();
+    live.write("image-factory/dockercfg", cfg.as_bytes());
+    let secrets = live.until(|s| s.registry_auth("quay.io").is_some()).await;
+    assert_eq!(secrets.registry_auth("quay.io").unwrap().password.as_str(), "secret");
+    assert!(secrets.registry_auth("docker.io").is_none());
+    let masks = secrets.masks();
+    assert!(masks.iter().any(|m| m.as_str() == "secret") && masks.iter().any(|m| m.as_str() == "dG90ZW06c2VjcmV0"));
+}
+
+#[tokio::test]
+async fn an_sshd_gets_the_valid_keys_and_loses_the_deleted_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("authorized_keys");
+    std::fs::write(&file, "somebody else's\n").unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
+    live.until(|s| s.loaded).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody else's\n");
+    live.write("ssh/authorized-keys", format!("hello\n{KEYS}").as_bytes());
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.trouble[0].contains("line 1 of the authorized keys"), "{:?}", secrets.trouble);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with('#') && written.ends_with(KEYS) && !written.contains("hello"), "{written}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Deleted while no daemon runs.
+    drop(live);
+    std::fs::remove_dir_all(dir.path().join("secrets/ssh")).unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
+    live.until(|s| s.loaded).await;
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("ssh-ed25519"));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_trouble_until_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("secrets");
+    std::fs::write(&root, "a file").unwrap();
+    let mut live = Live::start(&root, None);
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(!secrets.loaded && secrets.trouble[0].contains("cannot be read"), "{:?}", secrets.trouble);
+    std::fs::remove_file(&root).unwrap();
+    assert!(live.until(|s| s.loaded).await.trouble.is_empty());
+}

@@ -1,0 +1,74 @@
+use std::sync::Arc;
+
+use super::authorized::AuthorizedKeys;
+use super::dockercfg::Dockercfg;
+use super::key::{self, DeployKey};
+use super::{Name, SecretsError, pgp};
+
+/// A secret that can be used.
+pub enum Value {
+    Key(Arc<DeployKey>),
+    Dockercfg(Dockercfg),
+    AuthorizedKeys(AuthorizedKeys),
+}
+
+/// What became of stored bytes.
+pub struct Opened {
+    pub value: Value,
+    /// One line each: what in it is not used.
+    pub trouble: Vec<String>,
+    /// It was stored without encryption that ought to be there.
+    pub bare: bool,
+}
+
+/// Decrypts and reads what is stored as `name`; 0.1 s and more for an encrypted one.
+///
+/// Unencrypted keys and dockercfgs are accepted: a folder is often another system's secret store (Kubernetes, systemd,
+/// Docker), which has decrypted them already, and a passphrase beside them would protect nothing. It is said wherever
+/// they are named, because in etcd everybody who reaches its port reads them.
+pub fn open(name: &Name, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
+    Ok(match name {
+        Name::GithubKey(_) => {
+            let key = Arc::new(DeployKey::parse(stored, passphrase)?);
+            Opened { value: Value::Key(key), trouble: Vec::new(), bare: !key::is_encrypted(stored) }
+        }
+        Name::Dockercfg => {
+            let bare = is_json(stored);
+            let (dockercfg, trouble) = match (bare, passphrase) {
+                (true, _) => Dockercfg::parse(stored)?,
+                (false, Some(passphrase)) => Dockercfg::parse(&pgp::decrypt(stored, passphrase)?)?,
+                (false, None) => {
+                    return Err(SecretsError::new("the dockercfg is encrypted: set ENC_PASSPHRASE to its passphrase"));
+                }
+            };
+            Opened { value: Value::Dockercfg(dockercfg), trouble, bare }
+        }
+        Name::AuthorizedKeys => {
+            let (keys, trouble) = AuthorizedKeys::parse(stored)?;
+            Opened { value: Value::AuthorizedKeys(keys), trouble, bare: false }
+        }
+    })
+}
+
+/// Neither OpenPGP nor base64 begins with a brace.
+pub fn is_json(stored: &[u8]) -> bool {
+    stored.trim_ascii_start().first() == Some(&b'{')
+}
+
+impl Opened {
+    /// What it is, for a log or a person; nothing secret.
+    pub fn describe(&self) -> String {
+        let what = match &self.value {
+            Value::Key(key) => format!("deploy key {} {}", key.public_key().algorithm(), key.fingerprint()),
+            Value::Dockercfg(cfg) => match cfg.hosts().collect::<Vec<_>>() {
+                hosts if hosts.is_empty() => "credentials for no registry".into(),
+                hosts => format!("credentials for {}", hosts.join(", ")),
+            },
+            Value::AuthorizedKeys(keys) => format!("authorized keys: {}", keys.len()),
+        };
+        match self.bare {
+            true => what + ", stored unencrypted (`image-factory secrets put` encrypts it)",
+            false => what,
+        }
+    }
+}

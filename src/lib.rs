@@ -2,6 +2,7 @@
 
 pub mod logs;
 pub mod model;
+pub mod process;
 pub mod secrets;
 pub mod settings;
 pub mod store;

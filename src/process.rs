@@ -1,0 +1,242 @@
+//! Starts programs; nothing else in the crate does. A program gets a cleared environment and a process group of its
+//! own, and neither outlives us: the group is killed when its handle is dropped, and the kernel kills the program when
+//! we die, even by SIGKILL ([`kill_leftovers`] has the rest).
+//!
+//! The kernel ties that parent-death signal to the *thread* that started the program. Tokio's workers live as long as
+//! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. So programs
+//! are started from async code alone.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::{fs, io};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, Interest};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::model::LogSink;
+
+/// Where programs are looked for; the daemon's own PATH is not passed on.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Names the owner of a program in its environment, for [`kill_leftovers`].
+const OWNER: &str = "IMAGE_FACTORY_OWNER";
+/// Of a program's stderr so much of the end is kept for the error message.
+const STDERR_TAIL: usize = 64 << 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("{program} is not installed: it is in none of {PATH}; install it")]
+    NotInstalled { program: String },
+    #[error("{program} cannot be run: {source}")]
+    Io { program: String, source: io::Error },
+}
+
+/// A program to be started.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    command: Command,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    /// Everything, or nothing if it went to a log.
+    pub stdout: Vec<u8>,
+    /// The last 64 KiB, or a little more.
+    pub stderr: String,
+}
+
+impl Program {
+    /// `name` is looked up in the system's usual folders. The environment has PATH, HOME (a folder that is not
+    /// there), LANG, and what [`Program::env`] adds; stdin is empty.
+    pub fn new(name: &str) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "this is the module that the others are sent to")]
+        let mut command = Command::new(name);
+        command.env_clear().env("PATH", PATH).env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        Self { name: name.into(), command }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Marks the program, and what it starts in turn, as `owner`'s.
+    pub fn owner(self, owner: &Path) -> Self {
+        self.env(OWNER, owner)
+    }
+
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Starts it with all three streams piped.
+    pub fn start(mut self) -> Result<Running, ProcessError> {
+        self.command.stdin(Stdio::piped());
+        self.spawn()
+    }
+
+    /// Runs it to its end; stdout and stderr go to `log` as they come.
+    pub async fn run(self, log: &dyn LogSink) -> Result<Finished, ProcessError> {
+        self.spawn()?.finish(Some(log)).await
+    }
+
+    /// Runs it to its end and keeps its output.
+    pub async fn output(self) -> Result<Finished, ProcessError> {
+        self.spawn()?.finish(None).await
+    }
+
+    fn spawn(mut self) -> Result<Running, ProcessError> {
+        let parent = rustix::process::getpid();
+        let die_with_parent = move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the signal was set.
+            match rustix::process::getppid() {
+                Some(pid) if pid == parent => Ok(()),
+                _ => Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        };
+        // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+        unsafe { self.command.pre_exec(die_with_parent) };
+        let name = self.name;
+        let child = self.command.spawn().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ProcessError::NotInstalled { program: name.clone() },
+            _ => ProcessError::Io { program: name.clone(), source },
+        })?;
+        Running::new(child, name.clone()).map_err(|source| ProcessError::Io { program: name, source })
+    }
+}
+
+/// A program that runs. Dropping it kills its process group; the runtime reaps it.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    child: Child,
+    group: Option<Pid>,
+    ended: AsyncFd<OwnedFd>,
+}
+
+impl Running {
+    fn new(child: Child, name: String) -> io::Result<Self> {
+        let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).ok_or(io::ErrorKind::NotFound)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        // SAFETY: an OwnedFd is open, and the same, as long as it lives.
+        let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+        Ok(Self { name, child, group: Some(pid), ended })
+    }
+
+    /// The process's id, which is its group's too, until it was waited for.
+    pub fn id(&self) -> Option<i32> {
+        self.group.map(Pid::as_raw_pid)
+    }
+
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    pub fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Waits for its end; what is left of its group is killed then.
+    pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
+        let ended = async {
+            // Only seen here, not yet reaped: its id, and so its group's, cannot have become another's.
+            self.ended.readable().await?.retain_ready();
+            self.kill_group();
+            self.child.wait().await
+        };
+        ended.await.map_err(|source| ProcessError::Io { program: self.name.clone(), source })
+    }
+
+    /// Reads both streams to their end and waits.
+    pub async fn finish(mut self, log: Option<&dyn LogSink>) -> Result<Finished, ProcessError> {
+        self.stdin();
+        let (out, err) = (self.stdout(), self.stderr());
+        let keep = if log.is_some() { 0 } else { usize::MAX / 2 };
+        let (stdout, stderr, status) = tokio::join!(drain(out, keep, log), drain(err, STDERR_TAIL, log), self.wait());
+        Ok(Finished { status: status?, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+}
+
+impl Running {
+    fn kill_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            // Fails only if all of the group has ended.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+/// Reads to the end (or an error, which is one), and returns at least the last `keep` bytes.
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&dyn LogSink>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let Some(mut pipe) = pipe else { return kept };
+    loop {
+        let start = kept.len();
+        kept.reserve(32 << 10);
+        match pipe.read_buf(&mut kept).await {
+            Ok(0) | Err(_) => return kept,
+            Ok(_) => {}
+        }
+        if let Some(log) = log {
+            log.write(&kept[start..]);
+        }
+        if kept.len() >= keep * 2 {
+            kept.drain(..kept.len() - keep);
+        }
+    }
+}
+
+/// Kills what a former process of `owner` left behind: when that process is killed its programs are too, but not
+/// *their* children, such as a `git-remote-https` that waits for a server. Only with the owner's lock held.
+pub fn kill_leftovers(owner: &Path) -> io::Result<()> {
+    let mark = [OWNER.as_bytes(), b"=", owner.as_os_str().as_bytes()].concat();
+    let marked = |pid: i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ"));
+        environment.is_ok_and(|vars| vars.split(|&b| b == 0).any(|var| var == mark))
+    };
+    for entry in fs::read_dir("/proc")? {
+        let Some(raw) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = Pid::from_raw(raw).filter(|_| marked(raw)) else { continue };
+        // Looked at again with its handle open: the id may have become another's in between.
+        if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            && marked(raw)
+        {
+            let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! How Git is called: nothing of the user's or the system's configuration, no prompt, no hook, no gc, and only the
+//! protocol that is meant.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::agent::Agent;
+use super::errors::{Trouble, last_words};
+use super::remote::{Protocol, Remote};
+use super::{GitConfig, GitError};
+use crate::process::{Finished, Program};
+
+/// `git …` on the repository in `dir`, which reaches no other one.
+pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
+    git(config, dir, "", &[])
+}
+
+/// `git …` on the repository in `dir`, which may reach `remote`, by ssh with the agent's key.
+pub(super) fn network(
+    config: &GitConfig,
+    dir: &Path,
+    remote: &Remote,
+    agent: Option<&Agent>,
+    master: Option<&Path>,
+) -> Program {
+    let authorization = remote.authorization.as_ref().map(|header| ("http.extraHeader", header.as_str()));
+    let extra: Vec<_> = authorization.into_iter().collect();
+    let program = git(config, dir, remote.protocol.as_str(), &extra);
+    if remote.protocol != Protocol::Ssh {
+        return program;
+    }
+    let program =
+        program.env("GIT_SSH_VARIANT", "ssh").env("GIT_SSH_COMMAND", ssh_command(config, agent.is_some(), master));
+    match agent {
+        Some(agent) => program.env("SSH_AUTH_SOCK", agent.socket()),
+        None => program,
+    }
+}
+
+fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) -> Program {
+    let settings = [
+        ("core.hooksPath", "/dev/null"),
+        ("core.fsmonitor", "false"),
+        ("gc.auto", "0"),
+        ("maintenance.auto", "false"),
+        // A server that hangs: ssh has its own limits.
+        ("http.lowSpeedLimit", "1"),
+        ("http.lowSpeedTime", "60"),
+    ];
+    let mut program = Program::new("git")
+        .owner(&config.dir)
+        .current_dir(&config.dir)
+        .env("GIT_DIR", dir)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_NO_REPLACE_OBJECTS", "1")
+        .env("GIT_ALLOW_PROTOCOL", protocols)
+        .env("GIT_CONFIG_COUNT", (settings.len() + extra.len()).to_string());
+    for (i, (name, value)) in settings.iter().chain(extra).enumerate() {
+        program = program.env(format!("GIT_CONFIG_KEY_{i}"), name).env(format!("GIT_CONFIG_VALUE_{i}"), value);
+    }
+    program
+}
+
+/// Git gives this to a shell. ssh is a child of Git's, and a parent-death signal does not pass to children: hence
+/// setpriv, or an ssh that waits for its server would outlive us.
+fn ssh_command(config: &GitConfig, agent: bool, master: Option<&Path>) -> OsString {
+    let mut options = ssh_options(config, agent);
+    options.extend(master.map(|socket| format!("ControlPath={}", for_ssh(socket))));
+    let options: String = options.iter().map(|option| format!(" -o {}", for_shell(option))).collect();
+    format!("exec setpriv --pdeathsig KILL ssh -F none{options}").into()
+}
+
+/// What every ssh of ours is told with `-o`.
+pub(super) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String> {
+    let agent = if agent { "SSH_AUTH_SOCK" } else { "none" };
+    let mut options = vec![
+        "IdentityFile=none".into(),
+        format!("IdentityAgent={agent}"),
+        format!("UserKnownHostsFile={}", for_ssh(&config.known_hosts)),
+    ];
+    options.extend(
+        [
+            "GlobalKnownHostsFile=none",
+            "StrictHostKeyChecking=yes",
+            "BatchMode=yes",
+            "ConnectTimeout=15",
+            "ServerAliveInterval=15",
+            "ServerAliveCountMax=3",
+        ]
+        .map(String::from),
+    );
+    options
+}
+
+/// ssh takes a list of paths and expands `%`.
+fn for_ssh(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
+}
+
+fn for_shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Runs a command on a repository of ours and returns its output; `None` when it ends with 1, which is how Git says
+/// no; any other end but success is an error with the last line of stderr.
+pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, Trouble> {
+    let Finished { status, stdout, stderr } = program.output().await.map_err(GitError::from)?;
+    match status.code() {
+        Some(0) => Ok(Some(stdout)),
+        Some(1) => Ok(None),
+        _ => Err(Trouble::Damaged(last_words(&stderr).into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_survives_the_shell_and_ssh() {
+        let twice = |path: &str| for_shell(&for_ssh(Path::new(path)));
+        assert_eq!(twice("/etc/known_hosts"), r#"'"/etc/known_hosts"'"#);
+        assert_eq!(twice("/a b/c'd%h"), r#"'"/a b/c'\''d%%h"'"#);
+    }
+}

@@ -1,0 +1,212 @@
+//! What Git and ssh say on stderr, in the words of someone who must do something about it.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use super::remote::{Protocol, Remote};
+use super::{GitRef, Source};
+use crate::process::ProcessError;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct GitError {
+    /// Git's exit code (128 for most), or 1.
+    pub exit_code: i32,
+    /// What is wrong, where, and what to do; one line.
+    pub message: String,
+    /// Trying again may help (host unreachable, connection lost).
+    pub transient: bool,
+}
+
+/// Why a repository of ours did not answer.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Git says something that is not known to be about the other side: fetching all anew may help.
+    Damaged(String),
+    Failed(GitError),
+}
+
+impl From<GitError> for Trouble {
+    fn from(error: GitError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ProcessError> for GitError {
+    fn from(error: ProcessError) -> Self {
+        Self { exit_code: 1, message: error.to_string(), transient: false }
+    }
+}
+
+impl GitError {
+    /// What is asked for cannot be had, as Git would say with 128.
+    pub(super) fn refused(message: impl Display) -> Self {
+        Self { exit_code: 128, message: message.to_string(), transient: false }
+    }
+
+    /// Something of ours could not be read or written.
+    pub(super) fn io(what: impl Display, error: impl Display) -> Self {
+        Self { exit_code: 1, message: format!("{what}: {error}; check the disk and the data folder"), transient: true }
+    }
+
+    pub(super) fn no_branch(branch: &GitRef, source: &Source) -> Self {
+        let repo = &source.repo;
+        Self::refused(format!(
+            "{repo} has no branch or tag {branch:?}: push it, or ask for another one",
+            branch = branch.as_str()
+        ))
+    }
+
+    pub(super) fn no_commit(id: &str, source: &Source) -> Self {
+        let repo = &source.repo;
+        Self::refused(format!("{repo} has no commit {id}: push it, or ask for another one"))
+    }
+
+    pub(super) fn unreachable_commit(id: impl Display, source: &Source) -> Self {
+        let repo = &source.repo;
+        Self::refused(format!(
+            "commit {id} is on no branch and no tag of {repo}: push it to one, or ask for another one"
+        ))
+    }
+
+    pub(super) fn damaged(what: &str, source: &Source) -> Self {
+        let repo = &source.repo;
+        let message = format!("the mirror of {repo} is damaged ({what}): try again, it is then fetched anew");
+        Self { exit_code: 128, message, transient: true }
+    }
+}
+
+impl Trouble {
+    /// What to say when nothing more can be done about it.
+    pub fn into_error(self, source: &Source) -> GitError {
+        match self {
+            Self::Damaged(what) => GitError::damaged(&what, source),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// The last line that says why, without Git's prefix.
+pub(super) fn last_words(stderr: &str) -> &str {
+    let mut lines = stderr.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let fatal = lines.clone().find_map(|line| line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")));
+    fatal.or(lines.next()).unwrap_or("Git says nothing")
+}
+
+/// Explains a fetch that failed; `None` when Git's words are not known.
+pub(super) fn explain(
+    stderr: &str,
+    exit_code: i32,
+    source: &Source,
+    remote: &Remote,
+    known_hosts: &Path,
+) -> Option<GitError> {
+    let says = |words: &[&str]| words.iter().any(|w| stderr.contains(w));
+    let (Source { repo, key, .. }, Remote { url, host, .. }) = (source, remote);
+    let put_key = format!(
+        "`image-factory secrets put github-key --owner {} --repo {} FILE`",
+        source.repo.owner(),
+        source.repo.name()
+    );
+    let fatal = |message: String| Some(GitError { exit_code, message, transient: false });
+    let passing = |message: String| Some(GitError { exit_code, message, transient: true });
+
+    if says(&["setpriv: not found", "ssh: not found"]) {
+        return fatal("ssh or setpriv is not installed: install openssh-client and util-linux".into());
+    }
+    if says(&["HOST IDENTIFICATION HAS CHANGED", "Host key for "]) && says(&["Host key verification failed"]) {
+        return fatal(format!(
+            "the host key of {host} is not the one in {}: if the change is known to be right, put the new one there",
+            known_hosts.display()
+        ));
+    }
+    if says(&["Host key verification failed", "host key is known for"]) {
+        return fatal(format!(
+            "the host key of {host} is unknown: add it to {} (ssh-keyscan shows it; compare it with what the host publishes)",
+            known_hosts.display()
+        ));
+    }
+    if says(&["Permission denied (", "Too many authentication failures"]) {
+        return fatal(match key {
+            Some(key) => format!(
+                "{host} refuses the deploy key {} for {repo}: add its public half to the repository's deploy keys, or store another one with {put_key}",
+                key.fingerprint()
+            ),
+            None => format!("{host} asks for a key and there is no deploy key for {repo}: store one with {put_key}"),
+        });
+    }
+    if says(&["Could not resolve host", "Name or service not known", "Temporary failure in name resolution"]) {
+        return passing(format!("the host {host} is unknown: check GIT_URL and the name service"));
+    }
+    if says(&[
+        "Authentication failed for",
+        "The requested URL returned error: 401",
+        "The requested URL returned error: 403",
+    ]) {
+        return fatal(format!(
+            "{host} refuses the user and password in GIT_URL for {repo}: correct them, or {put_key}"
+        ));
+    }
+    let missing = says(&[
+        "Repository not found",
+        "does not appear to be a git repository",
+        "could not read Username",
+        "The requested URL returned error: 404",
+    ]);
+    if missing || (stderr.contains("repository '") && stderr.contains("' not found")) {
+        return fatal(match (remote.protocol, key) {
+            (Protocol::File, _) => format!("there is no repository {repo} at {url}: check the name and GIT_URL"),
+            (Protocol::Ssh, Some(key)) => format!(
+                "there is no repository {repo} at {url}, or the deploy key {} may not read it: check the name, or {put_key}",
+                key.fingerprint()
+            ),
+            _ => format!("there is no repository {repo} at {url}, or it is private: check the name, or {put_key}"),
+        });
+    }
+    if says(&["dubious ownership"]) {
+        return fatal(format!(
+            "{url} belongs to another user, so Git does not read it: change its owner, or serve it by ssh or https"
+        ));
+    }
+    if says(&["SSL certificate problem", "certificate verif", "SSL: "]) {
+        return fatal(format!("{host} shows a certificate that is not trusted: {}", last_words(stderr)));
+    }
+    if says(&["No space left on device", "Disk quota exceeded"]) {
+        return passing(format!("no space left for the mirror of {repo}: make room in the data folder"));
+    }
+    let connection = [
+        "Connection refused",
+        "Connection timed out",
+        "Connection reset",
+        "Connection closed by",
+        "Connection to ",
+        "No route to host",
+        "Network is unreachable",
+        "timed out",
+        "kex_exchange_identification",
+        "Failed to connect to",
+        "Couldn't connect to server",
+        "Could not connect to",
+        "Operation too slow",
+        "hung up unexpectedly",
+        "RPC failed",
+        "Empty reply from server",
+        "The requested URL returned error: 5",
+        "The requested URL returned error: 429",
+        "Broken pipe",
+    ];
+    if says(&connection) {
+        let why = stderr.lines().find(|line| connection.iter().any(|c| line.contains(c))).unwrap_or_default().trim();
+        return passing(format!(
+            "{host} cannot be reached, or broke the connection off ({why}): try again when it is there"
+        ));
+    }
+    if says(&["Could not read from remote repository", "fatal: unable to access"]) {
+        let why = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        return passing(format!("{host} does not give out {repo} ({why}): look at what it says there"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

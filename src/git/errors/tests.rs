@@ -1,0 +1,136 @@
+use super::*;
+use crate::model::RepoName;
+
+fn explained(url: &str, stderr: &str) -> Option<GitError> {
+    let source = Source { repo: RepoName::parse("acme/hello").unwrap(), url: url.into(), key: None };
+    explain(stderr, 128, &source, &source.remote().unwrap(), Path::new("/etc/known_hosts"))
+}
+
+/// What Git 2.39, OpenSSH 9.2 and GitHub really say, by way of which the cause is known.
+#[test]
+fn what_git_and_ssh_say_is_explained() {
+    const SSH: &str = "git@github.com:acme/hello.git";
+    const HTTPS: &str = "https://github.com/acme/hello.git";
+    const READ: &str = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n";
+    for (url, stderr, message, transient) in [
+        (
+            SSH,
+            "git@github.com: Permission denied (publickey).\r\n",
+            "there is no deploy key for acme/hello: store one with `image-factory secrets put",
+            false,
+        ),
+        (
+            SSH,
+            "No ED25519 host key is known for github.com and you have requested strict checking.\r\nHost key verification failed.\r\n",
+            "host key of github.com is unknown: add it to /etc/known_hosts",
+            false,
+        ),
+        (
+            SSH,
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key for github.com has changed and you have requested strict checking.\r\nHost key verification failed.\r\n",
+            "is not the one in /etc/known_hosts",
+            false,
+        ),
+        (
+            SSH,
+            "ssh: Could not resolve hostname github.com: Name or service not known\r\n",
+            "the host github.com is unknown",
+            true,
+        ),
+        (
+            SSH,
+            "ssh: connect to host github.com port 22: Connection refused\r\n",
+            "cannot be reached, or broke the connection off (ssh: connect to host github.com port 22: Connection refused)",
+            true,
+        ),
+        (
+            SSH,
+            "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n",
+            "cannot be reached",
+            true,
+        ),
+        (SSH, "kex_exchange_identification: Connection closed by remote host\r\n", "cannot be reached", true),
+        (
+            SSH,
+            "ERROR: Repository not found.\n",
+            "there is no repository acme/hello at git@github.com:acme/hello.git",
+            false,
+        ),
+        (
+            SSH,
+            "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
+            "there is no repository acme/hello",
+            false,
+        ),
+        (SSH, "sh: 1: exec: setpriv: not found\n", "install openssh-client and util-linux", false),
+        (SSH, "remote: something new\n", "github.com does not give out acme/hello (remote: something new)", true),
+        (
+            HTTPS,
+            "fatal: could not read Username for 'https://github.com': terminal prompts disabled\n",
+            "or it is private",
+            false,
+        ),
+        (
+            HTTPS,
+            "remote: Not Found\nfatal: repository 'https://github.com/acme/hello.git/' not found\n",
+            "there is no repository acme/hello",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: Authentication failed for 'https://github.com/acme/hello.git/'\n",
+            "refuses the user and password in GIT_URL",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': The requested URL returned error: 503\n",
+            "cannot be reached",
+            true,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': Could not resolve host: github.com\n",
+            "the host github.com is unknown",
+            true,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: self-signed certificate\n",
+            "a certificate that is not trusted",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': Operation too slow. Less than 1 bytes/sec transferred the last 60 seconds\n",
+            "cannot be reached",
+            true,
+        ),
+        (
+            "file:///srv/acme/hello.git",
+            "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
+            "there is no repository acme/hello at file:///srv",
+            false,
+        ),
+        (
+            "file:///srv/acme/hello.git",
+            "fatal: detected dubious ownership in repository at '/srv/acme/hello.git'\n",
+            "belongs to another user",
+            false,
+        ),
+    ] {
+        let error = explained(url, &format!("{stderr}{READ}")).unwrap_or_else(|| panic!("{stderr}"));
+        assert!(error.message.contains(message), "{stderr}\n{error}");
+        assert!(!error.message.contains('\n') && error.exit_code == 128);
+        assert_eq!(error.transient, transient, "{stderr}");
+    }
+}
+
+#[test]
+fn what_is_unknown_is_not_explained() {
+    for stderr in ["fatal: bad object refs/heads/develop\n", "error: packfile x.pack is corrupt\n", ""] {
+        assert_eq!(explained("git@github.com:acme/hello.git", stderr), None);
+    }
+    assert_eq!(last_words("error: one\nfatal: two\nhint: three\n"), "two");
+    assert_eq!(last_words("something\n\n"), "something");
+}

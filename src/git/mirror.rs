@@ -1,0 +1,276 @@
+//! The bare repositories that we fetch into: heads and tags alone (with `refs/pull/*` a fork's commits would become
+//! buildable). A mirror is a cache: one that Git cannot read is fetched anew.
+//!
+//! `transfer.fsckObjects` stays off: it refuses old repositories for flaws that hurt nobody here (zero-padded modes,
+//! a missing space before a date), and what it guards is a checkout, which we never make; the names in a tree are
+//! checked as it is read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::{fs, io};
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::agent::Agent;
+use super::command::{ask, local, network};
+use super::errors::{Trouble, explain, last_words};
+use super::master::Refused;
+use super::remote::{Protocol, Remote};
+use super::{CommitSpec, Git, GitError, GitRef, Oid, Source};
+use crate::model::{LogSink, RepoName};
+
+/// A mirror that holds the wanted commit; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    pub path: PathBuf,
+    pub source: Source,
+}
+
+/// In this file in a mirror is the URL that all of it came from. Without it the mirror is not to be trusted.
+const ORIGIN: &str = "image-factory-origin";
+
+/// What is known of a mirror as long as we run; behind its lock.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// No fetch was cut off since its lock files were swept.
+    swept: bool,
+}
+
+impl Mirror {
+    /// Have it fetched anew next time.
+    pub(super) fn distrust(&self) {
+        // If it cannot be removed the disk has more to say soon.
+        let _ = fs::remove_file(self.path.join(ORIGIN));
+    }
+
+    fn is_from(&self, remote: &Remote) -> bool {
+        fs::read(self.path.join(ORIGIN)).is_ok_and(|url| url == remote.url.as_bytes())
+    }
+}
+
+impl Source {
+    pub(super) fn remote(&self) -> Result<Remote, GitError> {
+        let repo = &self.repo;
+        Remote::parse(&self.url)
+            .map_err(|why| GitError::refused(format!("the URL of {repo} cannot be used: {why}; correct GIT_URL")))
+    }
+}
+
+impl Git {
+    /// Brings the mirror up to date, or finds that it has what is wanted. Fails when the branch (or tag) does not
+    /// exist; about the commit [`Git::resolve`] decides.
+    pub async fn clone(
+        &self,
+        source: &Source,
+        branch: &GitRef,
+        commit: &CommitSpec,
+        pushed: bool,
+        log: &dyn LogSink,
+    ) -> Result<Mirror, GitError> {
+        let remote = source.remote()?;
+        let mirror = Mirror { path: self.mirror_path(&source.repo), source: source.clone() };
+        let mut state = self.lock(&mirror).await;
+        if let CommitSpec::Full(id) = commit
+            && mirror.is_from(&remote)
+            && self.has(&mirror, branch, id).await
+        {
+            log.write(format!("The mirror has {id} already: nothing to fetch\n").as_bytes());
+            return Ok(mirror);
+        }
+        log.write(format!("Fetching the branches and tags of {}\n", remote.url).as_bytes());
+        self.update(&mirror, &remote, &mut state, log).await?;
+        let tip = match self.tip(&mirror, branch).await {
+            Err(Trouble::Damaged(what)) => {
+                self.fetch_anew(&mirror, &remote, &what, log).await?;
+                self.tip(&mirror, branch).await
+            }
+            tip => tip,
+        };
+        if tip.map_err(|trouble| trouble.into_error(source))?.is_none() {
+            return Err(GitError::no_branch(branch, source));
+        }
+        if let CommitSpec::Full(id) = commit
+            && pushed
+        {
+            self.fetch_commit(&mirror, &remote, id, &mut state, log).await?;
+        }
+        Ok(mirror)
+    }
+
+    /// Fetches the mirror anew because something in it cannot be read, and `wanted`, if no branch has it.
+    pub(super) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
+        let remote = mirror.source.remote()?;
+        let mut state = self.lock(mirror).await;
+        self.fetch_anew(mirror, &remote, what, &Silence).await?;
+        match wanted {
+            Some(id) => self.fetch_commit(mirror, &remote, id, &mut state, &Silence).await,
+            None => Ok(()),
+        }
+    }
+
+    fn mirror_path(&self, repo: &RepoName) -> PathBuf {
+        self.config.dir.join("mirrors").join(repo.owner()).join(format!("{}.git", repo.name()))
+    }
+
+    async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
+        let lock = {
+            let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(mirrors.entry(mirror.path.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    async fn update(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        state: &mut State,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        if !mirror.is_from(remote) {
+            return self.fetch_anew(mirror, remote, "it is new, or from another URL", log).await;
+        }
+        let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
+            Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, log).await,
+            fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source)),
+        }
+    }
+
+    /// Fetches into a new folder, which takes the old one's place when it is complete.
+    async fn fetch_anew(&self, mirror: &Mirror, remote: &Remote, why: &str, log: &dyn LogSink) -> Result<(), GitError> {
+        let (path, repo) = (&mirror.path, &mirror.source.repo);
+        tracing::info!(%repo, why, "fetching all of a repository");
+        let failed =
+            |error: io::Error| GitError::io(format_args!("the mirror {} cannot be written", path.display()), error);
+        let (new, old) = (path.with_extension("new"), path.with_extension("old"));
+        for format in ["sha1", "sha256"] {
+            for leftover in [&new, &old] {
+                remove(leftover).await.map_err(failed)?;
+            }
+            fs::create_dir_all(&new).map_err(failed)?;
+            let init =
+                local(&self.config, &new).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
+            let made = ask(init.arg(format!("--object-format={format}"))).await;
+            made.map_err(|trouble| trouble.into_error(&mirror.source))?;
+            let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
+            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true }, log).await {
+                Ok(()) => break,
+                Err(Trouble::Damaged(why)) if format == "sha1" && why.contains("mismatched algorithms") => continue,
+                Err(Trouble::Damaged(why)) => {
+                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
+                }
+                Err(Trouble::Failed(error)) => return Err(error),
+            }
+        }
+        fs::write(new.join(ORIGIN), &remote.url).map_err(failed)?;
+        if path.exists() {
+            fs::rename(path, &old).map_err(failed)?;
+        }
+        fs::rename(&new, path).map_err(failed)?;
+        remove(&old).await.map_err(failed)
+    }
+
+    /// Fetches a commit that a signed push named and that no branch has (any more). That the other side does not give
+    /// it out is no error here.
+    async fn fetch_commit(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        id: &str,
+        state: &mut State,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        if id.parse::<Oid>().is_err() || self.commit(mirror, id).await.is_ok_and(|found| found.is_some()) {
+            return Ok(());
+        }
+        match self.fetch(&mirror.path, mirror, remote, &[id], state, log).await {
+            Err(Trouble::Failed(error)) => Err(error),
+            Ok(()) | Err(Trouble::Damaged(_)) => Ok(()),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        dir: &Path,
+        mirror: &Mirror,
+        remote: &Remote,
+        refs: &[&str],
+        state: &mut State,
+        log: &dyn LogSink,
+    ) -> Result<(), Trouble> {
+        let source = &mirror.source;
+        let failed = |what| move |error: io::Error| GitError::io(what, error);
+        if !state.swept {
+            sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
+        }
+        let agent = match &source.key {
+            Some(key) if remote.protocol == Protocol::Ssh => Some(
+                Agent::start(key.clone(), &self.config.run_dir).map_err(failed("the agent's socket cannot be made"))?,
+            ),
+            _ => None,
+        };
+        let master = match &agent {
+            Some(agent) => match self.masters.lease(&self.config, remote, agent).await {
+                Ok(lease) => Some(lease),
+                // What is not understood is left to Git, which connects by itself then.
+                Err(Refused(words)) => match explain(&words, 128, source, remote, &self.config.known_hosts) {
+                    Some(error) => {
+                        log.write(words.as_bytes());
+                        return Err(error.into());
+                    }
+                    None => None,
+                },
+            },
+            None => None,
+        };
+        // From here on Git may be killed, and its locks stay.
+        state.swept = false;
+        // Finding out what was forced costs a walk of the history, and nobody here asks.
+        let quiet = ["-c", "advice.fetchShowForcedUpdates=false"];
+        let options = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
+        let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &remote.url];
+        let socket = master.as_ref().map(|lease| lease.socket.as_path());
+        let program =
+            network(&self.config, dir, remote, agent.as_ref(), socket).args(quiet).args(options).args(more).args(refs);
+        let finished = program.run(log).await.map_err(GitError::from)?;
+        let Some(exit_code) = finished.status.code() else {
+            let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
+            return Err(GitError { exit_code: 1, message, transient: true }.into());
+        };
+        state.swept = true;
+        if exit_code == 0 {
+            return Ok(());
+        }
+        match explain(&finished.stderr, exit_code, source, remote, &self.config.known_hosts) {
+            Some(error) => Err(error.into()),
+            None => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+        }
+    }
+}
+
+struct Silence;
+impl LogSink for Silence {
+    fn write(&self, _: &[u8]) {}
+}
+
+async fn remove(dir: &Path) -> io::Result<()> {
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a killed Git left behind: lock files, which block the next one, and halves of packs and objects.
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().into_encoded_bytes();
+        if entry.file_type()?.is_dir() {
+            sweep(&entry.path())?;
+        } else if name.ends_with(b".lock") || name.starts_with(b"tmp_") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The times of files in a build context. The engine compares size, mode and **time**, never content, and programs that
+//! keep artefacts in a cache mount (make, cargo) compare times too. So:
+//!
+//! 1. two contents of a path never have the same time: else the engine keeps the old one;
+//! 2. what changed is newer than all that came before: else an artefact of the old content looks newer than it;
+//! 3. what did not change keeps its time: else the engine fetches it, and programs make it, again.
+//!
+//! A table, `path → (kind, oid, time)`, holds what was last given out. When it is made, files have the time of the
+//! commit that last touched them; from then on whatever appears or changes gets the time of its build, later than all
+//! times before. One table serves all of a key's builds, also those at the same time: were there one for each sync
+//! slot, what changed could be older in one slot than an artefact that another slot's build left in a shared cache.
+
+mod history;
+mod table;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::errors::Trouble;
+use super::tree::{Entry, path_order};
+use super::{Git, GitError, Mirror, Oid};
+use table::{Stored, Table};
+
+/// As deep as the clones of the program that we replace.
+const DEPTH: usize = 50;
+const SECOND: i64 = 1_000_000_000;
+/// The year 2255; nanoseconds in 64 bits end in 2262.
+const LAST_SECOND: i64 = 9_000_000_000;
+
+impl Git {
+    /// Sets the entries' times and returns the generation that they belong to.
+    pub(super) async fn set_times(
+        &self,
+        mirror: &Mirror,
+        commit: &Oid,
+        times_key: &str,
+        entries: &mut [Entry],
+    ) -> Result<String, Trouble> {
+        if self.config.pure_history_times {
+            // All the way back: with a limit, every file beyond it would change its time with each commit.
+            let seconds = history::read(&self.config, mirror, commit, None, entries).await?;
+            for (entry, seconds) in entries.iter_mut().zip(seconds) {
+                entry.mtime = from_history(seconds, LAST_SECOND, &entry.oid);
+            }
+            return Ok("history".into());
+        }
+        let lock = {
+            let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(tables.entry(times_key.to_owned()).or_default())
+        };
+        let _lock = lock.lock().await;
+        let path = self.table_path(times_key);
+        let stored = Table::load(&path);
+        let now = now();
+        let seconds = match stored {
+            Stored::Nothing => Some(history::read(&self.config, mirror, commit, Some(DEPTH), entries).await?),
+            _ => None,
+        };
+        let (generation, changed) = assign(stored, seconds.as_deref(), entries, now);
+        if let Some(table) = changed {
+            let failed = |error: io::Error| GitError::io("the file times cannot be stored", error);
+            // Some ms of fsync, on a slow disk 100.
+            let saved = tokio::task::spawn_blocking(move || table.save(&path)).await;
+            saved.unwrap_or_else(|error| Err(error.into())).map_err(failed)?;
+        }
+        Ok(generation)
+    }
+
+    fn table_path(&self, times_key: &str) -> PathBuf {
+        let name = hex::encode(&Sha256::digest(times_key)[..16]);
+        self.config.dir.join("filetimes").join(name)
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The nanoseconds come from the content, so that two contents of one second differ.
+fn from_history(seconds: i64, last: i64, oid: &Oid) -> i64 {
+    let nanos = oid.as_bytes().iter().take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte)) % SECOND as u64;
+    seconds.clamp(0, last) * SECOND + nanos as i64
+}
+
+/// Sets the entries' times. `history` has their seconds where nothing was stored. Returns the generation, and the table
+/// if it is to be stored.
+fn assign(stored: Stored, history: Option<&[i64]>, entries: &mut [Entry], now: i64) -> (String, Option<Table>) {
+    let before = match stored {
+        Stored::Table(table) => table,
+        // What it said is lost, but not what was built by it: all that is there may have changed, so all of it is new.
+        Stored::Damaged => Table { generation: Table::new_generation(), latest: 0, rows: vec![] },
+        Stored::Nothing => {
+            // A commit of tomorrow must not push all later times there.
+            let last = now / SECOND - 1;
+            for (at, entry) in entries.iter_mut().enumerate() {
+                let seconds = history.and_then(|seconds| seconds.get(at)).copied().unwrap_or(last);
+                entry.mtime = from_history(seconds, last, &entry.oid);
+            }
+            let table = Table::of(entries, Table::new_generation(), now);
+            return (table.generation.clone(), Some(table));
+        }
+    };
+    let this_build = now.max(before.latest.saturating_add(1));
+    let (mut rows, mut changed) = (before.rows.iter().peekable(), false);
+    for entry in &mut *entries {
+        while rows.next_if(|row| path_order(&row.path, &entry.path).is_lt()).is_some() {
+            changed = true; // It is gone; if it comes back it is new.
+        }
+        let known = rows.next_if(|row| row.path == entry.path);
+        entry.mtime = match known {
+            Some(row) if (row.kind, row.oid) == (entry.kind, entry.oid) => row.mtime,
+            _ => {
+                changed = true;
+                this_build
+            }
+        };
+    }
+    changed |= rows.next().is_some();
+    let table = changed.then(|| Table::of(entries, before.generation.clone(), this_build));
+    (before.generation, table)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! When each file was last touched, by one `git log`.
+
+use tokio::io::AsyncReadExt;
+
+use crate::git::command::local;
+use crate::git::errors::Trouble;
+use crate::git::tree::{Entry, Kind, path_order};
+use crate::git::{GitConfig, GitError, Mirror, Oid};
+
+/// Seconds since the epoch for each entry, of the last commit that touched it; what none of the last `depth` commits
+/// touched has the oldest one's. Directories have their latest entry's.
+///
+/// First parents only: a merge touches what it brought, at the time it was brought. By the commits on the merged
+/// branch a file could look older than what the branch being built had before the merge.
+pub(super) async fn read(
+    config: &GitConfig,
+    mirror: &Mirror,
+    commit: &Oid,
+    depth: Option<usize>,
+    entries: &[Entry],
+) -> Result<Vec<i64>, Trouble> {
+    let mut args = vec!["log".to_owned(), "--first-parent".into(), "--name-only".into(), "--no-renames".into()];
+    args.extend(["-z", "--ignore-submodules=none", "--format=tformat:/%ct"].map(String::from));
+    args.extend(depth.map(|depth| format!("-{depth}")));
+    args.extend([commit.to_string(), "--".into()]);
+    let mut git = local(config, &mirror.path).args(args).start().map_err(GitError::from)?;
+    let mut stdout = git.stdout().ok_or_else(|| GitError::io("git log", "its output is not there"))?;
+    let (mut scan, mut pending) = (Scan::new(entries), Vec::with_capacity(64 << 10));
+    while scan.missing > 0 {
+        if stdout.read_buf(&mut pending).await.map_err(|error| GitError::io("git log", error))? == 0 {
+            // Only a log that was read to its end has all there is.
+            let status = git.wait().await.map_err(GitError::from)?;
+            if !status.success() {
+                return Err(Trouble::Damaged(format!("its history cannot be read: {status}")));
+            }
+            break;
+        }
+        let whole = pending.iter().rposition(|&b| b == 0).map_or(0, |nul| nul + 1);
+        pending[..whole].split(|&b| b == 0).for_each(|token| scan.token(token));
+        pending.drain(..whole);
+    }
+    Ok(scan.finish())
+}
+
+/// Reads the tokens of the log. A commit's is `/SECONDS`; the paths follow, the first after a newline. No path in a
+/// tree starts with `/`.
+struct Scan<'a> {
+    entries: &'a [Entry],
+    times: Vec<Option<i64>>,
+    /// Entries, other than directories, that have no time yet.
+    missing: usize,
+    commit: i64,
+    first_path: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn new(entries: &'a [Entry]) -> Self {
+        let missing = entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
+        Self { entries, times: vec![None; entries.len()], missing, commit: 0, first_path: false }
+    }
+
+    fn token(&mut self, token: &[u8]) {
+        if let Some(seconds) = token.strip_prefix(b"/") {
+            let seconds = std::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok());
+            (self.commit, self.first_path) = (seconds.unwrap_or(self.commit), true);
+            return;
+        }
+        let path = if self.first_path { token.strip_prefix(b"\n").unwrap_or(token) } else { token };
+        self.first_path = false;
+        if let Ok(at) = self.find(path)
+            && self.times[at].is_none()
+            && self.entries[at].kind != Kind::Dir
+        {
+            self.times[at] = Some(self.commit);
+            self.missing -= 1;
+        }
+    }
+
+    fn finish(mut self) -> Vec<i64> {
+        // Backwards, a directory comes after all that is in it.
+        for at in (0..self.times.len()).rev() {
+            let time = self.times[at].unwrap_or(self.commit);
+            self.times[at] = Some(time);
+            let path = &self.entries[at].path;
+            if let Some(slash) = path.iter().rposition(|&b| b == b'/')
+                && let Ok(parent) = self.find(&path[..slash])
+            {
+                self.times[parent] = self.times[parent].max(Some(time));
+            }
+        }
+        self.times.into_iter().flatten().collect()
+    }
+
+    fn find(&self, path: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| path_order(&entry.path, path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries(paths: &[(&str, Kind)]) -> Vec<Entry> {
+        let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
+        let entry = |(path, kind): &(&str, Kind)| Entry { path: (*path).into(), kind: *kind, oid, size: 0, mtime: 0 };
+        let mut entries: Vec<_> = paths.iter().map(entry).collect();
+        entries.sort_by(|a, b| path_order(&a.path, &b.path));
+        entries
+    }
+
+    fn scan(entries: &[Entry], log: &[u8]) -> Vec<i64> {
+        let mut scan = Scan::new(entries);
+        log.split(|&b| b == 0).for_each(|token| scan.token(token));
+        scan.finish()
+    }
+
+    #[test]
+    fn the_last_commit_that_touched_a_file_counts() {
+        use Kind::{Dir, File};
+        let entries = entries(&[("12", File), ("a", Dir), ("a/b", Dir), ("a/b/c", File), ("a/d", File), ("old", File)]);
+        // The second commit is empty; "12" is a file, no time.
+        let log = b"/30\0\na/d\x0012\0/25\0/20\0\na/b/c\0a/d\0gone\0/10\0\nnone\0";
+        assert_eq!(scan(&entries, log), [30, 30, 20, 20, 30, 10]);
+    }
+
+    #[test]
+    fn a_path_may_start_with_a_newline() {
+        let entries = entries(&[("\nx", Kind::File), ("x", Kind::File)]);
+        assert_eq!(scan(&entries, b"/30\0\n\nx\0/20\0\nx\0"), [30, 20]);
+        assert_eq!(scan(&entries, b"/30\0\ny\0\nx\0/20\0\nx\0"), [30, 20]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_log_is_survived(log: Vec<u8>) {
+            scan(&entries(&[("a", Kind::Dir), ("a/b", Kind::File)]), &log);
+        }
+    }
+}

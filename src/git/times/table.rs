@@ -1,0 +1,207 @@
+//! The file-time table as it is stored (numbers are big-endian):
+//!
+//! ```text
+//! image-factory file times 1<newline>
+//! GENERATION<newline>
+//! latest time (8 bytes)
+//! for each entry, in path_order: kind (1 byte), time (8), length of the id (1), the id, the path, NUL (1)
+//! SHA-256 of all the above (32)
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::git::Oid;
+use crate::git::tree::{Entry, Kind, path_order};
+
+const HEADER: &[u8] = b"image-factory file times 1\n";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Names this life of the table: what was synced under another one's times is to be synced in full.
+    pub generation: String,
+    /// No time in the table, now or ever, was later.
+    pub latest: i64,
+    pub rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub path: Vec<u8>,
+    pub kind: Kind,
+    pub oid: Oid,
+    pub mtime: i64,
+}
+
+/// What there is in the place of a table.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Nothing,
+    /// It cannot be read, or not all of it is as it was written.
+    Damaged,
+    Table(Table),
+}
+
+impl Table {
+    /// A table of what is now in `entries`.
+    pub fn of(entries: &[Entry], generation: String, latest: i64) -> Self {
+        let row = |e: &Entry| Row { path: e.path.clone(), kind: e.kind, oid: e.oid, mtime: e.mtime };
+        Self { generation, latest, rows: entries.iter().map(row).collect() }
+    }
+
+    pub fn new_generation() -> String {
+        Uuid::now_v7().simple().to_string()
+    }
+
+    pub fn load(path: &Path) -> Stored {
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes).map_or(Stored::Damaged, Stored::Table),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Nothing,
+            Err(_) => Stored::Damaged,
+        }
+    }
+
+    /// Replaces the file at once or not at all.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(&self.to_bytes())?;
+        file.sync_data()?;
+        fs::rename(&new, path)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.rows.len() * 96 + 256);
+        bytes.extend([HEADER, self.generation.as_bytes(), b"\n", &self.latest.to_be_bytes()].concat());
+        for Row { path, kind, oid, mtime } in &self.rows {
+            bytes.push(letter(*kind));
+            bytes.extend(mtime.to_be_bytes());
+            bytes.push(oid.as_bytes().len() as u8);
+            bytes.extend(oid.as_bytes());
+            bytes.extend(path);
+            bytes.push(0);
+        }
+        let digest = Sha256::digest(&bytes);
+        bytes.extend(digest);
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (body, digest) = bytes.split_last_chunk::<32>()?;
+        if Sha256::digest(body)[..] != digest[..] {
+            return None;
+        }
+        Self::parse_body(body)
+    }
+
+    fn parse_body(body: &[u8]) -> Option<Self> {
+        let body = body.strip_prefix(HEADER)?;
+        let (generation, rest) = body.split_at(body.iter().position(|&b| b == b'\n')?);
+        let (latest, mut rest) = rest[1..].split_first_chunk()?;
+        let (generation, latest) = (String::from_utf8(generation.into()).ok()?, i64::from_be_bytes(*latest));
+        let mut rows = Vec::with_capacity(rest.len() / 64);
+        while !rest.is_empty() {
+            let (row, after) = row(rest)?;
+            rows.push(row);
+            rest = after;
+        }
+        let sound = !generation.is_empty()
+            && rows.is_sorted_by(|a, b| path_order(&a.path, &b.path).is_lt())
+            && rows.iter().all(|row| row.mtime <= latest);
+        sound.then_some(Self { generation, latest, rows })
+    }
+}
+
+fn row(bytes: &[u8]) -> Option<(Row, &[u8])> {
+    let (&found, rest) = bytes.split_first()?;
+    let (mtime, rest) = rest.split_first_chunk()?;
+    let (&length, rest) = rest.split_first()?;
+    let (oid, rest) = rest.split_at_checked(length.into())?;
+    let (path, rest) = rest.split_at(rest.iter().position(|&b| b == 0)?);
+    let row =
+        Row { path: path.into(), kind: kind(found)?, oid: Oid::from_bytes(oid)?, mtime: i64::from_be_bytes(*mtime) };
+    Some((row, &rest[1..]))
+}
+
+fn letter(kind: Kind) -> u8 {
+    match kind {
+        Kind::Dir => b'd',
+        Kind::File => b'f',
+        Kind::Exec => b'x',
+        Kind::Symlink => b'l',
+        Kind::Gitlink => b'g',
+    }
+}
+
+fn kind(found: u8) -> Option<Kind> {
+    [Kind::Dir, Kind::File, Kind::Exec, Kind::Symlink, Kind::Gitlink].into_iter().find(|kind| letter(*kind) == found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table() -> Table {
+        let row = |path: &str, kind, n: u8, mtime| Row {
+            path: path.into(),
+            kind,
+            oid: Oid::from_hex(format!("{n:040x}").as_bytes()).unwrap(),
+            mtime,
+        };
+        let rows = vec![
+            row("a", Kind::Dir, 1, 5),
+            row("a/b c\n", Kind::File, 2, 4),
+            row("a.x", Kind::Exec, 3, -7),
+            row("l", Kind::Symlink, 4, 0),
+            row("m", Kind::Gitlink, 5, 9),
+        ];
+        Table { generation: "g".into(), latest: 9, rows }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        assert!(matches!(Table::load(&path), Stored::Nothing));
+        table().save(&path).unwrap();
+        assert!(matches!(Table::load(&path), Stored::Table(loaded) if loaded == table()));
+        fs::write(&path, b"").unwrap();
+        assert!(matches!(Table::load(&path), Stored::Damaged));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_noticed(at in 0..1000usize, cut: bool, flip in 1..255u8) {
+            let mut bytes = table().to_bytes();
+            let at = at % bytes.len();
+            if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
+            prop_assert_eq!(Table::parse(&bytes), None);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, rest: Vec<u8>) {
+            prop_assert_eq!(Table::parse(&bytes), None);
+            if let Some(table) = Table::parse_body(&[HEADER, b"g\n\0\0\0\0\0\0\0\x01", &rest].concat()) {
+                prop_assert!(table.rows.iter().all(|row| row.mtime <= table.latest));
+            }
+        }
+
+        /// Each byte of a sound row changed: what is still read is sound.
+        #[test]
+        fn a_row_is_read_or_not(at in 0..200usize, byte: u8) {
+            let mut bytes = table().to_bytes();
+            bytes.truncate(bytes.len() - 32);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Some(table) = Table::parse_body(&bytes) {
+                prop_assert!(table.rows.iter().all(|row| row.mtime <= table.latest && !row.path.contains(&0)));
+            }
+        }
+    }
+}

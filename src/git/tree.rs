@@ -1,0 +1,206 @@
+//! A commit's tree as `git ls-tree -r -t -l -z` prints it: `MODE TYPE OID SIZE<tab>PATH<nul>`, SIZE padded with
+//! spaces and `-` for what has none.
+
+use std::cmp::Ordering;
+
+use super::Oid;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Dir,
+    File,
+    Exec,
+    Symlink,
+    /// A submodule's place; its `oid` is a commit of another repository.
+    Gitlink,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative, parts joined by `/`, none of them empty, `.` or `..`. Need not be UTF-8.
+    pub path: Vec<u8>,
+    pub kind: Kind,
+    pub oid: Oid,
+    /// Bytes of a file; of a symlink, the length of its target; 0 else.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime: i64,
+}
+
+/// The order of paths in a file transfer (fsutil's): part by part, so `a/b` is before `a.b`, other than in Git's trees
+/// and byte order.
+pub fn path_order(a: &[u8], b: &[u8]) -> Ordering {
+    // No path contains a NUL byte.
+    let key = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((a, b)) => key(a).cmp(&key(b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TreeError {
+    /// Whoever made the commit made it so.
+    #[error("the tree has an entry {0:?}, which is no proper path")]
+    Unsafe(String),
+    /// An object is missing, or the output is not what Git writes.
+    #[error("the tree cannot be read at {0:?}")]
+    Damaged(String),
+}
+
+/// Reads the listing into entries in [`path_order`], with `mtime` 0.
+pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
+    let show = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(300)]).into_owned();
+    let mut entries = listing
+        .split_inclusive(|&b| b == 0)
+        .map(|line| entry(line).ok_or_else(|| TreeError::Damaged(show(line))))
+        .collect::<Result<Vec<_>, _>>()?;
+    entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
+    match entries.first() {
+        Some(first) if !proper(&first.path) || first.path.contains(&b'/') => {
+            return Err(TreeError::Unsafe(show(&first.path)));
+        }
+        _ => {}
+    }
+    for pair in entries.windows(2) {
+        let [before, this] = pair else { break };
+        // A parent is the entry before, if that is a directory, or one of that entry's own parents.
+        let parent_seen = match this.path.iter().rposition(|&b| b == b'/') {
+            None => true,
+            Some(slash) => match before.path.strip_prefix(&this.path[..slash]) {
+                Some([]) => before.kind == Kind::Dir,
+                Some(rest) => rest[0] == b'/',
+                None => false,
+            },
+        };
+        if !proper(&this.path) || before.path == this.path || !parent_seen {
+            return Err(TreeError::Unsafe(show(&this.path)));
+        }
+    }
+    Ok(entries)
+}
+
+fn proper(path: &[u8]) -> bool {
+    path.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+}
+
+fn entry(line: &[u8]) -> Option<Entry> {
+    let line = line.strip_suffix(b"\0")?;
+    let tab = line.iter().position(|&b| b == b'\t')?;
+    let (head, path) = (std::str::from_utf8(&line[..tab]).ok()?, &line[tab + 1..]);
+    let mut words = head.split_ascii_whitespace();
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    let (_, oid, size) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let kind = match mode & 0o170000 {
+        0o040000 => Kind::Dir,
+        0o100000 if mode & 0o100 == 0 => Kind::File,
+        0o100000 => Kind::Exec,
+        0o120000 => Kind::Symlink,
+        0o160000 => Kind::Gitlink,
+        _ => return None,
+    };
+    let size = match kind {
+        Kind::Dir | Kind::Gitlink => 0,
+        _ => size.parse().ok()?,
+    };
+    Some(Entry { path: path.into(), kind, oid, size, mtime: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn listing(lines: &[(&str, &str, &str)]) -> Vec<u8> {
+        lines.iter().flat_map(|(mode, size, path)| format!("{mode} x {ID} {size:>7}\t{path}\0").into_bytes()).collect()
+    }
+
+    fn files(paths: &[&str]) -> Vec<u8> {
+        listing(&paths.iter().map(|p| ("100644", "1", *p)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn kinds_and_sizes_are_read() {
+        let entries = parse(&listing(&[
+            ("040000", "-", "d"),
+            ("100644", "3", "d/f"),
+            ("100755", "4", "d/x"),
+            ("120000", "5", "link"),
+            ("160000", "-", "module"),
+        ]))
+        .unwrap();
+        let read: Vec<_> = entries.iter().map(|e| (&e.path[..], e.kind, e.size)).collect();
+        assert_eq!(
+            read,
+            [
+                (&b"d"[..], Kind::Dir, 0),
+                (b"d/f", Kind::File, 3),
+                (b"d/x", Kind::Exec, 4),
+                (b"link", Kind::Symlink, 5),
+                (b"module", Kind::Gitlink, 0)
+            ]
+        );
+        assert_eq!(parse(b""), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_order_is_part_by_part() {
+        // Git's own order: a-b, a.c, a/x, a0
+        let entries = parse(&listing(&[
+            ("100644", "1", "a-b"),
+            ("100644", "1", "a.c"),
+            ("040000", "-", "a"),
+            ("100644", "1", "a/x"),
+            ("100644", "1", "a0"),
+        ]))
+        .unwrap();
+        let paths: Vec<_> = entries.iter().map(|e| std::str::from_utf8(&e.path).unwrap()).collect();
+        assert_eq!(paths, ["a", "a/x", "a-b", "a.c", "a0"]);
+    }
+
+    #[test]
+    fn a_hostile_tree_is_refused() {
+        for paths in [
+            &["../x"][..],
+            &["a", ".."],
+            &["."],
+            &[""],
+            &["/etc/passwd"],
+            &["a", "a"],
+            &["a", "a/b"], // below a file
+            &["a/b"],      // below nothing
+            &["a", "b/c"],
+        ] {
+            assert!(matches!(parse(&files(paths)), Err(TreeError::Unsafe(_))), "{paths:?}");
+        }
+        let below_a_link = listing(&[("120000", "4", "a"), ("100644", "1", "a/b")]);
+        assert!(matches!(parse(&below_a_link), Err(TreeError::Unsafe(_))));
+    }
+
+    #[test]
+    fn a_missing_object_is_damage() {
+        for lines in [("100644", "BAD", "a"), ("100644", "-", "a"), ("020000", "1", "a")] {
+            assert!(matches!(parse(&listing(&[lines])), Err(TreeError::Damaged(_))));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn any_paths_are_survived(paths in prop::collection::vec("[a./]{0,5}", 0..6)) {
+            let _ = parse(&files(&paths.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+
+        #[test]
+        fn the_order_is_that_of_the_parts(a in "[a./-]{0,8}", b in "[a./-]{0,8}") {
+            let parts = a.split('/').cmp(b.split('/'));
+            prop_assert_eq!(path_order(a.as_bytes(), b.as_bytes()), parts);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
+use hyper::{Method, header};
+use prost::Message;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::git::Snapshot;
+use crate::model::{ImageRef, LogSink};
+use crate::secrets::Secrets;
+
+use super::Engine;
+use super::connect::{Body, invalid, no_body, request};
+use super::errors::{EngineError, one_line, say};
+use super::filesync::{SyncStats, Tree};
+use super::lines::Lines;
+use super::progress::Progress;
+use super::session::{NoSession, Session};
+use super::tar;
+
+pub struct BuildRequest<'a> {
+    pub snapshot: Arc<Snapshot>,
+    /// Path in the tree.
+    pub dockerfile: &'a str,
+    pub image: &'a ImageRef,
+    pub labels: BTreeMap<String, String>,
+    /// Unique per attempt.
+    pub build_id: String,
+    /// Stable per repository **and** Dockerfile: two on one key would evict each other, as the
+    /// engine is sent only what the Dockerfile copies.
+    pub sync_key: String,
+    /// Credentials for base images, each to its own registry alone.
+    pub secrets: Arc<Secrets>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// `sha256:…` of the image's configuration.
+    pub image_id: String,
+    /// What was sent; `None` if FileSync could not be used and a tar was sent.
+    pub sync: Option<SyncStats>,
+}
+
+impl Engine {
+    /// Builds and tags an image. Dropping the future cancels the build: a `RUN` step is gone in
+    /// about 30 ms.
+    pub async fn build(&self, build: BuildRequest<'_>, log: &dyn LogSink) -> Result<Built, EngineError> {
+        self.wants_buildkit().await?;
+        let slot = self.slots.take(&build.sync_key);
+        let shared_key = format!("{}:{}/{}", build.sync_key, build.snapshot.generation, slot.number);
+        // A key may be a path of any characters; a header may not.
+        let shared_key = hex::encode(Sha256::digest(shared_key));
+        let tree = Arc::new(Tree::new(build.snapshot.clone()));
+
+        let refused = match Session::open(&self.host, &shared_key, tree.clone(), build.secrets.clone()).await {
+            Ok(session) => match self.run(&build, Some(&session.id), no_body(), log).await {
+                Ok(image_id) => {
+                    let sync = tree.sent();
+                    let entries = tree.snapshot.entries.len();
+                    let SyncStats { requests, bytes, .. } = sync;
+                    say(
+                        log,
+                        &format!("Sent what changed: {requests} files, {bytes} bytes, of a tree of {entries} entries"),
+                    );
+                    return Ok(Built { image_id, sync: Some(sync) });
+                }
+                Err(e) if !tree.was_called() && knows_no_session(&e.message) => e.message,
+                Err(e) => return Err(tree.failure().map_or(e, EngineError::engine)),
+            },
+            Err(NoSession::Refused(why)) => why,
+            Err(NoSession::Failed(e)) => return Err(e),
+        };
+        self.fallbacks.fetch_add(1, Relaxed);
+        say(log, &format!("FileSync cannot be used ({}): the whole tree is sent as a tar", one_line(&refused)));
+        let body = tar::body(tree.clone(), build.dockerfile).await?;
+        match self.run(&build, None, body, log).await {
+            Ok(image_id) => Ok(Built { image_id, sync: None }),
+            Err(e) => Err(tree.failure().map_or(e, EngineError::engine)),
+        }
+    }
+
+    /// One `POST /build`; `session` serves its context, else `body` is a tar of it.
+    async fn run(
+        &self,
+        build: &BuildRequest<'_>,
+        session: Option<&str>,
+        body: Body,
+        log: &dyn LogSink,
+    ) -> Result<String, EngineError> {
+        let labels = Value::from_iter(build.labels.clone()).to_string();
+        // The serializer cannot be sent to another thread, so it must be gone before the first wait.
+        let path = {
+            let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
+            query.append_pair("version", "2").append_pair("t", &build.image.to_string());
+            query.append_pair("labels", &labels).append_pair("dockerfile", build.dockerfile);
+            query.append_pair("buildid", &build.build_id);
+            if let Some(session) = session {
+                query.append_pair("remote", "client-session").append_pair("session", session);
+            }
+            query.finish()
+        };
+        let request = request(Method::POST, &path).header(header::CONTENT_TYPE, "application/x-tar");
+        let reply = self.host.send(request.body(body).map_err(invalid)?).await?.accepted().await?;
+
+        // The answer is 200 for failed builds too: success is an image and a clean end.
+        let mut lines = Lines::new(reply);
+        let mut progress = Progress::default();
+        let mut image = None;
+        while let Some(line) = lines.next().await? {
+            if let Some(error) = line.error {
+                log.write(&progress.rest());
+                return Err(EngineError::of_build(&error, progress.failed.as_deref()));
+            }
+            match line.id.as_str() {
+                "moby.buildkit.trace" => {
+                    let trace = line.aux.as_str().and_then(|text| STANDARD.decode(text).ok());
+                    // A name that is not UTF-8 costs its lines, not the build.
+                    if let Some(Ok(status)) = trace.map(|bytes| StatusResponse::decode(bytes.as_slice())) {
+                        let text = progress.lines(status);
+                        if !text.is_empty() {
+                            log.write(&text);
+                        }
+                    }
+                }
+                "moby.image.id" => image = line.aux["ID"].as_str().map(str::to_owned),
+                _ => {}
+            }
+        }
+        log.write(&progress.rest());
+        image.ok_or_else(|| EngineError::engine("the engine ended the build without an image: see its own log"))
+    }
+}
+
+/// BuildKit's words for a session that did not arrive or lacks our methods.
+fn knows_no_session(message: &str) -> bool {
+    ["no active session", "no local sources enabled", "client-session", "failed to get session"]
+        .iter()
+        .any(|words| message.contains(words))
+}

@@ -1,0 +1,229 @@
+//! BuildKit's progress as plain lines, after its own `--progress=plain`.
+
+use std::collections::{HashMap, HashSet};
+
+use bollard_buildkit_proto::google::protobuf::Timestamp;
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexStatus};
+
+/// A longer line of a step's output is written in pieces.
+const MAX_LINE: usize = 64 << 10;
+
+#[derive(Default)]
+pub(super) struct Progress {
+    steps: HashMap<String, Step>,
+    /// The name of the step that failed first.
+    pub failed: Option<String>,
+}
+
+struct Step {
+    number: usize,
+    name: String,
+    announced: bool,
+    /// When it ended, if that was written: a step may run again.
+    ended: Option<Timestamp>,
+    /// A line of output that has no end yet.
+    output: Vec<u8>,
+    /// Parts (layers pulled, files sent) whose end was written.
+    parts: HashSet<String>,
+}
+
+impl Progress {
+    /// The lines that `status` adds, each with its end.
+    pub(super) fn lines(&mut self, status: StatusResponse) -> Vec<u8> {
+        let mut out = Vec::new();
+        for vertex in &status.vertexes {
+            let step = self.step(&vertex.digest);
+            step.name.clone_from(&vertex.name);
+            if vertex.cached || vertex.started.is_some() {
+                step.announce(&mut out);
+            }
+        }
+        for part in &status.statuses {
+            self.step(&part.vertex).part(part, &mut out);
+        }
+        for log in status.logs {
+            self.step(&log.vertex).log(&log.msg, &mut out);
+        }
+        for warning in &status.warnings {
+            let step = self.step(&warning.vertex);
+            step.line(&format!("WARNING: {}", String::from_utf8_lossy(&warning.short)), &mut out);
+        }
+        for vertex in status.vertexes {
+            let step = self.step(&vertex.digest);
+            step.end(&vertex, &mut out);
+            if !vertex.error.is_empty() && self.failed.is_none() {
+                self.failed = Some(vertex.name);
+            }
+        }
+        out
+    }
+
+    /// What steps have written without a line's end, at the end of the build.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut steps: Vec<_> = self.steps.values_mut().collect();
+        steps.sort_by_key(|step| step.number);
+        steps.into_iter().for_each(|step| step.flush(&mut out));
+        out
+    }
+
+    fn step(&mut self, digest: &str) -> &mut Step {
+        let number = self.steps.len() + 1;
+        self.steps.entry(digest.into()).or_insert_with(|| Step {
+            number,
+            name: String::new(),
+            announced: false,
+            ended: None,
+            output: Vec::new(),
+            parts: HashSet::new(),
+        })
+    }
+}
+
+impl Step {
+    fn line(&self, text: &str, out: &mut Vec<u8>) {
+        for line in text.lines() {
+            out.extend(format!("#{} {line}\n", self.number).into_bytes());
+        }
+    }
+
+    fn announce(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.announced, true) {
+            self.line(&self.name, out);
+        }
+    }
+
+    /// Only the end of a part is worth a line: there are ten ticks a second.
+    fn part(&mut self, part: &VertexStatus, out: &mut Vec<u8>) {
+        if part.completed.is_none() || !self.parts.insert(part.id.clone()) {
+            return;
+        }
+        let size = if part.current > 0 { format!(" {}", size(part.current)) } else { String::new() };
+        let name = if part.name.is_empty() { &part.id } else { &part.name };
+        self.line(&format!("{name}{size} done"), out);
+    }
+
+    fn log(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        for piece in text.split_inclusive(|&b| b == b'\n') {
+            self.output.extend(piece);
+            if piece.ends_with(b"\n") || self.output.len() >= MAX_LINE {
+                self.flush(out);
+            }
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if !self.output.is_empty() {
+            out.extend(format!("#{} ", self.number).into_bytes());
+            out.extend(self.output.trim_ascii_end());
+            out.push(b'\n');
+            self.output.clear();
+        }
+    }
+
+    fn end(&mut self, vertex: &Vertex, out: &mut Vec<u8>) {
+        if vertex.completed.is_none() || vertex.completed == self.ended {
+            return;
+        }
+        self.ended = vertex.completed;
+        self.flush(out);
+        if !vertex.error.is_empty() {
+            self.line(&format!("ERROR {}", vertex.error), out);
+        } else if vertex.cached {
+            self.line("CACHED", out);
+        } else {
+            self.line(&format!("DONE {:.1}s", seconds(vertex.started, vertex.completed)), out);
+        }
+    }
+}
+
+fn seconds(from: Option<Timestamp>, to: Option<Timestamp>) -> f64 {
+    let seconds = |t: Timestamp| t.seconds as f64 + f64::from(t.nanos) / 1e9;
+    from.zip(to).map_or(0.0, |(from, to)| (seconds(to) - seconds(from)).max(0.0))
+}
+
+fn size(bytes: i64) -> String {
+    match bytes as f64 {
+        n if n < 1e3 => format!("{n} B"),
+        n if n < 1e6 => format!("{:.1} kB", n / 1e3),
+        n if n < 1e9 => format!("{:.1} MB", n / 1e6),
+        n => format!("{:.1} GB", n / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+
+    fn at(seconds: i64) -> Option<Timestamp> {
+        Some(Timestamp { seconds, nanos: 0 })
+    }
+
+    fn vertex(name: &str) -> Vertex {
+        Vertex { digest: name.into(), name: name.into(), ..Vertex::default() }
+    }
+
+    fn text(progress: &mut Progress, status: StatusResponse) -> String {
+        String::from_utf8(progress.lines(status)).unwrap()
+    }
+
+    #[test]
+    fn a_step_is_announced_once_and_ends() {
+        let mut progress = Progress::default();
+        let of = |vertexes| StatusResponse { vertexes, ..StatusResponse::default() };
+        let waiting = vertex("[2/2] COPY a /");
+        let started = Vertex { started: at(5), ..waiting.clone() };
+        let done = Vertex { completed: at(7), ..started.clone() };
+        assert_eq!(text(&mut progress, of(vec![vertex("[1/2] FROM busybox"), waiting])), "");
+        assert_eq!(text(&mut progress, of(vec![started.clone()])), "#2 [2/2] COPY a /\n");
+        assert_eq!(text(&mut progress, of(vec![started])), "");
+        assert_eq!(text(&mut progress, of(vec![done.clone()])), "#2 DONE 2.0s\n");
+        assert_eq!(text(&mut progress, of(vec![done])), "");
+        let cached = Vertex { cached: true, completed: at(7), ..vertex("[1/2] FROM busybox") };
+        assert_eq!(text(&mut progress, of(vec![cached])), "#1 [1/2] FROM busybox\n#1 CACHED\n");
+        assert_eq!(progress.failed, None);
+    }
+
+    #[test]
+    fn output_is_written_by_lines() {
+        let mut progress = Progress::default();
+        let log = |msg: &[u8]| StatusResponse {
+            logs: vec![VertexLog { vertex: "v".into(), msg: msg.into(), ..VertexLog::default() }],
+            ..StatusResponse::default()
+        };
+        assert_eq!(text(&mut progress, log(b"one\r\n\ntw")), "#1 one\n#1 \n");
+        assert_eq!(text(&mut progress, log(b"o\nthree")), "#1 two\n");
+        assert_eq!(progress.rest(), b"#1 three\n");
+        assert!(progress.lines(log(&[0xff, b'\n'])).contains(&0xff));
+        let long = progress.lines(log(&vec![b'x'; MAX_LINE + 1]));
+        assert_eq!(long.iter().filter(|&&b| b == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn the_failed_step_is_remembered() {
+        let mut progress = Progress::default();
+        let failed = Vertex { started: at(1), completed: at(2), error: "exit code: 3".into(), ..vertex("RUN x") };
+        let status = StatusResponse { vertexes: vec![failed], ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, status), "#1 RUN x\n#1 ERROR exit code: 3\n");
+        assert_eq!(progress.failed.as_deref(), Some("RUN x"));
+    }
+
+    #[test]
+    fn parts_are_written_when_done() {
+        let mut progress = Progress::default();
+        let part = |completed, current| StatusResponse {
+            statuses: vec![VertexStatus {
+                id: "sha256:ab".into(),
+                vertex: "v".into(),
+                completed,
+                current,
+                ..VertexStatus::default()
+            }],
+            ..StatusResponse::default()
+        };
+        assert_eq!(text(&mut progress, part(None, 5)), "");
+        assert_eq!(text(&mut progress, part(at(2), 2_500_000)), "#1 sha256:ab 2.5 MB done\n");
+        assert_eq!(text(&mut progress, part(at(2), 2_500_000)), "");
+    }
+}

@@ -1,0 +1,153 @@
+//! The build context as a tar (POSIX.1-2001: ustar with pax records), for an engine that FileSync
+//! cannot be used with.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::git::{Blobs, Entry, GitError, Kind};
+
+use super::connect::Body;
+use super::errors::{EngineError, ErrorKind};
+use super::filesync::Tree;
+use super::filter::{Wanted, choose};
+use super::follow::find;
+use super::pattern::{BadPattern, Matcher, read_ignore_file};
+
+const BLOCK: usize = 512;
+/// What is read ahead of the engine is twice this, besides the sockets' buffers.
+const CHUNK: usize = 64 << 10;
+
+/// A body that reads the tree as the engine takes it. `.dockerignore` is applied here, since no
+/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile and
+/// `.dockerignore` itself.
+pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, EngineError> {
+    let git = |e: GitError| EngineError::engine(tree.fail(&e));
+    let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
+    let entries = &tree.snapshot.entries;
+    let mut blobs = tree.snapshot.blobs().map_err(git)?;
+    let mut excludes = Vec::new();
+    let ignore_files = [format!("{dockerfile}.dockerignore"), ".dockerignore".into()];
+    if let Some(at) = ignore_files.iter().find_map(|name| find(entries, name.as_bytes())) {
+        excludes = read_ignore_file(&blobs.read(&entries[at].oid).await.map_err(git)?);
+    }
+    for kept in [".dockerignore", dockerfile] {
+        if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
+            excludes.push([b"!", kept.as_bytes()].concat());
+        }
+    }
+    let links = tree.links().await.map_err(git)?;
+    let chosen = choose(entries, links, &Wanted { excludes, ..Wanted::default() }).map_err(pattern)?;
+
+    let (out, frames) = mpsc::channel(1);
+    // Ends with the body: nobody is left to send to then.
+    tokio::spawn(async move {
+        if let Err(e) = write(&tree, &chosen, &mut blobs, &out).await {
+            let _ = out.send(Err(e)).await;
+        }
+    });
+    Ok(StreamBody::new(ReceiverStream::new(frames)).boxed_unsync())
+}
+
+type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
+
+async fn write(tree: &Tree, chosen: &[u32], blobs: &mut Blobs, out: &Out) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let links = tree.links().await.map_err(|e| tree.fail(&e))?;
+    let mut buffer = BytesMut::with_capacity(2 * CHUNK);
+    for &index in chosen {
+        let entry = &tree.snapshot.entries[index as usize];
+        header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
+        if matches!(entry.kind, Kind::File | Kind::Exec) {
+            let mut blob = blobs.open(&entry.oid).await.map_err(|e| tree.fail(&e))?;
+            while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
+                buffer.extend(chunk);
+                if buffer.len() >= CHUNK {
+                    out.send(Ok(Frame::data(buffer.split().freeze()))).await?;
+                }
+            }
+            buffer.put_bytes(0, padding(entry.size));
+        }
+        if buffer.len() >= CHUNK {
+            out.send(Ok(Frame::data(buffer.split().freeze()))).await?;
+        }
+    }
+    buffer.put_bytes(0, 2 * BLOCK);
+    Ok(out.send(Ok(Frame::data(buffer.freeze()))).await?)
+}
+
+fn padding(size: u64) -> usize {
+    (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
+}
+
+/// An entry's header, with pax records before it for what does not fit: names over 100 bytes
+/// and sizes from 8 GiB.
+fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
+    let mut path = entry.path.clone();
+    let (r#type, mode, size) = match entry.kind {
+        Kind::File => (b'0', 0o644, entry.size),
+        Kind::Exec => (b'0', 0o755, entry.size),
+        Kind::Symlink => (b'2', 0o777, 0),
+        Kind::Dir | Kind::Gitlink => {
+            path.push(b'/');
+            (b'5', 0o755, 0)
+        }
+    };
+    let target = if r#type == b'2' { target } else { &[] };
+    let mtime = entry.mtime.max(0) as u64 / 1_000_000_000;
+    let mut records = Vec::new();
+    if path.len() > 100 {
+        record("path", &path, &mut records);
+    }
+    if target.len() > 100 {
+        record("linkpath", target, &mut records);
+    }
+    if size > MAX_OCTAL {
+        record("size", size.to_string().as_bytes(), &mut records);
+    }
+    if !records.is_empty() {
+        ustar(b"pax", &[], b'x', 0o644, records.len() as u64, mtime, buffer);
+        let padding = padding(records.len() as u64);
+        buffer.extend(records);
+        buffer.put_bytes(0, padding);
+    }
+    ustar(&path, target, r#type, mode, size, mtime, buffer);
+}
+
+/// The largest number of a 12-byte field: 11 octal digits.
+const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    records.extend(format!("{length} {key}=").into_bytes());
+    records.extend(value);
+    records.push(b'\n');
+}
+
+fn ustar(path: &[u8], target: &[u8], r#type: u8, mode: u32, size: u64, mtime: u64, buffer: &mut BytesMut) {
+    let mut block = [0; BLOCK];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &path[..path.len().min(100)]);
+    put(100, format!("{mode:07o}\0{0:07o}\0{0:07o}\0", 0).as_bytes());
+    put(124, format!("{:011o}\0{:011o}\0", size.min(MAX_OCTAL), mtime.min(MAX_OCTAL)).as_bytes());
+    put(148, b"        ");
+    put(156, &[r#type]);
+    put(157, &target[..target.len().min(100)]);
+    put(257, b"ustar\x0000");
+    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    buffer.extend(block);
+}
+
+#[cfg(test)]
+#[path = "tar/tests.rs"]
+mod tests;

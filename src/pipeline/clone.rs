@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use super::Tools;
+use super::stage::{End, Failed, Stagehand, within};
+use crate::git::{GitError, Mirror, Source};
+use crate::model::{CommitSpec, GitRef, LogSink, NameError, RepoName, StageName};
+use crate::secrets::Secrets;
+
+/// The original's budget: one more try, ten seconds later.
+const RETRY_WAIT: Duration = Duration::from_secs(10);
+
+/// A mirror that holds what the job wants, and what that is.
+pub(super) struct Fetched {
+    pub repo: RepoName,
+    pub url: String,
+    pub branch: GitRef,
+    pub commit: CommitSpec,
+    pub mirror: Mirror,
+}
+
+impl From<GitError> for Failed {
+    fn from(e: GitError) -> Self {
+        Self { exit_code: e.exit_code, message: e.message }
+    }
+}
+
+impl From<NameError> for Failed {
+    fn from(e: NameError) -> Self {
+        Self { exit_code: 128, message: e.to_string() }
+    }
+}
+
+pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
+    let context = hand.job.context.clone();
+    let log = hand.log.clone();
+    let wanted = || -> Result<_, NameError> {
+        let repo = RepoName::new(&context.owner, &context.repo)?;
+        Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
+    };
+    let (repo, branch, commit) = match wanted() {
+        Ok(wanted) => wanted,
+        // Such a name is shown, but never as part of a command.
+        Err(e) => return hand.stage(StageName::Clone, "git clone", async { Err(e.into()) }).await,
+    };
+    let key = secrets.deploy_key(&repo);
+    let template = match (&tools.config.git_url, &key) {
+        (Some(template), _) => template.as_str(),
+        (None, Some(_)) => "git@github.com:{owner}/{repo}.git",
+        (None, None) => "https://github.com/{owner}/{repo}.git",
+    };
+    let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
+    let source = Source { repo: repo.clone(), url: url.clone(), key };
+    let command = format!("git clone --branch {branch} {url} ./");
+    let work = async {
+        let try_once = || {
+            let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
+            within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
+        };
+        match try_once().await? {
+            Err(e) if e.transient => {
+                log.write(format!("{}\nOnce more in {} s.\n", e.message, RETRY_WAIT.as_secs()).as_bytes());
+                tokio::time::sleep(RETRY_WAIT).await;
+                Ok(try_once().await??)
+            }
+            other => Ok(other?),
+        }
+    };
+    let mirror = hand.stage(StageName::Clone, &command, work).await?;
+    Ok(Fetched { repo, url, branch, commit, mirror })
+}

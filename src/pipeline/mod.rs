@@ -1,0 +1,89 @@
+//! Runs one job: clone, checkout, build, push. Knows no store and no HTTP.
+
+mod build;
+mod checkout;
+mod clone;
+mod push;
+mod stage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::engine::Engine;
+use crate::git::Git;
+use crate::logs::LogWriter;
+use crate::model::{Job, LogSink, Outcome, Stages, Status};
+use crate::secrets::Secrets;
+use stage::{End, Stagehand};
+
+/// What a job is run with.
+pub struct Tools {
+    pub git: Git,
+    pub engine: Arc<Engine>,
+    pub secrets: watch::Receiver<Arc<Secrets>>,
+    pub config: PipelineConfig,
+}
+
+pub struct PipelineConfig {
+    /// Template with `{owner}` and `{repo}`; none: GitHub's, by ssh with a deploy key, else by https.
+    pub git_url: Option<String>,
+    pub clone_timeout: Duration,
+    pub checkout_timeout: Duration,
+    pub build_timeout: Duration,
+    /// Of one try.
+    pub push_timeout: Duration,
+    pub push_retries: u32,
+    pub push_retry_wait: Duration,
+    /// The daemon's own secrets, which no log may show.
+    pub masks: Vec<Zeroizing<String>>,
+}
+
+/// One attempt at one job.
+pub struct Run {
+    pub job: Job,
+    pub log: Arc<LogWriter>,
+    /// How far it is, stored as it comes.
+    pub progress: mpsc::UnboundedSender<Progress>,
+    pub cancel: CancellationToken,
+    pub slot: Slot,
+}
+
+pub struct Progress {
+    pub stages: Stages,
+    pub resolved_commit: Option<String>,
+}
+
+/// One of the CONCURRENCY build slots; a push that waits gives it back early.
+pub struct Slot(pub Option<OwnedSemaphorePermit>);
+
+/// Runs the job to its end. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
+pub async fn run(tools: &Tools, run: Run) -> Outcome {
+    let secrets = tools.secrets.borrow().clone();
+    run.log.mask(tools.config.masks.clone());
+    run.log.mask(secrets.masks());
+    let log = run.log.clone();
+    let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel);
+    let result = stages(tools, secrets, &mut hand, run.slot).await;
+    let (status, cause) = match &result {
+        Ok(_) => (Status::Success, None),
+        Err(End::Failed(cause)) => (Status::Failure, Some(cause.clone())),
+        Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned())),
+    };
+    match &cause {
+        Some(cause) => log.write(format!("\nThe build ended: {cause}\n").as_bytes()),
+        None => log.write(format!("\nPushed {}\n", hand.job.image).as_bytes()),
+    }
+    log.flush();
+    Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause }
+}
+
+async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
+    let fetched = clone::run(tools, &secrets, hand).await?;
+    let snapshot = checkout::run(tools, &fetched, hand).await?;
+    let image = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    push::run(tools, &image, hand, slot).await
+}

@@ -6,6 +6,7 @@ pub mod logs;
 pub mod model;
 pub mod pipeline;
 pub mod process;
+pub mod queue;
 pub mod secrets;
 pub mod settings;
 pub mod store;

@@ -1,0 +1,197 @@
+//! Claims jobs, runs each in a lease, and records how it ended: the only writer of terminal states.
+
+mod attempt;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::logs::Logs;
+use crate::model::{Job, JobId, Outcome, Status};
+use crate::pipeline::{Run, Slot};
+use crate::store::{Announce, Store, StoreError};
+
+/// How long it waits for a new job at most: what an event missed is found after this.
+const TICK: Duration = Duration::from_secs(5);
+
+pub struct QueueConfig {
+    /// How many run at once; 0 runs none.
+    pub concurrency: usize,
+    /// This node's name, the same after a restart.
+    pub node: String,
+    /// How long a claim lasts without being renewed; 30 s and more.
+    pub lease: Duration,
+    /// How long running jobs may go on after the shutdown.
+    pub drain: Duration,
+}
+
+/// What others may do to the queue.
+#[derive(Clone)]
+pub struct QueueHandle {
+    store: Store,
+    logs: Logs,
+    announce: Announce,
+    wake: Arc<Notify>,
+    running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
+}
+
+impl QueueHandle {
+    /// A job was added.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// A pending job is cancelled now; a running one is told, and ends soon. One that has ended is a conflict.
+    pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
+        let job = self.store.cancel(id, &self.announce).await?;
+        if job.status == Status::Running {
+            self.tell(id);
+        } else {
+            self.logs.end(id);
+        }
+        Ok(job)
+    }
+
+    fn tell(&self, id: JobId) {
+        if let Some(cancel) = self.running().get(&id) {
+            cancel.cancel();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue of one node.
+pub struct Queue {
+    config: QueueConfig,
+    handle: QueueHandle,
+    /// The drain is over.
+    stop: CancellationToken,
+}
+
+impl Queue {
+    pub fn new(store: Store, logs: Logs, config: QueueConfig, announce: Announce) -> (Self, QueueHandle) {
+        let handle = QueueHandle { store, logs, announce, wake: Arc::default(), running: Arc::default() };
+        (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
+    }
+
+    /// Puts back what a former incarnation held; then claims and runs jobs, while `ready`, until `shutdown`. Returns
+    /// when all that ran has ended or is pending again.
+    pub async fn run<R, F>(self, mut ready: watch::Receiver<bool>, shutdown: CancellationToken, runner: R)
+    where
+        R: Fn(Run) -> F + Send + Sync + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let (queue, runner) = (Arc::new(self), Arc::new(runner));
+        let attempts = TaskTracker::new();
+        tokio::select! {
+            () = queue.clone().claim(&mut ready, &shutdown, &attempts, &runner) => {}
+            () = queue.sweep() => {}
+        }
+        attempts.close();
+        if timeout(queue.config.drain, attempts.wait()).await.is_err() {
+            queue.stop.cancel();
+            attempts.wait().await;
+        }
+    }
+
+    /// Recovers, and claims until the shutdown. A claim that was begun is never cut off: nobody would run that job.
+    async fn claim<R, F>(
+        self: Arc<Self>,
+        ready: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
+        attempts: &TaskTracker,
+        runner: &Arc<R>,
+    ) where
+        R: Fn(Run) -> F + Send + Sync + 'static,
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let QueueHandle { store, announce, .. } = &self.handle;
+        let QueueConfig { node, lease, concurrency, .. } = &self.config;
+        let put_back = insist(shutdown.cancelled(), || store.recover(node, announce)).await;
+        self.put_back(&put_back.unwrap_or_default());
+        let slots = Arc::new(Semaphore::new(*concurrency));
+        loop {
+            let turn = async {
+                let slot = slots.clone().acquire_owned().await.ok()?;
+                ready.wait_for(|&ready| ready).await.ok().map(|_| slot)
+            };
+            let Some(Some(slot)) = shutdown.run_until_cancelled(turn).await else { break };
+            let claimed = insist(shutdown.cancelled(), || async {
+                let at = Instant::now();
+                Ok(store.claim(node, *lease).await?.map(|job| (job, at)))
+            });
+            if let Ok(Some((job, at))) = claimed.await {
+                attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()));
+            } else {
+                drop(slot);
+                let rest = timeout(TICK, self.handle.wake.notified());
+                shutdown.run_until_cancelled(rest).await;
+            }
+        }
+        shutdown.cancelled().await;
+    }
+
+    /// Looks for jobs that other nodes lost, now and then.
+    async fn sweep(&self) {
+        loop {
+            sleep(self.config.lease).await;
+            match self.handle.store.sweep(&self.config.node, &self.handle.announce).await {
+                Ok(jobs) => self.put_back(&jobs),
+                Err(error) => tracing::warn!(%error, "jobs that other nodes lost cannot be looked for"),
+            }
+        }
+    }
+
+    /// These are not running any more: pending, or cancelled.
+    fn put_back(&self, jobs: &[Job]) {
+        for job in jobs {
+            let (id, repo, status) = (job.id, repo(job), job.status.as_str());
+            tracing::info!(job = %id, repo, attempt = job.attempt, status, "put back a job that nobody runs any more");
+            if job.status.is_terminal() {
+                self.handle.logs.end(id);
+            }
+        }
+        self.handle.wake();
+    }
+}
+
+fn repo(job: &Job) -> String {
+    format!("{}/{}", job.context.owner, job.context.repo)
+}
+
+/// Tries until it is written or refused, or `give_up` comes: a full disk must not lose what happened. Reports an error
+/// once.
+async fn insist<T, F>(give_up: impl Future<Output = ()>, write: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut give_up = std::pin::pin!(give_up);
+    let mut pause = Duration::from_millis(100);
+    let mut reported = String::new();
+    loop {
+        let error = match write().await {
+            Err(error @ (StoreError::Conflict(_) | StoreError::NoJob(_) | StoreError::Closed)) => return Err(error),
+            Err(error) => error,
+            done => return done,
+        };
+        let text = error.to_string();
+        if text != reported {
+            tracing::error!(error = text, "a job's state cannot be stored: trying again");
+            reported = text;
+        }
+        tokio::select! {
+            () = &mut give_up => return Err(error),
+            () = sleep(pause) => pause = (pause * 2).min(TICK),
+        }
+    }
+}

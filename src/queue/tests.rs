@@ -1,0 +1,319 @@
+use sqlx::Connection;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use tokio::sync::mpsc;
+
+use crate::model::Stages;
+use crate::model::{Context, LogSink, StageName, StageStatus};
+use crate::pipeline::Progress;
+use crate::store::{Added, NewNotification};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A queue whose runner hands every run over to the test, and ends as the test says; it panics if that drops `end`.
+struct Bench {
+    dir: TempDir,
+    store: Store,
+    logs: Logs,
+    handle: QueueHandle,
+    ready: watch::Sender<bool>,
+    shutdown: CancellationToken,
+    runs: mpsc::UnboundedReceiver<(Run, oneshot::Sender<Outcome>)>,
+    queue: JoinHandle<()>,
+}
+
+fn config(concurrency: usize) -> QueueConfig {
+    QueueConfig { concurrency, node: "me".into(), lease: Duration::from_secs(30), drain: LIMIT }
+}
+
+async fn start(config: QueueConfig) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    start_on(dir, store, config)
+}
+
+fn start_on(dir: TempDir, store: Store, config: QueueConfig) -> Bench {
+    let logs = Logs::open(dir.path().join("logs")).unwrap();
+    let (queue, handle) = Queue::new(store.clone(), logs.clone(), config, announce());
+    let (ready, is_ready) = watch::channel(true);
+    let (runs_in, runs) = mpsc::unbounded_channel();
+    let shutdown = CancellationToken::new();
+    let runner = move |run: Run| {
+        let (end, outcome) = oneshot::channel();
+        runs_in.send((run, end)).ok();
+        async move { outcome.await.expect("the test told no outcome") }
+    };
+    let queue = tokio::spawn(queue.run(is_ready, shutdown.clone(), runner));
+    Bench { dir, store, logs, handle, ready, shutdown, runs, queue }
+}
+
+fn announce() -> Announce {
+    Arc::new(|job| vec![NewNotification { channel: "test", body: job.status.as_str().into() }])
+}
+
+impl Bench {
+    async fn add(&self) -> Job {
+        let job = add(&self.store).await;
+        self.handle.wake();
+        job
+    }
+
+    async fn next(&mut self) -> (Run, oneshot::Sender<Outcome>) {
+        timeout(LIMIT, self.runs.recv()).await.unwrap().unwrap()
+    }
+
+    async fn until(&self, id: JobId, what: impl Fn(&Job) -> bool) -> Job {
+        until(async || Some(self.store.job(id).await.unwrap().unwrap()).filter(|job| what(job))).await
+    }
+
+    async fn status(&self, id: JobId, status: Status) -> Job {
+        self.until(id, |job| job.status == status).await
+    }
+
+    async fn stop(self) -> (TempDir, Store) {
+        self.shutdown.cancel();
+        timeout(LIMIT, self.queue).await.unwrap().unwrap();
+        (self.dir, self.store)
+    }
+}
+
+async fn until<T>(found: impl AsyncFn() -> Option<T>) -> T {
+    let search = async {
+        loop {
+            if let Some(found) = found().await {
+                return found;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, search).await.unwrap()
+}
+
+async fn add(store: &Store) -> Job {
+    let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
+        "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
+    let context: Context = serde_json::from_str(text).unwrap();
+    match store.add_job(context, None).await.unwrap() {
+        Added::New(job) | Added::Duplicate(job) => job,
+    }
+}
+
+fn outcome(status: Status) -> Outcome {
+    Outcome { status, stages: Stages::pending(), resolved_commit: None, digest: None, cause: Some("because".into()) }
+}
+
+fn running(stage: StageName) -> Stages {
+    let mut stages = Stages::pending();
+    stages.get_mut(stage).unwrap().status = StageStatus::Running;
+    stages
+}
+
+#[tokio::test]
+async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
+    let mut bench = start(config(2)).await;
+    let id = bench.add().await.id;
+    let mut follower = bench.logs.follow(id, 0);
+    let (run, end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.attempt, run.job.status), (id, 1, Status::Running));
+    run.log.write(b"hello\n");
+    let stages = running(StageName::Clone);
+    let commit = Some("c0ffee".to_owned());
+    run.progress.send(Progress { stages: stages.clone(), resolved_commit: commit.clone() }).ok().unwrap();
+    bench.until(id, |job| job.stages == stages && job.resolved_commit == commit).await;
+    end.send(outcome(Status::Success)).unwrap();
+    let job = bench.status(id, Status::Success).await;
+    assert_eq!((job.stages, job.resolved_commit), (Stages::pending(), commit));
+    assert_eq!(bench.store.due_notifications(9).await.unwrap()[0].body, "success");
+    // The log's followers end with the job.
+    assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap().unwrap(), "hello\n");
+    assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap(), None);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn failures_and_panics_end_a_job() {
+    let mut bench = start(config(3)).await;
+    let failed = bench.add().await.id;
+    let (_run, end) = bench.next().await;
+    end.send(outcome(Status::Failure)).unwrap();
+    assert_eq!(bench.status(failed, Status::Failure).await.cause.as_deref(), Some("because"));
+
+    let panicked = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    run.progress.send(Progress { stages: running(StageName::Build), resolved_commit: None }).ok().unwrap();
+    drop(end);
+    let mut job = bench.status(panicked, Status::Failure).await;
+    assert!(job.cause.unwrap().contains("internal error"));
+    assert_eq!(job.stages.get_mut(StageName::Build).unwrap().status, StageStatus::Failure);
+
+    let nonsense = bench.add().await.id;
+    let (_run, end) = bench.next().await;
+    end.send(outcome(Status::Pending)).unwrap();
+    bench.status(nonsense, Status::Failure).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_run_than_there_are_slots() {
+    let mut bench = start(config(2)).await;
+    for _ in 0..4 {
+        bench.add().await;
+    }
+    let (mut first, end_first) = bench.next().await;
+    let (_second, _end_second) = bench.next().await;
+    let pending =
+        async || bench.store.jobs(9, None).await.unwrap().iter().filter(|j| j.status == Status::Pending).count();
+    assert_eq!(pending().await, 2);
+    assert!(bench.runs.try_recv().is_err());
+    // A push that waits lets the next one in, and goes on.
+    first.slot = Slot(None);
+    let (third, end_third) = bench.next().await;
+    end_first.send(outcome(Status::Success)).unwrap();
+    bench.status(first.job.id, Status::Success).await;
+    assert!(bench.runs.try_recv().is_err());
+    end_third.send(outcome(Status::Success)).unwrap();
+    drop(third);
+    bench.next().await;
+}
+
+#[tokio::test]
+async fn without_slots_or_while_not_ready_nothing_is_claimed() {
+    let bench = start(config(0)).await;
+    let id = bench.add().await.id;
+    let (dir, store) = bench.stop().await;
+    assert_eq!(store.job(id).await.unwrap().unwrap().attempt, 0);
+
+    let mut bench = start_on(dir, store, config(1));
+    let (run, end) = bench.next().await;
+    bench.ready.send(false).unwrap();
+    let waits = bench.add().await.id;
+    end.send(outcome(Status::Success)).unwrap();
+    drop(run);
+    bench.status(id, Status::Success).await;
+    assert_eq!(bench.store.job(waits).await.unwrap().unwrap().status, Status::Pending);
+    bench.ready.send(true).unwrap();
+    assert_eq!(bench.next().await.0.job.id, waits);
+}
+
+#[tokio::test]
+async fn users_cancel_pending_and_running_jobs() {
+    let mut bench = start(config(1)).await;
+    let ids = [bench.add().await.id, bench.add().await.id];
+    let (run, end) = bench.next().await;
+    let mut follower = bench.logs.follow(ids[1], 0);
+    assert_eq!(bench.handle.cancel(ids[1]).await.unwrap().status, Status::Cancelled);
+    assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap(), None);
+
+    assert_eq!(bench.handle.cancel(ids[0]).await.unwrap().status, Status::Running);
+    timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
+    end.send(outcome(Status::Cancelled)).unwrap();
+    bench.status(ids[0], Status::Cancelled).await;
+    assert!(matches!(bench.handle.cancel(ids[0]).await, Err(StoreError::Conflict(Status::Cancelled))));
+    assert_eq!(bench.store.due_notifications(9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_cancel_that_the_handle_did_not_see_comes_with_the_lease() {
+    let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    bench.store.cancel(id, &announce()).await.unwrap();
+    timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
+    end.send(outcome(Status::Cancelled)).unwrap();
+    bench.status(id, Status::Cancelled).await;
+}
+
+#[tokio::test]
+async fn the_shutdown_drains_and_then_puts_back() {
+    let mut bench = start(QueueConfig { drain: Duration::from_millis(300), ..config(3) }).await;
+    let ids = [bench.add().await.id, bench.add().await.id, bench.add().await.id];
+    let mut runs = Vec::new();
+    for _ in ids {
+        runs.push(bench.next().await);
+    }
+    let [(_a, end_a), (b, end_b), (c, end_c)] = runs.try_into().ok().unwrap();
+    bench.shutdown.cancel();
+    let late = bench.add().await.id;
+    end_a.send(outcome(Status::Success)).unwrap();
+    bench.status(ids[0], Status::Success).await;
+    // The drain is over: one stops, one had pushed already.
+    timeout(LIMIT, b.cancel.cancelled()).await.unwrap();
+    timeout(LIMIT, c.cancel.cancelled()).await.unwrap();
+    end_b.send(outcome(Status::Cancelled)).unwrap();
+    end_c.send(outcome(Status::Success)).unwrap();
+    let (dir, store) = bench.stop().await;
+    let state = async |id| store.job(id).await.unwrap().map(|job| (job.status, job.attempt)).unwrap();
+    assert_eq!(state(ids[1]).await, (Status::Pending, 1));
+    assert_eq!(state(ids[2]).await, (Status::Success, 1));
+    assert_eq!(state(late).await, (Status::Pending, 0));
+    assert_eq!(store.due_notifications(9).await.unwrap().len(), 2);
+
+    let mut bench = start_on(dir, store, config(1));
+    let (run, _end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.attempt), (ids[1], 2));
+    let log = std::fs::read_to_string(bench.dir.path().join(format!("logs/{}.log", ids[1]))).unwrap();
+    assert!(log.contains("runs again") && log.ends_with("[attempt 2]\n"), "{log}");
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let [once, often] = [add(&store).await.id, add(&store).await.id];
+    for _ in 0..10 {
+        store.claim("me", LIMIT).await.unwrap().unwrap();
+        store.claim("me", LIMIT).await.unwrap().unwrap();
+        store.requeue(often, store.job(often).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
+        store.requeue(once, store.job(once).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
+    }
+    let fresh = add(&store).await.id;
+    store.cancel(once, &announce()).await.unwrap();
+    store.claim("me", LIMIT).await.unwrap().unwrap();
+    store.requeue(often, 11, &announce()).await.unwrap();
+    let mut bench = start_on(dir, store, config(1));
+    assert_eq!(bench.next().await.0.job.id, fresh);
+    let job = bench.status(often, Status::Failure).await;
+    assert!(job.cause.unwrap().contains("10 times"));
+}
+
+#[tokio::test]
+async fn a_lost_lease_stops_the_run_and_its_outcome_counts_for_nothing() {
+    let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    bench.store.requeue(id, 1, &announce()).await.unwrap();
+    timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
+    end.send(outcome(Status::Success)).unwrap();
+    drop(run);
+    let (run, end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.attempt), (id, 2));
+    assert!(bench.store.due_notifications(9).await.unwrap().is_empty());
+    end.send(outcome(Status::Failure)).unwrap();
+    assert_eq!(bench.status(id, Status::Failure).await.attempt, 2);
+}
+
+/// Another connection's transaction keeps the store from writing, as a disk that hangs does.
+#[tokio::test]
+async fn while_nothing_can_be_written_runs_stop_in_time_and_outcomes_are_kept() {
+    let mut bench = start(QueueConfig { lease: Duration::from_secs(3), ..config(2) }).await;
+    let ids = [bench.add().await.id, bench.add().await.id];
+    let (done, end_done) = bench.next().await;
+    let (stuck, _end_stuck) = bench.next().await;
+    let file = format!("sqlite://{}/image-factory.db", bench.dir.path().display());
+    let mut other = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let locked = Instant::now();
+    end_done.send(outcome(Status::Success)).unwrap();
+    drop(done);
+    timeout(LIMIT, stuck.cancel.cancelled()).await.unwrap();
+    assert!(locked.elapsed() < Duration::from_secs(3), "{:?}", locked.elapsed());
+    assert_eq!(bench.store.job(ids[0]).await.unwrap().unwrap().status, Status::Running);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    bench.status(ids[0], Status::Success).await;
+    drop(stuck);
+    let (again, _end) = bench.next().await;
+    assert_eq!((again.job.id, again.job.attempt), (ids[1], 2));
+}

@@ -4,6 +4,7 @@ pub mod engine;
 pub mod git;
 pub mod logs;
 pub mod model;
+pub mod notify;
 pub mod pipeline;
 pub mod process;
 pub mod queue;

@@ -1,0 +1,176 @@
+//! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
+
+mod post_build;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, header, redirect};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::model::{Job, Millis};
+use crate::store::{NewNotification, Notification, Store, StoreError};
+
+/// How many are sent at once, so that a slow destination does not stop the others.
+const AT_ONCE: usize = 8;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after the first failure; doubled after each, up to five minutes.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// One that is older is dead.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// It looks so often at least, whatever it was told.
+const TICK: Duration = Duration::from_secs(60);
+
+/// Who is told about jobs that ended.
+#[derive(Clone, Default)]
+pub struct NotifyConfig {
+    /// HOOK_POST_URL
+    pub hook_post_url: Option<String>,
+    /// HOOK_SECRET: signs what is sent.
+    pub hook_secret: Option<Zeroizing<String>>,
+}
+
+impl NotifyConfig {
+    /// What a job that has just ended makes known: rows for the outbox. Pure.
+    pub fn for_outcome(&self, job: &Job) -> Vec<NewNotification> {
+        let hook = self.hook_post_url.as_ref();
+        hook.map(|_| NewNotification { channel: post_build::CHANNEL, body: post_build::body(job) })
+            .into_iter()
+            .collect()
+    }
+}
+
+/// Sends the outbox until `shutdown`; what is under way then is sent again after the next start. Errors: there is no
+/// TLS provider or no root certificate.
+pub async fn run(store: Store, config: NotifyConfig, shutdown: CancellationToken) -> Result<(), reqwest::Error> {
+    let client = Client::builder()
+        .timeout(TIMEOUT)
+        // A redirect would carry the body and its signature to a host that nobody configured.
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
+        .build()?;
+    let sender = Sender { store, config, client };
+    shutdown.run_until_cancelled(sender.run()).await;
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Sender {
+    store: Store,
+    config: NotifyConfig,
+    client: Client,
+}
+
+/// Why a notification did not arrive.
+struct Failure {
+    error: String,
+    /// It never will.
+    permanent: bool,
+}
+
+impl Sender {
+    async fn run(&self) {
+        let mut sending = JoinSet::new();
+        let mut ids = HashSet::new();
+        loop {
+            let pause = self.start(&mut sending, &mut ids).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the outbox cannot be read: trying again");
+                TICK
+            });
+            tokio::select! {
+                Some(Ok(id)) = sending.join_next() => {
+                    ids.remove(&id);
+                }
+                () = self.store.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Starts to send what is due and not yet under way. Returns when to look again.
+    async fn start(&self, sending: &mut JoinSet<String>, ids: &mut HashSet<String>) -> Result<Duration, StoreError> {
+        let due = self.store.due_notifications((AT_ONCE + ids.len()) as u32).await?;
+        for notification in due {
+            if ids.len() < AT_ONCE && ids.insert(notification.id.clone()) {
+                let sender = self.clone();
+                sending.spawn(async move {
+                    sender.deliver(&notification).await;
+                    notification.id
+                });
+            }
+        }
+        let next = self.store.next_notification().await?;
+        Ok(next.map_or(TICK, |next| next.since(Millis::now()).min(TICK)))
+    }
+
+    async fn deliver(&self, notification: &Notification) {
+        let Notification { id, job, channel, attempts, created, .. } = notification;
+        let stored = match self.send(notification).await {
+            Ok(()) => {
+                tracing::info!(%job, channel, "notification sent");
+                self.store.notification_sent(id).await
+            }
+            Err(Failure { error, permanent }) => {
+                let again = (!permanent).then(|| Millis::now() + pause(*attempts, fastrand::f64()));
+                let again = again.filter(|again| again.since(*created) < LIFE);
+                let next = again.map(|again| again.to_string());
+                tracing::warn!(%job, channel, error, attempt = attempts + 1, next, "notification not sent");
+                self.store.notification_failed(id, &error, again).await
+            }
+        };
+        if let Err(error) = stored {
+            // It stays due. Not at once again: it may have been sent.
+            tracing::error!(%job, channel, %error, "what became of a notification cannot be stored");
+            sleep(TIMEOUT).await;
+        }
+    }
+
+    async fn send(&self, notification: &Notification) -> Result<(), Failure> {
+        let url = self.config.hook_post_url.as_ref().filter(|_| notification.channel == post_build::CHANNEL);
+        let Some(url) = url else {
+            let error = format!("nothing is configured for {} any more", notification.channel);
+            return Err(Failure { error, permanent: true });
+        };
+        let mut request = self.client.post(url).header(header::CONTENT_TYPE, "application/json");
+        request = request.header("X-Hook-Id", &notification.id);
+        if let Some(secret) = &self.config.hook_secret {
+            request = request.header("X-Hook-Signature", post_build::signature(&notification.body, secret));
+        }
+        match request.body(notification.body.clone()).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(refused(answer.status())),
+            // Without the URL: it may hold a token.
+            Err(error) => {
+                let permanent = error.is_builder();
+                Err(Failure { error: chain(&error.without_url()), permanent })
+            }
+        }
+    }
+}
+
+/// Only what the receiver says about the request itself is for good; a redirect may be a proxy's that is being mended.
+fn refused(status: StatusCode) -> Failure {
+    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    Failure {
+        error: format!("it was answered {status}"),
+        permanent: status.is_client_error() && !later.contains(&status),
+    }
+}
+
+/// From half to all of a pause that doubles; `jitter` is 0 to 1.
+fn pause(attempts: u32, jitter: f64) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
+    full.mul_f64(0.5 + jitter / 2.0)
+}
+
+/// An error with its causes, in one line: `error sending request: connection refused`.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

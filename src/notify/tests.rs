@@ -1,0 +1,191 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Method};
+use axum::response::IntoResponse;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::model::{Context, Outcome, Stages, Status};
+use crate::store::{Added, Announce};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Answers with these, then with 200; `hang` answers nothing.
+#[derive(Clone)]
+struct Receiver {
+    answers: Arc<Mutex<VecDeque<u16>>>,
+    got: mpsc::UnboundedSender<(Method, HeaderMap, String)>,
+}
+
+async fn receive(State(to): State<Receiver>, method: Method, headers: HeaderMap, body: String) -> impl IntoResponse {
+    let answer = to.answers.lock().unwrap().pop_front().unwrap_or(200);
+    to.got.send((method, headers, body)).ok();
+    if answer == 0 {
+        std::future::pending::<()>().await;
+    }
+    (StatusCode::from_u16(answer).unwrap(), [(header::LOCATION, "/elsewhere")])
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    store: Store,
+    config: NotifyConfig,
+    shutdown: CancellationToken,
+    got: mpsc::UnboundedReceiver<(Method, HeaderMap, String)>,
+}
+
+async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook?token=s3cret", listener.local_addr().unwrap());
+    let (tell, got) = mpsc::unbounded_channel();
+    let receiver = Receiver { answers: Arc::new(Mutex::new(answers.iter().copied().collect())), got: tell };
+    let app = axum::Router::new().fallback(receive).with_state(receiver);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let hook_secret = secret.map(|s| Zeroizing::new(s.to_owned()));
+    let config = NotifyConfig { hook_post_url: Some(url), hook_secret };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(run(store.clone(), config.clone(), shutdown.clone()));
+    Bench { _dir: dir, store, config, shutdown, got }
+}
+
+impl Bench {
+    /// A job that ended so.
+    async fn job(&self, status: Status, commit: Option<&str>) -> Job {
+        let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
+            "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
+        let context: Context = serde_json::from_str(text).unwrap();
+        let Added::New(job) = self.store.add_job(context, None).await.unwrap() else { panic!() };
+        self.store.claim("me", LIMIT).await.unwrap().unwrap();
+        let resolved_commit = commit.map(str::to_owned);
+        let outcome = Outcome { status, stages: Stages::pending(), resolved_commit, digest: None, cause: None };
+        let config = self.config.clone();
+        let announce: Announce = Arc::new(move |job| config.for_outcome(job));
+        self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
+    }
+
+    async fn next(&mut self) -> (Method, HeaderMap, String) {
+        timeout(LIMIT, self.got.recv()).await.unwrap().unwrap()
+    }
+
+    /// Nothing is left to send, now or later.
+    async fn settled(&self) {
+        let wait = async {
+            while !self.store.due_notifications(9).await.unwrap().is_empty()
+                || self.store.next_notification().await.unwrap().is_some()
+            {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, wait).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_hook_is_sent_as_the_original_did() {
+    let mut bench = start(&[], Some("key")).await;
+    bench.job(Status::Success, Some("c0ffee")).await;
+    let (method, headers, body) = bench.next().await;
+    let expected = concat!(
+        r#"{"git":{"owner":"acme","repo":"hello","ref":"develop","commit":"c0ffee"},"type":"builder","#,
+        r#""name":"image-factory","status":"success","result":{"image":"quay.io/totem/acme-hello:HEAD"}}"#
+    );
+    assert_eq!((method, body.as_str()), (Method::POST, expected));
+    assert_eq!(headers["content-type"], "application/json");
+    // printf %s "$BODY" | openssl dgst -sha1 -hmac key
+    assert_eq!(headers["x-hook-signature"], "73b9e5cc6eab1c8779b540756cb85e46d1f5f05d");
+    bench.settled().await;
+
+    for status in [Status::Failure, Status::Cancelled] {
+        bench.job(status, None).await;
+        let (_, _, body) = bench.next().await;
+        assert!(body.contains(r#""commit":"HEAD""#) && body.contains(r#""status":"failed""#), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_with_the_same_id() {
+    let mut bench = start(&[503], None).await;
+    bench.job(Status::Success, None).await;
+    let (_, first, body) = bench.next().await;
+    let (_, second, again) = bench.next().await;
+    assert!(!first.contains_key("x-hook-signature"));
+    assert_eq!((&first["x-hook-id"], body), (&second["x-hook-id"], again));
+    bench.settled().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_a_redirect_is_not_followed() {
+    let mut bench = start(&[404, 307], None).await;
+    bench.job(Status::Success, None).await;
+    bench.next().await;
+    bench.settled().await;
+    bench.job(Status::Success, None).await;
+    bench.next().await;
+    let waits = timeout(LIMIT, async {
+        while bench.store.next_notification().await.unwrap().is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waits.await.unwrap();
+    assert!(bench.got.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn one_that_hangs_does_not_stop_the_others_and_is_sent_after_a_restart() {
+    let mut bench = start(&[0], None).await;
+    bench.job(Status::Failure, None).await;
+    let (_, hung, _) = bench.next().await;
+    bench.job(Status::Success, None).await;
+    bench.next().await;
+    let others_done = async {
+        while bench.store.due_notifications(9).await.unwrap().len() > 1 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, others_done).await.unwrap();
+    bench.shutdown.cancel();
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), CancellationToken::new()));
+    let (_, again, _) = bench.next().await;
+    assert_eq!(again["x-hook-id"], hung["x-hook-id"]);
+    bench.settled().await;
+}
+
+#[tokio::test]
+async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
+    let mut bench = start(&[], None).await;
+    bench.shutdown.cancel();
+    let job = bench.job(Status::Success, None).await;
+    assert!(NotifyConfig::default().for_outcome(&job).is_empty());
+    let due = bench.store.due_notifications(9).await.unwrap().remove(0);
+    let sender = |url: Option<&str>| Sender {
+        store: bench.store.clone(),
+        config: NotifyConfig { hook_post_url: url.map(str::to_owned), hook_secret: None },
+        client: Client::new(),
+    };
+    for (url, permanent) in [(None, true), (Some("no url"), true), (Some("http://127.0.0.1:1/?token=s3cret"), false)] {
+        let failure = sender(url).send(&due).await.err().unwrap();
+        assert_eq!(failure.permanent, permanent, "{}", failure.error);
+        assert!(!failure.error.contains("s3cret"), "{}", failure.error);
+    }
+    sender(None).deliver(&due).await;
+    bench.settled().await;
+    assert!(bench.got.try_recv().is_err());
+}
+
+#[test]
+fn answers_and_pauses() {
+    for (status, permanent) in [(400, true), (404, true), (408, false), (429, false), (302, false), (500, false)] {
+        assert_eq!(refused(StatusCode::from_u16(status).unwrap()).permanent, permanent, "{status}");
+    }
+    assert_eq!(pause(0, 0.0), Duration::from_millis(500));
+    assert_eq!(pause(0, 1.0), Duration::from_secs(1));
+    assert_eq!(pause(3, 1.0), Duration::from_secs(8));
+    assert_eq!(pause(1000, 1.0), Duration::from_secs(300));
+}

@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod git;
+pub mod http;
 pub mod logs;
 pub mod model;
 pub mod notify;

@@ -1,0 +1,181 @@
+use serde_json::{Map, Value, json};
+
+use super::error::{Error, Violation};
+use crate::model::Context;
+
+/// What totem's wire says when a sender does not.
+pub const BRANCH: &str = "develop";
+pub const COMMIT: &str = "HEAD";
+
+/// The longest name, in bytes; Git's and the registries' own limits are far below.
+const MAX_TEXT: usize = 4 << 10;
+/// What a sender's own names may take together, in bytes: they come back in every list.
+const MAX_EXTRA: usize = 16 << 10;
+
+/// Reads the body of `POST /job`. Names are not validated beyond their type and length: what the original took is taken,
+/// and the job then says what is wrong with it. Names that we do not know are kept.
+pub fn read(body: &[u8], docker_repo_base: &str) -> Result<Context, Error> {
+    let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
+    let Value::Object(mut body) = value else {
+        return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
+    };
+    let mut wrong = Vec::new();
+    for name in ["owner", "repo"] {
+        if !body.contains_key(name) {
+            wrong.push(missing(name, "#/"));
+        }
+    }
+    let mut text = |name: &str, default: &str| take_text(&mut body, name, &mut wrong).unwrap_or_else(|| default.into());
+    let (owner, repo) = (text("owner", ""), text("repo", ""));
+    let (branch, commit) = (text("branch", BRANCH), text("commit", COMMIT));
+    let docker_repo_base = text("dockerRepoBase", docker_repo_base);
+    let github = match body.remove("github") {
+        None => true,
+        Some(Value::Bool(github)) => github,
+        Some(other) => {
+            wrong.push(wrong_type(&other, "boolean", "#/github"));
+            true
+        }
+    };
+    // The original took any tag, and the commit in place of an empty one: a build's number is a tag, too.
+    let tag = match body.get("tag") {
+        Some(Value::Null) => None,
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => take_text(&mut body, "tag", &mut wrong),
+    };
+    body.remove("tag");
+    let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or_else(|| commit.clone());
+    let size = serde_json::to_string(&body).map_or(0, |extra| extra.len());
+    if size > MAX_EXTRA {
+        wrong.push(too_long(size, MAX_EXTRA, "#/"));
+    }
+    if wrong.is_empty() {
+        Ok(Context { owner, repo, branch, commit, github, docker_repo_base, tag, pushed: false, extra: body })
+    } else {
+        Err(Error::Invalid(wrong))
+    }
+}
+
+fn take_text(body: &mut Map<String, Value>, name: &str, wrong: &mut Vec<Violation>) -> Option<String> {
+    let path = format!("#/{name}");
+    match body.remove(name)? {
+        Value::String(text) => {
+            wrong.extend(unfit(&text, &path));
+            Some(text)
+        }
+        other => {
+            wrong.push(wrong_type(&other, "string", &path));
+            None
+        }
+    }
+}
+
+/// A text that cannot be stored: too long, or with a NUL in it, which PostgreSQL's TEXT does not take.
+pub fn unfit(text: &str, path: &str) -> Option<Violation> {
+    if text.len() > MAX_TEXT {
+        return Some(too_long(text.chars().count(), MAX_TEXT, path));
+    }
+    text.contains('\0').then(|| {
+        let pattern = r"^[^\u0000]*$";
+        let message = format!("String does not match pattern: {pattern}");
+        Violation { code: "PATTERN", message, path: path.into(), params: json!({ "pattern": pattern }) }
+    })
+}
+
+fn too_long(length: usize, maximum: usize, path: &str) -> Violation {
+    let message = format!("String is too long ({length} chars), maximum {maximum}");
+    let params = json!({ "length": length, "maximum": maximum });
+    Violation { code: "MAX_LENGTH", message, path: path.into(), params }
+}
+
+/// `path` is the object's that misses the property.
+pub fn missing(property: &str, path: &str) -> Violation {
+    let message = format!("Missing required property: {property}");
+    Violation { code: "OBJECT_REQUIRED", message, path: path.into(), params: json!({ "property": property }) }
+}
+
+pub fn wrong_type(value: &Value, expected: &str, path: &str) -> Violation {
+    let name = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let message = format!("invalid type: {name} (expected {expected})");
+    let params = json!({ "type": name, "expected": expected });
+    Violation { code: "INVALID_TYPE", message, path: path.into(), params }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wrong(body: &str) -> Value {
+        match read(body.as_bytes(), "quay.io/totem") {
+            Err(Error::Invalid(violations)) => json!(violations),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_originals() {
+        let context = read(br#"{"owner":"acme","repo":"hello","realm":{"a":[1]}}"#, "quay.io/totem").unwrap();
+        let text = serde_json::to_string(&context).unwrap();
+        assert_eq!(
+            text,
+            r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"quay.io/totem","tag":"HEAD","realm":{"a":[1]}}"#
+        );
+    }
+
+    #[test]
+    fn a_tag_is_the_commit_unless_there_is_one() {
+        let tag = |tag: &str| {
+            let body = format!(r#"{{"owner":"a","repo":"b","commit":"1234","tag":{tag}}}"#);
+            read(body.as_bytes(), "q").map(|context| context.tag)
+        };
+        assert_eq!(tag(r#""v1""#).unwrap(), "v1");
+        assert_eq!(tag("17").unwrap(), "17");
+        assert_eq!(tag(r#""""#).unwrap(), "1234");
+        assert_eq!(tag("null").unwrap(), "1234");
+        assert!(tag("[]").is_err());
+    }
+
+    #[test]
+    fn violations_have_the_recorded_form() {
+        assert_eq!(
+            wrong(r#"{"owner":"acme"}"#),
+            json!([{"code": "OBJECT_REQUIRED", "message": "Missing required property: repo", "path": "#/",
+                "params": {"property": "repo"}}])
+        );
+        assert_eq!(
+            wrong(r#"{"owner":1,"repo":"b"}"#),
+            json!([{"code": "INVALID_TYPE", "message": "invalid type: integer (expected string)", "path": "#/owner",
+                "params": {"type": "integer", "expected": "string"}}])
+        );
+        assert_eq!(wrong("[]")[0]["message"], "invalid type: array (expected object)");
+        assert_eq!(wrong(r#"{"owner":1,"branch":null}"#).as_array().unwrap().len(), 3);
+        assert_eq!(wrong(r#"{"owner":"a\u0000","repo":"b"}"#)[0]["code"], "PATTERN");
+        assert_eq!(wrong(&format!(r#"{{"owner":"a","repo":"{}"}}"#, "b".repeat(5000)))[0]["code"], "MAX_LENGTH");
+        assert_eq!(wrong(&format!(r#"{{"owner":"a","repo":"b","x":"{}"}}"#, "b".repeat(20000)))[0]["path"], "#/");
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_a_context_or_a_refusal(body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&body, "q");
+        }
+
+        #[test]
+        fn any_names_are_kept(owner in "[^\0]{0,40}", repo in "[^\0]{0,40}", branch in "[^\0]{0,40}", own in "[^\0]{0,40}") {
+            let body = json!({ "owner": owner, "repo": repo, "branch": branch, "zz": own, "pushed": true });
+            let context = read(&serde_json::to_vec(&body).unwrap(), "q").unwrap();
+            prop_assert!(!context.pushed);
+            prop_assert_eq!((context.owner, context.repo, context.branch), (owner, repo, branch));
+            prop_assert_eq!(context.extra, json!({ "zz": own, "pushed": true }).as_object().unwrap().clone());
+        }
+    }
+}

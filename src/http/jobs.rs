@@ -1,0 +1,108 @@
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::auth::Caller;
+use super::error::Error;
+use super::wire::{self, JobView};
+use super::{Api, Role, body, context};
+use crate::model::JobId;
+use crate::store::Added;
+
+/// The most jobs that one answer lists, and how many it lists when nobody says.
+const PAGE: u32 = 1000;
+
+/// The `{id}` of a path. What is no id of ours names an unknown job.
+pub struct JobPath(pub JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::UnknownJob("(not UTF-8)".into()))?;
+        JobId::from_str(&id).map(Self).map_err(|_| Error::UnknownJob(id))
+    }
+}
+
+/// `POST /job`
+pub async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    if !is_json(&headers) {
+        return Err(Error::MediaType);
+    }
+    let context = context::read(&api.bodies.read(body, body::JOB_LIMIT).await?, &api.docker_repo_base)?;
+    api.allowed_repos.check(&context.owner, &context.repo)?;
+    if context.docker_repo_base != api.docker_repo_base && caller.role < Role::Admin {
+        return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
+    }
+    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(context, None).await?;
+    api.queue.wake();
+    tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
+    wire::job(StatusCode::CREATED, &job)
+}
+
+/// A body without a type counts as JSON. A form or plain text does not: those a foreign web page may send unasked.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return true };
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case(wire::JOB_CREATE)
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// `GET /job?limit=&cursor=`: newest first; the cursor is the id of the last job that the page before showed.
+pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
+    let Query(Listing { limit, cursor }) =
+        Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
+    let limit = match limit {
+        None => PAGE,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE).contains(limit))
+            .ok_or_else(|| Error::Argument(format!("limit is a number from 1 to {PAGE}")))?,
+    };
+    let cursor = cursor
+        .map(|cursor| cursor.parse())
+        .transpose()
+        .map_err(|_| Error::Argument("cursor is the id of a job".into()))?;
+    // One more than asked for tells whether there is another page.
+    let mut jobs = api.store.jobs(limit + 1, cursor).await?;
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let mut link = r#"</_schema/job-list>; rel="describedBy""#.to_owned();
+    if let (true, Some(last)) = (more, jobs.last()) {
+        link += &format!(r#", </job?limit={limit}&cursor={}>; rel="next""#, last.id);
+    }
+    let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
+    wire::json(StatusCode::OK, wire::JOB_LIST, &link, &views)
+}
+
+/// `GET /job/{id}`
+pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, JobPath(id): JobPath) -> Result<Response, Error> {
+    let job = api.store.job(id).await?.ok_or_else(|| Error::UnknownJob(id.to_string()))?;
+    wire::job(StatusCode::OK, &job)
+}
+
+/// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running one soon after.
+pub async fn cancel(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): JobPath) -> Result<Response, Error> {
+    let job = api.queue.cancel(id).await?;
+    tracing::info!(job = %id, by = caller.name, "cancelled");
+    wire::job(StatusCode::OK, &job)
+}

@@ -1,0 +1,111 @@
+//! The HTTP API: totem's wire and ours. One file an endpoint family; `error` alone knows status codes; `envelope` is what
+//! every answer passes through. No handler can build: they reach the store, the logs and a handle of the queue.
+
+mod auth;
+mod body;
+mod context;
+mod envelope;
+mod error;
+mod github;
+mod health;
+mod jobs;
+mod log;
+mod range;
+mod schemas;
+mod serve;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::logs::Logs;
+use crate::model::{ApiToken, Role};
+use crate::queue::QueueHandle;
+use crate::secrets::Secrets;
+use crate::store::Store;
+use auth::{AllowedRepos, Guard, Tokens};
+
+pub use serve::serve;
+
+pub struct HttpConfig {
+    /// Where a job's image goes unless its sender says otherwise: `quay.io/totem`.
+    pub docker_repo_base: String,
+    /// Without it webhooks are refused with what to set.
+    pub hook_secret: Option<Zeroizing<String>>,
+    pub tokens: Vec<ApiToken>,
+    /// `API_AUTH=none`: whoever has no token is an admin, unless a foreign web page sent him.
+    pub open: bool,
+    /// Globs over `owner/repo`; one without a slash names owners. Empty: all.
+    pub allow_repos: Vec<String>,
+    /// `https://host[:port]` of the web pages that may read answers, or `*`.
+    pub cors_origins: Vec<String>,
+    /// Names, with or without a port, that a `Host` header may have where nothing proves the sender: the listening
+    /// address, BASE_URL's host. `localhost` and plain IP addresses always may.
+    pub hosts: Vec<String>,
+}
+
+/// What the handlers share.
+struct Api {
+    docker_repo_base: String,
+    hook_secret: Option<Zeroizing<String>>,
+    tokens: Tokens,
+    guard: Option<Guard>,
+    allowed_repos: AllowedRepos,
+    bodies: body::Budget,
+    store: Store,
+    logs: Logs,
+    queue: QueueHandle,
+    secrets: watch::Receiver<Arc<Secrets>>,
+    engine_trouble: watch::Receiver<Option<String>>,
+}
+
+/// Every route. Fails on a glob in `allow_repos` that cannot be read.
+pub fn router(
+    config: HttpConfig,
+    store: Store,
+    logs: Logs,
+    queue: QueueHandle,
+    secrets: watch::Receiver<Arc<Secrets>>,
+    engine_trouble: watch::Receiver<Option<String>>,
+) -> Result<Router, globset::Error> {
+    let api = Arc::new(Api {
+        tokens: Tokens::new(&config.tokens),
+        guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
+        allowed_repos: AllowedRepos::new(&config.allow_repos)?,
+        docker_repo_base: config.docker_repo_base,
+        hook_secret: config.hook_secret,
+        bodies: body::Budget::default(),
+        store,
+        logs,
+        queue,
+        secrets,
+        engine_trouble,
+    });
+    let routes = Router::new()
+        .route("/", get(schemas::root))
+        .route("/_schema/{name}", get(schemas::schema))
+        .route("/job", get(jobs::list).post(jobs::create))
+        .route("/job/{id}", get(jobs::show))
+        .route("/job/{id}/log", get(log::read))
+        .route("/job/{id}/cancel", post(jobs::cancel))
+        .route("/hooks/github", post(github::hook))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .with_state(api);
+    Ok(enveloped(routes, config.cors_origins))
+}
+
+/// What holds for every route, and for none.
+fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
+    let origins: Arc<[String]> = cors_origins.into();
+    let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
+    // Around the whole router: axum sets `Allow` outside of a route's own layers.
+    Router::new().fallback_service(routes).layer(axum::middleware::from_fn_with_state(origins, envelope::wrap))
+}

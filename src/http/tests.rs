@@ -1,0 +1,159 @@
+//! The API over a real connection, on the real store, logs and queue (which runs nothing).
+
+mod auth;
+mod envelope;
+mod hook;
+mod log;
+mod totem;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use zeroize::Zeroizing;
+
+use super::{ApiToken, HttpConfig, Role, router, serve};
+use crate::logs::Logs;
+use crate::model::{Job, JobId, Millis, Outcome, Stages, Status};
+use crate::queue::{Queue, QueueConfig};
+use crate::secrets::Secrets;
+use crate::store::{Announce, Store};
+
+const SECRET: &str = "It's a Secret to Everybody";
+const LEASE: Duration = Duration::from_secs(60);
+
+struct Server {
+    base: String,
+    http: reqwest::Client,
+    store: Store,
+    logs: Logs,
+    secrets: watch::Sender<Arc<Secrets>>,
+    engine_trouble: watch::Sender<Option<String>>,
+    _stop: DropGuard,
+    _dir: TempDir,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status, `code` and `message`.
+    fn error(&self) -> (u16, String, String) {
+        let body = self.json();
+        let text = |name: &str| body[name].as_str().map_or_else(|| body[name].to_string(), str::to_owned);
+        (self.status, text("code"), text("message"))
+    }
+}
+
+/// One with a hook secret and the tokens `read`, `build` and `admin`, unless `change` changes it.
+async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
+    let dir = TempDir::new().unwrap();
+    let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
+    let mut config = HttpConfig {
+        docker_repo_base: "127.0.0.1:5555/totem".into(),
+        hook_secret: Some(Zeroizing::new(SECRET.into())),
+        tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
+        open: false,
+        allow_repos: vec![],
+        cors_origins: vec![],
+        hosts: vec!["ci.acme.org:8080".into()],
+    };
+    change(&mut config);
+    let store = Store::open(dir.path()).await.unwrap();
+    let logs = Logs::open(dir.path().join("logs")).unwrap();
+    let queue = QueueConfig { concurrency: 0, node: "test".into(), lease: LEASE, drain: Duration::ZERO };
+    let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
+    let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
+    let (engine_trouble, engine_seen) = watch::channel(None);
+    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, engine_seen).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, router, stop.clone()));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    Server { base, http, store, logs, secrets, engine_trouble, _stop: stop.drop_guard(), _dir: dir }
+}
+
+fn announce() -> Announce {
+    Arc::new(|_| vec![])
+}
+
+async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, body: response.bytes().await.unwrap().into() }
+}
+
+impl Server {
+    fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(Method::from_bytes(method.as_bytes()).unwrap(), format!("{}{path}", self.base))
+    }
+
+    fn as_role(&self, role: &str, method: &str, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(role.repeat(8))
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        send(self.as_role("read", "GET", path)).await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Answer {
+        let request = self.as_role("build", "POST", path).header("content-type", "application/json");
+        send(request.body(body.to_owned())).await
+    }
+
+    /// A new job's id.
+    async fn job(&self) -> JobId {
+        let answer = self.post("/job", r#"{"owner":"acme","repo":"hello"}"#).await;
+        answer.json()["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The oldest pending job, running now.
+    async fn claim(&self) -> Job {
+        self.store.claim("test", LEASE).await.unwrap().unwrap()
+    }
+
+    async fn finish(&self, job: &Job, status: Status, stages: Stages) {
+        let (digest, cause) = match status {
+            Status::Success => (Some("sha256:1234".to_owned()), None),
+            _ => (None, Some("the branch x does not exist".to_owned())),
+        };
+        let outcome = Outcome { status, stages, resolved_commit: Some("a".repeat(40)), digest, cause };
+        self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
+        self.logs.end(job.id);
+    }
+}
+
+fn now() -> Option<i64> {
+    Some(Millis::now().0)
+}
+
+/// A snapshot that holds nothing.
+fn secrets(loaded: bool, trouble: Option<&str>) -> Secrets {
+    let mut secrets = Secrets::default();
+    secrets.loaded = loaded;
+    secrets.trouble.extend(trouble.map(str::to_owned));
+    secrets
+}

@@ -1,0 +1,133 @@
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::http::enveloped;
+use crate::http::error::Error;
+
+#[tokio::test]
+async fn every_answer_has_an_id() {
+    let server = server(|_| {}).await;
+    let id = |value: &str| {
+        let request = server.request("GET", "/health").header("x-request-id", value.to_owned());
+        async { send(request).await.header("x-request-id").to_owned() }
+    };
+    assert_eq!(id("abc-1.2_3").await, "abc-1.2_3");
+    for value in ["", "a b", "a\"b", &"x".repeat(129)] {
+        let given = id(value).await;
+        assert!(given.len() == 36 && given != value, "{given}");
+    }
+    assert_eq!(server.get("/nothing").await.header("x-request-id").len(), 36);
+}
+
+#[tokio::test]
+async fn a_500_names_its_request_and_nothing_else() {
+    async fn panics() -> &'static str {
+        panic!("the inner life")
+    }
+    let routes = Router::new()
+        .route("/panics", get(panics))
+        .route("/fails", get(async || Error::Internal("the inner life".into())))
+        .route("/full", get(async || Error::Unstorable("the inner life".into())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(serve(listener, enveloped(routes, vec![]), stop));
+    let http = server(|_| {}).await.http;
+    for (path, status) in [("panics", 500), ("fails", 500), ("full", 503)] {
+        let answer = send(http.get(format!("{base}/{path}")).header("x-request-id", "r-1")).await;
+        assert_eq!(answer.status, status);
+        assert!(!answer.text().contains("inner life"));
+        assert_eq!(answer.header("x-request-id"), "r-1");
+        if status == 500 {
+            assert_eq!(answer.json()["code"], "InternalError");
+            assert!(answer.text().contains("r-1"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_configured_pages_may_read() {
+    let server = server(|config| config.cors_origins = vec!["https://page.acme.org".into()]).await;
+    let from = |method: &str, origin: &str| server.request(method, "/job").header("origin", origin.to_owned());
+    let answer = send(from("GET", "https://page.acme.org")).await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(answer.header("access-control-allow-origin"), "https://page.acme.org");
+    assert_eq!(answer.header("vary"), "Origin");
+    let foreign = send(from("GET", "https://evil.example")).await;
+    assert_eq!((foreign.header("access-control-allow-origin"), foreign.header("vary")), ("", "Origin"));
+
+    let preflight = from("OPTIONS", "https://page.acme.org").header("access-control-request-method", "POST");
+    let answer = send(preflight).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, "GET, POST"));
+    assert!(answer.header("access-control-allow-headers").contains("Authorization"));
+    let foreign = from("OPTIONS", "https://evil.example").header("access-control-request-method", "POST");
+    assert_eq!(send(foreign).await.status, 405);
+
+    let closed = super::server(|_| {}).await;
+    let answer = send(closed.request("GET", "/health").header("origin", "https://page.acme.org")).await;
+    assert_eq!((answer.header("access-control-allow-origin"), answer.header("vary")), ("", ""));
+}
+
+#[tokio::test]
+async fn bodies_have_a_limit_with_and_without_a_length() {
+    let server = server(|_| {}).await;
+    let big = || format!(r#"{{"owner":"a","repo":"b","x":"{}"}}"#, "x".repeat(1 << 20));
+    let (status, code, _) = server.post("/job", &big()).await.error();
+    assert_eq!((status, code.as_str()), (413, "RequestEntityTooLargeError"));
+    let piece = Bytes::from(vec![b' '; 4096]);
+    let pieces = futures_util::stream::iter((0..300).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
+    let request = server.as_role("build", "POST", "/job").header("content-type", "application/json");
+    assert_eq!(send(request.body(reqwest::Body::wrap_stream(pieces))).await.status, 413);
+}
+
+#[tokio::test]
+async fn ready_says_what_is_wrong_and_is_503_only_without_a_store() {
+    let server = server(|_| {}).await;
+    let ready = || async {
+        let answer = send(server.request("GET", "/ready")).await;
+        (answer.status, answer.json()["status"].as_str().unwrap().to_owned(), answer.json()["reasons"].clone())
+    };
+    assert_eq!(ready().await, (200, "ready".into(), serde_json::json!([])));
+    server.secrets.send_replace(Arc::new(super::secrets(false, Some("etcd is away"))));
+    server.engine_trouble.send_replace(Some("no engine answers".into()));
+    assert_eq!(ready().await, (200, "degraded".into(), serde_json::json!(["etcd is away", "no engine answers"])));
+    server.store.close().await;
+    assert_eq!(ready().await.0, 503);
+    assert_eq!(send(server.request("GET", "/health")).await.status, 200);
+    assert_eq!(server.post("/job", r#"{"owner":"a","repo":"b"}"#).await.status, 503);
+}
+
+/// What no client library sends.
+#[tokio::test]
+async fn odd_requests_are_answered() {
+    let server = server(|config| config.open = true).await;
+    let address = server.base.strip_prefix("http://").unwrap();
+    for (request, status) in [
+        ("GET /job HTTP/1.0\r\n\r\n", "200"),
+        ("GET //job HTTP/1.0\r\n\r\n", "404"),
+        ("GET /job/..%2f..%2fetc HTTP/1.0\r\n\r\n", "404"),
+        ("BREW /job HTTP/1.0\r\n\r\n", "405"),
+        ("nonsense\r\n\r\n", "400"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_answers_end_and_cuts_what_waits() {
+    let server = server(|_| {}).await;
+    let id = server.job().await;
+    let mut followed = server.as_role("read", "GET", &format!("/job/{id}/log?follow=1")).send().await.unwrap();
+    drop(server._stop);
+    let cut = tokio::time::timeout(Duration::from_secs(30), followed.chunk()).await.unwrap();
+    assert!(cut.is_err());
+    assert!(server.http.get(format!("{}/health", server.base)).send().await.is_err());
+}

@@ -1,5 +1,8 @@
 //! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
 
+pub mod app;
+pub mod cli;
+pub mod client;
 pub mod engine;
 pub mod git;
 pub mod http;
@@ -12,3 +15,4 @@ pub mod queue;
 pub mod secrets;
 pub mod settings;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,40 @@
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use zeroize::Zeroizing;
+
+/// Where the admin token of the daemon on `data_dir` is.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin-token")
+}
+
+/// The token that the first start makes, so that the API is never open to every local user and yet whoever may read
+/// the data folder needs to set nothing up.
+pub fn read_or_create(data_dir: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let path = path(data_dir);
+    match fs::read_to_string(&path) {
+        Ok(text) if text.trim().len() >= 16 => return Ok(Zeroizing::new(text.trim().to_owned())),
+        Ok(_) => anyhow::bail!(
+            "{} holds no token of 16 characters or more: remove it, and the next start makes one",
+            path.display()
+        ),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let mut random = Zeroizing::new([0u8; 32]);
+    rustix::rand::getrandom(&mut *random, rustix::rand::GetRandomFlags::empty()).context("no random bytes")?;
+    let token = Zeroizing::new(hex::encode(random.as_slice()));
+    // Written beside and renamed: a start that is killed here leaves no half token.
+    let draft = path.with_extension("new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(token.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(token)
+}

@@ -1,0 +1,117 @@
+//! What happens once, before the daemon listens.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::engine::Host;
+use crate::secrets::{Place, SecretsConfig};
+use crate::settings::{ApiAuth, Settings};
+
+/// GitHub's, for a start without any set-up.
+const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
+const SYSTEM_KNOWN_HOSTS: &str = "/etc/image-factory/known_hosts";
+/// A socket's path has at most 107 bytes, of which `git` takes up to 31.
+const LONGEST_RUN_DIR: usize = 76;
+
+pub fn secrets_config(settings: &Settings) -> SecretsConfig {
+    let endpoints = settings.etcd();
+    SecretsConfig {
+        place: match endpoints.is_empty() {
+            true => Place::Folder(settings.secrets_dir()),
+            false => Place::Etcd { endpoints, base: settings.etcd_totem_base.clone() },
+        },
+        passphrase: settings.enc_passphrase.clone(),
+        authorized_keys_file: settings.authorized_keys_file.clone(),
+    }
+}
+
+pub fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
+    let host = &settings.docker_host;
+    host.parse().map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} is not valid: {why}"))
+}
+
+/// An empty folder for sockets, without what a killed daemon left there.
+pub fn fresh_run_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let mut dir = data_dir.join("run");
+    if dir.as_os_str().len() > LONGEST_RUN_DIR {
+        // Named after the inode of the data folder, so that the next start finds and clears it.
+        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(data_dir)?);
+        dir = std::env::temp_dir().join(format!("image-factory-{inode}"));
+    }
+    match fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot clear {}", dir.display()));
+        }
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+pub fn known_hosts(settings: &Settings, run_dir: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &settings.known_hosts {
+        fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
+        return Ok(path.clone());
+    }
+    let system = Path::new(SYSTEM_KNOWN_HOSTS);
+    if system.exists() {
+        return Ok(system.into());
+    }
+    let shipped = run_dir.join("known_hosts");
+    fs::write(&shipped, SHIPPED_KNOWN_HOSTS).with_context(|| format!("cannot write {}", shipped.display()))?;
+    Ok(shipped)
+}
+
+/// The Host names that a request may have when nothing proves who sent it, beside loopback's.
+pub fn hosts(settings: &Settings, listen: &SocketAddr) -> Vec<String> {
+    let base = settings.base_url.0.host_str().unwrap_or_default();
+    vec![listen.to_string(), base.into()]
+}
+
+/// A few lines on what is configured and what is not.
+pub fn say(settings: &Settings, listen: &SocketAddr) {
+    let data = settings.data_dir();
+    tracing::info!(
+        "Image Factory {} listens on http://{listen}, data in {}",
+        env!("CARGO_PKG_VERSION"),
+        data.display()
+    );
+    match settings.etcd().as_slice() {
+        [] => tracing::info!("secrets: from the folder {} (ETCD_HOST is not set)", settings.secrets_dir().display()),
+        etcd => tracing::info!("secrets: from etcd at {}, below {}", etcd.join(", "), settings.etcd_totem_base),
+    }
+    if settings.enc_passphrase.is_none() {
+        tracing::info!("secrets: ENC_PASSPHRASE is not set, so encrypted ones cannot be used");
+    }
+    match settings.hook_secret {
+        Some(_) => tracing::info!("webhooks: POST {}/hooks/github, signed with HOOK_SECRET", settings.base_url),
+        None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
+    }
+    match settings.api_auth {
+        ApiAuth::Token => tracing::info!(
+            "API: {} tokens, and the one in {}",
+            settings.api_tokens.len(),
+            super::admin_token_path(&data).display()
+        ),
+        ApiAuth::None => tracing::warn!("API: open to everyone who reaches the port (API_AUTH=none)"),
+    }
+    let source = settings.git_url.as_ref().map_or("GitHub", |url| &url.0);
+    let allowed = settings.allow_repos.0.join(", ");
+    tracing::info!(
+        "builds: {allowed} from {source}, on {}, pushed to {}",
+        settings.docker_host,
+        settings.docker_repo_base
+    );
+    match &settings.hook_post_url {
+        // Not the whole address, which may have a token in it.
+        Some(url) => tracing::info!("post-build hook: to {}", url.0.host_str().unwrap_or_default()),
+        None => tracing::info!("post-build hook: none (HOOK_POST_URL is not set)"),
+    }
+    if settings.concurrency == 0 {
+        tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");
+    }
+}

@@ -1,0 +1,25 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::{Connection, Daemon, print_json, state};
+
+/// Cancel a job
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The job's id
+    id: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+    let job = args.connection.client(daemon)?.cancel(&args.id).await?;
+    if args.connection.json {
+        print_json(&job)?;
+    } else if job.is_over() {
+        writeln!(io::stdout(), "job {} is {}", job.id, state(&job))?;
+    } else {
+        writeln!(io::stdout(), "job {} is being cancelled", job.id)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

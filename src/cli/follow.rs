@@ -1,0 +1,181 @@
+use std::io::{self, IsTerminal, Write};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::json;
+
+use super::{INTERRUPTED, code_of, colored, colors_on, plain, print_json, short, state};
+use crate::client::{Client, Job, Millis};
+
+/// How often a terminal's status line, and a JSON reader, learn how far the job is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Shows a job's log until the job ends, and how far the job is: in a terminal as a line below the log, with `json` as
+/// events. Ends with the job's result. Ctrl-C leaves the job running.
+pub async fn follow(client: &Client, mut job: Job, json: bool) -> anyhow::Result<ExitCode> {
+    let mut log = pin!(client.log(&job.id, true));
+    let mut view = View::new(json);
+    view.job(&job)?;
+    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    loop {
+        tokio::select! {
+            piece = log.next() => match piece {
+                Some(bytes) => view.log(&bytes?, &job)?,
+                None => break,
+            },
+            _ = look.tick(), if view.is_live() => {
+                // The log tells, by ending, when the daemon is away for too long.
+                if let Ok(now) = client.job(&job.id).await {
+                    let changed = now != job;
+                    job = now;
+                    view.look(&job, changed)?;
+                }
+            }
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                view.interrupted(&job)?;
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        }
+    }
+    let job = client.job(&job.id).await?;
+    view.end(&job)?;
+    Ok(code_of(&job))
+}
+
+enum View {
+    /// Text on stdout; a line on stderr tells begin and end.
+    Plain,
+    /// The same, and a status line on stderr below the log.
+    Terminal { at_line_start: bool },
+    /// Events; what of the log is no full line yet waits.
+    Json { line: Vec<u8> },
+}
+
+impl View {
+    fn new(json: bool) -> Self {
+        match json {
+            true => Self::Json { line: Vec::new() },
+            false if io::stderr().is_terminal() => Self::Terminal { at_line_start: true },
+            false => Self::Plain,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    fn job(&mut self, job: &Job) -> anyhow::Result<()> {
+        match self {
+            Self::Json { .. } => print_json(&json!({ "event": "job", "job": job })),
+            _ => {
+                let _ = writeln!(io::stderr(), "job {}: {}", job.id, plain(&job.image));
+                self.look(job, true)
+            }
+        }
+    }
+
+    fn log(&mut self, bytes: &[u8], job: &Job) -> anyhow::Result<()> {
+        match self {
+            Self::Plain => write_out(bytes),
+            Self::Terminal { at_line_start } => {
+                if *at_line_start {
+                    clear();
+                }
+                *at_line_start = bytes.ends_with(b"\n");
+                write_out(bytes)?;
+                self.look(job, false)
+            }
+            Self::Json { line } => {
+                let mut rest = bytes;
+                while let Some(end) = rest.iter().position(|&b| b == b'\n') {
+                    line.extend_from_slice(&rest[..end]);
+                    print_json(&json!({ "event": "log", "line": String::from_utf8_lossy(line) }))?;
+                    line.clear();
+                    rest = &rest[end + 1..];
+                }
+                line.extend_from_slice(rest);
+                Ok(())
+            }
+        }
+    }
+
+    fn look(&mut self, job: &Job, changed: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Terminal { at_line_start: true } => {
+                let _ = write!(io::stderr(), "\r\x1b[K{}", status_line(job, Millis::now(), terminal_width()));
+            }
+            Self::Json { .. } if changed => print_json(&json!({ "event": "job", "job": job }))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(self, job: &Job) -> anyhow::Result<()> {
+        self.finish_line();
+        if let Self::Json { line } = self {
+            if !line.is_empty() {
+                print_json(&json!({ "event": "log", "line": String::from_utf8_lossy(&line) }))?;
+            }
+            return print_json(&json!({ "event": "end", "job": job }));
+        }
+        let state = state(job);
+        let stage = job.stage().map(|stage| format!(" in {}", stage.as_str())).unwrap_or_default();
+        let took = job.start_time.zip(job.end_time).map(|(start, end)| format!(" after {}", short(end.since(start))));
+        let what = match (&job.digest, &job.cause) {
+            (Some(digest), _) if state == "success" => format!("{}@{digest}", job.image),
+            (_, Some(cause)) => cause.clone(),
+            _ => job.image.clone(),
+        };
+        let word = colored(state, state, colors_on(&io::stderr()));
+        let _ = writeln!(io::stderr(), "{word}{stage}{}: {}", took.unwrap_or_default(), plain(&what));
+        Ok(())
+    }
+
+    fn interrupted(self, job: &Job) -> anyhow::Result<()> {
+        self.finish_line();
+        let _ = writeln!(io::stderr(), "job {} goes on; to cancel it: image-factory cancel {}", job.id, job.id);
+        Ok(())
+    }
+
+    /// So that what comes next begins on a line of its own.
+    fn finish_line(&self) {
+        match self {
+            Self::Terminal { at_line_start: true } => clear(),
+            Self::Terminal { at_line_start: false } => {
+                let _ = writeln!(io::stderr());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    Ok(out.flush()?)
+}
+
+fn clear() {
+    let _ = write!(io::stderr(), "\r\x1b[K");
+}
+
+fn terminal_width() -> usize {
+    // A terminal that does not know its size says 0.
+    let size = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if size == 0 { 80 } else { size }
+}
+
+/// How far a job is, cut so that the line does not wrap: only a single line can be cleared.
+fn status_line(job: &Job, now: Millis, width: usize) -> String {
+    let stage = match job.stage() {
+        Some(stage) if !job.is_over() => stage.as_str(),
+        _ => state(job),
+    };
+    let since = short(now.since(job.start_time.unwrap_or(job.create_time)));
+    let context = &job.context;
+    let line = plain(&format!("▸ {stage} {since}  {}/{} {}", context.owner, context.repo, context.branch));
+    line.chars().take(width - 1).collect()
+}

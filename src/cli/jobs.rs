@@ -1,0 +1,99 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::{Connection, Daemon, colored, colors_on, plain, print_json, short, state};
+use crate::client::{Job, Millis};
+
+/// List the newest jobs
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+    let jobs = args.connection.client(daemon)?.jobs(args.limit).await?;
+    if args.connection.json {
+        print_json(&jobs)?;
+    } else {
+        let mut out = io::stdout().lock();
+        out.write_all(table(&jobs, Millis::now(), colors_on(&out)).as_bytes())?;
+        out.flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const STATUS: usize = 4;
+
+fn table(jobs: &[Job], now: Millis, colors: bool) -> String {
+    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "AGE", "TOOK"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..7).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cell = |column: usize| {
+            let padded = format!("{:width$}", row[column], width = widths[column]);
+            if column == STATUS { colored(&padded, &row[STATUS], colors) } else { padded }
+        };
+        let line: Vec<String> = (0..7).map(cell).collect();
+        text += line.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn row(job: &Job, now: Millis) -> [String; 7] {
+    let context = &job.context;
+    let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
+    let took = job.start_time.map(|start| short(job.end_time.unwrap_or(now).since(start)));
+    [
+        job.id.clone(),
+        cut(&format!("{}/{}", context.owner, context.repo), 40),
+        cut(&context.branch, 30),
+        plain(commit).chars().take(12).collect(),
+        state(job).into(),
+        short(now.since(job.create_time)),
+        took.unwrap_or_default(),
+    ]
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let text = plain(text);
+    if text.chars().count() <= most {
+        return text;
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job(status: &str, branch: &str) -> Job {
+        serde_json::from_value(json!({
+            "id": "0199a1b2", "context": {"owner": "acme", "repo": "hello", "branch": branch, "commit": "HEAD",
+                "github": true, "dockerRepoBase": "q", "tag": "HEAD"}, "image": "q/acme-hello:HEAD", "status": status,
+            "results": {}, "startTime": "1970-01-01T00:00:01.000Z", "endTime": null,
+            "createTime": "1970-01-01T00:00:00.000Z", "attempt": 1, "resolvedCommit": null, "digest": null,
+            "cause": null, "cancelled": false, "cancelRequested": false
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn columns_are_aligned_and_nothing_moves_the_cursor() {
+        let jobs = [job("running", "develop"), job("success", "a\x1b[2Jb")];
+        assert_eq!(
+            table(&jobs, Millis(62_000), false),
+            "ID        REPOSITORY  REF      COMMIT  STATUS   AGE    TOOK\n\
+             0199a1b2  acme/hello  develop  HEAD    running  1m02s  1m01s\n\
+             0199a1b2  acme/hello  a\u{fffd}[2Jb   HEAD    success  1m02s  1m01s\n"
+        );
+        assert!(table(&jobs, Millis(0), true).contains("\x1b[32msuccess\x1b[0m"));
+    }
+}

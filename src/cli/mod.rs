@@ -1,0 +1,180 @@
+//! The command line. One file a subcommand, each with its `Args` and `run`.
+
+mod build;
+mod cancel;
+mod follow;
+mod jobs;
+mod logs;
+mod secrets;
+mod serve;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::app;
+use crate::client::{Client, ClientError, Job, Status, is_this_machine};
+use crate::settings::{Flags, Settings};
+
+/// Turns a Git push into a Docker image in a registry.
+#[derive(clap::Parser)]
+#[command(name = "image-factory", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    #[command(alias = "server")]
+    Serve(Box<serve::Args>),
+    Build(build::Args),
+    Jobs(jobs::Args),
+    Logs(logs::Args),
+    Cancel(cancel::Args),
+    Secrets(secrets::Args),
+}
+
+/// Runs the subcommand; its exit code is the process's.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve::run(*args).await,
+        Command::Build(args) => build::run(args, &Daemon::here()?).await,
+        Command::Jobs(args) => jobs::run(args, &Daemon::here()?).await,
+        Command::Logs(args) => logs::run(args, &Daemon::here()?).await,
+        Command::Cancel(args) => cancel::run(args, &Daemon::here()?).await,
+        Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
+    }
+}
+
+/// The settings as a daemon of this environment has them.
+fn settings() -> anyhow::Result<Settings> {
+    serve::load(&Flags::default(), None)
+}
+
+/// The daemon of this machine, as its settings say: who is spoken to unless the user names another one.
+pub struct Daemon {
+    /// `http://127.0.0.1:PORT`, the port from LISTEN.
+    pub url: String,
+    /// `DATA_DIR/admin-token`.
+    pub token_file: PathBuf,
+}
+
+impl Daemon {
+    fn here() -> anyhow::Result<Self> {
+        let settings = settings()?;
+        let url = format!("http://127.0.0.1:{}", settings.listen.port());
+        Ok(Self { url, token_file: app::admin_token_path(&settings.data_dir()) })
+    }
+}
+
+/// What the subcommands that speak to a daemon share. The token has no flag: a command line is visible to all.
+#[derive(Debug, clap::Args)]
+pub struct Connection {
+    /// The daemon's address [default: IMAGE_FACTORY_URL, else this machine's daemon]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Write JSON: one document, or one line an event when a log is followed
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit codes beside 0; clap's own for wrong usage is 2.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const CANCELLED: u8 = 3;
+const UNREACHED: u8 = 4;
+const REFUSED: u8 = 5;
+/// 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+impl Connection {
+    fn client(&self, daemon: &Daemon) -> anyhow::Result<Client> {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")).unwrap_or_else(|| daemon.url.clone());
+        // This machine's token goes to no other one. Who may not read it may still be let in: API_AUTH=none.
+        let own = || std::fs::read_to_string(&daemon.token_file).ok().filter(|_| is_this_machine(&url));
+        let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
+        let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
+        Ok(Client::new(&url, token)?)
+    }
+}
+
+/// Says on stderr why a subcommand failed, in one line, and gives its exit code.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(is_broken_pipe) {
+        // Whoever read our output, as `head` does, has enough.
+        return ExitCode::SUCCESS;
+    }
+    let (code, hint) = match error.downcast_ref() {
+        Some(ClientError::Address { .. }) => (USAGE, ""),
+        Some(ClientError::Unreachable { .. } | ClientError::Trouble { .. } | ClientError::Foreign { .. }) => {
+            (UNREACHED, "")
+        }
+        Some(ClientError::Refused { status: 401, .. }) => {
+            (REFUSED, "; set IMAGE_FACTORY_TOKEN, or run this as a user who may read DATA_DIR/admin-token")
+        }
+        Some(ClientError::Refused { .. }) => (REFUSED, ""),
+        None => (FAILED, ""),
+    };
+    let _ = writeln!(io::stderr(), "image-factory: {error:#}{hint}");
+    ExitCode::from(code)
+}
+
+/// What a job's result is for a script.
+fn code_of(job: &Job) -> ExitCode {
+    match job.status {
+        _ if job.cancelled => ExitCode::from(CANCELLED),
+        Status::Failure => ExitCode::from(FAILED),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The job's state in one word.
+fn state(job: &Job) -> &'static str {
+    if job.cancelled { "cancelled" } else { job.status.as_str() }
+}
+
+/// The word in green, red or yellow, where colors are wanted.
+fn colored(word: &str, state: &str, colors: bool) -> String {
+    let color = match state {
+        "success" => 32,
+        "failure" => 31,
+        "running" | "cancelled" => 33,
+        _ => 0,
+    };
+    if colors && color != 0 { format!("\x1b[{color}m{word}\x1b[0m") } else { word.into() }
+}
+
+/// Colors go to a terminal, unless NO_COLOR (no-color.org) says no.
+fn colors_on(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// What a sender wrote, without what would move the terminal's cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// `4.2s`, `1m05s`, `2h03m`, `5d`.
+fn short(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{:.1}s", duration.as_secs_f64()),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// One JSON document on a line of its own.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}

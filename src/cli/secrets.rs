@@ -1,0 +1,78 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use zeroize::Zeroizing;
+
+use crate::secrets::{Name, Scope, SecretsConfig, admin};
+
+/// Stores the deploy keys and registry credentials where the daemon reads them, and checks them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Checks a secret, encrypts it with ENC_PASSPHRASE if it is not encrypted yet, and stores it in etcd or SECRETS_DIR
+    Put {
+        kind: Kind,
+        /// The key is for this owner's repositories
+        #[arg(long)]
+        owner: Option<String>,
+        /// The key is for this repository of the owner
+        #[arg(long, requires = "owner")]
+        repo: Option<String>,
+        /// The file with the secret; - is standard input
+        file: PathBuf,
+    },
+    /// Says of each secret what is stored, whether it decrypts, and what to do if not
+    Check,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// A private key for Git, as ssh-keygen writes it
+    GithubKey,
+    /// Registry credentials: Docker's config.json or .dockercfg
+    Dockercfg,
+    /// Public keys, one a line, for an sshd
+    AuthorizedKeys,
+}
+
+/// Returns failure when `check` found something that cannot be used.
+pub async fn run(args: Args, config: SecretsConfig) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Put { kind, owner, repo, file } => {
+            let name = match kind {
+                Kind::GithubKey => Name::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
+                _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
+                Kind::Dockercfg => Name::Dockercfg,
+                Kind::AuthorizedKeys => Name::AuthorizedKeys,
+            };
+            let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+            println!("{}", admin::put(&config, name, secret).await?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check => {
+            let lines = admin::check(&config).await;
+            for line in &lines {
+                println!("{:4} {}: {}", if line.ok { "ok" } else { "BAD" }, line.name, line.text);
+            }
+            let all = lines.iter().all(|l| l.ok);
+            Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut secret = Zeroizing::new(Vec::with_capacity(64 << 10));
+    match file.to_str() {
+        Some("-") => std::io::stdin().lock().read_to_end(&mut secret)?,
+        _ => std::fs::File::open(file)?.read_to_end(&mut secret)?,
+    };
+    Ok(secret)
+}

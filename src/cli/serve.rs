@@ -1,0 +1,58 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Flags, Settings};
+use crate::{app, telemetry};
+
+/// Runs the daemon.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Check the settings and end.
+    #[arg(long)]
+    check: bool,
+    /// File of settings instead of /etc/image-factory/image-factory.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = load(&args.flags, args.config.as_deref())?;
+    app::check(&settings)?;
+    if args.check {
+        println!("The settings are valid.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::init(&settings)?;
+    let listen = settings.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}: is another program there? LISTEN says where"))?;
+    let shutdown = CancellationToken::new();
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    app::run(settings, listener, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings of this process's flags, environment and file; every fault is in the error, a line each.
+pub fn load(flags: &Flags, file: Option<&std::path::Path>) -> anyhow::Result<Settings> {
+    Settings::load(flags, file, |name| std::env::var(name).ok()).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", lines.join("\n"))
+    })
+}

@@ -1,0 +1,137 @@
+//! Against a server that answers what the test says, connection by connection: a real one does not break off at will.
+
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+fn job(status: &str) -> String {
+    let body = format!(
+        r#"{{"id":"j","context":{{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q","tag":"HEAD"}},"image":"q/acme-hello:HEAD","status":"{status}","results":{{"push":{{"status":"pending"}},"clone":{{"status":"running","startTime":"2026-11-20T22:59:27.930Z"}}}},"startTime":null,"endTime":null,"createTime":"2026-11-20T22:59:27.930Z","attempt":1,"resolvedCommit":null,"digest":null,"cause":null,"cancelled":false,"cancelRequested":false,"later":1}}"#
+    );
+    whole("200 OK", &body)
+}
+
+fn whole(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+/// What a followed log looks like; without the last chunk it was broken off.
+fn chunked(status: &str, body: &str, is_whole: bool) -> String {
+    let end = if is_whole { "0\r\n\r\n" } else { "" };
+    format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n{end}", body.len())
+}
+
+/// Gives each connection one answer, and returns the requests' heads.
+async fn serve(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            heads.push(String::from_utf8(head).unwrap());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        heads
+    });
+    (url, task)
+}
+
+fn client(url: &str) -> Client {
+    Client::new(url, Some(Zeroizing::new("t0ken".into()))).unwrap()
+}
+
+async fn read(client: &Client, follow: bool) -> Result<String, ClientError> {
+    let mut log = pin!(client.log("j", follow));
+    let mut text = String::new();
+    while let Some(bytes) = log.next().await {
+        text += std::str::from_utf8(&bytes?).unwrap();
+    }
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_broken_log_is_taken_up_where_it_broke() {
+    let (url, server) = serve(vec![
+        chunked("200 OK", "one\n", false),
+        chunked("206 Partial Content", "two\n", true),
+        // It ended, and the job did not: the server was stopped.
+        job("pending"),
+        // Something between ignores the range.
+        chunked("200 OK", "one\ntwo\nthree\n", true),
+        job("failure"),
+    ])
+    .await;
+    assert_eq!(read(&client(&url), true).await.unwrap(), "one\ntwo\nthree\n");
+    let heads = server.await.unwrap();
+    assert!(heads[0].starts_with("GET /job/j/log?follow=1 HTTP/1.1\r\n"), "{}", heads[0]);
+    assert!(heads[0].contains("authorization: Bearer t0ken\r\n") && !heads[0].contains("range:"));
+    assert!(heads[1].contains("range: bytes=4-\r\n"), "{}", heads[1]);
+    assert!(heads[3].contains("range: bytes=8-\r\n"), "{}", heads[3]);
+}
+
+#[tokio::test]
+async fn nothing_more_to_read_is_an_end() {
+    let refused = whole("416 Range Not Satisfiable", r#"{"code":"x","message":"y"}"#);
+    let (url, _) = serve(vec![chunked("200 OK", "one\n", false), refused, job("success")]).await;
+    assert_eq!(read(&client(&url), true).await.unwrap(), "one\n");
+    let (url, _) = serve(vec![chunked("200 OK", "so far", true)]).await;
+    assert_eq!(read(&client(&url), false).await.unwrap(), "so far");
+}
+
+#[tokio::test]
+async fn a_job_is_read_with_its_stage() {
+    let (url, server) = serve(vec![job("running"), job("success")]).await;
+    let read = client(&format!("{url}/behind/")).job("a/../b").await.unwrap();
+    assert_eq!((read.stage(), read.is_over()), (Some(StageName::Clone), false));
+    assert_eq!(read.results.keys().next(), Some(&StageName::Clone));
+    let new = NewJob { owner: "acme".into(), repo: "hello".into(), branch: None, commit: None, tag: None };
+    assert!(client(&url).create(&new).await.unwrap().is_over());
+    let heads = server.await.unwrap();
+    assert!(heads[0].starts_with("GET /behind/job/a%2F..%2Fb HTTP/1.1\r\n"), "{}", heads[0]);
+    assert!(heads[1].starts_with("POST /job HTTP/1.1\r\n"), "{}", heads[1]);
+}
+
+#[tokio::test]
+async fn errors_tell_the_absent_from_the_refusing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = client(&gone).jobs(1).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Unreachable { cause, .. } if cause.contains("refused")), "{error}");
+    assert!(matches!(read(&client(&gone), true).await, Err(ClientError::Unreachable { .. })));
+
+    let error = |status: &'static str, body: &'static str| async move {
+        let (url, _) = serve(vec![whole(status, body)]).await;
+        client(&url).cancel("j").await.unwrap_err()
+    };
+    let refused = error("409 Conflict", r#"{"code":"ConflictError","message":"It has ended"}"#).await;
+    assert_eq!(refused.to_string(), "refused (409 ConflictError): It has ended");
+    let refused = error("400 Bad Request", r#"{"code":"InvalidContent","message":[{"code":"X"}]}"#).await;
+    assert_eq!(refused.to_string(), r#"refused (400 InvalidContent): [{"code":"X"}]"#);
+    assert!(matches!(error("502 Bad Gateway", "<html>").await, ClientError::Trouble { status: 502, .. }));
+    assert!(matches!(error("302 Found", "").await, ClientError::Foreign { .. }));
+    assert!(matches!(error("200 OK", "<html>").await, ClientError::Foreign { .. }));
+}
+
+#[test]
+fn an_address_has_to_be_one() {
+    for url in ["", "localhost:8080", "ftp://x", "http://", "/x"] {
+        assert!(matches!(Client::new(url, None), Err(ClientError::Address { .. })), "{url}");
+    }
+    for url in ["http://localhost:1", "http://127.0.0.2", "http://[::1]:8080/x", "http://LOCALHOST"] {
+        assert!(is_this_machine(url), "{url}");
+    }
+    for url in ["http://10.0.0.1", "http://localhost.evil.example", "http://127.0.0.1@evil.example", "x"] {
+        assert!(!is_this_machine(url), "{url}");
+    }
+}

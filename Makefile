@@ -1,0 +1,40 @@
+.PHONY: help setup demo build test bench lint doc install
+
+help:
+	@echo "make demo     set up, build, and watch a push become an image (KEEP=1 leaves it running)"
+	@echo "make test     set up, and run every test"
+	@echo "make bench    set up, and measure"
+	@echo "make setup    only the set-up: packages, and an engine if none answers"
+	@echo "make build    the release binary, target/release/image-factory"
+	@echo "make lint     formatting and clippy"
+	@echo "make doc      the API documentation, target/doc"
+	@echo "make install  the binary into PREFIX (/usr/local), the service and its host keys"
+
+setup:
+	@scripts/setup
+
+demo: setup build
+	@scripts/demo
+
+build:
+	cargo build --release
+
+test:
+	@scripts/setup --tests
+	cargo nextest run
+
+bench: setup
+	cargo bench --bench main
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+PREFIX ?= /usr/local
+install: build
+	install -D -m 755 target/release/image-factory $(DESTDIR)$(PREFIX)/bin/image-factory
+	install -D -m 644 etc/known_hosts $(DESTDIR)/etc/image-factory/known_hosts
+	install -D -m 644 systemd/image-factory.service $(DESTDIR)/etc/systemd/system/image-factory.service

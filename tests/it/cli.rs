@@ -1,0 +1,148 @@
+//! The command line as a user has it.
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{
+    Cli, DeployKey, HOOK_SECRET, KeyType, PASSPHRASE, Silent, World, dockercfg, eventually, folder, unique,
+};
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn both(output: &Output) -> String {
+    out(output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn succeeds(cli: Cli) -> String {
+    let output = cli.run();
+    assert!(output.status.success(), "{}: {}", output.status, both(&output));
+    out(&output)
+}
+
+#[tokio::test]
+async fn builds_are_made_followed_and_listed() {
+    let world = World::start().await;
+    let dockerfile = format!("FROM busybox\nRUN echo a st''ep ran {}\n", unique());
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    world.repo.commit("feature/x", &[]);
+
+    let said = succeeds(world.daemon.cli(&["build", "acme/hello", "--follow"]));
+    assert!(said.contains("a step ran") && said.contains("Executing: docker push"), "{said}");
+    assert!(!said.contains('\u{1b}'), "escape sequences in a pipe: {said}");
+    for commit in [format!("acme/hello@{sha}"), format!("acme/hello:{}", &sha[..8])] {
+        succeeds(world.daemon.cli(&["build", &commit, "--branch", "feature/x", "--tag", "mine", "--follow"]));
+    }
+
+    let jobs: Value = serde_json::from_str(&succeeds(world.daemon.cli(&["jobs", "--json"]))).unwrap();
+    let jobs = jobs.as_array().unwrap();
+    assert_eq!(jobs.len(), 3);
+    assert!(jobs.iter().all(|job| job["status"] == "success"));
+    assert_eq!(jobs[0]["context"]["tag"], "mine", "the newest is not the first");
+    let listed = succeeds(world.daemon.cli(&["jobs"]));
+    let id = jobs[2]["id"].as_str().unwrap();
+    assert!(listed.contains(id) && listed.contains("acme/hello"), "{listed}");
+    assert!(succeeds(world.daemon.cli(&["logs", id])).contains("a step ran"));
+    assert!(succeeds(world.daemon.cli(&["logs", "--follow", id])).contains("a step ran"));
+}
+
+/// A build that failed, one that was cancelled and a server that is not there are told apart by the exit code.
+#[tokio::test]
+async fn exit_codes() {
+    let world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo it ru''ns; sleep 1000\n")]);
+    world.repo.commit("broken", &[("Dockerfile", "FROM busybox\nRUN exit 3\n")]);
+    let failed = world.daemon.cli(&["build", "acme/hello", "--branch", "broken", "--follow"]).run();
+
+    let dir = folder();
+    let mut following = world.daemon.cli(&["build", "acme/hello", "--follow"]).spawn(&dir.path().join("log"));
+    let limit = Duration::from_secs(60);
+    eventually(limit, "the build runs", async || following.output().contains("it runs").then_some(())).await;
+    let jobs = world.daemon.get("/job").await;
+    let running = jobs.as_array().unwrap().iter().find(|job| job["status"] == "running").unwrap();
+    succeeds(world.daemon.cli(&["cancel", running["id"].as_str().unwrap()]));
+    let cancelled = following.exit(limit).await;
+
+    let port = Silent::start().port();
+    let away = Cli::new(&["jobs"])
+        .env("IMAGE_FACTORY_URL", &format!("http://127.0.0.1:{port}"))
+        .env("IMAGE_FACTORY_TOKEN", "none")
+        .run();
+    assert!(both(&away).contains(&port.to_string()), "{}", both(&away));
+    let wrong = world.daemon.cli(&["build"]).run();
+
+    let codes = [failed.status.code(), cancelled.code(), away.status.code()].map(Option::unwrap);
+    assert!(!codes.contains(&0), "{codes:?}");
+    assert!(codes[0] != codes[1] && codes[1] != codes[2] && codes[0] != codes[2], "{codes:?}");
+    assert_eq!(wrong.status.code(), Some(2));
+    let unknown = world.daemon.cli(&["logs", "0198c0de-0000-7000-8000-000000000000"]).run();
+    assert!(!unknown.status.success() && both(&unknown).contains("Unable to locate job"), "{}", both(&unknown));
+    let refused = world.daemon.cli(&["jobs"]).env("IMAGE_FACTORY_TOKEN", "a token that nobody has").run();
+    assert!(!refused.status.success() && both(&refused).contains("IMAGE_FACTORY_TOKEN"), "{}", both(&refused));
+}
+
+/// On the daemon's own machine nothing needs to be said but where its data is.
+#[tokio::test]
+async fn the_admin_token_is_found() {
+    let world = World::start().await;
+    let data = world.daemon.data_dir();
+    let here = Cli::new(&["jobs"])
+        .env("DATA_DIR", data.to_str().unwrap())
+        .env("LISTEN", &format!("127.0.0.1:{}", world.daemon.port()));
+    succeeds(here);
+}
+
+#[tokio::test]
+async fn secrets_are_stored_and_checked() {
+    let world = World::start().await;
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let secrets = |args: &[&str]| {
+        Cli::new(&[&["secrets"], args].concat())
+            .env("ETCD_HOST", "127.0.0.1")
+            .env("ETCD_PORT", &world.etcd.port().to_string())
+            .env("ENC_PASSPHRASE", PASSPHRASE)
+            .env("DATA_DIR", &at("data"))
+    };
+    let plain = DeployKey::generate(KeyType::Ed25519, "");
+    std::fs::write(at("key"), &plain.private).unwrap();
+    std::fs::write(at("dockercfg"), dockercfg("registry.test", "user", "a secret password")).unwrap();
+    std::fs::write(at("authorized"), &plain.public).unwrap();
+    succeeds(secrets(&["put", "github-key", "--owner", "acme", "--repo", "hello", &at("key")]));
+    succeeds(secrets(&["put", "dockercfg", &at("dockercfg")]));
+    succeeds(secrets(&["put", "authorized-keys", &at("authorized")]));
+
+    let stored = world.etcd.get("/totem/image-factory/github-keys/acme/hello").await.unwrap();
+    let stored = ssh_key::PrivateKey::from_openssh(&stored).unwrap();
+    assert!(stored.is_encrypted());
+    let plain_key = ssh_key::PrivateKey::from_openssh(&plain.private).unwrap();
+    assert_eq!(stored.decrypt(PASSPHRASE).unwrap().key_data(), plain_key.key_data());
+    let stored = world.etcd.get("/totem/image-factory/dockercfg").await.unwrap();
+    assert!(stored.starts_with(b"-----BEGIN PGP MESSAGE-----"));
+    assert!(world.etcd.get("/totem/ssh/authorized-keys").await.is_some());
+
+    // The key that was put is the one that is used.
+    world.git.authorize(&[&plain]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    std::fs::write(at("dockercfg"), config).unwrap();
+    succeeds(secrets(&["put", "dockercfg", &at("dockercfg")]));
+    eventually(Duration::from_secs(20), "a build with what was put", async || {
+        let built = world.daemon.cli(&["build", "acme/hello", "--follow"]).run();
+        built.status.success().then_some(())
+    })
+    .await;
+
+    let said = succeeds(secrets(&["check"]));
+    for part in ["github-key", "acme/hello", "dockercfg", "authorized-keys"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    for secret in ["registry password", PASSPHRASE, HOOK_SECRET, "PRIVATE KEY"] {
+        assert!(!said.contains(secret), "{secret} is shown: {said}");
+    }
+    let wrong = secrets(&["check"]).env("ENC_PASSPHRASE", "not the right one").run();
+    assert!(!wrong.status.success() && both(&wrong).contains("passphrase"), "{}", both(&wrong));
+}

@@ -1,0 +1,247 @@
+//! Builds on a real engine.
+#![allow(clippy::disallowed_methods, reason = "tests run programs")]
+
+mod building;
+mod context;
+mod pushing;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use image_factory::engine::{BuildRequest, Built, Engine, EngineError, ErrorKind, Host};
+use image_factory::git::{Git, GitConfig, Snapshot, Source};
+use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, LogSink, RepoName};
+use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{self, eventually};
+
+#[derive(Default)]
+struct Log(Mutex<Vec<u8>>);
+
+impl LogSink for Log {
+    fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().extend(bytes);
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+/// A repository with a work tree, its mirror, and an engine to build it on.
+struct Bench {
+    dir: TempDir,
+    git: Git,
+    engine: Engine,
+    host: String,
+    /// Distinct per test: names the image and the synced context.
+    name: String,
+    secrets: Arc<Secrets>,
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        Self::at(name, harness::Engine::shared().host)
+    }
+
+    fn at(name: &str, host: String) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = GitConfig {
+            dir: dir.path().join("mirrors"),
+            run_dir: dir.path().join("run"),
+            known_hosts: dir.path().join("known_hosts"),
+            pure_history_times: false,
+        };
+        let bench = Self {
+            git: Git::new(config).unwrap(),
+            engine: Engine::new(host.parse::<Host>().unwrap()),
+            host,
+            name: format!("{name}-{}", JobId::new()),
+            secrets: Arc::default(),
+            dir,
+        };
+        fs::create_dir(bench.work()).unwrap();
+        bench.run(&["init", "-q", "-b", "main"]);
+        bench
+    }
+
+    fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    fn image(&self) -> ImageRef {
+        ImageRef::parse(&format!("{}:latest", self.name)).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let out = Command::new("git")
+            .current_dir(self.work())
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always"])
+            .args(args)
+            .envs([("GIT_AUTHOR_DATE", "1500000000 +0000"), ("GIT_COMMITTER_DATE", "1500000000 +0000")])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+
+    fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
+        let path = self.work().join(OsStr::from_bytes(path.as_ref()));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn link(&self, path: &str, target: &str) {
+        let path = self.work().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(target, path).unwrap();
+    }
+
+    fn remove(&self, path: &str) {
+        let path = self.work().join(path);
+        if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+
+    /// Every commit has the same time, so that a second's resolution can hide nothing.
+    fn commit(&self) {
+        self.run(&["add", "-A", "-f"]);
+        self.run(&["commit", "-q", "--allow-empty", "-m", "m"]);
+    }
+
+    async fn snapshot(&self, log: &Log) -> Arc<Snapshot> {
+        let source = Source {
+            repo: RepoName::new("acme", "hello").unwrap(),
+            url: format!("file://{}", self.work().display()),
+            key: None,
+        };
+        let (branch, commit) = (GitRef::new("main").unwrap(), CommitSpec::Head);
+        let mirror = self.git.clone(&source, &branch, &commit, false, log).await.unwrap();
+        let commit = self.git.resolve(&mirror, &branch, &commit, false).await.unwrap();
+        Arc::new(self.git.snapshot(&mirror, &commit, "acme/hello Dockerfile").await.unwrap())
+    }
+
+    async fn try_build(&self, log: &Log) -> Result<Built, EngineError> {
+        let snapshot = self.snapshot(log).await;
+        self.build_of(snapshot, &self.image(), "Dockerfile", log).await
+    }
+
+    async fn build_of(
+        &self,
+        snapshot: Arc<Snapshot>,
+        image: &ImageRef,
+        dockerfile: &str,
+        log: &Log,
+    ) -> Result<Built, EngineError> {
+        let request = BuildRequest {
+            snapshot,
+            dockerfile,
+            image,
+            labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
+            build_id: JobId::new().to_string(),
+            sync_key: format!("{} {dockerfile}", self.name),
+            secrets: self.secrets.clone(),
+        };
+        self.engine.build(request, log).await
+    }
+
+    async fn build(&self) -> Built {
+        let log = Log::default();
+        self.try_build(&log).await.unwrap_or_else(|e| panic!("{e}\n{}", log.text()))
+    }
+
+    fn docker(&self, args: &[&str]) -> Command {
+        let mut docker = Command::new("docker");
+        docker.env("DOCKER_HOST", &self.host).args(args);
+        docker
+    }
+
+    fn exists(&self) -> bool {
+        self.docker(&["image", "inspect", &self.image().to_string()]).output().unwrap().status.success()
+    }
+
+    /// What the image has in `/ctx`.
+    fn content(&self, image: &ImageRef) -> Tree {
+        let out = self.docker(&["create", &image.to_string(), "x"]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let id = String::from_utf8(out.stdout).unwrap().trim().to_owned();
+        let dir = tempfile::tempdir().unwrap();
+        let mut export = self.docker(&["export", &id]).stdout(Stdio::piped()).spawn().unwrap();
+        unpack(export.stdout.take().unwrap(), dir.path());
+        assert!(export.wait().unwrap().success());
+        assert!(self.docker(&["rm", &id]).output().unwrap().status.success());
+        read_tree(&dir.path().join("ctx"))
+    }
+
+    /// What the newest commit has.
+    fn archive(&self) -> Tree {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = Command::new("git")
+            .current_dir(self.work())
+            .args(["archive", "HEAD"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        unpack(archive.stdout.take().unwrap(), dir.path());
+        assert!(archive.wait().unwrap().success());
+        read_tree(dir.path())
+    }
+
+    /// The paths that the image has in `/ctx`, in the order of their bytes.
+    fn paths(&self) -> Vec<String> {
+        self.content(&self.image()).keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = self.docker(&["rmi", "-f", &self.image().to_string()]).output();
+    }
+}
+
+fn unpack(tar: impl Into<Stdio>, dir: &Path) {
+    assert!(Command::new("tar").args(["-x", "-C"]).arg(dir).stdin(tar).status().unwrap().success());
+}
+
+/// By path: what it is, whether it can be executed, its content or target.
+type Tree = BTreeMap<Vec<u8>, (&'static str, bool, Vec<u8>)>;
+
+fn read_tree(root: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let value = if meta.is_dir() {
+                dirs.push(path);
+                ("dir", false, vec![])
+            } else if meta.is_symlink() {
+                ("link", false, fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec())
+            } else {
+                ("file", meta.permissions().mode() & 0o111 != 0, fs::read(&path).unwrap())
+            };
+            tree.insert(name, value);
+        }
+    }
+    tree
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(Duration::from_secs(20), what, async || condition().then_some(())).await;
+}
+
+const ALL: &str = "FROM busybox\nCOPY . /ctx/\n";

@@ -1,0 +1,79 @@
+//! Pushes and credentials.
+
+use super::*;
+
+#[tokio::test]
+async fn a_push_to_an_absent_registry_is_worth_another_try() {
+    let bench = Bench::new("push");
+    bench.write("Dockerfile", "FROM busybox\n");
+    bench.commit();
+    let log = Log::default();
+    let image = ImageRef::parse(&format!("127.0.0.1:1/{}:v1", bench.name)).unwrap();
+    let snapshot = bench.snapshot(&log).await;
+    bench.build_of(snapshot, &image, "Dockerfile", &log).await.unwrap();
+    let error = bench.engine.push(&image, None, &log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Registry, "{error}");
+    bench.engine.remove_image(&image).await.unwrap();
+    bench.engine.remove_image(&image).await.unwrap();
+    let error = bench.engine.push(&image, None, &log).await.unwrap_err();
+    assert!(error.message.contains(&bench.name), "{error}");
+}
+
+/// Secrets with these credentials alone.
+async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("image-factory")).unwrap();
+    let auths = serde_json::json!({ registry: { "username": user, "password": password } });
+    fs::write(dir.path().join("image-factory/dockercfg"), auths.to_string()).unwrap();
+    let config =
+        SecretsConfig { place: Place::Folder(dir.path().into()), passphrase: None, authorized_keys_file: None };
+    let stop = CancellationToken::new();
+    let mut secrets = secrets::start(config, stop.clone());
+    let loaded = secrets.wait_for(|s| s.registry_auth(registry).is_some()).await.unwrap().clone();
+    stop.cancel();
+    loaded
+}
+
+#[tokio::test]
+async fn credentials_go_to_their_registry() {
+    // Of standard and url-safe base64, only one can be read by the engine.
+    let password = "p?>~ü?>?>~~";
+    let registry = harness::Registry::with_password("robot", password).await;
+    let address = registry.address();
+    let mut bench = Bench::new("auth");
+    bench.write("Dockerfile", "FROM busybox\nRUN echo layer > /layer\n");
+    bench.commit();
+    let log = Log::default();
+    let image = ImageRef::parse(&format!("{address}/acme/base:v1")).unwrap();
+    let snapshot = bench.snapshot(&log).await;
+    bench.build_of(snapshot, &image, "Dockerfile", &log).await.unwrap();
+
+    let right = dockercfg(&address, "robot", password).await;
+    let wrong = dockercfg(&address, "robot", "wrong").await;
+    for auth in [None, wrong.registry_auth(&address)] {
+        let error = bench.engine.push(&image, auth.as_ref(), &log).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Auth, "{error}");
+    }
+    let push_log = Log::default();
+    let digest = bench.engine.push(&image, right.registry_auth(&address).as_ref(), &push_log).await.unwrap();
+    assert_eq!(registry.manifest("acme/base", "v1").await.unwrap().0, digest);
+    let text = push_log.text();
+    assert!(text.contains(": Pushed\n") && text.lines().count() < 10 && !text.contains(password), "{text}");
+
+    // As a base image, the registry's own credentials are asked for.
+    bench.engine.remove_image(&image).await.unwrap();
+    bench.write("Dockerfile", format!("FROM {image}\nCOPY . /ctx/\n"));
+    bench.commit();
+    bench.secrets = dockercfg("another.example", "robot", password).await;
+    let error = bench.try_build(&log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Auth, "{error}");
+    bench.secrets = right;
+    bench.build().await;
+    assert!(bench.content(&bench.image()) == bench.archive());
+
+    bench.write("Dockerfile", format!("FROM {address}/acme/none:v1\n"));
+    bench.commit();
+    let error = bench.try_build(&log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Build, "{error}");
+    assert!(error.message.contains("acme/none:v1"), "{error}");
+}

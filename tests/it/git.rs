@@ -1,0 +1,117 @@
+//! `image_factory::git` against real repositories, by ssh and from files.
+
+mod healing;
+mod resolving;
+mod times;
+mod transport;
+mod trees;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, Snapshot, Source};
+use image_factory::model::{CommitSpec, GitRef, LogSink, RepoName};
+
+use crate::harness::{self, Repo, folder};
+
+#[derive(Default)]
+struct Log(Mutex<Vec<u8>>);
+
+impl LogSink for Log {
+    fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
+    GitConfig {
+        dir: dir.join("data"),
+        run_dir: dir.join("run"),
+        known_hosts: known_hosts.into(),
+        pure_history_times: false,
+    }
+}
+
+fn library_key(key: &harness::DeployKey, passphrase: &str) -> Option<Arc<image_factory::secrets::DeployKey>> {
+    let key = image_factory::secrets::DeployKey::parse(key.private.as_bytes(), Some(passphrase)).unwrap();
+    Some(Arc::new(key))
+}
+
+fn branch(name: &str) -> GitRef {
+    GitRef::new(name).unwrap()
+}
+
+fn commit(text: &str) -> CommitSpec {
+    CommitSpec::parse(text).unwrap()
+}
+
+/// A repository at a path, and mirrors of it; no ssh.
+struct Local {
+    dir: tempfile::TempDir,
+    repo: Repo,
+    source: Source,
+    git: Git,
+}
+
+impl Local {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut GitConfig)) -> Self {
+        let dir = folder();
+        let repo = Repo::create(&dir.path().join("hello.git"));
+        let url = format!("file://{}", repo.bare.display());
+        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+        let mut config = config(dir.path(), Path::new("/nonexistent"));
+        change(&mut config);
+        Self { git: Git::new(config).unwrap(), source, repo, dir }
+    }
+
+    /// As after a restart.
+    fn restart(&mut self) {
+        self.git = Git::new(config(self.dir.path(), Path::new("/nonexistent"))).unwrap();
+    }
+
+    async fn fetch(&self, on: &str, wanted: &str, pushed: bool) -> Result<Mirror, GitError> {
+        self.git.clone(&self.source, &branch(on), &commit(wanted), pushed, &Log::default()).await
+    }
+
+    /// Clone and resolve, as a job does.
+    async fn commit(&self, on: &str, wanted: &str, pushed: bool) -> Result<Oid, GitError> {
+        let mirror = self.fetch(on, wanted, pushed).await?;
+        self.git.resolve(&mirror, &branch(on), &commit(wanted), pushed).await
+    }
+
+    /// The tip of develop.
+    async fn snapshot(&self) -> Result<Snapshot, GitError> {
+        self.snapshot_of("develop", "key").await
+    }
+
+    async fn snapshot_of(&self, on: &str, key: &str) -> Result<Snapshot, GitError> {
+        let mirror = self.fetch(on, "HEAD", false).await?;
+        let oid = self.git.resolve(&mirror, &branch(on), &CommitSpec::Head, false).await?;
+        self.git.snapshot(&mirror, &oid, key).await
+    }
+}
+
+/// All of the tree's files and symlinks: path, content.
+async fn contents(snapshot: &Snapshot) -> Result<Vec<(String, Vec<u8>)>, GitError> {
+    use image_factory::git::Kind;
+    let mut blobs = snapshot.blobs()?;
+    let mut contents = Vec::new();
+    for entry in &snapshot.entries {
+        if !matches!(entry.kind, Kind::Dir | Kind::Gitlink) {
+            let content = blobs.read(&entry.oid).await?;
+            assert_eq!(content.len() as u64, entry.size);
+            contents.push((String::from_utf8_lossy(&entry.path).into_owned(), content));
+        }
+    }
+    Ok(contents)
+}

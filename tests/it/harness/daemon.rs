@@ -1,0 +1,294 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::{Method, RequestBuilder, Response};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sha1::Sha1;
+use sha2::Sha256;
+use tempfile::TempDir;
+
+use super::proc::wait_ready;
+use super::{Proc, eventually, folder, http_client, start};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
+
+/// Environment variables for the daemon.
+pub type Settings = BTreeMap<String, String>;
+
+/// `image-factory serve` with a data folder of its own and no environment but the given settings.
+pub struct Daemon {
+    server: Proc,
+    settings: Settings,
+    port: u16,
+    client: reqwest::Client,
+    dir: TempDir,
+}
+
+impl Daemon {
+    /// Returns when `/ready` answers 200, 30 s at most.
+    pub async fn start(settings: Settings) -> Self {
+        let dir = folder();
+        let client = http_client();
+        let (server, [port]) = start(
+            "image-factory",
+            &dir.path().join("log"),
+            |[port]| serve(&settings, dir.path(), port),
+            async |[port]| ready(&client, port).await,
+        )
+        .await;
+        Self { server, settings, port, client, dir }
+    }
+
+    /// A start that is to fail, or to end by itself: runs `serve` with these further arguments to its end.
+    pub fn fail(settings: &Settings, args: &[&str]) -> Output {
+        let dir = folder();
+        serve(settings, dir.path(), 0).args(args).output().unwrap()
+    }
+
+    /// Another daemon on the same data folder, on another port; it is to fail.
+    pub fn second(&self) -> Output {
+        serve(&self.settings, self.dir.path(), 0).output().unwrap()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.server.pid().as_raw_nonzero().get()
+    }
+
+    /// The admin token that its first start made.
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap().trim().to_string()
+    }
+
+    /// What it has written to stderr, in all its starts.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.into(), value.into());
+    }
+
+    pub fn kill9(&mut self) {
+        self.server.kill9();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    /// SIGTERM; returns when it has ended.
+    pub async fn term(&mut self, limit: Duration) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.exit(limit).await
+    }
+
+    pub async fn exit(&mut self, limit: Duration) -> ExitStatus {
+        self.server.exit(limit).await
+    }
+
+    /// After its end: again on the same port, with the same data.
+    pub async fn restart(&mut self) {
+        self.spawn();
+        let (client, port) = (&self.client, self.port);
+        let started = wait_ready(&mut self.server, async || ready(client, port).await).await;
+        assert!(started, "it ended on its restart");
+    }
+
+    /// As `restart`, without waiting until it is ready.
+    pub fn spawn(&mut self) {
+        assert!(!self.server.running(), "it still runs");
+        let mut command = serve(&self.settings, self.dir.path(), self.port);
+        self.server = Proc::spawn("image-factory", &mut command, &self.dir.path().join("log"));
+    }
+
+    /// A request with the admin token.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare_request(method, path).bearer_auth(self.token())
+    }
+
+    /// A request that proves nothing.
+    pub fn bare_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url()))
+    }
+
+    /// The JSON of a GET that succeeds.
+    pub async fn get(&self, path: &str) -> Value {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        assert!(response.status().is_success(), "GET {path}: {}", response.status());
+        response.json().await.unwrap()
+    }
+
+    pub async fn job(&self, id: &str) -> Value {
+        self.get(&format!("/job/{id}")).await
+    }
+
+    pub async fn log(&self, id: &str) -> String {
+        self.request(Method::GET, &format!("/job/{id}/log")).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Makes a job by `POST /job`; its id.
+    pub async fn submit(&self, body: Value) -> String {
+        let response = self.request(Method::POST, "/job").json(&body).send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert_eq!(status, 201, "{text}");
+        id_of(&serde_json::from_str(&text).unwrap())
+    }
+
+    /// The job when it has ended, 90 s at most.
+    pub async fn wait(&self, id: &str) -> Value {
+        self.wait_for(id, Duration::from_secs(90), |job| {
+            matches!(job["status"].as_str(), Some("success" | "failure" | "cancelled"))
+        })
+        .await
+    }
+
+    /// The job when it has ended well; panics with its cause and log if it has not.
+    pub async fn wait_success(&self, id: &str) -> Value {
+        let job = self.wait(id).await;
+        assert_eq!(job["status"], "success", "{job:#}\n{}", self.log(id).await);
+        job
+    }
+
+    /// The job when it has failed.
+    pub async fn wait_failure(&self, id: &str) -> Value {
+        let job = self.wait(id).await;
+        assert_eq!(job["status"], "failure", "{job:#}\n{}", self.log(id).await);
+        job
+    }
+
+    pub async fn wait_for(&self, id: &str, limit: Duration, condition: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("job {id} is as it should be");
+        eventually(limit, &what, async || Some(self.job(id).await).filter(&condition)).await
+    }
+
+    /// The job when this stage of it runs, 30 s at most.
+    pub async fn wait_stage(&self, id: &str, stage: &str) -> Value {
+        self.wait_for(id, Duration::from_secs(30), |job| job["results"][stage]["status"] == "running").await
+    }
+
+    /// The log when it has `part` in it, 60 s at most.
+    pub async fn wait_log(&self, id: &str, part: &str) -> String {
+        let what = format!("the log of {id} has {part:?}");
+        eventually(Duration::from_secs(60), &what, async || Some(self.log(id).await).filter(|log| log.contains(part)))
+            .await
+    }
+
+    /// A webhook as GitHub sends it, signed with the daemon's HOOK_SECRET.
+    pub async fn hook(&self, event: &str, payload: &Value) -> Response {
+        let body = payload.to_string();
+        self.bare_request(Method::POST, "/hooks/github")
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", event)
+            .header("X-GitHub-Delivery", uuid::Uuid::now_v7().to_string())
+            .header("X-Hub-Signature", format!("sha1={}", self.sha1(&body)))
+            .header("X-Hub-Signature-256", format!("sha256={}", self.sha256(&body)))
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// A push of `sha` to a branch, as a webhook; the job's id.
+    pub async fn push_event(&self, repo: &str, branch: &str, sha: &str) -> String {
+        let response = self.hook("push", &push_payload(repo, &format!("refs/heads/{branch}"), sha)).await;
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert_eq!(status, 201, "{text}");
+        id_of(&serde_json::from_str(&text).unwrap())
+    }
+
+    pub fn sha1(&self, body: &str) -> String {
+        let mut mac = Hmac::<Sha1>::new_from_slice(self.settings["HOOK_SECRET"].as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+
+    pub fn sha256(&self, body: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.settings["HOOK_SECRET"].as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+
+    /// The command line, against this daemon.
+    pub fn cli(&self, args: &[&str]) -> Cli {
+        Cli::new(args).env("IMAGE_FACTORY_URL", &self.url()).env("IMAGE_FACTORY_TOKEN", &self.token())
+    }
+}
+
+fn id_of(job: &Value) -> String {
+    job["id"].as_str().unwrap_or_else(|| panic!("no id in {job}")).to_string()
+}
+
+/// The payload of a push, with what we and others read of it.
+pub fn push_payload(repo: &str, git_ref: &str, sha: &str) -> Value {
+    let (owner, name) = repo.split_once('/').unwrap();
+    json!({
+        "ref": git_ref, "before": "0".repeat(40), "after": sha, "deleted": false, "forced": false, "created": false,
+        "head_commit": {"id": sha, "message": "A change"}, "commits": [],
+        "repository": {
+            "name": name, "full_name": repo, "fork": false, "private": true, "default_branch": "develop",
+            "owner": {"name": owner, "login": owner},
+        },
+    })
+}
+
+fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
+    let mut command = Command::new(BINARY);
+    command
+        .arg("serve")
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("HOME", dir)
+        .env("DATA_DIR", dir.join("data"))
+        .env("LISTEN", format!("127.0.0.1:{port}"))
+        .envs(settings);
+    command
+}
+
+async fn ready(client: &reqwest::Client, port: u16) -> bool {
+    let answer = client.get(format!("http://127.0.0.1:{port}/ready")).send().await;
+    answer.is_ok_and(|response| response.status() == 200)
+}
+
+/// One run of the command line with nothing in its environment but what is given.
+pub struct Cli(Command);
+
+impl Cli {
+    pub fn new(args: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(args).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", "/nonexistent");
+        Self(command)
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Output {
+        self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+    }
+
+    /// Runs it beside the test; its output is in `log`.
+    pub fn spawn(mut self, log: &Path) -> Proc {
+        Proc::spawn("the command line", &mut self.0, log)
+    }
+}

@@ -1,0 +1,180 @@
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::keys::succeed;
+use super::{DeployKey, KeyType, Proc, folder, start};
+
+/// An sshd that serves bare repositories to whoever holds an authorized key.
+pub struct GitHost {
+    server: Proc,
+    port: u16,
+    user: String,
+    host_key: String,
+    dir: TempDir,
+}
+
+impl GitHost {
+    pub async fn start() -> Self {
+        let dir = folder();
+        let at = |name: &str| dir.path().join(name);
+        let key = DeployKey::generate(KeyType::Ed25519, "");
+        std::fs::write(at("host_key"), &key.private).unwrap();
+        std::fs::set_permissions(at("host_key"), PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::write(at("authorized_keys"), "").unwrap();
+        std::fs::write(at("known_hosts"), "").unwrap();
+        let user = String::from_utf8(succeed(Command::new("id").arg("-un"), b"").stdout).unwrap().trim().to_string();
+        let (server, [port]) = start(
+            "sshd",
+            &at("log"),
+            |[port]| {
+                std::fs::write(at("sshd_config"), config(dir.path(), port, &user)).unwrap();
+                // sshd wants its full path; it starts itself anew for every connection.
+                let mut command = Command::new("/usr/sbin/sshd");
+                command.args(["-D", "-e", "-f"]).arg(at("sshd_config"));
+                command
+            },
+            async |[port]| tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
+        )
+        .await;
+        let host_key = key.public.rsplit_once(' ').unwrap().0.to_string();
+        let host = Self { server, port, user, host_key, dir };
+        std::fs::write(host.known_hosts(), format!("[127.0.0.1]:{port} {}\n", host.host_key)).unwrap();
+        host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Which keys are let in from now on.
+    pub fn authorize(&self, keys: &[&DeployKey]) {
+        let lines: String = keys.iter().map(|key| format!("restrict {}\n", key.public)).collect();
+        std::fs::write(self.dir.path().join("authorized_keys"), lines).unwrap();
+    }
+
+    /// A file with this host's key; a test may write another one into it.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir.path().join("known_hosts")
+    }
+
+    /// A template with `{owner}` and `{repo}`.
+    pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same on another port, where nobody or something else listens.
+    pub fn url_at(&self, port: u16) -> String {
+        format!("ssh://{}@127.0.0.1:{port}{}/git/{{owner}}/{{repo}}.git", self.user, self.dir.path().display())
+    }
+
+    /// A new, empty repository.
+    pub fn repo(&self, owner: &str, name: &str) -> Repo {
+        Repo::create(&self.dir.path().join("git").join(owner).join(format!("{name}.git")))
+    }
+
+    /// What sshd has said so far.
+    pub fn output(&self) -> String {
+        self.server.output()
+    }
+}
+
+fn config(dir: &Path, port: u16, user: &str) -> String {
+    let mut pam = "no";
+    if user == "root" {
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        // sshd refuses an account with a locked password, unless PAM decides.
+        if std::fs::read_to_string("/etc/shadow").unwrap_or_default().contains("root:!") {
+            pam = "yes";
+        }
+    }
+    // SHLVL keeps bash from running this account's .bashrc, of unknown length, for every session.
+    let (dir, path) = (dir.display(), std::env::var("PATH").unwrap());
+    format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
+         PidFile none\nUsePAM {pam}\nStrictModes no\nPermitRootLogin prohibit-password\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv PATH={path} SHLVL=2\n\
+         AcceptEnv GIT_PROTOCOL\n"
+    )
+}
+
+/// A bare repository and a clone to commit in. Default branch: develop.
+pub struct Repo {
+    pub bare: PathBuf,
+    work: TempDir,
+}
+
+impl Repo {
+    /// At a path of one's own, without a host: for `file://`.
+    pub fn create(bare: &Path) -> Self {
+        let work = folder();
+        git(work.path(), &["init", "-q", "-b", "develop"]);
+        git(work.path(), &["init", "-q", "--bare", "-b", "develop", bare.to_str().unwrap()]);
+        // As GitHub: any commit may be asked for by its id.
+        git(bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        git(work.path(), &["remote", "add", "origin", bare.to_str().unwrap()]);
+        Self { bare: bare.into(), work }
+    }
+
+    /// Writes files, commits everything and pushes it to `branch`; the commit's id.
+    pub fn commit(&self, branch: &str, files: &[(&str, &str)]) -> String {
+        for (path, content) in files {
+            let path = self.path(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", "A change"]);
+        self.git(&["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A path in the clone: what is changed there goes into the next commit.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.work.path().join(path)
+    }
+
+    pub fn tag(&self, tag: &str) {
+        self.git(&["tag", "-a", "-m", tag, tag]);
+        self.git(&["push", "-q", "origin", &format!("refs/tags/{tag}")]);
+    }
+
+    /// Moves a branch of the bare repository, also backwards.
+    pub fn force(&self, branch: &str, commit: &str) {
+        self.git(&["reset", "-q", "--hard", commit]);
+        self.git(&["push", "-q", "--force", "origin", &format!("{commit}:refs/heads/{branch}")]);
+    }
+
+    /// Runs Git in the clone; its output, trimmed.
+    pub fn git(&self, args: &[&str]) -> String {
+        git(self.work.path(), args)
+    }
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command
+        .current_dir(dir)
+        .args(["-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "gc.auto=0"])
+        .args(args)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    String::from_utf8_lossy(&succeed(&mut command, b"").stdout).trim().to_string()
+}
+
+/// Accepts connections and says nothing: a Git host that hangs.
+pub struct Silent(TcpListener);
+
+impl Silent {
+    pub fn start() -> Self {
+        // The kernel accepts for us, up to the backlog.
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+}

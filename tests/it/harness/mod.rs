@@ -1,0 +1,37 @@
+//! Real servers for the tests: each on a free loopback port, with its data in a folder of its own,
+//! killed when its value is dropped or the test process dies. `World` puts them together.
+
+mod capture;
+mod daemon;
+mod engine;
+mod etcd;
+mod git_host;
+mod keys;
+mod proc;
+mod registry;
+mod serve;
+mod wait;
+mod world;
+
+pub use capture::Capture;
+pub use daemon::{Cli, Daemon, Settings, push_payload};
+pub use engine::{Engine, PrivateEngine};
+pub use etcd::Etcd;
+pub use git_host::{GitHost, Repo, Silent};
+pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, succeed};
+pub use proc::{Proc, processes_of, start};
+pub use registry::{Fault, Registry};
+pub use serve::{Served, http_client};
+pub use wait::eventually;
+pub use world::{HOOK_SECRET, PASSPHRASE, World};
+
+/// A folder for a server's data. Its path is short: a unix socket's has at most 107 bytes.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("if").rand_bytes(8).tempdir_in("/tmp").unwrap()
+}
+
+/// What no other test and no earlier run has used: in a Dockerfile's step it keeps the engine from finding the step
+/// in its cache.
+pub fn unique() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}

@@ -1,0 +1,195 @@
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Proc, Served, folder, http_client, start};
+
+/// What the registry does to the next pushes, until it is told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// This many manifests are answered with this status. (An upload would be retried by the
+    /// engine itself, for 50 s, before our daemon sees it.)
+    Manifests {
+        status: u16,
+        times: usize,
+    },
+    /// A manifest gets no answer.
+    Hang,
+}
+
+/// A real registry, and before it a proxy that counts the calls and makes faults.
+pub struct Registry {
+    front: Served,
+    state: Arc<Front>,
+    _server: Proc,
+    /// The registry's own, without the proxy.
+    port: u16,
+    login: Option<(String, String)>,
+    client: reqwest::Client,
+    dir: TempDir,
+}
+
+impl Registry {
+    pub async fn open() -> Self {
+        Self::new(None).await
+    }
+
+    pub async fn with_password(user: &str, password: &str) -> Self {
+        Self::new(Some((user.into(), password.into()))).await
+    }
+
+    async fn new(login: Option<(String, String)>) -> Self {
+        let dir = folder();
+        let at = |name: &str| dir.path().join(name);
+        let mut auth = String::new();
+        if let Some((user, password)) = &login {
+            std::fs::write(at("htpasswd"), htpasswd(user, password)).unwrap();
+            auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", at("htpasswd").display());
+        }
+        let (server, [port]) = start(
+            "registry",
+            &at("log"),
+            |[port]| {
+                let config = format!(
+                    "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+                     http: {{addr: '127.0.0.1:{port}', relativeurls: true}}\n{auth}",
+                    at("data").display()
+                );
+                std::fs::write(at("config.yml"), config).unwrap();
+                let mut command = Command::new("docker-registry");
+                command.arg("serve").arg(at("config.yml"));
+                command
+            },
+            async |[port]| tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
+        )
+        .await;
+        let client = http_client();
+        let state = Arc::new(Front {
+            upstream: format!("http://127.0.0.1:{port}"),
+            client: client.clone(),
+            fault: Mutex::new(Fault::None),
+            calls: Mutex::default(),
+        });
+        let front = Served::start(axum::Router::new().fallback(forward).with_state(state.clone()));
+        Self { front, state, _server: server, port, login, client, dir }
+    }
+
+    /// `127.0.0.1:PORT`, as in image names.
+    pub fn address(&self) -> String {
+        self.front.address.to_string()
+    }
+
+    /// Without the proxy.
+    pub fn direct_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        *self.state.fault.lock().unwrap() = fault;
+    }
+
+    /// How many requests with this method came, whose path has this in it.
+    pub fn calls(&self, method: &str, part: &str) -> usize {
+        self.state.calls.lock().unwrap().iter().filter(|(m, path)| m == method && path.contains(part)).count()
+    }
+
+    /// Whether the tag is there, seen in the registry's folder: to ask it costs 3 ms of a core for the password's hash,
+    /// which a measurement must not spend.
+    #[allow(dead_code, reason = "the benches use it")]
+    pub fn has_tag(&self, repository: &str, tag: &str) -> bool {
+        let tags = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        self.dir.path().join(tags).exists()
+    }
+
+    /// The digest and the content of a manifest by its tag or digest; `None` if it is not there.
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Value)> {
+        let url = format!("http://{}/v2/{repository}/manifests/{reference}", self.direct_address());
+        let mut request = self.client.get(url);
+        for media in ["docker.distribution.manifest.v2", "oci.image.manifest.v1"] {
+            request = request.header("Accept", format!("application/vnd.{media}+json"));
+        }
+        if let Some((user, password)) = &self.login {
+            request = request.basic_auth(user, Some(password));
+        }
+        let response = request.send().await.unwrap();
+        // While it writes a tag, a registry on a file system may answer 500.
+        if response.status() != StatusCode::OK {
+            return None;
+        }
+        let digest = response.headers()["docker-content-digest"].to_str().unwrap().to_string();
+        Some((digest, response.json().await.unwrap()))
+    }
+}
+
+fn htpasswd(user: &str, password: &str) -> Vec<u8> {
+    let mut child = Command::new("htpasswd")
+        .args(["-niB", "-C", "4", user])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+struct Front {
+    upstream: String,
+    client: reqwest::Client,
+    fault: Mutex<Fault>,
+    calls: Mutex<Vec<(String, String)>>,
+}
+
+impl Front {
+    /// What the fault makes of this request; `None` lets it pass.
+    fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
+        if method != Method::PUT || !path.contains("/manifests/") {
+            return None;
+        }
+        let mut fault = self.fault.lock().unwrap();
+        match *fault {
+            Fault::None => None,
+            Fault::Manifests { times: 0, .. } => None,
+            Fault::Manifests { status, times } => {
+                *fault = Fault::Manifests { status, times: times - 1 };
+                Some(Fault::Manifests { status, times })
+            }
+            Fault::Hang => Some(Fault::Hang),
+        }
+    }
+}
+
+async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_string();
+    front.calls.lock().unwrap().push((parts.method.to_string(), path.clone()));
+    match front.strike(&parts.method, &path) {
+        None => {}
+        Some(Fault::Manifests { status, .. }) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Some(_) => std::future::pending().await,
+    }
+    let sent = front
+        .client
+        .request(parts.method, format!("{}{path}", front.upstream))
+        .headers(parts.headers)
+        .body(reqwest::Body::wrap_stream(body.into_data_stream()))
+        .send()
+        .await;
+    let answer = match sent {
+        Ok(answer) => answer,
+        Err(error) => return (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    };
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer.headers() {
+        response = response.header(name, value);
+    }
+    response.body(Body::from_stream(answer.bytes_stream())).unwrap()
+}

@@ -1,0 +1,69 @@
+use super::{Daemon, DeployKey, Engine, Etcd, GitHost, KeyType, Registry, Repo, dockercfg, gpg_encrypt};
+
+pub const PASSPHRASE: &str = "correct horse";
+pub const HOOK_SECRET: &str = "battery staple";
+const PASSWORD: &str = "registry password";
+
+/// Everything that a push needs to become an image: the encrypted deploy key and dockercfg are in
+/// etcd, the repository `acme/hello` is empty, the registry has a password.
+pub struct World {
+    pub daemon: Daemon,
+    pub etcd: Etcd,
+    pub registry: Registry,
+    pub git: GitHost,
+    pub repo: Repo,
+    pub engine: Engine,
+    pub key: DeployKey,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With further settings, or other values of its own.
+    pub async fn start_with(more: &[(&str, &str)]) -> Self {
+        Self::start_at(Engine::shared(), more).await
+    }
+
+    pub async fn start_at(engine: Engine, more: &[(&str, &str)]) -> Self {
+        let (etcd, registry, git) =
+            tokio::join!(Etcd::start(), Registry::with_password("builder", PASSWORD), GitHost::start());
+        let key = DeployKey::generate(KeyType::Ed25519, PASSPHRASE);
+        git.authorize(&[&key]);
+        etcd.put("/totem/image-factory/github-key", key.private.as_str()).await;
+        let config = dockercfg(&registry.address(), "builder", PASSWORD);
+        etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
+        let repo = git.repo("acme", "hello");
+        let (etcd_port, images) = (etcd.port().to_string(), format!("{}/totem", registry.address()));
+        let (git_url, known_hosts) = (git.url(), git.known_hosts());
+        let own = [
+            ("ETCD_HOST", "127.0.0.1"),
+            ("ETCD_PORT", etcd_port.as_str()),
+            ("ETCD_TOTEM_BASE", "/totem"),
+            ("ENC_PASSPHRASE", PASSPHRASE),
+            ("HOOK_SECRET", HOOK_SECRET),
+            ("DOCKER_REPO_BASE", &images),
+            ("DOCKER_HOST", &engine.host),
+            ("GIT_URL", &git_url),
+            ("KNOWN_HOSTS", known_hosts.to_str().unwrap()),
+        ];
+        let settings = own.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let daemon = Daemon::start(settings).await;
+        Self { daemon, etcd, registry, git, repo, engine, key }
+    }
+
+    /// The digest in the registry of an image of `acme/hello` with this tag.
+    pub async fn digest(&self, tag: &str) -> Option<String> {
+        Some(self.registry.manifest("totem/acme-hello", tag).await?.0)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.engine.remove_images(&format!("reference={}/*/*", self.registry.address()));
+        // And those that lost their tag to a later build.
+        let source = self.git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
+        self.engine.remove_images(&format!("label=org.opencontainers.image.source={source}"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Secrets change while the daemon runs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{DeployKey, KeyType, PASSPHRASE, World, dockercfg, eventually, gpg_encrypt};
+
+const COMMON_KEY: &str = "/totem/image-factory/github-key";
+
+async fn world() -> World {
+    let world = World::start_with(&[("PUSH_RETRIES", "0")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world
+}
+
+async fn run(world: &World) -> Value {
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    world.daemon.wait(&id).await
+}
+
+/// Builds until one succeeds, for the moment that a change takes to arrive.
+async fn succeeds_soon(world: &World) {
+    let what = "a build succeeds with the changed secret";
+    eventually(Duration::from_secs(20), what, async || (run(world).await["status"] == "success").then_some(())).await;
+}
+
+/// The reasons that `/ready`, which stays 200, gives for being degraded.
+async fn reasons(world: &World) -> String {
+    world.daemon.get("/ready").await["reasons"].to_string()
+}
+
+async fn until_ready_says(world: &World, word: &str) {
+    let what = format!("/ready names {word}");
+    eventually(Duration::from_secs(15), &what, async || reasons(world).await.contains(word).then_some(())).await;
+}
+
+async fn until_ready_is_content(world: &World) {
+    eventually(Duration::from_secs(15), "/ready has no complaint", async || {
+        (reasons(world).await == "[]").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_used_by_the_next_job() {
+    let world = world().await;
+    assert_eq!(run(&world).await["status"], "success");
+    for kind in [KeyType::Rsa, KeyType::Ecdsa] {
+        let key = DeployKey::generate(kind, PASSPHRASE);
+        world.git.authorize(&[&key]);
+        world.repo.commit("develop", &[]);
+        world.etcd.put(COMMON_KEY, key.private).await;
+        succeeds_soon(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_good_value_stays_in_use() {
+    let world = world().await;
+    until_ready_is_content(&world).await;
+    let wrong = DeployKey::generate(KeyType::Ed25519, "another passphrase");
+    world.etcd.put(COMMON_KEY, wrong.private).await;
+    until_ready_says(&world, "github-key").await;
+    world.etcd.put("/totem/image-factory/dockercfg", "no message of gpg").await;
+    until_ready_says(&world, "dockercfg").await;
+    assert_eq!(run(&world).await["status"], "success");
+    assert!(!reasons(&world).await.contains(PASSPHRASE));
+
+    // Put right, without a restart.
+    let key = DeployKey::generate(KeyType::Ed25519, PASSPHRASE);
+    world.git.authorize(&[&key]);
+    world.etcd.put(COMMON_KEY, key.private).await;
+    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
+    until_ready_is_content(&world).await;
+    assert_eq!(run(&world).await["status"], "success");
+}
+
+/// What never decrypted cannot be used; once it is put right, the next job has it.
+#[tokio::test]
+async fn a_wrong_passphrase_is_put_right_without_a_restart() {
+    let mut world = world().await;
+    world.daemon.set("ENC_PASSPHRASE", "not the right one");
+    world.daemon.term(Duration::from_secs(10)).await;
+    world.daemon.restart().await;
+    until_ready_says(&world, "github-key").await;
+    let job = run(&world).await;
+    assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
+    let key = DeployKey::generate(KeyType::Ed25519, "not the right one");
+    world.git.authorize(&[&key]);
+    world.etcd.put(COMMON_KEY, key.private).await;
+    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, "not the right one")).await;
+    succeeds_soon(&world).await;
+}
+
+/// The most specific key is taken; the dockercfg's old shape is read too.
+#[tokio::test]
+async fn keys_of_owners_and_repositories() {
+    let world = world().await;
+    let [owner, repo] = [KeyType::Ed25519, KeyType::Ecdsa].map(|kind| DeployKey::generate(kind, PASSPHRASE));
+    world.git.authorize(&[&owner]);
+    world.etcd.put("/totem/image-factory/github-keys/acme", owner.private.as_str()).await;
+    let old_shape = json!({format!("http://{}", world.registry.address()):
+        {"auth": "YnVpbGRlcjpyZWdpc3RyeSBwYXNzd29yZA==", "email": ""}});
+    world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&old_shape.to_string(), PASSPHRASE)).await;
+    succeeds_soon(&world).await;
+    world.git.authorize(&[&repo]);
+    world.repo.commit("develop", &[]);
+    world.etcd.put("/totem/image-factory/github-keys/acme/hello", repo.private).await;
+    succeeds_soon(&world).await;
+    world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
+    world.git.authorize(&[&owner]);
+    world.repo.commit("develop", &[]);
+    succeeds_soon(&world).await;
+}
+
+#[tokio::test]
+async fn etcd_is_away_and_comes_back() {
+    let mut world = world().await;
+    world.etcd.stop();
+    // What was loaded is still in use.
+    assert_eq!(run(&world).await["status"], "success");
+    until_ready_says(&world, "etcd").await;
+
+    // Started without it: jobs are stored, and wait.
+    world.daemon.term(Duration::from_secs(10)).await;
+    world.daemon.restart().await;
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    assert_eq!(world.daemon.job(&id).await["status"], "pending");
+    world.etcd.restart().await;
+    world.daemon.wait_success(&id).await;
+
+    // The watch goes on over a compaction and another restart.
+    world.etcd.compact().await;
+    world.etcd.restart().await;
+    let key = DeployKey::generate(KeyType::Ed25519, PASSPHRASE);
+    world.git.authorize(&[&key]);
+    world.repo.commit("develop", &[]);
+    world.etcd.put(COMMON_KEY, key.private).await;
+    succeeds_soon(&world).await;
+}

@@ -1,0 +1,148 @@
+//! A signed push becomes an image.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Capture, World, push_payload, unique};
+
+/// Its step has not run before, and what it prints is not in its own text.
+fn dockerfile() -> String {
+    format!("FROM busybox\nCOPY hello.txt /\nCOPY src /src\nRUN echo a st''ep ran {}\n", unique())
+}
+
+#[tokio::test]
+async fn a_signed_push_becomes_an_image() {
+    let capture = Capture::start(&[500]);
+    let world = World::start_with(&[("HOOK_POST_URL", &capture.url())]).await;
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("hello.txt", "hello\n"), ("src/a", "1")]);
+    let response = world.daemon.hook("push", &push_payload("acme/hello", "refs/heads/develop", &sha)).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(response.headers()["content-type"], "application/vnd.sh.melt.cdp.if.job.v1+json");
+    let made: Value = response.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    let image = format!("{}/totem/acme-hello:{sha}", world.registry.address());
+    assert_eq!(made["image"], image);
+
+    let job = world.daemon.wait_success(id).await;
+    let context = json!({"owner": "acme", "repo": "hello", "branch": "develop", "commit": sha, "github": true,
+        "dockerRepoBase": format!("{}/totem", world.registry.address()), "tag": sha});
+    assert_eq!(job["context"], context);
+    for stage in ["clone", "checkout", "build", "push"] {
+        let result = &job["results"][stage];
+        assert_eq!(result["status"], "success", "{stage}");
+        assert_eq!((&result["exitCode"], &result["killSignal"]), (&json!(0), &Value::Null), "{stage}");
+        assert!(result["startTime"].as_str() <= result["endTime"].as_str() && result["endTime"].is_string(), "{stage}");
+    }
+    assert_eq!(job["attempt"], 1);
+
+    // The digest is the registry's, and the image is what the commit says.
+    assert_eq!(job["digest"].as_str().map(str::to_owned), world.digest(&sha).await);
+    assert_eq!(world.engine.run(&image, &["cat", "/hello.txt"]), "hello");
+    let labels: Value = serde_json::from_str(&world.engine.inspect(&image, "{{json .Config.Labels}}")).unwrap();
+    assert_eq!(labels["org.opencontainers.image.revision"], sha);
+    assert!(labels["org.opencontainers.image.source"].as_str().unwrap().contains("acme/hello"));
+    assert!(labels["org.opencontainers.image.created"].as_str().unwrap().ends_with('Z'));
+    assert!(labels.to_string().contains(id), "no label names the job: {labels}");
+
+    let log = world.daemon.log(id).await;
+    let stars = "*".repeat(80);
+    for command in ["git clone", "git checkout", "docker build", "docker push"] {
+        assert!(log.contains(&format!("{stars}\nExecuting: {command}")), "{command} is not framed in\n{log}");
+    }
+    assert_eq!(log.matches("completed successfuly\nTotal execution time: ").count(), 4, "{log}");
+    assert!(log.contains("a step ran"), "{log}");
+
+    // The first try was answered with 500: the hook is sent again.
+    let sent = capture.wait(2, Duration::from_secs(30)).await;
+    assert_eq!(sent[0].body, sent[1].body);
+    let body: Value = serde_json::from_slice(&sent[1].body).unwrap();
+    let expected = json!({"git": {"owner": "acme", "repo": "hello", "ref": "develop", "commit": sha}, "type": "builder",
+        "name": "image-factory", "status": "success", "result": {"image": image}});
+    assert_eq!(body, expected);
+    let signature = world.daemon.sha1(std::str::from_utf8(&sent[1].body).unwrap());
+    assert_eq!(sent[1].headers["x-hook-signature"], signature.as_str());
+    assert_eq!(sent[1].headers["content-type"], "application/json");
+
+    // The same delivery again makes no other job.
+    let again = world.daemon.hook("push", &push_payload("acme/hello", "refs/heads/develop", &sha)).await;
+    assert_eq!(again.status(), 201);
+    assert_eq!(again.json::<Value>().await.unwrap()["id"], id);
+    assert_eq!(world.daemon.get("/job").await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_second_push_sends_what_changed() {
+    let world = World::start().await;
+    let first = world
+        .repo
+        .commit("develop", &[("Dockerfile", &dockerfile()), ("hello.txt", "one\n"), ("src/a", "1"), ("src/b", "2")]);
+    let id = world.daemon.push_event("acme/hello", "develop", &first).await;
+    world.daemon.wait_success(&id).await;
+    let second = world.repo.commit("develop", &[("hello.txt", "two\n")]);
+    let id = world.daemon.push_event("acme/hello", "develop", &second).await;
+    world.daemon.wait_success(&id).await;
+
+    let log = world.daemon.log(&id).await;
+    assert!(log.contains("Sent what changed: 1 files, 4 bytes"), "{log}");
+    let image = |sha: &str| format!("{}/totem/acme-hello:{sha}", world.registry.address());
+    assert_eq!(world.engine.run(&image(&second), &["cat", "/hello.txt", "/src/b"]), "two\n2");
+    assert_eq!(world.engine.run(&image(&first), &["cat", "/hello.txt"]), "one");
+    assert_ne!(world.digest(&first).await, world.digest(&second).await);
+}
+
+#[tokio::test]
+async fn a_commit_has_many_names() {
+    let world = World::start().await;
+    let dockerfile = "FROM busybox\nCOPY which /\n";
+    let first = world.repo.commit("develop", &[("Dockerfile", dockerfile), ("which", "first")]);
+    world.repo.tag("v1.2");
+    let second = world.repo.commit("develop", &[("which", "second")]);
+    world.repo.commit("feature/x", &[("which", "third")]);
+
+    let cases = [
+        (json!({}), "second", "HEAD"),
+        (json!({"branch": "develop", "commit": first}), "first", first.as_str()),
+        (json!({"branch": "develop", "commit": first[..7]}), "first", &first[..7]),
+        (json!({"branch": "feature/x"}), "third", "HEAD"),
+        (json!({"branch": "feature/x", "commit": second, "tag": "mine"}), "second", "mine"),
+        (json!({"branch": "v1.2", "tag": "release"}), "first", "release"),
+    ];
+    for (mut request, content, tag) in cases {
+        request["owner"] = json!("acme");
+        request["repo"] = json!("hello");
+        let id = world.daemon.submit(request.clone()).await;
+        let job = world.daemon.wait_success(&id).await;
+        assert_eq!(job["context"]["tag"], tag, "{request}");
+        let image = format!("{}/totem/acme-hello@{}", world.registry.address(), job["digest"].as_str().unwrap());
+        assert_eq!(world.engine.run(&image, &["cat", "/which"]), content, "{request}");
+        assert_eq!(job["digest"].as_str().map(str::to_owned), world.digest(tag).await, "{request}");
+    }
+
+    // A pushed tag is a branch of that name to us.
+    let response = world.daemon.hook("push", &push_payload("acme/hello", "refs/tags/v1.2", &first)).await;
+    let made: Value = response.json().await.unwrap();
+    assert_eq!(made["context"]["branch"], "v1.2");
+    world.daemon.wait_success(made["id"].as_str().unwrap()).await;
+}
+
+/// A force push may leave behind the commit that an earlier, signed push named: that push is still built. A request
+/// that nobody signed may not name it.
+#[tokio::test]
+async fn only_a_signed_push_builds_what_no_branch_has() {
+    let world = World::start().await;
+    let first = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", "1")]);
+    let lost = world.repo.commit("develop", &[("a", "2")]);
+    world.repo.force("develop", &first);
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": lost})).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert!(job["cause"].as_str().unwrap().contains(&lost), "{job:#}");
+
+    let id = world.daemon.push_event("acme/hello", "develop", &lost).await;
+    world.daemon.wait_success(&id).await;
+    let image = format!("{}/totem/acme-hello:{lost}", world.registry.address());
+    assert_eq!(world.engine.run(&image, &["cat", "/a"]), "2");
+    // That it is in the mirror now makes it nobody else's.
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": lost})).await;
+    world.daemon.wait_failure(&id).await;
+}

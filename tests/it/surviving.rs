@@ -1,0 +1,195 @@
+//! Kills, drains and restarts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Capture, Fault, Silent, World, eventually, processes_of, unique};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A step that hangs the first time and, in the next attempt, does not: it leaves a mark in a cache of its own.
+/// `id` is in its command line, so that the test finds its process; what it prints is not in the log before it runs. (The last `echo` keeps the
+/// shell from making way for `sleep`.)
+fn hangs_once(id: &str) -> String {
+    format!(
+        "FROM busybox\nRUN --mount=type=cache,id={id},target=/mark \
+         if [ -e /mark/{id} ]; then echo not again; else touch /mark/{id}; echo it ha''ngs; sleep 1000; echo slept; fi\n"
+    )
+}
+
+async fn submit(world: &World) -> String {
+    world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await
+}
+
+/// After a kill: nothing that the daemon started is left.
+async fn nothing_is_left(world: &World, more: &[&str]) {
+    let data = world.daemon.data_dir().display().to_string();
+    eventually(LIMIT, "git, ssh and steps are gone", async || {
+        let mut left = processes_of(&data);
+        left.extend(more.iter().flat_map(|needle| processes_of(needle)));
+        left.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// The job ends well in its second attempt, and the log has both.
+async fn finishes_in_a_second_attempt(world: &World, id: &str) -> Value {
+    let job = world.daemon.wait_success(id).await;
+    assert_eq!(job["attempt"], 2);
+    assert_eq!(job["digest"].as_str().map(str::to_owned), world.digest("HEAD").await);
+    let log = world.daemon.log(id).await;
+    assert_eq!(log.matches("Executing: git clone").count(), 2, "{log}");
+    assert_eq!(log.to_lowercase().matches("attempt 2").count(), 1, "{log}");
+    job
+}
+
+#[tokio::test]
+async fn killed_in_clone() {
+    let mut world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    let (silent, good) = (Silent::start(), world.git.url());
+    world.daemon.set("GIT_URL", &world.git.url_at(silent.port()));
+    world.daemon.term(LIMIT).await;
+    world.daemon.restart().await;
+    let id = submit(&world).await;
+    world.daemon.wait_stage(&id, "clone").await;
+    let ssh = format!("-p {}", silent.port());
+    // ssh itself, not the shell and `setpriv` that become it: they have not yet asked to die with Git.
+    let is_ssh = |line: &String| line.split(' ').nth(1) == Some("ssh");
+    eventually(LIMIT, "ssh runs", async || processes_of(&ssh).iter().any(is_ssh).then_some(())).await;
+    world.daemon.kill9();
+    nothing_is_left(&world, &[&ssh]).await;
+    world.daemon.set("GIT_URL", &good);
+    world.daemon.restart().await;
+    finishes_in_a_second_attempt(&world, &id).await;
+}
+
+#[tokio::test]
+async fn killed_in_build() {
+    let capture = Capture::start(&[]);
+    let mut world = World::start_with(&[("HOOK_POST_URL", &capture.url())]).await;
+    let mark = unique();
+    world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);
+    let id = submit(&world).await;
+    world.daemon.wait_log(&id, "it hangs").await;
+    assert!(!processes_of(&mark).is_empty());
+    world.daemon.kill9();
+    nothing_is_left(&world, &[&mark]).await;
+    world.daemon.restart().await;
+    finishes_in_a_second_attempt(&world, &id).await;
+    assert!(world.daemon.log(&id).await.contains("it hangs"), "the first attempt's output is lost");
+    let sent = capture.wait(1, LIMIT).await;
+    assert!(sent.iter().all(|request| request.body.windows(9).any(|w| w == b"\"success\"")), "{sent:?}");
+}
+
+#[tokio::test]
+async fn killed_in_push() {
+    let mut world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.registry.fault(Fault::Hang);
+    let id = submit(&world).await;
+    let hangs = async || (world.registry.calls("PUT", "/manifests/") > 0).then_some(());
+    eventually(Duration::from_secs(60), "the push hangs", hangs).await;
+    world.daemon.kill9();
+    nothing_is_left(&world, &[]).await;
+    world.registry.fault(Fault::None);
+    world.daemon.restart().await;
+    finishes_in_a_second_attempt(&world, &id).await;
+}
+
+/// At moments that differ: when the log has reached some length. Among them are checkout and the moments between stages.
+#[tokio::test]
+async fn killed_at_any_moment() {
+    let mut world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY . /app\nRUN echo a; echo b\n"), ("n", "0")]);
+    for round in 0..8 {
+        let sha = world.repo.commit("develop", &[("n", &round.to_string())]);
+        let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+        let length = round * 400;
+        eventually(LIMIT * 3, "the log has grown", async || {
+            let ended = world.daemon.job(&id).await["status"] == "success";
+            (ended || world.daemon.log(&id).await.len() >= length).then_some(())
+        })
+        .await;
+        let before = world.daemon.log(&id).await;
+        world.daemon.kill9();
+        nothing_is_left(&world, &[]).await;
+        world.daemon.restart().await;
+        let job = world.daemon.wait_success(&id).await;
+        assert_eq!(job["digest"].as_str().map(str::to_owned), world.digest(&sha).await);
+        assert!(job["attempt"].as_u64().unwrap() <= 2);
+        assert!(world.daemon.log(&id).await.starts_with(&before), "what was read of the log has changed");
+    }
+    assert_eq!(world.daemon.get("/job").await.as_array().unwrap().len(), 8);
+}
+
+/// A job that was answered with 201 is there after a kill at that moment.
+#[tokio::test]
+async fn an_answered_job_is_durable() {
+    let mut world = World::start_with(&[("CONCURRENCY", "0")]).await;
+    for round in 1..=5 {
+        let id = submit(&world).await;
+        world.daemon.kill9();
+        world.daemon.restart().await;
+        assert_eq!(world.daemon.job(&id).await["status"], "pending");
+        assert_eq!(world.daemon.get("/job").await.as_array().unwrap().len(), round);
+    }
+}
+
+#[tokio::test]
+async fn sigterm_lets_running_jobs_finish_and_claims_no_other() {
+    let mut world = World::start_with(&[("CONCURRENCY", "1")]).await;
+    let dockerfile = format!("FROM busybox\nRUN echo it ru''ns {}; sleep 3\n", unique());
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let running = submit(&world).await;
+    world.daemon.wait_log(&running, "it runs").await;
+    let waiting = submit(&world).await;
+    let status = world.daemon.term(Duration::from_secs(30)).await;
+    assert!(status.success(), "{status}");
+    world.daemon.set("CONCURRENCY", "0");
+    world.daemon.restart().await;
+    assert_eq!(world.daemon.job(&running).await["status"], "success");
+    let waiting = world.daemon.job(&waiting).await;
+    assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("pending"), &json!(0)));
+}
+
+#[tokio::test]
+async fn what_is_not_drained_in_time_goes_back_to_pending() {
+    let mut world = World::start_with(&[("DRAIN_TIMEOUT", "1s")]).await;
+    let mark = unique();
+    world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);
+    let id = submit(&world).await;
+    world.daemon.wait_log(&id, "it hangs").await;
+    let status = world.daemon.term(LIMIT).await;
+    assert!(status.success(), "{status}");
+    nothing_is_left(&world, &[&mark]).await;
+    world.daemon.restart().await;
+    finishes_in_a_second_attempt(&world, &id).await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_data_is_refused() {
+    let world = World::start().await;
+    let second = world.daemon.second();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success());
+    assert!(said.contains(world.daemon.data_dir().to_str().unwrap()), "{said}");
+    assert!(said.contains(&world.daemon.pid().to_string()), "{said}");
+    world.daemon.get("/health").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_build_stops_at_once() {
+    let world = World::start().await;
+    let mark = unique();
+    world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);
+    let id = submit(&world).await;
+    world.daemon.wait_log(&id, "it hangs").await;
+    assert!(!processes_of(&mark).is_empty());
+    let answer = world.daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.status());
+    let job = world.daemon.wait_failure(&id).await;
+    assert_eq!(job["cancelled"], true);
+    eventually(LIMIT, "the step is gone", async || processes_of(&mark).is_empty().then_some(())).await;
+}

@@ -1,0 +1,157 @@
+//! The documents and the module table hold. `UPDATE_DOCS=1` writes what is derived from the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image_factory::settings::{Spec, TABLE};
+use regex::Regex;
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).into()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(top().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Asserts that the file is `expected`, or makes it so.
+fn derived(path: &str, expected: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(top().join(path), expected).unwrap();
+    }
+    assert!(read(path) == expected, "{path} is not up to date: run UPDATE_DOCS=1 cargo nextest run tidy");
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            match path.is_dir() {
+                true => walk(&path, found),
+                false if is_source(&path) => {
+                    found.push((path.strip_prefix(top()).unwrap().into(), fs::read_to_string(&path).unwrap()));
+                }
+                false => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&top().join("src"), &mut found);
+    found
+}
+
+/// Not a module of tests: `foo/tests.rs` and what is in `foo/tests/`.
+fn is_source(path: &Path) -> bool {
+    let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs" || part == "testing.rs");
+    !is_test && path.extension().is_some_and(|extension| extension == "rs")
+}
+
+/// `cli` of `src/cli/serve.rs`, `app` of `src/app.rs`.
+fn module_of(path: &Path) -> String {
+    let part = path.components().nth(1).unwrap().as_os_str().to_str().unwrap();
+    part.trim_end_matches(".rs").into()
+}
+
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
+#[test]
+fn modules_use_only_what_the_table_allows() {
+    let row = Regex::new(r"(?m)^\| `([a-z]+)` \| [^|]+ \|([^|]*)\|$").unwrap();
+    let architecture = read("ARCHITECTURE.md");
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = row
+        .captures_iter(&architecture)
+        .map(|c| {
+            let (_, [module, uses]) = c.extract();
+            (module, uses.split(',').map(str::trim).collect())
+        })
+        .collect();
+    assert!(allowed.len() > 10, "the module table of ARCHITECTURE.md was not found");
+    let uses = Regex::new(r"\b(?:crate|image_factory)::(\w+|\{[^}]*\})").unwrap();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path);
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module.as_str()) else {
+            wrong.push(format!("{module} is not in the table"));
+            continue;
+        };
+        for capture in uses.captures_iter(without_tests(&text)) {
+            for used in capture[1].trim_matches(['{', '}']).split(',') {
+                let used = used.trim().split("::").next().unwrap();
+                let fine =
+                    used == module || used.is_empty() || allowed.contains(used) || allowed.contains("everything");
+                if !fine {
+                    wrong.push(format!("{} uses {used}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_model_does_no_io_and_only_process_starts_programs() {
+    for (path, text) in sources() {
+        let (module, text) = (module_of(&path), without_tests(&text));
+        if module == "model" {
+            for word in ["std::fs", "tokio::", "std::net", "std::io"] {
+                assert!(!text.contains(word), "{} uses {word}", path.display());
+            }
+        }
+        if module != "process" {
+            assert!(!text.contains("process::Command"), "{} starts a program", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let mut table = String::from("| setting | default | meaning |\n|---|---|---|\n");
+    for spec in TABLE {
+        let aliases: String = spec.aliases.iter().map(|alias| format!(", `{alias}`")).collect();
+        let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+        let secret = if spec.secret { " *Secret.*" } else { "" };
+        table += &format!("| `{}`{aliases} | {default} | {}{secret} |\n", spec.name, spec.meaning.trim());
+    }
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md has a marker for the settings");
+    let (_, after) = rest.split_once("<!-- end of settings -->").expect("README.md has an end marker for the settings");
+    derived("README.md", &format!("{before}<!-- settings -->\n{table}<!-- end of settings -->{after}"));
+}
+
+#[test]
+fn the_sample_settings_have_every_setting() {
+    let mut sample = String::from(
+        "# Settings of Image Factory; the defaults are shown. Flags and the environment beat this file.\n\
+         # Secrets do not belong here: name a file with *_file, or use the environment or systemd's credentials.\n",
+    );
+    for Spec { name, default, secret, meaning, .. } in TABLE {
+        let key = name.to_ascii_lowercase();
+        let line = match (secret, default.parse::<u64>()) {
+            (true, _) => format!("{key}_file = \"/etc/image-factory/{}\"", key.replace('_', "-")),
+            (false, Ok(number)) => format!("{key} = {number}"),
+            (false, Err(_)) => format!("{key} = \"{default}\""),
+        };
+        sample += &format!("\n# {}\n# {line}\n", meaning.trim());
+    }
+    derived("etc/image-factory.toml", &sample);
+}
+
+#[test]
+fn every_route_is_in_the_api_document() {
+    let route = Regex::new(r#"\.route\(\s*"([^"]+)""#).unwrap();
+    let api = read("api.md");
+    let mut seen = 0;
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("src/http")) {
+        for capture in route.captures_iter(without_tests(text)) {
+            seen += 1;
+            assert!(api.contains(&capture[1]), "{}: {} is not in api.md", path.display(), &capture[1]);
+        }
+    }
+    assert!(seen > 5, "the routes were not found");
+}

@@ -1,0 +1,69 @@
+//! What a user waits for, measured on real parts over loopback: `make bench`. Prints a table with
+//! each target. `cargo bench --bench main -- push-300` runs one; the names are in `MEASUREMENTS`.
+#![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
+
+#[path = "../../tests/it/harness/mod.rs"]
+mod harness;
+mod hooks;
+mod idle;
+mod push;
+
+use std::time::Duration;
+
+/// One line of the table.
+struct Row {
+    what: String,
+    measured: String,
+    target: String,
+    met: bool,
+}
+
+const MEASUREMENTS: [&str; 5] = ["push-300", "push-20000", "push-20000-cached", "hooks", "idle"];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !MEASUREMENTS.contains(&name.as_str())) {
+        eprintln!("{unknown} is no measurement; there are {}", MEASUREMENTS.join(", "));
+        std::process::exit(2);
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut rows = Vec::new();
+    for name in MEASUREMENTS.into_iter().filter(|name| wanted.is_empty() || wanted.iter().any(|w| w == name)) {
+        eprintln!("measuring {name} …");
+        rows.extend(runtime.block_on(async {
+            match name {
+                "push-300" => push::measure(300, push::Order::ChangedFirst, 5, 0.5).await,
+                "push-20000" => push::measure(20_000, push::Order::ChangedFirst, 3, 0.3).await,
+                "push-20000-cached" => push::measure(20_000, push::Order::ChangedLast, 3, 0.05).await,
+                "hooks" => hooks::measure().await,
+                _ => idle::measure().await,
+            }
+        }));
+    }
+    println!("\n| what | measured | target | met |\n|---|---|---|---|");
+    for Row { what, measured, target, met } in rows {
+        println!("| {what} | {measured} | {target} | {} |", if met { "yes" } else { "NO" });
+    }
+}
+
+fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+/// Asks every 2 ms, for times that the harness's 20 ms would blur.
+async fn poll<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut tick = tokio::time::interval(Duration::from_millis(2));
+    let end = tokio::time::Instant::now() + Duration::from_secs(180);
+    while tokio::time::Instant::now() < end {
+        tick.tick().await;
+        if let Some(value) = condition().await {
+            return value;
+        }
+    }
+    panic!("not within 180 s: {what}")
+}

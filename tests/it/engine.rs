@@ -12,34 +12,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use image_factory::engine::{BuildRequest, Built, Engine, EngineError, ErrorKind, Host};
 use image_factory::git::{Git, GitConfig, Snapshot, Source};
-use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, LogSink, RepoName};
+use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, eventually};
-
-#[derive(Default)]
-struct Log(Mutex<Vec<u8>>);
-
-impl LogSink for Log {
-    fn write(&self, bytes: &[u8]) {
-        self.0.lock().unwrap().extend(bytes);
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
+use crate::harness::{self, Log, eventually};
 
 /// A repository with a work tree, its mirror, and an engine to build it on.
 struct Bench {

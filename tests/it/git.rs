@@ -7,27 +7,12 @@ mod transport;
 mod trees;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, Snapshot, Source};
-use image_factory::model::{CommitSpec, GitRef, LogSink, RepoName};
+use image_factory::model::{CommitSpec, GitRef, RepoName};
 
-use crate::harness::{self, Repo, folder};
-
-#[derive(Default)]
-struct Log(Mutex<Vec<u8>>);
-
-impl LogSink for Log {
-    fn write(&self, bytes: &[u8]) {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
+use crate::harness::{self, Log, Repo, folder};
 
 fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
     GitConfig {

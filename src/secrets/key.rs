@@ -1,3 +1,5 @@
+mod short;
+
 use std::fmt;
 
 use signature::Signer;
@@ -24,14 +26,16 @@ impl DeployKey {
     /// Reads a private key in OpenSSH's own format (its PROTOCOL.key), encrypted or not. bcrypt takes 110 ms and more:
     /// call it where a thread may block.
     pub fn parse(text: &[u8], passphrase: Option<&str>) -> Result<Self, SecretsError> {
-        let key = read(text)?;
+        let pem = tidied(text)?;
+        let key = read(&pem)?;
         if !key.is_encrypted() {
             return Ok(Self(key));
         }
         let Some(passphrase) = passphrase else {
             return Err(SecretsError::new("the key is encrypted: set ENC_PASSPHRASE to its passphrase"));
         };
-        key.decrypt(passphrase).map(Self).map_err(|e| match e {
+        let short = |e| short::read(&pem, Some((key.kdf(), passphrase))).ok_or(e);
+        key.decrypt(passphrase).or_else(short).map(Self).map_err(|e| match e {
             // An authenticated cipher cannot tell the two apart; the others compare two numbers first.
             ssh_key::Error::Crypto if key.cipher().has_tag() => SecretsError::new(
                 "ENC_PASSPHRASE does not decrypt the key: it is another passphrase, or the key is damaged",
@@ -80,7 +84,7 @@ impl fmt::Debug for DeployKey {
 /// The text of a private key that is safe to store: encrypted with `passphrase` (aes256-ctr, bcrypt), or as it is when
 /// it is encrypted already, by whichever passphrase. Takes as long as [`DeployKey::parse`].
 pub fn seal(text: &[u8], passphrase: &str) -> Result<Zeroizing<String>, SecretsError> {
-    let key = read(text)?;
+    let key = read(&tidied(text)?)?;
     let sealed = match key.is_encrypted() {
         true => key.to_openssh(LineEnding::LF),
         false => key.encrypt(&mut SysRng, passphrase).and_then(|k| k.to_openssh(LineEnding::LF)),
@@ -90,11 +94,11 @@ pub fn seal(text: &[u8], passphrase: &str) -> Result<Zeroizing<String>, SecretsE
 
 /// Whether a private key is encrypted; false for what is no such key.
 pub fn is_encrypted(text: &[u8]) -> bool {
-    read(text).is_ok_and(|k| k.is_encrypted())
+    tidied(text).and_then(|pem| read(&pem)).is_ok_and(|k| k.is_encrypted())
 }
 
-/// Reads the container and refuses by name what cannot be a deploy key here.
-fn read(text: &[u8]) -> Result<PrivateKey, SecretsError> {
+/// The lines of a text, without what surrounds them.
+fn tidied(text: &[u8]) -> Result<Zeroizing<String>, SecretsError> {
     let Ok(text) = std::str::from_utf8(text) else {
         return Err(SecretsError::new("this is not the text of a private key"));
     };
@@ -104,8 +108,13 @@ fn read(text: &[u8]) -> Result<PrivateKey, SecretsError> {
         pem.push_str(line);
         pem.push('\n');
     }
-    refuse_other_formats(&pem)?;
-    let key = PrivateKey::from_openssh(pem.as_bytes()).map_err(damaged)?;
+    Ok(pem)
+}
+
+/// Reads the container and refuses by name what cannot be a deploy key here.
+fn read(pem: &str) -> Result<PrivateKey, SecretsError> {
+    refuse_other_formats(pem)?;
+    let key = PrivateKey::from_openssh(pem.as_bytes()).or_else(|e| short::read(pem, None).ok_or(damaged(e)))?;
     let refuse = |what: &str, why: &str| {
         Err(SecretsError(format!("{what} {why}: make a deploy key with `ssh-keygen -t ed25519`")))
     };

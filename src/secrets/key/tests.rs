@@ -166,3 +166,24 @@ proptest! {
         prop_assert!(DeployKey::parse(&text, None).is_err());
     }
 }
+
+/// Made by ssh-keygen, thrown away: its private number begins with a zero byte, as one in 256 does.
+#[test]
+fn a_p256_key_with_a_short_number_is_read_sealed_and_signs() {
+    let plain = include_bytes!("testdata/short_p256");
+    let encrypted = include_bytes!("testdata/short_p256_encrypted");
+    let public = include_str!("testdata/short_p256.pub").trim();
+    let sealed = seal(plain, "passphrase").unwrap();
+    for (text, passphrase) in
+        [(&plain[..], None), (encrypted, Some("passphrase")), (sealed.as_bytes(), Some("passphrase"))]
+    {
+        let key = DeployKey::parse(text, passphrase).unwrap();
+        let mut shown = key.public_key().clone();
+        shown.set_comment("");
+        assert_eq!(shown.to_openssh().unwrap().trim(), public);
+        let signature = Signature::try_from(key.sign(b"data", 0).unwrap().as_slice()).unwrap();
+        signature::Verifier::verify(key.public_key().key_data(), b"data", &signature).unwrap();
+    }
+    let wrong = DeployKey::parse(encrypted, Some("wrong")).unwrap_err().to_string();
+    assert!(wrong.contains("is not the passphrase"), "{wrong}");
+}

@@ -16,7 +16,7 @@ use crate::model::ApiToken;
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
-pub use value::{ApiAuth, FileTimes, GitUrl, Globs, HttpUrl, List};
+pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List};
 
 /// The file of settings that is read when there is one and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
@@ -99,8 +99,21 @@ settings! {
     ETCD_HOST => etcd_host: Option<String>, "";
     /// Port of etcd.
     ETCD_PORT => etcd_port: u16, "4001";
-    /// Addresses of an etcd cluster, `http://host:port`, comma-separated, instead of ETCD_HOST.
+    /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
     ETCD_ENDPOINTS => etcd_endpoints: List, "";
+    /// Which API of etcd: `v3`, `v2` (clusters of before 2022), or `auto` to find out.
+    ETCD_API => etcd_api: EtcdApi, "auto";
+    /// User of etcd, if it asks for one.
+    ETCD_USER => etcd_user: Option<String>, "";
+    /// Password of ETCD_USER.
+    ETCD_PASSWORD => etcd_password: Option<Zeroizing<String>>, "" secret;
+    /// PEM file of the authorities that sign etcd's certificate, instead of the system's; with it, ETCD_HOST is spoken
+    /// to by TLS.
+    ETCD_CACERT => etcd_cacert: Option<PathBuf>, "";
+    /// PEM file of the certificate that we show to etcd.
+    ETCD_CERT => etcd_cert: Option<PathBuf>, "";
+    /// PEM file of the key of ETCD_CERT.
+    ETCD_KEY => etcd_key: Option<PathBuf>, "";
     /// The key in etcd below which the secrets are.
     ETCD_TOTEM_BASE => etcd_totem_base: String, "/totem";
     /// Folder of secrets when there is no etcd. Default: `DATA_DIR/secrets`; it may be empty.
@@ -113,6 +126,12 @@ settings! {
     /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git`
     /// with a deploy key, else `https://github.com/{owner}/{repo}.git`.
     GIT_URL => git_url: Option<GitUrl>, "";
+    /// Token for https: clones and LFS files from the host of GIT_URL, and from no other.
+    GIT_TOKEN = GITHUB_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;
+    /// PEM file of the authorities that sign the Git server's certificate, beside the system's.
+    GIT_CACERT => git_cacert: Option<PathBuf>, "";
+    /// How much disk the Git mirrors and LFS files may take; the least recently used go first, never one in use.
+    MIRROR_BUDGET => mirror_budget: Bytes, "20GiB";
     /// Host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it is there, else GitHub's.
     KNOWN_HOSTS => known_hosts: Option<PathBuf>, "";
     /// Times of the files in a build: `stable` (a changed file is always newer) or `history` (of the last commit).
@@ -122,10 +141,23 @@ settings! {
     /// Longest time for `checkout`.
     CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m";
 
-    /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address.
+    /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or with DOCKER_TLS_VERIFY on any.
     DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock";
-    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{owner}-{repo}:{tag}`.
+    /// Anything: speak TLS to the engine, with the files in DOCKER_CERT_PATH.
+    DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "";
+    /// Folder with `ca.pem`, `cert.pem` and `key.pem`. Default: `~/.docker`.
+    DOCKER_CERT_PATH => docker_cert_path: Option<PathBuf>, "";
+    /// `buildkit`, `classic`, or `auto`: BuildKit where the engine has it.
+    BUILDER => builder: BuilderChoice, "auto";
+    /// Path of the Dockerfile in a repository, unless the job names another one.
+    DOCKERFILE => dockerfile: String, "Dockerfile";
+    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`.
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
+    /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
+    IMAGE_NAME => image_name: String, "{owner}-{repo}";
+    /// Tags that an image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`, such
+    /// as `latest,{branch},{sha}`.
+    IMAGE_TAGS => image_tags: List, "";
     /// Longest time for `build`.
     BUILD_TIMEOUT => build_timeout: Duration, "30m";
     /// Longest time for `push`, each try.

@@ -27,7 +27,13 @@ pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
     /// Path in the tree.
     pub dockerfile: &'a str,
-    pub image: &'a ImageRef,
+    /// Every name that the image gets; at least one.
+    pub images: &'a [ImageRef],
+    /// The stage to stop at; none: the last.
+    pub target: Option<&'a str>,
+    pub build_args: BTreeMap<String, String>,
+    /// `linux/arm64`; none: the engine's own.
+    pub platform: Option<&'a str>,
     pub labels: BTreeMap<String, String>,
     /// Unique per attempt.
     pub build_id: String,
@@ -93,11 +99,21 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
         let labels = Value::from_iter(build.labels.clone()).to_string();
+        let build_args = Value::from_iter(build.build_args.clone()).to_string();
         // The serializer cannot be sent to another thread, so it must be gone before the first wait.
         let path = {
             let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
-            query.append_pair("version", "2").append_pair("t", &build.image.to_string());
+            query.append_pair("version", "2");
+            for image in build.images {
+                query.append_pair("t", &image.to_string());
+            }
             query.append_pair("labels", &labels).append_pair("dockerfile", build.dockerfile);
+            query.append_pair("buildargs", &build_args);
+            for (name, value) in [("target", build.target), ("platform", build.platform)] {
+                if let Some(value) = value {
+                    query.append_pair(name, value);
+                }
+            }
             query.append_pair("buildid", &build.build_id);
             if let Some(session) = session {
                 query.append_pair("remote", "client-session").append_pair("session", session);

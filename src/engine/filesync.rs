@@ -91,7 +91,7 @@ impl Tree {
             let mut blobs = None;
             for entry in self.snapshot.entries.iter().filter(|e| e.kind == Kind::Symlink) {
                 let blobs = opened(&mut blobs, &self.snapshot)?;
-                links.insert(entry.oid, blobs.read(&entry.oid).await?);
+                links.insert(entry.oid, blobs.read(entry).await?);
             }
             Ok(links)
         };
@@ -192,7 +192,7 @@ impl Tree {
     ) -> Result<(), Status> {
         self.requests.fetch_add(1, Relaxed);
         let blobs = opened(blobs, &self.snapshot).map_err(|e| self.failed(e))?;
-        let mut blob = blobs.open(&entry.oid).await.map_err(|e| self.failed(e))?;
+        let mut blob = blobs.open(entry).await.map_err(|e| self.failed(e))?;
         while let Some(chunk) = blob.chunk().await.map_err(|e| self.failed(e))? {
             self.bytes.fetch_add(chunk.len() as u64, Relaxed);
             writer.put(Type::Data, id, chunk.into()).await?;

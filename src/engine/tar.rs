@@ -34,7 +34,7 @@ pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, Engi
     let mut excludes = Vec::new();
     let ignore_files = [format!("{dockerfile}.dockerignore"), ".dockerignore".into()];
     if let Some(at) = ignore_files.iter().find_map(|name| find(entries, name.as_bytes())) {
-        excludes = read_ignore_file(&blobs.read(&entries[at].oid).await.map_err(git)?);
+        excludes = read_ignore_file(&blobs.read(&entries[at]).await.map_err(git)?);
     }
     for kept in [".dockerignore", dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
@@ -63,7 +63,7 @@ async fn write(tree: &Tree, chosen: &[u32], blobs: &mut Blobs, out: &Out) -> Res
         let entry = &tree.snapshot.entries[index as usize];
         header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
         if matches!(entry.kind, Kind::File | Kind::Exec) {
-            let mut blob = blobs.open(&entry.oid).await.map_err(|e| tree.fail(&e))?;
+            let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
             while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
                 buffer.extend(chunk);
                 if buffer.len() >= CHUNK {

@@ -5,7 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use super::command::local;
-use super::{GitConfig, GitError, Mirror, Oid};
+use super::{Entry, GitConfig, GitError, Mirror, Oid};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
@@ -41,7 +41,8 @@ impl Blobs {
     }
 
     /// Asks for a file or a symlink (whose content is its target).
-    pub async fn open(&mut self, oid: &Oid) -> Result<Blob<'_>, GitError> {
+    pub async fn open(&mut self, entry: &Entry) -> Result<Blob<'_>, GitError> {
+        let oid = &entry.oid;
         match self.request(oid).await {
             Ok(Some(size)) => Ok(Blob { blobs: self, size, left: size }),
             Ok(None) => Err(self.damaged(&format!("object {oid} is missing"))),
@@ -50,8 +51,8 @@ impl Blobs {
     }
 
     /// All of a small file.
-    pub async fn read(&mut self, oid: &Oid) -> Result<Vec<u8>, GitError> {
-        let mut blob = self.open(oid).await?;
+    pub async fn read(&mut self, entry: &Entry) -> Result<Vec<u8>, GitError> {
+        let mut blob = self.open(entry).await?;
         let mut content = Vec::new();
         while let Some(chunk) = blob.chunk().await? {
             content.extend(chunk);

@@ -41,7 +41,10 @@ pub(super) async fn run(
         let request = BuildRequest {
             snapshot,
             dockerfile: DOCKERFILE,
-            image: &image,
+            images: std::slice::from_ref(&image),
+            target: None,
+            build_args: BTreeMap::new(),
+            platform: None,
             labels,
             build_id: format!("{id}-{attempt}"),
             sync_key: times_key(fetched),

@@ -150,6 +150,65 @@ impl Value for Globs {
     }
 }
 
+/// A size: a whole number, with KiB, MiB, GiB or TiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl Value for Bytes {
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit.trim_start() {
+            "" | "B" => Some(0),
+            "KiB" => Some(10),
+            "MiB" => Some(20),
+            "GiB" => Some(30),
+            "TiB" => Some(40),
+            _ => None,
+        };
+        let total = shift.and_then(|shift| number.parse::<u64>().ok()?.checked_mul(1 << shift));
+        total.map(Self).ok_or_else(|| "it must be a whole number with KiB, MiB, GiB or TiB, such as 20GiB".into())
+    }
+}
+
+/// Which API of etcd is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EtcdApi {
+    Auto,
+    V3,
+    V2,
+}
+
+impl Value for EtcdApi {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "v3" => Ok(Self::V3),
+            "v2" => Ok(Self::V2),
+            _ => Err("it must be auto, v3 or v2".into()),
+        }
+    }
+}
+
+/// Which of the engine's builders is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuilderChoice {
+    Auto,
+    Buildkit,
+    Classic,
+}
+
+impl Value for BuilderChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "buildkit" => Ok(Self::Buildkit),
+            "classic" => Ok(Self::Classic),
+            _ => Err("it must be auto, buildkit or classic".into()),
+        }
+    }
+}
+
 /// Who the API lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiAuth {

@@ -133,7 +133,10 @@ impl Bench {
         let request = BuildRequest {
             snapshot,
             dockerfile,
-            image,
+            images: std::slice::from_ref(image),
+            target: None,
+            build_args: BTreeMap::new(),
+            platform: None,
             labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),

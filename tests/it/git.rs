@@ -93,7 +93,7 @@ async fn contents(snapshot: &Snapshot) -> Result<Vec<(String, Vec<u8>)>, GitErro
     let mut contents = Vec::new();
     for entry in &snapshot.entries {
         if !matches!(entry.kind, Kind::Dir | Kind::Gitlink) {
-            let content = blobs.read(&entry.oid).await?;
+            let content = blobs.read(entry).await?;
             assert_eq!(content.len() as u64, entry.size);
             contents.push((String::from_utf8_lossy(&entry.path).into_owned(), content));
         }

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use image_factory::git::{CHUNK, Kind, path_order};
+use image_factory::git::{CHUNK, Entry, Kind, path_order};
 
 use super::*;
 
@@ -52,27 +52,28 @@ async fn large_files_come_in_chunks_and_need_not_be_read_to_the_end() {
         (0..3_000_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 28) as u8)).collect();
     local.repo.commit("develop", &[("large", &large), ("small", "x")]);
     let snapshot = local.snapshot().await.unwrap();
-    let (large_id, small_id) = (snapshot.entry(b"large").unwrap().oid, snapshot.entry(b"small").unwrap().oid);
+    let (large_file, small_file) = (snapshot.entry(b"large").unwrap(), snapshot.entry(b"small").unwrap());
     let mut blobs = snapshot.blobs().unwrap();
     for _ in 0..2 {
-        let mut blob = blobs.open(&large_id).await.unwrap();
+        let mut blob = blobs.open(large_file).await.unwrap();
         assert_eq!(blob.size(), 3_000_000);
         let first = blob.chunk().await.unwrap().unwrap();
         assert_eq!(first, &large.as_bytes()[..CHUNK]);
-        assert_eq!(blobs.read(&small_id).await.unwrap(), b"x");
+        assert_eq!(blobs.read(small_file).await.unwrap(), b"x");
     }
-    let mut blob = blobs.open(&large_id).await.unwrap();
+    let mut blob = blobs.open(large_file).await.unwrap();
     let mut sizes = Vec::new();
     while let Some(chunk) = blob.chunk().await.unwrap() {
         sizes.push(chunk.len());
     }
     assert!(sizes[..sizes.len() - 1].iter().all(|&size| size == CHUNK));
     assert_eq!(sizes.iter().sum::<usize>(), 3_000_000);
-    assert_eq!(blobs.read(&large_id).await.unwrap(), large.as_bytes());
+    assert_eq!(blobs.read(large_file).await.unwrap(), large.as_bytes());
     // What is no file is not there; after that the reader goes on.
     let tree = local.repo.git(&["rev-parse", "HEAD^{tree}"]);
-    assert!(blobs.read(&"0".repeat(40).parse().unwrap()).await.is_err());
-    assert_eq!(blobs.read(&small_id).await.unwrap(), b"x");
+    let absent = Entry { oid: "0".repeat(40).parse().unwrap(), ..small_file.clone() };
+    assert!(blobs.read(&absent).await.is_err());
+    assert_eq!(blobs.read(small_file).await.unwrap(), b"x");
     let _ = tree;
 }
 

@@ -1,51 +1,60 @@
+mod asn1;
+mod dek;
+mod openssh;
+mod pbes;
+mod pem;
 mod short;
 
 use std::fmt;
 
-use signature::Signer;
+use signature::{Signer, Verifier};
 use ssh_key::getrandom::SysRng;
-use ssh_key::private::KeypairData;
-use ssh_key::{Algorithm, HashAlg, Kdf, LineEnding, PrivateKey, PublicKey, Signature};
+use ssh_key::private::{KeypairData, RsaKeypair};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, Signature};
 use zeroize::Zeroizing;
 
+use self::pem::Pem;
 use super::SecretsError;
-
-/// ssh-keygen's default is 16 rounds of bcrypt (110 ms), a careful user takes 100; more than this (half a minute)
-/// would only keep a processor busy.
-const MAX_ROUNDS: u32 = 4096;
 
 /// `SSH_AGENT_RSA_SHA2_256` and `SSH_AGENT_RSA_SHA2_512` of draft-ietf-sshm-ssh-agent.
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
+
+/// Bits of an RSA key. sshd accepts none below; above a signature takes seconds.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 /// A decrypted deploy key (rsa, ed25519 or ecdsa). Its private part is zeroized on drop; `Debug` shows the
 /// fingerprint alone.
 pub struct DeployKey(PrivateKey);
 
 impl DeployKey {
-    /// Reads a private key in OpenSSH's own format (its PROTOCOL.key), encrypted or not. bcrypt takes 110 ms and more:
-    /// call it where a thread may block.
+    /// Reads a private key as ssh-keygen or openssl wrote it, encrypted or not: OpenSSH's own format (its PROTOCOL.key),
+    /// PEM with `DEK-Info` (RFC 1421), PKCS#8 (RFC 5958). The passphrase of an unencrypted one is not looked at.
+    /// To derive a key takes 0.1 s and more: call it where a thread may block.
+    ///
+    /// Told apart where the format allows: another passphrase, a damaged key, a kind of key or of encryption that is not
+    /// supported, one that would take too long to open.
     pub fn parse(text: &[u8], passphrase: Option<&str>) -> Result<Self, SecretsError> {
-        let pem = tidied(text)?;
-        let key = read(&pem)?;
-        if !key.is_encrypted() {
-            return Ok(Self(key));
+        match (Stored::read(text)?, passphrase) {
+            (Stored::Plain(key), _) => Self::checked(*key),
+            (Stored::Encrypted(open), Some(passphrase)) => Self::checked(open(passphrase)?),
+            (Stored::Encrypted(_), None) => {
+                Err(SecretsError::new("the key is encrypted: set ENC_PASSPHRASE to its passphrase"))
+            }
         }
-        let Some(passphrase) = passphrase else {
-            return Err(SecretsError::new("the key is encrypted: set ENC_PASSPHRASE to its passphrase"));
-        };
-        let short = |e| short::read(&pem, Some((key.kdf(), passphrase))).ok_or(e);
-        key.decrypt(passphrase).or_else(short).map(Self).map_err(|e| match e {
-            // An authenticated cipher cannot tell the two apart; the others compare two numbers first.
-            ssh_key::Error::Crypto if key.cipher().has_tag() => SecretsError::new(
-                "ENC_PASSPHRASE does not decrypt the key: it is another passphrase, or the key is damaged",
-            ),
-            ssh_key::Error::Crypto => SecretsError::new(
-                "ENC_PASSPHRASE is not the passphrase of this key: set the one it has, or store the key anew \
-                 with `image-factory secrets put github-key FILE`",
-            ),
-            e => damaged(e),
-        })
+    }
+
+    /// Refuses a key that cannot sign: openssl's formats have no code that would show a changed byte.
+    fn checked(key: PrivateKey) -> Result<Self, SecretsError> {
+        if let KeypairData::Rsa(pair) = key.key_data() {
+            check_size(pair)?;
+        }
+        let key = Self(key);
+        let signed = key.sign(b"", RSA_SHA2_256).ok().and_then(|blob| Signature::try_from(blob.as_slice()).ok());
+        match signed.is_some_and(|signature| Verifier::verify(key.public_key(), b"", &signature).is_ok()) {
+            true => Ok(key),
+            false => Err(damaged("its private part does not belong to its public part")),
+        }
     }
 
     pub fn public_key(&self) -> &PublicKey {
@@ -81,86 +90,113 @@ impl fmt::Debug for DeployKey {
     }
 }
 
-/// The text of a private key that is safe to store: encrypted with `passphrase` (aes256-ctr, bcrypt), or as it is when
-/// it is encrypted already, by whichever passphrase. Takes as long as [`DeployKey::parse`].
+/// The text of a private key that is safe to store: encrypted with `passphrase` (OpenSSH's format, aes256-ctr, bcrypt),
+/// or as it is when it is encrypted already, by whichever passphrase. Takes as long as [`DeployKey::parse`].
 pub fn seal(text: &[u8], passphrase: &str) -> Result<Zeroizing<String>, SecretsError> {
-    let key = read(&tidied(text)?)?;
-    let sealed = match key.is_encrypted() {
-        true => key.to_openssh(LineEnding::LF),
-        false => key.encrypt(&mut SysRng, passphrase).and_then(|k| k.to_openssh(LineEnding::LF)),
-    };
-    sealed.map_err(|e| SecretsError(format!("cannot encrypt the key: {e}")))
+    match Stored::read(text)? {
+        Stored::Plain(key) => {
+            let sealed = key.encrypt(&mut SysRng, passphrase).and_then(|k| k.to_openssh(LineEnding::LF));
+            sealed.map_err(|e| SecretsError(format!("cannot encrypt the key: {e}")))
+        }
+        Stored::Encrypted(_) => Ok(String::from_utf8_lossy(text).into_owned().into()),
+    }
 }
 
 /// Whether a private key is encrypted; false for what is no such key.
 pub fn is_encrypted(text: &[u8]) -> bool {
-    tidied(text).and_then(|pem| read(&pem)).is_ok_and(|k| k.is_encrypted())
+    matches!(Stored::read(text), Ok(Stored::Encrypted(_)))
 }
 
-/// The lines of a text, without what surrounds them.
-fn tidied(text: &[u8]) -> Result<Zeroizing<String>, SecretsError> {
-    let Ok(text) = std::str::from_utf8(text) else {
-        return Err(SecretsError::new("this is not the text of a private key"));
-    };
-    // What was pasted through YAML, a web form or Windows: indented, with empty lines, with CRLF.
-    let mut pem = Zeroizing::new(String::with_capacity(text.len() + 1));
-    for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
-        pem.push_str(line);
-        pem.push('\n');
+/// A private key as it is stored.
+enum Stored {
+    Plain(Box<PrivateKey>),
+    Encrypted(Open),
+}
+
+/// Opens a key with a passphrase.
+type Open = Box<dyn FnOnce(&str) -> Result<PrivateKey, SecretsError>>;
+
+impl Stored {
+    fn plain(key: PrivateKey) -> Self {
+        Self::Plain(Box::new(key))
     }
-    Ok(pem)
-}
 
-/// Reads the container and refuses by name what cannot be a deploy key here.
-fn read(pem: &str) -> Result<PrivateKey, SecretsError> {
-    refuse_other_formats(pem)?;
-    let key = PrivateKey::from_openssh(pem.as_bytes()).or_else(|e| short::read(pem, None).ok_or(damaged(e)))?;
-    let refuse = |what: &str, why: &str| {
-        Err(SecretsError(format!("{what} {why}: make a deploy key with `ssh-keygen -t ed25519`")))
-    };
-    match key.algorithm() {
-        Algorithm::Rsa { .. } | Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => {}
-        Algorithm::Dsa => return refuse("a DSA key", "is no longer accepted by SSH servers"),
-        Algorithm::SkEcdsaSha2NistP256 | Algorithm::SkEd25519 => {
-            return refuse("a key on a security token (sk-…)", "needs a person to touch it");
+    /// Reads the container and refuses by name what cannot be a deploy key here, as far as it can be seen.
+    fn read(text: &[u8]) -> Result<Self, SecretsError> {
+        let pem = Pem::find(text)?;
+        match pem.label.as_str() {
+            "OPENSSH PRIVATE KEY" => openssh::read(pem.body),
+            "RSA PRIVATE KEY" => dek::read(pem, asn1::pkcs1),
+            "EC PRIVATE KEY" => dek::read(pem, asn1::sec1),
+            "PRIVATE KEY" => asn1::pkcs8(&pem.body).map(Self::plain),
+            "ENCRYPTED PRIVATE KEY" => pbes::read(pem.body),
+            "DSA PRIVATE KEY" => Err(dsa()),
+            other => Err(refused(&format!("a key in the format `{other}`"), "is not supported")),
         }
-        other => return refuse(&format!("a key of the kind {other}"), "is not supported"),
-    }
-    match key.kdf() {
-        Kdf::Bcrypt { rounds, .. } if *rounds > MAX_ROUNDS => Err(SecretsError(format!(
-            "the key has {rounds} rounds of bcrypt, more than {MAX_ROUNDS}: `ssh-keygen -p -a 100 -f KEY` writes it with fewer"
-        ))),
-        _ => Ok(key),
     }
 }
 
-fn refuse_other_formats(pem: &str) -> Result<(), SecretsError> {
-    let first = pem.lines().next().unwrap_or_default();
-    let label = first.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----"));
-    let why = match label {
-        Some("OPENSSH PRIVATE KEY") => return Ok(()),
-        Some("DSA PRIVATE KEY") => {
-            "a DSA key is no longer accepted by SSH servers: make a deploy key with `ssh-keygen -t ed25519`"
-        }
-        Some(label @ ("RSA PRIVATE KEY" | "EC PRIVATE KEY" | "PRIVATE KEY" | "ENCRYPTED PRIVATE KEY")) => {
-            return Err(SecretsError(format!(
-                "the key is in the older format `{label}`: `ssh-keygen -p -f KEY` writes it in the OpenSSH format"
-            )));
-        }
-        Some(label) if label.contains("PUBLIC KEY") => "this is a public key: the private key is needed",
-        _ if first.starts_with("PuTTY-User-Key-File") => {
-            "this is a PuTTY key: `puttygen KEY.ppk -O private-openssh-new -o KEY` writes it in the OpenSSH format"
-        }
-        _ if first.contains("-cert-v01@openssh.com ") => "this is a certificate: the private key itself is needed",
-        _ if PublicKey::from_openssh(first).is_ok() => "this is a public key: the private key is needed",
-        _ if pem.is_empty() => "it is empty",
-        _ => "this is not a private key: it must begin with `-----BEGIN OPENSSH PRIVATE KEY-----`",
-    };
-    Err(SecretsError::new(why))
+/// What is too large would keep a processor busy whenever it signs.
+fn check_size(pair: &RsaKeypair) -> Result<(), SecretsError> {
+    let modulus = pair.public().n().as_positive_bytes().unwrap_or_default();
+    let bits = modulus.len() * 8 - modulus.first().map_or(0, |b| b.leading_zeros() as usize);
+    if !RSA_BITS.contains(&bits) {
+        let (least, most) = RSA_BITS.into_inner();
+        return Err(refused(
+            &format!("an RSA key of {bits} bits"),
+            &format!("is not supported (but {least} to {most})"),
+        ));
+    }
+    let private = pair.private();
+    let parts = [private.d(), private.iqmp(), private.p(), private.q(), pair.public().e()];
+    match parts.iter().all(|n| n.as_positive_bytes().is_some_and(|n| n.len() <= modulus.len())) {
+        true => Ok(()),
+        false => Err(damaged("one of its numbers is out of range")),
+    }
 }
 
-fn damaged(e: ssh_key::Error) -> SecretsError {
-    SecretsError(format!("the key is damaged ({e}): store it again"))
+/// What was decrypted without a code that would prove the passphrase. By a wrong one it ends with no padding, or (one
+/// time in 256) it is not one ASN.1 value of just this length.
+fn decrypted(
+    plain: Option<Zeroizing<Vec<u8>>>,
+    read: impl FnOnce(&[u8]) -> Result<PrivateKey, SecretsError>,
+) -> Result<PrivateKey, SecretsError> {
+    match plain.filter(|plain| asn1::is_whole(plain)) {
+        Some(plain) => read(&plain),
+        None => Err(wrong_or_damaged()),
+    }
+}
+
+fn wrong_or_damaged() -> SecretsError {
+    SecretsError::new(
+        "ENC_PASSPHRASE does not decrypt the key: the passphrase is wrong or the key is damaged; set the one it has, or \
+         store the key anew with `image-factory secrets put github-key FILE`",
+    )
+}
+
+fn damaged(why: impl fmt::Display) -> SecretsError {
+    SecretsError(format!("the key is damaged ({why}): store it again"))
+}
+
+/// A kind of key that cannot be used.
+fn refused(what: &str, why: &str) -> SecretsError {
+    SecretsError(format!("{what} {why}: make a deploy key with `ssh-keygen -t ed25519`"))
+}
+
+fn dsa() -> SecretsError {
+    refused("a DSA key", "is no longer accepted by SSH servers")
+}
+
+/// openssl has had more ciphers than we read; its own version 3 has the older ones in a module of their own.
+fn other_cipher(name: &str) -> SecretsError {
+    SecretsError(format!(
+        "the key is encrypted with {name}, which is not supported: \
+         `openssl pkey -in KEY -aes256 -out NEW -provider legacy -provider default` changes that"
+    ))
+}
+
+fn too_much_work(work: &str, most: &str) -> SecretsError {
+    SecretsError(format!("the key has {work}, more than {most}: `ssh-keygen -p -a 100 -f KEY` writes it with fewer"))
 }
 
 #[cfg(test)]

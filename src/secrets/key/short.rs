@@ -1,8 +1,6 @@
 //! P-256 keys whose private number begins with zero bytes: ssh-keygen writes it as a number, so without them, and
 //! ssh-key 0.7.0-rc.11 takes one that is shorter than 32 bytes for damaged. It is one key in 256.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ssh_key::encoding::Decode;
 use ssh_key::private::KeypairData;
 use ssh_key::{Cipher, Kdf, PrivateKey};
@@ -11,11 +9,9 @@ use zeroize::Zeroizing;
 /// Bytes of a P-256 private number.
 const SIZE: usize = 32;
 
-/// Reads such a key from its text (OpenSSH's PROTOCOL.key); `secret` is how an encrypted one is opened. None: it is
-/// not such a key.
-pub(super) fn read(pem: &str, secret: Option<(&Kdf, &str)>) -> Option<PrivateKey> {
-    let body = pem.lines().filter(|line| !line.starts_with("-----")).collect::<Vec<_>>().concat();
-    let body = Zeroizing::new(STANDARD.decode(Zeroizing::new(body).as_bytes()).ok()?);
+/// Reads such a key from what the base64 says (OpenSSH's PROTOCOL.key); `secret` is how an encrypted one is opened.
+/// None: it is not such a key.
+pub(super) fn read(body: &[u8], secret: Option<(&Kdf, &str)>) -> Option<PrivateKey> {
     let mut rest = body.strip_prefix(b"openssh-key-v1\0")?;
     let cipher = Cipher::new(std::str::from_utf8(string(&mut rest)?).ok()?).ok()?;
     let (_kdf, _options) = (string(&mut rest)?, string(&mut rest)?);

@@ -1,0 +1,76 @@
+//! PEM: the text around a private key (RFC 7468; with headers RFC 1421).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ssh_key::PublicKey;
+use zeroize::Zeroizing;
+
+use super::{SecretsError, damaged};
+
+/// The block of a text that holds a private key.
+pub(super) struct Pem {
+    /// `RSA PRIVATE KEY`.
+    pub label: String,
+    /// `Proc-Type` and `DEK-Info` with what they say.
+    headers: Vec<(String, String)>,
+    /// What its base64 says.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl Pem {
+    /// Finds the one private key in a text, which may have other things around it (openssl writes `EC PARAMETERS`). The
+    /// error names what the text is instead.
+    pub fn find(text: &[u8]) -> Result<Self, SecretsError> {
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(SecretsError::new("this is not the text of a private key"));
+        };
+        // What was pasted through YAML, a web form or Windows: indented, with empty lines, with CRLF.
+        let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+        let first = lines.clone().next().unwrap_or_default();
+        let key_label = |line| label(line).filter(|label| label.ends_with("PRIVATE KEY"));
+        let Some(label) = lines.find_map(key_label) else {
+            return Err(not_a_key(first));
+        };
+        let end = format!("-----END {label}-----");
+        let (mut headers, mut base64) = (Vec::new(), Zeroizing::new(String::with_capacity(text.len())));
+        loop {
+            match lines.next() {
+                None => return Err(damaged("its end is missing")),
+                Some(line) if line == end => break,
+                Some(line) => match line.split_once(':') {
+                    Some((name, value)) => headers.push((name.into(), value.trim().into())),
+                    None => base64.push_str(line),
+                },
+            }
+        }
+        // A second one might be unencrypted, and would be stored with the first.
+        if lines.any(|line| key_label(line).is_some()) {
+            return Err(SecretsError::new("there is more than one private key: give one alone"));
+        }
+        // Not the decoder's own message: it names a character.
+        let body = STANDARD.decode(base64.as_bytes()).map_err(|_| damaged("it is not base64"))?;
+        Ok(Self { label: label.into(), headers, body: body.into() })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn label(line: &str) -> Option<&str> {
+    line.strip_prefix("-----BEGIN ")?.strip_suffix("-----")
+}
+
+/// What a text is, of which this is the first line, when it holds no private key.
+fn not_a_key(first: &str) -> SecretsError {
+    SecretsError::new(match label(first) {
+        Some(label) if label.contains("PUBLIC KEY") => "this is a public key: the private key is needed",
+        _ if first.starts_with("PuTTY-User-Key-File") => {
+            "this is a PuTTY key: `puttygen KEY.ppk -O private-openssh-new -o KEY` writes it in the OpenSSH format"
+        }
+        _ if first.contains("-cert-v01@openssh.com ") => "this is a certificate: the private key itself is needed",
+        _ if PublicKey::from_openssh(first).is_ok() => "this is a public key: the private key is needed",
+        _ if first.is_empty() => "it is empty",
+        _ => "this is not a private key: it must begin with `-----BEGIN OPENSSH PRIVATE KEY-----` or the like",
+    })
+}

@@ -5,14 +5,13 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sequoia_openpgp as openpgp;
 
-use openpgp::crypto::{Password, SessionKey};
-use openpgp::packet::{PKESK, SKESK, Tag};
-use openpgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageStructure, VerificationHelper};
-use openpgp::parse::{PacketParser, PacketParserResult, Parse};
-use openpgp::policy::StandardPolicy;
+use openpgp::Packet;
+use openpgp::crypto::{Password, S2K};
+use openpgp::packet::skesk::SKESK4;
+use openpgp::packet::{SEIP, SKESK, Tag};
+use openpgp::parse::{Dearmor, PacketParser, PacketParserBuilder, PacketParserResult, Parse};
 use openpgp::serialize::stream::{Armorer, Encryptor, LiteralWriter, Message};
 use openpgp::types::SymmetricAlgorithm;
-use openpgp::{Cert, KeyHandle};
 use zeroize::Zeroizing;
 
 use super::SecretsError;
@@ -20,32 +19,26 @@ use super::SecretsError;
 /// A dockercfg of a thousand registries has 200 KiB; a message that unpacks to more than this is a bomb.
 const MAX_PLAIN: u64 = 1 << 20;
 
+/// gpg compresses once, and encrypts with one passphrase; each further one costs a hash over up to 65 MB (0.1 s).
+const MAX_LAYERS: usize = 4;
+const MAX_PASSPHRASES: usize = 8;
+
 /// Decrypts what `gpg -c` (2.x, or 1.4 with integrity protection) wrote: armoured, binary, or base64 of either.
 ///
 /// Told apart: a wrong passphrase; changed or cut after it was encrypted; no gpg message at all; no integrity
-/// protection (tag 9); encrypted to a public key; a cipher that is not accepted; more than 1 MiB of plain text.
+/// protection (tag 9); LibrePGP's OCB (`--force-ocb`) and RFC 9580's AEAD; encrypted to a public key; a cipher that is
+/// not supported; more than 1 MiB of plain text.
 pub fn decrypt(message: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
     let message = unwrap(message)?;
-    check_outline(&message)?;
-    let mut policy = StandardPolicy::new();
-    // gpg 1.4 and 2.0 chose CAST5; 3DES is what every OpenPGP program can.
-    #[allow(deprecated)]
-    for algorithm in [SymmetricAlgorithm::CAST5, SymmetricAlgorithm::TripleDES] {
-        policy.accept_symmetric_algo(algorithm);
+    let keys = outline(&message)?;
+    let mut layer = open(&message, &keys, &passphrase.into())?;
+    for _ in 0..MAX_LAYERS {
+        layer = match layer {
+            Layer::Literal(plain) => return Ok(plain),
+            Layer::Compressed(packed) => unpack(&packed)?,
+        };
     }
-    let opened = DecryptorBuilder::from_bytes(&message)
-        .and_then(|d| d.with_policy(&policy, None, Passphrase(passphrase.into())))
-        .map_err(explain)?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(64 << 10));
-    // Read to the end: only there the integrity code is compared.
-    opened
-        .take(MAX_PLAIN + 1)
-        .read_to_end(&mut plain)
-        .map_err(|e| explain(e.into_inner().map_or_else(|| tampered().into(), openpgp::anyhow::Error::from_boxed)))?;
-    if plain.len() as u64 > MAX_PLAIN {
-        return Err(SecretsError::new("the gpg message unpacks to more than 1 MiB: that is no dockercfg"));
-    }
-    Ok(plain)
+    Err(too_large())
 }
 
 /// Encrypts so that gpg 2.2 and 1.4 read it: armoured, AES-256, integrity-protected (SEIPD version 1).
@@ -88,92 +81,142 @@ fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
     }
 }
 
-/// Looks at the kinds of packets before the passphrase is tried, for the messages that a decryptor cannot give.
-fn check_outline(message: &[u8]) -> Result<(), SecretsError> {
-    let mut tags = Vec::new();
-    let mut walk = || -> openpgp::Result<()> {
-        let mut next = PacketParser::from_bytes(message)?;
-        while let PacketParserResult::Some(packet) = next {
-            tags.push(packet.packet.tag());
-            if let openpgp::Packet::SKESK(SKESK::V4(skesk)) = &packet.packet
-                && !skesk.symmetric_algo().is_supported()
-            {
-                let algorithm = skesk.symmetric_algo();
-                return Err(openpgp::Error::UnsupportedSymmetricAlgorithm(algorithm).into());
+/// What a packet holds, out of its compression: plain text, or packets.
+enum Layer {
+    Literal(Zeroizing<Vec<u8>>),
+    Compressed(Zeroizing<Vec<u8>>),
+}
+
+/// Looks at the packets before the passphrase is tried, for the messages that a decryptor cannot give. Returns those
+/// that make a key of a passphrase. Nothing is unpacked.
+fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
+    let cut = || SecretsError::new("the gpg message is cut short or damaged: store it again");
+    let (mut keys, mut public, mut sealed) = (Vec::new(), false, false);
+    let mut next = PacketParser::from_bytes(message).map_err(|_| cut())?;
+    while let PacketParserResult::Some(packet) = next {
+        match (&packet.packet, packet.packet.tag()) {
+            (_, Tag::SED) => {
+                return Err(SecretsError::new(
+                    "the gpg message has no integrity protection (old gpg wrote so) and is refused: \
+                     `image-factory secrets put dockercfg FILE` writes it anew",
+                ));
             }
-            next = packet.next()?.1;
+            (_, Tag::Literal | Tag::CompressedData) if !sealed => {
+                return Err(SecretsError::new(
+                    "this gpg message is not encrypted: `gpg -c` or `image-factory secrets put` writes one that is",
+                ));
+            }
+            (_, Tag::Marker | Tag::Padding) => {}
+            _ if sealed => return Err(tampered()),
+            (Packet::SKESK(SKESK::V4(key)), _) if matches!(key.s2k(), S2K::Argon2 { .. }) => return Err(aead()),
+            (Packet::SKESK(SKESK::V4(key)), _) if !key.symmetric_algo().is_supported() => {
+                return Err(not_supported(key.symmetric_algo()));
+            }
+            (Packet::SKESK(SKESK::V4(key)), _) if keys.len() < MAX_PASSPHRASES => keys.push(key.clone()),
+            (Packet::SKESK(SKESK::V4(_)), _) => {
+                return Err(SecretsError(format!(
+                    "the gpg message has more than {MAX_PASSPHRASES} passphrases: `image-factory secrets put dockercfg FILE` \
+                     writes it anew"
+                )));
+            }
+            (_, Tag::PKESK) => public = true,
+            (Packet::SEIP(SEIP::V1(_)), _) => sealed = true,
+            (_, Tag::SKESK | Tag::SEIP | Tag::AED) => return Err(aead()),
+            _ => return Err(cut()),
         }
-        Ok(())
-    };
-    let walked = walk();
-    if tags.contains(&Tag::SED) {
-        return Err(SecretsError::new(
-            "the gpg message has no integrity protection (old gpg wrote so) and is refused: \
-             `image-factory secrets put dockercfg FILE` writes it anew",
-        ));
+        // To its end: a packet that is cut is an error here.
+        next = packet.next().map_err(|_| cut())?.1;
     }
-    match walked {
-        Err(e) if matches!(e.downcast_ref(), Some(openpgp::Error::UnsupportedSymmetricAlgorithm(_))) => Err(explain(e)),
-        Err(_) => Err(SecretsError::new("the gpg message is cut short or damaged: store it again")),
-        Ok(()) if tags.contains(&Tag::PKESK) && !tags.contains(&Tag::SKESK) => Err(SecretsError::new(
+    match (sealed, keys.is_empty()) {
+        (true, false) => Ok(keys),
+        (true, true) if public => Err(SecretsError::new(
             "the gpg message is encrypted to a public key: `gpg -c` or `image-factory secrets put` uses the passphrase",
         )),
-        Ok(()) if !tags.contains(&Tag::SEIP) => Err(SecretsError::new(
-            "this gpg message is not encrypted: `gpg -c` or `image-factory secrets put` writes one that is",
-        )),
-        Ok(()) => Ok(()),
+        _ => Err(cut()),
     }
 }
 
-fn explain(e: openpgp::anyhow::Error) -> SecretsError {
-    match e.downcast_ref() {
-        Some(openpgp::Error::InvalidPassword) => SecretsError::new(
-            "ENC_PASSPHRASE is not the passphrase of this gpg message: set the one it has, or store it anew \
-                 with `image-factory secrets put dockercfg FILE`",
-        ),
-        Some(openpgp::Error::UnsupportedSymmetricAlgorithm(algorithm)) => not_accepted(&algorithm.to_string()),
-        Some(openpgp::Error::PolicyViolation(what, _)) => not_accepted(what),
-        _ => tampered(),
+/// Decrypts. What is inside is looked at no further before the integrity code (MDC) behind it was compared.
+#[allow(deprecated)] // sequoia's word for a packet of version 1, the one that gpg writes.
+fn open(message: &[u8], keys: &[SKESK4], passphrase: &Password) -> Result<Layer, SecretsError> {
+    let (mut layer, mut intact) = (None, false);
+    let parser = PacketParserBuilder::from_bytes(message).map(|b| b.max_recursion_depth(1));
+    let mut next = parser.and_then(|b| b.build()).map_err(|_| tampered())?;
+    while let PacketParserResult::Some(mut packet) = next {
+        match (packet.recursion_depth(), packet.packet.tag()) {
+            (0, Tag::SEIP) => {
+                let opens = |key: &SKESK4| {
+                    key.decrypt(passphrase).is_ok_and(|(algorithm, key)| packet.decrypt(algorithm, &key).is_ok())
+                };
+                if !keys.iter().any(opens) {
+                    return Err(SecretsError::new(
+                        "ENC_PASSPHRASE is not the passphrase of this gpg message: set the one it has, or store it anew \
+                         with `image-factory secrets put dockercfg FILE`",
+                    ));
+                }
+            }
+            (0, _) => {}
+            // The code is the last packet.
+            _ if intact => return Err(tampered()),
+            (_, Tag::Literal | Tag::CompressedData) if layer.is_none() => layer = content(&mut packet)?,
+            (_, Tag::MDC) => intact = matches!(&packet.packet, Packet::MDC(code) if code.valid()),
+            // A signature is not asked for: whoever knows the passphrase may write.
+            (_, Tag::OnePassSig | Tag::Signature | Tag::Marker | Tag::Padding) => {}
+            _ => return Err(tampered()),
+        }
+        next = packet.recurse().map_err(|_| tampered())?.1;
+    }
+    layer.filter(|_| intact).ok_or_else(tampered)
+}
+
+/// The layer below a compressed one.
+fn unpack(packets: &[u8]) -> Result<Layer, SecretsError> {
+    let parser = PacketParserBuilder::from_bytes(packets).map(|b| b.max_recursion_depth(0).dearmor(Dearmor::Disabled));
+    let mut next = parser.and_then(|b| b.build()).map_err(|_| tampered())?;
+    while let PacketParserResult::Some(mut packet) = next {
+        if let Some(layer) = content(&mut packet)? {
+            return Ok(layer);
+        }
+        next = packet.next().map_err(|_| tampered())?.1;
+    }
+    Err(tampered())
+}
+
+/// Reads what a packet holds, if it is one that holds something, up to the limit.
+fn content(packet: &mut PacketParser<'_>) -> Result<Option<Layer>, SecretsError> {
+    let layer = match packet.packet.tag() {
+        Tag::Literal => Layer::Literal,
+        Tag::CompressedData => Layer::Compressed,
+        _ => return Ok(None),
+    };
+    let mut held = Zeroizing::new(Vec::with_capacity(64 << 10));
+    packet.take(MAX_PLAIN + 1).read_to_end(&mut held).map_err(|_| tampered())?;
+    match held.len() as u64 > MAX_PLAIN {
+        true => Err(too_large()),
+        false => Ok(Some(layer(held))),
     }
 }
 
-fn not_accepted(cipher: &str) -> SecretsError {
+fn not_supported(cipher: SymmetricAlgorithm) -> SecretsError {
     SecretsError(format!(
-        "the gpg message is encrypted with {cipher}, which is not accepted: `image-factory secrets put` writes it anew"
+        "the gpg message is encrypted with {cipher}, which is not supported: `image-factory secrets put dockercfg FILE` \
+         writes it anew"
     ))
+}
+
+fn aead() -> SecretsError {
+    SecretsError::new(
+        "the gpg message is in a newer format (OCB or Argon2), which is not supported: `gpg -c` without `--force-ocb`, or \
+         `image-factory secrets put dockercfg FILE`, writes one that is",
+    )
+}
+
+fn too_large() -> SecretsError {
+    SecretsError::new("the gpg message unpacks to more than 1 MiB, or in too many layers: that is no dockercfg")
 }
 
 fn tampered() -> SecretsError {
     SecretsError::new("the gpg message was changed or damaged after it was encrypted: store it again")
-}
-
-struct Passphrase(Password);
-
-impl DecryptionHelper for Passphrase {
-    fn decrypt(
-        &mut self,
-        _: &[PKESK],
-        skesks: &[SKESK],
-        _: Option<SymmetricAlgorithm>,
-        decrypt: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
-    ) -> openpgp::Result<Option<Cert>> {
-        let opens = |skesk: &SKESK| skesk.decrypt(&self.0).is_ok_and(|(algorithm, key)| decrypt(algorithm, &key));
-        match skesks.iter().any(opens) {
-            true => Ok(None),
-            false => Err(openpgp::Error::InvalidPassword.into()),
-        }
-    }
-}
-
-impl VerificationHelper for Passphrase {
-    fn get_certs(&mut self, _: &[KeyHandle]) -> openpgp::Result<Vec<Cert>> {
-        Ok(Vec::new())
-    }
-
-    /// A signature inside is not asked for: whoever knows the passphrase may write.
-    fn check(&mut self, _: MessageStructure) -> openpgp::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

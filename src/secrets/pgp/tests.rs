@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 
 use base64::engine::general_purpose;
+use openpgp::serialize::stream::Compressor;
+use openpgp::types::{AEADAlgorithm, CompressionAlgorithm};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,6 +15,15 @@ const PLAIN: &[u8] = br#"{"https://quay.io":{"auth":"dG90ZW06c2VjcmV0","email":"
 const MESSAGE: &str = "jAwECQEC0Kd5TNETX/7SbQHJC6mO2JqfBhO6sHz7KyD+dyMAY4MnDbMPZ3w0w77eKTEltM6kL7NhLLJMsi7Rwv+m\
                        1cGA1kV3j35F7kYX1/WsHm3OaZbCQ2LJUk4S+EuMwDPUt1Wav+UltOGis0acY3sq4NyLWhOpixaYAQk=";
 
+/// The same by Debian 13's gpg 2.4.7, `gpg -c`: its defaults.
+const OF_2_4: &str = "jA0ECQMKyQo5ndxEmxj/0nkBRwGrBRbNIQkuRXxwmVjmoMzWzHZbdM/XIdOwLTUFPFrV/8+Q7mUZU8o+aBSE6eNLmr2zQRsxw5Hm\
+                      PYjaQX1bMlPqtqm8DsoYz7y6GLHzAp5nGY92vYRDy4ck1IJhR/iAnjHU3zHQVjDAOKGyC4C+8TmbaPdsE66j";
+
+/// The same by gpg 2.4.7, `gpg -c --force-ocb`: packets of LibrePGP.
+const OCB_OF_2_4: &str = "jE0FCQIDCmBqyap/kjRR/43CHAUDMpN2JXWRe7KcKSLhFvsrlGz0jX2aVyArfNKnZcVafQbQMUn8P4E9LpRZfFoNGQFTwhwd95Hu\
+                          QRzTA9SDAQkCENwsMgMeOVBHQsX5ukNEKBvinTP2oCdt3bARMeRhBdWU1wcHHa0Wzkt4ypxTpmF+LcSKi8aHTpaEzQ7ik47nxaDb\
+                          KwqaNbISyMyAPs/PkqvjFTo95vIgOWFdfg1dWVSYMQXc8scmFMqMwpgf8UddlFAdt/cDlifLsUsE4uobiw0=";
+
 /// A home for gpg of its own; the short path fits its agent's socket (107 bytes).
 struct Gpg(tempfile::TempDir);
 
@@ -21,23 +32,32 @@ impl Gpg {
         Self(tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").unwrap())
     }
 
-    /// Runs gpg with `passphrase` on a pipe and returns its standard output.
+    /// Runs gpg (2.2) with `passphrase` on a pipe and returns its standard output.
     fn run(&self, args: &[&str], passphrase: &str, input: &[u8]) -> Vec<u8> {
+        self.program("gpg", &[&["--pinentry-mode", "loopback"], args].concat(), passphrase, input)
+    }
+
+    /// The same with `gpg1`, version 1.4.
+    fn run_1_4(&self, args: &[&str], passphrase: &str, input: &[u8]) -> Vec<u8> {
+        self.program("gpg1", args, passphrase, input)
+    }
+
+    fn program(&self, program: &str, args: &[&str], passphrase: &str, input: &[u8]) -> Vec<u8> {
         let file = self.0.path().join("input");
         std::fs::write(&file, input).unwrap();
-        let mut child = Command::new("gpg")
+        let mut child = Command::new(program)
             .env("GNUPGHOME", self.0.path())
-            .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "-o", "-"])
+            .args(["--batch", "--quiet", "--passphrase-fd", "0", "-o", "-"])
             .args(args)
             .arg(&file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|e| panic!("{program}: {e}; run `scripts/setup --tests`"));
         child.stdin.take().unwrap().write_all(passphrase.as_bytes()).unwrap();
         let out = child.wait_with_output().unwrap();
-        assert!(out.status.success(), "gpg {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
         out.stdout
     }
 }
@@ -54,30 +74,41 @@ fn error(message: &[u8]) -> String {
     e
 }
 
+fn is_read(message: &[u8], how: &str) {
+    assert_eq!(*decrypt(message, "pässphrase").unwrap(), PLAIN, "{how}");
+    let base64 = general_purpose::STANDARD.encode(message);
+    let lines: Vec<_> = base64.as_bytes().chunks(60).map(|l| std::str::from_utf8(l).unwrap()).collect();
+    let wrapped = format!("  {}\r\n", lines.join("\r\n  "));
+    assert_eq!(*decrypt(wrapped.as_bytes(), "pässphrase").unwrap(), PLAIN, "{how}");
+    let wrong = decrypt(message, "wrong").unwrap_err().to_string();
+    assert!(wrong.contains("is not the passphrase"), "{how}: {wrong}");
+}
+
 #[test]
 fn what_gpg_writes_is_read() {
     let gpg = Gpg::new();
-    // gpg iterates its hash over 65 MB, which is slow in a debug build: once as it is, then without.
-    for options in [
-        &["-c"][..],
-        &["-c", "--s2k-mode", "1", "-a"],
-        &["-c", "--s2k-mode", "1", "--compress-algo", "none"],
-        &["-c", "--s2k-mode", "1", "--compress-algo", "bzip2"],
-        &["-c", "--s2k-mode", "1", "--compress-algo", "zip", "-a"],
-        &["-c", "--s2k-mode", "1", "--compress-algo", "zlib"],
-        &["-c", "--s2k-mode", "1", "--cipher-algo", "AES128"],
-        &["-c", "--s2k-mode", "1", "--cipher-algo", "BLOWFISH"],
-        &["-c", "--s2k-mode", "1", "--cipher-algo", "CAST5"],
-        &["-c", "--s2k-mode", "1", "--cipher-algo", "3DES", "--s2k-digest-algo", "SHA1"],
-    ] {
-        let message = gpg.run(options, "pässphrase", PLAIN);
-        assert_eq!(*decrypt(&message, "pässphrase").unwrap(), PLAIN, "{options:?}");
-        let base64 = general_purpose::STANDARD.encode(&message);
-        let lines: Vec<_> = base64.as_bytes().chunks(60).map(|l| std::str::from_utf8(l).unwrap()).collect();
-        let wrapped = format!("  {}\r\n", lines.join("\r\n  "));
-        assert_eq!(*decrypt(wrapped.as_bytes(), "pässphrase").unwrap(), PLAIN, "{options:?}");
-        let wrong = decrypt(&message, "wrong").unwrap_err().to_string();
-        assert!(wrong.contains("is not the passphrase"), "{options:?}: {wrong}");
+    // gpg iterates its hash over 65 MB, which is slow in a debug build: once as it is, then less.
+    for options in ["", "-a", "-z 0", "--compress-algo bzip2", "--compress-algo zip -a", "--compress-algo zlib"] {
+        let quick = ["--s2k-count", "65536"].iter().filter(|_| !options.is_empty()).copied();
+        let args: Vec<_> = ["-c"].into_iter().chain(quick).chain(options.split_whitespace()).collect();
+        is_read(&gpg.run(&args, "pässphrase", PLAIN), options);
+    }
+    let ciphers = "3DES CAST5 BLOWFISH AES AES192 AES256 TWOFISH CAMELLIA128 CAMELLIA192 CAMELLIA256";
+    for cipher in ciphers.split(' ') {
+        let args = ["-c", "--s2k-count", "65536", "--cipher-algo", cipher];
+        is_read(&gpg.run(&args, "pässphrase", PLAIN), cipher);
+    }
+    for digest in ["SHA1", "RIPEMD160", "SHA224", "SHA256", "SHA384", "SHA512"] {
+        for mode in ["0", "1", "3"] {
+            let args = ["-c", "--s2k-count", "65536", "--s2k-digest-algo", digest, "--s2k-mode", mode];
+            is_read(&gpg.run(&args, "pässphrase", PLAIN), &format!("{digest} {mode}"));
+        }
+    }
+    // 1.4 chooses CAST5 and SHA-1, and since 1.4.23 it writes the integrity code by itself.
+    is_read(&gpg.run_1_4(&["-c"], "pässphrase", PLAIN), "1.4");
+    for cipher in ciphers.split(' ') {
+        let args = ["-c", "--force-mdc", "--cipher-algo", cipher];
+        is_read(&gpg.run_1_4(&args, "pässphrase", PLAIN), &format!("1.4 {cipher}"));
     }
     let armoured = String::from_utf8(gpg.run(&["-c", "--s2k-mode", "1", "-a"], "pässphrase", PLAIN)).unwrap();
     for pasted in
@@ -88,9 +119,18 @@ fn what_gpg_writes_is_read() {
 }
 
 #[test]
+fn what_gpg_2_4_writes_is_read() {
+    assert_eq!(*decrypt(OF_2_4.as_bytes(), "passphrase").unwrap(), PLAIN);
+    assert!(decrypt(OF_2_4.as_bytes(), "wrong").unwrap_err().to_string().contains("is not the passphrase"));
+    let ocb = error(OCB_OF_2_4.as_bytes());
+    assert!(ocb.contains("newer format (OCB") && ocb.contains("`gpg -c` without `--force-ocb`"), "{ocb}");
+}
+
+#[test]
 fn what_we_write_gpg_reads() {
     let armoured = encrypt(PLAIN, "pässphrase").unwrap();
     assert_eq!(Gpg::new().run(&["-d"], "pässphrase", armoured.as_bytes()), PLAIN);
+    assert_eq!(Gpg::new().run_1_4(&["-d"], "pässphrase", armoured.as_bytes()), PLAIN);
     assert_eq!(*decrypt(armoured.as_bytes(), "pässphrase").unwrap(), PLAIN);
     assert!(decrypt(armoured.as_bytes(), "wrong").unwrap_err().to_string().contains("is not the passphrase"));
 }
@@ -108,14 +148,25 @@ fn each_fault_has_its_own_message() {
     let armoured = String::from_utf8(gpg.run(&["-c", "--s2k-mode", "1", "-a"], "pässphrase", PLAIN)).unwrap();
     let short: Vec<_> = armoured.lines().take(4).collect();
     assert!(error(short.join("\n").as_bytes()).contains("cut short"));
-    // gpg 2.2 no longer writes packets of kind 9; in place of 18 it is also how protection would be stripped.
+    // As 1.4 wrote by default in 2014.
+    for options in [&[][..], &["-a"], &["-z", "0"], &["--cipher-algo", "AES256"]] {
+        let options = [&["-c", "--disable-mdc"], options].concat();
+        let old = error(&gpg.run_1_4(&options, "pässphrase", PLAIN));
+        assert!(old.contains("no integrity protection") && old.contains("secrets put dockercfg"), "{options:?}: {old}");
+    }
+    // In place of 18, packets of kind 9 are also how the protection would be stripped.
     let mut old = message.clone();
     let seip = 2 + usize::from(old[1]);
     assert_eq!(old[seip], 0xc0 | 18);
     old[seip] = 0xc0 | 9;
     assert!(error(&old).contains("secrets put dockercfg"), "{}", error(&old));
     let idea = gpg.run(&["-c", "--cipher-algo", "IDEA"], "pässphrase", PLAIN);
-    assert!(error(&idea).contains("IDEA, which is not accepted"), "{}", error(&idea));
+    assert!(error(&idea).contains("IDEA, which is not supported: `image-factory"), "{}", error(&idea));
+    let literal = gpg.run(&["--store", "-z", "0"], "", PLAIN);
+    let behind = error(&[&message[..], &literal].concat());
+    assert!(behind.contains("was changed or damaged"), "{behind}");
+    let before = error(&[&literal[..], &message].concat());
+    assert!(before.contains("not encrypted"), "{before}");
     for other in [
         &b"hello world"[..],
         b"",
@@ -128,8 +179,60 @@ fn each_fault_has_its_own_message() {
     }
     let packed = gpg.run(&["--store"], "", PLAIN);
     assert!(error(&packed).contains("not encrypted"), "{}", error(&packed));
-    let bomb = gpg.run(&["-c", "--s2k-mode", "1", "-z", "9"], "pässphrase", &vec![0; 40 << 20]);
-    assert!(bomb.len() < 100 << 10 && error(&bomb).contains("1 MiB"), "{}: {}", bomb.len(), error(&bomb));
+}
+
+/// Encrypts what `write` writes, as RFC 9580 has it or as gpg does.
+fn made(passphrases: &[&str], aead: bool, write: impl Fn(Message<'_>) -> openpgp::Result<()>) -> Vec<u8> {
+    let mut message = Vec::new();
+    let encryptor = Encryptor::with_passwords(Message::new(&mut message), passphrases.iter().copied());
+    let encryptor = if aead { encryptor.aead_algo(AEADAlgorithm::EAX) } else { encryptor };
+    write(encryptor.build().unwrap()).unwrap();
+    message
+}
+
+fn literal(message: Message<'_>) -> openpgp::Result<()> {
+    let mut message = LiteralWriter::new(message).build()?;
+    message.write_all(PLAIN)?;
+    message.finalize()
+}
+
+#[test]
+fn what_would_take_too_long_is_refused() {
+    let gpg = Gpg::new();
+    for algorithm in ["zip", "zlib", "bzip2"] {
+        let args = ["-c", "--s2k-mode", "1", "-z", "9", "--compress-algo", algorithm];
+        let bomb = gpg.run(&args, "pässphrase", &vec![0; 40 << 20]);
+        assert!(bomb.len() < 100 << 10 && error(&bomb).contains("1 MiB"), "{}: {}", bomb.len(), error(&bomb));
+    }
+    let layers = |count: usize| {
+        made(&["pässphrase"], false, |mut message| {
+            for _ in 0..count {
+                message = Compressor::new(message).algo(CompressionAlgorithm::Zip).build()?;
+            }
+            literal(message)
+        })
+    };
+    assert_eq!(*decrypt(&layers(3), "pässphrase").unwrap(), PLAIN);
+    assert!(error(&layers(5)).contains("too many layers"), "{}", error(&layers(5)));
+    // What is in the layer is no plain text, and never ends.
+    let hidden = made(&["pässphrase"], false, |message| {
+        let mut message = Compressor::new(message).build()?;
+        for _ in 0..(2 << 20) / 5 {
+            message.write_all(&[0xca, 3, b'P', b'G', b'P'])?;
+        }
+        message.finalize()
+    });
+    assert!(error(&hidden).contains("1 MiB"), "{}", error(&hidden));
+    let many = ["a", "b", "c", "d", "e", "f", "g", "h", "pässphrase"];
+    assert_eq!(*decrypt(&made(&many[1..], false, literal), "pässphrase").unwrap(), PLAIN);
+    assert!(error(&made(&many, false, literal)).contains("more than 8 passphrases"));
+    let aead = error(&made(&["pässphrase"], true, literal));
+    assert!(aead.contains("newer format"), "{aead}");
+    // Argon2 with 2 TiB of memory.
+    let argon2 = [&[0xc3, 22, 4, 9, 4][..], &[7; 16], &[1, 1, 31]].concat();
+    let sealed = gpg.run(&["-c", "--s2k-mode", "1"], "pässphrase", PLAIN);
+    let argon2 = error(&[argon2, sealed].concat());
+    assert!(argon2.contains("Argon2"), "{argon2}");
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{DeployKey, KeyType, PASSPHRASE, World, dockercfg, eventually, gpg_encrypt};
+use crate::harness::{DeployKey, KeyType, PASSPHRASE, World, dockercfg, eventually, gpg_encrypt, gpg1_encrypt};
 
 const COMMON_KEY: &str = "/totem/image-factory/github-key";
 
@@ -53,6 +53,22 @@ async fn a_rotated_key_is_used_by_the_next_job() {
         world.etcd.put(COMMON_KEY, key.private).await;
         succeeds_soon(&world).await;
     }
+}
+
+/// What a cluster of 2014 holds: a key as openssl encrypted it, a dockercfg in its old shape by gpg 1.4.
+#[tokio::test]
+async fn the_secrets_of_2014_build() {
+    let world = world().await;
+    let key = DeployKey::generate(KeyType::RsaPem, PASSPHRASE);
+    assert!(key.private.contains("Proc-Type: 4,ENCRYPTED"));
+    world.git.authorize(&[&key]);
+    world.etcd.put(COMMON_KEY, key.private).await;
+    let dockercfg = json!({format!("http://{}", world.registry.address()):
+        {"auth": "YnVpbGRlcjpyZWdpc3RyeSBwYXNzd29yZA==", "email": ""}});
+    world.etcd.put("/totem/image-factory/dockercfg", gpg1_encrypt(&dockercfg.to_string(), PASSPHRASE)).await;
+    succeeds_soon(&world).await;
+    until_ready_is_content(&world).await;
+    assert_eq!(run(&world).await["status"], "success");
 }
 
 #[tokio::test]

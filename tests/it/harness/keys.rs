@@ -13,13 +13,15 @@ pub enum KeyType {
     Ed25519,
     Ecdsa,
     Rsa,
+    /// RSA in the format of before 2018: `Proc-Type: 4,ENCRYPTED`.
+    RsaPem,
 }
 
 /// A deploy key as ssh-keygen writes it. (On its command line the passphrase is seen by every
 /// user of the machine: right only for a test's.)
 #[derive(Debug, Clone)]
 pub struct DeployKey {
-    /// OpenSSH's format, encrypted if there is a passphrase.
+    /// Encrypted if there is a passphrase.
     pub private: String,
     /// One line as in authorized_keys.
     pub public: String,
@@ -33,6 +35,7 @@ impl DeployKey {
             KeyType::Ed25519 => &["ed25519"],
             KeyType::Ecdsa => &["ecdsa", "-b", "256"],
             KeyType::Rsa => &["rsa", "-b", "2048"],
+            KeyType::RsaPem => &["rsa", "-b", "2048", "-m", "PEM"],
         };
         let mut command = Command::new("ssh-keygen");
         // One round of the key derivation: the strength of a test's key does not matter.
@@ -57,6 +60,18 @@ pub fn gpg_encrypt(plain: &str, passphrase: &str) -> String {
     // The agent that gpg started would outlive its folder.
     succeed(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", home.path()), b"");
     String::from_utf8(encrypted.stdout).unwrap()
+}
+
+/// What gpg 1.4 makes of `plain` with its defaults: CAST5, SHA-1, ZIP.
+pub fn gpg1_encrypt(plain: &str, passphrase: &str) -> String {
+    let home = folder();
+    let input = home.path().join("plain");
+    std::fs::write(&input, plain).unwrap();
+    let mut gpg = Command::new("gpg1");
+    gpg.args(["--batch", "--quiet", "--passphrase-fd", "0", "--symmetric", "--armor", "--output", "-"])
+        .arg(input)
+        .env("GNUPGHOME", home.path());
+    String::from_utf8(succeed(&mut gpg, passphrase.as_bytes()).stdout).unwrap()
 }
 
 /// The dockercfg of one registry, in Docker's present shape.

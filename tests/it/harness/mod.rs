@@ -19,7 +19,7 @@ pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use engine::{Engine, PrivateEngine};
 pub use etcd::Etcd;
 pub use git_host::{GitHost, Repo, Silent};
-pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, succeed};
+pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, gpg1_encrypt, succeed};
 pub use log::Log;
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};

@@ -127,6 +127,7 @@ fn pipeline_config(settings: &Settings, tokens: &[ApiToken]) -> PipelineConfig {
     let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
+    masks.extend(settings.etcd_password.clone());
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         clone_timeout: settings.clone_timeout,
@@ -195,6 +196,7 @@ fn watch_ready(
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine_host(settings)?;
     crate::telemetry::filter(settings)?;
+    secrets_config(settings).check()?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
     }

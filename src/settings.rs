@@ -3,6 +3,7 @@
 //!
 //! Flags beat the environment, which beats the file. An empty value counts as not set.
 
+mod etcd;
 mod sources;
 mod value;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::ApiToken;
+use etcd::{Endpoints, HostName};
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
@@ -96,12 +98,12 @@ settings! {
     CORS_ORIGINS => cors_origins: List, "";
 
     /// Host of etcd; without it and ETCD_ENDPOINTS, secrets come from SECRETS_DIR.
-    ETCD_HOST => etcd_host: Option<String>, "";
+    ETCD_HOST => etcd_host: Option<HostName>, "";
     /// Port of etcd.
     ETCD_PORT => etcd_port: u16, "4001";
     /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
-    ETCD_ENDPOINTS => etcd_endpoints: List, "";
-    /// Which API of etcd: `v3`, `v2` (clusters of before 2022), or `auto` to find out.
+    ETCD_ENDPOINTS => etcd_endpoints: Endpoints, "";
+    /// Which API of etcd: `v3`, `v2` (clusters of before 2022), or `auto`: what v3 has, else what v2 has.
     ETCD_API => etcd_api: EtcdApi, "auto";
     /// User of etcd, if it asks for one.
     ETCD_USER => etcd_user: Option<String>, "";
@@ -205,9 +207,7 @@ impl Settings {
                     .into(),
             ));
         }
-        if self.etcd_host.is_some() && !self.etcd_endpoints.0.is_empty() {
-            errors.push(SettingError("ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into()));
-        }
+        self.check_etcd(errors);
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -216,14 +216,6 @@ impl Settings {
 
     pub fn secrets_dir(&self) -> PathBuf {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir().join("secrets"))
-    }
-
-    /// The addresses of etcd; empty when secrets come from a folder.
-    pub fn etcd(&self) -> Vec<String> {
-        match &self.etcd_host {
-            Some(host) => vec![format!("http://{host}:{}", self.etcd_port)],
-            None => self.etcd_endpoints.0.clone(),
-        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::engine::Host;
-use crate::secrets::{Place, SecretsConfig};
-use crate::settings::{ApiAuth, Settings};
+use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
+use crate::settings::{ApiAuth, EtcdApi, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -22,7 +22,16 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
     SecretsConfig {
         place: match endpoints.is_empty() {
             true => Place::Folder(settings.secrets_dir()),
-            false => Place::Etcd { endpoints, base: settings.etcd_totem_base.clone() },
+            false => Place::Etcd(EtcdConfig {
+                endpoints,
+                base: settings.etcd_totem_base.clone(),
+                api: settings.etcd_api,
+                login: settings.etcd_user.clone().zip(settings.etcd_password.clone()),
+                tls: TlsFiles {
+                    cacert: settings.etcd_cacert.clone(),
+                    identity: settings.etcd_cert.clone().zip(settings.etcd_key.clone()),
+                },
+            }),
         },
         passphrase: settings.enc_passphrase.clone(),
         authorized_keys_file: settings.authorized_keys_file.clone(),
@@ -82,7 +91,15 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
     );
     match settings.etcd().as_slice() {
         [] => tracing::info!("secrets: from the folder {} (ETCD_HOST is not set)", settings.secrets_dir().display()),
-        etcd => tracing::info!("secrets: from etcd at {}, below {}", etcd.join(", "), settings.etcd_totem_base),
+        etcd => {
+            let api = match settings.etcd_api {
+                EtcdApi::Auto => "the API that has them (ETCD_API=auto)",
+                EtcdApi::V3 => "its v3 API",
+                EtcdApi::V2 => "its v2 API",
+            };
+            let (etcd, base) = (etcd.join(", "), &settings.etcd_totem_base);
+            tracing::info!("secrets: from etcd at {etcd}, below {base}, by {api}");
+        }
     }
     if settings.enc_passphrase.is_none() {
         tracing::info!("secrets: ENC_PASSPHRASE is not set, so encrypted ones cannot be used");

@@ -57,7 +57,7 @@ pub struct CheckLine {
 /// Reads the place once and says of each secret what is stored and whether it can be used.
 pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
     let place = match &config.place {
-        Place::Etcd { endpoints, base } => format!("etcd {} {base}", endpoints.join(",")),
+        Place::Etcd(etcd) => format!("etcd {} {}", etcd.endpoints.join(","), etcd.base),
         Place::Folder(root) => root.display().to_string(),
     };
     let mut contents = match Source::new(&config.place).next().await {
@@ -65,11 +65,12 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
         Err(e) => return vec![CheckLine { name: place, ok: false, text: e.to_string() }],
     };
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
-    let text = match &config.place {
-        Place::Folder(root) if !root.exists() => "does not exist yet",
-        _ => "can be read",
+    let text = match (&config.place, &contents.via) {
+        (Place::Folder(root), _) if !root.exists() => "does not exist yet".into(),
+        (_, Some(via)) => format!("can be read, by the {via}"),
+        (_, None) => "can be read".into(),
     };
-    let mut lines = vec![CheckLine { name: place, ok: true, text: text.into() }];
+    let mut lines = vec![CheckLine { name: place, ok: true, text }];
     for (name, without) in [
         (Name::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
         (Name::Dockercfg, "registries are used without credentials"),

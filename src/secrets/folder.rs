@@ -9,16 +9,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::name::{GITHUB_KEYS, Scope};
+use super::name::{GITHUB_KEYS, OWNER, Scope};
 use super::source::{Contents, MAX_SIZE};
 use super::{Name, SecretsError, digest, file};
 
 /// A handful of small files: looking costs 0.1 ms. Unlike inotify it sees every kind of change on every file system
 /// (a Kubernetes volume swaps a symbolic link).
 const POLL: Duration = Duration::from_secs(1);
-
-/// What an owner's key is called in the owner's folder: see [`Name`].
-const OWNER: &str = "@owner";
 
 /// The files of a folder, by [`Name`]'s paths. A folder that does not exist is an empty one.
 pub struct Folder {

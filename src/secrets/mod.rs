@@ -25,18 +25,15 @@ use zeroize::Zeroizing;
 
 use crate::model::RepoName;
 pub use dockercfg::RegistryAuth;
+pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
 pub use name::{Name, Scope};
 use value::Value;
 
 /// Where secrets are stored.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Place {
-    /// etcd v3: endpoints (`http://host:port`) and base path (`/totem`).
-    Etcd {
-        endpoints: Vec<String>,
-        base: String,
-    },
+    Etcd(EtcdConfig),
     Folder(PathBuf),
 }
 
@@ -47,6 +44,16 @@ pub struct SecretsConfig {
     pub passphrase: Option<Zeroizing<String>>,
     /// The valid authorized keys are written here, for an sshd.
     pub authorized_keys_file: Option<PathBuf>,
+}
+
+impl SecretsConfig {
+    /// Checks the files that it names, without asking etcd anything.
+    pub fn check(&self) -> Result<(), SecretsError> {
+        match &self.place {
+            Place::Etcd(config) => config.check(),
+            Place::Folder(_) => Ok(()),
+        }
+    }
 }
 
 /// What is wrong with a secret or its place, and what to do: one line, nothing secret in it.

@@ -34,7 +34,7 @@ impl Scope {
 /// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
 /// | `ssh/authorized-keys` | who may log in to the sshd beside the daemon |
 ///
-/// In a folder `{owner}` cannot be a file and a folder at once. There an owner's key may also be
+/// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's key may also be
 /// `image-factory/github-keys/{owner}/@owner`: no repository can be called that.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
@@ -44,9 +44,11 @@ pub enum Name {
 }
 
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
+/// What an owner's key is called in the owner's folder.
+pub const OWNER: &str = "@owner";
 
 impl Name {
-    /// Reads such a path (not the folder's `@owner`). None: not one of ours. An error: one of ours, with a name in it
+    /// Reads such a path (not with `@owner`). None: not one of ours. An error: one of ours, with a name in it
     /// that no owner or repository can have.
     pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
         match path {

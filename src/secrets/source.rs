@@ -16,9 +16,16 @@ pub struct Contents {
     pub values: BTreeMap<Name, Result<Zeroizing<Vec<u8>>, SecretsError>>,
     /// One line for each path that looks like one of ours and cannot be.
     pub trouble: Vec<String>,
+    /// By which API of which member, if the place is etcd.
+    pub via: Option<String>,
 }
 
 impl Contents {
+    /// Nothing is stored that is ours.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.trouble.is_empty()
+    }
+
     /// Adds what is stored below the base at `path`, if it is one of ours.
     pub fn add(&mut self, path: &str, value: Result<Zeroizing<Vec<u8>>, SecretsError>) {
         let value = value.and_then(|v| match v.len() as u64 {
@@ -41,7 +48,7 @@ pub enum Source {
 impl Source {
     pub fn new(place: &Place) -> Self {
         match place {
-            Place::Etcd { endpoints, base } => Self::Etcd(Etcd::new(endpoints, base)),
+            Place::Etcd(config) => Self::Etcd(Etcd::new(config)),
             Place::Folder(root) => Self::Folder(Folder::new(root)),
         }
     }

@@ -99,6 +99,37 @@ fn git_urls_with_passwords_or_odd_schemes_are_refused() {
     }
 }
 
+#[test]
+fn where_etcd_is_and_how_it_is_spoken_to() {
+    for (env, endpoints) in [
+        (&[("ETCD_HOST", "etcd.test")][..], &["http://etcd.test:4001"][..]),
+        (&[("ETCD_HOST", "::1"), ("ETCD_PORT", "2379")], &["http://[::1]:2379"]),
+        (&[("ETCD_HOST", "etcd.test"), ("ETCD_CACERT", "/ca.pem")], &["https://etcd.test:4001"]),
+        (&[("ETCD_ENDPOINTS", "https://a:1/, https://b:2")], &["https://a:1", "https://b:2"]),
+    ] {
+        assert_eq!(load(&[], None, env).ok().unwrap().etcd(), endpoints, "{env:?}");
+    }
+    for (env, part) in [
+        (&[("ETCD_HOST", "http://etcd.test")][..], "a host's name or address alone"),
+        (&[("ETCD_HOST", "etcd.test:2379")], "a host's name or address alone"),
+        (&[("ETCD_ENDPOINTS", "etcd.test:2379")], "each must be http://HOST:PORT"),
+        (&[("ETCD_ENDPOINTS", "http://a:1,https://b:2")], "all https:// or all http://"),
+        (&[("ETCD_ENDPOINTS", "http://a:1/v2")], "must end after its port"),
+        (&[("ETCD_ENDPOINTS", "http://me:hidden@a:1")], "set ETCD_USER and ETCD_PASSWORD"),
+        (&[("ETCD_HOST", "a"), ("ETCD_ENDPOINTS", "http://a:1")], "ETCD_HOST and ETCD_ENDPOINTS are both set"),
+        (&[("ETCD_HOST", "a"), ("ETCD_API", "v4")], "auto, v3 or v2"),
+        (&[("ETCD_HOST", "a"), ("ETCD_CERT", "/c.pem")], "ETCD_CERT and ETCD_KEY belong together"),
+        (&[("ETCD_HOST", "a"), ("ETCD_PASSWORD", "hidden")], "ETCD_USER and ETCD_PASSWORD belong together"),
+        (&[("ETCD_HOST", "a"), ("ETCD_USER", "me")], "ETCD_USER and ETCD_PASSWORD belong together"),
+        (&[("ETCD_CACERT", "/ca.pem")], "ETCD_CACERT is set, but not where etcd is"),
+        (&[("ETCD_API", "v2")], "ETCD_API is set, but not where etcd is"),
+        (&[("ETCD_ENDPOINTS", "http://a:1"), ("ETCD_CACERT", "/ca.pem")], "ETCD_CACERT is for TLS"),
+    ] {
+        let text = error(&[], None, env);
+        assert!(text.contains(part) && !text.contains("hidden") && text.lines().count() == 1, "{env:?}: {text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_value_makes_it_panic(text in "\\PC{1,30}") {

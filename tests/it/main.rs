@@ -3,6 +3,7 @@
 
 mod cli;
 mod engine;
+mod etcd;
 mod failures;
 mod fixtures;
 mod git;

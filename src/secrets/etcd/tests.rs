@@ -1,11 +1,19 @@
 #![allow(clippy::disallowed_methods)]
 
+use tokio::time::timeout;
+
 use super::*;
+use crate::settings::EtcdApi;
+
+fn config(endpoint: &str, base: &str) -> EtcdConfig {
+    let (endpoints, base) = (vec![endpoint.into()], base.into());
+    EtcdConfig { endpoints, base, api: EtcdApi::Auto, login: None, tls: TlsFiles::default() }
+}
 
 #[test]
 fn the_prefix_ends_with_a_slash() {
     for (base, prefix) in [("/totem", "/totem/"), ("totem/", "/totem/"), ("/a/b", "/a/b/"), ("", "/"), ("/", "/")] {
-        assert_eq!(Etcd::new(&[], base).prefix, prefix);
+        assert_eq!(config("", base).prefix(), prefix);
     }
 }
 
@@ -21,8 +29,11 @@ fn pauses_grow_to_ten_seconds() {
 #[tokio::test]
 async fn where_nobody_listens_the_reason_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let e = Etcd::new(&[format!("http://127.0.0.1:{port}")], "/totem").next().await.err().unwrap().to_string();
-    assert!(e.contains("Connection refused") && e.contains("ETCD_HOST"), "{e}");
+    for api in [EtcdApi::Auto, EtcdApi::V3, EtcdApi::V2] {
+        let config = EtcdConfig { api, ..config(&format!("http://127.0.0.1:{port}"), "/totem") };
+        let e = Etcd::new(&config).next().await.err().unwrap().to_string();
+        assert!(e.contains("Connection refused") && e.contains("ETCD_HOST"), "{api:?}: {e}");
+    }
 }
 
 /// A real one, killed on drop.
@@ -36,7 +47,7 @@ impl Drop for Server {
 }
 
 #[tokio::test]
-async fn a_watch_from_a_compacted_revision_ends() {
+async fn a_watch_from_a_time_that_is_forgotten_ends() {
     let dir = tempfile::tempdir().unwrap();
     let url = || {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -44,7 +55,7 @@ async fn a_watch_from_a_compacted_revision_ends() {
     };
     let (client, peer) = (url(), url());
     let etcd = std::process::Command::new("etcd")
-        .args(["--data-dir", dir.path().to_str().unwrap(), "--log-level", "error"])
+        .args(["--enable-v2", "--data-dir", dir.path().to_str().unwrap(), "--log-level", "error"])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
@@ -52,21 +63,42 @@ async fn a_watch_from_a_compacted_revision_ends() {
         .spawn();
     let _server = Server(etcd.unwrap());
     // It tries again by itself until the server is up.
-    let mut etcd = Etcd::new(std::slice::from_ref(&client), "/totem");
+    let config = Arc::new(config(&client, "/totem"));
+    let mut etcd = Etcd::new(&config);
     let up = async { while etcd.next().await.is_err() {} };
     timeout(Duration::from_secs(60), up).await.unwrap();
     for value in ["1", "2", "3"] {
         etcd.put(&Name::Dockercfg, Zeroizing::new(value.into())).await.unwrap();
     }
-    let server = connect(&client).await.unwrap();
-    let (contents, revision) = read(&server, "/totem/").await.unwrap();
-    assert_eq!(*contents.values[&Name::Dockercfg].clone().unwrap(), b"3");
-    server.kv_client().compact(revision, None).await.unwrap();
-    let mut late = Link::watch(server.clone(), "/totem/", revision - 1).await.unwrap();
-    let why = timeout(Duration::from_secs(30), late.changed("/totem/")).await.unwrap().unwrap_err();
+
+    let soon = Duration::from_secs(30);
+    let mut link = v3::Link::open(config.clone(), &client, &Tls::default()).await.unwrap();
+    assert_eq!(*link.read().await.unwrap().values[&Name::Dockercfg].clone().unwrap(), b"3");
+    link.client.kv_client().compact(link.revision, None).await.unwrap();
+    let read = std::mem::replace(&mut link.revision, 1);
+    let why = timeout(soon, link.changed()).await.unwrap().unwrap_err().why;
     assert!(why.contains("compacted"), "{why}");
     // One from after it sees what follows.
-    let mut link = Link::watch(server, "/totem/", revision + 1).await.unwrap();
+    (link.revision, link.watch) = (read, None);
     etcd.put(&Name::AuthorizedKeys, Zeroizing::new(b"x".to_vec())).await.unwrap();
-    timeout(Duration::from_secs(30), link.changed("/totem/")).await.unwrap().unwrap();
+    timeout(soon, link.changed()).await.unwrap().unwrap();
+
+    // By v2 a thousand events are kept.
+    let mut link = v2::Link::new(config, &client, &Tls::default()).unwrap();
+    link.read().await.unwrap();
+    let first = link.index;
+    for _ in 0..1001 {
+        let url = format!("{client}/v2/keys/else");
+        assert!(link.http.put(url).send().await.unwrap().status().is_success());
+    }
+    link.index = first;
+    timeout(Duration::from_secs(5), link.changed()).await.unwrap().unwrap();
+    link.read().await.unwrap();
+    assert!(link.index > first + 1000);
+    // Only what is ours is a reason to read, whatever it was stored as.
+    for path in ["/totem/else", "/totem/image-factory/github-keys/acme/@owner"] {
+        assert!(timeout(Duration::from_millis(200), link.changed()).await.is_err(), "before {path}");
+        assert!(link.http.put(format!("{client}/v2/keys{path}")).send().await.unwrap().status().is_success());
+    }
+    timeout(Duration::from_secs(5), link.changed()).await.unwrap().unwrap();
 }

@@ -1,6 +1,7 @@
 //! Real servers for the tests: each on a free loopback port, with its data in a folder of its own,
 //! killed when its value is dropped or the test process dies. `World` puts them together.
 
+mod authority;
 mod capture;
 mod daemon;
 mod engine;
@@ -14,10 +15,11 @@ mod serve;
 mod wait;
 mod world;
 
+pub use authority::{Authority, Pem};
 pub use capture::Capture;
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use engine::{Engine, PrivateEngine};
-pub use etcd::Etcd;
+pub use etcd::{Etcd, USER};
 pub use git_host::{GitHost, Repo, Silent};
 pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, gpg1_encrypt, succeed};
 pub use log::Log;

@@ -102,7 +102,7 @@ pub async fn wait_ready(proc: &mut Proc, ready: impl AsyncFn() -> bool) -> bool 
     .await
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|l| l.local_addr().unwrap().port())
 }

@@ -1,0 +1,301 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use zeroize::Zeroizing;
+
+use super::super::name::{GITHUB_KEYS, OWNER, Scope};
+use super::super::source::Contents;
+use super::super::{Name, SecretsError};
+use super::config::EtcdConfig;
+use super::failure::{Failure, role};
+use super::link::within;
+use super::tls::Tls;
+use super::{MAX_ANSWER, REQUEST};
+
+/// Everything is read again this often: a wait on a member that hangs or lost its cluster is silent for ever.
+const RESYNC: Duration = Duration::from_secs(10);
+
+/// One member by etcd's API v2: JSON over HTTP, with a store of its own beside v3's.
+/// Source: Documentation/v2/api.md and auth_api.md of etcd 3.3.
+///
+/// Traps: what begins with `_` is hidden from lists; a value that is not UTF-8 is damaged; a role for `/totem/*` may
+/// read `/totem/` and not `/totem`; a name is a key or a directory.
+pub struct Link {
+    config: Arc<EtcdConfig>,
+    pub(super) http: Client,
+    /// `http://host:port/`
+    root: Url,
+    /// X-Etcd-Index of the last read, or of the last event.
+    pub(super) index: u64,
+    wait: Option<Wait>,
+}
+
+/// A long poll: its head comes at once, its body with the next event.
+struct Wait {
+    response: Response,
+    body: Vec<u8>,
+}
+
+/// What an answer with a key, and an event, has in it.
+#[derive(Deserialize)]
+struct Answer {
+    node: Node,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    dir: bool,
+    /// None: deleted, or a directory.
+    value: Option<String>,
+    #[serde(default)]
+    nodes: Vec<Node>,
+    #[serde(default)]
+    modified_index: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    error_code: u32,
+    message: String,
+    #[serde(default)]
+    cause: String,
+}
+
+const KEY_NOT_FOUND: u32 = 100;
+const NOT_A_DIRECTORY: u32 = 104;
+const INDEX_CLEARED: u32 = 401;
+
+struct Got {
+    status: StatusCode,
+    index: Option<u64>,
+    body: Vec<u8>,
+}
+
+impl Link {
+    pub fn new(config: Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
+        // An error means that it is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder().connect_timeout(REQUEST).no_proxy().redirect(redirect::Policy::none());
+        let http = match config.is_tls() {
+            true => tls.client(builder),
+            // Reading the system's authorities takes 10 ms.
+            false => builder.tls_certs_only([]).build(),
+        };
+        let http = http.map_err(|e| Failure::of(&e, &config))?;
+        let root = Url::parse(endpoint).map_err(|e| Failure::new(e.to_string()))?;
+        Ok(Self { config, http, root, index: 0, wait: None })
+    }
+
+    /// The major version of etcd, if it says one.
+    pub async fn version(&self) -> Result<Option<u32>, Failure> {
+        let got = self.ask(self.http.get(self.url("version"))).await?;
+        if got.status != StatusCode::OK {
+            return Ok(None);
+        }
+        // {"etcdserver":"3.4.23",…}, {"releaseVersion":"2.0.5",…}, etcd 0.4.6
+        let digits = got.body.iter().copied().skip_while(|b| !b.is_ascii_digit()).take_while(u8::is_ascii_digit);
+        Ok(String::from_utf8(digits.collect()).ok().and_then(|digits| digits.parse().ok()))
+    }
+
+    /// Since 3.4 only with `--enable-v2`.
+    pub async fn is_served(&self) -> Result<bool, Failure> {
+        let got = self.ask(self.get("", "")).await?;
+        Ok(got.status != StatusCode::NOT_FOUND || refusal(&got).is_some())
+    }
+
+    /// All below the base.
+    pub async fn read(&mut self) -> Result<Contents, Failure> {
+        let got = self.ask(self.get("", "recursive=true&quorum=true")).await?;
+        let mut contents = Contents::default();
+        let mut nodes = match got.status {
+            StatusCode::OK => vec![parse(&got.body)?.node],
+            StatusCode::NOT_FOUND if refusal(&got).is_some_and(|r| r.error_code == KEY_NOT_FOUND) => Vec::new(),
+            _ => return Err(self.refused(&got)),
+        };
+        self.index = got.index.ok_or_else(|| Failure::new("an answer without X-Etcd-Index"))?;
+        while let Some(node) = nodes.pop() {
+            nodes.extend(node.nodes);
+            if let (Some(path), Some(value)) = (self.path(&node.key), node.value) {
+                contents.add(path, text(value));
+            }
+        }
+        Ok(contents)
+    }
+
+    /// Returns when one of our keys was set, deleted or expired since the last read, or it is time to look. Can be
+    /// dropped and called again.
+    pub async fn changed(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + RESYNC;
+        loop {
+            if self.wait.is_none() {
+                let query = format!("recursive=true&wait=true&waitIndex={}", self.index + 1);
+                let response = within(self.get("", &query).send()).await?;
+                let response = response.map_err(|e| Failure::of(&e, &self.config))?;
+                self.wait = Some(Wait { response, body: Vec::new() });
+            }
+            let Some(wait) = &mut self.wait else { continue };
+            let Ok(chunk) = timeout_at(until, wait.response.chunk()).await else { return Ok(()) };
+            match chunk.map_err(|e| Failure::of(&e, &self.config))? {
+                Some(chunk) if wait.body.len() + chunk.len() > MAX_ANSWER => return Err(too_large()),
+                Some(chunk) => wait.body.extend_from_slice(&chunk),
+                None => {
+                    let got = Got { status: wait.response.status(), index: None, body: std::mem::take(&mut wait.body) };
+                    self.wait = None;
+                    if self.is_over(&got, until).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Is what the wait brought a reason to read?
+    async fn is_over(&mut self, got: &Got, until: Instant) -> Result<bool, Failure> {
+        match got.status {
+            // etcd 2 ends a wait with nothing after some minutes. Not again at once: that could go round in circles.
+            StatusCode::OK if got.body.trim_ascii().is_empty() => sleep_until(until).await,
+            StatusCode::OK => {
+                let node = parse(&got.body)?.node;
+                let ours = |path: &str| node.dir || Name::parse(path).is_some();
+                // Of a directory above, and of the base itself, all is ours.
+                if self.path(&node.key).is_none_or(ours) {
+                    return Ok(true);
+                }
+                self.index = node.modified_index.max(self.index + 1);
+                return Ok(false);
+            }
+            // More than 1,000 events ago: etcd keeps no more.
+            _ if refusal(got).is_some_and(|r| r.error_code == INDEX_CLEARED) => {}
+            _ => return Err(self.refused(got)),
+        }
+        Ok(true)
+    }
+
+    /// Returns the key.
+    pub async fn put(&self, name: &Name, value: &[u8]) -> Result<String, Failure> {
+        let text = std::str::from_utf8(value).map_err(|_| {
+            Failure::todo("it is not text, and the v2 API keeps text only", "encrypt it with `gpg -c --armor`")
+        })?;
+        let mut path = name.to_string();
+        if path.split('/').any(|part| part.starts_with('_')) {
+            return Err(Failure::todo(
+                format!("{path}: the v2 API hides what begins with _"),
+                "use the owner's key or the common one instead",
+            ));
+        }
+        // The owner's key, unless it is there as a plain one, leaves room for those of repositories.
+        if matches!(name, Name::GithubKey(Scope::Owner(_))) {
+            let got = self.ask(self.get(&path, "")).await?;
+            if got.status != StatusCode::OK || parse(&got.body)?.node.dir {
+                path = format!("{path}/{OWNER}");
+            }
+        }
+        let form = form_urlencoded::Serializer::new(String::new()).append_pair("value", text).finish();
+        let request = self.login(self.http.put(self.key(&path)));
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let got = self.ask(request).await?;
+        match got.status {
+            StatusCode::OK | StatusCode::CREATED => Ok(format!("{}{path}", self.config.prefix())),
+            _ => Err(self.refused(&got)),
+        }
+    }
+
+    /// Below the base; `""` is the base, with a slash.
+    fn get(&self, path: &str, query: &str) -> RequestBuilder {
+        let mut url = self.key(path);
+        url.set_query(Some(query).filter(|q| !q.is_empty()));
+        self.login(self.http.get(url))
+    }
+
+    fn key(&self, path: &str) -> Url {
+        self.url(&format!("v2/keys{}{path}", self.config.prefix()))
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.clear().extend(path.split('/'));
+        }
+        url
+    }
+
+    fn login(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.config.login {
+            Some((user, password)) => request.basic_auth(user, Some(password.as_str())),
+            None => request,
+        }
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<Got, Failure> {
+        let failed = |e: reqwest::Error| Failure::of(&e, &self.config);
+        let mut response = request.send().await.map_err(failed)?;
+        let index = response.headers().get("X-Etcd-Index").and_then(|index| index.to_str().ok()?.parse().ok());
+        let mut got = Got { status: response.status(), index, body: Vec::new() };
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if got.body.len() + chunk.len() > MAX_ANSWER {
+                return Err(too_large());
+            }
+            got.body.extend_from_slice(&chunk);
+        }
+        Ok(got)
+    }
+
+    /// The path below the base, an owner's `@owner` as the owner.
+    fn path<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let path = key.strip_prefix(&self.config.prefix())?;
+        let owner = path.strip_suffix(OWNER).and_then(|path| path.strip_suffix('/'));
+        Some(owner.filter(|path| path.starts_with(GITHUB_KEYS)).unwrap_or(path))
+    }
+
+    fn refused(&self, got: &Got) -> Failure {
+        let refusal = refusal(got);
+        match (got.status, &refusal) {
+            // The password and the role: it does not say which.
+            (StatusCode::UNAUTHORIZED, _) => match &self.config.login {
+                None => Failure::anonymous("refused (HTTP 401)"),
+                Some((user, _)) => Failure::todo(
+                    format!("{user} is refused (HTTP 401)"),
+                    format!("check ETCD_USER and ETCD_PASSWORD, or {}", role(&self.config)),
+                ),
+            },
+            (_, Some(r)) if r.error_code == NOT_A_DIRECTORY => Failure::todo(
+                format!("{} is a key with the owner's key, and a directory is needed there", r.cause),
+                format!("store that as {}/{OWNER} instead", r.cause),
+            ),
+            (status, Some(r)) => Failure::new(format!("{} {} (HTTP {})", r.message, r.cause, status.as_u16())),
+            (StatusCode::NOT_FOUND, None) => {
+                Failure::todo("it has no v2 API", "start it with --enable-v2, or set ETCD_API=v3")
+            }
+            (status, None) => Failure::new(format!("HTTP {}", status.as_u16())),
+        }
+    }
+}
+
+fn text(value: String) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
+    match value.contains(char::REPLACEMENT_CHARACTER) {
+        false => Ok(value.into_bytes().into()),
+        true => Err(SecretsError::new(
+            "it was not text, and etcd's v2 API has damaged it: store it again, encrypted with `gpg -c --armor`",
+        )),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Answer, Failure> {
+    serde_json::from_slice(body).map_err(|e| Failure::new(format!("its answer is not that of etcd: {e}")))
+}
+
+fn refusal(got: &Got) -> Option<Refusal> {
+    serde_json::from_slice(&got.body).ok()
+}
+
+fn too_large() -> Failure {
+    Failure::new(format!("its answer has more than {} MiB", MAX_ANSWER >> 20))
+}

@@ -1,0 +1,134 @@
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error, GetOptions, WatchOptions, WatchStream};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::super::Name;
+use super::super::source::Contents;
+use super::config::EtcdConfig;
+use super::failure::{Failure, role};
+use super::link::within;
+use super::tls::Tls;
+use super::{MAX_ANSWER, REQUEST};
+
+/// A peer that hangs without closing the connection is noticed after 10 s. etcd refuses clients that ask more often
+/// than every 5 s.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(4));
+/// Everything is read again this often, should a watch have fallen silent.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// A connection to one member by etcd's API v3, which is gRPC.
+pub struct Link {
+    config: Arc<EtcdConfig>,
+    pub(super) client: Client,
+    /// Of what was read last.
+    pub(super) revision: i64,
+    /// Opened after the first read: with a token that has expired a watch is made and cancelled at once, while a read
+    /// logs in anew.
+    pub(super) watch: Option<WatchStream>,
+}
+
+impl Link {
+    pub async fn open(config: Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(REQUEST)
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            .with_keep_alive_while_idle(true)
+            .with_auto_token_refresh(true)
+            // Else the watch on a member that lost its cluster would stay open and silent.
+            .with_require_leader(true);
+        if config.is_tls() {
+            options = options.with_tls(tls.options());
+        }
+        let mut client = Client::connect([endpoint], Some(options)).await.map_err(|e| failure(&config, &e))?;
+        if let Some((user, password)) = &config.login {
+            match client.update_user(Some((user.clone(), password.to_string()))).await {
+                // As with etcd's own clients: a cluster that asks for nobody lets everybody in.
+                Err(Error::GRpcStatus(status)) if status.message().contains("authentication is not enabled") => {}
+                login => login.map_err(|e| failure(&config, &e))?,
+            }
+        }
+        Ok(Self { config, client, revision: 0, watch: None })
+    }
+
+    /// All below the base.
+    pub async fn read(&mut self) -> Result<Contents, Failure> {
+        let prefix = self.config.prefix();
+        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_ANSWER);
+        let got = kv.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await;
+        let got = got.map_err(|e| failure(&self.config, &e))?;
+        let mut contents = Contents::default();
+        for pair in got.kvs() {
+            let path = String::from_utf8_lossy(pair.key());
+            contents.add(&path[prefix.len()..], Ok(Zeroizing::new(pair.value().to_vec())));
+        }
+        self.revision = got.header().ok_or_else(|| Failure::new("an answer without a header"))?.revision();
+        Ok(contents)
+    }
+
+    /// Returns when one of our keys was put or deleted since the last read, or it is time to look; an error when the
+    /// watch has ended. Can be dropped and called again.
+    pub async fn changed(&mut self) -> Result<(), Failure> {
+        let prefix = self.config.prefix();
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            None => {
+                let options = WatchOptions::new().with_prefix().with_start_revision(self.revision + 1);
+                let mut watcher = self.client.watch_client().max_decoding_message_size(MAX_ANSWER);
+                let watch = within(watcher.watch(prefix.as_str(), Some(options))).await?;
+                self.watch.insert(watch.map_err(|e| failure(&self.config, &e))?)
+            }
+        };
+        loop {
+            let Ok(message) = timeout(RESYNC, watch.message()).await else { return Ok(()) };
+            let message = message.map_err(|e| failure(&self.config, &e))?;
+            let message = message.ok_or_else(|| Failure::new("the connection was closed"))?;
+            // After a compaction the stream says so once and then falls silent for ever.
+            if message.compact_revision() > 0 {
+                let before = message.compact_revision();
+                return Err(Failure::new(format!("the history before revision {before} was compacted")));
+            }
+            if message.canceled() {
+                return Err(Failure::new(format!("cancelled: {}", message.cancel_reason())));
+            }
+            let ours = |key: &[u8]| {
+                let path = key.strip_prefix(prefix.as_bytes()).and_then(|p| std::str::from_utf8(p).ok());
+                path.is_some_and(|p| Name::parse(p).is_some())
+            };
+            if message.events().iter().filter_map(|e| e.kv()).any(|kv| ours(kv.key())) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the key.
+    pub async fn put(&self, name: &Name, value: &[u8]) -> Result<String, Failure> {
+        let key = format!("{}{name}", self.config.prefix());
+        let put = self.client.kv_client().put(key.as_str(), value, None).await;
+        put.map(|_| key).map_err(|e| failure(&self.config, &e))
+    }
+}
+
+fn failure(config: &EtcdConfig, error: &Error) -> Failure {
+    let status = match error {
+        Error::GRpcStatus(status) => status,
+        Error::TransportError(e) => return Failure::of(e, config),
+        e => return Failure::new(e.to_string()),
+    };
+    // Without a source the status is etcd's own.
+    if let Some(cause) = status.source() {
+        return Failure::of(cause, config);
+    }
+    let why = status.message();
+    // Source of the messages: etcd's api/v3rpc/rpctypes/error.go.
+    match why.trim_start_matches("etcdserver: ") {
+        "authentication failed, invalid user ID or password" => Failure::todo(why, "check ETCD_USER and ETCD_PASSWORD"),
+        "user name is empty" => Failure::anonymous(why),
+        "permission denied" => Failure::todo(why, role(config)),
+        "no leader" => Failure::todo(why, "are most members of its cluster away?"),
+        _ => Failure::new(why),
+    }
+}

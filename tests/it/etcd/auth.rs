@@ -1,0 +1,93 @@
+use std::process::Command;
+
+use image_factory::secrets::{EtcdConfig, admin};
+use image_factory::settings::EtcdApi::{self, Auto, V2, V3};
+
+use super::{by, check};
+use crate::harness::{Etcd, USER, folder, succeed};
+use crate::secrets::{Live, keygen};
+
+const KEY: &str = "/totem/image-factory/github-key";
+
+fn logged_in(api: EtcdApi, etcd: &Etcd, (user, password): (&str, &str)) -> EtcdConfig {
+    EtcdConfig { login: Some((user.into(), password.to_owned().into())), ..by(api, &[etcd.endpoint()]) }
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_what_to_do() {
+    let dir = folder();
+    let [v3, v2] = ["v3", "v2"].map(|name| keygen(dir.path(), name));
+    let mut etcd = Etcd::with_v2().await;
+    // A user where none is asked for.
+    assert!(check(logged_in(V3, &etcd, USER)).await.0 && check(logged_in(V2, &etcd, USER)).await.0);
+    etcd.add_user("stranger", "/other/").await;
+    etcd.ask_for_users().await;
+    etcd.put(KEY, v3.0).await;
+    etcd.v2_put(KEY, std::str::from_utf8(&v2.0).unwrap()).await;
+
+    // A role that may read what is below the base, and nothing else, is enough.
+    for (api, key) in [(V3, &v3.1), (V2, &v2.1), (Auto, &v3.1)] {
+        Live::start(logged_in(api, &etcd, USER)).until_key("a/b", Some(key)).await;
+    }
+    let wrong = "not the right one";
+    for (etcd, parts) in [
+        (by(V3, &[etcd.endpoint()]), ["user name is empty", "set ETCD_USER and ETCD_PASSWORD"]),
+        (by(V2, &[etcd.endpoint()]), ["refused (HTTP 401)", "set ETCD_USER and ETCD_PASSWORD"]),
+        (by(Auto, &[etcd.endpoint()]), ["v3 API: etcdserver: user name is empty", "or set ETCD_API=v2"]),
+        (logged_in(V3, &etcd, (USER.0, wrong)), ["authentication failed", ": check ETCD_USER and ETCD_PASSWORD"]),
+        (logged_in(V2, &etcd, (USER.0, wrong)), ["factory is refused", "check ETCD_USER and ETCD_PASSWORD, or give"]),
+        (logged_in(Auto, &etcd, (USER.0, wrong)), ["authentication failed", "check ETCD_USER and ETCD_PASSWORD"]),
+        (
+            logged_in(V3, &etcd, ("stranger", USER.1)),
+            ["permission denied", "role grant-permission ROLE readwrite /totem/ --prefix=true"],
+        ),
+        (logged_in(V2, &etcd, ("stranger", USER.1)), ["stranger is refused", "v2: /totem/*"]),
+    ] {
+        let (ok, said) = check(etcd).await;
+        assert!(!ok && parts.iter().all(|part| said.contains(part)), "{said}");
+        assert!(!said.contains(wrong) && !said.contains(USER.1) && !said.contains('\n'), "{said}");
+    }
+    // Who may read may not write.
+    for (api, part) in [(V3, "permission denied"), (V2, "factory is refused"), (Auto, "permission denied")] {
+        let config = Live::config(logged_in(api, &etcd, USER));
+        let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me\n";
+        let name = image_factory::secrets::Name::AuthorizedKeys;
+        let said = admin::put(&config, name, keys.as_bytes().to_vec().into()).await.unwrap_err().to_string();
+        assert!(said.starts_with("etcd cannot be written") && said.contains(part), "{said}");
+        assert!(said.contains("for `secrets put` write"), "{said}");
+    }
+}
+
+/// A watch is made with the token of the login. What happens after that has expired: a change, and a connection anew.
+async fn survives_its_token(token: &[&str]) {
+    let dir = folder();
+    let keys = ["first", "second", "third"].map(|name| keygen(dir.path(), name));
+    let mut etcd = Etcd::start_with(token).await;
+    etcd.ask_for_users().await;
+    etcd.put(KEY, keys[0].0.clone()).await;
+    let mut live = Live::start(logged_in(V3, &etcd, USER));
+    live.until_key("a/b", Some(&keys[0].1)).await;
+    etcd.until_tokens_expire().await;
+    etcd.put(KEY, keys[1].0.clone()).await;
+    assert!(live.until_key("a/b", Some(&keys[1].1)).await.trouble.is_empty());
+    etcd.until_tokens_expire().await;
+    etcd.restart().await;
+    etcd.put(KEY, keys[2].0.clone()).await;
+    live.until_key("a/b", Some(&keys[2].1)).await;
+    live.until(|s| s.trouble.is_empty()).await;
+}
+
+#[tokio::test]
+async fn simple_tokens_expire() {
+    survives_its_token(&["--auth-token-ttl", "1"]).await;
+}
+
+#[tokio::test]
+async fn signed_tokens_expire() {
+    let dir = folder();
+    let [key, public] = ["key", "public"].map(|name| dir.path().join(name).display().to_string());
+    succeed(Command::new("openssl").args(["genrsa", "-out", &key, "2048"]), b"");
+    succeed(Command::new("openssl").args(["rsa", "-in", &key, "-pubout", "-out", &public]), b"");
+    let token = format!("jwt,pub-key={public},priv-key={key},sign-method=RS256,ttl=2s");
+    survives_its_token(&["--auth-token", &token]).await;
+}

@@ -1,0 +1,208 @@
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use image_factory::secrets::{Name, Scope, admin};
+use image_factory::settings::EtcdApi;
+use reqwest::Method;
+use rustix::process::Signal;
+use tokio::net::TcpListener;
+
+use super::{by, check};
+use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, succeed};
+use crate::secrets::{Live, in_use, keygen, plain};
+
+/// As the README of the original says to do it.
+fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
+    let dir = folder();
+    let file = dir.path().join("value");
+    std::fs::write(&file, value).unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["-fsS", "-X", "PUT", &format!("{}/v2/keys/totem/{name}", etcd.endpoint())]);
+    succeed(curl.arg("--data-urlencode").arg(format!("value@{}", file.display())), b"");
+}
+
+#[tokio::test]
+async fn what_is_stored_by_either_api_is_seen() {
+    let dir = folder();
+    let etcd = Etcd::with_v2().await;
+    let [old, newer, short, v3] = ["old", "newer", "short", "v3"].map(|name| keygen(dir.path(), name));
+    // Started before anything is stored.
+    let mut live = Live::start(plain(&[etcd.endpoint()]));
+    assert!(live.until(|s| s.loaded).await.trouble.is_empty());
+    assert!(check(plain(&[etcd.endpoint()])).await.1.ends_with(&format!("by the v3 API of {}", etcd.endpoint())));
+
+    curl(&etcd, "image-factory/github-key", &old.0);
+    live.until_key("acme/hello", Some(&old.1)).await;
+    let said = check(plain(&[etcd.endpoint()])).await;
+    assert!(said.0 && said.1.ends_with(&format!("by the v2 API of {}", etcd.endpoint())), "{said:?}");
+    // Stored beside the others.
+    let said = live.put_key(None, None, &newer.0).await;
+    assert!(said.ends_with("as /totem/image-factory/github-key in etcd (v2 API)"), "{said}");
+    live.until_key("acme/hello", Some(&newer.1)).await;
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("value", std::str::from_utf8(&short.0).unwrap())
+        .append_pair("ttl", "2")
+        .finish();
+    etcd.v2(Method::PUT, "v2/keys/totem/image-factory/github-keys/acme", &form).await;
+    live.until_key("acme/hello", Some(&short.1)).await;
+    live.until_key("acme/hello", Some(&newer.1)).await;
+
+    // What v3 has of others' changes nothing; what it has of ours goes first.
+    etcd.put("/totem/syslog/host", "x").await;
+    etcd.put("/totem/image-factory/github-key", v3.0.clone()).await;
+    live.until_key("acme/hello", Some(&v3.1)).await;
+    let said = check(plain(&[etcd.endpoint()])).await.1;
+    assert!(said.contains("by the v3 API of") && said.ends_with("and not what its v2 API has"), "{said}");
+    assert!(live.put_key(Some("acme"), None, &old.0).await.ends_with("/github-keys/acme in etcd (v3 API)"));
+    live.until_key("acme/hello", Some(&old.1)).await;
+    for key in ["github-key", "github-keys/acme"] {
+        etcd.delete(&format!("/totem/image-factory/{key}")).await;
+    }
+    live.until_key("acme/hello", Some(&newer.1)).await;
+    // A folder goes with what is in it.
+    etcd.v2(Method::DELETE, "v2/keys/totem/image-factory?recursive=true", "").await;
+    live.until_key("acme/hello", None).await;
+}
+
+#[tokio::test]
+async fn what_the_v2_api_cannot_keep_is_told() {
+    let dir = folder();
+    let etcd = Etcd::with_v2().await;
+    let [owners, repos] = ["owners", "repos"].map(|name| keygen(dir.path(), name));
+    let mut live = Live::start(by(EtcdApi::V2, &[etcd.endpoint()]));
+    // An owner's key leaves room for those of its repositories.
+    let said = live.put_key(Some("acme"), None, &owners.0).await;
+    assert!(said.ends_with("/totem/image-factory/github-keys/acme/@owner in etcd (v2 API)"), "{said}");
+    live.put_key(Some("acme"), Some("hello"), &repos.0).await;
+    live.until_key("acme/hello", Some(&repos.1)).await;
+    live.until_key("acme/other", Some(&owners.1)).await;
+
+    let refused = async |name: Name, value: &[u8]| {
+        admin::put(&live.config, name, value.to_vec().into()).await.unwrap_err().to_string()
+    };
+    let key = |owner, repo| Name::GithubKey(Scope::new(Some(owner), repo).unwrap());
+    curl(&etcd, "image-factory/github-keys/plain", &repos.0);
+    let said = live.put_key(Some("plain"), None, &owners.0).await;
+    assert!(said.ends_with("/github-keys/plain in etcd (v2 API)"), "{said}");
+    let said = refused(key("plain", Some("hello")), &repos.0).await;
+    assert!(said.contains("is a key with the owner's key") && said.ends_with("/plain/@owner instead"), "{said}");
+    assert!(refused(key("acme", Some("_hidden")), &repos.0).await.contains("hides what begins with _"));
+
+    let armored = gpg_encrypt(r#"{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase");
+    let binary = succeed(Command::new("gpg").arg("--dearmor").env("GNUPGHOME", dir.path()), armored.as_bytes()).stdout;
+    let said = refused(Name::Dockercfg, &binary).await;
+    assert!(said.contains("keeps text only") && said.contains("gpg -c --armor"), "{said}");
+    curl(&etcd, "image-factory/dockercfg", &binary);
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.trouble[0].contains("gpg -c --armor"), "{:?}", secrets.trouble);
+    curl(&etcd, "image-factory/dockercfg", armored.as_bytes());
+    live.until(|s| s.trouble.is_empty() && s.registry_auth("quay.io").is_some()).await;
+}
+
+#[tokio::test]
+async fn where_v2_is_not_served_it_is_not_asked_for() {
+    let etcd = Etcd::start().await;
+    let said = check(plain(&[etcd.endpoint()])).await;
+    assert!(said.0 && said.1.contains("by the v3 API of"), "{said:?}");
+    let said = check(by(EtcdApi::V2, &[etcd.endpoint()])).await;
+    assert!(!said.0 && said.1.contains("it has no v2 API") && said.1.contains("--enable-v2"), "{said:?}");
+}
+
+struct Etcd2 {
+    etcd: Etcd,
+    /// How many waits ended with nothing.
+    empty: AtomicUsize,
+}
+
+/// What etcd 2 does otherwise than the real one behind this: its version, no gRPC, and a wait that ends with nothing
+/// after some minutes, here 0.2 s.
+async fn as_etcd_2(State(old): State<Arc<Etcd2>>, request: Request) -> Response<Body> {
+    let path = request.uri().path_and_query().unwrap().as_str();
+    if path == "/version" {
+        return Response::new(r#"{"etcdserver":"2.3.8","etcdcluster":"2.3.0"}"#.into());
+    }
+    let url = format!("{}{path}", old.etcd.endpoint());
+    let waits = path.contains("wait=true");
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let answer = http_client().request(parts.method, url).headers(parts.headers).body(body).send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    response.headers_mut().unwrap().insert("X-Etcd-Index", answer.headers()["X-Etcd-Index"].clone());
+    let limit = Duration::from_millis(if waits { 200 } else { 10_000 });
+    let body = match tokio::time::timeout(limit, answer.bytes()).await {
+        Ok(bytes) => bytes.unwrap().into(),
+        Err(_) => {
+            old.empty.fetch_add(1, Relaxed);
+            Body::empty()
+        }
+    };
+    response.body(body).unwrap()
+}
+
+/// Listens until the test ends. It speaks HTTP/1.1 alone, as Go's server did at that time.
+async fn front(old: Arc<Etcd2>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(as_etcd_2).with_state(old);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(router.clone());
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn an_etcd_that_has_only_v2() {
+    let dir = folder();
+    let [old, new] = ["old", "new"].map(|name| keygen(dir.path(), name));
+    let old_etcd = Arc::new(Etcd2 { etcd: Etcd::with_v2().await, empty: AtomicUsize::new(0) });
+    let endpoint = front(old_etcd.clone()).await;
+    let mut live = Live::start(plain(std::slice::from_ref(&endpoint)));
+    live.put_key(None, None, &old.0).await;
+    live.until_key("a/b", Some(&old.1)).await;
+    let waited = old_etcd.empty.load(Relaxed);
+    let what = "a wait ends with nothing";
+    eventually(Duration::from_secs(20), what, async || (old_etcd.empty.load(Relaxed) > waited).then_some(())).await;
+    curl(&old_etcd.etcd, "image-factory/github-key", &new.0);
+    assert!(live.until_key("a/b", Some(&new.1)).await.trouble.is_empty());
+    // It was not asked again and again.
+    assert!(old_etcd.empty.load(Relaxed) < waited + 4);
+    assert!(check(plain(std::slice::from_ref(&endpoint))).await.1.contains("by the v2 API of"));
+    let said = check(by(EtcdApi::V3, &[endpoint])).await;
+    assert!(!said.0 && said.1.contains("etcd 2 has no v3 API") && said.1.contains("ETCD_API=v2"), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_etcd_that_hangs_is_noticed_by_each_api() {
+    let dir = folder();
+    let key = keygen(dir.path(), "key");
+    let etcd = Etcd::with_v2().await;
+    let hangs = async |api: EtcdApi| {
+        let mut live = Live::start(by(api, &[etcd.endpoint()]));
+        live.put_key(None, None, &key.0).await;
+        live.until_key("a/b", Some(&key.1)).await;
+        live
+    };
+    let mut all = [hangs(EtcdApi::V3).await, hangs(EtcdApi::V2).await, hangs(EtcdApi::Auto).await];
+    etcd.signal(Signal::STOP);
+    for live in &mut all {
+        let secrets = live.until(|s| !s.trouble.is_empty()).await;
+        assert!(secrets.trouble[0].contains("no answer within 5 s"), "{:?}", secrets.trouble);
+        assert!(secrets.trouble[0].ends_with("what was read last stays in use"), "{:?}", secrets.trouble);
+        assert_eq!(in_use(&secrets, "a/b").as_ref(), Some(&key.1));
+    }
+    etcd.signal(Signal::CONT);
+    for live in &mut all {
+        live.until(|s| s.trouble.is_empty()).await;
+    }
+}

@@ -79,6 +79,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     };
     let http_config = HttpConfig {
         docker_repo_base: settings.docker_repo_base.clone(),
+        image_name: settings.image_name.clone(),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,

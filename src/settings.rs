@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::ApiToken;
+use crate::model::{ApiToken, ImageName, TagTemplate};
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
@@ -151,13 +151,13 @@ settings! {
     BUILDER => builder: BuilderChoice, "auto";
     /// Path of the Dockerfile in a repository, unless the job names another one.
     DOCKERFILE => dockerfile: String, "Dockerfile";
-    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`.
+    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`; without a registry, Docker Hub.
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
     /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
-    IMAGE_NAME => image_name: String, "{owner}-{repo}";
-    /// Tags that an image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`, such
-    /// as `latest,{branch},{sha}`.
-    IMAGE_TAGS => image_tags: List, "";
+    IMAGE_NAME => image_name: ImageName, "{owner}-{repo}";
+    /// Tags that every image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`,
+    /// such as `latest,{branch}`.
+    IMAGE_TAGS => image_tags: Vec<TagTemplate>, "";
     /// Longest time for `build`.
     BUILD_TIMEOUT => build_timeout: Duration, "30m";
     /// Longest time for `push`, each try.
@@ -207,6 +207,9 @@ impl Settings {
         }
         if self.etcd_host.is_some() && !self.etcd_endpoints.0.is_empty() {
             errors.push(SettingError("ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into()));
+        }
+        if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
+            errors.push(SettingError(format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base)));
         }
     }
 

@@ -6,11 +6,11 @@ use std::fmt;
 #[error("image {value:?} is not a valid reference: {why}")]
 pub struct ImageRefError {
     value: String,
-    why: &'static str,
+    pub(super) why: &'static str,
 }
 
 /// Docker Hub, as image names have it.
-pub const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 
 /// A tagged image reference, `[registry/]path:tag`, by the grammar of `github.com/distribution/reference`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,6 +77,11 @@ impl ImageRef {
 
     pub fn tag(&self) -> &str {
         &self.tag
+    }
+
+    /// The same name with another tag.
+    pub fn with_tag(&self, tag: &str) -> Result<Self, ImageRefError> {
+        Self::parse(&format!("{}:{tag}", self.name))
     }
 }
 

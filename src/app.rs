@@ -130,6 +130,7 @@ fn pipeline_config(settings: &Settings, tokens: &[ApiToken]) -> PipelineConfig {
     masks.extend(settings.enc_passphrase.clone());
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
+        image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,
         build_timeout: settings.build_timeout,

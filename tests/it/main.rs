@@ -7,6 +7,7 @@ mod failures;
 mod fixtures;
 mod git;
 mod harness;
+mod images;
 mod live_secrets;
 mod main_path;
 mod registry;

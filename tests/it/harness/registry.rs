@@ -22,6 +22,11 @@ pub enum Fault {
         status: u16,
         times: usize,
     },
+    /// The manifest of this tag is answered with this status.
+    Tag {
+        tag: &'static str,
+        status: u16,
+    },
     /// A manifest gets no answer.
     Hang,
 }
@@ -199,6 +204,9 @@ impl Front {
             Fault::Manifests { status, times } => {
                 *fault = Fault::Manifests { status, times: times - 1 };
                 Some(Fault::Manifests { status, times })
+            }
+            Fault::Tag { tag, status } => {
+                path.ends_with(&format!("/{tag}")).then_some(Fault::Manifests { status, times: 1 })
             }
             Fault::Hang => Some(Fault::Hang),
         }

@@ -143,6 +143,10 @@ async fn give(State(issuer): State<Arc<Issuer>>, request: Request) -> Response {
             let token = issuer.token(account.user, &scopes, account.actions);
             Json(json!({"token": token, "access_token": token, "expires_in": 60})).into_response()
         }
-        _ => (StatusCode::UNAUTHORIZED, Json(json!({"errors": [{"code": "UNAUTHORIZED"}]}))).into_response(),
+        _ => {
+            // Without a message of its own the engine would try for 50 s.
+            let error = json!({"code": "UNAUTHORIZED", "message": "HTTP Basic: Access denied"});
+            (StatusCode::UNAUTHORIZED, Json(json!({"errors": [error]}))).into_response()
+        }
     }
 }

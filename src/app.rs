@@ -79,6 +79,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     };
     let http_config = HttpConfig {
         docker_repo_base: settings.docker_repo_base.clone(),
+        image_name: settings.image_name.clone(),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,
@@ -130,6 +131,7 @@ fn pipeline_config(settings: &Settings, tokens: &[ApiToken]) -> PipelineConfig {
     masks.extend(settings.etcd_password.clone());
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
+        image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,
         build_timeout: settings.build_timeout,

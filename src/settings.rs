@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::ApiToken;
+use crate::model::{ApiToken, ImageName, TagTemplate};
 use etcd::{Endpoints, HostName};
 pub use sources::Flags;
 use sources::Sources;
@@ -153,13 +153,13 @@ settings! {
     BUILDER => builder: BuilderChoice, "auto";
     /// Path of the Dockerfile in a repository, unless the job names another one.
     DOCKERFILE => dockerfile: String, "Dockerfile";
-    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`.
+    /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`; without a registry, Docker Hub.
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
     /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
-    IMAGE_NAME => image_name: String, "{owner}-{repo}";
-    /// Tags that an image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`, such
-    /// as `latest,{branch},{sha}`.
-    IMAGE_TAGS => image_tags: List, "";
+    IMAGE_NAME => image_name: ImageName, "{owner}-{repo}";
+    /// Tags that every image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`,
+    /// such as `latest,{branch}`.
+    IMAGE_TAGS => image_tags: Vec<TagTemplate>, "";
     /// Longest time for `build`.
     BUILD_TIMEOUT => build_timeout: Duration, "30m";
     /// Longest time for `push`, each try.
@@ -208,6 +208,9 @@ impl Settings {
             ));
         }
         self.check_etcd(errors);
+        if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
+            errors.push(SettingError(format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base)));
+        }
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -8,6 +8,7 @@ mod filter;
 mod follow;
 mod glob;
 mod grpc;
+mod insecure;
 mod lines;
 mod packet;
 mod pattern;

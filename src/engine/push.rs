@@ -15,13 +15,17 @@ use super::lines::{Line, Lines};
 
 impl Engine {
     /// Pushes and returns `sha256:…` of the manifest. Dropping the future cancels the push. The
-    /// engine itself tries again for about 50 s when a registry answers 5xx.
+    /// engine itself tries again for about 50 s when a registry answers 5xx. It is not given `auth`
+    /// for a registry that it may speak to without TLS beyond its own machine.
     pub async fn push(
         &self,
         image: &ImageRef,
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
+        if auth.is_some() {
+            self.refuse_exposed(image).await?;
+        }
         let path = format!("/images/{}/push?tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?.accepted().await?;

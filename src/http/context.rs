@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
-use super::error::{Error, Violation};
-use crate::model::Context;
+use super::error::{Error, Violation, shortened};
+use crate::model::{Context, ImageName, is_tag};
 
 /// What totem's wire says when a sender does not.
 pub const BRANCH: &str = "develop";
@@ -9,12 +9,15 @@ pub const COMMIT: &str = "HEAD";
 
 /// The longest name, in bytes; Git's and the registries' own limits are far below.
 const MAX_TEXT: usize = 4 << 10;
+/// Of an image's tag.
+const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
 /// What a sender's own names may take together, in bytes: they come back in every list.
 const MAX_EXTRA: usize = 16 << 10;
 
-/// Reads the body of `POST /job`. Names are not validated beyond their type and length: what the original took is taken,
-/// and the job then says what is wrong with it. Names that we do not know are kept.
-pub fn read(body: &[u8], docker_repo_base: &str) -> Result<Context, Error> {
+/// Reads the body of `POST /job`. Git's names are not validated beyond their type and length: what the original took is
+/// taken, and the job then says what is wrong with it. Where the image goes is: it is used as it was asked for, or not
+/// at all. Names that we do not know are kept.
+pub fn read(body: &[u8], docker_repo_base: &str, image_name: &ImageName) -> Result<Context, Error> {
     let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
     let Value::Object(mut body) = value else {
         return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
@@ -29,6 +32,9 @@ pub fn read(body: &[u8], docker_repo_base: &str) -> Result<Context, Error> {
     let (owner, repo) = (text("owner", ""), text("repo", ""));
     let (branch, commit) = (text("branch", BRANCH), text("commit", COMMIT));
     let docker_repo_base = text("dockerRepoBase", docker_repo_base);
+    if let Err(why) = image_name.check_base(&docker_repo_base) {
+        wrong.push(wrong_format("docker-repo-base", &docker_repo_base, &why, "#/dockerRepoBase"));
+    }
     let github = match body.remove("github") {
         None => true,
         Some(Value::Bool(github)) => github,
@@ -44,7 +50,11 @@ pub fn read(body: &[u8], docker_repo_base: &str) -> Result<Context, Error> {
         _ => take_text(&mut body, "tag", &mut wrong),
     };
     body.remove("tag");
-    let tag = tag.filter(|tag| !tag.is_empty()).unwrap_or_else(|| commit.clone());
+    let tag = tag.filter(|tag| !tag.is_empty());
+    if let Some(tag) = tag.as_ref().filter(|tag| !is_tag(tag)) {
+        wrong.push(wrong_pattern(tag, TAG_PATTERN, "#/tag"));
+    }
+    let tag = tag.unwrap_or_else(|| if commit.is_empty() { COMMIT.into() } else { commit.clone() });
     let size = serde_json::to_string(&body).map_or(0, |extra| extra.len());
     if size > MAX_EXTRA {
         wrong.push(too_long(size, MAX_EXTRA, "#/"));
@@ -75,11 +85,17 @@ pub fn unfit(text: &str, path: &str) -> Option<Violation> {
     if text.len() > MAX_TEXT {
         return Some(too_long(text.chars().count(), MAX_TEXT, path));
     }
-    text.contains('\0').then(|| {
-        let pattern = r"^[^\u0000]*$";
-        let message = format!("String does not match pattern: {pattern}");
-        Violation { code: "PATTERN", message, path: path.into(), params: json!({ "pattern": pattern }) }
-    })
+    text.contains('\0').then(|| wrong_pattern(text, r"^[^\u0000]*$", path))
+}
+
+fn wrong_pattern(text: &str, pattern: &str, path: &str) -> Violation {
+    let message = format!("String does not match pattern {pattern}: {}", shortened(text));
+    Violation { code: "PATTERN", message, path: path.into(), params: json!({ "pattern": pattern }) }
+}
+
+fn wrong_format(format: &str, text: &str, why: &str, path: &str) -> Violation {
+    let message = format!("Object didn't pass validation for format {format}: {} ({why})", shortened(text));
+    Violation { code: "INVALID_FORMAT", message, path: path.into(), params: json!({ "format": format }) }
 }
 
 fn too_long(length: usize, maximum: usize, path: &str) -> Violation {
@@ -114,8 +130,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(body: &[u8]) -> Result<Context, Error> {
+        super::read(body, "quay.io/totem", &ImageName::parse("{owner}-{repo}").unwrap())
+    }
+
     fn wrong(body: &str) -> Value {
-        match read(body.as_bytes(), "quay.io/totem") {
+        match read(body.as_bytes()) {
             Err(Error::Invalid(violations)) => json!(violations),
             other => panic!("{other:?}"),
         }
@@ -123,7 +143,7 @@ mod tests {
 
     #[test]
     fn defaults_are_the_originals() {
-        let context = read(br#"{"owner":"acme","repo":"hello","realm":{"a":[1]}}"#, "quay.io/totem").unwrap();
+        let context = read(br#"{"owner":"acme","repo":"hello","realm":{"a":[1]}}"#).unwrap();
         let text = serde_json::to_string(&context).unwrap();
         assert_eq!(
             text,
@@ -135,13 +155,40 @@ mod tests {
     fn a_tag_is_the_commit_unless_there_is_one() {
         let tag = |tag: &str| {
             let body = format!(r#"{{"owner":"a","repo":"b","commit":"1234","tag":{tag}}}"#);
-            read(body.as_bytes(), "q").map(|context| context.tag)
+            read(body.as_bytes()).map(|context| context.tag)
         };
         assert_eq!(tag(r#""v1""#).unwrap(), "v1");
         assert_eq!(tag("17").unwrap(), "17");
         assert_eq!(tag(r#""""#).unwrap(), "1234");
         assert_eq!(tag("null").unwrap(), "1234");
         assert!(tag("[]").is_err());
+        let body = br#"{"owner":"a","repo":"b","commit":""}"#;
+        assert_eq!(read(body).unwrap().tag, "HEAD");
+    }
+
+    /// Never changed silently: an image must be where it was asked for.
+    #[test]
+    fn a_tag_or_a_base_that_is_not_valid_is_refused() {
+        for tag in ["feature/x", "-x", ".", "a b", "é", &"x".repeat(129)] {
+            let wrong = wrong(&json!({"owner": "a", "repo": "b", "tag": tag}).to_string());
+            let pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
+            let message = format!("String does not match pattern {pattern}: {tag}");
+            let expected = json!([{"code": "PATTERN", "message": message, "path": "#/tag",
+                "params": {"pattern": pattern}}]);
+            assert_eq!(wrong, expected);
+        }
+        for (base, why) in [
+            ("quay.io/Totem", "each part of the name has lower-case letters"),
+            ("https://quay.io/totem", "without a scheme"),
+            ("docker.io", "docker.io/ACCOUNT"),
+            ("", "each part"),
+        ] {
+            let wrong = wrong(&json!({"owner": "a", "repo": "b", "dockerRepoBase": base}).to_string());
+            assert_eq!((&wrong[0]["code"], &wrong[0]["path"]), (&json!("INVALID_FORMAT"), &json!("#/dockerRepoBase")));
+            let message = wrong[0]["message"].as_str().unwrap();
+            let begin = format!("Object didn't pass validation for format docker-repo-base: {base} (");
+            assert!(message.starts_with(&begin) && message.contains(why), "{message}");
+        }
     }
 
     #[test]
@@ -166,13 +213,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_a_context_or_a_refusal(body in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = read(&body, "q");
+            let _ = read(&body);
         }
 
         #[test]
         fn any_names_are_kept(owner in "[^\0]{0,40}", repo in "[^\0]{0,40}", branch in "[^\0]{0,40}", own in "[^\0]{0,40}") {
             let body = json!({ "owner": owner, "repo": repo, "branch": branch, "zz": own, "pushed": true });
-            let context = read(&serde_json::to_vec(&body).unwrap(), "q").unwrap();
+            let context = read(&serde_json::to_vec(&body).unwrap()).unwrap();
             prop_assert!(!context.pushed);
             prop_assert_eq!((context.owner, context.repo, context.branch), (owner, repo, branch));
             prop_assert_eq!(context.extra, json!({ "zz": own, "pushed": true }).as_object().unwrap().clone());

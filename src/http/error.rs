@@ -156,7 +156,7 @@ impl IntoResponse for Error {
 }
 
 /// What the sender wrote, short enough to say back.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

@@ -67,7 +67,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
         event: "push".into(),
     };
     drop(body);
-    match api.store.add_job(context, Some(delivery)).await? {
+    let image = context.image(&api.image_name);
+    match api.store.add_job(context, image, Some(delivery)).await? {
         Added::New(job) => {
             api.queue.wake();
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");

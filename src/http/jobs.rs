@@ -42,12 +42,15 @@ pub async fn create(
     if !is_json(&headers) {
         return Err(Error::MediaType);
     }
-    let context = context::read(&api.bodies.read(body, body::JOB_LIMIT).await?, &api.docker_repo_base)?;
+    let body = api.bodies.read(body, body::JOB_LIMIT).await?;
+    let context = context::read(&body, &api.docker_repo_base, &api.image_name)?;
+    drop(body);
     api.allowed_repos.check(&context.owner, &context.repo)?;
     if context.docker_repo_base != api.docker_repo_base && caller.role < Role::Admin {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
     }
-    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(context, None).await?;
+    let image = context.image(&api.image_name);
+    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(context, image, None).await?;
     api.queue.wake();
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::logs::Logs;
-use crate::model::{ApiToken, Role};
+use crate::model::{ApiToken, ImageName, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -37,6 +37,7 @@ pub use serve::serve;
 pub struct HttpConfig {
     /// Where a job's image goes unless its sender says otherwise: `quay.io/totem`.
     pub docker_repo_base: String,
+    pub image_name: ImageName,
     /// Without it webhooks are refused with what to set.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Vec<ApiToken>,
@@ -54,6 +55,7 @@ pub struct HttpConfig {
 /// What the handlers share.
 struct Api {
     docker_repo_base: String,
+    image_name: ImageName,
     hook_secret: Option<Zeroizing<String>>,
     tokens: Tokens,
     guard: Option<Guard>,
@@ -80,6 +82,7 @@ pub fn router(
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
         allowed_repos: AllowedRepos::new(&config.allow_repos)?,
         docker_repo_base: config.docker_repo_base,
+        image_name: config.image_name,
         hook_secret: config.hook_secret,
         bodies: body::Budget::default(),
         store,

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{ApiToken, HttpConfig, Role, router, serve};
 use crate::logs::Logs;
-use crate::model::{Job, JobId, Millis, Outcome, Stages, Status};
+use crate::model::{ImageName, Job, JobId, Millis, Outcome, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::{Announce, Store};
@@ -72,6 +72,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
     let mut config = HttpConfig {
         docker_repo_base: "127.0.0.1:5555/totem".into(),
+        image_name: ImageName::parse("{owner}-{repo}").unwrap(),
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
         open: false,

@@ -138,15 +138,16 @@ pub fn json(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::StageName;
+    use crate::model::{ImageName, StageName};
     use serde_json::{Value, json};
 
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
-        let context = super::super::context::read(body, "127.0.0.1:5555/totem").unwrap();
+        let name = ImageName::parse("{owner}-{repo}").unwrap();
+        let context = super::super::context::read(body, "127.0.0.1:5555/totem", &name).unwrap();
         Job {
             id: JobId::new(),
-            image: context.image(),
+            image: context.image(&name),
             context,
             status,
             attempt: 0,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Millis;
+use super::naming::valid_tag;
+use super::{ImageName, Millis};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,9 +54,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// `{dockerRepoBase}/{owner}-{repo}:{tag}`.
-    pub fn image(&self) -> String {
-        format!("{}/{}-{}:{}", self.docker_repo_base, self.owner, self.repo, self.tag)
+    /// `{dockerRepoBase}/{name}:{tag}`, valid if `docker_repo_base` is.
+    pub fn image(&self, name: &ImageName) -> String {
+        format!("{}:{}", name.of(&self.docker_repo_base, &self.owner, &self.repo), valid_tag(&self.tag))
     }
 }
 

@@ -4,14 +4,16 @@ mod access;
 mod image;
 mod job;
 mod name;
+mod naming;
 mod sink;
 mod time;
 
 pub use access::{ApiToken, Role};
-pub use image::{ImageRef, ImageRefError};
+pub use image::{ImageRef, ImageRefError, is_tag};
 pub use job::{
     Conflict, Context, Event, Job, JobId, Outcome, StageName, StageRecord, StageStatus, Stages, Status, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
+pub use naming::{ImageName, TagTemplate};
 pub use sink::LogSink;
 pub use time::Millis;

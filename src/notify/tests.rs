@@ -61,7 +61,10 @@ impl Bench {
         let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
         let context: Context = serde_json::from_str(text).unwrap();
-        let Added::New(job) = self.store.add_job(context, None).await.unwrap() else { panic!() };
+        let Added::New(job) = self.store.add_job(context, "quay.io/totem/acme-hello:HEAD".into(), None).await.unwrap()
+        else {
+            panic!()
+        };
         self.store.claim("me", LIMIT).await.unwrap().unwrap();
         let resolved_commit = commit.map(str::to_owned);
         let outcome = Outcome { status, stages: Stages::pending(), resolved_commit, digest: None, cause: None };

@@ -19,19 +19,27 @@ impl From<EngineError> for Failed {
     }
 }
 
+/// Builds the image; its names, the job's own first.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     hand: &mut Stagehand,
-) -> Result<ImageRef, End> {
+) -> Result<Vec<ImageRef>, End> {
     let log = hand.log.clone();
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
     let command = format!("docker build -t {text} ./");
     let work = within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
-        let image = ImageRef::parse(&text).map_err(Failed::new)?;
+        let mut images = vec![ImageRef::parse(&text).map_err(Failed::new)?];
+        for template in &tools.config.image_tags {
+            let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));
+            let image = image.map_err(Failed::new)?;
+            if !images.contains(&image) {
+                images.push(image);
+            }
+        }
         let labels = BTreeMap::from([
             ("org.opencontainers.image.source".to_owned(), web_url(&fetched.url)),
             ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
@@ -41,7 +49,7 @@ pub(super) async fn run(
         let request = BuildRequest {
             snapshot,
             dockerfile: DOCKERFILE,
-            images: std::slice::from_ref(&image),
+            images: &images,
             target: None,
             build_args: BTreeMap::new(),
             platform: None,
@@ -56,7 +64,7 @@ pub(super) async fn run(
             tracing::warn!(job = %id, so_far, "FileSync could not be used: the whole context was sent");
         }
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok(image)
+        Ok(images)
     });
     hand.stage(StageName::Build, &command, work).await
 }

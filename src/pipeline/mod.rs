@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
-use crate::model::{Job, LogSink, Outcome, Stages, Status};
+use crate::model::{Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 use stage::{End, Stagehand};
 
@@ -31,6 +31,8 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// Template with `{owner}` and `{repo}`; none: GitHub's, by ssh with a deploy key, else by https.
     pub git_url: Option<String>,
+    /// Tags that every image gets beside the job's own.
+    pub image_tags: Vec<TagTemplate>,
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,
@@ -84,6 +86,6 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
     let snapshot = checkout::run(tools, &fetched, hand).await?;
-    let image = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
-    push::run(tools, &image, hand, slot).await
+    let images = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    push::run(tools, &images, hand, slot).await
 }

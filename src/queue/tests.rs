@@ -96,7 +96,7 @@ async fn add(store: &Store) -> Job {
     let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
         "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
     let context: Context = serde_json::from_str(text).unwrap();
-    match store.add_job(context, None).await.unwrap() {
+    match store.add_job(context, "quay.io/totem/acme-hello:HEAD".into(), None).await.unwrap() {
         Added::New(job) | Added::Duplicate(job) => job,
     }
 }

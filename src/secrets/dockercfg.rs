@@ -177,6 +177,10 @@ mod tests {
             assert_eq!(cfg.get(hub).unwrap().password.as_str(), "hub");
         }
         assert_eq!(cfg.get("localhost:5000").unwrap().identity_token.as_ref().unwrap().as_str(), "tok");
+        for key in ["docker.io", "index.docker.io/v1/", "http://index.docker.io", "https://registry-1.docker.io/v2/"] {
+            let (cfg, _) = parse(&format!(r#"{{"{key}":{{"username":"u","password":"hub"}}}}"#));
+            assert!(cfg.get("docker.io").is_some(), "{key}");
+        }
         for other in ["localhost", "localhost:5001", "evil-quay.io", "quay.io.evil", "io", ""] {
             assert!(cfg.get(other).is_none(), "{other}");
         }

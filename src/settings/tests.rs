@@ -130,6 +130,24 @@ fn where_etcd_is_and_how_it_is_spoken_to() {
     }
 }
 
+#[test]
+fn names_and_tags_of_images_are_checked_at_the_start() {
+    let settings = load(&[], None, &[("IMAGE_NAME", "{owner}/{repo}"), ("IMAGE_TAGS", "latest, {branch},")]).unwrap();
+    assert_eq!(settings.image_tags.len(), 2);
+    for (name, value, words) in [
+        ("IMAGE_NAME", "{org}-{repo}", "\"{org}\" is no placeholder; those are {owner}, {repo}"),
+        ("IMAGE_NAME", "Acme-{repo}", "lower-case letters"),
+        ("IMAGE_NAME", "{owner}", "it must have {repo}"),
+        ("IMAGE_TAGS", "latest,{commit}", "\"{commit}\" is no placeholder; those are {branch}, {sha}, {short_sha}"),
+        ("IMAGE_TAGS", "latest,a/b", "\"a/b\" makes no tag"),
+        ("DOCKER_REPO_BASE", "docker.io", "docker.io/ACCOUNT"),
+        ("DOCKER_REPO_BASE", "https://quay.io/totem", "without a scheme"),
+    ] {
+        let text = error(&[], None, &[(name, value)]);
+        assert!(text.starts_with(&format!("{name}=\"{value}\"")) && text.contains(words), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_value_makes_it_panic(text in "\\PC{1,30}") {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, Role};
+use crate::model::{ApiToken, ImageName, Role, TagTemplate};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -240,6 +240,19 @@ impl Value for FileTimes {
             "history" => Ok(Self::History),
             _ => Err("it must be stable or history".into()),
         }
+    }
+}
+
+impl Value for ImageName {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+impl Value for Vec<TagTemplate> {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(tags) = List::parse(text)?;
+        tags.iter().map(|tag| TagTemplate::parse(tag)).collect()
     }
 }
 

@@ -30,11 +30,16 @@ pub enum Added {
 
 impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. Without a delivery it is always a new job.
-    pub async fn add_job(&self, context: Context, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
+    pub async fn add_job(
+        &self,
+        context: Context,
+        image: String,
+        delivery: Option<NewDelivery>,
+    ) -> Result<Added, StoreError> {
         let json = jobs::json(&context).map_err(|e| self.explain(e))?;
         let job = Job {
             id: JobId::new(),
-            image: context.image(),
+            image,
             context,
             status: Status::Pending,
             attempt: 0,

@@ -21,6 +21,10 @@ fn context(repo: &str) -> Context {
     Context { pushed: true, ..serde_json::from_str(&text).unwrap() }
 }
 
+fn image() -> String {
+    "quay.io/totem/acme-hello:HEAD".into()
+}
+
 fn delivery(body: &str) -> Option<NewDelivery> {
     Some(NewDelivery {
         route: "/hooks/github",
@@ -31,7 +35,7 @@ fn delivery(body: &str) -> Option<NewDelivery> {
 }
 
 async fn add(store: &Store, repo: &str) -> Job {
-    match store.add_job(context(repo), None).await.unwrap() {
+    match store.add_job(context(repo), image(), None).await.unwrap() {
         Added::New(job) => job,
         Added::Duplicate(job) => panic!("{} is a duplicate", job.id),
     }
@@ -86,17 +90,17 @@ async fn jobs_are_listed_newest_first_in_pages() {
 #[tokio::test]
 async fn a_delivery_makes_one_job_in_24_hours() {
     let (_dir, store) = open().await;
-    let Added::New(first) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
-    let Added::Duplicate(again) = store.add_job(context("b"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::New(first) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(context("b"), image(), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(again, first);
-    let Added::New(other) = store.add_job(context("a"), delivery("2")).await.unwrap() else { panic!() };
+    let Added::New(other) = store.add_job(context("a"), image(), delivery("2")).await.unwrap() else { panic!() };
     let elsewhere = delivery("1").map(|d| NewDelivery { route: "/elsewhere", ..d });
-    assert!(matches!(store.add_job(context("a"), elsewhere).await.unwrap(), Added::New(_)));
+    assert!(matches!(store.add_job(context("a"), image(), elsewhere).await.unwrap(), Added::New(_)));
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 3);
 
     sql(&store, "UPDATE deliveries SET received = received - 24 * 3600 * 1000 - 1 WHERE digest = '1'").await;
-    let Added::New(next_day) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
-    let Added::Duplicate(again) = store.add_job(context("a"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::New(next_day) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(again.id, next_day.id);
     assert_ne!(next_day.id, other.id);
 }
@@ -104,7 +108,8 @@ async fn a_delivery_makes_one_job_in_24_hours() {
 #[tokio::test]
 async fn the_same_delivery_many_times_at_once_makes_one_job() {
     let (_dir, store) = open().await;
-    let all = futures_util::future::join_all((0..50).map(|_| store.add_job(context("a"), delivery("1")))).await;
+    let all =
+        futures_util::future::join_all((0..50).map(|_| store.add_job(context("a"), image(), delivery("1")))).await;
     let new = all.into_iter().filter(|added| matches!(added.as_ref().unwrap(), Added::New(_))).count();
     assert_eq!(new, 1);
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 1);
@@ -282,13 +287,14 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     sql(&store, "PRAGMA max_page_count = 1").await;
     let big = || Context { branch: "x".repeat(20_000), ..context("big") };
     // Together with one that has room: it must not be told that it was stored if it was not.
-    let (full, small) = tokio::join!(store.add_job(big(), delivery("1")), store.add_job(context("small"), None));
+    let (full, small) =
+        tokio::join!(store.add_job(big(), image(), delivery("1")), store.add_job(context("small"), image(), None));
     let full = full.unwrap_err();
     assert!(matches!(full, StoreError::Full { .. }), "{full}");
     let stored = store.jobs(9, None).await.unwrap().len();
     assert_eq!(stored, 1 + usize::from(small.is_ok()));
     // It works on, in a new connection, which knows no limit; and the delivery was not marked as seen.
-    assert!(matches!(store.add_job(big(), delivery("1")).await.unwrap(), Added::New(_)));
+    assert!(matches!(store.add_job(big(), image(), delivery("1")).await.unwrap(), Added::New(_)));
     store.ping().await.unwrap();
     assert_eq!(store.job(first.id).await.unwrap(), Some(first));
 }

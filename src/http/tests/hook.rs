@@ -147,3 +147,25 @@ async fn a_body_of_githubs_largest_size_is_taken_and_none_larger() {
     let (status, code, _) = send(server.hook(&pad(25 << 20))).await.error();
     assert_eq!((status, code.as_str()), (413, "RequestEntityTooLargeError"));
 }
+
+/// Its names may be odd: Git's are the job's to complain of, and the image's is made valid.
+#[tokio::test]
+async fn a_signed_push_never_fails_by_its_names() {
+    let server = server(|_| {}).await;
+    for (owner, repo, branch, after, image) in [
+        ("Acme", "Hello", "feature/x", "1234", "acme-hello:1234"),
+        ("acme", "a..b", "日本/#@", "HEAD", "acme-a-b-"),
+        ("-", ".", "", "--help", "x-"),
+        ("a/b", "c:d", "refs", "a/b c", "a-b-c-d-"),
+    ] {
+        let body = json!({"ref": format!("refs/heads/{branch}"), "after": after,
+            "repository": {"name": repo, "owner": {"name": owner}}})
+        .to_string();
+        let answer = send(server.signed(&body)).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let made = answer.json();
+        let made = made["image"].as_str().unwrap();
+        assert!(made.starts_with(&format!("127.0.0.1:5555/totem/{image}")), "{made}");
+        assert!(crate::model::ImageRef::parse(made).is_ok(), "{made}");
+    }
+}

@@ -106,6 +106,10 @@ async fn errors_are_the_recorded_ones() {
     assert_eq!(answer.json()["message"][0]["message"], "invalid type: integer (expected string)");
     assert_eq!(answer.json()["message"][0]["path"], "#/owner");
 
+    let answer = server.post("/job", r#"{"owner":"acme","repo":"hello","tag":"feature/x"}"#).await;
+    assert_eq!((answer.status, &answer.json()["message"][0]["path"]), (400, &json!("#/tag")));
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+
     for media_type in ["application/json", "application/vnd.sh.melt.cdp.if.job-create.v1+json"] {
         let request = server.as_role("build", "POST", "/job").header("content-type", media_type);
         let (status, code, message) = send(request.body("{b")).await.error();

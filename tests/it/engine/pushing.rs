@@ -1,5 +1,9 @@
 //! Pushes and credentials.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::response::IntoResponse;
+
 use super::*;
 
 #[tokio::test]
@@ -76,4 +80,49 @@ async fn credentials_go_to_their_registry() {
     let error = bench.try_build(&log).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Build, "{error}");
     assert!(error.message.contains("acme/none:v1"), "{error}");
+}
+
+/// An engine that says of itself what `info` says, and counts what else it is asked.
+fn told(info: serde_json::Value) -> (harness::Served, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let answer = async move |uri: axum::http::Uri| match uri.path() {
+        "/info" => axum::Json(info).into_response(),
+        _ => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            axum::http::StatusCode::NOT_FOUND.into_response()
+        }
+    };
+    (harness::Served::start(axum::Router::new().fallback(answer)), calls)
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_in_the_clear() {
+    let plain = "registry.invalid:5000";
+    let insecure = serde_json::json!({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"],
+        "IndexConfigs": {plain: {"Name": plain, "Mirrors": [], "Secure": false, "Official": false}}}});
+    let (server, calls) = told(insecure);
+    let engine = Engine::new(format!("tcp://{}", server.address).parse().unwrap());
+    let auth = dockercfg(plain, "u", "p").await.registry_auth(plain);
+    let image = ImageRef::parse(&format!("{plain}/a/b:1")).unwrap();
+    let error = engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Engine);
+    assert!(
+        error.message.contains("password was not sent") && error.message.contains("insecure-registries"),
+        "{error}"
+    );
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    // Without a password there is nothing to lose; nor to another registry, nor on this machine.
+    for (name, auth) in [(plain, None), ("other.invalid", auth.as_ref()), ("127.0.0.1:1", auth.as_ref())] {
+        let image = ImageRef::parse(&format!("{name}/a/b:1")).unwrap();
+        let before = calls.load(Ordering::Relaxed);
+        engine.push(&image, auth, &Log::default()).await.unwrap_err();
+        assert_eq!(calls.load(Ordering::Relaxed), before + 1, "{name}");
+    }
+
+    // What a real engine says of itself is understood.
+    let bench = Bench::new("clear");
+    let image = ImageRef::parse(&format!("registry.invalid/{}:1", bench.name)).unwrap();
+    let error = bench.engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();
+    assert!(error.message.contains("does not exist locally"), "{error}");
 }

@@ -26,13 +26,27 @@ impl World {
         Self::start_at(Engine::shared(), more).await
     }
 
+    /// With this registry, into which the dockercfg has this login.
+    pub async fn start_on(registry: Registry, (user, password): (&str, &str), more: &[(&str, &str)]) -> Self {
+        Self::put_together(Engine::shared(), registry, (user, password), more).await
+    }
+
     pub async fn start_at(engine: Engine, more: &[(&str, &str)]) -> Self {
-        let (etcd, registry, git) =
-            tokio::join!(Etcd::start(), Registry::with_password("builder", PASSWORD), GitHost::start());
+        let registry = Registry::with_password("builder", PASSWORD).await;
+        Self::put_together(engine, registry, ("builder", PASSWORD), more).await
+    }
+
+    async fn put_together(
+        engine: Engine,
+        registry: Registry,
+        (user, password): (&str, &str),
+        more: &[(&str, &str)],
+    ) -> Self {
+        let (etcd, git) = tokio::join!(Etcd::start(), GitHost::start());
         let key = DeployKey::generate(KeyType::Ed25519, PASSPHRASE);
         git.authorize(&[&key]);
         etcd.put("/totem/image-factory/github-key", key.private.as_str()).await;
-        let config = dockercfg(&registry.address(), "builder", PASSWORD);
+        let config = dockercfg(&registry.address(), user, password);
         etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
         let repo = git.repo("acme", "hello");
         let (etcd_port, images) = (etcd.port().to_string(), format!("{}/totem", registry.address()));

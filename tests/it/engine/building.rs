@@ -2,9 +2,19 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_dockerfile_elsewhere_and_its_labels() {
-    let bench = Bench::new("elsewhere");
+on_each_engine!(
+    a_dockerfile_elsewhere_and_its_labels,
+    a_failing_step_gives_its_exit_code,
+    bad_dockerfiles_are_the_users,
+    a_base_image_of_an_absent_registry,
+    dropping_a_build_stops_its_step,
+    an_engine_without_sessions_gets_a_tar,
+    an_engine_tells_what_it_is,
+    an_engine_is_examined,
+);
+
+async fn a_dockerfile_elsewhere_and_its_labels(docker: Docker) {
+    let bench = Bench::new(docker, "elsewhere");
     bench.write("docker files/web.dockerfile", ALL);
     bench.write("a", "a");
     bench.commit();
@@ -13,13 +23,12 @@ async fn a_dockerfile_elsewhere_and_its_labels() {
     let built = bench.build_of(snapshot, &bench.image(), "docker files/web.dockerfile", &log).await.unwrap();
     let labels = bench.docker(&["inspect", "-f", "{{json .Config.Labels}}", &built.image_id]).output().unwrap();
     let labels: serde_json::Value = serde_json::from_slice(&labels.stdout).unwrap();
-    assert_eq!(labels, serde_json::json!({ "org.example.ä": "a \"b\" & c" }));
+    assert_eq!(labels, serde_json::json!({ "org.example.ä": "a \"b\" & c", "org.example.bench": bench.name }));
     assert!(built.image_id.starts_with("sha256:"));
 }
 
-#[tokio::test]
-async fn a_failing_step_gives_its_exit_code() {
-    let bench = Bench::new("exit");
+async fn a_failing_step_gives_its_exit_code(docker: Docker) {
+    let bench = Bench::new(docker, "exit");
     bench.write("Dockerfile", "FROM busybox\nRUN echo before the end; echo and this >&2; exit 3\n");
     bench.commit();
     let log = Log::default();
@@ -31,9 +40,8 @@ async fn a_failing_step_gives_its_exit_code() {
     assert!(!bench.exists());
 }
 
-#[tokio::test]
-async fn bad_dockerfiles_are_the_users() {
-    let bench = Bench::new("bad");
+async fn bad_dockerfiles_are_the_users(docker: Docker) {
+    let bench = Bench::new(docker, "bad");
     for (dockerfile, word) in [
         ("FROM busybox\nFOO x\n", "FOO"),
         ("FROM busybox\nCOPY none /\n", "none"),
@@ -56,9 +64,8 @@ async fn bad_dockerfiles_are_the_users() {
     assert!(error.message.contains("Dockerfile"), "{error}");
 }
 
-#[tokio::test]
-async fn a_base_image_of_an_absent_registry() {
-    let bench = Bench::new("base");
+async fn a_base_image_of_an_absent_registry(docker: Docker) {
+    let bench = Bench::new(docker, "base");
     bench.write("Dockerfile", "FROM 127.0.0.1:1/nosuch/image:v1\n");
     bench.commit();
     let error = bench.try_build(&Log::default()).await.unwrap_err();
@@ -66,9 +73,8 @@ async fn a_base_image_of_an_absent_registry() {
     assert!(error.message.contains("127.0.0.1:1"), "{error}");
 }
 
-#[tokio::test]
-async fn dropping_a_build_stops_its_step() {
-    let bench = Bench::new("cancel");
+async fn dropping_a_build_stops_its_step(docker: Docker) {
+    let bench = Bench::new(docker, "cancel");
     let marker = format!("3{:09}", std::process::id());
     bench.write("Dockerfile", format!("FROM busybox\nRUN sleep {marker}\n"));
     bench.commit();
@@ -94,9 +100,8 @@ async fn dropping_a_build_stops_its_step() {
     assert!(bench.content(&bench.image()) == bench.archive());
 }
 
-#[tokio::test]
-async fn an_engine_without_sessions_gets_a_tar() {
-    let target = harness::Engine::shared().host;
+async fn an_engine_without_sessions_gets_a_tar(docker: Docker) {
+    let target = harness::Engine::of(docker).host;
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("proxy.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -106,8 +111,8 @@ async fn an_engine_without_sessions_gets_a_tar() {
             tokio::spawn(without_sessions(client, target.strip_prefix("unix://").unwrap().to_owned()));
         }
     });
-    let mut bench = Bench::at("tar", format!("unix://{}", socket.display()));
-    bench.host = harness::Engine::shared().host;
+    let mut bench = Bench::at(docker, "tar", format!("unix://{}", socket.display()));
+    bench.host = harness::Engine::of(docker).host;
     bench.write("Dockerfile", ALL);
     bench.write(".dockerignore", "ignored\nDockerfile\n.dockerignore\n**/*.bak\n!keep.bak\n");
     for path in ["ignored/x", "a.bak", "keep.bak", "d/e/f"] {
@@ -148,8 +153,18 @@ async fn without_sessions(mut client: UnixStream, engine: String) {
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
 
-#[tokio::test]
-async fn an_engine_tells_what_it_is() {
-    let info = Bench::new("info").engine.info().await.unwrap();
+async fn an_engine_tells_what_it_is(docker: Docker) {
+    let info = Bench::new(docker, "info").engine.info().await.unwrap();
     assert!(info.buildkit && !info.version.is_empty() && info.api_version.contains('.'), "{info:?}");
+}
+
+async fn an_engine_is_examined(docker: Docker) {
+    let report = Bench::new(docker, "doctor").engine.doctor().await.unwrap();
+    assert!(report.buildkit, "{report:?}");
+    // Neither of the two is the newest.
+    assert!(report.notes.iter().any(|note| note.contains(&report.version) && note.contains("GHSA-")), "{report:?}");
+    assert!(report.notes.iter().all(|note| !note.is_empty() && !note.contains('\n')), "{report:?}");
+    let leaky = report.notes.iter().any(|note| note.contains("CVE-2024-23651"));
+    let major: u32 = report.version.split('.').next().unwrap().parse().unwrap();
+    assert_eq!(leaky, major < 25, "{report:?}");
 }

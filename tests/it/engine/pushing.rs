@@ -2,9 +2,10 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_push_to_an_absent_registry_is_worth_another_try() {
-    let bench = Bench::new("push");
+on_each_engine!(a_push_to_an_absent_registry_is_worth_another_try, credentials_go_to_their_registry,);
+
+async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
+    let bench = Bench::new(docker, "push");
     bench.write("Dockerfile", "FROM busybox\n");
     bench.commit();
     let log = Log::default();
@@ -34,13 +35,12 @@ async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
     loaded
 }
 
-#[tokio::test]
-async fn credentials_go_to_their_registry() {
+async fn credentials_go_to_their_registry(docker: Docker) {
     // Of standard and url-safe base64, only one can be read by the engine.
     let password = "p?>~ü?>?>~~";
     let registry = harness::Registry::with_password("robot", password).await;
     let address = registry.address();
-    let mut bench = Bench::new("auth");
+    let mut bench = Bench::new(docker, "auth");
     bench.write("Dockerfile", "FROM busybox\nRUN echo layer > /layer\n");
     bench.commit();
     let log = Log::default();

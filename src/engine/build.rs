@@ -37,8 +37,8 @@ pub struct BuildRequest<'a> {
     pub labels: BTreeMap<String, String>,
     /// Unique per attempt.
     pub build_id: String,
-    /// Stable per repository **and** Dockerfile: two on one key would evict each other, as the
-    /// engine is sent only what the Dockerfile copies.
+    /// Stable per repository **and** Dockerfile and target: two on one key would evict each other, as
+    /// the engine is sent only what these copy.
     pub sync_key: String,
     /// Credentials for base images, each to its own registry alone.
     pub secrets: Arc<Secrets>,

@@ -49,6 +49,8 @@ pub struct HttpConfig {
     /// Names, with or without a port, that a `Host` header may have where nothing proves the sender: the listening
     /// address, BASE_URL's host. `localhost` and plain IP addresses always may.
     pub hosts: Vec<String>,
+    /// The daemon's own secrets, which no build may be given.
+    pub masks: Vec<Zeroizing<String>>,
 }
 
 /// What the handlers share.
@@ -58,6 +60,7 @@ struct Api {
     tokens: Tokens,
     guard: Option<Guard>,
     allowed_repos: AllowedRepos,
+    masks: Vec<Zeroizing<String>>,
     bodies: body::Budget,
     store: Store,
     logs: Logs,
@@ -80,6 +83,7 @@ pub fn router(
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
         allowed_repos: AllowedRepos::new(&config.allow_repos)?,
         docker_repo_base: config.docker_repo_base,
+        masks: config.masks,
         hook_secret: config.hook_secret,
         bodies: body::Budget::default(),
         store,

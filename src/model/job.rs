@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Millis;
+use super::{BadOption, BuildOptions, Millis};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +56,14 @@ impl Context {
     /// `{dockerRepoBase}/{owner}-{repo}:{tag}`.
     pub fn image(&self) -> String {
         format!("{}/{}-{}:{}", self.docker_repo_base, self.owner, self.repo, self.tag)
+    }
+
+    /// How the image is to be built, from `extra`.
+    ///
+    /// # Errors
+    /// Every option that cannot be used.
+    pub fn build_options(&self) -> Result<BuildOptions, Vec<BadOption>> {
+        BuildOptions::read(&self.extra)
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod image;
 mod job;
 mod name;
+mod options;
 mod sink;
 mod time;
 
@@ -13,5 +14,6 @@ pub use job::{
     Conflict, Context, Event, Job, JobId, Outcome, StageName, StageRecord, StageStatus, Stages, Status, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
+pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
 pub use sink::LogSink;
 pub use time::Millis;

@@ -3,6 +3,8 @@
 mod build;
 mod checkout;
 mod clone;
+mod epoch;
+mod plan;
 mod push;
 mod stage;
 
@@ -16,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
-use crate::model::{Job, LogSink, Outcome, Stages, Status};
+use crate::model::{DockerfilePath, Job, LogSink, Outcome, Stages, Status};
 use crate::secrets::Secrets;
 use stage::{End, Stagehand};
 
@@ -31,6 +33,8 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// Template with `{owner}` and `{repo}`; none: GitHub's, by ssh with a deploy key, else by https.
     pub git_url: Option<String>,
+    /// Unless a job names another one.
+    pub dockerfile: DockerfilePath,
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,

@@ -21,6 +21,7 @@ mod git;
 mod harness;
 mod live_secrets;
 mod main_path;
+mod options;
 mod secrets;
 mod start;
 mod surviving;

@@ -28,6 +28,7 @@ fn wrong_settings_stop_the_start() {
         ("LISTEN", "here"),
         ("DRAIN_TIMEOUT", "soon"),
         ("DOCKER_HOST", "tcp://192.0.2.1:2375"),
+        ("DOCKERFILE", "../Dockerfile"),
         ("API_AUTH", "perhaps"),
         ("KNOWN_HOSTS", "/nowhere/known_hosts"),
     ] {

@@ -10,6 +10,7 @@ on_each_engine!(
     dropping_a_build_stops_its_step,
     an_engine_without_sessions_gets_a_tar,
     an_engine_tells_what_it_is,
+    a_target_and_arguments,
     an_engine_is_examined,
 );
 
@@ -156,6 +157,32 @@ async fn without_sessions(mut client: UnixStream, engine: String) {
 async fn an_engine_tells_what_it_is(docker: Docker) {
     let info = Bench::new(docker, "info").engine.info().await.unwrap();
     assert!(info.buildkit && !info.version.is_empty() && info.api_version.contains('.'), "{info:?}");
+}
+
+async fn a_target_and_arguments(docker: Docker) {
+    let bench = Bench::new(docker, "options");
+    let value = "a 'b' \"c\" $d & ü=1\n2";
+    bench.write(
+        "Dockerfile",
+        "FROM busybox AS one\nARG VALUE=none\nRUN mkdir /ctx; printf %s \"$VALUE\" > /ctx/value\nFROM one AS two\nRUN exit 1\n",
+    );
+    bench.commit();
+    let log = Log::default();
+    let (snapshot, image) = (bench.snapshot(&log).await, bench.image());
+    let request = |target: &'static str| {
+        let mut request = bench.request(snapshot.clone(), &image, "Dockerfile");
+        request.target = Some(target);
+        request.build_args.insert("VALUE".into(), value.into());
+        request.build_args.insert("NOT_DECLARED".into(), "x".into());
+        request
+    };
+    bench.engine.build(request("one"), &log).await.unwrap();
+    assert_eq!(bench.content(&image)[&b"value"[..]].2, value.as_bytes());
+    let error = bench.engine.build(request("two"), &log).await.unwrap_err();
+    assert_eq!(error.exit_code, Some(1), "{error}");
+    let error = bench.engine.build(request("three"), &log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Build, "{error}");
+    assert!(error.message.contains("three"), "{error}");
 }
 
 async fn an_engine_is_examined(docker: Docker) {

@@ -10,7 +10,10 @@ on_each_engine!(
     dropping_a_build_stops_its_step,
     an_engine_without_sessions_gets_a_tar,
     an_engine_tells_what_it_is,
+    output_that_is_left_out_is_told,
+    a_flood_of_output,
     a_target_and_arguments,
+    another_platform,
     an_engine_is_examined,
 );
 
@@ -159,6 +162,48 @@ async fn an_engine_tells_what_it_is(docker: Docker) {
     assert!(info.buildkit && !info.version.is_empty() && info.api_version.contains('.'), "{info:?}");
 }
 
+/// An engine for itself, as dockerd starts without settings.
+async fn output_that_is_left_out_is_told(docker: Docker) {
+    let private = harness::PrivateEngine::start(docker).await;
+    let bench = Bench::at(docker, "clipped", private.engine.host.clone());
+    bench.write(
+        "Dockerfile",
+        "FROM busybox\nRUN yes 'a line of a build that says too much' | head -c 3000000; exit 3\n",
+    );
+    bench.commit();
+    let log = Log::default();
+    let error = bench.try_build(&log).await.unwrap_err();
+    assert_eq!(error.exit_code, Some(3));
+    let text = log.text();
+    assert!(text.len() < 2_900_000, "nothing was left out");
+    let told: Vec<_> = text.lines().filter(|line| line.contains("BUILDKIT_STEP_LOG_MAX_SIZE=")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// Docker 20.10 may lose itself in so much; then the build ends, and says so.
+async fn a_flood_of_output(docker: Docker) {
+    let most = "1073741824";
+    let limits = [("BUILDKIT_STEP_LOG_MAX_SIZE", most), ("BUILDKIT_STEP_LOG_MAX_SPEED", most)];
+    let private = harness::PrivateEngine::start_with(docker, &limits).await;
+    let bench = Bench::at(docker, "flood", private.engine.host.clone());
+    bench.write("Dockerfile", "FROM busybox\nRUN yes 'a line of a build that says too much' | head -n 400000\n");
+    bench.commit();
+    let log = Log::default();
+    let result = tokio::time::timeout(Duration::from_secs(60), bench.try_build(&log)).await.expect("no end");
+    match (result, docker) {
+        (Err(e), Docker::V20) => {
+            assert_eq!(e.kind, ErrorKind::Engine, "{e}");
+            assert!(e.message.contains("BUILDKIT_STEP_LOG_MAX_SPEED"), "{e}");
+        }
+        (result, _) => {
+            result.unwrap();
+            let text = log.text();
+            assert_eq!(text.lines().filter(|line| line.contains(" a line of ")).count(), 400_000);
+            assert!(!text.contains("BUILDKIT_STEP_LOG"));
+        }
+    }
+}
+
 async fn a_target_and_arguments(docker: Docker) {
     let bench = Bench::new(docker, "options");
     let value = "a 'b' \"c\" $d & ü=1\n2";
@@ -183,6 +228,38 @@ async fn a_target_and_arguments(docker: Docker) {
     let error = bench.engine.build(request("three"), &log).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Build, "{error}");
     assert!(error.message.contains("three"), "{error}");
+}
+
+async fn another_platform(docker: Docker) {
+    let bench = Bench::new(docker, "platform");
+    // No kernel runs a program for this machine.
+    let mut program = *b"\x7fELF\x02\x01\x01_________\x02\x00\xff\xff\x01\x00\x00\x00";
+    program[8..16].fill(0);
+    bench.write("sh", program);
+    fs::set_permissions(bench.work().join("sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    bench.write(
+        "Dockerfile",
+        format!(
+            "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\nRUN echo $TARGETARCH {} > /arch\n\
+             FROM scratch AS cross\nCOPY --from=build /arch /ctx/\nFROM scratch\nCOPY sh /bin/sh\nRUN true\n",
+            harness::unique()
+        ),
+    );
+    bench.commit();
+    let log = Log::default();
+    let (snapshot, image) = (bench.snapshot(&log).await, bench.image());
+    let request = |target| {
+        let mut request = bench.request(snapshot.clone(), &image, "Dockerfile");
+        (request.platform, request.target) = (Some("linux/arm64"), target);
+        request
+    };
+    // What is only copied needs no program of that platform.
+    let built = bench.engine.build(request(Some("cross")), &log).await.unwrap();
+    let made = bench.docker(&["inspect", "-f", "{{.Os}}/{{.Architecture}}", &built.image_id]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&made.stdout).trim(), "linux/arm64");
+    let error = bench.engine.build(request(None), &log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Build, "{error}");
+    assert!(error.message.contains("linux/arm64") && error.message.contains("qemu-user-static"), "{error}");
 }
 
 async fn an_engine_is_examined(docker: Docker) {

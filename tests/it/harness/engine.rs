@@ -96,6 +96,11 @@ pub struct PrivateEngine {
 
 impl PrivateEngine {
     pub async fn start(docker: Docker) -> Self {
+        Self::start_with(docker, &[]).await
+    }
+
+    /// With these variables in dockerd's environment.
+    pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
         let mut path = std::env::var("PATH").unwrap();
         if docker == Docker::V26 {
             let own = succeed(Command::new(ENGINE_26).arg("path"), b"").stdout;
@@ -117,6 +122,7 @@ impl PrivateEngine {
                 let mut command = Command::new("unshare");
                 command.args(["--net", "sh", "-c", &dockerd]).env("PATH", &path);
                 command.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
+                command.envs(env.iter().copied());
                 command
             },
             async |[]| UnixStream::connect(&socket).is_ok(),

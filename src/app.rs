@@ -66,6 +66,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
 
     let engine_trouble = watch_engine(engine.clone(), shutdown.clone());
     let ready = watch_ready(secrets.clone(), engine_trouble.clone());
+    let masks = masks(&settings, &tokens);
     let tools = Tools {
         git: Git::new(GitConfig {
             dir: data_dir.join("repos"),
@@ -75,7 +76,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         })?,
         engine,
         secrets: secrets.clone(),
-        config: pipeline_config(&settings, &tokens),
+        config: pipeline_config(&settings, masks.clone()),
     };
     let http_config = HttpConfig {
         docker_repo_base: settings.docker_repo_base.clone(),
@@ -86,6 +87,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         allow_repos: settings.allow_repos.0.clone(),
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
+        masks,
     };
     let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
 
@@ -124,13 +126,19 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     Ok(tokens)
 }
 
-fn pipeline_config(settings: &Settings, tokens: &[ApiToken]) -> PipelineConfig {
+/// The daemon's own secrets, beside those in etcd or the folder.
+fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks
+}
+
+fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
+        dockerfile: settings.dockerfile.clone(),
         image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,

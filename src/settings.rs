@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ImageName, TagTemplate};
+use crate::model::{ApiToken, DockerfilePath, ImageName, TagTemplate};
 use etcd::{Endpoints, HostName};
 pub use sources::Flags;
 use sources::Sources;
@@ -152,7 +152,7 @@ settings! {
     /// `buildkit`, `classic`, or `auto`: BuildKit where the engine has it.
     BUILDER => builder: BuilderChoice, "auto";
     /// Path of the Dockerfile in a repository, unless the job names another one.
-    DOCKERFILE => dockerfile: String, "Dockerfile";
+    DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile";
     /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`; without a registry, Docker Hub.
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
     /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.

@@ -16,6 +16,18 @@ pub struct Args {
     /// The image's tag [default: the commit that is asked for]
     #[arg(long)]
     tag: Option<String>,
+    /// Path of the Dockerfile in the repository [default: the daemon's DOCKERFILE]
+    #[arg(long, value_name = "PATH")]
+    dockerfile: Option<String>,
+    /// The stage to stop at [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// A build argument; it stays readable in the image
+    #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
+    build_args: Vec<(String, String)>,
+    /// Such as linux/arm64 [default: the engine's own]
+    #[arg(long)]
+    platform: Option<String>,
     /// Show the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
@@ -43,11 +55,19 @@ fn what(text: &str) -> Result<What, String> {
     }
 }
 
+fn build_arg(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.into(), value.into()))
+}
+
 /// Without `--follow` the new job's id is what goes to stdout.
 pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
-    let Args { what: What { owner, repo, commit }, branch, tag, follow, connection } = args;
+    let Args { what, branch, tag, dockerfile, target, build_args, platform, follow, connection } = args;
+    let What { owner, repo, commit } = what;
+    let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = client.create(&NewJob { owner, repo, branch, commit, tag }).await?;
+    let job = NewJob { owner, repo, branch, commit, tag, dockerfile, target, build_args, platform };
+    let job = client.create(&job).await?;
     if follow {
         return follow::follow(&client, job, connection.json).await;
     }

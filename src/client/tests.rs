@@ -94,7 +94,7 @@ async fn a_job_is_read_with_its_stage() {
     let read = client(&format!("{url}/behind/")).job("a/../b").await.unwrap();
     assert_eq!((read.stage(), read.is_over()), (Some(StageName::Clone), false));
     assert_eq!(read.results.keys().next(), Some(&StageName::Clone));
-    let new = NewJob { owner: "acme".into(), repo: "hello".into(), branch: None, commit: None, tag: None };
+    let new = NewJob { owner: "acme".into(), repo: "hello".into(), branch: None, commit: None, ..NewJob::default() };
     assert!(client(&url).create(&new).await.unwrap().is_over());
     let heads = server.await.unwrap();
     assert!(heads[0].starts_with("GET /behind/job/a%2F..%2Fb HTTP/1.1\r\n"), "{}", heads[0]);

@@ -37,8 +37,8 @@ pub struct BuildRequest<'a> {
     pub labels: BTreeMap<String, String>,
     /// Unique per attempt.
     pub build_id: String,
-    /// Stable per repository **and** Dockerfile: two on one key would evict each other, as the
-    /// engine is sent only what the Dockerfile copies.
+    /// Stable per repository **and** Dockerfile and target: two on one key would evict each other, as
+    /// the engine is sent only what these copy.
     pub sync_key: String,
     /// Credentials for base images, each to its own registry alone.
     pub secrets: Arc<Secrets>,
@@ -123,33 +123,65 @@ impl Engine {
         let request = request(Method::POST, &path).header(header::CONTENT_TYPE, "application/x-tar");
         let reply = self.host.send(request.body(body).map_err(invalid)?).await?.accepted().await?;
 
-        // The answer is 200 for failed builds too: success is an image and a clean end.
-        let mut lines = Lines::new(reply);
         let mut progress = Progress::default();
-        let mut image = None;
-        while let Some(line) = lines.next().await? {
-            if let Some(error) = line.error {
-                log.write(&progress.rest());
-                return Err(EngineError::of_build(&error, progress.failed.as_deref()));
+        let result = follow(Lines::new(reply), &mut progress, log).await;
+        log.write(&progress.rest());
+        if progress.clipped() {
+            say(log, CLIPPED);
+        }
+        result.map_err(|mut e| {
+            if let Some(platform) = build.platform.filter(|_| progress.foreign()) {
+                e.message += &format!(
+                    "; the engine's machine cannot run programs of {platform}: install qemu-user-static there (binfmt_misc), or \
+                     let the Dockerfile build them on $BUILDPLATFORM"
+                );
             }
-            match line.id.as_str() {
-                "moby.buildkit.trace" => {
-                    let trace = line.aux.as_str().and_then(|text| STANDARD.decode(text).ok());
-                    // A name that is not UTF-8 costs its lines, not the build.
-                    if let Some(Ok(status)) = trace.map(|bytes| StatusResponse::decode(bytes.as_slice())) {
-                        let text = progress.lines(status);
-                        if !text.is_empty() {
-                            log.write(&text);
-                        }
+            e
+        })
+    }
+}
+
+/// A step may write 1 MiB (2 MiB in later engines), and 200 KiB/s. (With -1, unlimited, Docker 20.10 leaves out
+/// everything; with a higher speed it may lose itself, see [`LOST`].)
+const CLIPPED: &str = "The engine left out a part of a step's output. To keep it all, set \
+    BUILDKIT_STEP_LOG_MAX_SIZE=1073741824 and, unless it is Docker 20.10, BUILDKIT_STEP_LOG_MAX_SPEED=1073741824 in \
+    dockerd's environment";
+
+/// Docker 20.10 does not come back from reporting more than 1 MiB of output at once: it sends empty reports for ever,
+/// thousands a second, and never the build's end (<https://github.com/moby/buildkit/issues/1915>).
+const LOST: &str = "the engine lost itself in a step's output, as Docker 20.10 does with more than 1 MiB at once: leave \
+    BUILDKIT_STEP_LOG_MAX_SPEED in dockerd's environment at its default, 204800, or take a newer Docker";
+/// So many empty reports in a row are no others'.
+const ENDLESS: u32 = 1000;
+
+/// The answer to its end, which is an image's id. Its status is 200 for failed builds too: success is an image and a clean
+/// end.
+async fn follow(mut lines: Lines, progress: &mut Progress, log: &dyn LogSink) -> Result<String, EngineError> {
+    let (mut image, mut empty) = (None, 0);
+    while let Some(line) = lines.next().await? {
+        if let Some(error) = line.error {
+            return Err(EngineError::of_build(&error, progress.failed.as_deref()));
+        }
+        match line.id.as_str() {
+            "moby.buildkit.trace" => {
+                let trace = line.aux.as_str().and_then(|text| STANDARD.decode(text).ok());
+                empty = if trace.as_ref().is_some_and(Vec::is_empty) { empty + 1 } else { 0 };
+                if empty == ENDLESS {
+                    return Err(EngineError::engine(LOST));
+                }
+                // A name that is not UTF-8 costs its lines, not the build.
+                if let Some(Ok(status)) = trace.map(|bytes| StatusResponse::decode(bytes.as_slice())) {
+                    let text = progress.lines(status);
+                    if !text.is_empty() {
+                        log.write(&text);
                     }
                 }
-                "moby.image.id" => image = line.aux["ID"].as_str().map(str::to_owned),
-                _ => {}
             }
+            "moby.image.id" => image = line.aux["ID"].as_str().map(str::to_owned),
+            _ => {}
         }
-        log.write(&progress.rest());
-        image.ok_or_else(|| EngineError::engine("the engine ended the build without an image: see its own log"))
     }
+    image.ok_or_else(|| EngineError::engine("the engine ended the build without an image: see its own log"))
 }
 
 /// BuildKit's words for a session that did not arrive or lacks our methods.

@@ -8,11 +8,23 @@ use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexS
 /// A longer line of a step's output is written in pieces.
 const MAX_LINE: usize = 64 << 10;
 
+/// BuildKit's own line in the place of what it leaves out: `[output clipped, log limit 2MiB reached]`, or `200KiB/s`.
+const CLIPPED: &[u8] = b"[output clipped, log limit ";
+/// The kernel's word for a program of another architecture, as runc and shells pass it on.
+const FOREIGN: &[u8] = b"exec format error";
+
 #[derive(Default)]
 pub(super) struct Progress {
     steps: HashMap<String, Step>,
     /// The name of the step that failed first.
     pub failed: Option<String>,
+}
+
+/// What a step's output told.
+#[derive(Default)]
+struct Seen {
+    clipped: bool,
+    foreign: bool,
 }
 
 struct Step {
@@ -25,6 +37,7 @@ struct Step {
     output: Vec<u8>,
     /// Parts (layers pulled, files sent) whose end was written.
     parts: HashSet<String>,
+    seen: Seen,
 }
 
 impl Progress {
@@ -67,6 +80,16 @@ impl Progress {
         out
     }
 
+    /// Whether the engine left out a part of a step's output.
+    pub(super) fn clipped(&self) -> bool {
+        self.steps.values().any(|step| step.seen.clipped)
+    }
+
+    /// Whether a step met a program that this machine cannot run.
+    pub(super) fn foreign(&self) -> bool {
+        self.steps.values().any(|step| step.seen.foreign)
+    }
+
     fn step(&mut self, digest: &str) -> &mut Step {
         let number = self.steps.len() + 1;
         self.steps.entry(digest.into()).or_insert_with(|| Step {
@@ -76,6 +99,7 @@ impl Progress {
             ended: None,
             output: Vec::new(),
             parts: HashSet::new(),
+            seen: Seen::default(),
         })
     }
 }
@@ -114,8 +138,11 @@ impl Step {
 
     fn flush(&mut self, out: &mut Vec<u8>) {
         if !self.output.is_empty() {
+            let line = self.output.trim_ascii_end();
+            self.seen.clipped |= line.starts_with(CLIPPED);
+            self.seen.foreign |= line.ends_with(FOREIGN);
             out.extend(format!("#{} ", self.number).into_bytes());
-            out.extend(self.output.trim_ascii_end());
+            out.extend(line);
             out.push(b'\n');
             self.output.clear();
         }
@@ -198,6 +225,21 @@ mod tests {
         assert!(progress.lines(log(&[0xff, b'\n'])).contains(&0xff));
         let long = progress.lines(log(&vec![b'x'; MAX_LINE + 1]));
         assert_eq!(long.iter().filter(|&&b| b == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn what_the_output_tells_is_seen() {
+        let seen = |text: &str| {
+            let mut progress = Progress::default();
+            let log = VertexLog { vertex: "v".into(), msg: text.into(), ..VertexLog::default() };
+            progress.lines(StatusResponse { logs: vec![log], ..StatusResponse::default() });
+            progress.rest();
+            (progress.clipped(), progress.foreign())
+        };
+        assert_eq!(seen("half a li\n[output clipped, log limit 1MiB reached]\n"), (true, false));
+        assert_eq!(seen("x\n[output clipped, log limit 200KiB/s reached]"), (true, false));
+        assert_eq!(seen("exec /bin/sh: exec format error\n"), (false, true));
+        assert_eq!(seen("grep '[output clipped, log limit ' log\nno exec format error here\n"), (false, false));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Git {
         Ok(Self { config, mirrors: Mutex::default(), tables: Mutex::default(), masters: Default::default() })
     }
 
-    /// Reads the commit's tree and gives each file its time. `times_key` names the table (repository and Dockerfile).
+    /// Reads the commit's tree and gives each file its time. `times_key` names the table (the repository).
     pub async fn snapshot(&self, mirror: &Mirror, commit: &Oid, times_key: &str) -> Result<Snapshot, GitError> {
         let snapshot = match self.try_snapshot(mirror, commit, times_key).await {
             Err(Trouble::Damaged(what)) => {
@@ -140,6 +140,17 @@ impl Snapshot {
     pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
         let at = self.entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()?;
         self.entries.get(at)
+    }
+
+    /// When the commit was made, in seconds since the epoch.
+    pub async fn commit_time(&self) -> Result<i64, GitError> {
+        let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
+        let read = async {
+            let seconds = ask(local(&self.config, &self.mirror.path).args(args)).await?;
+            let seconds = seconds.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+            seconds.ok_or_else(|| Trouble::Damaged(format!("commit {} has no time", self.commit)))
+        };
+        read.await.map_err(|trouble: Trouble| trouble.into_error(&self.mirror.source))
     }
 
     /// A reader of the files' contents; from async code alone (see [`process`]).

@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{Error, Violation, shortened};
-use crate::model::{Context, ImageName, is_tag};
+use crate::model::{BadOption, Context, ImageName, Problem, is_tag};
 
 /// What totem's wire says when a sender does not.
 pub const BRANCH: &str = "develop";
@@ -59,11 +59,27 @@ pub fn read(body: &[u8], docker_repo_base: &str, image_name: &ImageName) -> Resu
     if size > MAX_EXTRA {
         wrong.push(too_long(size, MAX_EXTRA, "#/"));
     }
-    if wrong.is_empty() {
-        Ok(Context { owner, repo, branch, commit, github, docker_repo_base, tag, pushed: false, extra: body })
-    } else {
-        Err(Error::Invalid(wrong))
+    let context = Context { owner, repo, branch, commit, github, docker_repo_base, tag, pushed: false, extra: body };
+    // What is built by is ours alone, so nothing that the original took is refused here.
+    wrong.extend(context.build_options().err().into_iter().flatten().map(unusable));
+    if wrong.is_empty() { Ok(context) } else { Err(Error::Invalid(wrong)) }
+}
+
+fn unusable(option: BadOption) -> Violation {
+    // A JSON pointer escapes these two, and `buildArgs/` itself is a path.
+    let path = match option.name.split_once('/') {
+        Some((object, key)) => format!("#/{object}/{}", key.replace('~', "~0").replace('/', "~1")),
+        None => format!("#/{}", option.name),
+    };
+    match &option.problem {
+        Problem::Type { expected, found } => wrong_type(found, expected, &path),
+        Problem::Value(_) => invalid(option.to_string(), path),
     }
+}
+
+/// A value of the right type that cannot be used, and why.
+pub fn invalid(message: String, path: String) -> Violation {
+    Violation { code: "INVALID_FORMAT", message, path, params: json!({}) }
 }
 
 fn take_text(body: &mut Map<String, Value>, name: &str, wrong: &mut Vec<Violation>) -> Option<String> {
@@ -208,6 +224,31 @@ mod tests {
         assert_eq!(wrong(r#"{"owner":"a\u0000","repo":"b"}"#)[0]["code"], "PATTERN");
         assert_eq!(wrong(&format!(r#"{{"owner":"a","repo":"{}"}}"#, "b".repeat(5000)))[0]["code"], "MAX_LENGTH");
         assert_eq!(wrong(&format!(r#"{{"owner":"a","repo":"b","x":"{}"}}"#, "b".repeat(20000)))[0]["path"], "#/");
+    }
+
+    #[test]
+    fn options_of_the_build_are_checked_and_kept() {
+        let body = |options: Value| {
+            let mut body = json!({ "owner": "a", "repo": "b" });
+            body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+            body.to_string()
+        };
+        let options = json!({ "dockerfile": "./docker/web", "target": "prod", "buildArgs": { "A": "1" }, "platform": "linux/arm64" });
+        let context = read(body(options.clone()).as_bytes()).unwrap();
+        assert_eq!(Value::Object(context.extra), options);
+        for (options, code, path) in [
+            (json!({ "dockerfile": 5 }), "INVALID_TYPE", "#/dockerfile"),
+            (json!({ "dockerfile": "../x" }), "INVALID_FORMAT", "#/dockerfile"),
+            (json!({ "target": "a b" }), "INVALID_FORMAT", "#/target"),
+            (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/platform"),
+            (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/buildArgs"),
+            (json!({ "buildArgs": { "A": 1 } }), "INVALID_TYPE", "#/buildArgs/A"),
+            (json!({ "buildArgs": { "a/~": "" } }), "INVALID_FORMAT", "#/buildArgs/a~1~0"),
+        ] {
+            let violations = wrong(&body(options.clone()));
+            assert_eq!((&violations[0]["code"], &violations[0]["path"]), (&json!(code), &json!(path)), "{options}");
+        }
+        assert!(wrong(&body(json!({ "dockerfile": "../x" })))[0]["message"].as_str().unwrap().contains("without .."));
     }
 
     proptest! {

@@ -12,7 +12,8 @@ use super::auth::Caller;
 use super::error::Error;
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
-use crate::model::JobId;
+use crate::logs::has_secret;
+use crate::model::{Context, JobId};
 use crate::store::Added;
 
 /// The most jobs that one answer lists, and how many it lists when nobody says.
@@ -49,11 +50,31 @@ pub async fn create(
     if context.docker_repo_base != api.docker_repo_base && caller.role < Role::Admin {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
     }
+    bakes_no_secret(&api, &context)?;
     let image = context.image(&api.image_name);
     let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(context, image, None).await?;
     api.queue.wake();
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)
+}
+
+/// A build argument stays readable in the image, and in the job.
+fn bakes_no_secret(api: &Api, context: &Context) -> Result<(), Error> {
+    let options = context.build_options().unwrap_or_default();
+    let mut masks = api.secrets.borrow().masks();
+    masks.extend(api.masks.iter().cloned());
+    let bad: Vec<_> = options
+        .build_args
+        .iter()
+        .filter(|(_, value)| has_secret(value, &masks))
+        .map(|(name, _)| {
+            let message = format!(
+                "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"
+            );
+            context::invalid(message, format!("#/buildArgs/{name}"))
+        })
+        .collect();
+    if bad.is_empty() { Ok(()) } else { Err(Error::Invalid(bad)) }
 }
 
 /// A body without a type counts as JSON. A form or plain text does not: those a foreign web page may send unasked.

@@ -50,6 +50,8 @@ pub struct HttpConfig {
     /// Names, with or without a port, that a `Host` header may have where nothing proves the sender: the listening
     /// address, BASE_URL's host. `localhost` and plain IP addresses always may.
     pub hosts: Vec<String>,
+    /// The daemon's own secrets, which no build may be given.
+    pub masks: Vec<Zeroizing<String>>,
 }
 
 /// What the handlers share.
@@ -60,6 +62,7 @@ struct Api {
     tokens: Tokens,
     guard: Option<Guard>,
     allowed_repos: AllowedRepos,
+    masks: Vec<Zeroizing<String>>,
     bodies: body::Budget,
     store: Store,
     logs: Logs,
@@ -83,6 +86,7 @@ pub fn router(
         allowed_repos: AllowedRepos::new(&config.allow_repos)?,
         docker_repo_base: config.docker_repo_base,
         image_name: config.image_name,
+        masks: config.masks,
         hook_secret: config.hook_secret,
         bodies: body::Budget::default(),
         store,

@@ -79,6 +79,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
         allow_repos: vec![],
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
+        masks: vec![Zeroizing::new(SECRET.into())],
     };
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();

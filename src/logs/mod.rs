@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 
 pub use follow::LogFollower;
+pub use redact::has_secret;
 pub use writer::LogWriter;
 
 use crate::model::JobId;

@@ -5,6 +5,13 @@ use zeroize::Zeroizing;
 const MIN: usize = 6;
 const MASK: &[u8] = b"***";
 
+/// Whether a log would mask any of this text.
+pub fn has_secret(text: &str, secrets: &[Zeroizing<String>]) -> bool {
+    let mut redactor = Redactor::default();
+    redactor.add(secrets);
+    redactor.finder.is_none_or(|finder| finder.is_match(text))
+}
+
 /// Masks secrets in a stream of bytes. What is masked is every byte that belongs to an occurrence of a secret; a run of
 /// such bytes becomes one `***`. So the output does not depend on how the stream is cut, and of two secrets that
 /// overlap nothing is left over.
@@ -113,6 +120,17 @@ mod tests {
         let key = "-----BEGIN KEY-----\nMIIabcdefgh\n  0123456789\nend\n-----END KEY-----\n";
         let printed = "-----BEGIN KEY-----\n\tMIIabcdefgh\n\t0123456789\n";
         assert_eq!(masked(&[key], printed), "-----BEGIN KEY-----\n\t***\n\t***\n");
+    }
+
+    #[test]
+    fn a_text_with_a_secret_is_known() {
+        let has = |secrets: &[&str], text| {
+            has_secret(text, &secrets.iter().map(|s| Zeroizing::new(s.to_string())).collect::<Vec<_>>())
+        };
+        assert!(has(&["other one", "hunter2"], "x=hunter2!"));
+        assert!(has(&["-----BEGIN KEY-----\n  MIIabcdefgh\n"], "MIIabcdefgh"));
+        assert!(!has(&["hunter2", "short"], "hunter short"));
+        assert!(!has(&[], "anything"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::naming::valid_tag;
-use super::{ImageName, Millis};
+use super::{BadOption, BuildOptions, ImageName, Millis};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +57,14 @@ impl Context {
     /// `{dockerRepoBase}/{name}:{tag}`, valid if `docker_repo_base` is.
     pub fn image(&self, name: &ImageName) -> String {
         format!("{}:{}", name.of(&self.docker_repo_base, &self.owner, &self.repo), valid_tag(&self.tag))
+    }
+
+    /// How the image is to be built, from `extra`.
+    ///
+    /// # Errors
+    /// Every option that cannot be used.
+    pub fn build_options(&self) -> Result<BuildOptions, Vec<BadOption>> {
+        BuildOptions::read(&self.extra)
     }
 }
 

@@ -5,6 +5,7 @@ mod image;
 mod job;
 mod name;
 mod naming;
+mod options;
 mod sink;
 mod time;
 
@@ -15,5 +16,6 @@ pub use job::{
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};
+pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
 pub use sink::LogSink;
 pub use time::Millis;

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Tools;
-use super::checkout::{DOCKERFILE, times_key};
 use super::clone::Fetched;
+use super::epoch;
 use super::stage::{End, Failed, Stagehand, within};
 use crate::engine::{BuildRequest, EngineError};
 use crate::git::Snapshot;
-use crate::model::{ImageRef, LogSink, Millis, StageName};
+use crate::model::{ImageRef, JobId, LogSink, Millis, StageName};
 use crate::secrets::Secrets;
 
 /// The label that names the job of an image.
@@ -30,7 +30,7 @@ pub(super) async fn run(
     let log = hand.log.clone();
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
-    let command = format!("docker build -t {text} ./");
+    let Fetched { plan, .. } = fetched;
     let work = within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         let mut images = vec![ImageRef::parse(&text).map_err(Failed::new)?];
         for template in &tools.config.image_tags {
@@ -40,22 +40,27 @@ pub(super) async fn run(
                 images.push(image);
             }
         }
-        let labels = BTreeMap::from([
-            ("org.opencontainers.image.source".to_owned(), web_url(&fetched.url)),
-            ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
-            ("org.opencontainers.image.created".to_owned(), Millis::now().to_string()),
-            (JOB_LABEL.to_owned(), id.to_string()),
-        ]);
+        let mut build_args = plan.build_args.clone();
+        if !build_args.contains_key(epoch::NAME)
+            && let Some(seconds) = epoch::of(&snapshot, plan.dockerfile.as_str()).await?
+        {
+            build_args.insert(epoch::NAME.into(), seconds.to_string());
+        }
+        let epoch = build_args
+            .get(epoch::NAME)
+            .and_then(|seconds| seconds.parse().ok())
+            .filter(|s| (0..=epoch::LATEST).contains(s));
+        let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = BuildRequest {
             snapshot,
-            dockerfile: DOCKERFILE,
+            dockerfile: plan.dockerfile.as_str(),
             images: &images,
-            target: None,
-            build_args: BTreeMap::new(),
-            platform: None,
+            target: plan.target.as_deref(),
+            build_args,
+            platform: plan.platform.as_deref(),
             labels,
             build_id: format!("{id}-{attempt}"),
-            sync_key: times_key(fetched),
+            sync_key: fetched.sync_key(),
             secrets: secrets.clone(),
         };
         let built = tools.engine.build(request, &*log).await?;
@@ -66,7 +71,21 @@ pub(super) async fn run(
         log.write(format!("image: {}\n", built.image_id).as_bytes());
         Ok(images)
     });
-    hand.stage(StageName::Build, &command, work).await
+    hand.stage(StageName::Build, &plan.command(&text), work).await
+}
+
+/// With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, so that the image can be.
+fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
+    let created = epoch.map_or_else(Millis::now, |seconds| Millis(seconds.saturating_mul(1000)));
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.source".to_owned(), web_url(url)),
+        ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
+        ("org.opencontainers.image.created".to_owned(), created.to_string()),
+    ]);
+    if epoch.is_none() {
+        labels.insert(JOB_LABEL.to_owned(), id.to_string());
+    }
+    labels
 }
 
 /// The address for `org.opencontainers.image.source`: of GitHub's ssh form, the page.

@@ -6,22 +6,25 @@ use super::stage::{End, Failed, Stagehand, within};
 use crate::git::{Kind, Snapshot};
 use crate::model::{LogSink, StageName};
 
-pub(super) const DOCKERFILE: &str = "Dockerfile";
-
 /// Finds the commit and reads its tree. Nothing is written to a work tree: the engine gets its files from Git's objects.
 pub(super) async fn run(tools: &Tools, fetched: &Fetched, hand: &mut Stagehand) -> Result<Arc<Snapshot>, End> {
     let log = hand.log.clone();
     let pushed = hand.job.context.pushed;
-    let Fetched { repo, branch, commit, mirror, .. } = fetched;
+    let Fetched { repo, branch, commit, mirror, plan, .. } = fetched;
+    let dockerfile = &plan.dockerfile;
     let work = within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", async {
         let oid = tools.git.resolve(mirror, branch, commit, pushed).await?;
-        let snapshot = tools.git.snapshot(mirror, &oid, &times_key(fetched)).await?;
+        let snapshot = tools.git.snapshot(mirror, &oid, &repo.to_string()).await?;
         let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
-        match snapshot.entry(DOCKERFILE.as_bytes()) {
+        match kind(&snapshot, dockerfile.as_str()) {
+            Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(format!(
+                "{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"
+            ))),
             Some(_) => Ok(snapshot),
             None => Err(Failed::new(format!(
-                "{repo} has no {DOCKERFILE} at the top of commit {oid}: add one, or build a branch that has it"
+                "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
+                 Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"
             ))),
         }
     });
@@ -34,7 +37,9 @@ pub(super) async fn run(tools: &Tools, fetched: &Fetched, hand: &mut Stagehand) 
     Ok(Arc::new(snapshot))
 }
 
-/// One table of file times, and one synced context in the engine, per repository, and Dockerfile in it.
-pub(super) fn times_key(fetched: &Fetched) -> String {
-    format!("{}:{DOCKERFILE}", fetched.repo)
+/// What is at this path, or the first symlink on the way there: that one the engine follows.
+fn kind(snapshot: &Snapshot, path: &str) -> Option<Kind> {
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let mut on_the_way = ends.map(|end| snapshot.entry(&path.as_bytes()[..end]).map(|entry| entry.kind));
+    on_the_way.find(|kind| *kind != Some(Kind::Dir)).unwrap_or(Some(Kind::Dir))
 }

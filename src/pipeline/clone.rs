@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::Tools;
+use super::plan::Plan;
 use super::stage::{End, Failed, Stagehand, within};
 use crate::git::{GitError, Mirror, Source};
 use crate::model::{CommitSpec, GitRef, LogSink, NameError, RepoName, StageName};
@@ -16,6 +17,7 @@ pub(super) struct Fetched {
     pub branch: GitRef,
     pub commit: CommitSpec,
     pub mirror: Mirror,
+    pub plan: Plan,
 }
 
 impl From<GitError> for Failed {
@@ -37,10 +39,11 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         let repo = RepoName::new(&context.owner, &context.repo)?;
         Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
     };
-    let (repo, branch, commit) = match wanted() {
-        Ok(wanted) => wanted,
+    let planned = wanted().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, &context)?)));
+    let ((repo, branch, commit), plan) = match planned {
+        Ok(planned) => planned,
         // Such a name is shown, but never as part of a command.
-        Err(e) => return hand.stage(StageName::Clone, "git clone", async { Err(e.into()) }).await,
+        Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     let key = secrets.deploy_key(&repo);
     let template = match (&tools.config.git_url, &key) {
@@ -66,5 +69,5 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         }
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, branch, commit, mirror })
+    Ok(Fetched { repo, url, branch, commit, mirror, plan })
 }

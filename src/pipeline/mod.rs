@@ -3,6 +3,8 @@
 mod build;
 mod checkout;
 mod clone;
+mod epoch;
+mod plan;
 mod push;
 mod stage;
 
@@ -16,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
-use crate::model::{Job, LogSink, Outcome, Stages, Status, TagTemplate};
+use crate::model::{DockerfilePath, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 use stage::{End, Stagehand};
 
@@ -33,6 +35,8 @@ pub struct PipelineConfig {
     pub git_url: Option<String>,
     /// Tags that every image gets beside the job's own.
     pub image_tags: Vec<TagTemplate>,
+    /// Unless a job names another one.
+    pub dockerfile: DockerfilePath,
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ImageName, Role, TagTemplate};
+use crate::model::{ApiToken, DockerfilePath, ImageName, Role, TagTemplate};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -36,6 +36,12 @@ impl Value for PathBuf {
     fn parse(text: &str) -> Result<Self, String> {
         let path = PathBuf::from(text);
         if path.is_absolute() { Ok(path) } else { Err("it must be an absolute path".into()) }
+    }
+}
+
+impl Value for DockerfilePath {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(str::to_owned)
     }
 }
 

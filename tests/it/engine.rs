@@ -24,12 +24,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, Log, eventually};
+use crate::harness::{self, Docker, Log, eventually};
 
 /// A repository with a work tree, its mirror, and an engine to build it on.
 struct Bench {
     dir: TempDir,
     git: Git,
+    docker: Docker,
     engine: Engine,
     host: String,
     /// Distinct per test: names the image and the synced context.
@@ -38,11 +39,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(name: &str) -> Self {
-        Self::at(name, harness::Engine::shared().host)
+    fn new(docker: Docker, name: &str) -> Self {
+        Self::at(docker, name, harness::Engine::of(docker).host)
     }
 
-    fn at(name: &str, host: String) -> Self {
+    fn at(docker: Docker, name: &str, host: String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = GitConfig {
             dir: dir.path().join("mirrors"),
@@ -52,6 +53,7 @@ impl Bench {
         };
         let bench = Self {
             git: Git::new(config).unwrap(),
+            docker,
             engine: Engine::new(host.parse::<Host>().unwrap()),
             host,
             name: format!("{name}-{}", JobId::new()),
@@ -130,19 +132,34 @@ impl Bench {
         dockerfile: &str,
         log: &Log,
     ) -> Result<Built, EngineError> {
-        let request = BuildRequest {
+        self.engine.build(self.request(snapshot, image, dockerfile), log).await
+    }
+
+    fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> BuildRequest<'a> {
+        BuildRequest {
             snapshot,
             dockerfile,
             images: std::slice::from_ref(image),
             target: None,
             build_args: BTreeMap::new(),
             platform: None,
-            labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
+            labels: BTreeMap::from([
+                ("org.example.ä".into(), "a \"b\" & c".into()),
+                ("org.example.bench".into(), self.name.clone()),
+            ]),
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
             secrets: self.secrets.clone(),
-        };
-        self.engine.build(request, log).await
+        }
+    }
+
+    /// Requests and bytes of a build beside those of what changed: from BuildKit 0.11 on, the engine asks for the Dockerfile
+    /// (and for `.dockerignore`) each time.
+    fn asked_again(&self) -> (u64, u64) {
+        match self.docker {
+            Docker::V20 => (0, 0),
+            Docker::V26 => (1, fs::metadata(self.work().join("Dockerfile")).unwrap().len()),
+        }
     }
 
     async fn build(&self) -> Built {
@@ -195,7 +212,9 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        let _ = self.docker(&["rmi", "-f", &self.image().to_string()]).output();
+        // Also those that lost their name to a later build.
+        let engine = harness::Engine { host: self.host.clone() };
+        engine.remove_images(&format!("label=org.example.bench={}", self.name));
     }
 }
 

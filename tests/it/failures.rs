@@ -5,8 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    DeployKey, Fault, KeyType, PASSPHRASE, PrivateEngine, Silent, World, dockercfg, gpg_encrypt, push_payload,
+    DeployKey, Docker, Engine, Fault, KeyType, PASSPHRASE, PrivateEngine, Silent, World, dockercfg, gpg_encrypt,
+    push_payload,
 };
+
+on_each_engine!(
+    the_repository_cannot_be_built,
+    a_wrong_registry_password_is_final_at_once,
+    a_registry_in_trouble_is_asked_again_without_a_build,
+    the_engine_dies,
+);
 
 /// The failed stage and its message; the stages after it have not begun.
 fn failed(job: &Value) -> (&str, String) {
@@ -115,9 +123,8 @@ async fn the_git_host_is_not_there() {
     assert_says(&run(&world, json!({})).await, "clone", &["CLONE_TIMEOUT"]);
 }
 
-#[tokio::test]
-async fn the_repository_cannot_be_built() {
-    let world = World::start().await;
+async fn the_repository_cannot_be_built(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
     world.repo.commit("develop", &[("readme", "no Dockerfile")]);
     assert_says(&run(&world, json!({})).await, "checkout", &["Dockerfile", "acme/hello"]);
 
@@ -135,9 +142,8 @@ async fn the_repository_cannot_be_built() {
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 0);
 }
 
-#[tokio::test]
-async fn a_wrong_registry_password_is_final_at_once() {
-    let world = World::start().await;
+async fn a_wrong_registry_password_is_final_at_once(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
     let config = dockercfg(&world.registry.address(), "builder", "wrong password");
     world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
@@ -160,9 +166,8 @@ async fn a_wrong_registry_password_is_final_at_once() {
     }
 }
 
-#[tokio::test]
-async fn a_registry_in_trouble_is_asked_again_without_a_build() {
-    let world = World::start_with(&[("PUSH_RETRIES", "3"), ("PUSH_RETRY_WAIT", "100ms")]).await;
+async fn a_registry_in_trouble_is_asked_again_without_a_build(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("PUSH_RETRIES", "3"), ("PUSH_RETRY_WAIT", "100ms")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
     world.registry.fault(Fault::Manifests { status: 503, times: 2 });
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
@@ -191,9 +196,8 @@ async fn a_waiting_push_holds_no_build_slot() {
     assert_eq!(world.daemon.job(&waiting).await["status"], "running");
 }
 
-#[tokio::test]
-async fn the_engine_dies() {
-    let mut private = PrivateEngine::start().await;
+async fn the_engine_dies(docker: Docker) {
+    let mut private = PrivateEngine::start(docker).await;
     let world = World::start_at(private.engine.clone(), &[]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo it ru''ns; sleep 1000\n")]);
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;

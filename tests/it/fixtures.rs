@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::harness::*;
 
+on_each_engine!(a_private_engine_can_be_killed);
+
 #[tokio::test]
 async fn etcd_keeps_its_data_over_a_restart() {
     let mut etcd = Etcd::start().await;
@@ -93,9 +95,8 @@ async fn a_capture_keeps_what_comes() {
     assert_eq!((requests[1].body.as_ref(), requests[1].uri.path()), (&b"hello"[..], "/hook"));
 }
 
-#[tokio::test]
-async fn a_private_engine_can_be_killed() {
-    let mut private = PrivateEngine::start().await;
+async fn a_private_engine_can_be_killed(docker: Docker) {
+    let mut private = PrivateEngine::start(docker).await;
     assert_eq!(private.engine.run("busybox", &["echo", "hi"]), "hi");
     private.kill9();
 }

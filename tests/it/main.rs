@@ -1,6 +1,18 @@
 //! The daemon against real parts: etcd, registries, sshd with Git, and the engine.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
+/// Makes of each of these functions, `async fn(Docker)`, a test on each engine: `docker_20::NAME`, `docker_26::NAME`.
+macro_rules! on_each_engine {
+    ($($test:ident),+ $(,)?) => {
+        mod docker_20 {
+            $(#[tokio::test] async fn $test() { super::$test(crate::harness::Docker::V20).await })+
+        }
+        mod docker_26 {
+            $(#[tokio::test] async fn $test() { super::$test(crate::harness::Docker::V26).await })+
+        }
+    };
+}
+
 mod cli;
 mod engine;
 mod etcd;
@@ -11,6 +23,7 @@ mod harness;
 mod images;
 mod live_secrets;
 mod main_path;
+mod options;
 mod registry;
 mod secrets;
 mod start;

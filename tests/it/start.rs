@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Engine, Registry, Repo, Settings, folder};
+use crate::harness::{Daemon, Engine, Registry, Repo, Settings, eventually, folder};
 
 fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
     values.map(|(name, value)| (name.to_string(), value.to_string())).into()
@@ -28,6 +28,7 @@ fn wrong_settings_stop_the_start() {
         ("LISTEN", "here"),
         ("DRAIN_TIMEOUT", "soon"),
         ("DOCKER_HOST", "tcp://192.0.2.1:2375"),
+        ("DOCKERFILE", "../Dockerfile"),
         ("API_AUTH", "perhaps"),
         ("KNOWN_HOSTS", "/nowhere/known_hosts"),
     ] {
@@ -105,7 +106,8 @@ async fn a_public_repository_is_built_without_secrets() {
         ("DOCKER_HOST", &engine.host),
     ]))
     .await;
-    assert_eq!(daemon.get("/ready").await["status"], "ready");
+    let ready = async || (daemon.get("/ready").await["status"] == "ready").then_some(());
+    eventually(Duration::from_secs(10), "the engine was asked", ready).await;
     let id = daemon.submit(json!({"owner": "acme", "repo": "open"})).await;
     let job = daemon.wait_success(&id).await;
     let (digest, _) = registry.manifest("totem/acme-open", "HEAD").await.unwrap();

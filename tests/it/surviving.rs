@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Capture, Fault, Silent, World, eventually, processes_of, unique};
+use crate::harness::{Capture, Docker, Engine, Fault, Silent, World, eventually, processes_of, unique};
+
+on_each_engine!(killed_in_build, a_cancelled_build_stops_at_once);
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -65,10 +67,9 @@ async fn killed_in_clone() {
     finishes_in_a_second_attempt(&world, &id).await;
 }
 
-#[tokio::test]
-async fn killed_in_build() {
+async fn killed_in_build(docker: Docker) {
     let capture = Capture::start(&[]);
-    let mut world = World::start_with(&[("HOOK_POST_URL", &capture.url())]).await;
+    let mut world = World::start_at(Engine::of(docker), &[("HOOK_POST_URL", &capture.url())]).await;
     let mark = unique();
     world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);
     let id = submit(&world).await;
@@ -179,9 +180,8 @@ async fn a_second_daemon_on_the_same_data_is_refused() {
     world.daemon.get("/health").await;
 }
 
-#[tokio::test]
-async fn a_cancelled_build_stops_at_once() {
-    let world = World::start().await;
+async fn a_cancelled_build_stops_at_once(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
     let mark = unique();
     world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);
     let id = submit(&world).await;

@@ -2,9 +2,23 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_dockerfile_elsewhere_and_its_labels() {
-    let bench = Bench::new("elsewhere");
+on_each_engine!(
+    a_dockerfile_elsewhere_and_its_labels,
+    a_failing_step_gives_its_exit_code,
+    bad_dockerfiles_are_the_users,
+    a_base_image_of_an_absent_registry,
+    dropping_a_build_stops_its_step,
+    an_engine_without_sessions_gets_a_tar,
+    an_engine_tells_what_it_is,
+    output_that_is_left_out_is_told,
+    a_flood_of_output,
+    a_target_and_arguments,
+    another_platform,
+    an_engine_is_examined,
+);
+
+async fn a_dockerfile_elsewhere_and_its_labels(docker: Docker) {
+    let bench = Bench::new(docker, "elsewhere");
     bench.write("docker files/web.dockerfile", ALL);
     bench.write("a", "a");
     bench.commit();
@@ -13,13 +27,12 @@ async fn a_dockerfile_elsewhere_and_its_labels() {
     let built = bench.build_of(snapshot, &bench.image(), "docker files/web.dockerfile", &log).await.unwrap();
     let labels = bench.docker(&["inspect", "-f", "{{json .Config.Labels}}", &built.image_id]).output().unwrap();
     let labels: serde_json::Value = serde_json::from_slice(&labels.stdout).unwrap();
-    assert_eq!(labels, serde_json::json!({ "org.example.ä": "a \"b\" & c" }));
+    assert_eq!(labels, serde_json::json!({ "org.example.ä": "a \"b\" & c", "org.example.bench": bench.name }));
     assert!(built.image_id.starts_with("sha256:"));
 }
 
-#[tokio::test]
-async fn a_failing_step_gives_its_exit_code() {
-    let bench = Bench::new("exit");
+async fn a_failing_step_gives_its_exit_code(docker: Docker) {
+    let bench = Bench::new(docker, "exit");
     bench.write("Dockerfile", "FROM busybox\nRUN echo before the end; echo and this >&2; exit 3\n");
     bench.commit();
     let log = Log::default();
@@ -31,9 +44,8 @@ async fn a_failing_step_gives_its_exit_code() {
     assert!(!bench.exists());
 }
 
-#[tokio::test]
-async fn bad_dockerfiles_are_the_users() {
-    let bench = Bench::new("bad");
+async fn bad_dockerfiles_are_the_users(docker: Docker) {
+    let bench = Bench::new(docker, "bad");
     for (dockerfile, word) in [
         ("FROM busybox\nFOO x\n", "FOO"),
         ("FROM busybox\nCOPY none /\n", "none"),
@@ -56,9 +68,8 @@ async fn bad_dockerfiles_are_the_users() {
     assert!(error.message.contains("Dockerfile"), "{error}");
 }
 
-#[tokio::test]
-async fn a_base_image_of_an_absent_registry() {
-    let bench = Bench::new("base");
+async fn a_base_image_of_an_absent_registry(docker: Docker) {
+    let bench = Bench::new(docker, "base");
     bench.write("Dockerfile", "FROM 127.0.0.1:1/nosuch/image:v1\n");
     bench.commit();
     let error = bench.try_build(&Log::default()).await.unwrap_err();
@@ -66,9 +77,8 @@ async fn a_base_image_of_an_absent_registry() {
     assert!(error.message.contains("127.0.0.1:1"), "{error}");
 }
 
-#[tokio::test]
-async fn dropping_a_build_stops_its_step() {
-    let bench = Bench::new("cancel");
+async fn dropping_a_build_stops_its_step(docker: Docker) {
+    let bench = Bench::new(docker, "cancel");
     let marker = format!("3{:09}", std::process::id());
     bench.write("Dockerfile", format!("FROM busybox\nRUN sleep {marker}\n"));
     bench.commit();
@@ -94,9 +104,8 @@ async fn dropping_a_build_stops_its_step() {
     assert!(bench.content(&bench.image()) == bench.archive());
 }
 
-#[tokio::test]
-async fn an_engine_without_sessions_gets_a_tar() {
-    let target = harness::Engine::shared().host;
+async fn an_engine_without_sessions_gets_a_tar(docker: Docker) {
+    let target = harness::Engine::of(docker).host;
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("proxy.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -106,8 +115,8 @@ async fn an_engine_without_sessions_gets_a_tar() {
             tokio::spawn(without_sessions(client, target.strip_prefix("unix://").unwrap().to_owned()));
         }
     });
-    let mut bench = Bench::at("tar", format!("unix://{}", socket.display()));
-    bench.host = harness::Engine::shared().host;
+    let mut bench = Bench::at(docker, "tar", format!("unix://{}", socket.display()));
+    bench.host = harness::Engine::of(docker).host;
     bench.write("Dockerfile", ALL);
     bench.write(".dockerignore", "ignored\nDockerfile\n.dockerignore\n**/*.bak\n!keep.bak\n");
     for path in ["ignored/x", "a.bak", "keep.bak", "d/e/f"] {
@@ -148,8 +157,118 @@ async fn without_sessions(mut client: UnixStream, engine: String) {
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
 
-#[tokio::test]
-async fn an_engine_tells_what_it_is() {
-    let info = Bench::new("info").engine.info().await.unwrap();
+async fn an_engine_tells_what_it_is(docker: Docker) {
+    let info = Bench::new(docker, "info").engine.info().await.unwrap();
     assert!(info.buildkit && !info.version.is_empty() && info.api_version.contains('.'), "{info:?}");
+}
+
+/// An engine for itself, as dockerd starts without settings.
+async fn output_that_is_left_out_is_told(docker: Docker) {
+    let private = harness::PrivateEngine::start(docker).await;
+    let bench = Bench::at(docker, "clipped", private.engine.host.clone());
+    bench.write(
+        "Dockerfile",
+        "FROM busybox\nRUN yes 'a line of a build that says too much' | head -c 3000000; exit 3\n",
+    );
+    bench.commit();
+    let log = Log::default();
+    let error = bench.try_build(&log).await.unwrap_err();
+    assert_eq!(error.exit_code, Some(3));
+    let text = log.text();
+    assert!(text.len() < 2_900_000, "nothing was left out");
+    let told: Vec<_> = text.lines().filter(|line| line.contains("BUILDKIT_STEP_LOG_MAX_SIZE=")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// Docker 20.10 may lose itself in so much; then the build ends, and says so.
+async fn a_flood_of_output(docker: Docker) {
+    let most = "1073741824";
+    let limits = [("BUILDKIT_STEP_LOG_MAX_SIZE", most), ("BUILDKIT_STEP_LOG_MAX_SPEED", most)];
+    let private = harness::PrivateEngine::start_with(docker, &limits).await;
+    let bench = Bench::at(docker, "flood", private.engine.host.clone());
+    bench.write("Dockerfile", "FROM busybox\nRUN yes 'a line of a build that says too much' | head -n 400000\n");
+    bench.commit();
+    let log = Log::default();
+    let result = tokio::time::timeout(Duration::from_secs(60), bench.try_build(&log)).await.expect("no end");
+    match (result, docker) {
+        (Err(e), Docker::V20) => {
+            assert_eq!(e.kind, ErrorKind::Engine, "{e}");
+            assert!(e.message.contains("BUILDKIT_STEP_LOG_MAX_SPEED"), "{e}");
+        }
+        (result, _) => {
+            result.unwrap();
+            let text = log.text();
+            assert_eq!(text.lines().filter(|line| line.contains(" a line of ")).count(), 400_000);
+            assert!(!text.contains("BUILDKIT_STEP_LOG"));
+        }
+    }
+}
+
+async fn a_target_and_arguments(docker: Docker) {
+    let bench = Bench::new(docker, "options");
+    let value = "a 'b' \"c\" $d & ü=1\n2";
+    bench.write(
+        "Dockerfile",
+        "FROM busybox AS one\nARG VALUE=none\nRUN mkdir /ctx; printf %s \"$VALUE\" > /ctx/value\nFROM one AS two\nRUN exit 1\n",
+    );
+    bench.commit();
+    let log = Log::default();
+    let (snapshot, image) = (bench.snapshot(&log).await, bench.image());
+    let request = |target: &'static str| {
+        let mut request = bench.request(snapshot.clone(), &image, "Dockerfile");
+        request.target = Some(target);
+        request.build_args.insert("VALUE".into(), value.into());
+        request.build_args.insert("NOT_DECLARED".into(), "x".into());
+        request
+    };
+    bench.engine.build(request("one"), &log).await.unwrap();
+    assert_eq!(bench.content(&image)[&b"value"[..]].2, value.as_bytes());
+    let error = bench.engine.build(request("two"), &log).await.unwrap_err();
+    assert_eq!(error.exit_code, Some(1), "{error}");
+    let error = bench.engine.build(request("three"), &log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Build, "{error}");
+    assert!(error.message.contains("three"), "{error}");
+}
+
+async fn another_platform(docker: Docker) {
+    let bench = Bench::new(docker, "platform");
+    // No kernel runs a program for this machine.
+    let mut program = *b"\x7fELF\x02\x01\x01_________\x02\x00\xff\xff\x01\x00\x00\x00";
+    program[8..16].fill(0);
+    bench.write("sh", program);
+    fs::set_permissions(bench.work().join("sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    bench.write(
+        "Dockerfile",
+        format!(
+            "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\nRUN echo $TARGETARCH {} > /arch\n\
+             FROM scratch AS cross\nCOPY --from=build /arch /ctx/\nFROM scratch\nCOPY sh /bin/sh\nRUN true\n",
+            harness::unique()
+        ),
+    );
+    bench.commit();
+    let log = Log::default();
+    let (snapshot, image) = (bench.snapshot(&log).await, bench.image());
+    let request = |target| {
+        let mut request = bench.request(snapshot.clone(), &image, "Dockerfile");
+        (request.platform, request.target) = (Some("linux/arm64"), target);
+        request
+    };
+    // What is only copied needs no program of that platform.
+    let built = bench.engine.build(request(Some("cross")), &log).await.unwrap();
+    let made = bench.docker(&["inspect", "-f", "{{.Os}}/{{.Architecture}}", &built.image_id]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&made.stdout).trim(), "linux/arm64");
+    let error = bench.engine.build(request(None), &log).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Build, "{error}");
+    assert!(error.message.contains("linux/arm64") && error.message.contains("qemu-user-static"), "{error}");
+}
+
+async fn an_engine_is_examined(docker: Docker) {
+    let report = Bench::new(docker, "doctor").engine.doctor().await.unwrap();
+    assert!(report.buildkit, "{report:?}");
+    // Neither of the two is the newest.
+    assert!(report.notes.iter().any(|note| note.contains(&report.version) && note.contains("GHSA-")), "{report:?}");
+    assert!(report.notes.iter().all(|note| !note.is_empty() && !note.contains('\n')), "{report:?}");
+    let leaky = report.notes.iter().any(|note| note.contains("CVE-2024-23651"));
+    let major: u32 = report.version.split('.').next().unwrap().parse().unwrap();
+    assert_eq!(leaky, major < 25, "{report:?}");
 }

@@ -6,9 +6,14 @@ use axum::response::IntoResponse;
 
 use super::*;
 
-#[tokio::test]
-async fn a_push_to_an_absent_registry_is_worth_another_try() {
-    let bench = Bench::new("push");
+on_each_engine!(
+    a_push_to_an_absent_registry_is_worth_another_try,
+    credentials_go_to_their_registry,
+    a_password_is_not_sent_in_the_clear,
+);
+
+async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
+    let bench = Bench::new(docker, "push");
     bench.write("Dockerfile", "FROM busybox\n");
     bench.commit();
     let log = Log::default();
@@ -38,13 +43,12 @@ async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
     loaded
 }
 
-#[tokio::test]
-async fn credentials_go_to_their_registry() {
+async fn credentials_go_to_their_registry(docker: Docker) {
     // Of standard and url-safe base64, only one can be read by the engine.
     let password = "p?>~ü?>?>~~";
     let registry = harness::Registry::with_password("robot", password).await;
     let address = registry.address();
-    let mut bench = Bench::new("auth");
+    let mut bench = Bench::new(docker, "auth");
     bench.write("Dockerfile", "FROM busybox\nRUN echo layer > /layer\n");
     bench.commit();
     let log = Log::default();
@@ -96,8 +100,7 @@ fn told(info: serde_json::Value) -> (harness::Served, Arc<AtomicUsize>) {
     (harness::Served::start(axum::Router::new().fallback(answer)), calls)
 }
 
-#[tokio::test]
-async fn a_password_is_not_sent_in_the_clear() {
+async fn a_password_is_not_sent_in_the_clear(docker: Docker) {
     let plain = "registry.invalid:5000";
     let insecure = serde_json::json!({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"],
         "IndexConfigs": {plain: {"Name": plain, "Mirrors": [], "Secure": false, "Official": false}}}});
@@ -121,7 +124,7 @@ async fn a_password_is_not_sent_in_the_clear() {
     }
 
     // What a real engine says of itself is understood.
-    let bench = Bench::new("clear");
+    let bench = Bench::new(docker, "clear");
     let image = ImageRef::parse(&format!("registry.invalid/{}:1", bench.name)).unwrap();
     let error = bench.engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();
     assert!(error.message.contains("does not exist locally"), "{error}");

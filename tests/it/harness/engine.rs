@@ -7,6 +7,17 @@ use tempfile::TempDir;
 use super::keys::succeed;
 use super::{Proc, folder, start};
 
+/// The engines that the suite runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Docker {
+    /// The machine's own; on Debian 12 it is 20.10, with BuildKit 0.8.
+    V20,
+    /// Debian 13's 26.1, with BuildKit 0.13, that `scripts/engine-26` starts beside it.
+    V26,
+}
+
+const ENGINE_26: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-26");
+
 /// An engine, by Docker's own command.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -14,13 +25,24 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The machine's: DOCKER_HOST or the default socket, with the base image `busybox`. All tests share
-    /// it; what a test makes is named by its registry's port, which no other test has.
+    /// The machine's: DOCKER_HOST or the default socket.
     pub fn shared() -> Self {
-        let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
-        let engine = Self { host };
+        Self::of(Docker::V20)
+    }
+
+    /// One that is running, with the base image `busybox`. All tests share it; what a test makes is named by its
+    /// registry's port, which no other test has.
+    pub fn of(docker: Docker) -> Self {
+        let (host, advice) = match docker {
+            Docker::V20 => (std::env::var("DOCKER_HOST").ok(), "`make setup` starts one"),
+            Docker::V26 => (
+                Some("unix:///run/image-factory-engine-26/docker.sock".into()),
+                "`scripts/engine-26 start` starts it, ENGINE_26=no leaves it out of `make test`",
+            ),
+        };
+        let engine = Self { host: host.unwrap_or_else(|| "unix:///var/run/docker.sock".into()) };
         let there = engine.command(&["version"]).output().is_ok_and(|o| o.status.success());
-        assert!(there, "no engine answers at {}: `make setup` starts one", engine.host);
+        assert!(there, "no engine answers at {}: {advice}", engine.host);
         engine.import_base();
         engine
     }
@@ -64,8 +86,8 @@ impl Engine {
     }
 }
 
-/// An engine of the test's own, to be killed. It has its own network, so it reaches no registry of
-/// ours; needs root.
+/// An engine of the test's own, to be killed, with its defaults (so it clips long output). It has its own network, so
+/// it reaches no registry of ours; needs root.
 pub struct PrivateEngine {
     server: Proc,
     pub engine: Engine,
@@ -73,7 +95,17 @@ pub struct PrivateEngine {
 }
 
 impl PrivateEngine {
-    pub async fn start() -> Self {
+    pub async fn start(docker: Docker) -> Self {
+        Self::start_with(docker, &[]).await
+    }
+
+    /// With these variables in dockerd's environment.
+    pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
+        let mut path = std::env::var("PATH").unwrap();
+        if docker == Docker::V26 {
+            let own = succeed(Command::new(ENGINE_26).arg("path"), b"").stdout;
+            path = format!("{}:{path}", String::from_utf8_lossy(&own).trim());
+        }
         let dir = folder();
         let socket = dir.path().join("docker.sock");
         let host = format!("unix://{}", socket.display());
@@ -88,7 +120,9 @@ impl PrivateEngine {
             &dir.path().join("log"),
             |[]| {
                 let mut command = Command::new("unshare");
-                command.args(["--net", "sh", "-c", &dockerd]);
+                command.args(["--net", "sh", "-c", &dockerd]).env("PATH", &path);
+                command.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
+                command.envs(env.iter().copied());
                 command
             },
             async |[]| UnixStream::connect(&socket).is_ok(),

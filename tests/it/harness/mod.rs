@@ -19,7 +19,7 @@ mod world;
 pub use authority::{Authority, Pem};
 pub use capture::Capture;
 pub use daemon::{Cli, Daemon, Settings, push_payload};
-pub use engine::{Engine, PrivateEngine};
+pub use engine::{Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};
 pub use git_host::{GitHost, Repo, Silent};
 pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, gpg1_encrypt, succeed};

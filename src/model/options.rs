@@ -1,0 +1,252 @@
+//! What a job may say of its build beside the repository and the image.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// Linux on the architectures that Docker's images are made for, as Go names them, and the variants of arm.
+const ARCHITECTURES: &[&str] = &["386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"];
+const VARIANTS: &[&str] = &["v5", "v6", "v7", "v8"];
+const MAX_ARGS: usize = 100;
+
+/// Where a Dockerfile is in a repository: relative, no part of it `..`, at most 1,000 bytes and none of them a control
+/// character; `./a//b` is `a/b`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DockerfilePath(String);
+
+impl DockerfilePath {
+    /// # Errors
+    /// What is allowed, to stand behind "is not valid:".
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        let parts: Vec<_> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        if parts.is_empty() || text.starts_with('/') || parts.contains(&"..") {
+            return Err("it must be a path inside the repository, without / in front and without ..");
+        }
+        if text.len() > 1000 || text.chars().any(char::is_control) {
+            return Err("it must have at most 1000 characters and no control characters");
+        }
+        Ok(Self(parts.join("/")))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DockerfilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checked options of a build; what is absent is the daemon's or the engine's to choose.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildOptions {
+    pub dockerfile: Option<DockerfilePath>,
+    /// The name of a stage.
+    pub target: Option<String>,
+    pub build_args: BTreeMap<String, String>,
+    /// `linux/arm64`, `linux/arm/v7`.
+    pub platform: Option<String>,
+}
+
+/// An option that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{name} is not valid: {problem}")]
+pub struct BadOption {
+    /// `target`; of an argument, `buildArgs/NAME`.
+    pub name: String,
+    pub problem: Problem,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Problem {
+    Type {
+        expected: &'static str,
+        found: Value,
+    },
+    /// What is allowed.
+    Value(&'static str),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type { expected, .. } => write!(f, "it must be of the type {expected}"),
+            Self::Value(why) => f.write_str(why),
+        }
+    }
+}
+
+impl BuildOptions {
+    /// Reads `dockerfile`, `target`, `buildArgs` and `platform` of a job's own names; null and the empty text count as
+    /// absent.
+    ///
+    /// # Errors
+    /// Everything that cannot be used.
+    pub(super) fn read(extra: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
+        let mut reader = Reader { extra, bad: Vec::new() };
+        let options = Self {
+            dockerfile: reader.text("dockerfile", DockerfilePath::new),
+            target: reader.text("target", target),
+            build_args: reader.args(),
+            platform: reader.text("platform", platform),
+        };
+        if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
+    }
+}
+
+struct Reader<'a> {
+    extra: &'a Map<String, Value>,
+    bad: Vec<BadOption>,
+}
+
+impl Reader<'_> {
+    fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
+        match self.extra.get(name)? {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => match read(text) {
+                Ok(value) => Some(value),
+                Err(why) => self.refuse(name, Problem::Value(why)),
+            },
+            found => self.refuse(name, Problem::Type { expected: "string", found: found.clone() }),
+        }
+    }
+
+    fn args(&mut self) -> BTreeMap<String, String> {
+        let name = "buildArgs";
+        let args = match self.extra.get(name) {
+            None | Some(Value::Null) => return BTreeMap::new(),
+            Some(Value::Object(args)) => args,
+            Some(found) => {
+                let found = found.clone();
+                return self.refuse(name, Problem::Type { expected: "object", found }).unwrap_or_default();
+            }
+        };
+        if args.len() > MAX_ARGS {
+            return self.refuse(name, Problem::Value("there must be at most 100 of them")).unwrap_or_default();
+        }
+        let mut read = BTreeMap::new();
+        for (key, value) in args {
+            let path = format!("{name}/{}", key.chars().take(200).collect::<String>());
+            match value {
+                _ if !is_variable(key) => {
+                    let why = "its name must have 1 to 200 letters, digits and '_', and start with none of the digits";
+                    self.refuse::<()>(&path, Problem::Value(why));
+                }
+                Value::String(text) if text.contains('\0') => {
+                    self.refuse::<()>(&path, Problem::Value("its value must have no NUL"));
+                }
+                Value::String(text) => drop(read.insert(key.clone(), text.clone())),
+                found => {
+                    self.refuse::<()>(&path, Problem::Type { expected: "string", found: found.clone() });
+                }
+            }
+        }
+        read
+    }
+
+    fn refuse<T>(&mut self, name: &str, problem: Problem) -> Option<T> {
+        self.bad.push(BadOption { name: name.into(), problem });
+        None
+    }
+}
+
+/// The name of an environment variable.
+fn is_variable(name: &str) -> bool {
+    let fits = (1..=200).contains(&name.len()) && !name.starts_with(|c: char| c.is_ascii_digit());
+    fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn target(text: &str) -> Result<String, &'static str> {
+    let fits = text.len() <= 200 && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match fits && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        true => Ok(text.into()),
+        false => Err("the name of a stage has at most 200 letters, digits, '.', '_' and '-'"),
+    }
+}
+
+fn platform(text: &str) -> Result<String, &'static str> {
+    let mut parts = text.split('/');
+    let known = parts.next() == Some("linux")
+        && parts.next().is_some_and(|architecture| ARCHITECTURES.contains(&architecture))
+        && parts.next().is_none_or(|variant| VARIANTS.contains(&variant))
+        && parts.next().is_none();
+    if known { Ok(text.into()) } else { Err("it must be one such as linux/amd64, linux/arm64 or linux/arm/v7") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(extra: Value) -> Result<BuildOptions, Vec<BadOption>> {
+        BuildOptions::read(extra.as_object().unwrap())
+    }
+
+    #[test]
+    fn options_are_read_and_other_names_are_not() {
+        assert_eq!(read(json!({ "realm": 5 })), Ok(BuildOptions::default()));
+        assert_eq!(read(json!({ "target": null, "dockerfile": "", "buildArgs": null })), Ok(BuildOptions::default()));
+        let options =
+            read(json!({ "dockerfile": "./docker//web file", "target": "prod_1.x-y", "platform": "linux/arm/v7",
+            "buildArgs": { "VERSION": "1.2 \"x\"\n", "_a1": "" } }))
+            .unwrap();
+        assert_eq!(options.dockerfile.unwrap().as_str(), "docker/web file");
+        assert_eq!(
+            (options.target.as_deref(), options.platform.as_deref()),
+            (Some("prod_1.x-y"), Some("linux/arm/v7"))
+        );
+        assert_eq!(options.build_args["VERSION"], "1.2 \"x\"\n");
+        assert_eq!(options.build_args["_a1"], "");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (extra, name, words) in [
+            (json!({ "dockerfile": "/etc/passwd" }), "dockerfile", "inside the repository"),
+            (json!({ "dockerfile": "a/../../b" }), "dockerfile", "without .."),
+            (json!({ "dockerfile": ".." }), "dockerfile", "without .."),
+            (json!({ "dockerfile": "./" }), "dockerfile", "inside the repository"),
+            (json!({ "dockerfile": "a\nb" }), "dockerfile", "control characters"),
+            (json!({ "dockerfile": "a\0" }), "dockerfile", "control characters"),
+            (json!({ "dockerfile": "a/".repeat(600) }), "dockerfile", "1000"),
+            (json!({ "dockerfile": ["a"] }), "dockerfile", "string"),
+            (json!({ "target": "-x" }), "target", "stage"),
+            (json!({ "target": "a b" }), "target", "stage"),
+            (json!({ "target": 1 }), "target", "string"),
+            (json!({ "platform": "windows/amd64" }), "platform", "linux/arm64"),
+            (json!({ "platform": "linux" }), "platform", "linux/arm64"),
+            (json!({ "platform": "linux/bogus" }), "platform", "linux/arm64"),
+            (json!({ "platform": "linux/arm/v7/x" }), "platform", "linux/arm64"),
+            (json!({ "platform": "linux/amd64,linux/arm64" }), "platform", "linux/arm64"),
+            (json!({ "buildArgs": ["A=1"] }), "buildArgs", "object"),
+            (json!({ "buildArgs": { "A": 1 } }), "buildArgs/A", "string"),
+            (json!({ "buildArgs": { "1A": "" } }), "buildArgs/1A", "letters"),
+            (json!({ "buildArgs": { "": "" } }), "buildArgs/", "letters"),
+            (json!({ "buildArgs": { "A-B": "" } }), "buildArgs/A-B", "letters"),
+            (json!({ "buildArgs": { "A": "x\0" } }), "buildArgs/A", "NUL"),
+        ] {
+            let bad = read(extra.clone()).unwrap_err();
+            assert_eq!(bad.len(), 1, "{extra}");
+            assert_eq!(bad[0].name, name, "{extra}");
+            assert!(bad[0].to_string().contains(words), "{extra}: {}", bad[0]);
+        }
+        let many: Map<_, _> = (0..101).map(|i| (format!("A{i}"), json!(""))).collect();
+        assert!(read(json!({ "buildArgs": many })).unwrap_err()[0].to_string().contains("100"));
+        assert_eq!(read(json!({ "target": 1, "platform": 2, "buildArgs": { "A": 1, "B": 2 } })).unwrap_err().len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_never_leaves_the_repository(text in "[a./\\n]{0,12}") {
+            if let Ok(path) = DockerfilePath::new(&text) {
+                prop_assert!(path.as_str().split('/').all(|part| !matches!(part, "" | "." | "..")), "{path}");
+                prop_assert_eq!(DockerfilePath::new(path.as_str()), Ok(path));
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The commit's time as `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), for the
+//! Dockerfiles that declare it.
+//!
+//! Not for all: BuildKit from 0.11 on makes it the image's creation time, by which images are pruned and listed, and
+//! later ones put it into `WORKDIR`, so that each commit would run every step behind one anew.
+
+use crate::git::{GitError, Kind, Snapshot};
+
+pub(super) const NAME: &str = "SOURCE_DATE_EPOCH";
+/// A larger file is no Dockerfile that anybody wrote.
+const LARGEST: u64 = 1 << 20;
+/// The last second of the year 9999.
+pub(super) const LATEST: i64 = 253_402_300_799;
+
+/// The commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
+pub(super) async fn of(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
+    let entry = snapshot.entry(dockerfile.as_bytes());
+    let is_file = |kind| matches!(kind, Kind::File | Kind::Exec);
+    let Some(entry) = entry.filter(|entry| is_file(entry.kind) && entry.size <= LARGEST) else { return Ok(None) };
+    let text = snapshot.blobs()?.read(entry).await?;
+    if !is_declared(&String::from_utf8_lossy(&text)) {
+        return Ok(None);
+    }
+    // Git takes any number; years 1970 to 9999 are what programs take.
+    Ok(Some(snapshot.commit_time().await?.clamp(0, LATEST)))
+}
+
+/// An `ARG` may declare several, with or without a default. (One in a heredoc is taken for an instruction; then the
+/// step gets a variable more.)
+fn is_declared(dockerfile: &str) -> bool {
+    let whole = dockerfile.replace("\\\r\n", " ").replace("\\\n", " ");
+    whole.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        let is_arg = words.next().is_some_and(|word| word.eq_ignore_ascii_case("ARG"));
+        is_arg && words.any(|word| word.split('=').next() == Some(NAME))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declaration_is_found() {
+        for text in [
+            "FROM x\nARG SOURCE_DATE_EPOCH\n",
+            "arg SOURCE_DATE_EPOCH=0\nFROM x",
+            "FROM x\r\n  ARG A=1 SOURCE_DATE_EPOCH B\r\n",
+            "FROM x\nARG A \\\n    SOURCE_DATE_EPOCH\n",
+        ] {
+            assert!(is_declared(text), "{text:?}");
+        }
+        for text in
+            ["FROM x\n", "# ARG SOURCE_DATE_EPOCH\n", "RUN echo ARG $SOURCE_DATE_EPOCH", "ARG SOURCE_DATE_EPOCHS"]
+        {
+            assert!(!is_declared(text), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a job says of its build: Dockerfile, target, arguments, platform, and the commit's time.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Cli, Docker, Engine, World, unique};
+
+on_each_engine!(a_job_says_how_it_is_built, the_same_commit_makes_the_same_image);
+
+async fn submit(world: &World, request: Value) -> String {
+    let mut whole = json!({"owner": "acme", "repo": "hello"});
+    whole.as_object_mut().unwrap().extend(request.as_object().unwrap().clone());
+    world.daemon.submit(whole).await
+}
+
+async fn a_job_says_how_it_is_built(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("DOCKERFILE", "docker/main")]).await;
+    let dockerfile = format!(
+        "FROM busybox AS base\nARG WHO=nobody\nRUN echo $WHO {} > /who\nFROM base AS a\nCOPY a /file\nFROM base\nCOPY b /file\n",
+        unique()
+    );
+    let files =
+        [("docker/main", dockerfile.as_str()), ("web", "FROM busybox\nCOPY a b /\n"), ("a", "one"), ("b", "two")];
+    world.repo.commit("develop", &files);
+    let image = |tag: &str| format!("{}/totem/acme-hello:{tag}", world.registry.address());
+
+    let id = submit(&world, json!({"tag": "plain"})).await;
+    world.daemon.wait_success(&id).await;
+    assert!(world.engine.run(&image("plain"), &["cat", "/file", "/who"]).starts_with("twonobody"));
+
+    let options = json!({"target": "a", "buildArgs": {"WHO": "me & you"}, "platform": "linux/amd64"});
+    let mut request = options.clone();
+    request["tag"] = json!("a");
+    let id = submit(&world, request).await;
+    let job = world.daemon.wait_success(&id).await;
+    for (name, value) in options.as_object().unwrap() {
+        assert_eq!(&job["context"][name], value);
+    }
+    assert!(world.engine.run(&image("a"), &["cat", "/file", "/who"]).starts_with("oneme & you"));
+    let log = world.daemon.log(&id).await;
+    let command = " -f docker/main --target a --platform linux/amd64 --build-arg WHO ./";
+    assert!(log.contains(command), "{log}");
+
+    let id = submit(&world, json!({"tag": "web", "dockerfile": "./web"})).await;
+    let job = world.daemon.wait_success(&id).await;
+    assert_eq!(job["context"]["dockerfile"], "./web");
+    assert_eq!(world.engine.run(&image("web"), &["cat", "/a", "/b"]), "onetwo");
+
+    // Each target has its own context in the engine: the other one's builds do not make it forget.
+    world.repo.commit("develop", &[("a", "three")]);
+    let id = submit(&world, json!({"tag": "a", "target": "a", "buildArgs": {"WHO": "me & you"}})).await;
+    world.daemon.wait_success(&id).await;
+    let sent = match docker {
+        Docker::V20 => "Sent what changed: 1 files, 5 bytes".to_owned(),
+        Docker::V26 => format!("Sent what changed: 2 files, {} bytes", 5 + dockerfile.len()),
+    };
+    let log = world.daemon.log(&id).await;
+    assert!(log.contains(&sent), "{sent} is not in {log}");
+
+    for (request, stage, words) in [
+        (json!({"dockerfile": "docker/none"}), "checkout", "no file docker/none"),
+        (json!({"dockerfile": "docker"}), "checkout", "is a directory"),
+        (json!({"target": "none"}), "build", "none"),
+    ] {
+        let id = submit(&world, request.clone()).await;
+        let job = world.daemon.wait_failure(&id).await;
+        let message = job["results"][stage]["err"]["message"].as_str().unwrap_or_else(|| panic!("{request}: {job:#}"));
+        assert!(message.contains(words), "{request}: {message}");
+    }
+}
+
+/// A Dockerfile that declares `SOURCE_DATE_EPOCH` has the commit's time, in the image too.
+async fn the_same_commit_makes_the_same_image(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    let dockerfile =
+        format!("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n", unique());
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let id = submit(&world, json!({})).await;
+        digests.push(world.daemon.wait_success(&id).await["digest"].clone());
+    }
+    assert_eq!(digests[0], digests[1]);
+    let epoch = world.engine.run(&image, &["cat", "/epoch"]);
+    let epoch: i64 = epoch.parse().unwrap();
+    let labels: Value = serde_json::from_str(&world.engine.inspect(&image, "{{json .Config.Labels}}")).unwrap();
+    assert_eq!(labels["org.opencontainers.image.revision"], sha);
+    let created = time::OffsetDateTime::from_unix_timestamp(epoch).unwrap();
+    let shown = labels["org.opencontainers.image.created"].as_str().unwrap().to_owned();
+    let format = &time::format_description::well_known::Rfc3339;
+    assert_eq!(time::OffsetDateTime::parse(&shown, format).unwrap(), created);
+    if docker == Docker::V26 {
+        let made = world.engine.inspect(&image, "{{.Created}}");
+        assert_eq!(time::OffsetDateTime::parse(&made, format).unwrap(), created);
+    }
+    // A job may say another time.
+    let id = submit(&world, json!({"buildArgs": {"SOURCE_DATE_EPOCH": "1600000000"}})).await;
+    world.daemon.wait_success(&id).await;
+    assert_eq!(world.engine.run(&image, &["cat", "/epoch"]), "1600000000");
+}
+
+#[tokio::test]
+async fn a_secret_is_no_argument() {
+    let world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    for secret in ["registry password", crate::harness::HOOK_SECRET, crate::harness::PASSPHRASE] {
+        let body =
+            json!({"owner": "acme", "repo": "hello", "buildArgs": {"OK": "fine", "TOKEN": format!("x{secret}y")}});
+        let request = world.daemon.request(reqwest::Method::POST, "/job").json(&body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 400);
+        let answer = answer.text().await.unwrap();
+        assert!(answer.contains("buildArgs/TOKEN has a secret of this daemon in it"), "{answer}");
+        assert!(!answer.contains(secret), "{answer}");
+    }
+    assert_eq!(world.daemon.get("/job").await, json!([]));
+}
+
+/// A job that was stored before its argument became a secret.
+#[tokio::test]
+async fn a_secret_of_tomorrow_is_no_argument() {
+    let mut world = World::start_with(&[("CONCURRENCY", "0")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    let id = submit(&world, json!({"buildArgs": {"TOKEN": "a later secret"}})).await;
+    world.daemon.set("HOOK_SECRET", "a later secret");
+    world.daemon.set("CONCURRENCY", "1");
+    world.daemon.term(std::time::Duration::from_secs(10)).await;
+    world.daemon.restart().await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert!(job["cause"].as_str().unwrap().contains("buildArgs/TOKEN has a secret"), "{job:#}");
+}
+
+#[tokio::test]
+async fn the_command_line_says_it_too() {
+    let world = World::start_with(&[("CONCURRENCY", "0")]).await;
+    let run = |args: &[&str]| {
+        let cli = Cli::new(&[&["build", "acme/hello", "--json"], args].concat());
+        cli.env("IMAGE_FACTORY_URL", &world.daemon.url()).env("IMAGE_FACTORY_TOKEN", &world.daemon.token()).run()
+    };
+    let options =
+        ["--dockerfile", "d/web", "--target", "prod", "--build-arg", "A=1=2", "--build-arg", "B=", "--platform"];
+    let made = run(&[&options[..], &["linux/arm64"]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let job: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let id = job["id"].as_str().unwrap();
+    let context = &world.daemon.job(id).await["context"];
+    assert_eq!((&context["dockerfile"], &context["target"]), (&json!("d/web"), &json!("prod")));
+    assert_eq!((&context["buildArgs"], &context["platform"]), (&json!({"A": "1=2", "B": ""}), &json!("linux/arm64")));
+
+    for (args, code, words) in [
+        (["--build-arg", "A"], 2, "NAME=VALUE"),
+        (["--platform", "windows/amd64"], 5, "platform is not valid"),
+        (["--dockerfile", "../x"], 5, "dockerfile is not valid"),
+    ] {
+        let refused = run(&args);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}

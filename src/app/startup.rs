@@ -31,7 +31,8 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
 
 pub fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
     let host = &settings.docker_host;
-    host.parse().map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} is not valid: {why}"))
+    Host::new(host, settings.docker_certs())
+        .map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} cannot be used: {why}"))
 }
 
 /// An empty folder for sockets, without what a killed daemon left there.

@@ -16,6 +16,7 @@ mod push;
 mod session;
 mod slots;
 mod tar;
+mod tls;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -4,6 +4,7 @@
 mod building;
 mod context;
 mod pushing;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

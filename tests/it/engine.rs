@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run programs")]
 
 mod building;
+mod classic;
 mod context;
 mod pushing;
 mod tls;

@@ -8,6 +8,7 @@ mod filesync;
 mod filter;
 mod follow;
 mod glob;
+mod go_regex;
 mod grpc;
 mod lines;
 mod packet;

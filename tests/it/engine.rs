@@ -4,6 +4,7 @@
 mod building;
 mod classic;
 mod context;
+mod ignore;
 mod pushing;
 mod tls;
 

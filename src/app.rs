@@ -45,7 +45,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let logs_dir = data_dir.join("logs");
     let logs = Logs::open(logs_dir.clone()).with_context(|| format!("cannot use {}", logs_dir.display()))?;
     let tokens = tokens(&settings)?;
-    let engine = Arc::new(Engine::new(startup::engine_host(&settings)?));
+    let engine = Arc::new(startup::engine(&settings)?);
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     startup::say(&settings, &listener.local_addr()?);
 
@@ -155,17 +155,14 @@ fn watch_engine(engine: Arc<Engine>, shutdown: CancellationToken) -> watch::Rece
     let (sender, receiver) = watch::channel(Some("the Docker Engine was not asked yet".to_owned()));
     tokio::spawn(shutdown.run_until_cancelled_owned(async move {
         loop {
-            let trouble = match engine.info().await {
-                Ok(info) if info.buildkit => None,
-                Ok(info) => Some(format!("Docker Engine {} has no BuildKit: use 18.09 or newer", info.version)),
-                Err(e) => Some(e.message),
-            };
+            let checked = engine.check().await;
+            let trouble = checked.as_ref().err().map(|e| e.message.clone());
             sender.send_if_modified(|current| {
                 let changed = *current != trouble;
                 if changed {
-                    match &trouble {
-                        Some(trouble) => tracing::warn!("engine: {trouble}; jobs wait"),
-                        None => tracing::info!("engine: ready"),
+                    match &checked {
+                        Err(trouble) => tracing::warn!("engine: {trouble}; jobs wait"),
+                        Ok(builder) => tracing::info!("engine: ready, builds by {builder}"),
                     }
                     *current = trouble;
                 }
@@ -204,7 +201,7 @@ fn watch_ready(
 /// # Errors
 /// The name of the setting, its value and what is allowed.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    startup::engine_host(settings)?;
+    startup::engine(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;
     if let Some(path) = &settings.known_hosts {

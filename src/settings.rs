@@ -145,7 +145,7 @@ settings! {
 
     /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or with DOCKER_TLS_VERIFY on any.
     DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock";
-    /// Anything: speak TLS to the engine, with the files in DOCKER_CERT_PATH.
+    /// Anything: speak TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
     DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "";
     /// Folder with `ca.pem`, `cert.pem` and `key.pem`. Default: `~/.docker`.
     DOCKER_CERT_PATH => docker_cert_path: Option<PathBuf>, "";
@@ -219,6 +219,13 @@ impl Settings {
 
     pub fn secrets_dir(&self) -> PathBuf {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir().join("secrets"))
+    }
+
+    /// The folder of the engine's certificates; none if TLS is not asked for.
+    pub fn docker_certs(&self) -> Option<PathBuf> {
+        self.docker_tls_verify.as_ref()?;
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
+        Some(self.docker_cert_path.clone().unwrap_or_else(|| home().join(".docker")))
     }
 }
 

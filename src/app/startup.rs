@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::engine::Host;
+use crate::engine::{Builder, Engine, Host};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{ApiAuth, EtcdApi, Settings};
+use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -38,9 +38,19 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
     }
 }
 
-pub fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
+pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
+    let builder = match settings.builder {
+        BuilderChoice::Auto => Builder::Auto,
+        BuilderChoice::Buildkit => Builder::Buildkit,
+        BuilderChoice::Classic => Builder::Classic,
+    };
+    Ok(Engine::new(engine_host(settings)?).with_builder(builder))
+}
+
+fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
     let host = &settings.docker_host;
-    host.parse().map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} is not valid: {why}"))
+    Host::new(host, settings.docker_certs())
+        .map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} cannot be used: {why}"))
 }
 
 /// An empty folder for sockets, without what a killed daemon left there.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
-use hyper::{Method, header};
+use hyper::Method;
 use prost::Message;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -14,14 +14,13 @@ use crate::git::Snapshot;
 use crate::model::{ImageRef, LogSink};
 use crate::secrets::Secrets;
 
-use super::Engine;
-use super::connect::{Body, invalid, no_body, request};
+use super::connect::{invalid, no_body, request};
 use super::errors::{EngineError, one_line, say};
 use super::filesync::{SyncStats, Tree};
 use super::lines::Lines;
 use super::progress::Progress;
 use super::session::{NoSession, Session};
-use super::tar;
+use super::{Builder, Engine};
 
 pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
@@ -48,23 +47,46 @@ pub struct BuildRequest<'a> {
 pub struct Built {
     /// `sha256:…` of the image's configuration.
     pub image_id: String,
-    /// What was sent; `None` if FileSync could not be used and a tar was sent.
+    /// What was sent by FileSync; `None` if the classic builder was used, which takes a tar.
     pub sync: Option<SyncStats>,
+}
+
+impl BuildRequest<'_> {
+    /// Of `POST /build`, with what is the builder's own in `more`.
+    pub(super) fn path(&self, more: &[(&str, &str)]) -> String {
+        let labels = Value::from_iter(self.labels.clone()).to_string();
+        let build_args = Value::from_iter(self.build_args.clone()).to_string();
+        let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
+        for image in self.images {
+            query.append_pair("t", &image.to_string());
+        }
+        query.append_pair("labels", &labels).append_pair("dockerfile", self.dockerfile);
+        query.append_pair("buildargs", &build_args);
+        for (name, value) in [("target", self.target), ("platform", self.platform)] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        query.extend_pairs(more).finish()
+    }
 }
 
 impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build: a `RUN` step is gone in
     /// about 30 ms.
     pub async fn build(&self, build: BuildRequest<'_>, log: &dyn LogSink) -> Result<Built, EngineError> {
-        self.wants_buildkit().await?;
+        let builder = self.builder_now().await?;
+        let tree = Arc::new(Tree::new(build.snapshot.clone()));
+        if builder == Builder::Classic {
+            return self.build_classic(&build, tree, log).await;
+        }
         let slot = self.slots.take(&build.sync_key);
         let shared_key = format!("{}:{}/{}", build.sync_key, build.snapshot.generation, slot.number);
         // A key may be a path of any characters; a header may not.
         let shared_key = hex::encode(Sha256::digest(shared_key));
-        let tree = Arc::new(Tree::new(build.snapshot.clone()));
 
         let refused = match Session::open(&self.host, &shared_key, tree.clone(), build.secrets.clone()).await {
-            Ok(session) => match self.run(&build, Some(&session.id), no_body(), log).await {
+            Ok(session) => match self.run(&build, &session.id, log).await {
                 Ok(image_id) => {
                     let sync = tree.sent();
                     let entries = tree.snapshot.entries.len();
@@ -81,47 +103,33 @@ impl Engine {
             Err(NoSession::Refused(why)) => why,
             Err(NoSession::Failed(e)) => return Err(e),
         };
-        self.fallbacks.fetch_add(1, Relaxed);
-        say(log, &format!("FileSync cannot be used ({}): the whole tree is sent as a tar", one_line(&refused)));
-        let body = tar::body(tree.clone(), build.dockerfile).await?;
-        match self.run(&build, None, body, log).await {
-            Ok(image_id) => Ok(Built { image_id, sync: None }),
-            Err(e) => Err(tree.failure().map_or(e, EngineError::engine)),
+        let refused = one_line(&refused);
+        if self.builder == Builder::Buildkit {
+            return Err(EngineError::engine(format!(
+                "BuildKit cannot be given the tree ({refused}): let POST /session through to the engine at {}, or set \
+                 BUILDER=auto",
+                self.host
+            )));
         }
+        let so_far = self.fallbacks.fetch_add(1, Relaxed) + 1;
+        tracing::warn!(build = build.build_id, so_far, "{} takes no session: {refused}", self.host);
+        say(
+            log,
+            &format!("FileSync cannot be used ({refused}): the whole tree is sent as a tar, to the classic builder"),
+        );
+        self.build_classic(&build, tree, log).await
     }
 
-    /// One `POST /build`; `session` serves its context, else `body` is a tar of it.
-    async fn run(
-        &self,
-        build: &BuildRequest<'_>,
-        session: Option<&str>,
-        body: Body,
-        log: &dyn LogSink,
-    ) -> Result<String, EngineError> {
-        let labels = Value::from_iter(build.labels.clone()).to_string();
-        let build_args = Value::from_iter(build.build_args.clone()).to_string();
-        // The serializer cannot be sent to another thread, so it must be gone before the first wait.
-        let path = {
-            let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
-            query.append_pair("version", "2");
-            for image in build.images {
-                query.append_pair("t", &image.to_string());
-            }
-            query.append_pair("labels", &labels).append_pair("dockerfile", build.dockerfile);
-            query.append_pair("buildargs", &build_args);
-            for (name, value) in [("target", build.target), ("platform", build.platform)] {
-                if let Some(value) = value {
-                    query.append_pair(name, value);
-                }
-            }
-            query.append_pair("buildid", &build.build_id);
-            if let Some(session) = session {
-                query.append_pair("remote", "client-session").append_pair("session", session);
-            }
-            query.finish()
-        };
-        let request = request(Method::POST, &path).header(header::CONTENT_TYPE, "application/x-tar");
-        let reply = self.host.send(request.body(body).map_err(invalid)?).await?.accepted().await?;
+    /// One `POST /build`; `session` serves its context.
+    async fn run(&self, build: &BuildRequest<'_>, session: &str, log: &dyn LogSink) -> Result<String, EngineError> {
+        let path = build.path(&[
+            ("version", "2"),
+            ("buildid", &build.build_id),
+            ("remote", "client-session"),
+            ("session", session),
+        ]);
+        let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
+        let reply = self.host.send(request).await?.accepted().await?;
 
         let mut progress = Progress::default();
         let result = follow(Lines::new(reply), &mut progress, log).await;

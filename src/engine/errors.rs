@@ -49,12 +49,15 @@ impl EngineError {
         Self::new(kind, one_line(message))
     }
 
+    pub(super) fn of_step(step: &str, code: i32) -> Self {
+        let message = format!("step {:?} failed with exit code {code}: its output is in the log", one_line(step));
+        Self { kind: ErrorKind::Build, message, exit_code: Some(code) }
+    }
+
     /// From the engine's message about a build, and the step that it names.
     pub(super) fn of_build(message: &str, step: Option<&str>) -> Self {
         if let Some(code) = exit_code(message) {
-            let step = step.map_or_else(|| one_line(message), one_line);
-            let message = format!("step {step:?} failed with exit code {code}: its output is in the log");
-            return Self { kind: ErrorKind::Build, message, exit_code: Some(code) };
+            return Self::of_step(step.unwrap_or(message), code);
         }
         let kind = if speaks_of(message, AUTH) {
             ErrorKind::Auth

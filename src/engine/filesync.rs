@@ -81,6 +81,12 @@ impl Tree {
         message
     }
 
+    /// A small file's content; none if it is not there or cannot be read.
+    pub(super) async fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let entry = self.snapshot.entry(path.as_bytes())?;
+        self.snapshot.blobs().ok()?.read(entry).await.ok()
+    }
+
     fn failed(&self, error: GitError) -> Status {
         Status::unknown(self.fail(&error))
     }

@@ -16,8 +16,22 @@ const MAX_LINE: usize = 32 << 20;
 pub(super) struct Line {
     pub id: String,
     pub status: String,
+    /// Only lines about a layer have it.
+    #[serde(rename = "progressDetail")]
+    pub progress_detail: Value,
+    /// The classic builder's output.
+    pub stream: String,
     pub error: Option<String>,
+    #[serde(rename = "errorDetail")]
+    pub error_detail: ErrorDetail,
     pub aux: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ErrorDetail {
+    /// The exit code of the classic builder's step; 0 if none failed.
+    pub code: i32,
 }
 
 /// The lines of an answer. A chunk may end anywhere, also inside the last CRLF.

@@ -1,6 +1,7 @@
 //! A Docker engine: builds from a Git tree, pushes, and what belongs to it.
 
 mod build;
+mod classic;
 mod connect;
 mod doctor;
 mod errors;
@@ -8,6 +9,7 @@ mod filesync;
 mod filter;
 mod follow;
 mod glob;
+mod go_regex;
 mod grpc;
 mod insecure;
 mod lines;
@@ -18,12 +20,13 @@ mod push;
 mod session;
 mod slots;
 mod tar;
+mod tls;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use hyper::Method;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
 
 use crate::model::ImageRef;
 
@@ -87,18 +90,73 @@ impl Version {
     }
 }
 
+/// Which of an engine's builders is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builder {
+    /// BuildKit where the engine has it and takes sessions, else the classic one.
+    Auto,
+    Buildkit,
+    Classic,
+}
+
+impl fmt::Display for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "either builder",
+            Self::Buildkit => "BuildKit",
+            Self::Classic => "the classic builder",
+        })
+    }
+}
+
 /// One Docker engine.
 pub struct Engine {
     host: Host,
+    builder: Builder,
     slots: Slots,
+    /// How many builds the classic builder got because no session came through.
     fallbacks: AtomicU64,
     /// Set once the engine was seen to have BuildKit.
-    has_buildkit: OnceCell<()>,
+    has_buildkit: AtomicBool,
 }
 
 impl Engine {
     pub fn new(host: Host) -> Self {
-        Self { host, slots: Slots::default(), fallbacks: AtomicU64::new(0), has_buildkit: OnceCell::new() }
+        Self {
+            host,
+            builder: Builder::Auto,
+            slots: Slots::default(),
+            fallbacks: AtomicU64::new(0),
+            has_buildkit: AtomicBool::new(false),
+        }
+    }
+
+    pub fn with_builder(self, builder: Builder) -> Self {
+        Self { builder, ..self }
+    }
+
+    /// Asks the engine what it is, and gives the builder that it is used with; an error if it does not answer or has
+    /// not the builder that was asked for.
+    pub async fn check(&self) -> Result<Builder, EngineError> {
+        let info = self.info().await?;
+        self.has_buildkit.store(info.buildkit, Relaxed);
+        match self.builder {
+            Builder::Classic => Ok(Builder::Classic),
+            _ if info.buildkit => Ok(Builder::Buildkit),
+            Builder::Auto => Ok(Builder::Classic),
+            Builder::Buildkit => Err(EngineError::engine(format!(
+                "the engine at {} ({}) has no BuildKit: use Docker 18.09 or newer on Linux, or set BUILDER=auto",
+                self.host, info.version
+            ))),
+        }
+    }
+
+    async fn builder_now(&self) -> Result<Builder, EngineError> {
+        match self.builder {
+            Builder::Classic => Ok(Builder::Classic),
+            _ if self.has_buildkit.load(Relaxed) => Ok(Builder::Buildkit),
+            _ => self.check().await,
+        }
     }
 
     /// Asks the engine what it is; an error if it does not answer.
@@ -110,17 +168,6 @@ impl Engine {
         self.host.json(Method::GET, "/version").await
     }
 
-    async fn wants_buildkit(&self) -> Result<(), EngineError> {
-        let ask = async || match self.info().await? {
-            EngineInfo { buildkit: true, .. } => Ok(()),
-            EngineInfo { version, .. } => Err(EngineError::engine(format!(
-                "the engine at {} ({version}) has no BuildKit: use Docker 18.09 or newer on Linux",
-                self.host
-            ))),
-        };
-        self.has_buildkit.get_or_try_init(ask).await.copied()
-    }
-
     /// Removes the tag, and the image if nothing else uses it. That it is not there is no error.
     pub async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{image}");
@@ -128,10 +175,5 @@ impl Engine {
             Err(e) if e.message.contains("No such image") => Ok(()),
             result => result.map(|_| ()),
         }
-    }
-
-    /// How many builds were sent as a tar since the start.
-    pub fn fallbacks(&self) -> u64 {
-        self.fallbacks.load(Relaxed)
     }
 }

@@ -13,7 +13,7 @@ pub(super) type Matched = Vec<bool>;
 
 impl Matcher {
     pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
-        let patterns = patterns.iter().map(|p| p.as_ref().trim_ascii()).filter(|p| !p.is_empty());
+        let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { patterns })
     }
@@ -91,7 +91,7 @@ impl Pattern {
         let kind = compile(&text, deep)?;
         let last = match &kind {
             Kind::Exact => text.last(),
-            Kind::Prefix => None,
+            Kind::Prefix | Kind::Broken => None,
             Kind::Suffix => text[2..].last(),
             Kind::Regex(glob) => glob.tail.last(),
         };
@@ -116,6 +116,7 @@ impl Pattern {
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
             Kind::Regex(glob) => glob.matches(path)?,
+            Kind::Broken => return Err(bad(&self.text, "Docker's own matcher cannot read it")),
         })
     }
 }
@@ -142,13 +143,21 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     cleaned
 }
 
+/// Without white space at its ends, Unicode's too.
+fn trim(bytes: &[u8]) -> &[u8] {
+    let start = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let bytes = &bytes[start.len() - start.trim_start().len()..];
+    let end = bytes.utf8_chunks().last().filter(|chunk| chunk.invalid().is_empty()).map_or("", |chunk| chunk.valid());
+    &bytes[..bytes.len() - (end.len() - end.trim_end().len())]
+}
+
 /// The patterns of a `.dockerignore` file.
 pub(super) fn read_ignore_file(content: &[u8]) -> Vec<Vec<u8>> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let lines = content.split(|&b| b == b'\n').filter(|line| !line.starts_with(b"#"));
-    let lines = lines.map(|line| line.trim_ascii()).filter(|line| !line.is_empty());
+    let lines = lines.map(trim).filter(|line| !line.is_empty());
     let read = |line: &[u8]| {
-        let (mark, path) = line.strip_prefix(b"!").map_or((&b""[..], line), |rest| (&b"!"[..], rest.trim_ascii()));
+        let (mark, path) = line.strip_prefix(b"!").map_or((&b""[..], line), |rest| (&b"!"[..], trim(rest)));
         let path = if path.is_empty() { vec![] } else { clean(path) };
         let path = path.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&path);
         [mark, path].concat()

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use hyper::{Method, header::HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model::{ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
@@ -43,18 +43,21 @@ impl Engine {
     }
 }
 
-/// The engine wants URL-safe base64, and a value even without credentials.
+/// The engine wants a value even without credentials.
 fn credentials(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<HeaderValue, EngineError> {
-    let server = image.registry();
-    let value = match auth {
-        None => json!({}),
-        Some(RegistryAuth { identity_token: Some(token), .. }) => {
-            json!({ "identitytoken": token.as_str(), "serveraddress": server })
-        }
-        Some(auth) => {
-            json!({ "username": auth.username, "password": auth.password.as_str(), "serveraddress": server })
-        }
-    };
+    auth_header(&auth.map_or(json!({}), |auth| auth_config(image.registry(), auth)))
+}
+
+/// The engine's `AuthConfig`.
+pub(super) fn auth_config(server: &str, auth: &RegistryAuth) -> Value {
+    match &auth.identity_token {
+        Some(token) => json!({ "identitytoken": token.as_str(), "serveraddress": server }),
+        None => json!({ "username": auth.username, "password": auth.password.as_str(), "serveraddress": server }),
+    }
+}
+
+/// The engine wants URL-safe base64.
+pub(super) fn auth_header(value: &Value) -> Result<HeaderValue, EngineError> {
     let mut value = HeaderValue::try_from(URL_SAFE.encode(value.to_string()))
         .map_err(|e| EngineError::engine(format!("the registry's credentials cannot be sent: {e}")))?;
     value.set_sensitive(true);

@@ -64,10 +64,6 @@ pub(super) async fn run(
             secrets: secrets.clone(),
         };
         let built = tools.engine.build(request, &*log).await?;
-        if built.sync.is_none() {
-            let so_far = tools.engine.fallbacks();
-            tracing::warn!(job = %id, so_far, "FileSync could not be used: the whole context was sent");
-        }
         log.write(format!("image: {}\n", built.image_id).as_bytes());
         Ok(images)
     });

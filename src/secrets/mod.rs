@@ -93,6 +93,11 @@ impl Secrets {
         self.dockercfg()?.get(registry).cloned()
     }
 
+    /// The registry hosts that there are credentials for.
+    pub fn registries(&self) -> impl Iterator<Item = &str> {
+        self.dockercfg().into_iter().flat_map(|cfg| cfg.hosts())
+    }
+
     /// What must be masked in logs: registry passwords, `user:password` in base64, tokens.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()

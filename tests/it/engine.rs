@@ -2,8 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests run programs")]
 
 mod building;
+mod classic;
 mod context;
+mod ignore;
 mod pushing;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -8,7 +8,6 @@ on_each_engine!(
     bad_dockerfiles_are_the_users,
     a_base_image_of_an_absent_registry,
     dropping_a_build_stops_its_step,
-    an_engine_without_sessions_gets_a_tar,
     an_engine_tells_what_it_is,
     output_that_is_left_out_is_told,
     a_flood_of_output,
@@ -102,59 +101,6 @@ async fn dropping_a_build_stops_its_step(docker: Docker) {
     bench.commit();
     bench.build().await;
     assert!(bench.content(&bench.image()) == bench.archive());
-}
-
-async fn an_engine_without_sessions_gets_a_tar(docker: Docker) {
-    let target = harness::Engine::of(docker).host;
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("proxy.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            tokio::spawn(without_sessions(client, target.strip_prefix("unix://").unwrap().to_owned()));
-        }
-    });
-    let mut bench = Bench::at(docker, "tar", format!("unix://{}", socket.display()));
-    bench.host = harness::Engine::of(docker).host;
-    bench.write("Dockerfile", ALL);
-    bench.write(".dockerignore", "ignored\nDockerfile\n.dockerignore\n**/*.bak\n!keep.bak\n");
-    for path in ["ignored/x", "a.bak", "keep.bak", "d/e/f"] {
-        bench.write(path, path);
-    }
-    bench.write(b"d/not\xff\xfeutf8", "x");
-    bench.write(format!("d/{}", "long".repeat(60)), "x");
-    bench.link("d/link", &"../target".repeat(30));
-    bench.write("empty", "");
-    bench.write("big", vec![7; 3 << 20]);
-    fs::set_permissions(bench.work().join("d/e/f"), fs::Permissions::from_mode(0o755)).unwrap();
-    bench.commit();
-    let log = Log::default();
-    let built = bench.try_build(&log).await.unwrap();
-    assert_eq!(built.sync, None);
-    assert_eq!(bench.engine.fallbacks(), 1);
-    let told: Vec<_> =
-        log.text().lines().filter(|l| l.contains("FileSync cannot be used")).map(str::to_owned).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    let mut expected = bench.archive();
-    for path in [&b"ignored"[..], b"ignored/x", b"a.bak"] {
-        expected.remove(path);
-    }
-    assert!(bench.content(&bench.image()) == expected, "{:?}", bench.paths());
-}
-
-/// Passes one connection on to the engine, unless it asks for a session.
-async fn without_sessions(mut client: UnixStream, engine: String) {
-    let mut start = vec![0; 4096];
-    let got = client.read(&mut start).await.unwrap();
-    if start.starts_with(b"POST /session") {
-        let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        client.write_all(answer).await.unwrap();
-        return;
-    }
-    let mut engine = UnixStream::connect(engine).await.unwrap();
-    engine.write_all(&start[..got]).await.unwrap();
-    let _ = copy_bidirectional(&mut client, &mut engine).await;
 }
 
 async fn an_engine_tells_what_it_is(docker: Docker) {

@@ -34,39 +34,53 @@ impl Authority {
         self.own.cert()
     }
 
+    /// The file of its own key.
+    pub fn key(&self) -> &str {
+        self.own.key()
+    }
+
     /// For a server or a client, on this name, such as `IP:127.0.0.1`.
     pub fn issue(&self, name: &str) -> Pem {
-        let pem = Pem::new();
-        let request = pem.request();
-        let extensions = pem.dir.path().join("extensions");
-        std::fs::write(&extensions, format!("subjectAltName={name}\n")).unwrap();
-        openssl(&[
-            &["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &request, "-out", &pem.cert],
-            &["-CA", &self.own.cert, "-CAkey", &self.own.key, "-extfile", extensions.to_str().unwrap()],
-        ]);
-        pem
+        self.sign(&format!("subjectAltName={name}"), &["-days", "2"])
     }
 
     pub fn issue_expired(&self, name: &str) -> Pem {
-        // `openssl ca` alone takes dates of the past.
+        self.sign(&format!("subjectAltName={name}"), &EXPIRED)
+    }
+
+    /// A folder as DOCKER_CERT_PATH has it; `usage` is `serverAuth` or `clientAuth`.
+    pub fn docker_certs(&self, usage: &str, name: &str, expired: bool) -> TempDir {
+        let dates: &[&str] = if expired { &EXPIRED } else { &["-days", "2"] };
+        let pem = self.sign(&format!("subjectAltName={name}\nextendedKeyUsage={usage}"), dates);
+        let dir = folder();
+        for (from, to) in [(self.cert(), "ca.pem"), (pem.cert(), "cert.pem"), (pem.key(), "key.pem")] {
+            std::fs::copy(from, dir.path().join(to)).unwrap();
+        }
+        dir
+    }
+
+    /// By `openssl ca`, which alone takes dates of the past.
+    fn sign(&self, extensions: &str, dates: &[&str]) -> Pem {
         let pem = Pem::new();
         let dir = pem.dir.path();
         let config = format!(
             "[ca]\ndefault_ca=a\n[a]\ndatabase={0}/index\nnew_certs_dir={0}\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n\
-             x509_extensions=e\n[p]\ncommonName=supplied\n[e]\nsubjectAltName={name}\n",
+             x509_extensions=e\n[p]\ncommonName=supplied\n[e]\n{extensions}\n",
             dir.display()
         );
         std::fs::write(dir.join("config"), config).unwrap();
         std::fs::write(dir.join("index"), "").unwrap();
         let request = pem.request();
         openssl(&[
-            &["ca", "-batch", "-notext", "-startdate", "20200101000000Z", "-enddate", "20200102000000Z"],
-            &["-config", dir.join("config").to_str().unwrap(), "-in", &request, "-out", &pem.cert],
-            &["-cert", &self.own.cert, "-keyfile", &self.own.key],
+            &["ca", "-batch", "-notext", "-config", dir.join("config").to_str().unwrap(), "-in", &request],
+            dates,
+            &["-out", &pem.cert, "-cert", &self.own.cert, "-keyfile", &self.own.key],
         ]);
         pem
     }
 }
+
+const EXPIRED: [&str; 4] = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"];
 
 impl Pem {
     fn new() -> Self {

@@ -1,0 +1,66 @@
+use super::*;
+
+fn log(lines: &[&str]) -> (String, Progress) {
+    let mut progress = Progress::default();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Line>(line).unwrap());
+    let text = lines.filter_map(|line| progress.text(&line)).collect();
+    (text, progress)
+}
+
+#[test]
+fn output_is_written_as_it_comes() {
+    let (text, progress) = log(&[
+        r#"{"stream":"Step 1/2 : RUN make"}"#,
+        r#"{"stream":"\n"}"#,
+        r#"{"stream":"out\npart"}"#,
+        r#"{"stream":"Step 9/9 : no step"}"#,
+        r#"{"stream":"\u001b[91merr\n\u001b[0m"}"#,
+        r#"{"stream":"no end"}"#,
+    ]);
+    assert_eq!(text, "Step 1/2 : RUN make\nout\npartStep 9/9 : no steperr\nno end");
+    assert_eq!((progress.step.as_str(), progress.end()), ("Step 1/2 : RUN make", &b"\n"[..]));
+}
+
+#[test]
+fn a_pull_is_a_line_a_layer() {
+    let (text, progress) = log(&[
+        r#"{"status":"Pulling from acme/base","id":"v1"}"#,
+        r#"{"status":"Pulling fs layer","progressDetail":{},"id":"ab"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":5,"total":9},"progress":"[=>]","id":"ab"}"#,
+        r#"{"status":"Pull complete","progressDetail":{},"id":"ab"}"#,
+        r#"{"status":"Pull complete","progressDetail":{},"id":"ab"}"#,
+        r#"{"status":"Already exists","progressDetail":{},"id":"cd"}"#,
+        r#"{"status":"Digest: sha256:12"}"#,
+    ]);
+    assert_eq!(text, "v1: Pulling from acme/base\nab: Pull complete\ncd: Already exists\nDigest: sha256:12\n");
+    assert_eq!(progress.end(), b"");
+}
+
+#[test]
+fn the_image_is_found_both_ways() {
+    let printed = r#"{"stream":"Successfully built 012345678901\n"}"#;
+    let (_, progress) = log(&[r#"{"stream":"Successfully built by hand\n"}"#, printed]);
+    assert_eq!(progress.image.as_deref(), Some("012345678901"));
+    let (_, progress) = log(&[r#"{"aux":{"ID":"sha256:0123"}}"#, printed]);
+    assert_eq!(progress.image.as_deref(), Some("sha256:0123"));
+    assert_eq!(log(&[r#"{"stream":"Step 1/1 : FROM x\n"}"#]).1.image, None);
+}
+
+#[test]
+fn what_needs_buildkit_is_named() {
+    for (dockerfile, named) in [
+        ("FROM a\nRUN --mount=type=cache,target=/x make\n", Some("`RUN --mount`")),
+        ("# syntax=docker/dockerfile:1\nFROM a\n copy --chown=1 --chmod=755 a /\n", Some("`COPY --chmod`")),
+        ("FROM a\nADD --checksum=sha256:0 http://x /\n", Some("`ADD --checksum`")),
+        ("FROM a\nRUN <<EOF\necho\nEOF\n", Some("a here-document in `RUN`")),
+        ("FROM a\nCOPY <<-\"END\" /x\nEND\n", Some("a here-document in `COPY`")),
+        ("#Syntax = acme/frontend\nFROM a\nINCLUDE b\n", Some("`# syntax=`")),
+        (
+            "# the syntax = of\nFROM --platform=x a AS b\nCOPY --from=b --chown=1:1 a /\nRUN cat <<<x; ls --all 1 << 2\n",
+            None,
+        ),
+        ("", None),
+    ] {
+        assert_eq!(only_buildkit_knows(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
+    }
+}

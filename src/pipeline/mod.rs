@@ -83,7 +83,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
-    let snapshot = checkout::run(tools, &fetched, hand).await?;
+    let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
     let image = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
     push::run(tools, &image, hand, slot).await
 }

@@ -138,9 +138,9 @@ settings! {
     KNOWN_HOSTS => known_hosts: Option<PathBuf>, "";
     /// Times of the files in a build: `stable` (a changed file is always newer) or `history` (of the last commit).
     FILE_TIMES => file_times: FileTimes, "stable";
-    /// Longest time for `clone`, each try.
+    /// Longest time for `clone`, and for what `checkout` fetches (submodules, LFS files), each try.
     CLONE_TIMEOUT => clone_timeout: Duration, "15m";
-    /// Longest time for `checkout`.
+    /// Longest time for `checkout` to find the commit.
     CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m";
 
     /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or with DOCKER_TLS_VERIFY on any.

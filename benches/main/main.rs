@@ -6,6 +6,7 @@
 mod harness;
 mod hooks;
 mod idle;
+mod modules;
 mod push;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 5] = ["push-300", "push-20000", "push-20000-cached", "hooks", "idle"];
+const MEASUREMENTS: [&str; 6] = ["push-300", "push-20000", "push-20000-cached", "modules", "hooks", "idle"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -35,6 +36,7 @@ fn main() {
                 "push-300" => push::measure(300, push::Order::ChangedFirst, 5, 0.5).await,
                 "push-20000" => push::measure(20_000, push::Order::ChangedFirst, 3, 0.3).await,
                 "push-20000-cached" => push::measure(20_000, push::Order::ChangedLast, 3, 0.05).await,
+                "modules" => modules::measure(7).await,
                 "hooks" => hooks::measure().await,
                 _ => idle::measure().await,
             }

@@ -1,53 +1,68 @@
-//! Contents of files, by one `git cat-file --batch`: it reads `OID<newline>` and writes `OID TYPE SIZE<newline>`, the
-//! content and a newline.
+//! Contents of files: of Git's objects by one `git cat-file --batch` a repository, which reads `OID<newline>` and writes
+//! `OID TYPE SIZE<newline>`, the content and a newline; and of LFS files from their store.
+
+use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use super::command::local;
+use super::lfs::{Object, Store};
 use super::{Entry, GitConfig, GitError, Mirror, Oid};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
 pub const CHUNK: usize = 128 << 10;
 
-/// A reader of objects.
+/// A reader of a snapshot's files.
 #[derive(Debug)]
 pub struct Blobs {
-    mirror: Mirror,
-    _git: Running,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    /// Bytes of the last answer that nobody read yet.
-    unread: u64,
+    config: GitConfig,
+    mirrors: Vec<Mirror>,
+    /// One a mirror, started when it is first asked.
+    readers: Vec<Option<Reader>>,
+    objects: Arc<Store>,
 }
 
-/// An object's content, read in chunks. It may be dropped before its end.
+/// A file's content, read in chunks. It may be dropped before its end.
 #[derive(Debug)]
 pub struct Blob<'a> {
-    blobs: &'a mut Blobs,
+    content: Content<'a>,
     size: u64,
-    left: u64,
+}
+
+#[derive(Debug)]
+enum Content<'a> {
+    Git { reader: &'a mut Reader, left: u64 },
+    Lfs(Box<Object>),
 }
 
 impl Blobs {
-    pub(super) fn start(config: &GitConfig, mirror: &Mirror) -> Result<Self, GitError> {
-        let mut git = local(config, &mirror.path).args(["cat-file", "--batch"]).start()?;
-        let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
-            return Err(GitError::io("git cat-file", "its streams are not there"));
-        };
-        let answers = BufReader::with_capacity(CHUNK, answers);
-        Ok(Self { mirror: mirror.clone(), _git: git, requests, answers, unread: 0 })
+    pub(super) fn start(config: &GitConfig, mirrors: Vec<Mirror>, objects: Arc<Store>) -> Result<Self, GitError> {
+        let mut readers: Vec<_> = mirrors.iter().map(|_| None).collect();
+        // Most files are in the first.
+        if let Some((mirror, reader)) = mirrors.first().zip(readers.first_mut()) {
+            *reader = Some(Reader::start(config, mirror)?);
+        }
+        Ok(Self { config: config.clone(), mirrors, readers, objects })
     }
 
     /// Asks for a file or a symlink (whose content is its target).
     pub async fn open(&mut self, entry: &Entry) -> Result<Blob<'_>, GitError> {
-        let oid = &entry.oid;
-        match self.request(oid).await {
-            Ok(Some(size)) => Ok(Blob { blobs: self, size, left: size }),
-            Ok(None) => Err(self.damaged(&format!("object {oid} is missing"))),
-            Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
+        if entry.lfs {
+            let object = self.objects.read(&entry.oid, entry.size).await?;
+            return Ok(Blob { content: Content::Lfs(Box::new(object)), size: entry.size });
         }
+        let at = entry.origin as usize;
+        let (Some(mirror), Some(reader)) = (self.mirrors.get(at), self.readers.get_mut(at)) else {
+            return Err(GitError::refused(format!("{} is not in this snapshot", entry.oid)));
+        };
+        let reader = match reader {
+            Some(reader) => reader,
+            None => reader.insert(Reader::start(&self.config, mirror)?),
+        };
+        let size = reader.open(&entry.oid).await?;
+        Ok(Blob { content: Content::Git { reader, left: size }, size })
     }
 
     /// All of a small file.
@@ -58,6 +73,68 @@ impl Blobs {
             content.extend(chunk);
         }
         Ok(content)
+    }
+}
+
+impl Blob<'_> {
+    /// Bytes of all of it.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The next 1 to [`CHUNK`] bytes, less only at the end; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, GitError> {
+        match &mut self.content {
+            Content::Git { reader, left } => {
+                let chunk = reader.chunk((*left).min(CHUNK as u64) as usize).await?;
+                *left -= chunk.len() as u64;
+                Ok((!chunk.is_empty()).then_some(chunk))
+            }
+            Content::Lfs(object) => object.chunk(CHUNK).await,
+        }
+    }
+}
+
+/// One repository's objects.
+#[derive(Debug)]
+pub(super) struct Reader {
+    mirror: Mirror,
+    _git: Running,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// Bytes of the last answer that nobody read yet.
+    unread: u64,
+}
+
+impl Reader {
+    pub fn start(config: &GitConfig, mirror: &Mirror) -> Result<Self, GitError> {
+        let mut git = local(config, &mirror.path).args(["cat-file", "--batch"]).start()?;
+        let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
+            return Err(GitError::io("git cat-file", "its streams are not there"));
+        };
+        let answers = BufReader::with_capacity(CHUNK, answers);
+        Ok(Self { mirror: mirror.clone(), _git: git, requests, answers, unread: 0 })
+    }
+
+    /// All of a small blob.
+    pub async fn read(&mut self, oid: &Oid) -> Result<Vec<u8>, GitError> {
+        let mut left = self.open(oid).await?;
+        let mut content = Vec::new();
+        while left > 0 {
+            let chunk = self.chunk(left.min(CHUNK as u64) as usize).await?;
+            left -= chunk.len() as u64;
+            content.extend(chunk);
+        }
+        Ok(content)
+    }
+
+    /// Its size in bytes, which can then be read.
+    async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
+        match self.request(oid).await {
+            Ok(Some(size)) => Ok(size),
+            Ok(None) => Err(self.damaged(&format!("object {oid} is missing"))),
+            Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
+        }
     }
 
     async fn request(&mut self, oid: &Oid) -> std::io::Result<Option<u64>> {
@@ -77,36 +154,24 @@ impl Blobs {
         Ok(size)
     }
 
-    fn damaged(&self, what: &str) -> GitError {
-        self.mirror.distrust();
-        GitError::damaged(what, &self.mirror.source)
-    }
-}
-
-impl Blob<'_> {
-    /// Bytes of all of it.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The next 1 to [`CHUNK`] bytes, less only at the end; `None` at the end.
-    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, GitError> {
-        let wanted = self.left.min(CHUNK as u64) as usize;
-        if wanted == 0 {
-            return Ok(None);
-        }
+    /// The next `wanted` bytes of what was opened.
+    async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
         let mut chunk = Vec::with_capacity(wanted);
         while chunk.len() < wanted {
             let missing = (wanted - chunk.len()) as u64;
-            let got = match (&mut self.blobs.answers).take(missing).read_buf(&mut chunk).await {
+            let got = match (&mut self.answers).take(missing).read_buf(&mut chunk).await {
                 Ok(got) if got > 0 => got as u64,
-                Ok(_) => return Err(self.blobs.damaged("an object breaks off")),
-                Err(error) => return Err(self.blobs.damaged(&error.to_string())),
+                Ok(_) => return Err(self.damaged("an object breaks off")),
+                Err(error) => return Err(self.damaged(&error.to_string())),
             };
-            self.left -= got;
-            self.blobs.unread -= got;
+            self.unread -= got;
         }
-        Ok(Some(chunk))
+        Ok(chunk)
+    }
+
+    fn damaged(&self, what: &str) -> GitError {
+        self.mirror.distrust();
+        GitError::damaged(what, &self.mirror.source)
     }
 }
 

@@ -24,7 +24,11 @@ pub(super) fn network(
     master: Option<&Path>,
 ) -> Program {
     let authorization = remote.authorization.as_ref().map(|header| ("http.extraHeader", header.as_str()));
-    let extra: Vec<_> = authorization.into_iter().collect();
+    let mut extra: Vec<_> = authorization.into_iter().collect();
+    if let Some(addresses) = &remote.pinned {
+        // A redirect would lead past them.
+        extra.extend([("http.curloptResolve", addresses.as_str()), ("http.followRedirects", "false")]);
+    }
     let program = git(config, dir, remote.protocol.as_str(), &extra);
     if remote.protocol != Protocol::Ssh {
         return program;
@@ -95,11 +99,11 @@ pub(super) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String> {
 }
 
 /// ssh takes a list of paths and expands `%`.
-fn for_ssh(path: &Path) -> String {
+pub(super) fn for_ssh(path: &Path) -> String {
     format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
 }
 
-fn for_shell(text: &str) -> String {
+pub(super) fn for_shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -5,6 +5,8 @@
 //! a missing space before a date), and what it guards is a checkout, which we never make; the names in a tree are
 //! checked as it is read.
 
+mod submodule;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::{fs, io};
@@ -18,6 +20,8 @@ use super::master::Refused;
 use super::remote::{Protocol, Remote};
 use super::{CommitSpec, Git, GitError, GitRef, Oid, Source};
 use crate::model::{LogSink, RepoName};
+
+pub(super) use submodule::access;
 
 /// A mirror that holds the wanted commit; cheap to clone.
 #[derive(Debug, Clone)]

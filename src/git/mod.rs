@@ -1,14 +1,18 @@
-//! Repositories: bare mirrors, the commit that is meant, its tree, its files' contents and times. There is no checkout.
+//! Repositories: bare mirrors, the commit that is meant, its tree with its submodules and LFS files, the files' contents
+//! and times. There is no checkout.
 
 mod agent;
 mod blobs;
 mod command;
 mod errors;
+mod lfs;
 mod master;
 mod mirror;
 mod oid;
 mod remote;
 mod resolve;
+mod snapshot;
+mod submodules;
 mod times;
 mod tree;
 
@@ -24,12 +28,10 @@ use crate::process;
 use crate::secrets::DeployKey;
 
 pub use blobs::{Blob, Blobs, CHUNK};
-use command::{ask, local};
 pub use errors::GitError;
-use errors::Trouble;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
-use tree::TreeError;
+pub use snapshot::Snapshot;
 pub use tree::{Entry, Kind, path_order};
 
 /// Of a Unix socket's path, in bytes.
@@ -37,7 +39,7 @@ const LONGEST_SOCKET: usize = 107;
 
 #[derive(Debug, Clone)]
 pub struct GitConfig {
-    /// Mirrors and file-time tables live here, and nobody else's data.
+    /// Mirrors, LFS files and file-time tables live here, and nobody else's data.
     pub dir: PathBuf,
     /// Agent sockets live here (a short path; made 0700 if it is not there).
     pub run_dir: PathBuf,
@@ -62,18 +64,6 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A commit's tree, ready to be sent as a build context.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub mirror: Mirror,
-    pub commit: Oid,
-    /// In [`path_order`], directories included, the root not.
-    pub entries: Vec<Entry>,
-    /// Names this life of the file-time table; part of the sync key.
-    pub generation: String,
-    config: GitConfig,
-}
-
 /// The repositories of one data folder.
 #[derive(Debug)]
 pub struct Git {
@@ -81,6 +71,7 @@ pub struct Git {
     mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     masters: master::Masters,
+    lfs: lfs::Lfs,
 }
 
 impl Git {
@@ -108,54 +99,9 @@ impl Git {
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
         remove_agents(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
-        Ok(Self { config, mirrors: Mutex::default(), tables: Mutex::default(), masters: Default::default() })
-    }
-
-    /// Reads the commit's tree and gives each file its time. `times_key` names the table (the repository).
-    pub async fn snapshot(&self, mirror: &Mirror, commit: &Oid, times_key: &str) -> Result<Snapshot, GitError> {
-        let snapshot = match self.try_snapshot(mirror, commit, times_key).await {
-            Err(Trouble::Damaged(what)) => {
-                self.heal(mirror, Some(&commit.to_string()), &what).await?;
-                self.try_snapshot(mirror, commit, times_key).await
-            }
-            snapshot => snapshot,
-        };
-        snapshot.map_err(|trouble| trouble.into_error(&mirror.source))
-    }
-
-    async fn try_snapshot(&self, mirror: &Mirror, commit: &Oid, times_key: &str) -> Result<Snapshot, Trouble> {
-        let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &commit.to_string()];
-        let listing = ask(local(&self.config, &mirror.path).args(args)).await?;
-        let listing = listing.ok_or_else(|| Trouble::Damaged("git ls-tree failed".into()))?;
-        let mut entries = tree::parse(&listing).map_err(|error| match error {
-            TreeError::Damaged(_) => Trouble::Damaged(error.to_string()),
-            TreeError::Unsafe(_) => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
-        })?;
-        let generation = self.set_times(mirror, commit, times_key, &mut entries).await?;
-        Ok(Snapshot { mirror: mirror.clone(), commit: *commit, entries, generation, config: self.config.clone() })
-    }
-}
-
-impl Snapshot {
-    pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
-        let at = self.entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()?;
-        self.entries.get(at)
-    }
-
-    /// When the commit was made, in seconds since the epoch.
-    pub async fn commit_time(&self) -> Result<i64, GitError> {
-        let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
-        let read = async {
-            let seconds = ask(local(&self.config, &self.mirror.path).args(args)).await?;
-            let seconds = seconds.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
-            seconds.ok_or_else(|| Trouble::Damaged(format!("commit {} has no time", self.commit)))
-        };
-        read.await.map_err(|trouble: Trouble| trouble.into_error(&self.mirror.source))
-    }
-
-    /// A reader of the files' contents; from async code alone (see [`process`]).
-    pub fn blobs(&self) -> Result<Blobs, GitError> {
-        Blobs::start(&self.config, &self.mirror)
+        let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
+        let (mirrors, tables, masters) = Default::default();
+        Ok(Self { config, mirrors, tables, masters, lfs })
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Remote {
     pub host: String,
     /// `Authorization: Basic …`, which Git gets through its environment.
     pub authorization: Option<Zeroizing<String>>,
+    /// The only addresses that it may be at, as `http.curloptResolve` has them: a host that a payload named.
+    pub pinned: Option<String>,
 }
 
 impl fmt::Debug for Remote {
@@ -70,7 +72,14 @@ impl Remote {
         };
         if protocol == Protocol::File {
             return match authority {
-                "" => Ok(Self { url: url.into(), protocol, user: None, host: String::new(), authorization: None }),
+                "" => Ok(Self {
+                    url: url.into(),
+                    protocol,
+                    user: None,
+                    host: String::new(),
+                    authorization: None,
+                    pinned: None,
+                }),
                 _ => Err("a file URL has three slashes: file:///path"),
             };
         }
@@ -87,7 +96,7 @@ impl Remote {
             // A token may stand in the place of the user, so that is no less secret.
             (_, Some(user_info)) => (format!("{scheme}://{host}{path}"), None, Some(basic(user_info))),
         };
-        Ok(Self { url, protocol, user, host: host.into(), authorization })
+        Ok(Self { url, protocol, user, host: host.into(), authorization, pinned: None })
     }
 
     fn scp_form(url: &str) -> Result<Self, &'static str> {
@@ -100,7 +109,14 @@ impl Remote {
         user.map_or(Ok(()), check_user)?;
         check_host(host)?;
         let user = user.map(str::to_owned);
-        Ok(Self { url: url.into(), protocol: Protocol::Ssh, user, host: host.into(), authorization: None })
+        Ok(Self {
+            url: url.into(),
+            protocol: Protocol::Ssh,
+            user,
+            host: host.into(),
+            authorization: None,
+            pinned: None,
+        })
     }
 
     /// ssh's arguments for the server: `-p PORT user@host`.

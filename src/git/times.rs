@@ -7,8 +7,9 @@
 //!
 //! A table, `path → (kind, oid, time)`, holds what was last given out. When it is made, files have the time of the
 //! commit that last touched them; from then on whatever appears or changes gets the time of its build, later than all
-//! times before. One table serves all of a key's builds, also those at the same time: were there one for each sync
-//! slot, what changed could be older in one slot than an artefact that another slot's build left in a shared cache.
+//! times before. Submodules' files are in the same table, and so are LFS files, by their content. One table serves all
+//! of a key's builds, also those at the same time: were there one for each sync slot, what changed could be older in one
+//! slot than an artefact that another slot's build left in a shared cache.
 
 mod history;
 mod table;
@@ -32,17 +33,24 @@ const SECOND: i64 = 1_000_000_000;
 const LAST_SECOND: i64 = 9_000_000_000;
 
 impl Git {
-    /// Sets the entries' times and returns the generation that they belong to.
+    /// Sets the entries' times and returns the generation that they belong to. `own` are those of the repository itself,
+    /// where submodules have added theirs.
     pub(super) async fn set_times(
         &self,
         mirror: &Mirror,
         commit: &Oid,
         times_key: &str,
+        own: Option<&[Entry]>,
         entries: &mut [Entry],
     ) -> Result<String, Trouble> {
+        let seconds = async |depth, entries: &[Entry]| {
+            let own = own.unwrap_or(entries);
+            let seconds = history::read(&self.config, mirror, commit, depth, own).await?;
+            Ok::<_, Trouble>(spread(own, seconds, entries))
+        };
         if self.config.pure_history_times {
             // All the way back: with a limit, every file beyond it would change its time with each commit.
-            let seconds = history::read(&self.config, mirror, commit, None, entries).await?;
+            let seconds = seconds(None, entries).await?;
             for (entry, seconds) in entries.iter_mut().zip(seconds) {
                 entry.mtime = from_history(seconds, LAST_SECOND, &entry.oid);
             }
@@ -57,7 +65,7 @@ impl Git {
         let stored = Table::load(&path);
         let now = now();
         let seconds = match stored {
-            Stored::Nothing => Some(history::read(&self.config, mirror, commit, Some(DEPTH), entries).await?),
+            Stored::Nothing => Some(seconds(Some(DEPTH), entries).await?),
             _ => None,
         };
         let (generation, changed) = assign(stored, seconds.as_deref(), entries, now);
@@ -79,6 +87,19 @@ impl Git {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The seconds of all entries from those of a repository's own: what is in a submodule has that of the commit that set
+/// the submodule, as it came with it. Both lists are in order.
+fn spread(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
+    let (mut own, mut last) = (own.iter().zip(seconds).peekable(), 0);
+    let of = |entry: &Entry| {
+        if let Some((_, seconds)) = own.next_if(|(own, _)| own.path == entry.path) {
+            last = seconds;
+        }
+        last
+    };
+    all.iter().map(of).collect()
 }
 
 /// The nanoseconds come from the content, so that two contents of one second differ.

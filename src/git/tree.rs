@@ -11,7 +11,8 @@ pub enum Kind {
     File,
     Exec,
     Symlink,
-    /// A submodule's place; its `oid` is a commit of another repository.
+    /// The place of a submodule that is not there (one that is, is a directory); its `oid` is a commit of another
+    /// repository.
     Gitlink,
 }
 
@@ -25,6 +26,10 @@ pub struct Entry {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
+    /// Which of the snapshot's repositories has it: 0 the job's own, the others its submodules.
+    pub origin: u32,
+    /// Git LFS keeps it: `oid` is the SHA-256 of its content, of which the repository has but a pointer.
+    pub lfs: bool,
 }
 
 /// The order of paths in a file transfer (fsutil's): part by part, so `a/b` is before `a.b`, other than in Git's trees
@@ -103,7 +108,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
         Kind::Dir | Kind::Gitlink => 0,
         _ => size.parse().ok()?,
     };
-    Some(Entry { path: path.into(), kind, oid, size, mtime: 0 })
+    Some(Entry { path: path.into(), kind, oid, size, mtime: 0, origin: 0, lfs: false })
 }
 
 #[cfg(test)]

@@ -1,20 +1,39 @@
 use std::sync::Arc;
 
 use super::Tools;
-use super::clone::Fetched;
+use super::clone::{Fetched, wait};
 use super::stage::{End, Failed, Stagehand, within};
 use crate::git::{Kind, Snapshot};
 use crate::model::{LogSink, StageName};
+use crate::secrets::Secrets;
 
-/// Finds the commit and reads its tree. Nothing is written to a work tree: the engine gets its files from Git's objects.
-pub(super) async fn run(tools: &Tools, fetched: &Fetched, hand: &mut Stagehand) -> Result<Arc<Snapshot>, End> {
+/// Finds the commit, reads its tree, and fetches what is not in the repository itself: submodules and LFS files. Nothing
+/// is written to a work tree: the engine gets its files from Git's objects.
+pub(super) async fn run(
+    tools: &Tools,
+    secrets: &Secrets,
+    fetched: &Fetched,
+    hand: &mut Stagehand,
+) -> Result<Arc<Snapshot>, End> {
     let log = hand.log.clone();
     let pushed = hand.job.context.pushed;
     let Fetched { repo, branch, commit, mirror, plan, .. } = fetched;
     let dockerfile = &plan.dockerfile;
-    let work = within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", async {
-        let oid = tools.git.resolve(mirror, branch, commit, pushed).await?;
-        let snapshot = tools.git.snapshot(mirror, &oid, &repo.to_string()).await?;
+    let work = async {
+        let resolve = async { Ok(tools.git.resolve(mirror, branch, commit, pushed).await?) };
+        let oid = within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
+        let key = repo.to_string();
+        let try_once = || {
+            let snapshot = tools.git.snapshot(mirror, &oid, &key, secrets, &*log);
+            within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
+        };
+        let snapshot = match try_once().await? {
+            Err(e) if e.transient => {
+                wait(&e, &*log).await;
+                try_once().await??
+            }
+            other => other?,
+        };
         let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
         match kind(&snapshot, dockerfile.as_str()) {
@@ -27,7 +46,7 @@ pub(super) async fn run(tools: &Tools, fetched: &Fetched, hand: &mut Stagehand) 
                  Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"
             ))),
         }
-    });
+    };
     let command = match commit {
         crate::model::CommitSpec::Head => format!("git checkout -f {branch}"),
         crate::model::CommitSpec::Full(id) | crate::model::CommitSpec::Short(id) => format!("git checkout -f {id}"),

@@ -61,8 +61,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         };
         match try_once().await? {
             Err(e) if e.transient => {
-                log.write(format!("{}\nOnce more in {} s.\n", e.message, RETRY_WAIT.as_secs()).as_bytes());
-                tokio::time::sleep(RETRY_WAIT).await;
+                wait(&e, &*log).await;
                 Ok(try_once().await??)
             }
             other => Ok(other?),
@@ -70,4 +69,10 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
     Ok(Fetched { repo, url, branch, commit, mirror, plan })
+}
+
+/// Before the second try.
+pub(super) async fn wait(error: &GitError, log: &dyn LogSink) {
+    log.write(format!("{}\nOnce more in {} s.\n", error.message, RETRY_WAIT.as_secs()).as_bytes());
+    tokio::time::sleep(RETRY_WAIT).await;
 }

@@ -89,7 +89,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
-    let snapshot = checkout::run(tools, &fetched, hand).await?;
+    let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
     let images = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
     push::run(tools, &images, hand, slot).await
 }

@@ -120,7 +120,7 @@ impl Bench {
         let (branch, commit) = (GitRef::new("main").unwrap(), CommitSpec::Head);
         let mirror = self.git.clone(&source, &branch, &commit, false, log).await.unwrap();
         let commit = self.git.resolve(&mirror, &branch, &commit, false).await.unwrap();
-        Arc::new(self.git.snapshot(&mirror, &commit, "acme/hello Dockerfile").await.unwrap())
+        Arc::new(self.git.snapshot(&mirror, &commit, "acme/hello Dockerfile", &self.secrets, log).await.unwrap())
     }
 
     async fn try_build(&self, log: &Log) -> Result<Built, EngineError> {

@@ -1,7 +1,9 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
 mod healing;
+mod lfs;
 mod resolving;
+mod submodules;
 mod times;
 mod transport;
 mod trees;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, Snapshot, Source};
 use image_factory::model::{CommitSpec, GitRef, RepoName};
+use image_factory::secrets::Secrets;
 
 use crate::harness::{self, Log, Repo, folder};
 
@@ -82,7 +85,7 @@ impl Local {
     async fn snapshot_of(&self, on: &str, key: &str) -> Result<Snapshot, GitError> {
         let mirror = self.fetch(on, "HEAD", false).await?;
         let oid = self.git.resolve(&mirror, &branch(on), &CommitSpec::Head, false).await?;
-        self.git.snapshot(&mirror, &oid, key).await
+        self.git.snapshot(&mirror, &oid, key, &Secrets::default(), &Log::default()).await
     }
 }
 

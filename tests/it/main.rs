@@ -14,6 +14,7 @@ macro_rules! on_each_engine {
 }
 
 mod cli;
+mod contents;
 mod engine;
 mod etcd;
 mod failures;

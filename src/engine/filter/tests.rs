@@ -20,7 +20,7 @@ fn tree(lines: &[&str]) -> (Vec<Entry>, Links) {
             if let Some((_, target)) = line.split_once(" -> ") {
                 links.insert(oid, target.into());
             }
-            Entry { path: path.into(), kind, oid, size: 0, mtime: 0 }
+            Entry { path: path.into(), kind, oid, size: 0, mtime: 0, origin: 0, lfs: false }
         })
         .collect();
     entries.sort_by(|a, b| crate::git::path_order(&a.path, &b.path));

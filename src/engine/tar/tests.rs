@@ -12,7 +12,7 @@ use super::*;
 
 fn entry(path: &[u8], kind: Kind, size: u64) -> Entry {
     let oid = "0123456789012345678901234567890123456789".parse().unwrap();
-    Entry { path: path.into(), kind, oid, size, mtime: 1_500_000_000_123_456_789 }
+    Entry { path: path.into(), kind, oid, size, mtime: 1_500_000_000_123_456_789, origin: 0, lfs: false }
 }
 
 fn unpack(tar: &[u8]) -> tempfile::TempDir {

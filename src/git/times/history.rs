@@ -103,7 +103,15 @@ mod tests {
 
     fn entries(paths: &[(&str, Kind)]) -> Vec<Entry> {
         let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
-        let entry = |(path, kind): &(&str, Kind)| Entry { path: (*path).into(), kind: *kind, oid, size: 0, mtime: 0 };
+        let entry = |(path, kind): &(&str, Kind)| Entry {
+            path: (*path).into(),
+            kind: *kind,
+            oid,
+            size: 0,
+            mtime: 0,
+            origin: 0,
+            lfs: false,
+        };
         let mut entries: Vec<_> = paths.iter().map(entry).collect();
         entries.sort_by(|a, b| path_order(&a.path, &b.path));
         entries

@@ -15,6 +15,8 @@ fn tree(files: &[(&str, u8)]) -> Vec<Entry> {
         oid: Oid::from_hex(format!("{content:02x}").repeat(20).as_bytes()).unwrap(),
         size: 1,
         mtime: 0,
+        origin: 0,
+        lfs: false,
     };
     files.iter().map(entry).collect()
 }

@@ -315,7 +315,9 @@ async fn snapshots(bench: &Bench, cases: &[Case]) -> Vec<Arc<Snapshot>> {
             None => mirror.insert(bench.git.clone(&source, &branch, &CommitSpec::Head, false, &log).await.unwrap()),
         };
         let commit = bench.git.resolve(mirror, &branch, &CommitSpec::Head, false).await.unwrap();
-        snapshots.push(Arc::new(bench.git.snapshot(mirror, &commit, &case.name()).await.unwrap()));
+        snapshots.push(Arc::new(
+            bench.git.snapshot(mirror, &commit, &case.name(), &Secrets::default(), &log).await.unwrap(),
+        ));
     }
     snapshots
 }

@@ -109,9 +109,9 @@ async fn what_was_pushed_and_overtaken_survives_healing() {
     fs::remove_dir_all(mirror(&local).join("objects")).unwrap();
     let oid = local.git.resolve(&fetched, &branch("develop"), &commit(&second), true).await.unwrap();
     fs::remove_dir_all(mirror(&local).join("objects")).unwrap();
-    local.git.snapshot(&fetched, &oid, "key").await.unwrap();
+    local.git.snapshot(&fetched, &oid, "key", &Secrets::default(), &Log::default()).await.unwrap();
     fs::remove_dir_all(mirror(&local)).unwrap();
-    let snapshot = local.git.snapshot(&fetched, &oid, "key").await.unwrap();
+    let snapshot = local.git.snapshot(&fetched, &oid, "key", &Secrets::default(), &Log::default()).await.unwrap();
     assert_eq!(contents(&snapshot).await.unwrap(), [("a".to_string(), b"2".to_vec())]);
 }
 
@@ -149,7 +149,9 @@ async fn job_to_be_killed() {
     loop {
         let mirror = git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap();
         let oid = git.resolve(&mirror, &branch("develop"), &CommitSpec::Head, false).await.unwrap();
-        contents(&git.snapshot(&mirror, &oid, "key").await.unwrap()).await.unwrap();
+        contents(&git.snapshot(&mirror, &oid, "key", &Secrets::default(), &Log::default()).await.unwrap())
+            .await
+            .unwrap();
         fs::remove_dir_all(&mirror.path).unwrap();
     }
 }

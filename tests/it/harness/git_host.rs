@@ -76,6 +76,14 @@ impl GitHost {
         Repo::create(&self.dir.path().join("git").join(owner).join(format!("{name}.git")))
     }
 
+    /// From now on `git-lfs-authenticate PATH download` runs this shell script.
+    pub fn lfs_authenticate(&self, script: &str) {
+        let file = self.dir.path().join("bin/git-lfs-authenticate");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
     /// What sshd has said so far.
     pub fn output(&self) -> String {
         self.server.output()
@@ -96,7 +104,7 @@ fn config(dir: &Path, port: u16, user: &str) -> String {
     format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
          PidFile none\nUsePAM {pam}\nStrictModes no\nPermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv PATH={path} SHLVL=2\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv PATH={dir}/bin:{path} SHLVL=2\n\
          AcceptEnv GIT_PROTOCOL\n"
     )
 }
@@ -135,6 +143,21 @@ impl Repo {
     /// A path in the clone: what is changed there goes into the next commit.
     pub fn path(&self, path: &str) -> PathBuf {
         self.work.path().join(path)
+    }
+
+    /// Records a submodule in the clone; `.gitmodules` is written as it is told.
+    pub fn gitlink(&self, path: &str, commit: &str) {
+        self.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+        // `git add` would take it out again.
+        std::fs::create_dir_all(self.path(path)).unwrap();
+    }
+
+    /// From now on files with these endings go to the LFS server, by the real git-lfs.
+    pub fn track_with_lfs(&self, endpoint: &str, pattern: &str) {
+        self.git(&["lfs", "install", "--local"]);
+        self.git(&["config", "lfs.url", endpoint]);
+        self.git(&["config", "lfs.locksverify", "false"]);
+        self.git(&["lfs", "track", pattern]);
     }
 
     pub fn tag(&self, tag: &str) {

@@ -1,0 +1,164 @@
+//! The batch API (`docs/api/batch.md`): asks where objects are; and the basic transfer (`docs/api/basic-transfers.md`),
+//! which fetches them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use reqwest::{StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use super::http::{self, body, broken, host, is_passing};
+use super::server::Server;
+use super::{Store, Wanted};
+use crate::git::GitError;
+use crate::model::RepoName;
+
+#[derive(Serialize)]
+struct Request {
+    operation: &'static str,
+    transfers: [&'static str; 1],
+    hash_algo: &'static str,
+    objects: Vec<Object>,
+}
+
+#[derive(Serialize)]
+struct Object {
+    oid: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    transfer: Option<String>,
+    objects: Vec<Given>,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    oid: String,
+    #[serde(default)]
+    actions: Option<Actions>,
+    #[serde(default)]
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Actions {
+    #[serde(default)]
+    download: Option<Action>,
+}
+
+/// Where an object is, and what is to be sent there.
+#[derive(Deserialize)]
+pub struct Action {
+    href: String,
+    #[serde(default)]
+    header: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    code: u16,
+    message: String,
+}
+
+impl Server {
+    /// Where these objects are, in their order.
+    pub async fn batch(&self, wanted: &[Wanted], repo: &RepoName) -> Result<Vec<Action>, GitError> {
+        let objects = wanted.iter().map(|wanted| Object { oid: wanted.oid.to_string(), size: wanted.size }).collect();
+        let request = Request { operation: "download", transfers: ["basic"], hash_algo: "sha256", objects };
+        let request = serde_json::to_string(&request).map_err(|error| GitError::io("a request", error))?;
+        let response = self.caller.send(&self.url, &self.headers, Some(&request)).await?;
+        let (status, host) = (response.status(), host(&self.url));
+        let body = body(response).await?;
+        if !status.is_success() {
+            let said = serde_json::from_slice::<Refusal>(&body).map(|refusal| shown(&refusal.message));
+            let said = said.unwrap_or_default();
+            let advice = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "is there a key or a token that may read it?",
+                StatusCode::NOT_FOUND => "does it have LFS, and may the key or the token read it?",
+                _ => "try again, or look at the server's own log",
+            };
+            let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
+            return Err(GitError { exit_code: 1, message, transient: is_passing(status) });
+        }
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;
+        if let Some(transfer) = answer.transfer.filter(|transfer| transfer != "basic") {
+            let message = format!("{host} gives the LFS files of {repo} by {:?} only, not by basic", shown(&transfer));
+            return Err(GitError::refused(message));
+        }
+        let mut given: HashMap<_, _> = answer.objects.into_iter().map(|given| (given.oid.clone(), given)).collect();
+        wanted
+            .iter()
+            .map(|object| match given.remove(&object.oid.to_string()) {
+                Some(Given { error: Some(Refusal { code, message }), .. }) => Err(GitError {
+                    exit_code: 1,
+                    message: format!(
+                        "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
+                        shown(&message)
+                    ),
+                    transient: StatusCode::from_u16(code).is_ok_and(is_passing),
+                }),
+                Some(Given { actions: Some(Actions { download: Some(action) }), .. }) => Ok(action),
+                _ => Err(GitError::refused(format!("{host} does not say where {object} of {repo} is"))),
+            })
+            .collect()
+    }
+
+    /// Fetches an object into the store, if no other repository did.
+    pub async fn fetch(&self, wanted: &Wanted, action: Action, store: &Store, access: &str) -> Result<(), GitError> {
+        if !store.has(&wanted.oid, wanted.size) {
+            self.download(wanted, &action, store).await?;
+        }
+        store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))
+    }
+
+    async fn download(&self, wanted: &Wanted, action: &Action, store: &Store) -> Result<(), GitError> {
+        let url = Url::parse(&action.href)
+            .map_err(|error| GitError::refused(format!("{wanted} is at no valid URL: {error}")))?;
+        let given = action.header.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut response = self.caller.send(&url, &http::headers(given)?, None).await?;
+        let (status, host) = (response.status(), host(response.url()));
+        if status != StatusCode::OK {
+            let message = format!("{host} does not give out {wanted}: {status}");
+            return Err(GitError { exit_code: 1, message, transient: is_passing(status) });
+        }
+        let failed = |error: std::io::Error| not_stored(wanted, &error);
+        let file = store.new_file().map_err(failed)?;
+        let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let at = response.url().clone();
+        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&at, error))? {
+            size += chunk.len() as u64;
+            if size > wanted.size {
+                break;
+            }
+            hash.update(&chunk);
+            writer.write_all(&chunk).await.map_err(failed)?;
+        }
+        writer.flush().await.map_err(failed)?;
+        let problem = match size.cmp(&wanted.size) {
+            std::cmp::Ordering::Greater => format!("more than the {} bytes that its pointer says", wanted.size),
+            std::cmp::Ordering::Less => format!("{size} bytes instead of {}", wanted.size),
+            std::cmp::Ordering::Equal if hash.finalize()[..] != *wanted.oid.as_bytes() => "another content".into(),
+            std::cmp::Ordering::Equal => return store.keep(file, &wanted.oid).map_err(failed),
+        };
+        // It may be a proxy's page, or half of it: another try may bring the right one.
+        let message = format!("{host} gives {problem} as {wanted}");
+        Err(GitError { exit_code: 1, message, transient: true })
+    }
+}
+
+fn not_stored(wanted: &Wanted, error: &std::io::Error) -> GitError {
+    GitError::io(format_args!("{wanted} cannot be stored"), error)
+}
+
+/// What a server said, as a part of a line.
+fn shown(message: &str) -> String {
+    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    format!(": {}", line.trim())
+}

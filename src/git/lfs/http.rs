@@ -1,0 +1,211 @@
+//! The HTTP client for LFS. Its requests may carry credentials, and where they go is said by servers: so redirects are
+//! followed here, and credentials stay on their server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+use crate::git::GitError;
+use crate::git::submodules::is_inward;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// As Git's own low-speed limit: no byte for so long, and it is over.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const REDIRECTS: usize = 5;
+/// Of an answer in JSON: 100 objects take 100 KB with long signatures.
+const LONGEST_ANSWER: usize = 4 << 20;
+pub const JSON: &str = "application/vnd.git-lfs+json";
+
+/// Made when they are first used: reading the system's authorities takes 20 ms and some memory.
+#[derive(Debug, Default)]
+pub struct Http {
+    anywhere: OnceLock<Client>,
+    outward: OnceLock<Client>,
+}
+
+/// Where requests may go.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    client: Client,
+    /// Not to this machine and its link: a payload named the server.
+    is_outward: bool,
+}
+
+impl Http {
+    pub fn caller(&self, is_outward: bool) -> Result<Caller, GitError> {
+        let place = if is_outward { &self.outward } else { &self.anywhere };
+        let client = match place.get() {
+            Some(client) => client.clone(),
+            None => {
+                let client = client(is_outward)
+                    .map_err(|error| GitError::io("the HTTP client cannot be made", chain(&error)))?;
+                place.get_or_init(|| client).clone()
+            }
+        };
+        Ok(Caller { client, is_outward })
+    }
+}
+
+fn client(is_outward: bool) -> Result<Client, reqwest::Error> {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder()
+        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        // As for Git, which gets a cleared environment.
+        .no_proxy();
+    let client = if is_outward { client.dns_resolver(Arc::new(Outward)) } else { client };
+    client.build()
+}
+
+impl Caller {
+    /// Sends a request, a POST if there is a body, and follows redirects. The headers go to the URL's own server only.
+    /// Any status is a success; an error has no URL in it, which may be signed.
+    pub async fn send(&self, url: &Url, headers: &HeaderMap, body: Option<&str>) -> Result<Response, GitError> {
+        let (mut url, mut headers) = (url.clone(), headers.clone());
+        for _ in 0..=REDIRECTS {
+            self.check(&url)?;
+            let mut request = match body {
+                Some(body) => self.client.post(url.clone()).header(CONTENT_TYPE, JSON).body(body.to_owned()),
+                None => self.client.get(url.clone()),
+            };
+            if body.is_some() {
+                request = request.header(ACCEPT, JSON);
+            }
+            let response = request.headers(headers.clone()).send().await.map_err(|error| broken(&url, error))?;
+            let Some(next) = target(&response, body.is_some()) else { return Ok(response) };
+            if next.scheme() != "https" && url.scheme() == "https" {
+                return Err(GitError::refused(format!("{} sends us on from https to {}", host(&url), next.scheme())));
+            }
+            if next.origin() != url.origin() {
+                headers.clear();
+            }
+            url = next;
+        }
+        Err(GitError::refused(format!("{} sends us on in circles", host(&url))))
+    }
+
+    fn check(&self, url: &Url) -> Result<(), GitError> {
+        let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        match url.scheme() {
+            "https" | "http" if !self.is_outward => Ok(()),
+            "https" if !address.is_some_and(is_inward) => Ok(()),
+            "https" | "http" => {
+                Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
+            }
+            scheme => Err(GitError::refused(format!("its LFS server sends us to a {scheme} URL, which is refused"))),
+        }
+    }
+}
+
+fn target(response: &Response, is_post: bool) -> Option<Url> {
+    let followed = match response.status() {
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => !is_post,
+        _ => false,
+    };
+    let location = response.headers().get(LOCATION).filter(|_| followed)?;
+    response.url().join(location.to_str().ok()?).ok()
+}
+
+/// The body of a JSON answer.
+pub async fn body(mut response: Response) -> Result<Vec<u8>, GitError> {
+    let url = response.url().clone();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, error))? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(GitError::refused(format!("{} answers with more than {LONGEST_ANSWER} bytes", host(&url))));
+        }
+        body.extend(chunk);
+    }
+    Ok(body)
+}
+
+/// With the port, if the URL has one.
+pub fn host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default();
+    url.port().map_or(name.to_owned(), |port| format!("{name}:{port}"))
+}
+
+/// Whether asking again may help.
+pub fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 429)
+}
+
+pub fn broken(url: &Url, error: reqwest::Error) -> GitError {
+    let transient = !error.is_builder();
+    let why = chain(&error.without_url());
+    let message =
+        format!("{} cannot be reached, or broke the connection off ({why}): try again when it is there", host(url));
+    GitError { exit_code: 1, message, transient }
+}
+
+/// Headers that a server gave, as their values are secrets.
+pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, GitError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let (name, value) = (name.parse::<reqwest::header::HeaderName>(), HeaderValue::from_str(value));
+        let (Ok(name), Ok(mut value)) = (name, value) else {
+            return Err(GitError::refused("its LFS server gives a header that is none"));
+        };
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The name service, without the addresses of this machine and its link.
+struct Outward;
+
+impl Resolve for Outward {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            match found.iter().any(|address| is_inward(address.ip())) {
+                true => Err("it is this machine or its own network, which is refused".into()),
+                false => Ok(Box::new(found.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_a_payload_named_leads_nowhere_inward() {
+        let http = Http::default();
+        let (outward, anywhere) = (http.caller(true).unwrap(), http.caller(false).unwrap());
+        for url in [
+            "http://example.com/",
+            "https://127.0.0.1:1/",
+            "https://[::1]:1/",
+            "https://169.254.169.254/latest",
+            "https://0x7f.1:1/",
+            "https://[::ffff:127.0.0.1]:1/",
+            "https://localhost:1/",
+            "file:///etc/passwd",
+        ] {
+            let error = outward.send(&url.parse().unwrap(), &HeaderMap::new(), None).await.unwrap_err();
+            assert!(error.message.contains("which is refused"), "{url}: {error}");
+        }
+        // The operator's own may be here.
+        let error = anywhere.send(&"http://127.0.0.1:1/?signed=1".parse().unwrap(), &HeaderMap::new(), None).await;
+        let error = error.unwrap_err();
+        assert!(error.transient && error.message.contains("127.0.0.1:1 cannot be reached"), "{error}");
+        assert!(!error.message.contains("signed"), "{error}");
+    }
+}

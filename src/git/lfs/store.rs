@@ -1,0 +1,191 @@
+//! Where LFS objects are kept: `lfs/ab/cd/SHA256`, shared by all repositories, and beside each an empty file
+//! `SHA256.ACCESS` for every server and key that gave it out (see [`access`](crate::git::mirror::access)): who knows
+//! an object's hash may not yet have its content.
+//!
+//! All of it is a cache: any file in it may be removed and is then fetched again. A snapshot sets the modification time of
+//! every file that it uses: what is older than all running jobs is used by none.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncReadExt;
+
+use crate::git::{GitError, Oid};
+
+const HALF: &str = "half-";
+
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Makes the folder, and removes what a former process left half fetched.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(HALF.as_bytes()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { dir: dir.into() })
+    }
+
+    /// Whether the object is here, all of it, whoever it was given out to. Notes the use.
+    pub fn has(&self, oid: &Oid, size: u64) -> bool {
+        let path = self.path(oid);
+        touch(&path) && fs::metadata(&path).is_ok_and(|file| file.len() == size)
+    }
+
+    /// Whether it was given out to this access.
+    pub fn is_granted(&self, oid: &Oid, access: &str) -> bool {
+        touch(&granted(&self.path(oid), access))
+    }
+
+    pub async fn read(&self, oid: &Oid, size: u64) -> Result<Object, GitError> {
+        let path = self.path(oid);
+        match tokio::fs::File::open(&path).await {
+            Ok(file) => Ok(Object { file, path, oid: *oid, left: size, hash: Sha256::new() }),
+            Err(error) => Err(GitError::io(format_args!("the LFS object {oid}"), error)),
+        }
+    }
+
+    /// A file to be filled, and then [kept](Self::keep).
+    pub fn new_file(&self) -> io::Result<NamedTempFile> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(HALF).permissions(Permissions::from_mode(0o600)).tempfile_in(&self.dir)
+    }
+
+    /// Puts a whole file, whose hash was checked, in its place at once. A crash of the machine may lose it again: its
+    /// size, and its hash when it is read, tell.
+    pub fn keep(&self, file: NamedTempFile, oid: &Oid) -> io::Result<()> {
+        let path = self.path(oid);
+        fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    }
+
+    /// Notes that this access may have the object.
+    pub fn grant(&self, oid: &Oid, access: &str) -> io::Result<()> {
+        File::create(granted(&self.path(oid), access)).map(drop)
+    }
+
+    fn path(&self, oid: &Oid) -> PathBuf {
+        let name = oid.to_string();
+        self.dir.join(&name[..2]).join(&name[2..4]).join(name)
+    }
+}
+
+/// Whether the file is there.
+fn touch(path: &Path) -> bool {
+    // One whose time cannot be set is removed a little early.
+    File::open(path).map(|file| drop(file.set_modified(SystemTime::now()))).is_ok()
+}
+
+fn granted(path: &Path, access: &str) -> PathBuf {
+    path.with_extension(access)
+}
+
+/// An object that is read.
+#[derive(Debug)]
+pub struct Object {
+    file: tokio::fs::File,
+    path: PathBuf,
+    oid: Oid,
+    left: u64,
+    hash: Sha256,
+}
+
+impl Object {
+    /// The next 1 to `most` bytes, less only at the end; `None` at the end, if all of it was as it should be.
+    pub async fn chunk(&mut self, most: usize) -> Result<Option<Vec<u8>>, GitError> {
+        let wanted = self.left.min(most as u64);
+        let mut chunk = Vec::with_capacity(wanted as usize);
+        while (chunk.len() as u64) < wanted {
+            let missing = wanted - chunk.len() as u64;
+            match (&mut self.file).take(missing).read_buf(&mut chunk).await {
+                Ok(got) if got > 0 => {}
+                Ok(_) => return Err(self.damaged("it breaks off")),
+                Err(error) => return Err(self.damaged(&error.to_string())),
+            }
+        }
+        self.hash.update(&chunk);
+        self.left -= wanted;
+        if wanted > 0 && self.left == 0 && std::mem::take(&mut self.hash).finalize()[..] != *self.oid.as_bytes() {
+            return Err(self.damaged("its content is another one"));
+        }
+        Ok((wanted > 0).then_some(chunk))
+    }
+
+    fn damaged(&self, what: &str) -> GitError {
+        // If it cannot be removed the disk has more to say soon.
+        let _ = fs::remove_file(&self.path);
+        let message =
+            format!("the stored LFS object {} is damaged ({what}): try again, it is then fetched anew", self.oid);
+        GitError { exit_code: 128, message, transient: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn stored(store: &Store, content: &[u8]) -> Oid {
+        let oid = Oid::from_bytes(&Sha256::digest(content)).unwrap();
+        let mut file = store.new_file().unwrap();
+        file.write_all(content).unwrap();
+        store.keep(file, &oid).unwrap();
+        oid
+    }
+
+    #[test]
+    fn who_was_not_given_it_has_it_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let oid = stored(&store, b"hello");
+        assert!(store.has(&oid, 5) && !store.has(&oid, 4) && !store.is_granted(&oid, "a"));
+        store.grant(&oid, "a").unwrap();
+        assert!(store.is_granted(&oid, "a") && !store.is_granted(&oid, "b"));
+        // Its use is noted.
+        let path = store.path(&oid);
+        let used = || fs::metadata(&path).unwrap().modified().unwrap();
+        File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(used(), SystemTime::UNIX_EPOCH);
+        assert!(store.has(&oid, 5) && used() > SystemTime::UNIX_EPOCH);
+    }
+
+    #[tokio::test]
+    async fn damage_is_noticed_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        for damage in [&b"hallo"[..], b"hell"] {
+            let oid = stored(&store, b"hello");
+            let mut object = store.read(&oid, 5).await.unwrap();
+            assert_eq!(object.chunk(3).await.unwrap().unwrap(), b"hel");
+            assert_eq!(object.chunk(3).await.unwrap().unwrap(), b"lo");
+            assert_eq!(object.chunk(3).await.unwrap(), None);
+            fs::write(store.path(&oid), damage).unwrap();
+            let error = store.read(&oid, 5).await.unwrap().chunk(9).await.unwrap_err();
+            assert!(error.transient && error.message.contains("is damaged"), "{error}");
+            assert!(!store.path(&oid).exists());
+        }
+    }
+
+    #[test]
+    fn what_is_half_fetched_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.new_file().unwrap().keep().unwrap();
+        let oid = stored(&store, b"x");
+        let store = Store::open(dir.path()).unwrap();
+        assert!(store.has(&oid, 1));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

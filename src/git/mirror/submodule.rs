@@ -1,0 +1,47 @@
+//! Mirrors of submodules.
+
+use sha2::{Digest, Sha256};
+
+use super::{Mirror, Source};
+use crate::git::remote::Remote;
+use crate::git::submodules::Place;
+use crate::git::{Git, GitError, Oid};
+use crate::model::LogSink;
+
+impl Git {
+    /// A mirror that has this commit, whether or not a branch has it. Superprojects share it.
+    pub(in crate::git) async fn clone_submodule(
+        &self,
+        place: &Place,
+        commit: &Oid,
+        log: &dyn LogSink,
+    ) -> Result<Mirror, GitError> {
+        let Place { source, remote, .. } = place;
+        let name = format!("{}.git", access(source, remote));
+        // No owner starts with an @.
+        let path = self.config.dir.join("mirrors").join("@submodules").join(name);
+        let mirror = Mirror { path, source: source.clone() };
+        let id = commit.to_string();
+        let mut state = self.lock(&mirror).await;
+        if mirror.is_from(remote) && matches!(self.commit(&mirror, &id).await, Ok(Some(_))) {
+            return Ok(mirror);
+        }
+        log.write(format!("Fetching the branches and tags of {}\n", remote.url).as_bytes());
+        self.update(&mirror, remote, &mut state, log).await?;
+        self.fetch_commit(&mirror, remote, &id, &mut state, log).await?;
+        match self.commit(&mirror, &id).await.map_err(|trouble| trouble.into_error(source))? {
+            Some(_) => Ok(mirror),
+            None => Err(GitError::refused(format!(
+                "{} has no commit {id}: push it there, or record another one in the superproject",
+                remote.url
+            ))),
+        }
+    }
+}
+
+/// Names a place together with the key that opens it. What one key was given is not there for who has only another:
+/// a cached private repository would be open to whoever knows its URL.
+pub(in crate::git) fn access(source: &Source, remote: &Remote) -> String {
+    let key = source.key.as_ref().map(|key| key.fingerprint()).unwrap_or_default();
+    hex::encode(&Sha256::digest(format!("{}\0{key}", remote.url))[..16])
+}

@@ -1,0 +1,243 @@
+//! All of a commit: its tree, with the trees of its submodules in their places, and the files that Git LFS keeps.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::command::{ask, local};
+use super::errors::Trouble;
+use super::lfs::Store;
+use super::remote::Remote;
+use super::submodules::{self, Place, Submodule, Superproject};
+use super::tree::{self, TreeError};
+use super::{Blobs, Entry, Git, GitConfig, GitError, Kind, Mirror, Oid, path_order};
+use crate::model::LogSink;
+use crate::secrets::Secrets;
+
+/// How deep submodules may be in one another.
+const MAX_DEPTH: usize = 8;
+/// How many there may be in all: each level can have many times those of the one before.
+const MAX_SUBMODULES: usize = 200;
+/// How many of them are fetched at once.
+const AT_ONCE: usize = 4;
+
+/// A commit's tree, ready to be sent as a build context.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub commit: Oid,
+    /// In [`path_order`], directories included, the root not.
+    pub entries: Vec<Entry>,
+    /// Names this life of the file-time table; part of the sync key.
+    pub generation: String,
+    /// As [`Entry::origin`] counts them: the job's own first.
+    mirrors: Vec<Mirror>,
+    objects: Arc<Store>,
+    config: GitConfig,
+}
+
+impl Snapshot {
+    pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
+        let at = self.entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()?;
+        self.entries.get(at)
+    }
+
+    /// When the commit was made, in seconds since the epoch.
+    pub async fn commit_time(&self) -> Result<i64, GitError> {
+        let mirror = &self.mirrors[0];
+        let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
+        let read = async {
+            let seconds = ask(local(&self.config, &mirror.path).args(args)).await?;
+            let seconds = seconds.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+            seconds.ok_or_else(|| Trouble::Damaged(format!("commit {} has no time", self.commit)))
+        };
+        read.await.map_err(|trouble: Trouble| trouble.into_error(&mirror.source))
+    }
+
+    /// A reader of the files' contents; from async code alone (see [`crate::process`]).
+    pub fn blobs(&self) -> Result<Blobs, GitError> {
+        Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone())
+    }
+}
+
+/// One repository's share of a snapshot.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The path of its root, with a `/` at its end; empty for the job's own.
+    prefix: Vec<u8>,
+    /// What a failure in it is about; empty for the job's own.
+    label: String,
+    pub mirror: Mirror,
+    pub remote: Remote,
+    /// As in [`Place`].
+    pub is_foreign: bool,
+    /// Its paths are its own.
+    pub entries: Vec<Entry>,
+}
+
+impl Part {
+    /// Names the submodule in an error.
+    fn named<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+        match result {
+            // The caller heals the job's own mirror; others are fetched anew by the next try.
+            Err(trouble) if !self.label.is_empty() => {
+                if matches!(trouble, Trouble::Damaged(_)) {
+                    self.mirror.distrust();
+                }
+                Err(name(&self.label, trouble.into_error(&self.mirror.source)).into())
+            }
+            result => result,
+        }
+    }
+}
+
+fn name(label: &str, error: GitError) -> GitError {
+    GitError { message: format!("{label}: {}", error.message), ..error }
+}
+
+impl Git {
+    /// Reads the commit's tree, fetches its submodules and LFS files as far as they are not here yet, and gives each
+    /// file its time. `times_key` names the table (the repository).
+    pub async fn snapshot(
+        &self,
+        mirror: &Mirror,
+        commit: &Oid,
+        times_key: &str,
+        secrets: &Secrets,
+        log: &dyn LogSink,
+    ) -> Result<Snapshot, GitError> {
+        let snapshot = match self.try_snapshot(mirror, commit, times_key, secrets, log).await {
+            Err(Trouble::Damaged(what)) => {
+                self.heal(mirror, Some(&commit.to_string()), &what).await?;
+                self.try_snapshot(mirror, commit, times_key, secrets, log).await
+            }
+            snapshot => snapshot,
+        };
+        snapshot.map_err(|trouble| trouble.into_error(&mirror.source))
+    }
+
+    async fn try_snapshot(
+        &self,
+        mirror: &Mirror,
+        commit: &Oid,
+        times_key: &str,
+        secrets: &Secrets,
+        log: &dyn LogSink,
+    ) -> Result<Snapshot, Trouble> {
+        let mut parts = self.parts(mirror, commit, secrets, log).await?;
+        for part in &mut parts {
+            let fetched = self.fetch_lfs(part, log).await;
+            part.named(fetched)?;
+        }
+        let own = (parts.len() > 1).then(|| parts[0].entries.clone());
+        let (mut entries, mirrors) = joined(parts);
+        let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
+        let objects = self.lfs.store.clone();
+        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, config: self.config.clone() })
+    }
+
+    /// The repository's own part, then those of its submodules, each after the one that it is in.
+    async fn parts(
+        &self,
+        mirror: &Mirror,
+        commit: &Oid,
+        secrets: &Secrets,
+        log: &dyn LogSink,
+    ) -> Result<Vec<Part>, Trouble> {
+        let entries = self.tree(mirror, commit).await?;
+        let remote = mirror.source.remote()?;
+        let superproject = Superproject::new(&mirror.source, remote.clone(), secrets);
+        let (prefix, label, mirror) = (vec![], String::new(), mirror.clone());
+        let mut parts = vec![Part { prefix, label, mirror, remote, is_foreign: false, entries }];
+        let (mut level, mut depth) = (0, 0);
+        while level < parts.len() {
+            let mut wanted = Vec::new();
+            for part in &parts[level..] {
+                let found = submodules::read(&self.config, &part.mirror, &part.entries, &part.prefix, log).await;
+                wanted.extend(part.named(found)?.into_iter().map(|submodule| (part, submodule)));
+            }
+            depth += 1;
+            if let Some((part, submodule)) = wanted.first()
+                && (depth > MAX_DEPTH || parts.len() + wanted.len() > MAX_SUBMODULES + 1)
+            {
+                let limits = format!("more than {MAX_DEPTH} deep in one another, or more than {MAX_SUBMODULES} in all");
+                let message = format!("the submodules are {limits}: are they in a circle?");
+                return Err(name(&label_of(&part.prefix, submodule), GitError::refused(message)).into());
+            }
+            let fetch = |(part, submodule)| self.fetch_submodule(&superproject, part, submodule, log);
+            let fetches: Vec<_> = wanted.into_iter().map(fetch).collect();
+            let fetched: Vec<_> = stream::iter(fetches).buffered(AT_ONCE).try_collect().await?;
+            level = parts.len();
+            parts.extend(fetched);
+        }
+        Ok(parts)
+    }
+
+    async fn fetch_submodule(
+        &self,
+        superproject: &Superproject<'_>,
+        parent: &Part,
+        submodule: Submodule,
+        log: &dyn LogSink,
+    ) -> Result<Part, GitError> {
+        let label = label_of(&parent.prefix, &submodule);
+        let fetch = async {
+            let place = superproject.place(&parent.mirror.source.url, parent.is_foreign, &submodule.url).await?;
+            let mirror =
+                self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
+            let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {
+                Err(Trouble::Damaged(_)) => {
+                    mirror.distrust();
+                    let mirror = self.clone_submodule(&place, &submodule.commit, log).await?;
+                    let entries = self.tree(&mirror, &submodule.commit).await;
+                    (mirror, entries)
+                }
+                entries => (mirror, entries),
+            };
+            let entries = entries.map_err(|trouble| trouble.into_error(&mirror.source))?;
+            Ok((mirror, entries, place))
+        };
+        let (mirror, entries, place) = fetch.await.map_err(|error| name(&label, error))?;
+        let (prefix, Place { remote, is_foreign, .. }) = ([&parent.prefix[..], &submodule.path, b"/"].concat(), place);
+        Ok(Part { prefix, label, mirror, remote, is_foreign, entries })
+    }
+
+    async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, Trouble> {
+        let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &commit.to_string()];
+        let listing = ask(local(&self.config, &mirror.path).args(args)).await?;
+        let listing = listing.ok_or_else(|| Trouble::Damaged("git ls-tree failed".into()))?;
+        tree::parse(&listing).map_err(|error| match error {
+            TreeError::Damaged(_) => Trouble::Damaged(error.to_string()),
+            TreeError::Unsafe(_) => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
+        })
+    }
+}
+
+fn label_of(prefix: &[u8], submodule: &Submodule) -> String {
+    let path = [prefix, &submodule.path].concat();
+    format!("submodule {:?} at {}", submodule.name, String::from_utf8_lossy(&path).escape_debug())
+}
+
+/// All entries with their paths in the snapshot, in order, and their origins.
+fn joined(mut parts: Vec<Part>) -> (Vec<Entry>, Vec<Mirror>) {
+    let mirrors = parts.iter().map(|part| part.mirror.clone()).collect();
+    let mut entries = std::mem::take(&mut parts[0].entries);
+    if parts.len() == 1 {
+        return (entries, mirrors);
+    }
+    let mut roots = Vec::new();
+    for (part, origin) in parts.into_iter().zip(0..).skip(1) {
+        entries.extend(part.entries.into_iter().map(|entry| {
+            let path = [&part.prefix[..], &entry.path].concat();
+            Entry { path, origin, ..entry }
+        }));
+        roots.push(part.prefix);
+    }
+    entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
+    for root in roots {
+        let path = &root[..root.len() - 1];
+        if let Ok(at) = entries.binary_search_by(|entry| path_order(&entry.path, path)) {
+            entries[at].kind = Kind::Dir;
+        }
+    }
+    (entries, mirrors)
+}

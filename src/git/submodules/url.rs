@@ -1,0 +1,137 @@
+//! The text of URLs that [`Remote`](crate::git::remote::Remote) has accepted or will judge.
+
+use std::net::IpAddr;
+
+/// What names the host, up to the `/` or `:` before the path; and the path.
+pub fn split(url: &str) -> Option<(&str, &str)> {
+    let at = match url.find("://") {
+        Some(at) => at + 3 + url[at + 3..].find('/')? + 1,
+        None => {
+            let path = url.find(':')? + 1;
+            path + usize::from(url[path..].starts_with('/'))
+        }
+    };
+    Some(url.split_at(at))
+}
+
+/// Whether it is to be read as relative to the superproject's, as Git decides it.
+pub fn is_relative(url: &str) -> bool {
+    url.starts_with("./") || url.starts_with("../")
+}
+
+/// Resolves a relative URL as `git submodule` does, but never beyond the host (there Git goes on to eat the host and the
+/// scheme).
+pub fn resolve(base: &str, url: &str) -> Result<String, &'static str> {
+    let (root, path) = split(base).ok_or("is relative to a URL that has no path")?;
+    let mut parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
+    let mut rest = url;
+    loop {
+        if let Some(after) = rest.strip_prefix("../") {
+            parts.pop().ok_or("leaves the host")?;
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else {
+            break;
+        }
+    }
+    let rest = rest.trim_end_matches('/');
+    if rest.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("has an empty part, or one of dots");
+    }
+    parts.push(rest);
+    Ok(format!("{root}{}", parts.join("/")))
+}
+
+/// Whether a server could take a part of the path for `..`: Git decodes `%2e` for some protocols, servers for others.
+pub fn climbs(url: &str) -> bool {
+    let plain = url.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    split(&plain).is_some_and(|(_, path)| path.split('/').any(|part| part == ".."))
+}
+
+/// What is before the host's `@` in a URL with a scheme.
+pub fn user_info(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority.rsplit_once('@').map(|(user_info, _)| user_info)
+}
+
+/// A host without its port, in lower case; of an IPv6 address without its brackets.
+pub fn host_name(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => host.split(':').next(),
+    };
+    name.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Whether an address is this machine's or its link's (where clouds have their metadata): nothing that a payload names
+/// may be fetched there.
+pub fn is_inward(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::remote::Remote;
+    use proptest::prelude::*;
+
+    #[test]
+    fn relative_urls_are_gits() {
+        for (base, url, resolved) in [
+            ("https://github.com/acme/hello.git", "../lib.git", "https://github.com/acme/lib.git"),
+            ("https://github.com/acme/hello.git/", "../../other/lib/", "https://github.com/other/lib"),
+            ("https://github.com/acme/hello", "./lib.git", "https://github.com/acme/hello/lib.git"),
+            ("https://me:pw@host:8443/a/b.git", "../c.git", "https://me:pw@host:8443/a/c.git"),
+            ("git@github.com:acme/hello.git", "../lib.git", "git@github.com:acme/lib.git"),
+            ("git@github.com:acme/hello.git", "../../lib.git", "git@github.com:lib.git"),
+            ("git@host:/srv/acme/hello.git", "../lib.git", "git@host:/srv/acme/lib.git"),
+            ("ssh://git@host:2222/srv/a/b.git", ".././../c/d", "ssh://git@host:2222/srv/c/d"),
+            ("file:///srv/git/acme/hello.git", "../lib.git", "file:///srv/git/acme/lib.git"),
+        ] {
+            assert_eq!(resolve(base, url).as_deref(), Ok(resolved), "{base} {url}");
+        }
+        for base in ["https://github.com/acme/hello.git", "git@github.com:acme/hello.git"] {
+            assert_eq!(resolve(base, "../../../lib.git"), Err("leaves the host"), "{base}");
+        }
+    }
+
+    #[test]
+    fn what_climbs_is_seen() {
+        for url in ["https://h/a/../b", "https://h/a/..", "git@h:../a", "ssh://h/%2e%2E/a", "https://h/a%2f..%2Fb"] {
+            assert!(climbs(url), "{url}");
+        }
+        for url in ["https://h/a..b/...", "git@h:a/b"] {
+            assert!(!climbs(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn inward_addresses() {
+        for address in
+            ["127.0.0.1", "127.9.9.9", "169.254.169.254", "0.0.0.0", "::1", "::", "fe80::1", "::ffff:169.254.169.254"]
+        {
+            assert!(is_inward(address.parse().unwrap()), "{address}");
+        }
+        for address in ["10.0.0.1", "192.168.1.1", "140.82.121.3", "fd00::1", "2606:50c0::153"] {
+            assert!(!is_inward(address.parse().unwrap()), "{address}");
+        }
+        assert_eq!(["[::1]:22", "Git.Corp:22", "h"].map(host_name), ["::1", "git.corp", "h"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_relative_url_keeps_the_host(url in "(\\.\\./|\\./){1,5}[a-z/:@.]{0,10}") {
+            for base in ["https://github.com/acme/hello.git", "git@github.com:acme/hello.git"] {
+                let remote = resolve(base, &url).ok().and_then(|resolved| Remote::parse(&resolved).ok());
+                if let Some(remote) = remote {
+                    prop_assert_eq!(split(&remote.url).unwrap().0, split(base).unwrap().0);
+                }
+            }
+        }
+    }
+}

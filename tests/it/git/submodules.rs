@@ -1,0 +1,372 @@
+use std::os::unix::fs::symlink;
+
+use image_factory::git::{Entry, Kind};
+use image_factory::secrets::{self, Place, SecretsConfig};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::harness::{DeployKey, GitHost, KeyType, LfsServer, succeed};
+
+fn gitmodules(sections: &[(&str, &str, &str)]) -> String {
+    let section =
+        |(name, path, url): &(&str, &str, &str)| format!("[submodule \"{name}\"]\n\tpath = {path}\n\turl = {url}\n");
+    sections.iter().map(section).collect()
+}
+
+/// The commit with these submodules; `.gitmodules` is written as it is given.
+fn commit_with(repo: &Repo, gitlinks: &[(&str, &str)], gitmodules: &str) -> String {
+    gitlinks.iter().for_each(|(path, commit)| repo.gitlink(path, commit));
+    repo.commit("develop", &[(".gitmodules", gitmodules)])
+}
+
+async fn read(local: &Local) -> Result<(Snapshot, String), GitError> {
+    let log = Log::default();
+    let mirror = local.fetch("develop", "HEAD", false).await?;
+    let oid = local.git.resolve(&mirror, &branch("develop"), &CommitSpec::Head, false).await?;
+    let snapshot = local.git.snapshot(&mirror, &oid, "key", &Secrets::default(), &log).await?;
+    Ok((snapshot, log.text()))
+}
+
+fn kinds(snapshot: &Snapshot) -> Vec<(String, Kind)> {
+    let shown = |e: &Entry| (String::from_utf8_lossy(&e.path).into_owned(), e.kind);
+    snapshot.entries.iter().map(shown).collect()
+}
+
+/// Of these paths, the content.
+async fn texts(snapshot: &Snapshot, paths: &[&str]) -> Vec<String> {
+    let contents = contents(snapshot).await.unwrap();
+    let find = |path: &&str| {
+        let found = contents.iter().find(|(p, _)| p == path).unwrap_or_else(|| panic!("no {path}"));
+        String::from_utf8_lossy(&found.1).into_owned()
+    };
+    paths.iter().map(find).collect()
+}
+
+#[tokio::test]
+async fn submodules_are_in_their_places() {
+    let local = Local::new();
+    let (lib, base) =
+        (Repo::create(&local.dir.path().join("lib.git")), Repo::create(&local.dir.path().join("base.git")));
+    let base_commit = base.commit("main", &[("base.txt", "base\n"), ("x/y", "1")]);
+    symlink("../base.txt", base.path("x/link")).unwrap();
+    base.commit("main", &[]);
+    lib.gitlink("deep/base", &base.git(&["rev-parse", "HEAD"]));
+    // Its own submodules are relative to it.
+    let lib_commit =
+        lib.commit("main", &[("lib.c", "lib\n"), (".gitmodules", &gitmodules(&[("b", "deep/base", "../base.git")]))]);
+    // A commit that no branch has.
+    base.force("main", &base_commit);
+    let repo = &local.repo;
+    repo.commit("develop", &[("a", "1"), ("libs/z", "2"), ("libs.txt", "3")]);
+    let sections = gitmodules(&[
+        ("the lib", "libs/lib", "../lib.git"),
+        ("none", "off", "../base.git"),
+        ("gone", "gone", "../no.git"),
+    ]);
+    let sections = format!("{sections}[submodule \"none\"]\n\tupdate = none\n\tbranch = x\n\tactive = false\n");
+    commit_with(repo, &[("libs/lib", &lib_commit), ("off", &base_commit), ("unnamed", &base_commit)], &sections);
+
+    let (snapshot, log) = read(&local).await.unwrap();
+    let expected = [
+        (".gitmodules", Kind::File),
+        ("a", Kind::File),
+        ("libs", Kind::Dir),
+        ("libs/lib", Kind::Dir),
+        ("libs/lib/.gitmodules", Kind::File),
+        ("libs/lib/deep", Kind::Dir),
+        ("libs/lib/deep/base", Kind::Dir),
+        ("libs/lib/deep/base/base.txt", Kind::File),
+        ("libs/lib/deep/base/x", Kind::Dir),
+        ("libs/lib/deep/base/x/link", Kind::Symlink),
+        ("libs/lib/deep/base/x/y", Kind::File),
+        ("libs/lib/lib.c", Kind::File),
+        ("libs/z", Kind::File),
+        ("libs.txt", Kind::File),
+        ("off", Kind::Gitlink),
+        ("unnamed", Kind::Gitlink),
+    ];
+    assert_eq!(kinds(&snapshot), expected.map(|(path, kind)| (path.to_owned(), kind)));
+    let read_of =
+        texts(&snapshot, &["a", "libs/lib/lib.c", "libs/lib/deep/base/base.txt", "libs/lib/deep/base/x/link"]);
+    assert_eq!(read_of.await, ["1", "lib\n", "base\n", "../base.txt"]);
+    assert_eq!(log.matches("Fetching the branches and tags of file://").count(), 2, "{log}");
+    assert!(log.contains("The submodule at off has `update = none`: it stays empty\n"), "{log}");
+    assert!(log.contains("The submodule at unnamed is not in .gitmodules: it stays empty\n"), "{log}");
+    // They have all that is needed now, also when the other side is gone.
+    std::fs::rename(&lib.bare, local.dir.path().join("away")).unwrap();
+    let (again, log) = read(&local).await.unwrap();
+    assert_eq!(again.entries, snapshot.entries);
+    assert!(!log.contains("Fetching"), "{log}");
+}
+
+#[tokio::test]
+async fn what_changes_in_a_submodule_is_newer() {
+    let local = Local::new();
+    let lib = Repo::create(&local.dir.path().join("lib.git"));
+    let first = lib.commit("main", &[("kept", "1"), ("changed", "1")]);
+    let sections = gitmodules(&[("lib", "lib", "../lib.git")]);
+    commit_with(&local.repo, &[("lib", &first)], &sections);
+    let time = |snapshot: &Snapshot, path: &str| snapshot.entry(path.as_bytes()).unwrap().mtime;
+    let (before, _) = read(&local).await.unwrap();
+    // As old as the commit that brought them, not as the build.
+    let committed: i64 = local.repo.git(&["log", "-1", "--format=%ct"]).parse().unwrap();
+    for path in ["lib", "lib/kept", "lib/changed"] {
+        assert_eq!(time(&before, path) / 1_000_000_000, committed, "{path}");
+    }
+    let second = lib.commit("main", &[("changed", "2")]);
+    commit_with(&local.repo, &[("lib", &second)], &sections);
+    let (after, _) = read(&local).await.unwrap();
+    assert_eq!(time(&after, "lib/kept"), time(&before, "lib/kept"));
+    for path in ["lib", "lib/changed"] {
+        assert!(time(&after, path) > before.entries.iter().map(|entry| entry.mtime).max().unwrap(), "{path}");
+    }
+    // Back again is a change, too.
+    commit_with(&local.repo, &[("lib", &first)], &sections);
+    let (back, _) = read(&local).await.unwrap();
+    assert!(time(&back, "lib/changed") > time(&after, "lib/changed"));
+    assert_eq!(texts(&back, &["lib/changed"]).await, ["1"]);
+}
+
+#[tokio::test]
+async fn hostile_submodules_are_refused_by_name() {
+    let no = "0123456789012345678901234567890123456789";
+    let one = |path: &str, url: &str| gitmodules(&[("evil", path, url)]);
+    let named = |name: &str| gitmodules(&[(name, "m", "../lib.git")]);
+    let cases = [
+        (one("../m", "../lib.git"), "submodule \"evil\" is refused: its path \"../m\" leaves the repository"),
+        (one("a/../../m", "../lib.git"), "its path \"a/../../m\" leaves the repository"),
+        (one("/etc", "../lib.git"), "its path \"/etc\" is absolute"),
+        (one(".git/hooks", "../lib.git"), "its path \".git/hooks\" has a part .git"),
+        (one("a/.GIT", "../lib.git"), "has a part .git"),
+        (one("-x", "../lib.git"), "its path \"-x\" starts with '-'"),
+        (one("link/m", "../lib.git"), "its path \"link/m\" goes through the symlink \"link\""),
+        (named("../../evil"), "submodule \"../../evil\" is refused: its name leaves the repository"),
+        (named("-evil"), "its name starts with '-'"),
+        (named("/evil"), "its name is absolute"),
+        (one("m", "ext::sh -c id"), "submodule \"evil\" at m: its URL cannot be used"),
+        (one("m", "--upload-pack=id"), "submodule \"evil\" at m: its URL starts with '-'"),
+        (one("m", "file:///etc"), "its URL is a file URL"),
+        (one("m", "../../../../../../../../etc"), "its URL leaves the host"),
+        (one("m", "../../other/lib.git"), "its URL is a file URL"),
+        (one("m", "https://me:hunter22@example.com/a/b"), "its URL has a password in it"),
+        (one("m", "https:///a/b"), "it has no host"),
+        (one("m", "https://example.com/a%0ab"), "a control character"),
+        (
+            one("m", "https://169.254.169.254/latest"),
+            "169.254.169.254, which is this machine or its own network: refused",
+        ),
+        (one("m", "https://localhost/a/b"), "which is this machine or its own network: refused"),
+        (one("m", "git@example.com:a/b.git"), "deploy keys go to GIT_URL's host alone"),
+        (one("m", "../nothing.git"), "submodule \"evil\" at m: there is no repository"),
+        (format!("{}\tupdate = !id\n", one("m", "../lib.git")), "its `update` is a command"),
+        ("[submodule \"evil\"]\n\tpath = m\n".into(), "submodule \"evil\" has no url"),
+        ("[submodule \"evil\n".into(), ".gitmodules cannot be read: line 1 is wrong"),
+        (
+            gitmodules(&[("a", "m", "../lib.git"), ("b", "m", "../other.git")]),
+            "submodules \"a\" and \"b\" are both at m",
+        ),
+        (one("m", "../lib.git"), &format!("has no commit {no}")),
+    ];
+    let local = Local::new();
+    Repo::create(&local.dir.path().join("lib.git")).commit("main", &[("a", "1")]);
+    local.repo.commit("develop", &[("a", "1")]);
+    symlink("/etc", local.repo.path("link")).unwrap();
+    for (sections, why) in cases {
+        commit_with(&local.repo, &[("m", no)], &sections);
+        let error = read(&local).await.map(|_| ()).expect_err(&sections);
+        assert!(error.message.contains(why), "{sections}: {error}");
+        assert!(!error.message.contains("hunter22") && !error.message.contains('\n') && !error.transient, "{error:?}");
+    }
+    // What names no entry of the tree and is harmless is nobody's business.
+    commit_with(
+        &local.repo,
+        &[("m", no)],
+        &gitmodules(&[("old", "a", "ext::x"), ("m", "m", "../lib.git")])
+            .replace("[submodule \"m\"]", "[submodule \"m\"]\n\tupdate = none"),
+    );
+    read(&local).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gitlink_cannot_be_where_something_else_is() {
+    let local = Local::new();
+    local.repo.commit("develop", &[("a", "1")]);
+    let raw = |id: String| hex::decode(id).unwrap();
+    let (blob, tree) =
+        (raw(local.repo.git(&["rev-parse", "HEAD:a"])), raw(local.repo.git(&["rev-parse", "HEAD^{tree}"])));
+    for (entries, path) in [
+        (vec![(&b"100644 m\0"[..], &blob), (b"160000 m\0", &tree)], "m"),
+        (vec![(b"160000 m\0", &tree), (b"40000 m\0", &tree)], "m"),
+        (vec![(b"120000 m\0", &blob), (b"160000 m/x\0", &tree)], "m/x"),
+        (vec![(b"160000 ..\0", &tree)], ".."),
+    ] {
+        let bytes: Vec<u8> = entries.into_iter().flat_map(|(head, id)| [head, id].concat()).collect();
+        let file = local.dir.path().join("tree");
+        std::fs::write(&file, bytes).unwrap();
+        let args = ["hash-object", "-t", "tree", "-w", "--literally", file.to_str().unwrap()];
+        let commit = local.repo.git(&["commit-tree", "-m", "x", &local.repo.git(&args)]);
+        local.repo.git(&["push", "-q", "origin", &format!("+{commit}:refs/heads/develop")]);
+        let error = read(&local).await.map(|_| ()).expect_err(path);
+        assert!(error.message.contains(&format!("the tree has an entry {path:?}")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_without_end_is_cut_off() {
+    let local = Local::new();
+    // Each of its commits has the one before as a submodule.
+    let sections = gitmodules(&[("again", "again", "../hello.git")]);
+    let mut last = local.repo.commit("develop", &[("a", "1")]);
+    for _ in 0..8 {
+        last = commit_with(&local.repo, &[("again", &last)], &sections);
+    }
+    let (snapshot, _) = read(&local).await.unwrap();
+    assert!(snapshot.entry(&b"again/".repeat(8).into_iter().chain(*b"a").collect::<Vec<_>>()).is_some());
+    commit_with(&local.repo, &[("again", &last)], &sections);
+    let error = read(&local).await.unwrap_err();
+    assert!(error.message.starts_with("submodule \"again\" at again/again/"), "{error}");
+    assert!(error.message.contains("more than 8 deep in one another"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_submodule_is_fetched_anew() {
+    let local = Local::new();
+    let lib = Repo::create(&local.dir.path().join("lib.git"));
+    let commit = lib.commit("main", &[("x", "1")]);
+    commit_with(&local.repo, &[("lib", &commit)], &gitmodules(&[("lib", "lib", "../lib.git")]));
+    read(&local).await.unwrap();
+    let mirrors = local.dir.path().join("data/mirrors/@submodules");
+    let mirror = std::fs::read_dir(&mirrors).unwrap().next().unwrap().unwrap().path();
+    let tree = lib.git(&["rev-parse", "HEAD^{tree}"]);
+    std::fs::remove_file(mirror.join("objects").join(&tree[..2]).join(&tree[2..])).unwrap();
+    let (snapshot, _) = read(&local).await.unwrap();
+    std::fs::remove_dir_all(mirror.join("objects")).unwrap();
+    let error = contents(&snapshot).await.unwrap_err();
+    assert!(error.transient && error.message.contains("is damaged"), "{error}");
+    let (snapshot, _) = read(&local).await.unwrap();
+    assert_eq!(texts(&snapshot, &["lib/x"]).await, ["1"]);
+}
+
+/// Superprojects at an sshd, and their owners' keys.
+struct Keys {
+    host: GitHost,
+    git: Git,
+    secrets: Arc<Secrets>,
+    dir: tempfile::TempDir,
+}
+
+impl Keys {
+    /// Keys by their place below `github-keys`.
+    async fn start(keys: &[(&str, &DeployKey)]) -> Self {
+        let (host, dir) = (GitHost::start().await, folder());
+        for (place, key) in keys {
+            let path = dir.path().join("secrets/image-factory/github-keys").join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, &key.private).unwrap();
+        }
+        let config = SecretsConfig {
+            place: Place::Folder(dir.path().join("secrets")),
+            passphrase: None,
+            authorized_keys_file: None,
+        };
+        let mut receiver = secrets::start(config, CancellationToken::new());
+        let secrets = receiver.wait_for(|secrets| secrets.loaded).await.unwrap().clone();
+        let git = Git::new(super::config(dir.path(), &host.known_hosts())).unwrap();
+        Self { host, git, secrets, dir }
+    }
+
+    fn url(&self, repo: &str) -> String {
+        let (owner, name) = repo.split_once('/').unwrap();
+        self.host.url().replace("{owner}", owner).replace("{repo}", name)
+    }
+
+    async fn read(&self, repo: &str) -> Result<Snapshot, GitError> {
+        let name = RepoName::parse(repo).unwrap();
+        let source = Source { url: self.url(repo), key: self.secrets.deploy_key(&name), repo: name };
+        let (develop, log) = (branch("develop"), Log::default());
+        let mirror = self.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await?;
+        let oid = self.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await?;
+        self.git.snapshot(&mirror, &oid, repo, &self.secrets, &log).await
+    }
+
+    fn uses(&self, key: &DeployKey) -> usize {
+        let file = self.dir.path().join("public");
+        std::fs::write(&file, &key.public).unwrap();
+        let listed = succeed(std::process::Command::new("ssh-keygen").arg("-lf").arg(file), b"").stdout;
+        let fingerprint = String::from_utf8(listed).unwrap().split(' ').nth(1).unwrap().to_owned();
+        self.host
+            .output()
+            .lines()
+            .filter(|line| line.contains("Accepted publickey") && line.contains(&fingerprint))
+            .count()
+    }
+}
+
+#[tokio::test]
+async fn a_submodule_is_fetched_with_its_own_key_or_its_superprojects() {
+    let [hello, lib, other] = [(); 3].map(|()| DeployKey::generate(KeyType::Ed25519, ""));
+    let keys = Keys::start(&[("acme/hello", &hello), ("acme/lib", &lib), ("other/@owner", &other)]).await;
+    keys.host.authorize(&[&hello, &lib, &other]);
+    let repos = ["acme/hello", "acme/lib", "other/lib"].map(|repo| {
+        let (owner, name) = repo.split_once('/').unwrap();
+        keys.host.repo(owner, name)
+    });
+    let own = repos[1].commit("main", &[("x", "acme's")]);
+    let foreign = repos[2].commit("main", &[("x", "other's")]);
+    let sections = gitmodules(&[("own", "own", "../lib.git"), ("foreign", "foreign", &keys.url("other/lib"))]);
+    commit_with(&repos[0], &[("own", &own), ("foreign", &foreign)], &sections);
+    let snapshot = keys.read("acme/hello").await.unwrap();
+    assert_eq!(texts(&snapshot, &["own/x", "foreign/x"]).await, ["acme's", "other's"]);
+    // By one connection a key; nobody's pushes make use of the key of another owner.
+    assert_eq!([&hello, &lib, &other].map(|key| keys.uses(key)), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_one_key_has_fetched_is_not_there_for_another() {
+    let [ours, theirs] = [(); 2].map(|()| DeployKey::generate(KeyType::Ed25519, ""));
+    let keys = Keys::start(&[("acme/@owner", &ours), ("evil/@owner", &theirs)]).await;
+    keys.host.authorize(&[&ours, &theirs]);
+    let private = keys.host.repo("acme", "private").commit("main", &[("secret", "1")]);
+    for owner in ["acme", "evil"] {
+        let repo = keys.host.repo(owner, "hello");
+        commit_with(&repo, &[("m", &private)], &gitmodules(&[("m", "m", &keys.url("acme/private"))]));
+    }
+    keys.read("acme/hello").await.unwrap();
+    // Its own repository is in the mirror already.
+    let name = RepoName::parse("evil/hello").unwrap();
+    let source = Source { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name), repo: name };
+    let (develop, log) = (branch("develop"), Log::default());
+    let mirror = keys.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
+    let oid = keys.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
+    keys.host.authorize(&[&ours]);
+    // A new Git has no connection that the host has let in.
+    let git = Git::new(super::config(keys.dir.path(), &keys.host.known_hosts())).unwrap();
+    let error = git.snapshot(&mirror, &oid, "key", &keys.secrets, &log).await.unwrap_err();
+    for part in ["submodule \"m\" at m: ", "refuses the deploy key", "is fetched with its superproject's deploy key"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn ssh_urls_are_fetched_by_http_where_there_is_no_key() {
+    let dir = folder();
+    let server = LfsServer::start(None, &dir.path().join("git"));
+    let repos = ["hello", "lib"].map(|name| {
+        std::fs::create_dir_all(dir.path().join("git/acme")).unwrap();
+        Repo::create(&dir.path().join(format!("git/acme/{name}.git")))
+    });
+    let commit = repos[1].commit("main", &[("x", "1")]);
+    commit_with(&repos[0], &[("m", &commit)], &gitmodules(&[("m", "m", "git@127.0.0.1:acme/lib.git")]));
+    for repo in &repos {
+        // What Git needs to fetch from plain files.
+        succeed(std::process::Command::new("git").arg("update-server-info").current_dir(&repo.bare), b"");
+    }
+    let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
+    let url = format!("{}/acme/hello.git", server.url());
+    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+    let (develop, log) = (branch("develop"), Log::default());
+    let mirror = git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
+    let oid = git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
+    let snapshot = git.snapshot(&mirror, &oid, "key", &Secrets::default(), &log).await.unwrap();
+    assert_eq!(texts(&snapshot, &["m/x"]).await, ["1"]);
+}

@@ -2,6 +2,7 @@
 
 mod build;
 mod connect;
+mod doctor;
 mod errors;
 mod filesync;
 mod filter;
@@ -27,6 +28,7 @@ use crate::model::ImageRef;
 
 pub use build::{BuildRequest, Built};
 pub use connect::Host;
+pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};
 pub use filesync::SyncStats;
 
@@ -40,6 +42,48 @@ pub struct EngineInfo {
     pub version: String,
     pub api_version: String,
     pub buildkit: bool,
+}
+
+/// What matters here of `GET /version`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: String,
+    api_version: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    platform: Platform,
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct Platform {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Component {
+    name: String,
+    #[serde(default)]
+    version: String,
+}
+
+impl Version {
+    /// Podman has the same API, and an own builder behind it.
+    fn is_podman(&self) -> bool {
+        self.components.iter().any(|part| part.name.starts_with("Podman"))
+    }
+
+    fn info(&self) -> EngineInfo {
+        let number = |text: &str| text.parse::<u32>().ok();
+        let api = self.api_version.split_once('.').and_then(|(major, minor)| number(major).zip(number(minor)));
+        let buildkit = api.is_some_and(|api| api >= BUILDKIT_API) && self.os == "linux" && !self.is_podman();
+        EngineInfo { version: self.version.clone(), api_version: self.api_version.clone(), buildkit }
+    }
 }
 
 /// One Docker engine.
@@ -58,28 +102,11 @@ impl Engine {
 
     /// Asks the engine what it is; an error if it does not answer.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Version {
-            version: String,
-            api_version: String,
-            #[serde(default)]
-            os: String,
-            #[serde(default)]
-            components: Vec<Component>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Component {
-            name: String,
-        }
-        let answer: Version = self.host.json(Method::GET, "/version").await?;
-        let number = |text: &str| text.parse::<u32>().ok();
-        let api = answer.api_version.split_once('.').and_then(|(major, minor)| number(major).zip(number(minor)));
-        // Podman has the same API, and an own builder behind it.
-        let podman = answer.components.iter().any(|part| part.name.starts_with("Podman"));
-        let buildkit = api.is_some_and(|api| api >= BUILDKIT_API) && answer.os == "linux" && !podman;
-        Ok(EngineInfo { version: answer.version, api_version: answer.api_version, buildkit })
+        Ok(self.version().await?.info())
+    }
+
+    async fn version(&self) -> Result<Version, EngineError> {
+        self.host.json(Method::GET, "/version").await
     }
 
     async fn wants_buildkit(&self) -> Result<(), EngineError> {

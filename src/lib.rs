@@ -12,6 +12,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod process;
 pub mod queue;
+pub mod registry;
 pub mod secrets;
 pub mod settings;
 pub mod store;

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why an image name or tag from outside cannot be used.
@@ -8,12 +9,16 @@ pub struct ImageRefError {
     why: &'static str,
 }
 
-/// A tagged image reference, `registry/path:tag`, by the grammar of
-/// `github.com/distribution/reference`.
+/// Docker Hub, as image names have it.
+pub const HUB: &str = "docker.io";
+
+/// A tagged image reference, `[registry/]path:tag`, by the grammar of `github.com/distribution/reference`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageRef {
     registry: String,
     name: String,
+    /// Where in `name` the path begins.
+    path: usize,
     tag: String,
 }
 
@@ -25,35 +30,30 @@ impl ImageRef {
         let Some((name, tag)) = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) else {
             return bad("it has no tag");
         };
-        let tag_ok = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-        if tag.is_empty() || tag.len() > 128 || tag.starts_with(['.', '-']) || !tag.bytes().all(tag_ok) {
+        if !is_tag(tag) {
             return bad("a tag has 1 to 128 letters, digits, '_', '.' and '-', and starts with none of '.' and '-'");
         }
-        let (registry, path) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
-            _ => ("docker.io", name),
+        let (host, path) = match name.split_once('/') {
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
+            _ => (None, name),
         };
-        let host_ok = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
-        if registry.starts_with('-') || !registry.bytes().all(host_ok) {
+        if host.is_some_and(|host| !is_host(host)) {
             return bad("the registry's host is not valid");
         }
-        if name.len() > 255 {
+        if name.len() > NAME_LIMIT {
             return bad("the name is longer than 255 characters");
         }
-        let part_ok = |part: &str| {
-            let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-            let bytes = part.as_bytes();
-            !bytes.is_empty()
-                && alnum(bytes[0])
-                && alnum(bytes[bytes.len() - 1])
-                && bytes.iter().all(|&b| alnum(b) || b"._-".contains(&b))
-                && !part.contains("..")
-                && !part.contains("___")
-        };
-        if !path.split('/').all(part_ok) {
-            return bad("each part of the name has lower-case letters, digits and single '.', '_', '-' between them");
+        if !path.split('/').all(is_component) {
+            return bad(
+                "each part of the name has lower-case letters and digits, and between them one '.', one or two '_', \
+                 or any number of '-'",
+            );
         }
-        Ok(Self { registry: registry.into(), name: name.into(), tag: tag.into() })
+        let registry = match host {
+            None | Some("index.docker.io") => HUB,
+            Some(host) => host,
+        };
+        Ok(Self { registry: registry.into(), name: name.into(), path: name.len() - path.len(), tag: tag.into() })
     }
 
     /// The registry's host and port, `docker.io` when the name has none.
@@ -66,9 +66,58 @@ impl ImageRef {
         &self.name
     }
 
+    /// The path of the repository within its registry. What names no account at Docker Hub is in its `library/`.
+    pub fn repository(&self) -> Cow<'_, str> {
+        let path = &self.name[self.path..];
+        match self.registry == HUB && !path.contains('/') {
+            true => format!("library/{path}").into(),
+            false => path.into(),
+        }
+    }
+
     pub fn tag(&self) -> &str {
         &self.tag
     }
+}
+
+/// The longest name, registry included.
+pub(super) const NAME_LIMIT: usize = 255;
+pub(super) const TAG_LIMIT: usize = 128;
+
+/// `[\w][\w.-]{0,127}`
+pub fn is_tag(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    (1..=TAG_LIMIT).contains(&text.len()) && !text.starts_with(['.', '-']) && text.bytes().all(allowed)
+}
+
+/// `name[:port]`, the name of parts of letters, digits and inner `-`, or an IPv6 address in brackets.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
+        Some((name, port)) => (name, Some(port)),
+        None => (text, None),
+    };
+    let part_ok = |part: &str| {
+        let bytes = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        !part.is_empty() && bytes && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let name_ok = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'),
+        None => name.split('.').all(part_ok),
+    };
+    name_ok && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+/// Lower-case letters and digits, with separators between them.
+fn is_component(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !text.is_empty()
+        && !text.starts_with(|c| !inner(c))
+        && !text.ends_with(|c| !inner(c))
+        && text.split(inner).all(|run| run.is_empty() || is_separator(run))
+}
+
+pub(super) fn is_separator(run: &str) -> bool {
+    matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-')
 }
 
 impl fmt::Display for ImageRef {
@@ -90,14 +139,56 @@ mod tests {
         assert_eq!(r("localhost/a:b"), "localhost");
         assert_eq!(r("acme/hello:latest"), "docker.io");
         assert_eq!(r("busybox:latest"), "docker.io");
+        assert_eq!(r("index.docker.io/acme/hello:1"), "docker.io");
+        assert_eq!(r("[::1]:5000/a:b"), "[::1]:5000");
+        assert_eq!(r("127.0.0.1:5000/a/b/c/d:1"), "127.0.0.1:5000");
+    }
+
+    #[test]
+    fn the_repository_is_the_rest() {
+        for (text, repository) in [
+            ("quay.io/totem/acme-hello:1", "totem/acme-hello"),
+            ("127.0.0.1:5000/a/b/c/d:1", "a/b/c/d"),
+            ("acme/hello:1", "acme/hello"),
+            ("docker.io/acme/hello:1", "acme/hello"),
+            ("busybox:1", "library/busybox"),
+            ("docker.io/busybox:1", "library/busybox"),
+            ("quay.io/busybox:1", "busybox"),
+        ] {
+            assert_eq!(ImageRef::parse(text).unwrap().repository(), repository, "{text}");
+        }
     }
 
     #[test]
     fn what_a_registry_would_refuse_is_refused() {
-        for text in
-            ["a", "A/b:c", "a:", "a:-x", "a/../b:c", "q.io//b:c", "a b:c", "q.io/a:b/c", "-h:x", "a@sha256:zz:x"]
-        {
+        for text in [
+            "a",
+            "A/b:c",
+            "a:",
+            "a:-x",
+            "a/../b:c",
+            "q.io//b:c",
+            "a b:c",
+            "q.io/a:b/c",
+            "-h:x",
+            "a@sha256:zz:x",
+            "q.io/a.-b:c",
+            "q.io/a___b:c",
+            "q.io/a._b:c",
+            "q.io/a-:c",
+            "q.io/_a:c",
+            "q..io/a:c",
+            "-q.io/a:c",
+            "q_x.io/a:c",
+            "q.io:x/a:c",
+            "q.io:99999/a:c",
+            "[::1/a:b",
+            "q.io/a:é",
+        ] {
             assert!(ImageRef::parse(text).is_err(), "{text}");
+        }
+        for text in ["q.io/a--b/c__d/e.f_g:_x.-", "Q.io/a---b:1", "localhost:5000/a:b", "a.b:80/1:2"] {
+            assert!(ImageRef::parse(text).is_ok(), "{text}");
         }
     }
 

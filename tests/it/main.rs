@@ -9,6 +9,7 @@ mod git;
 mod harness;
 mod live_secrets;
 mod main_path;
+mod registry;
 mod secrets;
 mod start;
 mod surviving;

@@ -11,6 +11,7 @@ mod log;
 mod proc;
 mod registry;
 mod serve;
+mod token_server;
 mod wait;
 mod world;
 
@@ -24,6 +25,7 @@ pub use log::Log;
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
 pub use serve::{Served, http_client};
+pub use token_server::{Account, TokenCall, TokenServer, self_signed};
 pub use wait::eventually;
 pub use world::{HOOK_SECRET, PASSPHRASE, World};
 

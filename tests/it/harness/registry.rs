@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Proc, Served, folder, http_client, start};
+use super::token_server::{ISSUER, SERVICE};
+use super::{Account, Proc, Served, TokenCall, TokenServer, folder, http_client, start};
 
 /// What the registry does to the next pushes, until it is told otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,28 +33,47 @@ pub struct Registry {
     _server: Proc,
     /// The registry's own, without the proxy.
     port: u16,
-    login: Option<(String, String)>,
+    auth: Auth,
     client: reqwest::Client,
     dir: TempDir,
 }
 
+/// How a registry lets somebody in.
+enum Auth {
+    None,
+    Password(String, String),
+    Tokens(TokenServer),
+}
+
 impl Registry {
     pub async fn open() -> Self {
-        Self::new(None).await
+        Self::new(Auth::None).await
     }
 
     pub async fn with_password(user: &str, password: &str) -> Self {
-        Self::new(Some((user.into(), password.into()))).await
+        Self::new(Auth::Password(user.into(), password.into())).await
     }
 
-    async fn new(login: Option<(String, String)>) -> Self {
+    /// One that takes the bearer tokens of a server of its own.
+    pub async fn with_tokens(accounts: &[Account]) -> Self {
+        Self::new(Auth::Tokens(TokenServer::start(accounts))).await
+    }
+
+    async fn new(login: Auth) -> Self {
         let dir = folder();
         let at = |name: &str| dir.path().join(name);
-        let mut auth = String::new();
-        if let Some((user, password)) = &login {
-            std::fs::write(at("htpasswd"), htpasswd(user, password)).unwrap();
-            auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", at("htpasswd").display());
-        }
+        let auth = match &login {
+            Auth::None => String::new(),
+            Auth::Password(user, password) => {
+                std::fs::write(at("htpasswd"), htpasswd(user, password)).unwrap();
+                format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", at("htpasswd").display())
+            }
+            Auth::Tokens(tokens) => format!(
+                "auth: {{token: {{realm: '{}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {}}}}}\n",
+                tokens.realm(),
+                tokens.certificate().display()
+            ),
+        };
         let (server, [port]) = start(
             "registry",
             &at("log"),
@@ -79,7 +99,7 @@ impl Registry {
             calls: Mutex::default(),
         });
         let front = Served::start(axum::Router::new().fallback(forward).with_state(state.clone()));
-        Self { front, state, _server: server, port, login, client, dir }
+        Self { front, state, _server: server, port, auth: login, client, dir }
     }
 
     /// `127.0.0.1:PORT`, as in image names.
@@ -94,6 +114,22 @@ impl Registry {
 
     pub fn fault(&self, fault: Fault) {
         *self.state.fault.lock().unwrap() = fault;
+    }
+
+    /// The requests for tokens so far.
+    pub fn token_calls(&self) -> Vec<TokenCall> {
+        match &self.auth {
+            Auth::Tokens(tokens) => tokens.calls(),
+            _ => vec![],
+        }
+    }
+
+    /// How many uploads into this repository were begun and neither ended nor taken back.
+    pub fn open_uploads(&self, repository: &str) -> usize {
+        let uploads = format!("data/docker/registry/v2/repositories/{repository}/_uploads");
+        // Of one that was taken back the registry leaves a folder with the state of a hash.
+        let is_open = |upload: &std::fs::DirEntry| upload.path().join("startedat").exists();
+        std::fs::read_dir(self.dir.path().join(uploads)).map_or(0, |all| all.flatten().filter(is_open).count())
     }
 
     /// How many requests with this method came, whose path has this in it.
@@ -116,9 +152,11 @@ impl Registry {
         for media in ["docker.distribution.manifest.v2", "oci.image.manifest.v1"] {
             request = request.header("Accept", format!("application/vnd.{media}+json"));
         }
-        if let Some((user, password)) = &self.login {
-            request = request.basic_auth(user, Some(password));
-        }
+        request = match &self.auth {
+            Auth::None => request,
+            Auth::Password(user, password) => request.basic_auth(user, Some(password)),
+            Auth::Tokens(tokens) => request.bearer_auth(tokens.mint(&format!("repository:{repository}:pull"))),
+        };
         let response = request.send().await.unwrap();
         // While it writes a tag, a registry on a file system may answer 500.
         if response.status() != StatusCode::OK {

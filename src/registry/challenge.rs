@@ -1,0 +1,138 @@
+use http_auth::{ChallengeRef, parser::ChallengeParser};
+use reqwest::Url;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+
+/// How a registry wants a login, as its `WWW-Authenticate` says (RFC 7235; the bearer form is
+/// distribution's "Token Authentication Specification").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Basic,
+    Bearer(Realm),
+}
+
+/// Who gives tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Realm {
+    pub url: Url,
+    pub service: Option<String>,
+}
+
+impl Challenge {
+    /// The first one that we know, bearer before basic; None if there is none.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let all: Vec<ChallengeRef> = texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok)).collect();
+        let has_basic = all.iter().any(|c| c.scheme.eq_ignore_ascii_case("basic"));
+        let bearer = all.iter().filter(|c| c.scheme.eq_ignore_ascii_case("bearer")).find_map(|challenge| {
+            let value = |name: &str| {
+                let param = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                param.map(|(_, value)| value.to_unescaped())
+            };
+            let url = value("realm").and_then(|realm| Url::parse(&realm).ok()).filter(Url::has_host)?;
+            Some(Self::Bearer(Realm { url, service: value("service") }))
+        });
+        bearer.or(has_basic.then_some(Self::Basic))
+    }
+}
+
+impl Realm {
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// May it see the credentials of the registry at `registry`? It is the same host (on any port), or one of the same
+    /// registered domain, by https; Docker Hub's own pair is of one. Plain HTTP only within this machine.
+    pub fn is_of(&self, registry: &Url) -> bool {
+        let host = registry.host_str().unwrap_or_default();
+        let of_one_domain = || match (psl::domain_str(self.host()), psl::domain_str(host)) {
+            (Some(ours), Some(its)) => ours == its && address(&self.url).is_none() && address(registry).is_none(),
+            _ => false,
+        };
+        match self.url.scheme() {
+            "https" => self.host() == host || of_one_domain(),
+            "http" => self.host() == host && is_loopback(&self.url),
+            _ => false,
+        }
+    }
+}
+
+fn address(url: &Url) -> Option<std::net::IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
+}
+
+/// Is it this machine, which no network lies before?
+pub(super) fn is_loopback(url: &Url) -> bool {
+    url.host_str() == Some("localhost") || address(url).is_some_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(values: &[&str]) -> Option<Challenge> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
+        }
+        Challenge::read(&headers)
+    }
+
+    fn realm(url: &str) -> Realm {
+        Realm { url: Url::parse(url).unwrap(), service: None }
+    }
+
+    #[test]
+    fn what_registries_say_is_read() {
+        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io""#;
+        let url = Url::parse("https://auth.docker.io/token").unwrap();
+        let bearer = Challenge::Bearer(Realm { url, service: Some("registry.docker.io".into()) });
+        assert_eq!(read(&[hub]), Some(bearer.clone()));
+        assert_eq!(read(&["Basic realm=\"x\"", hub]), Some(bearer.clone()));
+        assert_eq!(read(&[&format!("basic realm=\"a, b\", {hub},scope=\"repository:a/b:pull,push\"")]), Some(bearer));
+        assert_eq!(read(&["BASIC realm=\"ECR\",service=\"x\""]), Some(Challenge::Basic));
+        assert_eq!(read(&["Bearer realm=\"token\"", "Basic realm=x"]), Some(Challenge::Basic));
+        for none in [&[][..], &["Negotiate"], &["Bearer service=\"x\""], &["Bearer realm=\"/token\""], &["\"\""]] {
+            assert_eq!(read(none), None, "{none:?}");
+        }
+    }
+
+    /// The realms are those that the registries had in 2026.
+    #[test]
+    fn credentials_stay_in_the_house() {
+        for (registry, token_server) in [
+            ("https://registry-1.docker.io/v2/", "https://auth.docker.io/token"),
+            ("https://quay.io/v2/", "https://quay.io/v2/auth"),
+            ("https://ghcr.io/v2/", "https://ghcr.io/token"),
+            ("https://registry.gitlab.com/v2/", "https://gitlab.com/jwt/auth"),
+            ("https://registry.example.co.uk/v2/", "https://gitlab.example.co.uk/jwt/auth"),
+            ("https://my.azurecr.io/v2/", "https://my.azurecr.io/oauth2/token"),
+            ("https://10.0.0.1:5000/v2/", "https://10.0.0.1:5001/auth"),
+            ("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/auth"),
+            ("http://localhost:5000/v2/", "https://localhost/auth"),
+        ] {
+            assert!(realm(token_server).is_of(&Url::parse(registry).unwrap()), "{registry} {token_server}");
+        }
+        for (registry, token_server) in [
+            ("https://registry.example.com/v2/", "https://evil.example/token"),
+            ("https://registry.example.com/v2/", "https://example.com.evil.org/token"),
+            ("https://registry.example.com/v2/", "http://registry.example.com/token"),
+            ("https://example.co.uk/v2/", "https://evil.co.uk/token"),
+            ("https://my.github.io/v2/", "https://evil.github.io/token"),
+            ("https://10.0.0.1/v2/", "https://11.0.0.1/token"),
+            ("http://127.0.0.1:5000/v2/", "http://127.0.0.2:5000/token"),
+            ("http://127.0.0.1:5000/v2/", "http://169.254.169.254/token"),
+            ("http://127.0.0.1:5000/v2/", "file://127.0.0.1/etc/passwd"),
+            ("https://registry/v2/", "https://token/auth"),
+        ] {
+            assert!(!realm(token_server).is_of(&Url::parse(registry).unwrap()), "{registry} {token_server}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(text in "[ -~]{0,60}") {
+            read(&[&text]);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::challenge::{Challenge, Realm, is_loopback};
+use super::{Login, RegistryError};
+use crate::secrets::RegistryAuth;
+
+/// Of one request; the answers are small.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Docker Hub's name in image names, and the host that has its API.
+const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// One registry, found and spoken to. Redirects are not followed: they could take credentials elsewhere.
+pub(super) struct Client<'a> {
+    registry: &'a str,
+    auth: Option<&'a RegistryAuth>,
+    http: reqwest::Client,
+    /// `https://host:port/v2/`.
+    base: Url,
+    /// Of `base` itself.
+    challenge: Option<Challenge>,
+}
+
+/// What the requests of one login carry.
+struct Authorized {
+    header: HeaderValue,
+    login: Login,
+    /// Who gave the token that is in it.
+    realm: Option<Realm>,
+}
+
+impl<'a> Client<'a> {
+    /// Finds the registry by https, or on loopback by http, as the engine does.
+    pub async fn find(
+        registry: &'a str,
+        auth: Option<&'a RegistryAuth>,
+        certs_dir: &Path,
+    ) -> Result<Self, RegistryError> {
+        let host = if registry == HUB.0 { HUB.1 } else { registry };
+        let at = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/v2/"))
+                .map_err(|e| RegistryError::NotRegistry { registry: registry.into(), cause: e.to_string() })
+        };
+        let base = at("https")?;
+        let http = http_client(registry, &base, certs_dir).await?;
+        let mut client = Self { registry, auth, http, base, challenge: None };
+        if is_loopback(&client.base) {
+            client.base = at("http")?;
+        }
+        let mut answer = client.send(client.http.get(client.base.clone())).await?;
+        // What a server that wants TLS says to plain HTTP.
+        if client.base.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST {
+            client.base = at("https")?;
+            answer = client.send(client.http.get(client.base.clone())).await?;
+        }
+        match answer.status() {
+            StatusCode::OK => Ok(client),
+            StatusCode::UNAUTHORIZED => match Challenge::read(answer.headers()) {
+                Some(challenge) => Ok(Self { challenge: Some(challenge), ..client }),
+                None => Err(client.is_none("it asks for a login that is neither basic nor bearer".into())),
+            },
+            status if is_trouble(status) => Err(client.trouble(&client.base, status)),
+            status => Err(client.is_none(format!("{} answers {status}", client.base))),
+        }
+    }
+
+    /// Begins an upload and takes it back; the login that this took.
+    pub async fn try_upload(&self, repository: &str) -> Result<Option<Login>, RegistryError> {
+        let url = self.url(&format!("{repository}/blobs/uploads/"))?;
+        let mut authorized = match &self.challenge {
+            Some(challenge) => Some(self.authorize(challenge, repository).await?),
+            None => None,
+        };
+        let mut answer = self.request(Method::POST, url.clone(), authorized.as_ref()).await?;
+        // Some let anyone read, and ask for a login only here.
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && authorized.is_none()
+            && let Some(challenge) = Challenge::read(answer.headers())
+        {
+            let granted = self.authorize(&challenge, repository).await?;
+            authorized = Some(granted);
+            answer = self.request(Method::POST, url.clone(), authorized.as_ref()).await?;
+        }
+        let registry = self.registry.to_owned();
+        let repository = repository.to_owned();
+        match answer.status() {
+            StatusCode::ACCEPTED => {
+                self.cancel(answer.headers(), authorized.as_ref(), &repository).await;
+                Ok(authorized.map(|authorized| authorized.login))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let user = authorized.map_or_else(|| "anyone".into(), |authorized| authorized.login.user);
+                Err(RegistryError::NoPush { registry, repository, user })
+            }
+            StatusCode::NOT_FOUND => match answer.text().await {
+                Ok(text) if text.contains("NAME_UNKNOWN") => Err(RegistryError::NoRepository { registry, repository }),
+                _ => Err(self.is_none(format!("{url} answers 404"))),
+            },
+            status if status.is_success() => Err(self.is_none(format!("{url} answers {status}"))),
+            status => Err(self.trouble(&url, status)),
+        }
+    }
+
+    /// Takes an upload back, as far as the registry lets us.
+    async fn cancel(&self, answer: &HeaderMap, authorized: Option<&Authorized>, repository: &str) {
+        let location = answer.get(LOCATION).and_then(|location| location.to_str().ok());
+        let Some(upload) = location.and_then(|location| self.base.join(location).ok()) else { return };
+        if upload.origin() != self.base.origin() {
+            return;
+        }
+        let refused = match self.request(Method::DELETE, upload.clone(), authorized).await {
+            Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
+            Err(_) => return,
+        };
+        // To Docker's registry this needs another right than the upload itself.
+        if refused
+            && let Some(realm) = authorized.and_then(|authorized| authorized.realm.as_ref())
+            && let Some(auth) = self.auth
+            && let Ok(authorized) = self.token(realm, auth, repository, "delete").await
+        {
+            let _ = self.request(Method::DELETE, upload, Some(&authorized)).await;
+        }
+    }
+
+    async fn authorize(&self, challenge: &Challenge, repository: &str) -> Result<Authorized, RegistryError> {
+        let auth = self.auth.ok_or_else(|| RegistryError::NoLogin { registry: self.registry.into() })?;
+        match challenge {
+            Challenge::Basic => {
+                let request = self.http.get(self.base.clone()).basic_auth(&auth.username, Some(auth.password.as_str()));
+                let mut request = request.build().map_err(|e| RegistryError::unanswered(self.registry, &e))?;
+                let header = request.headers_mut().remove(AUTHORIZATION).ok_or_else(|| self.wrong_login(auth))?;
+                let login = Login { user: auth.username.clone(), token_from: None };
+                let authorized = Authorized { header, login, realm: None };
+                let answer = self.request(Method::GET, self.base.clone(), Some(&authorized)).await?;
+                match answer.status() {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.wrong_login(auth)),
+                    status if is_trouble(status) => Err(self.trouble(&self.base, status)),
+                    _ => Ok(authorized),
+                }
+            }
+            Challenge::Bearer(realm) => self.token(realm, auth, repository, "pull,push").await,
+        }
+    }
+
+    /// A token for `actions` on a repository: by `GET` with the password, or with an identity token by the OAuth2 form
+    /// of distribution's "Oauth2 Token Authentication".
+    async fn token(
+        &self,
+        realm: &Realm,
+        auth: &RegistryAuth,
+        repository: &str,
+        actions: &str,
+    ) -> Result<Authorized, RegistryError> {
+        #[derive(Deserialize)]
+        struct Token {
+            token: Option<String>,
+            access_token: Option<String>,
+        }
+        if !realm.is_of(&self.base) {
+            let host = realm.host().to_owned();
+            return Err(RegistryError::ForeignRealm { registry: self.registry.into(), host });
+        }
+        let scope = format!("repository:{repository}:{actions}");
+        let mut asked = vec![("scope", scope.as_str())];
+        asked.extend(realm.service.as_deref().map(|service| ("service", service)));
+        let request = match &auth.identity_token {
+            None => {
+                asked.push(("account", &auth.username));
+                let request = self.http.get(realm.url.clone()).query(&asked);
+                request.basic_auth(&auth.username, Some(auth.password.as_str()))
+            }
+            Some(identity) => {
+                asked.extend([("grant_type", "refresh_token"), ("client_id", "image-factory")]);
+                asked.push(("refresh_token", identity));
+                let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
+                let kind = "application/x-www-form-urlencoded";
+                self.http.post(realm.url.clone()).header(CONTENT_TYPE, kind).body(form)
+            }
+        };
+        let answer = self.send(request).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            // 400 is OAuth2's for a token that is not, or no longer, valid.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                return Err(self.wrong_login(auth));
+            }
+            status => return Err(self.trouble(&realm.url, status)),
+        }
+        let answer = answer.json::<Token>().await.ok();
+        let token = answer.and_then(|answer| answer.token.or(answer.access_token));
+        let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let mut header = header.ok_or_else(|| self.is_none(format!("{} gave no token", realm.host())))?;
+        header.set_sensitive(true);
+        let login = Login { user: auth.username.clone(), token_from: Some(realm.host().into()) };
+        Ok(Authorized { header, login, realm: Some(realm.clone()) })
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        authorized: Option<&Authorized>,
+    ) -> Result<Response, RegistryError> {
+        let mut request = self.http.request(method, url);
+        if let Some(authorized) = authorized {
+            request = request.header(AUTHORIZATION, authorized.header.clone());
+        }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
+        let answer = request.send().await.map_err(|e| RegistryError::unanswered(self.registry, &e))?;
+        if answer.status().is_redirection() {
+            let to = answer.headers().get(LOCATION).and_then(|to| answer.url().join(to.to_str().ok()?).ok());
+            let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
+            return Err(self.is_none(format!("{} redirects to {to}", answer.url().host_str().unwrap_or_default())));
+        }
+        Ok(answer)
+    }
+
+    fn url(&self, path: &str) -> Result<Url, RegistryError> {
+        self.base.join(path).map_err(|e| self.is_none(e.to_string()))
+    }
+
+    fn is_none(&self, cause: String) -> RegistryError {
+        RegistryError::NotRegistry { registry: self.registry.into(), cause }
+    }
+
+    fn trouble(&self, url: &Url, status: StatusCode) -> RegistryError {
+        let place = format!("{}{}", url.host_str().unwrap_or_default(), url.path());
+        RegistryError::Trouble { registry: self.registry.into(), cause: format!("{place} answers {status}") }
+    }
+
+    fn wrong_login(&self, auth: &RegistryAuth) -> RegistryError {
+        RegistryError::WrongLogin { registry: self.registry.into(), user: auth.username.clone() }
+    }
+}
+
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// One that trusts the system's authorities, and those that the engine has for this registry.
+async fn http_client(registry: &str, base: &Url, certs_dir: &Path) -> Result<reqwest::Client, RegistryError> {
+    let trouble = |cause: String| RegistryError::Tls { registry: registry.into(), cause };
+    let mut authorities = Vec::new();
+    if let Ok(mut folder) = tokio::fs::read_dir(certs_dir.join(registry)).await {
+        while let Ok(Some(entry)) = folder.next_entry().await {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "crt") {
+                let unusable = |e: &dyn std::error::Error| trouble(format!("{} cannot be used ({e})", path.display()));
+                let pem = tokio::fs::read(&path).await.map_err(|e| unusable(&e))?;
+                authorities.extend(Certificate::from_pem_bundle(&pem).map_err(|e| unusable(&e))?);
+            }
+        }
+    }
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_merge(authorities);
+    if is_loopback(base) {
+        http = http.no_proxy();
+    }
+    http.build().map_err(|e| trouble(e.to_string()))
+}

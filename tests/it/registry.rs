@@ -1,0 +1,202 @@
+//! What `doctor` asks a registry, on real ones.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use image_factory::model::ImageRef;
+use image_factory::registry::{RegistryError, check_push, check_push_trusting};
+use image_factory::secrets::RegistryAuth;
+
+use crate::harness::*;
+
+const BUILDER: Account = Account { user: "builder", password: "s3cret:pass", actions: &["pull", "push", "delete"] };
+/// May push, and not take back what it began.
+const PUSHER: Account = Account { user: "pusher", password: "s3cret:push", actions: &["pull", "push"] };
+const READER: Account = Account { user: "reader", password: "s3cret:read", actions: &["pull"] };
+
+fn password(user: &str, password: &str) -> RegistryAuth {
+    RegistryAuth { username: user.into(), password: password.to_owned().into(), identity_token: None }
+}
+
+/// The one line that `doctor` shows, of success or failure; no password is in it.
+async fn said(image: &str, auth: Option<&RegistryAuth>) -> String {
+    let line = match check_push(&ImageRef::parse(image).unwrap(), auth).await {
+        Ok(access) => access.to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(!line.contains('\n') && !line.contains("s3cret"), "{line}");
+    line
+}
+
+#[tokio::test]
+async fn a_registry_without_a_login_takes_pushes_from_anyone() {
+    let registry = Registry::open().await;
+    let address = registry.address();
+    let image = format!("{address}/a/b/c/hello:1");
+    let expected = format!("{address} takes pushes to a/b/c/hello from anyone: it asks for no login");
+    assert_eq!(said(&image, None).await, expected);
+    assert_eq!(said(&image, Some(&password("u", "s3cret"))).await, expected);
+    assert_eq!((registry.calls("POST", "/a/b/c/hello/blobs/uploads/"), registry.open_uploads("a/b/c/hello")), (2, 0));
+}
+
+#[tokio::test]
+async fn a_password_is_right_or_wrong_or_missing() {
+    let registry = Registry::with_password("builder", "s3cret p?>~ü").await;
+    let address = registry.address();
+    let image = format!("{address}/totem/hello:1");
+    for (auth, expected) in [
+        (Some(password("builder", "s3cret p?>~ü")), " takes pushes to totem/hello from builder"),
+        (Some(password("builder", "s3cret")), " does not accept the login of builder in the dockercfg"),
+        (None, " asks for a login, and the dockercfg has none for it"),
+    ] {
+        let line = said(&image, auth.as_ref()).await;
+        assert!(line.starts_with(&format!("{address}{expected}")), "{line}");
+    }
+    assert_eq!((registry.calls("DELETE", "/totem/hello/blobs/uploads/"), registry.open_uploads("totem/hello")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_token_proves_the_right_to_push() {
+    let registry = Registry::with_tokens(&[BUILDER, PUSHER, READER]).await;
+    let address = registry.address();
+    let image = format!("{address}/totem/hello:1");
+    let identity = |token: String| RegistryAuth {
+        username: String::new(),
+        password: String::new().into(),
+        identity_token: Some(token.into()),
+    };
+    let by_token = "by a token of 127.0.0.1";
+    for (auth, expected) in [
+        (
+            Some(password(BUILDER.user, BUILDER.password)),
+            format!("takes pushes to totem/hello from builder, {by_token}"),
+        ),
+        (
+            Some(identity(BUILDER.identity_token())),
+            format!("takes pushes to totem/hello from the identity token, {by_token}"),
+        ),
+        (Some(password(READER.user, READER.password)), "does not let reader push to totem/hello: give".into()),
+        (Some(password("builder", "s3cret")), "does not accept the login of builder in the dockercfg".into()),
+        (Some(identity("s3cret".into())), "does not accept the login of the identity token in the dockercfg".into()),
+        (None, "asks for a login, and the dockercfg has none for it".into()),
+    ] {
+        let line = said(&image, auth.as_ref()).await;
+        assert!(line.starts_with(&format!("{address} {expected}")), "{line}");
+    }
+    assert_eq!(registry.open_uploads("totem/hello"), 0);
+    let calls = registry.token_calls();
+    assert_eq!(calls[0].scopes, ["repository:totem/hello:pull,push"]);
+    assert_eq!(calls[1].scopes, ["repository:totem/hello:delete"]);
+    assert_eq!(calls.iter().filter(|call| call.user.is_none()).count(), 2);
+
+    // What cannot be taken back is the registry's to drop.
+    let line = said(&image, Some(&password(PUSHER.user, PUSHER.password))).await;
+    assert!(line.contains("takes pushes to totem/hello from pusher"), "{line}");
+    assert_eq!(registry.open_uploads("totem/hello"), 1);
+}
+
+/// Runs Docker's registry with these settings under `http` and `auth`.
+async fn registry(dir: &Path, http: &str, rest: &str) -> (Proc, u16) {
+    let (server, [port]) = start(
+        "registry",
+        &dir.join("log"),
+        |[port]| {
+            let config = format!(
+                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+                 http: {{addr: '127.0.0.1:{port}'{http}}}\n{rest}",
+                dir.join("data").display()
+            );
+            std::fs::write(dir.join("config.yml"), config).unwrap();
+            let mut command = Command::new("docker-registry");
+            command.arg("serve").arg(dir.join("config.yml"));
+            command
+        },
+        async |[port]| tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok(),
+    )
+    .await;
+    (server, port)
+}
+
+#[tokio::test]
+async fn tls_is_trusted_by_dockers_own_folder_or_not() {
+    let (dir, certs) = (folder(), folder());
+    let (key, certificate) = self_signed(dir.path(), "ec");
+    let http = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+    let (_server, port) = registry(dir.path(), &http, "").await;
+    let address = format!("127.0.0.1:{port}");
+    let image = ImageRef::parse(&format!("{address}/a/hello:1")).unwrap();
+    let error = check_push_trusting(&image, None, certs.path()).await.unwrap_err();
+    assert!(matches!(&error, RegistryError::Tls { .. }), "{error:?}");
+    assert!(error.to_string().contains(&format!("/etc/docker/certs.d/{address}/ca.crt")), "{error}");
+
+    let own = certs.path().join(&address);
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(certificate, own.join("ca.crt")).unwrap();
+    let access = check_push_trusting(&image, None, certs.path()).await.unwrap();
+    assert_eq!(access.repository, "a/hello");
+    std::fs::write(own.join("ca.crt"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    let error = check_push_trusting(&image, None, certs.path()).await.unwrap_err();
+    assert!(error.to_string().contains("ca.crt cannot be used"), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_go_to_no_foreign_realm() {
+    let (dir, tokens) = (folder(), TokenServer::start(&[BUILDER]));
+    // Another host, as far as names go.
+    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let auth = format!(
+        "auth: {{token: {{realm: 'http://{}/token', service: a, issuer: b, rootcertbundle: {}}}}}\n",
+        elsewhere.local_addr().unwrap(),
+        tokens.certificate().display()
+    );
+    let (_server, port) = registry(dir.path(), "", &auth).await;
+    let line = said(&format!("127.0.0.1:{port}/a/b:1"), Some(&password(BUILDER.user, BUILDER.password))).await;
+    assert!(line.contains("wants its passwords sent to 127.0.0.2, which is not its own"), "{line}");
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// A server that lets in who has a password, and sends on to `target` whoever asks for this path.
+fn redirecting(path: &'static str, target: String) -> Served {
+    let answer = async move |request: axum::extract::Request| {
+        let asks_in = [("www-authenticate", "Basic realm=x")];
+        match request.headers().contains_key("authorization") {
+            _ if request.uri().path() == path => Redirect::temporary(&target).into_response(),
+            false => (StatusCode::UNAUTHORIZED, asks_in).into_response(),
+            true => StatusCode::OK.into_response(),
+        }
+    };
+    Served::start(axum::Router::new().fallback(answer))
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    for path in ["/v2/", "/v2/a/b/blobs/uploads/"] {
+        let capture = Capture::start(&[]);
+        let server = redirecting(path, capture.url().replace("127.0.0.1", "localhost"));
+        let line = said(&format!("{}/a/b:1", server.address), Some(&password("u", "s3cret"))).await;
+        assert!(line.contains("is no registry: 127.0.0.1 redirects to localhost"), "{line}");
+        assert!(capture.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_registry_is_told_from_what_is_not_there() {
+    let answers = |status: StatusCode| Served::start(axum::Router::new().fallback(async move || status));
+    let (web, down) = (answers(StatusCode::NOT_FOUND), answers(StatusCode::SERVICE_UNAVAILABLE));
+    let all = answers(StatusCode::OK);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, words) in [
+        (web.address.to_string(), "is no registry: http://"),
+        (all.address.to_string(), "is no registry: http://"),
+        (down.address.to_string(), "is in trouble: 127.0.0.1/v2/ answers 503"),
+        (closed.to_string(), "is not reached: Connection refused"),
+        ("registry.invalid".into(), "is not reached: "),
+    ] {
+        let line = said(&format!("{address}/a/b:1"), Some(&password("u", "s3cret"))).await;
+        assert!(line.starts_with(&format!("{address} {words}")), "{line}");
+    }
+}

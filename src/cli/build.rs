@@ -44,7 +44,7 @@ fn what(text: &str) -> Result<What, String> {
 }
 
 /// Without `--follow` the new job's id is what goes to stdout.
-pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
     let Args { what: What { owner, repo, commit }, branch, tag, follow, connection } = args;
     let client = connection.client(daemon)?;
     let job = client.create(&NewJob { owner, repo, branch, commit, tag }).await?;

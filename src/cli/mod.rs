@@ -2,6 +2,7 @@
 
 mod build;
 mod cancel;
+mod doctor;
 mod follow;
 mod jobs;
 mod logs;
@@ -37,6 +38,7 @@ enum Command {
     Logs(logs::Args),
     Cancel(cancel::Args),
     Secrets(secrets::Args),
+    Doctor(Box<doctor::Args>),
 }
 
 /// Runs the subcommand; its exit code is the process's.
@@ -48,6 +50,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => logs::run(args, Daemon::here()).await,
         Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
+        Command::Doctor(args) => doctor::run(*args).await,
     }
 }
 

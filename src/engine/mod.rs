@@ -10,6 +10,7 @@ mod follow;
 mod glob;
 mod grpc;
 mod lines;
+mod machine;
 mod packet;
 mod pattern;
 mod progress;
@@ -31,6 +32,7 @@ pub use connect::Host;
 pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};
 pub use filesync::SyncStats;
+pub use machine::Machine;
 
 use slots::Slots;
 

@@ -7,6 +7,7 @@ mod errors;
 mod master;
 mod mirror;
 mod oid;
+mod probe;
 mod remote;
 mod resolve;
 mod times;
@@ -29,6 +30,7 @@ pub use errors::GitError;
 use errors::Trouble;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
+pub use probe::{probe, programs};
 use tree::TreeError;
 pub use tree::{Entry, Kind, path_order};
 

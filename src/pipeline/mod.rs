@@ -18,6 +18,7 @@ use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::model::{Job, LogSink, Outcome, Stages, Status};
 use crate::secrets::Secrets;
+pub use clone::source;
 use stage::{End, Stagehand};
 
 /// What a job is run with.

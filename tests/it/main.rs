@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
 mod cli;
+mod doctor;
 mod engine;
 mod failures;
 mod fixtures;

@@ -10,6 +10,7 @@ mod git;
 mod harness;
 mod live_secrets;
 mod main_path;
+mod packaging;
 mod registry;
 mod secrets;
 mod start;

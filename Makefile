@@ -1,4 +1,4 @@
-.PHONY: help setup demo build test bench lint doc install
+.PHONY: help setup demo build test bench lint doc deb install uninstall
 
 help:
 	@echo "make demo     set up, build, and watch a push become an image (KEEP=1 leaves it running)"
@@ -8,7 +8,8 @@ help:
 	@echo "make build    the release binary, target/release/image-factory"
 	@echo "make lint     formatting and clippy"
 	@echo "make doc      the API documentation, target/doc"
-	@echo "make install  the binary into PREFIX (/usr/local), the service and its host keys"
+	@echo "make deb      a Debian package, target/debian"
+	@echo "make install  the binary into PREFIX (/usr/local), the service and its host keys; make uninstall undoes it"
 
 setup:
 	@scripts/setup
@@ -34,8 +35,23 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+deb: build
+	@command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
+	cargo deb --no-build
+
 PREFIX ?= /usr/local
+BINARY ?= target/release/image-factory
 install: build
-	install -D -m 755 target/release/image-factory $(DESTDIR)$(PREFIX)/bin/image-factory
-	install -D -m 644 etc/known_hosts $(DESTDIR)/etc/image-factory/known_hosts
-	install -D -m 644 systemd/image-factory.service $(DESTDIR)/etc/systemd/system/image-factory.service
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/image-factory
+	[ -e $(DESTDIR)/etc/image-factory/known_hosts ] || install -D -m 644 etc/known_hosts $(DESTDIR)/etc/image-factory/known_hosts
+	install -D -m 644 systemd/image-factory.sysusers $(DESTDIR)/etc/sysusers.d/image-factory.conf
+	install -D -m 644 systemd/image-factory.tmpfile $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
+	install -d $(DESTDIR)/etc/systemd/system
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' systemd/image-factory.service >$(DESTDIR)/etc/systemd/system/image-factory.service
+	@echo "then: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now image-factory"
+
+uninstall:
+	[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now image-factory
+	rm -f $(DESTDIR)$(PREFIX)/bin/image-factory $(DESTDIR)/etc/systemd/system/image-factory.service
+	rm -f $(DESTDIR)/etc/sysusers.d/image-factory.conf $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
+	@echo "left: the settings in /etc/image-factory, the data in /var/lib/image-factory, the user image-factory"

@@ -1,6 +1,7 @@
 //! The composition root: builds the parts from the settings, watches over them, and drains on shutdown.
 
 mod admin_token;
+pub mod doctor;
 mod startup;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ mod sources;
 mod value;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ settings! {
     LISTEN => listen: SocketAddr, "127.0.0.1:8080";
     /// The address that users and hooks see: links and the accepted Host names come from it.
     BASE_URL => base_url: HttpUrl, "http://localhost:8080";
-    /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root or a service,
-    /// else `$XDG_STATE_HOME/image-factory`.
+    /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, a service or its
+    /// owner, else `$XDG_STATE_HOME/image-factory`.
     DATA_DIR => data_dir: Option<PathBuf>, "";
     /// How many builds run at once; 0 accepts jobs and runs none.
     CONCURRENCY = WORKERS => concurrency: u32, "2";
@@ -231,9 +232,13 @@ impl Settings {
 
 /// Where the data is when DATA_DIR is not set.
 fn default_data_dir() -> PathBuf {
+    let system = Path::new("/var/lib/image-factory");
     let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
-    if is_service || rustix::process::geteuid().is_root() {
-        return "/var/lib/image-factory".into();
+    let user = rustix::process::geteuid();
+    // The service's user at a command line.
+    let is_owner = || std::fs::metadata(system).is_ok_and(|dir| dir.uid() == user.as_raw());
+    if is_service || user.is_root() || is_owner() {
+        return system.into();
     }
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);

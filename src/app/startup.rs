@@ -47,7 +47,7 @@ pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
     Ok(Engine::new(engine_host(settings)?).with_builder(builder))
 }
 
-fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
+pub fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
     let host = &settings.docker_host;
     Host::new(host, settings.docker_certs())
         .map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} cannot be used: {why}"))

@@ -61,7 +61,7 @@ fn build_arg(text: &str) -> Result<(String, String), String> {
 }
 
 /// Without `--follow` the new job's id is what goes to stdout.
-pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
     let Args { what, branch, tag, dockerfile, target, build_args, platform, follow, connection } = args;
     let What { owner, repo, commit } = what;
     let build_args = build_args.into_iter().collect();

@@ -12,7 +12,7 @@ pub struct Args {
     connection: Connection,
 }
 
-pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
     let job = args.connection.client(daemon)?.cancel(&args.id).await?;
     if args.connection.json {
         print_json(&job)?;

@@ -14,7 +14,7 @@ pub struct Args {
     connection: Connection,
 }
 
-pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
     let jobs = args.connection.client(daemon)?.jobs(args.limit).await?;
     if args.connection.json {
         print_json(&jobs)?;

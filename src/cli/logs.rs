@@ -19,7 +19,7 @@ pub struct Args {
     connection: Connection,
 }
 
-pub async fn run(args: Args, daemon: &Daemon) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
     let client = args.connection.client(daemon)?;
     if args.follow {
         let job = client.job(&args.id).await?;

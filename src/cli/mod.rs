@@ -2,6 +2,7 @@
 
 mod build;
 mod cancel;
+mod doctor;
 mod follow;
 mod jobs;
 mod logs;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::app;
@@ -36,17 +38,19 @@ enum Command {
     Logs(logs::Args),
     Cancel(cancel::Args),
     Secrets(secrets::Args),
+    Doctor(Box<doctor::Args>),
 }
 
 /// Runs the subcommand; its exit code is the process's.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(*args).await,
-        Command::Build(args) => build::run(args, &Daemon::here()?).await,
-        Command::Jobs(args) => jobs::run(args, &Daemon::here()?).await,
-        Command::Logs(args) => logs::run(args, &Daemon::here()?).await,
-        Command::Cancel(args) => cancel::run(args, &Daemon::here()?).await,
+        Command::Build(args) => build::run(args, Daemon::here()).await,
+        Command::Jobs(args) => jobs::run(args, Daemon::here()).await,
+        Command::Logs(args) => logs::run(args, Daemon::here()).await,
+        Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
+        Command::Doctor(args) => doctor::run(*args).await,
     }
 }
 
@@ -92,11 +96,19 @@ const REFUSED: u8 = 5;
 const INTERRUPTED: u8 = 130;
 
 impl Connection {
-    fn client(&self, daemon: &Daemon) -> anyhow::Result<Client> {
+    /// `daemon` may be an error: not every user may read the settings, and who names a server does not need them.
+    fn client(&self, daemon: anyhow::Result<Daemon>) -> anyhow::Result<Client> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let url = self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")).unwrap_or_else(|| daemon.url.clone());
+        let (url, token_file) = match (self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")), daemon) {
+            (Some(url), daemon) => (url, daemon.ok().map(|daemon| daemon.token_file)),
+            (None, daemon) => {
+                let daemon =
+                    daemon.context("IMAGE_FACTORY_URL is not set, and this machine's settings are of no use")?;
+                (daemon.url, Some(daemon.token_file))
+            }
+        };
         // This machine's token goes to no other one. Who may not read it may still be let in: API_AUTH=none.
-        let own = || std::fs::read_to_string(&daemon.token_file).ok().filter(|_| is_this_machine(&url));
+        let own = || std::fs::read_to_string(token_file?).ok().filter(|_| is_this_machine(&url));
         let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
         Ok(Client::new(&url, token)?)

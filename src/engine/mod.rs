@@ -13,6 +13,7 @@ mod go_regex;
 mod grpc;
 mod insecure;
 mod lines;
+mod machine;
 mod packet;
 mod pattern;
 mod progress;
@@ -35,6 +36,7 @@ pub use connect::Host;
 pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};
 pub use filesync::SyncStats;
+pub use machine::Machine;
 
 use slots::Slots;
 

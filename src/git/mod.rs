@@ -9,6 +9,7 @@ mod lfs;
 mod master;
 mod mirror;
 mod oid;
+mod probe;
 mod remote;
 mod resolve;
 mod snapshot;
@@ -31,6 +32,7 @@ pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::GitError;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
+pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
 pub use tree::{Entry, Kind, path_order};
 

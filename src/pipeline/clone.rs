@@ -32,6 +32,18 @@ impl From<NameError> for Failed {
     }
 }
 
+/// Where a job's repository comes from, by the template of GIT_URL if there is one.
+pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Source {
+    let key = secrets.deploy_key(repo);
+    let template = match (git_url, &key) {
+        (Some(template), _) => template,
+        (None, Some(_)) => "git@github.com:{owner}/{repo}.git",
+        (None, None) => "https://github.com/{owner}/{repo}.git",
+    };
+    let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
+    Source { repo: repo.clone(), url, key }
+}
+
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
     let context = hand.job.context.clone();
     let log = hand.log.clone();
@@ -45,14 +57,8 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         // Such a name is shown, but never as part of a command.
         Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
-    let key = secrets.deploy_key(&repo);
-    let template = match (&tools.config.git_url, &key) {
-        (Some(template), _) => template.as_str(),
-        (None, Some(_)) => "git@github.com:{owner}/{repo}.git",
-        (None, None) => "https://github.com/{owner}/{repo}.git",
-    };
-    let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-    let source = Source { repo: repo.clone(), url: url.clone(), key };
+    let source = source(tools.config.git_url.as_deref(), secrets, &repo);
+    let url = source.url.clone();
     let command = format!("git clone --branch {branch} {url} ./");
     let work = async {
         let try_once = || {

@@ -20,6 +20,7 @@ use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::model::{DockerfilePath, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
+pub use clone::source;
 use stage::{End, Stagehand};
 
 /// What a job is run with.

@@ -15,6 +15,7 @@ macro_rules! on_each_engine {
 
 mod cli;
 mod contents;
+mod doctor;
 mod engine;
 mod etcd;
 mod failures;
@@ -25,6 +26,7 @@ mod images;
 mod live_secrets;
 mod main_path;
 mod options;
+mod packaging;
 mod registry;
 mod secrets;
 mod start;

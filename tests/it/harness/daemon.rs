@@ -225,6 +225,13 @@ impl Daemon {
         hex::encode(mac.finalize().into_bytes())
     }
 
+    /// The command line on this daemon's machine, with its settings.
+    pub fn beside(&self, args: &[&str]) -> Cli {
+        let cli = self.settings.iter().fold(Cli::new(args), |cli, (name, value)| cli.env(name, value));
+        let (data, listen) = (self.data_dir(), format!("127.0.0.1:{}", self.port));
+        cli.env("DATA_DIR", data.to_str().unwrap()).env("LISTEN", &listen)
+    }
+
     /// The command line, against this daemon.
     pub fn cli(&self, args: &[&str]) -> Cli {
         Cli::new(args).env("IMAGE_FACTORY_URL", &self.url()).env("IMAGE_FACTORY_TOKEN", &self.token())

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::header::DATE;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use super::Finding;
+use crate::app::startup;
+use crate::engine::{Engine, Host};
+use crate::model::{ImageRef, Millis};
+use crate::settings::Settings;
+
+pub const NAME: &str = "clock";
+
+/// Tokens of registries and of GitHub Apps are valid from the second on that they were made, give or take a minute.
+const MOST_MILLIS: i64 = 30_000;
+
+/// Who does not answer in this time is not asked: others may have.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Our clock is the one of those that we speak to: the registry, a Git host on the web, an engine elsewhere.
+pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+    let urls = urls(&settings);
+    let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
+    let (web, engine) = tokio::join!(web, engine(&settings));
+    let differences = web.into_iter().chain([engine]).flatten();
+    vec![match differences.max_by_key(|(_, difference)| difference.abs()) {
+        None => {
+            Finding::warn(NAME, format!("nobody says what time it is, not {}: compare it by hand", urls.join(", ")))
+        }
+        Some((who, difference)) if difference.abs() > MOST_MILLIS => {
+            let (seconds, way) = (difference.abs() / 1000, if difference > 0 { "ahead of" } else { "behind" });
+            Finding::warn(NAME, format!("{seconds} s {way} {who}: set it by NTP, or logins and TLS may fail"))
+        }
+        Some((who, _)) => Finding::ok(NAME, format!("as that of {who}")),
+    }]
+}
+
+fn urls(settings: &Settings) -> Vec<String> {
+    let base = &settings.docker_repo_base;
+    let registry = ImageRef::parse(&format!("{base}/any:any")).map(|image| image.registry().to_owned());
+    // As Docker: a registry on loopback may do without TLS.
+    let is_local = |host: &str| host.starts_with("127.") || host.starts_with("localhost");
+    let registry = registry.ok().map(|host| format!("{}://{host}/v2/", if is_local(&host) { "http" } else { "https" }));
+    let git = match settings.git_url.as_ref().map(|url| url.0.as_str()) {
+        None => Some("https://github.com/".to_owned()),
+        Some(url) if url.starts_with("http") => {
+            reqwest::Url::parse(url).ok().map(|url| format!("{}/", url.origin().ascii_serialization()))
+        }
+        Some(_) => None,
+    };
+    registry.into_iter().chain(git).collect()
+}
+
+/// How many milliseconds we are ahead of a web server; None if it does not say.
+async fn date(url: &str) -> Option<i64> {
+    // No certificate is checked: to a wrong clock good ones look expired. Nothing but the time is learnt here.
+    let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true);
+    let http = http.redirect(reqwest::redirect::Policy::none()).timeout(ANSWER).build().ok()?;
+    let answer = http.head(url).send().await.ok()?;
+    let date = OffsetDateTime::parse(answer.headers().get(DATE)?.to_str().ok()?, &Rfc2822).ok()?;
+    Some(Millis::now().0 - date.unix_timestamp() * 1000)
+}
+
+/// The same for an engine by TCP; another's clock is ours.
+async fn engine(settings: &Settings) -> Option<(String, i64)> {
+    let host = startup::engine_host(settings).ok().filter(|host| !matches!(host, Host::Unix(_)))?;
+    let name = host.to_string();
+    let machine = Engine::new(host).machine().await.ok()?;
+    Some((name, Millis::now().0 - machine.clock.0))
+}

@@ -1,0 +1,73 @@
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::net::TcpSocket;
+
+use super::Finding;
+use crate::settings::Settings;
+
+pub const NAME: &str = "daemon";
+/// A daemon of ours answers in a millisecond.
+const ANSWER: Duration = Duration::from_secs(5);
+const OURS: &str = env!("CARGO_PKG_VERSION");
+
+/// LISTEN is free, or a daemon of ours answers there.
+pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+    let listen = settings.listen;
+    let Err(error) = bind(listen) else {
+        return vec![Finding::ok(NAME, format!("none runs here; {listen} is free for it"))];
+    };
+    let finding = match error.kind() {
+        ErrorKind::AddrInUse => match ask(listen).await {
+            Some((version, reasons)) => return running(listen, &version, &reasons),
+            None => format!("another program listens on {listen}: end it, or set LISTEN to another port"),
+        },
+        ErrorKind::AddrNotAvailable => format!("{listen} is no address of this machine: correct LISTEN"),
+        ErrorKind::PermissionDenied => format!("this user may not listen on {listen}: set LISTEN to a port above 1023"),
+        _ => format!("{listen} cannot be listened on ({error}): correct LISTEN"),
+    };
+    vec![Finding::bad(NAME, finding)]
+}
+
+/// It is bound and never listened on: a daemon that starts now finds it free.
+fn bind(address: SocketAddr) -> std::io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
+}
+
+fn running(listen: SocketAddr, version: &str, reasons: &[String]) -> Vec<Finding> {
+    let mut findings = vec![match version == OURS {
+        true => Finding::ok(NAME, format!("{version} answers on {listen}")),
+        false => Finding::warn(NAME, format!("{version} answers on {listen}, and this is {OURS}: restart it")),
+    }];
+    findings.extend(reasons.iter().map(|reason| Finding::warn(NAME, format!("it says: {reason}"))));
+    findings
+}
+
+/// The version of our daemon at the address, and why it is not ready, if it says so.
+async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
+    #[derive(Deserialize)]
+    struct Health {
+        status: String,
+        version: String,
+    }
+    #[derive(Deserialize)]
+    struct Ready {
+        reasons: Vec<String>,
+    }
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build().ok()?;
+    let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
+    let health: Health = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
+    let ready = async { http.get(format!("{url}/ready")).send().await.ok()?.json::<Ready>().await.ok() };
+    let reasons = ready.await.map(|ready| ready.reasons).unwrap_or_default();
+    (health.status == "alive").then_some((health.version, reasons))
+}

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+
+use super::secrets::{Live, loaded};
+use super::{Finding, Patient};
+use crate::app::startup;
+use crate::git::{self, GitConfig};
+use crate::pipeline;
+use crate::settings::{FileTimes, Settings};
+
+pub const NAME: &str = "git";
+pub const PROGRAMS: &str = "programs";
+
+/// Git and ssh are there and new enough, and ssh knows hosts.
+pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
+    let (mut found, mut findings) = (Vec::new(), Vec::new());
+    for program in git::programs().await {
+        match program {
+            Ok(version) => found.push(version),
+            Err(error) => findings.push(Finding::bad(PROGRAMS, error.message)),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(PROGRAMS, found.join(", ")));
+    }
+    findings.push(known_hosts(&settings));
+    findings
+}
+
+fn known_hosts(settings: &Settings) -> Finding {
+    let read = || -> anyhow::Result<_> {
+        let dir = tempfile::tempdir()?;
+        let path = startup::known_hosts(settings, dir.path())?;
+        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+        Ok((path.clone(), path.starts_with(dir.path()), text))
+    };
+    match read() {
+        Err(error) => Finding::bad(PROGRAMS, format!("the known hosts cannot be read: {error:#}; correct KNOWN_HOSTS")),
+        Ok((path, is_shipped, text)) => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+            let from = if is_shipped { "the shipped file, of GitHub".into() } else { path.display().to_string() };
+            match lines {
+                0 => Finding::warn(
+                    PROGRAMS,
+                    format!(
+                        "there is no host key in {from}: ssh connects to none; `ssh-keyscan HOST` shows keys to compare and add"
+                    ),
+                ),
+                _ => Finding::ok(PROGRAMS, format!("host keys: {lines} in {from}")),
+            }
+        }
+    }
+}
+
+/// The repository can be read, by the way that a job takes.
+pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>) -> Vec<Finding> {
+    let Some(Patient { repo, branch }) = patient else {
+        return vec![Finding::ok(NAME, "no repository was tried: `image-factory doctor --repo OWNER/REPO` does")];
+    };
+    let Some(secrets) = loaded(live).await else {
+        return vec![Finding::warn(NAME, format!("{repo} was not tried: the secrets cannot be read"))];
+    };
+    let git_url = settings.git_url.as_ref().map(|url| url.0.as_str());
+    let source = pipeline::source(git_url, &secrets, &repo);
+    let probe = async {
+        let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
+        let config = GitConfig {
+            dir: dir.path().into(),
+            run_dir: dir.path().into(),
+            known_hosts: startup::known_hosts(&settings, dir.path())?,
+            pure_history_times: settings.file_times == FileTimes::History,
+        };
+        anyhow::Ok(git::probe(&config, &source, branch.as_ref()).await?)
+    };
+    let by = source.key.as_ref().map_or("without a key".into(), |key| format!("with the key {}", key.fingerprint()));
+    let what = branch.as_ref().map_or(repo.to_string(), |branch| format!("{repo}, {branch}"));
+    vec![match probe.await {
+        Ok(commit) => Finding::ok(NAME, format!("{what} can be fetched {by}: {commit}")),
+        Err(error) => Finding::bad(NAME, format!("{error:#}")),
+    }]
+}

@@ -1,0 +1,41 @@
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::ConfigVerifierExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::Finding;
+use crate::settings::{HttpUrl, Settings};
+
+pub const NAME: &str = "hook";
+
+/// The post-build hook's address is reached. It is connected to and nothing is sent: a request is a hook.
+pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+    let Some(url) = &settings.hook_post_url else {
+        return vec![Finding::ok(NAME, "no post-build hook: HOOK_POST_URL is not set")];
+    };
+    // Not the whole address, which may have a token in it.
+    let place =
+        format!("{}:{}", url.0.host_str().unwrap_or_default(), url.0.port_or_known_default().unwrap_or_default());
+    vec![match connect(url, &place).await {
+        Ok(()) if settings.hook_secret.is_none() => {
+            Finding::warn(NAME, format!("{place} is reached, but post-build hooks are not signed: set HOOK_SECRET"))
+        }
+        Ok(()) => Finding::ok(NAME, format!("{place} is reached")),
+        Err(error) => {
+            Finding::bad(NAME, format!("{place} is not reached: {error:#}; correct HOOK_POST_URL, or what is there"))
+        }
+    }]
+}
+
+async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(place).await?;
+    if url.0.scheme() == "https" {
+        let name = url.0.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let config = ClientConfig::with_platform_verifier()?;
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name)?, stream).await?;
+    }
+    Ok(())
+}

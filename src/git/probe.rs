@@ -1,0 +1,88 @@
+//! Questions without a mirror, for whoever looks for what is wrong: nothing is fetched and nothing stays.
+
+use super::agent::Agent;
+use super::command::network;
+use super::errors::{explain, last_words};
+use super::remote::Protocol;
+use super::{GitConfig, GitError, GitRef, Source};
+use crate::process::Program;
+
+/// `GIT_CONFIG_COUNT`, by which Git gets its settings from us, came with 2.31.
+const OLDEST_GIT: (u32, u32) = (2, 31);
+
+/// What each program that Git's work needs says of its version, or what to do about it.
+pub async fn programs() -> [Result<String, GitError>; 3] {
+    let (git, ssh, setpriv) = tokio::join!(version("git", "--version"), version("ssh", "-V"), version("setpriv", "-V"));
+    [git.and_then(new_enough), ssh, setpriv]
+}
+
+/// The first line that it prints, on either stream.
+async fn version(program: &str, option: &str) -> Result<String, GitError> {
+    let finished = Program::new(program).arg(option).output().await?;
+    let said = String::from_utf8_lossy(&finished.stdout).into_owned() + &finished.stderr;
+    match said.lines().next() {
+        Some(line) if finished.status.success() => Ok(line.trim().into()),
+        _ => Err(GitError::refused(format!("{program} {option} failed ({}): install it anew", finished.status))),
+    }
+}
+
+/// Of `git version 2.39.5 (…)`.
+fn new_enough(said: String) -> Result<String, GitError> {
+    let mut numbers = said.trim_start_matches("git version ").split('.').map_while(|part| part.parse().ok());
+    match numbers.next().zip(numbers.next()) {
+        Some(version) if version >= OLDEST_GIT => Ok(said),
+        _ => {
+            Err(GitError::refused(format!("{said} is too old: install Git {}.{} or newer", OLDEST_GIT.0, OLDEST_GIT.1)))
+        }
+    }
+}
+
+/// Asks the repository's host for a branch or tag, or for the default branch, as the fetch of a job reaches it: with the
+/// key through an agent of its own. Returns the commit's id. The folders of `config` are used, and must exist; no
+/// mirror is touched.
+pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>) -> Result<String, GitError> {
+    let remote = source.remote()?;
+    let agent = match &source.key {
+        Some(key) if remote.protocol == Protocol::Ssh => {
+            let agent = Agent::start(key.clone(), &config.run_dir);
+            Some(agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?)
+        }
+        _ => None,
+    };
+    let names = match branch {
+        Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
+        None => vec!["HEAD".to_owned()],
+    };
+    let program = network(config, &config.dir, &remote, agent.as_ref(), None);
+    let finished = program.args(["ls-remote", "--quiet", "--", &remote.url]).args(&names).output().await?;
+    if !finished.status.success() {
+        let exit_code = finished.status.code().unwrap_or(1);
+        return Err(explain(&finished.stderr, exit_code, source, &remote, &config.known_hosts).unwrap_or_else(|| {
+            let (repo, why) = (&source.repo, last_words(&finished.stderr));
+            GitError::refused(format!("{repo} cannot be read at {}: {why}", remote.url))
+        }));
+    }
+    // Each line is `ID<tab>NAME`; a name is matched from its end, so others may be listed, too.
+    let listed = String::from_utf8_lossy(&finished.stdout);
+    let refs = listed.lines().filter_map(|line| line.split_once('\t'));
+    let found = refs.into_iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
+    found.map(|(id, _)| id.to_owned()).ok_or_else(|| match branch {
+        Some(branch) => GitError::no_branch(branch, source),
+        None => GitError::refused(format!("{} has no commit yet: push a branch", source.repo)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_git_is_told_from_a_new_one() {
+        for new in ["git version 2.31.0", "git version 2.39.5 (Apple Git-154)", "git version 3.0.rc1"] {
+            assert_eq!(new_enough(new.into()).unwrap(), new);
+        }
+        for old in ["git version 2.30.9", "git version 1.8.3.1", "what?", ""] {
+            assert!(new_enough(old.into()).unwrap_err().message.contains("2.31"), "{old}");
+        }
+    }
+}

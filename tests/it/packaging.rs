@@ -1,0 +1,224 @@
+//! What is shipped beside the binary: the service, `make install`, the Debian package and the image, each used for real.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, succeed, unique};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(top().join(path)).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The binary without its symbols, in the place of the release's.
+fn stripped(dir: &Path) -> PathBuf {
+    let file = dir.join("release/image-factory");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    succeed(Command::new("strip").arg("-o").arg(&file).arg(BINARY), b"");
+    file
+}
+
+fn debian(engine: &Engine) -> String {
+    let made = succeed(Command::new(top().join("scripts/debian-image")).env("DOCKER_HOST", &engine.host), b"");
+    text(&made).trim().to_owned()
+}
+
+/// A container, removed when this is dropped.
+struct Container<'a> {
+    engine: &'a Engine,
+    name: String,
+}
+
+impl<'a> Container<'a> {
+    fn run(engine: &'a Engine, args: &[&str]) -> Self {
+        let container = Self { engine, name: format!("if-{}", unique()) };
+        engine.docker(&[&["run", "--detach", "--name", &container.name], args].concat());
+        container
+    }
+
+    /// Runs a program in it.
+    fn exec(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("docker");
+        command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
+    }
+
+    /// What it prints; it must succeed.
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.exec(args);
+        assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());
+        text(&output)
+    }
+
+    fn inspect(&self, template: &str) -> String {
+        self.engine.docker(&["inspect", "--format", template, &self.name])
+    }
+
+    fn logs(&self) -> String {
+        let mut command = Command::new("docker");
+        text(&command.env("DOCKER_HOST", &self.engine.host).args(["logs", &self.name]).output().unwrap())
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let mut command = Command::new("docker");
+        let _ = command.env("DOCKER_HOST", &self.engine.host).args(["rm", "-f", "-v", &self.name]).output();
+    }
+}
+
+#[test]
+fn the_service_is_valid_and_confined() {
+    let dir = folder();
+    let file = dir.path().join("image-factory.service");
+    std::fs::write(&file, read("systemd/image-factory.service").replace("/usr/bin/image-factory", BINARY)).unwrap();
+    let said = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{}", text(&said));
+    // From 0, safe, to 10; a service without any of it has 9.6.
+    let most = ["security", "--offline=yes", "--no-pager", "--threshold=20"];
+    let said = Command::new("systemd-analyze").args(most).arg(&file).output().unwrap();
+    assert!(said.status.success(), "{}", text(&said));
+}
+
+#[test]
+fn what_make_installs_it_uninstalls() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join("root").join(name);
+    let binary = stripped(dir.path());
+    let make = |goal: &str| {
+        let mut make = Command::new("make");
+        make.current_dir(top()).args(["--no-print-directory", "--old-file=build", goal, "PREFIX=/opt/if"]);
+        make.arg(format!("DESTDIR={}", at("").display())).arg(format!("BINARY={}", binary.display()));
+        succeed(&mut make, b"");
+    };
+    let ours = [
+        "opt/if/bin/image-factory",
+        "etc/systemd/system/image-factory.service",
+        "etc/sysusers.d/image-factory.conf",
+        "etc/tmpfiles.d/image-factory.conf",
+    ];
+    make("install");
+    assert!(ours.iter().all(|name| at(name).exists()));
+    assert!(std::fs::read_to_string(at(ours[1])).unwrap().contains("ExecStart=/opt/if/bin/image-factory serve"));
+    let known_hosts = at("etc/image-factory/known_hosts");
+    std::fs::write(&known_hosts, "the admin's").unwrap();
+    make("install");
+    make("uninstall");
+    assert!(!ours.iter().any(|name| at(name).exists()));
+    assert_eq!(std::fs::read_to_string(&known_hosts).unwrap(), "the admin's");
+}
+
+/// On a Debian with systemd as its first process: installed, it runs confined as its own user; removed, it is gone;
+/// purged, its settings are too, and what it stored stays.
+#[tokio::test]
+async fn the_debian_package_installs_runs_and_goes() {
+    let (engine, dir) = (Engine::shared(), folder());
+    stripped(dir.path());
+    let package = dir.path().join("image-factory.deb");
+    let mut build = Command::new("cargo");
+    build.current_dir(top()).env("CARGO_TARGET_DIR", dir.path()).args(["deb", "--no-build", "--fast", "--quiet"]);
+    succeed(build.arg("--output").arg(&package), b"");
+
+    // systemd wants a cgroup of its own to write to, in whichever version this machine has.
+    let start = "mount -o remount,rw /sys/fs/cgroup; if [ -d /sys/fs/cgroup/systemd ]; then umount /sys/fs/cgroup/systemd; \
+                 mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd; fi; exec /sbin/init";
+    let may = ["--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE", "--security-opt=seccomp=unconfined"];
+    let more = ["--security-opt=apparmor=unconfined", "--cgroupns=private", "--network=none"];
+    let mounts = ["--tmpfs=/run:exec", "--tmpfs=/tmp", "--env=container=docker"];
+    let (package, image) = (format!("{}:/if.deb:ro", package.display()), debian(&engine));
+    let last = ["--volume", &package, &image, "sh", "-c", start];
+    let machine = Container::run(&engine, &[&may[..], &more, &mounts, &last].concat());
+    let limit = Duration::from_secs(30);
+    let is_up = async || machine.exec(&["systemctl", "is-system-running"]).status.success().then_some(());
+    eventually(limit, "systemd runs", is_up).await;
+
+    machine.done(&["dpkg", "--install", "/if.deb"]);
+    let as_service = ["runuser", "-u", "image-factory", "--", "image-factory"];
+    let answers = async || machine.exec(&[&as_service[..], &["jobs"]].concat()).status.success().then_some(());
+    eventually(limit, "the service answers", answers).await;
+    assert_eq!(machine.done(&["systemctl", "is-enabled", "image-factory"]).trim(), "enabled");
+    assert!(machine.done(&["id", "-nG", "image-factory"]).contains("docker"));
+    let modes = machine.done(&["stat", "-c", "%a %U:%G", "/etc/image-factory", "/var/lib/image-factory"]);
+    assert_eq!(modes, "750 root:image-factory\n700 image-factory:image-factory\n");
+    let pid = machine.done(&["systemctl", "show", "--property=MainPID", "--value", "image-factory"]);
+    let status = machine.done(&["cat", &format!("/proc/{}/status", pid.trim())]);
+    for confined in ["NoNewPrivs:\t1", "CapBnd:\t0000000000000000", "Seccomp:\t2"] {
+        assert!(status.contains(confined), "{confined} is not in {status}");
+    }
+    // All is well but that there is no engine here.
+    let found = machine.exec(&[&as_service[..], &["doctor"]].concat());
+    let bad: Vec<_> = text(&found).lines().filter(|line| line.starts_with("BAD")).map(str::to_owned).collect();
+    assert!(found.status.code() == Some(1) && bad.len() == 1, "{}", text(&found));
+    assert!(bad[0].starts_with("BAD  engine: "), "{bad:?}");
+    // Another user finds the daemon by its address; the settings are not for everyone.
+    let other = machine.exec(&["runuser", "-u", "nobody", "--", "image-factory", "jobs"]);
+    assert!(!other.status.success() && text(&other).contains("IMAGE_FACTORY_URL"), "{}", text(&other));
+
+    machine.done(&["dpkg", "--remove", "image-factory"]);
+    assert!(!machine.exec(&["systemctl", "is-active", "image-factory"]).status.success());
+    machine.done(&["test", "-e", "/etc/image-factory/image-factory.toml"]);
+    machine.done(&["dpkg", "--purge", "image-factory"]);
+    machine.done(&["test", "!", "-e", "/etc/image-factory"]);
+    machine.done(&["test", "-e", "/var/lib/image-factory/admin-token"]);
+}
+
+/// Our Dockerfile, built by our own daemon; what comes of it runs read-only and not as root, and builds on this
+/// machine's engine in turn.
+#[tokio::test]
+async fn our_image_is_built_by_us_and_builds() {
+    let (world, dir) = (World::start().await, folder());
+    let engine = &world.engine;
+    // As a job has no target, and no image is pulled here: the stages up to the one that takes a binary, on a local base.
+    let dockerfile = read("Dockerfile").replace("debian:12-slim", &debian(engine));
+    let (prebuilt, _) = dockerfile.split_once("FROM ${RUST} AS build").unwrap();
+    stripped(&world.repo.path("target"));
+    world.repo.commit("develop", &[("Dockerfile", prebuilt), (".dockerignore", &read(".dockerignore"))]);
+    let mut build = world.daemon.cli(&["build", "acme/hello", "--follow"]).spawn(&dir.path().join("log"));
+    assert!(build.exit(Duration::from_secs(200)).await.success(), "{}", build.output());
+    let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
+
+    let inner = world.git.repo("acme", "inner");
+    inner.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+    let socket = engine.host.strip_prefix("unix://").unwrap();
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(socket).unwrap()).to_string();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let environment: Vec<String> = [
+        ("LISTEN", format!("127.0.0.1:{port}")),
+        ("ETCD_HOST", "127.0.0.1".into()),
+        ("ETCD_PORT", world.etcd.port().to_string()),
+        ("ENC_PASSPHRASE", PASSPHRASE.into()),
+        ("HOOK_SECRET", "a secret of its own".into()),
+        ("GIT_URL", world.git.url()),
+        ("KNOWN_HOSTS", "/known_hosts".into()),
+        ("DOCKER_REPO_BASE", format!("{}/totem", world.registry.address())),
+    ]
+    .map(|(name, value)| format!("--env={name}={value}"))
+    .into();
+    let hosts = format!("--volume={}:/known_hosts:ro", world.git.known_hosts().display());
+    let socket = format!("--volume={socket}:/var/run/docker.sock");
+    let fixed = ["--read-only", "--tmpfs=/tmp", "--network=host", "--health-interval=1s", "--group-add", &group];
+    let given: Vec<&str> = environment.iter().map(String::as_str).chain([hosts.as_str(), &socket]).collect();
+    let container = Container::run(engine, &[&fixed[..], &given, &[&image]].concat());
+
+    let healthy = async || (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(());
+    eventually(Duration::from_secs(30), "the container is healthy", healthy).await;
+    assert_eq!(container.done(&["id", "-u"]).trim(), "8080");
+    let found = container.exec(&["image-factory", "doctor", "--repo", "acme/inner"]);
+    assert!(found.status.success() && !text(&found).contains("BAD"), "{}", text(&found));
+    let built = container.done(&["image-factory", "build", "acme/inner", "--follow"]);
+    assert!(world.registry.manifest("totem/acme-inner", "HEAD").await.is_some(), "{built}");
+
+    let start = Instant::now();
+    engine.docker(&["stop", "--time", "20", &container.name]);
+    assert!(start.elapsed() < Duration::from_secs(15), "it was killed");
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
+}

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
-use crate::git::{Git, GitConfig};
+use crate::git::{self, Git, GitConfig, Token};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role};
@@ -71,6 +71,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
             dir: data_dir.join("repos"),
             run_dir,
             known_hosts,
+            token: git_token(&settings),
+            cacert: settings.git_cacert.clone(),
             pure_history_times: settings.file_times == FileTimes::History,
         })?,
         engine,
@@ -123,10 +125,15 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     Ok(tokens)
 }
 
+fn git_token(settings: &Settings) -> Option<Token> {
+    Token::new(settings.git_token.as_ref()?, settings.git_url.as_ref().map(|url| url.0.as_str()))
+}
+
 fn pipeline_config(settings: &Settings, tokens: &[ApiToken]) -> PipelineConfig {
     let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
+    masks.extend(git_token(settings).iter().flat_map(Token::masks));
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         clone_timeout: settings.clone_timeout,
@@ -197,6 +204,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     crate::telemetry::filter(settings)?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
+    }
+    if let Some(path) = &settings.git_cacert {
+        git::read_authorities(path)?;
     }
     Ok(())
 }

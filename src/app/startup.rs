@@ -106,6 +106,9 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
         settings.docker_host,
         settings.docker_repo_base
     );
+    if let Some(token) = super::git_token(settings) {
+        tracing::info!("git: GIT_TOKEN is sent to https://{} alone", token.host());
+    }
     match &settings.hook_post_url {
         // Not the whole address, which may have a token in it.
         Some(url) => tracing::info!("post-build hook: to {}", url.0.host_str().unwrap_or_default()),

@@ -23,8 +23,13 @@ pub(super) fn network(
     agent: Option<&Agent>,
     master: Option<&Path>,
 ) -> Program {
-    let authorization = remote.authorization.as_ref().map(|header| ("http.extraHeader", header.as_str()));
-    let extra: Vec<_> = authorization.into_iter().collect();
+    let mut extra = Vec::new();
+    if let Some(header) = &remote.authorization {
+        // See `redirect`.
+        extra.extend([("http.extraHeader", header.as_str()), ("http.followRedirects", "false")]);
+    }
+    let bundle = config.cacert.as_ref().map(|bundle| bundle.to_string_lossy());
+    extra.extend(bundle.iter().map(|bundle| ("http.sslCAInfo", &**bundle)));
     let program = git(config, dir, remote.protocol.as_str(), &extra);
     if remote.protocol != Protocol::Ssh {
         return program;

@@ -5,6 +5,7 @@
 //! a missing space before a date), and what it guards is a checkout, which we never make; the names in a tree are
 //! checked as it is read.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::{fs, io};
@@ -16,7 +17,7 @@ use super::command::{ask, local, network};
 use super::errors::{Trouble, explain, last_words};
 use super::master::Refused;
 use super::remote::{Protocol, Remote};
-use super::{CommitSpec, Git, GitError, GitRef, Oid, Source};
+use super::{CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
 use crate::model::{LogSink, RepoName};
 
 /// A mirror that holds the wanted commit; cheap to clone.
@@ -199,7 +200,7 @@ impl Git {
         state: &mut State,
         log: &dyn LogSink,
     ) -> Result<(), Trouble> {
-        let source = &mirror.source;
+        let (source, remote) = (&mirror.source, &self.config.authorized(remote));
         let failed = |what| move |error: io::Error| GitError::io(what, error);
         if !state.swept {
             sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
@@ -229,11 +230,21 @@ impl Git {
         // Finding out what was forced costs a walk of the history, and nobody here asks.
         let quiet = ["-c", "advice.fetchShowForcedUpdates=false"];
         let options = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
-        let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &remote.url];
         let socket = master.as_ref().map(|lease| lease.socket.as_path());
-        let program =
-            network(&self.config, dir, remote, agent.as_ref(), socket).args(quiet).args(options).args(more).args(refs);
-        let finished = program.run(log).await.map_err(GitError::from)?;
+        let mut at = Cow::Borrowed(remote);
+        let finished = loop {
+            let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
+            let program = network(&self.config, dir, &at, agent.as_ref(), socket).args(quiet).args(options);
+            let finished = program.args(more).args(refs).run(log).await.map_err(GitError::from)?;
+            // It ends: CLONE_TIMEOUT is over a server that sends us round in circles, too.
+            match redirect::next(&self.config, &at, &finished.stderr).await? {
+                Some(next) => {
+                    log.write(format!("{} is now {}\n", at.url, next.url).as_bytes());
+                    at = Cow::Owned(next);
+                }
+                None => break finished,
+            }
+        };
         let Some(exit_code) = finished.status.code() else {
             let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
             return Err(GitError { exit_code: 1, message, transient: true }.into());

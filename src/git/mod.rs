@@ -1,15 +1,18 @@
 //! Repositories: bare mirrors, the commit that is meant, its tree, its files' contents and times. There is no checkout.
 
 mod agent;
+mod authorities;
 mod blobs;
 mod command;
 mod errors;
 mod master;
 mod mirror;
 mod oid;
+mod redirect;
 mod remote;
 mod resolve;
 mod times;
+mod token;
 mod tree;
 
 use std::collections::HashMap;
@@ -23,12 +26,14 @@ use crate::model::{CommitSpec, GitRef, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
+pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
 use command::{ask, local};
 pub use errors::GitError;
 use errors::Trouble;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
+pub use token::Token;
 use tree::TreeError;
 pub use tree::{Entry, Kind, path_order};
 
@@ -42,6 +47,10 @@ pub struct GitConfig {
     /// Agent sockets live here (a short path; made 0700 if it is not there).
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
+    /// GIT_TOKEN
+    pub token: Option<Token>,
+    /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
+    pub cacert: Option<PathBuf>,
     /// FILE_TIMES=history
     pub pure_history_times: bool,
 }
@@ -108,6 +117,9 @@ impl Git {
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
         remove_agents(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
+        if let Some(cacert) = &mut config.cacert {
+            *cacert = authorities::bundle(cacert, &config.run_dir)?;
+        }
         Ok(Self { config, mirrors: Mutex::default(), tables: Mutex::default(), masters: Default::default() })
     }
 

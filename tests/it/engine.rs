@@ -48,6 +48,8 @@ impl Bench {
             dir: dir.path().join("mirrors"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
+            token: None,
+            cacert: None,
             pure_history_times: false,
         };
         let bench = Self {

@@ -1,6 +1,7 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
 mod healing;
+mod https;
 mod resolving;
 mod times;
 mod transport;
@@ -19,6 +20,8 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         dir: dir.join("data"),
         run_dir: dir.join("run"),
         known_hosts: known_hosts.into(),
+        token: None,
+        cacert: None,
         pure_history_times: false,
     }
 }

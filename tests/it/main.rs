@@ -9,6 +9,7 @@ mod git;
 mod harness;
 mod live_secrets;
 mod main_path;
+mod private_servers;
 mod secrets;
 mod start;
 mod surviving;

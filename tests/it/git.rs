@@ -1,5 +1,6 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
+mod archive;
 mod healing;
 mod https;
 mod resolving;

@@ -12,6 +12,7 @@ mod log;
 mod proc;
 mod registry;
 mod serve;
+mod trees;
 mod wait;
 mod world;
 
@@ -26,6 +27,7 @@ pub use log::Log;
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
 pub use serve::{Served, http_client};
+pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
 pub use world::{HOOK_SECRET, PASSPHRASE, World};
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
-use crate::git::{self, Git, GitConfig, Token};
+use crate::git::{self, Git, GitConfig, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role};
@@ -97,6 +97,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     tell_systemd(&[NotifyState::Ready]);
 
     let tools = Arc::new(tools);
+    let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
+    let upkeep = async move { Upkeep::new(&housed.git, budget).run().await };
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
     let runner = move |run| {
         let tools = tools.clone();
         async move { pipeline::run(&tools, run).await }

@@ -48,6 +48,13 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
         ("core.fsmonitor", "false"),
         ("gc.auto", "0"),
         ("maintenance.auto", "false"),
+        // Memory: else a file of 200 MB takes 209 MB to be received and 414 MB to be read; so it is 11 and 37.
+        ("core.bigFileThreshold", "16m"),
+        ("core.deltaBaseCacheLimit", "16m"),
+        ("core.packedGitLimit", "32m"),
+        ("core.packedGitWindowSize", "4m"),
+        ("pack.threads", "2"),
+        ("pack.windowMemory", "16m"),
         // A server that hangs: ssh has its own limits.
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", "60"),

@@ -49,12 +49,18 @@ impl GitError {
         Self { exit_code: 1, message: format!("{what}: {error}; check the disk and the data folder"), transient: true }
     }
 
-    pub(super) fn no_branch(branch: &GitRef, source: &Source) -> Self {
-        let repo = &source.repo;
-        Self::refused(format!(
-            "{repo} has no branch or tag {branch:?}: push it, or ask for another one",
-            branch = branch.as_str()
-        ))
+    /// `others` are the first of its branches.
+    pub(super) fn no_branch(branch: &GitRef, source: &Source, others: &[String]) -> Self {
+        let (repo, branch) = (&source.repo, branch.as_str());
+        let shown: Vec<_> = others.iter().take(5).map(|name| format!("{name:?}")).collect();
+        let more = if others.len() > shown.len() { ", …" } else { "" };
+        Self::refused(match shown.is_empty() {
+            true => format!("{repo} has no branch or tag {branch:?}: it is empty, push something to it"),
+            false => format!(
+                "{repo} has no branch or tag {branch:?}: push it, or ask for another one ({}{more})",
+                shown.join(", ")
+            ),
+        })
     }
 
     pub(super) fn no_commit(id: &str, source: &Source) -> Self {

@@ -5,6 +5,7 @@ mod authorities;
 mod blobs;
 mod command;
 mod errors;
+mod lease;
 mod master;
 mod mirror;
 mod oid;
@@ -14,6 +15,7 @@ mod resolve;
 mod times;
 mod token;
 mod tree;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -36,6 +38,7 @@ pub use oid::{Oid, OidError};
 pub use token::Token;
 use tree::TreeError;
 pub use tree::{Entry, Kind, path_order};
+pub use upkeep::Upkeep;
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -90,6 +93,7 @@ pub struct Git {
     mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     masters: master::Masters,
+    leases: Arc<lease::Leases>,
 }
 
 impl Git {
@@ -120,7 +124,13 @@ impl Git {
         if let Some(cacert) = &mut config.cacert {
             *cacert = authorities::bundle(cacert, &config.run_dir)?;
         }
-        Ok(Self { config, mirrors: Mutex::default(), tables: Mutex::default(), masters: Default::default() })
+        Ok(Self {
+            config,
+            mirrors: Mutex::default(),
+            tables: Mutex::default(),
+            masters: Default::default(),
+            leases: Arc::default(),
+        })
     }
 
     /// Reads the commit's tree and gives each file its time. `times_key` names the table (repository and Dockerfile).

@@ -3,10 +3,12 @@
 mod archive;
 mod healing;
 mod https;
+mod odd;
 mod resolving;
 mod times;
 mod transport;
 mod trees;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;

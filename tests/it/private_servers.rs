@@ -1,10 +1,10 @@
-//! The daemon with repositories by https.
+//! The daemon with repositories by https, and with little room for mirrors.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Engine, HttpsHost, Registry, Settings};
+use crate::harness::{Daemon, Engine, HttpsHost, Registry, Settings, World, eventually};
 
 const TOKEN: &str = "ghp_0123456789";
 
@@ -66,4 +66,19 @@ fn what_cannot_be_right_is_said_at_the_start() {
     assert!(plain.contains("a token goes by https alone") && !plain.contains(TOKEN), "{plain}");
     let absent = fails(&[("GIT_CACERT", "/nowhere/ca.pem")]);
     assert!(absent.contains("GIT_CACERT=\"/nowhere/ca.pem\" cannot be used"), "{absent}");
+}
+
+#[tokio::test]
+async fn a_mirror_larger_than_the_budget_serves_its_job_and_goes() {
+    let world = World::start_with(&[("MIRROR_BUDGET", "1KiB")]).await;
+    let mirror = world.daemon.data_dir().join("repos/mirrors/acme/hello.git");
+    for content in ["1", "2"] {
+        let id = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", content)]);
+        let job = world.daemon.push_event("acme/hello", "develop", &id).await;
+        world.daemon.wait_success(&job).await;
+        let gone = async || (!mirror.exists()).then_some(());
+        eventually(Duration::from_secs(20), "the mirror is removed", gone).await;
+    }
+    let warnings = world.daemon.output().matches("raise MIRROR_BUDGET to keep it").count();
+    assert_eq!(warnings, 1);
 }

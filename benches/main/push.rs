@@ -114,7 +114,7 @@ fn parts_of(rounds: &[[Duration; 4]]) -> String {
 }
 
 /// How long a stage of a finished job took.
-fn stage(job: &Value, name: &str) -> Duration {
+pub fn stage(job: &Value, name: &str) -> Duration {
     let millis = |time: &Value| {
         let format = &time::format_description::well_known::Rfc3339;
         time::OffsetDateTime::parse(time.as_str().unwrap(), format).unwrap().unix_timestamp_nanos() / 1_000_000

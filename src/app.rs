@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
-use crate::git::{Git, GitConfig};
+use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role};
@@ -23,7 +23,7 @@ use crate::notify::{self, NotifyConfig};
 use crate::pipeline::{self, PipelineConfig, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
-use crate::settings::{ApiAuth, FileTimes, Settings};
+use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
 pub use admin_token::path as admin_token_path;
@@ -69,12 +69,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let ready = watch_ready(secrets.clone(), engine_trouble.clone());
     let masks = masks(&settings, &tokens);
     let tools = Tools {
-        git: Git::new(GitConfig {
-            dir: data_dir.join("repos"),
-            run_dir,
-            known_hosts,
-            pure_history_times: settings.file_times == FileTimes::History,
-        })?,
+        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
         engine,
         secrets: secrets.clone(),
         config: pipeline_config(&settings, masks.clone()),
@@ -99,6 +94,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     tell_systemd(&[NotifyState::Ready]);
 
     let tools = Arc::new(tools);
+    let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
+    let upkeep = async move { Upkeep::new(&housed.git, budget).run().await };
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
     let runner = move |run| {
         let tools = tools.clone();
         async move { pipeline::run(&tools, run).await }
@@ -133,6 +131,7 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
     masks
 }
 
@@ -207,6 +206,9 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     secrets_config(settings).check()?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
+    }
+    if let Some(path) = &settings.git_cacert {
+        git::read_authorities(path)?;
     }
     Ok(())
 }

@@ -129,7 +129,8 @@ settings! {
     /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git`
     /// with a deploy key, else `https://github.com/{owner}/{repo}.git`.
     GIT_URL => git_url: Option<GitUrl>, "";
-    /// Token for https: clones and LFS files from the host of GIT_URL, and from no other.
+    /// Token, or `user:password`, for https: clones and LFS files from the host of GIT_URL (or github.com), and from no
+    /// other.
     GIT_TOKEN = GITHUB_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;
     /// PEM file of the authorities that sign the Git server's certificate, beside the system's.
     GIT_CACERT => git_cacert: Option<PathBuf>, "";
@@ -206,6 +207,11 @@ impl Settings {
                 "HOOK_SECRET has its well-known old default and LISTEN is not a loopback address: set a secret of your \
                  own, in GitHub's webhook too"
                     .into(),
+            ));
+        }
+        if self.git_token.is_some() && self.git_url.as_ref().is_some_and(|url| url.0.starts_with("http://")) {
+            errors.push(SettingError(
+                "GIT_TOKEN is set and GIT_URL is a http:// address: a token goes by https alone".into(),
             ));
         }
         self.check_etcd(errors);

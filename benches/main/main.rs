@@ -2,6 +2,7 @@
 //! each target. `cargo bench --bench main -- push-300` runs one; the names are in `MEASUREMENTS`.
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
 
+mod git;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod hooks;
@@ -19,7 +20,8 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 6] = ["push-300", "push-20000", "push-20000-cached", "modules", "hooks", "idle"];
+const MEASUREMENTS: [&str; 8] =
+    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "idle"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -37,6 +39,8 @@ fn main() {
                 "push-20000" => push::measure(20_000, push::Order::ChangedFirst, 3, 0.3).await,
                 "push-20000-cached" => push::measure(20_000, push::Order::ChangedLast, 3, 0.05).await,
                 "modules" => modules::measure(7).await,
+                "git-500m" => git::big().await,
+                "context-100k" => git::context().await,
                 "hooks" => hooks::measure().await,
                 _ => idle::measure().await,
             }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::engine::{Builder, Engine, Host};
+use crate::git::{GitConfig, Token};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, Settings};
+use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -36,6 +37,21 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
         passphrase: settings.enc_passphrase.clone(),
         authorized_keys_file: settings.authorized_keys_file.clone(),
     }
+}
+
+pub fn git_config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: PathBuf) -> GitConfig {
+    GitConfig {
+        dir,
+        run_dir,
+        known_hosts,
+        token: git_token(settings),
+        cacert: settings.git_cacert.clone(),
+        pure_history_times: settings.file_times == FileTimes::History,
+    }
+}
+
+pub fn git_token(settings: &Settings) -> Option<Token> {
+    Token::new(settings.git_token.as_ref()?, settings.git_url.as_ref().map(|url| url.0.as_str()))
 }
 
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
@@ -133,6 +149,9 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
         settings.docker_host,
         settings.docker_repo_base
     );
+    if let Some(token) = git_token(settings) {
+        tracing::info!("git: GIT_TOKEN is sent to https://{} alone", token.host());
+    }
     match &settings.hook_post_url {
         // Not the whole address, which may have a token in it.
         Some(url) => tracing::info!("post-build hook: to {}", url.0.host_str().unwrap_or_default()),

@@ -49,12 +49,18 @@ impl GitError {
         Self { exit_code: 1, message: format!("{what}: {error}; check the disk and the data folder"), transient: true }
     }
 
-    pub(super) fn no_branch(branch: &GitRef, source: &Source) -> Self {
-        let repo = &source.repo;
-        Self::refused(format!(
-            "{repo} has no branch or tag {branch:?}: push it, or ask for another one",
-            branch = branch.as_str()
-        ))
+    /// `others` are the first of its branches.
+    pub(super) fn no_branch(branch: &GitRef, source: &Source, others: &[String]) -> Self {
+        let (repo, branch) = (&source.repo, branch.as_str());
+        let shown: Vec<_> = others.iter().take(5).map(|name| format!("{name:?}")).collect();
+        let more = if others.len() > shown.len() { ", …" } else { "" };
+        Self::refused(match shown.is_empty() {
+            true => format!("{repo} has no branch or tag {branch:?}: it is empty, push something to it"),
+            false => format!(
+                "{repo} has no branch or tag {branch:?}: push it, or ask for another one ({}{more})",
+                shown.join(", ")
+            ),
+        })
     }
 
     pub(super) fn no_commit(id: &str, source: &Source) -> Self {
@@ -138,14 +144,8 @@ pub(super) fn explain(
     if says(&["Could not resolve host", "Name or service not known", "Temporary failure in name resolution"]) {
         return passing(format!("the host {host} is unknown: check GIT_URL and the name service"));
     }
-    if says(&[
-        "Authentication failed for",
-        "The requested URL returned error: 401",
-        "The requested URL returned error: 403",
-    ]) {
-        return fatal(format!(
-            "{host} refuses the user and password in GIT_URL for {repo}: correct them, or {put_key}"
-        ));
+    if let Some(message) = explain_https(stderr, source, remote) {
+        return fatal(message);
     }
     let missing = says(&[
         "Repository not found",
@@ -160,16 +160,23 @@ pub(super) fn explain(
                 "there is no repository {repo} at {url}, or the deploy key {} may not read it: check the name, or {put_key}",
                 key.fingerprint()
             ),
-            _ => format!("there is no repository {repo} at {url}, or it is private: check the name, or {put_key}"),
+            _ if remote.authorization.is_some() => {
+                format!(
+                    "there is no repository {repo} at {url}, or GIT_TOKEN may not read it: check the name and the token"
+                )
+            }
+            (Protocol::Ssh, None) => {
+                format!("there is no repository {repo} at {url}, or it is private: check the name, or {put_key}")
+            }
+            _ => format!(
+                "there is no repository {repo} at {url}, or it is private: check the name, or set GIT_TOKEN, or {put_key}"
+            ),
         });
     }
     if says(&["dubious ownership"]) {
         return fatal(format!(
             "{url} belongs to another user, so Git does not read it: change its owner, or serve it by ssh or https"
         ));
-    }
-    if says(&["SSL certificate problem", "certificate verif", "SSL: "]) {
-        return fatal(format!("{host} shows a certificate that is not trusted: {}", last_words(stderr)));
     }
     if says(&["No space left on device", "Disk quota exceeded"]) {
         return passing(format!("no space left for the mirror of {repo}: make room in the data folder"));
@@ -183,6 +190,7 @@ pub(super) fn explain(
         "No route to host",
         "Network is unreachable",
         "timed out",
+        "connection timeout",
         "kex_exchange_identification",
         "Failed to connect to",
         "Couldn't connect to server",
@@ -204,6 +212,52 @@ pub(super) fn explain(
     if says(&["Could not read from remote repository", "fatal: unable to access"]) {
         let why = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
         return passing(format!("{host} does not give out {repo} ({why}): look at what it says there"));
+    }
+    None
+}
+
+/// What is wrong with a server's certificate or with the token, in the words of Git with GnuTLS and with OpenSSL.
+fn explain_https(stderr: &str, source: &Source, remote: &Remote) -> Option<String> {
+    let says = |words: &[&str]| words.iter().any(|w| stderr.contains(w));
+    let (repo, Remote { host, .. }) = (&source.repo, remote);
+    let refused =
+        ["The requested URL returned error: 401", "The requested URL returned error: 403", "Authentication failed"];
+    match remote.authorization {
+        // Refused, Git would ask for another one.
+        Some(_) if says(&refused) || says(&["could not read Username"]) => {
+            return Some(format!(
+                "{host} refuses GIT_TOKEN for {repo}: has it expired, and may it read this repository?"
+            ));
+        }
+        None if says(&refused) => {
+            return Some(format!("{host} lets nobody read {repo} without a login: set GIT_TOKEN"));
+        }
+        _ => {}
+    }
+    if says(&["certificate has expired", "expired certificate", "certificate is not yet valid", "not activated"]) {
+        return Some(format!(
+            "the certificate of {host} has expired, or is not yet valid: renew it, or set the clocks"
+        ));
+    }
+    if says(&["does not match target host", "no alternative certificate subject name"]) {
+        return Some(format!("{host} shows another host's certificate: correct GIT_URL, or the server's certificate"));
+    }
+    // GnuTLS does not say which.
+    if says(&["server certificate verification failed"]) {
+        return Some(format!(
+            "the certificate of {host} is not trusted, or has expired: renew it, or put its authority's certificate into \
+             a file and its path into GIT_CACERT"
+        ));
+    }
+    if says(&["SSL certificate problem", "certificate verify"]) {
+        return Some(format!(
+            "the certificate of {host} is signed by nobody who is trusted: put its authority's certificate into a file \
+             and its path into GIT_CACERT"
+        ));
+    }
+    if says(&["gnutls_handshake() failed", "SSL routines", "SSL_ERROR_", "SSL connect error"]) {
+        let why = stderr.lines().find(|line| line.starts_with("fatal: ")).unwrap_or_default();
+        return Some(format!("no TLS with {host} ({why}): is it an https server?"));
     }
     None
 }

@@ -7,8 +7,10 @@
 
 mod submodule;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
 use std::{fs, io};
 
 use tokio::sync::OwnedMutexGuard;
@@ -16,28 +18,31 @@ use tokio::sync::OwnedMutexGuard;
 use super::agent::Agent;
 use super::command::{ask, local, network};
 use super::errors::{Trouble, explain, last_words};
+use super::lease::Lease;
 use super::master::Refused;
 use super::remote::{Protocol, Remote};
-use super::{CommitSpec, Git, GitError, GitRef, Oid, Source};
+use super::{CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
 use crate::model::{LogSink, RepoName};
 
 pub(super) use submodule::access;
 
-/// A mirror that holds the wanted commit; cheap to clone.
+/// A mirror that holds the wanted commit; cheap to clone. As long as one of its clones lives, it stays where it is.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     pub path: PathBuf,
     pub source: Source,
+    _lease: Arc<Lease>,
 }
 
-/// In this file in a mirror is the URL that all of it came from. Without it the mirror is not to be trusted.
-const ORIGIN: &str = "image-factory-origin";
+/// In this file in a mirror is the URL that all of it came from. Without it the mirror is not to be trusted. Its time
+/// is that of the mirror's last use.
+pub(super) const ORIGIN: &str = "image-factory-origin";
 
 /// What is known of a mirror as long as we run; behind its lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// No fetch was cut off since its lock files were swept.
-    swept: bool,
+    /// Nothing was cut off since its lock files were swept.
+    pub swept: bool,
 }
 
 impl Mirror {
@@ -45,6 +50,15 @@ impl Mirror {
     pub(super) fn distrust(&self) {
         // If it cannot be removed the disk has more to say soon.
         let _ = fs::remove_file(self.path.join(ORIGIN));
+    }
+
+    /// Notes that it is used now.
+    fn touch(&self) {
+        // Only the order in which mirrors are removed depends on it.
+        let _ = fs::File::options()
+            .append(true)
+            .open(self.path.join(ORIGIN))
+            .and_then(|file| file.set_modified(SystemTime::now()));
     }
 
     fn is_from(&self, remote: &Remote) -> bool {
@@ -72,7 +86,7 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<Mirror, GitError> {
         let remote = source.remote()?;
-        let mirror = Mirror { path: self.mirror_path(&source.repo), source: source.clone() };
+        let mirror = self.mirror(self.mirror_path(&source.repo), source.clone());
         let mut state = self.lock(&mirror).await;
         if let CommitSpec::Full(id) = commit
             && mirror.is_from(&remote)
@@ -91,7 +105,7 @@ impl Git {
             tip => tip,
         };
         if tip.map_err(|trouble| trouble.into_error(source))?.is_none() {
-            return Err(GitError::no_branch(branch, source));
+            return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));
         }
         if let CommitSpec::Full(id) = commit
             && pushed
@@ -116,12 +130,26 @@ impl Git {
         self.config.dir.join("mirrors").join(repo.owner()).join(format!("{}.git", repo.name()))
     }
 
+    /// Takes a lease, before the lock: who has the lock looks for leases before anything is done to the mirror.
+    fn mirror(&self, path: PathBuf, source: Source) -> Mirror {
+        Mirror { _lease: self.leases.take(&path), path, source }
+    }
+
     async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
-        let lock = {
-            let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(mirrors.entry(mirror.path.clone()).or_default())
-        };
-        lock.lock_owned().await
+        let lock = self.mutex(&mirror.path).lock_owned().await;
+        mirror.touch();
+        lock
+    }
+
+    /// The lock of a mirror that nobody uses or waits for; none if somebody does.
+    pub(super) fn lock_unused(&self, mirror: &Path) -> Option<OwnedMutexGuard<State>> {
+        let lock = self.mutex(mirror).try_lock_owned().ok()?;
+        (!self.leases.has(mirror)).then_some(lock)
+    }
+
+    fn mutex(&self, mirror: &Path) -> Arc<tokio::sync::Mutex<State>> {
+        let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(mirrors.entry(mirror.into()).or_default())
     }
 
     async fn update(
@@ -203,7 +231,7 @@ impl Git {
         state: &mut State,
         log: &dyn LogSink,
     ) -> Result<(), Trouble> {
-        let source = &mirror.source;
+        let (source, remote) = (&mirror.source, &self.config.authorized(remote));
         let failed = |what| move |error: io::Error| GitError::io(what, error);
         if !state.swept {
             sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
@@ -231,13 +259,27 @@ impl Git {
         // From here on Git may be killed, and its locks stay.
         state.swept = false;
         // Finding out what was forced costs a walk of the history, and nobody here asks.
-        let quiet = ["-c", "advice.fetchShowForcedUpdates=false"];
+        let mut quiet = vec!["-c", "advice.fetchShowForcedUpdates=false"];
+        if dir != mirror.path {
+            // A new one is one pack; what comes later, in small parts, is sooner written as single objects.
+            quiet.extend(["-c", "fetch.unpackLimit=1"]);
+        }
         let options = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
-        let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &remote.url];
         let socket = master.as_ref().map(|lease| lease.socket.as_path());
-        let program =
-            network(&self.config, dir, remote, agent.as_ref(), socket).args(quiet).args(options).args(more).args(refs);
-        let finished = program.run(log).await.map_err(GitError::from)?;
+        let mut at = Cow::Borrowed(remote);
+        let finished = loop {
+            let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
+            let program = network(&self.config, dir, &at, agent.as_ref(), socket).args(&quiet).args(options);
+            let finished = program.args(more).args(refs).run(log).await.map_err(GitError::from)?;
+            // It ends: CLONE_TIMEOUT is over a server that sends us round in circles, too.
+            match redirect::next(&self.config, &at, &finished.stderr).await? {
+                Some(next) => {
+                    log.write(format!("{} is now {}\n", at.url, next.url).as_bytes());
+                    at = Cow::Owned(next);
+                }
+                None => break finished,
+            }
+        };
         let Some(exit_code) = finished.status.code() else {
             let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
             return Err(GitError { exit_code: 1, message, transient: true }.into());
@@ -266,13 +308,22 @@ async fn remove(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes what a killed Git left behind: lock files, which block the next one, and halves of packs and objects.
-fn sweep(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+pub(super) fn sweep(dir: &Path) -> io::Result<()> {
+    remove_files(dir, &|name| name.ends_with(b".lock"))?;
+    // There alone: a branch may be called tmp_x.
+    remove_files(&dir.join("objects"), &|name| name.starts_with(b"tmp_") || name.starts_with(b".tmp-"))
+}
+
+fn remove_files(dir: &Path, is_left: &impl Fn(&[u8]) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
-        let name = entry.file_name().into_encoded_bytes();
         if entry.file_type()?.is_dir() {
-            sweep(&entry.path())?;
-        } else if name.ends_with(b".lock") || name.starts_with(b"tmp_") {
+            remove_files(&entry.path(), is_left)?;
+        } else if is_left(entry.file_name().as_encoded_bytes()) {
             fs::remove_file(entry.path())?;
         }
     }

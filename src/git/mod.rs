@@ -2,20 +2,25 @@
 //! and times. There is no checkout.
 
 mod agent;
+mod authorities;
 mod blobs;
 mod command;
 mod errors;
+mod lease;
 mod lfs;
 mod master;
 mod mirror;
 mod oid;
 mod probe;
+mod redirect;
 mod remote;
 mod resolve;
 mod snapshot;
 mod submodules;
 mod times;
+mod token;
 mod tree;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,13 +33,16 @@ use crate::model::{CommitSpec, GitRef, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
+pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::GitError;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
+pub use token::Token;
 pub use tree::{Entry, Kind, path_order};
+pub use upkeep::Upkeep;
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -46,6 +54,10 @@ pub struct GitConfig {
     /// Agent sockets live here (a short path; made 0700 if it is not there).
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
+    /// GIT_TOKEN
+    pub token: Option<Token>,
+    /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
+    pub cacert: Option<PathBuf>,
     /// FILE_TIMES=history
     pub pure_history_times: bool,
 }
@@ -74,6 +86,7 @@ pub struct Git {
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     masters: master::Masters,
     lfs: lfs::Lfs,
+    leases: Arc<lease::Leases>,
 }
 
 impl Git {
@@ -101,9 +114,10 @@ impl Git {
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
         remove_agents(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
+        config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs })
+        let (mirrors, tables, masters, leases) = Default::default();
+        Ok(Self { config, mirrors, tables, masters, lfs, leases })
     }
 }
 

@@ -41,7 +41,9 @@ fn new_enough(said: String) -> Result<String, GitError> {
 /// key through an agent of its own. Returns the commit's id. The folders of `config` are used, and must exist; no
 /// mirror is touched.
 pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>) -> Result<String, GitError> {
-    let remote = source.remote()?;
+    let mut config = config.clone();
+    config.bundle_authorities()?;
+    let remote = config.authorized(&source.remote()?);
     let agent = match &source.key {
         Some(key) if remote.protocol == Protocol::Ssh => {
             let agent = Agent::start(key.clone(), &config.run_dir);
@@ -53,8 +55,10 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
         Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
         None => vec!["HEAD".to_owned()],
     };
-    let program = network(config, &config.dir, &remote, agent.as_ref(), None);
-    let finished = program.args(["ls-remote", "--quiet", "--", &remote.url]).args(&names).output().await?;
+    // Without a pattern all are listed, and a branch that is not there can be told from those that are.
+    let patterns: &[&str] = if branch.is_none() { &["HEAD"] } else { &[] };
+    let program = network(&config, &config.dir, &remote, agent.as_ref(), None);
+    let finished = program.args(["ls-remote", "--quiet", "--", &remote.url]).args(patterns).output().await?;
     if !finished.status.success() {
         let exit_code = finished.status.code().unwrap_or(1);
         return Err(explain(&finished.stderr, exit_code, source, &remote, &config.known_hosts).unwrap_or_else(|| {
@@ -64,10 +68,13 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
     }
     // Each line is `ID<tab>NAME`; a name is matched from its end, so others may be listed, too.
     let listed = String::from_utf8_lossy(&finished.stdout);
-    let refs = listed.lines().filter_map(|line| line.split_once('\t'));
-    let found = refs.into_iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
-    found.map(|(id, _)| id.to_owned()).ok_or_else(|| match branch {
-        Some(branch) => GitError::no_branch(branch, source),
+    let refs: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
+    let found = refs.iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
+    let branches = || -> Vec<String> {
+        refs.iter().filter_map(|(_, name)| Some(name.strip_prefix("refs/heads/")?.to_owned())).collect()
+    };
+    found.map(|(id, _)| (*id).to_owned()).ok_or_else(|| match branch {
+        Some(branch) => GitError::no_branch(branch, source, &branches()),
         None => GitError::refused(format!("{} has no commit yet: push a branch", source.repo)),
     })
 }

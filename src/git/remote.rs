@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
+
+use super::token::basic;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -38,6 +38,8 @@ pub(super) struct Remote {
     pub host: String,
     /// `Authorization: Basic …`, which Git gets through its environment.
     pub authorization: Option<Zeroizing<String>>,
+    /// A payload named it, and it is no server of ours: none of our credentials go there.
+    pub is_foreign: bool,
     /// The only addresses that it may be at, as `http.curloptResolve` has them: a host that a payload named.
     pub pinned: Option<String>,
 }
@@ -78,6 +80,7 @@ impl Remote {
                     user: None,
                     host: String::new(),
                     authorization: None,
+                    is_foreign: false,
                     pinned: None,
                 }),
                 _ => Err("a file URL has three slashes: file:///path"),
@@ -94,9 +97,9 @@ impl Remote {
                 (format!("{scheme}://{user}@{host}{path}"), Some(user.to_owned()), None)
             }
             // A token may stand in the place of the user, so that is no less secret.
-            (_, Some(user_info)) => (format!("{scheme}://{host}{path}"), None, Some(basic(user_info))),
+            (_, Some(user_info)) => (format!("{scheme}://{host}{path}"), None, Some(authorization(user_info))),
         };
-        Ok(Self { url, protocol, user, host: host.into(), authorization, pinned: None })
+        Ok(Self { url, protocol, user, host: host.into(), authorization, is_foreign: false, pinned: None })
     }
 
     fn scp_form(url: &str) -> Result<Self, &'static str> {
@@ -115,17 +118,31 @@ impl Remote {
             user,
             host: host.into(),
             authorization: None,
+            is_foreign: false,
             pinned: None,
         })
     }
 
     /// ssh's arguments for the server: `-p PORT user@host`.
     pub fn ssh_destination(&self) -> Vec<String> {
-        let port = self.host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-        let host = port.map_or(self.host.as_str(), |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
+        let host = self.host_name().trim_start_matches('[').trim_end_matches(']');
         let login = self.user.as_ref().map_or(host.into(), |user| format!("{user}@{host}"));
-        let port = port.into_iter().flat_map(|(_, port)| ["-p".to_owned(), port.to_owned()]);
+        let port = self.port().into_iter().flat_map(|port| ["-p".to_owned(), port.to_owned()]);
         port.chain([login]).collect()
+    }
+
+    /// The host without the port; an IPv6 address in its brackets.
+    pub fn host_name(&self) -> &str {
+        self.port().map_or(&self.host, |port| &self.host[..self.host.len() - port.len() - 1])
+    }
+
+    fn port(&self) -> Option<&str> {
+        self.host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'))
+    }
+
+    /// The URL had a user in it.
+    pub fn has_login(&self) -> bool {
+        self.user.is_some() || self.authorization.is_some()
     }
 }
 
@@ -146,10 +163,10 @@ fn check_user(user: &str) -> Result<(), &'static str> {
     }
 }
 
-fn basic(user_info: &str) -> Zeroizing<String> {
+fn authorization(user_info: &str) -> Zeroizing<String> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let plain = Zeroizing::new([&percent_decoded(user)[..], b":", &percent_decoded(password)].concat());
-    Zeroizing::new(format!("Authorization: Basic {}", *Zeroizing::new(BASE64_STANDARD.encode(&*plain))))
+    basic(&*plain)
 }
 
 fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {

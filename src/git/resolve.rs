@@ -38,10 +38,10 @@ impl Git {
     ) -> Result<Oid, Trouble> {
         let source = &mirror.source;
         match commit {
-            CommitSpec::Head => {
-                let tip = self.tip(mirror, branch).await?;
-                Ok(tip.ok_or_else(|| GitError::no_branch(branch, source))?)
-            }
+            CommitSpec::Head => match self.tip(mirror, branch).await? {
+                Some(tip) => Ok(tip),
+                None => Err(GitError::no_branch(branch, source, &self.branches(mirror).await).into()),
+            },
             CommitSpec::Full(id) => {
                 let oid = self.commit(mirror, id).await?.ok_or_else(|| GitError::no_commit(id, source))?;
                 match pushed || self.reachable(mirror, &oid).await? {
@@ -97,6 +97,13 @@ impl Git {
             Some(oid) => Ok(Some(oid)),
             None => Err(Trouble::Damaged(format!("{name} leads to no commit"))),
         }
+    }
+
+    /// The first names of branches; empty also when they cannot be read, as they are only for a message.
+    pub(super) async fn branches(&self, mirror: &Mirror) -> Vec<String> {
+        let args = ["for-each-ref", "--count=6", "--format=%(refname:lstrip=2)", "refs/heads"];
+        let listed = ask(self.on(mirror, &args)).await.ok().flatten().unwrap_or_default();
+        listed.split(|&b| b == b'\n').filter(|n| !n.is_empty()).map(|n| String::from_utf8_lossy(n).into()).collect()
     }
 
     /// The commit that a full id or a full ref name leads to.

@@ -6,6 +6,7 @@ mod classic;
 mod context;
 mod ignore;
 mod pushing;
+mod random;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, Docker, Log, eventually};
+use crate::harness::{self, Docker, Log, Tree, eventually, read_tree, unpack};
 
 /// A repository with a work tree, its mirror, and an engine to build it on.
 struct Bench {
@@ -52,6 +53,8 @@ impl Bench {
             dir: dir.path().join("mirrors"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
+            token: None,
+            cacert: None,
             pure_history_times: false,
         };
         let bench = Self {
@@ -195,16 +198,7 @@ impl Bench {
 
     /// What the newest commit has.
     fn archive(&self) -> Tree {
-        let dir = tempfile::tempdir().unwrap();
-        let mut archive = Command::new("git")
-            .current_dir(self.work())
-            .args(["archive", "HEAD"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        unpack(archive.stdout.take().unwrap(), dir.path());
-        assert!(archive.wait().unwrap().success());
-        read_tree(dir.path())
+        harness::archive(&self.work(), "HEAD")
     }
 
     /// The paths that the image has in `/ctx`, in the order of their bytes.
@@ -219,35 +213,6 @@ impl Drop for Bench {
         let engine = harness::Engine { host: self.host.clone() };
         engine.remove_images(&format!("label=org.example.bench={}", self.name));
     }
-}
-
-fn unpack(tar: impl Into<Stdio>, dir: &Path) {
-    assert!(Command::new("tar").args(["-x", "-C"]).arg(dir).stdin(tar).status().unwrap().success());
-}
-
-/// By path: what it is, whether it can be executed, its content or target.
-type Tree = BTreeMap<Vec<u8>, (&'static str, bool, Vec<u8>)>;
-
-fn read_tree(root: &Path) -> Tree {
-    let mut tree = Tree::new();
-    let mut dirs = vec![root.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
-            let meta = fs::symlink_metadata(&path).unwrap();
-            let value = if meta.is_dir() {
-                dirs.push(path);
-                ("dir", false, vec![])
-            } else if meta.is_symlink() {
-                ("link", false, fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec())
-            } else {
-                ("file", meta.permissions().mode() & 0o111 != 0, fs::read(&path).unwrap())
-            };
-            tree.insert(name, value);
-        }
-    }
-    tree
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {

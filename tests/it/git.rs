@@ -1,12 +1,16 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
+mod archive;
 mod healing;
+mod https;
 mod lfs;
+mod odd;
 mod resolving;
 mod submodules;
 mod times;
 mod transport;
 mod trees;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +26,8 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         dir: dir.join("data"),
         run_dir: dir.join("run"),
         known_hosts: known_hosts.into(),
+        token: None,
+        cacert: None,
         pure_history_times: false,
     }
 }

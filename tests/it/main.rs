@@ -27,6 +27,7 @@ mod live_secrets;
 mod main_path;
 mod options;
 mod packaging;
+mod private_servers;
 mod registry;
 mod secrets;
 mod start;

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use super::secrets::{Live, loaded};
 use super::{Finding, Patient};
 use crate::app::startup;
-use crate::git::{self, GitConfig};
+use crate::git;
 use crate::pipeline;
-use crate::settings::{FileTimes, Settings};
+use crate::settings::Settings;
 
 pub const NAME: &str = "git";
 pub const PROGRAMS: &str = "programs";
@@ -63,12 +63,8 @@ pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>
     let source = pipeline::source(git_url, &secrets, &repo);
     let probe = async {
         let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
-        let config = GitConfig {
-            dir: dir.path().into(),
-            run_dir: dir.path().into(),
-            known_hosts: startup::known_hosts(&settings, dir.path())?,
-            pure_history_times: settings.file_times == FileTimes::History,
-        };
+        let known_hosts = startup::known_hosts(&settings, dir.path())?;
+        let config = startup::git_config(&settings, dir.path().into(), dir.path().into(), known_hosts);
         anyhow::Ok(git::probe(&config, &source, branch.as_ref()).await?)
     };
     let by = source.key.as_ref().map_or("without a key".into(), |key| format!("with the key {}", key.fingerprint()));

@@ -79,7 +79,7 @@ fn what_git_and_ssh_say_is_explained() {
         (
             HTTPS,
             "fatal: Authentication failed for 'https://github.com/acme/hello.git/'\n",
-            "refuses the user and password in GIT_URL",
+            "lets nobody read acme/hello without a login: set GIT_TOKEN",
             false,
         ),
         (
@@ -97,8 +97,38 @@ fn what_git_and_ssh_say_is_explained() {
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: self-signed certificate\n",
-            "a certificate that is not trusted",
+            "is signed by nobody who is trusted: put its authority's certificate",
             false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': server certificate verification failed. CAfile: none CRLfile: none\n",
+            "the certificate of github.com is not trusted, or has expired",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: certificate has expired\n",
+            "the certificate of github.com has expired",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL: no alternative certificate subject name matches target host name 'github.com'\n",
+            "github.com shows another host's certificate",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': error:0A00010B:SSL routines::wrong version number\n",
+            "no TLS with github.com (fatal: unable to access",
+            false,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL connection timeout\n",
+            "cannot be reached",
+            true,
         ),
         (
             HTTPS,

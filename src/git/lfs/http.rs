@@ -2,12 +2,13 @@
 //! followed here, and credentials stay on their server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
 use crate::git::GitError;
 use crate::git::submodules::is_inward;
@@ -36,12 +37,13 @@ pub struct Caller {
 }
 
 impl Http {
-    pub fn caller(&self, is_outward: bool) -> Result<Caller, GitError> {
+    /// `authorities` is the file of those to be trusted, the system's if none.
+    pub fn caller(&self, is_outward: bool, authorities: Option<&Path>) -> Result<Caller, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
         let client = match place.get() {
             Some(client) => client.clone(),
             None => {
-                let client = client(is_outward)
+                let client = client(is_outward, authorities)
                     .map_err(|error| GitError::io("the HTTP client cannot be made", chain(&error)))?;
                 place.get_or_init(|| client).clone()
             }
@@ -50,7 +52,7 @@ impl Http {
     }
 }
 
-fn client(is_outward: bool) -> Result<Client, reqwest::Error> {
+fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwest::Error> {
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder()
@@ -60,6 +62,13 @@ fn client(is_outward: bool) -> Result<Client, reqwest::Error> {
         .redirect(redirect::Policy::none())
         // As for Git, which gets a cleared environment.
         .no_proxy();
+    let client = match authorities {
+        // It was written at the start; without it no server is trusted.
+        Some(bundle) => {
+            client.tls_certs_only(Certificate::from_pem_bundle(&std::fs::read(bundle).unwrap_or_default())?)
+        }
+        None => client,
+    };
     let client = if is_outward { client.dns_resolver(Arc::new(Outward)) } else { client };
     client.build()
 }
@@ -188,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_a_payload_named_leads_nowhere_inward() {
         let http = Http::default();
-        let (outward, anywhere) = (http.caller(true).unwrap(), http.caller(false).unwrap());
+        let (outward, anywhere) = (http.caller(true, None).unwrap(), http.caller(false, None).unwrap());
         for url in [
             "http://example.com/",
             "https://127.0.0.1:1/",

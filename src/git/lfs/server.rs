@@ -40,7 +40,7 @@ impl Git {
         remote: &Remote,
         is_foreign: bool,
     ) -> Result<Server, GitError> {
-        let repo = &source.repo;
+        let (repo, remote) = (&source.repo, &self.config.authorized(remote));
         let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         let below = |scheme: &str, host: &str| format!("{scheme}://{host}/{path}.git/info/lfs");
@@ -63,7 +63,7 @@ impl Git {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/')));
         let url =
             url.map_err(|error| GitError::refused(format!("the LFS server of {repo} has no valid URL: {error}")))?;
-        Ok(Server { url, headers, caller: self.lfs.http.caller(is_foreign)? })
+        Ok(Server { url, headers, caller: self.lfs.http.caller(is_foreign, self.config.cacert.as_deref())? })
     }
 
     async fn authenticate(&self, source: &Source, remote: &Remote) -> Result<Authenticated, GitError> {

@@ -20,7 +20,7 @@ impl Git {
         let name = format!("{}.git", access(source, remote));
         // No owner starts with an @.
         let path = self.config.dir.join("mirrors").join("@submodules").join(name);
-        let mirror = Mirror { path, source: source.clone() };
+        let mirror = self.mirror(path, source.clone());
         let id = commit.to_string();
         let mut state = self.lock(&mirror).await;
         if mirror.is_from(remote) && matches!(self.commit(&mirror, &id).await, Ok(Some(_))) {

@@ -58,6 +58,7 @@ impl<'a> Superproject<'a> {
     pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<Place, GitError> {
         let mut place = self.judge(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
         if place.is_foreign {
+            place.remote.is_foreign = true;
             place.remote.pinned = self.pin(&place.remote).await?;
         }
         Ok(place)

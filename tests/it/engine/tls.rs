@@ -1,5 +1,7 @@
 //! An engine behind TLS.
 
+use std::path::Path;
+
 use super::*;
 use crate::harness::{Authority, Daemon, Registry, Repo, Served, TlsFront, folder};
 

@@ -39,6 +39,7 @@ async fn works(local: &Local, expected: &str) {
 async fn what_a_killed_git_leaves_behind_is_swept() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
+    local.repo.commit("tmp_x", &[("a", "1")]);
     local.snapshot().await.unwrap();
     let left =
         ["refs/heads/develop.lock", "packed-refs.lock", "HEAD.lock", "objects/pack/tmp_pack_x", "objects/tmp_obj_x"];
@@ -55,6 +56,7 @@ async fn what_a_killed_git_leaves_behind_is_swept() {
     for name in left {
         assert!(!mirror(&local).join(name).exists(), "{name}");
     }
+    assert!(mirror(&local).join("refs/heads/tmp_x").exists());
     assert_eq!(fs::read_dir(local.dir.path().join("run")).unwrap().count(), 0);
 }
 
@@ -80,7 +82,7 @@ async fn a_damaged_mirror_is_fetched_anew() {
         }),
     ];
     for (name, damage) in damages {
-        // As one pack, and as loose objects.
+        // As one pack, and with loose objects beside it.
         for (restarted, count) in [(false, 200), (true, 1)] {
             eprintln!("{name}, restarted: {restarted}");
             let mut local = Local::new();
@@ -89,6 +91,10 @@ async fn a_damaged_mirror_is_fetched_anew() {
             tree.push(("a", "1"));
             local.repo.commit("develop", &tree);
             local.snapshot().await.unwrap();
+            if count == 1 {
+                local.repo.commit("develop", &[("b", "1")]);
+                local.snapshot().await.unwrap();
+            }
             damage(&mirror(&local));
             if restarted {
                 local.restart();

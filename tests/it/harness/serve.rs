@@ -1,7 +1,11 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A server of the test's own, on a thread and a runtime of its own, so that it answers also while
 /// the test waits for a program.
@@ -13,6 +17,15 @@ pub struct Served {
 
 impl Served {
     pub fn start(router: axum::Router) -> Self {
+        Self::serve(async |listener| axum::serve(listener, router).await.unwrap())
+    }
+
+    /// The same by TLS.
+    pub fn start_tls(router: axum::Router, config: Arc<rustls::ServerConfig>) -> Self {
+        Self::serve(async |listener| axum::serve(Tls { listener, acceptor: config.into() }, router).await.unwrap())
+    }
+
+    fn serve(serve: impl AsyncFnOnce(TcpListener) + Send + 'static) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -20,14 +33,39 @@ impl Served {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    result = axum::serve(listener, router) => result.unwrap(),
+                    () = serve(listener) => {}
                     _ = stopped => {}
                 }
             });
         });
         Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+/// Handshakes one after another: a test has few clients.
+struct Tls {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, peer) = self.listener.accept().await.unwrap();
+            // Who does not trust the certificate goes again.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 

@@ -1,0 +1,210 @@
+//! By https, from Git's own server.
+
+use std::path::PathBuf;
+
+use image_factory::git::Token;
+
+use super::*;
+use crate::harness::{Certificate, HttpsHost, processes_of};
+
+struct Https {
+    host: HttpsHost,
+    dir: tempfile::TempDir,
+}
+
+const TOKEN: &str = "ghp_0123456789";
+/// `x-access-token:TOKEN`
+const LOGIN: &str = "Basic eC1hY2Nlc3MtdG9rZW46Z2hwXzAxMjM0NTY3ODk=";
+
+impl Https {
+    fn start() -> Self {
+        Self { host: HttpsHost::start(), dir: folder() }
+    }
+
+    fn source(&self, name: &str) -> Source {
+        let url = self.host.url().replace("{owner}", "acme").replace("{repo}", name);
+        Source { repo: RepoName::new("acme", name).unwrap(), url, key: None }
+    }
+
+    fn git(&self, token: Option<&str>, cacert: Option<PathBuf>) -> Git {
+        let token = token.map(|token| Token::new(&token.to_owned().into(), Some(&self.host.url())).unwrap());
+        Git::new(GitConfig { token, cacert, ..config(self.dir.path(), Path::new("/nonexistent")) }).unwrap()
+    }
+
+    fn trusting(&self, token: Option<&str>) -> Git {
+        self.git(token, Some(self.host.authority()))
+    }
+
+    /// The head of develop.
+    async fn head(&self, git: &Git, name: &str) -> Result<String, GitError> {
+        let log = Log::default();
+        let (source, develop) = (self.source(name), branch("develop"));
+        let result = async {
+            let mirror = git.clone(&source, &develop, &CommitSpec::Head, false, &log).await?;
+            git.resolve(&mirror, &develop, &CommitSpec::Head, false).await
+        };
+        let result = result.await;
+        let shown = format!("{result:?} {}", log.text());
+        assert!(!shown.contains(TOKEN) && !shown.contains("eC1hY2Nl"), "{shown}");
+        Ok(result?.to_string())
+    }
+
+    async fn fails(&self, git: &Git, words: &str) -> GitError {
+        let error = self.head(git, "hello").await.expect_err("it is fetched");
+        assert!(error.message.contains(words) && !error.message.contains('\n'), "{words:?} is not in {error}");
+        error
+    }
+}
+
+#[tokio::test]
+async fn a_public_repository_needs_no_key_and_no_token() {
+    let https = Https::start();
+    let repo = https.host.repo("acme", "hello");
+    let (git, first) = (https.trusting(None), repo.commit("develop", &[("a", "1")]));
+    assert_eq!(https.head(&git, "hello").await.unwrap(), first);
+    let second = repo.commit("develop", &[("a", "2")]);
+    assert_eq!(https.head(&git, "hello").await.unwrap(), second);
+    assert!(https.host.requests().iter().all(|(_, authorization)| authorization.is_none()));
+    let mirror = git.clone(&https.source("hello"), &branch("develop"), &commit(&first), false, &Log::default()).await;
+    let snapshot = git
+        .snapshot(&mirror.unwrap(), &second.parse().unwrap(), "key", &Secrets::default(), &Log::default())
+        .await
+        .unwrap();
+    assert_eq!(contents(&snapshot).await.unwrap(), [("a".to_owned(), b"2".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_token_opens_a_private_repository_and_is_seen_by_nobody() {
+    let https = Https::start();
+    let id = https.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
+    https.host.require(LOGIN);
+    let git = https.trusting(Some(TOKEN));
+    assert_eq!(https.head(&git, "hello").await.unwrap(), id);
+    // At once, not after a refusal.
+    let requests = https.host.requests();
+    assert!(requests.iter().all(|(_, authorization)| authorization.as_deref() == Some(LOGIN)), "{requests:?}");
+    assert!(processes_of(TOKEN).is_empty());
+    for secret in [TOKEN, &LOGIN["Basic ".len()..]] {
+        let stored = std::process::Command::new("grep").args(["-r", secret]).arg(https.dir.path()).output().unwrap();
+        assert!(stored.stdout.is_empty(), "{stored:?}");
+    }
+    // Another server gets none.
+    let other = Https::start();
+    other.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
+    other
+        .head(
+            &Git::new(GitConfig { cacert: Some(other.host.authority()), ..https_config(&https, &other) }).unwrap(),
+            "hello",
+        )
+        .await
+        .unwrap();
+    assert!(other.host.requests().iter().all(|(_, authorization)| authorization.is_none()));
+}
+
+/// The token of one host, the folder of another.
+fn https_config(of: &Https, at: &Https) -> GitConfig {
+    let token = Token::new(&TOKEN.to_owned().into(), Some(&of.host.url()));
+    GitConfig { token, ..config(at.dir.path(), Path::new("/nonexistent")) }
+}
+
+/// With `http.extraHeader`, with `http.URL.extraHeader` and with a credential helper Git sends it to the second host.
+#[tokio::test]
+async fn a_token_is_not_sent_where_a_redirect_leads() {
+    let (https, other) = (Https::start(), HttpsHost::start());
+    let id = https.host.repo("acme", "new").commit("develop", &[("a", "1")]);
+    other.repo("acme", "hello").commit("develop", &[("a", "1")]);
+    // The other is trusted: it is not its certificate that keeps the token from it.
+    let both = https.dir.path().join("both.pem");
+    let pem = [https.host.authority(), other.authority()].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&both, pem.concat()).unwrap();
+
+    let elsewhere = format!("https://{}/acme/hello.git", other.host());
+    https.host.redirect("/acme/hello.git", &elsewhere);
+    let error =
+        https.fails(&https.git(Some(TOKEN), Some(both.clone())), "sends us on to localhost, which is not given").await;
+    assert!(!error.transient && error.exit_code == 128);
+    assert_eq!(other.requests(), []);
+    // Without a token there is nothing to lose.
+    https.head(&https.git(None, Some(both)), "hello").await.unwrap();
+    assert!(other.requests().iter().all(|(_, authorization)| authorization.is_none()));
+
+    // On the same server it is a renamed repository.
+    https.host.require(LOGIN);
+    https.host.redirect("/acme/hello.git", &format!("https://{}/acme/new.git", https.host.host()));
+    assert_eq!(https.head(&https.trusting(Some(TOKEN)), "hello").await.unwrap(), id);
+    https.host.redirect("/acme/hello.git", "/acme/new.git");
+    std::fs::remove_dir_all(https.dir.path().join("data")).unwrap();
+    assert_eq!(https.head(&https.trusting(Some(TOKEN)), "hello").await.unwrap(), id);
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_explained() {
+    let https = Https::start();
+    https.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
+    let (with, without) = (https.trusting(Some(TOKEN)), https.trusting(None));
+    https.host.require("Basic other");
+    assert!(!https.fails(&with, "refuses GIT_TOKEN for acme/hello").await.transient);
+    assert!(!https.fails(&without, "or it is private: check the name, or set GIT_TOKEN").await.transient);
+    for (status, with_token, without_token, transient) in [
+        (403, "refuses GIT_TOKEN for acme/hello", "lets nobody read acme/hello without a login: set GIT_TOKEN", false),
+        (404, "or GIT_TOKEN may not read it", "or set GIT_TOKEN", false),
+        (429, "returned error: 429", "returned error: 429", true),
+        (500, "returned error: 500", "returned error: 500", true),
+        (503, "cannot be reached", "cannot be reached", true),
+    ] {
+        https.host.fault(status);
+        assert_eq!(https.fails(&with, with_token).await.transient, transient, "{status}");
+        assert_eq!(https.fails(&without, without_token).await.transient, transient, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_checked() {
+    for (certificate, words) in
+        [(Certificate::Expired, "has expired"), (Certificate::Foreign, "shows another host's certificate")]
+    {
+        let https = Https { host: HttpsHost::with(certificate), dir: folder() };
+        assert!(!https.fails(&https.trusting(Some(TOKEN)), words).await.transient);
+        assert_eq!(https.host.requests(), []);
+    }
+    let https = Https::start();
+    https.fails(&https.git(Some(TOKEN), None), "is not trusted").await;
+    // Another authority.
+    let other = HttpsHost::start();
+    https.fails(&https.git(Some(TOKEN), Some(other.authority())), "its path into GIT_CACERT").await;
+    assert_eq!(https.host.requests(), []);
+}
+
+#[tokio::test]
+async fn what_is_no_tls_server_is_named() {
+    let https = Https::start();
+    let plain = crate::harness::Capture::start(&[]);
+    let port = plain.url().rsplit(':').next().unwrap().trim_end_matches("/hook").to_owned();
+    let source = Source { url: format!("https://127.0.0.1:{port}/acme/hello.git"), ..https.source("hello") };
+    let git = https.trusting(None);
+    let error = git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap_err();
+    assert!(error.message.starts_with(&format!("no TLS with 127.0.0.1:{port}")), "{error}");
+}
+
+#[test]
+fn a_file_without_an_authority_is_refused() {
+    let dir = folder();
+    let file = dir.path().join("ca.pem");
+    let git = || Git::new(GitConfig { cacert: Some(file.clone()), ..config(dir.path(), Path::new("/nonexistent")) });
+    let error = git().unwrap_err();
+    assert!(error.message.contains("ca.pem\" cannot be used: No such file"), "{error}");
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(git().unwrap_err().message.contains("it is not PEM"));
+    std::fs::write(&file, "").unwrap();
+    assert!(git().unwrap_err().message.contains("has no certificate in it"));
+}
+
+#[test]
+fn the_systems_authorities_stay_trusted() {
+    let https = Https::start();
+    https.trusting(None);
+    let read = |path: &Path| image_factory::git::read_authorities(path).unwrap();
+    let all = read(&https.dir.path().join("run/authorities.pem"));
+    let system = read(Path::new("/etc/ssl/certs/ca-certificates.crt"));
+    assert!(system.iter().chain(&read(&https.host.authority())).all(|one| all.contains(one)));
+}

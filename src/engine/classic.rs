@@ -29,6 +29,13 @@ impl Engine {
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<Built, EngineError> {
+        // Newer engines take a here-document here, leave out what is in it and call that a success. Podman knows them.
+        let here = tree.read(build.dockerfile).await.as_deref().and_then(here_document);
+        if let Some(what) = here
+            && !self.version().await?.is_podman()
+        {
+            return Err(EngineError::new(ErrorKind::Build, buildkit_alone("", &what)));
+        }
         let result = self.run_classic(build, tree.clone(), log).await;
         let error = match result {
             Ok(image_id) => return Ok(Built { image_id, sync: None }),
@@ -38,11 +45,7 @@ impl Engine {
             && error.exit_code.is_none()
             && let Some(what) = tree.read(build.dockerfile).await.as_deref().and_then(only_buildkit_knows)
         {
-            let why = format!(
-                "{error}; the Dockerfile uses {what}, which only BuildKit knows: it takes an engine with BuildKit, and \
-                 BUILDER=auto or buildkit"
-            );
-            return Err(EngineError::new(ErrorKind::Build, why));
+            return Err(EngineError::new(ErrorKind::Build, buildkit_alone(&format!("{error}; "), &what)));
         }
         Err(error)
     }
@@ -153,6 +156,34 @@ fn uncoloured(text: &str) -> &str {
     text.strip_prefix("\x1b[91m").and_then(|text| text.strip_suffix("\x1b[0m")).unwrap_or(text)
 }
 
+fn buildkit_alone(error: &str, what: &str) -> String {
+    format!(
+        "{error}the Dockerfile uses {what}, which only BuildKit knows: it takes an engine with BuildKit, and BUILDER=auto \
+         or buildkit"
+    )
+}
+
+/// A here-document, told from a shell's `<<` by the line that ends it.
+fn here_document(dockerfile: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(dockerfile);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let mut words = line.split_whitespace();
+        let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
+        if !["RUN", "COPY", "ADD"].contains(&instruction.as_str()) {
+            continue;
+        }
+        let ends = |word: &str| {
+            let name = word.strip_prefix("<<")?.trim_start_matches('-').trim_matches(['"', '\'']);
+            (!name.is_empty() && lines.clone().any(|line| line.trim() == name)).then_some(())
+        };
+        if words.any(|word| ends(word).is_some()) {
+            return Some(format!("a here-document in `{instruction}`"));
+        }
+    }
+    None
+}
+
 /// What a Dockerfile has that the classic builder either names in its error, or misreads. It passes over a line
 /// `# syntax=`, which alone is no error.
 fn only_buildkit_knows(dockerfile: &[u8]) -> Option<String> {
@@ -172,16 +203,11 @@ fn only_buildkit_knows(dockerfile: &[u8]) -> Option<String> {
             "COPY" | "ADD" => &["--chown", "--from"],
             _ => continue,
         };
-        for word in words.clone().take_while(|word| word.starts_with("--")) {
+        for word in words.take_while(|word| word.starts_with("--")) {
             let flag = word.split('=').next().unwrap_or(word);
             if !known.contains(&flag) {
                 return Some(format!("`{instruction} {flag}`"));
             }
-        }
-        let is_heredoc =
-            |word: &str| word.strip_prefix("<<").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('<'));
-        if words.any(is_heredoc) {
-            return Some(format!("a here-document in `{instruction}`"));
         }
     }
     syntax

@@ -52,8 +52,6 @@ fn what_needs_buildkit_is_named() {
         ("FROM a\nRUN --mount=type=cache,target=/x make\n", Some("`RUN --mount`")),
         ("# syntax=docker/dockerfile:1\nFROM a\n copy --chown=1 --chmod=755 a /\n", Some("`COPY --chmod`")),
         ("FROM a\nADD --checksum=sha256:0 http://x /\n", Some("`ADD --checksum`")),
-        ("FROM a\nRUN <<EOF\necho\nEOF\n", Some("a here-document in `RUN`")),
-        ("FROM a\nCOPY <<-\"END\" /x\nEND\n", Some("a here-document in `COPY`")),
         ("#Syntax = acme/frontend\nFROM a\nINCLUDE b\n", Some("`# syntax=`")),
         (
             "# the syntax = of\nFROM --platform=x a AS b\nCOPY --from=b --chown=1:1 a /\nRUN cat <<<x; ls --all 1 << 2\n",
@@ -62,5 +60,19 @@ fn what_needs_buildkit_is_named() {
         ("", None),
     ] {
         assert_eq!(only_buildkit_knows(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
+    }
+}
+
+#[test]
+fn a_here_document_is_told_from_a_shells() {
+    for (dockerfile, named) in [
+        ("FROM a\nRUN <<EOF\necho\nEOF\n", Some("a here-document in `RUN`")),
+        ("FROM a\nRUN python3 <<EOF > /x\nprint(1)\nEOF\n", Some("a here-document in `RUN`")),
+        ("FROM a\nCOPY <<-\"END\" /x\n\tEND\n", Some("a here-document in `COPY`")),
+        ("FROM a\nRUN cat <<<x; ls --all 1 << 2; true <<EOF\nENV EOF=1\n", None),
+        ("FROM a\nENV A=<<EOF\nRUN true\nEOF\n", None),
+        ("", None),
+    ] {
+        assert_eq!(here_document(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
     }
 }

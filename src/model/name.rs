@@ -14,8 +14,8 @@ fn refuse(what: &'static str, value: &str, why: &'static str) -> NameError {
     NameError { what, value, why }
 }
 
-/// `owner/name` of a repository, each part 1–100 of `A–Z a–z 0–9 . _ -`, not starting with `.` or
-/// `-`: safe as a path component, inside a URL and in an argument.
+/// `owner/name` of a repository, each part 1–100 of `A–Z a–z 0–9 . _ -`, not starting with `-` and the owner not with
+/// `.`: safe as a path component, inside a URL and in an argument. (`acme/.github` is a usual repository.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoName {
     owner: String,
@@ -28,8 +28,12 @@ impl RepoName {
             if part.is_empty() || part.len() > 100 {
                 return Err(refuse(what, part, "it must have 1 to 100 characters"));
             }
-            if part.starts_with(['.', '-']) {
-                return Err(refuse(what, part, "it must not start with '.' or '-'"));
+            if part.starts_with('-') || (what == "owner" && part.starts_with('.')) || matches!(part, "." | "..") {
+                return Err(refuse(
+                    what,
+                    part,
+                    "it must not start with '-', nor an owner with '.', nor be '.' or '..'",
+                ));
             }
             if !part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
                 return Err(refuse(what, part, "only letters, digits, '.', '_' and '-' are allowed"));
@@ -138,7 +142,18 @@ mod tests {
         {
             assert!(GitRef::new(name).is_err(), "{name}");
         }
-        for (owner, repo) in [("-o", "r"), ("..", "r"), ("o", "../r"), ("", "r"), ("o", "r%0a"), ("o", "r\n")] {
+        for (owner, repo) in [
+            ("-o", "r"),
+            (".o", "r"),
+            ("..", "r"),
+            ("o", ".."),
+            ("o", "."),
+            ("o", "-r"),
+            ("o", "../r"),
+            ("", "r"),
+            ("o", "r%0a"),
+            ("o", "r\n"),
+        ] {
             assert!(RepoName::new(owner, repo).is_err(), "{owner}/{repo}");
         }
         for commit in ["--help", "123", "g123456", "HEAD~1", "HEAD^{tree}"] {
@@ -153,7 +168,7 @@ mod tests {
         }
         assert_eq!(CommitSpec::parse("1234"), Ok(CommitSpec::Short("1234".into())));
         assert_eq!(CommitSpec::parse("HEAD"), Ok(CommitSpec::Head));
-        assert!(RepoName::parse("acme/hello.world_1-2").is_ok());
+        assert!(RepoName::parse("acme/hello.world_1-2").is_ok() && RepoName::parse("acme/.github").is_ok());
     }
 
     proptest! {

@@ -125,6 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_stranger_named_does_not_get_it() {
+        let config = GitConfig {
+            dir: "/".into(),
+            run_dir: "/".into(),
+            known_hosts: "/".into(),
+            token: token("secret", None),
+            cacert: None,
+            pure_history_times: false,
+        };
+        let mut remote = Remote::parse("https://github.com/acme/private.git").unwrap();
+        assert!(config.authorized(&remote).authorization.is_some());
+        remote.is_foreign = true;
+        assert!(config.authorized(&remote).authorization.is_none());
+        let by_http = Remote::parse("http://github.com/acme/private.git").unwrap();
+        assert!(config.authorized(&by_http).authorization.is_none());
+    }
+
+    #[test]
     fn it_is_a_password_and_is_not_shown() {
         let (token, login) = (token("ghp_secret", None).unwrap(), token("me:hunter22", None).unwrap());
         let header = |token: &Token| token.authorization("github.com").unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use image_factory::git::Token;
 
 use super::*;
-use crate::harness::{Certificate, HttpsHost, processes_of};
+use crate::harness::{Certificate, HttpsHost, LfsServer, processes_of};
 
 struct Https {
     host: HttpsHost,
@@ -54,6 +54,35 @@ impl Https {
         assert!(error.message.contains(words) && !error.message.contains('\n'), "{words:?} is not in {error}");
         error
     }
+}
+
+#[tokio::test]
+async fn a_token_also_opens_lfs_files_and_submodules() {
+    let https = Https::start();
+    let (repo, lib) = (https.host.repo("acme", "hello"), https.host.repo("acme", "lib"));
+    let lfs = LfsServer::start(Some(LOGIN), Path::new("/nonexistent"));
+    https.host.require(LOGIN);
+    https.host.lfs(&lfs.url());
+    repo.gitlink("lib", &lib.commit("main", &[("lib.c", "of the submodule")]));
+    let head = repo.commit(
+        "develop",
+        &[
+            (".gitattributes", "*.bin filter=lfs\n"),
+            (".gitmodules", "[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n"),
+            ("large.bin", &lfs.put(b"of LFS")),
+        ],
+    );
+    let (git, log) = (https.trusting(Some(TOKEN)), Log::default());
+    let mirror = git.clone(&https.source("hello"), &branch("develop"), &commit(&head), false, &log).await.unwrap();
+    let snapshot = git.snapshot(&mirror, &head.parse().unwrap(), "key", &Secrets::default(), &log).await.unwrap();
+    let contents = contents(&snapshot).await.unwrap();
+    for file in [("large.bin".to_owned(), b"of LFS".to_vec()), ("lib/lib.c".into(), b"of the submodule".to_vec())] {
+        assert!(contents.contains(&file), "{contents:?}");
+    }
+    assert!(!log.text().contains(TOKEN), "{}", log.text());
+    // The object's own address is elsewhere, and was given no header.
+    let object = lfs.requests().into_iter().find(|request| request.path.contains("objects-of-lfs")).unwrap();
+    assert!(object.headers.get("authorization").is_none_or(|header| header != LOGIN));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::keys::succeed;
-use super::{Repo, Served, folder};
+use super::{Repo, Served, folder, http_client};
 
 /// What is signed, and how it is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ struct Host {
     fault: Mutex<Option<StatusCode>>,
     /// From the start of a path to the start of an address.
     redirect: Mutex<Option<(String, String)>>,
+    /// The server that has the LFS objects.
+    lfs: Mutex<Option<String>>,
     requests: Mutex<Vec<(String, Option<String>)>>,
 }
 
@@ -91,6 +93,11 @@ impl HttpsHost {
     /// Whoever is let in is sent on from paths that start with `from` to addresses that start with `to`.
     pub fn redirect(&self, from: &str, to: &str) {
         *self.state.redirect.lock().unwrap() = Some((from.into(), to.into()));
+    }
+
+    /// Passes what is for LFS on to this address.
+    pub fn lfs(&self, server: &str) {
+        *self.state.lfs.lock().unwrap() = Some(server.into());
     }
 
     /// `METHOD PATH`, and the header `Authorization`, of every request so far.
@@ -144,6 +151,16 @@ async fn answer(
             .header("Location", format!("{to}{rest}"))
             .body(Body::empty())
             .unwrap();
+    }
+    let lfs = host.lfs.lock().unwrap().clone();
+    if let Some(server) = lfs.filter(|_| uri.path().contains("/info/lfs/")) {
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        // By the name that it was asked by, the server says where its objects are.
+        let headers = headers.into_iter().filter(|(name, _)| name.as_ref().is_none_or(|name| name != "host"));
+        let headers = headers.filter_map(|(name, value)| Some((name?, value))).collect();
+        let request = http_client().request(method, format!("{server}{uri}")).headers(headers).body(body);
+        let answer = request.send().await.unwrap();
+        return plain(answer.status()).body(Body::from(answer.bytes().await.unwrap())).unwrap();
     }
     let mut git = tokio::process::Command::new("git");
     git.arg("http-backend")

@@ -38,7 +38,7 @@ pub(super) struct Remote {
     pub host: String,
     /// `Authorization: Basic …`, which Git gets through its environment.
     pub authorization: Option<Zeroizing<String>>,
-    /// A payload named it, and it is no server of ours: none of our credentials go there.
+    /// Not on the superproject's host, or named by a repository that is not: none of our credentials go there.
     pub is_foreign: bool,
     /// The only addresses that it may be at, as `http.curloptResolve` has them: a host that a payload named.
     pub pinned: Option<String>,

@@ -68,8 +68,6 @@ pub(super) struct Part {
     label: String,
     pub mirror: Mirror,
     pub remote: Remote,
-    /// As in [`Place`].
-    pub is_foreign: bool,
     /// Its paths are its own.
     pub entries: Vec<Entry>,
 }
@@ -147,7 +145,7 @@ impl Git {
         let remote = mirror.source.remote()?;
         let superproject = Superproject::new(&mirror.source, remote.clone(), secrets);
         let (prefix, label, mirror) = (vec![], String::new(), mirror.clone());
-        let mut parts = vec![Part { prefix, label, mirror, remote, is_foreign: false, entries }];
+        let mut parts = vec![Part { prefix, label, mirror, remote, entries }];
         let (mut level, mut depth) = (0, 0);
         while level < parts.len() {
             let mut wanted = Vec::new();
@@ -181,7 +179,7 @@ impl Git {
     ) -> Result<Part, GitError> {
         let label = label_of(&parent.prefix, &submodule);
         let fetch = async {
-            let place = superproject.place(&parent.mirror.source.url, parent.is_foreign, &submodule.url).await?;
+            let place = superproject.place(&parent.mirror.source.url, parent.remote.is_foreign, &submodule.url).await?;
             let mirror =
                 self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
             let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {
@@ -197,8 +195,8 @@ impl Git {
             Ok((mirror, entries, place))
         };
         let (mirror, entries, place) = fetch.await.map_err(|error| name(&label, error))?;
-        let (prefix, Place { remote, is_foreign, .. }) = ([&parent.prefix[..], &submodule.path, b"/"].concat(), place);
-        Ok(Part { prefix, label, mirror, remote, is_foreign, entries })
+        let (prefix, Place { remote, .. }) = ([&parent.prefix[..], &submodule.path, b"/"].concat(), place);
+        Ok(Part { prefix, label, mirror, remote, entries })
     }
 
     async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, Trouble> {

@@ -34,12 +34,7 @@ struct Authenticated {
 }
 
 impl Git {
-    pub(super) async fn lfs_server(
-        &self,
-        source: &Source,
-        remote: &Remote,
-        is_foreign: bool,
-    ) -> Result<Server, GitError> {
+    pub(super) async fn lfs_server(&self, source: &Source, remote: &Remote) -> Result<Server, GitError> {
         let (repo, remote) = (&source.repo, &self.config.authorized(remote));
         let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
@@ -63,7 +58,7 @@ impl Git {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/')));
         let url =
             url.map_err(|error| GitError::refused(format!("the LFS server of {repo} has no valid URL: {error}")))?;
-        Ok(Server { url, headers, caller: self.lfs.http.caller(is_foreign, self.config.cacert.as_deref())? })
+        Ok(Server { url, headers, caller: self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())? })
     }
 
     async fn authenticate(&self, source: &Source, remote: &Remote) -> Result<Authenticated, GitError> {

@@ -26,8 +26,6 @@ pub(in crate::git) struct Superproject<'a> {
 pub(in crate::git) struct Place {
     pub source: Source,
     pub remote: Remote,
-    /// Not on the superproject's host, or named by a repository that is not.
-    pub is_foreign: bool,
     /// The key is the superproject's, and not because both have one owner.
     pub borrows_key: bool,
 }
@@ -57,8 +55,7 @@ impl<'a> Superproject<'a> {
     /// all that it names is.
     pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<Place, GitError> {
         let mut place = self.judge(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
-        if place.is_foreign {
-            place.remote.is_foreign = true;
+        if place.remote.is_foreign {
             place.remote.pinned = self.pin(&place.remote).await?;
         }
         Ok(place)
@@ -113,7 +110,8 @@ impl<'a> Superproject<'a> {
             remote = Remote::parse(&url).map_err(|why| format!("cannot be used: {why}"))?;
         }
         let borrows_key = key.is_some() && !repo.owner().eq_ignore_ascii_case(self.source.repo.owner());
-        Ok(Place { source: Source { repo, url, key }, remote, is_foreign, borrows_key })
+        remote.is_foreign = is_foreign;
+        Ok(Place { source: Source { repo, url, key }, remote, borrows_key })
     }
 
     /// The remote's URL, with GIT_URL's user and password if it is on that server.

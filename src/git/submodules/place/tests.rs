@@ -34,7 +34,7 @@ fn where_submodules_are_fetched_from() {
         (FILE, "https://github.com/a/b", "https://github.com/a/b", "a/b", true),
     ] {
         let place = judged(base, url).unwrap_or_else(|why| panic!("{base} {url}: {why}"));
-        assert_eq!((place.source.url.as_str(), place.is_foreign), (fetched, is_foreign), "{base} {url}");
+        assert_eq!((place.source.url.as_str(), place.remote.is_foreign), (fetched, is_foreign), "{base} {url}");
         assert_eq!((place.remote.url.as_str(), place.source.repo.to_string()), (fetched, repo.into()), "{base} {url}");
     }
 }
@@ -110,7 +110,7 @@ async fn nothing_inward_is_fetched_for_a_payload() {
     let source = source("https://127.0.0.1:3000/acme/hello.git");
     let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
     let place = superproject.place(&source.url, false, "https://127.0.0.2/a/b").await.unwrap();
-    assert_eq!((place.is_foreign, place.remote.pinned), (true, None));
+    assert_eq!((place.remote.is_foreign, place.remote.pinned), (true, None));
     let source = self::source("https://192.0.2.1/acme/hello.git");
     let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
     let place = superproject.place(&source.url, false, "https://192.0.2.7:8443/a/b").await.unwrap();
@@ -124,7 +124,7 @@ fn what_a_foreign_repository_names_is_foreign() {
     let judge = |url| superproject.judge("https://example.com/a/b.git", true, url);
     for url in ["../c.git", "https://git.corp/acme/private.git"] {
         let place = judge(url).unwrap();
-        assert!(place.is_foreign && place.remote.authorization.is_none(), "{url}");
+        assert!(place.remote.is_foreign && place.remote.authorization.is_none(), "{url}");
         assert!(!place.source.url.contains("hunter22"), "{url}");
     }
     let why = judge("git@git.corp:acme/private.git").unwrap_err();

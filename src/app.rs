@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
-use crate::model::{ApiToken, Job, Role};
+use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify::{self, NotifyConfig};
 use crate::pipeline::{self, PipelineConfig, Tools};
 use crate::queue::{Queue, QueueConfig};
@@ -51,11 +51,11 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     startup::say(&settings, &listener.local_addr()?);
 
     let notify_config = NotifyConfig {
-        hook_post_url: settings.hook_post_url.as_ref().map(ToString::to_string),
+        post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
         hook_secret: settings.hook_secret.clone(),
     };
     let config = notify_config.clone();
-    let announce = Arc::new(move |job: &Job| config.for_outcome(job));
+    let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
     let queue_config = QueueConfig {
         concurrency: settings.concurrency as usize,
         // One data folder has one daemon: the lock sees to it. So what this name holds at startup is ours of before.

@@ -3,7 +3,9 @@
 //!
 //! Flags beat the environment, which beats the file. An empty value counts as not set.
 
+mod channels;
 mod etcd;
+mod order;
 mod sources;
 mod value;
 
@@ -15,7 +17,9 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{ApiToken, DockerfilePath, ImageName, TagTemplate};
+pub use channels::{Occasion, Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
+pub use order::{Priorities, Supersede, Switch};
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
@@ -86,8 +90,10 @@ settings! {
 
     /// What signs GitHub's webhooks and our post-build hooks. Without it webhooks are refused.
     HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "" secret;
-    /// Where the post-build hook is sent.
-    HOOK_POST_URL => hook_post_url: Option<HttpUrl>, "";
+    /// Where the post-build hook is sent: one address or several, comma-separated.
+    HOOK_POST_URL => hook_post_url: Urls, "";
+    /// Key of the Standard Webhooks signature beside it, `whsec_` and base64. A receiver can refuse replays by it.
+    HOOK_SIGNING_KEY => hook_signing_key: Option<SigningKey>, "" secret;
     /// Access tokens, `name:role:token`, comma-separated; roles: read, build, admin. A token has 16
     /// characters or more.
     API_TOKENS => api_tokens: Vec<ApiToken>, "" secret;
@@ -131,7 +137,7 @@ settings! {
     GIT_URL => git_url: Option<GitUrl>, "";
     /// Token, or `user:password`, for https: clones and LFS files from the host of GIT_URL (or github.com), and from no
     /// other.
-    GIT_TOKEN = GITHUB_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;
+    GIT_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;
     /// PEM file of the authorities that sign the Git server's certificate, beside the system's.
     GIT_CACERT => git_cacert: Option<PathBuf>, "";
     /// How much disk the Git mirrors and LFS files may take; the least recently used go first, never one in use.
@@ -147,6 +153,9 @@ settings! {
 
     /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or with DOCKER_TLS_VERIFY on any.
     DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock";
+    /// Several engines instead of DOCKER_HOST, comma-separated. A repository keeps to one of them, where its layers are,
+    /// as long as that is well and not busy.
+    DOCKER_HOSTS => docker_hosts: List, "";
     /// Anything: speak TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
     DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "";
     /// Folder with `ca.pem`, `cert.pem` and `key.pem`. Default: `~/.docker`.
@@ -171,6 +180,77 @@ settings! {
     /// The wait before each of these tries.
     PUSH_RETRY_WAIT => push_retry_wait: Duration, "20s";
 
+    /// Longest time in which a running stage may say and do nothing.
+    STALL_TIMEOUT => stall_timeout: Duration, "20m";
+    /// Longest time for a whole run of a job, without the wait in the queue.
+    JOB_TIMEOUT => job_timeout: Duration, "3h";
+
+    /// How many jobs of one repository run at once; 0: as many as there are slots.
+    REPO_CONCURRENCY => repo_concurrency: u32, "0";
+    /// Which jobs run first: `glob=number` over `owner/repo` or `owner/repo@branch`, comma-separated; the first that
+    /// fits counts, without one it is 0, and higher ones run first.
+    PRIORITIES => priorities: Priorities, "";
+    /// Whether a newer commit takes the place of an older one of the same branch: `off`, `pending` (if that waits) or
+    /// `running` (also if it runs).
+    SUPERSEDE => supersede: Supersede, "off";
+    /// `1`: at the start and every 15 minutes the heads of branches that were built before are looked at, and what no
+    /// webhook told of is built.
+    SWEEP_MISSED => sweep_missed: Switch, "0";
+    /// How much disk must be free, in the data folder and at the engine, before a job starts.
+    DISK_FLOOR => disk_floor: Bytes, "2GiB";
+    /// How many of its inodes, in percent, must be free.
+    INODE_FLOOR => inode_floor: u32, "5";
+    /// How much disk our images and the build cache may take in an engine, once the floor is reached; the least recently
+    /// used go first.
+    ENGINE_BUDGET => engine_budget: Bytes, "20GiB";
+
+    /// Token for GitHub's API (commit statuses); without GIT_TOKEN also for https clones.
+    GITHUB_TOKEN => github_token: Option<Zeroizing<String>>, "" secret;
+    /// Address of GitHub's API.
+    GITHUB_API => github_api: HttpUrl, "https://api.github.com";
+    /// Id of a GitHub App, which then sets the commit statuses instead of GITHUB_TOKEN.
+    GITHUB_APP_ID => github_app_id: Option<String>, "";
+    /// Id of the App's installation. Default: the one that the repository has.
+    GITHUB_INSTALLATION_ID => github_installation_id: Option<String>, "";
+    /// The App's private key, PEM.
+    GITHUB_PRIVATE_KEY => github_private_key: Option<Zeroizing<String>>, "" secret;
+    /// Token of a HipChat room. With it and HIPCHAT_ROOM the room is told.
+    HIPCHAT_TOKEN => hipchat_token: Option<Zeroizing<String>>, "" secret;
+    /// Id or name of the HipChat room.
+    HIPCHAT_ROOM => hipchat_room: Option<String>, "";
+    /// Address of a server that speaks HipChat's API, version 2.
+    HIPCHAT_API => hipchat_api: HttpUrl, "https://api.hipchat.com";
+    /// Incoming webhook of Slack, or of Mattermost.
+    SLACK_URL => slack_url: Option<Zeroizing<String>>, "" secret;
+    /// Slack's channel. Default: the webhook's own.
+    SLACK_ROOM => slack_room: Option<String>, "";
+    /// What HipChat, Slack and mail are told of: `failure`, `fixed` (the first success after a failure) and `success`,
+    /// comma-separated. Mail is told of all unless this is set.
+    NOTIFY_ON => notify_on: Option<Occasions>, "";
+    /// Name of this environment in notifications.
+    TOTEM_ENV => totem_env: String, "local";
+    /// Server for outgoing mail. With it, SMTP_FROM and SMTP_TO mail is sent.
+    SMTP_HOST => smtp_host: Option<String>, "";
+    /// Its port. Default: 465 with TLS from the first byte, 587 with STARTTLS, 25 without TLS.
+    SMTP_PORT => smtp_port: Option<u16>, "";
+    /// `tls` (from the first byte), `starttls`, or `none`, which sends no password and is for servers of this machine.
+    SMTP_TLS => smtp_tls: SmtpTls, "tls";
+    /// PEM file of the authorities that sign its certificate, beside the system's.
+    SMTP_CACERT => smtp_cacert: Option<PathBuf>, "";
+    /// User, if it asks for one.
+    SMTP_USER => smtp_user: Option<String>, "";
+    /// Password of SMTP_USER.
+    SMTP_PASS => smtp_pass: Option<Zeroizing<String>>, "" secret;
+    /// Sender of the mail.
+    SMTP_FROM => smtp_from: Option<String>, "";
+    /// Who gets it, comma-separated.
+    SMTP_TO => smtp_to: List, "";
+
+    /// Name in the system log.
+    LOG_IDENTIFIER => log_identifier: String, "image-factory";
+    /// Where log lines go beside standard error, as RFC 5424: `local` (`/dev/log`), `udp://host:port`,
+    /// `tcp://host:port`, or `off`. Default: to the host in etcd's `syslog/host`, by UDP, if there is one.
+    SYSLOG => syslog: Option<Syslog>, "";
     /// What is logged to standard error: a level, or `tracing` directives.
     RUST_LOG => rust_log: String, "info";
     /// Anything: no colours.

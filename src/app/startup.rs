@@ -51,7 +51,10 @@ pub fn git_config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hos
 }
 
 pub fn git_token(settings: &Settings) -> Option<Token> {
-    Token::new(settings.git_token.as_ref()?, settings.git_url.as_ref().map(|url| url.0.as_str()))
+    Token::new(
+        settings.git_token.as_ref().or(settings.github_token.as_ref())?,
+        settings.git_url.as_ref().map(|url| url.0.as_str()),
+    )
 }
 
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
@@ -152,10 +155,13 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
     if let Some(token) = git_token(settings) {
         tracing::info!("git: GIT_TOKEN is sent to https://{} alone", token.host());
     }
-    match &settings.hook_post_url {
-        // Not the whole address, which may have a token in it.
-        Some(url) => tracing::info!("post-build hook: to {}", url.0.host_str().unwrap_or_default()),
-        None => tracing::info!("post-build hook: none (HOOK_POST_URL is not set)"),
+    match settings.hook_post_url.0.as_slice() {
+        [] => tracing::info!("post-build hook: none (HOOK_POST_URL is not set)"),
+        urls => {
+            // Not the whole addresses, which may have tokens in them.
+            let hosts: Vec<_> = urls.iter().map(|url| url.0.host_str().unwrap_or_default()).collect();
+            tracing::info!("post-build hook: to {}", hosts.join(", "));
+        }
     }
     if settings.concurrency == 0 {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::context::{BRANCH, COMMIT, missing, unfit, wrong_type};
 use super::error::Error;
 use super::{Api, body, signature, wire};
-use crate::model::Context;
+use crate::model::{Context, NewJob, Origin};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
@@ -26,6 +26,7 @@ const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate
 struct Push {
     #[serde(rename = "ref")]
     reference: Option<String>,
+    before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
     repository: Repository,
@@ -56,7 +57,7 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     }
     let is_form = header(header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(context) = read(&payload(&body, is_form)?, &api.docker_repo_base)? else {
+    let Some(Wanted { context, git_ref, before }) = read(&payload(&body, is_form)?, &api.docker_repo_base)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     api.allowed_repos.check(&context.owner, &context.repo)?;
@@ -68,7 +69,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     };
     drop(body);
     let image = context.image(&api.image_name);
-    match api.store.add_job(context, image, Some(delivery)).await? {
+    let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::new(context, image) };
+    match api.store.add_job(new, Some(delivery)).await? {
         Added::New(job) => {
             api.queue.wake();
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
@@ -94,8 +96,16 @@ fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
     }
 }
 
+/// What a push asks for, and of which ref.
+#[derive(Debug)]
+struct Wanted {
+    context: Context,
+    git_ref: Option<String>,
+    before: Option<String>,
+}
+
 /// The job that a push asks for; None when it deleted its branch or tag.
-fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Context>, Error> {
+fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
     let push: Push = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
     if push.deleted == Some(true) {
         return Ok(None);
@@ -106,7 +116,8 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Context>, Error> {
     let after = filled(push.after);
     let pushed = after.is_some();
     let commit = after.unwrap_or_else(|| COMMIT.into());
-    let reference = filled(push.reference).unwrap_or_else(|| BRANCH.into());
+    let git_ref = filled(push.reference);
+    let reference = git_ref.clone().unwrap_or_else(|| BRANCH.into());
     let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| reference.strip_prefix(prefix));
     let branch = branch.map_or_else(|| reference.clone(), str::to_owned);
     let texts =
@@ -115,7 +126,8 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Context>, Error> {
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
-    Ok(Some(Context {
+    let before = filled(push.before).filter(|before| unfit(before, "").is_none());
+    let context = Context {
         owner,
         repo,
         branch,
@@ -125,7 +137,8 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Context>, Error> {
         docker_repo_base: docker_repo_base.into(),
         pushed,
         extra: Map::new(),
-    }))
+    };
+    Ok(Some(Wanted { context, git_ref, before }))
 }
 
 /// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
@@ -147,7 +160,7 @@ fn explain(json: &[u8], error: &serde_json::Error) -> Error {
         fits
     };
     if check(&body, "object", "#/") {
-        for (name, expected) in [("ref", "string"), ("after", "string"), ("deleted", "boolean")] {
+        for (name, expected) in [("ref", "string"), ("before", "string"), ("after", "string"), ("deleted", "boolean")] {
             if let Some(value) = body.get(name).filter(|value| !value.is_null()) {
                 check(value, expected, &format!("#/{name}"));
             }
@@ -188,7 +201,7 @@ mod tests {
     use serde_json::json;
 
     fn context(body: Value) -> Context {
-        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap()
+        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap().context
     }
 
     fn push(reference: &str) -> Value {

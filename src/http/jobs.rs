@@ -13,7 +13,7 @@ use super::error::Error;
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
 use crate::logs::has_secret;
-use crate::model::{Context, JobId};
+use crate::model::{Context, JobId, NewJob};
 use crate::store::Added;
 
 /// The most jobs that one answer lists, and how many it lists when nobody says.
@@ -52,7 +52,7 @@ pub async fn create(
     }
     bakes_no_secret(&api, &context)?;
     let image = context.image(&api.image_name);
-    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(context, image, None).await?;
+    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(NewJob::new(context, image), None).await?;
     api.queue.wake();
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)

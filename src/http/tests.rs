@@ -99,7 +99,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
 }
 
 fn announce() -> Announce {
-    Arc::new(|_| vec![])
+    Arc::new(|_, _| vec![])
 }
 
 async fn send(request: RequestBuilder) -> Answer {
@@ -134,7 +134,7 @@ impl Server {
 
     /// The oldest pending job, running now.
     async fn claim(&self) -> Job {
-        self.store.claim("test", LEASE).await.unwrap().unwrap()
+        self.store.claim("test", LEASE, &announce()).await.unwrap().unwrap()
     }
 
     async fn finish(&self, job: &Job, status: Status, stages: Stages) {
@@ -142,7 +142,8 @@ impl Server {
             Status::Success => (Some("sha256:1234".to_owned()), None),
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
-        let outcome = Outcome { status, stages, resolved_commit: Some("a".repeat(40)), digest, cause };
+        let resolved_commit = Some("a".repeat(40));
+        let outcome = Outcome { status, stages, resolved_commit, digest, cause, class: None };
         self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
         self.logs.end(job.id);
     }

@@ -138,28 +138,15 @@ pub fn json(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ImageName, StageName};
+    use crate::model::{ImageName, NewJob, StageName};
     use serde_json::{Value, json};
 
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
         let name = ImageName::parse("{owner}-{repo}").unwrap();
         let context = super::super::context::read(body, "127.0.0.1:5555/totem", &name).unwrap();
-        Job {
-            id: JobId::new(),
-            image: context.image(&name),
-            context,
-            status,
-            attempt: 0,
-            stages,
-            resolved_commit: None,
-            digest: None,
-            cause: None,
-            cancel_requested: false,
-            created: Millis(0),
-            start: None,
-            end: None,
-        }
+        let image = context.image(&name);
+        Job { status, stages, ..Job::pending(NewJob::new(context, image)) }
     }
 
     fn written(job: &Job) -> Value {

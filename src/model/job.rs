@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::naming::valid_tag;
-use super::{BadOption, BuildOptions, ImageName, Millis};
+use super::{BadOption, BuildOptions, Dialect, FailureClass, ImageName, Millis, Origin};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -187,6 +187,37 @@ pub struct StageRecord {
 #[serde(transparent)]
 pub struct Stages(pub Vec<StageRecord>);
 
+impl Job {
+    /// A job that nobody has run yet.
+    pub fn pending(new: NewJob) -> Self {
+        Self {
+            id: JobId::new(),
+            image: new.image,
+            context: new.context,
+            status: Status::Pending,
+            attempt: 0,
+            stages: Stages::default(),
+            resolved_commit: None,
+            digest: None,
+            cause: None,
+            class: None,
+            failures: 0,
+            engine: None,
+            origin: new.origin,
+            dialect: new.dialect,
+            git_ref: new.git_ref,
+            before: new.before,
+            priority: new.priority,
+            rebuild_of: new.rebuild_of,
+            superseded_by: None,
+            cancel_requested: false,
+            created: Millis::now(),
+            start: None,
+            end: None,
+        }
+    }
+}
+
 impl Stages {
     /// Every stage, pending.
     pub fn pending() -> Self {
@@ -207,6 +238,38 @@ impl Stages {
     }
 }
 
+/// A job to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    pub context: Context,
+    pub image: String,
+    pub origin: Origin,
+    pub dialect: Dialect,
+    /// `refs/heads/…` or `refs/tags/…` of a push.
+    pub git_ref: Option<String>,
+    /// The commit that this ref named before the push.
+    pub before: Option<String>,
+    /// The higher ones run first. Only the server's own rules set it.
+    pub priority: i64,
+    pub rebuild_of: Option<JobId>,
+}
+
+impl NewJob {
+    /// One that was asked for by totem's API.
+    pub fn new(context: Context, image: String) -> Self {
+        Self {
+            context,
+            image,
+            origin: Origin::Api,
+            dialect: Dialect::Totem,
+            git_ref: None,
+            before: None,
+            priority: 0,
+            rebuild_of: None,
+        }
+    }
+}
+
 /// A job as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -223,6 +286,22 @@ pub struct Job {
     pub digest: Option<String>,
     /// Why the job failed or was cancelled, in one line.
     pub cause: Option<String>,
+    /// What kind of thing that is. Of a pending or running job: what ended its last attempt.
+    pub class: Option<FailureClass>,
+    /// How many of its attempts infrastructure ended.
+    pub failures: u32,
+    /// The engine of its last attempt.
+    pub engine: Option<String>,
+    pub origin: Origin,
+    pub dialect: Dialect,
+    /// `refs/heads/…` or `refs/tags/…` of a push.
+    pub git_ref: Option<String>,
+    /// The commit that this ref named before the push.
+    pub before: Option<String>,
+    pub priority: i64,
+    pub rebuild_of: Option<JobId>,
+    /// The commit of the newer job that took its place.
+    pub superseded_by: Option<String>,
     pub cancel_requested: bool,
     pub created: Millis,
     pub start: Option<Millis>,
@@ -238,6 +317,8 @@ pub struct Outcome {
     pub resolved_commit: Option<String>,
     pub digest: Option<String>,
     pub cause: Option<String>,
+    /// None if it is a success.
+    pub class: Option<FailureClass>,
 }
 
 #[cfg(test)]

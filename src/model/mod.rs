@@ -1,21 +1,26 @@
 //! The nouns of the domain and the rules that need no I/O.
 
 mod access;
+mod failure;
 mod image;
 mod job;
 mod name;
 mod naming;
 mod options;
+mod origin;
 mod sink;
 mod time;
 
 pub use access::{ApiToken, Role};
+pub use failure::FailureClass;
 pub use image::{ImageRef, ImageRefError, is_tag};
 pub use job::{
-    Conflict, Context, Event, Job, JobId, Outcome, StageName, StageRecord, StageStatus, Stages, Status, transition,
+    Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
+    transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};
 pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
+pub use origin::{Dialect, Origin};
 pub use sink::LogSink;
 pub use time::Millis;

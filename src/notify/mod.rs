@@ -1,5 +1,6 @@
 //! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
 
+mod failure;
 mod post_build;
 #[cfg(test)]
 mod tests;
@@ -7,14 +8,15 @@ mod tests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Client, redirect};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::model::{Job, Millis};
+use crate::model::{Job, Millis, Status};
 use crate::store::{NewNotification, Notification, Store, StoreError};
+use failure::Failure;
 
 /// How many are sent at once, so that a slow destination does not stop the others.
 const AT_ONCE: usize = 8;
@@ -27,22 +29,20 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// It looks so often at least, whatever it was told.
 const TICK: Duration = Duration::from_secs(60);
 
-/// Who is told about jobs that ended.
+/// Who is told about jobs.
 #[derive(Clone, Default)]
 pub struct NotifyConfig {
     /// HOOK_POST_URL
-    pub hook_post_url: Option<String>,
+    pub post_build: Vec<String>,
     /// HOOK_SECRET: signs what is sent.
     pub hook_secret: Option<Zeroizing<String>>,
 }
 
 impl NotifyConfig {
-    /// What a job that has just ended makes known: rows for the outbox. Pure.
-    pub fn for_outcome(&self, job: &Job) -> Vec<NewNotification> {
-        let hook = self.hook_post_url.as_ref();
-        hook.map(|_| NewNotification { channel: post_build::CHANNEL, body: post_build::body(job) })
-            .into_iter()
-            .collect()
+    /// What a job that has just begun to run, or has just ended, makes known: rows for the outbox. Pure. `previous` is how
+    /// the job before it of the same branch ended.
+    pub fn announce(&self, job: &Job, _previous: Option<Status>) -> Vec<NewNotification> {
+        post_build::rows(self, job)
     }
 }
 
@@ -65,13 +65,6 @@ struct Sender {
     store: Store,
     config: NotifyConfig,
     client: Client,
-}
-
-/// Why a notification did not arrive.
-struct Failure {
-    error: String,
-    /// It never will.
-    permanent: bool,
 }
 
 impl Sender {
@@ -116,8 +109,9 @@ impl Sender {
                 tracing::info!(%job, channel, "notification sent");
                 self.store.notification_sent(id).await
             }
-            Err(Failure { error, permanent }) => {
-                let again = (!permanent).then(|| Millis::now() + pause(*attempts, fastrand::f64()));
+            Err(Failure { error, permanent, retry_after }) => {
+                let pause = pause(*attempts, fastrand::f64()).max(retry_after.unwrap_or_default());
+                let again = (!permanent).then(|| Millis::now() + pause);
                 let again = again.filter(|again| again.since(*created) < LIFE);
                 let next = again.map(|again| again.to_string());
                 tracing::warn!(%job, channel, error, attempt = attempts + 1, next, "notification not sent");
@@ -132,34 +126,10 @@ impl Sender {
     }
 
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
-        let url = self.config.hook_post_url.as_ref().filter(|_| notification.channel == post_build::CHANNEL);
-        let Some(url) = url else {
-            let error = format!("nothing is configured for {} any more", notification.channel);
-            return Err(Failure { error, permanent: true });
-        };
-        let mut request = self.client.post(url).header(header::CONTENT_TYPE, "application/json");
-        request = request.header("X-Hook-Id", &notification.id);
-        if let Some(secret) = &self.config.hook_secret {
-            request = request.header("X-Hook-Signature", post_build::signature(&notification.body, secret));
+        match notification.channel.as_str() {
+            post_build::CHANNEL => post_build::send(&self.config, &self.client, notification).await,
+            other => Err(Failure::permanent(format!("nothing is configured for {other} any more"))),
         }
-        match request.body(notification.body.clone()).send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(refused(answer.status())),
-            // Without the URL: it may hold a token.
-            Err(error) => {
-                let permanent = error.is_builder();
-                Err(Failure { error: chain(&error.without_url()), permanent })
-            }
-        }
-    }
-}
-
-/// Only what the receiver says about the request itself is for good; a redirect may be a proxy's that is being mended.
-fn refused(status: StatusCode) -> Failure {
-    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    Failure {
-        error: format!("it was answered {status}"),
-        permanent: status.is_client_error() && !later.contains(&status),
     }
 }
 
@@ -167,10 +137,4 @@ fn refused(status: StatusCode) -> Failure {
 fn pause(attempts: u32, jitter: f64) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
     full.mul_f64(0.5 + jitter / 2.0)
-}
-
-/// An error with its causes, in one line: `error sending request: connection refused`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,10 +1,15 @@
 //! The post-build hook: `POST HOOK_POST_URL`, as totem's docker-image-factory 0.8.3 sent it.
 
 use hmac::{Hmac, KeyInit, Mac};
+use reqwest::{Client, header};
 use serde::Serialize;
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
+use super::NotifyConfig;
+use super::failure::Failure;
 use crate::model::{Job, Status};
+use crate::store::{NewNotification, Notification};
 
 pub(super) const CHANNEL: &str = "post-build";
 
@@ -34,7 +39,37 @@ struct Built<'a> {
     image: &'a str,
 }
 
-pub(super) fn body(job: &Job) -> String {
+/// One row a destination, for a job that has ended.
+pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
+    if !job.status.is_terminal() {
+        return Vec::new();
+    }
+    let row = |url: &String| {
+        let destination = destination(url);
+        let lane = format!("{CHANNEL} {destination} {}", job.id);
+        NewNotification { channel: CHANNEL, destination, lane, replaces: false, body: body(job) }
+    };
+    config.post_build.iter().map(row).collect()
+}
+
+/// Tells the configured URLs apart without showing one.
+pub(super) fn destination(url: &str) -> String {
+    hex::encode(&Sha256::digest(url)[..8])
+}
+
+pub(super) async fn send(config: &NotifyConfig, client: &Client, notification: &Notification) -> Result<(), Failure> {
+    let url = config.post_build.iter().find(|url| destination(url) == notification.destination);
+    let url = url.ok_or_else(|| Failure::permanent("it is not in HOOK_POST_URL any more"))?;
+    let mut request = client.post(url).header(header::CONTENT_TYPE, "application/json");
+    request = request.header("X-Hook-Id", &notification.id);
+    if let Some(secret) = &config.hook_secret {
+        request = request.header("X-Hook-Signature", signature(&notification.body, secret));
+    }
+    let answer = request.body(notification.body.clone()).send().await?;
+    if answer.status().is_success() { Ok(()) } else { Err(Failure::answered(answer.status())) }
+}
+
+fn body(job: &Job) -> String {
     let context = &job.context;
     let body = Body {
         git: Git {
@@ -52,7 +87,7 @@ pub(super) fn body(job: &Job) -> String {
 }
 
 /// The value of `X-Hook-Signature`: HMAC-SHA1 of the body, bare hex.
-pub(super) fn signature(body: &str, secret: &str) -> String {
+fn signature(body: &str, secret: &str) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body.as_bytes());
     hex::encode(mac.finalize().into_bytes())

@@ -2,14 +2,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{Context, Outcome, Stages, Status};
+use crate::model::{Context, NewJob, Outcome, Stages, Status};
 use crate::store::{Added, Announce};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let hook_secret = secret.map(|s| Zeroizing::new(s.to_owned()));
-    let config = NotifyConfig { hook_post_url: Some(url), hook_secret };
+    let config = NotifyConfig { post_build: vec![url], hook_secret };
     let shutdown = CancellationToken::new();
     tokio::spawn(run(store.clone(), config.clone(), shutdown.clone()));
     Bench { _dir: dir, store, config, shutdown, got }
@@ -61,15 +61,14 @@ impl Bench {
         let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
         let context: Context = serde_json::from_str(text).unwrap();
-        let Added::New(job) = self.store.add_job(context, "quay.io/totem/acme-hello:HEAD".into(), None).await.unwrap()
-        else {
-            panic!()
-        };
-        self.store.claim("me", LIMIT).await.unwrap().unwrap();
-        let resolved_commit = commit.map(str::to_owned);
-        let outcome = Outcome { status, stages: Stages::pending(), resolved_commit, digest: None, cause: None };
+        let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
+        let Added::New(job) = self.store.add_job(new, None).await.unwrap() else { panic!() };
         let config = self.config.clone();
-        let announce: Announce = Arc::new(move |job| config.for_outcome(job));
+        let announce: Announce = Arc::new(move |job, previous| config.announce(job, previous));
+        self.store.claim("me", LIMIT, &announce).await.unwrap().unwrap();
+        let resolved_commit = commit.map(str::to_owned);
+        let outcome =
+            Outcome { status, stages: Stages::pending(), resolved_commit, digest: None, cause: None, class: None };
         self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
     }
 
@@ -165,14 +164,15 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
     let mut bench = start(&[], None).await;
     bench.shutdown.cancel();
     let job = bench.job(Status::Success, None).await;
-    assert!(NotifyConfig::default().for_outcome(&job).is_empty());
-    let due = bench.store.due_notifications(9).await.unwrap().remove(0);
+    assert!(NotifyConfig::default().announce(&job, None).is_empty());
+    let mut due = bench.store.due_notifications(9).await.unwrap().remove(0);
     let sender = |url: Option<&str>| Sender {
         store: bench.store.clone(),
-        config: NotifyConfig { hook_post_url: url.map(str::to_owned), hook_secret: None },
+        config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), hook_secret: None },
         client: Client::new(),
     };
     for (url, permanent) in [(None, true), (Some("no url"), true), (Some("http://127.0.0.1:1/?token=s3cret"), false)] {
+        due.destination = url.map(post_build::destination).unwrap_or_default();
         let failure = sender(url).send(&due).await.err().unwrap();
         assert_eq!(failure.permanent, permanent, "{}", failure.error);
         assert!(!failure.error.contains("s3cret"), "{}", failure.error);
@@ -185,7 +185,7 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
 #[test]
 fn answers_and_pauses() {
     for (status, permanent) in [(400, true), (404, true), (408, false), (429, false), (302, false), (500, false)] {
-        assert_eq!(refused(StatusCode::from_u16(status).unwrap()).permanent, permanent, "{status}");
+        assert_eq!(Failure::answered(StatusCode::from_u16(status).unwrap()).permanent, permanent, "{status}");
     }
     assert_eq!(pause(0, 0.0), Duration::from_millis(500));
     assert_eq!(pause(0, 1.0), Duration::from_secs(1));

@@ -5,9 +5,9 @@ use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
 use super::stage::{End, Failed, Stagehand, within};
-use crate::engine::{BuildRequest, EngineError};
+use crate::engine::{BuildRequest, EngineError, ErrorKind};
 use crate::git::Snapshot;
-use crate::model::{ImageRef, JobId, LogSink, Millis, StageName};
+use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName};
 use crate::secrets::Secrets;
 
 /// The label that names the job of an image.
@@ -15,7 +15,13 @@ const JOB_LABEL: &str = "io.image-factory.job";
 
 impl From<EngineError> for Failed {
     fn from(e: EngineError) -> Self {
-        Self { exit_code: e.exit_code.unwrap_or(1), message: e.message }
+        let class = match e.kind {
+            ErrorKind::Build => FailureClass::Dockerfile,
+            ErrorKind::Auth => FailureClass::RegistryAuth,
+            ErrorKind::Registry => FailureClass::Registry,
+            ErrorKind::Engine => FailureClass::Engine,
+        };
+        Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
     }
 }
 
@@ -32,10 +38,10 @@ pub(super) async fn run(
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
     let Fetched { plan, .. } = fetched;
     let work = within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
-        let mut images = vec![ImageRef::parse(&text).map_err(Failed::new)?];
+        let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
         for template in &tools.config.image_tags {
             let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));
-            let image = image.map_err(Failed::new)?;
+            let image = image.map_err(|e| Failed::new(FailureClass::Source, e))?;
             if !images.contains(&image) {
                 images.push(image);
             }

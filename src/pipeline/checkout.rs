@@ -4,7 +4,7 @@ use super::Tools;
 use super::clone::{Fetched, wait};
 use super::stage::{End, Failed, Stagehand, within};
 use crate::git::{Kind, Snapshot};
-use crate::model::{LogSink, StageName};
+use crate::model::{FailureClass, LogSink, StageName};
 use crate::secrets::Secrets;
 
 /// Finds the commit, reads its tree, and fetches what is not in the repository itself: submodules and LFS files. Nothing
@@ -37,14 +37,18 @@ pub(super) async fn run(
         let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
         match kind(&snapshot, dockerfile.as_str()) {
-            Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(format!(
-                "{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"
-            ))),
+            Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
+                FailureClass::Source,
+                format!("{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"),
+            )),
             Some(_) => Ok(snapshot),
-            None => Err(Failed::new(format!(
-                "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
+            None => Err(Failed::new(
+                FailureClass::Source,
+                format!(
+                    "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
                  Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"
-            ))),
+                ),
+            )),
         }
     };
     let command = match commit {

@@ -4,7 +4,7 @@ use super::Tools;
 use super::plan::Plan;
 use super::stage::{End, Failed, Stagehand, within};
 use crate::git::{GitError, Mirror, Source};
-use crate::model::{CommitSpec, GitRef, LogSink, NameError, RepoName, StageName};
+use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
 use crate::secrets::Secrets;
 
 /// The original's budget: one more try, ten seconds later.
@@ -22,13 +22,13 @@ pub(super) struct Fetched {
 
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
-        Self { exit_code: e.exit_code, message: e.message }
+        Self { exit_code: e.exit_code, class: FailureClass::Source, message: e.message }
     }
 }
 
 impl From<NameError> for Failed {
     fn from(e: NameError) -> Self {
-        Self { exit_code: 128, message: e.to_string() }
+        Self { exit_code: 128, class: FailureClass::Source, message: e.to_string() }
     }
 }
 

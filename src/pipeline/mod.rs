@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
-use crate::model::{DockerfilePath, Job, LogSink, Outcome, Stages, Status, TagTemplate};
+use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 pub use clone::source;
 use stage::{End, Stagehand};
@@ -75,17 +75,17 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let log = run.log.clone();
     let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel);
     let result = stages(tools, secrets, &mut hand, run.slot).await;
-    let (status, cause) = match &result {
-        Ok(_) => (Status::Success, None),
-        Err(End::Failed(cause)) => (Status::Failure, Some(cause.clone())),
-        Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned())),
+    let (status, cause, class) = match &result {
+        Ok(_) => (Status::Success, None, None),
+        Err(End::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
+        Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
     };
     match &cause {
         Some(cause) => log.write(format!("\nThe build ended: {cause}\n").as_bytes()),
         None => log.write(format!("\nPushed {}\n", hand.job.image).as_bytes()),
     }
     log.flush();
-    Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause }
+    Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause, class }
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {

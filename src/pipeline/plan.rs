@@ -4,7 +4,7 @@ use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
 use crate::logs::has_secret;
-use crate::model::{Context, DockerfilePath};
+use crate::model::{Context, DockerfilePath, FailureClass};
 use crate::secrets::Secrets;
 
 /// How a job's image is built.
@@ -22,13 +22,16 @@ impl Plan {
     pub fn of(tools: &Tools, secrets: &Secrets, context: &Context) -> Result<Self, Failed> {
         let options = context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
-            Failed::new(bad.join("; "))
+            Failed::new(FailureClass::Source, bad.join("; "))
         })?;
         let masks = [tools.config.masks.clone(), secrets.masks()].concat();
         if let Some((name, _)) = options.build_args.iter().find(|(_, value)| has_secret(value, &masks)) {
-            return Err(Failed::new(format!(
-                "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"
-            )));
+            return Err(Failed::new(
+                FailureClass::Source,
+                format!(
+                    "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"
+                ),
+            ));
         }
         Ok(Self {
             dockerfile: options.dockerfile.unwrap_or_else(|| tools.config.dockerfile.clone()),

@@ -114,5 +114,5 @@ fn failed(registry: &str, has_login: bool, error: EngineError) -> Failed {
         (ErrorKind::Auth, false) => "; the dockercfg has no login for it: `image-factory secrets put dockercfg FILE`",
         _ => "",
     };
-    Failed::new(format!("{registry}: {}{advice}", error.message))
+    Failed { message: format!("{registry}: {}{advice}", error.message), ..error.into() }
 }

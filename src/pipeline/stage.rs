@@ -8,24 +8,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use crate::logs::LogWriter;
-use crate::model::{Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages};
+use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages};
 
 /// Why a stage failed.
 pub(super) struct Failed {
     pub exit_code: i32,
+    pub class: FailureClass,
     /// One line: what is wrong, where, and what to do.
     pub message: String,
 }
 
 impl Failed {
-    pub fn new(message: impl ToString) -> Self {
-        Self { exit_code: 1, message: message.to_string() }
+    pub fn new(class: FailureClass, message: impl ToString) -> Self {
+        Self { exit_code: 1, class, message: message.to_string() }
     }
 }
 
 /// How a job ends without success.
 pub(super) enum End {
-    Failed(String),
+    Failed(String, FailureClass),
     Cancelled,
 }
 
@@ -92,7 +93,7 @@ impl Stagehand {
         });
         match result {
             Some(Ok(value)) => Ok(value),
-            Some(Err(failed)) => Err(End::Failed(format!("{}: {}", name.as_str(), failed.message))),
+            Some(Err(failed)) => Err(End::Failed(format!("{}: {}", name.as_str(), failed.message), failed.class)),
             None => Err(End::Cancelled),
         }
     }
@@ -115,6 +116,10 @@ pub(super) async fn within<T>(
 ) -> Result<T, Failed> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let seconds = limit.as_secs_f64();
-        Err(Failed { exit_code: 124, message: format!("took longer than {seconds} s ({setting})") })
+        Err(Failed {
+            exit_code: 124,
+            class: FailureClass::Timeout,
+            message: format!("took longer than {seconds} s ({setting})"),
+        })
     })
 }

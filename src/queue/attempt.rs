@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Queue, insist, repo};
 use crate::logs::LogWriter;
-use crate::model::{Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
+use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{Progress, Run, Slot};
 use crate::store::StoreError;
 
@@ -185,7 +185,8 @@ impl Queue {
 }
 
 fn failure(stages: Stages, cause: &str) -> Outcome {
-    Outcome { status: Status::Failure, stages, resolved_commit: None, digest: None, cause: Some(cause.into()) }
+    let class = Some(FailureClass::LostWorker);
+    Outcome { status: Status::Failure, stages, resolved_commit: None, digest: None, cause: Some(cause.into()), class }
 }
 
 /// How a run ends that has no outcome of its own.

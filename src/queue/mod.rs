@@ -128,7 +128,7 @@ impl Queue {
             let Some(Some(slot)) = shutdown.run_until_cancelled(turn).await else { break };
             let claimed = insist(shutdown.cancelled(), || async {
                 let at = Instant::now();
-                Ok(store.claim(node, *lease).await?.map(|job| (job, at)))
+                Ok(store.claim(node, *lease, announce).await?.map(|job| (job, at)))
             });
             if let Ok(Some((job, at))) = claimed.await {
                 attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()));

@@ -7,7 +7,7 @@ use super::*;
 use tokio::sync::mpsc;
 
 use crate::model::Stages;
-use crate::model::{Context, LogSink, StageName, StageStatus};
+use crate::model::{Context, LogSink, NewJob, StageName, StageStatus};
 use crate::pipeline::Progress;
 use crate::store::{Added, NewNotification};
 
@@ -51,7 +51,16 @@ fn start_on(dir: TempDir, store: Store, config: QueueConfig) -> Bench {
 }
 
 fn announce() -> Announce {
-    Arc::new(|job| vec![NewNotification { channel: "test", body: job.status.as_str().into() }])
+    Arc::new(|job, _| {
+        let ended = job.status.is_terminal().then(|| NewNotification {
+            channel: "test",
+            destination: String::new(),
+            lane: String::new(),
+            replaces: false,
+            body: job.status.as_str().into(),
+        });
+        ended.into_iter().collect()
+    })
 }
 
 impl Bench {
@@ -96,13 +105,14 @@ async fn add(store: &Store) -> Job {
     let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
         "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
     let context: Context = serde_json::from_str(text).unwrap();
-    match store.add_job(context, "quay.io/totem/acme-hello:HEAD".into(), None).await.unwrap() {
+    match store.add_job(NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into()), None).await.unwrap() {
         Added::New(job) | Added::Duplicate(job) => job,
     }
 }
 
 fn outcome(status: Status) -> Outcome {
-    Outcome { status, stages: Stages::pending(), resolved_commit: None, digest: None, cause: Some("because".into()) }
+    let cause = Some("because".into());
+    Outcome { status, stages: Stages::pending(), resolved_commit: None, digest: None, cause, class: None }
 }
 
 fn running(stage: StageName) -> Stages {
@@ -264,14 +274,14 @@ async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
     let store = Store::open(dir.path()).await.unwrap();
     let [once, often] = [add(&store).await.id, add(&store).await.id];
     for _ in 0..10 {
-        store.claim("me", LIMIT).await.unwrap().unwrap();
-        store.claim("me", LIMIT).await.unwrap().unwrap();
+        store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
+        store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
         store.requeue(often, store.job(often).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
         store.requeue(once, store.job(once).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
     }
     let fresh = add(&store).await.id;
     store.cancel(once, &announce()).await.unwrap();
-    store.claim("me", LIMIT).await.unwrap().unwrap();
+    store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
     store.requeue(often, 11, &announce()).await.unwrap();
     let mut bench = start_on(dir, store, config(1));
     assert_eq!(bench.next().await.0.job.id, fresh);

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use sqlx::{Row, query};
 
 use super::{Store, StoreError, jobs};
-use crate::model::{Context, Job, JobId, Millis, Stages, Status};
+use crate::model::{Job, NewJob};
 
 /// How long the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -30,28 +30,9 @@ pub enum Added {
 
 impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. Without a delivery it is always a new job.
-    pub async fn add_job(
-        &self,
-        context: Context,
-        image: String,
-        delivery: Option<NewDelivery>,
-    ) -> Result<Added, StoreError> {
-        let json = jobs::json(&context).map_err(|e| self.explain(e))?;
-        let job = Job {
-            id: JobId::new(),
-            image,
-            context,
-            status: Status::Pending,
-            attempt: 0,
-            stages: Stages::default(),
-            resolved_commit: None,
-            digest: None,
-            cause: None,
-            cancel_requested: false,
-            created: Millis::now(),
-            start: None,
-            end: None,
-        };
+    pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
+        let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
+        let job = Job::pending(new);
         self.enqueue(false, move |conn| {
             async move {
                 if let Some(delivery) = delivery {

@@ -6,19 +6,28 @@ use sqlx::{Row, query};
 
 use super::outbox::{self, Announce};
 use super::{Fault, Store, StoreError};
-use crate::model::{Context, Event, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
+use crate::model::{
+    Context, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
+};
 
 /// The columns of a [`Job`], in the order that [`read`] reads them.
 macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
-         created, start_time, end_time"
+         created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
+         rebuild_of, superseded_by"
     };
 }
 
 fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     fn damaged(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
         sqlx::Error::Decode(e.into())
+    }
+    fn optional<T: std::str::FromStr>(text: Option<&str>) -> Result<Option<T>, sqlx::Error>
+    where
+        T::Err: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        text.map(str::parse).transpose().map_err(damaged)
     }
     let mut context: Context = serde_json::from_str(row.try_get(1)?).map_err(damaged)?;
     context.pushed = row.try_get::<i64, _>(2)? != 0;
@@ -32,6 +41,16 @@ fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
         resolved_commit: row.try_get(7)?,
         digest: row.try_get(8)?,
         cause: row.try_get(9)?,
+        class: optional(row.try_get(14)?)?,
+        failures: row.try_get(15)?,
+        engine: row.try_get(16)?,
+        origin: row.try_get::<&str, _>(17)?.parse().map_err(|e: String| damaged(e))?,
+        dialect: row.try_get::<&str, _>(18)?.parse().map_err(|e: String| damaged(e))?,
+        git_ref: row.try_get(19)?,
+        before: row.try_get(20)?,
+        priority: row.try_get(21)?,
+        rebuild_of: optional(row.try_get(22)?)?,
+        superseded_by: row.try_get(23)?,
         cancel_requested: row.try_get::<i64, _>(10)? != 0,
         created: Millis(row.try_get(11)?),
         start: row.try_get::<Option<i64>, _>(12)?.map(Millis),
@@ -59,8 +78,9 @@ impl Store {
     }
 
     /// The oldest pending job, now running with one more attempt, fresh stages and a new start, held by `node` for
-    /// `lease`.
-    pub async fn claim(&self, node: &str, lease: Duration) -> Result<Option<Job>, StoreError> {
+    /// `lease`; what is told of a start is written in the same transaction.
+    pub async fn claim(&self, node: &str, lease: Duration, announce: &Announce) -> Result<Option<Job>, StoreError> {
+        let announce = announce.clone();
         let (node, stages) = (node.to_owned(), json(&Stages::pending()).map_err(|e| self.explain(e))?);
         self.write(move |conn| {
             async move {
@@ -76,9 +96,13 @@ impl Store {
                 .bind(now.0)
                 .bind(node)
                 .bind((now + lease).0)
-                .fetch_optional(conn)
+                .fetch_optional(&mut *conn)
                 .await?;
-                Ok(row.as_ref().map(read).transpose()?)
+                let job = row.as_ref().map(read).transpose()?;
+                if let Some(job) = &job {
+                    outbox::insert(conn, job, announce(job, None)).await?;
+                }
+                Ok(job)
             }
             .boxed()
         })
@@ -256,17 +280,46 @@ pub(super) async fn by_id(conn: &mut SqliteConnection, id: JobId) -> Result<Opti
 /// A job that was never stored yet: pending, of attempt 0.
 pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: String) -> Result<(), Fault> {
     query(
-        "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created) \
-         VALUES ($1, $2, $3, $4, 'pending', 0, '[]', 0, $5)",
+        "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
+         branch, origin, dialect, git_ref, before, priority, rebuild_of) \
+         VALUES ($1, $2, $3, $4, 'pending', 0, '[]', 0, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(job.id.to_string())
     .bind(context)
     .bind(job.context.pushed)
     .bind(job.image.clone())
     .bind(job.created.0)
+    .bind(repository(job))
+    .bind(job.context.branch.clone())
+    .bind(job.origin.as_str())
+    .bind(job.dialect.as_str())
+    .bind(job.git_ref.clone())
+    .bind(job.before.clone())
+    .bind(job.priority)
+    .bind(job.rebuild_of.map(|id| id.to_string()))
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What is one repository to GitHub, which knows no case.
+fn repository(job: &Job) -> String {
+    format!("{}/{}", job.context.owner, job.context.repo).to_ascii_lowercase()
+}
+
+/// How the last job before this one ended, of the same repository and branch and not cancelled.
+async fn previous(conn: &mut SqliteConnection, job: &Job) -> Result<Option<Status>, Fault> {
+    let row = query(
+        "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
+         AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
+    )
+    .bind(repository(job))
+    .bind(job.context.branch.clone())
+    .bind(job.id.to_string())
+    .fetch_optional(conn)
+    .await?;
+    let parse = |text: &str| text.parse().map_err(|e: String| sqlx::Error::Decode(e.into()));
+    Ok(row.map(|row| row.try_get::<&str, _>(0).and_then(parse)).transpose()?)
 }
 
 /// Why an update that names a status and an attempt met no row.
@@ -279,7 +332,8 @@ async fn conflict(conn: &mut SqliteConnection, id: JobId) -> Fault {
 }
 
 fn cancelled(stages: Stages, cause: Option<String>) -> Outcome {
-    Outcome { status: Status::Cancelled, stages, resolved_commit: None, digest: None, cause }
+    let class = Some(FailureClass::Cancelled);
+    Outcome { status: Status::Cancelled, stages, resolved_commit: None, digest: None, cause, class }
 }
 
 /// The only statement that ends a job, and the notifications of it.
@@ -295,8 +349,8 @@ async fn end(
     let status = transition(from, event).map_err(|e| StoreError::Conflict(e.status))?;
     let row = query(concat!(
         "UPDATE jobs SET status = $1, stages = $2, resolved_commit = COALESCE($3, resolved_commit), digest = $4, \
-         cause = $5, end_time = $6, claimed_by = NULL, lease_until = NULL \
-         WHERE id = $7 AND status = $8 AND attempt = $9 RETURNING ",
+         cause = $5, end_time = $6, class = $7, claimed_by = NULL, lease_until = NULL \
+         WHERE id = $8 AND status = $9 AND attempt = $10 RETURNING ",
         columns!()
     ))
     .bind(status.as_str())
@@ -305,6 +359,7 @@ async fn end(
     .bind(outcome.digest)
     .bind(outcome.cause)
     .bind(Millis::now().0)
+    .bind(outcome.class.map(FailureClass::as_str))
     .bind(id.to_string())
     .bind(from.as_str())
     .bind(attempt)
@@ -312,7 +367,8 @@ async fn end(
     .await?;
     let Some(row) = row else { return Err(conflict(conn, id).await) };
     let job = read(&row)?;
-    outbox::insert(conn, &job, announce(&job)).await?;
+    let previous = previous(conn, &job).await?;
+    outbox::insert(conn, &job, announce(&job, previous)).await?;
     Ok(job)
 }
 

@@ -6,16 +6,23 @@ use sqlx::{Row, query};
 use uuid::Uuid;
 
 use super::{Fault, Store, StoreError};
-use crate::model::{Job, JobId, Millis};
+use crate::model::{Job, JobId, Millis, Status};
 
-/// What a job that has just ended has to tell, and whom. Called inside the transaction: pure and quick.
-pub type Announce = Arc<dyn Fn(&Job) -> Vec<NewNotification> + Send + Sync>;
+/// What a job that has just begun to run, or has just ended, has to tell, and whom; with how the job before it of the
+/// same branch ended, if it has ended itself. Called inside the transaction: pure and quick.
+pub type Announce = Arc<dyn Fn(&Job, Option<Status>) -> Vec<NewNotification> + Send + Sync>;
 
 /// An outbox row to be. Where it goes, and with which secret, is looked up by its channel when it is sent: neither is
 /// stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNotification {
     pub channel: &'static str,
+    /// Which of the channel's destinations: never a URL, which may hold a token.
+    pub destination: String,
+    /// Notifications of one lane arrive in their order.
+    pub lane: String,
+    /// It makes those before it in its lane needless, as far as they are not sent.
+    pub replaces: bool,
     pub body: String,
 }
 
@@ -26,6 +33,8 @@ pub struct Notification {
     pub id: String,
     pub job: JobId,
     pub channel: String,
+    pub destination: String,
+    pub lane: String,
     pub body: String,
     /// How often it was tried.
     pub attempts: u32,
@@ -41,7 +50,7 @@ impl Store {
     /// Those whose time has come, the longest waiting first.
     pub async fn due_notifications(&self, limit: u32) -> Result<Vec<Notification>, StoreError> {
         query(
-            "SELECT id, job, channel, body, attempts, created FROM outbox WHERE state = 'due' AND next_at <= $1 \
+            "SELECT id, job, channel, body, attempts, created, destination, lane FROM outbox WHERE state = 'due' AND next_at <= $1 \
              ORDER BY next_at LIMIT $2",
         )
         .bind(Millis::now().0)
@@ -108,6 +117,8 @@ fn read(row: &SqliteRow) -> Result<Notification, sqlx::Error> {
         body: row.try_get(3)?,
         attempts: row.try_get(4)?,
         created: Millis(row.try_get(5)?),
+        destination: row.try_get(6)?,
+        lane: row.try_get(7)?,
     })
 }
 
@@ -119,14 +130,16 @@ pub(super) async fn insert(
     let now = Millis::now().0;
     for new in notifications {
         query(
-            "INSERT INTO outbox (id, job, channel, body, state, attempts, created, next_at) \
-             VALUES ($1, $2, $3, $4, 'due', 0, $5, $5)",
+            "INSERT INTO outbox (id, job, channel, body, state, attempts, created, next_at, destination, lane) \
+             VALUES ($1, $2, $3, $4, 'due', 0, $5, $5, $6, $7)",
         )
         .bind(Uuid::now_v7().to_string())
         .bind(job.id.to_string())
         .bind(new.channel)
         .bind(new.body)
         .bind(now)
+        .bind(new.destination)
+        .bind(new.lane)
         .execute(&mut *conn)
         .await?;
     }

@@ -7,7 +7,10 @@ use super::StoreError;
 use super::error::explain;
 
 /// One row a version. A released file is never changed: what comes later is another file.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("migrations/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("migrations/0001_initial.sql")),
+    (2, "told", include_str!("migrations/0002_told.sql")),
+];
 
 /// Brings the schema to this version. Each step is a transaction of its own.
 pub(super) async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {

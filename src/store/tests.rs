@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt;
 use sqlx::Row;
 
 use super::*;
-use crate::model::{Context, Job, JobId, Outcome, StageName, StageStatus, Stages, Status};
+use crate::model::{Context, Job, JobId, NewJob, Outcome, StageName, StageStatus, Stages, Status};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -21,6 +21,10 @@ fn context(repo: &str) -> Context {
     Context { pushed: true, ..serde_json::from_str(&text).unwrap() }
 }
 
+fn new(repo: &str) -> NewJob {
+    NewJob::new(context(repo), image())
+}
+
 fn image() -> String {
     "quay.io/totem/acme-hello:HEAD".into()
 }
@@ -35,14 +39,22 @@ fn delivery(body: &str) -> Option<NewDelivery> {
 }
 
 async fn add(store: &Store, repo: &str) -> Job {
-    match store.add_job(context(repo), image(), None).await.unwrap() {
+    match store.add_job(new(repo), None).await.unwrap() {
         Added::New(job) => job,
         Added::Duplicate(job) => panic!("{} is a duplicate", job.id),
     }
 }
 
+fn notification(body: &str) -> NewNotification {
+    let lane = "lane".into();
+    NewNotification { channel: "test", destination: String::new(), lane, replaces: false, body: body.into() }
+}
+
 fn announce() -> Announce {
-    Arc::new(|job| vec![NewNotification { channel: "test", body: job.status.as_str().into() }])
+    Arc::new(|job, _| match job.status {
+        Status::Running => Vec::new(),
+        status => vec![notification(status.as_str())],
+    })
 }
 
 fn outcome(status: Status) -> Outcome {
@@ -52,6 +64,7 @@ fn outcome(status: Status) -> Outcome {
         resolved_commit: Some("c0ffee".into()),
         digest: Some("sha256:1".into()),
         cause: None,
+        class: None,
     }
 }
 
@@ -90,17 +103,17 @@ async fn jobs_are_listed_newest_first_in_pages() {
 #[tokio::test]
 async fn a_delivery_makes_one_job_in_24_hours() {
     let (_dir, store) = open().await;
-    let Added::New(first) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
-    let Added::Duplicate(again) = store.add_job(context("b"), image(), delivery("1")).await.unwrap() else { panic!() };
+    let Added::New(first) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(new("b"), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(again, first);
-    let Added::New(other) = store.add_job(context("a"), image(), delivery("2")).await.unwrap() else { panic!() };
+    let Added::New(other) = store.add_job(new("a"), delivery("2")).await.unwrap() else { panic!() };
     let elsewhere = delivery("1").map(|d| NewDelivery { route: "/elsewhere", ..d });
-    assert!(matches!(store.add_job(context("a"), image(), elsewhere).await.unwrap(), Added::New(_)));
+    assert!(matches!(store.add_job(new("a"), elsewhere).await.unwrap(), Added::New(_)));
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 3);
 
     sql(&store, "UPDATE deliveries SET received = received - 24 * 3600 * 1000 - 1 WHERE digest = '1'").await;
-    let Added::New(next_day) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
-    let Added::Duplicate(again) = store.add_job(context("a"), image(), delivery("1")).await.unwrap() else { panic!() };
+    let Added::New(next_day) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
+    let Added::Duplicate(again) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(again.id, next_day.id);
     assert_ne!(next_day.id, other.id);
 }
@@ -108,8 +121,7 @@ async fn a_delivery_makes_one_job_in_24_hours() {
 #[tokio::test]
 async fn the_same_delivery_many_times_at_once_makes_one_job() {
     let (_dir, store) = open().await;
-    let all =
-        futures_util::future::join_all((0..50).map(|_| store.add_job(context("a"), image(), delivery("1")))).await;
+    let all = futures_util::future::join_all((0..50).map(|_| store.add_job(new("a"), delivery("1")))).await;
     let new = all.into_iter().filter(|added| matches!(added.as_ref().unwrap(), Added::New(_))).count();
     assert_eq!(new, 1);
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 1);
@@ -119,7 +131,9 @@ async fn the_same_delivery_many_times_at_once_makes_one_job() {
 async fn a_job_is_claimed_once_and_the_oldest_first() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
-    let (one, two, three) = tokio::join!(store.claim("n", LEASE), store.claim("n", LEASE), store.claim("n", LEASE));
+    let told = announce();
+    let (one, two, three) =
+        tokio::join!(store.claim("n", LEASE, &told), store.claim("n", LEASE, &told), store.claim("n", LEASE, &told));
     let one = one.unwrap().unwrap();
     assert_eq!((one.id, one.status, one.attempt, one.stages.clone()), (ids[0], Status::Running, 1, Stages::pending()));
     assert!(one.start.is_some() && one.end.is_none());
@@ -131,7 +145,7 @@ async fn a_job_is_claimed_once_and_the_oldest_first() {
 async fn a_runner_writes_only_in_its_attempt() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
     store.save_stages(job.id, 1, &stages, Some("c0ffee")).await.unwrap();
@@ -142,7 +156,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     // Put back and claimed again: the first attempt has no say any more.
     let back = store.requeue(job.id, 1, &announce()).await.unwrap();
     assert_eq!((back.status, back.start, back.stages), (Status::Pending, None, Stages::pending()));
-    let second = store.claim("n", LEASE).await.unwrap().unwrap();
+    let second = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     assert_eq!((second.id, second.attempt), (job.id, 2));
     let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
     is_late(store.save_stages(job.id, 1, &stages, None).await);
@@ -164,7 +178,7 @@ async fn a_runner_writes_only_in_its_attempt() {
 async fn an_outcome_must_be_an_end() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     assert!(store.finish(job.id, 1, &outcome(Status::Pending), &announce()).await.is_err());
     assert_eq!(store.job(job.id).await.unwrap().unwrap().status, Status::Running);
 }
@@ -173,7 +187,7 @@ async fn an_outcome_must_be_an_end() {
 async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
-    let running = store.claim("n", LEASE).await.unwrap().unwrap();
+    let running = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     let pending = store.cancel(ids[1], &announce()).await.unwrap();
     assert_eq!((pending.status, pending.start), (Status::Cancelled, None));
     assert!(pending.end.is_some());
@@ -194,14 +208,14 @@ async fn what_a_former_incarnation_held_is_put_back() {
     for repo in ["mine", "cancelled", "other", "expired"] {
         add(&store, repo).await;
     }
-    let mine = store.claim("me", LEASE).await.unwrap().unwrap();
-    let cancelled = store.claim("me", LEASE).await.unwrap().unwrap();
+    let mine = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
+    let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
     store.save_stages(cancelled.id, 1, &stages, None).await.unwrap();
     store.cancel(cancelled.id, &announce()).await.unwrap();
-    let other = store.claim("other", LEASE).await.unwrap().unwrap();
-    let expired = store.claim("gone", Duration::ZERO).await.unwrap().unwrap();
+    let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
+    let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();
     sql(&store, "UPDATE jobs SET lease_until = lease_until - 1").await;
 
     let swept = store.sweep("me", &announce()).await.unwrap();
@@ -213,15 +227,15 @@ async fn what_a_former_incarnation_held_is_put_back() {
     );
     assert_eq!(back[1].clone().stages.get_mut(StageName::Build).unwrap().status, StageStatus::Cancelled);
     assert_eq!(store.job(other.id).await.unwrap().unwrap().status, Status::Running);
-    assert_eq!(store.claim("me", LEASE).await.unwrap().unwrap().id, mine.id);
+    assert_eq!(store.claim("me", LEASE, &announce()).await.unwrap().unwrap().id, mine.id);
 }
 
 #[tokio::test]
 async fn notifications_wait_for_their_time() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE).await.unwrap().unwrap();
-    let two: Announce = Arc::new(|_| vec![NewNotification { channel: "test", body: "{}".into() }; 2]);
+    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let two: Announce = Arc::new(|_, _| vec![notification("{}"); 2]);
     store.finish(job.id, 1, &outcome(Status::Failure), &two).await.unwrap();
     store.notified().await;
     let due = store.due_notifications(9).await.unwrap();
@@ -272,7 +286,7 @@ async fn a_newer_schema_and_a_foreign_file_are_refused() {
     )
     .await;
     store.close().await;
-    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: 1, .. })));
+    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: 2, .. })));
     std::fs::write(folder.join("image-factory.db"), "this is no database".repeat(100)).unwrap();
     assert!(matches!(Store::open(&folder).await, Err(StoreError::Damaged { .. })));
     let error = Store::open(Path::new("/proc/nowhere")).await.err().unwrap();
@@ -288,13 +302,13 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let big = || Context { branch: "x".repeat(20_000), ..context("big") };
     // Together with one that has room: it must not be told that it was stored if it was not.
     let (full, small) =
-        tokio::join!(store.add_job(big(), image(), delivery("1")), store.add_job(context("small"), image(), None));
+        tokio::join!(store.add_job(NewJob::new(big(), image()), delivery("1")), store.add_job(new("small"), None));
     let full = full.unwrap_err();
     assert!(matches!(full, StoreError::Full { .. }), "{full}");
     let stored = store.jobs(9, None).await.unwrap().len();
     assert_eq!(stored, 1 + usize::from(small.is_ok()));
     // It works on, in a new connection, which knows no limit; and the delivery was not marked as seen.
-    assert!(matches!(store.add_job(big(), image(), delivery("1")).await.unwrap(), Added::New(_)));
+    assert!(matches!(store.add_job(NewJob::new(big(), image()), delivery("1")).await.unwrap(), Added::New(_)));
     store.ping().await.unwrap();
     assert_eq!(store.job(first.id).await.unwrap(), Some(first));
 }

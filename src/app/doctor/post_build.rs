@@ -13,13 +13,18 @@ pub const NAME: &str = "hook";
 
 /// The post-build hook's address is reached. It is connected to and nothing is sent: a request is a hook.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let Some(url) = &settings.hook_post_url else {
+    if settings.hook_post_url.0.is_empty() {
         return vec![Finding::ok(NAME, "no post-build hook: HOOK_POST_URL is not set")];
-    };
+    }
+    let each = settings.hook_post_url.0.iter().map(|url| check_one(&settings, url));
+    futures_util::future::join_all(each).await
+}
+
+async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
     // Not the whole address, which may have a token in it.
     let place =
         format!("{}:{}", url.0.host_str().unwrap_or_default(), url.0.port_or_known_default().unwrap_or_default());
-    vec![match connect(url, &place).await {
+    match connect(url, &place).await {
         Ok(()) if settings.hook_secret.is_none() => {
             Finding::warn(NAME, format!("{place} is reached, but post-build hooks are not signed: set HOOK_SECRET"))
         }
@@ -27,7 +32,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         Err(error) => {
             Finding::bad(NAME, format!("{place} is not reached: {error:#}; correct HOOK_POST_URL, or what is there"))
         }
-    }]
+    }
 }
 
 async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {

@@ -1,0 +1,107 @@
+//! Types of the settings of what is told to others.
+
+use std::net::SocketAddr;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use zeroize::Zeroizing;
+
+use super::value::{HttpUrl, List, Value};
+
+/// Addresses, comma-separated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Urls(pub Vec<HttpUrl>);
+
+impl Value for Urls {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(parts) = List::parse(text)?;
+        parts.iter().map(|part| HttpUrl::parse(part)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The bytes of a key of Standard Webhooks, written `whsec_` and their base64: 24 to 64 of them
+/// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
+#[derive(Clone)]
+pub struct SigningKey(pub Zeroizing<Vec<u8>>);
+
+impl Value for SigningKey {
+    fn parse(text: &str) -> Result<Self, String> {
+        let key = text.strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok()).map(Zeroizing::new);
+        key.filter(|key| (24..=64).contains(&key.len()))
+            .map(Self)
+            .ok_or_else(|| "it must be whsec_ and the base64 of 24 to 64 bytes (`openssl rand -base64 32`)".into())
+    }
+}
+
+/// How a job can end that someone is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    Failure,
+    /// The first success after a failure.
+    Fixed,
+    Success,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occasions(pub Vec<Occasion>);
+
+impl Value for Occasions {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(parts) = List::parse(text)?;
+        let one = |part: &String| match part.as_str() {
+            "failure" => Ok(Occasion::Failure),
+            "fixed" => Ok(Occasion::Fixed),
+            "success" => Ok(Occasion::Success),
+            _ => Err("it must be failure, fixed and success, comma-separated".to_owned()),
+        };
+        parts.iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// How mail is protected on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    Tls,
+    StartTls,
+    None,
+}
+
+impl Value for SmtpTls {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "tls" => Ok(Self::Tls),
+            "starttls" => Ok(Self::StartTls),
+            "none" => Ok(Self::None),
+            _ => Err("it must be tls, starttls or none".into()),
+        }
+    }
+}
+
+/// Where the system log is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Syslog {
+    Off,
+    /// `/dev/log`
+    Local,
+    /// `host:port`
+    Udp(String),
+    Tcp(String),
+}
+
+impl Value for Syslog {
+    fn parse(text: &str) -> Result<Self, String> {
+        let address = |rest: &str| {
+            // The name itself is looked up when it is used; here only its form counts.
+            let (host, port) = rest.rsplit_once(':')?;
+            let is_plain = !host.is_empty() && !host.contains(['/', '@']) && port.parse::<u16>().is_ok();
+            (is_plain && (!host.contains(':') || rest.parse::<SocketAddr>().is_ok())).then(|| rest.to_owned())
+        };
+        let parsed = match text.split_once("://") {
+            None if text == "off" => Some(Self::Off),
+            None if text == "local" => Some(Self::Local),
+            Some(("udp", rest)) => address(rest).map(Self::Udp),
+            Some(("tcp", rest)) => address(rest).map(Self::Tcp),
+            _ => None,
+        };
+        parsed.ok_or_else(|| "it must be local, udp://HOST:PORT, tcp://HOST:PORT or off".into())
+    }
+}

@@ -23,7 +23,7 @@ use crate::notify::{self, NotifyConfig};
 use crate::pipeline::{self, PipelineConfig, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
-use crate::settings::{ApiAuth, Settings};
+use crate::settings::{ApiAuth, Settings, SigningKey};
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
 pub use admin_token::path as admin_token_path;
@@ -53,6 +53,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let notify_config = NotifyConfig {
         post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
         hook_secret: settings.hook_secret.clone(),
+        signing_key: settings.hook_signing_key.as_ref().map(|key| key.0.clone()),
     };
     let config = notify_config.clone();
     let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
@@ -84,6 +85,10 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
         masks,
+        host_of: {
+            let config = notify_config.clone();
+            Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
+        },
     };
     let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
 
@@ -129,6 +134,7 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
 fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
     masks.extend(settings.hook_secret.clone());
+    masks.extend(settings.hook_signing_key.as_ref().map(SigningKey::base64));
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));

@@ -1,5 +1,7 @@
 //! The HTTP client that the command line uses.
 
+mod notifications;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+pub use notifications::Notification;
 
 pub use crate::model::{Context, Millis, StageName, StageStatus, Status};
 

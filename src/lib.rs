@@ -1,5 +1,6 @@
 //! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
 
+pub mod address;
 pub mod app;
 pub mod cli;
 pub mod client;

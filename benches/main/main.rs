@@ -8,6 +8,7 @@ mod harness;
 mod hooks;
 mod idle;
 mod modules;
+mod outcome;
 mod push;
 
 use std::time::Duration;
@@ -20,8 +21,8 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 8] =
-    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "idle"];
+const MEASUREMENTS: [&str; 9] =
+    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "outcome", "idle"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -42,6 +43,7 @@ fn main() {
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
                 "hooks" => hooks::measure().await,
+                "outcome" => outcome::measure().await,
                 _ => idle::measure().await,
             }
         }));

@@ -12,6 +12,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub enum Error {
     UnknownJob(String),
+    UnknownNotification(String),
     UnknownPath(String),
     UnknownSchema(String),
     WrongMethod(Method),
@@ -36,6 +37,8 @@ pub enum Error {
     Forbidden(String),
     /// The job has ended.
     Ended(Status),
+    /// The notification is in this state.
+    NotDead(String),
     /// The log has only so many bytes.
     Range(u64),
     /// Nothing can be stored now, as on a full disk; the cause is for the log alone.
@@ -63,6 +66,8 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Conflict(status) => Self::Ended(status),
             StoreError::NoJob(id) => Self::UnknownJob(id.to_string()),
+            StoreError::NoNotification(id) => Self::UnknownNotification(id),
+            StoreError::NotDead(state) => Self::NotDead(state),
             StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Slow { .. } | StoreError::Closed => {
                 Self::Unstorable(error.to_string())
             }
@@ -76,6 +81,9 @@ impl IntoResponse for Error {
         let (status, code, message) = match &self {
             Self::UnknownJob(id) => {
                 (404, "ResourceNotFound", format!("Unable to locate job with id: {}", shortened(id)).into())
+            }
+            Self::UnknownNotification(id) => {
+                (404, "ResourceNotFound", format!("Unable to locate notification with id: {}", shortened(id)).into())
             }
             Self::UnknownPath(path) => (404, "ResourceNotFound", format!("{} does not exist", shortened(path)).into()),
             Self::UnknownSchema(name) => {
@@ -122,6 +130,9 @@ impl IntoResponse for Error {
             Self::Forbidden(why) => (403, "NotAuthorized", why.as_str().into()),
             Self::Ended(status) => {
                 (409, "ConflictError", format!("The job has ended already: {}", status.as_str()).into())
+            }
+            Self::NotDead(state) => {
+                (409, "ConflictError", format!("The notification is {state}: only a dead one is sent again").into())
             }
             Self::Range(len) => {
                 (416, "RequestedRangeNotSatisfiableError", format!("The log has {len} bytes so far").into())

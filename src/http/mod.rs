@@ -10,6 +10,7 @@ mod github;
 mod health;
 mod jobs;
 mod log;
+mod notifications;
 mod range;
 mod schemas;
 mod serve;
@@ -52,7 +53,11 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// The daemon's own secrets, which no build may be given.
     pub masks: Vec<Zeroizing<String>>,
+    pub host_of: HostOf,
 }
+
+/// The host of a channel's destination, if that is configured now.
+pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
 /// What the handlers share.
 struct Api {
@@ -63,6 +68,7 @@ struct Api {
     guard: Option<Guard>,
     allowed_repos: AllowedRepos,
     masks: Vec<Zeroizing<String>>,
+    host_of: HostOf,
     bodies: body::Budget,
     store: Store,
     logs: Logs,
@@ -87,6 +93,7 @@ pub fn router(
         docker_repo_base: config.docker_repo_base,
         image_name: config.image_name,
         masks: config.masks,
+        host_of: config.host_of,
         hook_secret: config.hook_secret,
         bodies: body::Budget::default(),
         store,
@@ -102,6 +109,8 @@ pub fn router(
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))
+        .route("/notifications", get(notifications::list))
+        .route("/notifications/{id}/replay", post(notifications::replay))
         .route("/hooks/github", post(github::hook))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

@@ -4,6 +4,7 @@ mod auth;
 mod envelope;
 mod hook;
 mod log;
+mod notifications;
 mod totem;
 
 use std::sync::Arc;
@@ -80,6 +81,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
         masks: vec![Zeroizing::new(SECRET.into())],
+        host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
     };
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();

@@ -1,6 +1,13 @@
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode, header};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::model::Millis;
+
+/// The longest that an answer may put off the next try.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Why a notification did not arrive.
 #[derive(Debug)]
@@ -18,9 +25,19 @@ impl Failure {
         Self { error: error.into(), permanent: true, retry_after: None }
     }
 
+    pub fn passing(error: impl Into<String>) -> Self {
+        Self { error: error.into(), permanent: false, retry_after: None }
+    }
+
+    /// An answer that is no success. Its body is not read: it may have no end.
+    pub fn of(answer: &Response, now: Millis) -> Self {
+        let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| wait(value.to_str().ok()?, now));
+        Self { retry_after, ..Self::answered(answer.status()) }
+    }
+
     /// Only what the receiver says about the request itself is for good; a redirect may be a proxy's that is being mended.
     pub fn answered(status: StatusCode) -> Self {
-        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         let permanent = status.is_client_error() && !later.contains(&status);
         Self { error: format!("it was answered {status}"), permanent, retry_after: None }
     }
@@ -32,6 +49,18 @@ impl From<reqwest::Error> for Failure {
         let permanent = error.is_builder();
         Self { error: chain(&error.without_url()), permanent, retry_after: None }
     }
+}
+
+/// What `Retry-After` says: seconds, or a date (RFC 9110, 10.2.3).
+pub(super) fn wait(text: &str, now: Millis) -> Option<Duration> {
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp();
+            Millis(at.saturating_mul(1000)).since(now)
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// An error with its causes, in one line: `error sending request: connection refused`.

@@ -1,14 +1,17 @@
-//! The post-build hook: `POST HOOK_POST_URL`, as totem's docker-image-factory 0.8.3 sent it.
+//! The post-build hook: `POST HOOK_POST_URL`, as totem's docker-image-factory 0.8.3 sent it, and beside it the headers of
+//! Standard Webhooks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, header};
+use reqwest::{Client, Url, header};
 use serde::Serialize;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::NotifyConfig;
 use super::failure::Failure;
-use crate::model::{Job, Status};
+use crate::address::{self, is_unfit};
+use crate::model::{Job, Millis, Status};
 use crate::store::{NewNotification, Notification};
 
 pub(super) const CHANNEL: &str = "post-build";
@@ -39,9 +42,9 @@ struct Built<'a> {
     image: &'a str,
 }
 
-/// One row a destination, for a job that has ended.
+/// One row a destination, for a job that has ended; none where a newer commit took its place.
 pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
-    if !job.status.is_terminal() {
+    if !job.status.is_terminal() || job.superseded_by.is_some() {
         return Vec::new();
     }
     let row = |url: &String| {
@@ -57,16 +60,43 @@ pub(super) fn destination(url: &str) -> String {
     hex::encode(&Sha256::digest(url)[..8])
 }
 
-pub(super) async fn send(config: &NotifyConfig, client: &Client, notification: &Notification) -> Result<(), Failure> {
-    let url = config.post_build.iter().find(|url| destination(url) == notification.destination);
+/// `wanted` is empty in a row of a version that knew one destination only.
+fn find<'a>(config: &'a NotifyConfig, wanted: &str) -> Option<&'a String> {
+    config.post_build.iter().find(|url| wanted.is_empty() || destination(url) == wanted)
+}
+
+pub(super) fn host(config: &NotifyConfig, destination: &str) -> Option<String> {
+    Url::parse(find(config, destination)?).ok()?.host_str().map(str::to_owned)
+}
+
+pub(super) async fn send(
+    config: &NotifyConfig,
+    client: &Client,
+    notification: &Notification,
+    now: Millis,
+) -> Result<(), Failure> {
+    let url = find(config, &notification.destination);
     let url = url.ok_or_else(|| Failure::permanent("it is not in HOOK_POST_URL any more"))?;
-    let mut request = client.post(url).header(header::CONTENT_TYPE, "application/json");
-    request = request.header("X-Hook-Id", &notification.id);
-    if let Some(secret) = &config.hook_secret {
-        request = request.header("X-Hook-Signature", signature(&notification.body, secret));
+    let url = Url::parse(url).map_err(|error| Failure::permanent(format!("its address is not valid: {error}")))?;
+    if let Some(address) = address::literal(&url).filter(|address| is_unfit(*address)) {
+        return Err(Failure::permanent(format!("its address is {address}, which is refused")));
     }
-    let answer = request.body(notification.body.clone()).send().await?;
-    if answer.status().is_success() { Ok(()) } else { Err(Failure::answered(answer.status())) }
+    let Notification { id, body, .. } = notification;
+    let seconds = now.0 / 1000;
+    let mut request = client
+        .post(url)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("X-Hook-Id", id)
+        .header("webhook-id", id)
+        .header("webhook-timestamp", seconds);
+    if let Some(secret) = &config.hook_secret {
+        request = request.header("X-Hook-Signature", signature(body, secret));
+    }
+    if let Some(key) = &config.signing_key {
+        request = request.header("webhook-signature", standard_signature(id, seconds, body, key));
+    }
+    let answer = request.body(body.clone()).send().await?;
+    if answer.status().is_success() { Ok(()) } else { Err(Failure::of(&answer, now)) }
 }
 
 fn body(job: &Job) -> String {
@@ -91,4 +121,12 @@ fn signature(body: &str, secret: &str) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body.as_bytes());
     hex::encode(mac.finalize().into_bytes())
+}
+
+/// The value of `webhook-signature`.
+fn standard_signature(id: &str, seconds: i64, body: &str, key: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(format!("{id}.{seconds}.").as_bytes());
+    mac.update(body.as_bytes());
+    format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }

@@ -10,6 +10,11 @@ pub enum StoreError {
     Conflict(Status),
     #[error("there is no job {0}")]
     NoJob(JobId),
+    #[error("there is no notification {0}")]
+    NoNotification(String),
+    /// It is in this state instead.
+    #[error("the notification is {0}: only a dead one is sent again")]
+    NotDead(String),
     #[error("the data folder {folder} is in use by {holder}: stop that one, or set another DATA_DIR")]
     Locked { folder: String, holder: String },
     #[error(

@@ -107,6 +107,7 @@ impl Store {
             .boxed()
         })
         .await
+        .inspect(|_| self.notified.notify_one())
     }
 
     /// Holds a running job for `lease` from now on. True if a user wants it cancelled.

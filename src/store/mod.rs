@@ -5,6 +5,7 @@
 mod deliveries;
 mod error;
 mod jobs;
+mod letters;
 mod lock;
 mod outbox;
 mod schema;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use deliveries::{Added, NewDelivery};
 pub use error::StoreError;
+pub use letters::{Letter, Letters};
 pub use outbox::{Announce, NewNotification, Notification};
 
 use crate::model::Millis;
@@ -39,6 +41,9 @@ use writer::{Op, Work, Writer};
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
 
+/// Tells what time it is.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
 /// The database of one data folder, `DATA_DIR/image-factory.db`. Clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -46,6 +51,7 @@ pub struct Store {
     ops: mpsc::Sender<Op>,
     readers: SqlitePool,
     notified: Arc<Notify>,
+    clock: Clock,
     closing: CancellationToken,
     writer: TaskTracker,
 }
@@ -85,7 +91,17 @@ impl Store {
         let run = Writer { options, file: file.clone(), conn: Some(conn), ops: queue, closing: closing.clone(), lock };
         writer.spawn(run.run());
         writer.close();
-        Ok(Self { file, ops, readers, notified: Arc::default(), closing, writer })
+        Ok(Self { file, ops, readers, notified: Arc::default(), clock: Arc::new(Millis::now), closing, writer })
+    }
+
+    /// With another clock for the outbox, whose rows wait for hours.
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The time that the outbox goes by.
+    pub fn now(&self) -> Millis {
+        (self.clock)()
     }
 
     /// Writes what was asked for before, then lets go of the database and of the folder's lock. What comes later gets

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -7,6 +8,9 @@ use uuid::Uuid;
 
 use super::{Fault, Store, StoreError};
 use crate::model::{Job, JobId, Millis, Status};
+
+/// How long a notification is tried.
+pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a job that has just begun to run, or has just ended, has to tell, and whom; with how the job before it of the
 /// same branch ended, if it has ended itself. Called inside the transaction: pure and quick.
@@ -36,10 +40,31 @@ pub struct Notification {
     pub destination: String,
     pub lane: String,
     pub body: String,
-    /// How often it was tried.
+    /// How often it was tried, since it was made or an operator had it sent again.
     pub attempts: u32,
     pub created: Millis,
 }
+
+/// Everyone to whom something is due, without a look at each row: from one destination to the next by an index.
+pub(super) const DESTINATIONS: &str = "\
+    WITH RECURSIVE places (channel, destination) AS ( \
+        SELECT * FROM (SELECT channel, destination FROM outbox WHERE state = 'due' \
+            ORDER BY channel, destination LIMIT 1) AS first \
+        UNION ALL \
+        SELECT outbox.channel, outbox.destination FROM places JOIN outbox ON outbox.id = COALESCE( \
+            (SELECT next.id FROM outbox AS next WHERE next.state = 'due' AND next.channel = places.channel \
+                AND next.destination > places.destination ORDER BY next.destination LIMIT 1), \
+            (SELECT next.id FROM outbox AS next WHERE next.state = 'due' AND next.channel > places.channel \
+                ORDER BY next.channel, next.destination LIMIT 1)) \
+    ) SELECT channel, destination FROM places";
+
+/// Only the oldest of a lane, also when that waits for its next try. (`IN` is what names the index.)
+pub(super) const DUE: &str = "\
+    SELECT id, job, channel, body, attempts, created, destination, lane FROM outbox \
+    WHERE state = 'due' AND channel = $1 AND destination = $2 AND next_at <= $3 AND NOT EXISTS ( \
+        SELECT 1 FROM outbox AS older WHERE older.lane = outbox.lane AND older.id < outbox.id \
+        AND older.state IN ('due', 'dead') AND older.state = 'due') \
+    ORDER BY next_at LIMIT $4";
 
 impl Store {
     /// Waits until notifications may have been added since the last call.
@@ -47,61 +72,77 @@ impl Store {
         self.notified.notified().await;
     }
 
-    /// Those whose time has come, the longest waiting first.
+    /// Those whose time and turn have come, of each destination the `limit` that wait longest.
     pub async fn due_notifications(&self, limit: u32) -> Result<Vec<Notification>, StoreError> {
-        query(
-            "SELECT id, job, channel, body, attempts, created, destination, lane FROM outbox WHERE state = 'due' AND next_at <= $1 \
-             ORDER BY next_at LIMIT $2",
-        )
-        .bind(Millis::now().0)
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .and_then(|rows| rows.iter().map(read).collect())
-        .map_err(|e| self.explain(e))
+        let now = self.now().0;
+        let due = async {
+            let mut due = Vec::new();
+            for place in query(DESTINATIONS).fetch_all(&self.readers).await? {
+                let (channel, destination): (&str, &str) = (place.try_get(0)?, place.try_get(1)?);
+                let rows = query(DUE).bind(channel).bind(destination).bind(now).bind(limit);
+                for row in rows.fetch_all(&self.readers).await? {
+                    due.push(read(&row)?);
+                }
+            }
+            Ok(due)
+        };
+        due.await.map_err(|e: sqlx::Error| self.explain(e))
     }
 
     /// When the next one that is not due yet will be.
     pub async fn next_notification(&self) -> Result<Option<Millis>, StoreError> {
         query("SELECT MIN(next_at) FROM outbox WHERE state = 'due' AND next_at > $1")
-            .bind(Millis::now().0)
+            .bind(self.now().0)
             .fetch_one(&self.readers)
             .await
             .and_then(|row| Ok(row.try_get::<Option<i64>, _>(0)?.map(Millis)))
             .map_err(|e| self.explain(e))
     }
 
+    /// Also when a newer one took its place meanwhile.
     pub async fn notification_sent(&self, id: &str) -> Result<(), StoreError> {
-        self.settle(id, "sent", Millis::now(), None).await
-    }
-
-    /// To be tried again then, or never.
-    pub async fn notification_failed(&self, id: &str, error: &str, again: Option<Millis>) -> Result<(), StoreError> {
-        let state = if again.is_some() { "due" } else { "dead" };
-        self.settle(id, state, again.unwrap_or_else(Millis::now), Some(error.to_owned())).await
-    }
-
-    async fn settle(
-        &self,
-        id: &str,
-        state: &'static str,
-        next: Millis,
-        error: Option<String>,
-    ) -> Result<(), StoreError> {
-        let id = id.to_owned();
+        let (id, now) = (id.to_owned(), self.now().0);
         self.write(move |conn| {
             async move {
-                query(
-                    "UPDATE outbox SET state = $1, next_at = $2, error = $3, attempts = attempts + 1 \
-                     WHERE id = $4 AND state = 'due'",
-                )
-                .bind(state)
-                .bind(next.0)
-                .bind(error)
-                .bind(id)
-                .execute(conn)
-                .await?;
+                let sent = query(
+                    "UPDATE outbox SET state = 'sent', next_at = $1, error = NULL, attempts = attempts + 1 \
+                     WHERE id = $2 AND state IN ('due', 'replaced')",
+                );
+                sent.bind(now).bind(id).execute(conn).await?;
                 Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// To be tried again then, or never. Returns when it is: not when its time is over, or when a newer one took its
+    /// place.
+    pub async fn notification_failed(
+        &self,
+        id: &str,
+        error: &str,
+        again: Option<Millis>,
+    ) -> Result<Option<Millis>, StoreError> {
+        let (id, error, now) = (id.to_owned(), error.to_owned(), self.now().0);
+        self.write(move |conn| {
+            async move {
+                let row = query(
+                    "UPDATE outbox SET error = $1, attempts = attempts + 1, \
+                     state = CASE WHEN $2 < expires THEN 'due' ELSE 'dead' END, \
+                     next_at = CASE WHEN $2 < expires THEN $2 ELSE $3 END \
+                     WHERE id = $4 AND state = 'due' RETURNING state, next_at",
+                )
+                .bind(error)
+                .bind(again.map_or(i64::MAX, |again| again.0))
+                .bind(now)
+                .bind(id)
+                .fetch_optional(conn)
+                .await?;
+                let Some(row) = row else { return Ok(None) };
+                let is_due = row.try_get::<&str, _>(0)? == "due";
+                let next = Millis(row.try_get(1)?);
+                Ok(is_due.then_some(next))
             }
             .boxed()
         })
@@ -122,24 +163,32 @@ fn read(row: &SqliteRow) -> Result<Notification, sqlx::Error> {
     })
 }
 
+pub(super) const REPLACE: &str =
+    "UPDATE outbox SET state = 'replaced', next_at = $1 WHERE lane = $2 AND state IN ('due', 'dead')";
+
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     job: &Job,
     notifications: Vec<NewNotification>,
 ) -> Result<(), Fault> {
-    let now = Millis::now().0;
+    let now = Millis::now();
     for new in notifications {
+        if new.replaces {
+            // Dead ones as well: sent again they would bring back what is over.
+            query(REPLACE).bind(now.0).bind(new.lane.clone()).execute(&mut *conn).await?;
+        }
         query(
-            "INSERT INTO outbox (id, job, channel, body, state, attempts, created, next_at, destination, lane) \
-             VALUES ($1, $2, $3, $4, 'due', 0, $5, $5, $6, $7)",
+            "INSERT INTO outbox (id, job, channel, body, state, attempts, created, next_at, destination, lane, \
+             expires) VALUES ($1, $2, $3, $4, 'due', 0, $5, $5, $6, $7, $8)",
         )
         .bind(Uuid::now_v7().to_string())
         .bind(job.id.to_string())
         .bind(new.channel)
         .bind(new.body)
-        .bind(now)
+        .bind(now.0)
         .bind(new.destination)
         .bind(new.lane)
+        .bind((now + LIFE).0)
         .execute(&mut *conn)
         .await?;
     }

@@ -1,3 +1,5 @@
+mod outbox;
+
 use std::os::unix::fs::MetadataExt;
 
 use sqlx::Row;
@@ -46,7 +48,7 @@ async fn add(store: &Store, repo: &str) -> Job {
 }
 
 fn notification(body: &str) -> NewNotification {
-    let lane = "lane".into();
+    let lane = uuid::Uuid::now_v7().to_string();
     NewNotification { channel: "test", destination: String::new(), lane, replaces: false, body: body.into() }
 }
 
@@ -235,7 +237,9 @@ async fn notifications_wait_for_their_time() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
     let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
-    let two: Announce = Arc::new(|_, _| vec![notification("{}"); 2]);
+    // A start is told as well.
+    store.notified().await;
+    let two: Announce = Arc::new(|_, _| vec![notification("{}"), notification("{}")]);
     store.finish(job.id, 1, &outcome(Status::Failure), &two).await.unwrap();
     store.notified().await;
     let due = store.due_notifications(9).await.unwrap();

@@ -106,6 +106,7 @@ async fn what_is_wrong_is_named() {
         (&[("DOCKER_REPO_BASE", &nowhere)], &repo, "BAD  registry", &[&nowhere[..10], "not reached"]),
         (&[("HOOK_POST_URL", &closed_hook)], &[], "BAD  hook", &["127.0.0.1", "refused", "HOOK_POST_URL"]),
         (&[("HOOK_POST_URL", &plain_hook)], &[], "BAD  hook", &["not reached"]),
+        (&[("HOOK_POST_URL", "http://169.254.169.254/")], &[], "BAD  hook", &["169.254.169.254, which is refused"]),
         (&[("GIT_URL", &git_past)], &[], "warn clock", &["s ahead of", "NTP"]),
         (&[("CONCURRENCY", "many"), ("LISTEN", "here")], &[], "BAD  settings", &["CONCURRENCY"]),
         (&[("CONCURRENCY", "many"), ("LISTEN", "here")], &[], "BAD  settings", &["LISTEN"]),

@@ -25,6 +25,7 @@ mod harness;
 mod images;
 mod live_secrets;
 mod main_path;
+mod notifications;
 mod options;
 mod packaging;
 mod private_servers;

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Finding;
+use crate::address::is_unfit;
 use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "hook";
@@ -36,7 +37,11 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
 }
 
 async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(place).await?;
+    let addresses: Vec<_> = tokio::net::lookup_host(place).await?.collect();
+    if let Some(address) = addresses.iter().find(|address| is_unfit(address.ip())) {
+        anyhow::bail!("it is at {}, which is refused", address.ip());
+    }
+    let stream = TcpStream::connect(addresses.as_slice()).await?;
     if url.0.scheme() == "https" {
         let name = url.0.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let config = ClientConfig::with_platform_verifier()?;

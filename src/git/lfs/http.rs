@@ -1,17 +1,15 @@
 //! The HTTP client for LFS. Its requests may carry credentials, and where they go is said by servers: so redirects are
 //! followed here, and credentials stay on their server.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
+use crate::address::{self, Except, is_inward};
 use crate::git::GitError;
-use crate::git::submodules::is_inward;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -69,7 +67,7 @@ fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwes
         }
         None => client,
     };
-    let client = if is_outward { client.dns_resolver(Arc::new(Outward)) } else { client };
+    let client = if is_outward { client.dns_resolver(Arc::new(Except(is_inward))) } else { client };
     client.build()
 }
 
@@ -101,10 +99,9 @@ impl Caller {
     }
 
     fn check(&self, url: &Url) -> Result<(), GitError> {
-        let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),
-            "https" if !address.is_some_and(is_inward) => Ok(()),
+            "https" if !address::literal(url).is_some_and(is_inward) => Ok(()),
             "https" | "http" => {
                 Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
             }
@@ -173,21 +170,6 @@ pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// The name service, without the addresses of this machine and its link.
-struct Outward;
-
-impl Resolve for Outward {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            match found.iter().any(|address| is_inward(address.ip())) {
-                true => Err("it is this machine or its own network, which is refused".into()),
-                false => Ok(Box::new(found.into_iter()) as Addrs),
-            }
-        })
-    }
 }
 
 #[cfg(test)]

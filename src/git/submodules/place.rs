@@ -8,7 +8,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::url::{climbs, host_name, is_inward, is_relative, resolve, split, user_info};
+use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
+use crate::address::is_inward;
 use crate::git::remote::{Protocol, Remote};
 use crate::git::{GitError, Source};
 use crate::model::RepoName;

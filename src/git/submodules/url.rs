@@ -1,7 +1,5 @@
 //! The text of URLs that [`Remote`](crate::git::remote::Remote) has accepted or will judge.
 
-use std::net::IpAddr;
-
 /// What names the host, up to the `/` or `:` before the path; and the path.
 pub fn split(url: &str) -> Option<(&str, &str)> {
     let at = match url.find("://") {
@@ -65,15 +63,6 @@ pub fn host_name(host: &str) -> String {
     name.unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Whether an address is this machine's or its link's (where clouds have their metadata): nothing that a payload names
-/// may be fetched there.
-pub fn is_inward(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0,
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,15 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn inward_addresses() {
-        for address in
-            ["127.0.0.1", "127.9.9.9", "169.254.169.254", "0.0.0.0", "::1", "::", "fe80::1", "::ffff:169.254.169.254"]
-        {
-            assert!(is_inward(address.parse().unwrap()), "{address}");
-        }
-        for address in ["10.0.0.1", "192.168.1.1", "140.82.121.3", "fd00::1", "2606:50c0::153"] {
-            assert!(!is_inward(address.parse().unwrap()), "{address}");
-        }
+    fn names_of_hosts() {
         assert_eq!(["[::1]:22", "Git.Corp:22", "h"].map(host_name), ["::1", "git.corp", "h"]);
     }
 

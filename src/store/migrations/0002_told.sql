@@ -20,3 +20,10 @@ CREATE INDEX jobs_by_branch ON jobs (repository, branch, id);
 -- Where a notification goes, and what it must not overtake.
 ALTER TABLE outbox ADD COLUMN destination TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN expires BIGINT NOT NULL DEFAULT 0;      -- it is tried until then
+-- What was written before there were lanes waits for nothing else. A new state: replaced.
+UPDATE outbox SET lane = id, expires = created + 86400000;
+CREATE INDEX outbox_places ON outbox (state, channel, destination, next_at);
+CREATE INDEX outbox_lanes ON outbox (lane, id) WHERE state IN ('due', 'dead');
+CREATE INDEX outbox_states ON outbox (state, id);
+CREATE INDEX outbox_jobs ON outbox (job, id);

@@ -29,7 +29,7 @@ struct Kept {
 }
 
 impl Capture {
-    /// Answers with these statuses, one a request, then with 204.
+    /// Answers with these statuses, one a request, then with 204. To 0 it answers nothing.
     pub fn start(answers: &[u16]) -> Self {
         let state = Arc::new(Kept { answers: Mutex::new(answers.iter().copied().collect()), ..Kept::default() });
         Self { server: Served::start(axum::Router::new().fallback(keep).with_state(state.clone())), state }
@@ -57,5 +57,8 @@ impl Capture {
 async fn keep(State(state): State<Arc<Kept>>, uri: Uri, headers: HeaderMap, body: Bytes) -> StatusCode {
     state.requests.lock().unwrap().push(Received { uri, headers, body });
     let answer = state.answers.lock().unwrap().pop_front().unwrap_or(204);
+    if answer == 0 {
+        std::future::pending::<()>().await;
+    }
     StatusCode::from_u16(answer).unwrap()
 }

@@ -21,7 +21,7 @@ mod wait;
 mod world;
 
 pub use authority::{Authority, Pem};
-pub use capture::Capture;
+pub use capture::{Capture, Received};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use engine::{Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};

@@ -1,0 +1,127 @@
+//! From a job's outcome to its notification at a local server, `Store::finish` and the outbox as the daemon has them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use image_factory::model::{Context, Job, NewJob, Outcome, Stages, Status};
+use image_factory::notify::{self, NotifyConfig};
+use image_factory::store::{Added, Announce, NewNotification, Store};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, query};
+use tokio_util::sync::CancellationToken;
+
+use super::harness::{Served, Silent, folder};
+use super::{Row, ms, poll};
+
+const JOBS: usize = 300;
+const SENT: u32 = 1_000_000;
+/// What waits for the target that hangs.
+const HUNG: usize = 5_000;
+
+/// When the notification of a commit came.
+type Came = Arc<Mutex<HashMap<String, Instant>>>;
+
+pub async fn measure() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, hangs, sent) in [
+        ("outcome → notification", false, 0),
+        ("… beside a target that hangs", true, 0),
+        ("… after 1,000,000 sent", true, SENT),
+    ] {
+        let mut took = one(hangs, sent).await;
+        took.sort_unstable();
+        let percent = |part: usize| took[took.len() * part / 100];
+        rows.push(Row {
+            what: format!("{what}, {JOBS} jobs"),
+            measured: format!("p50 {}, p99 {}", ms(percent(50)), ms(percent(99))),
+            target: "p99 < 100 ms".into(),
+            met: percent(99) < Duration::from_millis(100),
+        });
+    }
+    rows
+}
+
+async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let came = Came::default();
+    let server = Served::start(axum::Router::new().fallback(receive).with_state(came.clone()));
+    let silent = Silent::start();
+    let good = format!("http://{}/", server.address);
+    let hung = format!("http://127.0.0.1:{}/", silent.port());
+    let dir = folder();
+    fill(dir.path(), sent).await;
+    let store = Store::open(dir.path()).await.unwrap();
+    if hangs {
+        let only = NotifyConfig { post_build: vec![hung.clone()], ..NotifyConfig::default() };
+        let many: Announce = Arc::new(move |job: &Job, previous| {
+            let rows = only.announce(job, previous).into_iter();
+            rows.flat_map(|row| (0..HUNG).map(move |n| NewNotification { lane: n.to_string(), ..row.clone() }))
+                .collect()
+        });
+        outcomes(&store, &many, 1).await;
+    }
+    let post_build = if hangs { vec![hung, good] } else { vec![good] };
+    let config = NotifyConfig { post_build, ..NotifyConfig::default() };
+    let stop = CancellationToken::new();
+    let outbox = tokio::spawn(notify::run(store.clone(), config.clone(), stop.clone()));
+    let announce: Announce = Arc::new(move |job: &Job, previous| config.announce(job, previous));
+    let ended = outcomes(&store, &announce, JOBS).await;
+    poll("every notification has come", async || (came.lock().unwrap().len() == JOBS).then_some(())).await;
+    stop.cancel();
+    outbox.await.unwrap().unwrap();
+    store.close().await;
+    let came = came.lock().unwrap();
+    ended.iter().map(|(commit, at)| came[commit] - *at).collect()
+}
+
+/// Jobs that end one after another: their commits, and when each outcome was handed in.
+async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(String, Instant)> {
+    let mut ended = Vec::with_capacity(count);
+    for n in 0..count {
+        let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
+            "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
+        let context: Context = serde_json::from_str(text).unwrap();
+        let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
+        let Added::New(_) = store.add_job(new, None).await.unwrap() else { unreachable!("no delivery") };
+        let job = store.claim("bench", Duration::from_secs(60), announce).await.unwrap().unwrap();
+        let commit = format!("{n:040x}");
+        let outcome = Outcome {
+            status: Status::Success,
+            stages: Stages::pending(),
+            resolved_commit: Some(commit.clone()),
+            digest: None,
+            cause: None,
+            class: None,
+        };
+        let at = Instant::now();
+        store.finish(job.id, job.attempt, &outcome, announce).await.unwrap();
+        ended.push((commit, at));
+    }
+    ended
+}
+
+async fn receive(State(came): State<Came>, body: String) {
+    let at = Instant::now();
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    // The first arrival counts.
+    came.lock().unwrap().entry(body["git"]["commit"].as_str().unwrap().into()).or_insert(at);
+}
+
+/// A database in which so many were sent.
+async fn fill(dir: &std::path::Path, sent: u32) {
+    if sent == 0 {
+        return;
+    }
+    Store::open(dir).await.unwrap().close().await;
+    let mut db = SqliteConnectOptions::new().filename(dir.join("image-factory.db")).connect().await.unwrap();
+    let rows = query(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < $1) \
+         INSERT INTO outbox (id, job, channel, destination, lane, body, state, attempts, created, next_at, expires) \
+         SELECT printf('0199%032d', n), '0199a1b2-0000-7000-8000-000000000001', 'post-build', n % 3, 'lane ' || n, \
+         '{}', 'sent', 1, $2, $2, $2 FROM n",
+    );
+    let now = image_factory::model::Millis::now().0;
+    rows.bind(sent).bind(now).execute(&mut db).await.unwrap();
+}

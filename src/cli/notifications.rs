@@ -1,0 +1,104 @@
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::{Connection, Daemon, plain, print_json, short};
+use crate::client::{Millis, Notification};
+
+/// List what is told to others about jobs, and send again what was given up
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the newest notifications
+    List {
+        /// Only those that were given up
+        #[arg(long)]
+        dead: bool,
+        /// Only those of this job
+        #[arg(long, value_name = "ID")]
+        job: Option<String>,
+        /// How many
+        #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Send one again that was given up; its receiver gets the same id
+    Replay {
+        /// The notification's id
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::List { dead, job, limit, connection } => {
+            let state = dead.then_some("dead");
+            let notifications = connection.client(daemon)?.notifications(limit, state, job.as_deref()).await?;
+            if connection.json {
+                print_json(&notifications)?;
+            } else {
+                let mut out = io::stdout().lock();
+                out.write_all(table(&notifications, Millis::now()).as_bytes())?;
+                out.flush()?;
+            }
+        }
+        Command::Replay { id, connection } => {
+            let notification = connection.client(daemon)?.replay_notification(&id).await?;
+            if connection.json {
+                print_json(&notification)?;
+            } else {
+                writeln!(io::stdout(), "notification {} is being sent again", notification.id)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(notifications: &[Notification], now: Millis) -> String {
+    let line = |cells: [&str; 8]| {
+        let [id, job, channel, state, tries, age, host, error] = cells;
+        let line = format!("{id:36}  {job:36}  {channel:10}  {state:8}  {tries:>5}  {age:>6}  {host:20}  {error}");
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = line(["ID", "JOB", "CHANNEL", "STATE", "TRIES", "AGE", "HOST", "ERROR"]);
+    for it in notifications {
+        let (tries, age) = (it.attempts.to_string(), short(now.since(it.create_time)));
+        let (host, error) = (it.host.as_deref().unwrap_or("-"), plain(it.error.as_deref().unwrap_or_default()));
+        text += &line([&it.id, &it.job, &it.channel, &it.state, &tries, &age, host, &error]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_nothing_moves_the_cursor() {
+        let dead = Notification {
+            id: "0199a1b2-0000-7000-8000-000000000001".into(),
+            job: "0199a1b2-0000-7000-8000-000000000002".into(),
+            channel: "post-build".into(),
+            host: None,
+            state: "dead".into(),
+            attempts: 3,
+            create_time: Millis(0),
+            next_time: None,
+            end_time: Some(Millis(1)),
+            error: Some("it was\x1b[2J answered 410 Gone".into()),
+        };
+        let text = table(&[dead], Millis(62_000));
+        let [head, row] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        for (name, cell) in [("JOB", "0199a1b2-0000-7000-8000-000000000002"), ("STATE", "dead"), ("ERROR", "it was")] {
+            assert_eq!(head.find(name), row.find(cell), "{text}");
+        }
+        assert!(row.ends_with("it was\u{fffd}[2J answered 410 Gone") && row.contains("  1m02s  -  "), "{text}");
+    }
+}

@@ -1,0 +1,154 @@
+//! What the daemon tells others, with targets as they are: in trouble, silent, endless, gone. A pending job that is
+//! cancelled is an outcome that needs no build.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+
+use crate::harness::{Capture, Daemon, HOOK_SECRET, Received, Served, Settings, Silent, eventually};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+async fn daemon(hooks: &[&str]) -> Daemon {
+    let settings = [
+        ("CONCURRENCY", "0"),
+        ("HOOK_SECRET", HOOK_SECRET),
+        ("HOOK_SIGNING_KEY", KEY),
+        ("HOOK_POST_URL", &hooks.join(",")),
+    ];
+    Daemon::start(Settings::from(settings.map(|(name, value)| (name.into(), value.into())))).await
+}
+
+/// A job that has ended; its id.
+async fn ended(daemon: &Daemon) -> String {
+    let id = daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    let answer = daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    id
+}
+
+/// The job's only notification, when it is in this state.
+async fn notification(daemon: &Daemon, job: &str, state: &str) -> Value {
+    let path = format!("/notifications?job={job}&state={state}");
+    eventually(LIMIT, &format!("the notification is {state}"), async || daemon.get(&path).await.get(0).cloned()).await
+}
+
+fn id_of(request: &Received) -> String {
+    assert_eq!(request.headers["webhook-id"], request.headers["x-hook-id"]);
+    Webhook::new(KEY).unwrap().verify(&request.body, &request.headers).unwrap();
+    request.headers["webhook-id"].to_str().unwrap().into()
+}
+
+#[tokio::test]
+async fn a_target_in_trouble_is_told_when_it_is_well() {
+    let capture = Capture::start(&[500, 503]);
+    let daemon = daemon(&[&capture.url()]).await;
+    let job = ended(&daemon).await;
+    let sent = capture.wait(3, LIMIT).await;
+    let ids: BTreeSet<String> = sent.iter().map(id_of).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    for request in &sent {
+        assert_eq!(request.body, sent[0].body);
+        let body = std::str::from_utf8(&request.body).unwrap();
+        assert!(body.contains(r#""status":"failed""#), "{body}");
+        assert_eq!(request.headers["x-hook-signature"], daemon.sha1(body).as_str());
+    }
+    let told = notification(&daemon, &job, "sent").await;
+    assert_eq!((&told["attempts"], &told["host"], &told["error"]), (&json!(3), &json!("127.0.0.1"), &json!(null)));
+}
+
+/// Of two targets one takes the connection and says nothing: the other hears of every job at once.
+#[tokio::test]
+async fn a_silent_target_delays_no_other() {
+    let (silent, capture) = (Silent::start(), Capture::start(&[]));
+    let daemon = daemon(&[&format!("http://127.0.0.1:{}/hook", silent.port()), &capture.url()]).await;
+    for _ in 0..30 {
+        ended(&daemon).await;
+    }
+    // Sooner than the first of those to the silent one, which is given 10 s.
+    capture.wait(30, Duration::from_secs(9)).await;
+    // The others wait; of those that arrived the last may not be stored as sent yet.
+    eventually(LIMIT, "30 are left", async || {
+        let due = daemon.get("/notifications?state=due").await;
+        (due.as_array().unwrap().len() == 30).then_some(())
+    })
+    .await;
+}
+
+/// What it answers is read no further than its status.
+#[tokio::test]
+async fn an_answer_without_end_is_an_answer() {
+    let endless = || {
+        let mib = Bytes::from(vec![b'x'; 1 << 20]);
+        Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(mib.clone())))
+    };
+    let target = Served::start(axum::Router::new().fallback(async move || endless()));
+    let daemon = daemon(&[&format!("http://{}/", target.address)]).await;
+    let job = ended(&daemon).await;
+    assert_eq!(notification(&daemon, &job, "sent").await["attempts"], 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_dead_and_an_operator_sends_it_again() {
+    let capture = Capture::start(&[410]);
+    let url = format!("{}?token=s3cret", capture.url());
+    let daemon = daemon(&[&url]).await;
+    let job = ended(&daemon).await;
+    let dead = notification(&daemon, &job, "dead").await;
+    let id = dead["id"].as_str().unwrap();
+    assert_eq!((&dead["error"], &dead["attempts"]), (&json!("it was answered 410 Gone"), &json!(1)));
+
+    let cli = |args: &[&str]| {
+        let output = daemon.cli(&[&["notifications"], args].concat()).run();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(!text.contains("s3cret"), "{text}");
+        (output.status.code().unwrap(), text)
+    };
+    let (code, listed) = cli(&["list", "--dead"]);
+    assert_eq!(code, 0, "{listed}");
+    for part in [id, job.as_str(), "post-build", "127.0.0.1", "dead", "it was answered 410 Gone"] {
+        assert!(listed.contains(part), "{part} is not in {listed}");
+    }
+    let (code, said) = cli(&["replay", id]);
+    assert_eq!((code, said.trim()), (0, format!("notification {id} is being sent again").as_str()));
+    let sent = capture.wait(2, LIMIT).await;
+    assert_eq!((id_of(&sent[0]), id_of(&sent[1])), (id.to_owned(), id.to_owned()));
+    notification(&daemon, &job, "sent").await;
+
+    assert!(!cli(&["list", "--dead"]).1.contains(id));
+    let (_, all) = cli(&["list", "--job", &job, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&all).unwrap()[0]["state"], "sent");
+    let (code, refused) = cli(&["replay", id]);
+    assert_eq!(code, 5);
+    assert!(refused.contains("The notification is sent: only a dead one is sent again"), "{refused}");
+    assert!(!daemon.output().contains("s3cret"));
+}
+
+/// The daemon is killed while the target hangs on to a request, and again while it waits for the next try.
+#[tokio::test]
+async fn the_id_outlives_a_kill() {
+    let capture = Capture::start(&[0, 500]);
+    let mut daemon = daemon(&[&capture.url()]).await;
+    let job = ended(&daemon).await;
+    for count in [1, 2] {
+        capture.wait(count, LIMIT).await;
+        daemon.kill9();
+        daemon.restart().await;
+    }
+    let told = notification(&daemon, &job, "sent").await;
+    let sent = capture.requests();
+    assert!(sent.len() >= 3, "{sent:?}");
+    assert!(sent.iter().all(|request| id_of(request) == told["id"]), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_clouds_metadata_is_told_nothing() {
+    let daemon = daemon(&["http://[::ffff:169.254.169.254]/latest"]).await;
+    let job = ended(&daemon).await;
+    let dead = notification(&daemon, &job, "dead").await;
+    assert_eq!(dead["error"], "its address is ::ffff:169.254.169.254, which is refused");
+}

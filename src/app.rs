@@ -1,6 +1,7 @@
 //! The composition root: builds the parts from the settings, watches over them, and drains on shutdown.
 
 mod admin_token;
+mod channels;
 pub mod doctor;
 mod startup;
 
@@ -19,7 +20,7 @@ use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role, Status};
-use crate::notify::{self, NotifyConfig};
+use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
@@ -49,11 +50,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let engine = Arc::new(startup::engine(&settings)?);
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     startup::say(&settings, &listener.local_addr()?);
+    channels::say(&settings);
 
-    let notify_config = NotifyConfig {
-        post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
-        hook_secret: settings.hook_secret.clone(),
-    };
+    let notify_config = channels::config(&settings, logs.clone())?;
     let config = notify_config.clone();
     let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
     let queue_config = QueueConfig {
@@ -131,6 +130,9 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks.extend(settings.hipchat_token.clone());
+    masks.extend(settings.slack_url.clone());
+    masks.extend(settings.smtp_pass.clone());
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
     masks
 }
@@ -204,6 +206,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;
+    channels::check(settings)?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
     }

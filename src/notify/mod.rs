@@ -1,7 +1,12 @@
 //! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
 
+mod chat;
 mod failure;
+mod hipchat;
+mod mail;
 mod post_build;
+mod slack;
+mod story;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +22,10 @@ use zeroize::Zeroizing;
 use crate::model::{Job, Millis, Status};
 use crate::store::{NewNotification, Notification, Store, StoreError};
 use failure::Failure;
+pub use hipchat::HipChat;
+pub use mail::{Mail, MailConfig, MailTls, Mailing};
+pub use slack::Slack;
+pub use story::Links;
 
 /// How many are sent at once, so that a slow destination does not stop the others.
 const AT_ONCE: usize = 8;
@@ -36,13 +45,21 @@ pub struct NotifyConfig {
     pub post_build: Vec<String>,
     /// HOOK_SECRET: signs what is sent.
     pub hook_secret: Option<Zeroizing<String>>,
+    pub links: Links,
+    pub hipchat: Option<HipChat>,
+    pub slack: Option<Slack>,
+    pub mail: Option<Mailing>,
 }
 
 impl NotifyConfig {
     /// What a job that has just begun to run, or has just ended, makes known: rows for the outbox. Pure. `previous` is how
     /// the job before it of the same branch ended.
-    pub fn announce(&self, job: &Job, _previous: Option<Status>) -> Vec<NewNotification> {
-        post_build::rows(self, job)
+    pub fn announce(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
+        let mut rows = post_build::rows(self, job);
+        rows.extend(hipchat::rows(self, job, previous));
+        rows.extend(slack::rows(self, job, previous));
+        rows.extend(mail::rows(self, job, previous));
+        rows
     }
 }
 
@@ -128,6 +145,9 @@ impl Sender {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         match notification.channel.as_str() {
             post_build::CHANNEL => post_build::send(&self.config, &self.client, notification).await,
+            hipchat::CHANNEL => hipchat::send(&self.config, &self.client, notification).await,
+            slack::CHANNEL => slack::send(&self.config, &self.client, notification).await,
+            mail::CHANNEL => mail::send(&self.config, notification).await,
             other => Err(Failure::permanent(format!("nothing is configured for {other} any more"))),
         }
     }

@@ -13,6 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod chat;
 mod cli;
 mod contents;
 mod doctor;
@@ -24,6 +25,7 @@ mod git;
 mod harness;
 mod images;
 mod live_secrets;
+mod mail;
 mod main_path;
 mod options;
 mod packaging;

@@ -35,7 +35,7 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
     }
 }
 
-async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
+pub(super) async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
     let stream = TcpStream::connect(place).await?;
     if url.0.scheme() == "https" {
         let name = url.0.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();

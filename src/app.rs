@@ -3,6 +3,8 @@
 mod admin_token;
 mod channels;
 pub mod doctor;
+mod forget;
+mod missed;
 mod startup;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
 pub use admin_token::path as admin_token_path;
+use missed::Missed;
 pub use startup::secrets_config;
 
 /// How long a claim lasts unless it is renewed.
@@ -84,7 +87,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         hosts: startup::hosts(&settings, &listener.local_addr()?),
         masks,
     };
-    let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
+    let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, engine_trouble)?;
 
     let outbox_stop = CancellationToken::new();
     let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
@@ -96,6 +99,11 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
     let upkeep = async move { Upkeep::new(&housed.git, budget).run().await };
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(forget::run(store.clone())));
+    if settings.sweep_missed.0 {
+        let missed = Missed::new(tools.clone(), store.clone(), queue_handle, &settings)?;
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));
+    }
     let runner = move |run| {
         let tools = tools.clone();
         async move { pipeline::run(&tools, run).await }

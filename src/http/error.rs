@@ -12,6 +12,7 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub enum Error {
     UnknownJob(String),
+    UnknownDelivery(String),
     UnknownPath(String),
     UnknownSchema(String),
     WrongMethod(Method),
@@ -76,6 +77,9 @@ impl IntoResponse for Error {
         let (status, code, message) = match &self {
             Self::UnknownJob(id) => {
                 (404, "ResourceNotFound", format!("Unable to locate job with id: {}", shortened(id)).into())
+            }
+            Self::UnknownDelivery(id) => {
+                (404, "ResourceNotFound", format!("Unable to locate delivery with id: {}", shortened(id)).into())
             }
             Self::UnknownPath(path) => (404, "ResourceNotFound", format!("{} does not exist", shortened(path)).into()),
             Self::UnknownSchema(name) => {

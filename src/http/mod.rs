@@ -4,6 +4,7 @@
 mod auth;
 mod body;
 mod context;
+mod deliveries;
 mod envelope;
 mod error;
 mod github;
@@ -30,8 +31,9 @@ use crate::model::{ApiToken, ImageName, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use auth::{AllowedRepos, Guard, Tokens};
+use auth::{Guard, Tokens};
 
+pub use auth::AllowedRepos;
 pub use serve::serve;
 
 pub struct HttpConfig {
@@ -102,6 +104,9 @@ pub fn router(
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/hooks/github", post(github::hook))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

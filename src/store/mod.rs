@@ -6,6 +6,7 @@ mod deliveries;
 mod error;
 mod jobs;
 mod lock;
+mod missed;
 mod outbox;
 mod schema;
 #[cfg(test)]
@@ -28,8 +29,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use deliveries::{Added, NewDelivery};
+pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
+pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification};
 
 use crate::model::Millis;

@@ -16,6 +16,7 @@ macro_rules! on_each_engine {
 mod chat;
 mod cli;
 mod contents;
+mod deliveries;
 mod doctor;
 mod engine;
 mod etcd;
@@ -27,6 +28,7 @@ mod images;
 mod live_secrets;
 mod mail;
 mod main_path;
+mod missed;
 mod options;
 mod packaging;
 mod private_servers;

@@ -1,7 +1,10 @@
 //! The composition root: builds the parts from the settings, watches over them, and drains on shutdown.
 
 mod admin_token;
+mod channels;
 pub mod doctor;
+mod forget;
+mod missed;
 mod startup;
 
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role, Status};
-use crate::notify::{self, NotifyConfig};
+use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
@@ -27,6 +30,7 @@ use crate::settings::{ApiAuth, Settings, SigningKey};
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
 pub use admin_token::path as admin_token_path;
+use missed::Missed;
 pub use startup::secrets_config;
 
 /// How long a claim lasts unless it is renewed.
@@ -49,12 +53,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let engine = Arc::new(startup::engine(&settings)?);
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     startup::say(&settings, &listener.local_addr()?);
+    channels::say(&settings);
 
-    let notify_config = NotifyConfig {
-        post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
-        hook_secret: settings.hook_secret.clone(),
-        signing_key: settings.hook_signing_key.as_ref().map(|key| key.0.clone()),
-    };
+    let notify_config = channels::config(&settings, logs.clone())?;
     let config = notify_config.clone();
     let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
     let queue_config = QueueConfig {
@@ -90,7 +91,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
             Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
         },
     };
-    let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
+    let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, engine_trouble)?;
 
     let outbox_stop = CancellationToken::new();
     let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
@@ -102,6 +103,11 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
     let upkeep = async move { Upkeep::new(&housed.git, budget).run().await };
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(forget::run(store.clone())));
+    if settings.sweep_missed.0 {
+        let missed = Missed::new(tools.clone(), store.clone(), queue_handle, &settings)?;
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));
+    }
     let runner = move |run| {
         let tools = tools.clone();
         async move { pipeline::run(&tools, run).await }
@@ -137,6 +143,9 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.hook_signing_key.as_ref().map(SigningKey::base64));
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks.extend(settings.hipchat_token.clone());
+    masks.extend(settings.slack_url.clone());
+    masks.extend(settings.smtp_pass.clone());
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
     masks
 }
@@ -210,6 +219,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;
+    channels::check(settings)?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
     }

@@ -84,6 +84,26 @@ pub struct Stage {
     pub end_time: Option<Millis>,
 }
 
+/// A webhook delivery as the server shows it; see api.md.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    pub id: String,
+    pub route: String,
+    pub event: String,
+    pub delivery_id: Option<String>,
+    pub digest: String,
+    pub receive_time: Millis,
+    pub owner: String,
+    pub repo: String,
+    pub r#ref: String,
+    pub before: Option<String>,
+    pub after: String,
+    pub job: String,
+    pub repeats: u32,
+    pub repeat_time: Option<Millis>,
+}
+
 /// What is to be built; what is None is the server's to choose.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct NewJob {
@@ -161,6 +181,16 @@ impl Client {
 
     pub async fn cancel(&self, id: &str) -> Result<Job, ClientError> {
         self.json(self.request(Method::POST, &["job", id, "cancel"])).await
+    }
+
+    /// Newest first, at most 1,000.
+    pub async fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>, ClientError> {
+        self.json(self.request(Method::GET, &["deliveries"]).query(&[("limit", limit)])).await
+    }
+
+    /// The job that a delivery makes once more.
+    pub async fn replay(&self, delivery: &str) -> Result<Job, ClientError> {
+        self.json(self.request(Method::POST, &["deliveries", delivery, "replay"])).await
     }
 
     /// The log so far, or with `follow` until the job ends. A connection that breaks is taken up again where it broke.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{ApiToken, DockerfilePath, ImageName, TagTemplate};
-pub use channels::{Occasion, Occasions, SigningKey, SmtpTls, Syslog, Urls};
+pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
 pub use order::{Priorities, Supersede, Switch};
 pub use sources::Flags;

@@ -2,6 +2,7 @@
 //! daemon that runs is touched: no lock is taken, no mirror, no state.
 
 mod address;
+mod chat;
 mod clock;
 mod daemon;
 mod data;
@@ -9,6 +10,7 @@ mod disk;
 mod engine;
 mod git;
 mod limits;
+mod mail;
 mod post_build;
 mod registry;
 mod secrets;
@@ -90,7 +92,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 11] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 13] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s()))),
@@ -101,6 +103,8 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (git::NAME, Box::pin(git::check(s(), live.clone(), patient.clone()))),
         (registry::NAME, Box::pin(registry::check(s(), live, patient))),
         (post_build::NAME, Box::pin(post_build::check(s()))),
+        (chat::NAME, Box::pin(chat::check(s()))),
+        (mail::NAME, Box::pin(mail::check(s()))),
         (limits::NAME, Box::pin(limits::check())),
     ];
     let findings: FuturesOrdered<_> = checks.into_iter().map(|(name, check)| within_limit(name, check)).collect();

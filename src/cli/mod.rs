@@ -2,6 +2,7 @@
 
 mod build;
 mod cancel;
+mod deliveries;
 mod doctor;
 mod follow;
 mod jobs;
@@ -39,6 +40,7 @@ enum Command {
     Logs(logs::Args),
     Cancel(cancel::Args),
     Notifications(notifications::Args),
+    Deliveries(deliveries::Args),
     Secrets(secrets::Args),
     Doctor(Box<doctor::Args>),
 }
@@ -52,6 +54,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => logs::run(args, Daemon::here()).await,
         Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
         Command::Notifications(args) => notifications::run(args, Daemon::here()).await,
+        Command::Deliveries(args) => deliveries::run(args, Daemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
         Command::Doctor(args) => doctor::run(*args).await,
     }

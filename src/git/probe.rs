@@ -1,10 +1,12 @@
 //! Questions without a mirror, for whoever looks for what is wrong: nothing is fetched and nothing stays.
 
+use std::collections::HashMap;
+
 use super::agent::Agent;
 use super::command::network;
 use super::errors::{explain, last_words};
 use super::remote::Protocol;
-use super::{GitConfig, GitError, GitRef, Source};
+use super::{Git, GitConfig, GitError, GitRef, Oid, Source, redirect};
 use crate::process::Program;
 
 /// `GIT_CONFIG_COUNT`, by which Git gets its settings from us, came with 2.31.
@@ -43,31 +45,13 @@ fn new_enough(said: String) -> Result<String, GitError> {
 pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>) -> Result<String, GitError> {
     let mut config = config.clone();
     config.bundle_authorities()?;
-    let remote = config.authorized(&source.remote()?);
-    let agent = match &source.key {
-        Some(key) if remote.protocol == Protocol::Ssh => {
-            let agent = Agent::start(key.clone(), &config.run_dir);
-            Some(agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?)
-        }
-        _ => None,
-    };
     let names = match branch {
         Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
         None => vec!["HEAD".to_owned()],
     };
     // Without a pattern all are listed, and a branch that is not there can be told from those that are.
     let patterns: &[&str] = if branch.is_none() { &["HEAD"] } else { &[] };
-    let program = network(&config, &config.dir, &remote, agent.as_ref(), None);
-    let finished = program.args(["ls-remote", "--quiet", "--", &remote.url]).args(patterns).output().await?;
-    if !finished.status.success() {
-        let exit_code = finished.status.code().unwrap_or(1);
-        return Err(explain(&finished.stderr, exit_code, source, &remote, &config.known_hosts).unwrap_or_else(|| {
-            let (repo, why) = (&source.repo, last_words(&finished.stderr));
-            GitError::refused(format!("{repo} cannot be read at {}: {why}", remote.url))
-        }));
-    }
-    // Each line is `ID<tab>NAME`; a name is matched from its end, so others may be listed, too.
-    let listed = String::from_utf8_lossy(&finished.stdout);
+    let listed = list(&config, source, &[], patterns).await?;
     let refs: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
     let found = refs.iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
     let branches = || -> Vec<String> {
@@ -77,6 +61,48 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
         Some(branch) => GitError::no_branch(branch, source, &branches()),
         None => GitError::refused(format!("{} has no commit yet: push a branch", source.repo)),
     })
+}
+
+impl Git {
+    /// Every branch of a repository, by its short name, and its commit, as the host has them now. Nothing is fetched.
+    pub async fn heads(&self, source: &Source) -> Result<HashMap<String, Oid>, GitError> {
+        let listed = list(&self.config, source, &["--heads"], &[]).await?;
+        let head = |line: &str| {
+            let (id, name) = line.split_once('\t')?;
+            Some((name.strip_prefix("refs/heads/")?.to_owned(), id.parse().ok()?))
+        };
+        Ok(listed.lines().filter_map(head).collect())
+    }
+}
+
+/// What `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be listed, too.
+async fn list(config: &GitConfig, source: &Source, options: &[&str], patterns: &[&str]) -> Result<String, GitError> {
+    let mut remote = config.authorized(&source.remote()?);
+    let agent = match &source.key {
+        Some(key) if remote.protocol == Protocol::Ssh => {
+            let agent = Agent::start(key.clone(), &config.run_dir);
+            Some(agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?)
+        }
+        _ => None,
+    };
+    let finished = loop {
+        let program = network(config, &config.dir, &remote, agent.as_ref(), None);
+        let program = program.args(["ls-remote", "--quiet"]).args(options).args(["--", &remote.url]).args(patterns);
+        let finished = program.output().await?;
+        // It ends: who asks has a limit.
+        match redirect::next(config, &remote, &finished.stderr).await? {
+            Some(next) => remote = next,
+            None => break finished,
+        }
+    };
+    if finished.status.success() {
+        return Ok(String::from_utf8_lossy(&finished.stdout).into_owned());
+    }
+    let exit_code = finished.status.code().unwrap_or(1);
+    Err(explain(&finished.stderr, exit_code, source, &remote, &config.known_hosts).unwrap_or_else(|| {
+        let (repo, why) = (&source.repo, last_words(&finished.stderr));
+        GitError::refused(format!("{repo} cannot be read at {}: {why}", remote.url))
+    }))
 }
 
 #[cfg(test)]

@@ -161,14 +161,16 @@ impl AllowedRepos {
         Ok(Self(Some(set.build()?)))
     }
 
-    pub fn check(&self, owner: &str, repo: &str) -> Result<(), Error> {
-        match &self.0 {
-            Some(set) if !set.is_match(format!("{owner}/{repo}")) => {
-                let name: String = format!("{owner}/{repo}").chars().take(200).collect();
-                Err(Error::Forbidden(format!("{name} is not built here: ALLOW_REPOS does not name it")))
-            }
-            _ => Ok(()),
+    pub fn allow(&self, owner: &str, repo: &str) -> bool {
+        self.0.as_ref().is_none_or(|set| set.is_match(format!("{owner}/{repo}")))
+    }
+
+    pub(super) fn check(&self, owner: &str, repo: &str) -> Result<(), Error> {
+        if self.allow(owner, repo) {
+            return Ok(());
         }
+        let name: String = format!("{owner}/{repo}").chars().take(200).collect();
+        Err(Error::Forbidden(format!("{name} is not built here: ALLOW_REPOS does not name it")))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::store::StoreError;
 pub enum Error {
     UnknownJob(String),
     UnknownNotification(String),
+    UnknownDelivery(String),
     UnknownPath(String),
     UnknownSchema(String),
     WrongMethod(Method),
@@ -84,6 +85,9 @@ impl IntoResponse for Error {
             }
             Self::UnknownNotification(id) => {
                 (404, "ResourceNotFound", format!("Unable to locate notification with id: {}", shortened(id)).into())
+            }
+            Self::UnknownDelivery(id) => {
+                (404, "ResourceNotFound", format!("Unable to locate delivery with id: {}", shortened(id)).into())
             }
             Self::UnknownPath(path) => (404, "ResourceNotFound", format!("{} does not exist", shortened(path)).into()),
             Self::UnknownSchema(name) => {

@@ -4,6 +4,7 @@
 mod auth;
 mod body;
 mod context;
+mod deliveries;
 mod envelope;
 mod error;
 mod github;
@@ -31,8 +32,9 @@ use crate::model::{ApiToken, ImageName, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use auth::{AllowedRepos, Guard, Tokens};
+use auth::{Guard, Tokens};
 
+pub use auth::AllowedRepos;
 pub use serve::serve;
 
 pub struct HttpConfig {
@@ -111,6 +113,9 @@ pub fn router(
         .route("/job/{id}/cancel", post(jobs::cancel))
         .route("/notifications", get(notifications::list))
         .route("/notifications/{id}/replay", post(notifications::replay))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/hooks/github", post(github::hook))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

@@ -6,6 +6,7 @@ mod image;
 mod job;
 mod name;
 mod naming;
+mod occasion;
 mod options;
 mod origin;
 mod sink;
@@ -20,6 +21,7 @@ pub use job::{
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};
+pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
 pub use sink::LogSink;

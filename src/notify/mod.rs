@@ -1,9 +1,14 @@
 //! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
 
+mod chat;
 mod failure;
+mod hipchat;
 mod lanes;
+mod mail;
 mod post_build;
 mod sender;
+mod slack;
+mod story;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +23,10 @@ use crate::address::{Except, is_unfit};
 use crate::model::{Job, Status};
 use crate::store::{NewNotification, Notification, Store};
 use failure::Failure;
+pub use hipchat::HipChat;
+pub use mail::{Mail, MailConfig, MailTls, Mailing};
+pub use slack::Slack;
+pub use story::Links;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,13 +39,21 @@ pub struct NotifyConfig {
     pub hook_secret: Option<Zeroizing<String>>,
     /// HOOK_SIGNING_KEY: signs it as Standard Webhooks has it.
     pub signing_key: Option<Zeroizing<Vec<u8>>>,
+    pub links: Links,
+    pub hipchat: Option<HipChat>,
+    pub slack: Option<Slack>,
+    pub mail: Option<Mailing>,
 }
 
 impl NotifyConfig {
     /// What a job that has just begun to run, or has just ended, makes known: rows for the outbox. Pure. `previous` is how
     /// the job before it of the same branch ended.
-    pub fn announce(&self, job: &Job, _previous: Option<Status>) -> Vec<NewNotification> {
-        post_build::rows(self, job)
+    pub fn announce(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
+        let mut rows = post_build::rows(self, job);
+        rows.extend(hipchat::rows(self, job, previous));
+        rows.extend(slack::rows(self, job, previous));
+        rows.extend(mail::rows(self, job, previous));
+        rows
     }
 
     /// The host of a channel's destination, if that is configured now.
@@ -51,16 +68,20 @@ impl NotifyConfig {
 /// Sends the outbox until `shutdown`; what is under way then is sent again after the next start. Errors: there is no
 /// TLS provider or no root certificate.
 pub async fn run(store: Store, config: NotifyConfig, shutdown: CancellationToken) -> Result<(), reqwest::Error> {
-    let client = Client::builder()
-        .timeout(TIMEOUT)
-        // A redirect would carry the body and its signature to a host that nobody configured.
-        .redirect(redirect::Policy::none())
-        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
+    let client = || {
+        Client::builder()
+            .timeout(TIMEOUT)
+            // A redirect would carry the body and its signature to a host that nobody configured.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
+    };
+    let outward = client().build()?;
+    let client = client()
         // What was looked up and checked is what is connected to; a proxy would look it up anew.
         .dns_resolver(Arc::new(Except(is_unfit)))
         .no_proxy()
         .build()?;
-    let sender = Sender { store, config, client };
+    let sender = Sender { store, config, client, outward };
     shutdown.run_until_cancelled(sender.run()).await;
     Ok(())
 }
@@ -70,12 +91,17 @@ struct Sender {
     store: Store,
     config: NotifyConfig,
     client: Client,
+    /// For services of the internet, which may be behind a proxy.
+    outward: Client,
 }
 
 impl Sender {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         match notification.channel.as_str() {
             post_build::CHANNEL => post_build::send(&self.config, &self.client, notification, self.store.now()).await,
+            hipchat::CHANNEL => hipchat::send(&self.config, &self.outward, notification, self.store.now()).await,
+            slack::CHANNEL => slack::send(&self.config, &self.outward, notification, self.store.now()).await,
+            mail::CHANNEL => mail::send(&self.config, notification).await,
             other => Err(Failure::permanent(format!("nothing is configured for {other} any more"))),
         }
     }

@@ -96,7 +96,7 @@ impl Bench {
     }
 
     fn sender(&self) -> Sender {
-        Sender { store: self.store.clone(), config: self.config.clone(), client: Client::new() }
+        Sender { store: self.store.clone(), config: self.config.clone(), client: Client::new(), outward: Client::new() }
     }
 
     /// What became of all that was to be sent, the oldest first.
@@ -178,6 +178,7 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
         store: bench.store.clone(),
         config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), ..NotifyConfig::default() },
         client: Client::new(),
+        outward: Client::new(),
     };
     for (url, permanent) in [(None, true), (Some("no url"), true), (Some("http://127.0.0.1:1/?token=s3cret"), false)] {
         due.destination = url.map_or("gone".into(), super::post_build::destination);

@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use zeroize::Zeroizing;
 
 use super::value::{HttpUrl, List, Value};
+use crate::model::Occasion;
 
 /// Addresses, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,15 +38,6 @@ impl Value for SigningKey {
             .map(Self)
             .ok_or_else(|| "it must be whsec_ and the base64 of 24 to 64 bytes (`openssl rand -base64 32`)".into())
     }
-}
-
-/// How a job can end that someone is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    Failure,
-    /// The first success after a failure.
-    Fixed,
-    Success,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

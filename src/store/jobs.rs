@@ -304,7 +304,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
 }
 
 /// What is one repository to GitHub, which knows no case.
-fn repository(job: &Job) -> String {
+pub(super) fn repository(job: &Job) -> String {
     format!("{}/{}", job.context.owner, job.context.repo).to_ascii_lowercase()
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod jobs;
 mod letters;
 mod lock;
+mod missed;
 mod outbox;
 mod schema;
 #[cfg(test)]
@@ -29,9 +30,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use deliveries::{Added, NewDelivery};
+pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
 pub use letters::{Letter, Letters};
+pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification};
 
 use crate::model::Millis;

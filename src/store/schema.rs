@@ -12,14 +12,19 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
     (2, "told", include_str!("migrations/0002_told.sql")),
 ];
 
-/// Brings the schema to this version. Each step is a transaction of its own.
+/// Brings the schema to the newest version.
 pub(super) async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len() as i64;
-    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+    migrate_to(conn, file, MIGRATIONS.len()).await
+}
+
+/// Brings the schema to this version. Each step is a transaction of its own.
+pub(super) async fn migrate_to(conn: &mut SqliteConnection, file: &Path, version: usize) -> Result<(), StoreError> {
+    let known = version as i64;
+    let migrations = MIGRATIONS[..version].iter().map(|&(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let name = || file.display().to_string();
-    Migrator::with_migrations(migrations.into()).run(conn).await.map_err(|error| match error {
+    Migrator::with_migrations(migrations.collect()).run(conn).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => StoreError::Newer { file: name(), found, known },
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => explain(&e, file),
         other => StoreError::Damaged { file: name(), cause: other.to_string() },

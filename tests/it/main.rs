@@ -13,8 +13,10 @@ macro_rules! on_each_engine {
     };
 }
 
+mod chat;
 mod cli;
 mod contents;
+mod deliveries;
 mod doctor;
 mod engine;
 mod etcd;
@@ -24,7 +26,9 @@ mod git;
 mod harness;
 mod images;
 mod live_secrets;
+mod mail;
 mod main_path;
+mod missed;
 mod notifications;
 mod options;
 mod packaging;

@@ -27,3 +27,24 @@ CREATE INDEX outbox_places ON outbox (state, channel, destination, next_at);
 CREATE INDEX outbox_lanes ON outbox (lane, id) WHERE state IN ('due', 'dead');
 CREATE INDEX outbox_states ON outbox (state, id);
 CREATE INDEX outbox_jobs ON outbox (job, id);
+
+-- A delivery is kept for 30 days, with nothing of its headers and its body: what it asked for is its job's. What comes
+-- again within 24 hours is counted with it.
+CREATE TABLE kept_deliveries (
+    id       TEXT PRIMARY KEY,                  -- UUIDv7: sorts by the time of its coming
+    route    TEXT NOT NULL,
+    digest   TEXT NOT NULL,                     -- SHA-256 of the raw body, hex
+    delivery TEXT,                              -- the sender's id of it
+    event    TEXT NOT NULL,
+    job      TEXT NOT NULL,
+    received BIGINT NOT NULL,
+    newest   BIGINT NOT NULL,                   -- of its route and digest: the dedupe mark
+    repeats  BIGINT NOT NULL,
+    repeated BIGINT                             -- when it came again last
+);
+-- A job's id is a UUIDv7 of the same time, and no two deliveries had one job.
+INSERT INTO kept_deliveries (id, route, digest, delivery, event, job, received, newest, repeats)
+    SELECT job, route, digest, delivery, event, job, received, 1, 0 FROM deliveries;
+DROP TABLE deliveries;
+ALTER TABLE kept_deliveries RENAME TO deliveries;
+CREATE UNIQUE INDEX deliveries_newest ON deliveries (route, digest) WHERE newest = 1;

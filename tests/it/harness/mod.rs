@@ -3,6 +3,7 @@
 
 mod authority;
 mod capture;
+mod chat;
 mod daemon;
 mod engine;
 mod etcd;
@@ -14,6 +15,7 @@ mod log;
 mod proc;
 mod registry;
 mod serve;
+mod smtp;
 mod tls;
 mod token_server;
 mod trees;
@@ -22,6 +24,7 @@ mod world;
 
 pub use authority::{Authority, Pem};
 pub use capture::{Capture, Received};
+pub use chat::{HipChat, Slack};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use engine::{Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};
@@ -33,6 +36,7 @@ pub use log::Log;
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
 pub use serve::{Served, http_client};
+pub use smtp::{SmtpServer, SmtpTls};
 pub use tls::TlsFront;
 pub use token_server::{Account, TokenCall, TokenServer, self_signed};
 pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};

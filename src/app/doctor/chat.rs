@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use reqwest::Url;
+
+use super::super::channels;
+use super::{Finding, post_build};
+use crate::settings::{HttpUrl, Settings};
+
+pub const NAME: &str = "chat";
+
+/// HipChat and Slack are reached. They are connected to and nothing is sent: whether a token is right shows only when
+/// something is written.
+pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+    let hipchat = channels::hipchat(&settings, &[]).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
+    // What cannot be used is among the settings' findings.
+    let slack = channels::slack(&settings, &[]).ok().flatten();
+    let slack = slack.and_then(|slack| Some(("Slack", "SLACK_URL", Url::parse(&slack.url).ok()?)));
+    let each = hipchat.into_iter().chain(slack).map(|(who, setting, url)| check_one(who, setting, HttpUrl(url)));
+    let findings = futures_util::future::join_all(each).await;
+    match findings.is_empty() {
+        true => vec![Finding::ok(NAME, "neither HipChat nor Slack: HIPCHAT_TOKEN and SLACK_URL are not set")],
+        false => findings,
+    }
+}
+
+async fn check_one(who: &str, setting: &str, url: HttpUrl) -> Finding {
+    // Not the whole address, which may have a token in it.
+    let host = url.0.host_str().unwrap_or_default();
+    let place = format!("{host}:{}", url.0.port_or_known_default().unwrap_or_default());
+    let is_here = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+    match post_build::connect(&url, &place).await {
+        Ok(()) if url.0.scheme() == "http" && !is_here => Finding::warn(
+            NAME,
+            format!("{who} is reached at {place}, but its token goes there in the clear: {setting} is not https"),
+        ),
+        Ok(()) => Finding::ok(NAME, format!("{who} is reached at {place}")),
+        Err(error) => Finding::bad(
+            NAME,
+            format!("{who} is not reached at {place}: {error:#}; correct {setting}, or what is there"),
+        ),
+    }
+}

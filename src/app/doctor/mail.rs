@@ -1,0 +1,19 @@
+use std::sync::Arc;
+
+use super::super::channels;
+use super::Finding;
+use crate::settings::Settings;
+
+pub const NAME: &str = "mail";
+
+/// The mail server lets us in. Nothing is sent.
+pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+    vec![match channels::mail(&settings) {
+        Ok(None) => Finding::ok(NAME, "no mail: SMTP_HOST is not set"),
+        Err(error) => Finding::bad(NAME, format!("{error:#}")),
+        Ok(Some(mail)) => match mail.probe().await {
+            Ok(()) => Finding::ok(NAME, format!("{} lets us in, for {}", mail.place(), settings.smtp_to.0.join(", "))),
+            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or what is there", mail.place())),
+        },
+    }]
+}

@@ -1,0 +1,131 @@
+//! SWEEP_MISSED: finds the commits of branches that no webhook told of, and queues them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::git::{GitError, Oid};
+use crate::http::AllowedRepos;
+use crate::model::{Context, ImageName, JobId, NewJob, Origin, RepoName};
+use crate::pipeline::{self, Tools};
+use crate::queue::QueueHandle;
+use crate::settings::Settings;
+use crate::store::{KnownBranch, Store, StoreError};
+
+const PAUSE: Duration = Duration::from_secs(15 * 60);
+/// For one repository's answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub struct Missed {
+    tools: Arc<Tools>,
+    store: Store,
+    queue: QueueHandle,
+    allowed: AllowedRepos,
+    docker_repo_base: String,
+    image_name: ImageName,
+    /// What is wrong with a repository, as it was logged.
+    troubles: HashMap<String, String>,
+}
+
+impl Missed {
+    /// # Errors
+    /// A glob of ALLOW_REPOS that cannot be read.
+    pub fn new(tools: Arc<Tools>, store: Store, queue: QueueHandle, settings: &Settings) -> anyhow::Result<Self> {
+        Ok(Self {
+            tools,
+            store,
+            queue,
+            allowed: AllowedRepos::new(&settings.allow_repos.0)?,
+            docker_repo_base: settings.docker_repo_base.clone(),
+            image_name: settings.image_name.clone(),
+            troubles: HashMap::new(),
+        })
+    }
+
+    /// Looks at once and then every 15 minutes, at one repository after the other, until it is dropped.
+    pub async fn run(mut self) {
+        // Before that there is no deploy key.
+        if self.tools.secrets.clone().wait_for(|secrets| secrets.loaded).await.is_err() {
+            return;
+        }
+        loop {
+            if let Err(error) = self.round().await {
+                tracing::warn!(%error, "missed pushes cannot be looked for: trying again in 15 minutes");
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), StoreError> {
+        let mut last = String::new();
+        while let Some((repository, branches)) = self.store.known_branches(&last).await? {
+            let trouble = self.look_at(&branches).await?.err();
+            match trouble {
+                Some(trouble) if self.troubles.get(&repository) != Some(&trouble) => {
+                    tracing::warn!(repo = repository, trouble, "missed pushes cannot be looked for");
+                    self.troubles.insert(repository.clone(), trouble);
+                }
+                Some(_) => {}
+                None => _ = self.troubles.remove(&repository),
+            }
+            last = repository;
+        }
+        Ok(())
+    }
+
+    /// The inner error is the repository's, in one line.
+    async fn look_at(&self, branches: &[KnownBranch]) -> Result<Result<(), String>, StoreError> {
+        // One repository may have been written in several ways; the newest counts.
+        let Some(Context { owner, repo, .. }) = branches.last().map(|branch| &branch.context) else {
+            return Ok(Ok(()));
+        };
+        if !self.allowed.allow(owner, repo) {
+            return Ok(Ok(()));
+        }
+        let asked = JobId::new();
+        let heads = match RepoName::new(owner, repo) {
+            Ok(name) => timeout(LIMIT, self.heads(&name)).await,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let heads = match heads {
+            Ok(Ok(heads)) => heads,
+            Ok(Err(error)) => return Ok(Err(error.message)),
+            Err(_) => return Ok(Err(format!("no answer within {} s", LIMIT.as_secs()))),
+        };
+        for branch in branches {
+            if let Some(head) = heads.get(&branch.context.branch) {
+                self.queue(branch, head, asked).await?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn heads(&self, repo: &RepoName) -> Result<HashMap<String, Oid>, GitError> {
+        let secrets = self.tools.secrets.borrow().clone();
+        let source = pipeline::source(self.tools.config.git_url.as_deref(), &secrets, repo);
+        self.tools.git.heads(&source).await
+    }
+
+    /// Queues the head of a branch as its webhook would have, unless it is built, or a newer one may be by now.
+    async fn queue(&self, branch: &KnownBranch, head: &Oid, asked: JobId) -> Result<(), StoreError> {
+        let commit = head.to_string();
+        let context = Context {
+            docker_repo_base: self.docker_repo_base.clone(),
+            tag: commit.clone(),
+            commit,
+            // It was a branch's head, as the commit of a push was: it is built even if it is none any more.
+            pushed: true,
+            ..branch.context.clone()
+        };
+        let image = context.image(&self.image_name);
+        let git_ref = Some(format!("refs/heads/{}", context.branch));
+        let new = NewJob { origin: Origin::Missed, dialect: branch.dialect, git_ref, ..NewJob::new(context, image) };
+        if let Some(job) = self.store.add_missed(new, asked).await? {
+            self.queue.wake();
+            tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");
+        }
+        Ok(())
+    }
+}

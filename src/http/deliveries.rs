@@ -1,0 +1,139 @@
+//! The webhook deliveries that were accepted, and one of them once more. Nothing of a delivery's headers and body is
+//! kept but what its job was made of.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::error::Error;
+use super::{Api, wire};
+use crate::model::{Context, JobId, Millis, NewJob, Origin};
+use crate::store::{Added, Delivery};
+
+/// The most that one answer lists, and how many it lists when nobody says.
+const PAGE: u32 = 1000;
+
+/// The `{id}` of a path. What is no id of ours names an unknown delivery.
+pub struct DeliveryPath(Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::UnknownDelivery("(not UTF-8)".into()))?;
+        id.parse().map(Self).map_err(|_| Error::UnknownDelivery(id))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryView {
+    id: Uuid,
+    route: String,
+    event: String,
+    /// The sender's own id.
+    delivery_id: Option<String>,
+    /// SHA-256 of the body, hex.
+    digest: String,
+    receive_time: Millis,
+    owner: String,
+    repo: String,
+    r#ref: String,
+    before: Option<String>,
+    after: String,
+    job: JobId,
+    /// How often it came again within 24 hours, and when that was last.
+    repeats: u32,
+    repeat_time: Option<Millis>,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let Context { owner, repo, branch, commit, .. } = delivery.context;
+        Self {
+            id: delivery.id,
+            route: delivery.route,
+            event: delivery.event,
+            delivery_id: delivery.delivery_id,
+            digest: delivery.digest,
+            receive_time: delivery.received,
+            owner,
+            repo,
+            r#ref: delivery.git_ref.unwrap_or(branch),
+            before: delivery.before,
+            after: commit,
+            job: delivery.job,
+            repeats: delivery.repeats,
+            repeat_time: delivery.repeated,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// `GET /deliveries?limit=&cursor=`: newest first; the cursor is the id of the last one that the page before showed.
+pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
+    let Query(Listing { limit, cursor }) =
+        Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
+    let limit = limit.map_or(Some(PAGE), |limit| limit.parse().ok().filter(|limit| (1..=PAGE).contains(limit)));
+    let limit = limit.ok_or_else(|| Error::Argument(format!("limit is a number from 1 to {PAGE}")))?;
+    let cursor = cursor.map(|cursor| cursor.parse()).transpose();
+    let cursor = cursor.map_err(|_| Error::Argument("cursor is the id of a delivery".into()))?;
+    // One more than asked for tells whether there is another page.
+    let mut deliveries = api.store.deliveries(limit + 1, cursor).await?;
+    let more = deliveries.len() > limit as usize;
+    deliveries.truncate(limit as usize);
+    let last = deliveries.last().filter(|_| more).map(|last| last.id);
+    let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
+    let mut response = Json(views).into_response();
+    if let Some(last) = last {
+        let link = format!(r#"</deliveries?limit={limit}&cursor={last}>; rel="next""#);
+        let link =
+            HeaderValue::from_str(&link).map_err(|error| Error::Internal(format!("the Link header: {error}")))?;
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// `GET /deliveries/{id}`
+pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
+    Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
+}
+
+/// `POST /deliveries/{id}/replay`: another job, as if the delivery came now and had not come before. Where the image
+/// goes is what the settings say now.
+pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
+    let delivery = find(&api, path).await?;
+    let made = api.store.job(delivery.job).await?.ok_or_else(|| Error::UnknownJob(delivery.job.to_string()))?;
+    let context = Context { docker_repo_base: api.docker_repo_base.clone(), ..made.context };
+    api.allowed_repos.check(&context.owner, &context.repo)?;
+    let image = context.image(&api.image_name);
+    let new = NewJob {
+        origin: Origin::Hook,
+        dialect: made.dialect,
+        git_ref: made.git_ref,
+        before: made.before,
+        ..NewJob::new(context, image)
+    };
+    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(new, None).await?;
+    api.queue.wake();
+    tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");
+    wire::job(StatusCode::CREATED, &job)
+}
+
+async fn find(api: &Api, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {
+    api.store.delivery(id).await?.ok_or_else(|| Error::UnknownDelivery(id.to_string()))
+}

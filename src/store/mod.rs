@@ -7,6 +7,7 @@ mod error;
 mod jobs;
 mod lock;
 mod outbox;
+mod reconcile;
 mod schema;
 #[cfg(test)]
 mod tests;

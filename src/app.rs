@@ -53,6 +53,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let notify_config = NotifyConfig {
         post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
         hook_secret: settings.hook_secret.clone(),
+        github: startup::github(&settings)?.map(Arc::new),
     };
     let config = notify_config.clone();
     let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
@@ -88,6 +89,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
 
     let outbox_stop = CancellationToken::new();
+    let reconciler = notify::reconcile(store.clone(), notify_config.clone());
+    tokio::spawn(outbox_stop.clone().run_until_cancelled_owned(reconciler));
     let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
     let http_stop = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, router, http_stop.clone()));
@@ -131,6 +134,8 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.hook_secret.clone());
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks.extend(settings.github_token.clone());
+    masks.extend(settings.github_private_key.clone());
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
     masks
 }
@@ -210,5 +215,6 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     if let Some(path) = &settings.git_cacert {
         git::read_authorities(path)?;
     }
+    startup::github(settings)?;
     Ok(())
 }

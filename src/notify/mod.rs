@@ -1,11 +1,13 @@
 //! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
 
 mod failure;
+mod github;
 mod post_build;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, redirect};
@@ -17,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::model::{Job, Millis, Status};
 use crate::store::{NewNotification, Notification, Store, StoreError};
 use failure::Failure;
+pub use github::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
 
 /// How many are sent at once, so that a slow destination does not stop the others.
 const AT_ONCE: usize = 8;
@@ -36,13 +39,17 @@ pub struct NotifyConfig {
     pub post_build: Vec<String>,
     /// HOOK_SECRET: signs what is sent.
     pub hook_secret: Option<Zeroizing<String>>,
+    /// Sets commit statuses.
+    pub github: Option<Arc<GitHub>>,
 }
 
 impl NotifyConfig {
     /// What a job that has just begun to run, or has just ended, makes known: rows for the outbox. Pure. `previous` is how
     /// the job before it of the same branch ended.
     pub fn announce(&self, job: &Job, _previous: Option<Status>) -> Vec<NewNotification> {
-        post_build::rows(self, job)
+        let mut rows = post_build::rows(self, job);
+        rows.extend(github::rows(self, job));
+        rows
     }
 }
 
@@ -128,6 +135,7 @@ impl Sender {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         match notification.channel.as_str() {
             post_build::CHANNEL => post_build::send(&self.config, &self.client, notification).await,
+            github::CHANNEL => github::send(&self.config, notification).await,
             other => Err(Failure::permanent(format!("nothing is configured for {other} any more"))),
         }
     }

@@ -49,7 +49,7 @@ async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();
     let hook_secret = secret.map(|s| Zeroizing::new(s.to_owned()));
-    let config = NotifyConfig { post_build: vec![url], hook_secret };
+    let config = NotifyConfig { post_build: vec![url], hook_secret, ..NotifyConfig::default() };
     let shutdown = CancellationToken::new();
     tokio::spawn(run(store.clone(), config.clone(), shutdown.clone()));
     Bench { _dir: dir, store, config, shutdown, got }
@@ -168,7 +168,7 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
     let mut due = bench.store.due_notifications(9).await.unwrap().remove(0);
     let sender = |url: Option<&str>| Sender {
         store: bench.store.clone(),
-        config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), hook_secret: None },
+        config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), ..NotifyConfig::default() },
         client: Client::new(),
     };
     for (url, permanent) in [(None, true), (Some("no url"), true), (Some("http://127.0.0.1:1/?token=s3cret"), false)] {

@@ -94,6 +94,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, engine_trouble)?;
 
     let outbox_stop = CancellationToken::new();
+    let reconciler = notify::reconcile(store.clone(), notify_config.clone());
+    tokio::spawn(outbox_stop.clone().run_until_cancelled_owned(reconciler));
     let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
     let http_stop = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, router, http_stop.clone()));
@@ -143,6 +145,8 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.hook_signing_key.as_ref().map(SigningKey::base64));
     masks.extend(settings.enc_passphrase.clone());
     masks.extend(settings.etcd_password.clone());
+    masks.extend(settings.github_token.clone());
+    masks.extend(settings.github_private_key.clone());
     masks.extend(settings.hipchat_token.clone());
     masks.extend(settings.slack_url.clone());
     masks.extend(settings.smtp_pass.clone());
@@ -226,5 +230,6 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
     if let Some(path) = &settings.git_cacert {
         git::read_authorities(path)?;
     }
+    startup::github(settings)?;
     Ok(())
 }

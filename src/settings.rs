@@ -138,7 +138,7 @@ settings! {
     /// Token, or `user:password`, for https: clones and LFS files from the host of GIT_URL (or github.com), and from no
     /// other.
     GIT_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;
-    /// PEM file of the authorities that sign the Git server's certificate, beside the system's.
+    /// PEM file of the authorities that sign the certificates of the Git server and of GITHUB_API, beside the system's.
     GIT_CACERT => git_cacert: Option<PathBuf>, "";
     /// How much disk the Git mirrors and LFS files may take; the least recently used go first, never one in use.
     MIRROR_BUDGET => mirror_budget: Bytes, "20GiB";
@@ -212,7 +212,7 @@ settings! {
     GITHUB_APP_ID => github_app_id: Option<String>, "";
     /// Id of the App's installation. Default: the one that the repository has.
     GITHUB_INSTALLATION_ID => github_installation_id: Option<String>, "";
-    /// The App's private key, PEM.
+    /// The App's private key, PEM; in one line, `\n` stands for a line's end.
     GITHUB_PRIVATE_KEY => github_private_key: Option<Zeroizing<String>>, "" secret;
     /// Token of a HipChat room. With it and HIPCHAT_ROOM the room is told.
     HIPCHAT_TOKEN => hipchat_token: Option<Zeroizing<String>>, "" secret;

@@ -1,8 +1,11 @@
 //! Who is told of jobs, by the settings.
 
+use std::sync::Arc;
+
 use anyhow::{anyhow, bail};
 use reqwest::Url;
 
+use super::startup;
 use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{HipChat, Links, Mail, MailConfig, MailTls, Mailing, NotifyConfig, Slack};
@@ -21,6 +24,7 @@ pub fn config(settings: &Settings, logs: Logs) -> anyhow::Result<NotifyConfig> {
             pages: pages(settings.git_url.as_ref().map(|url| url.0.as_str())),
             environment: settings.totem_env.clone(),
         },
+        github: startup::github(settings)?.map(Arc::new),
         hipchat: hipchat(settings, &bad),
         slack: slack(settings, &bad)?,
         mail: mail(settings)?.map(|mail| Mailing { mail, logs, occasions: all }),

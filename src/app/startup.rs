@@ -6,9 +6,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use reqwest::Certificate;
 
 use crate::engine::{Builder, Engine, Host};
-use crate::git::{GitConfig, Token};
+use crate::git::{self, GitConfig, Token};
+use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
 use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
 
@@ -55,6 +57,24 @@ pub fn git_token(settings: &Settings) -> Option<Token> {
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
+}
+
+/// Who sets commit statuses; none if neither a token nor an App is set.
+pub fn github(settings: &Settings) -> anyhow::Result<Option<GitHub>> {
+    let access = match (&settings.github_app_id, &settings.github_private_key, &settings.github_token) {
+        (Some(id), Some(key), _) => GitHubAccess::App {
+            id: id.clone(),
+            private_key: key.clone(),
+            installation: settings.github_installation_id.clone(),
+        },
+        (None, None, Some(token)) => GitHubAccess::Token(token.clone()),
+        (None, None, None) => return Ok(None),
+        _ => anyhow::bail!("GITHUB_APP_ID and GITHUB_PRIVATE_KEY belong together: set both, or neither"),
+    };
+    let authorities = settings.git_cacert.as_deref().map(git::read_authorities).transpose()?.unwrap_or_default();
+    let authorities = authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?;
+    let (api, base_url) = (settings.github_api.0.clone(), settings.base_url.to_string());
+    Ok(Some(GitHub::new(GitHubConfig { api, base_url, access, authorities })?))
 }
 
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
@@ -162,6 +182,11 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
             let hosts: Vec<_> = urls.iter().map(|url| url.0.host_str().unwrap_or_default()).collect();
             tracing::info!("post-build hook: to {}", hosts.join(", "));
         }
+    }
+    match (&settings.github_app_id, &settings.github_token) {
+        (Some(id), _) => tracing::info!("commit statuses: at {}, by the GitHub App {id}", settings.github_api),
+        (None, Some(_)) => tracing::info!("commit statuses: at {}, by GITHUB_TOKEN", settings.github_api),
+        (None, None) => tracing::info!("commit statuses: none (neither GITHUB_TOKEN nor GITHUB_APP_ID is set)"),
     }
     if settings.concurrency == 0 {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");

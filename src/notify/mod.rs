@@ -2,6 +2,7 @@
 
 mod chat;
 mod failure;
+mod github;
 mod hipchat;
 mod lanes;
 mod mail;
@@ -23,6 +24,7 @@ use crate::address::{Except, is_unfit};
 use crate::model::{Job, Status};
 use crate::store::{NewNotification, Notification, Store};
 use failure::Failure;
+pub use github::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
 pub use hipchat::HipChat;
 pub use mail::{Mail, MailConfig, MailTls, Mailing};
 pub use slack::Slack;
@@ -43,6 +45,8 @@ pub struct NotifyConfig {
     pub hipchat: Option<HipChat>,
     pub slack: Option<Slack>,
     pub mail: Option<Mailing>,
+    /// Sets commit statuses.
+    pub github: Option<Arc<GitHub>>,
 }
 
 impl NotifyConfig {
@@ -50,6 +54,7 @@ impl NotifyConfig {
     /// the job before it of the same branch ended.
     pub fn announce(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
         let mut rows = post_build::rows(self, job);
+        rows.extend(github::rows(self, job));
         rows.extend(hipchat::rows(self, job, previous));
         rows.extend(slack::rows(self, job, previous));
         rows.extend(mail::rows(self, job, previous));
@@ -60,6 +65,11 @@ impl NotifyConfig {
     pub fn host(&self, channel: &str, destination: &str) -> Option<String> {
         match channel {
             post_build::CHANNEL => post_build::host(self, destination),
+            // Its destination is the host; HipChat's and Slack's a room, mail's an address.
+            github::CHANNEL => self.github.is_some().then(|| destination.to_owned()),
+            hipchat::CHANNEL => self.hipchat.as_ref()?.api.host_str().map(str::to_owned),
+            slack::CHANNEL => Some(self.slack.as_ref()?.place()?.rsplit_once(':')?.0.to_owned()),
+            mail::CHANNEL => Some(self.mail.as_ref()?.mail.place().rsplit_once(':')?.0.to_owned()),
             _ => None,
         }
     }
@@ -99,6 +109,7 @@ impl Sender {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         match notification.channel.as_str() {
             post_build::CHANNEL => post_build::send(&self.config, &self.client, notification, self.store.now()).await,
+            github::CHANNEL => github::send(&self.config, notification).await,
             hipchat::CHANNEL => hipchat::send(&self.config, &self.outward, notification, self.store.now()).await,
             slack::CHANNEL => slack::send(&self.config, &self.outward, notification, self.store.now()).await,
             mail::CHANNEL => mail::send(&self.config, notification).await,

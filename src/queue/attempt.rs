@@ -142,7 +142,7 @@ impl Queue {
             }
             *stages = progress.stages;
             let commit = progress.resolved_commit.as_deref();
-            match self.handle.store.save_stages(job.id, job.attempt, stages, commit).await {
+            match self.handle.store.save_stages(job.id, job.attempt, stages, commit, &self.handle.announce).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.

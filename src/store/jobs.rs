@@ -19,7 +19,9 @@ macro_rules! columns {
     };
 }
 
-fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
+pub(super) use columns;
+
+pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     fn damaged(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
         sqlx::Error::Decode(e.into())
     }
@@ -133,32 +135,48 @@ impl Store {
         .await
     }
 
-    /// How far a running job is.
+    /// How far a running job is. What is told of its start is told again once it is known which commit a name stood for.
     pub async fn save_stages(
         &self,
         id: JobId,
         attempt: u32,
         stages: &Stages,
         resolved_commit: Option<&str>,
+        announce: &Announce,
     ) -> Result<(), StoreError> {
         let (stages, commit) = (json(stages).map_err(|e| self.explain(e))?, resolved_commit.map(str::to_owned));
-        self.write(move |conn| {
-            async move {
-                let done = query(
-                    "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit) \
-                     WHERE id = $3 AND status = 'running' AND attempt = $4",
-                )
-                .bind(stages)
-                .bind(commit)
-                .bind(id.to_string())
-                .bind(attempt)
-                .execute(&mut *conn)
-                .await?;
-                if done.rows_affected() == 0 { Err(conflict(conn, id).await) } else { Ok(()) }
-            }
-            .boxed()
-        })
-        .await
+        let announce = announce.clone();
+        let told = self
+            .write(move |conn| {
+                async move {
+                    let before = by_id(conn, id).await?.and_then(|job| job.resolved_commit);
+                    let row = query(concat!(
+                        "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit) \
+                         WHERE id = $3 AND status = 'running' AND attempt = $4 RETURNING ",
+                        columns!()
+                    ))
+                    .bind(stages)
+                    .bind(commit)
+                    .bind(id.to_string())
+                    .bind(attempt)
+                    .fetch_optional(&mut *conn)
+                    .await?;
+                    let Some(row) = row else { return Err(conflict(conn, id).await) };
+                    let job = read(&row)?;
+                    let is_found = job.resolved_commit != before
+                        && job.resolved_commit.as_ref().is_some_and(|commit| *commit != job.context.commit);
+                    if is_found {
+                        outbox::insert(conn, &job, announce(&job, None)).await?;
+                    }
+                    Ok(is_found)
+                }
+                .boxed()
+            })
+            .await?;
+        if told {
+            self.notified.notify_one();
+        }
+        Ok(())
     }
 
     /// Ends a running job; its notifications are written in the same transaction.

@@ -9,6 +9,7 @@ mod letters;
 mod lock;
 mod missed;
 mod outbox;
+mod reconcile;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 mod outbox;
+mod reconcile;
 
 use std::os::unix::fs::MetadataExt;
 
@@ -275,7 +276,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
-    store.save_stages(job.id, 1, &stages, Some("c0ffee")).await.unwrap();
+    store.save_stages(job.id, 1, &stages, Some("c0ffee"), &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
     assert_eq!((stored.stages, stored.resolved_commit.as_deref()), (stages.clone(), Some("c0ffee")));
@@ -286,7 +287,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     let second = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     assert_eq!((second.id, second.attempt), (job.id, 2));
     let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
-    is_late(store.save_stages(job.id, 1, &stages, None).await);
+    is_late(store.save_stages(job.id, 1, &stages, None, &announce()).await);
     is_late(store.renew(job.id, 1, LEASE).await.map(drop));
     is_late(store.requeue(job.id, 1, &announce()).await.map(drop));
     is_late(store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.map(drop));
@@ -339,7 +340,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
     let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
-    store.save_stages(cancelled.id, 1, &stages, None).await.unwrap();
+    store.save_stages(cancelled.id, 1, &stages, None, &announce()).await.unwrap();
     store.cancel(cancelled.id, &announce()).await.unwrap();
     let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
     let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();

@@ -23,6 +23,7 @@ mod etcd;
 mod failures;
 mod fixtures;
 mod git;
+mod github;
 mod harness;
 mod images;
 mod live_secrets;

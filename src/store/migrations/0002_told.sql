@@ -15,6 +15,11 @@ ALTER TABLE jobs ADD COLUMN superseded_by TEXT;                       -- the new
 UPDATE jobs SET
     repository = lower((context ->> 'owner') || '/' || (context ->> 'repo')),
     branch = context ->> 'branch';
+-- GitHub has its outcome, or will never have it: the reconciler is done with it. What ended before this version was not
+-- to be told.
+ALTER TABLE jobs ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
+UPDATE jobs SET told = 1 WHERE end_time IS NOT NULL;
+CREATE INDEX jobs_untold ON jobs (end_time) WHERE told = 0;
 CREATE INDEX jobs_by_branch ON jobs (repository, branch, id);
 
 -- Where a notification goes, and what it must not overtake.

@@ -40,7 +40,7 @@ const ENGINE_CHECK: Duration = Duration::from_secs(5);
 /// A part that cannot start: a folder that cannot be used, another daemon on it, an engine address that is not valid.
 pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let data_dir = settings.data_dir();
-    let store = Store::open(&data_dir).await?;
+    let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");
@@ -62,6 +62,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         node: "local".into(),
         lease: LEASE,
         drain: settings.drain_timeout,
+        rules: startup::rules(&settings)?,
     };
     let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
 
@@ -202,6 +203,7 @@ fn watch_ready(
 /// The name of the setting, its value and what is allowed.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine(settings)?;
+    startup::rules(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;
     if let Some(path) = &settings.known_hosts {

@@ -54,6 +54,11 @@ pub struct Job {
     pub cause: Option<String>,
     pub cancelled: bool,
     pub cancel_requested: bool,
+    pub origin: Option<String>,
+    #[serde(default)]
+    pub priority: i64,
+    pub rebuild_of: Option<String>,
+    pub superseded_by: Option<String>,
 }
 
 impl Job {
@@ -157,6 +162,10 @@ impl Client {
 
     pub async fn cancel(&self, id: &str) -> Result<Job, ClientError> {
         self.json(self.request(Method::POST, &["job", id, "cancel"])).await
+    }
+
+    pub async fn rebuild(&self, id: &str) -> Result<Job, ClientError> {
+        self.json(self.request(Method::POST, &["job", id, "rebuild"])).await
     }
 
     /// The log so far, or with `follow` until the job ends. A connection that breaks is taken up again where it broke.

@@ -9,8 +9,9 @@ use anyhow::Context as _;
 
 use crate::engine::{Builder, Engine, Host};
 use crate::git::{GitConfig, Token};
+use crate::queue::{Priorities, Rules, Supersede};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
+use crate::settings::{self, ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -55,6 +56,18 @@ pub fn git_token(settings: &Settings) -> Option<Token> {
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
+}
+
+/// What decides about a job's place in the queue.
+pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+    Ok(Rules {
+        priorities: Priorities::new(&settings.priorities.0).context("PRIORITIES cannot be used")?,
+        supersede: match settings.supersede {
+            settings::Supersede::Off => Supersede::Nobody,
+            settings::Supersede::Pending => Supersede::Pending,
+            settings::Supersede::Running => Supersede::Running,
+        },
+    })
 }
 
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {

@@ -6,6 +6,7 @@ mod doctor;
 mod follow;
 mod jobs;
 mod logs;
+mod rebuild;
 mod secrets;
 mod serve;
 
@@ -37,6 +38,7 @@ enum Command {
     Jobs(jobs::Args),
     Logs(logs::Args),
     Cancel(cancel::Args),
+    Rebuild(rebuild::Args),
     Secrets(secrets::Args),
     Doctor(Box<doctor::Args>),
 }
@@ -49,6 +51,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Jobs(args) => jobs::run(args, Daemon::here()).await,
         Command::Logs(args) => logs::run(args, Daemon::here()).await,
         Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
+        Command::Rebuild(args) => rebuild::run(args, Daemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
         Command::Doctor(args) => doctor::run(*args).await,
     }

@@ -36,6 +36,8 @@ pub enum Error {
     Forbidden(String),
     /// The job has ended.
     Ended(Status),
+    /// The job has not ended.
+    Unfinished(Status),
     /// The log has only so many bytes.
     Range(u64),
     /// Nothing can be stored now, as on a full disk; the cause is for the log alone.
@@ -122,6 +124,9 @@ impl IntoResponse for Error {
             Self::Forbidden(why) => (403, "NotAuthorized", why.as_str().into()),
             Self::Ended(status) => {
                 (409, "ConflictError", format!("The job has ended already: {}", status.as_str()).into())
+            }
+            Self::Unfinished(status) => {
+                (409, "ConflictError", format!("The job has not ended yet: {}", status.as_str()).into())
             }
             Self::Range(len) => {
                 (416, "RequestedRangeNotSatisfiableError", format!("The log has {len} bytes so far").into())

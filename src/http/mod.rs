@@ -102,6 +102,7 @@ pub fn router(
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))
+        .route("/job/{id}/rebuild", post(jobs::rebuild))
         .route("/hooks/github", post(github::hook))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))

@@ -39,9 +39,9 @@ struct Built<'a> {
     image: &'a str,
 }
 
-/// One row a destination, for a job that has ended.
+/// One row a destination, for a job that has ended and was not superseded.
 pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
-    if !job.status.is_terminal() {
+    if !job.status.is_terminal() || job.superseded_by.is_some() {
         return Vec::new();
     }
     let row = |url: &String| {

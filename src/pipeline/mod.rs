@@ -85,7 +85,15 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         None => log.write(format!("\nPushed {}\n", hand.job.image).as_bytes()),
     }
     log.flush();
-    Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause, class }
+    Outcome {
+        status,
+        stages: hand.stages,
+        resolved_commit: hand.resolved_commit,
+        digest: result.ok(),
+        cause,
+        class,
+        superseded_by: None,
+    }
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {

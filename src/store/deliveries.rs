@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sqlx::{Row, query};
 
-use super::{Store, StoreError, jobs};
+use super::{Store, StoreError, Superseding, jobs, supersede};
 use crate::model::{Job, NewJob};
 
 /// How long the same signed delivery means the same job.
@@ -31,9 +31,21 @@ pub enum Added {
 impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. Without a delivery it is always a new job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
+        Ok(self.add_superseding(new, delivery, None).await?.0)
+    }
+
+    /// The same; and, if its branch has a newer commit by it, or had one before, the older ones are superseded in that
+    /// transaction: those others are returned beside it.
+    pub async fn add_superseding(
+        &self,
+        new: NewJob,
+        delivery: Option<NewDelivery>,
+        rule: Option<Superseding>,
+    ) -> Result<(Added, Vec<Job>), StoreError> {
         let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
         let job = Job::pending(new);
-        self.enqueue(false, move |conn| {
+        let superseding = rule.is_some();
+        let added = self.enqueue(superseding, move |conn| {
             async move {
                 if let Some(delivery) = delivery {
                     let first = query(
@@ -60,14 +72,22 @@ impl Store {
                             .await?;
                         let id = row.try_get::<&str, _>(0)?.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
                         let job = jobs::by_id(conn, id).await?;
-                        return Ok(Added::Duplicate(job.ok_or(StoreError::NoJob(id))?));
+                        return Ok((Added::Duplicate(job.ok_or(StoreError::NoJob(id))?), Vec::new()));
                     }
                 }
                 jobs::insert(conn, &job, json).await?;
-                Ok(Added::New(job))
+                let (job, superseded) = match rule {
+                    Some(rule) => supersede::settle(conn, job, &rule).await?,
+                    None => (job, Vec::new()),
+                };
+                Ok((Added::New(job), superseded))
             }
             .boxed()
-        })
-        .await
+        });
+        let added = added.await?;
+        if superseding {
+            self.notified.notify_one();
+        }
+        Ok(added)
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! The SQL is portable to PostgreSQL. Every write is durable when it returns.
 
+mod claim;
 mod deliveries;
 mod error;
 mod jobs;
 mod lock;
 mod outbox;
+mod outcome;
 mod schema;
+mod supersede;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -30,7 +33,9 @@ use tokio_util::task::TaskTracker;
 
 pub use deliveries::{Added, NewDelivery};
 pub use error::StoreError;
+pub use jobs::JobFilter;
 pub use outbox::{Announce, NewNotification, Notification};
+pub use supersede::Superseding;
 
 use crate::model::Millis;
 use error::{Fault, explain};
@@ -46,6 +51,8 @@ pub struct Store {
     ops: mpsc::Sender<Op>,
     readers: SqlitePool,
     notified: Arc<Notify>,
+    /// REPO_CONCURRENCY
+    repo_concurrency: u32,
     closing: CancellationToken,
     writer: TaskTracker,
 }
@@ -85,7 +92,12 @@ impl Store {
         let run = Writer { options, file: file.clone(), conn: Some(conn), ops: queue, closing: closing.clone(), lock };
         writer.spawn(run.run());
         writer.close();
-        Ok(Self { file, ops, readers, notified: Arc::default(), closing, writer })
+        Ok(Self { file, ops, readers, notified: Arc::default(), repo_concurrency: 0, closing, writer })
+    }
+
+    /// From now on no more jobs of one repository are claimed than run at once; 0: as many as there are slots.
+    pub fn with_repo_concurrency(self, most: u32) -> Self {
+        Self { repo_concurrency: most, ..self }
     }
 
     /// Writes what was asked for before, then lets go of the database and of the folder's lock. What comes later gets

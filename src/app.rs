@@ -20,7 +20,7 @@ use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify::{self, NotifyConfig};
-use crate::pipeline::{self, PipelineConfig, Tools};
+use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings};
@@ -73,6 +73,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
         engine,
         secrets: secrets.clone(),
+        tags: tags(&store),
         config: pipeline_config(&settings, masks.clone()),
     };
     let http_config = HttpConfig {
@@ -134,6 +135,20 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks.extend(settings.etcd_password.clone());
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
     masks
+}
+
+/// The store keeps which commit an image's tag was given.
+fn tags(store: &Store) -> Tags {
+    let (asked, told) = (store.clone(), store.clone());
+    let holder = move |image: String| {
+        let store = asked.clone();
+        async move { store.tag_holder(&image).await.map_err(|e| e.to_string()) }
+    };
+    let hold = move |image: String, commit: String| {
+        let store = told.clone();
+        async move { store.hold_tag(&image, &commit).await.map_err(|e| e.to_string()) }
+    };
+    Tags::new(holder, hold)
 }
 
 fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {

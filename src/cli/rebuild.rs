@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use super::{Connection, Daemon, follow, print_json};
 
-/// Build what an ended job built once more: the same commit
+/// Build what an ended job built once more: the same commit; its tags move back to it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The job's id

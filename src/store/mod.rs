@@ -11,6 +11,7 @@ mod outbox;
 mod outcome;
 mod schema;
 mod supersede;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;

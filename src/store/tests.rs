@@ -132,6 +132,17 @@ async fn jobs_are_found_by_repository_branch_and_status() {
 }
 
 #[tokio::test]
+async fn a_tag_has_the_commit_that_it_was_last_given() {
+    let (_dir, store) = open().await;
+    assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap(), None);
+    for commit in ["a", "b"] {
+        store.hold_tag("q.io/t/a:latest", commit).await.unwrap();
+        assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap().as_deref(), Some(commit));
+    }
+    assert_eq!(store.tag_holder("q.io/t/b:latest").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_delivery_makes_one_job_in_24_hours() {
     let (_dir, store) = open().await;
     let Added::New(first) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };

@@ -40,6 +40,12 @@ CREATE INDEX turns_waiting ON turns (priority DESC, turn, since) WHERE since IS 
 INSERT INTO turns (repository, priority, turn, since)
     SELECT repository, priority, 0, MIN(id) FROM jobs WHERE status = 'pending' GROUP BY repository, priority;
 
+-- Which commit an image's tag was last given, of tags that do not name a commit themselves.
+CREATE TABLE tags (
+    image     TEXT PRIMARY KEY,                 -- with registry and tag
+    commit_id TEXT NOT NULL
+);
+
 -- Where a notification goes, and what it must not overtake.
 ALTER TABLE outbox ADD COLUMN destination TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT '';

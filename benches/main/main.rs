@@ -9,6 +9,7 @@ mod hooks;
 mod idle;
 mod modules;
 mod push;
+mod queue;
 
 use std::time::Duration;
 
@@ -20,8 +21,18 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 8] =
-    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "idle"];
+const MEASUREMENTS: [&str; 10] = [
+    "push-300",
+    "push-20000",
+    "push-20000-cached",
+    "modules",
+    "git-500m",
+    "context-100k",
+    "hooks",
+    "queue-10000",
+    "jobs-1000000",
+    "idle",
+];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -42,6 +53,8 @@ fn main() {
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
                 "hooks" => hooks::measure().await,
+                "queue-10000" => queue::waiting().await,
+                "jobs-1000000" => queue::finished().await,
                 _ => idle::measure().await,
             }
         }));

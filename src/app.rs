@@ -23,7 +23,7 @@ use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify;
-use crate::pipeline::{self, PipelineConfig, Tools};
+use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings, SigningKey};
@@ -44,7 +44,7 @@ const ENGINE_CHECK: Duration = Duration::from_secs(5);
 /// A part that cannot start: a folder that cannot be used, another daemon on it, an engine address that is not valid.
 pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let data_dir = settings.data_dir();
-    let store = Store::open(&data_dir).await?;
+    let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");
@@ -64,6 +64,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         node: "local".into(),
         lease: LEASE,
         drain: settings.drain_timeout,
+        rules: startup::rules(&settings)?,
     };
     let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
 
@@ -74,6 +75,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
         engine,
         secrets: secrets.clone(),
+        tags: tags(&store),
         config: pipeline_config(&settings, masks.clone()),
     };
     let http_config = HttpConfig {
@@ -154,6 +156,20 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     masks
 }
 
+/// The store keeps which commit an image's tag was given.
+fn tags(store: &Store) -> Tags {
+    let (asked, told) = (store.clone(), store.clone());
+    let holder = move |image: String| {
+        let store = asked.clone();
+        async move { store.tag_holder(&image).await.map_err(|e| e.to_string()) }
+    };
+    let hold = move |image: String, commit: String| {
+        let store = told.clone();
+        async move { store.hold_tag(&image, &commit).await.map_err(|e| e.to_string()) }
+    };
+    Tags::new(holder, hold)
+}
+
 fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
@@ -221,6 +237,7 @@ fn watch_ready(
 /// The name of the setting, its value and what is allowed.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine(settings)?;
+    startup::rules(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;
     channels::check(settings)?;

@@ -58,6 +58,11 @@ pub struct Job {
     pub cause: Option<String>,
     pub cancelled: bool,
     pub cancel_requested: bool,
+    pub origin: Option<String>,
+    #[serde(default)]
+    pub priority: i64,
+    pub rebuild_of: Option<String>,
+    pub superseded_by: Option<String>,
 }
 
 impl Job {
@@ -181,6 +186,10 @@ impl Client {
 
     pub async fn cancel(&self, id: &str) -> Result<Job, ClientError> {
         self.json(self.request(Method::POST, &["job", id, "cancel"])).await
+    }
+
+    pub async fn rebuild(&self, id: &str) -> Result<Job, ClientError> {
+        self.json(self.request(Method::POST, &["job", id, "rebuild"])).await
     }
 
     /// Newest first, at most 1,000.

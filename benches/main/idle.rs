@@ -39,7 +39,7 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-fn resident_kib(pid: i32) -> u64 {
+pub fn resident_kib(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -10,6 +10,7 @@ mod idle;
 mod modules;
 mod outcome;
 mod push;
+mod queue;
 
 use std::time::Duration;
 
@@ -21,8 +22,19 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 9] =
-    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "outcome", "idle"];
+const MEASUREMENTS: [&str; 11] = [
+    "push-300",
+    "push-20000",
+    "push-20000-cached",
+    "modules",
+    "git-500m",
+    "context-100k",
+    "hooks",
+    "outcome",
+    "queue-10000",
+    "jobs-1000000",
+    "idle",
+];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -44,6 +56,8 @@ fn main() {
                 "context-100k" => git::context().await,
                 "hooks" => hooks::measure().await,
                 "outcome" => outcome::measure().await,
+                "queue-10000" => queue::waiting().await,
+                "jobs-1000000" => queue::finished().await,
                 _ => idle::measure().await,
             }
         }));

@@ -94,6 +94,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
             digest: None,
             cause: None,
             class: None,
+            superseded_by: None,
         };
         let at = Instant::now();
         store.finish(job.id, job.attempt, &outcome, announce).await.unwrap();

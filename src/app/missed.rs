@@ -121,7 +121,9 @@ impl Missed {
         };
         let image = context.image(&self.image_name);
         let git_ref = Some(format!("refs/heads/{}", context.branch));
-        let new = NewJob { origin: Origin::Missed, dialect: branch.dialect, git_ref, ..NewJob::new(context, image) };
+        let priority = self.queue.priority(&context);
+        let dialect = branch.dialect;
+        let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::new(context, image) };
         if let Some(job) = self.store.add_missed(new, asked).await? {
             self.queue.wake();
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");

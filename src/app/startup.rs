@@ -11,8 +11,9 @@ use reqwest::Certificate;
 use crate::engine::{Builder, Engine, Host};
 use crate::git::{self, GitConfig, Token};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
+use crate::queue::{Priorities, Rules, Supersede};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
+use crate::settings::{self, ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -75,6 +76,18 @@ pub fn github(settings: &Settings) -> anyhow::Result<Option<GitHub>> {
     let authorities = authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?;
     let (api, base_url) = (settings.github_api.0.clone(), settings.base_url.to_string());
     Ok(Some(GitHub::new(GitHubConfig { api, base_url, access, authorities })?))
+}
+
+/// What decides about a job's place in the queue.
+pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
+    Ok(Rules {
+        priorities: Priorities::new(&settings.priorities.0).context("PRIORITIES cannot be used")?,
+        supersede: match settings.supersede {
+            settings::Supersede::Off => Supersede::Nobody,
+            settings::Supersede::Pending => Supersede::Pending,
+            settings::Supersede::Running => Supersede::Running,
+        },
+    })
 }
 
 pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {

@@ -8,6 +8,7 @@ mod follow;
 mod jobs;
 mod logs;
 mod notifications;
+mod rebuild;
 mod secrets;
 mod serve;
 
@@ -39,6 +40,7 @@ enum Command {
     Jobs(jobs::Args),
     Logs(logs::Args),
     Cancel(cancel::Args),
+    Rebuild(rebuild::Args),
     Notifications(notifications::Args),
     Deliveries(deliveries::Args),
     Secrets(secrets::Args),
@@ -53,6 +55,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Jobs(args) => jobs::run(args, Daemon::here()).await,
         Command::Logs(args) => logs::run(args, Daemon::here()).await,
         Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
+        Command::Rebuild(args) => rebuild::run(args, Daemon::here()).await,
         Command::Notifications(args) => notifications::run(args, Daemon::here()).await,
         Command::Deliveries(args) => deliveries::run(args, Daemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,

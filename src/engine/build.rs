@@ -26,7 +26,7 @@ pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
     /// Path in the tree.
     pub dockerfile: &'a str,
-    /// Every name that the image gets; at least one.
+    /// Every name that the image gets.
     pub images: &'a [ImageRef],
     /// The stage to stop at; none: the last.
     pub target: Option<&'a str>,

@@ -14,6 +14,13 @@ use super::errors::{EngineError, say};
 use super::lines::{Line, Lines};
 
 impl Engine {
+    /// Gives the image with this id another name, which it takes from whatever had it.
+    pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
+        let path = format!("/images/{id}/tag?repo={}&tag={}", image.name(), image.tag());
+        let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
+        self.host.send(request).await?.accepted().await.map(drop)
+    }
+
     /// Pushes and returns `sha256:…` of the manifest. Dropping the future cancels the push. The
     /// engine itself tries again for about 50 s when a registry answers 5xx. It is not given `auth`
     /// for a registry that it may speak to without TLS beyond its own machine.

@@ -118,6 +118,18 @@ impl Git {
         Ok(ask(self.on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
     }
 
+    /// Whether `older` comes before `newer` in the history. A commit that is not here comes before none.
+    pub async fn is_ancestor(&self, mirror: &Mirror, older: &str, newer: &str) -> Result<bool, GitError> {
+        let ask = async {
+            if older == newer || self.commit(mirror, newer).await?.is_none() {
+                return Ok(false);
+            }
+            let asked = ask(self.on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
+            Ok::<_, Trouble>(asked.is_some())
+        };
+        ask.await.map_err(|trouble| trouble.into_error(&mirror.source))
+    }
+
     /// The commits whose ids start so, in no order.
     async fn commits_like(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, Trouble> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];

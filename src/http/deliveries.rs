@@ -128,8 +128,7 @@ pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryP
         before: made.before,
         ..NewJob::new(context, image)
     };
-    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(new, None).await?;
-    api.queue.wake();
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");
     wire::job(StatusCode::CREATED, &job)
 }

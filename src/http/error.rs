@@ -40,6 +40,8 @@ pub enum Error {
     Ended(Status),
     /// The notification is in this state.
     NotDead(String),
+    /// The job has not ended.
+    Unfinished(Status),
     /// The log has only so many bytes.
     Range(u64),
     /// Nothing can be stored now, as on a full disk; the cause is for the log alone.
@@ -137,6 +139,9 @@ impl IntoResponse for Error {
             }
             Self::NotDead(state) => {
                 (409, "ConflictError", format!("The notification is {state}: only a dead one is sent again").into())
+            }
+            Self::Unfinished(status) => {
+                (409, "ConflictError", format!("The job has not ended yet: {}", status.as_str()).into())
             }
             Self::Range(len) => {
                 (416, "RequestedRangeNotSatisfiableError", format!("The log has {len} bytes so far").into())

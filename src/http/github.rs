@@ -70,9 +70,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     drop(body);
     let image = context.image(&api.image_name);
     let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::new(context, image) };
-    match api.store.add_job(new, Some(delivery)).await? {
+    match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
-            api.queue.wake();
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
             wire::job(StatusCode::CREATED, &job)
         }

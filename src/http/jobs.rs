@@ -13,8 +13,8 @@ use super::error::Error;
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
 use crate::logs::has_secret;
-use crate::model::{Context, JobId, NewJob};
-use crate::store::Added;
+use crate::model::{Context, JobId, NewJob, Origin, Status};
+use crate::store::{Added, JobFilter};
 
 /// The most jobs that one answer lists, and how many it lists when nobody says.
 const PAGE: u32 = 1000;
@@ -46,16 +46,42 @@ pub async fn create(
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
     let context = context::read(&body, &api.docker_repo_base, &api.image_name)?;
     drop(body);
+    may(&api, &caller, &context)?;
+    let image = context.image(&api.image_name);
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(NewJob::new(context, image), None).await?;
+    tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
+    wire::job(StatusCode::CREATED, &job)
+}
+
+/// `POST /job/{id}/rebuild`: what an ended job built, or was to build, once more, by what is allowed and configured now.
+pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): JobPath) -> Result<Response, Error> {
+    let former = api.store.job(id).await?.ok_or_else(|| Error::UnknownJob(id.to_string()))?;
+    if !former.status.is_terminal() {
+        return Err(Error::Unfinished(former.status));
+    }
+    let commit = former.resolved_commit.unwrap_or(former.context.commit);
+    let context = Context { commit, ..former.context };
+    may(&api, &caller, &context)?;
+    let image = context.image(&api.image_name);
+    let new = NewJob {
+        origin: Origin::Rebuild,
+        dialect: former.dialect,
+        git_ref: former.git_ref,
+        rebuild_of: Some(id),
+        ..NewJob::new(context, image)
+    };
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
+    tracing::info!(job = %job.id, of = %id, image = ?job.image, by = caller.name, "accepted as a rebuild");
+    wire::job(StatusCode::CREATED, &job)
+}
+
+/// Whether this caller may have that built.
+fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
     api.allowed_repos.check(&context.owner, &context.repo)?;
     if context.docker_repo_base != api.docker_repo_base && caller.role < Role::Admin {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
     }
-    bakes_no_secret(&api, &context)?;
-    let image = context.image(&api.image_name);
-    let (Added::New(job) | Added::Duplicate(job)) = api.store.add_job(NewJob::new(context, image), None).await?;
-    api.queue.wake();
-    tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
-    wire::job(StatusCode::CREATED, &job)
+    bakes_no_secret(api, context)
 }
 
 /// A build argument stays readable in the image, and in the job.
@@ -88,11 +114,15 @@ fn is_json(headers: &HeaderMap) -> bool {
 struct Listing {
     limit: Option<String>,
     cursor: Option<String>,
+    repository: Option<String>,
+    branch: Option<String>,
+    status: Option<String>,
 }
 
-/// `GET /job?limit=&cursor=`: newest first; the cursor is the id of the last job that the page before showed.
+/// `GET /job?limit=&cursor=&repository=&branch=&status=`: newest first; the cursor is the id of the last job that the page
+/// before showed.
 pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Query(Listing { limit, cursor }) =
+    let Query(Listing { limit, cursor, repository, branch, status }) =
         Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
     let limit = match limit {
         None => PAGE,
@@ -106,13 +136,28 @@ pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Res
         .map(|cursor| cursor.parse())
         .transpose()
         .map_err(|_| Error::Argument("cursor is the id of a job".into()))?;
+    if branch.is_some() && repository.is_none() {
+        return Err(Error::Argument("branch is one of a repository: name that, too".into()));
+    }
+    let status = status.map(|status| status.parse());
+    let status = status
+        .transpose()
+        .map_err(|_| Error::Argument("status is pending, running, success, failure or cancelled".into()))?;
+    let filter = JobFilter { repository, branch, status };
     // One more than asked for tells whether there is another page.
-    let mut jobs = api.store.jobs(limit + 1, cursor).await?;
+    let mut jobs = api.store.jobs_like(&filter, limit + 1, cursor).await?;
     let more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
     let mut link = r#"</_schema/job-list>; rel="describedBy""#.to_owned();
     if let (true, Some(last)) = (more, jobs.last()) {
-        link += &format!(r#", </job?limit={limit}&cursor={}>; rel="next""#, last.id);
+        let mut next = form_urlencoded::Serializer::new(format!("/job?limit={limit}&cursor={}", last.id));
+        let wanted = [
+            ("repository", filter.repository.as_deref()),
+            ("branch", filter.branch.as_deref()),
+            ("status", filter.status.map(Status::as_str)),
+        ];
+        next.extend_pairs(wanted.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+        link += &format!(r#", <{}>; rel="next""#, next.finish());
     }
     let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
     wire::json(StatusCode::OK, wire::JOB_LIST, &link, &views)

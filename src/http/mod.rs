@@ -111,6 +111,7 @@ pub fn router(
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))
+        .route("/job/{id}/rebuild", post(jobs::rebuild))
         .route("/notifications", get(notifications::list))
         .route("/notifications/{id}/replay", post(notifications::replay))
         .route("/deliveries", get(deliveries::list))

@@ -3,6 +3,7 @@
 mod auth;
 mod envelope;
 mod hook;
+mod jobs;
 mod log;
 mod notifications;
 mod totem;
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 use super::{ApiToken, HttpConfig, Role, router, serve};
 use crate::logs::Logs;
 use crate::model::{ImageName, Job, JobId, Millis, Outcome, Stages, Status};
-use crate::queue::{Queue, QueueConfig};
+use crate::queue::{Queue, QueueConfig, Rules};
 use crate::secrets::Secrets;
 use crate::store::{Announce, Store};
 
@@ -86,7 +87,8 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();
     let logs = Logs::open(dir.path().join("logs")).unwrap();
-    let queue = QueueConfig { concurrency: 0, node: "test".into(), lease: LEASE, drain: Duration::ZERO };
+    let rules = Rules::default();
+    let queue = QueueConfig { concurrency: 0, node: "test".into(), lease: LEASE, drain: Duration::ZERO, rules };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
     let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
     let (engine_trouble, engine_seen) = watch::channel(None);
@@ -145,7 +147,7 @@ impl Server {
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
         let resolved_commit = Some("a".repeat(40));
-        let outcome = Outcome { status, stages, resolved_commit, digest, cause, class: None };
+        let outcome = Outcome { status, stages, resolved_commit, digest, cause, class: None, superseded_by: None };
         self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
         self.logs.end(job.id);
     }

@@ -31,6 +31,10 @@ pub struct JobView<'a> {
     cause: Option<&'a str>,
     cancelled: bool,
     cancel_requested: bool,
+    origin: &'static str,
+    priority: i64,
+    rebuild_of: Option<JobId>,
+    superseded_by: Option<&'a str>,
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -50,6 +54,10 @@ impl<'a> From<&'a Job> for JobView<'a> {
             cause: job.cause.as_deref(),
             cancelled: job.status == Status::Cancelled,
             cancel_requested: job.cancel_requested,
+            origin: job.origin.as_str(),
+            priority: job.priority,
+            rebuild_of: job.rebuild_of,
+            superseded_by: job.superseded_by.as_deref(),
         }
     }
 }

@@ -319,6 +319,8 @@ pub struct Outcome {
     pub cause: Option<String>,
     /// None if it is a success.
     pub class: Option<FailureClass>,
+    /// The newer commit because of which it was cancelled.
+    pub superseded_by: Option<String>,
 }
 
 #[cfg(test)]

@@ -86,8 +86,15 @@ impl Bench {
         let Added::New(job) = self.store.add_job(new, None).await.unwrap() else { panic!() };
         self.store.claim("me", LIMIT, &announce).await.unwrap().unwrap();
         let resolved_commit = commit.map(str::to_owned);
-        let outcome =
-            Outcome { status, stages: Stages::pending(), resolved_commit, digest: None, cause: None, class: None };
+        let outcome = Outcome {
+            status,
+            stages: Stages::pending(),
+            resolved_commit,
+            digest: None,
+            cause: None,
+            class: None,
+            superseded_by: None,
+        };
         self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
     }
 

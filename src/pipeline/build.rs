@@ -25,14 +25,31 @@ impl From<EngineError> for Failed {
     }
 }
 
-/// Builds the image; its names, the job's own first.
+/// An image in the engine.
+pub(super) struct Built {
+    /// `sha256:…` of its configuration.
+    pub id: String,
+    /// What it is to be called, the job's own name first.
+    pub names: Vec<ImageRef>,
+    pub commit: String,
+}
+
+impl Built {
+    /// Does this name say which commit it is? Then it is never another one's.
+    pub fn is_named(commit: &str, image: &ImageRef) -> bool {
+        commit.get(..7).is_some_and(|short| image.tag().contains(short))
+    }
+}
+
+/// Builds the image. The engine gives it only those of its names that no other commit can have: the others are given, one
+/// job at a time, as they are pushed.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     hand: &mut Stagehand,
-) -> Result<Vec<ImageRef>, End> {
+) -> Result<Built, End> {
     let log = hand.log.clone();
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
@@ -56,11 +73,13 @@ pub(super) async fn run(
             .get(epoch::NAME)
             .and_then(|seconds| seconds.parse().ok())
             .filter(|s| (0..=epoch::LATEST).contains(s));
+        let commit = snapshot.commit.to_string();
+        let own: Vec<_> = images.iter().filter(|image| Built::is_named(&commit, image)).cloned().collect();
         let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = BuildRequest {
             snapshot,
             dockerfile: plan.dockerfile.as_str(),
-            images: &images,
+            images: &own,
             target: plan.target.as_deref(),
             build_args,
             platform: plan.platform.as_deref(),
@@ -71,7 +90,7 @@ pub(super) async fn run(
         };
         let built = tools.engine.build(request, &*log).await?;
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok(images)
+        Ok(Built { id: built.image_id, names: images, commit })
     });
     hand.stage(StageName::Build, &plan.command(&text), work).await
 }

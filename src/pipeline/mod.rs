@@ -7,6 +7,7 @@ mod epoch;
 mod plan;
 mod push;
 mod stage;
+mod tags;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,14 @@ use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, 
 use crate::secrets::Secrets;
 pub use clone::source;
 use stage::{End, Stagehand};
+pub use tags::Tags;
 
 /// What a job is run with.
 pub struct Tools {
     pub git: Git,
     pub engine: Arc<Engine>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
+    pub tags: Tags,
     pub config: PipelineConfig,
 }
 
@@ -79,18 +82,34 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Ok(_) => (Status::Success, None, None),
         Err(End::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
         Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
+        Err(End::Superseded(newer)) => {
+            let cause = format!("superseded by {newer}: its tags have that commit; rebuild it to move them back");
+            (Status::Cancelled, Some(cause), Some(FailureClass::Cancelled))
+        }
+    };
+    let superseded_by = match &result {
+        Err(End::Superseded(newer)) => Some(newer.clone()),
+        _ => None,
     };
     match &cause {
         Some(cause) => log.write(format!("\nThe build ended: {cause}\n").as_bytes()),
         None => log.write(format!("\nPushed {}\n", hand.job.image).as_bytes()),
     }
     log.flush();
-    Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause, class }
+    Outcome {
+        status,
+        stages: hand.stages,
+        resolved_commit: hand.resolved_commit,
+        digest: result.ok(),
+        cause,
+        class,
+        superseded_by,
+    }
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
     let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
-    let images = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
-    push::run(tools, &images, hand, slot).await
+    let built = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    push::run(tools, &fetched.mirror, &built, hand, slot).await
 }

@@ -28,6 +28,8 @@ impl Failed {
 pub(super) enum End {
     Failed(String, FailureClass),
     Cancelled,
+    /// All that would have been pushed has this newer commit.
+    Superseded(String),
 }
 
 pub(super) struct Stagehand {

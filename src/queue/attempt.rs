@@ -170,10 +170,16 @@ impl Queue {
         };
         let (id, repo, attempt) = (job.id, repo(job), job.attempt);
         match written {
-            Ok(Job { status, cause, start, end, .. }) if status.is_terminal() => {
+            Ok(Job { status, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
+                if let (Some(newer), None) = (superseded_by, outcome.and_then(|outcome| outcome.superseded_by)) {
+                    log.write(format!("Superseded by {newer}\n").as_bytes());
+                    log.flush();
+                }
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 tracing::info!(job = %id, repo, attempt, status = status.as_str(), cause, ran_ms, "job ended");
                 handle.logs.end(id);
+                // Its repository may have reached REPO_CONCURRENCY.
+                handle.wake();
             }
             Ok(_) => {
                 tracing::info!(job = %id, repo, attempt, "job is pending again");
@@ -186,7 +192,15 @@ impl Queue {
 
 fn failure(stages: Stages, cause: &str) -> Outcome {
     let class = Some(FailureClass::LostWorker);
-    Outcome { status: Status::Failure, stages, resolved_commit: None, digest: None, cause: Some(cause.into()), class }
+    Outcome {
+        status: Status::Failure,
+        stages,
+        resolved_commit: None,
+        digest: None,
+        cause: Some(cause.into()),
+        class,
+        superseded_by: None,
+    }
 }
 
 /// How a run ends that has no outcome of its own.

@@ -1,6 +1,7 @@
 //! Claims jobs, runs each in a lease, and records how it ended: the only writer of terminal states.
 
 mod attempt;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::logs::Logs;
-use crate::model::{Job, JobId, Outcome, Status};
+use crate::model::{Context, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
 use crate::pipeline::{Run, Slot};
-use crate::store::{Announce, Store, StoreError};
+use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
+pub use rules::{Priorities, Rules, Supersede};
 
 /// How long it waits for a new job at most: what an event missed is found after this.
 const TICK: Duration = Duration::from_secs(5);
@@ -30,6 +32,7 @@ pub struct QueueConfig {
     pub lease: Duration,
     /// How long running jobs may go on after the shutdown.
     pub drain: Duration,
+    pub rules: Rules,
 }
 
 /// What others may do to the queue.
@@ -38,12 +41,49 @@ pub struct QueueHandle {
     store: Store,
     logs: Logs,
     announce: Announce,
+    rules: Arc<Rules>,
     wake: Arc<Notify>,
     running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
 }
 
 impl QueueHandle {
-    /// A job was added.
+    pub fn priority(&self, context: &Context) -> i64 {
+        self.rules.priorities.of(context)
+    }
+
+    /// Stores a job by the rules: with its priority, and in the place of older commits of its branch, or superseded itself
+    /// if it is the older one.
+    pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
+        new.priority = self.rules.priorities.of(&new.context);
+        let superseding = |running| Superseding { running, announce: self.announce.clone() };
+        let rule = match self.rules.supersede {
+            Supersede::Nobody => None,
+            Supersede::Pending => Some(superseding(false)),
+            Supersede::Running => Some(superseding(true)),
+        };
+        let (added, superseded) = self.store.add_superseding(new, delivery, rule).await?;
+        let itself = match &added {
+            Added::New(job) => Some(job),
+            Added::Duplicate(_) => None,
+        };
+        for job in superseded.iter().chain(itself) {
+            if let Some(newer) = &job.superseded_by {
+                let (id, repo, status) = (job.id, repo(job), job.status.as_str());
+                tracing::info!(job = %id, repo, newer, status, "superseded");
+                // What runs says so when it has ended.
+                if job.status == Status::Running {
+                    self.tell(id);
+                } else {
+                    self.logs.writer(id).write(format!("Superseded by {newer}\n").as_bytes());
+                    self.logs.end(id);
+                }
+            }
+        }
+        self.wake();
+        Ok(added)
+    }
+
+    /// There may be something to claim.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -79,8 +119,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn new(store: Store, logs: Logs, config: QueueConfig, announce: Announce) -> (Self, QueueHandle) {
-        let handle = QueueHandle { store, logs, announce, wake: Arc::default(), running: Arc::default() };
+    pub fn new(store: Store, logs: Logs, mut config: QueueConfig, announce: Announce) -> (Self, QueueHandle) {
+        let rules = Arc::new(std::mem::take(&mut config.rules));
+        let handle = QueueHandle { store, logs, announce, rules, wake: Arc::default(), running: Arc::default() };
         (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
     }
 
@@ -134,8 +175,9 @@ impl Queue {
                 attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()));
             } else {
                 drop(slot);
-                let rest = timeout(TICK, self.handle.wake.notified());
-                shutdown.run_until_cancelled(rest).await;
+                let rest = store.next_rest().await.ok().flatten();
+                let tick = rest.map_or(TICK, |end| end.since(Millis::now()).min(TICK));
+                shutdown.run_until_cancelled(timeout(tick, self.handle.wake.notified())).await;
             }
         }
         shutdown.cancelled().await;

@@ -7,7 +7,7 @@ use super::*;
 use tokio::sync::mpsc;
 
 use crate::model::Stages;
-use crate::model::{Context, LogSink, NewJob, StageName, StageStatus};
+use crate::model::{Context, LogSink, NewJob, Origin, StageName, StageStatus};
 use crate::pipeline::Progress;
 use crate::store::{Added, NewNotification};
 
@@ -26,7 +26,13 @@ struct Bench {
 }
 
 fn config(concurrency: usize) -> QueueConfig {
-    QueueConfig { concurrency, node: "me".into(), lease: Duration::from_secs(30), drain: LIMIT }
+    QueueConfig {
+        concurrency,
+        node: "me".into(),
+        lease: Duration::from_secs(30),
+        drain: LIMIT,
+        rules: Rules::default(),
+    }
 }
 
 async fn start(config: QueueConfig) -> Bench {
@@ -55,7 +61,7 @@ fn announce() -> Announce {
         let ended = job.status.is_terminal().then(|| NewNotification {
             channel: "test",
             destination: String::new(),
-            lane: String::new(),
+            lane: job.id.to_string(),
             replaces: false,
             body: job.status.as_str().into(),
         });
@@ -112,7 +118,15 @@ async fn add(store: &Store) -> Job {
 
 fn outcome(status: Status) -> Outcome {
     let cause = Some("because".into());
-    Outcome { status, stages: Stages::pending(), resolved_commit: None, digest: None, cause, class: None }
+    Outcome {
+        status,
+        stages: Stages::pending(),
+        resolved_commit: None,
+        digest: None,
+        cause,
+        class: None,
+        superseded_by: None,
+    }
 }
 
 fn running(stage: StageName) -> Stages {
@@ -234,6 +248,72 @@ async fn a_cancel_that_the_handle_did_not_see_comes_with_the_lease() {
     timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
     end.send(outcome(Status::Cancelled)).unwrap();
     bench.status(id, Status::Cancelled).await;
+}
+
+#[tokio::test]
+async fn a_newer_commit_stops_what_runs_and_ends_what_waits() {
+    let rules = Rules { supersede: Supersede::Running, ..Rules::default() };
+    let mut bench = start(QueueConfig { rules, ..config(1) }).await;
+    let push = |before: char, after: char| {
+        let text = format!(
+            r#"{{"owner":"acme","repo":"hello","branch":"develop","commit":"{}","github":true,"dockerRepoBase":"q","tag":"x"}}"#,
+            after.to_string().repeat(40)
+        );
+        let new = NewJob::new(serde_json::from_str(&text).unwrap(), "q/x:x".into());
+        let (git_ref, before) = (Some("refs/heads/develop".to_owned()), Some(before.to_string().repeat(40)));
+        NewJob { origin: Origin::Hook, git_ref, before, ..new }
+    };
+    let add = async |new| match bench.handle.add(new, None).await.unwrap() {
+        Added::New(job) | Added::Duplicate(job) => job.id,
+    };
+    let first = add(push('a', 'b')).await;
+    let (run, end) = timeout(LIMIT, bench.runs.recv()).await.unwrap().unwrap();
+    let waits = add(push('c', 'd')).await;
+    let mut follower = bench.logs.follow(waits, 0);
+    assert!(!run.cancel.is_cancelled());
+    let last = add(push('d', 'e')).await;
+    assert_eq!(bench.store.job(waits).await.unwrap().unwrap().status, Status::Cancelled);
+    let said = format!("Superseded by {}\n", "e".repeat(40));
+    assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap().unwrap(), said);
+    assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap(), None);
+    let between = add(push('b', 'c')).await;
+    timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
+    end.send(outcome(Status::Cancelled)).unwrap();
+    drop(run);
+    for id in [first, between] {
+        let job = bench.status(id, Status::Cancelled).await;
+        assert_eq!(job.superseded_by, Some("e".repeat(40)));
+        let log = bench.dir.path().join(format!("logs/{id}.log"));
+        until(async || std::fs::read_to_string(&log).ok().filter(|log| *log == said)).await;
+    }
+    assert_eq!(bench.next().await.0.job.id, last);
+}
+
+/// Without waiting for the tick, which is 5 s.
+#[tokio::test]
+async fn the_end_of_a_rest_and_of_a_job_at_the_cap_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap().with_repo_concurrency(1);
+    let ids = [add(&store).await.id, add(&store).await.id];
+    let file = format!("sqlite://{}/image-factory.db", dir.path().display());
+    let mut other = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    let rests = sqlx::query("UPDATE jobs SET not_before = $1 WHERE id = $2");
+    rests.bind((Millis::now() + Duration::from_secs(1)).0).bind(ids[1].to_string()).execute(&mut other).await.unwrap();
+    let begun = Instant::now();
+    let mut bench = start_on(dir, store, config(2));
+    let (run, end) = bench.next().await;
+    assert_eq!(run.job.id, ids[0]);
+    end.send(outcome(Status::Success)).unwrap();
+    drop(run);
+    let (run, end) = bench.next().await;
+    assert_eq!(run.job.id, ids[1]);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let third = bench.add().await.id;
+    end.send(outcome(Status::Success)).unwrap();
+    drop(run);
+    let ended = Instant::now();
+    assert_eq!(bench.next().await.0.job.id, third);
+    assert!(ended.elapsed() < Duration::from_secs(4), "{:?}", ended.elapsed());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 use uuid::Uuid;
 
-use super::{Fault, Store, StoreError, jobs};
+use super::{Fault, Store, StoreError, Superseding, jobs, supersede};
 use crate::model::{Context, Job, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
@@ -66,23 +66,43 @@ pub enum Added {
 impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. Without a delivery it is always a new job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
+        Ok(self.add_superseding(new, delivery, None).await?.0)
+    }
+
+    /// The same; and, if its branch has a newer commit by it, or had one before, the older ones are superseded in that
+    /// transaction: those others are returned beside it.
+    pub async fn add_superseding(
+        &self,
+        new: NewJob,
+        delivery: Option<NewDelivery>,
+        rule: Option<Superseding>,
+    ) -> Result<(Added, Vec<Job>), StoreError> {
         let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
         let job = Job::pending(new);
-        self.enqueue(false, move |conn| {
+        let superseding = rule.is_some();
+        let added = self.enqueue(superseding, move |conn| {
             async move {
                 if let Some(delivery) = delivery {
                     let made = note(conn, &delivery, &job).await?;
                     if made != job.id {
                         let job = jobs::by_id(conn, made).await?;
-                        return Ok(Added::Duplicate(job.ok_or(StoreError::NoJob(made))?));
+                        return Ok((Added::Duplicate(job.ok_or(StoreError::NoJob(made))?), Vec::new()));
                     }
                 }
                 jobs::insert(conn, &job, json).await?;
-                Ok(Added::New(job))
+                let (job, superseded) = match rule {
+                    Some(rule) => supersede::settle(conn, job, &rule).await?,
+                    None => (job, Vec::new()),
+                };
+                Ok((Added::New(job), superseded))
             }
             .boxed()
-        })
-        .await
+        });
+        let added = added.await?;
+        if superseding {
+            self.notified.notify_one();
+        }
+        Ok(added)
     }
 
     /// Newest first; those before the delivery `before`, which is the last one of the page before.

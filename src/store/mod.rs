@@ -2,6 +2,7 @@
 //!
 //! The SQL is portable to PostgreSQL. Every write is durable when it returns.
 
+mod claim;
 mod deliveries;
 mod error;
 mod jobs;
@@ -9,8 +10,11 @@ mod letters;
 mod lock;
 mod missed;
 mod outbox;
+mod outcome;
 mod reconcile;
 mod schema;
+mod supersede;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -33,9 +37,11 @@ use tokio_util::task::TaskTracker;
 
 pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
+pub use jobs::JobFilter;
 pub use letters::{Letter, Letters};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification};
+pub use supersede::Superseding;
 
 use crate::model::Millis;
 use error::{Fault, explain};
@@ -55,6 +61,8 @@ pub struct Store {
     readers: SqlitePool,
     notified: Arc<Notify>,
     clock: Clock,
+    /// REPO_CONCURRENCY
+    repo_concurrency: u32,
     closing: CancellationToken,
     writer: TaskTracker,
 }
@@ -94,12 +102,18 @@ impl Store {
         let run = Writer { options, file: file.clone(), conn: Some(conn), ops: queue, closing: closing.clone(), lock };
         writer.spawn(run.run());
         writer.close();
-        Ok(Self { file, ops, readers, notified: Arc::default(), clock: Arc::new(Millis::now), closing, writer })
+        let (notified, clock) = (Arc::default(), Arc::new(Millis::now));
+        Ok(Self { file, ops, readers, notified, clock, repo_concurrency: 0, closing, writer })
     }
 
     /// With another clock for the outbox, whose rows wait for hours.
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// From now on no more jobs of one repository are claimed than run at once; 0: as many as there are slots.
+    pub fn with_repo_concurrency(self, most: u32) -> Self {
+        Self { repo_concurrency: most, ..self }
     }
 
     /// The time that the outbox goes by.

@@ -1,5 +1,8 @@
+mod migrating;
 mod outbox;
 mod reconcile;
+mod superseding;
+mod turns;
 
 use std::os::unix::fs::MetadataExt;
 
@@ -68,6 +71,7 @@ fn outcome(status: Status) -> Outcome {
         digest: Some("sha256:1".into()),
         cause: None,
         class: None,
+        superseded_by: None,
     }
 }
 
@@ -101,6 +105,43 @@ async fn jobs_are_listed_newest_first_in_pages() {
     assert_eq!(page(2, Some(ids[1])).await, ids[2..4]);
     assert_eq!(page(9, Some(ids[3])).await, ids[4..]);
     assert_eq!(page(9, Some(ids[4])).await, []);
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_repository_branch_and_status() {
+    let (_dir, store) = open().await;
+    let mut ids = Vec::new();
+    for (repo, branch) in [("a", "x"), ("a", "y"), ("b", "x"), ("A", "x")] {
+        let context = Context { branch: branch.into(), ..context(repo) };
+        let Added::New(job) = store.add_job(NewJob::new(context, image()), None).await.unwrap() else { panic!() };
+        ids.push(job.id);
+    }
+    store.cancel(ids[0], &announce()).await.unwrap();
+    let found = async |repository: Option<&str>, branch: Option<&str>, status, before| {
+        let (repository, branch) = (repository.map(str::to_owned), branch.map(str::to_owned));
+        let jobs = store.jobs_like(&JobFilter { repository, branch, status }, 9, before).await.unwrap();
+        jobs.iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect::<Vec<_>>()
+    };
+    let pending = Some(Status::Pending);
+    assert_eq!(found(Some("acme/a"), None, None, None).await, [3, 1, 0]);
+    assert_eq!(found(Some("Acme/A"), Some("x"), None, None).await, [3, 0]);
+    assert_eq!(found(Some("acme/a"), Some("x"), pending, None).await, [3]);
+    assert_eq!(found(Some("acme/a"), None, pending, None).await, [3, 1]);
+    assert_eq!(found(Some("acme/a"), None, None, Some(ids[3])).await, [1, 0]);
+    assert_eq!(found(None, None, pending, None).await, [3, 2, 1]);
+    assert_eq!(found(None, None, Some(Status::Cancelled), None).await, [0]);
+    assert!(found(Some("acme/none"), None, None, None).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_tag_has_the_commit_that_it_was_last_given() {
+    let (_dir, store) = open().await;
+    assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap(), None);
+    for commit in ["a", "b"] {
+        store.hold_tag("q.io/t/a:latest", commit).await.unwrap();
+        assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap().as_deref(), Some(commit));
+    }
+    assert_eq!(store.tag_holder("q.io/t/b:latest").await.unwrap(), None);
 }
 
 #[tokio::test]

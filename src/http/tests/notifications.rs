@@ -23,6 +23,7 @@ impl Server {
             digest: None,
             cause: None,
             class: None,
+            superseded_by: None,
         };
         self.store.finish(job.id, job.attempt, &outcome, &announce).await.unwrap();
         let due = self.store.due_notifications(9).await.unwrap();

@@ -178,7 +178,7 @@ async fn schemas_describe_what_is_sent() {
         }
     };
     assert_eq!(rels("ROOT").await, ["list-jobs", "create-job", "github-hook"]);
-    assert_eq!(rels("job").await, ["parent", "job", "job-log", "cancel-job"]);
+    assert_eq!(rels("job").await, ["parent", "job", "job-log", "cancel-job", "rebuild-job"]);
     // Every name in a job is in its schema.
     let id = server.job().await;
     let job = server.get(&format!("/job/{id}")).await.json();

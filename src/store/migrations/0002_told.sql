@@ -5,6 +5,7 @@ ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT 'api';       -- hook, a
 ALTER TABLE jobs ADD COLUMN dialect TEXT NOT NULL DEFAULT 'totem';
 ALTER TABLE jobs ADD COLUMN git_ref TEXT;                             -- of a push: refs/…
 ALTER TABLE jobs ADD COLUMN before TEXT;                              -- what it named before the push
+ALTER TABLE jobs ADD COLUMN after TEXT;                               -- of a push to a branch: what it names since
 ALTER TABLE jobs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN class TEXT;                               -- of what ended it, or its last attempt
 ALTER TABLE jobs ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;       -- attempts that infrastructure ended
@@ -21,6 +22,34 @@ ALTER TABLE jobs ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
 UPDATE jobs SET told = 1 WHERE end_time IS NOT NULL;
 CREATE INDEX jobs_untold ON jobs (end_time) WHERE told = 0;
 CREATE INDEX jobs_by_branch ON jobs (repository, branch, id);
+CREATE INDEX jobs_by_repository ON jobs (repository, id);
+CREATE INDEX jobs_waiting ON jobs (repository, priority, id) WHERE status = 'pending' AND not_before = 0;
+CREATE INDEX jobs_resting ON jobs (status, not_before) WHERE not_before > 0;
+CREATE INDEX jobs_running ON jobs (repository) WHERE status = 'running';
+-- Which pushes led to a commit, and away from it.
+CREATE INDEX jobs_by_after ON jobs (repository, git_ref, after, before) WHERE after IS NOT NULL;
+CREATE INDEX jobs_live ON jobs (repository, git_ref, after, status)
+    WHERE after IS NOT NULL AND status IN ('pending', 'running');
+CREATE INDEX jobs_by_before ON jobs (repository, git_ref, before, after) WHERE after IS NOT NULL;
+
+-- The repositories' turns in the queue, one row for each priority that a repository had.
+CREATE TABLE turns (
+    repository TEXT NOT NULL,
+    priority   BIGINT NOT NULL,
+    turn       BIGINT NOT NULL,                 -- the number of its last one; 0 before the first
+    since      TEXT,                            -- the job that waits there longest; a hint, none if nothing waits
+    PRIMARY KEY (repository, priority)
+);
+CREATE INDEX turns_by_number ON turns (turn);
+CREATE INDEX turns_waiting ON turns (priority DESC, turn, since) WHERE since IS NOT NULL;
+INSERT INTO turns (repository, priority, turn, since)
+    SELECT repository, priority, 0, MIN(id) FROM jobs WHERE status = 'pending' GROUP BY repository, priority;
+
+-- Which commit an image's tag was last given, of tags that do not name a commit themselves.
+CREATE TABLE tags (
+    image     TEXT PRIMARY KEY,                 -- with registry and tag
+    commit_id TEXT NOT NULL
+);
 
 -- Where a notification goes, and what it must not overtake.
 ALTER TABLE outbox ADD COLUMN destination TEXT NOT NULL DEFAULT '';

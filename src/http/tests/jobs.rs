@@ -1,0 +1,95 @@
+//! Lists that are asked for by what jobs are, and rebuilds.
+
+use serde_json::json;
+
+use super::*;
+use crate::model::StageStatus;
+
+async fn make(server: &Server, role: &str, body: &str) -> Answer {
+    send(server.as_role(role, "POST", "/job").header("content-type", "application/json").body(body.to_owned())).await
+}
+
+async fn rebuild(server: &Server, role: &str, id: &str) -> Answer {
+    send(server.as_role(role, "POST", &format!("/job/{id}/rebuild"))).await
+}
+
+/// Ends the only job that waits.
+async fn end(server: &Server, stages: Stages) {
+    let job = server.claim().await;
+    server.finish(&job, Status::Success, stages).await;
+}
+
+#[tokio::test]
+async fn a_list_can_be_of_one_repository_branch_and_state() {
+    let server = server(|_| {}).await;
+    for (repo, branch) in [("a", "x/1"), ("a", "x/1"), ("b", "x/1"), ("a", "y")] {
+        let body = json!({"owner": "Acme", "repo": repo, "branch": branch}).to_string();
+        assert_eq!(make(&server, "build", &body).await.status, 201);
+    }
+    let answer = server.get("/job?repository=acme/A&branch=x%2F1&status=pending&limit=1").await;
+    assert_eq!(answer.json().as_array().unwrap().len(), 1);
+    let id = answer.json()[0]["id"].as_str().unwrap().to_owned();
+    let next = format!("/job?limit=1&cursor={id}&repository=acme%2FA&branch=x%2F1&status=pending");
+    assert_eq!(answer.header("link"), format!(r#"</_schema/job-list>; rel="describedBy", <{next}>; rel="next""#));
+    let answer = server.get(&next).await;
+    assert_eq!((answer.json().as_array().unwrap().len(), answer.header("link").contains("next")), (1, false));
+    for (query, count) in
+        [("repository=acme/a", 3), ("status=pending", 4), ("status=cancelled", 0), ("repository=x", 0)]
+    {
+        assert_eq!(server.get(&format!("/job?{query}")).await.json().as_array().unwrap().len(), count, "{query}");
+    }
+    for (query, message) in [
+        ("branch=x", "branch is one of a repository: name that, too"),
+        ("status=done", "status is pending, running, success, failure or cancelled"),
+    ] {
+        let answer = server.get(&format!("/job?{query}")).await;
+        assert_eq!(answer.error(), (400, "InvalidArgument".into(), message.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_is_a_new_job_for_the_commit_that_was_built() {
+    let server = server(|_| {}).await;
+    let body = r#"{"owner":"acme","repo":"hello","commit":"HEAD","tag":"v1","mine":{"a":1},"priority":7}"#;
+    let made = make(&server, "build", body).await.json();
+    let id = made["id"].as_str().unwrap();
+    assert_eq!((&made["priority"], &made["origin"], &made["rebuildOf"]), (&json!(0), &json!("api"), &json!(null)));
+    let conflict = |status: &str| (409, "ConflictError".into(), format!("The job has not ended yet: {status}"));
+    assert_eq!(rebuild(&server, "build", id).await.error(), conflict("pending"));
+    let job = server.claim().await;
+    assert_eq!(rebuild(&server, "build", id).await.error(), conflict("running"));
+    let mut stages = Stages::pending();
+    stages.0[0].status = StageStatus::Success;
+    server.finish(&job, Status::Success, stages).await;
+
+    assert_eq!(rebuild(&server, "read", id).await.status, 403);
+    let answer = rebuild(&server, "build", id).await;
+    assert_eq!(answer.status, 201);
+    let new = answer.json();
+    assert_eq!((&new["rebuildOf"], &new["origin"], &new["status"]), (&json!(id), &json!("rebuild"), &json!("pending")));
+    let mut context = made["context"].clone();
+    context["commit"] = json!("a".repeat(40));
+    assert_eq!((&new["context"], &new["image"]), (&context, &made["image"]));
+    let unknown = JobId::new().to_string();
+    assert_eq!(rebuild(&server, "build", &unknown).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_rebuild_is_allowed_anew() {
+    let server = server(|config| config.allow_repos = vec!["acme/*".into()]).await;
+    let elsewhere = r#"{"owner":"acme","repo":"hello","dockerRepoBase":"q.io/other"}"#;
+    let id = make(&server, "admin", elsewhere).await.json()["id"].as_str().unwrap().to_owned();
+    end(&server, Stages::pending()).await;
+    let answer = rebuild(&server, "build", &id).await;
+    assert_eq!((answer.status, answer.error().2.contains("needs the role admin")), (403, true));
+    assert_eq!(rebuild(&server, "admin", &id).await.status, 201);
+    // Made when ALLOW_REPOS still had it.
+    let context = server.store.job(id.parse().unwrap()).await.unwrap().unwrap().context;
+    let other = crate::model::Context { owner: "gone".into(), ..context };
+    end(&server, Stages::pending()).await;
+    server.store.add_job(crate::model::NewJob::new(other, "q.io/other/x:1".into()), None).await.unwrap();
+    let job = server.claim().await;
+    server.finish(&job, Status::Success, Stages::pending()).await;
+    let answer = rebuild(&server, "admin", &job.id.to_string()).await;
+    assert_eq!((answer.status, answer.error().2.contains("ALLOW_REPOS does not name it")), (403, true));
+}

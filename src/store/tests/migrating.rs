@@ -1,0 +1,74 @@
+//! A database of version 1 with something in it, opened by this version.
+
+use std::collections::BTreeSet;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::*;
+
+const FIRST: &str = include_str!("../migrations/0001_initial.sql");
+
+/// Jobs in every state, with a delivery each and an outbox row for those that have ended.
+async fn version_1(folder: &Path, ids: &[JobId]) {
+    std::fs::create_dir_all(folder).unwrap();
+    let file = folder.join("image-factory.db");
+    let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let mut conn = options.journal_mode(SqliteJournalMode::Wal).connect().await.unwrap();
+    let first = Migration::new(1, "initial".into(), MigrationType::Simple, FIRST.into_sql_str(), false);
+    Migrator::with_migrations(vec![first]).run(&mut conn).await.unwrap();
+    for (n, (id, status)) in
+        ids.iter().zip(["success", "failure", "cancelled", "running", "pending", "pending"]).enumerate()
+    {
+        let (attempt, claimed) = if status == "pending" { (0, "NULL") } else { (1, "'me'") };
+        let claimed = if status == "running" { claimed } else { "NULL" };
+        let stages = if attempt == 0 { "[]".into() } else { serde_json::to_string(&Stages::pending()).unwrap() };
+        let job = format!(
+            r#"INSERT INTO jobs VALUES ('{id}', '{{"owner":"Acme","repo":"Hello{n}","branch":"feature/x","commit":"HEAD",
+            "github":true,"dockerRepoBase":"q.io/t","tag":"HEAD","own":[1]}}', 1, 'q.io/t/acme-hello:HEAD', '{status}',
+            {attempt}, '{stages}', NULL, NULL, NULL, 0, 1, NULL, NULL, {claimed}, NULL)"#
+        );
+        let delivery = format!(
+            "INSERT INTO deliveries VALUES ('/hooks/github', '{n}', NULL, 'push', '{id}', {})",
+            Millis::now().0
+        );
+        let state = ["sent", "dead", "due", "", "", ""][n];
+        let row = format!("INSERT INTO outbox VALUES ('{id}', '{id}', 'post-build', '{{}}', '{state}', 1, 1, 1, NULL)");
+        for sql in [Some(job), Some(delivery), Some(row).filter(|_| !state.is_empty())].into_iter().flatten() {
+            query(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+        }
+    }
+    sqlx::Connection::close(conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn version_1_is_taken_over_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let ids: Vec<JobId> = (0..6).map(|_| JobId::new()).collect();
+    version_1(dir.path(), &ids).await;
+    let store = Store::open(dir.path()).await.unwrap();
+    let jobs = store.jobs(99, None).await.unwrap();
+    assert_eq!(jobs.iter().rev().map(|job| job.id).collect::<Vec<_>>(), ids);
+    let state = |job: &Job| (job.origin.as_str(), job.dialect.as_str(), job.priority, job.failures, job.context.pushed);
+    assert!(jobs.iter().all(|job| state(job) == ("api", "totem", 0, 0, true)));
+    assert_eq!(jobs[0].context.extra["own"], serde_json::json!([1]));
+    let filter = JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), status: None };
+    assert_eq!(store.jobs_like(&filter, 9, None).await.unwrap()[0].id, ids[0]);
+
+    // A delivery of before is known, and what was due still is.
+    let Added::Duplicate(known) = store.add_job(new("x"), delivery("4")).await.unwrap() else { panic!() };
+    assert_eq!(known.id, ids[4]);
+    assert_eq!(store.due_notifications(9).await.unwrap().iter().map(|n| n.job).collect::<Vec<_>>(), [ids[2]]);
+
+    // All that had not ended runs: what waited, and what the former process held.
+    let back = store.recover("me", &announce()).await.unwrap();
+    assert_eq!(back.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[3]]);
+    let mut claimed = BTreeSet::new();
+    while let Some(job) = store.claim("me", LEASE, &announce()).await.unwrap() {
+        store.finish(job.id, job.attempt, &outcome(Status::Success), &announce()).await.unwrap();
+        claimed.insert(job.id);
+    }
+    assert_eq!(claimed, BTreeSet::from([ids[3], ids[4], ids[5]]));
+    store.close().await;
+    Store::open(dir.path()).await.unwrap();
+}

@@ -1,0 +1,189 @@
+//! Who is claimed next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+async fn add_with(store: &Store, repo: &str, priority: i64) -> JobId {
+    match store.add_job(NewJob { priority, ..new(repo) }, None).await.unwrap() {
+        Added::New(job) | Added::Duplicate(job) => job.id,
+    }
+}
+
+async fn claim(store: &Store) -> Option<Job> {
+    store.claim("n", LEASE, &announce()).await.unwrap()
+}
+
+/// The repositories of the next claims.
+async fn claims(store: &Store, count: usize) -> String {
+    let mut repos = Vec::new();
+    for _ in 0..count {
+        repos.push(claim(store).await.map_or("-".into(), |job| job.context.repo));
+    }
+    repos.join(" ")
+}
+
+#[tokio::test]
+async fn repositories_take_turns() {
+    let (_dir, store) = open().await;
+    for repo in ["a", "a", "a", "a", "b", "b", "A", "c"] {
+        add_with(&store, repo, 0).await;
+    }
+    assert_eq!(claims(&store, 4).await, "a b c a");
+    // One that comes now had its last turn longest ago, or never.
+    add_with(&store, "d", 0).await;
+    add_with(&store, "c", 0).await;
+    assert_eq!(claims(&store, 7).await, "d b c a a A -");
+}
+
+#[tokio::test]
+async fn higher_priorities_come_first_and_each_is_fair() {
+    let (_dir, store) = open().await;
+    for (repo, priority) in [("a", 0), ("a", 5), ("a", 5), ("b", 5), ("c", -1), ("b", 0)] {
+        add_with(&store, repo, priority).await;
+    }
+    assert_eq!(claims(&store, 7).await, "a b a a b c -");
+}
+
+#[tokio::test]
+async fn a_repository_runs_no_more_than_it_may() {
+    let (_dir, store) = open().await;
+    let store = store.with_repo_concurrency(1);
+    for repo in ["a", "a", "b"] {
+        add_with(&store, repo, 0).await;
+    }
+    let first = claim(&store).await.unwrap();
+    assert_eq!(claims(&store, 2).await, "b -");
+    store.finish(first.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
+    let second = claim(&store).await.unwrap();
+    assert_eq!((second.context.repo.as_str(), claim(&store).await), ("a", None));
+    store.requeue(second.id, 1, &announce()).await.unwrap();
+    assert_eq!(claim(&store).await.unwrap().id, second.id);
+}
+
+#[tokio::test]
+async fn a_job_that_rests_is_passed_over_until_then() {
+    let (_dir, store) = open().await;
+    let resting = add_with(&store, "a", 0).await;
+    add_with(&store, "a", 0).await;
+    sql(&store, "UPDATE jobs SET not_before = 4102444800000 WHERE id = (SELECT MIN(id) FROM jobs)").await;
+    assert_eq!(store.next_rest().await.unwrap(), Some(Millis(4_102_444_800_000)));
+    assert_eq!(claims(&store, 2).await, "a -");
+    add_with(&store, "a", 0).await;
+    sql(&store, "UPDATE jobs SET not_before = 1 WHERE not_before > 0").await;
+    assert_eq!(claim(&store).await.unwrap().id, resting);
+    assert_eq!((claims(&store, 2).await.as_str(), store.next_rest().await.unwrap()), ("a -", None));
+}
+
+#[tokio::test]
+async fn a_cancelled_job_takes_no_turn() {
+    let (_dir, store) = open().await;
+    let gone = add_with(&store, "a", 0).await;
+    add_with(&store, "b", 0).await;
+    store.cancel(gone, &announce()).await.unwrap();
+    assert_eq!(claims(&store, 2).await, "b -");
+    add_with(&store, "b", 0).await;
+    add_with(&store, "a", 0).await;
+    assert_eq!(claims(&store, 2).await, "a b");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Add(usize, i64),
+    Claim,
+    /// One of the running jobs.
+    End(usize),
+    PutBack(usize),
+    /// One of the pending jobs.
+    Cancel(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..6usize, 0..2i64).prop_map(|(repo, priority)| Step::Add(repo * repo / 5, priority)),
+        5 => Just(Step::Claim),
+        2 => (0..8usize).prop_map(Step::End),
+        1 => (0..8usize).prop_map(Step::PutBack),
+        1 => (0..8usize).prop_map(Step::Cancel),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+/// What of the store's jobs the rule is about.
+#[derive(Default)]
+struct Expected {
+    /// Pending and running jobs with repository and priority.
+    pending: BTreeMap<JobId, (String, i64)>,
+    running: BTreeMap<JobId, (String, i64)>,
+    /// Who had a turn since one of this repository and priority had its own, while it could have had one.
+    passed: BTreeMap<(String, i64), BTreeSet<String>>,
+}
+
+const MOST: usize = 2;
+
+impl Expected {
+    fn claimed(&mut self, job: Option<&Job>) {
+        let has_room = |repo: &str| self.running.values().filter(|(other, _)| other == repo).count() < MOST;
+        let ready: BTreeSet<_> = self.pending.values().filter(|(repo, _)| has_room(repo)).cloned().collect();
+        let best = ready.iter().map(|(_, priority)| *priority).max();
+        assert_eq!(job.map(|job| job.priority), best);
+        let Some(job) = job else { return };
+        let turn = (job.context.repo.clone(), job.priority);
+        let oldest = self.pending.iter().find(|(_, of)| **of == turn).map(|(id, _)| *id);
+        assert_eq!(Some(job.id), oldest);
+        assert!(ready.contains(&turn), "{turn:?} has no room");
+        for other in ready.into_iter().filter(|other| other.1 == turn.1 && *other != turn) {
+            let first = self.passed.entry(other.clone()).or_default().insert(turn.0.clone());
+            assert!(first, "{} had two turns while {} waited", turn.0, other.0);
+        }
+        self.passed.remove(&turn);
+        self.pending.remove(&job.id);
+        self.running.insert(job.id, turn);
+    }
+}
+
+fn nth(jobs: &BTreeMap<JobId, (String, i64)>, n: usize) -> Option<JobId> {
+    jobs.keys().nth(n % jobs.len().max(1)).copied()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Nobody has two turns while another one that could run waits for one: no wait is longer than a round.
+    #[test]
+    fn no_repository_waits_more_than_a_round(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, store) = open().await;
+            let store = store.with_repo_concurrency(MOST as u32);
+            let mut expected = Expected::default();
+            for step in steps {
+                match step {
+                    Step::Add(repo, priority) => {
+                        let repo = format!("r{repo}");
+                        let id = add_with(&store, &repo, priority).await;
+                        expected.pending.insert(id, (repo, priority));
+                    }
+                    Step::Claim => expected.claimed(claim(&store).await.as_ref()),
+                    Step::End(n) => if let Some(id) = nth(&expected.running, n) {
+                        let attempt = store.job(id).await.unwrap().unwrap().attempt;
+                        store.finish(id, attempt, &outcome(Status::Success), &announce()).await.unwrap();
+                        expected.running.remove(&id);
+                    }
+                    Step::PutBack(n) => if let Some(id) = nth(&expected.running, n) {
+                        let attempt = store.job(id).await.unwrap().unwrap().attempt;
+                        store.requeue(id, attempt, &announce()).await.unwrap();
+                        let of = expected.running.remove(&id).unwrap();
+                        expected.pending.insert(id, of);
+                    }
+                    Step::Cancel(n) => if let Some(id) = nth(&expected.pending, n) {
+                        store.cancel(id, &announce()).await.unwrap();
+                        expected.pending.remove(&id);
+                    }
+                }
+            }
+        });
+    }
+}

@@ -17,9 +17,11 @@ impl From<EngineError> for Failed {
     fn from(e: EngineError) -> Self {
         let class = match e.kind {
             ErrorKind::Build => FailureClass::Dockerfile,
-            ErrorKind::Auth => FailureClass::RegistryAuth,
+            ErrorKind::Memory => FailureClass::OutOfMemory,
+            ErrorKind::Auth | ErrorKind::Exposed => FailureClass::RegistryAuth,
             ErrorKind::Registry => FailureClass::Registry,
             ErrorKind::Engine => FailureClass::Engine,
+            ErrorKind::Tree => FailureClass::LostWorker,
         };
         Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
     }

@@ -28,7 +28,7 @@ pub(super) async fn run(
             within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = match try_once().await? {
-            Err(e) if e.transient => {
+            Err(e) if e.is_transient() => {
                 wait(&e, &*log).await;
                 try_once().await??
             }
@@ -38,12 +38,12 @@ pub(super) async fn run(
         log.write(format!("{oid}: {files} files\n").as_bytes());
         match kind(&snapshot, dockerfile.as_str()) {
             Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
-                FailureClass::Source,
+                FailureClass::Dockerfile,
                 format!("{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"),
             )),
             Some(_) => Ok(snapshot),
             None => Err(Failed::new(
-                FailureClass::Source,
+                FailureClass::Dockerfile,
                 format!(
                     "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
                  Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"

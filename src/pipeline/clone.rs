@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::Tools;
 use super::plan::Plan;
-use super::stage::{End, Failed, Stagehand, within};
+use super::stage::{End, Failed, Stagehand};
 use crate::git::{Blame, GitError, Mirror, Source};
 use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
 use crate::secrets::Secrets;
@@ -67,7 +67,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
     let work = async {
         let try_once = || {
             let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
-            within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
+            log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
         match try_once().await? {
             Err(e) if e.is_transient() => {

@@ -1,6 +1,6 @@
 use futures_util::future::join_all;
 
-use super::stage::{End, Failed, Stagehand, within};
+use super::stage::{End, Failed, Stagehand};
 use super::{Slot, Tools};
 use crate::engine::{EngineError, ErrorKind};
 use crate::model::{ImageRef, LogSink, StageName};
@@ -31,7 +31,7 @@ pub(super) async fn run(tools: &Tools, images: &[ImageRef], hand: &mut Stagehand
             log.mask(secrets.masks());
             let registry = images[0].registry();
             let auth = secrets.registry_auth(registry);
-            let limited = within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
+            let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
             let error = match limited.await {
                 Ok(Ok(digest)) => break Ok(digest),
                 Ok(Err(error)) => error,

@@ -1,5 +1,6 @@
 //! Claims jobs, runs each in a lease, and records how it ended: the only writer of terminal states.
 
+mod again;
 mod attempt;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::logs::Logs;
-use crate::model::{Job, JobId, Outcome, Status};
+use crate::model::{Job, JobId, LogSink, Outcome, Status};
 use crate::pipeline::{Run, Slot};
 use crate::store::{Announce, Store, StoreError};
 
@@ -54,6 +55,10 @@ impl QueueHandle {
         if job.status == Status::Running {
             self.tell(id);
         } else {
+            if job.attempt > 0 {
+                let line = attempt::last_line(job.class, job.cause.as_deref());
+                self.logs.writer(id).write(line.as_bytes());
+            }
             self.logs.end(id);
         }
         Ok(job)

@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 
 use super::outbox::{self, Announce};
+use super::retry::LONGEST_REST;
 use super::{Fault, Store, StoreError};
 use crate::model::{
     Context, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
@@ -19,7 +20,9 @@ macro_rules! columns {
     };
 }
 
-fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
+pub(super) use columns;
+
+pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     fn damaged(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
         sqlx::Error::Decode(e.into())
     }
@@ -88,7 +91,8 @@ impl Store {
                 let row = query(concat!(
                     "UPDATE jobs SET status = 'running', attempt = attempt + 1, stages = $1, digest = NULL, \
                      cause = NULL, start_time = $2, end_time = NULL, claimed_by = $3, lease_until = $4 \
-                     WHERE id = (SELECT id FROM jobs WHERE status = 'pending' ORDER BY id LIMIT 1) \
+                     WHERE id = (SELECT id FROM jobs WHERE status = 'pending' \
+                     AND (not_before <= $2 OR not_before > $5) ORDER BY id LIMIT 1) \
                      AND status = 'pending' RETURNING ",
                     columns!()
                 ))
@@ -96,6 +100,7 @@ impl Store {
                 .bind(now.0)
                 .bind(node)
                 .bind((now + lease).0)
+                .bind((now + LONGEST_REST).0)
                 .fetch_optional(&mut *conn)
                 .await?;
                 let job = row.as_ref().map(read).transpose()?;
@@ -132,23 +137,26 @@ impl Store {
         .await
     }
 
-    /// How far a running job is.
+    /// How far a running job is, and where.
     pub async fn save_stages(
         &self,
         id: JobId,
         attempt: u32,
         stages: &Stages,
         resolved_commit: Option<&str>,
+        engine: Option<&str>,
     ) -> Result<(), StoreError> {
         let (stages, commit) = (json(stages).map_err(|e| self.explain(e))?, resolved_commit.map(str::to_owned));
+        let engine = engine.map(str::to_owned);
         self.write(move |conn| {
             async move {
                 let done = query(
-                    "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit) \
-                     WHERE id = $3 AND status = 'running' AND attempt = $4",
+                    "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
+                     engine = COALESCE($3, engine) WHERE id = $4 AND status = 'running' AND attempt = $5",
                 )
                 .bind(stages)
                 .bind(commit)
+                .bind(engine)
                 .bind(id.to_string())
                 .bind(attempt)
                 .execute(&mut *conn)
@@ -179,19 +187,8 @@ impl Store {
     /// Puts a running job back: pending again, or cancelled if that is what a user wanted.
     pub async fn requeue(&self, id: JobId, attempt: u32, announce: &Announce) -> Result<Job, StoreError> {
         let announce = announce.clone();
-        let job = self
-            .write(move |conn| {
-                async move {
-                    match by_id(conn, id).await? {
-                        Some(job) if job.status == Status::Running && job.attempt == attempt => {
-                            put_back(conn, job, &announce).await
-                        }
-                        _ => Err(conflict(conn, id).await),
-                    }
-                }
-                .boxed()
-            })
-            .await?;
+        let job =
+            self.write(move |conn| async move { put_back_running(conn, id, attempt, &announce).await }.boxed()).await?;
         self.notified.notify_one();
         Ok(job)
     }
@@ -206,8 +203,8 @@ impl Store {
                     let Some(job) = by_id(conn, id).await? else { return Err(StoreError::NoJob(id).into()) };
                     match job.status {
                         Status::Pending => {
-                            let cause = Some("it was cancelled before it ran".into());
-                            let outcome = cancelled(job.stages, cause);
+                            let again = if job.attempt > 0 { " again" } else { "" };
+                            let outcome = cancelled(job.stages, Some(format!("it was cancelled before it ran{again}")));
                             end(conn, id, Status::Pending, job.attempt, outcome, &announce).await
                         }
                         Status::Running => {
@@ -370,6 +367,18 @@ async fn end(
     let previous = previous(conn, &job).await?;
     outbox::insert(conn, &job, announce(&job, previous)).await?;
     Ok(job)
+}
+
+pub(super) async fn put_back_running(
+    conn: &mut SqliteConnection,
+    id: JobId,
+    attempt: u32,
+    announce: &Announce,
+) -> Result<Job, Fault> {
+    match by_id(conn, id).await? {
+        Some(job) if job.status == Status::Running && job.attempt == attempt => put_back(conn, job, announce).await,
+        _ => Err(conflict(conn, id).await),
+    }
 }
 
 async fn put_back(conn: &mut SqliteConnection, mut job: Job, announce: &Announce) -> Result<Job, Fault> {

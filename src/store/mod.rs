@@ -7,6 +7,7 @@ mod error;
 mod jobs;
 mod lock;
 mod outbox;
+mod retry;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 pub use deliveries::{Added, NewDelivery};
 pub use error::StoreError;
 pub use outbox::{Announce, NewNotification, Notification};
+pub use retry::{LONGEST_REST, Retry};
 
 use crate::model::Millis;
 use error::{Fault, explain};

@@ -13,6 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod classes;
 mod cli;
 mod contents;
 mod doctor;

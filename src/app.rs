@@ -181,6 +181,8 @@ fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> Pipeli
         push_timeout: settings.push_timeout,
         push_retries: settings.push_retries,
         push_retry_wait: settings.push_retry_wait,
+        stall_timeout: settings.stall_timeout,
+        job_timeout: settings.job_timeout,
         masks,
     }
 }

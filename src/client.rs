@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 pub use notifications::Notification;
 
-pub use crate::model::{Context, Millis, StageName, StageStatus, Status};
+pub use crate::model::{Context, FailureClass, Millis, StageName, StageStatus, Status};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For everything but a log; the server itself gives up after 30 s.
@@ -56,6 +56,9 @@ pub struct Job {
     pub resolved_commit: Option<String>,
     pub digest: Option<String>,
     pub cause: Option<String>,
+    /// None of a server that is older than classes.
+    pub class: Option<FailureClass>,
+    pub advice: Option<String>,
     pub cancelled: bool,
     pub cancel_requested: bool,
     pub origin: Option<String>,

@@ -130,7 +130,12 @@ impl View {
             _ => job.image.clone(),
         };
         let word = colored(state, state, colors_on(&io::stderr()));
-        let _ = writeln!(io::stderr(), "{word}{stage}{}: {}", took.unwrap_or_default(), plain(&what));
+        let class = job.class.filter(|_| state == "failure").map(|class| format!(" ({})", class.as_str()));
+        let (class, took) = (class.unwrap_or_default(), took.unwrap_or_default());
+        let _ = writeln!(io::stderr(), "{word}{class}{stage}{took}: {}", plain(&what));
+        if let Some(advice) = &job.advice {
+            let _ = writeln!(io::stderr(), "{}", plain(advice));
+        }
         Ok(())
     }
 

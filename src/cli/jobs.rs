@@ -29,24 +29,24 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
 const STATUS: usize = 4;
 
 fn table(jobs: &[Job], now: Millis, colors: bool) -> String {
-    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "AGE", "TOOK"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
+    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "CLASS", "AGE", "TOOK"].map(str::to_owned);
+    let rows: Vec<[String; 8]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..7).map(width).collect();
+    let widths: Vec<usize> = (0..8).map(width).collect();
     let mut text = String::new();
     for row in &rows {
         let cell = |column: usize| {
             let padded = format!("{:width$}", row[column], width = widths[column]);
             if column == STATUS { colored(&padded, &row[STATUS], colors) } else { padded }
         };
-        let line: Vec<String> = (0..7).map(cell).collect();
+        let line: Vec<String> = (0..8).map(cell).collect();
         text += line.join("  ").trim_end();
         text.push('\n');
     }
     text
 }
 
-fn row(job: &Job, now: Millis) -> [String; 7] {
+fn row(job: &Job, now: Millis) -> [String; 8] {
     let context = &job.context;
     let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
     let took = job.start_time.map(|start| short(job.end_time.unwrap_or(now).since(start)));
@@ -56,6 +56,7 @@ fn row(job: &Job, now: Millis) -> [String; 7] {
         cut(&context.branch, 30),
         plain(commit).chars().take(12).collect(),
         state(job).into(),
+        job.class.map(|class| class.as_str().into()).unwrap_or_default(),
         short(now.since(job.create_time)),
         took.unwrap_or_default(),
     ]
@@ -80,20 +81,21 @@ mod tests {
                 "github": true, "dockerRepoBase": "q", "tag": "HEAD"}, "image": "q/acme-hello:HEAD", "status": status,
             "results": {}, "startTime": "1970-01-01T00:00:01.000Z", "endTime": null,
             "createTime": "1970-01-01T00:00:00.000Z", "attempt": 1, "resolvedCommit": null, "digest": null,
-            "cause": null, "cancelled": false, "cancelRequested": false
+            "cause": null, "class": (status == "failure").then_some("registry-auth"), "advice": null, "cancelled": false,
+            "cancelRequested": false
         }))
         .unwrap()
     }
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
-        let jobs = [job("running", "develop"), job("success", "a\x1b[2Jb")];
+        let jobs = [job("running", "develop"), job("failure", "a\x1b[2Jb")];
         assert_eq!(
             table(&jobs, Millis(62_000), false),
-            "ID        REPOSITORY  REF      COMMIT  STATUS   AGE    TOOK\n\
-             0199a1b2  acme/hello  develop  HEAD    running  1m02s  1m01s\n\
-             0199a1b2  acme/hello  a\u{fffd}[2Jb   HEAD    success  1m02s  1m01s\n"
+            "ID        REPOSITORY  REF      COMMIT  STATUS   CLASS          AGE    TOOK\n\
+             0199a1b2  acme/hello  develop  HEAD    running                 1m02s  1m01s\n\
+             0199a1b2  acme/hello  a\u{fffd}[2Jb   HEAD    failure  registry-auth  1m02s  1m01s\n"
         );
-        assert!(table(&jobs, Millis(0), true).contains("\x1b[32msuccess\x1b[0m"));
+        assert!(table(&jobs, Millis(0), true).contains("\x1b[31mfailure\x1b[0m"));
     }
 }

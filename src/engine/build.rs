@@ -15,8 +15,9 @@ use crate::model::{ImageRef, LogSink};
 use crate::secrets::Secrets;
 
 use super::connect::{invalid, no_body, request};
-use super::errors::{EngineError, one_line, say};
+use super::errors::{EngineError, ErrorKind, KILLED, one_line, say};
 use super::filesync::{SyncStats, Tree};
+use super::killer::Watch;
 use super::lines::Lines;
 use super::progress::Progress;
 use super::session::{NoSession, Session};
@@ -75,8 +76,27 @@ impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build: a `RUN` step is gone in
     /// about 30 ms.
     pub async fn build(&self, build: BuildRequest<'_>, log: &dyn LogSink) -> Result<Built, EngineError> {
-        let builder = self.builder_now().await?;
+        let watch = Watch::start().await;
         let tree = Arc::new(Tree::new(build.snapshot.clone()));
+        let built = tokio::select! {
+            built = self.build_tree(build, tree.clone(), log) => built,
+            never = tree.watch(log) => match never {},
+        };
+        match built {
+            Err(e) if e.exit_code == Some(KILLED) && e.kind == ErrorKind::Build => {
+                Err(e.killed(watch.killer(&self.host).await))
+            }
+            built => built,
+        }
+    }
+
+    async fn build_tree(
+        &self,
+        build: BuildRequest<'_>,
+        tree: Arc<Tree>,
+        log: &dyn LogSink,
+    ) -> Result<Built, EngineError> {
+        let builder = self.builder_now().await?;
         if builder == Builder::Classic {
             return self.build_classic(&build, tree, log).await;
         }
@@ -98,7 +118,7 @@ impl Engine {
                     return Ok(Built { image_id, sync: Some(sync) });
                 }
                 Err(e) if !tree.was_called() && knows_no_session(&e.message) => e.message,
-                Err(e) => return Err(tree.failure().map_or(e, EngineError::engine)),
+                Err(e) => return Err(tree.failure().map_or(e, EngineError::tree)),
             },
             Err(NoSession::Refused(why)) => why,
             Err(NoSession::Failed(e)) => return Err(e),
@@ -129,7 +149,7 @@ impl Engine {
             ("session", session),
         ]);
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
-        let reply = self.host.send(request).await?.accepted().await?;
+        let reply = self.host.send(request).await?.accepted().await.map_err(EngineError::of_refusal)?;
 
         let mut progress = Progress::default();
         let result = follow(Lines::new(reply), &mut progress, log).await;
@@ -174,6 +194,9 @@ async fn follow(mut lines: Lines, progress: &mut Progress, log: &dyn LogSink) ->
             "moby.buildkit.trace" => {
                 let trace = line.aux.as_str().and_then(|text| STANDARD.decode(text).ok());
                 empty = if trace.as_ref().is_some_and(Vec::is_empty) { empty + 1 } else { 0 };
+                if empty == 0 {
+                    log.alive();
+                }
                 if empty == ENDLESS {
                     return Err(EngineError::engine(LOST));
                 }

@@ -39,7 +39,7 @@ impl Engine {
         let result = self.run_classic(build, tree.clone(), log).await;
         let error = match result {
             Ok(image_id) => return Ok(Built { image_id, sync: None }),
-            Err(e) => tree.failure().map_or(e, EngineError::engine),
+            Err(e) => tree.failure().map_or(e, EngineError::tree),
         };
         if error.kind == ErrorKind::Build
             && error.exit_code.is_none()
@@ -67,6 +67,7 @@ impl Engine {
         let mut lines = Lines::new(reply);
         let mut progress = Progress::default();
         while let Some(line) = lines.next().await? {
+            log.alive();
             if let Some(error) = line.error {
                 log.write(progress.end());
                 return Err(match line.error_detail.code {

@@ -204,7 +204,7 @@ impl Reply {
     pub(super) async fn accepted(self) -> Result<Self, EngineError> {
         match self.response.status() {
             status if status.is_client_error() || status.is_server_error() => {
-                Err(EngineError::engine(self.message(status).await))
+                Err(EngineError { status: Some(status), ..EngineError::engine(self.message(status).await) })
             }
             _ => Ok(self),
         }

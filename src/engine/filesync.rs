@@ -2,8 +2,10 @@
 //! with what it has, and asks for the contents of those that differ.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::HeaderMap;
@@ -11,6 +13,7 @@ use hyper::body::{Frame, Incoming};
 use tokio::sync::{OnceCell, mpsc};
 
 use crate::git::{Blobs, Entry, GitError, Kind, Snapshot};
+use crate::model::LogSink;
 
 use super::filter::{Wanted, choose};
 use super::follow::Links;
@@ -31,6 +34,9 @@ pub struct SyncStats {
 
 /// Written when full: a stat takes about 60 bytes.
 const BUFFER: usize = 64 << 10;
+
+/// How often it looks whether something was sent.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// The tree that a build is given.
 pub(super) struct Tree {
@@ -62,6 +68,24 @@ impl Tree {
             requests: self.requests.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
         }
+    }
+
+    /// Tells the log while the engine takes something of it.
+    pub(super) async fn watch(&self, log: &dyn LogSink) -> Infallible {
+        let mut before = self.sent();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let now = self.sent();
+            if now != before {
+                log.alive();
+            }
+            before = now;
+        }
+    }
+
+    /// That many bytes of files were read for the engine.
+    pub(super) fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Whether the engine asked for anything.
@@ -200,7 +224,7 @@ impl Tree {
         let blobs = opened(blobs, &self.snapshot).map_err(|e| self.failed(e))?;
         let mut blob = blobs.open(entry).await.map_err(|e| self.failed(e))?;
         while let Some(chunk) = blob.chunk().await.map_err(|e| self.failed(e))? {
-            self.bytes.fetch_add(chunk.len() as u64, Relaxed);
+            self.count(chunk.len());
             writer.put(Type::Data, id, chunk.into()).await?;
         }
         // The end of a file, also of an empty one.

@@ -60,7 +60,7 @@ impl Engine {
         let info: Info = self.host.json(Method::GET, "/info").await?;
         match info.registry_config.unwrap_or_default().exposes(registry, &addresses) {
             true => Err(EngineError::new(
-                ErrorKind::Engine,
+                ErrorKind::Exposed,
                 "its password was not sent: the engine may speak to it without TLS (insecure-registries), beyond this \
                  machine; give the registry TLS, and take it out of insecure-registries",
             )),

@@ -12,6 +12,7 @@ mod glob;
 mod go_regex;
 mod grpc;
 mod insecure;
+mod killer;
 mod lines;
 mod machine;
 mod packet;

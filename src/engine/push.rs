@@ -35,10 +35,12 @@ impl Engine {
         }
         let path = format!("/images/{}/push?tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?.accepted().await?;
+        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let reply = reply.accepted().await?;
         let mut lines = Lines::new(reply);
         let mut progress = Progress::default();
         while let Some(line) = lines.next().await? {
+            log.alive();
             if let Some(error) = line.error {
                 return Err(EngineError::of_push(&error));
             }

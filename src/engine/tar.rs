@@ -27,7 +27,7 @@ const CHUNK: usize = 64 << 10;
 /// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile and
 /// `.dockerignore` itself.
 pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, EngineError> {
-    let git = |e: GitError| EngineError::engine(tree.fail(&e));
+    let git = |e: GitError| EngineError::tree(tree.fail(&e));
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
     let entries = &tree.snapshot.entries;
     let mut blobs = tree.snapshot.blobs().map_err(git)?;
@@ -65,6 +65,7 @@ async fn write(tree: &Tree, chosen: &[u32], blobs: &mut Blobs, out: &Out) -> Res
         if matches!(entry.kind, Kind::File | Kind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
             while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
+                tree.count(chunk.len());
                 buffer.extend(chunk);
                 if buffer.len() >= CHUNK {
                     out.send(Ok(Frame::data(buffer.split().freeze()))).await?;

@@ -14,8 +14,25 @@ pub struct GitError {
     pub exit_code: i32,
     /// What is wrong, where, and what to do; one line.
     pub message: String,
-    /// Trying again may help (host unreachable, connection lost).
-    pub transient: bool,
+    pub blame: Blame,
+}
+
+/// Where the trouble is, and so what may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// What was asked for, or what opens it: final.
+    Asked,
+    /// The server, or the way to it (unreachable, connection lost, 5xx): another try may help.
+    Server,
+    /// This machine: its disk, its memory, its programs, what it keeps. Another try may help.
+    Machine,
+}
+
+impl Blame {
+    /// Of a server's answer.
+    pub(super) fn server_if(is_passing: bool) -> Self {
+        if is_passing { Self::Server } else { Self::Asked }
+    }
 }
 
 /// Why a repository of ours did not answer.
@@ -34,19 +51,28 @@ impl From<GitError> for Trouble {
 
 impl From<ProcessError> for GitError {
     fn from(error: ProcessError) -> Self {
-        Self { exit_code: 1, message: error.to_string(), transient: false }
+        Self { exit_code: 1, message: error.to_string(), blame: Blame::Machine }
     }
 }
 
 impl GitError {
+    /// Trying again may help.
+    pub fn is_transient(&self) -> bool {
+        self.blame != Blame::Asked
+    }
+
     /// What is asked for cannot be had, as Git would say with 128.
     pub(super) fn refused(message: impl Display) -> Self {
-        Self { exit_code: 128, message: message.to_string(), transient: false }
+        Self { exit_code: 128, message: message.to_string(), blame: Blame::Asked }
     }
 
     /// Something of ours could not be read or written.
     pub(super) fn io(what: impl Display, error: impl Display) -> Self {
-        Self { exit_code: 1, message: format!("{what}: {error}; check the disk and the data folder"), transient: true }
+        Self {
+            exit_code: 1,
+            message: format!("{what}: {error}; check the disk and the data folder"),
+            blame: Blame::Machine,
+        }
     }
 
     /// `others` are the first of its branches.
@@ -78,7 +104,7 @@ impl GitError {
     pub(super) fn damaged(what: &str, source: &Source) -> Self {
         let repo = &source.repo;
         let message = format!("the mirror of {repo} is damaged ({what}): try again, it is then fetched anew");
-        Self { exit_code: 128, message, transient: true }
+        Self { exit_code: 128, message, blame: Blame::Machine }
     }
 }
 
@@ -114,11 +140,12 @@ pub(super) fn explain(
         source.repo.owner(),
         source.repo.name()
     );
-    let fatal = |message: String| Some(GitError { exit_code, message, transient: false });
-    let passing = |message: String| Some(GitError { exit_code, message, transient: true });
+    let fatal = |message: String| Some(GitError { exit_code, message, blame: Blame::Asked });
+    let passing = |message: String| Some(GitError { exit_code, message, blame: Blame::Server });
+    let ours = |message: String| Some(GitError { exit_code, message, blame: Blame::Machine });
 
     if says(&["setpriv: not found", "ssh: not found"]) {
-        return fatal("ssh or setpriv is not installed: install openssh-client and util-linux".into());
+        return ours("ssh or setpriv is not installed: install openssh-client and util-linux".into());
     }
     if says(&["HOST IDENTIFICATION HAS CHANGED", "Host key for "]) && says(&["Host key verification failed"]) {
         return fatal(format!(
@@ -179,7 +206,7 @@ pub(super) fn explain(
         ));
     }
     if says(&["No space left on device", "Disk quota exceeded"]) {
-        return passing(format!("no space left for the mirror of {repo}: make room in the data folder"));
+        return ours(format!("no space left for the mirror of {repo}: make room in the data folder"));
     }
     let connection = [
         "Connection refused",

@@ -8,9 +8,11 @@
 mod submodule;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use tokio::sync::OwnedMutexGuard;
@@ -21,7 +23,7 @@ use super::errors::{Trouble, explain, last_words};
 use super::lease::Lease;
 use super::master::Refused;
 use super::remote::{Protocol, Remote};
-use super::{CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
+use super::{Blame, CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
 use crate::model::{LogSink, RepoName};
 
 pub(super) use submodule::access;
@@ -270,7 +272,11 @@ impl Git {
         let finished = loop {
             let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
             let program = network(&self.config, dir, &at, agent.as_ref(), socket).args(&quiet).args(options);
-            let finished = program.args(more).args(refs).run(log).await.map_err(GitError::from)?;
+            let program = program.args(more).args(refs);
+            let finished = tokio::select! {
+                finished = program.run(log) => finished.map_err(GitError::from)?,
+                never = watch_growth(dir, log) => match never {},
+            };
             // It ends: CLONE_TIMEOUT is over a server that sends us round in circles, too.
             match redirect::next(&self.config, &at, &finished.stderr).await? {
                 Some(next) => {
@@ -282,7 +288,7 @@ impl Git {
         };
         let Some(exit_code) = finished.status.code() else {
             let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
-            return Err(GitError { exit_code: 1, message, transient: true }.into());
+            return Err(GitError { exit_code: 1, message, blame: Blame::Machine }.into());
         };
         state.swept = true;
         if exit_code == 0 {
@@ -292,6 +298,21 @@ impl Git {
             Some(error) => Err(error.into()),
             None => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
         }
+    }
+}
+
+/// Git says nothing while it fetches; what it receives is a pack that grows.
+async fn watch_growth(dir: &Path, log: &dyn LogSink) -> Infallible {
+    let packs = dir.join("objects/pack");
+    let mut before = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let size = |entry: fs::DirEntry| entry.metadata().ok().map(|file| (entry.file_name(), file.len()));
+        let now = fs::read_dir(&packs).map(|found| found.flatten().filter_map(size).collect::<BTreeMap<_, _>>()).ok();
+        if now != before {
+            log.alive();
+        }
+        before = now;
     }
 }
 

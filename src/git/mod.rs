@@ -35,7 +35,7 @@ use crate::secrets::DeployKey;
 
 pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
-pub use errors::GitError;
+pub use errors::{Blame, GitError};
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};

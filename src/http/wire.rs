@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::error::Error;
-use crate::model::{Context, Job, JobId, Millis, StageRecord, StageStatus, Stages, Status};
+use crate::model::{Context, FailureClass, Job, JobId, Millis, StageRecord, StageStatus, Stages, Status};
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
 pub const JOB_LIST: &str = "application/vnd.sh.melt.cdp.if.job-list.v1+json";
@@ -29,6 +29,8 @@ pub struct JobView<'a> {
     resolved_commit: Option<&'a str>,
     digest: Option<&'a str>,
     cause: Option<&'a str>,
+    class: Option<FailureClass>,
+    advice: Option<&'static str>,
     cancelled: bool,
     cancel_requested: bool,
     origin: &'static str,
@@ -52,6 +54,9 @@ impl<'a> From<&'a Job> for JobView<'a> {
             resolved_commit: job.resolved_commit.as_deref(),
             digest: job.digest.as_deref(),
             cause: job.cause.as_deref(),
+            class: job.class,
+            // What is tried again by itself asks nobody to do anything.
+            advice: job.class.filter(|_| job.status.is_terminal()).map(FailureClass::advice),
             cancelled: job.status == Status::Cancelled,
             cancel_requested: job.cancel_requested,
             origin: job.origin.as_str(),
@@ -197,5 +202,16 @@ mod tests {
     fn a_cancelled_job_is_a_failure_that_says_so() {
         let job = written(&sample(Status::Cancelled, Stages::default()));
         assert_eq!((&job["status"], &job["cancelled"]), (&json!("failure"), &json!(true)));
+    }
+
+    #[test]
+    fn a_class_comes_with_advice_once_the_job_has_ended() {
+        for (status, advice) in [(Status::Pending, None), (Status::Failure, Some(FailureClass::OutOfMemory.advice()))] {
+            let class = Some(FailureClass::OutOfMemory);
+            let job = written(&Job { class, ..sample(status, Stages::default()) });
+            assert_eq!((&job["class"], job["advice"].as_str()), (&json!("out-of-memory"), advice));
+        }
+        let job = written(&sample(Status::Success, Stages::default()));
+        assert_eq!((&job["class"], &job["advice"]), (&Value::Null, &Value::Null));
     }
 }

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
-    /// The repository, the commit, or what they refer to cannot be had.
+    /// The repository, the commit, or what they refer to (submodules, LFS files) cannot be had; also while its server is
+    /// away.
     Source,
-    /// The Dockerfile, or a step of it.
+    /// The Dockerfile: it is missing, or wrong, or a step of it failed, or a base image does not exist.
     Dockerfile,
     /// The test command.
     Test,
-    /// A step was killed for its memory.
+    /// A step was killed, for its memory as far as can be told.
     OutOfMemory,
     /// A stage, or the whole job, took too long, or said nothing for too long.
     Timeout,
@@ -22,7 +23,7 @@ pub enum FailureClass {
     Registry,
     /// The Docker Engine is gone, hangs, or is in trouble.
     Engine,
-    /// The daemon that ran it stopped or broke.
+    /// The daemon that ran it stopped or broke, or its machine is in trouble.
     LostWorker,
     /// Someone, or a newer commit, cancelled it.
     Cancelled,
@@ -62,19 +63,25 @@ impl FailureClass {
         matches!(self, Self::Registry | Self::Engine | Self::LostWorker)
     }
 
-    /// What to do, in one sentence.
+    /// What to do, in one sentence. It stands behind a message that may say so more exactly, and agrees with it.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Source => "Check that the branch and the commit exist, and that the deploy key opens the repository.",
-            Self::Dockerfile => "Mend the step that failed and push again.",
+            Self::Source => "Put right what the message names, then push again or rebuild the job.",
+            Self::Dockerfile => "Mend what the message names and push again.",
             Self::Test => "Mend what the tests found and push again.",
-            Self::OutOfMemory => "Let the step use less memory, or give the engine more.",
+            Self::OutOfMemory => "Let the step need less memory, or give the engine's machine more.",
             Self::Timeout => "Make it quicker, or raise the limit that the message names.",
-            Self::RegistryAuth => "Have the operator check the registry's login in the dockercfg.",
-            Self::Registry => "Nothing is wrong with your commit: rebuild it when the registry is well again.",
-            Self::Engine => "Nothing is wrong with your commit: rebuild it when the engine is well again.",
-            Self::LostWorker => "Nothing is known to be wrong with your commit: rebuild it.",
-            Self::Cancelled => "Rebuild it if it is wanted after all.",
+            Self::RegistryAuth => {
+                "Check the image's name, then have the operator mend what the message names, or the login in the dockercfg."
+            }
+            Self::Registry => {
+                "Nothing is known to be wrong with the commit: rebuild the job when the registry is well again."
+            }
+            Self::Engine => {
+                "Nothing is known to be wrong with the commit: rebuild the job when the engine is well again."
+            }
+            Self::LostWorker => "Nothing is known to be wrong with the commit: rebuild the job.",
+            Self::Cancelled => "Rebuild the job if it is wanted after all.",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
-use super::stage::{End, Failed, Stagehand, within};
+use super::stage::{End, Failed, Stagehand};
 use crate::engine::{BuildRequest, EngineError, ErrorKind};
 use crate::git::Snapshot;
 use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName};
@@ -17,9 +17,11 @@ impl From<EngineError> for Failed {
     fn from(e: EngineError) -> Self {
         let class = match e.kind {
             ErrorKind::Build => FailureClass::Dockerfile,
-            ErrorKind::Auth => FailureClass::RegistryAuth,
+            ErrorKind::Memory => FailureClass::OutOfMemory,
+            ErrorKind::Auth | ErrorKind::Exposed => FailureClass::RegistryAuth,
             ErrorKind::Registry => FailureClass::Registry,
             ErrorKind::Engine => FailureClass::Engine,
+            ErrorKind::Tree => FailureClass::LostWorker,
         };
         Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
     }
@@ -54,7 +56,7 @@ pub(super) async fn run(
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
     let Fetched { plan, .. } = fetched;
-    let work = within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
+    let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
         for template in &tools.config.image_tags {
             let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));

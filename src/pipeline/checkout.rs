@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::Tools;
 use super::clone::{Fetched, wait};
-use super::stage::{End, Failed, Stagehand, within};
+use super::stage::{End, Failed, Stagehand};
 use crate::git::{Kind, Snapshot};
 use crate::model::{FailureClass, LogSink, StageName};
 use crate::secrets::Secrets;
@@ -21,14 +21,14 @@ pub(super) async fn run(
     let dockerfile = &plan.dockerfile;
     let work = async {
         let resolve = async { Ok(tools.git.resolve(mirror, branch, commit, pushed).await?) };
-        let oid = within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
+        let oid = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
         let key = repo.to_string();
         let try_once = || {
             let snapshot = tools.git.snapshot(mirror, &oid, &key, secrets, &*log);
-            within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
+            log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = match try_once().await? {
-            Err(e) if e.transient => {
+            Err(e) if e.is_transient() => {
                 wait(&e, &*log).await;
                 try_once().await??
             }
@@ -38,12 +38,12 @@ pub(super) async fn run(
         log.write(format!("{oid}: {files} files\n").as_bytes());
         match kind(&snapshot, dockerfile.as_str()) {
             Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
-                FailureClass::Source,
+                FailureClass::Dockerfile,
                 format!("{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"),
             )),
             Some(_) => Ok(snapshot),
             None => Err(Failed::new(
-                FailureClass::Source,
+                FailureClass::Dockerfile,
                 format!(
                     "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
                  Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::Tools;
 use super::plan::Plan;
-use super::stage::{End, Failed, Stagehand, within};
-use crate::git::{GitError, Mirror, Source};
+use super::stage::{End, Failed, Stagehand};
+use crate::git::{Blame, GitError, Mirror, Source};
 use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
 use crate::secrets::Secrets;
 
@@ -22,7 +22,11 @@ pub(super) struct Fetched {
 
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
-        Self { exit_code: e.exit_code, class: FailureClass::Source, message: e.message }
+        let class = match e.blame {
+            Blame::Asked | Blame::Server => FailureClass::Source,
+            Blame::Machine => FailureClass::LostWorker,
+        };
+        Self { exit_code: e.exit_code, class, message: e.message }
     }
 }
 
@@ -63,10 +67,10 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
     let work = async {
         let try_once = || {
             let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
-            within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
+            log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
         match try_once().await? {
-            Err(e) if e.transient => {
+            Err(e) if e.is_transient() => {
                 wait(&e, &*log).await;
                 Ok(try_once().await??)
             }

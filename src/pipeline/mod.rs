@@ -5,6 +5,7 @@ mod checkout;
 mod clone;
 mod epoch;
 mod plan;
+mod pulse;
 mod push;
 mod stage;
 mod tags;
@@ -22,6 +23,7 @@ use crate::logs::LogWriter;
 use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 pub use clone::source;
+use pulse::Pulse;
 use stage::{End, Stagehand};
 pub use tags::Tags;
 
@@ -48,6 +50,10 @@ pub struct PipelineConfig {
     pub push_timeout: Duration,
     pub push_retries: u32,
     pub push_retry_wait: Duration,
+    /// How long a stage may say and do nothing.
+    pub stall_timeout: Duration,
+    /// Of a whole run.
+    pub job_timeout: Duration,
     /// The daemon's own secrets, which no log may show.
     pub masks: Vec<Zeroizing<String>>,
 }
@@ -65,18 +71,21 @@ pub struct Run {
 pub struct Progress {
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The engine that it runs on, once that is known.
+    pub engine: Option<String>,
 }
 
 /// One of the CONCURRENCY build slots; a push that waits gives it back early.
 pub struct Slot(pub Option<OwnedSemaphorePermit>);
 
-/// Runs the job to its end. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
+/// Runs the job to its end; what the log says of a failure at last is left to the caller, who knows whether it runs once
+/// more. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
     run.log.mask(tools.config.masks.clone());
     run.log.mask(secrets.masks());
-    let log = run.log.clone();
-    let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel);
+    let log = Arc::new(Pulse::new(run.log.clone(), tools.config.stall_timeout));
+    let mut hand = Stagehand::new(run.job, log, tools.config.job_timeout, run.progress, run.cancel);
     let result = stages(tools, secrets, &mut hand, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
@@ -91,11 +100,10 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Err(End::Superseded(newer)) => Some(newer.clone()),
         _ => None,
     };
-    match &cause {
-        Some(cause) => log.write(format!("\nThe build ended: {cause}\n").as_bytes()),
-        None => log.write(format!("\nPushed {}\n", hand.job.image).as_bytes()),
+    if status == Status::Success {
+        run.log.write(format!("\nPushed {}\n", hand.job.image).as_bytes());
     }
-    log.flush();
+    run.log.flush();
     Outcome {
         status,
         stages: hand.stages,

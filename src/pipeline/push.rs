@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 
 use super::build::Built;
-use super::stage::{End, Failed, Stagehand, within};
+use super::stage::{End, Failed, Stagehand};
 use super::{Slot, Tools};
 use crate::engine::{EngineError, ErrorKind};
 use crate::git::Mirror;
@@ -62,7 +62,7 @@ pub(super) async fn run(
             log.mask(secrets.masks());
             let registry = built.names[0].registry();
             let auth = secrets.registry_auth(registry);
-            let limited = within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
+            let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
             let error = match limited.await {
                 Ok(Ok(())) => break Ok(push.end()),
                 Ok(Err(Trouble::Engine(error))) => error,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
-use crate::logs::LogWriter;
+use super::pulse::{Pulse, overdue};
 use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages};
 
 /// Why a stage failed.
@@ -34,9 +35,14 @@ pub(super) enum End {
 
 pub(super) struct Stagehand {
     pub job: Job,
-    pub log: Arc<LogWriter>,
+    pub log: Arc<Pulse>,
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The engine that the job has.
+    pub engine: Option<String>,
+    begun: Instant,
+    /// JOB_TIMEOUT, from `begun` on
+    limit: Duration,
     progress: mpsc::UnboundedSender<Progress>,
     cancel: CancellationToken,
 }
@@ -44,11 +50,13 @@ pub(super) struct Stagehand {
 impl Stagehand {
     pub fn new(
         job: Job,
-        log: Arc<LogWriter>,
+        log: Arc<Pulse>,
+        limit: Duration,
         progress: mpsc::UnboundedSender<Progress>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { job, log, stages: Stages::pending(), resolved_commit: None, progress, cancel }
+        let (stages, begun) = (Stages::pending(), Instant::now());
+        Self { job, log, stages, resolved_commit: None, engine: None, begun, limit, progress, cancel }
     }
 
     /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.
@@ -69,6 +77,9 @@ impl Stagehand {
         let result = tokio::select! {
             result = work => Some(result),
             () = self.cancel.cancelled() => None,
+            () = sleep(self.limit.saturating_sub(self.begun.elapsed())) => {
+                Some(Err(overdue("the job", self.limit, "JOB_TIMEOUT")))
+            }
         };
         let (status, exit_code, error) = match &result {
             Some(Ok(_)) => (StageStatus::Success, Some(0), None),
@@ -104,24 +115,10 @@ impl Stagehand {
         if let Some(stage) = self.stages.get_mut(name) {
             change(stage);
         }
-        let progress = Progress { stages: self.stages.clone(), resolved_commit: self.resolved_commit.clone() };
+        let (stages, resolved_commit, engine) =
+            (self.stages.clone(), self.resolved_commit.clone(), self.engine.clone());
+        let progress = Progress { stages, resolved_commit, engine };
         // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
         let _ = self.progress.send(progress);
     }
-}
-
-/// `work`, or a failure that says how long it was allowed to take.
-pub(super) async fn within<T>(
-    limit: Duration,
-    setting: &str,
-    work: impl Future<Output = Result<T, Failed>>,
-) -> Result<T, Failed> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        let seconds = limit.as_secs_f64();
-        Err(Failed {
-            exit_code: 124,
-            class: FailureClass::Timeout,
-            message: format!("took longer than {seconds} s ({setting})"),
-        })
-    })
 }

@@ -7,14 +7,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Queue, insist, repo};
+use super::again::{self, ATTEMPTS};
+use super::{Queue, QueueHandle, insist, repo};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{Progress, Run, Slot};
-use crate::store::StoreError;
+use crate::store::{Retry, StoreError};
 
 /// A job that was begun so often and never ended takes its daemon down with it: it is not run once more.
-const MAX_ATTEMPTS: u32 = 10;
+const MAX_STOPS: u32 = 10;
 
 /// How long a runner may take to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,7 +33,9 @@ impl Queue {
         if job.attempt > 1 {
             log.write(format!("\n[attempt {}]\n", job.attempt).as_bytes());
         }
-        let outcome = if job.attempt > MAX_ATTEMPTS {
+        // Poison is told from what infrastructure ended, which has its own count.
+        let is_poison = job.attempt > MAX_STOPS + job.failures;
+        let outcome = if is_poison {
             Some(poisonous(&job))
         } else {
             let cancel = CancellationToken::new();
@@ -43,7 +46,8 @@ impl Queue {
             outcome
         };
         log.flush();
-        self.settle(&job, outcome, &log).await;
+        let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| again::retry(&job, end, fastrand::f64()));
+        self.settle(&job, outcome, retry, &log).await;
     }
 
     /// Runs it to its end, or until it must not go on. None: it is to be put back.
@@ -141,8 +145,9 @@ impl Queue {
                 progress = newer;
             }
             *stages = progress.stages;
-            let commit = progress.resolved_commit.as_deref();
-            match self.handle.store.save_stages(job.id, job.attempt, stages, commit, &self.handle.announce).await {
+            let (commit, engine) = (progress.resolved_commit.as_deref(), progress.engine.as_deref());
+            let QueueHandle { store, announce, .. } = &self.handle;
+            match store.save_stages(job.id, job.attempt, stages, commit, engine, announce).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.
@@ -152,33 +157,53 @@ impl Queue {
         std::future::pending().await
     }
 
-    async fn settle(&self, job: &Job, outcome: Option<Outcome>, log: &LogWriter) {
+    /// Stores the end of this attempt: the job's, or with `retry` that another one follows, or without `outcome` that it
+    /// runs again. What the log says of it comes first: who sees the end may read it at once.
+    async fn settle(&self, job: &Job, outcome: Option<Outcome>, retry: Option<Retry>, log: &LogWriter) {
         let handle = &self.handle;
         let give_up = async {
             self.stop.cancelled().await;
             sleep(GRACE).await;
         };
-        let written = match &outcome {
-            Some(outcome) => {
+        let say = |text: &str| {
+            log.write(text.as_bytes());
+            log.flush();
+        };
+        let written = match (&outcome, &retry) {
+            (Some(_), Some(retry)) => {
+                say(&rests(job, retry));
+                insist(give_up, || handle.store.retry(job.id, job.attempt, retry, &handle.announce)).await
+            }
+            (Some(outcome), None) => {
+                say(&last_line(outcome.class, outcome.cause.as_deref()));
                 let finish = || handle.store.finish(job.id, job.attempt, outcome, &handle.announce);
                 insist(give_up, finish).await
             }
-            None => {
-                log.write(b"\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
+            (None, _) => {
+                say("\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
                 insist(give_up, || handle.store.requeue(job.id, job.attempt, &handle.announce)).await
             }
         };
         let (id, repo, attempt) = (job.id, repo(job), job.attempt);
         match written {
-            Ok(Job { status, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
-                if let (Some(newer), None) = (superseded_by, outcome.and_then(|outcome| outcome.superseded_by)) {
-                    log.write(format!("Superseded by {newer}\n").as_bytes());
-                    log.flush();
+            Ok(Job { status, class, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
+                // A user had it cancelled while it was to run again.
+                if outcome.is_none() || retry.is_some() {
+                    say(&last_line(class, cause.as_deref()));
+                } else if let (Some(newer), None) = (superseded_by, outcome.and_then(|end| end.superseded_by)) {
+                    say(&format!("Superseded by {newer}\n"));
                 }
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
-                tracing::info!(job = %id, repo, attempt, status = status.as_str(), cause, ran_ms, "job ended");
+                let class = class.map(FailureClass::as_str);
+                tracing::info!(job = %id, repo, attempt, status = status.as_str(), class, cause, ran_ms, "job ended");
                 handle.logs.end(id);
                 // Its repository may have reached REPO_CONCURRENCY.
+                handle.wake();
+            }
+            Ok(Job { failures, class, cause, .. }) if let Some(Retry { rest, .. }) = retry => {
+                let (class, rest_ms) = (class.map(FailureClass::as_str), rest.as_millis() as u64);
+                tracing::warn!(job = %id, repo, attempt, failures, class, cause, rest_ms, "attempt ended, another follows");
+                // For the queue to see when this rest ends.
                 handle.wake();
             }
             Ok(_) => {
@@ -188,6 +213,27 @@ impl Queue {
             Err(error) => tracing::warn!(job = %id, repo, attempt, %error, "what this run made is not recorded"),
         }
     }
+}
+
+/// The last line of a job's log; of a success the pipeline has said what there is to say.
+pub(super) fn last_line(class: Option<FailureClass>, cause: Option<&str>) -> String {
+    let cause = sentence(cause.unwrap_or_default());
+    class.map_or_else(String::new, |class| {
+        format!("\nThe build ended ({}): {cause} {}\n", class.as_str(), class.advice())
+    })
+}
+
+/// What the log says of an attempt that is followed by another one.
+fn rests(job: &Job, Retry { class, cause, rest, .. }: &Retry) -> String {
+    let (attempt, next, class, cause) = (job.attempt, job.attempt + 1, class.as_str(), sentence(cause));
+    let (retry, of, seconds) = (job.failures + 1, ATTEMPTS - 1, rest.as_secs_f64());
+    format!(
+        "\nAttempt {attempt} ended ({class}): {cause} Attempt {next} follows in {seconds:.0} s (retry {retry} of {of}).\n"
+    )
+}
+
+fn sentence(cause: &str) -> String {
+    if cause.ends_with(['.', '?', '!']) { cause.into() } else { format!("{cause}.") }
 }
 
 fn failure(stages: Stages, cause: &str) -> Outcome {
@@ -216,7 +262,7 @@ fn broken(mut stages: Stages) -> Outcome {
 }
 
 fn poisonous(job: &Job) -> Outcome {
-    let cause = format!("the daemon was stopped {MAX_ATTEMPTS} times while it ran this job: it is not run again");
+    let cause = format!("the daemon was stopped {MAX_STOPS} times while it ran this job: it is not run again");
     failure(job.stages.clone(), &cause)
 }
 

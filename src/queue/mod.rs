@@ -1,5 +1,6 @@
 //! Claims jobs, runs each in a lease, and records how it ended: the only writer of terminal states.
 
+mod again;
 mod attempt;
 mod rules;
 #[cfg(test)]
@@ -94,6 +95,10 @@ impl QueueHandle {
         if job.status == Status::Running {
             self.tell(id);
         } else {
+            if job.attempt > 0 {
+                let line = attempt::last_line(job.class, job.cause.as_deref());
+                self.logs.writer(id).write(line.as_bytes());
+            }
             self.logs.end(id);
         }
         Ok(job)

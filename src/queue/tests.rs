@@ -7,7 +7,7 @@ use super::*;
 use tokio::sync::mpsc;
 
 use crate::model::Stages;
-use crate::model::{Context, LogSink, NewJob, Origin, StageName, StageStatus};
+use crate::model::{Context, FailureClass, LogSink, NewJob, Origin, StageName, StageStatus};
 use crate::pipeline::Progress;
 use crate::store::{Added, NewNotification};
 
@@ -88,6 +88,21 @@ impl Bench {
         self.until(id, |job| job.status == status).await
     }
 
+    /// By a connection of its own.
+    async fn sql(&self, sql: &'static str) {
+        let mut other = self.connect().await;
+        sqlx::query(sql).execute(&mut other).await.unwrap();
+    }
+
+    async fn connect(&self) -> sqlx::SqliteConnection {
+        let file = format!("sqlite://{}/image-factory.db", self.dir.path().display());
+        sqlx::SqliteConnection::connect(&file).await.unwrap()
+    }
+
+    fn log(&self, id: JobId) -> String {
+        std::fs::read_to_string(self.dir.path().join(format!("logs/{id}.log"))).unwrap()
+    }
+
     async fn stop(self) -> (TempDir, Store) {
         self.shutdown.cancel();
         timeout(LIMIT, self.queue).await.unwrap().unwrap();
@@ -145,8 +160,12 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     run.log.write(b"hello\n");
     let stages = running(StageName::Clone);
     let commit = Some("c0ffee".to_owned());
-    run.progress.send(Progress { stages: stages.clone(), resolved_commit: commit.clone() }).ok().unwrap();
-    bench.until(id, |job| job.stages == stages && job.resolved_commit == commit).await;
+    run.progress
+        .send(Progress { stages: stages.clone(), resolved_commit: commit.clone(), engine: Some("one".into()) })
+        .ok()
+        .unwrap();
+    let is_there = |job: &Job| job.stages == stages && job.resolved_commit == commit;
+    assert_eq!(bench.until(id, is_there).await.engine.as_deref(), Some("one"));
     end.send(outcome(Status::Success)).unwrap();
     let job = bench.status(id, Status::Success).await;
     assert_eq!((job.stages, job.resolved_commit), (Stages::pending(), commit));
@@ -165,19 +184,136 @@ async fn failures_and_panics_end_a_job() {
     end.send(outcome(Status::Failure)).unwrap();
     assert_eq!(bench.status(failed, Status::Failure).await.cause.as_deref(), Some("because"));
 
-    let panicked = bench.add().await.id;
+    // In the last attempt that it has.
+    let panicked = add(&bench.store).await.id;
+    bench.sql("UPDATE jobs SET failures = 2").await;
+    bench.handle.wake();
     let (run, end) = bench.next().await;
-    run.progress.send(Progress { stages: running(StageName::Build), resolved_commit: None }).ok().unwrap();
-    drop(end);
+    run.progress
+        .send(Progress { stages: running(StageName::Build), resolved_commit: None, engine: None })
+        .ok()
+        .unwrap();
+    drop((run, end));
     let mut job = bench.status(panicked, Status::Failure).await;
     assert!(job.cause.unwrap().contains("internal error"));
+    assert_eq!(job.class, Some(FailureClass::LostWorker));
     assert_eq!(job.stages.get_mut(StageName::Build).unwrap().status, StageStatus::Failure);
 
     let nonsense = bench.add().await.id;
     let (_run, end) = bench.next().await;
     end.send(outcome(Status::Pending)).unwrap();
-    bench.status(nonsense, Status::Failure).await;
+    bench.until(nonsense, |job| job.class == Some(FailureClass::LostWorker)).await;
     bench.stop().await;
+}
+
+fn engine_died() -> Outcome {
+    let (cause, class) = (Some("build: the engine is gone".into()), Some(FailureClass::Engine));
+    Outcome {
+        status: Status::Failure,
+        stages: running(StageName::Build),
+        resolved_commit: None,
+        digest: None,
+        cause,
+        class,
+        superseded_by: None,
+    }
+}
+
+#[tokio::test]
+async fn what_infrastructure_ends_runs_again_after_a_rest() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    drop(run);
+    end.send(engine_died()).unwrap();
+    let job = bench.status(id, Status::Pending).await;
+    assert_eq!((job.failures, job.class, job.cause), (1, Some(FailureClass::Engine), engine_died().cause));
+    assert_eq!(job.stages, Stages::pending());
+    assert!(bench.runs.try_recv().is_err() && bench.store.due_notifications(9).await.unwrap().is_empty());
+    // It wakes the queue by itself, after 2 s at most.
+    let (run, end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.attempt), (id, 2));
+    drop(run);
+    end.send(outcome(Status::Success)).unwrap();
+    assert_eq!(bench.status(id, Status::Success).await.class, None);
+    let log = bench.log(id);
+    assert!(
+        log.contains("Attempt 1 ended (engine): build: the engine is gone. Attempt 2 follows in 2 s (retry 1 of 2).")
+    );
+}
+
+#[tokio::test]
+async fn three_attempts_are_all() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    for attempt in 1..=3 {
+        let (run, end) = bench.next().await;
+        assert_eq!(run.job.attempt, attempt);
+        drop(run);
+        end.send(engine_died()).unwrap();
+        bench.until(id, |job| job.failures == attempt.min(2) && job.status != Status::Running).await;
+        bench.sql("UPDATE jobs SET not_before = 1 WHERE not_before > 0").await;
+        bench.handle.wake();
+    }
+    let job = bench.status(id, Status::Failure).await;
+    assert_eq!((job.attempt, job.class), (3, Some(FailureClass::Engine)));
+    assert_eq!(bench.store.due_notifications(9).await.unwrap().len(), 1);
+    let last = format!("The build ended (engine): build: the engine is gone. {}\n", FailureClass::Engine.advice());
+    let log = bench.log(id);
+    assert!(log.ends_with(&last), "{log}");
+}
+
+#[tokio::test]
+async fn a_job_that_rests_is_cancelled_at_once() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    drop(run);
+    end.send(engine_died()).unwrap();
+    bench.status(id, Status::Pending).await;
+    let job = bench.handle.cancel(id).await.unwrap();
+    assert_eq!((job.status, job.class), (Status::Cancelled, Some(FailureClass::Cancelled)));
+    let log = bench.log(id);
+    assert!(
+        log.trim_end().lines().last().unwrap().starts_with("The build ended (cancelled): it was cancelled"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn one_that_was_cancelled_as_it_failed_does_not_run_again() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    drop(run);
+    // The handle does not know of it yet.
+    bench.store.cancel(id, &announce()).await.unwrap();
+    end.send(engine_died()).unwrap();
+    let job = bench.status(id, Status::Cancelled).await;
+    assert_eq!((job.failures, job.class), (0, Some(FailureClass::Cancelled)));
+    let log = bench.log(id);
+    assert!(log.trim_end().lines().last().unwrap().starts_with("The build ended (cancelled)"), "{log}");
+}
+
+#[tokio::test]
+async fn a_rest_outlives_the_daemon_and_no_clock_makes_it_longer() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    let (run, end) = bench.next().await;
+    drop(run);
+    end.send(engine_died()).unwrap();
+    bench.status(id, Status::Pending).await;
+    bench.sql("UPDATE jobs SET not_before = not_before + 60000").await;
+    let (dir, store) = bench.stop().await;
+    let mut bench = start_on(dir, store, config(1));
+    let other = bench.add().await.id;
+    assert_eq!(bench.next().await.0.job.id, other);
+    assert_eq!(bench.store.job(id).await.unwrap().unwrap().status, Status::Pending);
+    // As if the clock had been an hour ahead when it was put to rest.
+    bench.sql("UPDATE jobs SET not_before = not_before + 3600000").await;
+    bench.handle.wake();
+    let (run, _end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.failures), (id, 1));
 }
 
 #[tokio::test]
@@ -392,8 +528,7 @@ async fn while_nothing_can_be_written_runs_stop_in_time_and_outcomes_are_kept() 
     let ids = [bench.add().await.id, bench.add().await.id];
     let (done, end_done) = bench.next().await;
     let (stuck, _end_stuck) = bench.next().await;
-    let file = format!("sqlite://{}/image-factory.db", bench.dir.path().display());
-    let mut other = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    let mut other = bench.connect().await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let locked = Instant::now();
     end_done.send(outcome(Status::Success)).unwrap();

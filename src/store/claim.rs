@@ -11,6 +11,7 @@ use sqlx::{Row, query};
 
 use super::jobs::{by_id, columns, json, read, repository};
 use super::outcome::conflict;
+use super::retry::LONGEST_REST;
 use super::{Announce, Fault, Store, StoreError, outbox};
 use crate::model::{Job, JobId, Millis, Stages};
 
@@ -106,28 +107,30 @@ impl Store {
         .await
     }
 
-    /// How far a running job is. What is told of its start is told again once it is known which commit a name stood for.
+    /// How far a running job is, and where. What is told of its start is told again once it is known which commit a name stood for.
     pub async fn save_stages(
         &self,
         id: JobId,
         attempt: u32,
         stages: &Stages,
         resolved_commit: Option<&str>,
+        engine: Option<&str>,
         announce: &Announce,
     ) -> Result<(), StoreError> {
         let (stages, commit) = (json(stages).map_err(|e| self.explain(e))?, resolved_commit.map(str::to_owned));
-        let announce = announce.clone();
+        let (engine, announce) = (engine.map(str::to_owned), announce.clone());
         let told = self
             .write(move |conn| {
                 async move {
                     let before = by_id(conn, id).await?.and_then(|job| job.resolved_commit);
                     let row = query(concat!(
-                        "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit) \
-                         WHERE id = $3 AND status = 'running' AND attempt = $4 RETURNING ",
+                        "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
+                         engine = COALESCE($3, engine) WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
                         columns!()
                     ))
                     .bind(stages)
                     .bind(commit)
+                    .bind(engine)
                     .bind(id.to_string())
                     .bind(attempt)
                     .fetch_optional(&mut *conn)
@@ -154,10 +157,11 @@ impl Store {
 /// Jobs that have rested long enough wait for their turn again.
 async fn end_rests(conn: &mut SqliteConnection, now: Millis) -> Result<(), Fault> {
     const RESTED: &str = concat!(
-        "UPDATE jobs SET not_before = 0 WHERE status = 'pending' AND not_before > 0 AND not_before <= $1 RETURNING ",
+        "UPDATE jobs SET not_before = 0 WHERE status = 'pending' AND not_before > 0 \
+         AND (not_before <= $1 OR not_before > $2) RETURNING ",
         columns!()
     );
-    for row in query(RESTED).bind(now.0).fetch_all(&mut *conn).await? {
+    for row in query(RESTED).bind(now.0).bind((now + LONGEST_REST).0).fetch_all(&mut *conn).await? {
         line_up(conn, &read(&row)?).await?;
     }
     Ok(())

@@ -12,6 +12,7 @@ mod missed;
 mod outbox;
 mod outcome;
 mod reconcile;
+mod retry;
 mod schema;
 mod supersede;
 mod tags;
@@ -41,6 +42,7 @@ pub use jobs::JobFilter;
 pub use letters::{Letter, Letters};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification};
+pub use retry::{LONGEST_REST, Retry};
 pub use supersede::Superseding;
 
 use crate::model::Millis;

@@ -30,19 +30,8 @@ impl Store {
     /// Puts a running job back: pending again, or cancelled if that is what a user wanted.
     pub async fn requeue(&self, id: JobId, attempt: u32, announce: &Announce) -> Result<Job, StoreError> {
         let announce = announce.clone();
-        let job = self
-            .write(move |conn| {
-                async move {
-                    match by_id(conn, id).await? {
-                        Some(job) if job.status == Status::Running && job.attempt == attempt => {
-                            put_back(conn, job, &announce).await
-                        }
-                        _ => Err(conflict(conn, id).await),
-                    }
-                }
-                .boxed()
-            })
-            .await?;
+        let job =
+            self.write(move |conn| async move { put_back_running(conn, id, attempt, &announce).await }.boxed()).await?;
         self.notified.notify_one();
         Ok(job)
     }
@@ -57,7 +46,8 @@ impl Store {
                     let Some(job) = by_id(conn, id).await? else { return Err(StoreError::NoJob(id).into()) };
                     match job.status {
                         Status::Pending => {
-                            let outcome = cancelled(job.stages, "it was cancelled before it ran");
+                            let again = if job.attempt > 0 { " again" } else { "" };
+                            let outcome = cancelled(job.stages, &format!("it was cancelled before it ran{again}"));
                             end(conn, id, Status::Pending, job.attempt, outcome, &announce).await
                         }
                         Status::Running => {
@@ -202,6 +192,18 @@ async fn end(
     let previous = previous(conn, &job).await?;
     outbox::insert(conn, &job, announce(&job, previous)).await?;
     Ok(job)
+}
+
+pub(super) async fn put_back_running(
+    conn: &mut SqliteConnection,
+    id: JobId,
+    attempt: u32,
+    announce: &Announce,
+) -> Result<Job, Fault> {
+    match by_id(conn, id).await? {
+        Some(job) if job.status == Status::Running && job.attempt == attempt => put_back(conn, job, announce).await,
+        _ => Err(conflict(conn, id).await),
+    }
 }
 
 async fn put_back(conn: &mut SqliteConnection, mut job: Job, announce: &Announce) -> Result<Job, Fault> {

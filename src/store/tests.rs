@@ -9,7 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use sqlx::Row;
 
 use super::*;
-use crate::model::{Context, Job, JobId, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status};
+use crate::model::{
+    Context, FailureClass, Job, JobId, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status,
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -317,10 +319,11 @@ async fn a_runner_writes_only_in_its_attempt() {
     let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
-    store.save_stages(job.id, 1, &stages, Some("c0ffee"), &announce()).await.unwrap();
+    store.save_stages(job.id, 1, &stages, Some("c0ffee"), Some("one"), &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
     assert_eq!((stored.stages, stored.resolved_commit.as_deref()), (stages.clone(), Some("c0ffee")));
+    assert_eq!(stored.engine.as_deref(), Some("one"));
 
     // Put back and claimed again: the first attempt has no say any more.
     let back = store.requeue(job.id, 1, &announce()).await.unwrap();
@@ -328,9 +331,13 @@ async fn a_runner_writes_only_in_its_attempt() {
     let second = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     assert_eq!((second.id, second.attempt), (job.id, 2));
     let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
-    is_late(store.save_stages(job.id, 1, &stages, None, &announce()).await);
+    is_late(store.save_stages(job.id, 1, &stages, None, None, &announce()).await);
     is_late(store.renew(job.id, 1, LEASE).await.map(drop));
     is_late(store.requeue(job.id, 1, &announce()).await.map(drop));
+    let cause = "the engine is gone".to_owned();
+    let retry = Retry { class: FailureClass::Engine, cause, resolved_commit: None, rest: LONGEST_REST };
+    is_late(store.retry(job.id, 1, &retry, &announce()).await.map(drop));
+    assert_eq!(store.job(job.id).await.unwrap().unwrap().failures, 0);
     is_late(store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.map(drop));
     assert!(store.due_notifications(9).await.unwrap().is_empty());
 
@@ -381,7 +388,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
     let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
-    store.save_stages(cancelled.id, 1, &stages, None, &announce()).await.unwrap();
+    store.save_stages(cancelled.id, 1, &stages, None, None, &announce()).await.unwrap();
     store.cancel(cancelled.id, &announce()).await.unwrap();
     let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
     let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();

@@ -114,6 +114,7 @@ async fn the_git_host_is_not_there() {
     // It is tried once more, 10 s later.
     let job = run(&world, json!({})).await;
     assert_says(&job, "clone", &["127.0.0.1"]);
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("source"), &json!(1)));
 
     let silent = Silent::start();
     world.daemon.set("GIT_URL", &world.git.url_at(silent.port()));
@@ -158,6 +159,7 @@ async fn a_wrong_registry_password_is_final_at_once(docker: Docker) {
         assert!(start.elapsed() < Duration::from_secs(15), "the new password was not read");
     };
     assert_says(&job, "push", &[&world.registry.address()]);
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("registry-auth"), &json!(1)));
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert_eq!(log.matches("Executing: docker push").count(), 1);
     assert!(!log.contains("Try 1 of"), "{log}");
@@ -179,7 +181,10 @@ async fn a_registry_in_trouble_is_asked_again_without_a_build(docker: Docker) {
     assert_eq!(log.matches("HTTP status: 503").count(), 2, "{log}");
 
     world.registry.fault(Fault::Manifests { status: 503, times: 100 });
-    assert_says(&run(&world, json!({})).await, "push", &["503"]);
+    // The push was tried for as long as it is: it is not all done once more.
+    let job = run(&world, json!({})).await;
+    assert_says(&job, "push", &["503"]);
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("registry"), &json!(1)));
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 3 + 4);
 }
 
@@ -203,8 +208,9 @@ async fn the_engine_dies(docker: Docker) {
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     world.daemon.wait_log(&id, "it runs").await;
     private.kill9();
-    let job = world.daemon.wait_failure(&id).await;
-    assert_says(&job, "build", &["ngine"]);
+    let failed = |job: &Value| job["status"] == "pending" && job["class"] == "engine";
+    let job = world.daemon.wait_for(&id, Duration::from_secs(20), failed).await;
+    assert!(job["cause"].as_str().unwrap().contains("ngine"), "{job}");
     let reasons = async || world.daemon.get("/ready").await["reasons"].to_string();
     crate::harness::eventually(Duration::from_secs(15), "/ready names the engine", async || {
         reasons().await.contains("ngine").then_some(())

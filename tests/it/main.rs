@@ -14,6 +14,7 @@ macro_rules! on_each_engine {
 }
 
 mod chat;
+mod classes;
 mod cli;
 mod contents;
 mod deliveries;

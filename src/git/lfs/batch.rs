@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::http::{self, body, broken, host, is_passing};
 use super::server::Server;
 use super::{Store, Wanted};
-use crate::git::GitError;
+use crate::git::{Blame, GitError};
 use crate::model::RepoName;
 
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ impl Server {
                 _ => "try again, or look at the server's own log",
             };
             let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
-            return Err(GitError { exit_code: 1, message, transient: is_passing(status) });
+            return Err(GitError { exit_code: 1, message, blame: Blame::server_if(is_passing(status)) });
         }
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;
@@ -101,7 +101,7 @@ impl Server {
                         "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
                         shown(&message)
                     ),
-                    transient: StatusCode::from_u16(code).is_ok_and(is_passing),
+                    blame: Blame::server_if(StatusCode::from_u16(code).is_ok_and(is_passing)),
                 }),
                 Some(Given { actions: Some(Actions { download: Some(action) }), .. }) => Ok(action),
                 _ => Err(GitError::refused(format!("{host} does not say where {object} of {repo} is"))),
@@ -125,7 +125,7 @@ impl Server {
         let (status, host) = (response.status(), host(response.url()));
         if status != StatusCode::OK {
             let message = format!("{host} does not give out {wanted}: {status}");
-            return Err(GitError { exit_code: 1, message, transient: is_passing(status) });
+            return Err(GitError { exit_code: 1, message, blame: Blame::server_if(is_passing(status)) });
         }
         let failed = |error: std::io::Error| not_stored(wanted, &error);
         let file = store.new_file().map_err(failed)?;
@@ -149,7 +149,7 @@ impl Server {
         };
         // It may be a proxy's page, or half of it: another try may bring the right one.
         let message = format!("{host} gives {problem} as {wanted}");
-        Err(GitError { exit_code: 1, message, transient: true })
+        Err(GitError { exit_code: 1, message, blame: Blame::Server })
     }
 }
 

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
 use crate::address::{self, Except, is_inward};
-use crate::git::GitError;
+use crate::git::{Blame, GitError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -145,11 +145,11 @@ pub fn is_passing(status: StatusCode) -> bool {
 }
 
 pub fn broken(url: &Url, error: reqwest::Error) -> GitError {
-    let transient = !error.is_builder();
+    let is_ours = error.is_builder();
     let why = chain(&error.without_url());
     let message =
         format!("{} cannot be reached, or broke the connection off ({why}): try again when it is there", host(url));
-    GitError { exit_code: 1, message, transient }
+    GitError { exit_code: 1, message, blame: Blame::server_if(!is_ours) }
 }
 
 /// Headers that a server gave, as their values are secrets.
@@ -196,7 +196,7 @@ mod tests {
         // The operator's own may be here.
         let error = anywhere.send(&"http://127.0.0.1:1/?signed=1".parse().unwrap(), &HeaderMap::new(), None).await;
         let error = error.unwrap_err();
-        assert!(error.transient && error.message.contains("127.0.0.1:1 cannot be reached"), "{error}");
+        assert!(error.is_transient() && error.message.contains("127.0.0.1:1 cannot be reached"), "{error}");
         assert!(!error.message.contains("signed"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use crate::git::errors::{explain, last_words};
 use crate::git::master::Refused;
 use crate::git::remote::{Protocol, Remote};
 use crate::git::submodules::{host_name, split};
-use crate::git::{Git, GitError, Source};
+use crate::git::{Blame, Git, GitError, Source};
 use crate::process::Program;
 
 /// A server, and what it is sent with every batch.
@@ -105,7 +105,7 @@ impl Git {
             (Some(255) | None, Some(error)) => error,
             (Some(255) | None, None) => {
                 let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
-                GitError { exit_code: 255, message, transient: true }
+                GitError { exit_code: 255, message, blame: Blame::Server }
             }
             (Some(code), _) => GitError {
                 exit_code: code,
@@ -113,7 +113,7 @@ impl Git {
                     "{host} gives no access to the LFS files of {repo} ({words}): does it have LFS, and \
                      git-lfs-authenticate?"
                 ),
-                transient: false,
+                blame: Blame::Asked,
             },
         })
     }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
-use crate::git::{GitError, Oid};
+use crate::git::{Blame, GitError, Oid};
 
 const HALF: &str = "half-";
 
@@ -127,7 +127,7 @@ impl Object {
         let _ = fs::remove_file(&self.path);
         let message =
             format!("the stored LFS object {} is damaged ({what}): try again, it is then fetched anew", self.oid);
-        GitError { exit_code: 128, message, transient: true }
+        GitError { exit_code: 128, message, blame: Blame::Machine }
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(object.chunk(3).await.unwrap(), None);
             fs::write(store.path(&oid), damage).unwrap();
             let error = store.read(&oid, 5).await.unwrap().chunk(9).await.unwrap_err();
-            assert!(error.transient && error.message.contains("is damaged"), "{error}");
+            assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
             assert!(!store.path(&oid).exists());
         }
     }

@@ -10,7 +10,7 @@ ALTER TABLE jobs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN class TEXT;                               -- of what ended it, or its last attempt
 ALTER TABLE jobs ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;       -- attempts that infrastructure ended
 ALTER TABLE jobs ADD COLUMN engine TEXT;                              -- of its last attempt
-ALTER TABLE jobs ADD COLUMN not_before BIGINT NOT NULL DEFAULT 0;     -- it rests until then
+ALTER TABLE jobs ADD COLUMN not_before BIGINT NOT NULL DEFAULT 0;     -- it rests until then, two minutes at most
 ALTER TABLE jobs ADD COLUMN rebuild_of TEXT;
 ALTER TABLE jobs ADD COLUMN superseded_by TEXT;                       -- the newer commit
 UPDATE jobs SET

@@ -68,8 +68,10 @@ async fn a_job_that_rests_is_passed_over_until_then() {
     let (_dir, store) = open().await;
     let resting = add_with(&store, "a", 0).await;
     add_with(&store, "a", 0).await;
-    sql(&store, "UPDATE jobs SET not_before = 4102444800000 WHERE id = (SELECT MIN(id) FROM jobs)").await;
-    assert_eq!(store.next_rest().await.unwrap(), Some(Millis(4_102_444_800_000)));
+    // In a minute.
+    let rest = "UPDATE jobs SET not_before = (unixepoch() + 60) * 1000 WHERE id = (SELECT MIN(id) FROM jobs)";
+    sql(&store, rest).await;
+    assert!(store.next_rest().await.unwrap().is_some_and(|end| end > Millis::now()));
     assert_eq!(claims(&store, 2).await, "a -");
     add_with(&store, "a", 0).await;
     sql(&store, "UPDATE jobs SET not_before = 1 WHERE not_before > 0").await;

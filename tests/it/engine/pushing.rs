@@ -109,7 +109,7 @@ async fn a_password_is_not_sent_in_the_clear(docker: Docker) {
     let auth = dockercfg(plain, "u", "p").await.registry_auth(plain);
     let image = ImageRef::parse(&format!("{plain}/a/b:1")).unwrap();
     let error = engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Engine);
+    assert_eq!(error.kind, ErrorKind::Exposed);
     assert!(
         error.message.contains("password was not sent") && error.message.contains("insecure-registries"),
         "{error}"

@@ -27,7 +27,7 @@ async fn works(local: &Local, expected: &str) {
                 return;
             }
             Err(error) => {
-                assert!(error.transient, "{error}");
+                assert!(error.is_transient(), "{error}");
                 last = Some(error);
             }
         }

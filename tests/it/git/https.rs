@@ -151,7 +151,7 @@ async fn a_token_is_not_sent_where_a_redirect_leads() {
     https.host.redirect("/acme/hello.git", &elsewhere);
     let error =
         https.fails(&https.git(Some(TOKEN), Some(both.clone())), "sends us on to localhost, which is not given").await;
-    assert!(!error.transient && error.exit_code == 128);
+    assert!(!error.is_transient() && error.exit_code == 128);
     assert_eq!(other.requests(), []);
     // Without a token there is nothing to lose.
     https.head(&https.git(None, Some(both)), "hello").await.unwrap();
@@ -172,8 +172,8 @@ async fn what_the_server_refuses_is_explained() {
     https.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
     let (with, without) = (https.trusting(Some(TOKEN)), https.trusting(None));
     https.host.require("Basic other");
-    assert!(!https.fails(&with, "refuses GIT_TOKEN for acme/hello").await.transient);
-    assert!(!https.fails(&without, "or it is private: check the name, or set GIT_TOKEN").await.transient);
+    assert!(!https.fails(&with, "refuses GIT_TOKEN for acme/hello").await.is_transient());
+    assert!(!https.fails(&without, "or it is private: check the name, or set GIT_TOKEN").await.is_transient());
     for (status, with_token, without_token, transient) in [
         (403, "refuses GIT_TOKEN for acme/hello", "lets nobody read acme/hello without a login: set GIT_TOKEN", false),
         (404, "or GIT_TOKEN may not read it", "or set GIT_TOKEN", false),
@@ -182,8 +182,8 @@ async fn what_the_server_refuses_is_explained() {
         (503, "cannot be reached", "cannot be reached", true),
     ] {
         https.host.fault(status);
-        assert_eq!(https.fails(&with, with_token).await.transient, transient, "{status}");
-        assert_eq!(https.fails(&without, without_token).await.transient, transient, "{status}");
+        assert_eq!(https.fails(&with, with_token).await.is_transient(), transient, "{status}");
+        assert_eq!(https.fails(&without, without_token).await.is_transient(), transient, "{status}");
     }
 }
 
@@ -193,7 +193,7 @@ async fn certificates_are_checked() {
         [(Certificate::Expired, "has expired"), (Certificate::Foreign, "shows another host's certificate")]
     {
         let https = Https { host: HttpsHost::with(certificate), dir: folder() };
-        assert!(!https.fails(&https.trusting(Some(TOKEN)), words).await.transient);
+        assert!(!https.fails(&https.trusting(Some(TOKEN)), words).await.is_transient());
         assert_eq!(https.host.requests(), []);
     }
     let https = Https::start();

@@ -202,7 +202,7 @@ async fn what_cannot_be_had_is_named_and_never_built_as_text() {
         web.server.fault(fault.clone());
         let error = web.read().await.map(|_| ()).expect_err(&format!("{fault:?}"));
         assert!(error.message.contains(&why), "{fault:?}: {error}");
-        assert!(error.transient == transient && !error.message.contains('\n'), "{fault:?}: {error:?}");
+        assert!(error.is_transient() == transient && !error.message.contains('\n'), "{fault:?}: {error:?}");
         // Not even half of it is left.
         let left: Vec<_> = std::fs::read_dir(web.objects()).unwrap().collect();
         assert!(left.is_empty(), "{fault:?}: {left:?}");
@@ -272,7 +272,7 @@ async fn a_lost_or_damaged_object_is_fetched_again() {
     let object = web.objects().join(&oid[..2]).join(&oid[2..4]).join(&oid);
     std::fs::write(&object, "hallo").unwrap();
     let error = text(&snapshot, "a.bin").await.unwrap_err();
-    assert!(error.transient && error.message.contains("is damaged"), "{error}");
+    assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
     for damage in [None, Some(""), Some("hell")] {
         match damage {
             Some(content) => std::fs::write(&object, content).unwrap(),

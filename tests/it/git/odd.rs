@@ -18,7 +18,7 @@ async fn a_renamed_branch_is_named() {
     local.repo.git(&["--git-dir", local.repo.bare.to_str().unwrap(), "branch", "-m", "develop", "main"]);
     let error = local.commit("develop", "HEAD", false).await.unwrap_err();
     let message = "acme/hello has no branch or tag \"develop\": push it, or ask for another one (\"main\")";
-    assert_eq!((error.message.as_str(), error.transient), (message, false));
+    assert_eq!((error.message.as_str(), error.is_transient()), (message, false));
     assert_eq!(local.commit("main", &id, false).await.unwrap().to_string(), id);
     for i in 0..9 {
         local.repo.git(&["push", "-q", "origin", &format!("HEAD:refs/heads/b{i}")]);
@@ -33,7 +33,7 @@ async fn an_empty_repository_is_said_to_be_empty() {
     for _ in 0..2 {
         let error = local.commit("develop", "HEAD", false).await.unwrap_err();
         assert!(error.message.ends_with("no branch or tag \"develop\": it is empty, push something to it"), "{error}");
-        assert!(!error.transient);
+        assert!(!error.is_transient());
     }
     let id = local.repo.commit("develop", &[("a", "1")]);
     assert_eq!(local.commit("develop", "HEAD", false).await.unwrap().to_string(), id);

@@ -42,7 +42,7 @@ async fn what_does_not_exist_is_named() {
     ] {
         let error = local.commit(on, wanted, pushed).await.unwrap_err();
         assert!(error.message.starts_with(message), "{error}");
-        assert_eq!((error.exit_code, error.transient), (128, false));
+        assert_eq!((error.exit_code, error.is_transient()), (128, false));
     }
 }
 

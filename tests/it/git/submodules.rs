@@ -176,7 +176,10 @@ async fn hostile_submodules_are_refused_by_name() {
         commit_with(&local.repo, &[("m", no)], &sections);
         let error = read(&local).await.map(|_| ()).expect_err(&sections);
         assert!(error.message.contains(why), "{sections}: {error}");
-        assert!(!error.message.contains("hunter22") && !error.message.contains('\n') && !error.transient, "{error:?}");
+        assert!(
+            !error.message.contains("hunter22") && !error.message.contains('\n') && !error.is_transient(),
+            "{error:?}"
+        );
     }
     // What names no entry of the tree and is harmless is nobody's business.
     commit_with(
@@ -242,7 +245,7 @@ async fn a_damaged_submodule_is_fetched_anew() {
     let (snapshot, _) = read(&local).await.unwrap();
     std::fs::remove_dir_all(mirror.join("objects")).unwrap();
     let error = contents(&snapshot).await.unwrap_err();
-    assert!(error.transient && error.message.contains("is damaged"), "{error}");
+    assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
     let (snapshot, _) = read(&local).await.unwrap();
     assert_eq!(texts(&snapshot, &["lib/x"]).await, ["1"]);
 }

@@ -78,14 +78,14 @@ async fn what_the_host_refuses_is_explained() {
 
     let error = ssh.fails(&ssh.source_at(&ssh.host.url(), "acme/other")).await;
     assert!(error.message.starts_with("there is no repository acme/other at ssh://"), "{error}");
-    assert!(!error.transient);
+    assert!(!error.is_transient());
 
     let other = DeployKey::generate(KeyType::Ed25519, "the passphrase");
     let source = Source { key: library_key(&other, "the passphrase"), ..ssh.source() };
     let error = ssh.fails(&source).await;
     let fingerprint = source.key.as_ref().unwrap().fingerprint();
     assert!(error.message.contains(&format!("refuses the deploy key {fingerprint} for acme/hello")), "{error}");
-    assert!(!error.transient);
+    assert!(!error.is_transient());
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn host_keys_are_pinned() {
     std::fs::write(&known_hosts, format!("{host} {other}\n")).unwrap();
     let error = ssh.fails(&ssh.source()).await;
     assert!(error.message.contains(&format!("is not the one in {}", known_hosts.display())), "{error}");
-    assert!(!error.transient);
+    assert!(!error.is_transient());
 
     // A path with all that ssh and the shell might take for something else.
     let odd = ssh.dir.path().join("it's %h a $HOME");
@@ -122,12 +122,12 @@ async fn an_unreachable_host_is_worth_another_try() {
     let ssh = Ssh::start().await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = ssh.fails(&ssh.source_at(&ssh.host.url_at(nobody), "acme/hello")).await;
-    assert!(error.transient && error.message.contains("Connection refused"), "{error}");
+    assert!(error.is_transient() && error.message.contains("Connection refused"), "{error}");
     let error = ssh.fails(&ssh.source_at("git@no-such-host.invalid:{owner}/{repo}.git", "acme/hello")).await;
-    assert!(error.transient && error.message.contains("the host no-such-host.invalid is unknown"), "{error}");
+    assert!(error.is_transient() && error.message.contains("the host no-such-host.invalid is unknown"), "{error}");
     let error =
         ssh.fails(&ssh.source_at(&format!("https://127.0.0.1:{nobody}/{{owner}}/{{repo}}"), "acme/hello")).await;
-    assert!(error.transient && error.message.contains("cannot be reached"), "{error}");
+    assert!(error.is_transient() && error.message.contains("cannot be reached"), "{error}");
 }
 
 #[tokio::test]

@@ -91,6 +91,6 @@ async fn a_hostile_tree_is_refused() {
         let commit = local.repo.git(&["commit-tree", "-m", "x", &local.repo.git(&args)]);
         local.repo.git(&["push", "-q", "origin", &format!("+{commit}:refs/heads/develop")]);
         let error = local.snapshot().await.unwrap_err();
-        assert!(error.message.contains("is no proper path") && !error.transient, "{name}: {error}");
+        assert!(error.message.contains("is no proper path") && !error.is_transient(), "{name}: {error}");
     }
 }

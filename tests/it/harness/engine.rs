@@ -99,7 +99,7 @@ impl PrivateEngine {
         Self::start_with(docker, &[]).await
     }
 
-    /// With these variables in dockerd's environment.
+    /// With these variables in dockerd's environment; DOCKERD_FLAGS are flags of its own.
     pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
         let mut path = std::env::var("PATH").unwrap();
         if docker == Docker::V26 {
@@ -112,7 +112,7 @@ impl PrivateEngine {
         let root = dir.path().display().to_string();
         let space = root.rsplit('/').next().unwrap().to_string();
         let dockerd = format!(
-            "ip link set lo up && exec dockerd --host {host} --data-root {root}/data --exec-root {root}/exec \
+            "ip link set lo up && exec dockerd $DOCKERD_FLAGS --host {host} --data-root {root}/data --exec-root {root}/exec \
              --pidfile {root}/pid --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins"
         );
         let (server, []) = start(

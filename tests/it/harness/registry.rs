@@ -27,6 +27,10 @@ pub enum Fault {
         tag: &'static str,
         status: u16,
     },
+    /// Every manifest that somebody asks for is answered with this status.
+    Pulls {
+        status: u16,
+    },
     /// A manifest gets no answer.
     Hang,
 }
@@ -194,10 +198,13 @@ struct Front {
 impl Front {
     /// What the fault makes of this request; `None` lets it pass.
     fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
-        if method != Method::PUT || !path.contains("/manifests/") {
+        if !path.contains("/manifests/") {
             return None;
         }
         let mut fault = self.fault.lock().unwrap();
+        if method != Method::PUT {
+            return matches!(*fault, Fault::Pulls { .. }).then_some(*fault);
+        }
         match *fault {
             Fault::None => None,
             Fault::Manifests { times: 0, .. } => None,
@@ -208,6 +215,7 @@ impl Front {
             Fault::Tag { tag, status } => {
                 path.ends_with(&format!("/{tag}")).then_some(Fault::Manifests { status, times: 1 })
             }
+            Fault::Pulls { .. } => None,
             Fault::Hang => Some(Fault::Hang),
         }
     }
@@ -219,7 +227,9 @@ async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response 
     front.calls.lock().unwrap().push((parts.method.to_string(), path.clone()));
     match front.strike(&parts.method, &path) {
         None => {}
-        Some(Fault::Manifests { status, .. }) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Some(Fault::Manifests { status, .. } | Fault::Pulls { status }) => {
+            return StatusCode::from_u16(status).unwrap().into_response();
+        }
         Some(_) => std::future::pending().await,
     }
     let sent = front

@@ -104,7 +104,7 @@ async fn nothing_inward_is_fetched_for_a_payload() {
         let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
         let error = superproject.place(&source.url, false, url).await.expect_err(url);
         assert!(error.message.contains("which is this machine or its own network: refused"), "{url}: {error}");
-        assert!(!error.transient);
+        assert!(!error.is_transient());
     }
     // Where the operator's own host is inward, its neighbours are no secret.
     let source = source("https://127.0.0.1:3000/acme/hello.git");

@@ -1,0 +1,176 @@
+//! What kind of thing ended a job, what is tried again by itself, and that nothing runs for ever.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use image_factory::model::FailureClass;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Docker, Engine, Fault, PrivateEngine, Registry, World, unique};
+
+on_each_engine!(
+    what_users_do_wrong_ends_at_once,
+    a_step_that_needs_too_much_memory,
+    a_registry_in_trouble_is_asked_again_by_another_attempt,
+    nothing_runs_for_ever,
+);
+
+async fn submit(world: &World, request: Value) -> String {
+    let mut whole = json!({"owner": "acme", "repo": "hello"});
+    whole.as_object_mut().unwrap().extend(request.as_object().unwrap().clone());
+    world.daemon.submit(whole).await
+}
+
+/// The job ended with this class, in this attempt, with all of these words in its cause; and says so everywhere.
+async fn assert_ended(world: &World, id: &str, class: FailureClass, attempt: u32, words: &[&str]) -> Value {
+    let job = world.daemon.wait_failure(id).await;
+    let cause = job["cause"].as_str().unwrap().to_owned();
+    assert_eq!((job["class"].as_str(), &job["attempt"]), (Some(class.as_str()), &json!(attempt)), "{cause}");
+    assert_eq!(job["advice"], class.advice(), "{cause}");
+    for word in words {
+        assert!(cause.contains(word), "{word:?} is not in {cause:?}");
+    }
+    let log = world.daemon.log(id).await;
+    let last = log.trim_end().lines().last().unwrap();
+    let start = format!("The build ended ({}): {cause}", class.as_str());
+    assert!(last.starts_with(&start) && last.ends_with(class.advice()), "{last:?} is not {start:?}");
+    job
+}
+
+async fn what_users_do_wrong_ends_at_once(docker: Docker) {
+    use FailureClass::{Dockerfile, RegistryAuth, Source};
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    world.repo.commit("develop", &[("readme", "no Dockerfile")]);
+    // First: once it is there, a connection serves for a minute.
+    world.git.authorize(&[]);
+    let refused = submit(&world, json!({})).await;
+    assert_ended(&world, &refused, Source, 1, &["refuses the deploy key"]).await;
+    world.git.authorize(&[&world.key]);
+    assert_ended(&world, &submit(&world, json!({})).await, Dockerfile, 1, &["no file Dockerfile"]).await;
+    let private = Registry::with_password("somebody", "else").await;
+    let (ours, theirs) = (world.registry.address(), private.address());
+    let killed = format!("FROM busybox\nRUN sh -c 'kill -9 $$'; x=$?; echo {}; exit $x\n", unique());
+    for (dockerfile, class, exit_code, words) in [
+        ("FROM busybox\nNONSENSE\n".to_owned(), Dockerfile, 1, &["NONSENSE"][..]),
+        ("FROM busybox\nRUN exit 2\n".into(), Dockerfile, 2, &["exit code 2", "its output is in the log"]),
+        (killed, Dockerfile, 137, &["exit code 137", "not for its memory"]),
+        (format!("FROM {ours}/totem/nope:v1\n"), Dockerfile, 1, &["not found"]),
+        (format!("FROM {theirs}/acme/base:v1\n"), RegistryAuth, 1, &["401", "dockercfg has no login"]),
+    ] {
+        world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+        let id = submit(&world, json!({})).await;
+        let job = assert_ended(&world, &id, class, 1, words).await;
+        assert_eq!(job["results"]["build"]["exitCode"], exit_code, "{dockerfile}");
+    }
+    assert_ended(&world, &submit(&world, json!({"branch": "nope"})).await, Source, 1, &["no branch"]).await;
+    let output = world.daemon.output();
+    assert!(output.lines().any(|line| line.contains(&refused) && line.contains("class=\"source\"")), "{output}");
+    let table = world.daemon.cli(&["jobs"]).run();
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.lines().any(|line| line.contains(&refused) && line.contains("  source  ")), "{table}");
+    let followed = world.daemon.cli(&["logs", "--follow", &refused]).run();
+    let end = String::from_utf8(followed.stderr).unwrap();
+    assert!(end.contains("failure (source) in clone after ") && end.contains(Source.advice()), "{end}");
+    assert_eq!(followed.status.code(), Some(1));
+}
+
+/// A control group below which an engine puts its steps.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    fn new(name: &str, limit: u64) -> Self {
+        let first = Path::new("/sys/fs/cgroup/memory");
+        let (top, file) = match first.exists() {
+            true => (first, "memory.limit_in_bytes"),
+            false => (Path::new("/sys/fs/cgroup"), "memory.max"),
+        };
+        let dir = top.join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(file), limit.to_string()).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(self.0.join("buildkit"));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+async fn a_step_that_needs_too_much_memory(docker: Docker) {
+    let name = format!("if-{}", unique());
+    let _group = ControlGroup::new(&name, 48 << 20);
+    let flags = format!("--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent {name}");
+    let private = PrivateEngine::start_with(docker, &[("DOCKERD_FLAGS", &flags)]).await;
+    let world = World::start_at(private.engine.clone(), &[]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN tail /dev/zero\n")]);
+    let id = submit(&world, json!({})).await;
+    let words = ["RUN tail", "exit code 137", "it was killed for its memory"];
+    let job = assert_ended(&world, &id, FailureClass::OutOfMemory, 1, &words).await;
+    assert_eq!(job["results"]["build"]["exitCode"], 137);
+}
+
+/// While it rests, a job survives the daemon and can be cancelled.
+async fn a_registry_in_trouble_is_asked_again_by_another_attempt(docker: Docker) {
+    let mut world = World::start_at(Engine::of(docker), &[]).await;
+    let base = format!("FROM busybox\nRUN echo {}\n", unique());
+    world.repo.commit("base", &[("Dockerfile", &base)]);
+    let id = submit(&world, json!({"branch": "base", "tag": "base"})).await;
+    world.daemon.wait_success(&id).await;
+    world.engine.remove_images(&format!("reference={}/*/*", world.registry.address()));
+
+    let dockerfile = format!("FROM {}/totem/acme-hello:base\nRUN true\n", world.registry.address());
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    world.registry.fault(Fault::Pulls { status: 503 });
+    let (waits, unwanted) = (submit(&world, json!({"tag": "a"})).await, submit(&world, json!({"tag": "b"})).await);
+    for id in [&waits, &unwanted] {
+        let rests = |job: &Value| job["status"] == "pending" && job["class"] == "registry";
+        let job = world.daemon.wait_for(id, Duration::from_secs(60), rests).await;
+        assert!(job["cause"].as_str().unwrap().contains("503") && job["advice"].is_null(), "{job}");
+        assert_eq!(job["results"]["build"], json!({"status": "pending"}));
+        let log = world.daemon.log(id).await;
+        let last = log.trim_end().lines().last().unwrap();
+        assert!(last.contains("Attempt 1 ended (registry): build: ") && last.ends_with(" s (retry 1 of 2)."), "{last}");
+    }
+    let path = format!("/job/{unwanted}/cancel");
+    assert_eq!(world.daemon.request(Method::POST, &path).send().await.unwrap().status(), 200);
+    let job = assert_ended(&world, &unwanted, FailureClass::Cancelled, 1, &["cancelled before it ran again"]).await;
+    assert_eq!(job["cancelled"], true);
+
+    world.daemon.kill9();
+    world.registry.fault(Fault::None);
+    world.daemon.restart().await;
+    let job = world.daemon.wait_success(&waits).await;
+    assert_eq!((&job["attempt"], &job["class"], &job["advice"]), (&json!(2), &Value::Null, &Value::Null));
+}
+
+/// A step that is silent, and one that is not.
+async fn nothing_runs_for_ever(docker: Docker) {
+    let settings = [("STALL_TIMEOUT", "6s"), ("JOB_TIMEOUT", "14s")];
+    let world = World::start_at(Engine::of(docker), &settings).await;
+    for (branch, step) in [("silent", "sleep 1000"), ("chatty", "while true; do echo; sleep 1; done")] {
+        let dockerfile = format!("FROM busybox\nRUN {step} # {}\n", unique());
+        world.repo.commit(branch, &[("Dockerfile", &dockerfile)]);
+    }
+    let (silent, chatty) =
+        (submit(&world, json!({"branch": "silent"})).await, submit(&world, json!({"branch": "chatty"})).await);
+    let words = ["build: it said and did nothing for 6 s (STALL_TIMEOUT)"];
+    let job = assert_ended(&world, &silent, FailureClass::Timeout, 1, &words).await;
+    assert_eq!(job["results"]["build"]["exitCode"], 124);
+    let words = ["build: the job took longer than 14 s (JOB_TIMEOUT)"];
+    assert_ended(&world, &chatty, FailureClass::Timeout, 1, &words).await;
+}
+
+/// What the total leaves out: nothing, not even the waits of a push.
+#[tokio::test]
+async fn a_push_that_waits_has_no_more_time_than_its_job() {
+    let world = World::start_with(&[("JOB_TIMEOUT", "10s"), ("STALL_TIMEOUT", "4s"), ("PUSH_RETRY_WAIT", "1h")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.registry.fault(Fault::Manifests { status: 503, times: 1 });
+    let id = submit(&world, json!({})).await;
+    let words = ["push: the job took longer than 10 s (JOB_TIMEOUT)"];
+    assert_ended(&world, &id, FailureClass::Timeout, 1, &words).await;
+}

@@ -5,12 +5,13 @@ mod address;
 mod clock;
 mod daemon;
 mod data;
-mod disk;
 mod engine;
 mod git;
 mod limits;
+mod medium;
 mod post_build;
 mod registry;
+mod room;
 mod secrets;
 
 use std::sync::Arc;

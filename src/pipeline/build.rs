@@ -5,7 +5,7 @@ use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
 use super::stage::{End, Failed, Stagehand, within};
-use crate::engine::{BuildRequest, EngineError, ErrorKind};
+use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
 use crate::git::Snapshot;
 use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName};
 use crate::secrets::Secrets;
@@ -25,19 +25,27 @@ impl From<EngineError> for Failed {
     }
 }
 
-/// Builds the image; its names, the job's own first.
+/// Builds the image. Its names, the job's own first, and the engine that has it.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     hand: &mut Stagehand,
-) -> Result<Vec<ImageRef>, End> {
+) -> Result<(Vec<ImageRef>, Lease), End> {
     let log = hand.log.clone();
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
-    let Fetched { plan, .. } = fetched;
+    let Fetched { plan, repo, .. } = fetched;
+    // What infrastructure ended is tried on another engine, if there is one.
+    let avoid = job.engine.clone().filter(|_| job.failures > 0);
+    let repo = repo.to_string();
+    let engine = hand.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
+    hand.engine = engine.iter().flatten().next().map(Lease::engine);
     let work = within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
+        // The stage sees itself that it is cancelled.
+        let Some(engine) = engine else { return std::future::pending().await };
+        let engine = engine?;
         let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
         for template in &tools.config.image_tags {
             let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));
@@ -69,9 +77,9 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(),
             secrets: secrets.clone(),
         };
-        let built = tools.engine.build(request, &*log).await?;
+        let built = engine.build(request, &*log).await?;
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok(images)
+        Ok((images, engine))
     });
     hand.stage(StageName::Build, &plan.command(&text), work).await
 }

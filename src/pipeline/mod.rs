@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::engine::Engine;
+use crate::engine::Pool;
 use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
@@ -26,7 +26,7 @@ use stage::{End, Stagehand};
 /// What a job is run with.
 pub struct Tools {
     pub git: Git,
-    pub engine: Arc<Engine>,
+    pub engines: Arc<Pool>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub config: PipelineConfig,
 }
@@ -62,6 +62,8 @@ pub struct Run {
 pub struct Progress {
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The engine that it has, once it has one.
+    pub engine: Option<String>,
 }
 
 /// One of the CONCURRENCY build slots; a push that waits gives it back early.
@@ -91,6 +93,6 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
     let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
-    let images = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
-    push::run(tools, &images, hand, slot).await
+    let (images, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    push::run(tools, &engine, &images, hand, slot).await
 }

@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 
 use super::stage::{End, Failed, Stagehand, within};
 use super::{Slot, Tools};
-use crate::engine::{EngineError, ErrorKind};
+use crate::engine::{EngineError, ErrorKind, Lease};
 use crate::model::{ImageRef, LogSink, StageName};
 use crate::secrets::RegistryAuth;
 
@@ -15,7 +15,13 @@ impl LogSink for Quiet {
 
 /// Pushes all names, again and again while the registry is in trouble, and returns the digest. The image is not built
 /// again, and the build slot is free from the first wait on.
-pub(super) async fn run(tools: &Tools, images: &[ImageRef], hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
+pub(super) async fn run(
+    tools: &Tools,
+    engine: &Lease,
+    images: &[ImageRef],
+    hand: &mut Stagehand,
+    slot: Slot,
+) -> Result<String, End> {
     let log = hand.log.clone();
     let config = &tools.config;
     let mut command = "docker push".to_owned();
@@ -23,7 +29,7 @@ pub(super) async fn run(tools: &Tools, images: &[ImageRef], hand: &mut Stagehand
         command += &format!(" {image}");
     }
     let work = async {
-        let mut push = Push { tools, images, log: &*log, digests: vec![None; images.len()] };
+        let mut push = Push { engine, images, log: &*log, digests: vec![None; images.len()] };
         let (mut slot, mut tries) = (Some(slot), 0);
         loop {
             // Read anew for each try: a password that was put right while a push waits is used.
@@ -60,7 +66,7 @@ pub(super) async fn run(tools: &Tools, images: &[ImageRef], hand: &mut Stagehand
 
 /// The tags of one image on their way.
 struct Push<'a> {
-    tools: &'a Tools,
+    engine: &'a Lease,
     /// The job's own first.
     images: &'a [ImageRef],
     log: &'a dyn LogSink,
@@ -71,7 +77,7 @@ struct Push<'a> {
 impl Push<'_> {
     /// Pushes what is not there yet: the first with its layers, then the others at once, of which each is a manifest.
     async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
-        let engine = &self.tools.engine;
+        let engine = self.engine;
         let digest = match &self.digests[0] {
             Some(digest) => digest.clone(),
             None => self.digests[0].insert(engine.push(&self.images[0], auth, self.log).await?).clone(),

@@ -35,6 +35,8 @@ pub(super) struct Stagehand {
     pub log: Arc<LogWriter>,
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The engine that the job has.
+    pub engine: Option<String>,
     progress: mpsc::UnboundedSender<Progress>,
     cancel: CancellationToken,
 }
@@ -46,7 +48,7 @@ impl Stagehand {
         progress: mpsc::UnboundedSender<Progress>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { job, log, stages: Stages::pending(), resolved_commit: None, progress, cancel }
+        Self { job, log, stages: Stages::pending(), resolved_commit: None, engine: None, progress, cancel }
     }
 
     /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.
@@ -98,11 +100,17 @@ impl Stagehand {
         }
     }
 
+    /// `work`, or None at once when the job is cancelled.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cancel.run_until_cancelled(work).await
+    }
+
     fn record(&mut self, name: StageName, change: impl FnOnce(&mut StageRecord)) {
         if let Some(stage) = self.stages.get_mut(name) {
             change(stage);
         }
-        let progress = Progress { stages: self.stages.clone(), resolved_commit: self.resolved_commit.clone() };
+        let (resolved_commit, engine) = (self.resolved_commit.clone(), self.engine.clone());
+        let progress = Progress { stages: self.stages.clone(), resolved_commit, engine };
         // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
         let _ = self.progress.send(progress);
     }

@@ -131,7 +131,7 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     run.log.write(b"hello\n");
     let stages = running(StageName::Clone);
     let commit = Some("c0ffee".to_owned());
-    run.progress.send(Progress { stages: stages.clone(), resolved_commit: commit.clone() }).ok().unwrap();
+    run.progress.send(Progress { stages: stages.clone(), resolved_commit: commit.clone(), engine: None }).ok().unwrap();
     bench.until(id, |job| job.stages == stages && job.resolved_commit == commit).await;
     end.send(outcome(Status::Success)).unwrap();
     let job = bench.status(id, Status::Success).await;
@@ -153,7 +153,10 @@ async fn failures_and_panics_end_a_job() {
 
     let panicked = bench.add().await.id;
     let (run, end) = bench.next().await;
-    run.progress.send(Progress { stages: running(StageName::Build), resolved_commit: None }).ok().unwrap();
+    run.progress
+        .send(Progress { stages: running(StageName::Build), resolved_commit: None, engine: None })
+        .ok()
+        .unwrap();
     drop(end);
     let mut job = bench.status(panicked, Status::Failure).await;
     assert!(job.cause.unwrap().contains("internal error"));

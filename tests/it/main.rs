@@ -17,6 +17,7 @@ mod cli;
 mod contents;
 mod doctor;
 mod engine;
+mod engines;
 mod etcd;
 mod failures;
 mod fixtures;

@@ -5,6 +5,7 @@ mod channels;
 pub mod doctor;
 mod forget;
 mod missed;
+mod readiness;
 mod startup;
 
 use std::sync::Arc;
@@ -13,11 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::engine::Engine;
+use crate::engine::{Pool, PoolConfig};
 use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
@@ -25,7 +25,7 @@ use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
-use crate::secrets::{self, Secrets};
+use crate::secrets;
 use crate::settings::{ApiAuth, Settings, SigningKey};
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
@@ -35,8 +35,6 @@ pub use startup::secrets_config;
 
 /// How long a claim lasts unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
-/// How often the engine is asked whether it is there.
-const ENGINE_CHECK: Duration = Duration::from_secs(5);
 
 /// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained.
 ///
@@ -50,7 +48,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let logs_dir = data_dir.join("logs");
     let logs = Logs::open(logs_dir.clone()).with_context(|| format!("cannot use {}", logs_dir.display()))?;
     let tokens = tokens(&settings)?;
-    let engine = Arc::new(startup::engine(&settings)?);
+    let engines = startup::engines(&settings)?;
+    let owner = startup::owner(&data_dir)?;
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     startup::say(&settings, &listener.local_addr()?);
     channels::say(&settings);
@@ -68,12 +67,16 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     };
     let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
 
-    let engine_trouble = watch_engine(engine.clone(), shutdown.clone());
-    let ready = watch_ready(secrets.clone(), engine_trouble.clone());
+    let floor = startup::floor(&settings);
+    let budget = settings.engine_budget.0;
+    let pool_config = PoolConfig { owner, concurrency: settings.concurrency as usize, floor, budget };
+    let engines = Pool::start(engines, pool_config, &shutdown);
+    let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
+    let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let tools = Tools {
         git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
-        engine,
+        engines,
         secrets: secrets.clone(),
         tags: tags(&store),
         config: pipeline_config(&settings, masks.clone()),
@@ -93,7 +96,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
             Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
         },
     };
-    let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, engine_trouble)?;
+    let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, troubles)?;
 
     let outbox_stop = CancellationToken::new();
     let reconciler = notify::reconcile(store.clone(), notify_config.clone());
@@ -105,7 +108,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
 
     let tools = Arc::new(tools);
     let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
-    let upkeep = async move { Upkeep::new(&housed.git, budget).run().await };
+    let upkeep = async move { Upkeep::new(&housed.git, budget).run(room.missing).await };
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(forget::run(store.clone())));
     if settings.sweep_missed.0 {
@@ -187,58 +190,12 @@ fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> Pipeli
     }
 }
 
-/// What is wrong with the engine, if anything, asked again and again.
-fn watch_engine(engine: Arc<Engine>, shutdown: CancellationToken) -> watch::Receiver<Option<String>> {
-    let (sender, receiver) = watch::channel(Some("the Docker Engine was not asked yet".to_owned()));
-    tokio::spawn(shutdown.run_until_cancelled_owned(async move {
-        loop {
-            let checked = engine.check().await;
-            let trouble = checked.as_ref().err().map(|e| e.message.clone());
-            sender.send_if_modified(|current| {
-                let changed = *current != trouble;
-                if changed {
-                    match &checked {
-                        Err(trouble) => tracing::warn!("engine: {trouble}; jobs wait"),
-                        Ok(builder) => tracing::info!("engine: ready, builds by {builder}"),
-                    }
-                    *current = trouble;
-                }
-                changed
-            });
-            tokio::time::sleep(ENGINE_CHECK).await;
-        }
-    }));
-    receiver
-}
-
-/// Whether jobs can be claimed: the secrets were read once, and the engine answers.
-fn watch_ready(
-    mut secrets: watch::Receiver<Arc<Secrets>>,
-    mut engine_trouble: watch::Receiver<Option<String>>,
-) -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        loop {
-            let ready = secrets.borrow_and_update().loaded && engine_trouble.borrow_and_update().is_none();
-            sender.send_if_modified(|current| std::mem::replace(current, ready) != ready);
-            let changed = tokio::select! {
-                changed = secrets.changed() => changed,
-                changed = engine_trouble.changed() => changed,
-            };
-            if changed.is_err() {
-                return; // the daemon stops
-            }
-        }
-    });
-    receiver
-}
-
 /// Checks what the settings' own types cannot.
 ///
 /// # Errors
 /// The name of the setting, its value and what is allowed.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    startup::engine(settings)?;
+    startup::engines(settings)?;
     startup::rules(settings)?;
     crate::telemetry::filter(settings)?;
     secrets_config(settings).check()?;

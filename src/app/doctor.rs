@@ -6,13 +6,14 @@ mod chat;
 mod clock;
 mod daemon;
 mod data;
-mod disk;
 mod engine;
 mod git;
 mod limits;
 mod mail;
+mod medium;
 mod post_build;
 mod registry;
+mod room;
 mod secrets;
 
 use std::sync::Arc;

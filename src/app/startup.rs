@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use reqwest::Certificate;
 
-use crate::engine::{Builder, Engine, Host};
+use crate::disk::Floor;
+use crate::engine::{Builder, Engine, Host, Owner};
 use crate::git::{self, GitConfig, Token};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::queue::{Priorities, Rules, Supersede};
@@ -90,19 +91,52 @@ pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     })
 }
 
-pub fn engine(settings: &Settings) -> anyhow::Result<Engine> {
+pub fn engines(settings: &Settings) -> anyhow::Result<Vec<Engine>> {
     let builder = match settings.builder {
         BuilderChoice::Auto => Builder::Auto,
         BuilderChoice::Buildkit => Builder::Buildkit,
         BuilderChoice::Classic => Builder::Classic,
     };
-    Ok(Engine::new(engine_host(settings)?).with_builder(builder))
+    Ok(engine_hosts(settings)?.into_iter().map(|host| Engine::new(host).with_builder(builder)).collect())
 }
 
-pub fn engine_host(settings: &Settings) -> anyhow::Result<Host> {
-    let host = &settings.docker_host;
-    Host::new(host, settings.docker_certs())
-        .map_err(|why| anyhow::anyhow!("DOCKER_HOST={host:?} cannot be used: {why}"))
+/// One at least, none twice.
+pub fn engine_hosts(settings: &Settings) -> anyhow::Result<Vec<Host>> {
+    let (name, addresses) = match settings.docker_hosts.0.as_slice() {
+        [] => ("DOCKER_HOST", std::slice::from_ref(&settings.docker_host)),
+        several => ("DOCKER_HOSTS", several),
+    };
+    let mut hosts = Vec::new();
+    for address in addresses {
+        let host = Host::new(address, settings.docker_certs())
+            .map_err(|why| anyhow::anyhow!("{name}={address:?} cannot be used: {why}"))?;
+        anyhow::ensure!(!hosts.contains(&host), "{name} has {address:?} twice: an engine is named once");
+        hosts.push(host);
+    }
+    Ok(hosts)
+}
+
+pub fn floor(settings: &Settings) -> Floor {
+    Floor { bytes: settings.disk_floor.0, inodes_percent: settings.inode_floor.into() }
+}
+
+/// What tells this data folder's daemon from others on an engine: made once, and kept.
+pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
+    let path = data_dir.join("instance");
+    match fs::read_to_string(&path) {
+        Ok(text) if text.trim().len() == 32 && text.trim().bytes().all(|b| b.is_ascii_hexdigit()) => {
+            return Ok(Owner::new(text.trim()));
+        }
+        Ok(_) => anyhow::bail!("{} is damaged: remove it, and the next start makes one", path.display()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let instance = uuid::Uuid::now_v7().simple().to_string();
+    // Written beside and renamed: a start that is killed here leaves no half name.
+    let draft = path.with_extension("new");
+    let write = || fs::write(&draft, &instance).and_then(|()| fs::rename(&draft, &path));
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Owner::new(instance))
 }
 
 /// An empty folder for sockets, without what a killed daemon left there.
@@ -182,7 +216,10 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
     let allowed = settings.allow_repos.0.join(", ");
     tracing::info!(
         "builds: {allowed} from {source}, on {}, pushed to {}",
-        settings.docker_host,
+        match settings.docker_hosts.0.as_slice() {
+            [] => settings.docker_host.clone(),
+            several => several.join(", "),
+        },
         settings.docker_repo_base
     );
     if let Some(token) = git_token(settings) {

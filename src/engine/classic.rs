@@ -31,12 +31,15 @@ impl Engine {
     ) -> Result<Built, EngineError> {
         // Newer engines take a here-document here, leave out what is in it and call that a success. Podman knows them.
         let here = tree.read(build.dockerfile).await.as_deref().and_then(here_document);
+        let is_podman = self.version().await?.is_podman();
         if let Some(what) = here
-            && !self.version().await?.is_podman()
+            && !is_podman
         {
             return Err(EngineError::new(ErrorKind::Build, buildkit_alone("", &what)));
         }
-        let result = self.run_classic(build, tree.clone(), log).await;
+        // Podman wants its hosts in another form, and its builds run in no container that could be left behind.
+        let mark = self.owner.as_ref().filter(|_| !is_podman).map(|owner| owner.mark(&build.build_id));
+        let result = self.run_classic(build, mark, tree.clone(), log).await;
         let error = match result {
             Ok(image_id) => return Ok(Built { image_id, sync: None }),
             Err(e) => tree.failure().map_or(e, EngineError::tree),
@@ -53,10 +56,13 @@ impl Engine {
     async fn run_classic(
         &self,
         build: &BuildRequest<'_>,
+        mark: Option<String>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
-        let path = build.path(&[("version", "1"), ("rm", "1"), ("forcerm", "1")]);
+        let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
+        query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
+        let path = build.path(&query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
             .header("X-Registry-Config", auth_header(&logins(&build.secrets))?);

@@ -28,7 +28,10 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// (Linux gives up after nine probes), one that works without a word stays.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// How long a small request may take. Builds and pushes have no such limit.
-const SMALL_REQUEST: Duration = Duration::from_secs(60);
+pub(super) const SMALL_REQUEST: Duration = Duration::from_secs(60);
+
+/// `/system/df` tells of each of the thousands of records that a build cache may have, 500 bytes each.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// Where a Docker engine listens, as `DOCKER_HOST` has it: `unix:///path` or `tcp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,15 +170,19 @@ impl Host {
 
     /// A small request whose answer is JSON.
     pub(super) async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, EngineError> {
+        let body = self.ask(method, path, SMALL_REQUEST).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with other JSON: {e}")))
+    }
+
+    /// A request without a body; its whole answer, of at most 64 MiB.
+    pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, EngineError> {
         let ask = async {
             let reply = self.send(request(method, path).body(no_body()).map_err(invalid)?).await?;
-            let body = reply.accepted().await?.bytes().await?;
-            serde_json::from_slice(&body)
-                .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with other JSON: {e}")))
+            reply.accepted().await?.bytes().await
         };
-        tokio::time::timeout(SMALL_REQUEST, ask)
-            .await
-            .map_err(|_| EngineError::engine(format!("the Docker engine did not answer {path} in {SMALL_REQUEST:?}")))?
+        let late = |_| EngineError::engine(format!("the Docker engine did not answer {path} in {limit:?}"));
+        tokio::time::timeout(limit, ask).await.map_err(late)?
     }
 }
 
@@ -227,7 +234,7 @@ impl Reply {
     }
 
     async fn bytes(self) -> Result<Bytes, EngineError> {
-        let body = Limited::new(self.response.into_body(), 4 << 20);
+        let body = Limited::new(self.response.into_body(), MAX_ANSWER);
         Ok(body.collect().await.map_err(|e| EngineError::broken(&*e))?.to_bytes())
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Host};
 use crate::model::Millis;
 
 /// What the engine says of the machine that it runs on.
@@ -31,5 +31,12 @@ impl Engine {
             ))
         })?;
         Ok(Machine { data_root: info.docker_root_dir, clock })
+    }
+
+    /// Its folder of images and layers if that is on a disk of this machine, where its room can be seen: not of an
+    /// engine on another one, or outside of our container.
+    pub async fn folder(&self) -> Result<Option<PathBuf>, EngineError> {
+        let Host::Unix(_) = self.host else { return Ok(None) };
+        Ok(Some(self.machine().await?.data_root).filter(|folder| folder.is_dir()))
     }
 }

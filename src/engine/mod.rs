@@ -15,12 +15,16 @@ mod insecure;
 mod killer;
 mod lines;
 mod machine;
+mod orphans;
 mod packet;
 mod pattern;
+mod pool;
 mod progress;
+mod prune;
 mod push;
 mod session;
 mod slots;
+mod sweep;
 mod tar;
 mod tls;
 
@@ -38,7 +42,10 @@ pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};
 pub use filesync::SyncStats;
 pub use machine::Machine;
+pub use pool::{Engines, Lease, Pool, PoolConfig};
+pub use sweep::Owner;
 
+use connect::{invalid, no_body, request};
 use slots::Slots;
 
 /// The first API version with `POST /build?version=2` (Docker 18.09).
@@ -121,6 +128,8 @@ pub struct Engine {
     fallbacks: AtomicU64,
     /// Set once the engine was seen to have BuildKit.
     has_buildkit: AtomicBool,
+    /// Tells what we make in the engine from what others do.
+    owner: Option<Owner>,
 }
 
 impl Engine {
@@ -131,11 +140,28 @@ impl Engine {
             slots: Slots::default(),
             fallbacks: AtomicU64::new(0),
             has_buildkit: AtomicBool::new(false),
+            owner: None,
         }
     }
 
     pub fn with_builder(self, builder: Builder) -> Self {
         Self { builder, ..self }
+    }
+
+    /// Marks what is made as this owner's.
+    pub fn with_owner(self, owner: Owner) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// Its address, as DOCKER_HOST has it.
+    pub fn name(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// That it answers at all: the least that can be asked of it.
+    async fn ping(&self) -> Result<(), EngineError> {
+        let request = request(Method::GET, "/_ping").body(no_body()).map_err(invalid)?;
+        self.host.send(request).await?.accepted().await.map(drop)
     }
 
     /// Asks the engine what it is, and gives the builder that it is used with; an error if it does not answer or has

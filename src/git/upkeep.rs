@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -37,6 +38,8 @@ pub struct Upkeep<'a> {
     git: &'a Git,
     /// Bytes.
     budget: u64,
+    /// So many bytes the disk has too little.
+    missing: u64,
     /// Of the mirrors that nobody used since.
     sizes: HashMap<PathBuf, Size>,
     /// The number of files that was left when it was last repacked.
@@ -47,19 +50,28 @@ pub struct Upkeep<'a> {
 
 impl<'a> Upkeep<'a> {
     pub fn new(git: &'a Git, budget: u64) -> Self {
-        Self { git, budget, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
+        Self { git, budget, missing: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
     }
 
-    /// Now, whenever a job has used a mirror, and every hour; it does not return.
-    pub async fn run(mut self) {
+    /// Now, whenever a job has used a mirror or the disk is `missing` bytes, and every hour; it does not return.
+    pub async fn run(mut self, mut missing: watch::Receiver<u64>) {
         loop {
+            self.missing = *missing.borrow_and_update();
             let change = self.git.leases.change();
             let begun = Instant::now();
             if let Err(error) = self.once().await {
                 tracing::warn!("the mirrors cannot be looked after: {error}");
             }
             sleep(REST.max(begun.elapsed() * 20)).await;
-            let _ = timeout(EVERY, change).await;
+            let need = async {
+                if missing.changed().await.is_err() {
+                    std::future::pending::<()>().await; // nobody watches the disk any more
+                }
+            };
+            tokio::select! {
+                _ = timeout(EVERY, change) => {}
+                () = need => {}
+            }
         }
     }
 
@@ -117,7 +129,12 @@ impl<'a> Upkeep<'a> {
         removable.sort_unstable_by_key(|mirror| Reverse(mirror.used));
         objects.sort_unstable_by_key(|object| Reverse(object.used));
         total += objects.iter().map(|object| object.size.bytes).sum::<u64>();
-        while total > self.budget {
+        // What is missing goes from what is there now, in use or not.
+        let budget = match self.missing {
+            0 => self.budget,
+            missing => self.budget.min(total.saturating_sub(missing)),
+        };
+        while total > budget {
             let object_is_older = match (removable.last(), objects.last()) {
                 (Some(mirror), Some(object)) => object.used < mirror.used,
                 (None, None) => break, // all that is left is in use

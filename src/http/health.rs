@@ -30,7 +30,7 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
             reasons.push("the secrets are not loaded yet: jobs wait for them".into());
         }
     }
-    reasons.extend(api.engine_trouble.borrow().iter().cloned());
+    reasons.extend(api.troubles.borrow().iter().cloned());
     let status = if reasons.is_empty() { "ready" } else { "degraded" };
     Json(json!({ "status": status, "reasons": reasons })).into_response()
 }

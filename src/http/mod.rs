@@ -76,7 +76,7 @@ struct Api {
     logs: Logs,
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
-    engine_trouble: watch::Receiver<Option<String>>,
+    troubles: watch::Receiver<Vec<String>>,
 }
 
 /// Every route. Fails on a glob in `allow_repos` that cannot be read.
@@ -86,7 +86,7 @@ pub fn router(
     logs: Logs,
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
-    engine_trouble: watch::Receiver<Option<String>>,
+    troubles: watch::Receiver<Vec<String>>,
 ) -> Result<Router, globset::Error> {
     let api = Arc::new(Api {
         tokens: Tokens::new(&config.tokens),
@@ -102,7 +102,7 @@ pub fn router(
         logs,
         queue,
         secrets,
-        engine_trouble,
+        troubles,
     });
     let routes = Router::new()
         .route("/", get(schemas::root))

@@ -36,7 +36,7 @@ struct Server {
     store: Store,
     logs: Logs,
     secrets: watch::Sender<Arc<Secrets>>,
-    engine_trouble: watch::Sender<Option<String>>,
+    troubles: watch::Sender<Vec<String>>,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -91,15 +91,15 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     let queue = QueueConfig { concurrency: 0, node: "test".into(), lease: LEASE, drain: Duration::ZERO, rules };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
     let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
-    let (engine_trouble, engine_seen) = watch::channel(None);
-    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, engine_seen).unwrap();
+    let (troubles, troubles_seen) = watch::channel(vec![]);
+    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, troubles_seen).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, stop.clone()));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Server { base, http, store, logs, secrets, engine_trouble, _stop: stop.drop_guard(), _dir: dir }
+    Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }
 }
 
 fn announce() -> Announce {

@@ -5,7 +5,7 @@ use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
 use super::stage::{End, Failed, Stagehand};
-use crate::engine::{BuildRequest, EngineError, ErrorKind};
+use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
 use crate::git::Snapshot;
 use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName};
 use crate::secrets::Secrets;
@@ -43,7 +43,7 @@ impl Built {
     }
 }
 
-/// Builds the image. The engine gives it only those of its names that no other commit can have: the others are given, one
+/// Builds the image; and the engine that has it. That gives it only those of its names that no other commit can have: the others are given, one
 /// job at a time, as they are pushed.
 pub(super) async fn run(
     tools: &Tools,
@@ -51,12 +51,20 @@ pub(super) async fn run(
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     hand: &mut Stagehand,
-) -> Result<Built, End> {
+) -> Result<(Built, Lease), End> {
     let log = hand.log.clone();
     let job = &hand.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
-    let Fetched { plan, .. } = fetched;
+    let Fetched { plan, repo, .. } = fetched;
+    // What infrastructure ended is tried on another engine, if there is one.
+    let avoid = job.engine.clone().filter(|_| job.failures > 0);
+    let repo = repo.to_string();
+    let engine = hand.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
+    hand.engine = engine.iter().flatten().next().map(Lease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
+        // The stage sees itself that it is cancelled.
+        let Some(engine) = engine else { return std::future::pending().await };
+        let engine = engine?;
         let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
         for template in &tools.config.image_tags {
             let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));
@@ -90,9 +98,9 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(),
             secrets: secrets.clone(),
         };
-        let built = tools.engine.build(request, &*log).await?;
+        let built = engine.build(request, &images, &*log).await?;
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok(Built { id: built.image_id, names: images, commit })
+        Ok((Built { id: built.image_id, names: images, commit }, engine))
     });
     hand.stage(StageName::Build, &plan.command(&text), work).await
 }

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::engine::Engine;
+use crate::engine::Pool;
 use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
@@ -30,7 +30,7 @@ pub use tags::Tags;
 /// What a job is run with.
 pub struct Tools {
     pub git: Git,
-    pub engine: Arc<Engine>,
+    pub engines: Arc<Pool>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tags: Tags,
     pub config: PipelineConfig,
@@ -71,7 +71,7 @@ pub struct Run {
 pub struct Progress {
     pub stages: Stages,
     pub resolved_commit: Option<String>,
-    /// The engine that it runs on, once that is known.
+    /// The engine that it has, once it has one.
     pub engine: Option<String>,
 }
 
@@ -118,6 +118,6 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
     let fetched = clone::run(tools, &secrets, hand).await?;
     let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
-    let built = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
-    push::run(tools, &fetched.mirror, &built, hand, slot).await
+    let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    push::run(tools, &engine, &fetched.mirror, &built, hand, slot).await
 }

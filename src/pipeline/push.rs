@@ -3,7 +3,7 @@ use futures_util::future::join_all;
 use super::build::Built;
 use super::stage::{End, Failed, Stagehand};
 use super::{Slot, Tools};
-use crate::engine::{EngineError, ErrorKind};
+use crate::engine::{EngineError, ErrorKind, Lease};
 use crate::git::Mirror;
 use crate::model::{FailureClass, ImageRef, LogSink, Origin, StageName};
 use crate::secrets::RegistryAuth;
@@ -40,6 +40,7 @@ enum Fate {
 /// again, and the build slot is free from the first wait on.
 pub(super) async fn run(
     tools: &Tools,
+    engine: &Lease,
     mirror: &Mirror,
     built: &Built,
     hand: &mut Stagehand,
@@ -54,7 +55,7 @@ pub(super) async fn run(
     let back = hand.job.origin == Origin::Rebuild;
     let work = async {
         let fates = built.names.iter().map(|_| Fate::Open).collect();
-        let mut push = Push { way: Way { tools, mirror, built, back, log: &*log }, fates };
+        let mut push = Push { way: Way { tools, engine, mirror, built, back, log: &*log }, fates };
         let (mut slot, mut tries) = (Some(slot), 0);
         loop {
             // Read anew for each try: a password that was put right while a push waits is used.
@@ -153,6 +154,7 @@ impl Push<'_> {
 /// What every name is pushed with.
 struct Way<'a> {
     tools: &'a Tools,
+    engine: &'a Lease,
     mirror: &'a Mirror,
     built: &'a Built,
     /// Somebody asked for it anew: its tags may move back.
@@ -164,7 +166,7 @@ impl Way<'_> {
     /// Gives the image this name, in the engine and in the registry, unless that has a newer commit. Others that push the
     /// same name wait: the engine pushes what has the name then.
     async fn push(&self, image: &ImageRef, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<Fate, Trouble> {
-        let Self { tools: Tools { tags, git, engine, .. }, mirror, built, .. } = self;
+        let Self { tools: Tools { tags, git, .. }, engine, mirror, built, .. } = self;
         let name = image.to_string();
         let _alone = tags.lock(&name).await;
         if !Built::is_named(&built.commit, image) {

@@ -111,6 +111,11 @@ impl Stagehand {
         }
     }
 
+    /// `work`, or None at once when the job is cancelled.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.cancel.run_until_cancelled(work).await
+    }
+
     fn record(&mut self, name: StageName, change: impl FnOnce(&mut StageRecord)) {
         if let Some(stage) = self.stages.get_mut(name) {
             change(stage);

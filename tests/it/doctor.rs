@@ -86,6 +86,10 @@ async fn what_is_wrong_is_named() {
     let repo = ["--repo", "acme/hello"];
     let rows: &[Row] = &[
         (&[("ENC_PASSPHRASE", "wrong")], &[], "BAD  secrets", &["image-factory/github-key", "passphrase"]),
+        (&[("DOCKER_HOSTS", "unix:///no/a.sock,unix:///no/b.sock")], &[], "BAD  engine", &["/no/a.sock", "start it"]),
+        (&[("DOCKER_HOSTS", "unix:///no/a.sock,unix:///no/b.sock")], &[], "BAD  engine", &["/no/b.sock", "start it"]),
+        (&[("DISK_FLOOR", "999TiB")], &[], "BAD  data", &["jobs wait below DISK_FLOOR=", "make room"]),
+        (&[("DISK_FLOOR", "999TiB")], &[], "BAD  engine", &["jobs wait below DISK_FLOOR=", "docker system df"]),
         (&[("ENC_PASSPHRASE", "wrong")], &[], "BAD  secrets", &["image-factory/dockercfg"]),
         (&[("ETCD_PORT", &closed_etcd)], &repo, "BAD  secrets", &["etcd", &closed_etcd]),
         (&[("ETCD_PORT", &closed_etcd)], &repo, "warn git", &["acme/hello was not tried"]),

@@ -20,6 +20,7 @@ mod contents;
 mod deliveries;
 mod doctor;
 mod engine;
+mod engines;
 mod etcd;
 mod failures;
 mod fixtures;

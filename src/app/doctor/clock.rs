@@ -24,8 +24,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let urls = urls(&settings);
     let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
-    let (web, engine) = tokio::join!(web, engine(&settings));
-    let differences = web.into_iter().chain([engine]).flatten();
+    let hosts = startup::engine_hosts(&settings).unwrap_or_default();
+    let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine));
+    let (web, engines) = tokio::join!(web, engines);
+    let differences = web.into_iter().chain(engines).flatten();
     vec![match differences.max_by_key(|(_, difference)| difference.abs()) {
         None => {
             Finding::warn(NAME, format!("nobody says what time it is, not {}: compare it by hand", urls.join(", ")))
@@ -65,8 +67,7 @@ async fn date(url: &str) -> Option<i64> {
 }
 
 /// The same for an engine by TCP; another's clock is ours.
-async fn engine(settings: &Settings) -> Option<(String, i64)> {
-    let host = startup::engine_host(settings).ok().filter(|host| !matches!(host, Host::Unix(_)))?;
+async fn engine(host: Host) -> Option<(String, i64)> {
     let name = host.to_string();
     let machine = Engine::new(host).machine().await.ok()?;
     Some((name, Millis::now().0 - machine.clock.0))

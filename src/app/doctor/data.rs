@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::Finding;
-use super::disk::{self, Medium};
+use super::medium::{Medium, medium};
+use super::room;
+use crate::app::startup;
+use crate::disk::Floor;
 use crate::settings::Settings;
 
 pub const NAME: &str = "data";
@@ -16,11 +19,12 @@ const TRIAL: usize = 1 << 20;
 
 /// The data folder is there or can be made, can be written, lasts and has room.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let look = spawn_blocking(move || look(&settings.data_dir()));
+    let floor = startup::floor(&settings);
+    let look = spawn_blocking(move || look(&settings.data_dir(), &floor));
     look.await.unwrap_or_else(|e| vec![Finding::bad(NAME, e.to_string())])
 }
 
-fn look(dir: &Path) -> Vec<Finding> {
+fn look(dir: &Path, floor: &Floor) -> Vec<Finding> {
     let shown = dir.display();
     let there = dir.ancestors().find(|parent| parent.exists()).unwrap_or(Path::new("/"));
     let usable = if there.is_dir() { write_trial(there) } else { Err(io::ErrorKind::NotADirectory.into()) };
@@ -36,17 +40,9 @@ fn look(dir: &Path) -> Vec<Finding> {
         return vec![Finding::bad(NAME, format!("{shown} {what}: {error}; {advice}"))];
     }
     let state = if there == dir { "can be written" } else { "will be made" };
-    let mut findings = match disk::look(there) {
-        Err(error) => vec![Finding::warn(NAME, format!("{shown} {state}; its disk cannot be asked: {error}"))],
-        Ok(disk) if disk.is_scarce() => {
-            vec![Finding::warn(
-                NAME,
-                format!("{shown} {state}, but {disk}: make room, or set DATA_DIR to a larger disk"),
-            )]
-        }
-        Ok(disk) => vec![Finding::ok(NAME, format!("{shown} {state}, {disk}"))],
-    };
-    let unfit = match disk::medium(there) {
+    let advice = "make room, or set DATA_DIR to a larger disk";
+    let mut findings = vec![room::judge(NAME, &format!("{shown} {state},"), there, floor, advice)];
+    let unfit = match medium(there) {
         Medium::Memory(kind) => Some(format!("is on {kind}: it is lost when this machine stops")),
         Medium::Network(kind) => Some(format!("is on {kind}: the jobs' database wants a disk of this machine")),
         Medium::Container => Some("is in the container's own layer: it is lost with it; mount a volume there".into()),

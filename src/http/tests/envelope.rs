@@ -93,7 +93,7 @@ async fn ready_says_what_is_wrong_and_is_503_only_without_a_store() {
     };
     assert_eq!(ready().await, (200, "ready".into(), serde_json::json!([])));
     server.secrets.send_replace(Arc::new(super::secrets(false, Some("etcd is away"))));
-    server.engine_trouble.send_replace(Some("no engine answers".into()));
+    server.troubles.send_replace(vec!["no engine answers".into()]);
     assert_eq!(ready().await, (200, "degraded".into(), serde_json::json!(["etcd is away", "no engine answers"])));
     server.store.close().await;
     assert_eq!(ready().await.0, 503);

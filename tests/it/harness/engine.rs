@@ -1,11 +1,17 @@
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{Proc, folder, start};
+use super::{Proc, SmallDisk, folder, start};
 
 /// The engines that the suite runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +92,17 @@ impl Engine {
     }
 }
 
-/// An engine of the test's own, to be killed, with its defaults (so it clips long output). It has its own network, so
-/// it reaches no registry of ours; needs root.
+/// An engine of the test's own, to be killed, stopped and filled up, with its defaults (so it clips long output). It has
+/// its own network, from which it reaches of our servers only what [`PrivateEngine::reach`] names; needs root.
 pub struct PrivateEngine {
     server: Proc,
     pub engine: Engine,
+    /// Holds the network while the engine is away.
+    network: File,
+    path: String,
+    env: Vec<(String, String)>,
     dir: TempDir,
+    _disk: Option<SmallDisk>,
 }
 
 impl PrivateEngine {
@@ -101,54 +112,156 @@ impl PrivateEngine {
 
     /// With these variables in dockerd's environment; DOCKERD_FLAGS are flags of its own.
     pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
+        Self::make(docker, env, None).await
+    }
+
+    /// With images and layers on a disk of this size, in MiB.
+    pub async fn start_on_small_disk(docker: Docker, mebibytes: u32) -> Self {
+        Self::make(docker, &[], Some(mebibytes)).await
+    }
+
+    async fn make(docker: Docker, env: &[(&str, &str)], mebibytes: Option<u32>) -> Self {
         let mut path = std::env::var("PATH").unwrap();
         if docker == Docker::V26 {
             let own = succeed(Command::new(ENGINE_26).arg("path"), b"").stdout;
             path = format!("{}:{path}", String::from_utf8_lossy(&own).trim());
         }
         let dir = folder();
-        let socket = dir.path().join("docker.sock");
-        let host = format!("unix://{}", socket.display());
-        let root = dir.path().display().to_string();
-        let space = root.rsplit('/').next().unwrap().to_string();
-        let dockerd = format!(
-            "ip link set lo up && exec dockerd $DOCKERD_FLAGS --host {host} --data-root {root}/data --exec-root {root}/exec \
-             --pidfile {root}/pid --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins"
-        );
-        let (server, []) = start(
-            "dockerd",
-            &dir.path().join("log"),
-            |[]| {
-                let mut command = Command::new("unshare");
-                command.args(["--net", "sh", "-c", &dockerd]).env("PATH", &path);
-                command.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
-                command.envs(env.iter().copied());
-                command
-            },
-            async |[]| UnixStream::connect(&socket).is_ok(),
-        )
-        .await;
+        let disk = mebibytes.map(|size| SmallDisk::mount(&dir.path().join("data"), size));
+        let host = format!("unix://{}", dir.path().join("docker.sock").display());
+        let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let server = run(dir.path(), &path, &env, &["unshare", "--net"]).await;
+        let network = File::open(format!("/proc/{}/ns/net", server.pid().as_raw_nonzero())).unwrap();
         let engine = Engine { host };
         engine.import_base();
-        Self { server, engine, dir }
+        Self { server, engine, network, path, env, dir, _disk: disk }
     }
 
     /// SIGKILL: what it ran stays.
     pub fn kill9(&mut self) {
         self.server.kill9();
+        // Its containerd dies with it. Where nobody reaps that one, the next dockerd would wait for it.
+        let _ = std::fs::remove_file(self.dir.path().join("exec/containerd/containerd.pid"));
     }
+
+    /// SIGTERM; returns when it has ended.
+    pub async fn stop(&mut self) {
+        self.server.signal(Signal::TERM);
+        self.server.exit(Duration::from_secs(20)).await;
+    }
+
+    /// After its end: again, with the same data.
+    pub async fn restart(&mut self) {
+        let network = format!("--net=/proc/{}/fd/{}", std::process::id(), self.network.as_raw_fd());
+        self.server = run(self.dir.path(), &self.path, &self.env, &["nsenter", &network]).await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    /// Where its images and layers are.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Lets the engine reach what listens on 127.0.0.1 here, by the same address.
+    pub fn reach(&self, address: &str) {
+        unsafe extern "C" {
+            fn setns(fd: i32, kind: i32) -> i32;
+        }
+        let (network, address) = (self.network.try_clone().unwrap(), address.to_string());
+        let inside = address.clone();
+        // A socket stays in the network that its thread was in.
+        let listen = std::thread::spawn(move || {
+            // SAFETY: a system call with a file that is open.
+            assert_eq!(unsafe { setns(network.as_raw_fd(), 0) }, 0, "a network is joined as root alone");
+            std::net::TcpListener::bind(inside).unwrap()
+        });
+        let listener = listen.join().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let address = address.clone();
+                tokio::spawn(async move {
+                    let mut to = tokio::net::TcpStream::connect(address).await?;
+                    tokio::io::copy_bidirectional(&mut from, &mut to).await
+                });
+            }
+        });
+    }
+}
+
+impl PrivateEngine {
+    /// BuildKit's steps that outlived a kill: each has a folder and a cgroup of one name.
+    fn end_steps(&self) {
+        let folders = std::fs::read_dir(self.data().join("buildkit/executor")).into_iter().flatten().flatten();
+        let steps: Vec<_> =
+            folders.map(|folder| folder.file_name()).filter_map(|name| name.into_string().ok()).collect();
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let cgroups = std::fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
+            // A step's name has 25 letters and digits; beside them are `runc-log.json` and the like.
+            let is_step = steps.iter().any(|step| step.len() == 25 && cgroups.contains(step.as_str()));
+            let pid = process.file_name().to_str().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+            if let (true, Some(pid)) = (is_step, pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// dockerd, by a command that gives it its network; returns when it answers.
+async fn run(dir: &Path, path: &str, env: &[(String, String)], network: &[&str]) -> Proc {
+    let (root, socket) = (dir.display(), dir.join("docker.sock"));
+    let space = dir.file_name().unwrap().to_str().unwrap();
+    let dockerd = format!(
+        "ip link set lo up && exec dockerd $DOCKERD_FLAGS --host unix://{} --data-root {root}/data --exec-root {root}/exec \
+         --pidfile {root}/pid --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins",
+        socket.display()
+    );
+    let (server, []) = start(
+        "dockerd",
+        &dir.join("log"),
+        |[]| {
+            let mut command = Command::new(network[0]);
+            command.args(&network[1..]).args(["sh", "-c", &dockerd]).env("PATH", path);
+            command.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
+            command.envs(env.iter().map(|(name, value)| (name, value)));
+            command
+        },
+        async |[]| answers(&socket).is_ok_and(|answer| answer.contains(" 200 OK")),
+    )
+    .await;
+    server
+}
+
+/// An engine that is starting takes connections before it answers.
+fn answers(socket: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
         // By itself it ends its containers and unmounts its layers.
         if self.server.running() {
-            self.server.signal(rustix::process::Signal::TERM);
+            self.server.signal(Signal::CONT);
+            self.server.signal(Signal::TERM);
         }
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
         while self.server.running() && std::time::Instant::now() < end {
-            std::thread::park_timeout(std::time::Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
+        self.end_steps();
         // What a killed one left mounted would keep the folder.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let ours = self.dir.path().to_str().unwrap_or_default();

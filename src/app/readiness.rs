@@ -1,0 +1,101 @@
+//! Whether jobs can be claimed, and what is in trouble.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::disk::{self, Floor};
+use crate::engine::Engines;
+use crate::secrets::Secrets;
+
+/// How often the data folder's disk is looked at, which costs microseconds.
+const LOOK: Duration = Duration::from_secs(5);
+/// Inodes have no size: while they are missing, so many bytes of mirrors go at each look.
+const FOR_INODES: u64 = 256 << 20;
+
+/// The room in the data folder.
+#[derive(Clone)]
+pub struct Room {
+    /// Why there is too little.
+    pub trouble: watch::Receiver<Option<String>>,
+    /// How many bytes the mirrors are to give.
+    pub missing: watch::Receiver<u64>,
+}
+
+/// Looks again and again. Jobs are claimed only while the disk has its floor; webhooks are stored all the same.
+pub fn watch_room(data_dir: PathBuf, floor: Floor, shutdown: &CancellationToken) -> Room {
+    let first = judge(&data_dir, &floor);
+    let (trouble, seen) = watch::channel(first.as_ref().map(|(why, _)| why.clone()));
+    let (missing, wanted) = watch::channel(first.as_ref().map_or(0, |(_, missing)| *missing));
+    if let Some((why, _)) = &first {
+        tell(Some(why));
+    }
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let found = judge(&data_dir, &floor);
+            let (was, is) = (trouble.borrow().is_some(), found.is_some());
+            if was != is {
+                tell(found.as_ref().map(|(why, _)| why.as_str()));
+            }
+            if was || is {
+                missing.send_replace(found.as_ref().map_or(0, |(_, missing)| *missing));
+                trouble.send_replace(found.map(|(why, _)| why));
+            }
+        }
+    }));
+    Room { trouble: seen, missing: wanted }
+}
+
+/// What is wrong, and how many bytes would mend it; a folder that cannot be asked is the store's trouble.
+fn judge(data_dir: &std::path::Path, floor: &Floor) -> Option<(String, u64)> {
+    let disk = disk::look(data_dir).ok().filter(|disk| !floor.holds(disk))?;
+    let missing = match floor.with_margin().bytes.saturating_sub(disk.free) {
+        0 => FOR_INODES,
+        missing => missing,
+    };
+    let why = format!("the disk of {} has {disk}, jobs wait below {floor}: make room there", data_dir.display());
+    Some((why, missing))
+}
+
+fn tell(trouble: Option<&str>) {
+    match trouble {
+        Some(why) => tracing::warn!("{why}"),
+        None => tracing::info!("the disk of the data folder has room"),
+    }
+}
+
+/// Whether jobs can be claimed: the secrets were read once, there is an engine, and there is room. And what is wrong,
+/// beside the secrets.
+pub fn watch(
+    mut secrets: watch::Receiver<Arc<Secrets>>,
+    mut engines: watch::Receiver<Engines>,
+    room: Room,
+) -> (watch::Receiver<bool>, watch::Receiver<Vec<String>>) {
+    let mut room = room.trouble;
+    let (ready, ready_seen) = watch::channel(false);
+    let (troubles, troubles_seen) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        loop {
+            let loaded = secrets.borrow_and_update().loaded;
+            let Engines { usable, troubles: mut found } = engines.borrow_and_update().clone();
+            let full = room.borrow_and_update().clone();
+            let is_ready = loaded && usable && full.is_none();
+            found.extend(full);
+            troubles.send_if_modified(|current| std::mem::replace(current, found.clone()) != found);
+            ready.send_if_modified(|current| std::mem::replace(current, is_ready) != is_ready);
+            let changed = tokio::select! {
+                changed = secrets.changed() => changed,
+                changed = engines.changed() => changed,
+                changed = room.changed() => changed,
+            };
+            if changed.is_err() {
+                return; // the daemon stops
+            }
+        }
+    });
+    (ready_seen, troubles_seen)
+}

@@ -1,0 +1,101 @@
+//! How much room a disk has, and how much it is to have.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::statvfs;
+
+/// What is free for us, in bytes and of the inodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes.
+    pub free: u64,
+    /// Of the bytes.
+    pub percent: u64,
+    /// None where the file system makes inodes as it needs them.
+    pub inodes_percent: Option<u64>,
+}
+
+/// Asks the file system that `path` is on.
+pub fn look(path: &Path) -> io::Result<Disk> {
+    let disk = statvfs(path)?;
+    let percent = |free: u64, total: u64| (u128::from(free) * 100).checked_div(u128::from(total)).map(|p| p as u64);
+    Ok(Disk {
+        free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        percent: percent(disk.f_bavail, disk.f_blocks).unwrap_or(0),
+        inodes_percent: percent(disk.f_favail, disk.f_files),
+    })
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} %)", Size(self.free), self.percent)?;
+        if let Some(inodes) = self.inodes_percent {
+            write!(f, " and {inodes} % of the inodes")?;
+        }
+        f.write_str(" free")
+    }
+}
+
+/// What must be free before a job starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// DISK_FLOOR, bytes.
+    pub bytes: u64,
+    /// INODE_FLOOR
+    pub inodes_percent: u64,
+}
+
+impl Floor {
+    pub fn holds(&self, disk: &Disk) -> bool {
+        disk.free >= self.bytes && disk.inodes_percent.is_none_or(|percent| percent >= self.inodes_percent)
+    }
+
+    /// With a quarter more: who makes room makes some for the next job, too.
+    pub fn with_margin(&self) -> Self {
+        Self { bytes: self.bytes.saturating_add(self.bytes / 4), ..*self }
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DISK_FLOOR={} and INODE_FLOOR={}", Size(self.bytes), self.inodes_percent)
+    }
+}
+
+/// Bytes, as people read them.
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gib = self.0 as f64 / f64::from(1 << 30);
+        match self.0 >> 30 {
+            0 => write!(f, "{} MiB", self.0 >> 20),
+            _ => write!(f, "{gib:.1} GiB"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_said_and_compared_with_the_floor() {
+        let disk = |free, percent, inodes_percent| Disk { free, percent, inodes_percent };
+        assert_eq!(disk(3 << 29, 50, Some(7)).to_string(), "1.5 GiB (50 %) and 7 % of the inodes free");
+        assert_eq!(disk(600 << 20, 50, None).to_string(), "600 MiB (50 %) free");
+        let floor = Floor { bytes: 2 << 30, inodes_percent: 5 };
+        for (disk, holds) in [
+            (disk(2 << 30, 0, Some(5)), true),
+            (disk(2 << 30, 0, None), true),
+            (disk((2 << 30) - 1, 99, None), false),
+            (disk(9 << 30, 99, Some(4)), false),
+        ] {
+            assert_eq!(floor.holds(&disk), holds, "{disk}");
+        }
+        assert!(!floor.with_margin().holds(&disk(2 << 30, 0, None)));
+        assert!(look(Path::new("/nowhere")).is_err());
+    }
+}

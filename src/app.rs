@@ -3,6 +3,7 @@
 mod admin_token;
 pub mod doctor;
 mod startup;
+mod systemd;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::engine::Engine;
 use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify::{self, NotifyConfig};
 use crate::pipeline::{self, PipelineConfig, Tools};
@@ -25,20 +28,28 @@ use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
-use crate::telemetry::tell_systemd;
+use crate::telemetry::{self, Syslog, tell_systemd};
 pub use admin_token::path as admin_token_path;
 pub use startup::secrets_config;
+use systemd::Watchdog;
 
 /// How long a claim lasts unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
 /// How often the engine is asked whether it is there.
 const ENGINE_CHECK: Duration = Duration::from_secs(5);
 
-/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained.
+/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. `syslog` learns from the
+/// secrets where it is to send.
 ///
 /// # Errors
 /// A part that cannot start: a folder that cannot be used, another daemon on it, an engine address that is not valid.
-pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    syslog: Option<Arc<Syslog>>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?;
     let run_dir = startup::fresh_run_dir(&data_dir)?;
@@ -48,6 +59,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let tokens = tokens(&settings)?;
     let engine = Arc::new(startup::engine(&settings)?);
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
+    if let Some(syslog) = syslog {
+        tokio::spawn(follow_syslog_host(syslog, secrets.clone()));
+    }
     startup::say(&settings, &listener.local_addr()?);
 
     let notify_config = NotifyConfig {
@@ -62,6 +76,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         node: "local".into(),
         lease: LEASE,
         drain: settings.drain_timeout,
+        heart: metrics.queue.clone(),
     };
     let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
 
@@ -73,6 +88,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         engine,
         secrets: secrets.clone(),
         config: pipeline_config(&settings, masks.clone()),
+        metrics: metrics.clone(),
     };
     let http_config = HttpConfig {
         docker_repo_base: settings.docker_repo_base.clone(),
@@ -84,14 +100,25 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
         masks,
+        data_dir,
+        engine: settings.docker_host.clone(),
     };
-    let router = http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble)?;
+    let watchdog = Watchdog {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        secrets: secrets.clone(),
+        engine_trouble: engine_trouble.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let router =
+        http::router(http_config, store.clone(), logs, queue_handle, secrets, engine_trouble, metrics.clone())?;
 
     let outbox_stop = CancellationToken::new();
-    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
+    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, metrics.clone(), outbox_stop.clone()));
     let http_stop = CancellationToken::new();
-    let server = tokio::spawn(http::serve(listener, router, http_stop.clone()));
+    let server = tokio::spawn(http::serve(listener, router, metrics.http, http_stop.clone()));
     tell_systemd(&[NotifyState::Ready]);
+    let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog.run()));
 
     let tools = Arc::new(tools);
     let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
@@ -115,6 +142,21 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     outbox.await??;
     store.close().await;
     Ok(())
+}
+
+/// Sends log lines where `syslog/host` says, as soon as the secrets were read once.
+async fn follow_syslog_host(syslog: Arc<Syslog>, mut secrets: watch::Receiver<Arc<Secrets>>) {
+    loop {
+        {
+            let secrets = secrets.borrow_and_update();
+            if secrets.loaded {
+                syslog.follow(secrets.syslog_host());
+            }
+        }
+        if secrets.changed().await.is_err() {
+            return; // the daemon stops
+        }
+    }
 }
 
 /// The configured tokens and the one that is made at the first start.
@@ -202,7 +244,7 @@ fn watch_ready(
 /// The name of the setting, its value and what is allowed.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engine(settings)?;
-    crate::telemetry::filter(settings)?;
+    telemetry::check(settings)?;
     secrets_config(settings).check()?;
     if let Some(path) = &settings.known_hosts {
         std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;

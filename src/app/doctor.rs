@@ -12,6 +12,7 @@ mod limits;
 mod post_build;
 mod registry;
 mod secrets;
+mod syslog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 11] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 12] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s()))),
@@ -101,6 +102,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (git::NAME, Box::pin(git::check(s(), live.clone(), patient.clone()))),
         (registry::NAME, Box::pin(registry::check(s(), live, patient))),
         (post_build::NAME, Box::pin(post_build::check(s()))),
+        (syslog::NAME, Box::pin(syslog::check(s()))),
         (limits::NAME, Box::pin(limits::check())),
     ];
     let findings: FuturesOrdered<_> = checks.into_iter().map(|(name, check)| within_limit(name, check)).collect();

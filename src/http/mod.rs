@@ -10,6 +10,7 @@ mod github;
 mod health;
 mod jobs;
 mod log;
+mod metrics;
 mod range;
 mod schemas;
 mod serve;
@@ -18,20 +19,24 @@ mod signature;
 mod tests;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::model::{ApiToken, ImageName, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use auth::{AllowedRepos, Guard, Tokens};
 
+pub use health::reasons;
 pub use serve::serve;
 
 pub struct HttpConfig {
@@ -52,6 +57,10 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// The daemon's own secrets, which no build may be given.
     pub masks: Vec<Zeroizing<String>>,
+    /// Whose disk is shown in the metrics.
+    pub data_dir: PathBuf,
+    /// The engine's name in the metrics.
+    pub engine: String,
 }
 
 /// What the handlers share.
@@ -69,6 +78,9 @@ struct Api {
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
     engine_trouble: watch::Receiver<Option<String>>,
+    data_dir: PathBuf,
+    engine: String,
+    metrics: Metrics,
 }
 
 /// Every route. Fails on a glob in `allow_repos` that cannot be read.
@@ -79,6 +91,7 @@ pub fn router(
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
     engine_trouble: watch::Receiver<Option<String>>,
+    metrics: Metrics,
 ) -> Result<Router, globset::Error> {
     let api = Arc::new(Api {
         tokens: Tokens::new(&config.tokens),
@@ -94,7 +107,11 @@ pub fn router(
         queue,
         secrets,
         engine_trouble,
+        data_dir: config.data_dir,
+        engine: config.engine,
+        metrics,
     });
+    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
     let routes = Router::new()
         .route("/", get(schemas::root))
         .route("/_schema/{name}", get(schemas::schema))
@@ -102,9 +119,10 @@ pub fn router(
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))
-        .route("/hooks/github", post(github::hook))
+        .route("/hooks/github", post(github::hook).route_layer(counted))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
         .with_state(api);
     Ok(enveloped(routes, config.cors_origins))
 }
@@ -114,5 +132,5 @@ fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
     let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
     // Around the whole router: axum sets `Allow` outside of a route's own layers.
-    Router::new().fallback_service(routes).layer(axum::middleware::from_fn_with_state(origins, envelope::wrap))
+    Router::new().fallback_service(routes).layer(from_fn_with_state(origins, envelope::wrap))
 }

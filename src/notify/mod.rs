@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::metrics::{Metrics, Sending};
 use crate::model::{Job, Millis, Status};
 use crate::store::{NewNotification, Notification, Store, StoreError};
 use failure::Failure;
@@ -48,14 +49,19 @@ impl NotifyConfig {
 
 /// Sends the outbox until `shutdown`; what is under way then is sent again after the next start. Errors: there is no
 /// TLS provider or no root certificate.
-pub async fn run(store: Store, config: NotifyConfig, shutdown: CancellationToken) -> Result<(), reqwest::Error> {
+pub async fn run(
+    store: Store,
+    config: NotifyConfig,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), reqwest::Error> {
     let client = Client::builder()
         .timeout(TIMEOUT)
         // A redirect would carry the body and its signature to a host that nobody configured.
         .redirect(redirect::Policy::none())
         .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
         .build()?;
-    let sender = Sender { store, config, client };
+    let sender = Sender { store, config, client, metrics };
     shutdown.run_until_cancelled(sender.run()).await;
     Ok(())
 }
@@ -65,6 +71,7 @@ struct Sender {
     store: Store,
     config: NotifyConfig,
     client: Client,
+    metrics: Metrics,
 }
 
 impl Sender {
@@ -76,13 +83,16 @@ impl Sender {
                 tracing::error!(%error, "the outbox cannot be read: trying again");
                 TICK
             });
-            tokio::select! {
-                Some(Ok(id)) = sending.join_next() => {
-                    ids.remove(&id);
+            let event = async {
+                tokio::select! {
+                    Some(Ok(id)) = sending.join_next() => {
+                        ids.remove(&id);
+                    }
+                    () = self.store.notified() => {}
+                    () = sleep(pause) => {}
                 }
-                () = self.store.notified() => {}
-                () = sleep(pause) => {}
-            }
+            };
+            self.metrics.outbox.wait(event).await;
         }
     }
 
@@ -107,12 +117,14 @@ impl Sender {
         let stored = match self.send(notification).await {
             Ok(()) => {
                 tracing::info!(%job, channel, "notification sent");
+                self.metrics.notification(channel, Sending::Sent);
                 self.store.notification_sent(id).await
             }
             Err(Failure { error, permanent, retry_after }) => {
                 let pause = pause(*attempts, fastrand::f64()).max(retry_after.unwrap_or_default());
                 let again = (!permanent).then(|| Millis::now() + pause);
                 let again = again.filter(|again| again.since(*created) < LIFE);
+                self.metrics.notification(channel, if again.is_some() { Sending::Again } else { Sending::Dead });
                 let next = again.map(|again| again.to_string());
                 tracing::warn!(%job, channel, error, attempt = attempts + 1, next, "notification not sent");
                 self.store.notification_failed(id, &error, again).await

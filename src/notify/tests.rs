@@ -51,7 +51,7 @@ async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
     let hook_secret = secret.map(|s| Zeroizing::new(s.to_owned()));
     let config = NotifyConfig { post_build: vec![url], hook_secret };
     let shutdown = CancellationToken::new();
-    tokio::spawn(run(store.clone(), config.clone(), shutdown.clone()));
+    tokio::spawn(run(store.clone(), config.clone(), Metrics::new().unwrap(), shutdown.clone()));
     Bench { _dir: dir, store, config, shutdown, got }
 }
 
@@ -153,7 +153,7 @@ async fn one_that_hangs_does_not_stop_the_others_and_is_sent_after_a_restart() {
     };
     timeout(LIMIT, others_done).await.unwrap();
     bench.shutdown.cancel();
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), CancellationToken::new()));
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), CancellationToken::new()));
     let (_, again, _) = bench.next().await;
     assert_eq!(again["x-hook-id"], hung["x-hook-id"]);
     bench.settled().await;
@@ -167,6 +167,7 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
     assert!(NotifyConfig::default().announce(&job, None).is_empty());
     let mut due = bench.store.due_notifications(9).await.unwrap().remove(0);
     let sender = |url: Option<&str>| Sender {
+        metrics: Metrics::new().unwrap(),
         store: bench.store.clone(),
         config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), hook_secret: None },
         client: Client::new(),

@@ -70,6 +70,7 @@ pub(super) async fn run(
             secrets: secrets.clone(),
         };
         let built = tools.engine.build(request, &*log).await?;
+        tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
         Ok(images)
     });

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
+use crate::metrics::Metrics;
 use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 pub use clone::source;
@@ -29,6 +30,7 @@ pub struct Tools {
     pub engine: Arc<Engine>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub config: PipelineConfig,
+    pub metrics: Metrics,
 }
 
 pub struct PipelineConfig {
@@ -73,7 +75,9 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     run.log.mask(tools.config.masks.clone());
     run.log.mask(secrets.masks());
     let log = run.log.clone();
-    let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel);
+    let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
+    tools.metrics.attempt(waited);
+    let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel, tools.metrics.clone());
     let result = stages(tools, secrets, &mut hand, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),

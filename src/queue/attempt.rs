@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
-use super::{Queue, insist, repo};
+use super::{Queue, insist};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{Progress, Run, Slot};
@@ -27,7 +28,7 @@ impl Queue {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let waited_ms = Millis::now().since(job.created).as_millis() as u64;
-        tracing::info!(job = %job.id, repo = repo(&job), attempt = job.attempt, waited_ms, "job runs");
+        tracing::info!(waited_ms, "job runs");
         let log = self.handle.logs.writer(job.id);
         if job.attempt > 1 {
             log.write(format!("\n[attempt {}]\n", job.attempt).as_bytes());
@@ -63,7 +64,7 @@ impl Queue {
         let (progress, mut events) = mpsc::unbounded_channel();
         let run = Run { job: job.clone(), log: log.clone(), progress, cancel: cancel.clone(), slot };
         let mut stages = job.stages.clone();
-        let mut task = AbortOnDropHandle::new(tokio::spawn(async move { runner(run).await }));
+        let mut task = AbortOnDropHandle::new(tokio::spawn(async move { runner(run).await }.in_current_span()));
         let overdue = async {
             cancel.cancelled().await;
             sleep(GRACE).await;
@@ -82,7 +83,7 @@ impl Queue {
             Some(Err(error)) => {
                 let panic = error.try_into_panic().ok();
                 let message = panic.as_deref().map_or("it was aborted", message);
-                tracing::error!(job = %job.id, repo = repo(job), attempt = job.attempt, message, "the runner panicked");
+                tracing::error!(message, "the runner panicked");
                 while let Ok(Progress { stages: newer, .. }) = events.try_recv() {
                     stages = newer;
                 }
@@ -119,15 +120,15 @@ impl Queue {
                     sleep_until(asked + lease / 3).await;
                 }
                 Ok(Err(error @ (StoreError::Conflict(_) | StoreError::NoJob(_) | StoreError::Closed))) => {
-                    tracing::warn!(job = %job.id, attempt = job.attempt, %error, "the job's lease is lost: it is stopped");
+                    tracing::warn!(%error, "the job's lease is lost: it is stopped");
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(job = %job.id, attempt = job.attempt, %error, "the job's lease cannot be renewed");
+                    tracing::warn!(%error, "the job's lease cannot be renewed");
                     sleep(lease / 20).await;
                 }
                 Err(_) => {
-                    tracing::error!(job = %job.id, attempt = job.attempt, "the job's lease could not be renewed: it is stopped");
+                    tracing::error!("the job's lease could not be renewed: it is stopped");
                     return;
                 }
             }
@@ -146,7 +147,7 @@ impl Queue {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.
-                Err(error) => tracing::warn!(job = %job.id, %error, "the job's progress cannot be stored"),
+                Err(error) => tracing::warn!(%error, "the job's progress cannot be stored"),
             }
         }
         std::future::pending().await
@@ -168,18 +169,17 @@ impl Queue {
                 insist(give_up, || handle.store.requeue(job.id, job.attempt, &handle.announce)).await
             }
         };
-        let (id, repo, attempt) = (job.id, repo(job), job.attempt);
         match written {
             Ok(Job { status, cause, start, end, .. }) if status.is_terminal() => {
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
-                tracing::info!(job = %id, repo, attempt, status = status.as_str(), cause, ran_ms, "job ended");
-                handle.logs.end(id);
+                tracing::info!(status = status.as_str(), cause, ran_ms, "job ended");
+                handle.logs.end(job.id);
             }
             Ok(_) => {
-                tracing::info!(job = %id, repo, attempt, "job is pending again");
+                tracing::info!("job is pending again");
                 handle.wake();
             }
-            Err(error) => tracing::warn!(job = %id, repo, attempt, %error, "what this run made is not recorded"),
+            Err(error) => tracing::warn!(%error, "what this run made is not recorded"),
         }
     }
 }

@@ -26,7 +26,13 @@ struct Bench {
 }
 
 fn config(concurrency: usize) -> QueueConfig {
-    QueueConfig { concurrency, node: "me".into(), lease: Duration::from_secs(30), drain: LIMIT }
+    QueueConfig {
+        concurrency,
+        node: "me".into(),
+        lease: Duration::from_secs(30),
+        drain: LIMIT,
+        heart: Heart::default(),
+    }
 }
 
 async fn start(config: QueueConfig) -> Bench {

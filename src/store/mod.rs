@@ -6,6 +6,7 @@ mod deliveries;
 mod error;
 mod jobs;
 mod lock;
+mod metrics;
 mod outbox;
 mod schema;
 #[cfg(test)]
@@ -30,11 +31,12 @@ use tokio_util::task::TaskTracker;
 
 pub use deliveries::{Added, NewDelivery};
 pub use error::StoreError;
+pub use metrics::{Depth, Figures, Lot};
 pub use outbox::{Announce, NewNotification, Notification};
 
 use crate::model::Millis;
 use error::{Fault, explain};
-use writer::{Op, Work, Writer};
+use writer::{Commits, Op, Work, Writer};
 
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
@@ -48,6 +50,7 @@ pub struct Store {
     notified: Arc<Notify>,
     closing: CancellationToken,
     writer: TaskTracker,
+    commits: Arc<Commits>,
 }
 
 impl Store {
@@ -82,10 +85,19 @@ impl Store {
 
         let (ops, queue) = mpsc::channel(1024);
         let (closing, writer) = (CancellationToken::new(), TaskTracker::new());
-        let run = Writer { options, file: file.clone(), conn: Some(conn), ops: queue, closing: closing.clone(), lock };
+        let commits = Arc::new(Commits::default());
+        let run = Writer {
+            options,
+            file: file.clone(),
+            conn: Some(conn),
+            ops: queue,
+            closing: closing.clone(),
+            commits: commits.clone(),
+            lock,
+        };
         writer.spawn(run.run());
         writer.close();
-        Ok(Self { file, ops, readers, notified: Arc::default(), closing, writer })
+        Ok(Self { file, ops, readers, notified: Arc::default(), closing, writer, commits })
     }
 
     /// Writes what was asked for before, then lets go of the database and of the folder's lock. What comes later gets
@@ -107,6 +119,11 @@ impl Store {
         });
         let slow = |_| StoreError::Slow { file: self.file.display().to_string(), seconds: PING.as_secs() };
         tokio::time::timeout(PING, write).await.map_err(slow)?
+    }
+
+    /// How many transactions were written since the start, and how long that took in all.
+    pub fn commits(&self) -> (u64, Duration) {
+        self.commits.read()
     }
 
     /// Has the writer do it, all or nothing; its value comes when it is durable. What was enqueued is done, also when

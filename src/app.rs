@@ -7,6 +7,7 @@ mod forget;
 mod missed;
 mod readiness;
 mod startup;
+mod systemd;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,33 +15,44 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{self, Git, Token, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::model::{ApiToken, Job, Role, Status};
 use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
-use crate::secrets;
+use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings, SigningKey};
 use crate::store::Store;
-use crate::telemetry::tell_systemd;
+use crate::telemetry::{self, Syslog, tell_systemd};
 pub use admin_token::path as admin_token_path;
 use missed::Missed;
 pub use startup::secrets_config;
+use systemd::Watchdog;
 
 /// How long a claim lasts unless it is renewed.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained.
+/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. `syslog` learns from the
+/// secrets where it is to send.
 ///
 /// # Errors
 /// A part that cannot start: a folder that cannot be used, another daemon on it, an engine address that is not valid.
-pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    syslog: Option<Arc<Syslog>>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
     let run_dir = startup::fresh_run_dir(&data_dir)?;
@@ -51,6 +63,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let engines = startup::engines(&settings)?;
     let owner = startup::owner(&data_dir)?;
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
+    if let Some(syslog) = syslog {
+        tokio::spawn(follow_syslog_host(syslog, secrets.clone()));
+    }
     startup::say(&settings, &listener.local_addr()?);
     channels::say(&settings);
 
@@ -64,6 +79,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         lease: LEASE,
         drain: settings.drain_timeout,
         rules: startup::rules(&settings)?,
+        heart: metrics.queue.clone(),
     };
     let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
 
@@ -72,6 +88,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let pool_config = PoolConfig { owner, concurrency: settings.concurrency as usize, floor, budget };
     let engines = Pool::start(engines, pool_config, &shutdown);
     let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
+    let seen = engines.watch();
+    let engines_up = Arc::new(move || seen.borrow().each.clone());
     let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let tools = Tools {
@@ -80,6 +98,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
         secrets: secrets.clone(),
         tags: tags(&store),
         config: pipeline_config(&settings, masks.clone()),
+        metrics: metrics.clone(),
     };
     let http_config = HttpConfig {
         docker_repo_base: settings.docker_repo_base.clone(),
@@ -95,16 +114,27 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
             let config = notify_config.clone();
             Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
         },
+        engines_up,
+        data_dir,
     };
-    let router = http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, troubles)?;
+    let watchdog = Watchdog {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        secrets: secrets.clone(),
+        troubles: troubles.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let router =
+        http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, troubles, metrics.clone())?;
 
     let outbox_stop = CancellationToken::new();
     let reconciler = notify::reconcile(store.clone(), notify_config.clone());
     tokio::spawn(outbox_stop.clone().run_until_cancelled_owned(reconciler));
-    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, outbox_stop.clone()));
+    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, metrics.clone(), outbox_stop.clone()));
     let http_stop = CancellationToken::new();
-    let server = tokio::spawn(http::serve(listener, router, http_stop.clone()));
+    let server = tokio::spawn(http::serve(listener, router, metrics.http, http_stop.clone()));
     tell_systemd(&[NotifyState::Ready]);
+    let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog.run()));
 
     let tools = Arc::new(tools);
     let (housed, budget) = (tools.clone(), settings.mirror_budget.0);
@@ -133,6 +163,21 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     outbox.await??;
     store.close().await;
     Ok(())
+}
+
+/// Sends log lines where `syslog/host` says, as soon as the secrets were read once.
+async fn follow_syslog_host(syslog: Arc<Syslog>, mut secrets: watch::Receiver<Arc<Secrets>>) {
+    loop {
+        {
+            let secrets = secrets.borrow_and_update();
+            if secrets.loaded {
+                syslog.follow(secrets.syslog_host());
+            }
+        }
+        if secrets.changed().await.is_err() {
+            return; // the daemon stops
+        }
+    }
 }
 
 /// The configured tokens and the one that is made at the first start.
@@ -197,7 +242,7 @@ fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> Pipeli
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     startup::engines(settings)?;
     startup::rules(settings)?;
-    crate::telemetry::filter(settings)?;
+    telemetry::check(settings)?;
     secrets_config(settings).check()?;
     channels::check(settings)?;
     if let Some(path) = &settings.known_hosts {

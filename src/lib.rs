@@ -9,6 +9,7 @@ pub mod engine;
 pub mod git;
 pub mod http;
 pub mod logs;
+pub mod metrics;
 pub mod model;
 pub mod notify;
 pub mod pipeline;

@@ -248,10 +248,10 @@ settings! {
 
     /// Name in the system log.
     LOG_IDENTIFIER => log_identifier: String, "image-factory";
-    /// Where log lines go beside standard error, as RFC 5424: `local` (`/dev/log`), `udp://host:port`,
-    /// `tcp://host:port`, or `off`. Default: to the host in etcd's `syslog/host`, by UDP, if there is one.
+    /// Where log lines go beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`;
+    /// `unix:///path` is another socket), or `off`. Default: to the host in etcd's `syslog/host`, by UDP, if there is one.
     SYSLOG => syslog: Option<Syslog>, "";
-    /// What is logged to standard error: a level, or `tracing` directives.
+    /// What is logged: a level, or `tracing` directives.
     RUST_LOG => rust_log: String, "info";
     /// Anything: no colours.
     NO_COLOR => no_color: Option<String>, "";

@@ -1,30 +1,54 @@
-//! What the daemon says about itself: log lines on standard error, and its state to systemd.
+//! What the daemon says about itself: log lines on standard error and to syslog, and its state to systemd.
+
+mod format;
+mod layer;
+mod syslog;
 
 use std::io::IsTerminal;
 
 use sd_notify::NotifyState;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
+pub use syslog::{Syslog, reach};
 
-/// Sends log lines to standard error, coloured on a terminal unless NO_COLOR is set.
+/// Sends log lines to standard error, coloured on a terminal unless NO_COLOR is set, and to syslog unless SYSLOG says
+/// off. Without SYSLOG the lines wait until [`Syslog::follow`] says where to. To be called on the runtime.
 ///
 /// # Errors
-/// RUST_LOG cannot be read.
-pub fn init(settings: &Settings) -> anyhow::Result<()> {
-    let filter = filter(settings)?;
+/// As [`check`].
+pub fn init(settings: &Settings) -> anyhow::Result<Option<Syslog>> {
+    check(settings)?;
     let ansi = std::io::stderr().is_terminal() && settings.no_color.is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .with_target(false)
-        .init();
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
+    let (layer, syslog) = match &settings.syslog {
+        Some(settings::Syslog::Off) => (None, None),
+        place => {
+            let (layer, syslog) = syslog::start(place.clone(), &settings.log_identifier);
+            (Some(layer), Some(syslog))
+        }
+    };
+    tracing_subscriber::registry().with(filter(settings)?).with(stderr).with(layer).init();
+    Ok(syslog)
+}
+
+/// # Errors
+/// RUST_LOG cannot be read, or LOG_IDENTIFIER is no name that syslog takes.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    filter(settings)?;
+    let name = &settings.log_identifier;
+    // APP-NAME of RFC 5424; the older form ends it at a bracket or a colon.
+    let fits = |b: u8| b.is_ascii_graphic() && !b"[]:".contains(&b);
+    anyhow::ensure!(
+        name.len() <= 48 && name.bytes().all(fits),
+        "LOG_IDENTIFIER={name:?} is not valid: it has at most 48 letters, digits and signs, without spaces, colons and brackets"
+    );
     Ok(())
 }
 
-/// Reads RUST_LOG.
-pub fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
+fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     let directives = &settings.rust_log;
     EnvFilter::try_new(directives).map_err(|e| anyhow::anyhow!("RUST_LOG={directives:?} is not valid: {e}"))
 }

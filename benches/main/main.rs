@@ -11,6 +11,7 @@ mod modules;
 mod outcome;
 mod push;
 mod queue;
+mod scrape;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 11] = [
+const MEASUREMENTS: [&str; 12] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -33,6 +34,7 @@ const MEASUREMENTS: [&str; 11] = [
     "outcome",
     "queue-10000",
     "jobs-1000000",
+    "scrape",
     "idle",
 ];
 
@@ -58,6 +60,7 @@ fn main() {
                 "outcome" => outcome::measure().await,
                 "queue-10000" => queue::waiting().await,
                 "jobs-1000000" => queue::finished().await,
+                "scrape" => scrape::measure().await,
                 _ => idle::measure().await,
             }
         }));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use image_factory::metrics::Metrics;
 use image_factory::model::{Context, Job, NewJob, Outcome, Stages, Status};
 use image_factory::notify::{self, NotifyConfig};
 use image_factory::store::{Added, Announce, NewNotification, Store};
@@ -65,7 +66,7 @@ async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
     let post_build = if hangs { vec![hung, good] } else { vec![good] };
     let config = NotifyConfig { post_build, ..NotifyConfig::default() };
     let stop = CancellationToken::new();
-    let outbox = tokio::spawn(notify::run(store.clone(), config.clone(), stop.clone()));
+    let outbox = tokio::spawn(notify::run(store.clone(), config.clone(), Metrics::new().unwrap(), stop.clone()));
     let announce: Announce = Arc::new(move |job: &Job, previous| config.announce(job, previous));
     let ended = outcomes(&store, &announce, JOBS).await;
     poll("every notification has come", async || (came.lock().unwrap().len() == JOBS).then_some(())).await;

@@ -15,6 +15,7 @@ mod post_build;
 mod registry;
 mod room;
 mod secrets;
+mod syslog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +94,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 13] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 14] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s()))),
@@ -106,6 +107,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (post_build::NAME, Box::pin(post_build::check(s()))),
         (chat::NAME, Box::pin(chat::check(s()))),
         (mail::NAME, Box::pin(mail::check(s()))),
+        (syslog::NAME, Box::pin(syslog::check(s()))),
         (limits::NAME, Box::pin(limits::check())),
     ];
     let findings: FuturesOrdered<_> = checks.into_iter().map(|(name, check)| within_limit(name, check)).collect();

@@ -81,7 +81,7 @@ pub fn watch(
     tokio::spawn(async move {
         loop {
             let loaded = secrets.borrow_and_update().loaded;
-            let Engines { usable, troubles: mut found } = engines.borrow_and_update().clone();
+            let Engines { usable, troubles: mut found, .. } = engines.borrow_and_update().clone();
             let full = room.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none();
             found.extend(full);

@@ -41,6 +41,8 @@ enum Kind {
     Dockercfg,
     /// Public keys, one a line, for an sshd
     AuthorizedKeys,
+    /// Where log lines are sent by syslog: host or host:port
+    SyslogHost,
 }
 
 /// Returns failure when `check` found something that cannot be used.
@@ -52,6 +54,7 @@ pub async fn run(args: Args, config: SecretsConfig) -> anyhow::Result<ExitCode> 
                 _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
                 Kind::Dockercfg => Name::Dockercfg,
                 Kind::AuthorizedKeys => Name::AuthorizedKeys,
+                Kind::SyslogHost => Name::SyslogHost,
             };
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             println!("{}", admin::put(&config, name, secret).await?);

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -9,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Flags, Settings};
 use crate::{app, telemetry};
+
+/// How long the last log lines may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs the daemon.
 #[derive(clap::Args)]
@@ -30,7 +35,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::init(&settings)?;
+    let syslog = telemetry::init(&settings)?.map(Arc::new);
     let listen = settings.listen;
     let listener = TcpListener::bind(listen)
         .await
@@ -45,7 +50,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         stop.cancel();
     });
-    app::run(settings, listener, shutdown).await?;
+    let ended = app::run(settings, listener, syslog.clone(), shutdown).await;
+    if let Some(syslog) = syslog {
+        syslog.flush(FAREWELL).await;
+    }
+    ended?;
     Ok(ExitCode::SUCCESS)
 }
 

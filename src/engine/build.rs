@@ -50,6 +50,15 @@ pub struct Built {
     pub image_id: String,
     /// What was sent by FileSync; `None` if the classic builder was used, which takes a tar.
     pub sync: Option<SyncStats>,
+    /// None is counted by the classic builder.
+    pub steps: Steps,
+}
+
+/// How many of a Dockerfile's steps the engine's cache had, and how many it ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Steps {
+    pub cached: u64,
+    pub run: u64,
 }
 
 impl BuildRequest<'_> {
@@ -107,7 +116,7 @@ impl Engine {
 
         let refused = match Session::open(&self.host, &shared_key, tree.clone(), build.secrets.clone()).await {
             Ok(session) => match self.run(&build, &session.id, log).await {
-                Ok(image_id) => {
+                Ok((image_id, steps)) => {
                     let sync = tree.sent();
                     let entries = tree.snapshot.entries.len();
                     let SyncStats { requests, bytes, .. } = sync;
@@ -115,7 +124,7 @@ impl Engine {
                         log,
                         &format!("Sent what changed: {requests} files, {bytes} bytes, of a tree of {entries} entries"),
                     );
-                    return Ok(Built { image_id, sync: Some(sync) });
+                    return Ok(Built { image_id, sync: Some(sync), steps });
                 }
                 Err(e) if !tree.was_called() && knows_no_session(&e.message) => e.message,
                 Err(e) => return Err(tree.failure().map_or(e, EngineError::tree)),
@@ -141,7 +150,12 @@ impl Engine {
     }
 
     /// One `POST /build`; `session` serves its context.
-    async fn run(&self, build: &BuildRequest<'_>, session: &str, log: &dyn LogSink) -> Result<String, EngineError> {
+    async fn run(
+        &self,
+        build: &BuildRequest<'_>,
+        session: &str,
+        log: &dyn LogSink,
+    ) -> Result<(String, Steps), EngineError> {
         let path = build.path(&[
             ("version", "2"),
             ("buildid", &build.build_id),
@@ -157,7 +171,7 @@ impl Engine {
         if progress.clipped() {
             say(log, CLIPPED);
         }
-        result.map_err(|mut e| {
+        result.map(|image_id| (image_id, progress.steps())).map_err(|mut e| {
             if let Some(platform) = build.platform.filter(|_| progress.foreign()) {
                 e.message += &format!(
                     "; the engine's machine cannot run programs of {platform}: install qemu-user-static there (binfmt_misc), or \

@@ -10,7 +10,7 @@ use crate::model::LogSink;
 use crate::secrets::Secrets;
 
 use super::Engine;
-use super::build::{BuildRequest, Built};
+use super::build::{BuildRequest, Built, Steps};
 use super::connect::{invalid, request};
 use super::errors::{EngineError, ErrorKind};
 use super::filesync::Tree;
@@ -41,7 +41,7 @@ impl Engine {
         let mark = self.owner.as_ref().filter(|_| !is_podman).map(|owner| owner.mark(&build.build_id));
         let result = self.run_classic(build, mark, tree.clone(), log).await;
         let error = match result {
-            Ok(image_id) => return Ok(Built { image_id, sync: None }),
+            Ok(image_id) => return Ok(Built { image_id, sync: None, steps: Steps::default() }),
             Err(e) => tree.failure().map_or(e, EngineError::tree),
         };
         if error.kind == ErrorKind::Build

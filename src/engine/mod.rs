@@ -36,7 +36,7 @@ use serde::Deserialize;
 
 use crate::model::ImageRef;
 
-pub use build::{BuildRequest, Built};
+pub use build::{BuildRequest, Built, Steps};
 pub use connect::Host;
 pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};

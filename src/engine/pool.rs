@@ -87,6 +87,8 @@ impl State {
 pub struct Engines {
     /// A job can have one.
     pub usable: bool,
+    /// Each by its name: can a job have it?
+    pub each: Vec<(String, bool)>,
     /// What is wrong with each that has trouble, a line each.
     pub troubles: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl Engines {
     fn of(states: &[State]) -> Self {
         Self {
             usable: states.iter().any(State::is_usable),
+            each: states.iter().map(|state| (state.name.clone(), state.is_usable())).collect(),
             troubles: states.iter().filter_map(State::trouble).collect(),
         }
     }

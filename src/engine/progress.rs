@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexStatus};
 
+use super::build::Steps;
+
 /// A longer line of a step's output is written in pieces.
 const MAX_LINE: usize = 64 << 10;
 
@@ -33,6 +35,7 @@ struct Step {
     announced: bool,
     /// When it ended, if that was written: a step may run again.
     ended: Option<Timestamp>,
+    cached: bool,
     /// A line of output that has no end yet.
     output: Vec<u8>,
     /// Parts (layers pulled, files sent) whose end was written.
@@ -90,6 +93,15 @@ impl Progress {
         self.steps.values().any(|step| step.seen.foreign)
     }
 
+    /// The Dockerfile's own steps (`[1/2] FROM busybox`, `[build 2/3] RUN make`) that have ended; the builder has others of
+    /// its own, as to load the Dockerfile.
+    pub(super) fn steps(&self) -> Steps {
+        let own = |name: &str| name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]");
+        let ended = || self.steps.values().filter(|step| step.ended.is_some() && own(&step.name));
+        let cached = ended().filter(|step| step.cached).count() as u64;
+        Steps { cached, run: ended().count() as u64 - cached }
+    }
+
     fn step(&mut self, digest: &str) -> &mut Step {
         let number = self.steps.len() + 1;
         self.steps.entry(digest.into()).or_insert_with(|| Step {
@@ -97,6 +109,7 @@ impl Progress {
             name: String::new(),
             announced: false,
             ended: None,
+            cached: false,
             output: Vec::new(),
             parts: HashSet::new(),
             seen: Seen::default(),
@@ -153,6 +166,7 @@ impl Step {
             return;
         }
         self.ended = vertex.completed;
+        self.cached = vertex.cached;
         self.flush(out);
         if !vertex.error.is_empty() {
             self.line(&format!("ERROR {}", vertex.error), out);
@@ -210,6 +224,9 @@ mod tests {
         let cached = Vertex { cached: true, completed: at(7), ..vertex("[1/2] FROM busybox") };
         assert_eq!(text(&mut progress, of(vec![cached])), "#1 [1/2] FROM busybox\n#1 CACHED\n");
         assert_eq!(progress.failed, None);
+        let own = Vertex { started: at(7), completed: at(8), ..vertex("[internal] load build definition") };
+        progress.lines(of(vec![own]));
+        assert_eq!(progress.steps(), Steps { cached: 1, run: 1 });
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Git {
     /// Fetches into a new folder, which takes the old one's place when it is complete.
     async fn fetch_anew(&self, mirror: &Mirror, remote: &Remote, why: &str, log: &dyn LogSink) -> Result<(), GitError> {
         let (path, repo) = (&mirror.path, &mirror.source.repo);
-        tracing::info!(%repo, why, "fetching all of a repository");
+        tracing::info!(mirror = %repo, why, "fetching all of a repository");
         let failed =
             |error: io::Error| GitError::io(format_args!("the mirror {} cannot be written", path.display()), error);
         let (new, old) = (path.with_extension("new"), path.with_extension("old"));

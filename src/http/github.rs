@@ -19,7 +19,7 @@ use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
 /// The job was made by the same delivery, which came before.
-const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
+pub(super) const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
 /// What a job needs of a push; the rest, mostly `commits`, is passed over unread.
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Api;
+use crate::secrets::Secrets;
 
 /// `GET /health`: the process is alive.
 pub async fn health() -> Response {
@@ -22,15 +23,17 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "reasons": reasons })))
             .into_response();
     }
-    let mut reasons: Vec<String> = Vec::new();
-    {
-        let secrets = api.secrets.borrow();
-        reasons.extend(secrets.trouble.iter().cloned());
-        if !secrets.loaded && reasons.is_empty() {
-            reasons.push("the secrets are not loaded yet: jobs wait for them".into());
-        }
-    }
-    reasons.extend(api.troubles.borrow().iter().cloned());
+    let reasons = reasons(&api.secrets.borrow(), &api.troubles.borrow());
     let status = if reasons.is_empty() { "ready" } else { "degraded" };
     Json(json!({ "status": status, "reasons": reasons })).into_response()
+}
+
+/// Why the daemon is not as it should be, if so; one line each, nothing secret.
+pub fn reasons(secrets: &Secrets, troubles: &[String]) -> Vec<String> {
+    let mut reasons = secrets.trouble.clone();
+    if !secrets.loaded && reasons.is_empty() {
+        reasons.push("the secrets are not loaded yet: jobs wait for them".into());
+    }
+    reasons.extend(troubles.iter().cloned());
+    reasons
 }

@@ -11,6 +11,7 @@ mod github;
 mod health;
 mod jobs;
 mod log;
+mod metrics;
 mod notifications;
 mod range;
 mod schemas;
@@ -20,14 +21,17 @@ mod signature;
 mod tests;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::model::{ApiToken, ImageName, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
@@ -35,6 +39,7 @@ use crate::store::Store;
 use auth::{Guard, Tokens};
 
 pub use auth::AllowedRepos;
+pub use health::reasons;
 pub use serve::serve;
 
 pub struct HttpConfig {
@@ -56,10 +61,16 @@ pub struct HttpConfig {
     /// The daemon's own secrets, which no build may be given.
     pub masks: Vec<Zeroizing<String>>,
     pub host_of: HostOf,
+    pub engines_up: EnginesUp,
+    /// Whose disk is shown in the metrics.
+    pub data_dir: PathBuf,
 }
 
 /// The host of a channel's destination, if that is configured now.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
+
+/// Each engine by name, and whether a job can have it.
+pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// What the handlers share.
 struct Api {
@@ -77,6 +88,9 @@ struct Api {
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
     troubles: watch::Receiver<Vec<String>>,
+    engines_up: EnginesUp,
+    data_dir: PathBuf,
+    metrics: Metrics,
 }
 
 /// Every route. Fails on a glob in `allow_repos` that cannot be read.
@@ -87,6 +101,7 @@ pub fn router(
     queue: QueueHandle,
     secrets: watch::Receiver<Arc<Secrets>>,
     troubles: watch::Receiver<Vec<String>>,
+    metrics: Metrics,
 ) -> Result<Router, globset::Error> {
     let api = Arc::new(Api {
         tokens: Tokens::new(&config.tokens),
@@ -103,7 +118,11 @@ pub fn router(
         queue,
         secrets,
         troubles,
+        engines_up: config.engines_up,
+        data_dir: config.data_dir,
+        metrics,
     });
+    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
     let routes = Router::new()
         .route("/", get(schemas::root))
         .route("/_schema/{name}", get(schemas::schema))
@@ -117,9 +136,10 @@ pub fn router(
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/hooks/github", post(github::hook))
+        .route("/hooks/github", post(github::hook).route_layer(counted))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
         .with_state(api);
     Ok(enveloped(routes, config.cors_origins))
 }
@@ -129,5 +149,5 @@ fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
     let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
     // Around the whole router: axum sets `Allow` outside of a route's own layers.
-    Router::new().fallback_service(routes).layer(axum::middleware::from_fn_with_state(origins, envelope::wrap))
+    Router::new().fallback_service(routes).layer(from_fn_with_state(origins, envelope::wrap))
 }

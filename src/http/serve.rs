@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::Heart;
+
 /// For a request's headers; also how long a connection may be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Half of what a process may usually open (1,024 files): the rest is for the store, Git and the engine. Who comes later
@@ -24,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`, and a moment longer what was being answered. `axum::serve` is not used because it bounds
 /// neither the time for headers nor the connections.
-pub async fn serve(mut listener: TcpListener, router: Router, shutdown: CancellationToken) {
+pub async fn serve(mut listener: TcpListener, router: Router, heart: Heart, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -33,7 +35,7 @@ pub async fn serve(mut listener: TcpListener, router: Router, shutdown: Cancella
         let permit = room.clone().acquire_owned().await.ok()?;
         Some((permit, Listener::accept(listener).await.0))
     };
-    while let Some(Some((permit, stream))) = shutdown.run_until_cancelled(next(&mut listener)).await {
+    while let Some(Some((permit, stream))) = shutdown.run_until_cancelled(heart.wait(next(&mut listener))).await {
         // Without it the last packet of an answer may wait 40 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));

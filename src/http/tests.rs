@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{ApiToken, HttpConfig, Role, router, serve};
 use crate::logs::Logs;
+use crate::metrics::{Heart, Metrics};
 use crate::model::{ImageName, Job, JobId, Millis, Outcome, Stages, Status};
 use crate::queue::{Queue, QueueConfig, Rules};
 use crate::secrets::Secrets;
@@ -83,20 +84,30 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
         hosts: vec!["ci.acme.org:8080".into()],
         masks: vec![Zeroizing::new(SECRET.into())],
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
+        engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
+        data_dir: dir.path().into(),
     };
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();
     let logs = Logs::open(dir.path().join("logs")).unwrap();
-    let rules = Rules::default();
-    let queue = QueueConfig { concurrency: 0, node: "test".into(), lease: LEASE, drain: Duration::ZERO, rules };
+    let queue = QueueConfig {
+        concurrency: 0,
+        node: "test".into(),
+        lease: LEASE,
+        drain: Duration::ZERO,
+        rules: Rules::default(),
+        heart: Heart::default(),
+    };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
     let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
     let (troubles, troubles_seen) = watch::channel(vec![]);
-    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, troubles_seen).unwrap();
+    let metrics = Metrics::new().unwrap();
+    let heart = metrics.http.clone();
+    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, troubles_seen, metrics).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, router, stop.clone()));
+    tokio::spawn(serve(listener, router, heart, stop.clone()));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }

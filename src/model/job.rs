@@ -169,6 +169,18 @@ pub enum StageStatus {
     Cancelled,
 }
 
+impl StageStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// How far a stage is. `exit_code` is that of the program that the stage ran (0 on success, Git's
 /// or the Dockerfile step's own on failure, else 1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

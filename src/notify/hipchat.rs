@@ -106,7 +106,7 @@ mod tests {
         for cell in [
             "<td>IMAGE_BUILD_FAILED</td>".to_owned(),
             "<td>build: step 2 failed</td>".into(),
-            "<td>Mend the step that failed and push again.</td>".into(),
+            "<td>Mend what the message names and push again.</td>".into(),
             r#"<a href="https://github.com/acme/hello">hello</a>"#.into(),
             r#"<a href="https://github.com/acme">acme</a>"#.into(),
             format!(r#"<a href="https://github.com/acme/hello/commit/{commit}">{commit}</a>"#),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::address::{Except, is_unfit};
+use crate::metrics::Metrics;
 use crate::model::{Job, Status};
 use crate::store::{NewNotification, Notification, Store};
 use failure::Failure;
@@ -77,7 +78,12 @@ impl NotifyConfig {
 
 /// Sends the outbox until `shutdown`; what is under way then is sent again after the next start. Errors: there is no
 /// TLS provider or no root certificate.
-pub async fn run(store: Store, config: NotifyConfig, shutdown: CancellationToken) -> Result<(), reqwest::Error> {
+pub async fn run(
+    store: Store,
+    config: NotifyConfig,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), reqwest::Error> {
     let client = || {
         Client::builder()
             .timeout(TIMEOUT)
@@ -91,7 +97,7 @@ pub async fn run(store: Store, config: NotifyConfig, shutdown: CancellationToken
         .dns_resolver(Arc::new(Except(is_unfit)))
         .no_proxy()
         .build()?;
-    let sender = Sender { store, config, client, outward };
+    let sender = Sender { store, config, client, outward, metrics };
     shutdown.run_until_cancelled(sender.run()).await;
     Ok(())
 }
@@ -103,6 +109,7 @@ struct Sender {
     client: Client,
     /// For services of the internet, which may be behind a proxy.
     outward: Client,
+    metrics: Metrics,
 }
 
 impl Sender {

@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use super::lanes::{AT_ONCE, Lanes};
 use super::{Failure, Sender};
+use crate::metrics::Sending;
 use crate::store::{Notification, StoreError};
 
 /// The longest that a channel may take, whatever it does.
@@ -31,11 +32,14 @@ impl Sender {
                 tracing::error!(%error, "the outbox cannot be read: trying again");
                 TICK
             });
-            tokio::select! {
-                () = lanes.one_ended() => {}
-                () = self.store.notified() => {}
-                () = sleep(pause) => {}
-            }
+            let event = async {
+                tokio::select! {
+                    () = lanes.one_ended() => {}
+                    () = self.store.notified() => {}
+                    () = sleep(pause) => {}
+                }
+            };
+            self.metrics.outbox.wait(event).await;
         }
     }
 
@@ -66,6 +70,7 @@ impl Sender {
         let stored = match self.attempt(notification).await {
             Ok(()) => {
                 tracing::info!(%job, channel, "notification sent");
+                self.metrics.notification(channel, Sending::Sent);
                 self.store.notification_sent(id).await
             }
             Err(Failure { error, permanent, retry_after }) => {
@@ -73,6 +78,8 @@ impl Sender {
                 let again = (!permanent).then(|| self.store.now() + pause);
                 let stored = self.store.notification_failed(id, &error, again).await;
                 let attempt = attempts + 1;
+                let is_dead = matches!(stored, Ok(None));
+                self.metrics.notification(channel, if is_dead { Sending::Dead } else { Sending::Again });
                 stored.map(|next| match next {
                     Some(next) => tracing::warn!(%job, channel, error, attempt, %next, "notification not sent"),
                     None => tracing::warn!(%job, channel, error, attempt, notification = id, "notification given up"),

@@ -48,7 +48,7 @@ struct Bench {
 
 async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
     let bench = stopped(answers, secret).await;
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), bench.shutdown.clone()));
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), bench.shutdown.clone()));
     bench
 }
 
@@ -103,7 +103,13 @@ impl Bench {
     }
 
     fn sender(&self) -> Sender {
-        Sender { store: self.store.clone(), config: self.config.clone(), client: Client::new(), outward: Client::new() }
+        Sender {
+            store: self.store.clone(),
+            config: self.config.clone(),
+            client: Client::new(),
+            outward: Client::new(),
+            metrics: Metrics::new().unwrap(),
+        }
     }
 
     /// What became of all that was to be sent, the oldest first.
@@ -168,7 +174,7 @@ async fn one_that_hangs_does_not_stop_the_others_and_is_sent_after_a_restart() {
     };
     timeout(LIMIT, others_done).await.unwrap();
     bench.shutdown.cancel();
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), CancellationToken::new()));
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), CancellationToken::new()));
     let (_, again, _) = bench.next().await;
     assert_eq!(again["x-hook-id"], hung["x-hook-id"]);
     bench.settled().await;
@@ -182,6 +188,7 @@ async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
     assert!(NotifyConfig::default().announce(&job, None).is_empty());
     let mut due = bench.store.due_notifications(9).await.unwrap().remove(0);
     let sender = |url: Option<&str>| Sender {
+        metrics: Metrics::new().unwrap(),
         store: bench.store.clone(),
         config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), ..NotifyConfig::default() },
         client: Client::new(),

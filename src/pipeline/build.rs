@@ -99,6 +99,7 @@ pub(super) async fn run(
             secrets: secrets.clone(),
         };
         let built = engine.build(request, &images, &*log).await?;
+        tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
         Ok((Built { id: built.image_id, names: images, commit }, engine))
     });

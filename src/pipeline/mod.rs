@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::engine::Pool;
 use crate::git::Git;
 use crate::logs::LogWriter;
+use crate::metrics::Metrics;
 use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
 use crate::secrets::Secrets;
 pub use clone::source;
@@ -34,6 +35,7 @@ pub struct Tools {
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tags: Tags,
     pub config: PipelineConfig,
+    pub metrics: Metrics,
 }
 
 pub struct PipelineConfig {
@@ -84,8 +86,11 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
     run.log.mask(tools.config.masks.clone());
     run.log.mask(secrets.masks());
+    let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
+    tools.metrics.attempt(waited);
     let log = Arc::new(Pulse::new(run.log.clone(), tools.config.stall_timeout));
-    let mut hand = Stagehand::new(run.job, log, tools.config.job_timeout, run.progress, run.cancel);
+    let limit = tools.config.job_timeout;
+    let mut hand = Stagehand::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
     let result = stages(tools, secrets, &mut hand, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::Progress;
 use super::pulse::{Pulse, overdue};
+use crate::metrics::Metrics;
 use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages};
 
 /// Why a stage failed.
@@ -45,6 +47,7 @@ pub(super) struct Stagehand {
     limit: Duration,
     progress: mpsc::UnboundedSender<Progress>,
     cancel: CancellationToken,
+    metrics: Metrics,
 }
 
 impl Stagehand {
@@ -54,9 +57,10 @@ impl Stagehand {
         limit: Duration,
         progress: mpsc::UnboundedSender<Progress>,
         cancel: CancellationToken,
+        metrics: Metrics,
     ) -> Self {
         let (stages, begun) = (Stages::pending(), Instant::now());
-        Self { job, log, stages, resolved_commit: None, engine: None, begun, limit, progress, cancel }
+        Self { job, log, stages, resolved_commit: None, engine: None, begun, limit, progress, cancel, metrics }
     }
 
     /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.
@@ -73,9 +77,10 @@ impl Stagehand {
         let (stars, dashes) = ("*".repeat(80), "-".repeat(80));
         self.log.write(format!("{stars}\nExecuting: {command}\n{dashes}\n\n").as_bytes());
         let begun = Instant::now();
+        let span = tracing::error_span!("stage", name = name.as_str());
         // The work is dropped here when it is cancelled: that stops what it started.
         let result = tokio::select! {
-            result = work => Some(result),
+            result = work.instrument(span.clone()) => Some(result),
             () = self.cancel.cancelled() => None,
             () = sleep(self.limit.saturating_sub(self.begun.elapsed())) => {
                 Some(Err(overdue("the job", self.limit, "JOB_TIMEOUT")))
@@ -86,6 +91,9 @@ impl Stagehand {
             Some(Err(failed)) => (StageStatus::Failure, Some(failed.exit_code), Some(failed.message.clone())),
             None => (StageStatus::Cancelled, None, Some("cancelled".to_owned())),
         };
+        self.metrics.stage(name, status, begun.elapsed());
+        let ran_ms = begun.elapsed().as_millis() as u64;
+        tracing::info!(parent: &span, status = status.as_str(), ran_ms, "stage ended");
         let how = match (status, exit_code) {
             (StageStatus::Success, _) => "completed successfuly".to_owned(), // the original's spelling
             (_, Some(code)) => format!("failed with exit code {code}"),

@@ -6,9 +6,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::again::{self, ATTEMPTS};
-use super::{Queue, QueueHandle, insist, repo};
+use super::{Queue, QueueHandle, insist};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{Progress, Run, Slot};
@@ -28,7 +29,7 @@ impl Queue {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let waited_ms = Millis::now().since(job.created).as_millis() as u64;
-        tracing::info!(job = %job.id, repo = repo(&job), attempt = job.attempt, waited_ms, "job runs");
+        tracing::info!(waited_ms, "job runs");
         let log = self.handle.logs.writer(job.id);
         if job.attempt > 1 {
             log.write(format!("\n[attempt {}]\n", job.attempt).as_bytes());
@@ -67,7 +68,7 @@ impl Queue {
         let (progress, mut events) = mpsc::unbounded_channel();
         let run = Run { job: job.clone(), log: log.clone(), progress, cancel: cancel.clone(), slot };
         let mut stages = job.stages.clone();
-        let mut task = AbortOnDropHandle::new(tokio::spawn(async move { runner(run).await }));
+        let mut task = AbortOnDropHandle::new(tokio::spawn(async move { runner(run).await }.in_current_span()));
         let overdue = async {
             cancel.cancelled().await;
             sleep(GRACE).await;
@@ -86,7 +87,7 @@ impl Queue {
             Some(Err(error)) => {
                 let panic = error.try_into_panic().ok();
                 let message = panic.as_deref().map_or("it was aborted", message);
-                tracing::error!(job = %job.id, repo = repo(job), attempt = job.attempt, message, "the runner panicked");
+                tracing::error!(message, "the runner panicked");
                 while let Ok(Progress { stages: newer, .. }) = events.try_recv() {
                     stages = newer;
                 }
@@ -123,15 +124,15 @@ impl Queue {
                     sleep_until(asked + lease / 3).await;
                 }
                 Ok(Err(error @ (StoreError::Conflict(_) | StoreError::NoJob(_) | StoreError::Closed))) => {
-                    tracing::warn!(job = %job.id, attempt = job.attempt, %error, "the job's lease is lost: it is stopped");
+                    tracing::warn!(%error, "the job's lease is lost: it is stopped");
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(job = %job.id, attempt = job.attempt, %error, "the job's lease cannot be renewed");
+                    tracing::warn!(%error, "the job's lease cannot be renewed");
                     sleep(lease / 20).await;
                 }
                 Err(_) => {
-                    tracing::error!(job = %job.id, attempt = job.attempt, "the job's lease could not be renewed: it is stopped");
+                    tracing::error!("the job's lease could not be renewed: it is stopped");
                     return;
                 }
             }
@@ -151,7 +152,7 @@ impl Queue {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.
-                Err(error) => tracing::warn!(job = %job.id, %error, "the job's progress cannot be stored"),
+                Err(error) => tracing::warn!(%error, "the job's progress cannot be stored"),
             }
         }
         std::future::pending().await
@@ -184,7 +185,6 @@ impl Queue {
                 insist(give_up, || handle.store.requeue(job.id, job.attempt, &handle.announce)).await
             }
         };
-        let (id, repo, attempt) = (job.id, repo(job), job.attempt);
         match written {
             Ok(Job { status, class, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
                 // A user had it cancelled while it was to run again.
@@ -195,22 +195,22 @@ impl Queue {
                 }
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 let class = class.map(FailureClass::as_str);
-                tracing::info!(job = %id, repo, attempt, status = status.as_str(), class, cause, ran_ms, "job ended");
-                handle.logs.end(id);
+                tracing::info!(status = status.as_str(), class, cause, ran_ms, "job ended");
+                handle.logs.end(job.id);
                 // Its repository may have reached REPO_CONCURRENCY.
                 handle.wake();
             }
             Ok(Job { failures, class, cause, .. }) if let Some(Retry { rest, .. }) = retry => {
                 let (class, rest_ms) = (class.map(FailureClass::as_str), rest.as_millis() as u64);
-                tracing::warn!(job = %id, repo, attempt, failures, class, cause, rest_ms, "attempt ended, another follows");
+                tracing::warn!(failures, class, cause, rest_ms, "attempt ended, another follows");
                 // For the queue to see when this rest ends.
                 handle.wake();
             }
             Ok(_) => {
-                tracing::info!(job = %id, repo, attempt, "job is pending again");
+                tracing::info!("job is pending again");
                 handle.wake();
             }
-            Err(error) => tracing::warn!(job = %id, repo, attempt, %error, "what this run made is not recorded"),
+            Err(error) => tracing::warn!(%error, "what this run made is not recorded"),
         }
     }
 }

@@ -14,8 +14,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::logs::Logs;
+use crate::metrics::Heart;
 use crate::model::{Context, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
 use crate::pipeline::{Run, Slot};
 use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
@@ -34,6 +36,8 @@ pub struct QueueConfig {
     /// How long running jobs may go on after the shutdown.
     pub drain: Duration,
     pub rules: Rules,
+    /// Of the loop that claims.
+    pub heart: Heart,
 }
 
 /// What others may do to the queue.
@@ -162,7 +166,7 @@ impl Queue {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let QueueHandle { store, announce, .. } = &self.handle;
-        let QueueConfig { node, lease, concurrency, .. } = &self.config;
+        let QueueConfig { node, lease, concurrency, heart, .. } = &self.config;
         let put_back = insist(shutdown.cancelled(), || store.recover(node, announce)).await;
         self.put_back(&put_back.unwrap_or_default());
         let slots = Arc::new(Semaphore::new(*concurrency));
@@ -171,18 +175,22 @@ impl Queue {
                 let slot = slots.clone().acquire_owned().await.ok()?;
                 ready.wait_for(|&ready| ready).await.ok().map(|_| slot)
             };
-            let Some(Some(slot)) = shutdown.run_until_cancelled(turn).await else { break };
+            let Some(Some(slot)) = shutdown.run_until_cancelled(heart.wait(turn)).await else { break };
             let claimed = insist(shutdown.cancelled(), || async {
                 let at = Instant::now();
                 Ok(store.claim(node, *lease, announce).await?.map(|job| (job, at)))
             });
             if let Ok(Some((job, at))) = claimed.await {
-                attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()));
+                // Of this level, so that every line has it, whatever RUST_LOG says.
+                let (id, attempt) = (job.id, job.attempt);
+                let span = tracing::error_span!("job", %id, repo = repo(&job), attempt);
+                attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()).instrument(span));
             } else {
                 drop(slot);
                 let rest = store.next_rest().await.ok().flatten();
                 let tick = rest.map_or(TICK, |end| end.since(Millis::now()).min(TICK));
-                shutdown.run_until_cancelled(timeout(tick, self.handle.wake.notified())).await;
+                let rest = timeout(tick, self.handle.wake.notified());
+                shutdown.run_until_cancelled(heart.wait(rest)).await;
             }
         }
         shutdown.cancelled().await;

@@ -19,7 +19,7 @@ pub async fn put(config: &SecretsConfig, name: Name, bytes: Zeroizing<Vec<u8>>) 
 
 fn seal(name: &Name, bytes: &[u8], passphrase: Option<&str>) -> Result<(Zeroizing<Vec<u8>>, String), SecretsError> {
     let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
-        (Name::AuthorizedKeys, _) => bytes.to_vec().into(),
+        (Name::AuthorizedKeys | Name::SyslogHost, _) => bytes.to_vec().into(),
         (_, None) => {
             return Err(SecretsError::new(
                 "set ENC_PASSPHRASE to the passphrase that the daemon has: it encrypts what is stored",
@@ -75,6 +75,7 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
         (Name::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
         (Name::Dockercfg, "registries are used without credentials"),
         (Name::AuthorizedKeys, "nobody is let in by it"),
+        (Name::SyslogHost, "log lines go to a syslog server only if SYSLOG names one"),
     ] {
         if !contents.values.contains_key(&name) {
             lines.push(CheckLine { name: name.to_string(), ok: true, text: format!("nothing is stored: {without}") });

@@ -87,7 +87,7 @@ fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
 
 fn read(root: &Path) -> Result<Contents, SecretsError> {
     let mut contents = Contents::default();
-    for name in [Name::GithubKey(Scope::Common), Name::Dockercfg, Name::AuthorizedKeys] {
+    for name in [Name::GithubKey(Scope::Common), Name::Dockercfg, Name::AuthorizedKeys, Name::SyslogHost] {
         add(root, &name.to_string(), &name.to_string(), &mut contents);
     }
     for owner in list(&root.join(GITHUB_KEYS))? {

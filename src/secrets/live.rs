@@ -11,21 +11,31 @@ use super::authorized::HEADER;
 use super::source::{Contents, Source};
 use super::value::{self, Opened, Value};
 use super::{Name, Secrets, SecretsConfig, SecretsError, digest, file};
+use crate::model::Millis;
 
 /// What is known of one stored secret.
 #[derive(Clone)]
 pub(super) struct Held {
     /// Of the stored bytes: the same ones are not decrypted again (bcrypt takes 110 ms).
     digest: [u8; 32],
-    /// The last good value.
-    opened: Option<Arc<Opened>>,
+    /// The last good value, and when it was read.
+    opened: Option<(Arc<Opened>, Millis)>,
     /// What is wrong with what is stored now.
     trouble: Vec<String>,
 }
 
 impl Held {
     pub(super) fn value(&self) -> Option<&Value> {
-        self.opened.as_ref().map(|o| &o.value)
+        self.opened.as_ref().map(|(opened, _)| &opened.value)
+    }
+
+    pub(super) fn since(&self) -> Option<Millis> {
+        self.opened.as_ref().map(|(_, since)| *since)
+    }
+
+    /// What is stored now can be used, all of it.
+    pub(super) fn is_well(&self) -> bool {
+        self.trouble.is_empty()
     }
 }
 
@@ -90,7 +100,7 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
                     true => tracing::warn!("{name}: loaded {}", opened.describe()),
                 }
                 changed = true;
-                Held { digest, trouble: opened.trouble.clone(), opened: Some(Arc::new(opened)) }
+                Held { digest, trouble: opened.trouble.clone(), opened: Some((Arc::new(opened), Millis::now())) }
             }
             Err(e) => {
                 let use_of = if last.is_some() { "the last good one stays in use" } else { "it is not used" };

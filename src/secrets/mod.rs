@@ -12,6 +12,7 @@ mod live;
 mod name;
 mod pgp;
 mod source;
+mod syslog_host;
 mod value;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::model::RepoName;
+use crate::model::{Millis, RepoName};
 pub use dockercfg::RegistryAuth;
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
@@ -101,6 +102,26 @@ impl Secrets {
     /// What must be masked in logs: registry passwords, `user:password` in base64, tokens.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()
+    }
+
+    /// `host:port` of `syslog/host`.
+    pub fn syslog_host(&self) -> Option<&str> {
+        match self.held.get(&Name::SyslogHost)?.value()? {
+            Value::SyslogHost(host) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Of each kind of secret that is stored: whether all of that kind are well, and since when the one that has been in
+    /// use for the longest is; none if none can be used.
+    pub fn kinds(&self) -> BTreeMap<&'static str, (bool, Option<Millis>)> {
+        let mut kinds = BTreeMap::new();
+        for (name, held) in &self.held {
+            let (valid, since) = kinds.entry(name.kind()).or_insert((true, None));
+            *valid &= held.is_well();
+            *since = [*since, held.since()].into_iter().flatten().min();
+        }
+        kinds
     }
 
     fn dockercfg(&self) -> Option<&dockercfg::Dockercfg> {

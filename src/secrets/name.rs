@@ -33,6 +33,7 @@ impl Scope {
 /// | `image-factory/github-keys/{owner}/{repo}` | that of one |
 /// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
 /// | `ssh/authorized-keys` | who may log in to the sshd beside the daemon |
+/// | `syslog/host` | where log lines are sent; no secret |
 ///
 /// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's key may also be
 /// `image-factory/github-keys/{owner}/@owner`: no repository can be called that.
@@ -41,6 +42,7 @@ pub enum Name {
     GithubKey(Scope),
     Dockercfg,
     AuthorizedKeys,
+    SyslogHost,
 }
 
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
@@ -48,6 +50,16 @@ pub const GITHUB_KEYS: &str = "image-factory/github-keys";
 pub const OWNER: &str = "@owner";
 
 impl Name {
+    /// What kind of secret it is: few words, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::GithubKey(_) => "github-key",
+            Self::Dockercfg => "dockercfg",
+            Self::AuthorizedKeys => "authorized-keys",
+            Self::SyslogHost => "syslog-host",
+        }
+    }
+
     /// Reads such a path (not with `@owner`). None: not one of ours. An error: one of ours, with a name in it
     /// that no owner or repository can have.
     pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
@@ -55,6 +67,7 @@ impl Name {
             "image-factory/github-key" => Some(Ok(Self::GithubKey(Scope::Common))),
             "image-factory/dockercfg" => Some(Ok(Self::Dockercfg)),
             "ssh/authorized-keys" => Some(Ok(Self::AuthorizedKeys)),
+            "syslog/host" => Some(Ok(Self::SyslogHost)),
             _ => {
                 let scope = path.strip_prefix(GITHUB_KEYS)?.strip_prefix('/')?;
                 let scope = match scope.split_once('/') {
@@ -75,6 +88,7 @@ impl fmt::Display for Name {
             Self::GithubKey(Scope::Repo(owner, repo)) => write!(f, "{GITHUB_KEYS}/{owner}/{repo}"),
             Self::Dockercfg => f.write_str("image-factory/dockercfg"),
             Self::AuthorizedKeys => f.write_str("ssh/authorized-keys"),
+            Self::SyslogHost => f.write_str("syslog/host"),
         }
     }
 }
@@ -86,12 +100,22 @@ mod tests {
 
     #[test]
     fn paths_of_ours_and_of_others() {
-        for path in
-            ["image-factory/github-keys/acme", "image-factory/github-keys/acme/hello.world", "ssh/authorized-keys"]
-        {
+        for path in [
+            "image-factory/github-keys/acme",
+            "image-factory/github-keys/acme/hello.world",
+            "ssh/authorized-keys",
+            "syslog/host",
+        ] {
             assert_eq!(Name::parse(path).unwrap().unwrap().to_string(), path);
         }
-        for path in ["", "image-factory/github-keys", "syslog/host", "image-factory/github-keyring", "image-factory"] {
+        for path in [
+            "",
+            "image-factory/github-keys",
+            "syslog",
+            "syslog/host/x",
+            "image-factory/github-keyring",
+            "image-factory",
+        ] {
             assert!(Name::parse(path).is_none(), "{path}");
         }
         for scope in ["", "..", "a/..", "a/b/c", "a/", "/b", "-o", "a b", "a/@owner"] {

@@ -26,6 +26,11 @@ impl Contents {
         self.values.is_empty() && self.trouble.is_empty()
     }
 
+    /// Nothing that is ours alone: the syslog host is the whole cluster's.
+    pub fn has_no_secrets(&self) -> bool {
+        self.values.keys().all(|name| *name == Name::SyslogHost) && self.trouble.is_empty()
+    }
+
     /// Adds what is stored below the base at `path`, if it is one of ours.
     pub fn add(&mut self, path: &str, value: Result<Zeroizing<Vec<u8>>, SecretsError>) {
         let value = value.and_then(|v| match v.len() as u64 {

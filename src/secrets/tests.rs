@@ -100,6 +100,25 @@ async fn registries_get_their_credentials_and_logs_their_masks() {
 }
 
 #[tokio::test]
+async fn the_syslog_host_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(dir.path(), None);
+    let secrets = live.until(|s| s.loaded).await;
+    assert!(secrets.syslog_host().is_none() && secrets.kinds().is_empty());
+    live.write("syslog/host", b"logs.example.org\n");
+    let secrets = live.until(|s| s.syslog_host() == Some("logs.example.org:514")).await;
+    let (valid, since) = secrets.kinds()["syslog-host"];
+    assert!(valid && since.is_some());
+    live.write("syslog/host", b"udp://no");
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.trouble[0].starts_with("syslog/host: it is not `host`"), "{:?}", secrets.trouble);
+    assert_eq!(secrets.syslog_host(), Some("logs.example.org:514"));
+    assert_eq!(secrets.kinds()["syslog-host"], (false, since));
+    std::fs::remove_file(live.root.join("syslog/host")).unwrap();
+    live.until(|s| s.syslog_host().is_none() && s.trouble.is_empty()).await;
+}
+
+#[tokio::test]
 async fn an_sshd_gets_the_valid_keys_and_loses_the_deleted_ones() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("authorized_keys");

@@ -3,13 +3,15 @@ use std::sync::Arc;
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
-use super::{Name, SecretsError, pgp};
+use super::{Name, SecretsError, pgp, syslog_host};
 
 /// A secret that can be used.
 pub enum Value {
     Key(Arc<DeployKey>),
     Dockercfg(Dockercfg),
     AuthorizedKeys(AuthorizedKeys),
+    /// `host:port`
+    SyslogHost(String),
 }
 
 /// What became of stored bytes.
@@ -47,6 +49,10 @@ pub fn open(name: &Name, stored: &[u8], passphrase: Option<&str>) -> Result<Open
             let (keys, trouble) = AuthorizedKeys::parse(stored)?;
             Opened { value: Value::AuthorizedKeys(keys), trouble, bare: false }
         }
+        Name::SyslogHost => {
+            let host = syslog_host::parse(stored)?;
+            Opened { value: Value::SyslogHost(host), trouble: Vec::new(), bare: false }
+        }
     })
 }
 
@@ -65,6 +71,7 @@ impl Opened {
                 hosts => format!("credentials for {}", hosts.join(", ")),
             },
             Value::AuthorizedKeys(keys) => format!("authorized keys: {}", keys.len()),
+            Value::SyslogHost(host) => format!("the syslog host {host}"),
         };
         match self.bare {
             true => what + ", stored unencrypted (`image-factory secrets put` encrypts it)",

@@ -1,6 +1,8 @@
 //! Types of the settings of what is told to others.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use zeroize::Zeroizing;
@@ -79,11 +81,22 @@ impl Value for SmtpTls {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Syslog {
     Off,
-    /// `/dev/log`
-    Local,
+    /// A socket that takes datagrams: `/dev/log`
+    Local(PathBuf),
     /// `host:port`
     Udp(String),
     Tcp(String),
+}
+
+impl fmt::Display for Syslog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Local(path) => path.display().fmt(f),
+            Self::Udp(address) => write!(f, "udp://{address}"),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
 }
 
 impl Value for Syslog {
@@ -96,11 +109,12 @@ impl Value for Syslog {
         };
         let parsed = match text.split_once("://") {
             None if text == "off" => Some(Self::Off),
-            None if text == "local" => Some(Self::Local),
+            None if text == "local" => Some(Self::Local("/dev/log".into())),
+            Some(("unix", path)) if path.starts_with('/') => Some(Self::Local(path.into())),
             Some(("udp", rest)) => address(rest).map(Self::Udp),
             Some(("tcp", rest)) => address(rest).map(Self::Tcp),
             _ => None,
         };
-        parsed.ok_or_else(|| "it must be local, udp://HOST:PORT, tcp://HOST:PORT or off".into())
+        parsed.ok_or_else(|| "it must be local, unix:///SOCKET, udp://HOST:PORT, tcp://HOST:PORT or off".into())
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod jobs;
 mod letters;
 mod lock;
+mod metrics;
 mod missed;
 mod outbox;
 mod outcome;
@@ -40,6 +41,7 @@ pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
 pub use jobs::JobFilter;
 pub use letters::{Letter, Letters};
+pub use metrics::{Depth, Figures, Lot};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification};
 pub use retry::{LONGEST_REST, Retry};
@@ -47,7 +49,7 @@ pub use supersede::Superseding;
 
 use crate::model::Millis;
 use error::{Fault, explain};
-use writer::{Op, Work, Writer};
+use writer::{Commits, Op, Work, Writer};
 
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
@@ -67,6 +69,7 @@ pub struct Store {
     repo_concurrency: u32,
     closing: CancellationToken,
     writer: TaskTracker,
+    commits: Arc<Commits>,
 }
 
 impl Store {
@@ -101,11 +104,20 @@ impl Store {
 
         let (ops, queue) = mpsc::channel(1024);
         let (closing, writer) = (CancellationToken::new(), TaskTracker::new());
-        let run = Writer { options, file: file.clone(), conn: Some(conn), ops: queue, closing: closing.clone(), lock };
+        let commits = Arc::new(Commits::default());
+        let run = Writer {
+            options,
+            file: file.clone(),
+            conn: Some(conn),
+            ops: queue,
+            closing: closing.clone(),
+            commits: commits.clone(),
+            lock,
+        };
         writer.spawn(run.run());
         writer.close();
         let (notified, clock) = (Arc::default(), Arc::new(Millis::now));
-        Ok(Self { file, ops, readers, notified, clock, repo_concurrency: 0, closing, writer })
+        Ok(Self { file, ops, readers, notified, clock, repo_concurrency: 0, closing, writer, commits })
     }
 
     /// With another clock for the outbox, whose rows wait for hours.
@@ -142,6 +154,11 @@ impl Store {
         });
         let slow = |_| StoreError::Slow { file: self.file.display().to_string(), seconds: PING.as_secs() };
         tokio::time::timeout(PING, write).await.map_err(slow)?
+    }
+
+    /// How many transactions were written since the start, and how long that took in all.
+    pub fn commits(&self) -> (u64, Duration) {
+        self.commits.read()
     }
 
     /// Has the writer do it, all or nothing; its value comes when it is durable. What was enqueued is done, also when

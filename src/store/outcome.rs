@@ -189,6 +189,14 @@ async fn end(
     .await?;
     let Some(row) = row else { return Err(conflict(conn, id).await) };
     let job = read(&row)?;
+    query(
+        "INSERT INTO ended (status, class, jobs) VALUES ($1, $2, 1) \
+         ON CONFLICT (status, class) DO UPDATE SET jobs = ended.jobs + 1",
+    )
+    .bind(job.status.as_str())
+    .bind(job.class.map_or("", FailureClass::as_str))
+    .execute(&mut *conn)
+    .await?;
     let previous = previous(conn, &job).await?;
     outbox::insert(conn, &job, announce(&job, previous)).await?;
     Ok(job)

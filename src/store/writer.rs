@@ -1,6 +1,8 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -24,6 +26,19 @@ pub(super) struct Op {
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
+/// The transactions that were written.
+#[derive(Default)]
+pub(super) struct Commits {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Commits {
+    pub(super) fn read(&self) -> (u64, Duration) {
+        (self.count.load(Relaxed), Duration::from_nanos(self.nanos.load(Relaxed)))
+    }
+}
+
 /// The only one that writes to the database. Everything that waits goes into one transaction, because what a commit
 /// costs is its fsync (0.2–10 ms), whatever is in it.
 pub(super) struct Writer {
@@ -33,6 +48,7 @@ pub(super) struct Writer {
     pub(super) conn: Option<SqliteConnection>,
     pub(super) ops: mpsc::Receiver<Op>,
     pub(super) closing: CancellationToken,
+    pub(super) commits: Arc<Commits>,
     /// Held until the last write is done.
     pub(super) lock: File,
 }
@@ -63,7 +79,12 @@ impl Writer {
 
     async fn commit(&mut self, batch: &mut Vec<Op>) {
         let (works, done): (Vec<_>, Vec<_>) = batch.drain(..).map(|op| ((op.work, op.savepoint), op.done)).unzip();
-        let results = self.transaction(works).await.unwrap_or_else(|error| {
+        let begun = Instant::now();
+        let written = self.transaction(works).await.inspect(|_| {
+            self.commits.count.fetch_add(1, Relaxed);
+            self.commits.nanos.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        });
+        let results = written.unwrap_or_else(|error| {
             // Dropped, and with it what the transaction did: SQLite rolls back.
             self.conn = None;
             vec![Err(explain(&error, &self.file)); done.len()]

@@ -80,7 +80,7 @@ async fn what_is_wrong_is_named() {
     let past = Served::start(axum::Router::new().fallback(past));
     let git_past = format!("http://{}/{{owner}}/{{repo}}.git", past.address);
     let (closed_etcd, closed_hook) = (closed.to_string(), format!("http://127.0.0.1:{closed}/a-token"));
-    let nowhere = format!("127.0.0.1:{closed}/totem");
+    let (nowhere, closed_log) = (format!("127.0.0.1:{closed}/totem"), format!("tcp://127.0.0.1:{closed}"));
     let plain_hook = other.url().replace("http:", "https:");
 
     let repo = ["--repo", "acme/hello"];
@@ -111,6 +111,8 @@ async fn what_is_wrong_is_named() {
         (&[("HOOK_POST_URL", &closed_hook)], &[], "BAD  hook", &["127.0.0.1", "refused", "HOOK_POST_URL"]),
         (&[("HOOK_POST_URL", &plain_hook)], &[], "BAD  hook", &["not reached"]),
         (&[("HOOK_POST_URL", "http://169.254.169.254/")], &[], "BAD  hook", &["169.254.169.254, which is refused"]),
+        (&[("SYSLOG", &closed_log)], &[], "BAD  syslog", &[&closed_log, "refused", "SYSLOG"]),
+        (&[("SYSLOG", "unix:///nowhere/log")], &[], "BAD  syslog", &["/nowhere/log is not reached"]),
         (&[("GIT_URL", &git_past)], &[], "warn clock", &["s ahead of", "NTP"]),
         (&[("CONCURRENCY", "many"), ("LISTEN", "here")], &[], "BAD  settings", &["CONCURRENCY"]),
         (&[("CONCURRENCY", "many"), ("LISTEN", "here")], &[], "BAD  settings", &["LISTEN"]),

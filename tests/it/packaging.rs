@@ -146,6 +146,14 @@ async fn the_debian_package_installs_runs_and_goes() {
     let answers = async || machine.exec(&[&as_service[..], &["jobs"]].concat()).status.success().then_some(());
     eventually(limit, "the service answers", answers).await;
     assert_eq!(machine.done(&["systemctl", "is-enabled", "image-factory"]).trim(), "enabled");
+    // systemd knows how it is, and that it goes on.
+    let show = |property: &str| {
+        machine.done(&["systemctl", "show", &format!("--property={property}"), "--value", "image-factory"])
+    };
+    let told = async || show("StatusText").starts_with("0 running, 0 pending; degraded: ").then_some(());
+    eventually(limit, "the status line is there", told).await;
+    assert_eq!(show("WatchdogUSec").trim(), "1min");
+    assert_ne!(show("WatchdogTimestampMonotonic").trim(), "0");
     assert!(machine.done(&["id", "-nG", "image-factory"]).contains("docker"));
     let modes = machine.done(&["stat", "-c", "%a %U:%G", "/etc/image-factory", "/var/lib/image-factory"]);
     assert_eq!(modes, "750 root:image-factory\n700 image-factory:image-factory\n");

@@ -101,7 +101,7 @@ async fn what_is_put_is_used_and_what_is_deleted_is_not() {
     assert!(stored.starts_with(b"-----BEGIN PGP MESSAGE-----"));
 
     // Beside the base, below another one, and not ours: none of it is read.
-    for key in ["/totemX/image-factory/github-keys/acme", "/totem", "/totem/syslog/host"] {
+    for key in ["/totemX/image-factory/github-keys/acme", "/totem", "/totem/syslog/port"] {
         etcd.put(key, first.0.clone()).await;
     }
     etcd.put("/totem/image-factory/dockercfg", "damaged").await;

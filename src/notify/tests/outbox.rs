@@ -154,6 +154,7 @@ async fn a_destination_that_hangs_delays_no_other() {
     tokio::spawn(run(
         bench.store.clone(),
         NotifyConfig { post_build: vec![good.clone(), bench.config.post_build[0].clone()], ..NotifyConfig::default() },
+        Metrics::new().unwrap(),
         bench.shutdown.clone(),
     ));
     for _ in 0..AT_ONCE {

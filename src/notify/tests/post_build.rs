@@ -32,7 +32,7 @@ async fn a_receiver_can_verify_it_and_refuse_replays() {
     bench.config.signing_key = Some(Zeroizing::new((0..24).collect()));
     bench.job(Status::Success, Some("c0ffee")).await;
     let id = bench.letters().await[0].id.clone();
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), bench.shutdown.clone()));
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), bench.shutdown.clone()));
     let receiver = Webhook::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").unwrap();
     let mut signatures = Vec::new();
     for seconds in [0, 3600] {
@@ -55,7 +55,7 @@ async fn a_receiver_can_verify_it_and_refuse_replays() {
     bench.shutdown.cancel();
     bench.config.signing_key = None;
     bench.job(Status::Success, None).await;
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), CancellationToken::new()));
+    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), CancellationToken::new()));
     let (_, headers, _) = bench.next().await;
     assert!(headers.contains_key("webhook-id") && !headers.contains_key("webhook-signature"));
 }

@@ -123,9 +123,10 @@ impl By {
         let (new, old) = tokio::join!(v3.read(), v2.read());
         // Never the one for the other because that did not answer: what it has may be of last year.
         let new = new.map_err(|e| of_api(e, "v3", "v2"))?;
-        *has = Has { v3: !new.is_empty(), v2: old.as_ref().is_ok_and(|old| !old.is_empty()) };
+        *has = Has { v3: !new.has_no_secrets(), v2: old.as_ref().is_ok_and(|old| !old.has_no_secrets()) };
         match (has, old) {
             (Has { v3: false, v2: true }, Ok(old)) => Ok((old, "v2", "")),
+            (Has { v3: false, .. }, Ok(old)) if new.is_empty() && !old.is_empty() => Ok((old, "v2", "")),
             (Has { v3: false, .. }, Err(e)) => Err(of_api(e, "v2", "v3")),
             (Has { v3: true, v2: true }, _) => Ok((new, "v3", ", and not what its v2 API has")),
             _ => Ok((new, "v3", "")),

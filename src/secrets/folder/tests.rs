@@ -25,7 +25,15 @@ fn what_is_put_is_read() {
     let root = dir.path().join("secrets");
     assert!(values(&root).is_empty(), "a folder that does not exist is an empty one");
     let common = Name::GithubKey(Scope::Common);
-    let names = [common, Name::Dockercfg, Name::AuthorizedKeys, owner("acme"), repo("acme", "a"), repo("other", "b")];
+    let names = [
+        common,
+        Name::Dockercfg,
+        Name::AuthorizedKeys,
+        Name::SyslogHost,
+        owner("acme"),
+        repo("acme", "a"),
+        repo("other", "b"),
+    ];
     for round in ["one", "two"] {
         for name in &names {
             put(&root, name, format!("{name} {round}").as_bytes()).unwrap();

@@ -29,6 +29,22 @@ fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
     succeed(curl.arg("--data-urlencode").arg(format!("value@{}", file.display())), b"");
 }
 
+/// It is no secret, and not ours alone: it decides nothing about where those are.
+#[tokio::test]
+async fn the_syslog_host_is_read_by_either_api() {
+    let etcd = Etcd::with_v2().await;
+    let mut live = Live::start(plain(&[etcd.endpoint()]));
+    curl(&etcd, "syslog/host", b"logs\n");
+    live.until(|s| s.syslog_host() == Some("logs:514")).await;
+    etcd.put("/totem/syslog/host", "10.0.0.7:5514").await;
+    live.until(|s| s.syslog_host() == Some("10.0.0.7:5514")).await;
+    etcd.put("/totem/syslog/host", "ftp://logs").await;
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.trouble[0].starts_with("syslog/host: it is not `host` or `host:port`"), "{:?}", secrets.trouble);
+    etcd.delete("/totem/syslog/host").await;
+    live.until(|s| s.syslog_host() == Some("logs:514") && s.trouble.is_empty()).await;
+}
+
 #[tokio::test]
 async fn what_is_stored_by_either_api_is_seen() {
     let dir = folder();

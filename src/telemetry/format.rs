@@ -1,0 +1,135 @@
+use std::time::SystemTime;
+
+use syslog_fmt::v5424::{Config, Formatter, write_data, write_nil_value};
+use syslog_fmt::{Facility, Severity};
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tracing::Level;
+
+use super::layer::Line;
+
+/// What a receiver should take (RFC 5424, 6.1), and what a datagram brings through any network.
+const MAX: usize = 2048;
+/// Of one value in the structured data: a repository's name, at most.
+const MAX_VALUE: usize = 256;
+/// The name of our structured data. 32473 is the number for those who have none (RFC 5612).
+const DATA: &str = "image-factory@32473";
+/// The fields that are data, too: what lines are looked for by.
+const SOUGHT: [&str; 4] = ["job", "repo", "attempt", "stage"];
+
+/// How a line is written for syslog.
+#[derive(Clone)]
+pub(super) struct Format {
+    formatter: Formatter,
+    tag: String,
+}
+
+impl Format {
+    pub fn new(identifier: &str, host: &str, pid: u32) -> Self {
+        let process = pid.to_string();
+        let config = Config {
+            facility: Facility::Daemon,
+            hostname: Some(host),
+            app_name: Some(identifier),
+            proc_id: Some(&process),
+        };
+        Self { formatter: config.into_formatter(), tag: format!("{identifier}[{pid}]: ") }
+    }
+
+    /// RFC 5424, without the byte order mark that it has before UTF-8: receivers show it.
+    pub fn rfc_5424(&self, line: &Line) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        let at = rfc_3339(line.at);
+        let sought = SOUGHT.iter().filter_map(|name| line.fields.iter().find(|(known, _)| known == name));
+        let data: Vec<(&str, &str)> = sought.map(|(name, value)| (*name, cut(value, MAX_VALUE))).collect();
+        // A Vec takes all that is written to it.
+        let _ = self.formatter.write_header(&mut out, severity(line.level), at.as_str(), None);
+        let _ = match data.is_empty() {
+            true => write_nil_value(&mut out),
+            false => write_data(&mut out, [(DATA, data)]),
+        };
+        out.push(b' ');
+        finish(out, &text(line))
+    }
+
+    /// The older form (RFC 3164), as the C library writes it into `/dev/log`. Without the time, which rsyslog and
+    /// journald take from their own clock, and which has no year and no zone in it.
+    pub fn rfc_3164(&self, line: &Line) -> Vec<u8> {
+        let priority = (Facility::Daemon as u8) | (severity(line.level) as u8);
+        finish(format!("<{priority}>{}", self.tag).into_bytes(), &text(line))
+    }
+}
+
+fn finish(mut out: Vec<u8>, text: &str) -> Vec<u8> {
+    out.extend(cut(text, MAX.saturating_sub(out.len())).as_bytes());
+    out
+}
+
+/// `message name=value …`, one line.
+fn text(line: &Line) -> String {
+    let mut text = line.message.clone();
+    for (name, value) in &line.fields {
+        let bare = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
+        text += &if bare { format!(" {name}={value}") } else { format!(" {name}={value:?}") };
+    }
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::ERROR => Severity::Err,
+        Level::WARN => Severity::Warning,
+        Level::INFO => Severity::Info,
+        _ => Severity::Debug,
+    }
+}
+
+fn rfc_3339(at: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    // The nil value: a time that cannot be said.
+    OffsetDateTime::from(at).format(&format).unwrap_or_else(|_| "-".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn line(message: &str, fields: &[(&'static str, &str)]) -> Line {
+        Line {
+            at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
+            level: Level::WARN,
+            message: message.into(),
+            fields: fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        }
+    }
+
+    fn both(line: &Line) -> (String, String) {
+        let format = Format::new("image-factory", "ci", 42);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(format.rfc_5424(line)), text(format.rfc_3164(line)))
+    }
+
+    #[test]
+    fn lines_in_both_forms() {
+        let (new, old) = both(&line("it failed", &[("error", "no \"x\"\nhere"), ("repo", "a/b]"), ("job", "7")]));
+        let data = r#"[image-factory@32473 job="7" repo="a/b\]"]"#;
+        let text = r#"it failed error="no \"x\"\nhere" repo=a/b] job=7"#;
+        assert_eq!(new, format!("<28>1 2023-11-14T22:13:20.000042Z ci image-factory 42 - {data} {text}"));
+        assert_eq!(old, format!("<28>image-factory[42]: {text}"));
+        let (new, _) = both(&line("two\nlines\u{7}", &[]));
+        assert!(new.ends_with(" image-factory 42 - - two lines "), "{new}");
+    }
+
+    #[test]
+    fn nothing_is_longer_than_a_receiver_takes() {
+        let (new, old) = both(&line(&"ü".repeat(3000), &[("repo", &"ö".repeat(3000))]));
+        assert!((MAX - 1..=MAX).contains(&new.len()) && (MAX - 1..=MAX).contains(&old.len()));
+        assert!(new.contains("üü"));
+    }
+}

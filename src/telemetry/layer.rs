@@ -1,0 +1,84 @@
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::syslog::Item;
+
+/// One log line on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub at: SystemTime,
+    pub level: Level,
+    pub message: String,
+    /// Its own fields, then those of the spans around it, each name once.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// Puts log lines into the queue of the one that sends them. Never waits: a full queue drops them, and counts.
+pub(super) struct Lines {
+    pub queue: mpsc::Sender<Item>,
+    pub dropped: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            name => self.others.push((name, value.to_owned())),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        // `job{id=…}` is `job=…` in a line.
+        let named = |(name, value)| if matches!(name, "id" | "name") { (span.name(), value) } else { (name, value) };
+        fields.others = fields.others.into_iter().map(named).collect();
+        span.extensions_mut().insert(fields);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                for (name, value) in &outer.others {
+                    if !fields.others.iter().any(|(known, _)| known == name) {
+                        fields.others.push((name, value.clone()));
+                    }
+                }
+            }
+        }
+        let line = Line {
+            at: SystemTime::now(),
+            level: *event.metadata().level(),
+            message: fields.message,
+            fields: fields.others,
+        };
+        if self.queue.try_send(Item::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}

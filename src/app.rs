@@ -69,7 +69,7 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     let ready = watch_ready(secrets.clone(), engine_trouble.clone());
     let masks = masks(&settings, &tokens);
     let tools = Tools {
-        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
+        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?,
         engine,
         secrets: secrets.clone(),
         config: pipeline_config(&settings, masks.clone()),
@@ -114,6 +114,8 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
     server.await?;
     outbox.await??;
     store.close().await;
+    // Sockets of connections that are held open for the next fetch. What cannot be removed, the next start removes.
+    let _ = std::fs::remove_dir_all(run_dir);
     Ok(())
 }
 
@@ -125,13 +127,16 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     Ok(tokens)
 }
 
-/// The daemon's own secrets, beside those in etcd or the folder.
+/// The daemon's own secrets, beside those in etcd or the folder: no log may show them.
 fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
-    let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
-    masks.extend(settings.hook_secret.clone());
-    masks.extend(settings.enc_passphrase.clone());
-    masks.extend(settings.etcd_password.clone());
+    let mut masks = settings.secrets();
+    masks.extend(tokens.iter().map(|token| token.token.clone()));
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
+    // An address may have a token in it.
+    for url in &settings.hook_post_url.0 {
+        masks.extend(url.0.password().map(|password| password.to_owned().into()));
+        masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
+    }
     masks
 }
 

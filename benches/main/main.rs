@@ -9,6 +9,7 @@ mod hooks;
 mod idle;
 mod modules;
 mod push;
+mod redact;
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 8] =
-    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "hooks", "idle"];
+const MEASUREMENTS: [&str; 9] =
+    ["push-300", "push-20000", "push-20000-cached", "modules", "git-500m", "context-100k", "redact", "hooks", "idle"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -41,6 +42,7 @@ fn main() {
                 "modules" => modules::measure(7).await,
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
+                "redact" => redact::measure(),
                 "hooks" => hooks::measure().await,
                 _ => idle::measure().await,
             }

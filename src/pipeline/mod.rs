@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 use crate::engine::Engine;
 use crate::git::Git;
 use crate::logs::LogWriter;
-use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
+use crate::model::{
+    Context, DockerfilePath, FailureClass, Job, LogSink, Outcome, RepoName, Stages, Status, TagTemplate,
+};
 use crate::secrets::Secrets;
 pub use clone::source;
 use stage::{End, Stagehand};
@@ -70,8 +72,7 @@ pub struct Slot(pub Option<OwnedSemaphorePermit>);
 /// Runs the job to its end. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
-    run.log.mask(tools.config.masks.clone());
-    run.log.mask(secrets.masks());
+    mask(&run, &tools.config, &secrets);
     let log = run.log.clone();
     let mut hand = Stagehand::new(run.job, run.log, run.progress, run.cancel);
     let result = stages(tools, secrets, &mut hand, run.slot).await;
@@ -86,6 +87,17 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     }
     log.flush();
     Outcome { status, stages: hand.stages, resolved_commit: hand.resolved_commit, digest: result.ok(), cause, class }
+}
+
+/// Keeps the job's secrets, and the daemon's, out of its log.
+fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
+    let mut masks = [config.masks.clone(), secrets.masks()].concat();
+    let Context { owner, repo, .. } = &run.job.context;
+    let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
+    let keys = keys.unwrap_or_default();
+    masks.extend(keys.iter().filter_map(|key| key.openssh()));
+    run.log.mask(&masks);
+    run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {

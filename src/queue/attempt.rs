@@ -173,6 +173,8 @@ impl Queue {
             Ok(Job { status, cause, start, end, .. }) if status.is_terminal() => {
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 tracing::info!(job = %id, repo, attempt, status = status.as_str(), cause, ran_ms, "job ended");
+                // A disk that was full has room again: the log says what it lacks.
+                log.flush();
                 handle.logs.end(id);
             }
             Ok(_) => {

@@ -13,12 +13,15 @@ macro_rules! on_each_engine {
     };
 }
 
+mod canary;
 mod cli;
 mod contents;
+mod crash;
 mod doctor;
 mod engine;
 mod etcd;
 mod failures;
+mod faults;
 mod fixtures;
 mod git;
 mod harness;

@@ -29,6 +29,10 @@ pub enum Fault {
     },
     /// A manifest gets no answer.
     Hang,
+    /// Whoever asks for a manifest is answered with this status.
+    Pulls {
+        status: u16,
+    },
 }
 
 /// A real registry, and before it a proxy that counts the calls and makes faults.
@@ -150,6 +154,14 @@ impl Registry {
         self.dir.path().join(tags).exists()
     }
 
+    /// The configuration of an image by its tag; `None` if it is not there.
+    pub async fn config(&self, repository: &str, tag: &str) -> Option<Value> {
+        let (_, manifest) = self.manifest(repository, tag).await?;
+        let digest = manifest["config"]["digest"].as_str()?;
+        let blob = format!("data/docker/registry/v2/blobs/sha256/{}/{}/data", &digest[7..9], &digest[7..]);
+        Some(serde_json::from_slice(&std::fs::read(self.dir.path().join(blob)).unwrap()).unwrap())
+    }
+
     /// The digest and the content of a manifest by its tag or digest; `None` if it is not there.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Value)> {
         let url = format!("http://{}/v2/{repository}/manifests/{reference}", self.direct_address());
@@ -194,12 +206,16 @@ struct Front {
 impl Front {
     /// What the fault makes of this request; `None` lets it pass.
     fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
+        let mut fault = self.fault.lock().unwrap();
+        if let Fault::Pulls { status } = *fault {
+            let is_pull = matches!(*method, Method::GET | Method::HEAD) && path.contains("/manifests/");
+            return is_pull.then_some(Fault::Manifests { status, times: 1 });
+        }
         if method != Method::PUT || !path.contains("/manifests/") {
             return None;
         }
-        let mut fault = self.fault.lock().unwrap();
         match *fault {
-            Fault::None => None,
+            Fault::None | Fault::Pulls { .. } => None,
             Fault::Manifests { times: 0, .. } => None,
             Fault::Manifests { status, times } => {
                 *fault = Fault::Manifests { status, times: times - 1 };

@@ -30,7 +30,7 @@ use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
-use crate::settings::{ApiAuth, Settings, SigningKey};
+use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
 use crate::telemetry::{self, Syslog, tell_systemd};
 pub use admin_token::path as admin_token_path;
@@ -93,7 +93,7 @@ pub async fn run(
     let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let tools = Tools {
-        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir, known_hosts))?,
+        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?,
         engines,
         secrets: secrets.clone(),
         tags: tags(&store),
@@ -162,6 +162,8 @@ pub async fn run(
     server.await?;
     outbox.await??;
     store.close().await;
+    // Sockets of connections that are held open for the next fetch. What cannot be removed, the next start removes.
+    let _ = std::fs::remove_dir_all(run_dir);
     Ok(())
 }
 
@@ -188,19 +190,16 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     Ok(tokens)
 }
 
-/// The daemon's own secrets, beside those in etcd or the folder.
+/// The daemon's own secrets, beside those in etcd or the folder: no log may show them.
 fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
-    let mut masks: Vec<Zeroizing<String>> = tokens.iter().map(|token| token.token.clone()).collect();
-    masks.extend(settings.hook_secret.clone());
-    masks.extend(settings.hook_signing_key.as_ref().map(SigningKey::base64));
-    masks.extend(settings.enc_passphrase.clone());
-    masks.extend(settings.etcd_password.clone());
-    masks.extend(settings.github_token.clone());
-    masks.extend(settings.github_private_key.clone());
-    masks.extend(settings.hipchat_token.clone());
-    masks.extend(settings.slack_url.clone());
-    masks.extend(settings.smtp_pass.clone());
+    let mut masks = settings.secrets();
+    masks.extend(tokens.iter().map(|token| token.token.clone()));
     masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
+    // An address may have a token in it.
+    for url in &settings.hook_post_url.0 {
+        masks.extend(url.0.password().map(|password| password.to_owned().into()));
+        masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
+    }
     masks
 }
 

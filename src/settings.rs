@@ -6,6 +6,7 @@
 mod channels;
 mod etcd;
 mod order;
+mod secret;
 mod sources;
 mod value;
 
@@ -20,6 +21,7 @@ use crate::model::{ApiToken, DockerfilePath, ImageName, TagTemplate};
 pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
 pub use order::{Priorities, Supersede, Switch};
+use secret::Secret;
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
@@ -64,6 +66,13 @@ macro_rules! settings {
         }),+];
 
         impl Settings {
+            /// What of all the secrets must not be shown.
+            pub fn secrets(&self) -> Vec<Zeroizing<String>> {
+                let mut secrets = Vec::new();
+                $($(settings!(@hidden $secret); secrets.extend(self.$field.masks());)?)+
+                secrets
+            }
+
             fn read(sources: &Sources, errors: &mut Vec<SettingError>) -> Option<Self> {
                 let mut specs = TABLE.iter();
                 $(let $field: Option<$type> = specs.next().and_then(|spec| sources.value(spec, errors));)+
@@ -71,6 +80,7 @@ macro_rules! settings {
             }
         }
     };
+    (@hidden secret) => {};
     (@secret) => { false };
     (@secret secret) => { true };
 }

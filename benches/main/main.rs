@@ -11,6 +11,7 @@ mod modules;
 mod outcome;
 mod push;
 mod queue;
+mod redact;
 mod scrape;
 
 use std::time::Duration;
@@ -23,13 +24,14 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 12] = [
+const MEASUREMENTS: [&str; 13] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
     "modules",
     "git-500m",
     "context-100k",
+    "redact",
     "hooks",
     "outcome",
     "queue-10000",
@@ -56,6 +58,7 @@ fn main() {
                 "modules" => modules::measure(7).await,
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
+                "redact" => redact::measure(),
                 "hooks" => hooks::measure().await,
                 "outcome" => outcome::measure().await,
                 "queue-10000" => queue::waiting().await,

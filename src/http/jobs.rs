@@ -12,7 +12,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
-use crate::logs::has_secret;
+use crate::logs::secret_finder;
 use crate::model::{Context, JobId, NewJob, Origin, Status};
 use crate::store::{Added, JobFilter};
 
@@ -89,10 +89,11 @@ fn bakes_no_secret(api: &Api, context: &Context) -> Result<(), Error> {
     let options = context.build_options().unwrap_or_default();
     let mut masks = api.secrets.borrow().masks();
     masks.extend(api.masks.iter().cloned());
+    let has_secret = secret_finder(&masks);
     let bad: Vec<_> = options
         .build_args
         .iter()
-        .filter(|(_, value)| has_secret(value, &masks))
+        .filter(|(_, value)| has_secret(value))
         .map(|(name, _)| {
             let message = format!(
                 "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"

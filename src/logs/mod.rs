@@ -1,6 +1,7 @@
 //! One append-only file a job, `<id>.log`. Readers are woken when it grows and read the file themselves.
 
 mod follow;
+mod forms;
 mod redact;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 
 pub use follow::LogFollower;
-pub use redact::has_secret;
+pub use redact::secret_finder;
 pub use writer::LogWriter;
 
 use crate::model::JobId;

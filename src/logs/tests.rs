@@ -74,7 +74,7 @@ async fn a_second_attempt_appends_and_a_secret_is_not_written() {
     let id = JobId::new();
     for attempt in 1..=2 {
         let writer = logs.writer(id);
-        writer.mask(vec![Zeroizing::new("s3cr3t!".into())]);
+        writer.mask(&[Zeroizing::new("s3cr3t!".into())]);
         writer.write(b"token s3c");
         assert!(logs.len(id).await.unwrap() < 20 * attempt);
         writer.write(b"r3t! and s3c");
@@ -93,6 +93,7 @@ async fn a_full_disk_loses_bytes_of_the_log_and_says_how_many() {
     writer.write(b"123456");
     writer.write(b"7890");
     std::fs::remove_file(logs.path(id)).unwrap();
+    writer.flush();
     writer.write(b"again");
     assert_eq!(rest(logs.range(id, 0, u64::MAX)).await, "\n[10 bytes of this log could not be written]\nagain");
 }

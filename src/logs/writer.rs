@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 use super::Tail;
+use super::forms::{binary_forms, forms};
 use super::redact::Redactor;
 use crate::model::LogSink;
 
@@ -30,12 +31,27 @@ impl LogWriter {
         Self { state: Mutex::new(State { path, file: None, redactor: Redactor::default(), lost: 0 }), tail }
     }
 
-    /// From now on each of these is written as `***`, also when it comes in pieces: each line of 6 bytes and more.
-    pub fn mask(&self, secrets: Vec<Zeroizing<String>>) {
-        self.state().redactor.add(&secrets);
+    /// From now on each of these is written as `***`, if it has 6 bytes or more: also in pieces, broken over lines, in
+    /// base64, in a URL or in JSON.
+    pub fn mask(&self, secrets: &[Zeroizing<String>]) {
+        self.state().redactor.add(secrets.iter().flat_map(|secret| forms(secret)));
     }
 
-    /// Writes what the masking still holds back because a secret may begin with it.
+    /// The same of what is no text, as in a PEM file that has it somewhere.
+    pub fn mask_binary(&self, secrets: &[Zeroizing<Vec<u8>>]) {
+        self.state().redactor.add(secrets.iter().flat_map(|secret| binary_forms(secret)));
+    }
+
+    /// A text as the log would show it.
+    pub fn masked(&self, text: &str) -> String {
+        let mut redactor = self.state().redactor.afresh();
+        let mut out = Vec::with_capacity(text.len());
+        redactor.push(text.as_bytes(), &mut out);
+        redactor.flush(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    /// Writes what the masking still holds back because a secret may begin with it, and how much could not be written.
     pub fn flush(&self) {
         let mut out = Vec::new();
         let mut state = self.state();
@@ -44,7 +60,7 @@ impl LogWriter {
     }
 
     fn append(&self, state: &mut State, bytes: &[u8]) {
-        if !bytes.is_empty() {
+        if !bytes.is_empty() || state.lost > 0 {
             state.append(bytes);
             self.tail.grown();
         }

@@ -21,7 +21,9 @@ use crate::engine::Pool;
 use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::metrics::Metrics;
-use crate::model::{DockerfilePath, FailureClass, Job, LogSink, Outcome, Stages, Status, TagTemplate};
+use crate::model::{
+    Context, DockerfilePath, FailureClass, Job, LogSink, Outcome, RepoName, Stages, Status, TagTemplate,
+};
 use crate::secrets::Secrets;
 pub use clone::source;
 use pulse::Pulse;
@@ -84,8 +86,7 @@ pub struct Slot(pub Option<OwnedSemaphorePermit>);
 /// more. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
-    run.log.mask(tools.config.masks.clone());
-    run.log.mask(secrets.masks());
+    mask(&run, &tools.config, &secrets);
     let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
     tools.metrics.attempt(waited);
     let log = Arc::new(Pulse::new(run.log.clone(), tools.config.stall_timeout));
@@ -118,6 +119,17 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         class,
         superseded_by,
     }
+}
+
+/// Keeps the job's secrets, and the daemon's, out of its log.
+fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
+    let mut masks = [config.masks.clone(), secrets.masks()].concat();
+    let Context { owner, repo, .. } = &run.job.context;
+    let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
+    let keys = keys.unwrap_or_default();
+    masks.extend(keys.iter().filter_map(|key| key.openssh()));
+    run.log.mask(&masks);
+    run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
-use crate::logs::has_secret;
+use crate::logs::secret_finder;
 use crate::model::{Context, DockerfilePath, FailureClass};
 use crate::secrets::Secrets;
 
@@ -25,7 +25,8 @@ impl Plan {
             Failed::new(FailureClass::Source, bad.join("; "))
         })?;
         let masks = [tools.config.masks.clone(), secrets.masks()].concat();
-        if let Some((name, _)) = options.build_args.iter().find(|(_, value)| has_secret(value, &masks)) {
+        let has_secret = secret_finder(&masks);
+        if let Some((name, _)) = options.build_args.iter().find(|(_, value)| has_secret(value)) {
             return Err(Failed::new(
                 FailureClass::Source,
                 format!(

@@ -24,8 +24,12 @@ impl Pulse {
         Self { log, limit, begun: Instant::now(), last: AtomicU64::new(0) }
     }
 
-    pub fn mask(&self, secrets: Vec<Zeroizing<String>>) {
+    pub fn mask(&self, secrets: &[Zeroizing<String>]) {
         self.log.mask(secrets);
+    }
+
+    pub fn masked(&self, text: &str) -> String {
+        self.log.masked(text)
     }
 
     /// `work`, or a failure that says how long it was allowed to take, or to say and do nothing.

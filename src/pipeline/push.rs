@@ -60,7 +60,7 @@ pub(super) async fn run(
         loop {
             // Read anew for each try: a password that was put right while a push waits is used.
             let secrets = tools.secrets.borrow().clone();
-            log.mask(secrets.masks());
+            log.mask(&secrets.masks());
             let registry = built.names[0].registry();
             let auth = secrets.registry_auth(registry);
             let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });

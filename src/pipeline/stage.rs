@@ -86,6 +86,9 @@ impl Stagehand {
                 Some(Err(overdue("the job", self.limit, "JOB_TIMEOUT")))
             }
         };
+        // What a step said may be in it, and it goes further than the log.
+        let result =
+            result.map(|ended| ended.map_err(|failed| Failed { message: self.log.masked(&failed.message), ..failed }));
         let (status, exit_code, error) = match &result {
             Some(Ok(_)) => (StageStatus::Success, Some(0), None),
             Some(Err(failed)) => (StageStatus::Failure, Some(failed.exit_code), Some(failed.message.clone())),

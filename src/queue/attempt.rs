@@ -196,6 +196,8 @@ impl Queue {
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 let class = class.map(FailureClass::as_str);
                 tracing::info!(status = status.as_str(), class, cause, ran_ms, "job ended");
+                // A disk that was full has room again: the log says what it lacks.
+                log.flush();
                 handle.logs.end(job.id);
                 // Its repository may have reached REPO_CONCURRENCY.
                 handle.wake();

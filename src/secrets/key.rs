@@ -66,6 +66,25 @@ impl DeployKey {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }
 
+    /// It as OpenSSH writes it without a passphrase, for what must not be shown.
+    pub fn openssh(&self) -> Option<Zeroizing<String>> {
+        self.0.to_openssh(LineEnding::LF).ok()
+    }
+
+    /// The numbers that are its secret, big-endian: each format of a private key has them somewhere.
+    pub fn private_numbers(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let numbers: Vec<&[u8]> = match self.0.key_data() {
+            KeypairData::Rsa(pair) => {
+                let key = pair.private();
+                [key.d(), key.p(), key.q(), key.iqmp()].into_iter().filter_map(|n| n.as_positive_bytes()).collect()
+            }
+            KeypairData::Ed25519(pair) => return vec![Zeroizing::new(pair.private.to_bytes().to_vec())],
+            KeypairData::Ecdsa(pair) => vec![pair.private_key_bytes()],
+            _ => vec![],
+        };
+        numbers.into_iter().map(|number| Zeroizing::new(number.to_vec())).collect()
+    }
+
     /// Signs as an ssh-agent does: `flags` 4 = rsa-sha2-512, 2 = rsa-sha2-256 (other kinds of key ignore them; RSA
     /// without a flag would be SHA-1 and is refused). Returns `string algorithm, string signature`.
     pub fn sign(&self, data: &[u8], flags: u32) -> Result<Vec<u8>, SecretsError> {

@@ -81,10 +81,15 @@ pub struct Secrets {
 impl Secrets {
     /// The most specific key: the repository's, its owner's, then the common one.
     pub fn deploy_key(&self, repo: &RepoName) -> Option<Arc<DeployKey>> {
+        self.deploy_keys(repo).next().cloned()
+    }
+
+    /// All keys that it could be, the most specific first.
+    pub fn deploy_keys(&self, repo: &RepoName) -> impl Iterator<Item = &Arc<DeployKey>> {
         let scopes =
             [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
-        scopes.into_iter().find_map(|scope| match self.held.get(&Name::GithubKey(scope))?.value()? {
-            Value::Key(key) => Some(key.clone()),
+        scopes.into_iter().filter_map(|scope| match self.held.get(&Name::GithubKey(scope))?.value()? {
+            Value::Key(key) => Some(key),
             _ => None,
         })
     }

@@ -26,13 +26,6 @@ impl Value for Urls {
 #[derive(Clone)]
 pub struct SigningKey(pub Zeroizing<Vec<u8>>);
 
-impl SigningKey {
-    /// As it is written, without `whsec_`.
-    pub fn base64(&self) -> Zeroizing<String> {
-        BASE64_STANDARD.encode(self.0.as_slice()).into()
-    }
-}
-
 impl Value for SigningKey {
     fn parse(text: &str) -> Result<Self, String> {
         let key = text.strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok()).map(Zeroizing::new);

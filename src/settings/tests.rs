@@ -1,3 +1,4 @@
+use base64::Engine as _;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -159,5 +160,33 @@ proptest! {
         for spec in TABLE {
             let _ = load_from(empty.path(), &[], &[(spec.name, text.as_str())]);
         }
+    }
+}
+
+/// Each secret of the table that is set is among those that no log shows.
+#[test]
+fn all_secrets_are_known_as_such() {
+    let value = |name: &str| match name {
+        "API_TOKENS" => "ci:build:secret of API_TOKENS".to_owned(),
+        "HOOK_SIGNING_KEY" => {
+            format!("whsec_{}", base64::prelude::BASE64_STANDARD.encode("secret of HOOK_SIGNING_KEY"))
+        }
+        "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
+        name => format!("secret of {name}"),
+    };
+    let secret = |name: &str| TABLE.iter().any(|spec| spec.secret && spec.name == name);
+    let env = |name: &str| match name {
+        "ETCD_HOST" => Some("127.0.0.1".to_owned()),
+        "ETCD_USER" => Some("factory".to_owned()),
+        name => secret(name).then(|| value(name)),
+    };
+    let settings = Settings::load(&Flags::default(), Some(Path::new("/dev/null")), env).map_err(|e| format!("{e:?}"));
+    let masks = settings.unwrap().secrets();
+    for spec in TABLE.iter().filter(|spec| spec.secret) {
+        let expected = match spec.name {
+            "HOOK_SIGNING_KEY" => base64::prelude::BASE64_STANDARD_NO_PAD.encode("secret of HOOK_SIGNING_KEY"),
+            name => format!("secret of {name}"),
+        };
+        assert!(masks.iter().any(|mask| mask.as_str() == expected), "{}", spec.name);
     }
 }

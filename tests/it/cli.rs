@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    Cli, DeployKey, HOOK_SECRET, KeyType, PASSPHRASE, Silent, World, dockercfg, eventually, folder, unique,
+    Cli, DeployKey, HOOK_SECRET, KeyType, PASSPHRASE, REGISTRY_PASSWORD, Silent, World, dockercfg, eventually, folder,
+    unique,
 };
 
 fn out(output: &Output) -> String {
@@ -127,7 +128,7 @@ async fn secrets_are_stored_and_checked() {
     // The key that was put is the one that is used.
     world.git.authorize(&[&plain]);
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
-    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
     std::fs::write(at("dockercfg"), config).unwrap();
     succeeds(secrets(&["put", "dockercfg", &at("dockercfg")]));
     eventually(Duration::from_secs(20), "a build with what was put", async || {
@@ -140,7 +141,7 @@ async fn secrets_are_stored_and_checked() {
     for part in ["github-key", "acme/hello", "dockercfg", "authorized-keys"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
-    for secret in ["registry password", PASSPHRASE, HOOK_SECRET, "PRIVATE KEY"] {
+    for secret in [REGISTRY_PASSWORD, PASSPHRASE, HOOK_SECRET, "PRIVATE KEY"] {
         assert!(!said.contains(secret), "{secret} is shown: {said}");
     }
     let wrong = secrets(&["check"]).env("ENC_PASSPHRASE", "not the right one").run();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{DeployKey, KeyType, PASSPHRASE, World, dockercfg, eventually, gpg_encrypt, gpg1_encrypt};
+use crate::harness::{
+    DeployKey, KeyType, PASSPHRASE, REGISTRY_PASSWORD, World, dockercfg, eventually, gpg_encrypt, gpg1_encrypt,
+};
 
 const COMMON_KEY: &str = "/totem/image-factory/github-key";
 
@@ -87,7 +89,7 @@ async fn the_last_good_value_stays_in_use() {
     let key = DeployKey::generate(KeyType::Ed25519, PASSPHRASE);
     world.git.authorize(&[&key]);
     world.etcd.put(COMMON_KEY, key.private).await;
-    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
     world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
     until_ready_is_content(&world).await;
     assert_eq!(run(&world).await["status"], "success");
@@ -106,7 +108,7 @@ async fn a_wrong_passphrase_is_put_right_without_a_restart() {
     let key = DeployKey::generate(KeyType::Ed25519, "not the right one");
     world.git.authorize(&[&key]);
     world.etcd.put(COMMON_KEY, key.private).await;
-    let config = dockercfg(&world.registry.address(), "builder", "registry password");
+    let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
     world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, "not the right one")).await;
     succeeds_soon(&world).await;
 }

@@ -13,16 +13,19 @@ macro_rules! on_each_engine {
     };
 }
 
+mod canary;
 mod chat;
 mod classes;
 mod cli;
 mod contents;
+mod crash;
 mod deliveries;
 mod doctor;
 mod engine;
 mod engines;
 mod etcd;
 mod failures;
+mod faults;
 mod fixtures;
 mod git;
 mod github;

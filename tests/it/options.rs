@@ -103,7 +103,7 @@ async fn the_same_commit_makes_the_same_image(docker: Docker) {
 async fn a_secret_is_no_argument() {
     let world = World::start().await;
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
-    for secret in ["registry password", crate::harness::HOOK_SECRET, crate::harness::PASSPHRASE] {
+    for secret in [crate::harness::REGISTRY_PASSWORD, crate::harness::HOOK_SECRET, crate::harness::PASSPHRASE] {
         let body =
             json!({"owner": "acme", "repo": "hello", "buildArgs": {"OK": "fine", "TOKEN": format!("x{secret}y")}});
         let request = world.daemon.request(reqwest::Method::POST, "/job").json(&body);

@@ -11,6 +11,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 use tempfile::TempDir;
 
+use super::canary::{API_TOKENS, Canaries};
 use super::proc::wait_ready;
 use super::{Proc, eventually, folder, http_client, start};
 
@@ -19,10 +20,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 /// Environment variables for the daemon.
 pub type Settings = BTreeMap<String, String>;
 
-/// `image-factory serve` with a data folder of its own and no environment but the given settings.
+/// `image-factory serve` with a data folder of its own (or DATA_DIR) and no environment but the given settings. At its
+/// end all that it wrote is searched for its secrets.
 pub struct Daemon {
     server: Proc,
     settings: Settings,
+    canaries: Canaries,
     port: u16,
     client: reqwest::Client,
     dir: TempDir,
@@ -40,13 +43,22 @@ impl Daemon {
             async |[port]| ready(&client, port).await,
         )
         .await;
-        Self { server, settings, port, client, dir }
+        let mut canaries = Canaries::default();
+        canaries.add_setting("API_TOKENS", API_TOKENS);
+        settings.iter().for_each(|(name, value)| canaries.add_setting(name, value));
+        Self { server, settings, canaries, port, client, dir }
     }
 
     /// A start that is to fail, or to end by itself: runs `serve` with these further arguments to its end.
     pub fn fail(settings: &Settings, args: &[&str]) -> Output {
         let dir = folder();
-        serve(settings, dir.path(), 0).args(args).output().unwrap()
+        let output = serve(settings, dir.path(), 0).args(args).output().unwrap();
+        let mut canaries = Canaries::known();
+        settings.iter().for_each(|(name, value)| canaries.add_setting(name, value));
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let shown = canaries.found_in(&said);
+        assert!(shown.is_empty(), "{shown:?} shown: {}", String::from_utf8_lossy(&said));
+        output
     }
 
     /// Another daemon on the same data folder, on another port; it is to fail.
@@ -55,7 +67,23 @@ impl Daemon {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.settings.get("DATA_DIR").map_or_else(|| self.dir.path().join("data"), PathBuf::from)
+    }
+
+    /// A further secret that it must not show.
+    pub fn guard(&mut self, name: &str, secret: &str) {
+        self.canaries.add(name, secret);
+    }
+
+    /// Where in what it has written so far one of its secrets is.
+    fn leaks(&self) -> Vec<String> {
+        let mut canaries = self.canaries.clone();
+        let token = std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap_or_default();
+        canaries.add("the admin token", token.trim());
+        // That is where they belong.
+        let mut leaks = canaries.found_below(&self.data_dir(), &["admin-token", "secrets"]);
+        leaks.extend(canaries.found_in(self.output().as_bytes()).iter().map(|name| format!("standard error: {name}")));
+        leaks
     }
 
     pub fn port(&self) -> u16 {
@@ -82,6 +110,7 @@ impl Daemon {
 
     /// Changes a setting for the next start.
     pub fn set(&mut self, name: &str, value: &str) {
+        self.canaries.add_setting(name, value);
         self.settings.insert(name.into(), value.into());
     }
 
@@ -238,6 +267,19 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if self.server.running() {
+            self.server.kill9();
+        }
+        let leaks = self.leaks();
+        assert!(leaks.is_empty(), "secrets of the daemon are in {leaks:#?}");
+    }
+}
+
 fn id_of(job: &Value) -> String {
     job["id"].as_str().unwrap_or_else(|| panic!("no id in {job}")).to_string()
 }
@@ -265,6 +307,7 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
         .env("HOME", dir)
         .env("DATA_DIR", dir.join("data"))
         .env("LISTEN", format!("127.0.0.1:{port}"))
+        .env("API_TOKENS", API_TOKENS)
         .envs(settings);
     command
 }

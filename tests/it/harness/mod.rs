@@ -2,11 +2,14 @@
 //! killed when its value is dropped or the test process dies. `World` puts them together.
 
 mod authority;
+mod canary;
 mod capture;
 mod chat;
 mod daemon;
+mod disk;
 mod engine;
 mod etcd;
+mod gate;
 mod git_host;
 mod github_api;
 mod https_host;
@@ -27,11 +30,14 @@ mod wait;
 mod world;
 
 pub use authority::{Authority, Pem};
+pub use canary::Canaries;
 pub use capture::{Capture, Received};
 pub use chat::{HipChat, Slack};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
+pub use disk::Disk;
 pub use engine::{Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};
+pub use gate::{Flow, Gate};
 pub use git_host::{GitHost, Repo, Silent};
 pub use github_api::{GitHubApi, INSTALLATION, Trouble};
 pub use https_host::{Certificate, HttpsHost};
@@ -49,7 +55,7 @@ pub use tls::TlsFront;
 pub use token_server::{Account, TokenCall, TokenServer, self_signed};
 pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
-pub use world::{HOOK_SECRET, PASSPHRASE, World};
+pub use world::{HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
 
 /// A folder for a server's data. Its path is short: a unix socket's has at most 107 bytes.
 pub fn folder() -> tempfile::TempDir {

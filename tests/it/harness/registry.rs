@@ -154,6 +154,14 @@ impl Registry {
         self.dir.path().join(tags).exists()
     }
 
+    /// The configuration of an image by its tag; `None` if it is not there.
+    pub async fn config(&self, repository: &str, tag: &str) -> Option<Value> {
+        let (_, manifest) = self.manifest(repository, tag).await?;
+        let digest = manifest["config"]["digest"].as_str()?;
+        let blob = format!("data/docker/registry/v2/blobs/sha256/{}/{}/data", &digest[7..9], &digest[7..]);
+        Some(serde_json::from_slice(&std::fs::read(self.dir.path().join(blob)).unwrap()).unwrap())
+    }
+
     /// The digest and the content of a manifest by its tag or digest; `None` if it is not there.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Value)> {
         let url = format!("http://{}/v2/{repository}/manifests/{reference}", self.direct_address());
@@ -206,7 +214,7 @@ impl Front {
             return matches!(*fault, Fault::Pulls { .. }).then_some(*fault);
         }
         match *fault {
-            Fault::None => None,
+            Fault::None | Fault::Pulls { .. } => None,
             Fault::Manifests { times: 0, .. } => None,
             Fault::Manifests { status, times } => {
                 *fault = Fault::Manifests { status, times: times - 1 };
@@ -215,7 +223,6 @@ impl Front {
             Fault::Tag { tag, status } => {
                 path.ends_with(&format!("/{tag}")).then_some(Fault::Manifests { status, times: 1 })
             }
-            Fault::Pulls { .. } => None,
             Fault::Hang => Some(Fault::Hang),
         }
     }

@@ -2,7 +2,7 @@ use super::{Daemon, DeployKey, Engine, Etcd, GitHost, KeyType, Registry, Repo, d
 
 pub const PASSPHRASE: &str = "correct horse";
 pub const HOOK_SECRET: &str = "battery staple";
-const PASSWORD: &str = "registry password";
+pub const REGISTRY_PASSWORD: &str = "registry password";
 
 /// Everything that a push needs to become an image: the encrypted deploy key and dockercfg are in
 /// etcd, the repository `acme/hello` is empty, the registry has a password.
@@ -32,8 +32,8 @@ impl World {
     }
 
     pub async fn start_at(engine: Engine, more: &[(&str, &str)]) -> Self {
-        let registry = Registry::with_password("builder", PASSWORD).await;
-        Self::put_together(engine, registry, ("builder", PASSWORD), more).await
+        let registry = Registry::with_password("builder", REGISTRY_PASSWORD).await;
+        Self::put_together(engine, registry, ("builder", REGISTRY_PASSWORD), more).await
     }
 
     async fn put_together(
@@ -63,7 +63,8 @@ impl World {
             ("KNOWN_HOSTS", known_hosts.to_str().unwrap()),
         ];
         let settings = own.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let daemon = Daemon::start(settings).await;
+        let mut daemon = Daemon::start(settings).await;
+        daemon.guard("the registry's password", password);
         Self { daemon, etcd, registry, git, repo, engine, key }
     }
 

@@ -1,0 +1,39 @@
+use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
+use zeroize::Zeroizing;
+
+use super::SigningKey;
+use crate::model::ApiToken;
+
+/// A type that a secret setting can have.
+pub(super) trait Secret {
+    /// What of it must not be shown.
+    fn masks(&self) -> Vec<Zeroizing<String>>;
+}
+
+impl<T: Secret> Secret for Option<T> {
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        self.iter().flat_map(Secret::masks).collect()
+    }
+}
+
+impl Secret for Zeroizing<String> {
+    /// Of an address (SLACK_URL) also what stands behind its host, as errors may show that alone, and its last part, by
+    /// which it is one.
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        let path = self.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+        let last = path.and_then(|path| path.rsplit('/').next());
+        [Some(self.as_str()), path, last].into_iter().flatten().map(|text| text.to_owned().into()).collect()
+    }
+}
+
+impl Secret for SigningKey {
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        vec![BASE64_STANDARD_NO_PAD.encode(&*self.0).into()]
+    }
+}
+
+impl Secret for Vec<ApiToken> {
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        self.iter().map(|token| token.token.clone()).collect()
+    }
+}

@@ -1,0 +1,293 @@
+//! The daemon is killed again and again while webhooks come in; nothing may be lost, and nothing is left behind.
+//!
+//! `CRASH_KILLS` (20) says how often; `CRASH_SEED` repeats a run's choices, which the test prints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::harness::{Capture, Received, Repo, World, eventually, http_client, processes_of, push_payload, unique};
+
+const REPOS: [&str; 3] = ["hello", "world", "again"];
+const STAGES: [&str; 4] = ["clone", "checkout", "build", "push"];
+/// A job that was begun ten times and never ended counts as what kills its daemon. One that was begun so often is left to
+/// end.
+const ATTEMPTS: u64 = 6;
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What is sent, until it is answered, and sometimes once more.
+struct Delivery {
+    repo: &'static str,
+    sha: String,
+    body: String,
+    signature: String,
+    /// The id of the job in each answer.
+    answers: Vec<String>,
+}
+
+/// When the daemon is killed.
+#[derive(Debug, Clone, Copy)]
+enum Aim {
+    /// So long after it was started: mostly before it is ready.
+    Start(Duration),
+    /// So long after this stage of some job began.
+    Stage(&'static str, Duration),
+    /// So long after it answered a webhook.
+    Answer(Duration),
+    /// So long after it told of an outcome.
+    Told(Duration),
+}
+
+impl Aim {
+    fn draw(rng: &mut Rng) -> Self {
+        let mut after = |limit| Duration::from_millis(rng.u64(..limit));
+        let (soon, long) = (after(300), after(1500));
+        match rng.u8(..10) {
+            0 | 1 => Self::Start(long),
+            2 | 3 => Self::Answer(soon / 10),
+            4 => Self::Told(soon / 5),
+            _ => Self::Stage(STAGES[rng.usize(..STAGES.len())], soon),
+        }
+    }
+}
+
+struct Crash {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+    deliveries: Mutex<Vec<Delivery>>,
+}
+
+impl Crash {
+    /// Sends this delivery; whether it was accepted. One that is cut off is neither.
+    async fn send(&self, index: usize) -> bool {
+        let (body, signature) = {
+            let deliveries = self.deliveries.lock().await;
+            (deliveries[index].body.clone(), deliveries[index].signature.clone())
+        };
+        let request = self
+            .client
+            .post(format!("{}/hooks/github", self.url))
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", "push")
+            .header("X-GitHub-Delivery", unique())
+            .header("X-Hub-Signature-256", format!("sha256={signature}"))
+            .body(body);
+        let Ok(answer) = request.send().await else { return false };
+        assert_eq!(answer.status(), 201);
+        let Ok(job) = answer.json::<Value>().await else { return false };
+        self.deliveries.lock().await[index].answers.push(job["id"].as_str().unwrap().to_owned());
+        true
+    }
+
+    async fn unanswered(&self) -> Vec<usize> {
+        let deliveries = self.deliveries.lock().await;
+        (0..deliveries.len()).filter(|&index| deliveries[index].answers.is_empty()).collect()
+    }
+
+    /// All jobs; None while it does not answer.
+    async fn jobs(&self) -> Option<Vec<Value>> {
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let before = all.last().map(|job| format!("&cursor={}", job["id"].as_str().unwrap()));
+            let url = format!("{}/job?limit=1000{}", self.url, before.unwrap_or_default());
+            let answer = self.client.get(url).bearer_auth(&self.token).send().await.ok()?;
+            let page: Vec<Value> = answer.error_for_status().ok()?.json().await.ok()?;
+            if page.is_empty() {
+                return Some(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    async fn ended(&self) -> Option<usize> {
+        let ended = |job: &&Value| !matches!(job["status"].as_str(), Some("pending" | "running"));
+        Some(self.jobs().await?.iter().filter(ended).count())
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_by_kills() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let kills = number("CRASH_KILLS").unwrap_or(20) as usize;
+    let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("CRASH_SEED={seed} CRASH_KILLS={kills}");
+    let begun = Instant::now();
+    let mut rng = Rng::with_seed(seed);
+    let receivers = [Capture::start(&[]), Capture::start(&[])];
+    let urls = format!("{},{}", receivers[0].url(), receivers[1].url());
+    let mut world = World::start_with(&[("HOOK_POST_URL", &urls), ("CONCURRENCY", "3")]).await;
+    let mark = unique();
+    let repos: Vec<Repo> = REPOS.iter().map(|name| repo(&world, name, &mark)).collect();
+    let crash = Arc::new(Crash {
+        client: http_client(),
+        url: world.daemon.url(),
+        token: world.daemon.token(),
+        deliveries: Mutex::default(),
+    });
+
+    for round in 0..kills {
+        // About one new job a kill; now and then a burst of them.
+        let new = [0, 1, 1, 1, 3][rng.usize(..5)];
+        for _ in 0..new {
+            let which = rng.usize(..REPOS.len());
+            let sha = repos[which].commit("develop", &[("n", &format!("{round} {}", rng.u64(..)))]);
+            let body = push_payload(&format!("acme/{}", REPOS[which]), "refs/heads/develop", &sha).to_string();
+            let signature = world.daemon.sha256(&body);
+            let delivery = Delivery { repo: REPOS[which], sha, body, signature, answers: vec![] };
+            crash.deliveries.lock().await.push(delivery);
+        }
+        let total = crash.deliveries.lock().await.len();
+        let again = (total > 0 && rng.u8(..4) == 0).then(|| rng.usize(..total));
+        let (theirs, aim) = (crash.clone(), Aim::draw(&mut rng));
+        let (answered, mut answers) = tokio::sync::watch::channel(0);
+        let sender = tokio::spawn(async move {
+            let mut todo = theirs.unanswered().await;
+            todo.extend(again);
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            for index in todo {
+                // While it starts, nobody listens.
+                while !theirs.send(index).await {
+                    tick.tick().await;
+                }
+                answered.send_modify(|n| *n += 1);
+            }
+        });
+        let spared = |job: &Value| {
+            job["attempt"].as_u64() >= Some(ATTEMPTS) && matches!(job["status"].as_str(), Some("pending" | "running"))
+        };
+        if !matches!(aim, Aim::Start(_)) {
+            eventually(LIMIT, "a job ends, if nobody kills", async || {
+                (!crash.jobs().await?.iter().any(spared)).then_some(())
+            })
+            .await;
+        }
+        let told = receivers[0].requests().len();
+        // What is aimed at may not come: then it is killed all the same.
+        let aimed = timeout(Duration::from_secs(3), async {
+            match aim {
+                Aim::Start(_) => {}
+                Aim::Answer(_) => drop(answers.changed().await),
+                Aim::Told(_) => {
+                    eventually(LIMIT, "it tells", async || (receivers[0].requests().len() > told).then_some(())).await
+                }
+                Aim::Stage(stage, _) => {
+                    let runs = |jobs: Vec<Value>| jobs.iter().any(|job| job["results"][stage]["status"] == "running");
+                    eventually(LIMIT, stage, async || crash.jobs().await.is_some_and(runs).then_some(())).await;
+                }
+            }
+        });
+        let _ = aimed.await;
+        let (Aim::Start(after) | Aim::Stage(_, after) | Aim::Answer(after) | Aim::Told(after)) = aim;
+        // When a machine fails is nobody's to wait for.
+        tokio::time::sleep(after).await;
+        world.daemon.kill9();
+        sender.abort();
+        let _ = sender.await;
+        world.daemon.spawn();
+    }
+    let killed = begun.elapsed();
+
+    // From now on it is left alone.
+    eventually(LIMIT, "all is answered", async || {
+        for index in crash.unanswered().await {
+            crash.send(index).await;
+        }
+        crash.unanswered().await.is_empty().then_some(())
+    })
+    .await;
+    let deliveries = std::mem::take(&mut *crash.deliveries.lock().await);
+    let all = deliveries.len();
+    eventually(LIMIT * 2, "all jobs have ended", async || (crash.ended().await? == all).then_some(())).await;
+    let jobs: BTreeMap<String, Value> =
+        crash.jobs().await.unwrap().into_iter().map(|job| (job["id"].as_str().unwrap().to_owned(), job)).collect();
+    assert_eq!(jobs.len(), all, "jobs and deliveries");
+    let told = |receiver: &Capture, sha: &str| -> BTreeSet<String> {
+        let of = |request: &&Received| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            body["git"]["commit"] == sha && body["status"] == "success"
+        };
+        let id = |request: &Received| request.headers["x-hook-id"].to_str().unwrap().to_owned();
+        receiver.requests().iter().filter(of).map(id).collect()
+    };
+    let mut ids = BTreeSet::new();
+    for Delivery { repo, sha, answers, .. } in &deliveries {
+        let own: BTreeSet<_> = answers.iter().collect();
+        assert_eq!(own.len(), 1, "one delivery, one job: {answers:?}");
+        let job = &jobs[&answers[0]];
+        assert_eq!((&job["context"]["commit"], &job["context"]["repo"]), (&sha.as_str().into(), &(*repo).into()));
+        assert_eq!(job["status"], "success", "{job:#}");
+        let repository = format!("totem/acme-{repo}");
+        let (digest, _) = world.registry.manifest(&repository, sha).await.expect("an image that was built");
+        assert_eq!(job["digest"], digest);
+        let config = world.registry.config(&repository, sha).await.unwrap();
+        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.revision"], *sha);
+        for receiver in &receivers {
+            eventually(LIMIT, "each outcome is told", async || (!told(receiver, sha).is_empty()).then_some(())).await;
+            let own = told(receiver, sha);
+            assert_eq!(own.len(), 1, "an outcome has one id: {own:?}");
+            ids.extend(own);
+        }
+    }
+    assert_eq!(ids.len(), 2 * all, "each destination has ids of its own");
+    let attempts: u64 = jobs.values().map(|job| job["attempt"].as_u64().unwrap()).sum();
+
+    let content =
+        |sha: &str| world.engine.run(&format!("{}/totem/acme-hello:{sha}", world.registry.address()), &["cat", "/n"]);
+    if let Some(sample) = deliveries.iter().rev().find(|delivery| delivery.repo == "hello") {
+        assert_eq!(content(&sample.sha), repos[0].git(&["show", &format!("{}:n", sample.sha)]));
+    }
+    world.daemon.term(Duration::from_secs(10)).await;
+    nothing_is_left(&world, &mark).await;
+    println!(
+        "{kills} kills in {:.1} s, {all} jobs in {attempts} attempts, none lost; all done after {:.1} s",
+        killed.as_secs_f64(),
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+fn repo(world: &World, name: &str, mark: &str) -> Repo {
+    let repo = world.git.repo("acme", name);
+    // A context of some files, and a step that each commit runs anew.
+    let dockerfile = format!("FROM busybox\nCOPY n /n\nRUN test -n {mark} && cat /n > /copy\n");
+    repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", "0"), ("src/a", "a"), ("src/b", "b")]);
+    repo
+}
+
+async fn nothing_is_left(world: &World, mark: &str) {
+    let data = world.daemon.data_dir();
+    let name = data.display().to_string();
+    eventually(Duration::from_secs(20), "no process is left", async || {
+        (processes_of(&name).is_empty() && processes_of(mark).is_empty()).then_some(())
+    })
+    .await;
+    for (what, list) in [
+        ("containers", ["ps", "--all", "--no-trunc", "--format", "{{.Command}} {{.Image}}"]),
+        ("networks", ["network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Labels}}"]),
+    ] {
+        let left = world.engine.docker(&list);
+        assert!(!left.contains(mark) && !left.contains(&world.registry.address()), "{what} are left: {left}");
+    }
+    let mut left = Vec::new();
+    let mut folders = vec![data.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let kind = entry.file_type().unwrap();
+            let is_temporary = name.starts_with("tmp_") || name.starts_with('.') || name.contains(".tmp");
+            let is_half = [".lock", ".new", ".old"].iter().any(|end| name.ends_with(end));
+            if is_temporary || is_half || !(kind.is_file() || kind.is_dir()) {
+                left.push(path.strip_prefix(&data).unwrap().to_path_buf());
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    assert!(left.is_empty(), "files are left: {left:?}");
+}

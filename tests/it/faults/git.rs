@@ -1,0 +1,56 @@
+use std::path::Path;
+use std::time::Duration;
+
+use crate::harness::{Flow, Gate, World, eventually, processes_of, unique};
+
+/// The Git server stops in the middle of a pack, and later answers again.
+#[tokio::test]
+async fn a_git_server_that_hangs_in_a_pack_is_left_in_time() {
+    let mut world = World::start_with(&[("CLONE_TIMEOUT", "3s")]).await;
+    let gate = Gate::start(world.git.port());
+    // What cannot be compressed; each commit has another.
+    let noise: String = (0..4000).map(|_| format!("{:016x}{}\n", fastrand::u64(..), unique())).collect();
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY noise /\n"), ("noise", &noise)]);
+    let hosts = std::fs::read_to_string(world.git.known_hosts()).unwrap();
+    let own = hosts.replace(&format!(":{} ", world.git.port()), &format!(":{} ", gate.port()));
+    std::fs::write(world.git.known_hosts(), hosts + &own).unwrap();
+    world.daemon.set("GIT_URL", &world.git.url_at(gate.port()));
+    world.daemon.term(Duration::from_secs(10)).await;
+    world.daemon.restart().await;
+
+    gate.set(Flow::Stall { after: 40_000 });
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    let job = world.daemon.wait_failure(&id).await;
+    let message = job["results"]["clone"]["err"]["message"].as_str().unwrap();
+    assert!(message.contains("CLONE_TIMEOUT") && message.contains("3 s"), "{message}");
+    assert!(gate.passed() > 20_000, "it hung before the pack");
+    // Neither programs nor half packs are left.
+    let data = world.daemon.data_dir().join("repos");
+    let ssh = format!("-p {}", gate.port());
+    eventually(Duration::from_secs(10), "git is gone", async || {
+        let left =
+            [processes_of(&format!("{}/mirrors", data.display())), processes_of(&format!("{ssh} git-upload-pack"))];
+        left.concat().is_empty().then_some(())
+    })
+    .await;
+
+    gate.set(Flow::Pass);
+    let response = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello", "commit": sha})).await;
+    world.daemon.wait_success(&response).await;
+    assert_eq!(halves(&data), Vec::<String>::new(), "what the first try left is still there");
+}
+
+/// Half packs and half mirrors.
+fn halves(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("tmp_") || name.ends_with(".lock") || name.ends_with(".new") {
+            found.push(entry.path().display().to_string());
+        }
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(halves(&entry.path()));
+        }
+    }
+    found
+}

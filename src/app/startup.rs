@@ -1,6 +1,7 @@
 //! What happens once, before the daemon listens.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -132,9 +133,14 @@ pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
-    // Written beside and renamed: a start that is killed here leaves no half name.
+    // Written beside, made durable and renamed: neither a kill nor a power failure leaves half of it.
     let draft = path.with_extension("new");
-    let write = || fs::write(&draft, &instance).and_then(|()| fs::rename(&draft, &path));
+    let write = || {
+        let mut file = fs::File::create(&draft)?;
+        file.write_all(instance.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)
+    };
     write().with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Owner::new(instance))
 }

@@ -14,8 +14,10 @@ const LONGEST_TRY: Duration = Duration::from_secs(60);
 /// The pause after the first failure; doubled after each, up to five minutes.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// It looks so often at least, whatever it was told.
-const TICK: Duration = Duration::from_secs(60);
+/// It looks so often at least, whatever it was told: also what a clock that is set back has put off is found so.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often it deletes what is old.
+const TIDY: Duration = Duration::from_secs(60);
 /// Before what was sent, and could not be stored as sent, is sent again.
 const STORE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ impl Sender {
         loop {
             let pause = self.start(&mut lanes).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "the outbox cannot be read: trying again");
-                TICK
+                LOOK
             });
             let event = async {
                 tokio::select! {
@@ -48,7 +50,7 @@ impl Sender {
             if let Err(error) = self.store.tidy_notifications().await {
                 tracing::warn!(%error, "old notifications are not deleted: trying again");
             }
-            sleep(TICK).await;
+            sleep(TIDY).await;
         }
     }
 
@@ -62,7 +64,7 @@ impl Sender {
             }
         }
         let next = self.store.next_notification().await?;
-        Ok(next.map_or(TICK, |next| next.since(self.store.now()).min(TICK)))
+        Ok(next.map_or(LOOK, |next| next.since(self.store.now()).min(LOOK)))
     }
 
     pub(super) async fn deliver(&self, notification: &Notification) {

@@ -56,7 +56,7 @@ async fn a_failure_is_told_and_nothing_else() {
     assert_eq!((&said["color"], &said["message_format"]), (&json!("red"), &json!("html")));
     let text = said["message"].as_str().unwrap();
     let link = format!("https://ci.acme.org/job/{id}/log");
-    for part in ["IMAGE_BUILD_FAILED", "Dockerfile", "source", "staging", "acme", "hello", &sha, &link] {
+    for part in ["IMAGE_BUILD_FAILED", "Dockerfile", "dockerfile", "staging", "acme", "hello", &sha, &link] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 

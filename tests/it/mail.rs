@@ -58,7 +58,9 @@ async fn the_outcome_and_the_log_are_mailed_by_tls() {
             (&mail.plain, ["red & <b>", "Cause: build: ", "Class: dockerfile"]),
             (&mail.html, ["<span style=\"color:#ff7b72;\">red &amp; &lt;b&gt;</span>", "build: ", "dockerfile"]),
         ] {
-            for part in parts.iter().copied().chain(["cut off here", "line 30000", &link, "Mend the step"]) {
+            for part in
+                parts.iter().copied().chain(["cut off here", "line 30000", &link, "Mend what the message names"])
+            {
                 assert!(body.contains(part), "{part:?} is not in {}…", &body[..2000]);
             }
             assert!(!body.contains('\x1b') && !body.contains("line 1\n"), "it is not the end of the log");

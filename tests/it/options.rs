@@ -121,8 +121,8 @@ async fn a_secret_is_no_argument() {
 async fn a_secret_of_tomorrow_is_no_argument() {
     let mut world = World::start_with(&[("CONCURRENCY", "0")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
-    let id = submit(&world, json!({"buildArgs": {"TOKEN": "a later secret"}})).await;
-    world.daemon.set("HOOK_SECRET", "a later secret");
+    let id = submit(&world, json!({"buildArgs": {"TOKEN": "tomorrow"}})).await;
+    world.daemon.set("HOOK_SECRET", "tomorrow");
     world.daemon.set("CONCURRENCY", "1");
     world.daemon.term(std::time::Duration::from_secs(10)).await;
     world.daemon.restart().await;

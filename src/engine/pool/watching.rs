@@ -17,7 +17,8 @@ use crate::model::ImageRef;
 /// busy still answers a ping in milliseconds: it takes no lock and no disk.
 const EVERY: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(2);
-/// So many in a row, and it is not a moment's trouble.
+/// So many pings without an answer in a row, and it is not a moment's trouble. One that finds no engine is enough: it may
+/// be there again at the next, and what died with it is swept only when it comes back.
 const MISSES: u32 = 2;
 /// Before the next ping after a miss; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +47,7 @@ impl Member {
                 }
                 Err(trouble) => {
                     misses += 1;
-                    if !was_well || misses == MISSES {
+                    if !was_well || misses == MISSES || matches!(trouble, Health::Away(_)) {
                         self.set_health(trouble);
                     }
                 }

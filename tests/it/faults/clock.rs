@@ -69,7 +69,6 @@ async fn builds_go_on_while_the_clock_jumps() {
 
 /// What is to be sent again in a second by a clock that is hours ahead is not kept for hours when that is put right.
 #[tokio::test]
-#[ignore = "the outbox waits for as long as the clock was ahead"]
 async fn a_notification_does_not_wait_for_a_clock_that_was_wrong() {
     let dir = folder();
     let clock = Clock(dir.path().join("clock"));

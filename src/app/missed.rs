@@ -124,7 +124,7 @@ impl Missed {
         let priority = self.queue.priority(&context);
         let dialect = branch.dialect;
         let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::new(context, image) };
-        if let Some(job) = self.store.add_missed(new, asked).await? {
+        if let Some(job) = self.store.add_missed(new, asked, self.queue.supersedes()).await? {
             self.queue.wake();
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");
         }

@@ -4,21 +4,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::error::Error;
+use super::page::{self, Page};
 use super::{Api, wire};
 use crate::model::{Context, JobId, Millis, NewJob, Origin};
 use crate::store::{Added, Delivery};
-
-/// The most that one answer lists, and how many it lists when nobody says.
-const PAGE: u32 = 1000;
 
 /// The `{id}` of a path. What is no id of ours names an unknown delivery.
 pub struct DeliveryPath(Uuid);
@@ -86,26 +84,12 @@ struct Listing {
 
 /// `GET /deliveries?limit=&cursor=`: newest first; the cursor is the id of the last one that the page before showed.
 pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Query(Listing { limit, cursor }) =
-        Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
-    let limit = limit.map_or(Some(PAGE), |limit| limit.parse().ok().filter(|limit| (1..=PAGE).contains(limit)));
-    let limit = limit.ok_or_else(|| Error::Argument(format!("limit is a number from 1 to {PAGE}")))?;
-    let cursor = cursor.map(|cursor| cursor.parse()).transpose();
-    let cursor = cursor.map_err(|_| Error::Argument("cursor is the id of a delivery".into()))?;
-    // One more than asked for tells whether there is another page.
-    let mut deliveries = api.store.deliveries(limit + 1, cursor).await?;
-    let more = deliveries.len() > limit as usize;
-    deliveries.truncate(limit as usize);
-    let last = deliveries.last().filter(|_| more).map(|last| last.id);
+    let Listing { limit, cursor } = page::query(&uri)?;
+    let page = Page::read(limit, cursor, "delivery")?;
+    let mut deliveries = api.store.deliveries(page.ahead(), page.cursor).await?;
+    let link = page.cut(&mut deliveries, |delivery| delivery.id, "/deliveries", &[]);
     let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
-    let mut response = Json(views).into_response();
-    if let Some(last) = last {
-        let link = format!(r#"</deliveries?limit={limit}&cursor={last}>; rel="next""#);
-        let link =
-            HeaderValue::from_str(&link).map_err(|error| Error::Internal(format!("the Link header: {error}")))?;
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
 }
 
 /// `GET /deliveries/{id}`

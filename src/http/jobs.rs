@@ -2,7 +2,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
@@ -10,14 +10,12 @@ use serde::Deserialize;
 
 use super::auth::Caller;
 use super::error::Error;
+use super::page::{self, Page};
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
 use crate::logs::secret_finder;
 use crate::model::{Context, JobId, NewJob, Origin, Status};
 use crate::store::{Added, JobFilter};
-
-/// The most jobs that one answer lists, and how many it lists when nobody says.
-const PAGE: u32 = 1000;
 
 /// The `{id}` of a path. What is no id of ours names an unknown job.
 pub struct JobPath(pub JobId);
@@ -123,20 +121,8 @@ struct Listing {
 /// `GET /job?limit=&cursor=&repository=&branch=&status=`: newest first; the cursor is the id of the last job that the page
 /// before showed.
 pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Query(Listing { limit, cursor, repository, branch, status }) =
-        Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
-    let limit = match limit {
-        None => PAGE,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=PAGE).contains(limit))
-            .ok_or_else(|| Error::Argument(format!("limit is a number from 1 to {PAGE}")))?,
-    };
-    let cursor = cursor
-        .map(|cursor| cursor.parse())
-        .transpose()
-        .map_err(|_| Error::Argument("cursor is the id of a job".into()))?;
+    let Listing { limit, cursor, repository, branch, status } = page::query(&uri)?;
+    let page = Page::read(limit, cursor, "job")?;
     if branch.is_some() && repository.is_none() {
         return Err(Error::Argument("branch is one of a repository: name that, too".into()));
     }
@@ -145,23 +131,16 @@ pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Res
         .transpose()
         .map_err(|_| Error::Argument("status is pending, running, success, failure or cancelled".into()))?;
     let filter = JobFilter { repository, branch, status };
-    // One more than asked for tells whether there is another page.
-    let mut jobs = api.store.jobs_like(&filter, limit + 1, cursor).await?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let mut link = r#"</_schema/job-list>; rel="describedBy""#.to_owned();
-    if let (true, Some(last)) = (more, jobs.last()) {
-        let mut next = form_urlencoded::Serializer::new(format!("/job?limit={limit}&cursor={}", last.id));
-        let wanted = [
-            ("repository", filter.repository.as_deref()),
-            ("branch", filter.branch.as_deref()),
-            ("status", filter.status.map(Status::as_str)),
-        ];
-        next.extend_pairs(wanted.iter().filter_map(|(name, value)| Some((name, (*value)?))));
-        link += &format!(r#", <{}>; rel="next""#, next.finish());
-    }
+    let mut jobs = api.store.jobs_like(&filter, page.ahead(), page.cursor).await?;
+    let filters = [
+        ("repository", filter.repository.as_deref()),
+        ("branch", filter.branch.as_deref()),
+        ("status", filter.status.map(Status::as_str)),
+    ];
+    let next = page.cut(&mut jobs, |job| job.id, "/job", &filters);
+    let links: Vec<_> = [r#"</_schema/job-list>; rel="describedBy""#.to_owned()].into_iter().chain(next).collect();
     let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
-    wire::json(StatusCode::OK, wire::JOB_LIST, &link, &views)
+    wire::json(StatusCode::OK, wire::JOB_LIST, &links.join(", "), &views)
 }
 
 /// `GET /job/{id}`

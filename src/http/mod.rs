@@ -13,6 +13,7 @@ mod jobs;
 mod log;
 mod metrics;
 mod notifications;
+mod page;
 mod range;
 mod schemas;
 mod serve;

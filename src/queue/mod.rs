@@ -56,6 +56,10 @@ impl QueueHandle {
         self.rules.priorities.of(context)
     }
 
+    pub fn supersedes(&self) -> bool {
+        self.rules.supersede != Supersede::Nobody
+    }
+
     /// Stores a job by the rules: with its priority, and in the place of older commits of its branch, or superseded itself
     /// if it is the older one.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {

@@ -45,7 +45,7 @@ impl Value for Occasions {
             "failure" => Ok(Occasion::Failure),
             "fixed" => Ok(Occasion::Fixed),
             "success" => Ok(Occasion::Success),
-            _ => Err("it must be failure, fixed and success, comma-separated".to_owned()),
+            _ => Err("it must be one or more of failure, fixed and success, comma-separated".to_owned()),
         };
         parts.iter().map(one).collect::<Result<_, _>>().map(Self)
     }

@@ -172,7 +172,7 @@ async fn end_rests(conn: &mut SqliteConnection, now: Millis) -> Result<(), Fault
 pub(super) async fn line_up(conn: &mut SqliteConnection, job: &Job) -> Result<(), Fault> {
     query(
         "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
-         ON CONFLICT (repository, priority) DO UPDATE SET since = COALESCE(turns.since, excluded.since)",
+         ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
     )
     .bind(repository(job))
     .bind(job.priority)

@@ -89,7 +89,7 @@ impl Store {
                         return Ok((Added::Duplicate(job.ok_or(StoreError::NoJob(made))?), Vec::new()));
                     }
                 }
-                jobs::insert(conn, &job, json).await?;
+                jobs::insert(conn, &job, json, rule.is_some()).await?;
                 let (job, superseded) = match rule {
                     Some(rule) => supersede::settle(conn, job, &rule).await?,
                     None => (job, Vec::new()),

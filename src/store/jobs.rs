@@ -122,7 +122,8 @@ pub(super) async fn by_id(conn: &mut SqliteConnection, id: JobId) -> Result<Opti
 }
 
 /// A job that was never stored yet: pending, of attempt 0, and in the line.
-pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: String) -> Result<(), Fault> {
+/// `linked` if superseding is to know it: what finds it then costs three indices.
+pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: String, linked: bool) -> Result<(), Fault> {
     query(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of) \
@@ -139,7 +140,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.dialect.as_str())
     .bind(job.git_ref.clone())
     .bind(job.before.clone())
-    .bind(supersede::after(job).map(str::to_owned))
+    .bind(supersede::after(job).filter(|_| linked).map(str::to_owned))
     .bind(job.priority)
     .bind(job.rebuild_of.map(|id| id.to_string()))
     .execute(&mut *conn)

@@ -49,8 +49,8 @@ impl Store {
 
     /// Stores a job unless one of the newest jobs of its branch has built its commit, or will, or is newer than `asked`:
     /// than the question whose answer this commit was. In one transaction with that. A webhook that tells of the commit
-    /// later gets this job.
-    pub async fn add_missed(&self, new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
+    /// later gets this job. `linked` if a newer commit may take its place.
+    pub async fn add_missed(&self, new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
         let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
         let job = Job::pending(new);
         // Nearly always it is: that needs no write.
@@ -62,7 +62,7 @@ impl Store {
                 if is_known(&mut *conn, &job, asked).await? {
                     return Ok(None);
                 }
-                jobs::insert(conn, &job, json).await?;
+                jobs::insert(conn, &job, json, linked).await?;
                 Ok(Some(job))
             }
             .boxed()

@@ -11,7 +11,9 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::harness::{Capture, Received, Repo, World, eventually, http_client, processes_of, push_payload, unique};
+use crate::harness::{
+    Capture, GitHubApi, Received, Repo, World, eventually, http_client, processes_of, push_payload, unique,
+};
 
 const REPOS: [&str; 3] = ["hello", "world", "again"];
 const STAGES: [&str; 4] = ["clone", "checkout", "build", "push"];
@@ -121,7 +123,11 @@ async fn nothing_is_lost_by_kills() {
     let mut rng = Rng::with_seed(seed);
     let receivers = [Capture::start(&[]), Capture::start(&[])];
     let urls = format!("{},{}", receivers[0].url(), receivers[1].url());
-    let mut world = World::start_with(&[("HOOK_POST_URL", &urls), ("CONCURRENCY", "3")]).await;
+    // Of the repositories it knows one.
+    let github = GitHubApi::start();
+    let api = github.url();
+    let settings = [("HOOK_POST_URL", urls.as_str()), ("GITHUB_API", &api), ("GITHUB_TOKEN", github.token())];
+    let mut world = World::start_with(&[&settings[..], &[("CONCURRENCY", "3")]].concat()).await;
     let mark = unique();
     let repos: Vec<Repo> = REPOS.iter().map(|name| repo(&world, name, &mark)).collect();
     let crash = Arc::new(Crash {
@@ -227,6 +233,10 @@ async fn nothing_is_lost_by_kills() {
         assert_eq!(job["digest"], digest);
         let config = world.registry.config(&repository, sha).await.unwrap();
         assert_eq!(config["config"]["Labels"]["org.opencontainers.image.revision"], *sha);
+        if *repo == REPOS[0] {
+            let is_last = |state| github.statuses(sha).last().is_some_and(|status| status.state == state);
+            eventually(LIMIT, "GitHub knows the outcome", async || is_last("success").then_some(())).await;
+        }
         for receiver in &receivers {
             eventually(LIMIT, "each outcome is told", async || (!told(receiver, sha).is_empty()).then_some(())).await;
             let own = told(receiver, sha);

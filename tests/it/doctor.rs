@@ -33,6 +33,7 @@ async fn a_machine_that_is_well() {
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     // What runs is not disturbed.
     let id = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello"})).await;
+    world.daemon.wait_stage(&id, "build").await;
     let args = ["doctor", "--repo", "acme/hello", "--branch", "develop"];
     let found = world.daemon.beside(&args).run();
     world.daemon.wait_success(&id).await;

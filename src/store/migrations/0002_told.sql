@@ -5,7 +5,7 @@ ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT 'api';       -- hook, a
 ALTER TABLE jobs ADD COLUMN dialect TEXT NOT NULL DEFAULT 'totem';
 ALTER TABLE jobs ADD COLUMN git_ref TEXT;                             -- of a push: refs/…
 ALTER TABLE jobs ADD COLUMN before TEXT;                              -- what it named before the push
-ALTER TABLE jobs ADD COLUMN after TEXT;                               -- of a push to a branch: what it names since
+ALTER TABLE jobs ADD COLUMN after TEXT;                               -- of a push that superseding knows: what its ref names since
 ALTER TABLE jobs ADD COLUMN priority BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN class TEXT;                               -- of what ended it, or its last attempt
 ALTER TABLE jobs ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;       -- attempts that infrastructure ended
@@ -20,7 +20,7 @@ UPDATE jobs SET
 -- to be told.
 ALTER TABLE jobs ADD COLUMN told BIGINT NOT NULL DEFAULT 0;
 UPDATE jobs SET told = 1 WHERE end_time IS NOT NULL;
-CREATE INDEX jobs_untold ON jobs (end_time) WHERE told = 0;
+CREATE INDEX jobs_untold ON jobs (end_time) WHERE told = 0 AND end_time IS NOT NULL;
 CREATE INDEX jobs_by_branch ON jobs (repository, branch, id);
 CREATE INDEX jobs_by_repository ON jobs (repository, id);
 CREATE INDEX jobs_waiting ON jobs (repository, priority, id) WHERE status = 'pending' AND not_before = 0;

@@ -49,7 +49,7 @@ impl<C: FromStr> Page<C> {
         let more = found.len() > self.limit as usize;
         found.truncate(self.limit as usize);
         let last = found.last().filter(|_| more)?;
-        let mut next = form_urlencoded::Serializer::new(format!("{path}?"));
+        let mut next = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
         next.append_pair("limit", &self.limit.to_string()).append_pair("cursor", &id(last).to_string());
         next.extend_pairs(filters.iter().filter_map(|(name, value)| Some((name, (*value)?))));
         Some(format!(r#"<{}>; rel="next""#, next.finish()))

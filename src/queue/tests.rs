@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::again::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 
@@ -89,6 +90,13 @@ impl Bench {
 
     async fn status(&self, id: JobId, status: Status) -> Job {
         self.until(id, |job| job.status == status).await
+    }
+
+    /// This attempt has ended by infrastructure; if another one follows, it does at once.
+    async fn after(&self, id: JobId, attempt: u32) {
+        self.until(id, |job| job.failures == attempt.min(ATTEMPTS - 1) && job.status != Status::Running).await;
+        self.sql("UPDATE jobs SET not_before = 1 WHERE not_before > 0").await;
+        self.handle.wake();
     }
 
     /// By a connection of its own.
@@ -187,16 +195,16 @@ async fn failures_and_panics_end_a_job() {
     end.send(outcome(Status::Failure)).unwrap();
     assert_eq!(bench.status(failed, Status::Failure).await.cause.as_deref(), Some("because"));
 
-    // In the last attempt that it has.
-    let panicked = add(&bench.store).await.id;
-    bench.sql("UPDATE jobs SET failures = 2").await;
-    bench.handle.wake();
-    let (run, end) = bench.next().await;
-    run.progress
-        .send(Progress { stages: running(StageName::Build), resolved_commit: None, engine: None })
-        .ok()
-        .unwrap();
-    drop((run, end));
+    let panicked = bench.add().await.id;
+    for attempt in 1..=ATTEMPTS {
+        let (run, end) = bench.next().await;
+        run.progress
+            .send(Progress { stages: running(StageName::Build), resolved_commit: None, engine: None })
+            .ok()
+            .unwrap();
+        drop((run, end));
+        bench.after(panicked, attempt).await;
+    }
     let mut job = bench.status(panicked, Status::Failure).await;
     assert!(job.cause.unwrap().contains("internal error"));
     assert_eq!(job.class, Some(FailureClass::LostWorker));

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Docker, Engine, Fault, PrivateEngine, World, eventually, unique};
+use crate::harness::{Docker, Engine, Fault, Flow, PrivateEngine, World, eventually, unique};
 
-on_each_engine!(killed, restarted, hangs, its_socket_is_replaced);
+on_each_engine!(killed, restarted, hangs, its_socket_is_replaced, away_while_it_is_not_needed);
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -124,6 +124,34 @@ async fn hangs(docker: Docker) {
     eventually(LIMIT, "a moment is over", async || (Instant::now() > end).then_some(())).await;
     private.signal(Signal::CONT);
     world.daemon.wait_success(&id).await;
+}
+
+/// While a job is fetched nobody asks the engine: its death, and its silence, then cost no attempt.
+async fn away_while_it_is_not_needed(docker: Docker) {
+    let (mut private, mut world) = world(docker, &[]).await;
+    let gate = world.gate_git().await;
+    for dies in [true, false] {
+        world.repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+        gate.set(Flow::Stall { after: 0 });
+        let id = submit(&world).await;
+        world.daemon.wait_stage(&id, "clone").await;
+        if dies {
+            private.kill9();
+        } else {
+            private.signal(Signal::STOP);
+        }
+        eventually(LIMIT, "/ready names the engine", async || {
+            reasons(&world).await.contains(&private.engine.host).then_some(())
+        })
+        .await;
+        if dies {
+            private.restart().await;
+        } else {
+            private.signal(Signal::CONT);
+        }
+        gate.set(Flow::Pass);
+        assert_eq!(world.daemon.wait_success(&id).await["attempt"], 1);
+    }
 }
 
 /// The socket of a running engine goes, and comes back: the build's own connection stays.

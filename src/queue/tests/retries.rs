@@ -40,14 +40,12 @@ async fn what_infrastructure_ends_runs_again_after_a_rest() {
 async fn three_attempts_are_all() {
     let mut bench = start(config(1)).await;
     let id = bench.add().await.id;
-    for attempt in 1..=3 {
+    for attempt in 1..=ATTEMPTS {
         let (run, end) = bench.next().await;
         assert_eq!(run.job.attempt, attempt);
         drop(run);
         end.send(engine_died()).unwrap();
-        bench.until(id, |job| job.failures == attempt.min(2) && job.status != Status::Running).await;
-        bench.sql("UPDATE jobs SET not_before = 1 WHERE not_before > 0").await;
-        bench.handle.wake();
+        bench.after(id, attempt).await;
     }
     let job = bench.status(id, Status::Failure).await;
     assert_eq!((job.attempt, job.class), (3, Some(FailureClass::Engine)));

@@ -1,23 +1,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Flow, Gate, World, eventually, processes_of, unique};
+use crate::harness::{Flow, World, eventually, processes_of, unique};
 
 /// The Git server stops in the middle of a pack, and later answers again.
 #[tokio::test]
 async fn a_git_server_that_hangs_in_a_pack_is_left_in_time() {
     let mut world = World::start_with(&[("CLONE_TIMEOUT", "3s")]).await;
-    let gate = Gate::start(world.git.port());
     // What cannot be compressed; each commit has another.
     let noise: String = (0..4000).map(|_| format!("{:016x}{}\n", fastrand::u64(..), unique())).collect();
     let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY noise /\n"), ("noise", &noise)]);
-    let hosts = std::fs::read_to_string(world.git.known_hosts()).unwrap();
-    let own = hosts.replace(&format!(":{} ", world.git.port()), &format!(":{} ", gate.port()));
-    std::fs::write(world.git.known_hosts(), hosts + &own).unwrap();
-    world.daemon.set("GIT_URL", &world.git.url_at(gate.port()));
-    world.daemon.term(Duration::from_secs(10)).await;
-    world.daemon.restart().await;
-
+    let gate = world.gate_git().await;
     gate.set(Flow::Stall { after: 40_000 });
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     let job = world.daemon.wait_failure(&id).await;

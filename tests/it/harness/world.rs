@@ -1,4 +1,4 @@
-use super::{Daemon, DeployKey, Engine, Etcd, GitHost, KeyType, Registry, Repo, dockercfg, gpg_encrypt};
+use super::{Daemon, DeployKey, Engine, Etcd, Gate, GitHost, KeyType, Registry, Repo, dockercfg, gpg_encrypt};
 
 pub const PASSPHRASE: &str = "correct horse";
 pub const HOOK_SECRET: &str = "battery staple";
@@ -66,6 +66,18 @@ impl World {
         let mut daemon = Daemon::start(settings).await;
         daemon.guard("the registry's password", password);
         Self { daemon, etcd, registry, git, repo, engine, key }
+    }
+
+    /// From now on the daemon, which is restarted, reaches the Git server through this gate.
+    pub async fn gate_git(&mut self) -> Gate {
+        let gate = Gate::start(self.git.port());
+        let hosts = std::fs::read_to_string(self.git.known_hosts()).unwrap();
+        let own = hosts.replace(&format!(":{} ", self.git.port()), &format!(":{} ", gate.port()));
+        std::fs::write(self.git.known_hosts(), hosts + &own).unwrap();
+        self.daemon.set("GIT_URL", &self.git.url_at(gate.port()));
+        self.daemon.term(std::time::Duration::from_secs(10)).await;
+        self.daemon.restart().await;
+        gate
     }
 
     /// The digest in the registry of an image of `acme/hello` with this tag.

@@ -1,6 +1,6 @@
 //! Jobs, deliveries and the outbox in SQLite: one writer with group commit, readers beside it.
 //!
-//! The SQL is portable to PostgreSQL. Every write is durable when it returns.
+//! The SQL is portable to PostgreSQL, but for `context ->> 'commit'` (deliveries, missed). Every write is durable when it returns.
 
 mod claim;
 mod deliveries;

@@ -13,6 +13,18 @@ fn engine_died() -> Outcome {
     }
 }
 
+impl Bench {
+    /// A new job whose engine died in its first attempt.
+    async fn at_rest(&mut self) -> JobId {
+        let id = self.add().await.id;
+        let (run, end) = self.next().await;
+        drop(run);
+        end.send(engine_died()).unwrap();
+        self.status(id, Status::Pending).await;
+        id
+    }
+}
+
 #[tokio::test]
 async fn what_infrastructure_ends_runs_again_after_a_rest() {
     let mut bench = start(config(1)).await;
@@ -58,11 +70,7 @@ async fn three_attempts_are_all() {
 #[tokio::test]
 async fn a_job_that_rests_is_cancelled_at_once() {
     let mut bench = start(config(1)).await;
-    let id = bench.add().await.id;
-    let (run, end) = bench.next().await;
-    drop(run);
-    end.send(engine_died()).unwrap();
-    bench.status(id, Status::Pending).await;
+    let id = bench.at_rest().await;
     let job = bench.handle.cancel(id).await.unwrap();
     assert_eq!((job.status, job.class), (Status::Cancelled, Some(FailureClass::Cancelled)));
     let log = bench.log(id);
@@ -90,11 +98,7 @@ async fn one_that_was_cancelled_as_it_failed_does_not_run_again() {
 #[tokio::test]
 async fn a_rest_outlives_the_daemon_and_no_clock_makes_it_longer() {
     let mut bench = start(config(1)).await;
-    let id = bench.add().await.id;
-    let (run, end) = bench.next().await;
-    drop(run);
-    end.send(engine_died()).unwrap();
-    bench.status(id, Status::Pending).await;
+    let id = bench.at_rest().await;
     bench.sql("UPDATE jobs SET not_before = not_before + 60000").await;
     let (dir, store) = bench.stop().await;
     let mut bench = start_on(dir, store, config(1));

@@ -96,6 +96,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
             cause: None,
             class: None,
             superseded_by: None,
+            tags: Vec::new(),
         };
         let at = Instant::now();
         store.finish(job.id, job.attempt, &outcome, announce).await.unwrap();

@@ -209,6 +209,7 @@ async fn finish(store: &Store, job: &Job) {
         cause: None,
         class: None,
         superseded_by: None,
+        tags: Vec::new(),
     };
     store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
 }

@@ -158,7 +158,16 @@ impl Server {
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
         let resolved_commit = Some("a".repeat(40));
-        let outcome = Outcome { status, stages, resolved_commit, digest, cause, class: None, superseded_by: None };
+        let outcome = Outcome {
+            status,
+            stages,
+            resolved_commit,
+            digest,
+            cause,
+            class: None,
+            superseded_by: None,
+            tags: Vec::new(),
+        };
         self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
         self.logs.end(job.id);
     }

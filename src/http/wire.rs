@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::error::Error;
-use crate::model::{Context, FailureClass, Job, JobId, Millis, StageRecord, StageStatus, Stages, Status};
+use crate::model::{Context, FailureClass, Job, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult};
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
 pub const JOB_LIST: &str = "application/vnd.sh.melt.cdp.if.job-list.v1+json";
@@ -37,6 +37,7 @@ pub struct JobView<'a> {
     priority: i64,
     rebuild_of: Option<JobId>,
     superseded_by: Option<&'a str>,
+    tags: &'a [TagResult],
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -63,6 +64,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             priority: job.priority,
             rebuild_of: job.rebuild_of,
             superseded_by: job.superseded_by.as_deref(),
+            tags: &job.tags,
         }
     }
 }

@@ -222,6 +222,9 @@ impl Job {
             priority: new.priority,
             rebuild_of: new.rebuild_of,
             superseded_by: None,
+            tags: Vec::new(),
+            tag_named: new.tag_named,
+            any_commit: new.any_commit,
             cancel_requested: false,
             created: Millis::now(),
             start: None,
@@ -264,6 +267,10 @@ pub struct NewJob {
     /// The higher ones run first. Only the server's own rules set it.
     pub priority: i64,
     pub rebuild_of: Option<JobId>,
+    /// The request named the tag, so the tag moves whatever it names now.
+    pub tag_named: bool,
+    /// An admin asked for it, so its commit is built even if no branch or tag reaches it.
+    pub any_commit: bool,
 }
 
 impl NewJob {
@@ -278,6 +285,8 @@ impl NewJob {
             before: None,
             priority: 0,
             rebuild_of: None,
+            tag_named: false,
+            any_commit: false,
         }
     }
 }
@@ -314,10 +323,27 @@ pub struct Job {
     pub rebuild_of: Option<JobId>,
     /// The commit of the newer job that took its place.
     pub superseded_by: Option<String>,
+    /// The image's names, the job's own first; empty before the push stage.
+    pub tags: Vec<TagResult>,
+    /// As in [`NewJob`].
+    pub tag_named: bool,
+    /// As in [`NewJob`].
+    pub any_commit: bool,
     pub cancel_requested: bool,
     pub created: Millis,
     pub start: Option<Millis>,
     pub end: Option<Millis>,
+}
+
+/// A name that a job's image was to get in the registry, and whether it got it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagResult {
+    /// `registry/path:tag`
+    pub name: String,
+    /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
+    pub digest: Option<String>,
+    /// The commit that keeps the tag, where a newer push of the same ref has set it.
+    pub kept: Option<String>,
 }
 
 /// What the pipeline made of a job.
@@ -333,6 +359,8 @@ pub struct Outcome {
     pub class: Option<FailureClass>,
     /// The newer commit because of which it was cancelled.
     pub superseded_by: Option<String>,
+    /// As in [`Job`].
+    pub tags: Vec<TagResult>,
 }
 
 #[cfg(test)]

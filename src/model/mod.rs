@@ -17,7 +17,7 @@ pub use failure::FailureClass;
 pub use image::{ImageRef, ImageRefError, is_tag};
 pub use job::{
     Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
-    transition,
+    TagResult, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};

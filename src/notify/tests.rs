@@ -94,6 +94,7 @@ impl Bench {
             cause: None,
             class: None,
             superseded_by: None,
+            tags: Vec::new(),
         };
         self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
     }

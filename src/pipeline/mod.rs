@@ -118,6 +118,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         cause,
         class,
         superseded_by,
+        tags: hand.tags,
     }
 }
 

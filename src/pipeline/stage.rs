@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::Progress;
 use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
-use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages};
+use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult};
 
 /// Why a stage failed.
 pub(super) struct Failed {
@@ -42,6 +42,8 @@ pub(super) struct Stagehand {
     pub resolved_commit: Option<String>,
     /// The engine that the job has.
     pub engine: Option<String>,
+    /// The image's names, as far as the push stage is.
+    pub tags: Vec<TagResult>,
     begun: Instant,
     /// JOB_TIMEOUT, from `begun` on
     limit: Duration,
@@ -59,8 +61,8 @@ impl Stagehand {
         cancel: CancellationToken,
         metrics: Metrics,
     ) -> Self {
-        let (stages, begun) = (Stages::pending(), Instant::now());
-        Self { job, log, stages, resolved_commit: None, engine: None, begun, limit, progress, cancel, metrics }
+        let (stages, begun, tags) = (Stages::pending(), Instant::now(), Vec::new());
+        Self { job, log, stages, resolved_commit: None, engine: None, tags, begun, limit, progress, cancel, metrics }
     }
 
     /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.

@@ -48,8 +48,16 @@ mod tests {
         stages.get_mut(failed).unwrap().status = StageStatus::Failure;
         let status = if class == FailureClass::Cancelled { Status::Cancelled } else { Status::Failure };
         let (cause, class) = (Some("because".into()), Some(class));
-        let outcome =
-            Outcome { status, stages, resolved_commit: None, digest: None, cause, class, superseded_by: None };
+        let outcome = Outcome {
+            status,
+            stages,
+            resolved_commit: None,
+            digest: None,
+            cause,
+            class,
+            superseded_by: None,
+            tags: Vec::new(),
+        };
         retry(&job, &outcome, 1.0).map(|retry| retry.rest.as_secs_f64())
     }
 

@@ -248,6 +248,7 @@ fn failure(stages: Stages, cause: &str) -> Outcome {
         cause: Some(cause.into()),
         class,
         superseded_by: None,
+        tags: Vec::new(),
     }
 }
 

@@ -152,6 +152,7 @@ fn outcome(status: Status) -> Outcome {
         cause,
         class: None,
         superseded_by: None,
+        tags: Vec::new(),
     }
 }
 

@@ -139,6 +139,7 @@ fn cancelled(stages: Stages, cause: &str) -> Outcome {
         cause: Some(cause.into()),
         class: Some(FailureClass::Cancelled),
         superseded_by: None,
+        tags: Vec::new(),
     }
 }
 
@@ -170,7 +171,7 @@ async fn end(
         "UPDATE jobs SET status = $1, stages = $2, resolved_commit = COALESCE($3, resolved_commit), digest = $4, \
          cause = CASE WHEN $1 = 'cancelled' AND superseded_by IS NOT NULL THEN 'superseded by ' || superseded_by \
          ELSE $5 END, superseded_by = CASE WHEN $1 = 'cancelled' THEN COALESCE(superseded_by, $11) END, \
-         end_time = $6, class = $7, claimed_by = NULL, lease_until = NULL \
+         tags = $12, end_time = $6, class = $7, claimed_by = NULL, lease_until = NULL \
          WHERE id = $8 AND status = $9 AND attempt = $10 RETURNING ",
         columns!()
     ))
@@ -185,6 +186,7 @@ async fn end(
     .bind(from.as_str())
     .bind(attempt)
     .bind(outcome.superseded_by)
+    .bind(json(&outcome.tags)?)
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Err(conflict(conn, id).await) };

@@ -75,6 +75,7 @@ fn outcome(status: Status) -> Outcome {
         cause: None,
         class: None,
         superseded_by: None,
+        tags: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ impl Server {
             cause: None,
             class: None,
             superseded_by: None,
+            tags: Vec::new(),
         };
         self.store.finish(job.id, job.attempt, &outcome, &announce).await.unwrap();
         let due = self.store.due_notifications(9).await.unwrap();

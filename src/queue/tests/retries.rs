@@ -10,6 +10,7 @@ fn engine_died() -> Outcome {
         cause,
         class,
         superseded_by: None,
+        tags: Vec::new(),
     }
 }
 

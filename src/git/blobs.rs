@@ -1,5 +1,5 @@
 //! Contents of files: of Git's objects by one `git cat-file --batch` a repository, which reads `OID<newline>` and writes
-//! `OID TYPE SIZE<newline>`, the content and a newline; and of LFS files from their store.
+//! `OID TYPE SIZE<newline>`, the content and a newline; of LFS files from their store; and of `.git` from the disk.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use super::command::local;
+use super::gitdir::GitDir;
 use super::lfs::{Object, Store};
 use super::{Entry, GitConfig, GitError, Mirror, Oid};
 use crate::process::Running;
@@ -22,6 +23,7 @@ pub struct Blobs {
     /// One a mirror, started when it is first asked.
     readers: Vec<Option<Reader>>,
     objects: Arc<Store>,
+    git_dir: Option<Arc<GitDir>>,
 }
 
 /// A file's content, read in chunks. It may be dropped before its end.
@@ -33,18 +35,31 @@ pub struct Blob<'a> {
 
 #[derive(Debug)]
 enum Content<'a> {
-    Git { reader: &'a mut Reader, left: u64 },
+    Git {
+        reader: &'a mut Reader,
+        left: u64,
+    },
     Lfs(Box<Object>),
+    /// A file of `.git`.
+    Disk {
+        file: Box<tokio::fs::File>,
+        left: u64,
+    },
 }
 
 impl Blobs {
-    pub(super) fn start(config: &GitConfig, mirrors: Vec<Mirror>, objects: Arc<Store>) -> Result<Self, GitError> {
+    pub(super) fn start(
+        config: &GitConfig,
+        mirrors: Vec<Mirror>,
+        objects: Arc<Store>,
+        git_dir: Option<Arc<GitDir>>,
+    ) -> Result<Self, GitError> {
         let mut readers: Vec<_> = mirrors.iter().map(|_| None).collect();
         // Most files are in the first.
         if let Some((mirror, reader)) = mirrors.first().zip(readers.first_mut()) {
             *reader = Some(Reader::start(config, mirror)?);
         }
-        Ok(Self { config: config.clone(), mirrors, readers, objects })
+        Ok(Self { config: config.clone(), mirrors, readers, objects, git_dir })
     }
 
     /// Asks for a file or a symlink (whose content is its target).
@@ -52,6 +67,14 @@ impl Blobs {
         if entry.lfs {
             let object = self.objects.read(&entry.oid, entry.size).await?;
             return Ok(Blob { content: Content::Lfs(Box::new(object)), size: entry.size });
+        }
+        if entry.is_of_git_dir()
+            && let Some(git_dir) = &self.git_dir
+        {
+            let path = git_dir.file(&entry.path);
+            let file = tokio::fs::File::open(&path).await.map_err(|error| GitError::io(path.display(), error))?;
+            let content = Content::Disk { file: Box::new(file), left: entry.size };
+            return Ok(Blob { content, size: entry.size });
         }
         let at = entry.origin as usize;
         let (Some(mirror), Some(reader)) = (self.mirrors.get(at), self.readers.get_mut(at)) else {
@@ -91,6 +114,12 @@ impl Blob<'_> {
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
             Content::Lfs(object) => object.chunk(CHUNK).await,
+            Content::Disk { file, left } => {
+                let mut chunk = vec![0; (*left).min(CHUNK as u64) as usize];
+                file.read_exact(&mut chunk).await.map_err(|error| GitError::io("a file of .git", error))?;
+                *left -= chunk.len() as u64;
+                Ok((!chunk.is_empty()).then_some(chunk))
+            }
         }
     }
 }

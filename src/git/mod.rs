@@ -6,6 +6,8 @@ mod authorities;
 mod blobs;
 mod command;
 mod errors;
+mod folder;
+mod gitdir;
 mod lease;
 mod lfs;
 mod master;
@@ -36,6 +38,8 @@ use crate::secrets::DeployKey;
 pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::{Blame, GitError};
+pub use folder::NoFolder;
+pub use gitdir::GitDir;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
@@ -51,7 +55,7 @@ const LONGEST_SOCKET: usize = 107;
 pub struct GitConfig {
     /// Mirrors, LFS files and file-time tables live here, and nobody else's data.
     pub dir: PathBuf,
-    /// Agent sockets live here (a short path; made 0700 if it is not there).
+    /// Agent sockets and the `.git` of builds live here (a short path; made 0700 if it is not there).
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
     /// GIT_TOKEN
@@ -113,7 +117,7 @@ impl Git {
         }
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
-        remove_agents(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
+        remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
         let (mirrors, tables, masters, leases) = Default::default();
@@ -121,10 +125,11 @@ impl Git {
     }
 }
 
-fn remove_agents(run_dir: &Path) -> io::Result<()> {
+fn remove_leftovers(run_dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(run_dir)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"agent-") {
+        let name = entry.file_name();
+        if ["agent-", gitdir::PREFIX].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
             fs::remove_dir_all(entry.path())?;
         }
     }

@@ -17,6 +17,11 @@ impl Oid {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// An id in the place of Git's own, for what is no object.
+    pub(super) fn from_digest(sha256: [u8; 32]) -> Self {
+        Self { bytes: sha256, len: 32 }
+    }
+
     pub(super) fn from_bytes(raw: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
         let place = bytes.get_mut(..raw.len()).filter(|place| matches!(place.len(), 20 | 32))?;

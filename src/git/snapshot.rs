@@ -10,7 +10,7 @@ use super::lfs::Store;
 use super::remote::Remote;
 use super::submodules::{self, Place, Submodule, Superproject};
 use super::tree::{self, TreeError};
-use super::{Blobs, Entry, Git, GitConfig, GitError, Kind, Mirror, Oid, path_order};
+use super::{Blobs, Entry, Git, GitConfig, GitDir, GitError, Kind, Mirror, Oid, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -32,6 +32,7 @@ pub struct Snapshot {
     /// As [`Entry::origin`] counts them: the job's own first.
     mirrors: Vec<Mirror>,
     objects: Arc<Store>,
+    git_dir: Option<Arc<GitDir>>,
     config: GitConfig,
 }
 
@@ -55,7 +56,12 @@ impl Snapshot {
 
     /// A reader of the files' contents; from async code alone (see [`crate::process`]).
     pub fn blobs(&self) -> Result<Blobs, GitError> {
-        Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone())
+        Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone(), self.git_dir.clone())
+    }
+
+    /// Whether it has a `.git`, made by [`Git::git_dir`].
+    pub fn has_git_dir(&self) -> bool {
+        self.git_dir.is_some()
     }
 }
 
@@ -103,10 +109,23 @@ impl Git {
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
-        let snapshot = match self.try_snapshot(mirror, commit, times_key, secrets, log).await {
+        self.snapshot_with(mirror, commit, times_key, None, secrets, log).await
+    }
+
+    /// The same with the commit's `.git` in it, if there is one.
+    pub async fn snapshot_with(
+        &self,
+        mirror: &Mirror,
+        commit: &Oid,
+        times_key: &str,
+        git_dir: Option<&Arc<GitDir>>,
+        secrets: &Secrets,
+        log: &dyn LogSink,
+    ) -> Result<Snapshot, GitError> {
+        let snapshot = match self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await {
             Err(Trouble::Damaged(what)) => {
                 self.heal(mirror, Some(&commit.to_string()), &what).await?;
-                self.try_snapshot(mirror, commit, times_key, secrets, log).await
+                self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await
             }
             snapshot => snapshot,
         };
@@ -118,6 +137,7 @@ impl Git {
         mirror: &Mirror,
         commit: &Oid,
         times_key: &str,
+        git_dir: Option<&Arc<GitDir>>,
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, Trouble> {
@@ -126,11 +146,17 @@ impl Git {
             let fetched = self.fetch_lfs(part, log).await;
             part.named(fetched)?;
         }
-        let own = (parts.len() > 1).then(|| parts[0].entries.clone());
+        let own = (parts.len() > 1 || git_dir.is_some()).then(|| parts[0].entries.clone());
         let (mut entries, mirrors) = joined(parts);
+        if let Some(git_dir) = git_dir {
+            let own = own.as_deref().unwrap_or_default();
+            entries.extend(git_dir.entries(&self.config, mirror, own, log).await?);
+            entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
+        }
         let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
         let objects = self.lfs.store.clone();
-        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, config: self.config.clone() })
+        let (git_dir, config) = (git_dir.cloned(), self.config.clone());
+        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, git_dir, config })
     }
 
     /// The repository's own part, then those of its submodules, each after the one that it is in.

@@ -27,14 +27,14 @@ use super::{Git, GitError, Mirror, Oid};
 use table::{Stored, Table};
 
 /// As deep as the clones of the program that we replace.
-const DEPTH: usize = 50;
-const SECOND: i64 = 1_000_000_000;
+pub(super) const DEPTH: usize = 50;
+pub(super) const SECOND: i64 = 1_000_000_000;
 /// The year 2255; nanoseconds in 64 bits end in 2262.
 const LAST_SECOND: i64 = 9_000_000_000;
 
 impl Git {
     /// Sets the entries' times and returns the generation that they belong to. `own` are those of the repository itself,
-    /// where submodules have added theirs.
+    /// where submodules or `.git` have added theirs.
     pub(super) async fn set_times(
         &self,
         mirror: &Mirror,
@@ -90,10 +90,13 @@ fn now() -> i64 {
 }
 
 /// The seconds of all entries from those of a repository's own: what is in a submodule has that of the commit that set
-/// the submodule, as it came with it. Both lists are in order.
+/// the submodule, as it came with it; what is in `.git` came with the commit's. Both lists are in order.
 fn spread(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
     let (mut own, mut last) = (own.iter().zip(seconds).peekable(), 0);
     let of = |entry: &Entry| {
+        if entry.is_of_git_dir() {
+            return entry.mtime / SECOND;
+        }
         if let Some((_, seconds)) = own.next_if(|(own, _)| own.path == entry.path) {
             last = seconds;
         }

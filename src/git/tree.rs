@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::Oid;
+use super::gitdir::GIT_DIR;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -26,10 +27,18 @@ pub struct Entry {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
-    /// Which of the snapshot's repositories has it: 0 the job's own, the others its submodules.
+    /// Which of the snapshot's repositories has it: 0 the job's own, the others its submodules; what is in `.git` is in
+    /// none.
     pub origin: u32,
     /// Git LFS keeps it: `oid` is the SHA-256 of its content, of which the repository has but a pointer.
     pub lfs: bool,
+}
+
+impl Entry {
+    /// Whether it is of the `.git` that [`Git::git_dir`](super::Git::git_dir) made.
+    pub fn is_of_git_dir(&self) -> bool {
+        self.origin == GIT_DIR
+    }
 }
 
 /// The order of paths in a file transfer (fsutil's): part by part, so `a/b` is before `a.b`, other than in Git's trees

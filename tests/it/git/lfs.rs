@@ -287,3 +287,23 @@ async fn a_lost_or_damaged_object_is_fetched_again() {
     let (snapshot, _) = web.read().await.unwrap();
     assert_eq!(text(&snapshot, "a.bin").await.unwrap(), "hello");
 }
+
+/// Git would compare the content with the pointer where git-lfs is not installed.
+#[tokio::test]
+async fn git_finds_an_lfs_file_unchanged() {
+    let web = Web::start();
+    let pointer = web.server.put(b"large");
+    web.commit(&[("a.bin", &pointer), ("text", "1")]);
+    let (develop, log) = (branch("develop"), Log::default());
+    let mirror = web.git.clone(&web.source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
+    let oid = web.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
+    let git_dir = web.git.git_dir(&mirror, &oid, &log).await.unwrap();
+    let secrets = Secrets::default();
+    let snapshot = web.git.snapshot_with(&mirror, &oid, "key", Some(&git_dir), &secrets, &log).await.unwrap();
+    assert_eq!(text(&snapshot, "a.bin").await.unwrap(), "large");
+    let dir = gitdir::written(&snapshot).await;
+    assert_eq!(gitdir::says(dir.path(), &["status", "--porcelain"]), "");
+    let described = gitdir::says(dir.path(), &["describe", "--always", "--dirty"]);
+    assert!(oid.to_string().starts_with(&described), "{described}");
+    assert!(!std::fs::read_to_string(dir.path().join(".git/config")).unwrap().contains("hunter22"));
+}

@@ -1,0 +1,136 @@
+//! The commits that `git clone --depth` gives: all that are at most so many steps from the one that is built, by any
+//! parent. Where that ends is for the file `shallow`.
+
+use std::collections::HashSet;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+
+use super::*;
+
+/// A commit's headers have less; what follows is not read into memory.
+const LARGEST_HEAD: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub struct History {
+    pub commits: HashSet<Oid>,
+    /// Those whose parents are not there, in the order of their ids.
+    pub shallow: Vec<Oid>,
+    /// The first commit's time, in seconds since the epoch.
+    pub seconds: i64,
+}
+
+/// Follows all parents, [`DEPTH`] commits deep.
+pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<History, Trouble> {
+    let mut git = local(config, &mirror.path).args(["cat-file", "--batch"]).start().map_err(GitError::from)?;
+    let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
+        return Err(GitError::io("git cat-file", "its streams are not there").into());
+    };
+    let mut commits = Commits { requests, answers: BufReader::new(answers) };
+    let ends = ends_of(mirror).map_err(|error| GitError::io(mirror.path.display(), error))?;
+    let mut history = History { commits: HashSet::from([*tip]), shallow: Vec::new(), seconds: 0 };
+    let mut level = vec![*tip];
+    for depth in 1..=DEPTH {
+        for id in std::mem::take(&mut level) {
+            let head = commits.head(&id).await?;
+            let parents = parents(&head).ok_or_else(|| Trouble::Damaged(format!("commit {id} cannot be read")))?;
+            if depth == 1 {
+                history.seconds = seconds(&head).unwrap_or_default();
+            }
+            if !parents.is_empty() && (depth == DEPTH || ends.contains(&id)) {
+                history.shallow.push(id);
+                continue;
+            }
+            level.extend(parents.into_iter().filter(|parent| history.commits.insert(*parent)));
+        }
+    }
+    history.shallow.sort_unstable();
+    Ok(history)
+}
+
+/// Where the mirror itself has no parents, because its origin has none.
+fn ends_of(mirror: &Mirror) -> io::Result<HashSet<Oid>> {
+    match fs::read(mirror.path.join("shallow")) {
+        Ok(text) => Ok(text.split(|&b| b == b'\n').filter_map(|line| Oid::from_hex(line).ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+struct Commits {
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Commits {
+    /// The beginning of a commit.
+    async fn head(&mut self, id: &Oid) -> Result<Vec<u8>, Trouble> {
+        let read = async {
+            self.requests.write_all(format!("{id}\n").as_bytes()).await?;
+            let mut header = String::new();
+            self.answers.read_line(&mut header).await?;
+            let Some(size) = size(&header) else { return Ok(None) };
+            let mut head = Vec::new();
+            (&mut self.answers).take(size.min(LARGEST_HEAD)).read_to_end(&mut head).await?;
+            // The answer ends with a newline.
+            let rest = size.saturating_sub(LARGEST_HEAD) + 1;
+            tokio::io::copy(&mut (&mut self.answers).take(rest), &mut tokio::io::sink()).await?;
+            Ok::<_, io::Error>(Some(head))
+        };
+        match read.await {
+            Ok(Some(head)) => Ok(head),
+            Ok(None) => Err(Trouble::Damaged(format!("commit {id} is missing"))),
+            Err(error) => Err(Trouble::Damaged(format!("commit {id}: {error}"))),
+        }
+    }
+}
+
+/// From `OID commit SIZE<newline>`.
+fn size(header: &str) -> Option<u64> {
+    let mut words = header.strip_suffix('\n')?.split(' ').skip(1);
+    (words.next() == Some("commit")).then(|| words.next()?.parse().ok())?
+}
+
+/// From the lines `parent OID`, which follow the line `tree OID`.
+fn parents(head: &[u8]) -> Option<Vec<Oid>> {
+    let mut lines = head.split(|&b| b == b'\n');
+    lines.next()?.strip_prefix(b"tree ")?;
+    lines.map_while(|line| line.strip_prefix(b"parent ")).map(|id| Oid::from_hex(id).ok()).collect()
+}
+
+/// From the line `committer NAME <MAIL> SECONDS ZONE`.
+fn seconds(head: &[u8]) -> Option<i64> {
+    let headers = head.split(|&b| b == b'\n').take_while(|line| !line.is_empty());
+    let committer = headers.filter_map(|line| line.strip_prefix(b"committer ")).next()?;
+    let after = committer.rsplit(|&b| b == b'>').next()?;
+    std::str::from_utf8(after).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn a_commit_is_read_to_the_end_of_its_headers() {
+        let head = format!(
+            "tree {ID}\nparent {ID}\nparent {ID}\nauthor A <a> 1 +0000\ncommitter B <b> c> 1500000000 +0100\n\nparent {ID}\ncommitter x <y> 5 +0000\n"
+        );
+        assert_eq!(parents(head.as_bytes()).unwrap().len(), 2);
+        assert_eq!(seconds(head.as_bytes()), Some(1_500_000_000));
+        assert_eq!(parents(format!("tree {ID}\nauthor x\n\nparent {ID}\n").as_bytes()).unwrap(), []);
+        assert_eq!(parents(format!("tree {ID}\nparent x\n").as_bytes()), None);
+        assert_eq!(parents(b""), None);
+        assert_eq!((size("0123 commit 42\n"), size("0123 missing\n"), size("0123 tree 42\n")), (Some(42), None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(head: Vec<u8>, header: String) {
+            let _ = (parents(&head), seconds(&head), size(&header));
+        }
+    }
+}

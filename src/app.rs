@@ -221,6 +221,8 @@ fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> Pipeli
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),
+        context: settings.context.clone(),
+        keep_git_dir: settings.keep_git_dir.0,
         image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,

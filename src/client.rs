@@ -126,6 +126,10 @@ pub struct NewJob {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    #[serde(rename = "keepGitDir", skip_serializing_if = "Option::is_none")]
+    pub keep_git_dir: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     #[serde(rename = "buildArgs", skip_serializing_if = "BTreeMap::is_empty")]
     pub build_args: BTreeMap<String, String>,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, DockerfilePath, ImageName, TagTemplate};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageName, TagTemplate};
 pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
 pub use order::{Priorities, Supersede, Switch};
@@ -161,7 +161,7 @@ settings! {
     FILE_TIMES => file_times: FileTimes, "stable";
     /// Longest time for `clone`, and for what `checkout` fetches (submodules, LFS files), each try.
     CLONE_TIMEOUT => clone_timeout: Duration, "15m";
-    /// Longest time for `checkout` to find the commit.
+    /// Longest time for `checkout` to find the commit, and to make a `.git` for the build.
     CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m";
 
     /// The Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or with DOCKER_TLS_VERIFY on any.
@@ -177,6 +177,10 @@ settings! {
     BUILDER => builder: BuilderChoice, "auto";
     /// Path of the Dockerfile in a repository, unless the job names another one.
     DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile";
+    /// Folder of a repository that is the build context, unless the job names another one; DOCKERFILE is then a path in it.
+    CONTEXT => context: ContextPath, ".";
+    /// `1`: `.git` is in the build context, 50 commits deep with their tags, unless the job says otherwise.
+    KEEP_GIT_DIR => keep_git_dir: Switch, "0";
     /// Registry and path of the images: `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`; without a registry, Docker Hub.
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
     /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.

@@ -16,9 +16,15 @@ pub struct Args {
     /// The image's tag [default: the commit that is asked for]
     #[arg(long)]
     tag: Option<String>,
-    /// Path of the Dockerfile in the repository [default: the daemon's DOCKERFILE]
+    /// Path of the Dockerfile in the repository [default: the daemon's DOCKERFILE, in the context]
     #[arg(long, value_name = "PATH")]
     dockerfile: Option<String>,
+    /// The folder of the repository that is the build context [default: the daemon's CONTEXT]
+    #[arg(long, value_name = "FOLDER")]
+    context: Option<String>,
+    /// Have .git in the build context, 50 commits deep with their tags [default: the daemon's KEEP_GIT_DIR]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    keep_git_dir: Option<bool>,
     /// The stage to stop at [default: the last]
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
@@ -62,11 +68,13 @@ fn build_arg(text: &str) -> Result<(String, String), String> {
 
 /// Without `--follow` the new job's id is what goes to stdout.
 pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
-    let Args { what, branch, tag, dockerfile, target, build_args, platform, follow, connection } = args;
+    let Args { what, branch, tag, dockerfile, context, keep_git_dir, target, build_args, platform, follow, connection } =
+        args;
     let What { owner, repo, commit } = what;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = NewJob { owner, repo, branch, commit, tag, dockerfile, target, build_args, platform };
+    let job =
+        NewJob { owner, repo, branch, commit, tag, dockerfile, context, keep_git_dir, target, build_args, platform };
     let job = client.create(&job).await?;
     if follow {
         return follow::follow(&client, job, connection.json).await;

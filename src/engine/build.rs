@@ -17,6 +17,7 @@ use crate::secrets::Secrets;
 use super::connect::{invalid, no_body, request};
 use super::errors::{EngineError, ErrorKind, KILLED, one_line, say};
 use super::filesync::{SyncStats, Tree};
+use super::hint::{Listening, about_git_dir};
 use super::killer::Watch;
 use super::lines::Lines;
 use super::progress::Progress;
@@ -25,7 +26,9 @@ use super::{Builder, Engine};
 
 pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
-    /// Path in the tree.
+    /// The folder of the tree that is the context, without links on the way; empty for all of it.
+    pub context: &'a [u8],
+    /// Path in the tree, whatever is the context.
     pub dockerfile: &'a str,
     /// Every name that the image gets.
     pub images: &'a [ImageRef],
@@ -37,7 +40,7 @@ pub struct BuildRequest<'a> {
     pub labels: BTreeMap<String, String>,
     /// Unique per attempt.
     pub build_id: String,
-    /// Stable per repository **and** Dockerfile and target: two on one key would evict each other, as
+    /// Stable per repository **and** context, Dockerfile and target: two on one key would evict each other, as
     /// the engine is sent only what these copy.
     pub sync_key: String,
     /// Credentials for base images, each to its own registry alone.
@@ -62,15 +65,15 @@ pub struct Steps {
 }
 
 impl BuildRequest<'_> {
-    /// Of `POST /build`, with what is the builder's own in `more`.
-    pub(super) fn path(&self, more: &[(&str, &str)]) -> String {
+    /// The path of `POST /build`, with the Dockerfile's name for the builder and what else is the builder's own.
+    pub(super) fn path(&self, dockerfile: &str, more: &[(&str, &str)]) -> String {
         let labels = Value::from_iter(self.labels.clone()).to_string();
         let build_args = Value::from_iter(self.build_args.clone()).to_string();
         let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
         for image in self.images {
             query.append_pair("t", &image.to_string());
         }
-        query.append_pair("labels", &labels).append_pair("dockerfile", self.dockerfile);
+        query.append_pair("labels", &labels).append_pair("dockerfile", dockerfile);
         query.append_pair("buildargs", &build_args);
         for (name, value) in [("target", self.target), ("platform", self.platform)] {
             if let Some(value) = value {
@@ -86,12 +89,13 @@ impl Engine {
     /// about 30 ms.
     pub async fn build(&self, build: BuildRequest<'_>, log: &dyn LogSink) -> Result<Built, EngineError> {
         let watch = Watch::start().await;
-        let tree = Arc::new(Tree::new(build.snapshot.clone()));
+        let tree = Arc::new(Tree::new(build.snapshot.clone(), build.context));
+        let listening = Listening::new(log);
         let built = tokio::select! {
-            built = self.build_tree(build, tree.clone(), log) => built,
+            built = self.build_tree(build, tree.clone(), &listening) => built,
             never = tree.watch(log) => match never {},
         };
-        match built {
+        match about_git_dir(&tree, &listening, built) {
             Err(e) if e.exit_code == Some(KILLED) && e.kind == ErrorKind::Build => {
                 Err(e.killed(watch.killer(&self.host).await))
             }
@@ -156,12 +160,10 @@ impl Engine {
         session: &str,
         log: &dyn LogSink,
     ) -> Result<(String, Steps), EngineError> {
-        let path = build.path(&[
-            ("version", "2"),
-            ("buildid", &build.build_id),
-            ("remote", "client-session"),
-            ("session", session),
-        ]);
+        let path = build.path(
+            build.dockerfile,
+            &[("version", "2"), ("buildid", &build.build_id), ("remote", "client-session"), ("session", session)],
+        );
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
         let reply = self.host.send(request).await?.accepted().await.map_err(EngineError::of_refusal)?;
 

@@ -62,11 +62,11 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
         query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
-        let path = build.path(&query);
+        let tar::Upload { body, dockerfile } = tar::upload(tree, build.dockerfile, build.context).await?;
+        let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
             .header("X-Registry-Config", auth_header(&logins(&build.secrets))?);
-        let body = tar::body(tree, build.dockerfile).await?;
         let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
         // What is wrong before the first step is the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::of_build(&e.message, None))?;

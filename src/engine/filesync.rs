@@ -18,6 +18,7 @@ use crate::model::LogSink;
 use super::filter::{Wanted, choose};
 use super::follow::Links;
 use super::grpc::{self, Messages, Status};
+use super::hint::{asks_for_git_dir, excludes_git_dir};
 use super::packet::{GO_DIR, GO_SYMLINK, Packet, Stat, Type};
 
 /// What was sent for one build, over the engine's three calls (Dockerfile, `.dockerignore`,
@@ -41,17 +42,23 @@ const WATCH: Duration = Duration::from_secs(1);
 /// The tree that a build is given.
 pub(super) struct Tree {
     pub snapshot: Arc<Snapshot>,
+    /// What is in the folder that is the context; none if that is the whole tree.
+    folder: Option<Vec<Entry>>,
     links: OnceCell<Links>,
     called: AtomicBool,
     stats: AtomicU64,
     requests: AtomicU64,
     bytes: AtomicU64,
     failure: Mutex<Option<String>>,
+    misses_git_dir: AtomicBool,
+    ignores_git_dir: AtomicBool,
 }
 
 impl Tree {
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+    /// `context` is a folder of the tree; empty for all of it.
+    pub(super) fn new(snapshot: Arc<Snapshot>, context: &[u8]) -> Self {
         Self {
+            folder: (!context.is_empty()).then(|| within(&snapshot.entries, context)),
             snapshot,
             links: OnceCell::new(),
             called: AtomicBool::default(),
@@ -59,7 +66,33 @@ impl Tree {
             requests: AtomicU64::default(),
             bytes: AtomicU64::default(),
             failure: Mutex::default(),
+            misses_git_dir: AtomicBool::default(),
+            ignores_git_dir: AtomicBool::default(),
         }
+    }
+
+    /// The entries that `COPY` can name, with their paths there.
+    pub(super) fn context(&self) -> &[Entry] {
+        self.folder.as_deref().unwrap_or(&self.snapshot.entries)
+    }
+
+    /// Whether the context is a part of the tree.
+    pub(super) fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Whether the engine asked for `.git` and was sent none.
+    pub(super) fn misses_git_dir(&self) -> bool {
+        self.misses_git_dir.load(Relaxed)
+    }
+
+    /// Whether `.dockerignore` leaves `.git` out.
+    pub(super) fn ignores_git_dir(&self) -> bool {
+        self.ignores_git_dir.load(Relaxed)
+    }
+
+    pub(super) fn note_excludes(&self, patterns: &[Vec<u8>]) {
+        self.ignores_git_dir.fetch_or(excludes_git_dir(patterns), Relaxed);
     }
 
     pub(super) fn sent(&self) -> SyncStats {
@@ -147,7 +180,16 @@ impl Tree {
             return Err(Status::not_found(format!("no access allowed to dir {:?}", String::from_utf8_lossy(name))));
         }
         let links = self.links().await.map_err(|e| self.failed(e))?;
-        let chosen = choose(&self.snapshot.entries, links, &wanted(headers)).map_err(Status::unknown)?;
+        // The Dockerfile is named by its path in the repository, also where the context is a folder.
+        let entries = if name == b"context" { self.context() } else { &self.snapshot.entries };
+        let wanted = wanted(headers);
+        let chosen = choose(entries, links, &wanted).map_err(Status::unknown)?;
+        if name == b"context" {
+            self.note_excludes(&wanted.excludes);
+            let is_sent = || chosen.iter().any(|&i| entries[i as usize].path == b".git");
+            let is_missed = wanted.follow.iter().any(|path| asks_for_git_dir(path)) && !is_sent();
+            self.misses_git_dir.fetch_or(is_missed, Relaxed);
+        }
 
         // Unbounded, so that reading never waits for writing: the engine sends up to one request
         // an entry while it still receives stats, and both sides would wait for ever.
@@ -166,10 +208,10 @@ impl Tree {
         };
         let write = async {
             let mut writer = Writer { out, buffer: BytesMut::with_capacity(BUFFER) };
-            self.write_stats(&chosen, links, &mut writer).await?;
+            self.write_stats(entries, &chosen, links, &mut writer).await?;
             let mut blobs = None;
             while let Some(id) = queue.recv().await {
-                let entry = chosen.get(id as usize).map(|&i| &self.snapshot.entries[i as usize]);
+                let entry = chosen.get(id as usize).map(|&i| &entries[i as usize]);
                 let Some(entry) = entry.filter(|e| matches!(e.kind, Kind::File | Kind::Exec)) else {
                     return Err(Status::unknown(format!("the engine asked for {id}, which is no file")));
                 };
@@ -185,10 +227,16 @@ impl Tree {
         tokio::try_join!(read, write).map(|_| ())
     }
 
-    async fn write_stats(&self, chosen: &[u32], links: &Links, writer: &mut Writer<'_>) -> Result<(), Status> {
+    async fn write_stats(
+        &self,
+        entries: &[Entry],
+        chosen: &[u32],
+        links: &Links,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), Status> {
         let mut packet = Packet { stat: Some(Stat::default()), ..Packet::default() };
         for &index in chosen {
-            let entry = &self.snapshot.entries[index as usize];
+            let entry = &entries[index as usize];
             let stat = packet.stat.get_or_insert_default();
             stat.path.clone_from(&entry.path);
             stat.linkname.clear();
@@ -230,6 +278,13 @@ impl Tree {
         // The end of a file, also of an empty one.
         writer.put(Type::Data, id, Bytes::new()).await
     }
+}
+
+/// What is in a folder, with the paths there; the order stays.
+fn within(entries: &[Entry], folder: &[u8]) -> Vec<Entry> {
+    let below = [folder, b"/"].concat();
+    let path = |entry: &Entry| Some(entry.path.strip_prefix(&below[..])?.to_vec());
+    entries.iter().filter_map(|entry| Some(Entry { path: path(entry)?, ..entry.clone() })).collect()
 }
 
 fn opened<'a>(blobs: &'a mut Option<Blobs>, snapshot: &Snapshot) -> Result<&'a mut Blobs, GitError> {

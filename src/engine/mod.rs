@@ -11,6 +11,7 @@ mod follow;
 mod glob;
 mod go_regex;
 mod grpc;
+mod hint;
 mod insecure;
 mod killer;
 mod lines;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -20,47 +21,101 @@ use super::follow::find;
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 
 const BLOCK: usize = 512;
+const IGNORE_FILE: &str = ".dockerignore";
 /// What is read ahead of the engine is twice this, besides the sockets' buffers.
 const CHUNK: usize = 64 << 10;
 
-/// A body that reads the tree as the engine takes it. `.dockerignore` is applied here, since no
+/// A context to be sent.
+pub(super) struct Upload {
+    pub body: Body,
+    /// The Dockerfile's path in it.
+    pub dockerfile: String,
+}
+
+/// A body that reads the context as the engine takes it. `.dockerignore` is applied here, since no
 /// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile and
 /// `.dockerignore` itself.
-pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, EngineError> {
+///
+/// A Dockerfile beyond the context gets a name of its own in it, as Docker's client does it: a line more in
+/// `.dockerignore` has the engine remove it before the first step.
+pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) -> Result<Upload, EngineError> {
     let git = |e: GitError| EngineError::tree(tree.fail(&e));
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
-    let entries = &tree.snapshot.entries;
+    let entries = tree.context();
     let mut blobs = tree.snapshot.blobs().map_err(git)?;
-    let mut excludes = Vec::new();
-    let ignore_files = [format!("{dockerfile}.dockerignore"), ".dockerignore".into()];
-    if let Some(at) = ignore_files.iter().find_map(|name| find(entries, name.as_bytes())) {
-        excludes = read_ignore_file(&blobs.read(&entries[at]).await.map_err(git)?);
+    let (mut excludes, mut more) = (Vec::new(), Vec::new());
+    let own = tree.snapshot.entry(format!("{dockerfile}.dockerignore").as_bytes());
+    let ignore_file = find(entries, IGNORE_FILE.as_bytes()).map(|at| &entries[at]);
+    if let Some(entry) = own.or(ignore_file) {
+        excludes = read_ignore_file(&blobs.read(entry).await.map_err(git)?);
     }
-    for kept in [".dockerignore", dockerfile] {
+    tree.note_excludes(&excludes);
+    let dockerfile = match (beneath(dockerfile, context), tree.snapshot.entry(dockerfile.as_bytes())) {
+        (Some(path), _) => path.to_owned(),
+        // The engine says that it is not there.
+        (None, None) => dockerfile.to_owned(),
+        (None, Some(entry)) => {
+            let name = format!(".dockerfile.{}", hex::encode(&Sha256::digest(dockerfile)[..8]));
+            let mut ignored = match ignore_file {
+                Some(entry) => blobs.read(entry).await.map_err(git)?,
+                None => IGNORE_FILE.into(),
+            };
+            ignored.extend(format!("\n{name}\n").into_bytes());
+            more.push((renamed(entry, &name), blobs.read(entry).await.map_err(git)?));
+            more.push((renamed(ignore_file.unwrap_or(entry), IGNORE_FILE), ignored));
+            name
+        }
+    };
+    for kept in [IGNORE_FILE, &dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
         }
     }
     let links = tree.links().await.map_err(git)?;
-    let chosen = choose(entries, links, &Wanted { excludes, ..Wanted::default() }).map_err(pattern)?;
+    let mut chosen = choose(entries, links, &Wanted { excludes, ..Wanted::default() }).map_err(pattern)?;
+    chosen.retain(|&index| more.iter().all(|(entry, _)| entry.path != entries[index as usize].path));
 
     let (out, frames) = mpsc::channel(1);
     // Ends with the body: nobody is left to send to then.
     tokio::spawn(async move {
-        if let Err(e) = write(&tree, &chosen, &mut blobs, &out).await {
+        if let Err(e) = write(&tree, &chosen, &more, &mut blobs, &out).await {
             let _ = out.send(Err(e)).await;
         }
     });
-    Ok(StreamBody::new(ReceiverStream::new(frames)).boxed_unsync())
+    Ok(Upload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
+}
+
+/// The path in the context of what is in it.
+fn beneath<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
+    match context {
+        [] => Some(path),
+        context => path.strip_prefix(std::str::from_utf8(context).ok()?)?.strip_prefix('/'),
+    }
+}
+
+fn renamed(entry: &Entry, path: &str) -> Entry {
+    Entry { path: path.into(), kind: Kind::File, ..entry.clone() }
 }
 
 type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
 
-async fn write(tree: &Tree, chosen: &[u32], blobs: &mut Blobs, out: &Out) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn write(
+    tree: &Tree,
+    chosen: &[u32],
+    more: &[(Entry, Vec<u8>)],
+    blobs: &mut Blobs,
+    out: &Out,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let links = tree.links().await.map_err(|e| tree.fail(&e))?;
     let mut buffer = BytesMut::with_capacity(2 * CHUNK);
+    for (entry, content) in more {
+        let size = content.len() as u64;
+        header(&Entry { size, ..entry.clone() }, &[], &mut buffer);
+        buffer.extend(content);
+        buffer.put_bytes(0, padding(size));
+    }
     for &index in chosen {
-        let entry = &tree.snapshot.entries[index as usize];
+        let entry = &tree.context()[index as usize];
         header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
         if matches!(entry.kind, Kind::File | Kind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;

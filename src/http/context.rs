@@ -233,12 +233,15 @@ mod tests {
             body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
             body.to_string()
         };
-        let options = json!({ "dockerfile": "./docker/web", "target": "prod", "buildArgs": { "A": "1" }, "platform": "linux/arm64" });
+        let options = json!({ "dockerfile": "./docker/web", "context": "services/api", "keepGitDir": true, "target": "prod", "buildArgs": { "A": "1" }, "platform": "linux/arm64" });
         let context = read(body(options.clone()).as_bytes()).unwrap();
         assert_eq!(Value::Object(context.extra), options);
         for (options, code, path) in [
             (json!({ "dockerfile": 5 }), "INVALID_TYPE", "#/dockerfile"),
             (json!({ "dockerfile": "../x" }), "INVALID_FORMAT", "#/dockerfile"),
+            (json!({ "context": "../x" }), "INVALID_FORMAT", "#/context"),
+            (json!({ "context": [] }), "INVALID_TYPE", "#/context"),
+            (json!({ "keepGitDir": "true" }), "INVALID_TYPE", "#/keepGitDir"),
             (json!({ "target": "a b" }), "INVALID_FORMAT", "#/target"),
             (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/platform"),
             (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/buildArgs"),

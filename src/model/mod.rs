@@ -22,7 +22,7 @@ pub use job::{
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};
 pub use occasion::Occasion;
-pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
+pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
 pub use sink::LogSink;
 pub use time::Millis;

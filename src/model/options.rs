@@ -19,18 +19,63 @@ impl DockerfilePath {
     /// # Errors
     /// What is allowed, to stand behind "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
-        let parts: Vec<_> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-        if parts.is_empty() || text.starts_with('/') || parts.contains(&"..") {
-            return Err("it must be a path inside the repository, without / in front and without ..");
+        match inside(text)? {
+            path if path.is_empty() => Err(OUTSIDE),
+            path => Ok(Self(path)),
         }
-        if text.len() > 1000 || text.chars().any(char::is_control) {
-            return Err("it must have at most 1000 characters and no control characters");
-        }
-        Ok(Self(parts.join("/")))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+const OUTSIDE: &str = "it must be a path inside the repository, without / in front and without ..";
+
+/// A path inside the repository without needless parts; empty for the root.
+fn inside(text: &str) -> Result<String, &'static str> {
+    let parts: Vec<_> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if text.starts_with('/') || parts.contains(&"..") {
+        return Err(OUTSIDE);
+    }
+    if text.len() > 1000 || text.chars().any(char::is_control) {
+        return Err("it must have at most 1000 characters and no control characters");
+    }
+    Ok(parts.join("/"))
+}
+
+/// The folder of a repository that is the build context, under the same rules; `.` is the root.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ContextPath(String);
+
+impl ContextPath {
+    /// # Errors
+    /// What is allowed, to stand behind "is not valid:".
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        inside(text).map(Self)
+    }
+
+    /// Empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path in the repository of a file in this folder.
+    pub fn join(&self, path: &DockerfilePath) -> DockerfilePath {
+        match self.is_root() {
+            true => path.clone(),
+            false => DockerfilePath(format!("{}/{path}", self.0)),
+        }
+    }
+}
+
+impl fmt::Display for ContextPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_root() { "." } else { &self.0 })
     }
 }
 
@@ -43,7 +88,11 @@ impl fmt::Display for DockerfilePath {
 /// Checked options of a build; what is absent is the daemon's or the engine's to choose.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildOptions {
+    /// From the repository's root, whatever the context is.
     pub dockerfile: Option<DockerfilePath>,
+    pub context: Option<ContextPath>,
+    /// Whether `.git` is in the context.
+    pub keep_git_dir: Option<bool>,
     /// The name of a stage.
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
@@ -81,10 +130,10 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// The names of all options.
-    pub const NAMES: [&str; 4] = ["dockerfile", "target", "buildArgs", "platform"];
+    pub const NAMES: [&str; 6] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform"];
 
-    /// Reads `dockerfile`, `target`, `buildArgs` and `platform` of a job's own names; null and the empty text count as
-    /// absent.
+    /// Reads `dockerfile`, `context`, `keepGitDir`, `target`, `buildArgs` and `platform` of a job's own names; null and
+    /// the empty text count as absent.
     ///
     /// # Errors
     /// Everything that cannot be used.
@@ -92,11 +141,40 @@ impl BuildOptions {
         let mut reader = Reader { extra, bad: Vec::new() };
         let options = Self {
             dockerfile: reader.text("dockerfile", DockerfilePath::new),
+            context: reader.text("context", ContextPath::new),
+            keep_git_dir: reader.switch("keepGitDir"),
             target: reader.text("target", target),
             build_args: reader.args(),
             platform: reader.text("platform", platform),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
+    }
+
+    /// The Dockerfile and the context, by the settings `DOCKERFILE` and `CONTEXT` where the job says nothing. As with
+    /// Docker, a Dockerfile that is not named is looked for in the context.
+    pub fn paths(&self, dockerfile: &DockerfilePath, context: &ContextPath) -> (DockerfilePath, ContextPath) {
+        let context = self.context.as_ref().unwrap_or(context).clone();
+        let dockerfile = self.dockerfile.clone().unwrap_or_else(|| context.join(dockerfile));
+        (dockerfile, context)
+    }
+
+    /// Whether `.git` is in the context: by the job's option, else by BuildKit's own build argument, else by the setting
+    /// `KEEP_GIT_DIR`.
+    pub fn keeps_git_dir(&self, setting: bool) -> bool {
+        let argument = || self.build_args.get(KEEP_GIT_DIR_ARG).and_then(|value| go_bool(value));
+        self.keep_git_dir.or_else(argument).unwrap_or(setting)
+    }
+}
+
+/// What BuildKit's Dockerfile frontend takes for contexts that it fetches itself.
+const KEEP_GIT_DIR_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// Reads what Go's `strconv.ParseBool` reads, as BuildKit does; it passes over anything else.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -115,6 +193,14 @@ impl Reader<'_> {
                 Err(why) => self.refuse(name, Problem::Value(why)),
             },
             found => self.refuse(name, Problem::Type { expected: "string", found: found.clone() }),
+        }
+    }
+
+    fn switch(&mut self, name: &str) -> Option<bool> {
+        match self.extra.get(name)? {
+            Value::Null => None,
+            Value::Bool(value) => Some(*value),
+            found => self.refuse(name, Problem::Type { expected: "boolean", found: found.clone() }),
         }
     }
 
@@ -208,6 +294,46 @@ mod tests {
     }
 
     #[test]
+    fn a_dockerfile_is_named_from_the_root_and_looked_for_in_the_context() {
+        let paths = |options: Value, setting: &str| {
+            let (dockerfile, context) = read(options)
+                .unwrap()
+                .paths(&DockerfilePath::new("docker/main").unwrap(), &ContextPath::new(setting).unwrap());
+            (dockerfile.to_string(), context.to_string())
+        };
+        let is = |dockerfile: &str, context: &str| (dockerfile.to_owned(), context.to_owned());
+        assert_eq!(paths(json!({}), "."), is("docker/main", "."));
+        assert_eq!(paths(json!({}), "app"), is("app/docker/main", "app"));
+        assert_eq!(
+            paths(json!({ "context": "./services//api/" }), "app"),
+            is("services/api/docker/main", "services/api")
+        );
+        assert_eq!(paths(json!({ "context": "." }), "app"), is("docker/main", "."));
+        assert_eq!(paths(json!({ "dockerfile": "web" }), "app"), is("web", "app"));
+        assert_eq!(paths(json!({ "dockerfile": "a/web", "context": "b" }), "."), is("a/web", "b"));
+    }
+
+    #[test]
+    fn the_job_then_the_argument_then_the_setting_keeps_git_dir() {
+        let keeps = |options: Value, setting| read(options).unwrap().keeps_git_dir(setting);
+        let argument = |value: &str| json!({ "buildArgs": { "BUILDKIT_CONTEXT_KEEP_GIT_DIR": value } });
+        assert!(!keeps(json!({}), false) && keeps(json!({}), true));
+        for value in ["1", "t", "True"] {
+            assert!(keeps(argument(value), false), "{value}");
+        }
+        for value in ["0", "false"] {
+            assert!(!keeps(argument(value), true), "{value}");
+        }
+        for value in ["", "yes", "2"] {
+            assert!(keeps(argument(value), true) && !keeps(argument(value), false), "{value}");
+        }
+        let mut both = argument("1");
+        both["keepGitDir"] = json!(false);
+        assert!(!keeps(both, true));
+        assert!(keeps(json!({ "keepGitDir": true }), false) && keeps(json!({ "keepGitDir": null }), true));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named() {
         for (extra, name, words) in [
             (json!({ "dockerfile": "/etc/passwd" }), "dockerfile", "inside the repository"),
@@ -218,6 +344,12 @@ mod tests {
             (json!({ "dockerfile": "a\0" }), "dockerfile", "control characters"),
             (json!({ "dockerfile": "a/".repeat(600) }), "dockerfile", "1000"),
             (json!({ "dockerfile": ["a"] }), "dockerfile", "string"),
+            (json!({ "context": "/srv" }), "context", "inside the repository"),
+            (json!({ "context": "services/../.." }), "context", "without .."),
+            (json!({ "context": "a\0" }), "context", "control characters"),
+            (json!({ "context": {} }), "context", "string"),
+            (json!({ "keepGitDir": "yes" }), "keepGitDir", "boolean"),
+            (json!({ "keepGitDir": 1 }), "keepGitDir", "boolean"),
             (json!({ "target": "-x" }), "target", "stage"),
             (json!({ "target": "a b" }), "target", "stage"),
             (json!({ "target": 1 }), "target", "string"),
@@ -248,7 +380,9 @@ mod tests {
         fn a_path_never_leaves_the_repository(text in "[a./\\n]{0,12}") {
             if let Ok(path) = DockerfilePath::new(&text) {
                 prop_assert!(path.as_str().split('/').all(|part| !matches!(part, "" | "." | "..")), "{path}");
-                prop_assert_eq!(DockerfilePath::new(path.as_str()), Ok(path));
+                prop_assert_eq!(DockerfilePath::new(path.as_str()), Ok(path.clone()));
+                let context = ContextPath::new(&text).unwrap();
+                prop_assert_eq!(context.as_str(), path.as_str());
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
+use super::folder;
 use super::stage::{End, Failed, Stagehand};
 use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
 use crate::git::Snapshot;
@@ -85,9 +86,11 @@ pub(super) async fn run(
             .filter(|s| (0..=epoch::LATEST).contains(s));
         let commit = snapshot.commit.to_string();
         let own: Vec<_> = images.iter().filter(|image| Built::is_named(&commit, image)).cloned().collect();
+        let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = BuildRequest {
             snapshot,
+            context: &context,
             dockerfile: plan.dockerfile.as_str(),
             images: &own,
             target: plan.target.as_deref(),

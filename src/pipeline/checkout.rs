@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::Tools;
 use super::clone::{Fetched, wait};
+use super::folder;
 use super::stage::{End, Failed, Stagehand};
 use crate::git::{Kind, Snapshot};
 use crate::model::{FailureClass, LogSink, StageName};
@@ -22,9 +23,16 @@ pub(super) async fn run(
     let work = async {
         let resolve = async { Ok(tools.git.resolve(mirror, branch, commit, pushed).await?) };
         let oid = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
+        let git_dir = match plan.keep_git_dir && plan.context.is_root() {
+            true => {
+                let make = async { Ok(tools.git.git_dir(mirror, &oid, &*log).await?) };
+                Some(log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", make).await?)
+            }
+            false => None,
+        };
         let key = repo.to_string();
         let try_once = || {
-            let snapshot = tools.git.snapshot(mirror, &oid, &key, secrets, &*log);
+            let snapshot = tools.git.snapshot_with(mirror, &oid, &key, git_dir.as_ref(), secrets, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = match try_once().await? {
@@ -34,8 +42,16 @@ pub(super) async fn run(
             }
             other => other?,
         };
-        let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
+        let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
+        if let Some(git_dir) = &git_dir {
+            let bytes: u64 = snapshot.entries.iter().filter(|e| e.is_of_git_dir()).map(|e| e.size).sum();
+            let (commits, tags) = (git_dir.commits, git_dir.tags);
+            log.write(format!(".git: {commits} commits, {tags} tags, {bytes} bytes\n").as_bytes());
+        } else if plan.keep_git_dir {
+            log.write(b".git is left out, because the context is a folder of the repository\n");
+        }
+        folder::of(&snapshot, repo, &plan.context).await?;
         match kind(&snapshot, dockerfile.as_str()) {
             Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
                 FailureClass::Dockerfile,

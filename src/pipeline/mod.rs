@@ -4,6 +4,7 @@ mod build;
 mod checkout;
 mod clone;
 mod epoch;
+mod folder;
 mod plan;
 mod pulse;
 mod push;
@@ -22,7 +23,7 @@ use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::metrics::Metrics;
 use crate::model::{
-    Context, DockerfilePath, FailureClass, Job, LogSink, Outcome, RepoName, Stages, Status, TagTemplate,
+    Context, ContextPath, DockerfilePath, FailureClass, Job, LogSink, Outcome, RepoName, Stages, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 pub use clone::source;
@@ -45,8 +46,12 @@ pub struct PipelineConfig {
     pub git_url: Option<String>,
     /// Tags that every image gets beside the job's own.
     pub image_tags: Vec<TagTemplate>,
-    /// Unless a job names another one.
+    /// Unless a job names another one; a path in the context.
     pub dockerfile: DockerfilePath,
+    /// CONTEXT
+    pub context: ContextPath,
+    /// KEEP_GIT_DIR
+    pub keep_git_dir: bool,
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,

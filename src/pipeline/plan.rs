@@ -4,13 +4,16 @@ use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
 use crate::logs::secret_finder;
-use crate::model::{Context, DockerfilePath, FailureClass};
+use crate::model::{Context, ContextPath, DockerfilePath, FailureClass};
 use crate::secrets::Secrets;
 
 /// How a job's image is built.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub dockerfile: DockerfilePath,
+    pub context: ContextPath,
+    /// Whether the context is to have `.git`.
+    pub keep_git_dir: bool,
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
     pub platform: Option<String>,
@@ -34,8 +37,12 @@ impl Plan {
                 ),
             ));
         }
+        let (dockerfile, context) = options.paths(&tools.config.dockerfile, &tools.config.context);
+        let keep_git_dir = options.keeps_git_dir(tools.config.keep_git_dir);
         Ok(Self {
-            dockerfile: options.dockerfile.unwrap_or_else(|| tools.config.dockerfile.clone()),
+            dockerfile,
+            context,
+            keep_git_dir,
             target: options.target,
             build_args: options.build_args,
             platform: options.platform,
@@ -45,23 +52,33 @@ impl Plan {
     /// The command that would do the same; of arguments only the names.
     pub fn command(&self, image: &str) -> String {
         let mut command = format!("docker build -t {image}");
-        if self.dockerfile.as_str() != "Dockerfile" {
+        // Docker looks for a file of this name in the context.
+        let is_default =
+            DockerfilePath::new("Dockerfile").is_ok_and(|name| self.context.join(&name) == self.dockerfile);
+        if !is_default {
             command += &format!(" -f {}", self.dockerfile);
         }
         for (flag, value) in [("--target", &self.target), ("--platform", &self.platform)] {
             command.extend(value.iter().map(|value| format!(" {flag} {value}")));
         }
         command.extend(self.build_args.keys().map(|name| format!(" --build-arg {name}")));
-        command + " ./"
+        command + " ./" + self.context.as_str()
     }
 }
 
 impl Fetched {
-    /// One synced context in the engine per repository, Dockerfile and target: these decide which files the engine
-    /// wants, and what it does not want it forgets. The table of file times is the repository's alone: a cache mount
+    /// One synced context in the engine per repository, Dockerfile, target and context, with `.git` or without: these
+    /// decide which files the engine wants, and what it does not want it forgets. The table of file times is the repository's alone: a cache mount
     /// may be shared by all of its Dockerfiles and targets.
     pub fn sync_key(&self) -> String {
         let target = self.plan.target.as_deref().unwrap_or_default();
-        format!("{}\n{}\n{target}", self.repo, self.plan.dockerfile)
+        let mut key = format!("{}\n{}\n{target}", self.repo, self.plan.dockerfile);
+        if !self.plan.context.is_root() {
+            key += &format!("\n{}", self.plan.context);
+        }
+        if self.plan.keep_git_dir {
+            key += "\n.git\n";
+        }
+        key
     }
 }

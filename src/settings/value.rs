@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, DockerfilePath, ImageName, Role, TagTemplate};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageName, Role, TagTemplate};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -40,6 +40,12 @@ impl Value for PathBuf {
 }
 
 impl Value for DockerfilePath {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(str::to_owned)
+    }
+}
+
+impl Value for ContextPath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
     }

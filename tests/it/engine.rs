@@ -4,6 +4,7 @@
 mod building;
 mod classic;
 mod context;
+mod gitdir;
 mod ignore;
 mod pushing;
 mod random;
@@ -144,6 +145,7 @@ impl Bench {
     fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> BuildRequest<'a> {
         BuildRequest {
             snapshot,
+            context: b"",
             dockerfile,
             images: std::slice::from_ref(image),
             target: None,

@@ -18,6 +18,7 @@ mod chat;
 mod classes;
 mod cli;
 mod contents;
+mod context;
 mod crash;
 mod deliveries;
 mod doctor;

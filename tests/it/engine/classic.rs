@@ -93,6 +93,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
     let images = ["a", "b"].map(|tag| ImageRef::parse(&format!("{}:{tag}", bench.name)).unwrap());
     let request = BuildRequest {
         snapshot: bench.snapshot(&log).await,
+        context: b"",
         dockerfile: "docker files/web.dockerfile",
         images: &images,
         target: Some("one"),

@@ -42,7 +42,7 @@ const WATCH: Duration = Duration::from_secs(1);
 /// The tree that a build is given.
 pub(super) struct Tree {
     pub snapshot: Arc<Snapshot>,
-    /// What is in the folder that is the context; none if that is the whole tree.
+    /// The entries of the folder that is the context; none if that is the whole tree.
     folder: Option<Vec<Entry>>,
     links: OnceCell<Links>,
     called: AtomicBool,
@@ -76,17 +76,17 @@ impl Tree {
         self.folder.as_deref().unwrap_or(&self.snapshot.entries)
     }
 
-    /// Whether the context is a part of the tree.
+    /// True if the context is a part of the tree.
     pub(super) fn is_folder(&self) -> bool {
         self.folder.is_some()
     }
 
-    /// Whether the engine asked for `.git` and was sent none.
+    /// True if the engine asked for `.git` and was sent none.
     pub(super) fn misses_git_dir(&self) -> bool {
         self.misses_git_dir.load(Relaxed)
     }
 
-    /// Whether `.dockerignore` leaves `.git` out.
+    /// True if `.dockerignore` leaves `.git` out.
     pub(super) fn ignores_git_dir(&self) -> bool {
         self.ignores_git_dir.load(Relaxed)
     }
@@ -280,7 +280,7 @@ impl Tree {
     }
 }
 
-/// What is in a folder, with the paths there; the order stays.
+/// The entries below a folder, with their paths in it and in the same order.
 fn within(entries: &[Entry], folder: &[u8]) -> Vec<Entry> {
     let below = [folder, b"/"].concat();
     let path = |entry: &Entry| Some(entry.path.strip_prefix(&below[..])?.to_vec());

@@ -88,7 +88,7 @@ pub(super) fn about_git_dir(
     }
 }
 
-/// Whether a path that the engine follows, as a `COPY` names it, is in `.git` or a pattern for it: `.git*`.
+/// True if a path that the engine follows, as a `COPY` names it, is in `.git` or a pattern for it, as `.git*` is.
 pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
     let first = path.split(|&b| b == b'/').find(|part| !matches!(*part, b"" | b"."));
     first.is_some_and(|name| {
@@ -96,12 +96,12 @@ pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
     })
 }
 
-/// Whether `.dockerignore`'s patterns leave it out.
+/// True if `.dockerignore`'s patterns leave `.git` out.
 pub(super) fn excludes_git_dir(patterns: &[Vec<u8>]) -> bool {
     Matcher::new(patterns).and_then(|matcher| matcher.matches_alone(GIT_DIR)).unwrap_or(false)
 }
 
-/// Whether an engine's message names `.git` itself, and not `x.git` or `.github`.
+/// True if an engine's message names `.git` itself, and not `x.git` or `.github`.
 fn names_git_dir(message: &str) -> bool {
     message.match_indices(".git").any(|(at, found)| {
         let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');

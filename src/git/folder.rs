@@ -2,10 +2,10 @@
 
 use super::{GitError, Kind, Snapshot};
 
-/// How many links a path may lead through, as in Linux's own walk.
+/// The most links that a path may lead through, as in Linux's own walk.
 const MAX_LINKS: usize = 40;
 
-/// Why a path leads to no folder; with the part of it where that shows.
+/// The reason why a path leads to no folder, with the part of the path where that shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoFolder {
     Missing(Vec<u8>),
@@ -57,7 +57,7 @@ impl Snapshot {
     }
 }
 
-/// All but `.` and what is between two slashes.
+/// The parts of a path, without `.` and those that are empty.
 fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> {
     path.split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec)
 }

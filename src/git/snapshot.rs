@@ -59,7 +59,7 @@ impl Snapshot {
         Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone(), self.git_dir.clone())
     }
 
-    /// Whether it has a `.git`, made by [`Git::git_dir`].
+    /// True if it has a `.git`, made by [`Git::git_dir`].
     pub fn has_git_dir(&self) -> bool {
         self.git_dir.is_some()
     }

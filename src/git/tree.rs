@@ -35,7 +35,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether it is of the `.git` that [`Git::git_dir`](super::Git::git_dir) made.
+    /// True for what is in the `.git` that [`Git::git_dir`](super::Git::git_dir) made.
     pub fn is_of_git_dir(&self) -> bool {
         self.origin == GIT_DIR
     }

@@ -91,7 +91,7 @@ pub struct BuildOptions {
     /// From the repository's root, whatever the context is.
     pub dockerfile: Option<DockerfilePath>,
     pub context: Option<ContextPath>,
-    /// Whether `.git` is in the context.
+    /// `.git` is in the context.
     pub keep_git_dir: Option<bool>,
     /// The name of a stage.
     pub target: Option<String>,
@@ -158,15 +158,15 @@ impl BuildOptions {
         (dockerfile, context)
     }
 
-    /// Whether `.git` is in the context: by the job's option, else by BuildKit's own build argument, else by the setting
-    /// `KEEP_GIT_DIR`.
+    /// Decides if `.git` is in the context: by the job's option, else by BuildKit's own build argument, else by the
+    /// setting `KEEP_GIT_DIR`.
     pub fn keeps_git_dir(&self, setting: bool) -> bool {
         let argument = || self.build_args.get(KEEP_GIT_DIR_ARG).and_then(|value| go_bool(value));
         self.keep_git_dir.or_else(argument).unwrap_or(setting)
     }
 }
 
-/// What BuildKit's Dockerfile frontend takes for contexts that it fetches itself.
+/// The argument by which BuildKit's Dockerfile frontend keeps `.git` in contexts that it fetches itself.
 const KEEP_GIT_DIR_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// Reads what Go's `strconv.ParseBool` reads, as BuildKit does; it passes over anything else.

@@ -4,7 +4,7 @@ use super::stage::Failed;
 use crate::git::{NoFolder, Snapshot};
 use crate::model::{ContextPath, FailureClass, RepoName};
 
-/// Its path without links; empty for the root.
+/// The folder's path without links; empty for the root.
 pub(super) async fn of(snapshot: &Snapshot, repo: &RepoName, context: &ContextPath) -> Result<Vec<u8>, Failed> {
     snapshot.folder(context.as_str().as_bytes()).await?.map_err(|why| {
         let shown = |path: &[u8]| String::from_utf8_lossy(path).escape_debug().to_string();

@@ -12,7 +12,7 @@ use crate::secrets::Secrets;
 pub(super) struct Plan {
     pub dockerfile: DockerfilePath,
     pub context: ContextPath,
-    /// Whether the context is to have `.git`.
+    /// `.git` is to be in the context.
     pub keep_git_dir: bool,
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! What of a repository a job builds from: a folder of it, with `.git` or without.
+//! The part of a repository that a job builds from: a folder, with `.git` or without.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
 //! The commits that `git clone --depth` gives: all that are at most so many steps from the one that is built, by any
-//! parent. Where that ends is for the file `shallow`.
+//! parent. The file `shallow` names those that this ends with.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ const LARGEST_HEAD: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct History {
     pub commits: HashSet<Oid>,
-    /// Those whose parents are not there, in the order of their ids.
+    /// The commits whose parents are not there, in the order of their ids.
     pub shallow: Vec<Oid>,
     /// The first commit's time, in seconds since the epoch.
     pub seconds: i64,
@@ -48,7 +48,7 @@ pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<Hist
     Ok(history)
 }
 
-/// Where the mirror itself has no parents, because its origin has none.
+/// The commits whose parents the mirror itself lacks, because its origin does.
 fn ends_of(mirror: &Mirror) -> io::Result<HashSet<Oid>> {
     match fs::read(mirror.path.join("shallow")) {
         Ok(text) => Ok(text.split(|&b| b == b'\n').filter_map(|line| Oid::from_hex(line).ok()).collect()),
@@ -85,20 +85,20 @@ impl Commits {
     }
 }
 
-/// From `OID commit SIZE<newline>`.
+/// The size in `OID commit SIZE<newline>`.
 fn size(header: &str) -> Option<u64> {
     let mut words = header.strip_suffix('\n')?.split(' ').skip(1);
     (words.next() == Some("commit")).then(|| words.next()?.parse().ok())?
 }
 
-/// From the lines `parent OID`, which follow the line `tree OID`.
+/// The ids in the lines `parent OID`, which follow the line `tree OID`.
 fn parents(head: &[u8]) -> Option<Vec<Oid>> {
     let mut lines = head.split(|&b| b == b'\n');
     lines.next()?.strip_prefix(b"tree ")?;
     lines.map_while(|line| line.strip_prefix(b"parent ")).map(|id| Oid::from_hex(id).ok()).collect()
 }
 
-/// From the line `committer NAME <MAIL> SECONDS ZONE`.
+/// The time in the line `committer NAME <MAIL> SECONDS ZONE`.
 fn seconds(head: &[u8]) -> Option<i64> {
     let headers = head.split(|&b| b == b'\n').take_while(|line| !line.is_empty());
     let committer = headers.filter_map(|line| line.strip_prefix(b"committer ")).next()?;

@@ -21,7 +21,7 @@ impl Tag {
 
 /// The mirror's tags of these commits, in the order of their names.
 pub async fn below(config: &GitConfig, mirror: &Mirror, commits: &HashSet<Oid>) -> Result<Vec<Tag>, Trouble> {
-    // It ends with 1 if there is none.
+    // Git ends with 1 if there is none.
     let listing = ask(local(config, &mirror.path).args(["show-ref", "--tags", "--dereference"])).await?;
     let mut tags = parse(&listing.unwrap_or_default())
         .ok_or_else(|| Trouble::Damaged("git show-ref wrote what is no list of tags".into()))?;

@@ -101,8 +101,7 @@ pub async fn run(
         metrics: metrics.clone(),
     };
     let http_config = HttpConfig {
-        docker_repo_base: settings.docker_repo_base.clone(),
-        image_name: settings.image_name.clone(),
+        destinations: startup::destinations(&settings),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,

@@ -1,0 +1,12 @@
+//! Settings for the unit tests of this module.
+
+use crate::model::{Destinations, DockerfilePath, ImageGrants, ImageName};
+
+pub fn destinations(base: &str) -> Destinations {
+    Destinations {
+        base: base.into(),
+        name: ImageName::parse("{owner}-{repo}").unwrap(),
+        dockerfile: DockerfilePath::new("Dockerfile").unwrap(),
+        grants: ImageGrants::default(),
+    }
+}

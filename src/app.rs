@@ -4,6 +4,7 @@ mod admin_token;
 mod channels;
 pub mod doctor;
 mod forget;
+mod images;
 mod missed;
 mod readiness;
 mod startup;
@@ -97,6 +98,7 @@ pub async fn run(
         engines,
         secrets: secrets.clone(),
         tags: tags(&store),
+        users: Box::new(store.clone()),
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };

@@ -84,6 +84,9 @@ impl fmt::Display for Problem {
 }
 
 impl BuildOptions {
+    /// The names of all options.
+    pub const NAMES: [&str; 5] = ["dockerfile", "target", "buildArgs", "platform", "image"];
+
     /// Reads `dockerfile`, `target`, `buildArgs`, `platform` and `image` of a job's own names; null and the empty text count as
     /// absent.
     ///

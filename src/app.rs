@@ -4,6 +4,7 @@ mod admin_token;
 mod channels;
 pub mod doctor;
 mod forget;
+mod images;
 mod missed;
 mod readiness;
 mod startup;
@@ -97,12 +98,12 @@ pub async fn run(
         engines,
         secrets: secrets.clone(),
         tags: tags(&store),
+        users: Box::new(store.clone()),
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };
     let http_config = HttpConfig {
-        docker_repo_base: settings.docker_repo_base.clone(),
-        image_name: settings.image_name.clone(),
+        destinations: startup::destinations(&settings),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,

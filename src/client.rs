@@ -135,6 +135,8 @@ pub struct NewJob {
     pub build_args: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// One server, spoken to with one token.

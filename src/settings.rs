@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageName, TagTemplate};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, TagTemplate};
 pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
 pub use order::{Priorities, Supersede, Switch};
@@ -185,6 +185,9 @@ settings! {
     DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem";
     /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
     IMAGE_NAME => image_name: ImageName, "{owner}-{repo}";
+    /// Images that a repository may name beside those below its own: `glob=glob` over `owner/repo` and the image's whole
+    /// name, comma-separated, such as `acme/mono=quay.io/acme/*`.
+    IMAGES_ALLOWED => images_allowed: ImageGrants, "";
     /// Tags that every image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`,
     /// such as `latest,{branch}`.
     IMAGE_TAGS => image_tags: Vec<TagTemplate>, "";

@@ -8,6 +8,7 @@ mod daemon;
 mod data;
 mod engine;
 mod git;
+mod images;
 mod limits;
 mod mail;
 mod medium;
@@ -94,7 +95,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 14] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 15] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s()))),
@@ -104,6 +105,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (git::PROGRAMS, Box::pin(git::programs(s()))),
         (git::NAME, Box::pin(git::check(s(), live.clone(), patient.clone()))),
         (registry::NAME, Box::pin(registry::check(s(), live, patient))),
+        (images::NAME, Box::pin(images::check(s()))),
         (post_build::NAME, Box::pin(post_build::check(s()))),
         (chat::NAME, Box::pin(chat::check(s()))),
         (mail::NAME, Box::pin(mail::check(s()))),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::startup;
 use crate::git::{GitError, Oid};
 use crate::http::AllowedRepos;
-use crate::model::{Context, ImageName, JobId, NewJob, Origin, RepoName};
+use crate::model::{Context, Destinations, JobId, NewJob, Origin, RepoName};
 use crate::pipeline::{self, Tools};
 use crate::queue::QueueHandle;
 use crate::settings::Settings;
@@ -23,8 +24,7 @@ pub struct Missed {
     store: Store,
     queue: QueueHandle,
     allowed: AllowedRepos,
-    docker_repo_base: String,
-    image_name: ImageName,
+    destinations: Destinations,
     /// What is wrong with a repository, as it was logged.
     troubles: HashMap<String, String>,
 }
@@ -38,8 +38,7 @@ impl Missed {
             store,
             queue,
             allowed: AllowedRepos::new(&settings.allow_repos.0)?,
-            docker_repo_base: settings.docker_repo_base.clone(),
-            image_name: settings.image_name.clone(),
+            destinations: startup::destinations(settings),
             troubles: HashMap::new(),
         })
     }
@@ -112,18 +111,24 @@ impl Missed {
     async fn queue(&self, branch: &KnownBranch, head: &Oid, asked: JobId) -> Result<(), StoreError> {
         let commit = head.to_string();
         let context = Context {
-            docker_repo_base: self.docker_repo_base.clone(),
+            docker_repo_base: self.destinations.base.clone(),
             tag: commit.clone(),
             commit,
             // It was a branch's head, as the commit of a push was: it is built even if it is none any more.
             pushed: true,
             ..branch.context.clone()
         };
-        let image = context.image(&self.image_name);
+        let to = match self.destinations.of(&context) {
+            Ok(to) => to,
+            Err(error) => {
+                tracing::warn!(repo = %format!("{}/{}", context.owner, context.repo), %error, "a missed push is not built");
+                return Ok(());
+            }
+        };
         let git_ref = Some(format!("refs/heads/{}", context.branch));
         let priority = self.queue.priority(&context);
         let dialect = branch.dialect;
-        let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::new(context, image) };
+        let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::bound_for(context, to) };
         if let Some(job) = self.store.add_missed(new, asked, self.queue.supersedes()).await? {
             self.queue.wake();
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");

@@ -12,6 +12,7 @@ use reqwest::Certificate;
 use crate::disk::Floor;
 use crate::engine::{Builder, Engine, Host, Owner};
 use crate::git::{self, GitConfig, Token};
+use crate::model::Destinations;
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::queue::{Priorities, Rules, Supersede};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
@@ -90,6 +91,17 @@ pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
             settings::Supersede::Running => Supersede::Running,
         },
     })
+}
+
+/// The settings that say where images go.
+pub fn destinations(settings: &Settings) -> Destinations {
+    Destinations {
+        base: settings.docker_repo_base.clone(),
+        name: settings.image_name.clone(),
+        dockerfile: settings.dockerfile.clone(),
+        context: settings.context.clone(),
+        grants: settings.images_allowed.clone(),
+    }
 }
 
 pub fn engines(settings: &Settings) -> anyhow::Result<Vec<Engine>> {

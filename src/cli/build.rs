@@ -16,6 +16,10 @@ pub struct Args {
     /// The image's tag [default: the commit that is asked for]
     #[arg(long)]
     tag: Option<String>,
+    /// The image's name below the repository's own, or a whole name that IMAGES_ALLOWED grants
+    /// [default: below it for another Dockerfile than the daemon's, else its own]
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
     /// Path of the Dockerfile in the repository [default: the daemon's DOCKERFILE, in the context]
     #[arg(long, value_name = "PATH")]
     dockerfile: Option<String>,
@@ -68,13 +72,37 @@ fn build_arg(text: &str) -> Result<(String, String), String> {
 
 /// Without `--follow` the new job's id is what goes to stdout.
 pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
-    let Args { what, branch, tag, dockerfile, context, keep_git_dir, target, build_args, platform, follow, connection } =
-        args;
+    let Args {
+        what,
+        branch,
+        tag,
+        image,
+        dockerfile,
+        context,
+        keep_git_dir,
+        target,
+        build_args,
+        platform,
+        follow,
+        connection,
+    } = args;
     let What { owner, repo, commit } = what;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job =
-        NewJob { owner, repo, branch, commit, tag, dockerfile, context, keep_git_dir, target, build_args, platform };
+    let job = NewJob {
+        owner,
+        repo,
+        branch,
+        commit,
+        tag,
+        dockerfile,
+        context,
+        keep_git_dir,
+        target,
+        build_args,
+        platform,
+        image,
+    };
     let job = client.create(&job).await?;
     if follow {
         return follow::follow(&client, job, connection.json).await;

@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{Error, Violation, shortened};
-use crate::model::{BadOption, Context, ImageName, Problem, is_tag};
+use crate::model::{BadOption, Context, Destinations, Problem, is_tag};
 
 /// What totem's wire says when a sender does not.
 pub const BRANCH: &str = "develop";
@@ -17,7 +17,7 @@ const MAX_EXTRA: usize = 16 << 10;
 /// Reads the body of `POST /job`. Git's names are not validated beyond their type and length: what the original took is
 /// taken, and the job then says what is wrong with it. Where the image goes is: it is used as it was asked for, or not
 /// at all. Names that we do not know are kept.
-pub fn read(body: &[u8], docker_repo_base: &str, image_name: &ImageName) -> Result<Context, Error> {
+pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> {
     let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
     let Value::Object(mut body) = value else {
         return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
@@ -31,8 +31,8 @@ pub fn read(body: &[u8], docker_repo_base: &str, image_name: &ImageName) -> Resu
     let mut text = |name: &str, default: &str| take_text(&mut body, name, &mut wrong).unwrap_or_else(|| default.into());
     let (owner, repo) = (text("owner", ""), text("repo", ""));
     let (branch, commit) = (text("branch", BRANCH), text("commit", COMMIT));
-    let docker_repo_base = text("dockerRepoBase", docker_repo_base);
-    if let Err(why) = image_name.check_base(&docker_repo_base) {
+    let docker_repo_base = text("dockerRepoBase", &destinations.base);
+    if let Err(why) = destinations.name.check_base(&docker_repo_base) {
         wrong.push(wrong_format("docker-repo-base", &docker_repo_base, &why, "#/dockerRepoBase"));
     }
     let github = match body.remove("github") {
@@ -147,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(body: &[u8]) -> Result<Context, Error> {
-        super::read(body, "quay.io/totem", &ImageName::parse("{owner}-{repo}").unwrap())
+        super::read(body, &crate::http::testing::destinations("quay.io/totem"))
     }
 
     fn wrong(body: &str) -> Value {
@@ -233,7 +233,8 @@ mod tests {
             body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
             body.to_string()
         };
-        let options = json!({ "dockerfile": "./docker/web", "context": "services/api", "keepGitDir": true, "target": "prod", "buildArgs": { "A": "1" }, "platform": "linux/arm64" });
+        let options = json!({ "dockerfile": "./docker/web", "context": "services/api", "keepGitDir": true, "target": "prod",
+            "buildArgs": { "A": "1" }, "platform": "linux/arm64", "image": "web" });
         let context = read(body(options.clone()).as_bytes()).unwrap();
         assert_eq!(Value::Object(context.extra), options);
         for (options, code, path) in [
@@ -244,6 +245,7 @@ mod tests {
             (json!({ "keepGitDir": "true" }), "INVALID_TYPE", "#/keepGitDir"),
             (json!({ "target": "a b" }), "INVALID_FORMAT", "#/target"),
             (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/platform"),
+            (json!({ "image": "Web" }), "INVALID_FORMAT", "#/image"),
             (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/buildArgs"),
             (json!({ "buildArgs": { "A": 1 } }), "INVALID_TYPE", "#/buildArgs/A"),
             (json!({ "buildArgs": { "a/~": "" } }), "INVALID_FORMAT", "#/buildArgs/a~1~0"),

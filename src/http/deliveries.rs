@@ -102,15 +102,15 @@ pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPa
 pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
     let delivery = find(&api, path).await?;
     let made = api.store.job(delivery.job).await?.ok_or_else(|| Error::UnknownJob(delivery.job.to_string()))?;
-    let context = Context { docker_repo_base: api.docker_repo_base.clone(), ..made.context };
+    let context = Context { docker_repo_base: api.destinations.base.clone(), ..made.context };
     api.allowed_repos.check(&context.owner, &context.repo)?;
-    let image = context.image(&api.image_name);
+    let to = api.destinations.of(&context)?;
     let new = NewJob {
         origin: Origin::Hook,
         dialect: made.dialect,
         git_ref: made.git_ref,
         before: made.before,
-        ..NewJob::new(context, image)
+        ..NewJob::bound_for(context, to)
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");

@@ -4,8 +4,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::Status;
+use crate::model::{NoDestination, Status};
 use crate::store::StoreError;
+
+use super::context::invalid;
 
 /// Why a request gets no answer of its own; the one place that knows status codes. The body is the original's:
 /// `{"code":…,"message":…}`, the codes those of restify 2, the web framework it was written with.
@@ -75,6 +77,15 @@ impl From<StoreError> for Error {
                 Self::Unstorable(error.to_string())
             }
             other => Self::Internal(format!("the store: {other}")),
+        }
+    }
+}
+
+impl From<NoDestination> for Error {
+    fn from(error: NoDestination) -> Self {
+        match error {
+            NoDestination::Invalid(_) => Self::Invalid(vec![invalid(error.to_string(), "#/image".into())]),
+            NoDestination::NotAllowed { .. } => Self::Forbidden(error.to_string()),
         }
     }
 }

@@ -57,7 +57,7 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     }
     let is_form = header(header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(Wanted { context, git_ref, before }) = read(&payload(&body, is_form)?, &api.docker_repo_base)? else {
+    let Some(Wanted { context, git_ref, before }) = read(&payload(&body, is_form)?, &api.destinations.base)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     api.allowed_repos.check(&context.owner, &context.repo)?;
@@ -68,8 +68,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
         event: "push".into(),
     };
     drop(body);
-    let image = context.image(&api.image_name);
-    let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::new(context, image) };
+    let to = api.destinations.of(&context)?;
+    let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::bound_for(context, to) };
     match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");

@@ -42,11 +42,11 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let context = context::read(&body, &api.docker_repo_base, &api.image_name)?;
+    let context = context::read(&body, &api.destinations)?;
     drop(body);
     may(&api, &caller, &context)?;
-    let image = context.image(&api.image_name);
-    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(NewJob::new(context, image), None).await?;
+    let to = api.destinations.of(&context)?;
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(NewJob::bound_for(context, to), None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)
 }
@@ -60,13 +60,13 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
     let commit = former.resolved_commit.unwrap_or(former.context.commit);
     let context = Context { commit, ..former.context };
     may(&api, &caller, &context)?;
-    let image = context.image(&api.image_name);
+    let to = api.destinations.of(&context)?;
     let new = NewJob {
         origin: Origin::Rebuild,
         dialect: former.dialect,
         git_ref: former.git_ref,
         rebuild_of: Some(id),
-        ..NewJob::new(context, image)
+        ..NewJob::bound_for(context, to)
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, of = %id, image = ?job.image, by = caller.name, "accepted as a rebuild");
@@ -76,7 +76,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
 /// Whether this caller may have that built.
 fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
     api.allowed_repos.check(&context.owner, &context.repo)?;
-    if context.docker_repo_base != api.docker_repo_base && caller.role < Role::Admin {
+    if context.docker_repo_base != api.destinations.base && caller.role < Role::Admin {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
     }
     bakes_no_secret(api, context)

@@ -19,6 +19,8 @@ mod schemas;
 mod serve;
 mod signature;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod wire;
 
@@ -33,7 +35,7 @@ use zeroize::Zeroizing;
 
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::model::{ApiToken, ImageName, Role};
+use crate::model::{ApiToken, Destinations, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -44,9 +46,7 @@ pub use health::reasons;
 pub use serve::serve;
 
 pub struct HttpConfig {
-    /// Where a job's image goes unless its sender says otherwise: `quay.io/totem`.
-    pub docker_repo_base: String,
-    pub image_name: ImageName,
+    pub destinations: Destinations,
     /// Without it webhooks are refused with what to set.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Vec<ApiToken>,
@@ -75,8 +75,7 @@ pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// What the handlers share.
 struct Api {
-    docker_repo_base: String,
-    image_name: ImageName,
+    destinations: Destinations,
     hook_secret: Option<Zeroizing<String>>,
     tokens: Tokens,
     guard: Option<Guard>,
@@ -108,8 +107,7 @@ pub fn router(
         tokens: Tokens::new(&config.tokens),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
         allowed_repos: AllowedRepos::new(&config.allow_repos)?,
-        docker_repo_base: config.docker_repo_base,
-        image_name: config.image_name,
+        destinations: config.destinations,
         masks: config.masks,
         host_of: config.host_of,
         hook_secret: config.hook_secret,

@@ -3,6 +3,7 @@
 mod auth;
 mod envelope;
 mod hook;
+mod images;
 mod jobs;
 mod log;
 mod notifications;
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{ApiToken, HttpConfig, Role, router, serve};
 use crate::logs::Logs;
 use crate::metrics::{Heart, Metrics};
-use crate::model::{ImageName, Job, JobId, Millis, Outcome, Stages, Status};
+use crate::model::{Job, JobId, Millis, Outcome, Stages, Status};
 use crate::queue::{Queue, QueueConfig, Rules};
 use crate::secrets::Secrets;
 use crate::store::{Announce, Store};
@@ -74,8 +75,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     let dir = TempDir::new().unwrap();
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
     let mut config = HttpConfig {
-        docker_repo_base: "127.0.0.1:5555/totem".into(),
-        image_name: ImageName::parse("{owner}-{repo}").unwrap(),
+        destinations: super::testing::destinations("127.0.0.1:5555/totem"),
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
         open: false,

@@ -153,15 +153,15 @@ pub fn json(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ImageName, NewJob, StageName};
+    use crate::model::{NewJob, StageName};
     use serde_json::{Value, json};
 
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
-        let name = ImageName::parse("{owner}-{repo}").unwrap();
-        let context = super::super::context::read(body, "127.0.0.1:5555/totem", &name).unwrap();
-        let image = context.image(&name);
-        Job { status, stages, ..Job::pending(NewJob::new(context, image)) }
+        let destinations = crate::http::testing::destinations("127.0.0.1:5555/totem");
+        let context = super::super::context::read(body, &destinations).unwrap();
+        let to = destinations.of(&context).unwrap();
+        Job { status, stages, ..Job::pending(NewJob::bound_for(context, to)) }
     }
 
     fn written(job: &Job) -> Value {

@@ -75,6 +75,11 @@ impl ImageRef {
         }
     }
 
+    /// One text for each image, however its name is written: the registry in lower case, and the path within it.
+    pub fn canonical(&self) -> String {
+        format!("{}/{}", self.registry.to_ascii_lowercase(), self.repository())
+    }
+
     pub fn tag(&self) -> &str {
         &self.tag
     }
@@ -82,6 +87,27 @@ impl ImageRef {
     /// The same name with another tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ImageRefError> {
         Self::parse(&format!("{}:{tag}", self.name))
+    }
+}
+
+/// The name that a job wants for its image, without a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestedImage {
+    /// One or several parts below the repository's own name: `api`, `tools/lint`.
+    Below(String),
+    /// A name that begins with a registry's host, as Docker tells it: `quay.io/acme/web`.
+    Absolute(ImageRef),
+}
+
+impl RequestedImage {
+    /// # Errors
+    /// The form that a name has, to stand behind "is not valid:".
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        let image = ImageRef::parse(&format!("{text}:x")).map_err(|_| {
+            "it must be a name without a tag, such as api or quay.io/acme/api: lower-case letters and digits, and between \
+             them one '.', one or two '_', any number of '-', or '/'"
+        })?;
+        Ok(if image.path == 0 { Self::Below(image.name) } else { Self::Absolute(image) })
     }
 }
 
@@ -143,10 +169,43 @@ mod tests {
         assert_eq!(r("quay.io/totem/acme-hello:1234"), "quay.io");
         assert_eq!(r("localhost/a:b"), "localhost");
         assert_eq!(r("acme/hello:latest"), "docker.io");
+        assert_eq!(ImageRef::parse("index.docker.io/acme/hello:1").unwrap().canonical(), "docker.io/acme/hello");
+        assert_eq!(ImageRef::parse("Quay.io/acme/hello:1").unwrap().canonical(), "quay.io/acme/hello");
         assert_eq!(r("busybox:latest"), "docker.io");
         assert_eq!(r("index.docker.io/acme/hello:1"), "docker.io");
         assert_eq!(r("[::1]:5000/a:b"), "[::1]:5000");
         assert_eq!(r("127.0.0.1:5000/a/b/c/d:1"), "127.0.0.1:5000");
+    }
+
+    #[test]
+    fn a_requested_name_is_below_or_absolute() {
+        for text in ["api", "tools/lint", "api.v2", "a__b/c--d"] {
+            assert_eq!(RequestedImage::new(text), Ok(RequestedImage::Below(text.into())));
+        }
+        for text in ["quay.io/acme/web", "localhost/web", "127.0.0.1:5000/a/b", "docker.io/acme/web", "api.v2/x"] {
+            let Ok(RequestedImage::Absolute(image)) = RequestedImage::new(text) else { panic!("{text}") };
+            assert_eq!(image.name(), text);
+        }
+        for text in [
+            "web:v1",
+            "web@sha256:0011",
+            "quay.io/web:v1",
+            "../web",
+            "a/../b",
+            "a/./b",
+            "/web",
+            "web/",
+            "a//b",
+            "Web",
+            "web ",
+            "wéb",
+            "https://quay.io/web",
+            "-web",
+            "",
+            &"x".repeat(256),
+        ] {
+            assert!(RequestedImage::new(text).is_err(), "{text}");
+        }
     }
 
     #[test]

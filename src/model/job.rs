@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::naming::valid_tag;
-use super::{BadOption, BuildOptions, CommitSpec, Dialect, FailureClass, ImageName, Millis, Origin};
+use super::{BadOption, BuildOptions, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,11 +53,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// `{dockerRepoBase}/{name}:{tag}`, valid if `docker_repo_base` is.
-    pub fn image(&self, name: &ImageName) -> String {
-        format!("{}:{}", name.of(&self.docker_repo_base, &self.owner, &self.repo), valid_tag(&self.tag))
-    }
-
     /// How the image is to be built, from `extra`.
     ///
     /// # Errors
@@ -273,6 +267,8 @@ impl Stages {
 pub struct NewJob {
     pub context: Context,
     pub image: String,
+    /// As in [`Destination`]: the store chooses between the two.
+    pub alternative_image: Option<String>,
     pub origin: Origin,
     pub dialect: Dialect,
     /// `refs/heads/…` or `refs/tags/…` of a push.
@@ -294,6 +290,7 @@ impl NewJob {
         Self {
             context,
             image,
+            alternative_image: None,
             origin: Origin::Api,
             dialect: Dialect::Totem,
             git_ref: None,
@@ -303,6 +300,11 @@ impl NewJob {
             tag_named: false,
             any_commit: false,
         }
+    }
+
+    /// The same, with an image that the settings gave it.
+    pub fn bound_for(context: Context, to: Destination) -> Self {
+        Self { alternative_image: to.alternative, ..Self::new(context, to.image) }
     }
 }
 

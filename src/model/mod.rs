@@ -1,7 +1,10 @@
 //! The nouns of the domain and the rules that need no I/O.
 
 mod access;
+mod destination;
 mod failure;
+mod further;
+mod grants;
 mod image;
 mod job;
 mod name;
@@ -13,8 +16,10 @@ mod sink;
 mod time;
 
 pub use access::{ApiToken, Role};
+pub use destination::{Destination, Destinations, NoDestination};
 pub use failure::FailureClass;
-pub use image::{ImageRef, ImageRefError, is_tag};
+pub use grants::ImageGrants;
+pub use image::{ImageRef, ImageRefError, RequestedImage, is_tag};
 pub use job::{
     Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
     TagResult, transition,

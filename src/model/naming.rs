@@ -10,6 +10,9 @@ use super::image::{HUB, ImageRef, NAME_LIMIT, TAG_LIMIT, is_separator, is_tag};
 /// So much is left of a name for what the template makes.
 const BASE_LIMIT: usize = 150;
 
+/// How many digits the hash in a name has.
+pub(super) const HASH_DIGITS: usize = 8;
+
 /// The template of an image's name below its base, `{owner}-{repo}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageName(String);
@@ -121,8 +124,8 @@ pub fn valid_tag(text: &str) -> String {
 }
 
 /// At most `limit` characters, of which the last 8 are a hash of `whole`.
-fn with_hash(name: &str, limit: usize, whole: &str) -> String {
-    let hash = hex::encode(&Sha256::digest(whole)[..4]);
+pub(super) fn with_hash(name: &str, limit: usize, whole: &str) -> String {
+    let hash = hex::encode(&Sha256::digest(whole)[..HASH_DIGITS / 2]);
     let end = name.len().min(limit.saturating_sub(hash.len() + 1));
     match name[..end].trim_end_matches(|c: char| !c.is_ascii_alphanumeric()) {
         "" => hash,
@@ -135,7 +138,7 @@ fn is_inner(c: char) -> bool {
 }
 
 /// One component of a name, made valid: separators that are none become `-`, those at the ends nothing.
-fn tidied(part: &str) -> String {
+pub(super) fn tidied(part: &str) -> String {
     let (mut name, mut run) = (String::new(), String::new());
     for c in part.chars() {
         if !is_inner(c) {

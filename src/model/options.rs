@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::image::RequestedImage;
+
 /// Linux on the architectures that Docker's images are made for, as Go names them, and the variants of arm.
 const ARCHITECTURES: &[&str] = &["386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"];
 const VARIANTS: &[&str] = &["v5", "v6", "v7", "v8"];
@@ -98,6 +100,8 @@ pub struct BuildOptions {
     pub build_args: BTreeMap<String, String>,
     /// `linux/arm64`, `linux/arm/v7`.
     pub platform: Option<String>,
+    /// The image's name, if the job is to choose it.
+    pub image: Option<RequestedImage>,
 }
 
 /// An option that cannot be used.
@@ -130,10 +134,9 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// The names of all options.
-    pub const NAMES: [&str; 6] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform"];
+    pub const NAMES: [&str; 7] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image"];
 
-    /// Reads `dockerfile`, `context`, `keepGitDir`, `target`, `buildArgs` and `platform` of a job's own names; null and
-    /// the empty text count as absent.
+    /// Reads the options of [`Self::NAMES`] of a job's own names; null and the empty text count as absent.
     ///
     /// # Errors
     /// Everything that cannot be used.
@@ -146,6 +149,7 @@ impl BuildOptions {
             target: reader.text("target", target),
             build_args: reader.args(),
             platform: reader.text("platform", platform),
+            image: reader.text("image", RequestedImage::new),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
     }
@@ -358,6 +362,8 @@ mod tests {
             (json!({ "platform": "linux/bogus" }), "platform", "linux/arm64"),
             (json!({ "platform": "linux/arm/v7/x" }), "platform", "linux/arm64"),
             (json!({ "platform": "linux/amd64,linux/arm64" }), "platform", "linux/arm64"),
+            (json!({ "image": 1 }), "image", "string"),
+            (json!({ "image": "web:v1" }), "image", "without a tag"),
             (json!({ "buildArgs": ["A=1"] }), "buildArgs", "object"),
             (json!({ "buildArgs": { "A": 1 } }), "buildArgs/A", "string"),
             (json!({ "buildArgs": { "1A": "" } }), "buildArgs/1A", "letters"),

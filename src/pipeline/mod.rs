@@ -10,6 +10,7 @@ mod pulse;
 mod push;
 mod stage;
 mod tags;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use clone::source;
 use pulse::Pulse;
 use stage::{End, Stagehand};
 pub use tags::Tags;
+pub use users::ImageUsers;
 
 /// What a job is run with.
 pub struct Tools {
@@ -37,6 +39,7 @@ pub struct Tools {
     pub engines: Arc<Pool>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tags: Tags,
+    pub users: Box<dyn ImageUsers>,
     pub config: PipelineConfig,
     pub metrics: Metrics,
 }
@@ -142,5 +145,6 @@ async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot
     let fetched = clone::run(tools, &secrets, hand).await?;
     let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
     let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
+    users::tell(tools, hand).await;
     push::run(tools, &engine, &fetched.mirror, &built, hand, slot).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageName, Role, TagTemplate};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Role, TagTemplate};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -258,6 +258,13 @@ impl Value for FileTimes {
 impl Value for ImageName {
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text)
+    }
+}
+
+impl Value for ImageGrants {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(pairs) = List::parse(text)?;
+        Self::parse(pairs.iter().map(String::as_str))
     }
 }
 

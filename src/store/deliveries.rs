@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 use uuid::Uuid;
 
-use super::{Fault, Store, StoreError, Superseding, jobs, supersede};
+use super::{Fault, Store, StoreError, Superseding, images, jobs, supersede};
 use crate::model::{Context, Job, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
@@ -73,12 +73,13 @@ impl Store {
     /// transaction: those others are returned beside it.
     pub async fn add_superseding(
         &self,
-        new: NewJob,
+        mut new: NewJob,
         delivery: Option<NewDelivery>,
         rule: Option<Superseding>,
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
-        let job = Job::pending(new);
+        let alternative = new.alternative_image.take();
+        let mut job = Job::pending(new);
         let superseding = rule.is_some();
         let added = self.enqueue(superseding, move |conn| {
             async move {
@@ -89,6 +90,7 @@ impl Store {
                         return Ok((Added::Duplicate(job.ok_or(StoreError::NoJob(made))?), Vec::new()));
                     }
                 }
+                images::choose(conn, &mut job, alternative).await?;
                 jobs::insert(conn, &job, json, rule.is_some()).await?;
                 let (job, superseded) = match rule {
                     Some(rule) => supersede::settle(conn, job, &rule).await?,

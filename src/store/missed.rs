@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{Row, query};
 
-use super::{Store, StoreError, jobs};
+use super::{Store, StoreError, images, jobs};
 use crate::model::{Context, Dialect, Job, JobId, NewJob};
 
 /// How far back a branch is looked through for a commit. One that was built longer ago is built again.
@@ -50,9 +50,10 @@ impl Store {
     /// Stores a job unless one of the newest jobs of its branch has built its commit, or will, or is newer than `asked`:
     /// than the question whose answer this commit was. In one transaction with that. A webhook that tells of the commit
     /// later gets this job. `linked` if a newer commit may take its place.
-    pub async fn add_missed(&self, new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
+    pub async fn add_missed(&self, mut new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
         let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
-        let job = Job::pending(new);
+        let alternative = new.alternative_image.take();
+        let mut job = Job::pending(new);
         // Nearly always it is: that needs no write.
         if is_known(&self.readers, &job, asked).await.map_err(|e| self.explain(e))? {
             return Ok(None);
@@ -62,6 +63,7 @@ impl Store {
                 if is_known(&mut *conn, &job, asked).await? {
                     return Ok(None);
                 }
+                images::choose(conn, &mut job, alternative).await?;
                 jobs::insert(conn, &job, json, linked).await?;
                 Ok(Some(job))
             }

@@ -5,6 +5,7 @@
 mod claim;
 mod deliveries;
 mod error;
+mod images;
 mod jobs;
 mod letters;
 mod lock;
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 
 pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
+pub use images::SharedImage;
 pub use jobs::JobFilter;
 pub use letters::{Letter, Letters};
 pub use metrics::{Depth, Figures, Lot};

@@ -7,7 +7,7 @@ use sqlx::{Row, query};
 use super::claim::line_up;
 use super::jobs::{by_id, columns, json, read, repository};
 use super::outbox::{self, Announce};
-use super::{Fault, Store, StoreError};
+use super::{Fault, Store, StoreError, images};
 use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
 
 impl Store {
@@ -199,6 +199,7 @@ async fn end(
     .bind(job.class.map_or("", FailureClass::as_str))
     .execute(&mut *conn)
     .await?;
+    images::record(conn, &job).await?;
     let previous = previous(conn, &job).await?;
     outbox::insert(conn, &job, announce(&job, previous)).await?;
     Ok(job)

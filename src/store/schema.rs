@@ -7,21 +7,24 @@ use super::StoreError;
 use super::error::explain;
 
 /// One row a version. A released file is never changed: what comes later is another file.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "told", include_str!("migrations/0002_told.sql")),
     (3, "made", include_str!("migrations/0003_made.sql")),
+    (5, "images", include_str!("migrations/0005_images.sql")),
 ];
+
+/// The version that this program writes.
+pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Brings the schema to the newest version.
 pub(super) async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
-    migrate_to(conn, file, MIGRATIONS.len()).await
+    migrate_to(conn, file, NEWEST).await
 }
 
 /// Brings the schema to this version. Each step is a transaction of its own.
-pub(super) async fn migrate_to(conn: &mut SqliteConnection, file: &Path, version: usize) -> Result<(), StoreError> {
-    let known = version as i64;
-    let migrations = MIGRATIONS[..version].iter().map(|&(version, name, sql)| {
+pub(super) async fn migrate_to(conn: &mut SqliteConnection, file: &Path, known: i64) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS.iter().filter(|&&(version, ..)| version <= known).map(|&(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let name = || file.display().to_string();

@@ -97,6 +97,92 @@ async fn odd_names_become_valid_ones() {
     world.engine.remove_images(&format!("reference={}/totem/acme/*", world.registry.address()));
 }
 
+#[tokio::test]
+async fn the_dockerfiles_of_a_commit_are_images_of_their_own() {
+    let world = World::start().await;
+    let paths = ["Dockerfile", "services/api/Dockerfile", "libs/api/Dockerfile", "web.Dockerfile"];
+    let texts = paths.map(|_| dockerfile());
+    let mut files: Vec<_> = paths.iter().copied().zip(texts.iter().map(String::as_str)).collect();
+    files.push(("a", "1"));
+    world.repo.commit("develop", &files);
+    // All wait at once: no name is decided by who ends first.
+    let mut ids = Vec::new();
+    for path in paths {
+        ids.push(submit(&world, json!({"dockerfile": path, "tag": "v1"})).await);
+    }
+    ids.push(submit(&world, json!({"image": "tools/lint", "tag": "v1"})).await);
+    let base = format!("{}/", world.registry.address());
+    let mut made = Vec::new();
+    for id in &ids {
+        let job = world.daemon.wait_success(id).await;
+        let name = job["image"].as_str().unwrap().strip_prefix(&base).unwrap().strip_suffix(":v1").unwrap().to_owned();
+        made.push((name, job["digest"].as_str().unwrap().to_owned()));
+    }
+    let names: Vec<_> = made.iter().map(|(name, _)| name.strip_prefix("totem/acme-hello").unwrap()).collect();
+    let hash = names[2].strip_prefix("/api-").unwrap();
+    assert!(hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{names:?}");
+    assert_eq!([names[0], names[1], names[3], names[4]], ["", "/api", "/web", "/tools/lint"]);
+    for (name, pushed) in &made {
+        assert_eq!(digest(&world, name, "v1").await.as_ref(), Some(pushed), "{name}");
+    }
+    let digests: std::collections::BTreeSet<_> = made[..4].iter().map(|(_, digest)| digest).collect();
+    assert_eq!(digests.len(), 4, "{made:?}");
+    let log = world.daemon.log(&ids[0]).await;
+    assert!(!log.contains("is also the image of"), "{log}");
+}
+
+#[tokio::test]
+async fn a_name_elsewhere_is_refused_until_it_is_granted() {
+    let registry = Registry::with_password("builder", "registry password").await;
+    let elsewhere = format!("{}/elsewhere/site", registry.address());
+    let grant = format!("other/*={0}/x,acme/hello={0}/elsewhere/*", registry.address());
+    let world = World::start_on(registry, ("builder", "registry password"), &[("IMAGES_ALLOWED", &grant)]).await;
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
+    let build = async |image: &str| {
+        let output = world.daemon.cli(&["build", "acme/hello", "--image", image, "--tag", "v1"]).run();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned(), said)
+    };
+    let other = format!("{}/x", world.registry.address());
+    for (image, words) in [(&*other, "IMAGES_ALLOWED=acme/hello="), ("site:v2", "without a tag")] {
+        let (code, _, said) = build(image).await;
+        assert!(code == Some(5) && said.contains(words), "{image}: {said}");
+    }
+    let (code, id, said) = build(&elsewhere).await;
+    assert_eq!(code, Some(0), "{said}");
+    let job = world.daemon.wait_success(&id).await;
+    assert_eq!(job["image"], format!("{elsewhere}:v1"));
+    assert_eq!(digest(&world, "elsewhere/site", "v1").await.as_deref(), job["digest"].as_str());
+}
+
+/// `a-b/c` and `a/b-c` are one name to totem, and stay it.
+#[tokio::test]
+async fn two_repositories_that_meet_in_a_name_are_told() {
+    let world = World::start().await;
+    let image = format!("{}/totem/a-b-c", world.registry.address());
+    let mut logs = Vec::new();
+    for (owner, name) in [("a-b", "c"), ("A", "b-c")] {
+        let sha = world.git.repo(owner, name).commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
+        let id = world.daemon.push_event(&format!("{owner}/{name}"), "develop", &sha).await;
+        assert_eq!(world.daemon.wait_success(&id).await["image"], format!("{image}:{sha}"));
+        logs.push(world.daemon.log(&id).await);
+    }
+    assert!(!logs[0].contains("is also the image of"), "{}", logs[0]);
+    let line = format!("\n{image} is also the image of a-b/c: ");
+    assert!(logs[1].contains(&line) && logs[1].contains("IMAGE_NAME={owner}/{repo}"), "{}", logs[1]);
+
+    let doctor = |more: &[(&str, &str)]| {
+        let cli = world.daemon.beside(&["doctor"]);
+        let cli = more.iter().fold(cli, |cli, (name, value)| cli.env(name, value));
+        let output = String::from_utf8(cli.run().stdout).unwrap();
+        output.lines().find(|line| line.contains(" images: ")).unwrap().to_owned()
+    };
+    let found = doctor(&[]);
+    let pair = format!("warn images: a-b/c and a/b-c are pushed as one image, {image}, ");
+    assert!(found.starts_with(&pair) && found.ends_with("set IMAGE_NAME={owner}/{repo}"), "{found}");
+    assert_eq!(doctor(&[("IMAGE_NAME", "{owner}/{repo}")]), "ok   images: no two repositories share one");
+}
+
 const BUILDER: Account = Account { user: "builder", password: "s3cret:pass", actions: &["pull", "push"] };
 const READER: Account = Account { user: "reader", password: "s3cret:read", actions: &["pull"] };
 

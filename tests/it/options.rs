@@ -43,7 +43,9 @@ async fn a_job_says_how_it_is_built(docker: Docker) {
     let id = submit(&world, json!({"tag": "web", "dockerfile": "./web"})).await;
     let job = world.daemon.wait_success(&id).await;
     assert_eq!(job["context"]["dockerfile"], "./web");
-    assert_eq!(world.engine.run(&image("web"), &["cat", "/a", "/b"]), "onetwo");
+    let web = format!("{}/totem/acme-hello/web:web", world.registry.address());
+    assert_eq!(job["image"], web);
+    assert_eq!(world.engine.run(&web, &["cat", "/a", "/b"]), "onetwo");
 
     // Each target has its own context in the engine: the other one's builds do not make it forget.
     world.repo.commit("develop", &[("a", "three")]);

@@ -88,7 +88,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.engine.remove_images(&format!("reference={}/*/*", self.registry.address()));
+        for depth in ["*/*", "*/*/*"] {
+            self.engine.remove_images(&format!("reference={}/{depth}", self.registry.address()));
+        }
         // And those that lost their tag to a later build.
         let source = self.git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
         self.engine.remove_images(&format!("label=org.opencontainers.image.source={source}"));

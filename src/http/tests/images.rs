@@ -1,0 +1,80 @@
+//! The image that a request gets: by its Dockerfile, by its own choice, by a grant.
+
+use serde_json::json;
+
+use super::*;
+use crate::model::ImageGrants;
+
+async fn make(server: &Server, role: &str, options: Value) -> Answer {
+    let mut body = json!({"owner": "acme", "repo": "mono", "tag": "v1"});
+    body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    let request = server.as_role(role, "POST", "/job").header("content-type", "application/json");
+    send(request.body(body.to_string())).await
+}
+
+#[tokio::test]
+async fn a_job_gets_the_image_that_it_asks_for() {
+    let server =
+        server(|config| config.destinations.grants = ImageGrants::parse(["acme/mono=r.io/x/*"]).unwrap()).await;
+    for (options, image) in [
+        (json!({}), "127.0.0.1:5555/totem/acme-mono:v1"),
+        (json!({"dockerfile": "Dockerfile", "target": "test"}), "127.0.0.1:5555/totem/acme-mono:v1"),
+        (json!({"dockerfile": "services/api/Dockerfile"}), "127.0.0.1:5555/totem/acme-mono/api:v1"),
+        (json!({"dockerfile": "Dockerfile.web"}), "127.0.0.1:5555/totem/acme-mono/web:v1"),
+        (json!({"image": "site"}), "127.0.0.1:5555/totem/acme-mono/site:v1"),
+        (json!({"image": "site", "dockerRepoBase": "q.io/other"}), "q.io/other/acme-mono/site:v1"),
+        (json!({"image": "127.0.0.1:5555/totem/acme-mono/x", "tag": "v2"}), "127.0.0.1:5555/totem/acme-mono/x:v2"),
+        (json!({"image": "r.io/x/site"}), "r.io/x/site:v1"),
+        (json!({"image": null}), "127.0.0.1:5555/totem/acme-mono:v1"),
+    ] {
+        let answer = make(&server, "admin", options.clone()).await;
+        assert_eq!((answer.status, &answer.json()["image"]), (201, &json!(image)), "{options}");
+        assert_eq!(answer.json()["context"]["image"], options["image"]);
+    }
+    // Both wait, so the second one has another name.
+    let first = make(&server, "build", json!({"dockerfile": "services/api/Dockerfile"})).await.json();
+    let second = make(&server, "build", json!({"dockerfile": "libs/api/Dockerfile"})).await.json();
+    assert_eq!(first["image"], "127.0.0.1:5555/totem/acme-mono/api:v1");
+    assert!(second["image"].as_str().unwrap().starts_with("127.0.0.1:5555/totem/acme-mono/api-"), "{second}");
+}
+
+#[tokio::test]
+async fn another_image_needs_a_grant_from_everybody() {
+    let server = server(|_| {}).await;
+    for role in ["build", "admin"] {
+        let answer = make(&server, role, json!({"image": "quay.io/acme/site"})).await;
+        let message = "quay.io/acme/site is not below 127.0.0.1:5555/totem/acme-mono: leave the name to the daemon, or have its \
+                       operator set IMAGES_ALLOWED=acme/mono=quay.io/acme/site";
+        assert_eq!(answer.error(), (403, "NotAuthorized".into(), message.into()));
+    }
+    for image in [json!("site:v1"), json!("a/../b"), json!("Site"), json!("x".repeat(250)), json!(5)] {
+        let answer = make(&server, "build", json!({"image": image})).await;
+        let (status, code, _) = answer.error();
+        let violation = &answer.json()["message"][0];
+        assert_eq!((status, &*code, &violation["path"]), (400, "InvalidContent", &json!("#/image")), "{image}");
+    }
+    assert_eq!(server.get("/job").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_rebuild_keeps_its_name_while_it_is_allowed() {
+    let server = server(|_| {}).await;
+    for options in [json!({"dockerfile": "services/api/Dockerfile"}), json!({"image": "api"})] {
+        let made = make(&server, "build", options).await.json();
+        let job = server.claim().await;
+        server.finish(&job, Status::Success, Stages::pending()).await;
+        let answer = send(server.as_role("build", "POST", &format!("/job/{}/rebuild", job.id))).await;
+        assert_eq!((answer.status, &answer.json()["image"]), (201, &made["image"]));
+        let job = server.claim().await;
+        server.finish(&job, Status::Success, Stages::pending()).await;
+    }
+    // Made when there was a grant.
+    let context = server.store.jobs(1, None).await.unwrap().remove(0).context;
+    let extra = json!({"image": "quay.io/acme/site"}).as_object().unwrap().clone();
+    let granted = crate::model::Context { extra, ..context };
+    server.store.add_job(crate::model::NewJob::new(granted, "quay.io/acme/site:v1".into()), None).await.unwrap();
+    let job = server.claim().await;
+    server.finish(&job, Status::Success, Stages::pending()).await;
+    let answer = send(server.as_role("admin", "POST", &format!("/job/{}/rebuild", job.id))).await;
+    assert_eq!((answer.status, answer.error().2.contains("IMAGES_ALLOWED=acme/mono=quay.io/acme/site")), (403, true));
+}

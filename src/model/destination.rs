@@ -1,0 +1,149 @@
+//! Where a job's image goes: the one rule by which every request becomes an image's name.
+
+use super::further::DockerfileName;
+use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
+use super::naming::{HASH_DIGITS, valid_tag, with_hash};
+use super::{BuildOptions, Context, ContextPath, DockerfilePath, ImageGrants, ImageName};
+
+/// Registries whose names have no parts below `account/name`: a push to a deeper one is denied there.
+const FLAT: [&str; 1] = [HUB];
+
+/// The settings that say where images go.
+#[derive(Debug, Clone)]
+pub struct Destinations {
+    /// DOCKER_REPO_BASE
+    pub base: String,
+    /// IMAGE_NAME
+    pub name: ImageName,
+    /// DOCKERFILE: the one of the image that has the repository's own name.
+    pub dockerfile: DockerfilePath,
+    /// CONTEXT: a job with another one, and no Dockerfile of its own, has another Dockerfile.
+    pub context: ContextPath,
+    /// IMAGES_ALLOWED
+    pub grants: ImageGrants,
+}
+
+/// The image of a job, with its tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    pub image: String,
+    /// The image that is taken instead if another Dockerfile of the repository has the first. Both are valid.
+    pub alternative: Option<String>,
+}
+
+/// Why a job's image has no destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoDestination {
+    #[error("image is not valid: {0}")]
+    Invalid(String),
+    #[error(
+        "{image} is not below {own}: leave the name to the daemon, or have its operator set \
+         IMAGES_ALLOWED={repository}={image}"
+    )]
+    NotAllowed { image: String, own: String, repository: String },
+}
+
+impl Destinations {
+    /// A job goes to the `image` that it asks for, else to a name below the repository's own if it has another
+    /// Dockerfile than DOCKERFILE, else to the repository's own name. A target, arguments and a platform name nothing.
+    ///
+    /// # Errors
+    /// A name that is too long, or that belongs to nobody and was not granted.
+    pub fn of(&self, context: &Context) -> Result<Destination, NoDestination> {
+        let own = self.own(&context.docker_repo_base, &context.owner, &context.repo);
+        // A job whose options cannot be read fails before it builds anything.
+        let options = context.build_options().unwrap_or_default();
+        let tag = valid_tag(&context.tag);
+        let tagged = |name: String| format!("{name}:{tag}");
+        let only = |name| Ok(Destination { image: tagged(name), alternative: None });
+        let path = |options: &BuildOptions| options.paths(&self.dockerfile, &self.context).0;
+        let other = Some(path(&options)).filter(|used| *used != path(&BuildOptions::default()));
+        match (options.image, other) {
+            (Some(RequestedImage::Below(name)), _) => match own.below(&name) {
+                Some(name) => only(name),
+                None => Err(NoDestination::Invalid(format!(
+                    "below {} it would have more than {NAME_LIMIT} characters",
+                    own.name
+                ))),
+            },
+            (Some(RequestedImage::Absolute(image)), _) => {
+                if own.has(&image) || self.grants.allow(&context.owner, &context.repo, &image) {
+                    return only(image.name().into());
+                }
+                // ALLOW_REPOS may let any name pass.
+                let repository = format!("{}/{}", context.owner, context.repo).chars().take(200).collect();
+                let image = image.name().into();
+                Err(NoDestination::NotAllowed { image, own: own.name, repository })
+            }
+            (None, Some(path)) => {
+                let name = DockerfileName::of(&path);
+                let long = tagged(own.further(&name));
+                Ok(match name.short.as_ref().and_then(|short| own.below(short)) {
+                    Some(short) => Destination { image: tagged(short), alternative: Some(long) },
+                    None => Destination { image: long, alternative: None },
+                })
+            }
+            (None, None) => only(own.name),
+        }
+    }
+
+    /// True if IMAGE_NAME gives this repository the image, or a name above it.
+    pub fn is_own(&self, owner: &str, repo: &str, image: &ImageRef) -> bool {
+        self.own(&self.base, owner, repo).has(image)
+    }
+
+    fn own(&self, base: &str, owner: &str, repo: &str) -> Own {
+        let name = self.name.of(base, owner, repo);
+        let is_flat = ImageRef::parse(&format!("{name}:x")).is_ok_and(|image| FLAT.contains(&image.registry()));
+        Own { name, repository: format!("{owner}/{repo}").to_ascii_lowercase(), is_flat }
+    }
+}
+
+/// A repository's own name, and what can be below it.
+struct Own {
+    name: String,
+    /// `owner/repo` in lower case
+    repository: String,
+    is_flat: bool,
+}
+
+impl Own {
+    /// The name of these valid parts below this one; None if it is too long.
+    fn below(&self, parts: &str) -> Option<String> {
+        match self.is_flat {
+            true => {
+                let fits = self.name.len() + parts.len() + HASH_DIGITS + 2 <= NAME_LIMIT;
+                fits.then(|| self.beside(parts, parts))
+            }
+            false => Some(format!("{}/{parts}", self.name)).filter(|name| name.len() <= NAME_LIMIT),
+        }
+    }
+
+    /// The long name of a Dockerfile, cut where it has to be.
+    fn further(&self, name: &DockerfileName) -> String {
+        if self.is_flat {
+            return self.beside(&name.stem, &name.hashed);
+        }
+        let room = NAME_LIMIT.saturating_sub(self.name.len() + 1);
+        match room {
+            HASH_DIGITS.. => format!("{}/{}", self.name, name.long(room)),
+            _ => self.beside(&name.stem, &name.hashed),
+        }
+    }
+
+    /// `own-parts-1a2b3c4d`. The hash is of the repository, too: `a-b/c` and `a/b-c` do not share this name.
+    fn beside(&self, parts: &str, hashed: &str) -> String {
+        let name = format!("{}-{}", self.name, parts.replace('/', "-"));
+        with_hash(&name, NAME_LIMIT, &format!("{}\n{hashed}", self.repository))
+    }
+
+    /// True if the image is this one or below it.
+    fn has(&self, image: &ImageRef) -> bool {
+        let Ok(own) = ImageRef::parse(&format!("{}:x", self.name)) else { return false };
+        let (own, image) = (own.canonical(), image.canonical());
+        image.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::image::ImageRef;
+
+/// IMAGES_ALLOWED: the images that a repository may name beside those below its own name.
+#[derive(Debug, Clone, Default)]
+pub struct ImageGrants(Vec<Grant>);
+
+#[derive(Debug, Clone)]
+struct Grant {
+    repository: GlobMatcher,
+    image: GlobMatcher,
+}
+
+impl ImageGrants {
+    /// Reads `repository=image` pairs of globs. A repository's glob without a slash names owners, and case does not matter.
+    /// A `*` stays within one part of a name, `**` goes across parts.
+    ///
+    /// # Errors
+    /// The pair that cannot be read, and why.
+    pub fn parse<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        pairs.into_iter().map(Grant::parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// True if a grant lets this repository push to the image.
+    pub fn allow(&self, owner: &str, repo: &str, image: &ImageRef) -> bool {
+        let (repository, image) = (format!("{owner}/{repo}"), image.canonical());
+        self.0.iter().any(|grant| grant.repository.is_match(&repository) && grant.image.is_match(&image))
+    }
+}
+
+impl Grant {
+    fn parse(pair: &str) -> Result<Self, String> {
+        let (repository, image) =
+            pair.split_once('=').ok_or_else(|| format!("{pair:?} is not REPOSITORY=IMAGE, two globs"))?;
+        let (repository, image) = (repository.trim(), image.trim());
+        let host = image.split_once('/').map_or(image, |(host, _)| host);
+        if host != "localhost" && !host.contains(['.', ':', '*', '?', '[', '{']) {
+            return Err(format!("{image:?} must begin with a registry's host, such as quay.io/acme/*"));
+        }
+        // The canonical name of Docker Hub is the one that an image is compared by.
+        let image = match image.strip_prefix("index.docker.io/") {
+            Some(path) => format!("docker.io/{path}"),
+            None => image.to_owned(),
+        };
+        let repository = if repository.contains('/') { repository.to_owned() } else { format!("{repository}/*") };
+        Ok(Self { repository: glob(&repository)?, image: glob(&image)? })
+    }
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, String> {
+    let glob = GlobBuilder::new(text).literal_separator(true).case_insensitive(true).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|e| format!("{text:?} is no glob: {}", e.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_names_repositories_and_images() {
+        let grants = [
+            "acme/mono=quay.io/acme/*",
+            "acme/web-*=index.docker.io/acme/web",
+            "other=127.0.0.1:5000/other/**",
+            " a/b = localhost/x ",
+        ];
+        let grants = ImageGrants::parse(grants).unwrap();
+        for (owner, repo, image, allowed) in [
+            ("acme", "mono", "quay.io/acme/web", true),
+            ("Acme", "Mono", "Quay.io/acme/web", true),
+            ("acme", "mono", "quay.io/acme/web/deeper", false),
+            ("acme", "mono", "quay.io/acme", false),
+            ("acme", "mono", "quay.io.evil.org/acme/web", false),
+            ("acme", "mono2", "quay.io/acme/web", false),
+            ("acme/x", "mono", "quay.io/acme/web", false),
+            ("acme", "web-1", "docker.io/acme/web", true),
+            ("acme", "web-1", "index.docker.io/acme/web", true),
+            ("other", "any", "127.0.0.1:5000/other/a/b", true),
+            ("other", "any", "127.0.0.1:5000/more/a", false),
+            ("a", "b", "localhost/x", true),
+        ] {
+            let parsed = ImageRef::parse(&format!("{image}:x")).unwrap();
+            assert_eq!(grants.allow(owner, repo, &parsed), allowed, "{owner}/{repo} {image}");
+        }
+        let image = ImageRef::parse("quay.io/acme/web:x").unwrap();
+        assert!(!ImageGrants::default().allow("acme", "mono", &image));
+    }
+
+    #[test]
+    fn what_is_no_grant_is_named() {
+        for (pair, words) in [
+            ("acme/mono", "\"acme/mono\" is not REPOSITORY=IMAGE"),
+            ("acme/mono=acme/web", "must begin with a registry's host"),
+            ("acme/mono=", "must begin with a registry's host"),
+            ("acme/{=quay.io/x", "\"acme/{\" is no glob"),
+            ("acme/x=quay.io/[", "\"quay.io/[\" is no glob"),
+        ] {
+            let error = ImageGrants::parse([pair]).unwrap_err();
+            assert!(error.contains(words), "{pair}: {error}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+use futures_util::future::BoxFuture;
+
+use super::Tools;
+use super::stage::Stagehand;
+use crate::model::{Job, LogSink, RequestedImage};
+
+/// Knows which repositories have pushed an image.
+pub trait ImageUsers: Send + Sync {
+    /// The repositories (`owner/repo`) that have pushed the image of this job beside its own; an error in one line.
+    fn others<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Vec<String>, String>>;
+}
+
+/// Says in the job's log which other repositories push the image that it is about to push. A failure to find out ends no
+/// job, because the image is the right one either way.
+pub(super) async fn tell(tools: &Tools, hand: &Stagehand) {
+    let job = &hand.job;
+    match tools.users.others(job).await {
+        Ok(others) if others.is_empty() => {}
+        Ok(others) => hand.log.write(shared(job, &others).as_bytes()),
+        Err(error) => tracing::warn!(error, "the other repositories of an image cannot be looked up"),
+    }
+}
+
+fn shared(job: &Job, others: &[String]) -> String {
+    let name = job.image.rsplit_once(':').map_or(&*job.image, |(name, _)| name);
+    let is_requested =
+        matches!(job.context.build_options().unwrap_or_default().image, Some(RequestedImage::Absolute(_)));
+    let advice = match is_requested {
+        true => "IMAGES_ALLOWED lets this repository push there",
+        false => "IMAGE_NAME={owner}/{repo} gives each repository a name of its own",
+    };
+    format!("{name} is also the image of {}: their tags replace each other. {advice}.\n", others.join(", "))
+}

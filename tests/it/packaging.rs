@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, succeed, unique};
+use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, port, succeed, unique};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
@@ -199,7 +199,7 @@ async fn our_image_is_built_by_us_and_builds() {
     inner.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
     let socket = engine.host.strip_prefix("unix://").unwrap();
     let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(socket).unwrap()).to_string();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port();
     let environment: Vec<String> = [
         ("LISTEN", format!("127.0.0.1:{port}")),
         ("ETCD_HOST", "127.0.0.1".into()),

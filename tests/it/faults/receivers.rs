@@ -1,14 +1,13 @@
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Capture, Silent, World};
+use crate::harness::{Capture, Silent, World, listen};
 
 /// Answers each request without end: headers, or a body.
 fn endless(answer: &'static [u8], more: &'static [u8]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

@@ -23,7 +23,7 @@ async fn etcd_keeps_its_data_over_a_restart() {
 async fn a_registry_takes_a_push_and_makes_faults() {
     let (engine, registry) = (Engine::shared(), Registry::with_password("u", "p").await);
     let image = format!("{}/totem/base:1", registry.address());
-    engine.docker(&["tag", "busybox", &image]);
+    engine.docker(&["tag", BASE, &image]);
     let config = folder();
     let docker = |args: &[&str]| {
         let mut command = Command::new("docker");
@@ -97,7 +97,7 @@ async fn a_capture_keeps_what_comes() {
 
 async fn a_private_engine_can_be_killed(docker: Docker) {
     let mut private = PrivateEngine::start(docker).await;
-    assert_eq!(private.engine.run("busybox", &["echo", "hi"]), "hi");
+    assert_eq!(private.engine.run(BASE, &["echo", "hi"]), "hi");
     private.kill9();
 }
 

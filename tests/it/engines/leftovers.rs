@@ -1,6 +1,6 @@
 //! What dead builds leave in an engine.
 
-use crate::harness::processes_of;
+use crate::harness::{BASE, processes_of};
 
 use super::*;
 
@@ -27,8 +27,8 @@ async fn of_the_classic_builder(docker: Docker) {
     let (mut private, world) = world(docker, &[("BUILDER", "classic")]).await;
     let engine = private.engine.clone();
     // One of another daemon, and one of somebody.
-    let other = engine.docker(&["create", "--add-host", "0-1.bb.image-factory.invalid:0.0.0.0", "busybox", "true"]);
-    let someones = engine.docker(&["create", "busybox", "true"]);
+    let other = engine.docker(&["create", "--add-host", "0-1.bb.image-factory.invalid:0.0.0.0", BASE, "true"]);
+    let someones = engine.docker(&["create", BASE, "true"]);
     let mark = unique();
     let id = hanging(&world, &mark).await;
     assert_eq!(engine.docker(&["ps", "-q", "-a"]).lines().count(), 3);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Fault, Flow, Gate, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, gpg_encrypt, unique,
+    BASE, Fault, Flow, Gate, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, gpg_encrypt, unique,
 };
 
 async fn build(world: &World, dockerfile: &str) -> (String, Value) {
@@ -73,7 +73,7 @@ async fn a_base_image_that_cannot_be_pulled_is_named() {
     let world = World::start().await;
     let bases = Registry::open().await;
     let base = format!("{}/bases/small:1", bases.address());
-    world.engine.docker(&["tag", "busybox", &base]);
+    world.engine.docker(&["tag", BASE, &base]);
     world.engine.docker(&["push", "-q", &base]);
     world.engine.docker(&["image", "rm", &base]);
     let dockerfile = format!("FROM {base}\nLABEL of={}\n", unique());

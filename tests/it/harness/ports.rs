@@ -4,9 +4,9 @@
 //! itself, and the server that comes back to its port finds it in use. Nobody is given a port below that range without
 //! asking for it.
 
-use std::net::TcpListener;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::net::{TcpListener, UdpSocket};
+
+use super::claim::claim;
 
 /// Well-known services of a developer's machine are below.
 const LOWEST: u16 = 10_000;
@@ -16,7 +16,7 @@ pub fn port() -> u16 {
     let range = below_the_ephemeral();
     for _ in 0..1000 {
         let port = fastrand::u16(range.clone());
-        if claim(port) && is_free(port) {
+        if claim(&format!("port-{port}")) && is_free(port) {
             return port;
         }
     }
@@ -46,16 +46,7 @@ fn below_the_ephemeral() -> std::ops::Range<u16> {
     if end >= LOWEST + 1000 { LOWEST..end } else { LOWEST..32_768 }
 }
 
-/// True if no other process has claimed this port. The claim is a socket with an abstract name, which one process of
-/// the machine's network can have, and which the kernel takes back when that process ends.
-fn claim(port: u16) -> bool {
-    let name = SocketAddr::from_abstract_name(format!("image-factory-test-port-{port}")).unwrap();
-    let Ok(claim) = UnixDatagram::bind_addr(&name) else { return false };
-    std::mem::forget(claim);
-    true
-}
-
 fn is_free(port: u16) -> bool {
     // On every address, because a server on 0.0.0.0 is in the way of one on 127.0.0.1.
-    TcpListener::bind(("0.0.0.0", port)).is_ok() && std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok()
+    TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
 }

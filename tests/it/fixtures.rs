@@ -102,6 +102,27 @@ async fn a_private_engine_can_be_killed(docker: Docker) {
 }
 
 #[tokio::test]
+async fn a_folder_whose_process_is_gone_is_swept() {
+    let (claimed, unclaimed) = (folder(), std::path::PathBuf::from(format!("/tmp/iftest-{}", unique())));
+    std::fs::create_dir(&unclaimed).unwrap();
+    sweep();
+    // Another process may be at it.
+    eventually(Duration::from_secs(10), "it is gone", async || (!unclaimed.exists()).then_some(())).await;
+    assert!(claimed.path().exists());
+}
+
+#[tokio::test]
+async fn a_folder_is_cleared_of_programs_and_mounts() {
+    let dir = folder();
+    let at = dir.path().join("disk");
+    std::mem::forget(SmallDisk::mount(&at, 1));
+    let mut user = Command::new("sleep").arg("1000").current_dir(&at).spawn().unwrap();
+    clear(dir.path());
+    assert!(!user.wait().unwrap().success());
+    assert!(!std::fs::read_to_string("/proc/self/mounts").unwrap().contains(at.to_str().unwrap()));
+}
+
+#[tokio::test]
 async fn nothing_outlives_its_fixture() {
     let dir = folder();
     let name = dir.path().to_str().unwrap();

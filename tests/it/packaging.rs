@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, port, succeed, unique};
+use tempfile::TempDir;
+
+use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, port, succeed, unique};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
@@ -37,11 +39,14 @@ fn debian(engine: &Engine) -> String {
 struct Container<'a> {
     engine: &'a Engine,
     name: String,
+    _noted: TempDir,
 }
 
 impl<'a> Container<'a> {
     fn run(engine: &'a Engine, args: &[&str]) -> Self {
-        let container = Self { engine, name: format!("if-{}", unique()) };
+        let (name, dir) = (format!("iftest-{}", unique()), folder());
+        note(dir.path(), engine, Left::Container(&name));
+        let container = Self { engine, name, _noted: dir };
         engine.docker(&[&["run", "--detach", "--name", &container.name], args].concat());
         container
     }
@@ -71,8 +76,7 @@ impl<'a> Container<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let mut command = Command::new("docker");
-        let _ = command.env("DOCKER_HOST", &self.engine.host).args(["rm", "-f", "-v", &self.name]).output();
+        self.engine.remove_container(&self.name);
     }
 }
 

@@ -30,7 +30,7 @@ async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
 
 /// Secrets with these credentials alone.
 pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     fs::create_dir(dir.path().join("image-factory")).unwrap();
     let auths = serde_json::json!({ registry: { "username": user, "password": password } });
     fs::write(dir.path().join("image-factory/dockercfg"), auths.to_string()).unwrap();

@@ -10,9 +10,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::folder::clear;
 use super::keys::succeed;
-use super::{Machine, Proc, SmallDisk, folder, start};
+use super::{Machine, Proc, SmallDisk, clear, folder, start};
 
 /// The engines that the suite runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +51,13 @@ impl Engine {
             ),
         };
         let engine = Self { host: host.unwrap_or_else(|| "unix:///var/run/docker.sock".into()) };
-        let there = engine.command(&["version"]).output().is_ok_and(|o| o.status.success());
-        assert!(there, "no engine answers at {}: {advice}", engine.host);
+        assert!(engine.answers(), "no engine answers at {}: {advice}", engine.host);
         engine.import_base();
         engine
+    }
+
+    pub(super) fn answers(&self) -> bool {
+        self.command(&["version"]).output().is_ok_and(|output| output.status.success())
     }
 
     fn import_base(&self) {
@@ -82,6 +84,11 @@ impl Engine {
     /// One value of an image by Go template, such as `{{.Id}}`.
     pub fn inspect(&self, image: &str, template: &str) -> String {
         self.docker(&["image", "inspect", "--format", template, image])
+    }
+
+    /// Ends it if it runs; with its volumes.
+    pub fn remove_container(&self, name: &str) {
+        let _ = self.command(&["rm", "--force", "--volumes", name]).output();
     }
 
     /// Removes every name of an image that `docker image ls` finds by this filter, and what has no name. Never an image

@@ -1,6 +1,7 @@
 //! Folders for servers' data, and the end of those that a killed run left.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::Engine;
 use super::claim::claim;
 
 const PREFIX: &str = "iftest-";
+const NOTES: &str = "left";
 
 /// A folder of this process. Its path is short, because a unix socket's has at most 107 bytes. The first one of a
 /// process sweeps: it removes the folders of processes that have ended without removing them.
@@ -27,20 +30,56 @@ pub fn folder() -> TempDir {
     }
 }
 
-fn sweep() {
+/// Removes the folders that no process has, and what their notes name.
+pub fn sweep() {
     for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && claim(name));
         if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             clear(&path);
+            remove_noted(&path);
             // One of another user stays.
             let _ = fs::remove_dir_all(path);
         }
     }
 }
 
+/// What a sweep removes from an engine if this folder's process ends without doing so.
+#[derive(Debug, Clone, Copy)]
+pub enum Left<'a> {
+    /// By a filter of `docker image ls`.
+    Images(&'a str),
+    /// By its name.
+    Container(&'a str),
+}
+
+/// Notes it in the folder.
+pub fn note(folder: &Path, engine: &Engine, left: Left) {
+    let mut file = fs::File::options().create(true).append(true).open(folder.join(NOTES)).unwrap();
+    let (kind, what) = match left {
+        Left::Images(filter) => ("images", filter),
+        Left::Container(name) => ("container", name),
+    };
+    writeln!(file, "{}\t{kind}\t{what}", engine.host).unwrap();
+}
+
+fn remove_noted(folder: &Path) {
+    for line in fs::read_to_string(folder.join(NOTES)).unwrap_or_default().lines() {
+        let mut fields = line.split('\t');
+        if let (Some(host), Some(kind), Some(what)) = (fields.next(), fields.next(), fields.next()) {
+            let engine = Engine { host: host.into() };
+            // An engine of the process's own is gone, too.
+            match kind {
+                _ if !engine.answers() => {}
+                "images" => engine.remove_images(what),
+                _ => engine.remove_container(what),
+            }
+        }
+    }
+}
+
 /// Ends every process that uses this folder and unmounts what is mounted below it, so that it can be removed.
-pub(super) fn clear(folder: &Path) {
+pub fn clear(folder: &Path) {
     let end = Instant::now() + Duration::from_secs(5);
     // A process that a killed one was about to start, and one that does not die at once, are met by another round.
     while kill_users(folder) && Instant::now() < end {

@@ -41,7 +41,7 @@ pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use disk::Disk;
 pub use engine::{BASE, Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};
-pub use folder::folder;
+pub use folder::{Left, clear, folder, note, sweep};
 pub use gate::{Flow, Gate};
 pub use git_host::{GitHost, Repo, Silent};
 pub use github_api::{GitHubApi, INSTALLATION, Trouble};

@@ -228,4 +228,4 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     eventually(Duration::from_secs(20), what, async || condition().then_some(())).await;
 }
 
-const ALL: &str = "FROM busybox\nCOPY . /ctx/\n";
+const ALL: &str = "FROM image-factory-busybox:1\nCOPY . /ctx/\n";

@@ -200,7 +200,7 @@ async fn our_image_is_built_by_us_and_builds() {
     let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
 
     let inner = world.git.repo("acme", "inner");
-    inner.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+    inner.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let socket = engine.host.strip_prefix("unix://").unwrap();
     let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(socket).unwrap()).to_string();
     let port = port();

@@ -108,7 +108,7 @@ async fn with_nothing_configured_it_starts() {
 async fn a_public_repository_is_built_without_secrets() {
     let (engine, registry, dir) = (Engine::shared(), Registry::open().await, folder());
     let repo = Repo::create(&dir.path().join("acme/open.git"));
-    repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let daemon = Daemon::start(settings([
         ("GIT_URL", &format!("file://{}/{{owner}}/{{repo}}.git", dir.path().display())),
         ("DOCKER_REPO_BASE", &format!("{}/totem", registry.address())),

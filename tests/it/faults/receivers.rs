@@ -43,7 +43,7 @@ async fn bad_receivers_disturb_nobody() {
         good.url(),
     ];
     let mut world = World::start_with(&[("HOOK_POST_URL", &urls.join(","))]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let before = memory(world.daemon.pid());
     let mut told = 0;
     for _ in 0..3 {

@@ -63,9 +63,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Listens there, and waits up to [`PORT_WAIT`] if the port is in use. A killed daemon's port is, as long as a process that
-/// it had just forked has not become Git yet: the fork holds what its parent held, for milliseconds, or longer on a busy
-/// machine.
+/// Listens there, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a
+/// process that it had just forked has become Git, because a fork holds its parent's sockets until it execs: some
+/// milliseconds, on a busy machine 300 and more.
 async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let end = Instant::now() + PORT_WAIT;
     let mut told = false;

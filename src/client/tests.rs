@@ -103,7 +103,7 @@ async fn a_job_is_read_with_its_stage() {
 
 #[tokio::test]
 async fn errors_tell_the_absent_from_the_refusing() {
-    // On an address where no other test listens.
+    // No other test listens on this address.
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let gone = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

@@ -64,7 +64,7 @@ async fn what_users_do_wrong_ends_at_once(docker: Docker) {
         (format!("FROM {ours}/totem/nope:v1\n"), Dockerfile, 1, &["not found"]),
         (format!("FROM {theirs}/acme/base:v1\n"), RegistryAuth, 1, &["401", "dockercfg has no login"]),
     ] {
-        // The kernel counts the OOM killer's kills, and does not say whose they are.
+        // The kernel counts the OOM killer's kills and does not say whose they are, so no other test may make one now.
         let _machine = if exit_code == 137 { Some(Machine::take().await) } else { None };
         world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
         let id = submit(&world, json!({})).await;

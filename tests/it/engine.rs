@@ -76,7 +76,7 @@ impl Bench {
         harness::Engine { host: self.host.clone() }
     }
 
-    /// Which images are its own.
+    /// The filter of its own images.
     fn filter(&self) -> String {
         format!("label=org.example.bench={}", self.name)
     }

@@ -26,8 +26,8 @@ fn pauses_grow_to_ten_seconds() {
     }
 }
 
-/// On a loopback address of its own. A client's is 127.0.0.1, so none can be given this very address and port while
-/// nobody listens there, and then talk to itself.
+/// A URL with a loopback address of its own, where nobody listens. A client's address is 127.0.0.1, so no client can be
+/// given this very address and port, and talk to itself.
 fn nowhere() -> String {
     let address = std::net::Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
     format!("http://{}", std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap())

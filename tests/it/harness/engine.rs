@@ -118,7 +118,7 @@ pub struct PrivateEngine {
     env: Vec<(String, String)>,
     dir: TempDir,
     _disk: Option<SmallDisk>,
-    /// The last to go.
+    /// The lock goes last, after the engine.
     _machine: Arc<Machine>,
 }
 

@@ -23,7 +23,7 @@ pub fn folder() -> TempDir {
     SWEEP.call_once(sweep);
     loop {
         let name = format!("{PREFIX}{}", (0..8).map(|_| fastrand::alphanumeric()).collect::<String>());
-        // Claimed before it is there, so that no sweep finds it unclaimed.
+        // The claim comes before the folder, so that no sweep finds the folder unclaimed.
         if claim(&name) {
             return tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in("/tmp").unwrap();
         }
@@ -38,22 +38,22 @@ pub fn sweep() {
         if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             clear(&path);
             remove_noted(&path);
-            // One of another user stays.
+            // Another user's folder stays.
             let _ = fs::remove_dir_all(path);
         }
     }
 }
 
-/// What a sweep removes from an engine if this folder's process ends without doing so.
+/// An engine's thing that a sweep removes if the folder's process ends without doing so.
 #[derive(Debug, Clone, Copy)]
 pub enum Left<'a> {
-    /// By a filter of `docker image ls`.
+    /// Images, by a filter of `docker image ls`.
     Images(&'a str),
-    /// By its name.
+    /// A container, by its name.
     Container(&'a str),
 }
 
-/// Notes it in the folder.
+/// Notes in a folder what its process makes on an engine that others use, too.
 pub fn note(folder: &Path, engine: &Engine, left: Left) {
     let mut file = fs::File::options().create(true).append(true).open(folder.join(NOTES)).unwrap();
     let (kind, what) = match left {
@@ -93,7 +93,7 @@ pub fn clear(folder: &Path) {
     }
 }
 
-/// Whether there were any.
+/// Returns true if there were any.
 fn kill_users(folder: &Path) -> bool {
     let mut found = false;
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -107,8 +107,8 @@ fn kill_users(folder: &Path) -> bool {
     found
 }
 
-/// Whether a process names the folder in its command line, works in it, or has its root directory on a file system from
-/// there, as the steps of a build and containers have.
+/// Returns true if a process names the folder in its command line, works in it, or has its root directory on a file
+/// system from there, as a build's step or a container has.
 fn uses(process: &Path, folder: &Path) -> bool {
     let name = folder.file_name().unwrap().to_str().unwrap();
     let line = fs::read(process.join("cmdline")).unwrap_or_default();

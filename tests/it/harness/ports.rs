@@ -8,7 +8,7 @@ use std::net::{TcpListener, UdpSocket};
 
 use super::claim::claim;
 
-/// Well-known services of a developer's machine are below.
+/// Most well-known services have ports below this one.
 const LOWEST: u16 = 10_000;
 
 /// A port that this process has until it ends, free for TCP and UDP.
@@ -23,7 +23,7 @@ pub fn port() -> u16 {
     panic!("no port of {range:?} is free");
 }
 
-/// Different ones.
+/// N different ports.
 pub fn ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| port())
 }
@@ -47,6 +47,6 @@ fn below_the_ephemeral() -> std::ops::Range<u16> {
 }
 
 fn is_free(port: u16) -> bool {
-    // On every address, because a server on 0.0.0.0 is in the way of one on 127.0.0.1.
+    // The check binds every address, because a server on 0.0.0.0 is in the way of one on 127.0.0.1.
     TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()
 }

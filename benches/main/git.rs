@@ -18,7 +18,7 @@ use super::push::stage;
 use super::{Row, median, ms, poll};
 
 /// The first copies are of 140 MB, and cached from the second build on.
-const DOCKERFILE: &str = "FROM busybox\nCOPY large /app/\nCOPY d00* /app/\nCOPY round.txt /app/\n";
+const DOCKERFILE: &str = "FROM image-factory-busybox:1\nCOPY large /app/\nCOPY d00* /app/\nCOPY round.txt /app/\n";
 
 /// 500 MB in 2,000 commits, by ssh.
 pub async fn big() -> Vec<Row> {
@@ -181,7 +181,7 @@ pub async fn context() -> Vec<Row> {
 fn fill(bare: &Path) {
     let mut import = Import::start(bare);
     import.commit();
-    import.file("Dockerfile", b"FROM busybox\nCOPY src /app/src\nCOPY round.txt /app/\n");
+    import.file("Dockerfile", b"FROM image-factory-busybox:1\nCOPY src /app/src\nCOPY round.txt /app/\n");
     for number in 0..100_000u64 {
         import.file(&format!("src/{:02}/{:02}/{number}", number % 50, number % 700 / 50), &noise(number, 300));
     }

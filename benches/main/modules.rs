@@ -81,7 +81,7 @@ fn fill(repo: &Repo, more: &[(&str, &str)]) {
     for (path, content) in more {
         std::fs::write(repo.path(path), content).unwrap();
     }
-    repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY . /app\n")]);
+    repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY . /app\n")]);
 }
 
 async fn push(world: &World, name: &str, repo: &Repo, content: &str) -> Took {

@@ -103,7 +103,7 @@ fn fill(world: &World, files: usize, order: Order) {
     }
     let (round, src) = ("COPY round.txt /app/\n", "COPY src /app/src\n");
     let copies = if order == Order::ChangedFirst { [round, src] } else { [src, round] };
-    let dockerfile = format!("FROM busybox\n{}RUN echo done\n", copies.concat());
+    let dockerfile = format!("FROM image-factory-busybox:1\n{}RUN echo done\n", copies.concat());
     world.repo.commit("develop", &[("Dockerfile", &dockerfile), ("round.txt", "first\n")]);
 }
 

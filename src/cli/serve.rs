@@ -1,7 +1,9 @@
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -14,6 +16,9 @@ use crate::{app, telemetry};
 
 /// How long the last log lines may take.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+const PORT_WAIT: Duration = Duration::from_secs(5);
+const PORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs the daemon.
 #[derive(clap::Args)]
@@ -37,7 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let syslog = telemetry::init(&settings)?.map(Arc::new);
     let listen = settings.listen;
-    let listener = TcpListener::bind(listen)
+    let listener = bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}: is another program there? LISTEN says where"))?;
     let shutdown = CancellationToken::new();
@@ -56,6 +61,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Listens there, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a
+/// process that it had just forked has become Git, because a fork holds its parent's sockets until it execs: some
+/// milliseconds, on a busy machine 300 and more.
+async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let end = Instant::now() + PORT_WAIT;
+    let mut told = false;
+    loop {
+        match TcpListener::bind(listen).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                if !told {
+                    tracing::warn!("{listen} is in use: waiting for it, {} s at most", PORT_WAIT.as_secs());
+                    told = true;
+                }
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The settings of this process's flags, environment and file; every fault is in the error, a line each.

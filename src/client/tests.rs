@@ -103,7 +103,8 @@ async fn a_job_is_read_with_its_stage() {
 
 #[tokio::test]
 async fn errors_tell_the_absent_from_the_refusing() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // No other test listens on this address.
+    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let gone = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let error = client(&gone).jobs(1).await.unwrap_err();

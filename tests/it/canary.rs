@@ -143,7 +143,7 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
     let files = [("secrets", secrets.as_str()), ("json", &json), ("encoded", &encoded)];
     let mut commit = files.to_vec();
     let dockerfile = format!(
-        "FROM busybox\nARG TOKEN=canary-of-github\nENV TOKEN=$TOKEN\nCOPY . /all\nWORKDIR /all\n\
+        "FROM image-factory-busybox:1\nARG TOKEN=canary-of-github\nENV TOKEN=$TOKEN\nCOPY . /all\nWORKDIR /all\n\
          RUN echo {} && cat secrets && cat json && cat encoded && cat secrets >&2 && echo '{url}'\n\
          RUN base64 < secrets && base64 -w 0 < secrets && tr -d '\\n' < secrets | base64\n\
          RUN for w in 7 11 40; do fold -w $w secrets; fold -w $w encoded; done\n\
@@ -183,7 +183,7 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
     capture.wait(2, Duration::from_secs(20)).await;
 
     // A build that goes well, so that the registry's password is used.
-    let good = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY Dockerfile /\n")]);
+    let good = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY Dockerfile /\n")]);
     let id = world.daemon.push_event("acme/hello", "develop", &good).await;
     world.daemon.wait_success(&id).await;
 

@@ -40,9 +40,9 @@ async fn messages(got: impl Fn() -> Vec<Value>, count: usize) -> Vec<Value> {
 async fn a_failure_is_told_and_nothing_else() {
     let (hipchat, slack) = (HipChat::start(&[(503, None)]), Slack::start(&[(429, Some(2))]));
     let world = world(&hipchat, &slack, &[]).await;
-    build(&world, Some("FROM busybox\n")).await;
+    build(&world, Some("FROM image-factory-busybox:1\n")).await;
     // A cancelled one is nobody's failure.
-    let waiting = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN sleep 60\n")]);
+    let waiting = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN sleep 60\n")]);
     let id = world.daemon.push_event("acme/hello", "develop", &waiting).await;
     world.daemon.wait_stage(&id, "build").await;
     world.daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
@@ -81,9 +81,9 @@ async fn what_was_fixed_is_told_by_choice() {
     let (hipchat, slack) = (HipChat::start(&[]), Slack::start(&[]));
     let world = world(&hipchat, &slack, &[("NOTIFY_ON", "failure, fixed")]).await;
     build(&world, None).await;
-    let fixed = build(&world, Some("FROM busybox\n")).await;
+    let fixed = build(&world, Some("FROM image-factory-busybox:1\n")).await;
     assert_eq!(fixed["status"], "success");
-    build(&world, Some("FROM busybox\nENV A=1\n")).await;
+    build(&world, Some("FROM image-factory-busybox:1\nENV A=1\n")).await;
     build(&world, None).await;
     let said = messages(|| hipchat.messages(), 3).await;
     let colors: Vec<_> = said.iter().map(|said| said["color"].as_str().unwrap()).collect();

@@ -27,7 +27,7 @@ fn succeeds(cli: Cli) -> String {
 #[tokio::test]
 async fn builds_are_made_followed_and_listed() {
     let world = World::start().await;
-    let dockerfile = format!("FROM busybox\nRUN echo a st''ep ran {}\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo a st''ep ran {}\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     world.repo.commit("feature/x", &[]);
 
@@ -54,8 +54,8 @@ async fn builds_are_made_followed_and_listed() {
 #[tokio::test]
 async fn exit_codes() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo it ru''ns; sleep 1000\n")]);
-    world.repo.commit("broken", &[("Dockerfile", "FROM busybox\nRUN exit 3\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN echo it ru''ns; sleep 1000\n")]);
+    world.repo.commit("broken", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN exit 3\n")]);
     let failed = world.daemon.cli(&["build", "acme/hello", "--branch", "broken", "--follow"]).run();
 
     let dir = folder();
@@ -127,7 +127,7 @@ async fn secrets_are_stored_and_checked() {
 
     // The key that was put is the one that is used.
     world.git.authorize(&[&plain]);
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
     std::fs::write(at("dockercfg"), config).unwrap();
     succeeds(secrets(&["put", "dockercfg", &at("dockercfg")]));

@@ -20,7 +20,8 @@ async fn a_push_with_a_submodule_and_an_lfs_file_becomes_an_image_with_both() {
     repo.track_with_lfs(&server.endpoint("acme", "hello"), "*.bin");
     repo.gitlink("libs/lib", &first);
     let large = "0123456789abcdef".repeat(100_000);
-    let dockerfile = format!("FROM busybox\nCOPY . /all\nRUN test -d /all/libs/lib/more && echo {}\n", unique());
+    let dockerfile =
+        format!("FROM image-factory-busybox:1\nCOPY . /all\nRUN test -d /all/libs/lib/more && echo {}\n", unique());
     let gitmodules = "[submodule \"lib\"]\n\tpath = libs/lib\n\turl = ../lib.git\n";
     let files =
         [("Dockerfile", &*dockerfile), (".gitmodules", gitmodules), ("large.bin", &large), ("hello.txt", "hi\n")];

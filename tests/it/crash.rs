@@ -264,7 +264,7 @@ async fn nothing_is_lost_by_kills() {
 fn repo(world: &World, name: &str, mark: &str) -> Repo {
     let repo = world.git.repo("acme", name);
     // A context of some files, and a step that each commit runs anew.
-    let dockerfile = format!("FROM busybox\nCOPY n /n\nRUN test -n {mark} && cat /n > /copy\n");
+    let dockerfile = format!("FROM image-factory-busybox:1\nCOPY n /n\nRUN test -n {mark} && cat /n > /copy\n");
     repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", "0"), ("src/a", "a"), ("src/b", "b")]);
     repo
 }

@@ -29,7 +29,7 @@ fn complaints(output: &Output) -> Vec<String> {
 #[tokio::test]
 async fn a_machine_that_is_well() {
     let mut world = World::start().await;
-    let dockerfile = format!("FROM busybox\nRUN echo {}; sleep 1\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {}; sleep 1\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     // What runs is not disturbed.
     let id = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello"})).await;
@@ -67,7 +67,7 @@ type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str, &'a [&'a str])
 #[tokio::test]
 async fn what_is_wrong_is_named() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let (dir, other, closed) = (folder(), Capture::start(&[]), Silent::start().port());
     let at = |name: &str, text: &str| {
         std::fs::write(dir.path().join(name), text).unwrap();
@@ -191,7 +191,7 @@ async fn the_right_to_push_is_tried() {
     const PUSHER: Account = Account { user: "pusher", password: "s3cret:push", actions: &["pull", "push", "delete"] };
     const READER: Account = Account { user: "reader", password: "s3cret:read", actions: &["pull"] };
     let (world, registry) = (World::start().await, Registry::with_tokens(&[PUSHER, READER]).await);
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let base = format!("{}/totem", registry.address());
     for (user, password, line) in [
         ("pusher", PUSHER.password, "ok   registry: "),

@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, Docker, Log, Tree, eventually, read_tree, unpack};
+use crate::harness::{self, Docker, Log, Tree, eventually, folder, read_tree, unpack};
 
 /// A repository with a work tree, its mirror, and an engine to build it on.
 struct Bench {
@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn at(docker: Docker, name: &str, host: String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let config = GitConfig {
             dir: dir.path().join("mirrors"),
             run_dir: dir.path().join("run"),
@@ -67,9 +67,19 @@ impl Bench {
             secrets: Arc::default(),
             dir,
         };
+        harness::note(bench.dir.path(), &bench.on(), harness::Left::Images(&bench.filter()));
         fs::create_dir(bench.work()).unwrap();
         bench.run(&["init", "-q", "-b", "main"]);
         bench
+    }
+
+    fn on(&self) -> harness::Engine {
+        harness::Engine { host: self.host.clone() }
+    }
+
+    /// The filter of its own images.
+    fn filter(&self) -> String {
+        format!("label=org.example.bench={}", self.name)
     }
 
     fn work(&self) -> PathBuf {
@@ -190,7 +200,7 @@ impl Bench {
         let out = self.docker(&["create", &image.to_string(), "x"]).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let id = String::from_utf8(out.stdout).unwrap().trim().to_owned();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let mut export = self.docker(&["export", &id]).stdout(Stdio::piped()).spawn().unwrap();
         unpack(export.stdout.take().unwrap(), dir.path());
         assert!(export.wait().unwrap().success());
@@ -212,8 +222,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         // Also those that lost their name to a later build.
-        let engine = harness::Engine { host: self.host.clone() };
-        engine.remove_images(&format!("label=org.example.bench={}", self.name));
+        self.on().remove_images(&self.filter());
     }
 }
 
@@ -221,4 +230,4 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     eventually(Duration::from_secs(20), what, async || condition().then_some(())).await;
 }
 
-const ALL: &str = "FROM busybox\nCOPY . /ctx/\n";
+const ALL: &str = "FROM image-factory-busybox:1\nCOPY . /ctx/\n";

@@ -32,7 +32,7 @@ async fn world(docker: Docker, more: &[(&str, &str)]) -> (PrivateEngine, World) 
 
 /// A job whose build takes seconds, when its step runs.
 async fn in_build(world: &World) -> String {
-    let dockerfile = format!("FROM busybox\nRUN echo it ru''ns {}; sleep 3\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo it ru''ns {}; sleep 3\n", unique());
     world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = submit(world).await;
     world.daemon.wait_log(&id, "it runs").await;
@@ -41,7 +41,7 @@ async fn in_build(world: &World) -> String {
 
 /// A job whose push hangs.
 async fn in_push(world: &World) -> String {
-    let dockerfile = format!("FROM busybox\nRUN echo {}\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique());
     world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     world.registry.fault(Fault::Hang);
     let before = world.registry.calls("PUT", "/manifests/");
@@ -131,7 +131,9 @@ async fn away_while_it_is_not_needed(docker: Docker) {
     let (mut private, mut world) = world(docker, &[]).await;
     let gate = world.gate_git().await;
     for dies in [true, false] {
-        world.repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+        world
+            .repo
+            .commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
         gate.set(Flow::Stall { after: 0 });
         let id = submit(&world).await;
         world.daemon.wait_stage(&id, "clone").await;
@@ -177,7 +179,7 @@ async fn of_two_engines_one_is_enough() {
     let both = format!("{}, {}", private.engine.host, shared.host);
     let world = World::start_at(shared, &[("DOCKER_HOSTS", &both)]).await;
     private.reach(&world.registry.address());
-    world.repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+    world.repo.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     world.daemon.wait_success(&submit(&world).await).await;
     // Two jobs take both engines: each has a share of one.
     let jobs = [in_build(&world).await, in_build(&world).await];

@@ -49,7 +49,7 @@ async fn run(world: &World, request: Value) -> Value {
 #[tokio::test]
 async fn what_is_asked_for_does_not_exist() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let missing = "0123456789".repeat(4);
     let job = run(&world, json!({"branch": "nope"})).await;
     assert_says(&job, "clone", &["acme/hello", "branch", "\"nope\""]);
@@ -70,7 +70,7 @@ async fn what_is_asked_for_does_not_exist() {
 #[tokio::test]
 async fn odd_names_make_a_job_that_fails() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     for (git_ref, after) in [
         ("refs/heads/develop", "1234"),
         ("fake-owner/fake-branch", "HEAD"),
@@ -91,7 +91,7 @@ async fn odd_names_make_a_job_that_fails() {
 #[tokio::test]
 async fn the_git_host_does_not_let_us_in() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     world.git.authorize(&[]);
     assert_says(&run(&world, json!({})).await, "clone", &["refuses the deploy key SHA256:", "acme/hello"]);
 
@@ -129,23 +129,23 @@ async fn the_repository_cannot_be_built(docker: Docker) {
     world.repo.commit("develop", &[("readme", "no Dockerfile")]);
     assert_says(&run(&world, json!({})).await, "checkout", &["Dockerfile", "acme/hello"]);
 
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo to std''err >&2; exit 7\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN echo to std''err >&2; exit 7\n")]);
     let job = run(&world, json!({})).await;
     assert_eq!(failed(&job).0, "build");
     assert_eq!(job["results"]["build"]["exitCode"], 7);
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert!(log.contains("to stderr"), "{log}");
 
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nNONSENSE\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nNONSENSE\n")]);
     assert_says(&run(&world, json!({})).await, "build", &["NONSENSE"]);
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY missing.txt /\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY missing.txt /\n")]);
     assert_says(&run(&world, json!({})).await, "build", &["missing.txt"]);
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 0);
 }
 
 async fn a_wrong_registry_password_is_final_at_once(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let config = dockercfg(&world.registry.address(), "builder", "wrong password");
     world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, PASSPHRASE)).await;
     let start = Instant::now();
@@ -170,7 +170,7 @@ async fn a_wrong_registry_password_is_final_at_once(docker: Docker) {
 
 async fn a_registry_in_trouble_is_asked_again_without_a_build(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[("PUSH_RETRIES", "3"), ("PUSH_RETRY_WAIT", "100ms")]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world.registry.fault(Fault::Manifests { status: 503, times: 2 });
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     let job = world.daemon.wait_success(&id).await;
@@ -192,7 +192,7 @@ async fn a_registry_in_trouble_is_asked_again_without_a_build(docker: Docker) {
 #[tokio::test]
 async fn a_waiting_push_holds_no_build_slot() {
     let world = World::start_with(&[("CONCURRENCY", "1"), ("PUSH_RETRY_WAIT", "1h")]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world.registry.fault(Fault::Manifests { status: 503, times: 1 });
     let waiting = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "tag": "a"})).await;
     world.daemon.wait_log(&waiting, "Try 1 of 20").await;
@@ -204,7 +204,7 @@ async fn a_waiting_push_holds_no_build_slot() {
 async fn the_engine_dies(docker: Docker) {
     let mut private = PrivateEngine::start(docker).await;
     let world = World::start_at(private.engine.clone(), &[]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo it ru''ns; sleep 1000\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN echo it ru''ns; sleep 1000\n")]);
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     world.daemon.wait_log(&id, "it runs").await;
     private.kill9();

@@ -23,7 +23,7 @@ async fn etcd_keeps_its_data_over_a_restart() {
 async fn a_registry_takes_a_push_and_makes_faults() {
     let (engine, registry) = (Engine::shared(), Registry::with_password("u", "p").await);
     let image = format!("{}/totem/base:1", registry.address());
-    engine.docker(&["tag", "busybox", &image]);
+    engine.docker(&["tag", BASE, &image]);
     let config = folder();
     let docker = |args: &[&str]| {
         let mut command = Command::new("docker");
@@ -97,8 +97,29 @@ async fn a_capture_keeps_what_comes() {
 
 async fn a_private_engine_can_be_killed(docker: Docker) {
     let mut private = PrivateEngine::start(docker).await;
-    assert_eq!(private.engine.run("busybox", &["echo", "hi"]), "hi");
+    assert_eq!(private.engine.run(BASE, &["echo", "hi"]), "hi");
     private.kill9();
+}
+
+#[tokio::test]
+async fn a_folder_whose_process_is_gone_is_swept() {
+    let (claimed, unclaimed) = (folder(), std::path::PathBuf::from(format!("/tmp/iftest-{}", unique())));
+    std::fs::create_dir(&unclaimed).unwrap();
+    sweep();
+    // Another process may be at it.
+    eventually(Duration::from_secs(10), "it is gone", async || (!unclaimed.exists()).then_some(())).await;
+    assert!(claimed.path().exists());
+}
+
+#[tokio::test]
+async fn a_folder_is_cleared_of_programs_and_mounts() {
+    let dir = folder();
+    let at = dir.path().join("disk");
+    std::mem::forget(SmallDisk::mount(&at, 1));
+    let mut user = Command::new("sleep").arg("1000").current_dir(&at).spawn().unwrap();
+    clear(dir.path());
+    assert!(!user.wait().unwrap().success());
+    assert!(!std::fs::read_to_string("/proc/self/mounts").unwrap().contains(at.to_str().unwrap()));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn world(github: &GitHubApi, more: &[(&str, &str)]) -> World {
 
 /// A new commit whose only step is this.
 fn commit(repo: &Repo, step: &str) -> String {
-    repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN : {}; {step}\n", unique()))])
+    repo.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN : {}; {step}\n", unique()))])
 }
 
 fn states(github: &GitHubApi, sha: &str) -> Vec<String> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Account, Fault, PASSPHRASE, Registry, World, eventually, gpg_encrypt, push_payload, unique};
 
 fn dockerfile() -> String {
-    format!("FROM busybox\nCOPY a /\nRUN echo {}\n", unique())
+    format!("FROM image-factory-busybox:1\nCOPY a /\nRUN echo {}\n", unique())
 }
 
 async fn digest(world: &World, repository: &str, tag: &str) -> Option<String> {

@@ -12,7 +12,7 @@ const COMMON_KEY: &str = "/totem/image-factory/github-key";
 
 async fn world() -> World {
     let world = World::start_with(&[("PUSH_RETRIES", "0")]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world
 }
 

@@ -28,7 +28,7 @@ async fn the_outcome_and_the_log_are_mailed_by_tls() {
         World::start_with(&settings(&server, &port, "tls", "dev@acme.org, refused@acme.org, Ops <ops@acme.org>")).await;
     // 300 KB of output beside the colours.
     let dockerfile = format!(
-        "FROM busybox\nRUN echo {} && seq 1 30000 | sed 's/^/line /' && printf '\\033[31mred & <b>\\033[0m\\n' && exit 2\n",
+        "FROM image-factory-busybox:1\nRUN echo {} && seq 1 30000 | sed 's/^/line /' && printf '\\033[31mred & <b>\\033[0m\\n' && exit 2\n",
         unique()
     );
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
@@ -69,7 +69,7 @@ async fn the_outcome_and_the_log_are_mailed_by_tls() {
     }
     assert_ne!(taken[0].headers["message-id"], taken[1].headers["message-id"]);
 
-    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     world.daemon.wait_success(&id).await;
     let mails = server.wait(5).await;

@@ -15,7 +15,7 @@ on_each_engine!(
 
 /// Its step has not run before, and what it prints is not in its own text.
 fn dockerfile() -> String {
-    format!("FROM busybox\nCOPY hello.txt /\nCOPY src /src\nRUN echo a st''ep ran {}\n", unique())
+    format!("FROM image-factory-busybox:1\nCOPY hello.txt /\nCOPY src /src\nRUN echo a st''ep ran {}\n", unique())
 }
 
 async fn a_signed_push_becomes_an_image(docker: Docker) {
@@ -104,7 +104,7 @@ async fn the_second_push_sends_what_changed(docker: Docker) {
 
 async fn a_commit_has_many_names(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
-    let dockerfile = "FROM busybox\nCOPY which /\n";
+    let dockerfile = "FROM image-factory-busybox:1\nCOPY which /\n";
     let first = world.repo.commit("develop", &[("Dockerfile", dockerfile), ("which", "first")]);
     world.repo.tag("v1.2");
     let second = world.repo.commit("develop", &[("which", "second")]);
@@ -140,7 +140,7 @@ async fn a_commit_has_many_names(docker: Docker) {
 /// that nobody signed may not name it.
 async fn only_a_signed_push_builds_what_no_branch_has(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
-    let first = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", "1")]);
+    let first = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY a /\n"), ("a", "1")]);
     let lost = world.repo.commit("develop", &[("a", "2")]);
     world.repo.force("develop", &first);
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": lost})).await;

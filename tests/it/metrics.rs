@@ -81,7 +81,7 @@ async fn what_happens_is_counted() {
     let capture = Capture::start(&[500, 410, 204]);
     let mut world = World::start_with(&[("HOOK_POST_URL", &capture.url())]).await;
     let daemon = &world.daemon;
-    let step = format!("FROM busybox\nRUN echo {}\n", unique());
+    let step = format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &step)]);
     let payload = push_payload("acme/hello", "refs/heads/develop", &sha);
     let job: Value = daemon.hook("push", &payload).await.json().await.unwrap();

@@ -18,8 +18,8 @@ async fn commits(world: &World) -> Vec<String> {
 async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     let mut world = World::start_with(&[("SWEEP_MISSED", "1"), ("CONCURRENCY", "0")]).await;
     let gone = world.git.repo("acme", "zone");
-    let other = gone.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
-    let first = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    let other = gone.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
+    let first = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     world.daemon.push_event("acme/hello", "develop", &first).await;
     world.daemon.push_event("acme/hello", "feature/x", &first).await;
     world.daemon.push_event("acme/zone", "develop", &other).await;

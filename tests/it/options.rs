@@ -15,11 +15,15 @@ async fn submit(world: &World, request: Value) -> String {
 async fn a_job_says_how_it_is_built(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[("DOCKERFILE", "docker/main")]).await;
     let dockerfile = format!(
-        "FROM busybox AS base\nARG WHO=nobody\nRUN echo $WHO {} > /who\nFROM base AS a\nCOPY a /file\nFROM base\nCOPY b /file\n",
+        "FROM image-factory-busybox:1 AS base\nARG WHO=nobody\nRUN echo $WHO {} > /who\nFROM base AS a\nCOPY a /file\nFROM base\nCOPY b /file\n",
         unique()
     );
-    let files =
-        [("docker/main", dockerfile.as_str()), ("web", "FROM busybox\nCOPY a b /\n"), ("a", "one"), ("b", "two")];
+    let files = [
+        ("docker/main", dockerfile.as_str()),
+        ("web", "FROM image-factory-busybox:1\nCOPY a b /\n"),
+        ("a", "one"),
+        ("b", "two"),
+    ];
     world.repo.commit("develop", &files);
     let image = |tag: &str| format!("{}/totem/acme-hello:{tag}", world.registry.address());
 
@@ -73,8 +77,10 @@ async fn a_job_says_how_it_is_built(docker: Docker) {
 /// A Dockerfile that declares `SOURCE_DATE_EPOCH` has the commit's time, in the image too.
 async fn the_same_commit_makes_the_same_image(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
-    let dockerfile =
-        format!("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n", unique());
+    let dockerfile = format!(
+        "FROM image-factory-busybox:1\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n",
+        unique()
+    );
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
     let mut digests = Vec::new();
@@ -104,7 +110,7 @@ async fn the_same_commit_makes_the_same_image(docker: Docker) {
 #[tokio::test]
 async fn a_secret_is_no_argument() {
     let world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     for secret in [crate::harness::REGISTRY_PASSWORD, crate::harness::HOOK_SECRET, crate::harness::PASSPHRASE] {
         let body =
             json!({"owner": "acme", "repo": "hello", "buildArgs": {"OK": "fine", "TOKEN": format!("x{secret}y")}});
@@ -122,7 +128,7 @@ async fn a_secret_is_no_argument() {
 #[tokio::test]
 async fn a_secret_of_tomorrow_is_no_argument() {
     let mut world = World::start_with(&[("CONCURRENCY", "0")]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let id = submit(&world, json!({"buildArgs": {"TOKEN": "tomorrow"}})).await;
     world.daemon.set("HOOK_SECRET", "tomorrow");
     world.daemon.set("CONCURRENCY", "1");

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, succeed, unique};
+use tempfile::TempDir;
+
+use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, port, succeed, unique};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
@@ -37,11 +39,14 @@ fn debian(engine: &Engine) -> String {
 struct Container<'a> {
     engine: &'a Engine,
     name: String,
+    _noted: TempDir,
 }
 
 impl<'a> Container<'a> {
     fn run(engine: &'a Engine, args: &[&str]) -> Self {
-        let container = Self { engine, name: format!("if-{}", unique()) };
+        let (name, dir) = (format!("iftest-{}", unique()), folder());
+        note(dir.path(), engine, Left::Container(&name));
+        let container = Self { engine, name, _noted: dir };
         engine.docker(&[&["run", "--detach", "--name", &container.name], args].concat());
         container
     }
@@ -71,8 +76,7 @@ impl<'a> Container<'a> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let mut command = Command::new("docker");
-        let _ = command.env("DOCKER_HOST", &self.engine.host).args(["rm", "-f", "-v", &self.name]).output();
+        self.engine.remove_container(&self.name);
     }
 }
 
@@ -196,10 +200,10 @@ async fn our_image_is_built_by_us_and_builds() {
     let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
 
     let inner = world.git.repo("acme", "inner");
-    inner.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+    inner.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let socket = engine.host.strip_prefix("unix://").unwrap();
     let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(socket).unwrap()).to_string();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port();
     let environment: Vec<String> = [
         ("LISTEN", format!("127.0.0.1:{port}")),
         ("ETCD_HOST", "127.0.0.1".into()),

@@ -23,7 +23,9 @@ fn settings(host: &HttpsHost, registry: &Registry, more: &[(&str, &str)]) -> Set
 #[tokio::test]
 async fn a_public_repository_is_built() {
     let (host, registry, engine) = (HttpsHost::start(), Registry::open().await, Engine::shared());
-    let id = host.repo("acme", "hello").commit("develop", &[("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", "1")]);
+    let id = host
+        .repo("acme", "hello")
+        .commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY a /\n"), ("a", "1")]);
     let daemon = Daemon::start(settings(&host, &registry, &[])).await;
     let job = daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": id})).await;
     daemon.wait_success(&job).await;
@@ -35,7 +37,7 @@ async fn a_public_repository_is_built() {
 #[tokio::test]
 async fn a_private_one_needs_the_token_which_no_log_shows() {
     let (host, registry, engine) = (HttpsHost::start(), Registry::open().await, Engine::shared());
-    let dockerfile = format!("FROM busybox\nRUN echo {TOKEN} # {}\n", crate::harness::unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {TOKEN} # {}\n", crate::harness::unique());
     host.repo("acme", "hello").commit("develop", &[("Dockerfile", &dockerfile)]);
     host.require("Basic eC1hY2Nlc3MtdG9rZW46Z2hwXzAxMjM0NTY3ODk=");
     let mut daemon = Daemon::start(settings(&host, &registry, &[])).await;
@@ -73,7 +75,8 @@ async fn a_mirror_larger_than_the_budget_serves_its_job_and_goes() {
     let world = World::start_with(&[("MIRROR_BUDGET", "1KiB")]).await;
     let mirror = world.daemon.data_dir().join("repos/mirrors/acme/hello.git");
     for content in ["1", "2"] {
-        let id = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", content)]);
+        let id =
+            world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY a /\n"), ("a", content)]);
         let job = world.daemon.push_event("acme/hello", "develop", &id).await;
         world.daemon.wait_success(&job).await;
         let gone = async || (!mirror.exists()).then_some(());

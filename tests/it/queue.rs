@@ -63,9 +63,9 @@ async fn repositories_take_turns_and_priorities_go_first() {
 #[tokio::test]
 async fn a_repository_has_no_more_slots_than_it_may() {
     let world = World::start_with(&[("CONCURRENCY", "3"), ("REPO_CONCURRENCY", "1")]).await;
-    let waits = format!("FROM busybox\nRUN echo it ru''ns {}; sleep 1000\n", unique());
+    let waits = format!("FROM image-factory-busybox:1\nRUN echo it ru''ns {}; sleep 1000\n", unique());
     world.repo.commit("slow", &[("Dockerfile", &waits)]);
-    let quick = format!("FROM busybox\nRUN echo {}\n", unique());
+    let quick = format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique());
     world.repo.commit("quick", &[("Dockerfile", &quick)]);
     world.git.repo("acme", "other").commit("quick", &[("Dockerfile", &quick)]);
     let slow = submit(&world.daemon, "hello", "slow").await;

@@ -15,7 +15,7 @@ async fn rebuild(world: &World, id: &str) -> (u16, Value) {
 #[tokio::test]
 async fn a_rebuild_is_the_same_commit_by_what_is_allowed_now() {
     let mut world = World::start().await;
-    let dockerfile = format!("FROM busybox\nARG A\nCOPY n /\nRUN echo $A {}\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nARG A\nCOPY n /\nRUN echo $A {}\n", unique());
     let first = world.repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", "1")]);
     let body = json!({"owner": "acme", "repo": "hello", "buildArgs": {"A": "1"}, "mine": 7});
     let former = world.daemon.submit(body).await;

@@ -146,7 +146,7 @@ async fn tls_is_trusted_by_dockers_own_folder_or_not() {
 async fn credentials_go_to_no_foreign_realm() {
     let (dir, tokens) = (folder(), TokenServer::start(&[BUILDER]));
     // Another host, as far as names go.
-    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+    let elsewhere = TcpListener::bind(("127.0.0.2", port())).unwrap();
     elsewhere.set_nonblocking(true).unwrap();
     let auth = format!(
         "auth: {{token: {{realm: 'http://{}/token', service: a, issuer: b, rootcertbundle: {}}}}}\n",
@@ -188,7 +188,7 @@ async fn what_is_no_registry_is_told_from_what_is_not_there() {
     let answers = |status: StatusCode| Served::start(axum::Router::new().fallback(async move || status));
     let (web, down) = (answers(StatusCode::NOT_FOUND), answers(StatusCode::SERVICE_UNAVAILABLE));
     let all = answers(StatusCode::OK);
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("127.0.0.1:{}", port());
     for (address, words) in [
         (web.address.to_string(), "is no registry: http://"),
         (all.address.to_string(), "is no registry: http://"),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
-use crate::harness::Etcd;
+use crate::harness::{Etcd, folder};
 
 const CFG: &str = r#"{"https://quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#;
 
@@ -81,7 +81,7 @@ pub fn keygen(dir: &Path, name: &str) -> (Vec<u8>, String) {
 
 #[tokio::test]
 async fn what_is_put_is_used_and_what_is_deleted_is_not() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let etcd = Etcd::start().await;
     let mut live = Live::start(plain(&[etcd.endpoint()]));
     assert!(live.until(|s| s.loaded).await.trouble.is_empty());
@@ -122,7 +122,7 @@ async fn what_is_put_is_used_and_what_is_deleted_is_not() {
 
 #[tokio::test]
 async fn etcd_away_at_the_start_and_later_and_compacted_meanwhile() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let [old, new, newest] = ["old", "new", "newest"].map(|name| keygen(dir.path(), name));
     let mut etcd = Etcd::start().await;
     etcd.stop();

@@ -43,6 +43,26 @@ fn wrong_settings_stop_the_start() {
     assert!(said.contains("API_TOKENS") && !said.contains("tooshort"), "{said}");
 }
 
+/// After a kill a program that the daemon was starting may have its port for a moment.
+#[tokio::test]
+async fn a_port_in_use_is_waited_for() {
+    let mut daemon = Daemon::start(settings([("DOCKER_HOST", "unix:///nowhere/docker.sock")])).await;
+    daemon.kill9();
+    let held = std::net::TcpListener::bind(("127.0.0.1", daemon.port())).unwrap();
+    daemon.spawn();
+    let waits = async || daemon.output().contains("is in use: waiting for it").then_some(());
+    eventually(Duration::from_secs(10), "it waits", waits).await;
+    drop(held);
+    let answers = async || daemon.request(Method::GET, "/ready").send().await.ok();
+    assert_eq!(eventually(Duration::from_secs(10), "it answers", answers).await.status(), 200);
+
+    daemon.kill9();
+    let _held = std::net::TcpListener::bind(("127.0.0.1", daemon.port())).unwrap();
+    daemon.spawn();
+    assert!(!daemon.exit(Duration::from_secs(20)).await.success());
+    assert!(daemon.output().contains("is another program there?"), "{}", daemon.output());
+}
+
 #[test]
 fn settings_come_from_a_file_too() {
     let dir = folder();
@@ -88,7 +108,7 @@ async fn with_nothing_configured_it_starts() {
 async fn a_public_repository_is_built_without_secrets() {
     let (engine, registry, dir) = (Engine::shared(), Registry::open().await, folder());
     let repo = Repo::create(&dir.path().join("acme/open.git"));
-    repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let daemon = Daemon::start(settings([
         ("GIT_URL", &format!("file://{}/{{owner}}/{{repo}}.git", dir.path().display())),
         ("DOCKER_REPO_BASE", &format!("{}/totem", registry.address())),

@@ -27,7 +27,7 @@ fn commit(world: &World, hangs: Option<&str>) -> String {
         Some(mark) => format!("echo it ha''ngs {mark}; sleep 1000; echo slept"),
         None => "true".into(),
     };
-    let dockerfile = format!("FROM busybox\nCOPY n /\nRUN {step}\n");
+    let dockerfile = format!("FROM image-factory-busybox:1\nCOPY n /\nRUN {step}\n");
     world.repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", &unique())])
 }
 

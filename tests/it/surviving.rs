@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// shell from making way for `sleep`.)
 fn hangs_once(id: &str) -> String {
     format!(
-        "FROM busybox\nRUN --mount=type=cache,id={id},target=/mark \
+        "FROM image-factory-busybox:1\nRUN --mount=type=cache,id={id},target=/mark \
          if [ -e /mark/{id} ]; then echo not again; else touch /mark/{id}; echo it ha''ngs; sleep 1000; echo slept; fi\n"
     )
 }
@@ -49,7 +49,7 @@ async fn finishes_in_a_second_attempt(world: &World, id: &str) -> Value {
 #[tokio::test]
 async fn killed_in_clone() {
     let mut world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let (silent, good) = (Silent::start(), world.git.url());
     world.daemon.set("GIT_URL", &world.git.url_at(silent.port()));
     world.daemon.term(LIMIT).await;
@@ -87,7 +87,7 @@ async fn killed_in_build(docker: Docker) {
 #[tokio::test]
 async fn killed_in_push() {
     let mut world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world.registry.fault(Fault::Hang);
     let id = submit(&world).await;
     let hangs = async || (world.registry.calls("PUT", "/manifests/") > 0).then_some(());
@@ -103,7 +103,10 @@ async fn killed_in_push() {
 #[tokio::test]
 async fn killed_at_any_moment() {
     let mut world = World::start().await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY . /app\nRUN echo a; echo b\n"), ("n", "0")]);
+    world.repo.commit(
+        "develop",
+        &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY . /app\nRUN echo a; echo b\n"), ("n", "0")],
+    );
     for round in 0..8 {
         let sha = world.repo.commit("develop", &[("n", &round.to_string())]);
         let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
@@ -141,7 +144,7 @@ async fn an_answered_job_is_durable() {
 #[tokio::test]
 async fn sigterm_lets_running_jobs_finish_and_claims_no_other() {
     let mut world = World::start_with(&[("CONCURRENCY", "1")]).await;
-    let dockerfile = format!("FROM busybox\nRUN echo it ru''ns {}; sleep 3\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo it ru''ns {}; sleep 3\n", unique());
     world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let running = submit(&world).await;
     world.daemon.wait_log(&running, "it runs").await;

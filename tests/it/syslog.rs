@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Engine, Message, Rsyslog, Settings, World, eventually, folder};
+use crate::harness::{Daemon, Engine, Message, Rsyslog, Settings, World, eventually, folder, listen, port};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -145,8 +145,8 @@ async fn the_host_in_a_folder_gets_the_first_line() {
 /// Neither a receiver that is not there nor one that takes nothing holds a job up; it is told once.
 #[tokio::test]
 async fn a_receiver_that_is_away_costs_nothing() {
-    let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let full = listen();
+    let closed = format!("127.0.0.1:{}", port());
     let dir = folder();
     for place in [
         format!("tcp://{}", full.local_addr().unwrap()),

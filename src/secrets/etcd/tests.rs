@@ -26,11 +26,18 @@ fn pauses_grow_to_ten_seconds() {
     }
 }
 
+/// A URL with a loopback address of its own, where nobody listens. A client's address is 127.0.0.1, so no client can be
+/// given this very address and port, and talk to itself.
+fn nowhere() -> String {
+    let address = std::net::Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
+    format!("http://{}", std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap())
+}
+
 #[tokio::test]
 async fn where_nobody_listens_the_reason_is_named() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = nowhere();
     for api in [EtcdApi::Auto, EtcdApi::V3, EtcdApi::V2] {
-        let config = EtcdConfig { api, ..config(&format!("http://127.0.0.1:{port}"), "/totem") };
+        let config = EtcdConfig { api, ..config(&url, "/totem") };
         let e = Etcd::new(&config).next().await.err().unwrap().to_string();
         assert!(e.contains("Connection refused") && e.contains("ETCD_HOST"), "{api:?}: {e}");
     }
@@ -49,11 +56,7 @@ impl Drop for Server {
 #[tokio::test]
 async fn a_watch_from_a_time_that_is_forgotten_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let url = || {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        format!("http://127.0.0.1:{port}")
-    };
-    let (client, peer) = (url(), url());
+    let (client, peer) = (nowhere(), nowhere());
     let etcd = std::process::Command::new("etcd")
         .args(["--enable-v2", "--data-dir", dir.path().to_str().unwrap(), "--log-level", "error"])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])

@@ -32,7 +32,7 @@ async fn a_dockerfile_elsewhere_and_its_labels(docker: Docker) {
 
 async fn a_failing_step_gives_its_exit_code(docker: Docker) {
     let bench = Bench::new(docker, "exit");
-    bench.write("Dockerfile", "FROM busybox\nRUN echo before the end; echo and this >&2; exit 3\n");
+    bench.write("Dockerfile", "FROM image-factory-busybox:1\nRUN echo before the end; echo and this >&2; exit 3\n");
     bench.commit();
     let log = Log::default();
     let error = bench.try_build(&log).await.unwrap_err();
@@ -46,8 +46,8 @@ async fn a_failing_step_gives_its_exit_code(docker: Docker) {
 async fn bad_dockerfiles_are_the_users(docker: Docker) {
     let bench = Bench::new(docker, "bad");
     for (dockerfile, word) in [
-        ("FROM busybox\nFOO x\n", "FOO"),
-        ("FROM busybox\nCOPY none /\n", "none"),
+        ("FROM image-factory-busybox:1\nFOO x\n", "FOO"),
+        ("FROM image-factory-busybox:1\nCOPY none /\n", "none"),
         ("FROM nosuchstage AS\n", "FROM"),
         ("", "empty"),
     ] {
@@ -79,7 +79,7 @@ async fn a_base_image_of_an_absent_registry(docker: Docker) {
 async fn dropping_a_build_stops_its_step(docker: Docker) {
     let bench = Bench::new(docker, "cancel");
     let marker = format!("3{:09}", std::process::id());
-    bench.write("Dockerfile", format!("FROM busybox\nRUN sleep {marker}\n"));
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\nRUN sleep {marker}\n"));
     bench.commit();
     let runs = || {
         let pids = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -114,7 +114,7 @@ async fn output_that_is_left_out_is_told(docker: Docker) {
     let bench = Bench::at(docker, "clipped", private.engine.host.clone());
     bench.write(
         "Dockerfile",
-        "FROM busybox\nRUN yes 'a line of a build that says too much' | head -c 3000000; exit 3\n",
+        "FROM image-factory-busybox:1\nRUN yes 'a line of a build that says too much' | head -c 3000000; exit 3\n",
     );
     bench.commit();
     let log = Log::default();
@@ -132,7 +132,10 @@ async fn a_flood_of_output(docker: Docker) {
     let limits = [("BUILDKIT_STEP_LOG_MAX_SIZE", most), ("BUILDKIT_STEP_LOG_MAX_SPEED", most)];
     let private = harness::PrivateEngine::start_with(docker, &limits).await;
     let bench = Bench::at(docker, "flood", private.engine.host.clone());
-    bench.write("Dockerfile", "FROM busybox\nRUN yes 'a line of a build that says too much' | head -n 400000\n");
+    bench.write(
+        "Dockerfile",
+        "FROM image-factory-busybox:1\nRUN yes 'a line of a build that says too much' | head -n 400000\n",
+    );
     bench.commit();
     let log = Log::default();
     let result = tokio::time::timeout(Duration::from_secs(60), bench.try_build(&log)).await.expect("no end");
@@ -155,7 +158,7 @@ async fn a_target_and_arguments(docker: Docker) {
     let value = "a 'b' \"c\" $d & ü=1\n2";
     bench.write(
         "Dockerfile",
-        "FROM busybox AS one\nARG VALUE=none\nRUN mkdir /ctx; printf %s \"$VALUE\" > /ctx/value\nFROM one AS two\nRUN exit 1\n",
+        "FROM image-factory-busybox:1 AS one\nARG VALUE=none\nRUN mkdir /ctx; printf %s \"$VALUE\" > /ctx/value\nFROM one AS two\nRUN exit 1\n",
     );
     bench.commit();
     let log = Log::default();
@@ -186,7 +189,7 @@ async fn another_platform(docker: Docker) {
     bench.write(
         "Dockerfile",
         format!(
-            "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\nRUN echo $TARGETARCH {} > /arch\n\
+            "FROM --platform=$BUILDPLATFORM image-factory-busybox:1 AS build\nARG TARGETARCH\nRUN echo $TARGETARCH {} > /arch\n\
              FROM scratch AS cross\nCOPY --from=build /arch /ctx/\nFROM scratch\nCOPY sh /bin/sh\nRUN true\n",
             harness::unique()
         ),

@@ -84,7 +84,7 @@ async fn an_image_has_what_git_archive_has(docker: Docker) {
 async fn names_arguments_target_and_labels(docker: Docker) {
     let bench = classic(docker, "c-args");
     let dockerfile = format!(
-        "FROM busybox AS one\nARG WHO\nRUN echo \"$WHO\" > /who # {}\nLABEL own=1\nFROM one AS two\nRUN exit 9\n",
+        "FROM image-factory-busybox:1 AS one\nARG WHO\nRUN echo \"$WHO\" > /who # {}\nLABEL own=1\nFROM one AS two\nRUN exit 9\n",
         unique()
     );
     bench.write("docker files/web.dockerfile", dockerfile);
@@ -142,7 +142,7 @@ async fn dockerignore_is_applied(docker: Docker) {
 async fn a_failing_step_gives_its_exit_code_after_its_output(docker: Docker) {
     let bench = classic(docker, "c-exit");
     let step = format!("RUN seq 1 20000; echo and this >&2; printf 'no end {}'; exit 3", unique());
-    bench.write("Dockerfile", format!("FROM busybox\n{step}\n"));
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\n{step}\n"));
     bench.commit();
     let log = Log::default();
     let error = bench.try_build(&log).await.unwrap_err();
@@ -153,7 +153,11 @@ async fn a_failing_step_gives_its_exit_code_after_its_output(docker: Docker) {
     let output = text.replace("and this\n", "");
     let numbers: Vec<u32> = output.lines().filter_map(|line| line.parse().ok()).collect();
     assert!(numbers.iter().copied().eq(1..=20_000), "{} numbers", numbers.len());
-    assert!(text.contains("Step 1/4 : FROM busybox\n") && text.contains("and this\n") && !text.contains('\x1b'));
+    assert!(
+        text.contains("Step 1/4 : FROM image-factory-busybox:1\n")
+            && text.contains("and this\n")
+            && !text.contains('\x1b')
+    );
     assert!(text.contains("no end") && text.ends_with('\n'), "{text}");
     assert!(!bench.exists());
 }
@@ -161,21 +165,25 @@ async fn a_failing_step_gives_its_exit_code_after_its_output(docker: Docker) {
 async fn failures_are_classed(docker: Docker) {
     let bench = classic(docker, "c-bad");
     for (dockerfile, kind, word) in [
-        ("FROM busybox\nFOO x\n", ErrorKind::Build, "FOO"),
-        ("FROM busybox\nCOPY none /\n", ErrorKind::Build, "none"),
+        ("FROM image-factory-busybox:1\nFOO x\n", ErrorKind::Build, "FOO"),
+        ("FROM image-factory-busybox:1\nCOPY none /\n", ErrorKind::Build, "none"),
         ("FROM nosuchstage AS\n", ErrorKind::Build, "FROM"),
         ("", ErrorKind::Build, "empty"),
         (
-            "FROM busybox\nRUN --mount=type=cache,target=/x true\n",
+            "FROM image-factory-busybox:1\nRUN --mount=type=cache,target=/x true\n",
             ErrorKind::Build,
             "uses `RUN --mount`, which only BuildKit",
         ),
         (
-            "FROM busybox\nRUN <<EOF\necho\nEOF\n",
+            "FROM image-factory-busybox:1\nRUN <<EOF\necho\nEOF\n",
             ErrorKind::Build,
             "uses a here-document in `RUN`, which only BuildKit",
         ),
-        ("# syntax=acme/x\nFROM busybox\nINCLUDE x\n", ErrorKind::Build, "uses `# syntax=`, which only BuildKit"),
+        (
+            "# syntax=acme/x\nFROM image-factory-busybox:1\nINCLUDE x\n",
+            ErrorKind::Build,
+            "uses `# syntax=`, which only BuildKit",
+        ),
         ("FROM 127.0.0.1:1/nosuch/image:v1\n", ErrorKind::Registry, "127.0.0.1:1"),
     ] {
         bench.write("Dockerfile", dockerfile);
@@ -185,7 +193,7 @@ async fn failures_are_classed(docker: Docker) {
         assert!(error.message.contains(word) && !error.message.contains('\n'), "{error}");
     }
     // The line alone is none.
-    bench.write("Dockerfile", "# syntax=docker/dockerfile:1\nFROM busybox\nENV A=1\n");
+    bench.write("Dockerfile", "# syntax=docker/dockerfile:1\nFROM image-factory-busybox:1\nENV A=1\n");
     bench.commit();
     bench.build().await;
     bench.remove("Dockerfile");
@@ -198,7 +206,7 @@ async fn failures_are_classed(docker: Docker) {
 async fn dropping_a_build_ends_its_step_and_container(docker: Docker) {
     let bench = classic(docker, "c-cancel");
     let marker = format!("4{:09}", std::process::id());
-    bench.write("Dockerfile", format!("FROM busybox\nRUN sleep {marker}\n"));
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\nRUN sleep {marker}\n"));
     bench.commit();
     let runs = || !harness::processes_of(&format!("sleep {marker}")).is_empty();
     let log = Log::default();
@@ -225,7 +233,7 @@ async fn credentials_of_a_base_image(docker: Docker) {
     let registry = Registry::with_password("robot", password).await;
     let address = registry.address();
     let mut bench = classic(docker, "c-auth");
-    bench.write("Dockerfile", format!("FROM busybox\nRUN echo {} > /layer\n", unique()));
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\nRUN echo {} > /layer\n", unique()));
     bench.commit();
     let log = Log::default();
     let image = ImageRef::parse(&format!("{address}/acme/base:v1")).unwrap();
@@ -283,7 +291,7 @@ async fn an_engine_without_buildkit_builds_jobs(docker: Docker) {
     }
     let (engine, registry, dir) = (harness::Engine::of(docker), Registry::open().await, folder());
     let repo = Repo::create(&dir.path().join("acme/old.git"));
-    repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN echo from the classic builder\n")]);
+    repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN echo from the classic builder\n")]);
     let settings = [
         ("GIT_URL", format!("file://{}/{{owner}}/{{repo}}.git", dir.path().display())),
         ("DOCKER_REPO_BASE", format!("{}/totem", registry.address())),

@@ -234,7 +234,10 @@ async fn copies_go_through_links_and_submodules_are_empty(docker: Docker) {
     bench.write("real/three", "3");
     bench.link("short", "real");
     bench.link("other", "/short/two");
-    bench.write("Dockerfile", "FROM busybox\nCOPY short/one other short/thr* /ctx/\nCOPY module /ctx/module\n");
+    bench.write(
+        "Dockerfile",
+        "FROM image-factory-busybox:1\nCOPY short/one other short/thr* /ctx/\nCOPY module /ctx/module\n",
+    );
     bench.commit();
     let head = bench.run(&["rev-parse", "HEAD"]);
     bench.run(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},module")]);
@@ -273,7 +276,7 @@ async fn copies_of_odd_names(docker: Docker) {
     bench.write(".dockerignore", "c+e\n100%\nün wanted\n");
     let copy = |name| format!("COPY {}\n", serde_json::json!([name, "/ctx/"]));
     let copies = names.map(copy).concat();
-    bench.write("Dockerfile", format!("FROM busybox\n{copies}"));
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\n{copies}"));
     bench.commit();
     let first = bench.build().await.sync.unwrap();
     let mut names: Vec<_> = names.into();

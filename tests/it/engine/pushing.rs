@@ -14,7 +14,7 @@ on_each_engine!(
 
 async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
     let bench = Bench::new(docker, "push");
-    bench.write("Dockerfile", "FROM busybox\n");
+    bench.write("Dockerfile", "FROM image-factory-busybox:1\n");
     bench.commit();
     let log = Log::default();
     let image = ImageRef::parse(&format!("127.0.0.1:1/{}:v1", bench.name)).unwrap();
@@ -30,7 +30,7 @@ async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
 
 /// Secrets with these credentials alone.
 pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     fs::create_dir(dir.path().join("image-factory")).unwrap();
     let auths = serde_json::json!({ registry: { "username": user, "password": password } });
     fs::write(dir.path().join("image-factory/dockercfg"), auths.to_string()).unwrap();
@@ -49,7 +49,7 @@ async fn credentials_go_to_their_registry(docker: Docker) {
     let registry = harness::Registry::with_password("robot", password).await;
     let address = registry.address();
     let mut bench = Bench::new(docker, "auth");
-    bench.write("Dockerfile", "FROM busybox\nRUN echo layer > /layer\n");
+    bench.write("Dockerfile", "FROM image-factory-busybox:1\nRUN echo layer > /layer\n");
     bench.commit();
     let log = Log::default();
     let image = ImageRef::parse(&format!("{address}/acme/base:v1")).unwrap();

@@ -23,7 +23,10 @@ async fn a_job_runs_through_tls() {
     // The step's output is larger than a TLS record.
     let step = format!("RUN echo {}; seq 1 9999; echo the end\n", harness::unique());
     let big = "not in one record ".repeat(100_000);
-    repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nCOPY big /\n{step}")), ("big", &big)]);
+    repo.commit(
+        "develop",
+        &[("Dockerfile", &format!("FROM image-factory-busybox:1\nCOPY big /\n{step}")), ("big", &big)],
+    );
     let settings = [
         ("GIT_URL", format!("file://{}/{{owner}}/{{repo}}.git", dir.path().display())),
         ("DOCKER_REPO_BASE", format!("{}/totem", registry.address())),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{SmallDisk, folder};
+use crate::harness::{BASE, SmallDisk, folder};
 
 use super::*;
 
@@ -17,7 +17,8 @@ async fn an_engine_is_pruned(docker: Docker) {
     private.reach(&world.registry.address());
     let mut shas = vec![];
     for round in 0..6 {
-        let dockerfile = format!("FROM busybox\nRUN echo {}; dd if=/dev/urandom of=/big bs=1M count=40\n", unique());
+        let dockerfile =
+            format!("FROM image-factory-busybox:1\nRUN echo {}; dd if=/dev/urandom of=/big bs=1M count=40\n", unique());
         let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
         let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
         let job = world.daemon.wait_success(&id).await;
@@ -31,7 +32,7 @@ async fn an_engine_is_pruned(docker: Docker) {
     let output = world.daemon.output();
     assert!(output.contains("of our images and parts of the build cache"), "{output}");
     let images = private.engine.docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
-    assert!(images.contains("somebody/kept:1") && images.contains("busybox:latest"), "{images}");
+    assert!(images.contains("somebody/kept:1") && images.contains(BASE), "{images}");
     assert!(images.contains(&shas[5]) && !images.contains(&shas[1]), "{images}");
 }
 
@@ -40,7 +41,7 @@ async fn a_full_engine_waits(docker: Docker) {
     let private = PrivateEngine::start_on_small_disk(docker, 200).await;
     let world = World::start_at(private.engine.clone(), &[FLOOR]).await;
     private.reach(&world.registry.address());
-    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let kept = submit(&world).await;
     world.daemon.wait_success(&kept).await;
     let ballast = private.data().join("ballast");
@@ -72,7 +73,7 @@ async fn a_full_data_folder_waits() {
     let _disk = SmallDisk::mount(place.path(), 200);
     let data = place.path().display().to_string();
     let world = World::start_with(&[("DATA_DIR", &data), FLOOR]).await;
-    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world.daemon.wait_success(&submit(&world).await).await;
     let ballast = place.path().join("ballast");
     fs::write(&ballast, vec![1; 120 << 20]).unwrap();

@@ -1,6 +1,6 @@
 //! What dead builds leave in an engine.
 
-use crate::harness::processes_of;
+use crate::harness::{BASE, processes_of};
 
 use super::*;
 
@@ -8,7 +8,7 @@ on_each_engine!(of_the_classic_builder, of_buildkit);
 
 /// A step that hangs, with `mark` in its command line.
 async fn hanging(world: &World, mark: &str) -> String {
-    let dockerfile = format!("FROM busybox\nVOLUME /v\nRUN echo it ha''ngs; sleep 1000; echo {mark}\n");
+    let dockerfile = format!("FROM image-factory-busybox:1\nVOLUME /v\nRUN echo it ha''ngs; sleep 1000; echo {mark}\n");
     world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = submit(world).await;
     world.daemon.wait_log(&id, "it hangs").await;
@@ -27,8 +27,8 @@ async fn of_the_classic_builder(docker: Docker) {
     let (mut private, world) = world(docker, &[("BUILDER", "classic")]).await;
     let engine = private.engine.clone();
     // One of another daemon, and one of somebody.
-    let other = engine.docker(&["create", "--add-host", "0-1.bb.image-factory.invalid:0.0.0.0", "busybox", "true"]);
-    let someones = engine.docker(&["create", "busybox", "true"]);
+    let other = engine.docker(&["create", "--add-host", "0-1.bb.image-factory.invalid:0.0.0.0", BASE, "true"]);
+    let someones = engine.docker(&["create", BASE, "true"]);
     let mark = unique();
     let id = hanging(&world, &mark).await;
     assert_eq!(engine.docker(&["ps", "-q", "-a"]).lines().count(), 3);
@@ -67,7 +67,7 @@ async fn of_buildkit(docker: Docker) {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let dockerfile = format!("FROM busybox\nRUN sleep 5; echo {mark}\n");
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN sleep 5; echo {mark}\n");
     std::io::Write::write_all(&mut running.stdin.take().unwrap(), dockerfile.as_bytes()).unwrap();
     eventually(LIMIT, "the step runs", async || (!processes_of(&mark).is_empty()).then_some(())).await;
     let another = World::start_at(private.engine.clone(), &[]).await;

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tokio::net::TcpListener;
 
 use super::{by, check};
-use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, succeed};
+use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, port, succeed};
 use crate::secrets::{Live, in_use, keygen, plain};
 
 /// As the README of the original says to do it.
@@ -165,7 +165,7 @@ async fn as_etcd_2(State(old): State<Arc<Etcd2>>, request: Request) -> Response<
 
 /// Listens until the test ends. It speaks HTTP/1.1 alone, as Go's server did at that time.
 async fn front(old: Arc<Etcd2>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", port())).await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = axum::Router::new().fallback(as_etcd_2).with_state(old);
     tokio::spawn(async move {

@@ -48,7 +48,7 @@ async fn builds_go_on_while_the_clock_jumps() {
     let capture = Capture::start(&[]);
     let world = world(&clock, &[("HOOK_POST_URL", &capture.url()), ("BUILD_TIMEOUT", "60s")]).await;
     for (round, offset) in ["+6h", "-6h", "+0"].into_iter().enumerate() {
-        let dockerfile = format!("FROM busybox\nRUN echo {} ru''ns; sleep 2\n", unique());
+        let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} ru''ns; sleep 2\n", unique());
         let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
         let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
         world.daemon.wait_log(&id, "runs").await;
@@ -57,7 +57,9 @@ async fn builds_go_on_while_the_clock_jumps() {
         assert_eq!(job["attempt"], 1, "{offset}: {job:#}");
         capture.wait(round + 1, Duration::from_secs(10)).await;
         // By the new clock.
-        let quick = world.repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nLABEL n={}\n", unique()))]);
+        let quick = world
+            .repo
+            .commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nLABEL n={}\n", unique()))]);
         let id = world.daemon.push_event("acme/hello", "develop", &quick).await;
         let job = world.daemon.wait_success(&id).await;
         let (start, end) = (millis(&job["startTime"]), millis(&job["endTime"]));
@@ -75,7 +77,7 @@ async fn a_notification_does_not_wait_for_a_clock_that_was_wrong() {
     let capture = Capture::start(&[500]);
     let world = world(&clock, &[("HOOK_POST_URL", &capture.url())]).await;
     clock.set("+6h");
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     world.daemon.wait_success(&id).await;
     capture.wait(1, Duration::from_secs(10)).await;

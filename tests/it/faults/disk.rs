@@ -40,7 +40,7 @@ async fn a_full_disk_costs_time_and_no_job() {
     let disk = Disk::new(24);
     let world = world(&disk, &[]).await;
     let step = unique();
-    let dockerfile = format!("FROM busybox\nRUN echo {step} ru''ns; sleep 3; echo all is bu''ilt\n");
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {step} ru''ns; sleep 3; echo all is bu''ilt\n");
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     world.daemon.wait_log(&id, "runs").await;
@@ -62,7 +62,7 @@ async fn a_full_disk_costs_time_and_no_job() {
     let log = world.daemon.log(&id).await;
     assert!(log.trim_end().ends_with("bytes of this log could not be written]"), "{log}");
     // And it is open for new ones, without a restart.
-    let other = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    let other = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let id = world.daemon.push_event("acme/hello", "develop", &other).await;
     world.daemon.wait_success(&id).await;
     let ready = world.daemon.get("/ready").await;
@@ -75,7 +75,7 @@ async fn a_full_disk_costs_time_and_no_job() {
 async fn a_read_only_disk_is_said_and_survived() {
     let disk = Disk::new(24);
     let mut world = world(&disk, &[("CONCURRENCY", "1"), ("DRAIN_TIMEOUT", "1s")]).await;
-    let dockerfile = format!("FROM busybox\nRUN echo {} ru''ns; sleep 2\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} ru''ns; sleep 2\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let running = world.daemon.push_event("acme/hello", "develop", &sha).await;
     let waiting = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "tag": "second"})).await;

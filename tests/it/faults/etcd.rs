@@ -9,7 +9,7 @@ use crate::harness::{World, eventually, unique};
 #[tokio::test]
 async fn etcd_is_gone_for_whole_builds() {
     let mut world = World::start().await;
-    let dockerfile = format!("FROM busybox\nRUN echo {} ru''ns; sleep 2\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} ru''ns; sleep 2\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     world.daemon.wait_log(&id, "runs").await;
@@ -25,7 +25,9 @@ async fn etcd_is_gone_for_whole_builds() {
         (text.contains("etcd") && text.contains("what was read last stays in use")).then_some(())
     })
     .await;
-    let other = world.repo.commit("develop", &[("Dockerfile", &format!("FROM busybox\nRUN echo {}\n", unique()))]);
+    let other = world
+        .repo
+        .commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let id = world.daemon.push_event("acme/hello", "develop", &other).await;
     let job = world.daemon.wait_success(&id).await;
     assert_eq!((&job["attempt"], &job["digest"]), (&json!(1), &json!(world.digest(&other).await)));

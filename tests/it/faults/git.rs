@@ -9,7 +9,9 @@ async fn a_git_server_that_hangs_in_a_pack_is_left_in_time() {
     let mut world = World::start_with(&[("CLONE_TIMEOUT", "3s")]).await;
     // What cannot be compressed; each commit has another.
     let noise: String = (0..4000).map(|_| format!("{:016x}{}\n", fastrand::u64(..), unique())).collect();
-    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nCOPY noise /\n"), ("noise", &noise)]);
+    let sha = world
+        .repo
+        .commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nCOPY noise /\n"), ("noise", &noise)]);
     let gate = world.gate_git().await;
     gate.set(Flow::Stall { after: 40_000 });
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;

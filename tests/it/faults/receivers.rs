@@ -1,14 +1,13 @@
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Capture, Silent, World};
+use crate::harness::{Capture, Silent, World, listen};
 
 /// Answers each request without end: headers, or a body.
 fn endless(answer: &'static [u8], more: &'static [u8]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -44,7 +43,7 @@ async fn bad_receivers_disturb_nobody() {
         good.url(),
     ];
     let mut world = World::start_with(&[("HOOK_POST_URL", &urls.join(","))]).await;
-    world.repo.commit("develop", &[("Dockerfile", "FROM busybox\nRUN true\n")]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let before = memory(world.daemon.pid());
     let mut told = 0;
     for _ in 0..3 {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Fault, Flow, Gate, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, gpg_encrypt, unique,
+    BASE, Fault, Flow, Gate, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, gpg_encrypt, unique,
 };
 
 async fn build(world: &World, dockerfile: &str) -> (String, Value) {
@@ -19,7 +19,7 @@ async fn a_push_survives_each_answer_of_a_registry_in_trouble() {
     let world = World::start_with(&[("PUSH_RETRY_WAIT", "100ms")]).await;
     for status in [500, 502, 503, 504, 429] {
         world.registry.fault(Fault::Manifests { status, times: 2 });
-        let (sha, job) = build(&world, &format!("FROM busybox\nLABEL status={status}\n")).await;
+        let (sha, job) = build(&world, &format!("FROM image-factory-busybox:1\nLABEL status={status}\n")).await;
         assert_eq!((&job["status"], &job["digest"]), (&json!("success"), &json!(world.digest(&sha).await)), "{job:#}");
         let log = world.daemon.log(job["id"].as_str().unwrap()).await;
         assert!(log.contains("Try 2 of 20 follows"), "{log}");
@@ -45,7 +45,7 @@ async fn gated(more: &[(&str, &str)]) -> (World, Gate) {
 #[tokio::test]
 async fn a_push_survives_a_reset_connection() {
     let (world, gate) = gated(&[]).await;
-    let dockerfile = format!("FROM busybox\nRUN head -c 300000 /dev/urandom > /{}\n", unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN head -c 300000 /dev/urandom > /{}\n", unique());
     gate.set(Flow::Reset { after: 100_000 });
     let (sha, job) = build(&world, &dockerfile).await;
     assert_eq!(gate.flow(), Flow::Pass, "nothing was reset");
@@ -58,11 +58,13 @@ async fn a_push_survives_a_reset_connection() {
 async fn a_slow_registry_meets_the_limit() {
     let (world, gate) = gated(&[("PUSH_TIMEOUT", "3s")]).await;
     gate.set(Flow::Slow { rate: 20_000 });
-    let (_, job) = build(&world, &format!("FROM busybox\nRUN head -c 1000000 /dev/urandom > /{}\n", unique())).await;
+    let (_, job) =
+        build(&world, &format!("FROM image-factory-busybox:1\nRUN head -c 1000000 /dev/urandom > /{}\n", unique()))
+            .await;
     let message = job["results"]["push"]["err"]["message"].as_str().unwrap();
     assert!(message.contains("PUSH_TIMEOUT") && message.contains("3 s"), "{message}");
     gate.set(Flow::Pass);
-    let (sha, job) = build(&world, "FROM busybox\nLABEL slow=no\n").await;
+    let (sha, job) = build(&world, "FROM image-factory-busybox:1\nLABEL slow=no\n").await;
     assert_eq!((&job["status"], &job["digest"]), (&json!("success"), &json!(world.digest(&sha).await)), "{job:#}");
     world.engine.remove_images(&format!("reference={}/*/*", gate.address()));
 }
@@ -73,7 +75,7 @@ async fn a_base_image_that_cannot_be_pulled_is_named() {
     let world = World::start().await;
     let bases = Registry::open().await;
     let base = format!("{}/bases/small:1", bases.address());
-    world.engine.docker(&["tag", "busybox", &base]);
+    world.engine.docker(&["tag", BASE, &base]);
     world.engine.docker(&["push", "-q", &base]);
     world.engine.docker(&["image", "rm", &base]);
     let dockerfile = format!("FROM {base}\nLABEL of={}\n", unique());

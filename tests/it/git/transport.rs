@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::harness::{DeployKey, GitHost, KeyType, Silent, eventually, processes_of};
+use crate::harness::{DeployKey, GitHost, KeyType, Silent, eventually, port, processes_of};
 
 struct Ssh {
     host: GitHost,
@@ -120,7 +120,7 @@ async fn host_keys_are_pinned() {
 #[tokio::test]
 async fn an_unreachable_host_is_worth_another_try() {
     let ssh = Ssh::start().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = port();
     let error = ssh.fails(&ssh.source_at(&ssh.host.url_at(nobody), "acme/hello")).await;
     assert!(error.is_transient() && error.message.contains("Connection refused"), "{error}");
     let error = ssh.fails(&ssh.source_at("git@no-such-host.invalid:{owner}/{repo}.git", "acme/hello")).await;
@@ -214,8 +214,8 @@ async fn after_a_sigkill_nothing_is_left() {
 
 #[tokio::test]
 async fn a_password_reaches_the_server_and_nobody_else() {
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = server.local_addr().unwrap().port();
+    let port = port();
+    let server = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let dir = folder();
     let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
     let url = format!("http://me:hunter22@127.0.0.1:{port}/acme/hello.git");

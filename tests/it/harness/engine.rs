@@ -1,17 +1,17 @@
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{Proc, SmallDisk, folder, start};
+use super::{Machine, Proc, SmallDisk, clear, folder, start};
 
 /// The engines that the suite runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum Docker {
 }
 
 const ENGINE_26: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-26");
+
+/// The base image of the tests' Dockerfiles, which is theirs alone: `busybox` is what a user has by that name. A name
+/// without a slash is Docker's own to give, so nobody else can publish an image of it.
+pub const BASE: &str = "image-factory-busybox:1";
 
 /// An engine, by Docker's own command.
 #[derive(Debug, Clone)]
@@ -36,7 +40,7 @@ impl Engine {
         Self::of(Docker::V20)
     }
 
-    /// One that is running, with the base image `busybox`. All tests share it; what a test makes is named by its
+    /// One that is running, with the image [`BASE`]. All tests share it; what a test makes is named by its
     /// registry's port, which no other test has.
     pub fn of(docker: Docker) -> Self {
         let (host, advice) = match docker {
@@ -47,15 +51,18 @@ impl Engine {
             ),
         };
         let engine = Self { host: host.unwrap_or_else(|| "unix:///var/run/docker.sock".into()) };
-        let there = engine.command(&["version"]).output().is_ok_and(|o| o.status.success());
-        assert!(there, "no engine answers at {}: {advice}", engine.host);
+        assert!(engine.answers(), "no engine answers at {}: {advice}", engine.host);
         engine.import_base();
         engine
     }
 
+    pub(super) fn answers(&self) -> bool {
+        self.command(&["version"]).output().is_ok_and(|output| output.status.success())
+    }
+
     fn import_base(&self) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/base-image");
-        succeed(Command::new(script).env("DOCKER_HOST", &self.host), b"");
+        succeed(Command::new(script).arg(BASE).env("DOCKER_HOST", &self.host), b"");
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -79,21 +86,29 @@ impl Engine {
         self.docker(&["image", "inspect", "--format", template, image])
     }
 
-    /// Removes every image that `docker image ls` finds by this filter.
+    /// Ends it if it runs; with its volumes.
+    pub fn remove_container(&self, name: &str) {
+        let _ = self.command(&["rm", "--force", "--volumes", name]).output();
+    }
+
+    /// Removes every name of an image that `docker image ls` finds by this filter, and what has no name. Never an image
+    /// by its id if it has a name, because others may have given it theirs: `docker tag` makes no image of its own.
     pub fn remove_images(&self, filter: &str) {
-        let list = self.command(&["image", "ls", "--quiet", "--filter", filter]).output().unwrap().stdout;
+        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+        let list = self.command(&["image", "ls", "--filter", filter, "--format", format]).output().unwrap().stdout;
         let list = String::from_utf8_lossy(&list).into_owned();
-        let ids: BTreeSet<_> = list.lines().collect();
-        if !ids.is_empty() {
-            let ids: Vec<_> = ids.into_iter().collect();
+        let names = list.lines().filter_map(|line| line.split_once(' '));
+        let names: Vec<_> = names.map(|(name, id)| if name.ends_with(":<none>") { id } else { name }).collect();
+        if !names.is_empty() {
             // What a container of another test still uses stays.
-            let _ = self.command(&[&["image", "rm", "--force"], &ids[..]].concat()).output();
+            let _ = self.command(&[&["image", "rm", "--force"], &names[..]].concat()).output();
         }
     }
 }
 
 /// An engine of the test's own, to be killed, stopped and filled up, with its defaults (so it clips long output). It has
-/// its own network, from which it reaches of our servers only what [`PrivateEngine::reach`] names; needs root.
+/// its own network, from which it reaches of our servers only what [`PrivateEngine::reach`] names; needs root. While it
+/// is there, its test has the [`Machine`].
 pub struct PrivateEngine {
     server: Proc,
     pub engine: Engine,
@@ -103,6 +118,8 @@ pub struct PrivateEngine {
     env: Vec<(String, String)>,
     dir: TempDir,
     _disk: Option<SmallDisk>,
+    /// The lock goes last, after the engine.
+    _machine: Arc<Machine>,
 }
 
 impl PrivateEngine {
@@ -121,6 +138,7 @@ impl PrivateEngine {
     }
 
     async fn make(docker: Docker, env: &[(&str, &str)], mebibytes: Option<u32>) -> Self {
+        let machine = Machine::take().await;
         let mut path = std::env::var("PATH").unwrap();
         if docker == Docker::V26 {
             let own = succeed(Command::new(ENGINE_26).arg("path"), b"").stdout;
@@ -134,7 +152,7 @@ impl PrivateEngine {
         let network = File::open(format!("/proc/{}/ns/net", server.pid().as_raw_nonzero())).unwrap();
         let engine = Engine { host };
         engine.import_base();
-        Self { server, engine, network, path, env, dir, _disk: disk }
+        Self { server, engine, network, path, env, dir, _disk: disk, _machine: machine }
     }
 
     /// SIGKILL: what it ran stays.
@@ -197,24 +215,6 @@ impl PrivateEngine {
     }
 }
 
-impl PrivateEngine {
-    /// BuildKit's steps that outlived a kill: each has a folder and a cgroup of one name.
-    fn end_steps(&self) {
-        let folders = std::fs::read_dir(self.data().join("buildkit/executor")).into_iter().flatten().flatten();
-        let steps: Vec<_> =
-            folders.map(|folder| folder.file_name()).filter_map(|name| name.into_string().ok()).collect();
-        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let cgroups = std::fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
-            // A step's name has 25 letters and digits; beside them are `runc-log.json` and the like.
-            let is_step = steps.iter().any(|step| step.len() == 25 && cgroups.contains(step.as_str()));
-            let pid = process.file_name().to_str().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-            if let (true, Some(pid)) = (is_step, pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
 /// dockerd, by a command that gives it its network; returns when it answers.
 async fn run(dir: &Path, path: &str, env: &[(String, String)], network: &[&str]) -> Proc {
     let (root, socket) = (dir.display(), dir.join("docker.sock"));
@@ -261,12 +261,7 @@ impl Drop for PrivateEngine {
         while self.server.running() && std::time::Instant::now() < end {
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        self.end_steps();
-        // What a killed one left mounted would keep the folder.
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let ours = self.dir.path().to_str().unwrap_or_default();
-        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|m| m.starts_with(ours)) {
-            let _ = Command::new("umount").args(["-l", mount]).output();
-        }
+        // What a killed one left running and mounted would keep the folder.
+        clear(self.dir.path());
     }
 }

@@ -6,8 +6,9 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::proc::{free_ports, wait_ready};
-use super::{Authority, Pem, Proc, eventually, folder, http_client};
+use super::ports::ports;
+use super::proc::wait_ready;
+use super::{Authority, Pem, Proc, eventually, folder, http_client, port};
 
 /// Who may read what is below `/totem/`, and no more, once [`Etcd::ask_for_users`] was called.
 pub const USER: (&str, &str) = ("factory", "factory password");
@@ -47,7 +48,7 @@ impl Etcd {
 
     /// Beside http on its usual port it speaks TLS on another, which is returned.
     pub async fn with_tls(server: Pem, clients: Option<&Authority>) -> (Self, u16) {
-        let [port] = free_ports();
+        let port = port();
         let url = format!("https://127.0.0.1:{port}");
         let mut more = vec!["--enable-v2", "--listen-client-urls", &url];
         more.extend(["--cert-file", server.cert(), "--key-file", server.key()]);
@@ -183,7 +184,7 @@ impl Etcd {
 /// Its members answer when it returns.
 async fn cluster<const N: usize>(more: &[&str]) -> [Etcd; N] {
     for _ in 0..5 {
-        let ports: [[u16; 2]; N] = [(); N].map(|()| free_ports());
+        let ports: [[u16; 2]; N] = [(); N].map(|()| ports());
         let mut members = std::array::from_fn(|i| member(i, &ports, more));
         let mut up = true;
         for member in &mut members {

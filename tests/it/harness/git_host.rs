@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{DeployKey, KeyType, Proc, folder, start};
+use super::{DeployKey, KeyType, Proc, folder, listen, start};
 
 /// An sshd that serves bare repositories to whoever holds an authorized key.
 pub struct GitHost {
@@ -194,7 +194,7 @@ pub struct Silent(TcpListener);
 impl Silent {
     pub fn start() -> Self {
         // The kernel accepts for us, up to the backlog.
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+        Self(listen())
     }
 
     pub fn port(&self) -> u16 {

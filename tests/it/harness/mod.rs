@@ -5,10 +5,12 @@ mod authority;
 mod canary;
 mod capture;
 mod chat;
+mod claim;
 mod daemon;
 mod disk;
 mod engine;
 mod etcd;
+mod folder;
 mod gate;
 mod git_host;
 mod github_api;
@@ -16,6 +18,8 @@ mod https_host;
 mod keys;
 mod lfs;
 mod log;
+mod machine;
+mod ports;
 mod proc;
 mod registry;
 mod rsyslog;
@@ -35,8 +39,9 @@ pub use capture::{Capture, Received};
 pub use chat::{HipChat, Slack};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use disk::Disk;
-pub use engine::{Docker, Engine, PrivateEngine};
+pub use engine::{BASE, Docker, Engine, PrivateEngine};
 pub use etcd::{Etcd, USER};
+pub use folder::{Left, clear, folder, note, sweep};
 pub use gate::{Flow, Gate};
 pub use git_host::{GitHost, Repo, Silent};
 pub use github_api::{GitHubApi, INSTALLATION, Trouble};
@@ -44,6 +49,8 @@ pub use https_host::{Certificate, HttpsHost};
 pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, gpg1_encrypt, succeed};
 pub use lfs::{LfsFault, LfsServer};
 pub use log::Log;
+pub use machine::Machine;
+pub use ports::{listen, port};
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
 pub use rsyslog::{Message, Rsyslog};
@@ -56,11 +63,6 @@ pub use token_server::{Account, TokenCall, TokenServer, self_signed};
 pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
 pub use world::{HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
-
-/// A folder for a server's data. Its path is short: a unix socket's has at most 107 bytes.
-pub fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("if").rand_bytes(8).tempdir_in("/tmp").unwrap()
-}
 
 /// What no other test and no earlier run has used: in a Dockerfile's step it keeps the engine from finding the step
 /// in its cache.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal};
 
 use super::eventually;
+use super::ports::ports;
 
 /// A program in a process group of its own, its output in a file. On drop the group is killed, and
 /// the end of the output is shown if the test panics. It dies with this process, however that ends.
@@ -72,8 +73,8 @@ impl Drop for Proc {
 }
 
 /// Starts a server on free loopback ports: `command` gets them, `ready` says when it answers (30 s
-/// at most). A port can be taken between our finding it and the server's binding it; a server that
-/// ends before it is ready is started again on others.
+/// at most). A program that is no test's can take a port between our finding it and the server's binding it; a server
+/// that ends before it is ready is started again on others.
 pub async fn start<const N: usize>(
     name: &str,
     log: &Path,
@@ -81,7 +82,7 @@ pub async fn start<const N: usize>(
     ready: impl AsyncFn([u16; N]) -> bool,
 ) -> (Proc, [u16; N]) {
     for _ in 0..5 {
-        let ports = free_ports();
+        let ports = ports();
         let mut proc = Proc::spawn(name, &mut command(ports), log);
         if wait_ready(&mut proc, async || ready(ports).await).await {
             return (proc, ports);
@@ -100,11 +101,6 @@ pub async fn wait_ready(proc: &mut Proc, ready: impl AsyncFn() -> bool) -> bool 
         if ready().await { Some(true) } else { (!proc.running()).then_some(false) }
     })
     .await
-}
-
-pub(super) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|l| l.local_addr().unwrap().port())
 }
 
 /// `PID COMMAND LINE` of every process that has `needle` in its command line or in the path of its

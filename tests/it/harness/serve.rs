@@ -7,6 +7,8 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::listen;
+
 /// A server of the test's own, on a thread and a runtime of its own, so that it answers also while
 /// the test waits for a program.
 pub struct Served {
@@ -26,7 +28,7 @@ impl Served {
     }
 
     fn serve(serve: impl AsyncFnOnce(TcpListener) + Send + 'static) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

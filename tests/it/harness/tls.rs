@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
+use super::listen;
+
 /// TLS before the engine's socket, for those who show a certificate of the authority, on a thread of its own.
 pub struct TlsFront {
     pub port: u16,
@@ -36,7 +38,7 @@ impl TlsFront {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
 
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let socket = engine.strip_prefix("unix://").expect("an engine on a socket").to_owned();

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use fastrand::Rng;
 
+use super::folder;
 use super::keys::succeed;
 
 /// By path: what it is, whether it can be executed, its content or target.
@@ -45,7 +46,7 @@ pub fn unpack(tar: impl Into<Stdio>, dir: &Path) {
 
 /// What `git archive` gives of a commit.
 pub fn archive(repo: &Path, commit: &str) -> Tree {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut archive = Command::new("git");
     let mut archive = archive.current_dir(repo).args(["archive", commit]).stdout(Stdio::piped()).spawn().unwrap();
     unpack(archive.stdout.take().unwrap(), dir.path());

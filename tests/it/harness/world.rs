@@ -1,4 +1,6 @@
-use super::{Daemon, DeployKey, Engine, Etcd, Gate, GitHost, KeyType, Registry, Repo, dockercfg, gpg_encrypt};
+use super::{
+    Daemon, DeployKey, Engine, Etcd, Gate, GitHost, KeyType, Left, Registry, Repo, dockercfg, gpg_encrypt, note,
+};
 
 pub const PASSPHRASE: &str = "correct horse";
 pub const HOOK_SECRET: &str = "battery staple";
@@ -63,6 +65,9 @@ impl World {
             ("KNOWN_HOSTS", known_hosts.to_str().unwrap()),
         ];
         let settings = own.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        for filter in made(&registry, &git) {
+            note(known_hosts.parent().unwrap(), &engine, Left::Images(&filter));
+        }
         let mut daemon = Daemon::start(settings).await;
         daemon.guard("the registry's password", password);
         Self { daemon, etcd, registry, git, repo, engine, key }
@@ -86,13 +91,15 @@ impl World {
     }
 }
 
+/// Filters of the images that a world makes: by their names, and of those that lost theirs to a later build.
+fn made(registry: &Registry, git: &GitHost) -> [String; 3] {
+    let source = git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
+    let named = |depth| format!("reference={}/{depth}", registry.address());
+    [named("*/*"), named("*/*/*"), format!("label=org.opencontainers.image.source={source}")]
+}
+
 impl Drop for World {
     fn drop(&mut self) {
-        for depth in ["*/*", "*/*/*"] {
-            self.engine.remove_images(&format!("reference={}/{depth}", self.registry.address()));
-        }
-        // And those that lost their tag to a later build.
-        let source = self.git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
-        self.engine.remove_images(&format!("label=org.opencontainers.image.source={source}"));
+        made(&self.registry, &self.git).iter().for_each(|filter| self.engine.remove_images(filter));
     }
 }

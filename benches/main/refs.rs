@@ -1,4 +1,4 @@
-//! What refs that nobody asked for cost a fetch by ssh: on GitHub each pull request there ever was has one.
+//! The cost of refs that nobody asked for in a fetch by ssh: on GitHub each pull request there ever was has one.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{Row, median, ms};
 
 const REFS: usize = 60_000;
 const ROUNDS: usize = 5;
-/// How many times as long a fetch may take with them.
+/// The longest time of a fetch with them, in times of one without.
 const RATIO: f64 = 1.3;
 
 pub async fn measure() -> Vec<Row> {
@@ -58,7 +58,7 @@ pub async fn measure() -> Vec<Row> {
     ]
 }
 
-/// A repository, and how long each round took there.
+/// A repository, and the time of each round there.
 struct Side {
     repo: Repo,
     source: Source,

@@ -120,9 +120,31 @@ impl Trouble {
 
 /// The last line that says why, without Git's prefix.
 pub(super) fn last_words(stderr: &str) -> &str {
-    let mut lines = stderr.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = reasons(stderr).rev();
     let fatal = lines.clone().find_map(|line| line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")));
     fatal.or(lines.next()).unwrap_or("Git says nothing")
+}
+
+/// The lines that may say why something failed. Warnings of ssh do not: the one about key exchanges that a quantum
+/// computer could break has three lines and comes with every connection to an older server.
+fn reasons(stderr: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
+    let lines = stderr.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning: "))
+}
+
+/// Stands for both of Git's wordings in a message about a repository of another object format.
+pub(super) const OTHER_FORMAT: &str = "its ids have another length (SHA-1 and SHA-256)";
+
+/// The repository there has ids of another length than the mirror here. The first wording is of protocol 2, the second
+/// of protocol 0, the third of protocol 2 with a server that knows SHA-1 alone.
+pub(super) fn is_other_format(stderr: &str) -> bool {
+    [
+        "mismatched algorithms: client",
+        "does not support this repository's object format",
+        "does not support algorithm '",
+    ]
+    .iter()
+    .any(|words| reasons(stderr).any(|line| line.contains(words)))
 }
 
 /// Explains a fetch that failed; `None` when Git's words are not known.
@@ -231,13 +253,13 @@ pub(super) fn explain(
         "Broken pipe",
     ];
     if says(&connection) {
-        let why = stderr.lines().find(|line| connection.iter().any(|c| line.contains(c))).unwrap_or_default().trim();
+        let why = reasons(stderr).find(|line| connection.iter().any(|c| line.contains(c))).unwrap_or_default();
         return passing(format!(
             "{host} cannot be reached, or broke the connection off ({why}): try again when it is there"
         ));
     }
     if says(&["Could not read from remote repository", "fatal: unable to access"]) {
-        let why = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        let why = reasons(stderr).next().unwrap_or_default();
         return passing(format!("{host} does not give out {repo} ({why}): look at what it says there"));
     }
     None

@@ -70,6 +70,9 @@ async fn connect(config: &GitConfig, remote: &Remote, agent: &Agent, socket: &Pa
     for option in ssh_options(config, true) {
         program = program.arg("-o").arg(option);
     }
+    // A connection passes on only those variables of its users that it was itself started to send. Without this one the
+    // server speaks Git's protocol 0 and lists all its refs at each fetch, on GitHub every pull request's.
+    program = program.args(["-o", "SendEnv=GIT_PROTOCOL"]);
     // The local command is run when the connection stands and its socket listens.
     let up = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo up"];
     let mut ssh = program

@@ -19,7 +19,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::agent::Agent;
 use super::command::{ask, local, network};
-use super::errors::{Trouble, explain, last_words};
+use super::errors::{OTHER_FORMAT, Trouble, explain, is_other_format, last_words};
 use super::lease::Lease;
 use super::master::Refused;
 use super::remote::{Protocol, Remote};
@@ -190,7 +190,7 @@ impl Git {
             let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
             match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true }, log).await {
                 Ok(()) => break,
-                Err(Trouble::Damaged(why)) if format == "sha1" && why.contains("mismatched algorithms") => continue,
+                Err(Trouble::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
                 Err(Trouble::Damaged(why)) => {
                     return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
                 }
@@ -293,6 +293,10 @@ impl Git {
         state.swept = true;
         if exit_code == 0 {
             return Ok(());
+        }
+        if is_other_format(&finished.stderr) {
+            // Its server breaks off behind these words as a rule, which alone would look like a lost connection.
+            return Err(Trouble::Damaged(OTHER_FORMAT.into()));
         }
         match explain(&finished.stderr, exit_code, source, remote, &self.config.known_hosts) {
             Some(error) => Err(error.into()),

@@ -49,11 +49,15 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
         Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
         None => vec!["HEAD".to_owned()],
     };
-    // Without a pattern all are listed, and a branch that is not there can be told from those that are.
-    let patterns: &[&str] = if branch.is_none() { &["HEAD"] } else { &[] };
-    let listed = list(&config, source, &[], patterns).await?;
+    // The other branches are listed for the message about one that is not there. By these two options the server lists
+    // no pull requests, which by a pattern it does: Git looks for that in all that is listed.
+    let (options, patterns): (&[&str], &[&str]) = match branch {
+        Some(_) => (&["--heads", "--tags"], &[]),
+        None => (&[], &["HEAD"]),
+    };
+    let listed = list(&config, source, options, patterns).await?;
     let refs: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
-    let found = refs.iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
+    let found = names.iter().find_map(|wanted| refs.iter().find(|(_, name)| name == wanted));
     let branches = || -> Vec<String> {
         refs.iter().filter_map(|(_, name)| Some(name.strip_prefix("refs/heads/")?.to_owned())).collect()
     };

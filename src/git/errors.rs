@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use super::refusals::Refusal;
 use super::remote::{Protocol, Remote};
 use super::{GitRef, Source};
 use crate::process::ProcessError;
@@ -24,6 +25,9 @@ pub enum Blame {
     Asked,
     /// The server, or the way to it (unreachable, connection lost, 5xx): another try may help.
     Server,
+    /// The server dropped the connection before it let ssh in, as sshd does to an address that it holds back for a
+    /// while: several tries, minutes apart, may help.
+    Throttled,
     /// This machine: its disk, its memory, its programs, what it keeps. Another try may help.
     Machine,
 }
@@ -147,6 +151,30 @@ pub(super) fn is_other_format(stderr: &str) -> bool {
     .any(|words| reasons(stderr).any(|line| line.contains(words)))
 }
 
+/// The server let nobody in with the key that it was shown, or without one.
+pub(super) fn is_refusal(stderr: &str) -> bool {
+    reasons(stderr).any(|line| REFUSALS.iter().any(|words| line.contains(words)))
+}
+
+const REFUSALS: [&str; 2] = ["Permission denied (", "Too many authentication failures"];
+
+/// The server dropped the connection before ssh was in: `kex_exchange_identification: read: Connection reset by peer`,
+/// or `Connection closed by HOST port N` alone.
+fn dropped(stderr: &str) -> Option<&str> {
+    reasons(stderr).find(|line| {
+        let is_ended = line.contains("Connection closed by ") || line.contains("Connection reset by ");
+        let is_whole = line.starts_with("Connection ") && line.contains(" port ");
+        is_ended && (is_whole || line.contains("_exchange_identification: "))
+    })
+}
+
+/// Says what [`explain`] says of a refused key, of one that was not shown again.
+pub(super) fn refused_before(refusal: Refusal, source: &Source, remote: &Remote, known_hosts: &Path) -> GitError {
+    let error = explain(REFUSALS[0], 128, source, remote, known_hosts);
+    let error = error.unwrap_or_else(|| GitError::refused(format!("{} refuses the key", remote.host)));
+    GitError { message: format!("{} ({refusal})", error.message), ..error }
+}
+
 /// Explains a fetch that failed; `None` when Git's words are not known.
 pub(super) fn explain(
     stderr: &str,
@@ -181,7 +209,7 @@ pub(super) fn explain(
             known_hosts.display()
         ));
     }
-    if says(&["Permission denied (", "Too many authentication failures"]) {
+    if is_refusal(stderr) {
         return fatal(match key {
             Some(key) => format!(
                 "{host} refuses the deploy key {} for {repo}: add its public half to the repository's deploy keys, or store another one with {put_key}",
@@ -229,6 +257,16 @@ pub(super) fn explain(
     }
     if says(&["No space left on device", "Disk quota exceeded"]) {
         return ours(format!("no space left for the mirror of {repo}: make room in the data folder"));
+    }
+    if let Some(why) = dropped(stderr).filter(|_| remote.protocol == Protocol::Ssh) {
+        return Some(GitError {
+            exit_code,
+            message: format!(
+                "{host} dropped the connection before it let ssh in ({why}): it is overloaded, or holds this address \
+                 back for some minutes after refused keys (PerSourcePenalties); wait, then build again"
+            ),
+            blame: Blame::Throttled,
+        });
     }
     let connection = [
         "Connection refused",

@@ -7,6 +7,7 @@ mod epoch;
 mod plan;
 mod pulse;
 mod push;
+mod retry;
 mod stage;
 mod tags;
 

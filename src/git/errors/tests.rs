@@ -49,7 +49,37 @@ fn what_git_and_ssh_say_is_explained() {
             "cannot be reached",
             Blame::Server,
         ),
-        (SSH, "kex_exchange_identification: Connection closed by remote host\r\n", "cannot be reached", Blame::Server),
+        (
+            SSH,
+            "kex_exchange_identification: Connection closed by remote host\r\n",
+            "dropped the connection before it let ssh in (kex_exchange_identification: Connection closed by remote host)",
+            Blame::Throttled,
+        ),
+        // An sshd that holds this address back after refused keys, seen from OpenSSH 10.6 and 9.2.
+        (
+            SSH,
+            "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
+            "(PerSourcePenalties)",
+            Blame::Throttled,
+        ),
+        (
+            SSH,
+            "Connection closed by 192.0.2.1 port 22\r\n",
+            "dropped the connection before it let ssh in (Connection closed by 192.0.2.1 port 22)",
+            Blame::Throttled,
+        ),
+        (
+            SSH,
+            "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\r\nDisconnected from 192.0.2.1 port 22\r\n",
+            "there is no deploy key for acme/hello",
+            Blame::Asked,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': Recv failure: Connection reset by peer\n",
+            "cannot be reached",
+            Blame::Server,
+        ),
         (
             SSH,
             "ERROR: Repository not found.\n",
@@ -191,9 +221,9 @@ fn a_warning_is_no_reason() {
     assert_eq!(last_words(&format!("git-lfs-authenticate: not found\n{WARNING}")), "git-lfs-authenticate: not found");
     assert_eq!(last_words(WARNING), "Git says nothing");
     assert_eq!(explained(SSH, WARNING), None);
-    assert!(!is_other_format(WARNING));
+    assert!(!is_refusal(WARNING) && !is_other_format(WARNING));
     let refused = format!("{WARNING}git@github.com: Permission denied (publickey).\r\n");
-    assert!(explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
+    assert!(is_refusal(&refused) && explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
 }
 
 /// Git 2.39 and 2.55, by protocol 2 and by protocol 0, where the server's end of it may come first.

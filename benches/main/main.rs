@@ -12,6 +12,7 @@ mod outcome;
 mod push;
 mod queue;
 mod redact;
+mod refs;
 mod scrape;
 
 use std::time::Duration;
@@ -24,13 +25,14 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 13] = [
+const MEASUREMENTS: [&str; 14] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
     "modules",
     "git-500m",
     "context-100k",
+    "refs-60000",
     "redact",
     "hooks",
     "outcome",
@@ -58,6 +60,7 @@ fn main() {
                 "modules" => modules::measure(7).await,
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
+                "refs-60000" => refs::measure().await,
                 "redact" => redact::measure(),
                 "hooks" => hooks::measure().await,
                 "outcome" => outcome::measure().await,

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::agent::Agent;
+use super::connection::Connection;
 use super::errors::{Trouble, last_words};
 use super::remote::{Protocol, Remote};
 use super::{GitConfig, GitError};
@@ -15,14 +15,8 @@ pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
     git(config, dir, "", &[])
 }
 
-/// `git …` on the repository in `dir`, which may reach `remote`, by ssh with the agent's key.
-pub(super) fn network(
-    config: &GitConfig,
-    dir: &Path,
-    remote: &Remote,
-    agent: Option<&Agent>,
-    master: Option<&Path>,
-) -> Program {
+/// `git …` on the repository in `dir`, which may reach `remote` by this connection.
+pub(super) fn network(config: &GitConfig, dir: &Path, remote: &Remote, connection: &Connection) -> Program {
     let mut extra = Vec::new();
     if let Some(header) = &remote.authorization {
         // See `redirect`.
@@ -38,9 +32,9 @@ pub(super) fn network(
     if remote.protocol != Protocol::Ssh {
         return program;
     }
-    let program =
-        program.env("GIT_SSH_VARIANT", "ssh").env("GIT_SSH_COMMAND", ssh_command(config, agent.is_some(), master));
-    match agent {
+    let ssh = ssh_command(config, connection.agent().is_some(), connection.socket());
+    let program = program.env("GIT_SSH_VARIANT", "ssh").env("GIT_SSH_COMMAND", ssh);
+    match connection.agent() {
         Some(agent) => program.env("SSH_AUTH_SOCK", agent.socket()),
         None => program,
     }

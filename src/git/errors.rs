@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use super::refusals::Refusal;
 use super::remote::{Protocol, Remote};
 use super::{GitRef, Source};
 use crate::process::ProcessError;
@@ -24,6 +25,9 @@ pub enum Blame {
     Asked,
     /// The server, or the way to it (unreachable, connection lost, 5xx): another try may help.
     Server,
+    /// The server dropped the connection before it let ssh in, as sshd does to an address that it holds back for a
+    /// while: several tries, minutes apart, may help.
+    Throttled,
     /// This machine: its disk, its memory, its programs, what it keeps. Another try may help.
     Machine,
 }
@@ -120,9 +124,55 @@ impl Trouble {
 
 /// The last line that says why, without Git's prefix.
 pub(super) fn last_words(stderr: &str) -> &str {
-    let mut lines = stderr.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = reasons(stderr).rev();
     let fatal = lines.clone().find_map(|line| line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")));
     fatal.or(lines.next()).unwrap_or("Git says nothing")
+}
+
+/// The lines that may say why something failed. Warnings of ssh do not: the one about key exchanges that a quantum
+/// computer could break has three lines and comes with every connection to an older server.
+fn reasons(stderr: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
+    let lines = stderr.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning: "))
+}
+
+/// Stands for both of Git's wordings in a message about a repository of another object format.
+pub(super) const OTHER_FORMAT: &str = "its ids have another length (SHA-1 and SHA-256)";
+
+/// The repository there has ids of another length than the mirror here. The first wording is of protocol 2, the second
+/// of protocol 0, the third of protocol 2 with a server that knows SHA-1 alone.
+pub(super) fn is_other_format(stderr: &str) -> bool {
+    [
+        "mismatched algorithms: client",
+        "does not support this repository's object format",
+        "does not support algorithm '",
+    ]
+    .iter()
+    .any(|words| reasons(stderr).any(|line| line.contains(words)))
+}
+
+/// The server let nobody in with the key that it was shown, or without one.
+pub(super) fn is_refusal(stderr: &str) -> bool {
+    reasons(stderr).any(|line| REFUSALS.iter().any(|words| line.contains(words)))
+}
+
+const REFUSALS: [&str; 2] = ["Permission denied (", "Too many authentication failures"];
+
+/// The server dropped the connection before ssh was in: `kex_exchange_identification: read: Connection reset by peer`,
+/// or `Connection closed by HOST port N` alone.
+fn dropped(stderr: &str) -> Option<&str> {
+    reasons(stderr).find(|line| {
+        let is_ended = line.contains("Connection closed by ") || line.contains("Connection reset by ");
+        let is_whole = line.starts_with("Connection ") && line.contains(" port ");
+        is_ended && (is_whole || line.contains("_exchange_identification: "))
+    })
+}
+
+/// Says what [`explain`] says of a refused key, of one that was not shown again.
+pub(super) fn refused_before(refusal: Refusal, source: &Source, remote: &Remote, known_hosts: &Path) -> GitError {
+    let error = explain(REFUSALS[0], 128, source, remote, known_hosts);
+    let error = error.unwrap_or_else(|| GitError::refused(format!("{} refuses the key", remote.host)));
+    GitError { message: format!("{} ({refusal})", error.message), ..error }
 }
 
 /// Explains a fetch that failed; `None` when Git's words are not known.
@@ -159,7 +209,7 @@ pub(super) fn explain(
             known_hosts.display()
         ));
     }
-    if says(&["Permission denied (", "Too many authentication failures"]) {
+    if is_refusal(stderr) {
         return fatal(match key {
             Some(key) => format!(
                 "{host} refuses the deploy key {} for {repo}: add its public half to the repository's deploy keys, or store another one with {put_key}",
@@ -208,6 +258,16 @@ pub(super) fn explain(
     if says(&["No space left on device", "Disk quota exceeded"]) {
         return ours(format!("no space left for the mirror of {repo}: make room in the data folder"));
     }
+    if let Some(why) = dropped(stderr).filter(|_| remote.protocol == Protocol::Ssh) {
+        return Some(GitError {
+            exit_code,
+            message: format!(
+                "{host} dropped the connection before it let ssh in ({why}): it is overloaded, or holds this address \
+                 back for some minutes after refused keys (PerSourcePenalties); wait, then build again"
+            ),
+            blame: Blame::Throttled,
+        });
+    }
     let connection = [
         "Connection refused",
         "Connection timed out",
@@ -231,13 +291,13 @@ pub(super) fn explain(
         "Broken pipe",
     ];
     if says(&connection) {
-        let why = stderr.lines().find(|line| connection.iter().any(|c| line.contains(c))).unwrap_or_default().trim();
+        let why = reasons(stderr).find(|line| connection.iter().any(|c| line.contains(c))).unwrap_or_default();
         return passing(format!(
             "{host} cannot be reached, or broke the connection off ({why}): try again when it is there"
         ));
     }
     if says(&["Could not read from remote repository", "fatal: unable to access"]) {
-        let why = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+        let why = reasons(stderr).next().unwrap_or_default();
         return passing(format!("{host} does not give out {repo} ({why}): look at what it says there"));
     }
     None

@@ -82,7 +82,7 @@ impl Git {
         if missing.is_empty() {
             return Ok(());
         }
-        let server = self.lfs_server(source, remote).await?;
+        let server = self.lfs_server(source, remote, log).await?;
         let (count, bytes) = (missing.len(), missing.iter().map(|object| object.size).sum::<u64>());
         log.write(format!("Fetching {count} LFS files of {}, {bytes} bytes\n", remote.url).as_bytes());
         for wanted in missing.chunks(BATCH) {

@@ -17,12 +17,10 @@ use std::{fs, io};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::agent::Agent;
 use super::command::{ask, local, network};
-use super::errors::{Trouble, explain, last_words};
+use super::errors::{OTHER_FORMAT, Trouble, is_other_format, last_words};
 use super::lease::Lease;
-use super::master::Refused;
-use super::remote::{Protocol, Remote};
+use super::remote::Remote;
 use super::{Blame, CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
 use crate::model::{LogSink, RepoName};
 
@@ -190,7 +188,7 @@ impl Git {
             let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
             match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true }, log).await {
                 Ok(()) => break,
-                Err(Trouble::Damaged(why)) if format == "sha1" && why.contains("mismatched algorithms") => continue,
+                Err(Trouble::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
                 Err(Trouble::Damaged(why)) => {
                     return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
                 }
@@ -238,26 +236,7 @@ impl Git {
         if !state.swept {
             sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
         }
-        let agent = match &source.key {
-            Some(key) if remote.protocol == Protocol::Ssh => Some(
-                Agent::start(key.clone(), &self.config.run_dir).map_err(failed("the agent's socket cannot be made"))?,
-            ),
-            _ => None,
-        };
-        let master = match &agent {
-            Some(agent) => match self.masters.lease(&self.config, remote, agent).await {
-                Ok(lease) => Some(lease),
-                // What is not understood is left to Git, which connects by itself then.
-                Err(Refused(words)) => match explain(&words, 128, source, remote, &self.config.known_hosts) {
-                    Some(error) => {
-                        log.write(words.as_bytes());
-                        return Err(error.into());
-                    }
-                    None => None,
-                },
-            },
-            None => None,
-        };
+        let connection = self.connect(source, remote, log).await?;
         // From here on Git may be killed, and its locks stay.
         state.swept = false;
         // Finding out what was forced costs a walk of the history, and nobody here asks.
@@ -267,11 +246,10 @@ impl Git {
             quiet.extend(["-c", "fetch.unpackLimit=1"]);
         }
         let options = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
-        let socket = master.as_ref().map(|lease| lease.socket.as_path());
         let mut at = Cow::Borrowed(remote);
         let finished = loop {
             let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
-            let program = network(&self.config, dir, &at, agent.as_ref(), socket).args(&quiet).args(options);
+            let program = network(&self.config, dir, &at, &connection).args(&quiet).args(options);
             let program = program.args(more).args(refs);
             let finished = tokio::select! {
                 finished = program.run(log) => finished.map_err(GitError::from)?,
@@ -294,7 +272,11 @@ impl Git {
         if exit_code == 0 {
             return Ok(());
         }
-        match explain(&finished.stderr, exit_code, source, remote, &self.config.known_hosts) {
+        if is_other_format(&finished.stderr) {
+            // Its server breaks off behind these words as a rule, which alone would look like a lost connection.
+            return Err(Trouble::Damaged(OTHER_FORMAT.into()));
+        }
+        match self.explain(&connection, &finished.stderr, exit_code, source, remote) {
             Some(error) => Err(error.into()),
             None => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
         }

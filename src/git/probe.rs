@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::agent::Agent;
 use super::command::network;
-use super::errors::{explain, last_words};
+use super::connection::Connection;
+use super::errors::{explain, is_refusal, last_words, refused_before};
+use super::master::name;
+use super::refusals::Refusals;
 use super::remote::Protocol;
 use super::{Git, GitConfig, GitError, GitRef, Oid, Source, redirect};
 use crate::process::Program;
@@ -49,11 +51,15 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
         Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
         None => vec!["HEAD".to_owned()],
     };
-    // Without a pattern all are listed, and a branch that is not there can be told from those that are.
-    let patterns: &[&str] = if branch.is_none() { &["HEAD"] } else { &[] };
-    let listed = list(&config, source, &[], patterns).await?;
+    // The other branches are listed for the message about one that is not there. By these two options the server lists
+    // no pull requests, which by a pattern it does: Git looks for that in all that is listed.
+    let (options, patterns): (&[&str], &[&str]) = match branch {
+        Some(_) => (&["--heads", "--tags"], &[]),
+        None => (&[], &["HEAD"]),
+    };
+    let listed = list(&config, source, options, patterns, None).await?;
     let refs: Vec<_> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
-    let found = refs.iter().find(|(_, name)| names.iter().any(|wanted| wanted == name));
+    let found = names.iter().find_map(|wanted| refs.iter().find(|(_, name)| name == wanted));
     let branches = || -> Vec<String> {
         refs.iter().filter_map(|(_, name)| Some(name.strip_prefix("refs/heads/")?.to_owned())).collect()
     };
@@ -66,7 +72,7 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
 impl Git {
     /// Every branch of a repository, by its short name, and its commit, as the host has them now. Nothing is fetched.
     pub async fn heads(&self, source: &Source) -> Result<HashMap<String, Oid>, GitError> {
-        let listed = list(&self.config, source, &["--heads"], &[]).await?;
+        let listed = list(&self.config, source, &["--heads"], &[], Some(&self.masters.refusals)).await?;
         let head = |line: &str| {
             let (id, name) = line.split_once('\t')?;
             Some((name.strip_prefix("refs/heads/")?.to_owned(), id.parse().ok()?))
@@ -75,18 +81,25 @@ impl Git {
     }
 }
 
-/// What `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be listed, too.
-async fn list(config: &GitConfig, source: &Source, options: &[&str], patterns: &[&str]) -> Result<String, GitError> {
+/// Returns what `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be
+/// listed, too. A key that the server refused, by `refusals`, is not shown again.
+async fn list(
+    config: &GitConfig,
+    source: &Source,
+    options: &[&str],
+    patterns: &[&str],
+    refusals: Option<&Refusals>,
+) -> Result<String, GitError> {
     let mut remote = config.authorized(&source.remote()?);
-    let agent = match &source.key {
-        Some(key) if remote.protocol == Protocol::Ssh => {
-            let agent = Agent::start(key.clone(), &config.run_dir);
-            Some(agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?)
-        }
-        _ => None,
-    };
+    // A kept connection for each of hundreds of keys would be a process each.
+    let connection = Connection::own(config, source, &remote)?;
+    let refusals = refusals.filter(|_| remote.protocol == Protocol::Ssh);
+    let name = name(config, &remote, connection.key());
+    if let Some(refusal) = refusals.and_then(|refusals| refusals.of(&name)) {
+        return Err(refused_before(refusal, source, &remote, &config.known_hosts));
+    }
     let finished = loop {
-        let program = network(config, &config.dir, &remote, agent.as_ref(), None);
+        let program = network(config, &config.dir, &remote, &connection);
         let program = program.args(["ls-remote", "--quiet"]).args(options).args(["--", &remote.url]).args(patterns);
         let finished = program.output().await?;
         // It ends: who asks has a limit.
@@ -97,6 +110,11 @@ async fn list(config: &GitConfig, source: &Source, options: &[&str], patterns: &
     };
     if finished.status.success() {
         return Ok(String::from_utf8_lossy(&finished.stdout).into_owned());
+    }
+    if let Some(refusals) = refusals
+        && is_refusal(&finished.stderr)
+    {
+        refusals.note(&name, &remote.host);
     }
     let exit_code = finished.status.code().unwrap_or(1);
     Err(explain(&finished.stderr, exit_code, source, &remote, &config.known_hosts).unwrap_or_else(|| {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::Tools;
-use super::clone::{Fetched, wait};
+use super::clone::Fetched;
 use super::folder;
+use super::retry::patiently;
 use super::stage::{End, Failed, Stagehand};
 use crate::git::{Kind, Snapshot};
 use crate::model::{FailureClass, LogSink, StageName};
@@ -35,13 +36,7 @@ pub(super) async fn run(
             let snapshot = tools.git.snapshot_with(mirror, &oid, &key, git_dir.as_ref(), secrets, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
-        let snapshot = match try_once().await? {
-            Err(e) if e.is_transient() => {
-                wait(&e, &*log).await;
-                try_once().await??
-            }
-            other => other?,
-        };
+        let snapshot = patiently(tools.config.clone_timeout, &*log, try_once).await?;
         let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
         if let Some(git_dir) = &git_dir {

@@ -1,14 +1,10 @@
-use std::time::Duration;
-
 use super::Tools;
 use super::plan::Plan;
+use super::retry::patiently;
 use super::stage::{End, Failed, Stagehand};
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
+use crate::model::{CommitSpec, FailureClass, GitRef, NameError, Origin, RepoName, StageName};
 use crate::secrets::Secrets;
-
-/// The original's budget: one more try, ten seconds later.
-const RETRY_WAIT: Duration = Duration::from_secs(10);
 
 /// A mirror that holds what the job wants, and what that is.
 pub(super) struct Fetched {
@@ -23,7 +19,7 @@ pub(super) struct Fetched {
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
         let class = match e.blame {
-            Blame::Asked | Blame::Server => FailureClass::Source,
+            Blame::Asked | Blame::Server | Blame::Throttled => FailureClass::Source,
             Blame::Machine => FailureClass::LostWorker,
         };
         Self { exit_code: e.exit_code, class, message: e.message }
@@ -62,6 +58,9 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     let source = source(tools.config.git_url.as_deref(), secrets, &repo);
+    if hand.job.origin == Origin::Rebuild {
+        tools.git.ask_anew(&source);
+    }
     let url = source.url.clone();
     let command = format!("git clone --branch {branch} {url} ./");
     let work = async {
@@ -69,20 +68,8 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
             let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
-        match try_once().await? {
-            Err(e) if e.is_transient() => {
-                wait(&e, &*log).await;
-                Ok(try_once().await??)
-            }
-            other => Ok(other?),
-        }
+        patiently(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
     Ok(Fetched { repo, url, branch, commit, mirror, plan })
-}
-
-/// Before the second try.
-pub(super) async fn wait(error: &GitError, log: &dyn LogSink) {
-    log.write(format!("{}\nOnce more in {} s.\n", error.message, RETRY_WAIT.as_secs()).as_bytes());
-    tokio::time::sleep(RETRY_WAIT).await;
 }

@@ -8,6 +8,7 @@ mod folder;
 mod plan;
 mod pulse;
 mod push;
+mod retry;
 mod stage;
 mod tags;
 mod users;

@@ -48,7 +48,11 @@ async fn what_users_do_wrong_ends_at_once(docker: Docker) {
     let refused = submit(&world, json!({})).await;
     assert_ended(&world, &refused, Source, 1, &["refuses the deploy key"]).await;
     world.git.authorize(&[&world.key]);
-    assert_ended(&world, &submit(&world, json!({})).await, Dockerfile, 1, &["no file Dockerfile"]).await;
+    let again = submit(&world, json!({})).await;
+    assert_ended(&world, &again, Source, 1, &["refuses the deploy key", "not asked again until"]).await;
+    let rebuilt = world.daemon.request(Method::POST, &format!("/job/{refused}/rebuild")).send().await.unwrap();
+    let rebuilt: Value = rebuilt.json().await.unwrap();
+    assert_ended(&world, rebuilt["id"].as_str().unwrap(), Dockerfile, 1, &["no file Dockerfile"]).await;
     let private = Registry::with_password("somebody", "else").await;
     let (ours, theirs) = (world.registry.address(), private.address());
     let killed = format!("FROM image-factory-busybox:1\nRUN sh -c 'kill -9 $$'; x=$?; echo {}; exit $x\n", unique());

@@ -6,3 +6,4 @@ mod etcd;
 mod git;
 mod receivers;
 mod registry;
+mod ssh;

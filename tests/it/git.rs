@@ -7,6 +7,7 @@ mod https;
 mod lfs;
 mod odd;
 mod resolving;
+mod ssh;
 mod submodules;
 mod times;
 mod transport;

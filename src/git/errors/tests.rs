@@ -49,7 +49,37 @@ fn what_git_and_ssh_say_is_explained() {
             "cannot be reached",
             Blame::Server,
         ),
-        (SSH, "kex_exchange_identification: Connection closed by remote host\r\n", "cannot be reached", Blame::Server),
+        (
+            SSH,
+            "kex_exchange_identification: Connection closed by remote host\r\n",
+            "dropped the connection before it let ssh in (kex_exchange_identification: Connection closed by remote host)",
+            Blame::Throttled,
+        ),
+        // An sshd that holds this address back after refused keys, seen from OpenSSH 10.6 and 9.2.
+        (
+            SSH,
+            "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
+            "(PerSourcePenalties)",
+            Blame::Throttled,
+        ),
+        (
+            SSH,
+            "Connection closed by 192.0.2.1 port 22\r\n",
+            "dropped the connection before it let ssh in (Connection closed by 192.0.2.1 port 22)",
+            Blame::Throttled,
+        ),
+        (
+            SSH,
+            "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\r\nDisconnected from 192.0.2.1 port 22\r\n",
+            "there is no deploy key for acme/hello",
+            Blame::Asked,
+        ),
+        (
+            HTTPS,
+            "fatal: unable to access 'https://github.com/acme/hello.git/': Recv failure: Connection reset by peer\n",
+            "cannot be reached",
+            Blame::Server,
+        ),
         (
             SSH,
             "ERROR: Repository not found.\n",
@@ -168,4 +198,48 @@ fn what_is_unknown_is_not_explained() {
     }
     assert_eq!(last_words("error: one\nfatal: two\nhint: three\n"), "two");
     assert_eq!(last_words("something\n\n"), "something");
+}
+
+/// OpenSSH 10.6 says this to every server without a post-quantum key exchange, each line with CR LF.
+const WARNING: &str = "** WARNING: connection is not using a post-quantum key exchange algorithm.\r\n\
+     ** This session may be vulnerable to \"store now, decrypt later\" attacks.\r\n\
+     ** The server may need to be upgraded. See https://openssh.com/pq.html\r\n";
+
+#[test]
+fn a_warning_is_no_reason() {
+    const SSH: &str = "git@github.com:acme/hello.git";
+    const READ: &str = "fatal: Could not read from remote repository.\n";
+    for (stderr, why) in [
+        ("remote: something new\n", "remote: something new"),
+        ("", "fatal: Could not read from remote repository."),
+        ("ssh: connect to host github.com port 22: Connection refused\r\n", "port 22: Connection refused"),
+    ] {
+        let plain = explained(SSH, &format!("{stderr}{READ}")).unwrap();
+        let warned = explained(SSH, &format!("{WARNING}{stderr}{READ}")).unwrap();
+        assert!(warned == plain && warned.message.contains(why), "{warned}");
+    }
+    assert_eq!(last_words(&format!("git-lfs-authenticate: not found\n{WARNING}")), "git-lfs-authenticate: not found");
+    assert_eq!(last_words(WARNING), "Git says nothing");
+    assert_eq!(explained(SSH, WARNING), None);
+    assert!(!is_refusal(WARNING) && !is_other_format(WARNING));
+    let refused = format!("{WARNING}git@github.com: Permission denied (publickey).\r\n");
+    assert!(is_refusal(&refused) && explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
+}
+
+/// Git 2.39 and 2.55, by protocol 2 and by protocol 0, where the server's end of it may come first.
+#[test]
+fn another_object_format_is_told_by_either_wording() {
+    const HUNG_UP: &str = "fatal: the remote end hung up unexpectedly\n";
+    let old = "fatal: Server does not support this repository's object format\n";
+    for stderr in [
+        "fatal: mismatched algorithms: client sha1; server sha256\n".to_owned(),
+        "fatal: mismatched algorithms: client sha256; server sha1\n".to_owned(),
+        "fatal: the server does not support algorithm 'sha256'\n".to_owned(),
+        old.to_owned(),
+        format!("{old}{HUNG_UP}"),
+        format!("{HUNG_UP}{old}"),
+    ] {
+        assert!(is_other_format(&stderr), "{stderr}");
+    }
+    assert!(!is_other_format(HUNG_UP));
 }

@@ -8,13 +8,12 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
 use super::http::{self, Caller};
-use crate::git::agent::Agent;
 use crate::git::command::{for_shell, for_ssh, ssh_options};
-use crate::git::errors::{explain, last_words};
-use crate::git::master::Refused;
+use crate::git::errors::last_words;
 use crate::git::remote::{Protocol, Remote};
 use crate::git::submodules::{host_name, split};
 use crate::git::{Blame, Git, GitError, Source};
+use crate::model::LogSink;
 use crate::process::Program;
 
 /// A server, and what it is sent with every batch.
@@ -34,7 +33,12 @@ struct Authenticated {
 }
 
 impl Git {
-    pub(super) async fn lfs_server(&self, source: &Source, remote: &Remote) -> Result<Server, GitError> {
+    pub(super) async fn lfs_server(
+        &self,
+        source: &Source,
+        remote: &Remote,
+        log: &dyn LogSink,
+    ) -> Result<Server, GitError> {
         let (repo, remote) = (&source.repo, &self.config.authorized(remote));
         let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
@@ -50,7 +54,7 @@ impl Git {
                 (below(remote.protocol.as_str(), &remote.host), http::headers(authorization)?)
             }
             Protocol::Ssh => {
-                let Authenticated { href, header } = self.authenticate(source, remote).await?;
+                let Authenticated { href, header } = self.authenticate(source, remote, log).await?;
                 let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
                 (if href.is_empty() { below("https", &host_name(&remote.host)) } else { href }, headers)
             }
@@ -61,29 +65,21 @@ impl Git {
         Ok(Server { url, headers, caller: self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())? })
     }
 
-    async fn authenticate(&self, source: &Source, remote: &Remote) -> Result<Authenticated, GitError> {
+    async fn authenticate(
+        &self,
+        source: &Source,
+        remote: &Remote,
+        log: &dyn LogSink,
+    ) -> Result<Authenticated, GitError> {
         let (config, repo, host) = (&self.config, &source.repo, &remote.host);
-        let known_hosts = &config.known_hosts;
-        let agent = source.key.clone().map(|key| Agent::start(key, &config.run_dir)).transpose();
-        let agent = agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?;
-        let master = match &agent {
-            Some(agent) => match self.masters.lease(config, remote, agent).await {
-                Ok(lease) => Some(lease),
-                // What is not understood is left to ssh, which connects by itself then.
-                Err(Refused(words)) => match explain(&words, 255, source, remote, known_hosts) {
-                    Some(error) => return Err(error),
-                    None => None,
-                },
-            },
-            None => None,
-        };
+        let connection = self.connect(source, remote, log).await?;
         let mut program = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
-        let mut options = ssh_options(config, agent.is_some());
-        options.extend(master.as_ref().map(|lease| format!("ControlPath={}", for_ssh(&lease.socket))));
+        let mut options = ssh_options(config, connection.agent().is_some());
+        options.extend(connection.socket().map(|socket| format!("ControlPath={}", for_ssh(socket))));
         for option in options {
             program = program.arg("-o").arg(option);
         }
-        if let Some(agent) = &agent {
+        if let Some(agent) = connection.agent() {
             program = program.env("SSH_AUTH_SOCK", agent.socket());
         }
         // As Git gives it to git-upload-pack: with its `/`, if the URL has a scheme.
@@ -100,7 +96,7 @@ impl Git {
         }
         // 255 is ssh's own; all others are of the command on the server.
         let words = last_words(&finished.stderr);
-        let explained = explain(&finished.stderr, 255, source, remote, known_hosts);
+        let explained = self.explain(&connection, &finished.stderr, 255, source, remote);
         Err(match (finished.status.code(), explained) {
             (Some(255) | None, Some(error)) => error,
             (Some(255) | None, None) => {

@@ -7,17 +7,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::harness::{DeployKey, GitHost, KeyType, Silent, eventually, port, processes_of};
 
-struct Ssh {
-    host: GitHost,
-    repo: Repo,
-    key: DeployKey,
-    git: Git,
-    dir: tempfile::TempDir,
+pub(super) struct Ssh {
+    pub host: GitHost,
+    pub repo: Repo,
+    pub key: DeployKey,
+    pub git: Git,
+    pub dir: tempfile::TempDir,
 }
 
 impl Ssh {
-    async fn start() -> Self {
-        let (host, dir) = (GitHost::start().await, folder());
+    pub async fn start() -> Self {
+        Self::at(GitHost::start().await)
+    }
+
+    pub fn at(host: GitHost) -> Self {
+        let dir = folder();
         let key = DeployKey::generate(KeyType::Ed25519, "the passphrase");
         host.authorize(&[&key]);
         let repo = host.repo("acme", "hello");
@@ -25,17 +29,17 @@ impl Ssh {
         Self { host, repo, key, git, dir }
     }
 
-    fn source(&self) -> Source {
+    pub fn source(&self) -> Source {
         self.source_at(&self.host.url(), "acme/hello")
     }
 
-    fn source_at(&self, url: &str, repo: &str) -> Source {
+    pub fn source_at(&self, url: &str, repo: &str) -> Source {
         let repo = RepoName::parse(repo).unwrap();
         let url = url.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
         Source { repo, url, key: library_key(&self.key, "the passphrase") }
     }
 
-    async fn fails(&self, source: &Source) -> GitError {
+    pub async fn fails(&self, source: &Source) -> GitError {
         let log = Log::default();
         let develop = branch("develop");
         let error = self.git.clone(source, &develop, &CommitSpec::Head, false, &log).await.expect_err("it is fetched");
@@ -145,6 +149,7 @@ async fn one_connection_serves_many_fetches_and_another_key_gets_its_own() {
     ssh.repo.commit("develop", &[("a", "3")]);
     assert!(ssh.fails(&source).await.message.contains("refuse"), "the old connection served a key that is not let in");
     ssh.host.authorize(&[&other]);
+    ssh.git.ask_anew(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     assert_eq!(accepted(), 2);
 }

@@ -22,6 +22,11 @@ pub enum Flow {
     Slow {
         rate: usize,
     },
+    /// The next connections, this many, are dropped as they come, as sshd does to an address that it holds back; then
+    /// all pass.
+    Drop {
+        connections: usize,
+    },
 }
 
 /// A proxy by TCP on a loopback port before a server, for what a network does.
@@ -39,6 +44,7 @@ struct Shared {
 struct State {
     flow: Flow,
     passed: usize,
+    came: usize,
     closed: bool,
     streams: Vec<TcpStream>,
     threads: Vec<JoinHandle<()>>,
@@ -49,7 +55,8 @@ impl Gate {
     pub fn start(port: u16) -> Self {
         let listener = listen();
         let address = listener.local_addr().unwrap();
-        let state = State { flow: Flow::Pass, passed: 0, closed: false, streams: Vec::new(), threads: Vec::new() };
+        let state =
+            State { flow: Flow::Pass, passed: 0, came: 0, closed: false, streams: Vec::new(), threads: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let theirs = shared.clone();
         let accept = std::thread::spawn(move || {
@@ -57,6 +64,12 @@ impl Gate {
                 let mut state = theirs.state.lock().unwrap();
                 if state.closed {
                     return;
+                }
+                state.came += 1;
+                if let Flow::Drop { connections: left @ 1.. } = &mut state.flow {
+                    // It is closed as its only handle goes.
+                    *left -= 1;
+                    continue;
                 }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 for (from, to) in [(&client, &server), (&server, &client)] {
@@ -86,6 +99,11 @@ impl Gate {
 
     pub fn flow(&self) -> Flow {
         self.shared.state.lock().unwrap().flow
+    }
+
+    /// The number of connections that have come so far.
+    pub fn came(&self) -> usize {
+        self.shared.state.lock().unwrap().came
     }
 
     /// How many bytes have passed since the flow was set.

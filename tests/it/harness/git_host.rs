@@ -18,7 +18,17 @@ pub struct GitHost {
 }
 
 impl GitHost {
+    /// Takes GIT_PROTOCOL from its clients, as GitHub does.
     pub async fn start() -> Self {
+        Self::start_with("AcceptEnv GIT_PROTOCOL\n").await
+    }
+
+    /// Takes no variable from its clients, as an sshd does by default: Git speaks its protocol 0 there.
+    pub async fn without_git_protocol() -> Self {
+        Self::start_with("").await
+    }
+
+    async fn start_with(more: &str) -> Self {
         let dir = folder();
         let at = |name: &str| dir.path().join(name);
         let key = DeployKey::generate(KeyType::Ed25519, "");
@@ -31,7 +41,7 @@ impl GitHost {
             "sshd",
             &at("log"),
             |[port]| {
-                std::fs::write(at("sshd_config"), config(dir.path(), port, &user)).unwrap();
+                std::fs::write(at("sshd_config"), config(dir.path(), port, &user) + more).unwrap();
                 // sshd wants its full path; it starts itself anew for every connection.
                 let mut command = Command::new("/usr/sbin/sshd");
                 command.args(["-D", "-e", "-f"]).arg(at("sshd_config"));
@@ -76,9 +86,39 @@ impl GitHost {
         Repo::create(&self.dir.path().join("git").join(owner).join(format!("{name}.git")))
     }
 
+    /// A new, empty repository whose ids have 64 digits, in the place of one that may be there.
+    pub fn sha256_repo(&self, owner: &str, name: &str) -> Repo {
+        Repo::create_as(&self.dir.path().join("git").join(owner).join(format!("{name}.git")), "sha256")
+    }
+
     /// From now on `git-lfs-authenticate PATH download` runs this shell script.
     pub fn lfs_authenticate(&self, script: &str) {
-        let file = self.dir.path().join("bin/git-lfs-authenticate");
+        self.install("git-lfs-authenticate", script);
+    }
+
+    /// Notes from now on what each fetch asks for and is told: `GIT_PROTOCOL=…`, then Git's own trace.
+    pub fn note_fetches(&self) {
+        let notes = self.dir.path().join("fetches").display().to_string();
+        self.install(
+            "git-upload-pack",
+            &format!(
+                "echo GIT_PROTOCOL=${{GIT_PROTOCOL-none}} >> {notes}\n\
+                 GIT_TRACE_PACKET={notes} exec git upload-pack \"$@\""
+            ),
+        );
+    }
+
+    /// The notes since the last call.
+    pub fn noted_fetches(&self) -> String {
+        let notes = self.dir.path().join("fetches");
+        let noted = std::fs::read_to_string(&notes).unwrap();
+        std::fs::write(notes, "").unwrap();
+        noted
+    }
+
+    /// A program on the server, a shell script.
+    fn install(&self, name: &str, script: &str) {
+        let file = self.dir.path().join("bin").join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
@@ -104,8 +144,7 @@ fn config(dir: &Path, port: u16, user: &str) -> String {
     format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
          PidFile none\nUsePAM {pam}\nStrictModes no\nPermitRootLogin prohibit-password\n\
-         PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv PATH={dir}/bin:{path} SHLVL=2\n\
-         AcceptEnv GIT_PROTOCOL\n"
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv PATH={dir}/bin:{path} SHLVL=2\n"
     )
 }
 
@@ -118,9 +157,16 @@ pub struct Repo {
 impl Repo {
     /// At a path of one's own, without a host: for `file://`.
     pub fn create(bare: &Path) -> Self {
+        Self::create_as(bare, "sha1")
+    }
+
+    /// A repository with ids of this format; it takes the place of one that is there.
+    pub fn create_as(bare: &Path, format: &str) -> Self {
         let work = folder();
-        git(work.path(), &["init", "-q", "-b", "develop"]);
-        git(work.path(), &["init", "-q", "--bare", "-b", "develop", bare.to_str().unwrap()]);
+        let _ = std::fs::remove_dir_all(bare);
+        let format = format!("--object-format={format}");
+        git(work.path(), &["init", "-q", &format, "-b", "develop"]);
+        git(work.path(), &["init", "-q", &format, "--bare", "-b", "develop", bare.to_str().unwrap()]);
         // As GitHub: any commit may be asked for by its id.
         git(bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
         git(work.path(), &["remote", "add", "origin", bare.to_str().unwrap()]);

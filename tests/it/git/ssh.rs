@@ -1,0 +1,148 @@
+//! Decisions of an sshd: which protocol Git speaks, which keys are let in, and whom it drops.
+
+use futures_util::future::join_all;
+use image_factory::git::{Blame, probe};
+
+use super::transport::Ssh;
+use super::*;
+use crate::harness::{DeployKey, Flow, Gate, GitHost, KeyType};
+
+#[tokio::test]
+async fn a_server_is_asked_for_branches_and_tags_alone() {
+    for (host, protocol) in [(GitHost::start().await, "version=2"), (GitHost::without_git_protocol().await, "none")] {
+        let ssh = Ssh::at(host);
+        let (develop, log) = (branch("develop"), Log::default());
+        let first = ssh.repo.commit("develop", &[("a", "1")]);
+        ssh.repo.tag("v1");
+        ssh.repo.git(&["push", "-q", "origin", &format!("{first}:refs/pull/1/head")]);
+        ssh.host.note_fetches();
+        let asked = |what: &str| {
+            let noted = ssh.host.noted_fetches();
+            assert_eq!(noted.matches("GIT_PROTOCOL=").count(), 1, "{what}\n{noted}");
+            assert!(noted.contains(&format!("GIT_PROTOCOL={protocol}\n")), "{what}\n{noted}");
+            assert!(noted.contains("refs/heads/develop"), "{what}\n{noted}");
+            // Protocol 0 shows that the note would tell.
+            assert_eq!(noted.contains("refs/pull/1/head"), protocol == "none", "{what}\n{noted}");
+        };
+        ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &log).await.unwrap();
+        asked("the first fetch");
+        let second = ssh.repo.commit("develop", &[("a", "2")]);
+        let mirror = ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &log).await.unwrap();
+        asked("a fetch");
+        assert_eq!(ssh.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap().to_string(), second);
+        assert_eq!(ssh.git.heads(&ssh.source()).await.unwrap()["develop"].to_string(), second);
+        asked("the look for missed pushes");
+        let config = config(ssh.dir.path(), &ssh.host.known_hosts());
+        assert_eq!(probe(&config, &ssh.source(), Some(&develop)).await.unwrap(), second);
+        asked("doctor");
+        assert_eq!(ssh.host.output().matches("Accepted publickey").count(), 3, "the fetches share no connection");
+    }
+}
+
+#[tokio::test]
+async fn a_repository_may_have_long_ids_and_may_come_to_have_others() {
+    for host in [GitHost::start().await, GitHost::without_git_protocol().await] {
+        let ssh = Ssh::at(host);
+        let (develop, log) = (branch("develop"), Log::default());
+        let config = config(ssh.dir.path(), &ssh.host.known_hosts());
+        for long in [true, false, true] {
+            let repo = match long {
+                true => ssh.host.sha256_repo("acme", "hello"),
+                false => ssh.host.repo("acme", "hello"),
+            };
+            for round in ["1", "2"] {
+                let id = repo.commit("develop", &[("a", round)]);
+                assert_eq!(id.len(), if long { 64 } else { 40 });
+                assert_eq!(probe(&config, &ssh.source(), Some(&develop)).await.unwrap(), id);
+                assert_eq!(ssh.git.heads(&ssh.source()).await.unwrap()["develop"].to_string(), id);
+                for wanted in ["HEAD", &id] {
+                    let wanted = commit(wanted);
+                    let mirror = ssh.git.clone(&ssh.source(), &develop, &wanted, true, &log).await.unwrap();
+                    assert_eq!(ssh.git.resolve(&mirror, &develop, &wanted, true).await.unwrap().to_string(), id);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
+    let ssh = Ssh::start().await;
+    let id = ssh.repo.commit("develop", &[("a", "1")]);
+    let develop = branch("develop");
+    let knocks = || ssh.host.output().matches("Connection closed by authenticating user").count();
+    let dead = DeployKey::generate(KeyType::Ed25519, "the passphrase");
+    let source = Source { key: library_key(&dead, "the passphrase"), ..ssh.source() };
+    let fingerprint = source.key.as_ref().unwrap().fingerprint();
+    let refused = |error: &GitError| error.message.contains(&format!("refuses the deploy key {fingerprint} for acme"));
+
+    let others = ["acme/hello", "acme/a", "acme/b", "acme/c"].map(|repo| {
+        let repo = RepoName::parse(repo).unwrap();
+        Source { repo, ..source.clone() }
+    });
+    let errors = join_all(others.iter().map(|source| ssh.fails(source))).await;
+    assert!(errors.iter().all(|error| refused(error) && !error.is_transient()), "{errors:?}");
+    let later = errors.iter().filter(|error| error.message.contains("and not asked again until")).count();
+    assert_eq!((later, knocks()), (3, 1), "{errors:?}");
+    let error = ssh.git.heads(&source).await.unwrap_err();
+    assert!(refused(&error) && knocks() == 1, "{error}");
+
+    // A key of one's own is no worse for it.
+    ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &Log::default()).await.unwrap();
+
+    let config = config(ssh.dir.path(), &ssh.host.known_hosts());
+    let error = probe(&config, &source, None).await.unwrap_err();
+    assert!(refused(&error) && knocks() == 2, "{error}");
+    ssh.host.authorize(&[&ssh.key, &dead]);
+    assert_eq!(probe(&config, &source, None).await.unwrap(), id);
+    let error = ssh.fails(&source).await;
+    assert!(error.message.ends_with("; `image-factory rebuild` asks at once)"), "{error}");
+    ssh.git.ask_anew(&source);
+    ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &Log::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_key_is_not_asked_again_without_one() {
+    let ssh = Ssh::start().await;
+    ssh.repo.commit("develop", &[("a", "1")]);
+    let gate = gate(&ssh);
+    let source = Source { key: None, ..ssh.source_at(&ssh.host.url_at(gate.port()), "acme/hello") };
+    for asked in ["store one with", "and not asked again until"] {
+        let error = ssh.fails(&source).await;
+        assert!(error.message.contains("there is no deploy key for acme/hello"), "{error}");
+        assert!(error.message.contains(asked), "{error}");
+    }
+    assert_eq!(gate.came(), 1);
+    let source = Source { key: ssh.source().key, ..source };
+    ssh.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_before_the_banner_is_worth_several_tries() {
+    let ssh = Ssh::start().await;
+    ssh.repo.commit("develop", &[("a", "1")]);
+    let gate = gate(&ssh);
+    let source = ssh.source_at(&ssh.host.url_at(gate.port()), "acme/hello");
+    let config = config(ssh.dir.path(), &ssh.host.known_hosts());
+    gate.set(Flow::Drop { connections: 3 });
+    let errors = [
+        ssh.fails(&source).await,
+        ssh.git.heads(&source).await.unwrap_err(),
+        probe(&config, &source, None).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.blame, Blame::Throttled, "{error}");
+        assert!(error.message.contains("dropped the connection before it let ssh in ("), "{error}");
+    }
+    assert_eq!(gate.came(), 3, "a drop was answered with another connection at once");
+    ssh.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap();
+}
+
+/// A gate before the host, whose key is known for it, too.
+fn gate(ssh: &Ssh) -> Gate {
+    let gate = Gate::start(ssh.host.port());
+    let hosts = std::fs::read_to_string(ssh.host.known_hosts()).unwrap();
+    let own = hosts.replace(&format!(":{} ", ssh.host.port()), &format!(":{} ", gate.port()));
+    std::fs::write(ssh.host.known_hosts(), hosts + &own).unwrap();
+    gate
+}

@@ -7,7 +7,6 @@ use crate::model::LogSink;
 use super::build::Built;
 use super::errors::{EngineError, ErrorKind, say};
 use super::filesync::Tree;
-use super::follow::find;
 use super::pattern::{Matcher, Pattern};
 
 /// Git's words in a step's output.
@@ -75,11 +74,11 @@ pub(super) fn about_git_dir(
     if !(is_cause || heard || tree.misses_git_dir()) {
         return built;
     }
-    let hint = match find(tree.context(), GIT_DIR) {
-        Some(_) if tree.ignores_git_dir() => IGNORED,
-        Some(_) => return built,
-        None if tree.is_folder() => IN_A_FOLDER,
-        None => LEFT_OUT,
+    let hint = match tree.context().iter().any(|entry| entry.path == GIT_DIR) {
+        true if tree.ignores_git_dir() => IGNORED,
+        true => return built,
+        false if tree.is_folder() => IN_A_FOLDER,
+        false => LEFT_OUT,
     };
     say(log, hint);
     match built {

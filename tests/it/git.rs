@@ -4,6 +4,7 @@ mod archive;
 mod healing;
 mod https;
 mod lfs;
+mod lfs_ssh;
 mod odd;
 mod resolving;
 mod submodules;

@@ -250,6 +250,12 @@ pub(super) fn explain(
             ),
         });
     }
+    if let Some(needed) = newer_format(stderr) {
+        let whose = if host.is_empty() { "of this machine".into() } else { format!("of {host}") };
+        return fatal(format!(
+            "{url} has {needed}, which the Git {whose} does not know: install a newer Git there, or convert the repository"
+        ));
+    }
     if says(&["dubious ownership"]) {
         return fatal(format!(
             "{url} belongs to another user, so Git does not read it: change its owner, or serve it by ssh or https"
@@ -301,6 +307,19 @@ pub(super) fn explain(
         return passing(format!("{host} does not give out {repo} ({why}): look at what it says there"));
     }
     None
+}
+
+/// What of a repository's format is too new for the Git that opens it: the extensions stand below their headline, each
+/// behind a tab.
+fn newer_format(stderr: &str) -> Option<String> {
+    let mut lines = stderr.lines().map(|line| line.trim_end_matches('\r'));
+    let headline = lines
+        .find(|line| line.contains("unknown repository extension") || line.contains("Expected git repo version"))?;
+    if let Some((_, version)) = headline.split_once(", found ") {
+        return Some(format!("the repository format {}", version.trim()));
+    }
+    let names: Vec<_> = lines.map_while(|line| line.strip_prefix('\t')).map(str::trim).collect();
+    Some(format!("the repository extension {}", names.join(", ")))
 }
 
 /// What is wrong with a server's certificate or with the token, in the words of Git with GnuTLS and with OpenSSL.

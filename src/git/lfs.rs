@@ -7,16 +7,18 @@
 mod attributes;
 mod batch;
 mod http;
+mod incoming;
+mod pkt;
 mod pointer;
 mod server;
+mod shell;
 mod store;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
-
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::blobs::Reader;
 use super::errors::Trouble;
@@ -25,6 +27,7 @@ use super::snapshot::Part;
 use super::{Entry, Git, GitError, Kind, Oid};
 use crate::model::LogSink;
 use http::Http;
+use server::Ways;
 pub(super) use store::{Object, Store};
 
 /// How many objects are fetched at once.
@@ -37,6 +40,7 @@ const BATCH: usize = 100;
 pub(super) struct Lfs {
     pub store: Arc<Store>,
     http: Http,
+    ways: Ways,
 }
 
 /// An object that a tree needs.
@@ -57,7 +61,7 @@ impl fmt::Display for Wanted {
 impl Lfs {
     /// Removes what a former process left half fetched.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { store: Arc::new(Store::open(dir)?), http: Http::default() })
+        Ok(Self { store: Arc::new(Store::open(dir)?), http: Http::default(), ways: Ways::default() })
     }
 }
 
@@ -82,16 +86,9 @@ impl Git {
         if missing.is_empty() {
             return Ok(());
         }
-        let server = self.lfs_server(source, remote, log).await?;
         let (count, bytes) = (missing.len(), missing.iter().map(|object| object.size).sum::<u64>());
         log.write(format!("Fetching {count} LFS files of {}, {bytes} bytes\n", remote.url).as_bytes());
-        for wanted in missing.chunks(BATCH) {
-            let actions = server.batch(wanted, &source.repo).await?;
-            let fetch = |(object, action)| server.fetch(object, action, store, &access);
-            let fetches: Vec<_> = wanted.iter().zip(actions).map(fetch).collect();
-            stream::iter(fetches).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        }
-        Ok(())
+        Ok(self.fetch_objects(source, remote, &missing, &access, log).await?)
     }
 
     /// The pointers, by the positions of their entries. A tree without `.gitattributes` costs nothing, one without

@@ -11,7 +11,7 @@ use super::errors::{Trouble, last_words};
 use super::{Entry, GitConfig, GitError, Kind, Mirror, Oid, path_order};
 use crate::model::LogSink;
 pub(super) use place::{Place, Superproject};
-pub(super) use url::{host_name, split};
+pub(super) use url::split;
 
 /// A submodule of a tree, as it is named there; `url` is not checked yet.
 #[derive(Debug)]

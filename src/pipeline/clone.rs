@@ -32,16 +32,22 @@ impl From<NameError> for Failed {
     }
 }
 
-/// Where a job's repository comes from, by the template of GIT_URL if there is one.
-pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Source {
-    let key = secrets.deploy_key(repo);
+/// Where a job's repository comes from, by the template of GIT_URL if there is one. An error names the deploy key that
+/// is stored for it and cannot be used; none where GIT_URL goes without keys.
+pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<Source, GitError> {
+    let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
+    let key = match secrets.deploy_key(repo) {
+        Err(_) if git_url.is_some_and(is_keyless) => None,
+        Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), blame: Blame::Asked }),
+        Ok(key) => key,
+    };
     let template = match (git_url, &key) {
         (Some(template), _) => template,
         (None, Some(_)) => "git@github.com:{owner}/{repo}.git",
         (None, None) => "https://github.com/{owner}/{repo}.git",
     };
     let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-    Source { repo: repo.clone(), url, key }
+    Ok(Source { repo: repo.clone(), url, key })
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
@@ -51,13 +57,15 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         let repo = RepoName::new(&context.owner, &context.repo)?;
         Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
     };
-    let planned = wanted().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, &context)?)));
-    let ((repo, branch, commit), plan) = match planned {
+    let planned = wanted().map_err(Failed::from).and_then(|names| {
+        let source = source(tools.config.git_url.as_deref(), secrets, &names.0)?;
+        Ok((names, source, Plan::of(tools, secrets, &context)?))
+    });
+    let ((repo, branch, commit), source, plan) = match planned {
         Ok(planned) => planned,
-        // Such a name is shown, but never as part of a command.
+        // A name that is none is shown, but never as part of a command.
         Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
-    let source = source(tools.config.git_url.as_deref(), secrets, &repo);
     if hand.job.origin == Origin::Rebuild {
         tools.git.ask_anew(&source);
     }

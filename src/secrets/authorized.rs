@@ -1,4 +1,6 @@
-use ssh_key::PublicKey;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ssh_key::{Algorithm, PublicKey};
 
 use super::SecretsError;
 
@@ -7,31 +9,33 @@ pub const HEADER: &str = "# Written by image-factory: what is changed here is ov
 
 const MAX_TROUBLE: usize = 10;
 
-/// The valid lines of an `authorized_keys` file (sshd(8)): `[options] type base64 [comment]`.
+/// The longest name of a kind of key, in bytes (RFC 4251, 6).
+const MAX_KIND: usize = 64;
+
+/// The valid lines of an `authorized_keys` file (sshd(8)): `[options] type base64 [comment]`. A line is bytes, because a
+/// comment may be in any encoding.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct AuthorizedKeys(Vec<String>);
+pub struct AuthorizedKeys(Vec<Vec<u8>>);
 
 impl AuthorizedKeys {
-    /// Returns one line for each that sshd would not use; when none is left, an error. Empty lines and comments are
-    /// dropped; an empty text is an empty list.
+    /// Returns the lines that are keys by their form, and one line of text for each that is not; an error when there are
+    /// none but such. Empty lines and comments are dropped; an empty text is an empty list.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<String>), SecretsError> {
-        let text =
-            std::str::from_utf8(text).map_err(|_| SecretsError::new("the authorized keys are not UTF-8 text"))?;
-        if text.trim_start().starts_with("-----BEGIN") {
+        if text.trim_ascii_start().starts_with(b"-----BEGIN") {
             return Err(SecretsError::new(
                 "this is no list of public keys but the file of a private one: keep it secret",
             ));
         }
         let (mut keys, mut trouble) = (Vec::new(), Vec::new());
-        for (i, line) in text.lines().enumerate() {
-            let line = line.trim();
+        for (i, line) in text.split(|&b| b == b'\n').enumerate() {
+            let line = line.trim_ascii();
             match check(line) {
-                _ if line.is_empty() || line.starts_with('#') => {}
+                _ if line.is_empty() || line.starts_with(b"#") => {}
                 Ok(()) => keys.push(line.to_owned()),
-                Err(why) => trouble.push(format!("line {} of the authorized keys {why}", i + 1)),
+                Err(why) => trouble.push(format!("line {} of the authorized keys {why}; it is left out", i + 1)),
             }
         }
-        // What is no such file at all need not be told line by line.
+        // A file of another kind is not reported line by line.
         let more = trouble.len().saturating_sub(MAX_TROUBLE);
         if more > 0 {
             trouble.truncate(MAX_TROUBLE);
@@ -48,14 +52,15 @@ impl AuthorizedKeys {
     }
 
     /// The file for an sshd.
-    pub fn to_file(&self) -> String {
-        self.0.iter().fold(HEADER.into(), |file, line| file + line + "\n")
+    pub fn to_file(&self) -> Vec<u8> {
+        let lines = self.0.iter().flat_map(|line| [line.as_slice(), b"\n"]);
+        [HEADER.as_bytes()].into_iter().chain(lines).collect::<Vec<_>>().concat()
     }
 }
 
-/// As sshd does: a line is a key, or options and then a key.
-fn check(line: &str) -> Result<(), &'static str> {
-    if line.contains(|c: char| c.is_control() && c != '\t') {
+/// Reads a line as sshd does: a key, or options and then a key.
+fn check(line: &[u8]) -> Result<(), &'static str> {
+    if String::from_utf8_lossy(line).contains(|c: char| c.is_control() && c != '\t') {
         return Err("has a control character");
     }
     if is_key(line) {
@@ -65,24 +70,34 @@ fn check(line: &str) -> Result<(), &'static str> {
     if is_key(rest) { Ok(()) } else { Err("is not a public key: it must be `[options] type base64 [comment]`") }
 }
 
-fn is_key(text: &str) -> bool {
-    let mut words = text.split_ascii_whitespace();
-    let (Some(kind), Some(body)) = (words.next(), words.next()) else { return false };
-    PublicKey::from_openssh(&format!("{kind} {body}")).is_ok()
+/// Whether a line begins with a public key, `type base64`. A kind that ssh-key knows is checked by ssh-key. Any other
+/// kind is left to the sshd that will use it, because that may be newer than we are: its form is right if the base64
+/// begins with the kind's name, as each public key does (RFC 4253, 6.6).
+pub fn is_key(line: &[u8]) -> bool {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(std::str::from_utf8);
+    let (Some(Ok(kind)), Some(Ok(body))) = (words.next(), words.next()) else { return false };
+    match kind.parse::<Algorithm>() {
+        Ok(Algorithm::Other(_)) | Err(_) => {
+            let is_name = kind.len() <= MAX_KIND && kind.bytes().all(|b| b.is_ascii_graphic() && !b"\",".contains(&b));
+            let name = [&(kind.len() as u32).to_be_bytes(), kind.as_bytes()].concat();
+            is_name && STANDARD.decode(body).is_ok_and(|blob| blob.len() > name.len() && blob.starts_with(&name))
+        }
+        Ok(_) => PublicKey::from_openssh(&format!("{kind} {body}")).is_ok(),
+    }
 }
 
 /// What follows the first white space outside quotation marks; `\"` inside them is a character. None: not closed.
-fn after_options(line: &str) -> Option<&str> {
+fn after_options(line: &[u8]) -> Option<&[u8]> {
     let (mut quoted, mut escaped) = (false, false);
-    for (i, c) in line.char_indices() {
-        match c {
-            '"' if !escaped => quoted = !quoted,
-            ' ' | '\t' if !quoted => return Some(&line[i..]),
+    for (i, &b) in line.iter().enumerate() {
+        match b {
+            b'"' if !escaped => quoted = !quoted,
+            b' ' | b'\t' if !quoted => return Some(&line[i..]),
             _ => {}
         }
-        escaped = c == '\\' && !escaped;
+        escaped = b == b'\\' && !escaped;
     }
-    (!quoted).then_some("")
+    (!quoted).then_some(b"")
 }
 
 #[cfg(test)]
@@ -113,10 +128,10 @@ mod tests {
         ];
         let text = format!("# comment\n\n{}\r\n{}\n", good.join("\r\n"), bad.join("\n"));
         let (keys, trouble) = AuthorizedKeys::parse(text.as_bytes()).unwrap();
-        assert_eq!(keys.0, good);
+        assert_eq!(keys.0, good.each_ref().map(|line| line.as_bytes().to_vec()));
         assert_eq!(trouble.len(), bad.len());
         assert!(trouble[0].starts_with("line 8 of the authorized keys"), "{trouble:?}");
-        assert_eq!(keys.to_file(), format!("{HEADER}{}\n", good.join("\n")));
+        assert_eq!(keys.to_file(), format!("{HEADER}{}\n", good.join("\n")).into_bytes());
         assert!(AuthorizedKeys::parse(bad.join("\n").as_bytes()).is_err());
         assert_eq!(AuthorizedKeys::parse(b" \n# nobody\n").unwrap().0.len(), 0);
         assert!(AuthorizedKeys::parse(b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA").is_err());
@@ -124,6 +139,44 @@ mod tests {
         let (keys, trouble) = AuthorizedKeys::parse(many.as_bytes()).unwrap();
         assert_eq!((keys.len(), trouble.len()), (1, MAX_TROUBLE + 1));
         assert!(trouble[MAX_TROUBLE].starts_with("990 more lines"));
+    }
+
+    /// A public key as a kind of tomorrow has it.
+    fn of_kind(kind: &str, rest: &[u8]) -> String {
+        let blob = [&(kind.len() as u32).to_be_bytes(), kind.as_bytes(), rest].concat();
+        format!("{kind} {}", STANDARD.encode(blob))
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_left_to_sshd() {
+        let new = of_kind("ssh-mldsa44-ed25519", &[7; 1400]);
+        let sk = of_kind("sk-ssh-ed25519-cert-v01@openssh.com", &[7; 200]);
+        let mut latin1 = format!("{new} ").into_bytes();
+        latin1.extend(b"J\xfcrgen");
+        let good = [
+            new.clone().into_bytes(),
+            format!("{new} me@example.com").into_bytes(),
+            format!("restrict,command=\"a \\\" b\" {new} me").into_bytes(),
+            format!("cert-authority,principals=\"a,b\" {sk}").into_bytes(),
+            of_kind("ssh-ed25519-cert-v01@openssh.com", &[7; 300]).into_bytes(),
+            latin1,
+        ];
+        let (keys, trouble) = AuthorizedKeys::parse(&good.join(&b'\n')).unwrap();
+        assert!(keys.0 == good && trouble.is_empty(), "{trouble:?}");
+        let body = new.split(' ').nth(1).unwrap();
+        for bad in [
+            format!("ssh-mldsa65-ed25519 {body}"), // another kind inside
+            format!("ssh-mldsa44-ed25519 {}", &body[..body.len() - 1]),
+            format!("ssh-mldsa44-ed25519 {}!", &body[..body.len() - 1]),
+            "ssh-mldsa44-ed25519".into(),
+            format!("ssh-mldsa44-ed25519 me@example.com {body}"),
+            of_kind("ssh-mldsa44-ed25519", b""),
+            of_kind(&"k".repeat(MAX_KIND + 1), b"x"),
+            of_kind("a,b", b"x"),
+            of_kind("ssh-ed25519", &[7; 5]), // a kind that is known, and is not so
+        ] {
+            assert!(AuthorizedKeys::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -150,7 +203,7 @@ mod tests {
         fn no_input_panics_and_what_is_kept_is_one_line(text in "(\\PC|[\n\r\t\"\\\\ ]){0,80}") {
             let text = format!("{text}\n{KEY}");
             let (keys, _) = AuthorizedKeys::parse(text.as_bytes()).unwrap();
-            prop_assert!(keys.0.iter().all(|line| !line.contains(['\n', '\r']) && line.contains("AAAA")));
+            prop_assert!(keys.0.iter().all(|line| !line.contains(&b'\n') && line.windows(4).any(|part| part == b"AAAA")));
         }
     }
 }

@@ -110,7 +110,8 @@ fn add(root: &Path, file: &str, path: &str, contents: &mut Contents) {
     let mut value = Zeroizing::new(Vec::with_capacity(8 << 10));
     match fs::File::open(&file).and_then(|f| f.take(MAX_SIZE + 1).read_to_end(&mut value)) {
         Ok(_) => contents.add(path, Ok(value)),
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        // A link to nothing is stored all the same.
+        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(&file).is_err() => {}
         Err(e) => contents.add(path, Err(SecretsError(format!("{} cannot be read: {e}", file.display())))),
     }
 }

@@ -194,6 +194,8 @@ fn wrong_or_damaged() -> SecretsError {
 }
 
 fn damaged(why: impl fmt::Display) -> SecretsError {
+    // The decoder's reason may quote the key's own bytes.
+    let why: String = why.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     SecretsError(format!("the key is damaged ({why}): store it again"))
 }
 

@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::authorized::HEADER;
@@ -13,6 +16,9 @@ use super::value::{self, Opened, Value};
 use super::{Name, Secrets, SecretsConfig, SecretsError, digest, file};
 use crate::model::Millis;
 
+/// The wait before the file for an sshd is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(10);
+
 /// What is known of one stored secret.
 #[derive(Clone)]
 pub(super) struct Held {
@@ -20,6 +26,8 @@ pub(super) struct Held {
     digest: [u8; 32],
     /// The last good value, and when it was read.
     opened: Option<(Arc<Opened>, Millis)>,
+    /// Why what is stored now cannot be used at all.
+    refused: Option<SecretsError>,
     /// What is wrong with what is stored now.
     trouble: Vec<String>,
 }
@@ -27,6 +35,11 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn value(&self) -> Option<&Value> {
         self.opened.as_ref().map(|(opened, _)| &opened.value)
+    }
+
+    /// Why nothing that was ever stored here can be used; none if something can.
+    pub(super) fn unusable(&self) -> Option<&SecretsError> {
+        self.refused.as_ref().filter(|_| self.opened.is_none())
     }
 
     pub(super) fn since(&self) -> Option<Millis> {
@@ -43,34 +56,69 @@ impl Held {
 pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secrets>>) {
     let mut source = Source::new(&config.place);
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
-    let (mut held, mut loaded) = (BTreeMap::new(), false);
+    let authorized_keys_file = config.authorized_keys_file;
+    let mut loader = Loader { authorized_keys_file, snapshot, held: BTreeMap::new(), loaded: false, place: Vec::new() };
+    let mut is_written = true;
     loop {
-        let (mut trouble, mut changed) = (Vec::new(), false);
-        match source.next().await {
-            Ok(contents) => {
-                trouble.extend(contents.trouble.iter().cloned());
-                changed = update(&mut held, contents, passphrase.as_ref()).await || !loaded;
-                loaded = true;
+        // The source is not asked anew meanwhile, because what it has seen would be lost with the question.
+        let mut next = pin!(source.next());
+        let read = loop {
+            tokio::select! {
+                read = &mut next => break read,
+                () = sleep(WRITE_AGAIN), if !is_written => is_written = loader.publish(false).await,
             }
-            Err(e) if loaded => trouble.push(format!("{e}; what was read last stays in use")),
-            Err(e) => trouble.push(format!("{e}; no job starts until it can be")),
-        }
-        trouble.extend(held.iter().flat_map(|(name, h)| h.trouble.iter().map(move |t| format!("{name}: {t}"))));
-        if let (true, Some(path)) = (loaded, &config.authorized_keys_file) {
-            let keys = match held.get(&Name::AuthorizedKeys).and_then(Held::value) {
+        };
+        let mut changed = false;
+        loader.place = match read {
+            Ok(contents) => {
+                let trouble = contents.trouble.clone();
+                changed = update(&mut loader.held, contents, passphrase.as_ref()).await || !loader.loaded;
+                loader.loaded = true;
+                trouble
+            }
+            Err(e) if loader.loaded => vec![format!("{e}; what was read last stays in use")],
+            Err(e) => vec![format!("{e}; no job starts until it can be")],
+        };
+        is_written = loader.publish(changed).await;
+    }
+}
+
+/// What was read so far, and who is told of it.
+struct Loader {
+    authorized_keys_file: Option<PathBuf>,
+    snapshot: watch::Sender<Arc<Secrets>>,
+    held: BTreeMap<Name, Held>,
+    loaded: bool,
+    /// What is wrong with the place, and with names in it.
+    place: Vec<String>,
+}
+
+impl Loader {
+    /// Writes the file for an sshd, and gives out a new snapshot if something can be used that could not, or the other
+    /// way round (`changed`), or if the trouble is another one. False: the file was not written.
+    async fn publish(&self, changed: bool) -> bool {
+        let mut trouble = self.place.clone();
+        trouble.extend(self.held.iter().flat_map(|(name, h)| h.trouble.iter().map(move |t| format!("{name}: {t}"))));
+        let mut is_written = true;
+        if let (true, Some(path)) = (self.loaded, &self.authorized_keys_file) {
+            let keys = match self.held.get(&Name::AuthorizedKeys).and_then(Held::value) {
                 Some(Value::AuthorizedKeys(keys)) => Some(keys.to_file()),
                 _ => None,
             };
-            trouble.extend(write_authorized_keys(path.clone(), keys).await.err().map(|e| e.to_string()));
+            if let Err(e) = write_authorized_keys(path.clone(), keys).await {
+                is_written = false;
+                trouble.push(e.to_string());
+            }
         }
-        report(&snapshot.borrow().trouble, &trouble);
-        snapshot.send_if_modified(|current| {
+        report(&self.snapshot.borrow().trouble, &trouble);
+        self.snapshot.send_if_modified(|current| {
             let modified = changed || current.trouble != trouble;
             if modified {
-                *current = Arc::new(Secrets { loaded, trouble, held: held.clone() });
+                *current = Arc::new(Secrets { loaded: self.loaded, trouble, held: self.held.clone() });
             }
             modified
         });
+        is_written
     }
 }
 
@@ -93,6 +141,8 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
         .buffer_unordered(processors);
     while let Some((digest, name, opened)) = opening.next().await {
         let last = held.remove(&name).and_then(|h| h.opened);
+        // A list that was replaced is not used on: it may have a key that was taken out of it.
+        let last = last.filter(|_| name != Name::AuthorizedKeys);
         let now = match opened {
             Ok(opened) => {
                 match opened.bare {
@@ -100,16 +150,27 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
                     true => tracing::warn!("{name}: loaded {}", opened.describe()),
                 }
                 changed = true;
-                Held { digest, trouble: opened.trouble.clone(), opened: Some((Arc::new(opened), Millis::now())) }
+                let trouble = opened.trouble.clone();
+                Held { digest, trouble, opened: Some((Arc::new(opened), Millis::now())), refused: None }
             }
             Err(e) => {
-                let use_of = if last.is_some() { "the last good one stays in use" } else { "it is not used" };
-                Held { digest, trouble: vec![format!("{e}; {use_of}")], opened: last }
+                changed |= name == Name::AuthorizedKeys;
+                let use_of = if last.is_some() { "the last good one stays in use" } else { without(&name) };
+                Held { digest, trouble: vec![format!("{e}; {use_of}")], opened: last, refused: Some(e) }
             }
         };
         held.insert(name, now);
     }
     changed
+}
+
+/// What follows where what is stored as `name` cannot be used.
+pub(super) fn without(name: &Name) -> &'static str {
+    match name {
+        Name::GithubKey(_) => "it is not used, and no other key in its place",
+        Name::AuthorizedKeys => "it lets nobody in",
+        Name::Dockercfg | Name::SyslogHost => "it is not used",
+    }
 }
 
 /// [`value::open`] on a thread that may block.
@@ -123,20 +184,20 @@ pub(super) async fn open(
     opening.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))
 }
 
-/// Makes the file for an sshd what is stored. With nothing stored, what we wrote there is emptied, so that a deleted
-/// key does not open for ever; a file that is not ours is left alone.
-async fn write_authorized_keys(path: PathBuf, keys: Option<String>) -> Result<(), SecretsError> {
+/// Makes the file for an sshd what is stored. With nothing stored, or nothing that can be read, what we wrote there is
+/// emptied, so that a deleted key does not open for ever; a file that is not ours is left alone.
+async fn write_authorized_keys(path: PathBuf, keys: Option<Vec<u8>>) -> Result<(), SecretsError> {
     let shown = path.display().to_string();
     let writing = spawn_blocking(move || {
-        let current = std::fs::read_to_string(&path);
+        let current = std::fs::read(&path);
         let wanted = match keys {
             Some(keys) => keys,
-            None if current.as_ref().is_ok_and(|c| c.starts_with(HEADER)) => HEADER.into(),
+            None if current.as_ref().is_ok_and(|c| c.starts_with(HEADER.as_bytes())) => HEADER.into(),
             None => return Ok(false),
         };
         match current {
             Ok(current) if current == wanted => Ok(false),
-            _ => file::replace(&path, wanted.as_bytes()).map(|()| true),
+            _ => file::replace(&path, &wanted).map(|()| true),
         }
     });
     match writing.await.unwrap_or_else(|e| Err(e.into())) {
@@ -144,7 +205,7 @@ async fn write_authorized_keys(path: PathBuf, keys: Option<String>) -> Result<()
         Ok(false) => {}
         Err(e) => {
             return Err(SecretsError(format!(
-                "AUTHORIZED_KEYS_FILE {shown} cannot be written: {e}; it is tried again with the next change of a secret"
+                "AUTHORIZED_KEYS_FILE {shown} cannot be written: {e}; until it can, it lets in whom it let in before"
             )));
         }
     }

@@ -79,19 +79,32 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The most specific key: the repository's, its owner's, then the common one.
-    pub fn deploy_key(&self, repo: &RepoName) -> Option<Arc<DeployKey>> {
-        self.deploy_keys(repo).next().cloned()
+    /// The most specific key that is stored: the repository's, its owner's, then the common one. An error names one that
+    /// is stored and cannot be used: a more general one may open what that one was not to open.
+    pub fn deploy_key(&self, repo: &RepoName) -> Result<Option<Arc<DeployKey>>, SecretsError> {
+        let Some((name, held)) = self.keys_of(repo).next() else { return Ok(None) };
+        match (held.value(), held.unusable()) {
+            (Some(Value::Key(key)), _) => Ok(Some(key.clone())),
+            (_, why) => {
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                Err(SecretsError(format!("the deploy key {name} of {repo} is stored and cannot be used{why}")))
+            }
+        }
     }
 
-    /// All keys that it could be, the most specific first.
+    /// All keys that it could be, the most specific first: for what must not be shown.
     pub fn deploy_keys(&self, repo: &RepoName) -> impl Iterator<Item = &Arc<DeployKey>> {
-        let scopes =
-            [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
-        scopes.into_iter().filter_map(|scope| match self.held.get(&Name::GithubKey(scope))?.value()? {
+        self.keys_of(repo).filter_map(|(_, held)| match held.value()? {
             Value::Key(key) => Some(key),
             _ => None,
         })
+    }
+
+    /// The keys that are stored for a repository, the most specific first.
+    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = (&Name, &live::Held)> {
+        let scopes =
+            [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
+        scopes.into_iter().filter_map(|scope| self.held.get_key_value(&Name::GithubKey(scope)))
     }
 
     /// Credentials for exactly this registry host (`docker.io` also by its index.docker.io names).
@@ -138,7 +151,8 @@ impl Secrets {
 }
 
 /// Starts the loader; the receiver always has a snapshot (the first one `loaded: false`). Values that do not decrypt
-/// keep the last good one in use; a place that cannot be read keeps all; a deleted secret is gone.
+/// keep the last good one in use, except authorized keys, where an old list would let in who is no longer in it; a place
+/// that cannot be read keeps all; a deleted secret is gone.
 pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Receiver<Arc<Secrets>> {
     let (sender, receiver) = watch::channel(Arc::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(live::run(config, sender)));

@@ -46,7 +46,7 @@ fn keygen(dir: &Path, name: &str) -> (Vec<u8>, String) {
 }
 
 fn in_use(secrets: &Secrets, repo: &str) -> Option<String> {
-    secrets.deploy_key(&RepoName::parse(repo).unwrap()).map(|k| k.fingerprint())
+    secrets.deploy_key(&RepoName::parse(repo).unwrap()).ok().flatten().map(|k| k.fingerprint())
 }
 
 #[tokio::test]
@@ -66,6 +66,39 @@ async fn the_most_specific_key_wins_and_a_deleted_one_is_gone() {
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_used_is_never_replaced_by_a_more_general_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), None);
+    let [common, repo] = ["common", "repo"].map(|name| keygen(dir.path(), name));
+    live.write("image-factory/github-key", &common.0);
+    live.write("image-factory/github-keys/acme/hello", b"damaged");
+    live.write("image-factory/github-keys/bolt", b"damaged");
+    let secrets = live.until(|s| s.trouble.len() == 2 && in_use(s, "else/hello").is_some()).await;
+    for (repo, name) in [("acme/hello", "github-keys/acme/hello"), ("bolt/nut", "github-keys/bolt")] {
+        let error = secrets.deploy_key(&RepoName::parse(repo).unwrap()).unwrap_err().to_string();
+        let wanted =
+            format!("the deploy key image-factory/{name} of {repo} is stored and cannot be used: this is not a");
+        assert!(error.starts_with(&wanted), "{error}");
+    }
+    assert_eq!(in_use(&secrets, "acme/other"), Some(common.1.clone()));
+    // The good one before it stays, at its own name.
+    live.write("image-factory/github-keys/acme/hello", &repo.0);
+    live.until(|s| in_use(s, "acme/hello").as_ref() == Some(&repo.1)).await;
+    live.write("image-factory/github-keys/acme/hello", b"damaged");
+    let secrets = live.until(|s| s.trouble.len() == 2).await;
+    assert_eq!(in_use(&secrets, "acme/hello"), Some(repo.1));
+    // One that is there and cannot be read is stored, too; only a deleted one makes room.
+    for name in ["acme/hello", "bolt"] {
+        std::fs::remove_file(live.root.join("image-factory/github-keys").join(name)).unwrap();
+    }
+    live.until(|s| s.trouble.is_empty() && in_use(s, "acme/hello").as_ref() == Some(&common.1)).await;
+    std::os::unix::fs::symlink("/nonexistent", live.root.join("image-factory/github-keys/acme/hello")).unwrap();
+    std::fs::create_dir(live.root.join("image-factory/github-keys/acme/other")).unwrap();
+    let secrets = live.until(|s| s.trouble.len() == 2).await;
+    assert!(in_use(&secrets, "acme/hello").is_none() && in_use(&secrets, "acme/other").is_none());
+}
+
+#[tokio::test]
 async fn the_last_good_value_stays_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::start(&dir.path().join("secrets"), None);
@@ -73,7 +106,7 @@ async fn the_last_good_value_stays_in_use() {
     live.write("image-factory/github-key", b"damaged");
     let secrets = live.until(|s| !s.trouble.is_empty()).await;
     assert!(secrets.loaded && secrets.trouble[0].starts_with("image-factory/github-key: "), "{:?}", secrets.trouble);
-    assert!(secrets.trouble[0].ends_with("it is not used"));
+    assert!(secrets.trouble[0].ends_with("it is not used, and no other key in its place"), "{:?}", secrets.trouble);
     live.write("image-factory/github-key", &old.0);
     let secrets = live.until(|s| s.trouble.is_empty()).await;
     assert_eq!(in_use(&secrets, "a/b"), Some(old.1.clone()));
@@ -139,6 +172,51 @@ async fn an_sshd_gets_the_valid_keys_and_loses_the_deleted_ones() {
     let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
     live.until(|s| s.loaded).await;
     assert!(!std::fs::read_to_string(&file).unwrap().contains("ssh-ed25519"));
+}
+
+#[tokio::test]
+async fn an_old_list_never_outlives_its_replacement() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("authorized_keys");
+    let other = KEYS.replace("AAAAILM", "AAAAILN").replace(" me", " other");
+    let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
+    let both = format!("{KEYS}{other}");
+    let mut lines = async |stored: &[u8], trouble: usize| {
+        live.write("ssh/authorized-keys", stored);
+        let secrets = live.until(|s| s.trouble.len() == trouble && s.kinds().contains_key("authorized-keys")).await;
+        (std::fs::read_to_string(&file).unwrap().lines().count() - 1, secrets.trouble.concat())
+    };
+    assert_eq!(lines(both.as_bytes(), 0).await.0, 2);
+    // The readable lines of the new one alone.
+    let (left, trouble) = lines(format!("{other}ssh-ed25519 AAAA\n").as_bytes(), 1).await;
+    assert!(
+        left == 1 && trouble.contains("line 2 of the authorized keys") && trouble.contains("left out"),
+        "{trouble}"
+    );
+    for unreadable in [&b"hello"[..], b"\xff\xfes\0s\0h\0", b"-----BEGIN OPENSSH PRIVATE KEY-----\n", &[b'x'; 1 << 21]]
+    {
+        assert_eq!(lines(both.as_bytes(), 0).await.0, 2);
+        let (left, trouble) = lines(unreadable, 1).await;
+        assert!(left == 0 && trouble.starts_with("ssh/authorized-keys: "), "{trouble}");
+        assert!(trouble.ends_with("; it lets nobody in"), "{trouble}");
+    }
+    assert_eq!(lines(both.as_bytes(), 0).await.0, 2);
+    std::fs::remove_file(live.root.join("ssh/authorized-keys")).unwrap();
+    live.until(|s| s.kinds().is_empty()).await;
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("ssh-ed25519"));
+}
+
+#[tokio::test]
+async fn a_list_that_could_not_be_written_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("folder/authorized_keys");
+    let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
+    live.write("ssh/authorized-keys", KEYS.as_bytes());
+    let secrets = live.until(|s| !s.trouble.is_empty()).await;
+    assert!(secrets.trouble[0].contains("cannot be written"), "{:?}", secrets.trouble);
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    live.until(|s| s.trouble.is_empty()).await;
+    assert!(std::fs::read_to_string(&file).unwrap().ends_with(KEYS));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod gitdir;
 mod healing;
 mod https;
 mod lfs;
+mod lfs_ssh;
 mod odd;
 mod resolving;
 mod ssh;

@@ -113,6 +113,26 @@ async fn a_wrong_passphrase_is_put_right_without_a_restart() {
     succeeds_soon(&world).await;
 }
 
+/// Whoever stores a key for one repository means that no other opens it.
+#[tokio::test]
+async fn a_key_that_cannot_be_used_is_named_and_no_other_takes_its_place() {
+    let world = world().await;
+    assert_eq!(run(&world).await["status"], "success");
+    let wrong = DeployKey::generate(KeyType::Ed25519, "another passphrase");
+    world.etcd.put("/totem/image-factory/github-keys/acme/hello", wrong.private).await;
+    until_ready_says(&world, "github-keys/acme/hello").await;
+    let job = run(&world).await;
+    assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
+    let said = job.to_string();
+    for part in ["the deploy key image-factory/github-keys/acme/hello of acme/hello is stored", "not the passphrase of"]
+    {
+        assert!(said.contains(part) && !said.contains("there is no deploy key"), "{part}: {job:#}");
+    }
+    world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
+    until_ready_is_content(&world).await;
+    assert_eq!(run(&world).await["status"], "success");
+}
+
 /// The most specific key is taken; the dockercfg's old shape is read too.
 #[tokio::test]
 async fn keys_of_owners_and_repositories() {

@@ -66,7 +66,7 @@ impl Live {
 }
 
 pub fn in_use(secrets: &Secrets, repo: &str) -> Option<String> {
-    secrets.deploy_key(&RepoName::parse(repo).unwrap()).map(|k| k.fingerprint())
+    secrets.deploy_key(&RepoName::parse(repo).unwrap()).ok().flatten().map(|k| k.fingerprint())
 }
 
 /// A new encrypted key and its fingerprint, as ssh-keygen says it.

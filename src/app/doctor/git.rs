@@ -60,7 +60,10 @@ pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>
         return vec![Finding::warn(NAME, format!("{repo} was not tried: the secrets cannot be read"))];
     };
     let git_url = settings.git_url.as_ref().map(|url| url.0.as_str());
-    let source = pipeline::source(git_url, &secrets, &repo);
+    let source = match pipeline::source(git_url, &secrets, &repo) {
+        Ok(source) => source,
+        Err(error) => return vec![Finding::bad(NAME, error.message)],
+    };
     let probe = async {
         let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
         let known_hosts = startup::known_hosts(&settings, dir.path())?;

@@ -1,6 +1,36 @@
 use super::*;
 use crate::model::RepoName;
 
+/// Git 2.39 on repositories of Git 2.45 and later, and of a version that there is not yet.
+#[test]
+fn a_repository_that_is_too_new_is_named() {
+    const FILE: &str = "file:///srv/git/acme/hello.git";
+    const END: &str =
+        "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n";
+    for (url, said, message) in [
+        (
+            FILE,
+            "fatal: unknown repository extension found:\n\trefstorage\n",
+            "file:///srv/git/acme/hello.git has the repository extension refstorage, which the Git of this machine does not",
+        ),
+        (
+            FILE,
+            "fatal: unknown repository extensions found:\n\trefstorage\n\tone more\n",
+            "the repository extension refstorage, one more, which",
+        ),
+        (
+            "git@git.example.com:acme/hello.git",
+            "fatal: unknown repository extension found:\r\n\tcompatobjectformat\r\n",
+            "the repository extension compatobjectformat, which the Git of git.example.com does not know: install a newer",
+        ),
+        (FILE, "fatal: Expected git repo version <= 1, found 2\n", "the repository format 2, which the Git of this"),
+    ] {
+        let error = explained(url, &format!("{said}{END}")).unwrap();
+        assert!(error.message.contains(message) && !error.message.contains(['\n', '\t', '\r']), "{error}");
+        assert_eq!(error.blame, Blame::Asked);
+    }
+}
+
 fn explained(url: &str, stderr: &str) -> Option<GitError> {
     let source = Source { repo: RepoName::parse("acme/hello").unwrap(), url: url.into(), key: None };
     explain(stderr, 128, &source, &source.remote().unwrap(), Path::new("/etc/known_hosts"))

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 
 use super::http::{self, body, broken, host, is_passing};
+use super::incoming::{Incoming, not_stored};
 use super::server::Server;
-use super::{Store, Wanted};
+use super::{AT_ONCE, BATCH, Store, Wanted};
 use crate::git::{Blame, GitError};
 use crate::model::RepoName;
 
@@ -66,8 +66,25 @@ struct Refusal {
 }
 
 impl Server {
+    /// Fetches the objects into the store, as far as no other repository did.
+    pub async fn fetch_all(
+        &self,
+        wanted: &[Wanted],
+        repo: &RepoName,
+        store: &Store,
+        access: &str,
+    ) -> Result<(), GitError> {
+        for wanted in wanted.chunks(BATCH) {
+            let actions = self.batch(wanted, repo).await?;
+            let fetch = |(object, action)| self.fetch(object, action, store, access);
+            let fetches: Vec<_> = wanted.iter().zip(actions).map(fetch).collect();
+            stream::iter(fetches).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        }
+        Ok(())
+    }
+
     /// Where these objects are, in their order.
-    pub async fn batch(&self, wanted: &[Wanted], repo: &RepoName) -> Result<Vec<Action>, GitError> {
+    async fn batch(&self, wanted: &[Wanted], repo: &RepoName) -> Result<Vec<Action>, GitError> {
         let objects = wanted.iter().map(|wanted| Object { oid: wanted.oid.to_string(), size: wanted.size }).collect();
         let request = Request { operation: "download", transfers: ["basic"], hash_algo: "sha256", objects };
         let request = serde_json::to_string(&request).map_err(|error| GitError::io("a request", error))?;
@@ -109,8 +126,7 @@ impl Server {
             .collect()
     }
 
-    /// Fetches an object into the store, if no other repository did.
-    pub async fn fetch(&self, wanted: &Wanted, action: Action, store: &Store, access: &str) -> Result<(), GitError> {
+    async fn fetch(&self, wanted: &Wanted, action: Action, store: &Store, access: &str) -> Result<(), GitError> {
         if !store.has(&wanted.oid, wanted.size) {
             self.download(wanted, &action, store).await?;
         }
@@ -127,34 +143,15 @@ impl Server {
             let message = format!("{host} does not give out {wanted}: {status}");
             return Err(GitError { exit_code: 1, message, blame: Blame::server_if(is_passing(status)) });
         }
-        let failed = |error: std::io::Error| not_stored(wanted, &error);
-        let file = store.new_file().map_err(failed)?;
-        let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
-        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut incoming = Incoming::new(wanted, store)?;
         let at = response.url().clone();
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(&at, error))? {
-            size += chunk.len() as u64;
-            if size > wanted.size {
+            if !incoming.write(&chunk).await? {
                 break;
             }
-            hash.update(&chunk);
-            writer.write_all(&chunk).await.map_err(failed)?;
         }
-        writer.flush().await.map_err(failed)?;
-        let problem = match size.cmp(&wanted.size) {
-            std::cmp::Ordering::Greater => format!("more than the {} bytes that its pointer says", wanted.size),
-            std::cmp::Ordering::Less => format!("{size} bytes instead of {}", wanted.size),
-            std::cmp::Ordering::Equal if hash.finalize()[..] != *wanted.oid.as_bytes() => "another content".into(),
-            std::cmp::Ordering::Equal => return store.keep(file, &wanted.oid).map_err(failed),
-        };
-        // It may be a proxy's page, or half of it: another try may bring the right one.
-        let message = format!("{host} gives {problem} as {wanted}");
-        Err(GitError { exit_code: 1, message, blame: Blame::Server })
+        incoming.finish(&host, store).await
     }
-}
-
-fn not_stored(wanted: &Wanted, error: &std::io::Error) -> GitError {
-    GitError::io(format_args!("{wanted} cannot be stored"), error)
 }
 
 /// What a server said, as a part of a line.

@@ -1,26 +1,61 @@
-//! Which server has a repository's LFS objects (`docs/api/server-discovery.md`): below its https URL, or the one that
-//! `ssh HOST git-lfs-authenticate PATH download` names.
+//! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
+//! HTTP below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use super::Wanted;
 use super::http::{self, Caller};
-use crate::git::command::{for_shell, for_ssh, ssh_options};
-use crate::git::errors::last_words;
+use super::shell::{Ended, Shell};
+use super::transfer::Transfer;
 use crate::git::remote::{Protocol, Remote};
-use crate::git::submodules::{host_name, split};
+use crate::git::submodules::split;
 use crate::git::{Blame, Git, GitError, Source};
 use crate::model::LogSink;
-use crate::process::Program;
 
-/// A server, and what it is sent with every batch.
+/// A server that speaks the batch API, and what it is sent with every batch.
 pub struct Server {
     pub url: Url,
     pub headers: HeaderMap,
     pub caller: Caller,
+}
+
+/// How a ssh server gives out LFS objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By ssh itself.
+    Transfer,
+    /// Over HTTP, with a URL and a header from `git-lfs-authenticate`.
+    Authenticate,
+    /// Over HTTPS on the same host, as the server has neither of the two programs.
+    Guess,
+}
+
+/// Each server's way that has worked last, by which it is asked first: it saves a session for each that it has not.
+#[derive(Debug, Default)]
+pub struct Ways(Mutex<HashMap<String, Way>>);
+
+impl Ways {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Way>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a way did not lead to the objects.
+pub enum Missed {
+    /// The server does not have this way.
+    NotThere,
+    Failed(GitError),
+}
+
+impl From<GitError> for Missed {
+    fn from(error: GitError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
@@ -33,84 +68,199 @@ struct Authenticated {
 }
 
 impl Git {
-    pub(super) async fn lfs_server(
+    /// Fetches the objects of a repository into the store.
+    pub(super) async fn fetch_objects(
         &self,
         source: &Source,
         remote: &Remote,
+        wanted: &[Wanted],
+        access: &str,
         log: &dyn LogSink,
-    ) -> Result<Server, GitError> {
-        let (repo, remote) = (&source.repo, &self.config.authorized(remote));
-        let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path);
-        let below = |scheme: &str, host: &str| format!("{scheme}://{host}/{path}.git/info/lfs");
-        let (href, headers) = match remote.protocol {
+    ) -> Result<(), GitError> {
+        let (repo, store) = (&source.repo, &*self.lfs.store);
+        match remote.protocol {
             Protocol::File => {
                 let message =
                     format!("{repo} has LFS files, and a file URL has no LFS server: serve it by ssh or https");
-                return Err(GitError::refused(message));
+                Err(GitError::refused(message))
             }
             Protocol::Https | Protocol::Http => {
-                let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
-                (below(remote.protocol.as_str(), &remote.host), http::headers(authorization)?)
+                self.below(remote, source)?.fetch_all(wanted, repo, store, access).await
             }
             Protocol::Ssh => {
-                let Authenticated { href, header } = self.authenticate(source, remote, log).await?;
-                let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
-                (if href.is_empty() { below("https", &host_name(&remote.host)) } else { href }, headers)
+                let shell = self.shell(source, remote, log).await?;
+                self.fetch_by_ssh(&shell, remote, wanted, access).await
             }
-        };
-        let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/')));
-        let url =
-            url.map_err(|error| GitError::refused(format!("the LFS server of {repo} has no valid URL: {error}")))?;
-        Ok(Server { url, headers, caller: self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())? })
+        }
     }
 
-    async fn authenticate(
+    async fn fetch_by_ssh(
         &self,
-        source: &Source,
+        shell: &Shell<'_>,
         remote: &Remote,
-        log: &dyn LogSink,
-    ) -> Result<Authenticated, GitError> {
-        let (config, repo, host) = (&self.config, &source.repo, &remote.host);
-        let connection = self.connect(source, remote, log).await?;
-        let mut program = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
-        let mut options = ssh_options(config, connection.agent().is_some());
-        options.extend(connection.socket().map(|socket| format!("ControlPath={}", for_ssh(socket))));
-        for option in options {
-            program = program.arg("-o").arg(option);
-        }
-        if let Some(agent) = connection.agent() {
-            program = program.env("SSH_AUTH_SOCK", agent.socket());
-        }
-        // As Git gives it to git-upload-pack: with its `/`, if the URL has a scheme.
-        let path = split(&remote.url).map_or("", |(root, path)| match root.ends_with('/') {
-            true => &remote.url[root.len() - 1..],
-            false => path,
-        });
-        let command = format!("git-lfs-authenticate {} download", for_shell(path));
-        let finished = program.args(remote.ssh_destination()).arg(command).output().await?;
-        if finished.status.success() {
-            return serde_json::from_slice(&finished.stdout).map_err(|_| {
-                GitError::refused(format!("{host} answers git-lfs-authenticate for {repo} with what is not JSON"))
-            });
-        }
-        // 255 is ssh's own; all others are of the command on the server.
-        let words = last_words(&finished.stderr);
-        let explained = self.explain(&connection, &finished.stderr, 255, source, remote);
-        Err(match (finished.status.code(), explained) {
-            (Some(255) | None, Some(error)) => error,
-            (Some(255) | None, None) => {
-                let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
-                GitError { exit_code: 255, message, blame: Blame::Server }
+        wanted: &[Wanted],
+        access: &str,
+    ) -> Result<(), GitError> {
+        let (name, ways) = (shell.name(), &self.lfs.ways);
+        let (known, mut is_anew) = (ways.lock().get(&name).copied(), false);
+        // A way that is gone, or a guess that fails, may be of a server that was changed: that is asked anew.
+        for way in known.into_iter().chain([Way::Transfer, Way::Authenticate, Way::Guess]) {
+            let fetched = match way {
+                Way::Transfer => self.by_transfer(shell, wanted, access).await,
+                Way::Authenticate => self.by_authenticate(shell, remote, wanted, access).await,
+                Way::Guess => self.by_guess(shell, remote, wanted, access).await,
+            };
+            match fetched {
+                Ok(()) => {
+                    ways.lock().insert(name, way);
+                    return Ok(());
+                }
+                Err(missed) => {
+                    ways.lock().remove(&name);
+                    let is_old_guess = known == Some(Way::Guess) && !is_anew;
+                    match missed {
+                        Missed::Failed(error) if error.is_transient() || !is_old_guess => return Err(error),
+                        Missed::Failed(_) | Missed::NotThere => {}
+                    }
+                }
             }
-            (Some(code), _) => GitError {
-                exit_code: code,
-                message: format!(
+            is_anew = true;
+        }
+        Err(GitError::refused(format!("{} gives out no LFS files of {}", shell.host(), shell.source().repo)))
+    }
+
+    async fn by_transfer(&self, shell: &Shell<'_>, wanted: &[Wanted], access: &str) -> Result<(), Missed> {
+        let mut transfer = Transfer::open(shell).await?;
+        transfer.fetch(wanted, &self.lfs.store, access).await?;
+        transfer.quit().await;
+        Ok(())
+    }
+
+    async fn by_authenticate(
+        &self,
+        shell: &Shell<'_>,
+        remote: &Remote,
+        wanted: &[Wanted],
+        access: &str,
+    ) -> Result<(), Missed> {
+        let (repo, host) = (&shell.source().repo, shell.host());
+        let answer = match shell.ask("git-lfs-authenticate").await {
+            Ok(answer) => answer,
+            Err(Ended::Ssh(error)) => return Err(error.into()),
+            // 127 is a shell's, which found no such program; git-shell says it by words alone.
+            Err(Ended::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
+                return Err(Missed::NotThere);
+            }
+            Err(Ended::Command(exit_code, words)) => {
+                let message = format!(
                     "{host} gives no access to the LFS files of {repo} ({words}): does it have LFS, and \
                      git-lfs-authenticate?"
-                ),
-                blame: Blame::Asked,
-            },
+                );
+                return Err(GitError { exit_code, message, blame: Blame::Asked }.into());
+            }
+        };
+        let Authenticated { href, header } = serde_json::from_slice(&answer).map_err(|_| {
+            GitError::refused(format!("{host} answers git-lfs-authenticate for {repo} with what is not JSON"))
+        })?;
+        let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
+        let href = match href.is_empty() {
+            true => format!("{}/info/lfs", beside(remote, shell.source())?.url),
+            false => href,
+        };
+        let server = self.server(&href, headers, remote, shell.source())?;
+        Ok(server.fetch_all(wanted, repo, &self.lfs.store, access).await?)
+    }
+
+    async fn by_guess(
+        &self,
+        shell: &Shell<'_>,
+        remote: &Remote,
+        wanted: &[Wanted],
+        access: &str,
+    ) -> Result<(), Missed> {
+        let source = shell.source();
+        let https = beside(remote, source)?;
+        let fetched = self.below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
+        fetched.map_err(|error| {
+            let message = format!(
+                "{} ({} is where git-lfs looks too, because {} has neither git-lfs-transfer nor git-lfs-authenticate)",
+                error.message,
+                https.url,
+                shell.host()
+            );
+            Missed::Failed(GitError { message, ..error })
         })
+    }
+
+    /// The server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
+    fn below(&self, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+        let remote = &self.config.authorized(remote);
+        let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
+        let href = format!("{}://{}/{}.git/info/lfs", remote.protocol.as_str(), remote.host, path(remote));
+        self.server(&href, http::headers(authorization)?, remote, source)
+    }
+
+    fn server(&self, href: &str, headers: HeaderMap, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+        let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
+            GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
+        })?;
+        let caller = self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())?;
+        Ok(Server { url, headers, caller })
+    }
+}
+
+/// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
+fn beside(remote: &Remote, source: &Source) -> Result<Remote, GitError> {
+    let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
+    let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
+    let mut https = Remote::parse(&url).map_err(invalid)?;
+    https.is_foreign = remote.is_foreign;
+    Ok(https)
+}
+
+/// A repository's path without `.git`.
+fn path(remote: &Remote) -> &str {
+    let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
+    path.strip_suffix(".git").unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::{GitConfig, Token};
+    use crate::model::RepoName;
+
+    /// GIT_TOKEN goes to GIT_URL's host alone, also where that is ssh and the guess is https.
+    #[tokio::test]
+    async fn a_guess_is_on_the_same_host_and_gets_its_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let template = "ssh://git@git.example.com:2222/{owner}/{repo}.git";
+        let git = Git::new(GitConfig {
+            dir: dir.path().join("data"),
+            run_dir: dir.path().join("run"),
+            known_hosts: dir.path().join("known_hosts"),
+            token: Token::new(&"me:hunter22".to_owned().into(), Some(template)),
+            cacert: None,
+            pure_history_times: false,
+        })
+        .unwrap();
+        for (url, is_foreign, batch, is_ours) in [
+            (
+                "ssh://git@git.example.com:2222/a/b.git",
+                false,
+                "https://git.example.com/a/b.git/info/lfs/objects/batch",
+                true,
+            ),
+            ("git@git.example.com:a/b", false, "https://git.example.com/a/b.git/info/lfs/objects/batch", true),
+            ("git@git.example.com:a/b", true, "https://git.example.com/a/b.git/info/lfs/objects/batch", false),
+            ("git@git.example.org:a/b", false, "https://git.example.org/a/b.git/info/lfs/objects/batch", false),
+            ("ssh://git@[::1]:2222/a/b.git", false, "https://[::1]/a/b.git/info/lfs/objects/batch", false),
+        ] {
+            let source = Source { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
+            let mut remote = Remote::parse(url).unwrap();
+            remote.is_foreign = is_foreign;
+            let server = git.below(&beside(&remote, &source).unwrap(), &source).unwrap();
+            assert_eq!((server.url.as_str(), server.headers.contains_key("authorization")), (batch, is_ours), "{url}");
+        }
     }
 }

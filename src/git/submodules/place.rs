@@ -13,7 +13,7 @@ use crate::address::is_inward;
 use crate::git::remote::{Protocol, Remote};
 use crate::git::{Blame, GitError, Source};
 use crate::model::RepoName;
-use crate::secrets::{DeployKey, Secrets};
+use crate::secrets::{DeployKey, Secrets, SecretsError};
 
 /// The job's own repository.
 pub(in crate::git) struct Superproject<'a> {
@@ -99,7 +99,10 @@ impl<'a> Superproject<'a> {
             Protocol::File => return Err("is a file URL, which only the operator may use: use https or ssh".into()),
         }
         let (repo, key) = self.name_and_key(&url);
-        let key = key.filter(|_| remote.protocol == Protocol::Ssh);
+        let key = match remote.protocol {
+            Protocol::Ssh => key.map_err(|error| format!("needs a key: {error}"))?,
+            _ => None,
+        };
         let ours = self.remote.protocol;
         if remote.protocol == Protocol::Ssh && key.is_none() && matches!(ours, Protocol::Https | Protocol::Http) {
             // As whoever has a token instead of keys expects it: what is there by ssh is there by https too.
@@ -136,8 +139,9 @@ impl<'a> Superproject<'a> {
             .filter(|home| home.is_empty() || home.ends_with('/'))
     }
 
-    /// The name that the URL tells, as far as it is one, and the key that the submodule is fetched with.
-    fn name_and_key(&self, url: &str) -> (RepoName, Option<Arc<DeployKey>>) {
+    /// The name that the URL tells, as far as it is one, and the key that the submodule is fetched with. An error is of a
+    /// key that is stored and cannot be used.
+    fn name_and_key(&self, url: &str) -> (RepoName, Result<Option<Arc<DeployKey>>, SecretsError>) {
         let ours = &self.source.repo;
         let path = split(url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
@@ -145,17 +149,22 @@ impl<'a> Superproject<'a> {
         let key = match &told {
             // GitHub's names are the same in either case, those of our secrets are not.
             Some(name) if name.owner().eq_ignore_ascii_case(ours.owner()) => {
-                let name = RepoName::new(ours.owner(), name.name()).ok();
-                name.and_then(|name| self.secrets.deploy_key(&name))
+                RepoName::new(ours.owner(), name.name()).map_or(Ok(None), |name| self.secrets.deploy_key(&name))
             }
-            _ => None,
+            _ => Ok(None),
+        };
+        let key = match (key, &self.source.key) {
+            (Ok(None), Some(ours)) => Ok(Some(ours.clone())),
+            // The superproject is fetched without its key, which need not be one that can be used.
+            (Ok(None), None) => self.secrets.deploy_key(ours),
+            (key, _) => key,
         };
         let shown = || {
             let mut parts = path.rsplit('/');
             let (name, owner) = (parts.next()?, parts.next()?);
             RepoName::new(owner, name).ok()
         };
-        (told.or_else(shown).unwrap_or_else(|| ours.clone()), key.or_else(|| self.source.key.clone()))
+        (told.or_else(shown).unwrap_or_else(|| ours.clone()), key)
     }
 
     /// Whether a file URL is below the folder of the operator's repositories.

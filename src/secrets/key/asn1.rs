@@ -57,7 +57,9 @@ pub(super) fn pkcs8(der: &[u8]) -> Result<PrivateKey, SecretsError> {
             of_pair(KeypairData::Ed25519(Ed25519Keypair::from_seed(seed)))
         }
         (DSA, _) => Err(dsa()),
-        (other, _) => Err(refused(&format!("a key of the kind {other}"), "is not supported")),
+        (other, _) => {
+            Err(refused(&format!("a key of the kind {other}"), "is not supported (but ed25519, ecdsa and rsa)"))
+        }
     }
 }
 

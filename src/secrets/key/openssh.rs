@@ -1,23 +1,24 @@
 //! OpenSSH's own format (its PROTOCOL.key): what ssh-keygen writes since 2018, and since 2014 for Ed25519 or by `-o`.
 
-use ssh_key::{Algorithm, EcdsaCurve, Error, Kdf, PrivateKey};
+use ssh_key::{Algorithm, Cipher, EcdsaCurve, Error, Kdf, PrivateKey};
 use zeroize::Zeroizing;
 
-use super::{SecretsError, Stored, damaged, dsa, refused, short, too_much_work, wrong_or_damaged};
+use super::short::{self, string};
+use super::{SecretsError, Stored, damaged, dsa, refused, too_much_work, wrong_or_damaged};
 
 /// ssh-keygen's default is 16 rounds of bcrypt (110 ms), a careful user takes 100 or 200; more than this (half a minute)
 /// would only keep a processor busy.
 const MAX_ROUNDS: u32 = 4096;
 
 pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
-    let key = PrivateKey::from_bytes(&body).or_else(|e| short::read(&body, None).ok_or(damaged(e)))?;
+    let key = PrivateKey::from_bytes(&body).or_else(|e| short::read(&body, None).ok_or_else(|| other(&body, e)))?;
     match key.algorithm() {
         Algorithm::Rsa { .. } | Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => {}
         Algorithm::Dsa => return Err(dsa()),
         Algorithm::SkEcdsaSha2NistP256 | Algorithm::SkEd25519 => {
             return Err(refused("a key on a security token (sk-…)", "needs a person to touch it"));
         }
-        other => return Err(refused(&format!("a key of the kind {other}"), "is not supported")),
+        other => return Err(unknown_kind(other.as_str())),
     }
     match key.kdf() {
         Kdf::Bcrypt { rounds, .. } if *rounds > MAX_ROUNDS => {
@@ -26,6 +27,35 @@ pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
         _ if key.is_encrypted() => Ok(Stored::Encrypted(Box::new(move |passphrase| open(&key, &body, passphrase)))),
         _ => Ok(Stored::plain(key)),
     }
+}
+
+/// Names what ssh-key does not know: the kind of a key, or its encryption. Both are outside of what is encrypted.
+fn other(body: &[u8], error: Error) -> SecretsError {
+    let outer = || {
+        let mut rest = body.strip_prefix(b"openssh-key-v1\0")?;
+        let (cipher, _kdf, _options) = (string(&mut rest)?, string(&mut rest)?, string(&mut rest)?);
+        let mut public = rest.get(4..).and_then(|mut rest| string(&mut rest))?;
+        Some((name(cipher)?, name(string(&mut public)?)?))
+    };
+    match outer() {
+        Some((_, kind)) if kind.parse::<Algorithm>().map_or(true, |known| matches!(known, Algorithm::Other(_))) => {
+            unknown_kind(kind)
+        }
+        Some((cipher, _)) if Cipher::new(cipher).is_err() => SecretsError(format!(
+            "the key is encrypted with {cipher}, which is not supported: `ssh-keygen -p -Z aes256-ctr -f KEY` changes that"
+        )),
+        _ => damaged(error),
+    }
+}
+
+/// A name as RFC 4251 (6) allows it, so that it can be shown.
+fn name(bytes: &[u8]) -> Option<&str> {
+    let is_name = (1..=64).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(bytes).ok().filter(|_| is_name)
+}
+
+fn unknown_kind(kind: &str) -> SecretsError {
+    refused(&format!("a key of the kind `{kind}`"), "is not supported (but ed25519, ecdsa and rsa)")
 }
 
 fn open(key: &PrivateKey, body: &[u8], passphrase: &str) -> Result<PrivateKey, SecretsError> {

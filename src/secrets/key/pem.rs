@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ssh_key::PublicKey;
 use zeroize::Zeroizing;
 
 use super::{SecretsError, damaged};
+use crate::secrets::authorized::is_key;
 
 /// The block of a text that holds a private key.
 pub(super) struct Pem {
@@ -69,7 +69,7 @@ fn not_a_key(first: &str) -> SecretsError {
             "this is a PuTTY key: `puttygen KEY.ppk -O private-openssh-new -o KEY` writes it in the OpenSSH format"
         }
         _ if first.contains("-cert-v01@openssh.com ") => "this is a certificate: the private key itself is needed",
-        _ if PublicKey::from_openssh(first).is_ok() => "this is a public key: the private key is needed",
+        _ if is_key(first.as_bytes()) => "this is a public key: the private key is needed",
         _ if first.is_empty() => "it is empty",
         _ => "this is not a private key: it must begin with `-----BEGIN OPENSSH PRIVATE KEY-----` or the like",
     })

@@ -45,7 +45,7 @@ fn pair(private: &[u8]) -> Option<KeypairData> {
 }
 
 /// Takes a length and as many bytes.
-fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, tail) = rest.split_first_chunk()?;
     let (bytes, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize)?;
     *rest = tail;

@@ -54,7 +54,7 @@ impl Web {
     }
 }
 
-async fn text(snapshot: &Snapshot, path: &str) -> Result<String, GitError> {
+pub async fn text(snapshot: &Snapshot, path: &str) -> Result<String, GitError> {
     let mut blobs: Blobs = snapshot.blobs()?;
     let entry = snapshot.entry(path.as_bytes()).unwrap_or_else(|| panic!("no {path}"));
     let content = blobs.read(entry).await?;

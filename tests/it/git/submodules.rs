@@ -285,7 +285,7 @@ impl Keys {
 
     async fn read(&self, repo: &str) -> Result<Snapshot, GitError> {
         let name = RepoName::parse(repo).unwrap();
-        let source = Source { url: self.url(repo), key: self.secrets.deploy_key(&name), repo: name };
+        let source = Source { url: self.url(repo), key: self.secrets.deploy_key(&name).unwrap(), repo: name };
         let (develop, log) = (branch("develop"), Log::default());
         let mirror = self.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await?;
         let oid = self.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await?;
@@ -325,6 +325,21 @@ async fn a_submodule_is_fetched_with_its_own_key_or_its_superprojects() {
 }
 
 #[tokio::test]
+async fn a_submodule_whose_key_cannot_be_used_gets_no_other_one() {
+    let hello = DeployKey::generate(KeyType::Ed25519, "");
+    let broken = DeployKey { private: "broken".into(), ..hello.clone() };
+    let keys = Keys::start(&[("acme/hello", &hello), ("acme/lib", &broken)]).await;
+    keys.host.authorize(&[&hello]);
+    let repos = ["hello", "lib"].map(|name| keys.host.repo("acme", name));
+    let commit = repos[1].commit("main", &[("x", "1")]);
+    commit_with(&repos[0], &[("m", &commit)], &gitmodules(&[("m", "m", "../lib.git")]));
+    let error = keys.read("acme/hello").await.unwrap_err();
+    let wanted = "submodule \"m\" at m: its URL needs a key: the deploy key image-factory/github-keys/acme/lib of acme/lib is \
+                  stored and cannot be used: this is not a private key";
+    assert!(error.message.starts_with(wanted) && !error.is_transient(), "{error}");
+}
+
+#[tokio::test]
 async fn what_one_key_has_fetched_is_not_there_for_another() {
     let [ours, theirs] = [(); 2].map(|()| DeployKey::generate(KeyType::Ed25519, ""));
     let keys = Keys::start(&[("acme/@owner", &ours), ("evil/@owner", &theirs)]).await;
@@ -337,7 +352,7 @@ async fn what_one_key_has_fetched_is_not_there_for_another() {
     keys.read("acme/hello").await.unwrap();
     // Its own repository is in the mirror already.
     let name = RepoName::parse("evil/hello").unwrap();
-    let source = Source { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name), repo: name };
+    let source = Source { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name).unwrap(), repo: name };
     let (develop, log) = (branch("develop"), Log::default());
     let mirror = keys.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     let oid = keys.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{DeployKey, KeyType, Proc, folder, listen, start};
+use super::{DeployKey, KeyType, LfsTransfer, Proc, folder, listen, start};
 
 /// An sshd that serves bare repositories to whoever holds an authorized key.
 pub struct GitHost {
@@ -93,7 +93,7 @@ impl GitHost {
 
     /// From now on `git-lfs-authenticate PATH download` runs this shell script.
     pub fn lfs_authenticate(&self, script: &str) {
-        self.install("git-lfs-authenticate", script);
+        self.install("git-lfs-authenticate", &format!("#!/bin/sh\n{script}\n"));
     }
 
     /// Notes from now on what each fetch asks for and is told: `GIT_PROTOCOL=…`, then Git's own trace.
@@ -102,8 +102,8 @@ impl GitHost {
         self.install(
             "git-upload-pack",
             &format!(
-                "echo GIT_PROTOCOL=${{GIT_PROTOCOL-none}} >> {notes}\n\
-                 GIT_TRACE_PACKET={notes} exec git upload-pack \"$@\""
+                "#!/bin/sh\necho GIT_PROTOCOL=${{GIT_PROTOCOL-none}} >> {notes}\n\
+                 GIT_TRACE_PACKET={notes} exec git upload-pack \"$@\"\n"
             ),
         );
     }
@@ -116,12 +116,26 @@ impl GitHost {
         noted
     }
 
-    /// A program on the server, a shell script.
-    fn install(&self, name: &str, script: &str) {
+    /// From now on the host gives out LFS objects by ssh alone.
+    pub fn lfs_transfer(&self) -> LfsTransfer {
+        let folder = self.dir.path().join("lfs");
+        std::fs::create_dir_all(folder.join("objects")).unwrap();
+        let program = include_str!("git-lfs-transfer.py").replace("@FOLDER@", folder.to_str().unwrap());
+        self.install("git-lfs-transfer", &program);
+        LfsTransfer { folder }
+    }
+
+    /// Puts a program where the host's users find it.
+    fn install(&self, name: &str, program: &str) {
         let file = self.dir.path().join("bin").join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::write(&file, program).unwrap();
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// Takes such a program away again.
+    pub fn uninstall(&self, name: &str) {
+        std::fs::remove_file(self.dir.path().join("bin").join(name)).unwrap();
     }
 
     /// What sshd has said so far.

@@ -40,6 +40,41 @@ fn refused(text: &[u8], part: &str) {
     }
 }
 
+/// OpenSSH's container (its PROTOCOL.key) with a key of a kind of tomorrow; what is private is of no interest.
+fn of_kind(kind: &str, cipher: &str) -> Vec<u8> {
+    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let kdf = if cipher == "none" { "none" } else { "bcrypt" };
+    let options = if cipher == "none" { vec![] } else { [string(&[7; 16]), 16u32.to_be_bytes().to_vec()].concat() };
+    let public = [string(kind.as_bytes()), string(&[7; 1344])].concat();
+    let private = [vec![0; 8], public.clone(), vec![7; 56]].concat();
+    let parts = [&string(cipher.as_bytes())[..], &string(kdf.as_bytes()), &string(&options), &1u32.to_be_bytes()];
+    let body = [&b"openssh-key-v1\0"[..], &parts.concat(), &string(&public), &string(&private)].concat();
+    let lines: String =
+        STANDARD.encode(body).as_bytes().chunks(70).flat_map(|l| [str::from_utf8(l).unwrap(), "\n"]).collect();
+    format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}-----END OPENSSH PRIVATE KEY-----\n").into_bytes()
+}
+
+/// What `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6 makes, and what comes after it.
+#[test]
+fn a_kind_that_is_not_known_is_named_and_not_damage() {
+    for kind in ["ssh-mldsa44-ed25519", "ssh-slh@example.com"] {
+        for cipher in ["none", "aes256-ctr", "aes256-gcm@openssh.com", "cipher-of-tomorrow"] {
+            refused(
+                &of_kind(kind, cipher),
+                &format!("a key of the kind `{kind}` is not supported (but ed25519, ecdsa and"),
+            );
+        }
+    }
+    refused(
+        &of_kind("ssh-ed25519", "cipher-of-tomorrow"),
+        "is encrypted with cipher-of-tomorrow, which is not supported",
+    );
+    refused(&of_kind("ssh-ed\n", "none"), "the key is damaged");
+    let blob = [&19u32.to_be_bytes()[..], b"ssh-mldsa44-ed25519", &[7; 1344]].concat();
+    let public = format!("ssh-mldsa44-ed25519 {} me@example.com", STANDARD.encode(blob));
+    refused(public.as_bytes(), "this is a public key");
+}
+
 #[test]
 fn what_is_no_deploy_key_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -60,7 +95,7 @@ fn what_is_no_deploy_key_is_named() {
         (make(dir, "k", &["-t", "dsa", "-m", "PKCS8", "-N", "passphrase"]), "a DSA key"),
         (token(""), "a key on a security token (sk-…) needs a person"),
         (token("passphrase"), "a key on a security token"),
-        (openssl(dir, "genpkey -algorithm ed448"), "a key of the kind 1.3.101.113 is not supported: make a deploy"),
+        (openssl(dir, "genpkey -algorithm ed448"), "a key of the kind 1.3.101.113 is not supported (but ed25519"),
         (openssl(dir, "genpkey -algorithm rsa-pss"), "a key of the kind 1.2.840.113549.1.1.10"),
         (openssl(dir, "ecparam -genkey -noout -name secp256k1"), "a key on the curve 1.3.132.0.10"),
         (openssl(dir, "genpkey -algorithm ec -pkeyopt ec_paramgen_curve:brainpoolP256r1"), "a key on the curve 1.3.36"),

@@ -1,0 +1,144 @@
+//! Commands on a repository's server by ssh: `git-lfs-transfer PATH download` and `git-lfs-authenticate PATH download`.
+
+use tokio::io::AsyncReadExt;
+
+use crate::git::command::{for_shell, for_ssh, ssh_options};
+use crate::git::connection::Connection;
+use crate::git::errors::last_words;
+use crate::git::remote::Remote;
+use crate::git::submodules::split;
+use crate::git::{Blame, Git, GitError, Source};
+use crate::model::LogSink;
+use crate::process::{Program, Running};
+
+/// The longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
+const LONGEST_ANSWER: u64 = 1 << 20;
+/// The end of what a command says on stderr that may be shown.
+const WORDS: usize = 16 << 10;
+
+/// A repository's server, with what opens it for as long as commands run there.
+pub struct Shell<'a> {
+    git: &'a Git,
+    source: &'a Source,
+    remote: &'a Remote,
+    connection: Connection,
+}
+
+/// How a command ended that did not do its work.
+pub enum Ended {
+    /// ssh itself failed, so nothing is known about the command.
+    Ssh(GitError),
+    /// The command's own exit code and last words.
+    Command(i32, String),
+}
+
+impl Git {
+    /// Connects to the remote as a fetch does, or takes the connection that a fetch has left open.
+    pub(super) async fn shell<'a>(
+        &'a self,
+        source: &'a Source,
+        remote: &'a Remote,
+        log: &dyn LogSink,
+    ) -> Result<Shell<'a>, GitError> {
+        Ok(Shell { git: self, source, remote, connection: self.connect(source, remote, log).await? })
+    }
+}
+
+impl Shell<'_> {
+    /// All commands go by one connection, so that another one costs little.
+    pub fn is_shared(&self) -> bool {
+        self.connection.socket().is_some()
+    }
+
+    /// Names the server and the user there.
+    pub fn name(&self) -> String {
+        self.remote.ssh_destination().join(" ")
+    }
+
+    pub fn host(&self) -> &str {
+        &self.remote.host
+    }
+
+    pub fn source(&self) -> &Source {
+        self.source
+    }
+
+    /// Starts `PROGRAM PATH download` there.
+    pub fn start(&self, program: &str) -> Result<Running, GitError> {
+        let config = &self.git.config;
+        let mut ssh = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
+        let mut options = ssh_options(config, self.connection.agent().is_some());
+        options.extend(self.connection.socket().map(|socket| format!("ControlPath={}", for_ssh(socket))));
+        for option in options {
+            ssh = ssh.arg("-o").arg(option);
+        }
+        if let Some(agent) = self.connection.agent() {
+            ssh = ssh.env("SSH_AUTH_SOCK", agent.socket());
+        }
+        // As Git gives it to git-upload-pack: with its `/`, if the URL has a scheme.
+        let url = &self.remote.url;
+        let path = split(url).map_or("", |(root, path)| match root.ends_with('/') {
+            true => &url[root.len() - 1..],
+            false => path,
+        });
+        let command = format!("{program} {} download", for_shell(path));
+        Ok(ssh.args(self.remote.ssh_destination()).arg(command).start()?)
+    }
+
+    /// Runs such a command to its end; what it wrote to stdout.
+    pub async fn ask(&self, program: &str) -> Result<Vec<u8>, Ended> {
+        let mut running = self.start(program).map_err(Ended::Ssh)?;
+        drop(running.stdin());
+        let (stdout, stderr) = (running.stdout(), running.stderr());
+        let answer = async {
+            let mut answer = Vec::new();
+            if let Some(stdout) = stdout {
+                // Beyond the limit the command finds its output closed.
+                let _ = stdout.take(LONGEST_ANSWER).read_to_end(&mut answer).await;
+            }
+            answer
+        };
+        let (answer, words) = tokio::join!(answer, tail(stderr));
+        match running.wait().await.map_err(|error| Ended::Ssh(error.into()))? {
+            status if status.success() => Ok(answer),
+            status => Err(self.ended(status.code(), &words)),
+        }
+    }
+
+    /// Tells ssh's own end, by 255, from that of a command on the server.
+    pub fn ended(&self, code: Option<i32>, stderr: &str) -> Ended {
+        let words = last_words(stderr);
+        match code {
+            Some(255) | None => {
+                let explained = self.git.explain(&self.connection, stderr, 255, self.source, self.remote);
+                Ended::Ssh(explained.unwrap_or_else(|| {
+                    let (host, repo) = (&self.remote.host, &self.source.repo);
+                    let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
+                    GitError { exit_code: 255, message, blame: Blame::Server }
+                }))
+            }
+            Some(code) => Ended::Command(code, shown(words)),
+        }
+    }
+}
+
+/// Reads a command's stderr to its end, so that it never waits for us, and keeps the end of it.
+pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    let mut kept = Vec::new();
+    if let Some(mut stderr) = stderr {
+        let mut chunk = vec![0; 4096];
+        while let Ok(got @ 1..) = stderr.read(&mut chunk).await {
+            kept.extend_from_slice(&chunk[..got]);
+            if kept.len() > 2 * WORDS {
+                kept.drain(..kept.len() - WORDS);
+            }
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// What a server said, as a part of a line.
+pub fn shown(words: &str) -> String {
+    let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    line.trim().to_owned()
+}

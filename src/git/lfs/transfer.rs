@@ -1,0 +1,267 @@
+//! LFS by ssh alone (`docs/proposals/ssh_adapter.md` of git-lfs): `git-lfs-transfer PATH download` on the server speaks
+//! pkt-lines. Of its commands those for a download are spoken: `version`, `batch`, `get-object` and `quit`.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use reqwest::StatusCode;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::http::is_passing;
+use super::incoming::{Incoming, not_stored};
+use super::pkt::{Packet, Packets, message};
+use super::server::Missed;
+use super::shell::{Ended, Shell, shown, tail};
+use super::{AT_ONCE, BATCH, Store, Wanted};
+use crate::git::{Blame, GitError};
+use crate::process::Running;
+
+/// The longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
+const LONGEST_ANSWER: usize = 4 << 20;
+/// A server that has nothing more to do need not be waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The sessions of one server, each with a `git-lfs-transfer` that waits for commands.
+pub struct Transfer<'a> {
+    shell: &'a Shell<'a>,
+    sessions: Vec<Session>,
+}
+
+struct Session {
+    stdin: ChildStdin,
+    packets: Packets<ChildStdout>,
+    running: Running,
+    stderr: AbortOnDropHandle<String>,
+}
+
+/// What stands before the data, or all there is where there is none.
+#[derive(Default)]
+struct Answer {
+    status: u16,
+    arguments: Vec<String>,
+    lines: Vec<String>,
+    has_data: bool,
+}
+
+/// What the server gave with an object in the batch, and wants to see again.
+type Given = Vec<String>;
+
+impl<'a> Transfer<'a> {
+    /// A first session. `NotThere`: the server has no such program, or one that speaks another version.
+    pub async fn open(shell: &'a Shell<'a>) -> Result<Self, Missed> {
+        Ok(Self { sessions: vec![Session::open(shell).await?], shell })
+    }
+
+    /// Fetches the objects into the store, as far as no other repository did.
+    pub async fn fetch(&mut self, wanted: &[Wanted], store: &Store, access: &str) -> Result<(), GitError> {
+        // Sessions beside the first cost a connection each unless they share one.
+        let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
+        for wanted in wanted.chunks(BATCH) {
+            let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
+            let given = first.batch(wanted, self.shell).await?;
+            while self.sessions.len() < sessions {
+                let session = Session::open(self.shell).await.map_err(|missed| match missed {
+                    Missed::Failed(error) => error,
+                    Missed::NotThere => broken(self.shell, "it has no second session"),
+                })?;
+                self.sessions.push(session);
+            }
+            let queue = Mutex::new(wanted.iter().zip(given));
+            let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let shell = self.shell;
+            try_join_all(self.sessions.iter_mut().map(|session| async move {
+                while let Some((wanted, given)) = next() {
+                    if !store.has(&wanted.oid, wanted.size) {
+                        session.get(wanted, given, store, shell).await?;
+                    }
+                    store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))?;
+                }
+                Ok::<_, GitError>(())
+            }))
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the sessions as the protocol has it; a server that does not is cut off.
+    pub async fn quit(self) {
+        let quits = self.sessions.into_iter().map(async |mut session| {
+            let _ = session.stdin.write_all(&message("quit", &[], None)).await;
+            let _ = session.packets.next().await;
+            let _ = session.running.wait().await;
+        });
+        let _ = timeout(FAREWELL, futures_util::future::join_all(quits)).await;
+    }
+}
+
+impl Session {
+    async fn open(shell: &Shell<'_>) -> Result<Self, Missed> {
+        let mut running = shell.start("git-lfs-transfer")?;
+        let stderr = AbortOnDropHandle::new(tokio::spawn(tail(running.stderr())));
+        let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else { return Err(Missed::NotThere) };
+        let mut session = Self { stdin, packets: Packets::new(stdout), running, stderr };
+        match session.agree().await {
+            Ok(true) => Ok(session),
+            Ok(false) => Err(Missed::NotThere),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                Err(broken(shell, "git-lfs-transfer says nothing").into())
+            }
+            // A text that is no packet is of a shell, or of a server that allows other commands only.
+            Err(_) => match session.end(shell).await {
+                Ended::Ssh(error) => Err(error.into()),
+                Ended::Command(..) => Err(Missed::NotThere),
+            },
+        }
+    }
+
+    /// Reads what the server can do, and chooses version 1.
+    async fn agree(&mut self) -> std::io::Result<bool> {
+        let (mut has_version, mut size) = (false, 0);
+        loop {
+            match self.packets.next().await? {
+                Packet::Data(line) => {
+                    has_version = has_version || line.trim_ascii_end() == b"version=1";
+                    size += line.len();
+                }
+                Packet::Flush if has_version => break,
+                _ => return Ok(false),
+            }
+            if size > LONGEST_ANSWER {
+                return Ok(false);
+            }
+        }
+        self.stdin.write_all(&message("version 1", &[], None)).await?;
+        Ok(self.answer(false).await?.status == 200)
+    }
+
+    /// How the program ended that spoke no further.
+    async fn end(mut self, shell: &Shell<'_>) -> Ended {
+        // It may wait for us, whatever it is.
+        drop((self.stdin, self.packets));
+        let status = match timeout(FAREWELL, self.running.wait()).await {
+            Ok(Ok(status)) => status.code(),
+            Ok(Err(error)) => return Ended::Ssh(error.into()),
+            Err(_) => Some(1),
+        };
+        drop(self.running);
+        let words = (&mut self.stderr).await.unwrap_or_default();
+        shell.ended(status, &words)
+    }
+
+    /// What the server gives with each of these objects, in their order.
+    async fn batch(&mut self, wanted: &[Wanted], shell: &Shell<'_>) -> Result<Vec<Given>, GitError> {
+        let (host, repo) = (shell.host(), &shell.source().repo);
+        let lines: Vec<_> = wanted.iter().map(|wanted| format!("{} {}", wanted.oid, wanted.size)).collect();
+        let request = message("batch", &["transfer=ssh".into(), "hash-algo=sha256".into()], Some(&lines));
+        let Answer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
+        if status != 200 {
+            let said = lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let message = format!(
+                "{host} refuses the LFS files of {repo} (git-lfs-transfer: {status}{said}): may the deploy key read them?"
+            );
+            return Err(GitError { exit_code: 1, message, blame: blame(status) });
+        }
+        if let Some(other) = arguments.iter().find(|a| a.starts_with("hash-algo=") && *a != "hash-algo=sha256") {
+            let message =
+                format!("{host} gives the LFS files of {repo} by another hash ({}) than SHA-256", shown(other));
+            return Err(GitError::refused(message));
+        }
+        let mut given = HashMap::new();
+        for line in &lines {
+            let mut words = line.split(' ');
+            if let (Some(oid), Some(_size), Some("download")) = (words.next(), words.next(), words.next()) {
+                let is_for_later = |word: &&str| word.starts_with("id=") || word.starts_with("token=");
+                given.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<Given>());
+            }
+        }
+        let missing = |object: &Wanted| {
+            format!("{host} does not have {object} of {repo} (git-lfs-transfer): push it with `git lfs push --all`")
+        };
+        let of = |object: &Wanted| given.get(object.oid.to_string().as_str()).cloned();
+        wanted.iter().map(|object| of(object).ok_or_else(|| GitError::refused(missing(object)))).collect()
+    }
+
+    async fn get(&mut self, wanted: &Wanted, given: Given, store: &Store, shell: &Shell<'_>) -> Result<(), GitError> {
+        let arguments = [vec![format!("size={}", wanted.size)], given].concat();
+        let request = message(&format!("get-object {}", wanted.oid), &arguments, None);
+        let answer = self.command(&request, true, shell).await?;
+        if answer.status != 200 || !answer.has_data {
+            let (host, status) = (shell.host(), answer.status);
+            let said = answer.lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let message = format!("{host} does not give out {wanted}: git-lfs-transfer says {status}{said}");
+            return Err(GitError { exit_code: 1, message, blame: blame(status) });
+        }
+        let mut incoming = Incoming::new(wanted, store)?;
+        loop {
+            match self.packets.next().await {
+                Ok(Packet::Data(chunk)) => {
+                    if !incoming.write(chunk).await? {
+                        break;
+                    }
+                }
+                Ok(Packet::Flush) => break,
+                Ok(Packet::Delimiter) => return Err(broken(shell, "a delimiter within an object")),
+                Err(error) => return Err(broken(shell, &error.to_string())),
+            }
+        }
+        incoming.finish(shell.host(), store).await
+    }
+
+    async fn command(&mut self, request: &[u8], has_data: bool, shell: &Shell<'_>) -> Result<Answer, GitError> {
+        // The server's answer, or its end, says more than that it takes nothing more.
+        let _ = self.stdin.write_all(request).await;
+        self.answer(has_data).await.map_err(|error| broken(shell, &error.to_string()))
+    }
+
+    /// Reads `status N`, arguments, and behind a delimiter lines; of a success that has data, not that.
+    async fn answer(&mut self, has_data: bool) -> std::io::Result<Answer> {
+        let no_answer = |what: &str| std::io::Error::new(ErrorKind::InvalidData, what);
+        let (mut answer, mut is_behind, mut size) = (Answer::default(), false, 0);
+        loop {
+            let line = match self.packets.next().await? {
+                Packet::Flush if answer.status != 0 => return Ok(answer),
+                Packet::Delimiter if answer.status == 200 && has_data => {
+                    return Ok(Answer { has_data, ..answer });
+                }
+                Packet::Delimiter if answer.status != 0 && !is_behind => {
+                    is_behind = true;
+                    continue;
+                }
+                Packet::Data(line) => line,
+                _ => return Err(no_answer("its answer has no status")),
+            };
+            // A line costs some memory of its own.
+            size += line.len() + 64;
+            if size > LONGEST_ANSWER {
+                return Err(no_answer("its answer is too long"));
+            }
+            let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned();
+            match (answer.status, is_behind) {
+                (0, _) => {
+                    let status = line.strip_prefix("status ").and_then(|status| status.parse().ok());
+                    answer.status =
+                        status.filter(|s| *s >= 100).ok_or_else(|| no_answer("its answer has no status"))?;
+                }
+                (_, false) => answer.arguments.push(line),
+                (_, true) => answer.lines.push(line),
+            }
+        }
+    }
+}
+
+fn blame(status: u16) -> Blame {
+    Blame::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
+}
+
+fn broken(shell: &Shell<'_>, why: &str) -> GitError {
+    let (host, repo) = (shell.host(), &shell.source().repo);
+    let message =
+        format!("{host} broke off while it gave the LFS files of {repo} by git-lfs-transfer ({why}): try again");
+    GitError { exit_code: 1, message, blame: Blame::Server }
+}

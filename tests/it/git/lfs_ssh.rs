@@ -1,0 +1,151 @@
+//! LFS where GIT_URL is ssh: the three ways that git-lfs knows.
+
+use sha2::Digest;
+
+use super::lfs::text;
+use super::*;
+use crate::harness::{DeployKey, GitHost, KeyType, LfsTransfer};
+
+/// `acme/hello` on a host that gives out its LFS objects by ssh.
+struct Host {
+    host: GitHost,
+    repo: Repo,
+    key: DeployKey,
+    transfer: LfsTransfer,
+    git: Git,
+    source: Source,
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    async fn start() -> Self {
+        let (host, dir) = (GitHost::start().await, folder());
+        let key = DeployKey::generate(KeyType::Ed25519, "");
+        host.authorize(&[&key]);
+        let repo = host.repo("acme", "hello");
+        let transfer = host.lfs_transfer();
+        let git = Git::new(config(dir.path(), &host.known_hosts())).unwrap();
+        let url = host.url().replace("{owner}", "acme").replace("{repo}", "hello");
+        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "") };
+        repo.commit("develop", &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
+        Self { host, repo, key, transfer, git, source, dir }
+    }
+
+    async fn read(&self) -> Result<Snapshot, GitError> {
+        let (develop, log) = (branch("develop"), Log::default());
+        let mirror = self.git.clone(&self.source, &develop, &CommitSpec::Head, false, &log).await?;
+        let oid = self.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await?;
+        self.git.snapshot(&mirror, &oid, "key", &Secrets::default(), &log).await
+    }
+}
+
+/// The program of the harness is what the real client takes for a server: it pushes there and pulls from there.
+#[tokio::test]
+async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
+    let host = Host::start().await;
+    let identity = host.dir.path().join("key");
+    std::fs::write(&identity, &host.key.private).unwrap();
+    std::fs::set_permissions(&identity, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (identity, known_hosts) = (identity.display().to_string(), host.host.known_hosts().display().to_string());
+    let ssh = format!("ssh -F none -i {identity} -o IdentitiesOnly=yes -o UserKnownHostsFile={known_hosts}");
+    host.repo.git(&["config", "core.sshCommand", &ssh]);
+    host.repo.git(&["config", "lfs.sshtransfer", "always"]);
+    host.repo.track_with_lfs(&host.source.url, "*.bin");
+    let large = "0123456789abcdef".repeat(200_000);
+    host.repo.commit("develop", &[("large.bin", &large), ("d/small.bin", "small")]);
+    assert!(host.transfer.has(large.as_bytes()) && host.transfer.has(b"small"));
+    std::fs::remove_dir_all(host.repo.path(".git/lfs/objects")).unwrap();
+    host.repo.git(&["lfs", "fetch"]);
+    let asked = host.transfer.log();
+    assert!(asked.iter().any(|line| line.starts_with("get-object ")) && asked.iter().any(|l| l == "quit"), "{asked:?}");
+
+    let snapshot = host.read().await.unwrap();
+    assert_eq!(text(&snapshot, "large.bin").await.unwrap(), large);
+    assert_eq!(text(&snapshot, "d/small.bin").await.unwrap(), "small");
+    let asked = host.transfer.log();
+    let count = |command: &str| asked.iter().filter(|line| line.split(' ').next() == Some(command)).count();
+    assert_eq!(["start", "version", "batch", "get-object", "quit"].map(count), [2, 2, 1, 2, 2], "{asked:?}");
+    assert!(asked.iter().any(|line| line.starts_with("start /") && line.ends_with("/git/acme/hello.git download")));
+    // What came with the batch is given back.
+    let small = hex::encode(sha2::Sha256::digest(b"small"));
+    let get = format!("get-object {small} size=5 id=i-{0} token=t-{0}", &small[..8]);
+    assert!(asked.contains(&get), "{get} {asked:?}");
+    // Nothing is asked for twice.
+    host.read().await.unwrap();
+    assert_eq!(host.transfer.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
+    let host = Host::start().await;
+    let pointer = host.transfer.put(b"hello");
+    host.repo.commit("develop", &[("a.bin", &pointer)]);
+    let oid = &pointer.lines().nth(1).unwrap()["oid sha256:".len()..];
+    let object = format!("the LFS object {oid} (a.bin)");
+    for (fault, why, transient) in [
+        ("batch 403", "refuses the LFS files of acme/hello (git-lfs-transfer: 403: not today)", false),
+        ("batch 503", "git-lfs-transfer: 503", true),
+        ("get 404", "git-lfs-transfer says 404: not this one", false),
+        ("get 500", "git-lfs-transfer says 500", true),
+        ("short", "gives 4 bytes instead of 5 as", true),
+        ("other", "gives another content as", true),
+        ("endless", "more than the 5 bytes that its pointer says", true),
+        ("arguments", "its answer is too long", true),
+        ("cut", "broke off while it gave the LFS files of acme/hello", true),
+        ("garbage", "it is no packet", true),
+    ] {
+        host.transfer.fault(fault);
+        let error = host.read().await.map(drop).expect_err(fault);
+        assert!(error.message.contains(why) && !error.message.contains('\n'), "{fault}: {error}");
+        assert_eq!(error.is_transient(), transient, "{fault}: {error:?}");
+        // Not even half of it is left.
+        let left: Vec<_> = std::fs::read_dir(host.dir.path().join("data/lfs")).unwrap().collect();
+        assert!(left.is_empty(), "{fault}: {left:?}");
+    }
+    host.transfer.fault("");
+    host.repo.commit("develop", &[("b.bin", &pointer.replace(oid, &"0".repeat(64)))]);
+    let error = host.read().await.unwrap_err();
+    assert!(error.message.contains("does not have the LFS object 0000") && !error.message.contains(&object), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_by_the_way_that_it_has() {
+    let mut host = Host::start().await;
+    let server = crate::harness::LfsServer::start(Some("RemoteAuth 123"), Path::new("/nonexistent"));
+    let commit = |host: &Host, name: &str| {
+        let pointer = server.put(name.as_bytes());
+        assert_eq!(pointer, host.transfer.put(name.as_bytes()));
+        host.repo.commit("develop", &[("a.bin", &pointer)]);
+    };
+    host.host.lfs_authenticate(&format!(
+        "echo '{{\"href\": \"{}/hello.git/info/lfs\", \"header\": {{\"Authorization\": \"RemoteAuth 123\"}}}}'",
+        server.url()
+    ));
+    // What is no git-lfs-transfer, in each of the shapes that servers show.
+    for fault in ["text", "banner", "version"] {
+        host.transfer.fault(fault);
+        host.git = Git::new(config(host.dir.path(), &host.host.known_hosts())).unwrap();
+        // The way that worked is remembered.
+        for asked in [1, 0] {
+            let name = format!("{fault} {asked}");
+            commit(&host, &name);
+            assert_eq!(text(&host.read().await.unwrap(), "a.bin").await.unwrap(), name);
+            assert_eq!((host.transfer.log().len(), server.requests().len()), (asked, 2), "{name}");
+        }
+    }
+    // It is left when it is gone.
+    host.transfer.fault("");
+    host.host.uninstall("git-lfs-authenticate");
+    commit(&host, "by ssh");
+    assert_eq!(text(&host.read().await.unwrap(), "a.bin").await.unwrap(), "by ssh");
+    assert_eq!((host.transfer.log().len(), server.requests().len()), (5, 0));
+    // Neither is there: git-lfs looks at the same host by https, where here nobody is.
+    host.host.uninstall("git-lfs-transfer");
+    commit(&host, "by https");
+    let error = host.read().await.unwrap_err();
+    assert!(error.message.starts_with("127.0.0.1 cannot be reached") && error.is_transient(), "{error}");
+    assert!(
+        error.message.contains("(https://127.0.0.1/tmp/") && error.message.contains("/git/acme/hello.git is where"),
+        "{error}"
+    );
+}

@@ -46,7 +46,7 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
     let mut config = config.clone();
     config.bundle_authorities()?;
     let names = match branch {
-        Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
+        Some(branch) => branch.full_names(),
         None => vec!["HEAD".to_owned()],
     };
     // Without a pattern all are listed, and a branch that is not there can be told from those that are.

@@ -45,15 +45,41 @@ pub struct Context {
     pub github: bool,
     pub docker_repo_base: String,
     pub tag: String,
-    /// The commit is the `after` of a signed push, so it is built even if no branch or tag
-    /// reaches it any more. Never set from a body, never shown.
+    /// The commit is the `after` of a signed push, or what the job built that is rebuilt: it is built even if no branch
+    /// or tag reaches it any more. Never set from a body, never shown.
     #[serde(skip)]
     pub pushed: bool,
+    /// The sender named no branch: `branch` is the wire's default, and counts for nothing beside a commit's id. Never
+    /// shown; what is stored has no `branch` then.
+    #[serde(skip)]
+    pub branch_left_out: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Context {
+    /// What totem's wire says when a sender names no branch.
+    pub const BRANCH: &str = "develop";
+
+    /// Reads what [`Context::stored`] wrote.
+    pub fn read(stored: &str) -> Result<Self, serde_json::Error> {
+        let mut context: Map<String, Value> = serde_json::from_str(stored)?;
+        let branch_left_out = !context.contains_key("branch");
+        if branch_left_out {
+            context.insert("branch".into(), Self::BRANCH.into());
+        }
+        Ok(Self { branch_left_out, ..serde_json::from_value(context.into())? })
+    }
+
+    /// Its JSON, with what the sender gave.
+    pub fn stored(&self) -> Result<String, serde_json::Error> {
+        let mut context = serde_json::to_value(self)?;
+        if let Some(context) = context.as_object_mut().filter(|_| self.branch_left_out) {
+            context.remove("branch");
+        }
+        serde_json::to_string(&context)
+    }
+
     /// `{dockerRepoBase}/{name}:{tag}`, valid if `docker_repo_base` is.
     pub fn image(&self, name: &ImageName) -> String {
         format!("{}:{}", name.of(&self.docker_repo_base, &self.owner, &self.repo), valid_tag(&self.tag))

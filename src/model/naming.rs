@@ -86,6 +86,11 @@ impl TagTemplate {
         }
     }
 
+    /// Whether the tag names the commit, and so is made without a branch, too.
+    pub fn is_of_commit(&self) -> bool {
+        !self.0.contains("{branch}") && (self.0.contains("{sha}") || self.0.contains("{short_sha}"))
+    }
+
     /// The tag for this branch and full commit id.
     pub fn of(&self, branch: &str, sha: &str) -> String {
         valid_tag(&self.filled(branch, sha))

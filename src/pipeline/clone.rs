@@ -4,7 +4,9 @@ use super::Tools;
 use super::plan::Plan;
 use super::stage::{End, Failed, Stagehand};
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
+use crate::model::{
+    CommitSpec, FailureClass, GitRef, Job, LogSink, NameError, RepoName, StageName, bare_name, is_branch_or_tag,
+};
 use crate::secrets::Secrets;
 
 /// The original's budget: one more try, ten seconds later.
@@ -14,10 +16,40 @@ const RETRY_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Fetched {
     pub repo: RepoName,
     pub url: String,
-    pub branch: GitRef,
-    pub commit: CommitSpec,
+    pub wanted: Wanted,
+    /// `refs/heads/…` or `refs/tags/…`: the ref that the job counts for, once its commit is known; none of a commit that
+    /// is built for its own sake.
+    pub git_ref: Option<String>,
     pub mirror: Mirror,
     pub plan: Plan,
+}
+
+/// Which commit a job is for.
+pub(super) struct Wanted {
+    pub commit: CommitSpec,
+    /// The branch or tag whose head is built; or, beside an id, the one that the request claims for it.
+    pub branch: Option<GitRef>,
+    /// The ref of a signed push: the push was this ref's, wherever the ref is by now.
+    pub pushed_ref: Option<String>,
+    /// The commit is built even if no branch or tag reaches it.
+    pub is_granted: bool,
+}
+
+impl Wanted {
+    /// Reads the names in a job. A push's own ref decides, as its bare name may be a branch's and a tag's; and a branch
+    /// that the sender did not name counts for nothing beside an id.
+    pub fn of(job: &Job) -> Result<Self, NameError> {
+        let context = &job.context;
+        let commit = CommitSpec::parse(&context.commit)?;
+        let pushed_ref = job.git_ref.clone().filter(|name| is_branch_or_tag(name));
+        let is_granted = context.pushed || job.any_commit;
+        let branch = match &pushed_ref {
+            Some(name) => Some(GitRef::new(name)?),
+            None if context.branch_left_out && commit != CommitSpec::Head => None,
+            None => Some(GitRef::new(&context.branch)?),
+        };
+        Ok(Self { commit, branch, pushed_ref, is_granted })
+    }
 }
 
 impl From<GitError> for Failed {
@@ -51,22 +83,24 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Sour
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
     let context = hand.job.context.clone();
     let log = hand.log.clone();
-    let wanted = || -> Result<_, NameError> {
-        let repo = RepoName::new(&context.owner, &context.repo)?;
-        Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
-    };
-    let planned = wanted().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, &context)?)));
-    let ((repo, branch, commit), plan) = match planned {
+    let names =
+        || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&hand.job)?)) };
+    let planned = names().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, &context)?)));
+    let ((repo, wanted), plan) = match planned {
         Ok(planned) => planned,
         // Such a name is shown, but never as part of a command.
         Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     let source = source(tools.config.git_url.as_deref(), secrets, &repo);
     let url = source.url.clone();
-    let command = format!("git clone --branch {branch} {url} ./");
+    let command = match &wanted.branch {
+        Some(branch) => format!("git clone --branch {} {url} ./", bare_name(branch.as_str())),
+        None => format!("git clone {url} ./"),
+    };
     let work = async {
         let try_once = || {
-            let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
+            let Wanted { commit, branch, is_granted, .. } = &wanted;
+            let clone = tools.git.clone(&source, branch.as_ref(), commit, *is_granted, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
         match try_once().await? {
@@ -78,7 +112,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         }
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, branch, commit, mirror, plan })
+    Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan })
 }
 
 /// Before the second try.

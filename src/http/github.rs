@@ -233,6 +233,15 @@ mod tests {
     }
 
     #[test]
+    fn zeros_are_a_deletion_whatever_else_is_said() {
+        for zeros in ["0".repeat(40), "0".repeat(64)] {
+            let body = json!({"ref": "refs/tags/v1", "after": zeros, "deleted": false,
+                "repository": {"name": "hello", "owner": {"login": "acme"}}});
+            assert!(read(&serde_json::to_vec(&body).unwrap(), "q").unwrap().is_none());
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_payload_is_said() {
         let wrong = |body: &str| match read(body.as_bytes(), "q") {
             Err(Error::Invalid(violations)) => format!("{} {}", violations[0].message, violations[0].path),

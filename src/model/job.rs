@@ -427,6 +427,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stored_has_no_branch_that_nobody_named() {
+        let sent = r#"{"owner":"a","repo":"b","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q","tag":"t","z":[1]}"#;
+        let named = Context::read(sent).unwrap();
+        assert!(!named.branch_left_out && Context::read(&named.stored().unwrap()).unwrap() == named);
+        let left_out = Context { branch_left_out: true, ..named };
+        let stored = left_out.stored().unwrap();
+        assert!(!stored.contains("branch"), "{stored}");
+        assert_eq!(Context::read(&stored).unwrap(), left_out);
+        assert_eq!(serde_json::to_string(&left_out).unwrap(), sent);
+    }
+
+    #[test]
     fn ids_sort_by_time_and_read_both_forms() {
         let id = JobId::new();
         assert_eq!(id.to_string().replace('-', "").parse::<JobId>().unwrap(), id);

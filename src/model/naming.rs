@@ -175,6 +175,13 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_of_a_commit_if_it_names_no_branch() {
+        let is_of_commit = |template: &str| TagTemplate::parse(template).unwrap().is_of_commit();
+        assert_eq!(["{sha}", "v-{short_sha}"].map(is_of_commit), [true, true]);
+        assert_eq!(["latest", "{branch}", "{branch}-{sha}"].map(is_of_commit), [false, false, false]);
+    }
+
+    #[test]
     fn a_repository_has_one_valid_name() {
         for (owner, repo, expected) in [
             ("acme", "hello", "acme-hello"),

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use super::Tools;
-use super::clone::{Fetched, Wanted, wait};
+use super::clone::{Fetched, wait};
 use super::stage::{End, Failed, Stagehand};
+use super::wanted::Wanted;
 use crate::git::{Kind, Snapshot};
 use crate::model::{CommitSpec, FailureClass, LogSink, StageName, bare_name};
 use crate::secrets::Secrets;

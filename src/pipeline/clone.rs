@@ -3,10 +3,9 @@ use std::time::Duration;
 use super::Tools;
 use super::plan::Plan;
 use super::stage::{End, Failed, Stagehand};
+use super::wanted::Wanted;
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{
-    CommitSpec, FailureClass, GitRef, Job, LogSink, NameError, RepoName, StageName, bare_name, is_branch_or_tag,
-};
+use crate::model::{FailureClass, LogSink, NameError, RepoName, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// The original's budget: one more try, ten seconds later.
@@ -22,34 +21,6 @@ pub(super) struct Fetched {
     pub git_ref: Option<String>,
     pub mirror: Mirror,
     pub plan: Plan,
-}
-
-/// Which commit a job is for.
-pub(super) struct Wanted {
-    pub commit: CommitSpec,
-    /// The branch or tag whose head is built; or, beside an id, the one that the request claims for it.
-    pub branch: Option<GitRef>,
-    /// The ref of a signed push: the push was this ref's, wherever the ref is by now.
-    pub pushed_ref: Option<String>,
-    /// The commit is built even if no branch or tag reaches it.
-    pub is_granted: bool,
-}
-
-impl Wanted {
-    /// Reads the names in a job. A push's own ref decides, as its bare name may be a branch's and a tag's; and a branch
-    /// that the sender did not name counts for nothing beside an id.
-    pub fn of(job: &Job) -> Result<Self, NameError> {
-        let context = &job.context;
-        let commit = CommitSpec::parse(&context.commit)?;
-        let pushed_ref = job.git_ref.clone().filter(|name| is_branch_or_tag(name));
-        let is_granted = context.pushed || job.any_commit;
-        let branch = match &pushed_ref {
-            Some(name) => Some(GitRef::new(name)?),
-            None if context.branch_left_out && commit != CommitSpec::Head => None,
-            None => Some(GitRef::new(&context.branch)?),
-        };
-        Ok(Self { commit, branch, pushed_ref, is_granted })
-    }
 }
 
 impl From<GitError> for Failed {

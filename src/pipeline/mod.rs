@@ -9,6 +9,7 @@ mod pulse;
 mod push;
 mod stage;
 mod tags;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;

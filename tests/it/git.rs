@@ -1,11 +1,14 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
 mod archive;
+mod by_id;
 mod healing;
 mod https;
+mod kinds;
 mod lfs;
 mod odd;
 mod resolving;
+mod shallow;
 mod submodules;
 mod times;
 mod transport;

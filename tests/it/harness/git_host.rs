@@ -78,7 +78,17 @@ impl GitHost {
 
     /// From now on `git-lfs-authenticate PATH download` runs this shell script.
     pub fn lfs_authenticate(&self, script: &str) {
-        let file = self.dir.path().join("bin/git-lfs-authenticate");
+        self.program("git-lfs-authenticate", script);
+    }
+
+    /// From now on the server speaks protocol 0, whatever it is asked for, as old ones do.
+    pub fn speak_protocol_0(&self) {
+        self.program("git-upload-pack", r#"unset GIT_PROTOCOL; exec git upload-pack "$@""#);
+    }
+
+    /// Puts a shell script in the place of a program that sshd runs.
+    fn program(&self, name: &str, script: &str) {
+        let file = self.dir.path().join("bin").join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();

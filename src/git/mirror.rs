@@ -113,7 +113,14 @@ impl Git {
                     }
                     tip => tip,
                 };
-                if tip.map_err(|trouble| trouble.into_error(source))?.is_none() {
+                let tip = tip.map_err(|trouble| match trouble {
+                    Trouble::Damaged(what) => {
+                        state.in_vain = Some(Instant::now());
+                        GitError::flawed(&what, source)
+                    }
+                    Trouble::Failed(error) => error,
+                });
+                if tip?.is_none() {
                     return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));
                 }
             }

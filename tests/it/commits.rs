@@ -127,8 +127,11 @@ async fn a_branch_and_a_tag_of_one_name_are_two() {
     let first = world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
     world.repo.tag("v1");
     let second = world.repo.commit("v1", &[("a", "2")]);
-    for (branch, expected) in [("v1", &second), ("refs/heads/v1", &second), ("refs/tags/v1", &first)] {
-        let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": branch})).await;
+    for (tag, branch, expected) in
+        [("bare", "v1", &second), ("branch", "refs/heads/v1", &second), ("tag", "refs/tags/v1", &first)]
+    {
+        let body = json!({"owner": "acme", "repo": "hello", "branch": branch, "tag": tag});
+        let id = world.daemon.submit(body).await;
         let job = world.daemon.wait_success(&id).await;
         assert_eq!((&job["resolvedCommit"], &job["context"]["branch"]), (&json!(expected), &json!(branch)));
         let told = "acme/hello has refs/heads/v1 and refs/tags/v1: v1 means refs/heads/v1";

@@ -120,8 +120,7 @@ async fn a_submodule_at_a_file_or_a_tree_is_told() {
     let local = Local::new();
     let library = Repo::create(&local.dir.path().join("library.git"));
     library.commit("develop", &[("l", "1")]);
-    let url = format!("file://{}", library.bare.display());
-    local.repo.commit("develop", &[(".gitmodules", &format!("[submodule \"l\"]\npath = l\nurl = {url}\n"))]);
+    local.repo.commit("develop", &[(".gitmodules", "[submodule \"l\"]\npath = l\nurl = ../library.git\n")]);
     for (object, kind) in [("HEAD^{tree}", "tree"), ("HEAD:l", "blob")] {
         let id = library.git(&["rev-parse", object]);
         local.repo.gitlink("l", &id);

@@ -10,7 +10,7 @@ pub struct Args {
     /// OWNER/REPO, or OWNER/REPO@COMMIT, or OWNER/REPO:COMMIT
     #[arg(value_name = "OWNER/REPO[@COMMIT]", value_parser = what)]
     what: What,
-    /// The branch or tag [default: develop]
+    /// The branch or tag; refs/tags/NAME for a tag that has a branch's name [default: develop]
     #[arg(long)]
     branch: Option<String>,
     /// The image's tag [default: the commit that is asked for]

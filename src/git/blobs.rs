@@ -160,13 +160,20 @@ impl Reader {
     /// Its size in bytes, which can then be read.
     async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
         match self.request(oid).await {
-            Ok(Some(size)) => Ok(size),
-            Ok(None) => Err(self.damaged(&format!("object {oid} is missing"))),
+            Ok(Answer::Blob(size)) => Ok(size),
+            // The commit has it so, and a mirror that is fetched anew has it so, too.
+            Ok(Answer::Other(kind)) => {
+                let repo = &self.mirror.source.repo;
+                Err(GitError::refused(format!(
+                    "object {oid} of {repo} is a {kind} where a file is meant: commit a file"
+                )))
+            }
+            Ok(Answer::Missing) => Err(self.damaged(&format!("object {oid} is missing"))),
             Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
         }
     }
 
-    async fn request(&mut self, oid: &Oid) -> std::io::Result<Option<u64>> {
+    async fn request(&mut self, oid: &Oid) -> std::io::Result<Answer> {
         while self.unread > 0 {
             let got = self.answers.fill_buf().await?.len().min(usize::try_from(self.unread).unwrap_or(usize::MAX));
             if got == 0 {
@@ -178,9 +185,9 @@ impl Reader {
         self.requests.write_all(format!("{oid}\n").as_bytes()).await?;
         let mut header = String::new();
         self.answers.read_line(&mut header).await?;
-        let size = blob_size(&header);
+        let (answer, size) = answer(&header);
         self.unread = size.map_or(0, |size| size.saturating_add(1));
-        Ok(size)
+        Ok(answer)
     }
 
     /// The next `wanted` bytes of what was opened.
@@ -204,12 +211,24 @@ impl Reader {
     }
 }
 
-/// From `OID blob SIZE`.
-fn blob_size(header: &str) -> Option<u64> {
-    let mut words = header.strip_suffix('\n')?.split(' ').skip(1);
-    match (words.next(), words.next(), words.next()) {
-        (Some("blob"), Some(size), None) => size.parse().ok(),
-        _ => None,
+/// What the line before an object says.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// A blob of so many bytes.
+    Blob(u64),
+    /// An object of this other type.
+    Other(String),
+    Missing,
+}
+
+/// From `OID TYPE SIZE`; and how many bytes follow, with the newline behind them one more.
+fn answer(header: &str) -> (Answer, Option<u64>) {
+    let mut words = header.strip_suffix('\n').unwrap_or_default().split(' ').skip(1);
+    let (kind, size, end) = (words.next(), words.next().and_then(|size| size.parse().ok()), words.next());
+    match (kind, size, end) {
+        (Some("blob"), Some(size), None) => (Answer::Blob(size), Some(size)),
+        (Some(kind @ ("tree" | "commit" | "tag")), Some(size), None) => (Answer::Other(kind.into()), Some(size)),
+        _ => (Answer::Missing, None),
     }
 }
 
@@ -219,17 +238,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_a_blob_has_a_size() {
-        assert_eq!(blob_size("0123 blob 42\n"), Some(42));
-        for header in ["", "0123 missing\n", "0123 tree 42\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n"] {
-            assert_eq!(blob_size(header), None, "{header:?}");
+    fn an_object_of_another_type_is_told_from_a_missing_one() {
+        assert_eq!(answer("0123 blob 42\n"), (Answer::Blob(42), Some(42)));
+        assert_eq!(answer("0123 tree 42\n"), (Answer::Other("tree".into()), Some(42)));
+        for header in ["", "0123 missing\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n", "0123 tree\n"] {
+            assert_eq!(answer(header), (Answer::Missing, None), "{header:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_header_is_survived(header: String) {
-            let _ = blob_size(&header);
+            let _ = answer(&header);
         }
     }
 }

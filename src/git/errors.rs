@@ -47,6 +47,9 @@ pub(super) enum Trouble {
     Failed(GitError),
 }
 
+/// The move of whoever asked for a commit that nothing reaches.
+const PUSH_IT: &str = "push it to one, or ask for another one; one of a fork's is built for the role admin alone";
+
 impl From<GitError> for Trouble {
     fn from(error: GitError) -> Self {
         Self::Failed(error)
@@ -93,15 +96,43 @@ impl GitError {
         })
     }
 
-    pub(super) fn no_commit(id: &str, source: &Source) -> Self {
+    /// No branch or tag reaches the commit, and the server gives out none of this id, if it was asked.
+    pub(super) fn no_commit(id: &str, source: &Source, is_granted: bool) -> Self {
         let repo = &source.repo;
-        Self::refused(format!("{repo} has no commit {id}: push it, or ask for another one"))
+        Self::refused(match is_granted {
+            true => format!(
+                "{repo} has no commit {id} on a branch or tag, and its server gives out none of this id: push it, or ask \
+                 for another one"
+            ),
+            false => format!("{repo} has no commit {id} on a branch or tag: {PUSH_IT}"),
+        })
     }
 
     pub(super) fn unreachable_commit(id: impl Display, source: &Source) -> Self {
         let repo = &source.repo;
+        Self::refused(format!("commit {id} is on no branch and no tag of {repo}: {PUSH_IT}"))
+    }
+
+    /// What was asked for is there, and is no commit. `kind` is Git's name of what it is.
+    pub(super) fn wrong_kind(name: &str, kind: &str, source: &Source) -> Self {
+        let repo = &source.repo;
+        Self::refused(format!("{name} leads to no commit of {repo} but to a {kind}: name a commit, or a tag of one"))
+    }
+
+    /// The server says that it gives out nothing by its id.
+    pub(super) fn id_refused(id: &str, source: &Source) -> Self {
+        let repo = &source.repo;
         Self::refused(format!(
-            "commit {id} is on no branch and no tag of {repo}: push it to one, or ask for another one"
+            "no branch or tag of {repo} reaches commit {id}, and its Git server gives out no commit by its id: push the \
+             commit to a branch, or set uploadpack.allowAnySHA1InWant=true for the repository there"
+        ))
+    }
+
+    /// A mirror that was fetched anew has the same flaw as before.
+    pub(super) fn flawed(what: &str, source: &Source) -> Self {
+        let repo = &source.repo;
+        Self::refused(format!(
+            "{repo} cannot be read ({what}), nor after all of it was fetched anew: run `git fsck` on its Git server"
         ))
     }
 
@@ -173,6 +204,25 @@ pub(super) fn refused_before(refusal: Refusal, source: &Source, remote: &Remote,
     let error = explain(REFUSALS[0], 128, source, remote, known_hosts);
     let error = error.unwrap_or_else(|| GitError::refused(format!("{} refuses the key", remote.host)));
     GitError { message: format!("{} ({refusal})", error.message), ..error }
+}
+
+/// How a server said that it does not give out an object by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IdRefusal {
+    /// It gives out none so.
+    Always,
+    /// It has none of this id, or keeps it to itself.
+    This,
+}
+
+/// With protocol 0 Git knows what a server allows, and asks for nothing else; with protocol 2 the server answers.
+pub(super) fn id_refusal(stderr: &str) -> Option<IdRefusal> {
+    let says = |words: &[&str]| words.iter().any(|w| stderr.contains(w));
+    if says(&["Server does not allow request for unadvertised object"]) {
+        return Some(IdRefusal::Always);
+    }
+    // The second is JGit's.
+    (says(&["not our ref"]) || (says(&["want "]) && says(&[" not valid"]))).then_some(IdRefusal::This)
 }
 
 /// Explains a fetch that failed; `None` when Git's words are not known.

@@ -5,6 +5,7 @@
 //! a missing space before a date), and what it guards is a checkout, which we never make; the names in a tree are
 //! checked as it is read.
 
+mod healing;
 mod submodule;
 
 use std::borrow::Cow;
@@ -12,13 +13,13 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io};
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::command::{ask, local, network};
-use super::errors::{OTHER_FORMAT, Trouble, is_other_format, last_words};
+use super::errors::{IdRefusal, OTHER_FORMAT, Trouble, id_refusal, is_other_format, last_words};
 use super::lease::Lease;
 use super::remote::Remote;
 use super::{Blame, CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
@@ -43,6 +44,8 @@ pub(super) const ORIGIN: &str = "image-factory-origin";
 pub(super) struct State {
     /// Nothing was cut off since its lock files were swept.
     pub swept: bool,
+    /// When all of it was last fetched anew and was as before: the flaw is the repository's own, not the mirror's.
+    in_vain: Option<Instant>,
 }
 
 impl Mirror {
@@ -75,55 +78,56 @@ impl Source {
 }
 
 impl Git {
-    /// Brings the mirror up to date, or finds that it has what is wanted. Fails when the branch (or tag) does not
-    /// exist; about the commit [`Git::resolve`] decides.
-    pub async fn clone(
+    /// Brings the mirror up to date, or finds that it has what is wanted. Fails when the branch (or tag) whose head is
+    /// wanted does not exist; about a commit that is named by its id [`Git::resolve`] decides, and a commit that
+    /// `is_granted` is asked for by its id.
+    pub async fn clone<'a>(
         &self,
         source: &Source,
-        branch: &GitRef,
+        branch: impl Into<Option<&'a GitRef>>,
         commit: &CommitSpec,
-        pushed: bool,
+        is_granted: bool,
         log: &dyn LogSink,
     ) -> Result<Mirror, GitError> {
+        let branch = branch.into();
         let remote = source.remote()?;
         let mirror = self.mirror(self.mirror_path(&source.repo), source.clone());
         let mut state = self.lock(&mirror).await;
         if let CommitSpec::Full(id) = commit
             && mirror.is_from(&remote)
-            && self.has(&mirror, branch, id).await
+            && self.has(&mirror, branch, id, is_granted).await
         {
             log.write(format!("The mirror has {id} already: nothing to fetch\n").as_bytes());
             return Ok(mirror);
         }
         log.write(format!("Fetching the branches and tags of {}\n", remote.url).as_bytes());
         self.update(&mirror, &remote, &mut state, log).await?;
-        let tip = match self.tip(&mirror, branch).await {
-            Err(Trouble::Damaged(what)) => {
-                self.fetch_anew(&mirror, &remote, &what, log).await?;
-                self.tip(&mirror, branch).await
+        match (commit, branch) {
+            (CommitSpec::Head, Some(branch)) => {
+                let tip = match self.tip(&mirror, branch).await {
+                    Err(Trouble::Damaged(what)) if !state.is_in_vain() => {
+                        self.fetch_anew(&mirror, &remote, &what, &mut state, log).await?;
+                        self.tip(&mirror, branch).await
+                    }
+                    tip => tip,
+                };
+                let tip = tip.map_err(|trouble| match trouble {
+                    Trouble::Damaged(what) => {
+                        state.in_vain = Some(Instant::now());
+                        GitError::flawed(&what, source)
+                    }
+                    Trouble::Failed(error) => error,
+                });
+                if tip?.is_none() {
+                    return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));
+                }
             }
-            tip => tip,
-        };
-        if tip.map_err(|trouble| trouble.into_error(source))?.is_none() {
-            return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));
-        }
-        if let CommitSpec::Full(id) = commit
-            && pushed
-        {
-            self.fetch_commit(&mirror, &remote, id, &mut state, log).await?;
+            (CommitSpec::Full(id), _) if is_granted => {
+                self.fetch_commit(&mirror, &remote, id, &mut state, log).await?;
+            }
+            _ => {}
         }
         Ok(mirror)
-    }
-
-    /// Fetches the mirror anew because something in it cannot be read, and `wanted`, if no branch has it.
-    pub(super) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
-        let remote = mirror.source.remote()?;
-        let mut state = self.lock(mirror).await;
-        self.fetch_anew(mirror, &remote, what, &Silence).await?;
-        match wanted {
-            Some(id) => self.fetch_commit(mirror, &remote, id, &mut state, &Silence).await,
-            None => Ok(()),
-        }
     }
 
     fn mirror_path(&self, repo: &RepoName) -> PathBuf {
@@ -160,17 +164,25 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
         if !mirror.is_from(remote) {
-            return self.fetch_anew(mirror, remote, "it is new, or from another URL", log).await;
+            return self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await;
         }
         let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-            Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, log).await,
+            Err(Trouble::Damaged(what)) if state.is_in_vain() => Err(GitError::flawed(&what, &mirror.source)),
+            Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await,
             fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source)),
         }
     }
 
     /// Fetches into a new folder, which takes the old one's place when it is complete.
-    async fn fetch_anew(&self, mirror: &Mirror, remote: &Remote, why: &str, log: &dyn LogSink) -> Result<(), GitError> {
+    async fn fetch_anew(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        why: &str,
+        state: &mut State,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
         let (path, repo) = (&mirror.path, &mirror.source.repo);
         tracing::info!(mirror = %repo, why, "fetching all of a repository");
         let failed =
@@ -186,10 +198,11 @@ impl Git {
             let made = ask(init.arg(format!("--object-format={format}"))).await;
             made.map_err(|trouble| trouble.into_error(&mirror.source))?;
             let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
-            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true }, log).await {
+            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true, ..State::default() }, log).await {
                 Ok(()) => break,
                 Err(Trouble::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
                 Err(Trouble::Damaged(why)) => {
+                    state.in_vain = Some(Instant::now());
                     return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
                 }
                 Err(Trouble::Failed(error)) => return Err(error),
@@ -203,8 +216,8 @@ impl Git {
         remove(&old).await.map_err(failed)
     }
 
-    /// Fetches a commit that a signed push named and that no branch has (any more). That the other side does not give
-    /// it out is no error here.
+    /// Fetches a commit by its id that no branch has (any more). A server that has none of this id is no error here; one
+    /// that gives out nothing by its id is.
     async fn fetch_commit(
         &self,
         mirror: &Mirror,
@@ -213,7 +226,9 @@ impl Git {
         state: &mut State,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
-        if id.parse::<Oid>().is_err() || self.commit(mirror, id).await.is_ok_and(|found| found.is_some()) {
+        if id.parse::<Oid>().is_err()
+            || self.object(mirror, &format!("{id}^{{}}")).await.is_ok_and(|found| found.is_some())
+        {
             return Ok(());
         }
         match self.fetch(&mirror.path, mirror, remote, &[id], state, log).await {
@@ -245,11 +260,19 @@ impl Git {
             // A new one is one pack; what comes later, in small parts, is sooner written as single objects.
             quiet.extend(["-c", "fetch.unpackLimit=1"]);
         }
-        let options = ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
+        let by_id = refs.iter().all(|name| !name.contains(':'));
+        let mut options =
+            vec!["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
+        // As `git clone` does: without it, Git passes over the refs of a shallow repository, and ends with 0.
+        options.push("--update-shallow");
+        if !by_id && dir.join("shallow").exists() {
+            // The mirror gets what its repository has by now: all of the history, perhaps.
+            options.push("--unshallow");
+        }
         let mut at = Cow::Borrowed(remote);
         let finished = loop {
             let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
-            let program = network(&self.config, dir, &at, &connection).args(&quiet).args(options);
+            let program = network(&self.config, dir, &at, &connection).args(&quiet).args(&options);
             let program = program.args(more).args(refs);
             let finished = tokio::select! {
                 finished = program.run(log) => finished.map_err(GitError::from)?,
@@ -270,7 +293,21 @@ impl Git {
         };
         state.swept = true;
         if exit_code == 0 {
-            return Ok(());
+            return match finished.stderr.lines().find(|line| line.starts_with("warning: rejected ")) {
+                Some(rejected) => {
+                    let (repo, rejected) = (&source.repo, rejected.trim_start_matches("warning: "));
+                    let message = format!("{repo} was not fetched ({rejected}): give its Git server the whole history");
+                    Err(GitError::refused(message).into())
+                }
+                None => Ok(()),
+            };
+        }
+        if by_id {
+            match id_refusal(&finished.stderr) {
+                Some(IdRefusal::Always) => return Err(GitError::id_refused(&refs.join(" "), source).into()),
+                Some(IdRefusal::This) => return Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+                None => {}
+            }
         }
         if is_other_format(&finished.stderr) {
             // Its server breaks off behind these words as a rule, which alone would look like a lost connection.

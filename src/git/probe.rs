@@ -48,7 +48,7 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
     let mut config = config.clone();
     config.bundle_authorities()?;
     let names = match branch {
-        Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/tags/{branch}")],
+        Some(branch) => branch.full_names(),
         None => vec!["HEAD".to_owned()],
     };
     // The other branches are listed for the message about one that is not there. By these two options the server lists

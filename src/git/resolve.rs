@@ -1,50 +1,67 @@
-//! Which commit is meant.
+//! Which commit is meant, and which branch or tag it counts for.
 
 use super::command::{ask, local};
 use super::errors::Trouble;
 use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
+use crate::model::LogSink;
 use crate::process::Program;
 
+/// What a name or an id leads to, through all tag objects.
+enum Target {
+    Commit(Oid),
+    /// An object of this other type.
+    Other(String),
+    Absent,
+}
+
 impl Git {
-    /// Which commit is to be built. It is on a branch or a tag of the repository, or `pushed`: the `after` of a push
-    /// whose signature is good.
-    pub async fn resolve(
+    /// The commit to build. A branch or tag of the repository reaches it, or it `is_granted`: a signed push or an earlier
+    /// job named it, or an admin asks for it. `branch` counts only where no id is given.
+    pub async fn resolve<'a>(
         &self,
         mirror: &Mirror,
-        branch: &GitRef,
+        branch: impl Into<Option<&'a GitRef>>,
         commit: &CommitSpec,
-        pushed: bool,
+        is_granted: bool,
     ) -> Result<Oid, GitError> {
-        let resolved = match self.try_resolve(mirror, branch, commit, pushed).await {
-            Err(Trouble::Damaged(what)) => {
-                let wanted = match commit {
-                    CommitSpec::Full(id) if pushed => Some(id.as_str()),
-                    _ => None,
-                };
-                self.heal(mirror, wanted, &what).await?;
-                self.try_resolve(mirror, branch, commit, pushed).await
-            }
-            resolved => resolved,
+        let branch = branch.into();
+        let wanted = match commit {
+            CommitSpec::Full(id) if is_granted => Some(id.as_str()),
+            _ => None,
         };
-        resolved.map_err(|trouble| trouble.into_error(&mirror.source))
+        match self.try_resolve(mirror, branch, commit, is_granted).await {
+            Err(Trouble::Damaged(what)) => {
+                self.heal(mirror, wanted, &what).await?;
+                let resolved = self.try_resolve(mirror, branch, commit, is_granted).await;
+                self.healed(mirror, resolved).await
+            }
+            resolved => resolved.map_err(|trouble| trouble.into_error(&mirror.source)),
+        }
     }
 
     async fn try_resolve(
         &self,
         mirror: &Mirror,
-        branch: &GitRef,
+        branch: Option<&GitRef>,
         commit: &CommitSpec,
-        pushed: bool,
+        is_granted: bool,
     ) -> Result<Oid, Trouble> {
         let source = &mirror.source;
         match commit {
-            CommitSpec::Head => match self.tip(mirror, branch).await? {
-                Some(tip) => Ok(tip),
-                None => Err(GitError::no_branch(branch, source, &self.branches(mirror).await).into()),
-            },
+            CommitSpec::Head => {
+                let branch = branch.ok_or_else(|| GitError::refused("neither a branch nor a commit is named"))?;
+                match self.tip(mirror, branch).await? {
+                    Some((_, tip)) => Ok(tip),
+                    None => Err(GitError::no_branch(branch, source, &self.branches(mirror).await).into()),
+                }
+            }
             CommitSpec::Full(id) => {
-                let oid = self.commit(mirror, id).await?.ok_or_else(|| GitError::no_commit(id, source))?;
-                match pushed || self.reachable(mirror, &oid).await? {
+                let oid = match self.target(mirror, id).await? {
+                    Target::Commit(oid) => oid,
+                    Target::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),
+                    Target::Absent => return Err(GitError::no_commit(id, source, is_granted).into()),
+                };
+                match is_granted || self.reachable(mirror, &oid).await? {
                     true => Ok(oid),
                     false => Err(GitError::unreachable_commit(id, source).into()),
                 }
@@ -55,12 +72,12 @@ impl Git {
                     let list = if self.reachable(mirror, &oid).await? { &mut reachable } else { &mut others };
                     list.push(oid);
                 }
-                if reachable.is_empty() && pushed {
+                if reachable.is_empty() && is_granted {
                     reachable.append(&mut others);
                 }
                 match (&reachable[..], &others[..]) {
                     ([oid], _) => Ok(*oid),
-                    ([], []) => Err(GitError::no_commit(prefix, source).into()),
+                    ([], []) => Err(GitError::no_commit(prefix, source, false).into()),
                     ([], [oid, ..]) => Err(GitError::unreachable_commit(oid, source).into()),
                     (several, _) => {
                         let several: Vec<_> = several.iter().take(5).map(Oid::to_string).collect();
@@ -73,30 +90,83 @@ impl Git {
         }
     }
 
-    /// Whether the commit can be built without asking the other side: it is here, a branch or tag reaches it, and the
-    /// branch that was asked for exists.
-    pub(super) async fn has(&self, mirror: &Mirror, branch: &GitRef, id: &str) -> bool {
+    /// The full name of the ref that a job for `branch` counts for: the one that was resolved, or beside an id the one
+    /// that reaches `oid`. The log is told of a name that is two refs, and of one that does not count.
+    pub async fn counts_for(
+        &self,
+        mirror: &Mirror,
+        branch: &GitRef,
+        commit: &CommitSpec,
+        oid: &Oid,
+        log: &dyn LogSink,
+    ) -> Result<Option<String>, GitError> {
+        let name = self.try_counts_for(mirror, branch, commit, oid, log).await;
+        name.map_err(|trouble| trouble.into_error(&mirror.source))
+    }
+
+    async fn try_counts_for(
+        &self,
+        mirror: &Mirror,
+        branch: &GitRef,
+        commit: &CommitSpec,
+        oid: &Oid,
+        log: &dyn LogSink,
+    ) -> Result<Option<String>, Trouble> {
+        let repo = &mirror.source.repo;
+        let names = self.refs_of(mirror, branch).await?;
+        if *commit == CommitSpec::Head {
+            if let [name, other, ..] = &names[..] {
+                log.write(format!("{repo} has {name} and {other}: {branch} means {name}\n").as_bytes());
+            }
+            return Ok(names.into_iter().next());
+        }
+        for name in &names {
+            if self.reaches(mirror, name, oid).await? {
+                return Ok(Some(name.clone()));
+            }
+        }
+        let why = match names.is_empty() {
+            true => format!("{repo} has no branch or tag {branch}"),
+            false => format!("{branch} of {repo} does not reach {oid}"),
+        };
+        log.write(format!("{why}: the commit is built as one of no branch\n").as_bytes());
+        Ok(None)
+    }
+
+    /// Whether the commit can be built without asking the other side: it is here, it `is_granted` or a branch or tag
+    /// reaches it, and so does the branch that was named beside it.
+    pub(super) async fn has(&self, mirror: &Mirror, branch: Option<&GitRef>, id: &str, is_granted: bool) -> bool {
         let has = async {
-            let Some(oid) = self.commit(mirror, id).await? else { return Ok(false) };
-            Ok::<_, Trouble>(self.tip(mirror, branch).await?.is_some() && self.reachable(mirror, &oid).await?)
+            let Target::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
+            let Some(branch) = branch else { return Ok(is_granted || self.reachable(mirror, &oid).await?) };
+            for name in self.refs_of(mirror, branch).await? {
+                if self.reaches(mirror, &name, &oid).await? {
+                    return Ok(true);
+                }
+            }
+            Ok::<_, Trouble>(false)
         };
         has.await.unwrap_or(false)
     }
 
-    /// The commit of a branch, else of a tag, of this name.
-    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<Oid>, Trouble> {
-        let names = ["heads", "tags"].map(|kind| format!("refs/{kind}/{branch}"));
+    /// The branch, else the tag, of this name: its full name and its commit.
+    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, Trouble> {
+        let Some(name) = self.refs_of(mirror, branch).await?.into_iter().next() else { return Ok(None) };
+        match self.target(mirror, &name).await? {
+            Target::Commit(oid) => Ok(Some((name, oid))),
+            Target::Other(kind) => Err(GitError::wrong_kind(&name, &kind, &mirror.source).into()),
+            Target::Absent => Err(Trouble::Damaged(format!("{name} leads to no object"))),
+        }
+    }
+
+    /// The refs of this name that exist, the preferred one first.
+    async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, Trouble> {
+        let mut names = branch.full_names();
         // It also lists what is below a name: hence the comparison.
         let listed =
             ask(self.on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
-        let Some(name) = names.iter().find(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()))
-        else {
-            return Ok(None);
-        };
-        match self.commit(mirror, name).await? {
-            Some(oid) => Ok(Some(oid)),
-            None => Err(Trouble::Damaged(format!("{name} leads to no commit"))),
-        }
+        names.retain(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()));
+        Ok(names)
     }
 
     /// The first names of branches; empty also when they cannot be read, as they are only for a message.
@@ -108,9 +178,41 @@ impl Git {
 
     /// The commit that a full id or a full ref name leads to.
     pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, Trouble> {
-        let name = format!("{name}^{{commit}}");
-        let id = ask(self.on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", &name])).await?;
+        self.object(mirror, &format!("{name}^{{commit}}")).await
+    }
+
+    /// Why a full id leads to no commit: the type of the object that it leads to; none if there is no such object.
+    pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, Trouble> {
+        Ok(match self.target(mirror, id).await? {
+            Target::Other(kind) => Some(kind),
+            Target::Commit(_) | Target::Absent => None,
+        })
+    }
+
+    async fn target(&self, mirror: &Mirror, name: &str) -> Result<Target, Trouble> {
+        if let Some(oid) = self.commit(mirror, name).await? {
+            return Ok(Target::Commit(oid));
+        }
+        let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(Target::Absent) };
+        let kind = ask(self.on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
+        match kind.trim_ascii() {
+            // A commit that cannot be read; and a tag whose object is missing.
+            b"" | b"commit" | b"tag" => Ok(Target::Absent),
+            kind => Ok(Target::Other(String::from_utf8_lossy(kind).into_owned())),
+        }
+    }
+
+    /// The object that this expression names, if it is there.
+    pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, Trouble> {
+        let id = ask(self.on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
         id.map(|id| oid(&id)).transpose()
+    }
+
+    /// Whether this ref leads to a commit that has `oid` in its history.
+    async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, Trouble> {
+        let Target::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
+        let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];
+        Ok(ask(self.on(mirror, &args)).await?.is_some())
     }
 
     async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, Trouble> {

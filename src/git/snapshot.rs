@@ -48,8 +48,7 @@ impl Snapshot {
         let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
         let read = async {
             let seconds = ask(local(&self.config, &mirror.path).args(args)).await?;
-            let seconds = seconds.and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
-            seconds.ok_or_else(|| Trouble::Damaged(format!("commit {} has no time", self.commit)))
+            Ok(seconds_of(&seconds.unwrap_or_default()))
         };
         read.await.map_err(|trouble: Trouble| trouble.into_error(&mirror.source))
     }
@@ -62,6 +61,17 @@ impl Snapshot {
     /// True if it has a `.git`, made by [`Git::git_dir`].
     pub fn has_git_dir(&self) -> bool {
         self.git_dir.is_some()
+    }
+}
+
+/// The seconds that Git prints for a commit's time. Whoever makes a commit may leave the time out, which counts as 0, or
+/// write one with any number of digits.
+fn seconds_of(printed: &[u8]) -> i64 {
+    match printed.trim_ascii() {
+        digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(i64::MAX)
+        }
+        text => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0),
     }
 }
 
@@ -122,14 +132,15 @@ impl Git {
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
-        let snapshot = match self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await {
+        let id = commit.to_string();
+        match self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await {
             Err(Trouble::Damaged(what)) => {
-                self.heal(mirror, Some(&commit.to_string()), &what).await?;
-                self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await
+                self.heal(mirror, Some(&id), &what).await?;
+                let snapshot = self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await;
+                self.healed(mirror, snapshot).await
             }
-            snapshot => snapshot,
-        };
-        snapshot.map_err(|trouble| trouble.into_error(&mirror.source))
+            snapshot => snapshot.map_err(|trouble| trouble.into_error(&mirror.source)),
+        }
     }
 
     async fn try_snapshot(
@@ -209,15 +220,18 @@ impl Git {
             let mirror =
                 self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
             let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {
-                Err(Trouble::Damaged(_)) => {
-                    mirror.distrust();
+                Err(Trouble::Damaged(what)) => {
+                    self.distrust(&mirror, &what).await?;
                     let mirror = self.clone_submodule(&place, &submodule.commit, log).await?;
                     let entries = self.tree(&mirror, &submodule.commit).await;
+                    let entries = self.healed(&mirror, entries).await?;
                     (mirror, entries)
                 }
-                entries => (mirror, entries),
+                entries => {
+                    let entries = entries.map_err(|trouble| trouble.into_error(&mirror.source))?;
+                    (mirror, entries)
+                }
             };
-            let entries = entries.map_err(|trouble| trouble.into_error(&mirror.source))?;
             Ok((mirror, entries, place))
         };
         let (mirror, entries, place) = fetch.await.map_err(|error| name(&label, error))?;
@@ -264,4 +278,22 @@ fn joined(mut parts: Vec<Part>) -> (Vec<Entry>, Vec<Mirror>) {
         }
     }
     (entries, mirrors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_without_a_time_has_one() {
+        for (printed, seconds) in [
+            (&b"1700000000\n"[..], 1_700_000_000),
+            (b"-5\n", -5),
+            (b"\n", 0),
+            (b"", 0),
+            (b"99999999999999999999999\n", i64::MAX),
+        ] {
+            assert_eq!(seconds_of(printed), seconds);
+        }
+    }
 }

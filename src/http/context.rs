@@ -4,7 +4,7 @@ use super::error::{Error, Violation, shortened};
 use crate::model::{BadOption, Context, Destinations, Problem, is_tag};
 
 /// What totem's wire says when a sender does not.
-pub const BRANCH: &str = "develop";
+pub const BRANCH: &str = Context::BRANCH;
 pub const COMMIT: &str = "HEAD";
 
 /// The longest name, in bytes; Git's and the registries' own limits are far below.
@@ -28,6 +28,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> 
             wrong.push(missing(name, "#/"));
         }
     }
+    let branch_left_out = !body.contains_key("branch");
     let mut text = |name: &str, default: &str| take_text(&mut body, name, &mut wrong).unwrap_or_else(|| default.into());
     let (owner, repo) = (text("owner", ""), text("repo", ""));
     let (branch, commit) = (text("branch", BRANCH), text("commit", COMMIT));
@@ -59,7 +60,18 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> 
     if size > MAX_EXTRA {
         wrong.push(too_long(size, MAX_EXTRA, "#/"));
     }
-    let context = Context { owner, repo, branch, commit, github, docker_repo_base, tag, pushed: false, extra: body };
+    let context = Context {
+        owner,
+        repo,
+        branch,
+        commit,
+        github,
+        docker_repo_base,
+        tag,
+        pushed: false,
+        branch_left_out,
+        extra: body,
+    };
     // What is built by is ours alone, so nothing that the original took is refused here.
     wrong.extend(context.build_options().err().into_iter().flatten().map(unusable));
     if wrong.is_empty() { Ok(context) } else { Err(Error::Invalid(wrong)) }

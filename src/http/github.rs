@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::context::{BRANCH, COMMIT, missing, unfit, wrong_type};
 use super::error::Error;
 use super::{Api, body, signature, wire};
-use crate::model::{Context, NewJob, Origin};
+use crate::model::{Context, NewJob, Origin, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
@@ -103,10 +103,10 @@ struct Wanted {
     before: Option<String>,
 }
 
-/// The job that a push asks for; None when it deleted its branch or tag.
+/// The job that a push asks for; None when it deleted its branch or tag, which some forges say by zeros alone.
 fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
     let push: Push = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
-    if push.deleted == Some(true) {
+    if push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
         return Ok(None);
     }
     let Repository { name: repo, owner: Owner { name, login } } = push.repository;
@@ -135,6 +135,7 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
         github: true,
         docker_repo_base: docker_repo_base.into(),
         pushed,
+        branch_left_out: git_ref.is_none(),
         extra: Map::new(),
     };
     Ok(Some(Wanted { context, git_ref, before }))
@@ -229,6 +230,15 @@ mod tests {
         let made = context(json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
         assert_eq!((made.owner.as_str(), made.branch.as_str()), ("acme", "develop"));
         assert_eq!((made.commit.as_str(), made.pushed), ("HEAD", false));
+    }
+
+    #[test]
+    fn zeros_are_a_deletion_whatever_else_is_said() {
+        for zeros in ["0".repeat(40), "0".repeat(64)] {
+            let body = json!({"ref": "refs/tags/v1", "after": zeros, "deleted": false,
+                "repository": {"name": "hello", "owner": {"login": "acme"}}});
+            assert!(read(&serde_json::to_vec(&body).unwrap(), "q").unwrap().is_none());
+        }
     }
 
     #[test]

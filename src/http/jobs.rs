@@ -14,7 +14,7 @@ use super::page::{self, Page};
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
 use crate::logs::secret_finder;
-use crate::model::{Context, JobId, NewJob, Origin, Status};
+use crate::model::{CommitSpec, Context, JobId, NewJob, Origin, Status};
 use crate::store::{Added, JobFilter};
 
 /// The `{id}` of a path. What is no id of ours names an unknown job.
@@ -46,7 +46,9 @@ pub async fn create(
     drop(body);
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
-    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(NewJob::bound_for(context, to), None).await?;
+    let any_commit = may_build_any(&caller, &context);
+    let new = NewJob { any_commit, ..NewJob::bound_for(context, to) };
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)
 }
@@ -57,8 +59,14 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
     if !former.status.is_terminal() {
         return Err(Error::Unfinished(former.status));
     }
+    // The former job was allowed to build its commit, so this one is, wherever its branch is by now. What an admin alone
+    // may build stays an admin's: it may be a fork's, which nobody here has looked at.
+    let pushed = former.context.pushed || (former.resolved_commit.is_some() && !former.any_commit);
+    // A default branch whose head was built was meant as a branch, though an id takes the place of the head.
+    let is_id = matches!(CommitSpec::parse(&former.context.commit), Ok(CommitSpec::Full(_) | CommitSpec::Short(_)));
+    let branch_left_out = former.context.branch_left_out && is_id;
     let commit = former.resolved_commit.unwrap_or(former.context.commit);
-    let context = Context { commit, ..former.context };
+    let context = Context { commit, pushed, branch_left_out, ..former.context };
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let new = NewJob {
@@ -66,6 +74,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
         dialect: former.dialect,
         git_ref: former.git_ref,
         rebuild_of: Some(id),
+        any_commit: former.any_commit && may_build_any(&caller, &context),
         ..NewJob::bound_for(context, to)
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
@@ -80,6 +89,12 @@ fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
     }
     bakes_no_secret(api, context)
+}
+
+/// Whether a commit that no branch and no tag reaches is built for this caller. A forge gives out the commits of forks by
+/// their ids, and anybody can make a fork.
+fn may_build_any(caller: &Caller, context: &Context) -> bool {
+    caller.role >= Role::Admin && matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)))
 }
 
 /// A build argument stays readable in the image, and in the job.

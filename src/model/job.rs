@@ -44,15 +44,41 @@ pub struct Context {
     pub github: bool,
     pub docker_repo_base: String,
     pub tag: String,
-    /// The commit is the `after` of a signed push, so it is built even if no branch or tag
-    /// reaches it any more. Never set from a body, never shown.
+    /// The commit is the `after` of a signed push, or what the job built that is rebuilt: it is built even if no branch
+    /// or tag reaches it any more. Never set from a body, never shown.
     #[serde(skip)]
     pub pushed: bool,
+    /// The sender named no branch: `branch` is the wire's default, and counts for nothing beside a commit's id. Never
+    /// shown; what is stored has no `branch` then.
+    #[serde(skip)]
+    pub branch_left_out: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl Context {
+    /// What totem's wire says when a sender names no branch.
+    pub const BRANCH: &str = "develop";
+
+    /// Reads what [`Context::stored`] wrote.
+    pub fn read(stored: &str) -> Result<Self, serde_json::Error> {
+        let mut context: Map<String, Value> = serde_json::from_str(stored)?;
+        let branch_left_out = !context.contains_key("branch");
+        if branch_left_out {
+            context.insert("branch".into(), Self::BRANCH.into());
+        }
+        Ok(Self { branch_left_out, ..serde_json::from_value(context.into())? })
+    }
+
+    /// Its JSON, with what the sender gave.
+    pub fn stored(&self) -> Result<String, serde_json::Error> {
+        let mut context = serde_json::to_value(self)?;
+        if let Some(context) = context.as_object_mut().filter(|_| self.branch_left_out) {
+            context.remove("branch");
+        }
+        serde_json::to_string(&context)
+    }
+
     /// How the image is to be built, from `extra`.
     ///
     /// # Errors
@@ -400,6 +426,18 @@ mod tests {
         assert_eq!(transition(Status::Running, Event::Finish(Status::Failure)), Ok(Status::Failure));
         assert!(transition(Status::Running, Event::Finish(Status::Pending)).is_err());
         assert!(transition(Status::Running, Event::Claim).is_err());
+    }
+
+    #[test]
+    fn what_is_stored_has_no_branch_that_nobody_named() {
+        let sent = r#"{"owner":"a","repo":"b","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q","tag":"t","z":[1]}"#;
+        let named = Context::read(sent).unwrap();
+        assert!(!named.branch_left_out && Context::read(&named.stored().unwrap()).unwrap() == named);
+        let left_out = Context { branch_left_out: true, ..named };
+        let stored = left_out.stored().unwrap();
+        assert!(!stored.contains("branch"), "{stored}");
+        assert_eq!(Context::read(&stored).unwrap(), left_out);
+        assert_eq!(serde_json::to_string(&left_out).unwrap(), sent);
     }
 
     #[test]

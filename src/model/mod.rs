@@ -24,7 +24,7 @@ pub use job::{
     Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
     TagResult, transition,
 };
-pub use name::{CommitSpec, GitRef, NameError, RepoName};
+pub use name::{CommitSpec, GitRef, NameError, RepoName, bare_name, is_branch_or_tag, is_no_commit};
 pub use naming::{ImageName, TagTemplate};
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};

@@ -65,8 +65,11 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// The short name of a branch or tag, by the rules of `git check-ref-format` and not starting
-/// with `-`.
+/// Where branches and tags are, in the order in which a bare name is looked up.
+const KINDS: [&str; 2] = ["refs/heads/", "refs/tags/"];
+
+/// The name of a branch or tag, bare (`v1`) or in full (`refs/tags/v1`), by the rules of `git check-ref-format` and not
+/// starting with `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GitRef(String);
 
@@ -94,6 +97,24 @@ impl GitRef {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The refs that the name can stand for, the preferred one first: a bare name is a branch, else a tag.
+    pub fn full_names(&self) -> Vec<String> {
+        match is_branch_or_tag(&self.0) {
+            true => vec![self.0.clone()],
+            false => KINDS.iter().map(|kind| format!("{kind}{}", self.0)).collect(),
+        }
+    }
+}
+
+/// Whether this is the full name of a branch or of a tag.
+pub fn is_branch_or_tag(name: &str) -> bool {
+    KINDS.iter().any(|kind| name.starts_with(kind))
+}
+
+/// The bare name of a branch or tag that is named in full; any other name as it is.
+pub fn bare_name(name: &str) -> &str {
+    KINDS.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name)
 }
 
 impl fmt::Display for GitRef {
@@ -122,12 +143,21 @@ impl CommitSpec {
         if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(refuse("commit", text, "it must be HEAD or hexadecimal digits"));
         }
+        if is_no_commit(text) {
+            return Err(refuse("commit", text, "an id of zeros stands for a branch or tag that was deleted"));
+        }
         match text.len() {
             40 | 64 => Ok(Self::Full(text.to_ascii_lowercase())),
             4..40 => Ok(Self::Short(text.to_ascii_lowercase())),
-            _ => Err(refuse("commit", text, "it must have 4 to 40 hexadecimal digits")),
+            0..4 => Err(refuse("commit", text, "it must have at least 4 hexadecimal digits")),
+            _ => Err(refuse("commit", text, "an id has 40 or 64 digits, and a short one 4 to 39")),
         }
     }
+}
+
+/// Whether this is the id that pushes have in the place of a commit that is not there: 40 or 64 zeros.
+pub fn is_no_commit(id: &str) -> bool {
+    matches!(id.len(), 40 | 64) && id.bytes().all(|b| b == b'0')
 }
 
 #[cfg(test)]
@@ -168,7 +198,32 @@ mod tests {
         }
         assert_eq!(CommitSpec::parse("1234"), Ok(CommitSpec::Short("1234".into())));
         assert_eq!(CommitSpec::parse("HEAD"), Ok(CommitSpec::Head));
+        assert_eq!(CommitSpec::parse(&"A1".repeat(20)), Ok(CommitSpec::Full("a1".repeat(20))));
+        assert_eq!(CommitSpec::parse(&"a1".repeat(32)), Ok(CommitSpec::Full("a1".repeat(32))));
         assert!(RepoName::parse("acme/hello.world_1-2").is_ok() && RepoName::parse("acme/.github").is_ok());
+    }
+
+    #[test]
+    fn zeros_and_an_id_of_another_length_are_told_as_that() {
+        for zeros in [40, 64] {
+            let error = CommitSpec::parse(&"0".repeat(zeros)).unwrap_err();
+            assert!(error.to_string().contains("stands for a branch or tag that was deleted"), "{error}");
+        }
+        for digits in [41, 63, 65] {
+            let error = CommitSpec::parse(&"1".repeat(digits)).unwrap_err();
+            assert!(error.to_string().contains("an id has 40 or 64 digits"), "{error}");
+        }
+        assert!(CommitSpec::parse("0000000").is_ok());
+    }
+
+    #[test]
+    fn a_name_in_full_is_one_ref_and_a_bare_name_may_be_two() {
+        let names = |name: &str| GitRef::new(name).unwrap().full_names();
+        assert_eq!(names("v1"), ["refs/heads/v1", "refs/tags/v1"]);
+        assert_eq!(names("refs/tags/v1"), ["refs/tags/v1"]);
+        assert_eq!(names("refs/heads/a/b"), ["refs/heads/a/b"]);
+        assert_eq!(names("refs/pull/1/head"), ["refs/heads/refs/pull/1/head", "refs/tags/refs/pull/1/head"]);
+        assert_eq!(["refs/tags/v1", "refs/heads/a/b", "v1"].map(bare_name), ["v1", "a/b", "v1"]);
     }
 
     proptest! {

@@ -89,6 +89,11 @@ impl TagTemplate {
         }
     }
 
+    /// Whether the tag names the commit, and so is made without a branch, too.
+    pub fn is_of_commit(&self) -> bool {
+        !self.0.contains("{branch}") && (self.0.contains("{sha}") || self.0.contains("{short_sha}"))
+    }
+
     /// The tag for this branch and full commit id.
     pub fn of(&self, branch: &str, sha: &str) -> String {
         valid_tag(&self.filled(branch, sha))
@@ -170,6 +175,13 @@ mod tests {
 
     fn name(template: &str, owner: &str, repo: &str) -> String {
         ImageName::parse(template).unwrap().of("q.io/t", owner, repo).strip_prefix("q.io/t/").unwrap().into()
+    }
+
+    #[test]
+    fn a_tag_is_of_a_commit_if_it_names_no_branch() {
+        let is_of_commit = |template: &str| TagTemplate::parse(template).unwrap().is_of_commit();
+        assert_eq!(["{sha}", "v-{short_sha}"].map(is_of_commit), [true, true]);
+        assert_eq!(["latest", "{branch}", "{branch}-{sha}"].map(is_of_commit), [false, false, false]);
     }
 
     #[test]

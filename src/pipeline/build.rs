@@ -8,7 +8,7 @@ use super::folder;
 use super::stage::{End, Failed, Stagehand};
 use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
 use crate::git::Snapshot;
-use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName};
+use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// The label that names the job of an image.
@@ -67,8 +67,18 @@ pub(super) async fn run(
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
         let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
+        let branch = fetched.git_ref.as_deref().map(bare_name);
         for template in &tools.config.image_tags {
-            let image = images[0].with_tag(&template.of(fetched.branch.as_str(), &snapshot.commit.to_string()));
+            // A commit of no branch takes none of the tags that say what a branch has.
+            if branch.is_none() && !template.is_of_commit() {
+                log.write(
+                    format!("IMAGE_TAGS: {template} is left out, as the commit is built as one of no branch\n")
+                        .as_bytes(),
+                );
+                continue;
+            }
+            let tag = template.of(branch.unwrap_or_default(), &snapshot.commit.to_string());
+            let image = images[0].with_tag(&tag);
             let image = image.map_err(|e| Failed::new(FailureClass::Source, e))?;
             if !images.contains(&image) {
                 images.push(image);

@@ -5,8 +5,9 @@ use super::clone::Fetched;
 use super::folder;
 use super::retry::patiently;
 use super::stage::{End, Failed, Stagehand};
+use super::wanted::Wanted;
 use crate::git::{Kind, Snapshot};
-use crate::model::{FailureClass, LogSink, StageName};
+use crate::model::{CommitSpec, FailureClass, LogSink, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// Finds the commit, reads its tree, and fetches what is not in the repository itself: submodules and LFS files. Nothing
@@ -14,16 +15,27 @@ use crate::secrets::Secrets;
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
-    fetched: &Fetched,
+    fetched: &mut Fetched,
     hand: &mut Stagehand,
 ) -> Result<Arc<Snapshot>, End> {
     let log = hand.log.clone();
-    let pushed = hand.job.context.pushed;
-    let Fetched { repo, branch, commit, mirror, plan, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, mirror, plan, .. } = fetched;
+    let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
+    let mut resolved = None;
     let work = async {
-        let resolve = async { Ok(tools.git.resolve(mirror, branch, commit, pushed).await?) };
-        let oid = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
+        let resolve = async {
+            let oid = tools.git.resolve(mirror, branch.as_ref(), commit, *is_granted).await?;
+            let counts_for = match (pushed_ref, branch) {
+                (Some(pushed), _) => Some(pushed.clone()),
+                (None, Some(branch)) => tools.git.counts_for(mirror, branch, commit, &oid, &*log).await?,
+                (None, None) => None,
+            };
+            Ok((oid, counts_for))
+        };
+        let (oid, counts_for) = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
+        resolved = Some(oid.to_string());
+        *git_ref = counts_for;
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {
                 let make = async { Ok(tools.git.git_dir(mirror, &oid, &*log).await?) };
@@ -62,12 +74,15 @@ pub(super) async fn run(
             )),
         }
     };
-    let command = match commit {
-        crate::model::CommitSpec::Head => format!("git checkout -f {branch}"),
-        crate::model::CommitSpec::Full(id) | crate::model::CommitSpec::Short(id) => format!("git checkout -f {id}"),
+    let name = match (commit, branch) {
+        (CommitSpec::Full(id) | CommitSpec::Short(id), _) => id.as_str(),
+        (CommitSpec::Head, Some(branch)) => bare_name(branch.as_str()),
+        (CommitSpec::Head, None) => "HEAD",
     };
-    let snapshot = hand.stage(StageName::Checkout, &command, work).await?;
-    hand.resolved_commit = Some(snapshot.commit.to_string());
+    let snapshot = hand.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
+    // The commit is known also where its tree or its Dockerfile is wrong.
+    hand.resolved_commit = resolved;
+    let snapshot = snapshot?;
     Ok(Arc::new(snapshot))
 }
 

@@ -2,16 +2,19 @@ use super::Tools;
 use super::plan::Plan;
 use super::retry::patiently;
 use super::stage::{End, Failed, Stagehand};
+use super::wanted::Wanted;
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{CommitSpec, FailureClass, GitRef, NameError, Origin, RepoName, StageName};
+use crate::model::{FailureClass, NameError, Origin, RepoName, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// A mirror that holds what the job wants, and what that is.
 pub(super) struct Fetched {
     pub repo: RepoName,
     pub url: String,
-    pub branch: GitRef,
-    pub commit: CommitSpec,
+    pub wanted: Wanted,
+    /// `refs/heads/…` or `refs/tags/…`: the ref that the job counts for, once its commit is known; none of a commit that
+    /// is built for its own sake.
+    pub git_ref: Option<String>,
     pub mirror: Mirror,
     pub plan: Plan,
 }
@@ -53,15 +56,13 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
     let context = hand.job.context.clone();
     let log = hand.log.clone();
-    let wanted = || -> Result<_, NameError> {
-        let repo = RepoName::new(&context.owner, &context.repo)?;
-        Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
-    };
-    let planned = wanted().map_err(Failed::from).and_then(|names| {
+    let names =
+        || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&hand.job)?)) };
+    let planned = names().map_err(Failed::from).and_then(|names| {
         let source = source(tools.config.git_url.as_deref(), secrets, &names.0)?;
         Ok((names, source, Plan::of(tools, secrets, &context)?))
     });
-    let ((repo, branch, commit), source, plan) = match planned {
+    let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,
         // A name that is none is shown, but never as part of a command.
         Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
@@ -70,14 +71,18 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         tools.git.ask_anew(&source);
     }
     let url = source.url.clone();
-    let command = format!("git clone --branch {branch} {url} ./");
+    let command = match &wanted.branch {
+        Some(branch) => format!("git clone --branch {} {url} ./", bare_name(branch.as_str())),
+        None => format!("git clone {url} ./"),
+    };
     let work = async {
         let try_once = || {
-            let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
+            let Wanted { commit, branch, is_granted, .. } = &wanted;
+            let clone = tools.git.clone(&source, branch.as_ref(), commit, *is_granted, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
         patiently(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, branch, commit, mirror, plan })
+    Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan })
 }

@@ -12,6 +12,7 @@ mod retry;
 mod stage;
 mod tags;
 mod users;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,8 +144,8 @@ fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
-    let fetched = clone::run(tools, &secrets, hand).await?;
-    let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
+    let mut fetched = clone::run(tools, &secrets, hand).await?;
+    let snapshot = checkout::run(tools, &secrets, &mut fetched, hand).await?;
     let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
     users::tell(tools, hand).await;
     push::run(tools, &engine, &fetched.mirror, &built, hand, slot).await

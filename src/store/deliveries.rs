@@ -77,7 +77,7 @@ impl Store {
         delivery: Option<NewDelivery>,
         rule: Option<Superseding>,
     ) -> Result<(Added, Vec<Job>), StoreError> {
-        let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
+        let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
         let mut job = Job::pending(new);
         let superseding = rule.is_some();
@@ -203,7 +203,7 @@ fn read(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         repeats: row.try_get(6)?,
         repeated: row.try_get::<Option<i64>, _>(7)?.map(Millis),
         job: row.try_get::<&str, _>(8)?.parse().map_err(damaged)?,
-        context: serde_json::from_str(row.try_get(9)?).map_err(damaged)?,
+        context: Context::read(row.try_get(9)?).map_err(damaged)?,
         git_ref: row.try_get(10)?,
         before: row.try_get(11)?,
     })

@@ -123,7 +123,7 @@ async fn is_awaited(
     for row in &rows {
         let image = key(row.try_get(0)?);
         if image == first || image == second {
-            let context: Context = serde_json::from_str(row.try_get(1)?)?;
+            let context = Context::read(row.try_get(1)?)?;
             // The first image counts against this job if it is another Dockerfile's, the second if it is this one's.
             if (dockerfile(&context) == mine) == (image == second) {
                 return Ok(true);

@@ -24,7 +24,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     {
         text.map(str::parse).transpose().map_err(damaged)
     }
-    let mut context: Context = serde_json::from_str(row.try_get(1)?).map_err(damaged)?;
+    let mut context = Context::read(row.try_get(1)?).map_err(damaged)?;
     context.pushed = row.try_get::<i64, _>(2)? != 0;
     Ok(Job {
         id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,

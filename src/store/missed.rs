@@ -51,7 +51,7 @@ impl Store {
     /// than the question whose answer this commit was. In one transaction with that. A webhook that tells of the commit
     /// later gets this job. `linked` if a newer commit may take its place.
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
-        let json = jobs::json(&new.context).map_err(|e| self.explain(e))?;
+        let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
         let mut job = Job::pending(new);
         // Nearly always it is: that needs no write.
@@ -91,7 +91,7 @@ async fn is_known<'c>(database: impl SqliteExecutor<'c>, job: &Job, asked: JobId
 
 fn read(row: &SqliteRow) -> Result<KnownBranch, sqlx::Error> {
     Ok(KnownBranch {
-        context: serde_json::from_str(row.try_get(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?,
+        context: Context::read(row.try_get(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?,
         dialect: row.try_get::<&str, _>(1)?.parse().map_err(|e: String| sqlx::Error::Decode(e.into()))?,
     })
 }

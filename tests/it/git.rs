@@ -1,13 +1,16 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
 mod archive;
+mod by_id;
 mod gitdir;
 mod healing;
 mod https;
+mod kinds;
 mod lfs;
 mod lfs_ssh;
 mod odd;
 mod resolving;
+mod shallow;
 mod ssh;
 mod submodules;
 mod times;

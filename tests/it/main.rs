@@ -17,6 +17,7 @@ mod canary;
 mod chat;
 mod classes;
 mod cli;
+mod commits;
 mod contents;
 mod context;
 mod crash;

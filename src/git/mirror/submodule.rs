@@ -29,8 +29,14 @@ impl Git {
         log.write(format!("Fetching the branches and tags of {}\n", remote.url).as_bytes());
         self.update(&mirror, remote, &mut state, log).await?;
         self.fetch_commit(&mirror, remote, &id, &mut state, log).await?;
-        match self.commit(&mirror, &id).await.map_err(|trouble| trouble.into_error(source))? {
-            Some(_) => Ok(mirror),
+        if self.commit(&mirror, &id).await.map_err(|trouble| trouble.into_error(source))?.is_some() {
+            return Ok(mirror);
+        }
+        match self.other_kind(&mirror, &id).await.map_err(|trouble| trouble.into_error(source))? {
+            Some(kind) => Err(GitError::refused(format!(
+                "{id} is no commit of {} but a {kind}: record a commit of it in the superproject",
+                remote.url
+            ))),
             None => Err(GitError::refused(format!(
                 "{} has no commit {id}: push it there, or record another one in the superproject",
                 remote.url

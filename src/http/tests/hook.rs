@@ -48,6 +48,13 @@ async fn a_signed_push_makes_a_job() {
 }
 
 #[tokio::test]
+async fn zeros_make_no_job() {
+    let server = server(|_| {}).await;
+    assert_eq!(send(server.signed(&push(&"0".repeat(40)))).await.status, 204);
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn the_same_delivery_is_the_same_job() {
     let server = server(|_| {}).await;
     let first = send(server.signed(&push("1234"))).await;

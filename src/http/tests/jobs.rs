@@ -74,6 +74,47 @@ async fn a_rebuild_is_a_new_job_for_the_commit_that_was_built() {
     assert_eq!(rebuild(&server, "build", &unknown).await.status, 404);
 }
 
+/// A forge gives out the commits of everybody's forks by their ids.
+#[tokio::test]
+async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
+    let server = server(|_| {}).await;
+    let id = "b".repeat(40);
+    let body = |commit: &str| json!({"owner": "acme", "repo": "hello", "commit": commit}).to_string();
+    // Who makes a job of what, and who has it built once more: whether each may build what nothing reaches.
+    for (commit, made_by, rebuilt_by, expected) in [
+        (&*id, "admin", "admin", ((true, false), (true, false))),
+        (&id, "admin", "build", ((true, false), (false, false))),
+        // It was built, so a branch or a tag reached it then.
+        (&id, "build", "build", ((false, false), (false, true))),
+        ("HEAD", "admin", "build", ((false, false), (false, true))),
+    ] {
+        let made = make(&server, made_by, &body(commit)).await.json()["id"].as_str().unwrap().to_owned();
+        end(&server, Stages::pending()).await;
+        let again = rebuild(&server, rebuilt_by, &made).await.json()["id"].as_str().unwrap().to_owned();
+        let [made, again] = [made, again].map(|id| id.parse::<JobId>().unwrap());
+        let grants = async |id| {
+            let job = server.store.job(id).await.unwrap().unwrap();
+            (job.any_commit, job.context.pushed)
+        };
+        assert_eq!((grants(made).await, grants(again).await), expected, "{commit} {made_by} {rebuilt_by}");
+        server.store.cancel(again, &announce()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_was_left_out_is_shown_and_remembered() {
+    let server = server(|_| {}).await;
+    for (body, left_out) in [
+        (json!({"owner": "acme", "repo": "hello", "commit": "b".repeat(40)}), true),
+        (json!({"owner": "acme", "repo": "hello", "commit": "b".repeat(40), "branch": "develop"}), false),
+    ] {
+        let made = make(&server, "build", &body.to_string()).await.json();
+        assert_eq!(made["context"]["branch"], "develop");
+        let stored = server.store.job(made["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((stored.context.branch.as_str(), stored.context.branch_left_out), ("develop", left_out));
+    }
+}
+
 #[tokio::test]
 async fn a_rebuild_is_allowed_anew() {
     let server = server(|config| config.allow_repos = vec!["acme/*".into()]).await;

@@ -29,6 +29,7 @@ fn context(base: &str, repository: &str, options: Value) -> Context {
         docker_repo_base: base.into(),
         tag: "v1".into(),
         pushed: false,
+        branch_left_out: false,
         extra,
     }
 }

@@ -20,9 +20,11 @@ async fn branch_tag_commit_short_commit_and_head() {
     ] {
         assert_eq!(local.commit(on, wanted, false).await.unwrap().to_string(), *expected, "{on} {wanted}");
     }
-    // A branch comes before a tag of the same name.
+    // A branch comes before a tag of the same name, and each can be named in full.
     local.repo.git(&["push", "-q", "origin", &format!("{second}:refs/heads/v1.2")]);
-    assert_eq!(local.commit("v1.2", "HEAD", false).await.unwrap().to_string(), second);
+    for (on, expected) in [("v1.2", &second), ("refs/heads/v1.2", &second), ("refs/tags/v1.2", &first)] {
+        assert_eq!(local.commit(on, "HEAD", false).await.unwrap().to_string(), *expected, "{on}");
+    }
 }
 
 #[tokio::test]
@@ -34,7 +36,8 @@ async fn what_does_not_exist_is_named() {
     for (on, wanted, pushed, message) in [
         ("nope", "HEAD", false, "acme/hello has no branch or tag \"nope\""),
         ("feature", "HEAD", false, "acme/hello has no branch or tag \"feature\""), // only below it
-        ("nope", full, true, "acme/hello has no branch or tag \"nope\""),
+        ("refs/tags/develop", "HEAD", false, "acme/hello has no branch or tag \"refs/tags/develop\""),
+        ("nope", full, true, &format!("acme/hello has no commit {full}")),
         ("develop", full, false, &format!("acme/hello has no commit {full}")),
         ("develop", full, true, &format!("acme/hello has no commit {full}")),
         ("develop", "0123", false, "acme/hello has no commit 0123"),
@@ -150,5 +153,5 @@ async fn sha256_repositories_and_tags_of_no_commit() {
     assert_eq!(local.commit("develop", &id, false).await.unwrap().to_string(), id);
     assert!(local.snapshot().await.unwrap().entries.is_empty());
     let error = local.commit("tree", "HEAD", false).await.unwrap_err();
-    assert!(error.message.contains("refs/tags/tree leads to no commit"), "{error}");
+    assert!(error.message.contains("refs/tags/tree leads to no commit of acme/hello but to a tree"), "{error}");
 }

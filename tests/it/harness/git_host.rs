@@ -96,6 +96,11 @@ impl GitHost {
         self.install("git-lfs-authenticate", &format!("#!/bin/sh\n{script}\n"));
     }
 
+    /// From now on the server speaks protocol 0, whatever it is asked for, as old ones do.
+    pub fn speak_protocol_0(&self) {
+        self.install("git-upload-pack", "#!/bin/sh\nunset GIT_PROTOCOL; exec git upload-pack \"$@\"\n");
+    }
+
     /// Notes from now on what each fetch asks for and is told: `GIT_PROTOCOL=…`, then Git's own trace.
     pub fn note_fetches(&self) {
         let notes = self.dir.path().join("fetches").display().to_string();

@@ -1,0 +1,52 @@
+//! Mirrors that cannot be read are fetched anew. What cannot be read after that is a flaw of the repository itself.
+
+use std::time::{Duration, Instant};
+
+use super::{Mirror, Silence, State};
+use crate::git::errors::Trouble;
+use crate::git::{Git, GitError};
+
+/// How long a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
+const IN_VAIN: Duration = Duration::from_secs(3600);
+
+impl State {
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain.is_some_and(|since| since.elapsed() < IN_VAIN)
+    }
+}
+
+impl Git {
+    /// Fetches the mirror anew because something in it cannot be read, and `wanted`, if no branch has it.
+    pub(in crate::git) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
+        let remote = mirror.source.remote()?;
+        let mut state = self.lock(mirror).await;
+        if state.is_in_vain() {
+            return Err(GitError::flawed(what, &mirror.source));
+        }
+        self.fetch_anew(mirror, &remote, what, &mut state, &Silence).await?;
+        match wanted {
+            Some(id) => self.fetch_commit(mirror, &remote, id, &mut state, &Silence).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has the mirror fetched anew next time because something in it cannot be read.
+    pub(in crate::git) async fn distrust(&self, mirror: &Mirror, what: &str) -> Result<(), GitError> {
+        if self.lock(mirror).await.is_in_vain() {
+            return Err(GitError::flawed(what, &mirror.source));
+        }
+        mirror.distrust();
+        Ok(())
+    }
+
+    /// What was read of a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
+    pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, Trouble>) -> Result<T, GitError> {
+        match read {
+            Err(Trouble::Damaged(what)) => {
+                self.lock(mirror).await.in_vain = Some(Instant::now());
+                Err(GitError::flawed(&what, &mirror.source))
+            }
+            read => read.map_err(|trouble| trouble.into_error(&mirror.source)),
+        }
+    }
+}

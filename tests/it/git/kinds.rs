@@ -1,0 +1,132 @@
+//! Objects of a type that is not the wanted one. Whoever pushes chooses them, so they are told, and nothing is fetched anew.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+impl Local {
+    /// The mirror's folder, which another one replaces when all is fetched anew.
+    fn inode(&self) -> u64 {
+        std::fs::metadata(self.dir.path().join("data/mirrors/acme/hello.git")).unwrap().ino()
+    }
+
+    /// Pushes an object under a name; its id.
+    fn point(&self, name: &str, object: &str) -> String {
+        let id = self.repo.git(&["rev-parse", object]);
+        self.repo.git(&["push", "-q", "--force", "origin", &format!("{id}:{name}")]);
+        id
+    }
+
+    /// Makes an object of any content, as Git would not.
+    fn craft(&self, kind: &str, content: &str) -> String {
+        let file = self.dir.path().join("crafted");
+        std::fs::write(&file, content).unwrap();
+        self.repo.git(&["hash-object", "-w", "-t", kind, "--literally", file.to_str().unwrap()])
+    }
+}
+
+#[tokio::test]
+async fn a_tag_of_a_tree_or_a_file_is_told_without_fetching_anew() {
+    let local = Local::new();
+    let first = local.repo.commit("develop", &[("a", "1")]);
+    local.commit("develop", "HEAD", false).await.unwrap();
+    let inode = local.inode();
+    local.repo.git(&["tag", "-a", "-m", "x", "of-tree", "HEAD^{tree}"]);
+    for (name, object, kind) in
+        [("tree", "HEAD^{tree}", "tree"), ("file", "HEAD:a", "blob"), ("annotated", "refs/tags/of-tree", "tree")]
+    {
+        let id = local.point(&format!("refs/tags/{name}"), object);
+        for (on, wanted, is_granted) in
+            [(name, "HEAD", false), ("develop", &*id, false), ("develop", &id, true), ("develop", &id, true)]
+        {
+            let error = local.commit(on, wanted, is_granted).await.unwrap_err();
+            assert!(error.message.contains(&format!("leads to no commit of acme/hello but to a {kind}")), "{error}");
+            assert_eq!((error.exit_code, error.is_transient()), (128, false));
+        }
+    }
+    // They are in the way of nobody.
+    assert_eq!(local.commit("develop", &first, false).await.unwrap().to_string(), first);
+    assert_eq!(local.inode(), inode, "it was fetched anew");
+}
+
+#[tokio::test]
+async fn a_tag_of_a_tag_is_peeled() {
+    let local = Local::new();
+    let first = local.repo.commit("develop", &[("a", "1")]);
+    local.repo.tag("v1");
+    local.repo.git(&["tag", "-a", "-m", "x", "v2", "refs/tags/v1"]);
+    let nested = local.point("refs/tags/v2", "refs/tags/v2");
+    local.repo.commit("develop", &[("a", "2")]);
+    for (on, wanted) in [("v2", "HEAD"), ("develop", &*nested), ("v2", &nested)] {
+        assert_eq!(local.commit(on, wanted, false).await.unwrap().to_string(), first, "{on} {wanted}");
+    }
+}
+
+/// Each of these is accepted by a server of Git's own.
+#[tokio::test]
+async fn a_crafted_commit_is_built_or_told_and_fetched_once() {
+    let local = Local::new();
+    local.repo.commit("develop", &[("a", "1")]);
+    local.snapshot().await.unwrap();
+    let inode = local.inode();
+    let tree = local.repo.git(&["rev-parse", "HEAD^{tree}"]);
+    for (name, times) in [
+        ("no-committer", "author a <a@a> 1 +0000\n"),
+        ("no-date", "author a <a@a>\ncommitter a <a@a>\n"),
+        ("late", "author a <a@a> 1 +0000\ncommitter a <a@a> 99999999999999999999999 +0000\n"),
+    ] {
+        let id = local.craft("commit", &format!("tree {tree}\n{times}\nx\n"));
+        local.point(&format!("refs/heads/{name}"), &id);
+        let snapshot = local.snapshot_of(name, name).await.unwrap();
+        assert_eq!(contents(&snapshot).await.unwrap(), [("a".to_owned(), b"1".to_vec())], "{name}");
+        snapshot.commit_time().await.unwrap();
+    }
+    assert_eq!(local.inode(), inode, "it was fetched anew");
+}
+
+/// A server that checks nothing, or was damaged: what it has is what the mirror has.
+#[tokio::test]
+async fn a_flaw_of_the_repository_itself_has_it_fetched_anew_once() {
+    let mut local = Local::new();
+    local.repo.commit("develop", &[("a", "1")]);
+    local.snapshot().await.unwrap();
+    let (inode, file) = (local.inode(), local.repo.git(&["rev-parse", "HEAD:a"]));
+    // A commit whose tree is a file. No server of Git's takes it, so it is put there by hand.
+    let commit = format!("tree {file}\nauthor a <a@a> 1 +0000\ncommitter a <a@a> 1 +0000\n\nx\n");
+    let content = local.dir.path().join("flawed");
+    std::fs::write(&content, commit).unwrap();
+    let on_server = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        let output = harness::succeed(git.current_dir(&local.repo.bare).args(args), b"").stdout;
+        String::from_utf8(output).unwrap().trim().to_owned()
+    };
+    let id = on_server(&["hash-object", "-w", "-t", "commit", "--literally", content.to_str().unwrap()]);
+    std::fs::write(local.repo.bare.join("refs/heads/flawed"), format!("{id}\n")).unwrap();
+    for told in
+        ["acme/hello cannot be fetched from", "nor after all of it was fetched anew", "`git fsck` on its Git server"]
+    {
+        let error = local.snapshot_of("flawed", "flawed").await.unwrap_err();
+        assert!(error.message.contains(told) && !error.is_transient(), "{error}");
+    }
+    assert_eq!(local.inode(), inode, "what was there is gone");
+    std::fs::remove_file(local.repo.bare.join("refs/heads/flawed")).unwrap();
+    local.snapshot().await.unwrap();
+    local.restart();
+    local.snapshot().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_submodule_at_a_file_or_a_tree_is_told() {
+    let local = Local::new();
+    let library = Repo::create(&local.dir.path().join("library.git"));
+    library.commit("develop", &[("l", "1")]);
+    local.repo.commit("develop", &[(".gitmodules", "[submodule \"l\"]\npath = l\nurl = ../library.git\n")]);
+    for (object, kind) in [("HEAD^{tree}", "tree"), ("HEAD:l", "blob")] {
+        let id = library.git(&["rev-parse", object]);
+        local.repo.gitlink("l", &id);
+        local.repo.commit("develop", &[("a", kind)]);
+        let error = local.snapshot().await.unwrap_err();
+        assert!(error.message.contains(&format!("{id} is no commit of")) && error.message.contains(kind), "{error}");
+        assert!(!error.is_transient(), "{error}");
+    }
+}

@@ -23,6 +23,7 @@ use super::progress::Progress;
 use super::session::{NoSession, Session};
 use super::{Builder, Engine};
 
+#[derive(Clone)]
 pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
     /// Path in the tree.

@@ -11,7 +11,7 @@ use crate::secrets::Secrets;
 
 use super::Engine;
 use super::build::{BuildRequest, Built, Steps};
-use super::connect::{invalid, request};
+use super::connect::{Body, invalid, request};
 use super::errors::{EngineError, ErrorKind};
 use super::filesync::Tree;
 use super::lines::{Line, Lines};
@@ -39,7 +39,11 @@ impl Engine {
         }
         // Podman wants its hosts in another form, and its builds run in no container that could be left behind.
         let mark = self.owner.as_ref().filter(|_| !is_podman).map(|owner| owner.mark(&build.build_id));
-        let result = self.run_classic(build, mark, tree.clone(), log).await;
+        let resolved = tree.resolved(build.dockerfile).await;
+        let body = tar::body(tree.clone(), build.dockerfile, &resolved).await?;
+        // As Docker's client does: the engine would remove an excluded file behind a link, and leave the link.
+        let resolved = BuildRequest { dockerfile: &resolved, ..build.clone() };
+        let result = self.run_classic(&resolved, mark, body, log).await;
         let error = match result {
             Ok(image_id) => return Ok(Built { image_id, sync: None, steps: Steps::default() }),
             Err(e) => tree.failure().map_or(e, EngineError::tree),
@@ -57,7 +61,7 @@ impl Engine {
         &self,
         build: &BuildRequest<'_>,
         mark: Option<String>,
-        tree: Arc<Tree>,
+        body: Body,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
@@ -66,7 +70,6 @@ impl Engine {
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
             .header("X-Registry-Config", auth_header(&logins(&build.secrets))?);
-        let body = tar::body(tree, build.dockerfile).await?;
         let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
         // What is wrong before the first step is the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::of_build(&e.message, None))?;

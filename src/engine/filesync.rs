@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::git::{Blobs, Entry, GitError, Kind, Snapshot};
+use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
 use crate::model::LogSink;
 
 use super::filter::{Wanted, choose};
@@ -107,8 +107,46 @@ impl Tree {
 
     /// A small file's content; none if it is not there or cannot be read.
     pub(super) async fn read(&self, path: &str) -> Option<Vec<u8>> {
-        let entry = self.snapshot.entry(path.as_bytes())?;
-        self.snapshot.blobs().ok()?.read(entry).await.ok()
+        let Ok(Found::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
+        self.snapshot.blobs().ok()?.read(&self.snapshot.entries[at]).await.ok()
+    }
+
+    /// The file at a path, which may lead through symlinks.
+    pub(super) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+        let (links, entries, mut walk) = (self.links().await?, &self.snapshot.entries, Walk::new(path));
+        loop {
+            match walk.step(entries) {
+                Step::End(found) => return Ok(found),
+                Step::Link(at) => {
+                    let target = links.get(&entries[at].oid).map_or(&[][..], Vec::as_slice);
+                    if let Some(found) = walk.follow(target) {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The path of the file that a path leads to, or the path itself where there is none.
+    pub(super) async fn resolved(&self, path: &str) -> String {
+        let found = self.find(path.as_bytes()).await;
+        let at = match found {
+            Ok(Found::File { at, .. }) => Some(at),
+            _ => None,
+        };
+        let file = at.and_then(|at| String::from_utf8(self.snapshot.entries[at].path.clone()).ok());
+        file.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Does not follow a `.dockerignore` that leads out of the tree: the engine would take the root of the tree for that
+    /// of the file system, and read another file. The link itself is sent.
+    async fn leave_unfollowed(&self, wanted: &mut Wanted) -> Result<(), GitError> {
+        for path in std::mem::take(&mut wanted.follow) {
+            let is_lost = path.ends_with(b".dockerignore") && matches!(self.find(&path).await?, Found::Lost(_));
+            let list = if is_lost { &mut wanted.includes } else { &mut wanted.follow };
+            list.push(path);
+        }
+        Ok(())
     }
 
     fn failed(&self, error: GitError) -> Status {
@@ -147,7 +185,9 @@ impl Tree {
             return Err(Status::not_found(format!("no access allowed to dir {:?}", String::from_utf8_lossy(name))));
         }
         let links = self.links().await.map_err(|e| self.failed(e))?;
-        let chosen = choose(&self.snapshot.entries, links, &wanted(headers)).map_err(Status::unknown)?;
+        let mut wanted = wanted(headers);
+        self.leave_unfollowed(&mut wanted).await.map_err(|e| self.failed(e))?;
+        let chosen = choose(&self.snapshot.entries, links, &wanted).map_err(Status::unknown)?;
 
         // Unbounded, so that reading never waits for writing: the engine sends up to one request
         // an entry while it still receives stats, and both sides would wait for ever.

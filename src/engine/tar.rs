@@ -10,35 +10,44 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::git::{Blobs, Entry, GitError, Kind};
+use crate::git::{Blobs, Entry, Found, GitError, Kind};
 
 use super::connect::Body;
 use super::errors::{EngineError, ErrorKind};
 use super::filesync::Tree;
 use super::filter::{Wanted, choose};
-use super::follow::find;
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 
+const IGNORE_FILE: &str = ".dockerignore";
 const BLOCK: usize = 512;
 /// What is read ahead of the engine is twice this, besides the sockets' buffers.
 const CHUNK: usize = 64 << 10;
 
 /// A body that reads the tree as the engine takes it. `.dockerignore` is applied here, since no
-/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile and
-/// `.dockerignore` itself.
-pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, EngineError> {
+/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile (`resolved` through links) and
+/// `.dockerignore` itself, which the engine reads and then removes if they are excluded.
+pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str, resolved: &str) -> Result<Body, EngineError> {
     let git = |e: GitError| EngineError::tree(tree.fail(&e));
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
     let entries = &tree.snapshot.entries;
     let mut blobs = tree.snapshot.blobs().map_err(git)?;
     let mut excludes = Vec::new();
-    let ignore_files = [format!("{dockerfile}.dockerignore"), ".dockerignore".into()];
-    if let Some(at) = ignore_files.iter().find_map(|name| find(entries, name.as_bytes())) {
-        excludes = read_ignore_file(&blobs.read(&entries[at]).await.map_err(git)?);
+    for name in [format!("{dockerfile}.dockerignore"), IGNORE_FILE.into()] {
+        if let Found::File { at, .. } = tree.find(name.as_bytes()).await.map_err(git)? {
+            excludes = read_ignore_file(&blobs.read(&entries[at]).await.map_err(git)?);
+            break;
+        }
     }
-    for kept in [".dockerignore", dockerfile] {
+    let mut ignore_file = None;
+    for kept in [IGNORE_FILE, resolved] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
+            // A link to an excluded file would be left behind: the engine gets the file in its place, and removes it.
+            if kept == IGNORE_FILE
+                && let Found::File { at, .. } = tree.find(kept.as_bytes()).await.map_err(git)?
+            {
+                ignore_file = Some(Entry { path: kept.into(), ..entries[at].clone() });
+            }
         }
     }
     let links = tree.links().await.map_err(git)?;
@@ -47,7 +56,7 @@ pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, Engi
     let (out, frames) = mpsc::channel(1);
     // Ends with the body: nobody is left to send to then.
     tokio::spawn(async move {
-        if let Err(e) = write(&tree, &chosen, &mut blobs, &out).await {
+        if let Err(e) = write(&tree, &chosen, ignore_file.as_ref(), &mut blobs, &out).await {
             let _ = out.send(Err(e)).await;
         }
     });
@@ -56,11 +65,19 @@ pub(super) async fn body(tree: Arc<Tree>, dockerfile: &str) -> Result<Body, Engi
 
 type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
 
-async fn write(tree: &Tree, chosen: &[u32], blobs: &mut Blobs, out: &Out) -> Result<(), Box<dyn Error + Send + Sync>> {
+/// `ignore_file` stands in the place of the entry with its path.
+async fn write(
+    tree: &Tree,
+    chosen: &[u32],
+    ignore_file: Option<&Entry>,
+    blobs: &mut Blobs,
+    out: &Out,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let links = tree.links().await.map_err(|e| tree.fail(&e))?;
     let mut buffer = BytesMut::with_capacity(2 * CHUNK);
     for &index in chosen {
         let entry = &tree.snapshot.entries[index as usize];
+        let entry = ignore_file.filter(|file| file.path == entry.path).unwrap_or(entry);
         header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
         if matches!(entry.kind, Kind::File | Kind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;

@@ -1,5 +1,5 @@
-//! Contents of files: of Git's objects by one `git cat-file --batch` a repository, which reads `OID<newline>` and writes
-//! `OID TYPE SIZE<newline>`, the content and a newline; and of LFS files from their store.
+//! Contents of files. Git's objects come from one `git cat-file --batch` a repository, which reads `OID<newline>` and
+//! writes `OID TYPE SIZE<newline>`, the content and a newline; LFS files and converted files come from their store.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use super::command::local;
 use super::lfs::{Object, Store};
-use super::{Entry, GitConfig, GitError, Mirror, Oid};
+use super::{Entry, GitConfig, GitError, Mirror, Oid, Source};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
@@ -34,7 +34,8 @@ pub struct Blob<'a> {
 #[derive(Debug)]
 enum Content<'a> {
     Git { reader: &'a mut Reader, left: u64 },
-    Lfs(Box<Object>),
+    Stored(Box<Object>),
+    Empty,
 }
 
 impl Blobs {
@@ -49,9 +50,12 @@ impl Blobs {
 
     /// Asks for a file or a symlink (whose content is its target).
     pub async fn open(&mut self, entry: &Entry) -> Result<Blob<'_>, GitError> {
+        if entry.lfs && entry.size == 0 {
+            return Ok(Blob { content: Content::Empty, size: 0 });
+        }
         if entry.lfs {
             let object = self.objects.read(&entry.oid, entry.size).await?;
-            return Ok(Blob { content: Content::Lfs(Box::new(object)), size: entry.size });
+            return Ok(Blob { content: Content::Stored(Box::new(object)), size: entry.size });
         }
         let at = entry.origin as usize;
         let (Some(mirror), Some(reader)) = (self.mirrors.get(at), self.readers.get_mut(at)) else {
@@ -90,7 +94,8 @@ impl Blob<'_> {
                 *left -= chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
-            Content::Lfs(object) => object.chunk(CHUNK).await,
+            Content::Stored(object) => object.chunk(CHUNK).await,
+            Content::Empty => Ok(None),
         }
     }
 }
@@ -128,16 +133,17 @@ impl Reader {
         Ok(content)
     }
 
-    /// Its size in bytes, which can then be read.
-    async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
+    /// The size of a blob in bytes; its content is read next.
+    pub async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
         match self.request(oid).await {
-            Ok(Some(size)) => Ok(size),
-            Ok(None) => Err(self.damaged(&format!("object {oid} is missing"))),
+            Ok(Header::Blob(size)) => Ok(size),
+            Ok(Header::Other(kind)) => Err(wrong_type(oid, &format!("a {kind}"), "file", &self.mirror.source)),
+            Ok(Header::Missing) => Err(self.damaged(&format!("object {oid} is missing"))),
             Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
         }
     }
 
-    async fn request(&mut self, oid: &Oid) -> std::io::Result<Option<u64>> {
+    async fn request(&mut self, oid: &Oid) -> std::io::Result<Header> {
         while self.unread > 0 {
             let got = self.answers.fill_buf().await?.len().min(usize::try_from(self.unread).unwrap_or(usize::MAX));
             if got == 0 {
@@ -149,13 +155,13 @@ impl Reader {
         self.requests.write_all(format!("{oid}\n").as_bytes()).await?;
         let mut header = String::new();
         self.answers.read_line(&mut header).await?;
-        let size = blob_size(&header);
+        let (header, size) = parse(&header);
         self.unread = size.map_or(0, |size| size.saturating_add(1));
-        Ok(size)
+        Ok(header)
     }
 
     /// The next `wanted` bytes of what was opened.
-    async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
+    pub async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
         let mut chunk = Vec::with_capacity(wanted);
         while chunk.len() < wanted {
             let missing = (wanted - chunk.len()) as u64;
@@ -175,13 +181,32 @@ impl Reader {
     }
 }
 
-/// From `OID blob SIZE`.
-fn blob_size(header: &str) -> Option<u64> {
-    let mut words = header.strip_suffix('\n')?.split(' ').skip(1);
-    match (words.next(), words.next(), words.next()) {
-        (Some("blob"), Some(size), None) => size.parse().ok(),
-        _ => None,
+/// The answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Header {
+    /// Bytes.
+    Blob(u64),
+    /// An object of this type.
+    Other(String),
+    Missing,
+}
+
+/// Reads `OID TYPE SIZE`; the size is how many bytes follow, whatever the type.
+fn parse(header: &str) -> (Header, Option<u64>) {
+    let mut words = header.strip_suffix('\n').unwrap_or_default().split(' ').skip(1);
+    let (kind, size) = (words.next(), words.next().and_then(|size| size.parse().ok()));
+    match (kind, size, words.next()) {
+        (Some("blob"), Some(size), None) => (Header::Blob(size), Some(size)),
+        (Some(kind @ ("tree" | "commit" | "tag")), Some(size), None) => (Header::Other(kind.into()), Some(size)),
+        _ => (Header::Missing, None),
     }
+}
+
+/// A tree may name an object as something else than it is. The committer made it so, and no fetch would mend it.
+pub(super) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &Source) -> GitError {
+    let repo = &source.repo;
+    let message = format!("a tree of {repo} names the object {oid} as a {named}, and it is {kind}");
+    GitError::refused(format!("{message}: make the commit anew with Git's own commands"))
 }
 
 #[cfg(test)]
@@ -190,17 +215,19 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_a_blob_has_a_size() {
-        assert_eq!(blob_size("0123 blob 42\n"), Some(42));
-        for header in ["", "0123 missing\n", "0123 tree 42\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n"] {
-            assert_eq!(blob_size(header), None, "{header:?}");
+    fn a_header_has_type_and_size() {
+        assert_eq!(parse("0123 blob 42\n"), (Header::Blob(42), Some(42)));
+        // Its content follows, and is passed over.
+        assert_eq!(parse("0123 tree 42\n"), (Header::Other("tree".into()), Some(42)));
+        for header in ["", "0123 missing\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n", "0123 x 4\n"] {
+            assert_eq!(parse(header), (Header::Missing, None), "{header:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_header_is_survived(header: String) {
-            let _ = blob_size(&header);
+            let _ = parse(&header);
         }
     }
 }

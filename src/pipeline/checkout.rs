@@ -2,22 +2,24 @@ use std::sync::Arc;
 
 use super::Tools;
 use super::clone::{Fetched, wait};
-use super::stage::{End, Failed, Stagehand};
+use super::dockerfile;
+use super::stage::{End, Stagehand};
 use crate::git::{Kind, Snapshot};
-use crate::model::{FailureClass, LogSink, StageName};
+use crate::model::{LogSink, StageName};
 use crate::secrets::Secrets;
 
-/// Finds the commit, reads its tree, and fetches what is not in the repository itself: submodules and LFS files. Nothing
-/// is written to a work tree: the engine gets its files from Git's objects.
+/// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
+/// the Dockerfile, whose name in the tree is the plan's from then on. Nothing is written to a work tree: the engine gets
+/// its files from Git's objects.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
-    fetched: &Fetched,
+    fetched: &mut Fetched,
     hand: &mut Stagehand,
 ) -> Result<Arc<Snapshot>, End> {
     let log = hand.log.clone();
     let pushed = hand.job.context.pushed;
-    let Fetched { repo, branch, commit, mirror, plan, .. } = fetched;
+    let Fetched { repo, branch, commit, mirror, plan, .. } = &*fetched;
     let dockerfile = &plan.dockerfile;
     let work = async {
         let resolve = async { Ok(tools.git.resolve(mirror, branch, commit, pushed).await?) };
@@ -36,33 +38,15 @@ pub(super) async fn run(
         };
         let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
-        match kind(&snapshot, dockerfile.as_str()) {
-            Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
-                FailureClass::Dockerfile,
-                format!("{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"),
-            )),
-            Some(_) => Ok(snapshot),
-            None => Err(Failed::new(
-                FailureClass::Dockerfile,
-                format!(
-                    "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
-                 Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"
-                ),
-            )),
-        }
+        let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &*log).await?;
+        Ok((snapshot, dockerfile))
     };
     let command = match commit {
         crate::model::CommitSpec::Head => format!("git checkout -f {branch}"),
         crate::model::CommitSpec::Full(id) | crate::model::CommitSpec::Short(id) => format!("git checkout -f {id}"),
     };
-    let snapshot = hand.stage(StageName::Checkout, &command, work).await?;
+    let (snapshot, dockerfile) = hand.stage(StageName::Checkout, &command, work).await?;
+    fetched.plan.dockerfile = dockerfile;
     hand.resolved_commit = Some(snapshot.commit.to_string());
     Ok(Arc::new(snapshot))
-}
-
-/// What is at this path, or the first symlink on the way there: that one the engine follows.
-fn kind(snapshot: &Snapshot, path: &str) -> Option<Kind> {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    let mut on_the_way = ends.map(|end| snapshot.entry(&path.as_bytes()[..end]).map(|entry| entry.kind));
-    on_the_way.find(|kind| *kind != Some(Kind::Dir)).unwrap_or(Some(Kind::Dir))
 }

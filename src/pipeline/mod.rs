@@ -3,6 +3,7 @@
 mod build;
 mod checkout;
 mod clone;
+mod dockerfile;
 mod epoch;
 mod plan;
 mod pulse;
@@ -134,8 +135,8 @@ fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
 }
 
 async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
-    let fetched = clone::run(tools, &secrets, hand).await?;
-    let snapshot = checkout::run(tools, &secrets, &fetched, hand).await?;
+    let mut fetched = clone::run(tools, &secrets, hand).await?;
+    let snapshot = checkout::run(tools, &secrets, &mut fetched, hand).await?;
     let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
     push::run(tools, &engine, &fetched.mirror, &built, hand, slot).await
 }

@@ -5,6 +5,7 @@ mod building;
 mod classic;
 mod context;
 mod ignore;
+mod links;
 mod pushing;
 mod random;
 mod tls;

@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::git::{Blobs, Entry, GitError, Kind, Snapshot};
+use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
 use crate::model::LogSink;
 
 use super::filter::{Wanted, choose};
@@ -140,8 +140,52 @@ impl Tree {
 
     /// A small file's content; none if it is not there or cannot be read.
     pub(super) async fn read(&self, path: &str) -> Option<Vec<u8>> {
-        let entry = self.snapshot.entry(path.as_bytes())?;
-        self.snapshot.blobs().ok()?.read(entry).await.ok()
+        let Ok(Found::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
+        self.snapshot.blobs().ok()?.read(&self.snapshot.entries[at]).await.ok()
+    }
+
+    /// The file at a path of the repository, which may lead through symlinks.
+    pub(super) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+        self.find_among(&self.snapshot.entries, path).await
+    }
+
+    /// The same, where `entries` are all that there is.
+    pub(super) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<Found, GitError> {
+        let (links, mut walk) = (self.links().await?, Walk::new(path));
+        loop {
+            match walk.step(entries) {
+                Step::End(found) => return Ok(found),
+                Step::Link(at) => {
+                    let target = links.get(&entries[at].oid).map_or(&[][..], Vec::as_slice);
+                    if let Some(found) = walk.follow(target) {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The path of the file that a path leads to, or the path itself where there is none.
+    pub(super) async fn resolved(&self, path: &str) -> String {
+        let found = self.find(path.as_bytes()).await;
+        let at = match found {
+            Ok(Found::File { at, .. }) => Some(at),
+            _ => None,
+        };
+        let file = at.and_then(|at| String::from_utf8(self.snapshot.entries[at].path.clone()).ok());
+        file.unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Does not follow a `.dockerignore` that leads out of the tree: the engine would take the root of the tree for that
+    /// of the file system, and read another file. The link itself is sent.
+    async fn leave_unfollowed(&self, entries: &[Entry], wanted: &mut Wanted) -> Result<(), GitError> {
+        for path in std::mem::take(&mut wanted.follow) {
+            let is_lost =
+                path.ends_with(b".dockerignore") && matches!(self.find_among(entries, &path).await?, Found::Lost(_));
+            let list = if is_lost { &mut wanted.includes } else { &mut wanted.follow };
+            list.push(path);
+        }
+        Ok(())
     }
 
     fn failed(&self, error: GitError) -> Status {
@@ -182,7 +226,8 @@ impl Tree {
         let links = self.links().await.map_err(|e| self.failed(e))?;
         // The Dockerfile is named by its path in the repository, also where the context is a folder.
         let entries = if name == b"context" { self.context() } else { &self.snapshot.entries };
-        let wanted = wanted(headers);
+        let mut wanted = wanted(headers);
+        self.leave_unfollowed(entries, &mut wanted).await.map_err(|e| self.failed(e))?;
         let chosen = choose(entries, links, &wanted).map_err(Status::unknown)?;
         if name == b"context" {
             self.note_excludes(&wanted.excludes);

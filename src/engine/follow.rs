@@ -127,7 +127,7 @@ fn has_wildcards(name: &[u8]) -> bool {
 }
 
 /// The position of `path` in entries that are in fsutil's order.
-pub(super) fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
+fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
     entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()
 }
 

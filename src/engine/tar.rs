@@ -11,17 +11,16 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::git::{Blobs, Entry, GitError, Kind};
+use crate::git::{Blobs, Entry, Found, GitError, Kind};
 
 use super::connect::Body;
 use super::errors::{EngineError, ErrorKind};
 use super::filesync::Tree;
 use super::filter::{Wanted, choose};
-use super::follow::find;
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 
-const BLOCK: usize = 512;
 const IGNORE_FILE: &str = ".dockerignore";
+const BLOCK: usize = 512;
 /// What is read ahead of the engine is twice this, besides the sockets' buffers.
 const CHUNK: usize = 64 << 10;
 
@@ -33,29 +32,30 @@ pub(super) struct Upload {
 }
 
 /// A body that reads the context as the engine takes it. `.dockerignore` is applied here, since no
-/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile and
-/// `.dockerignore` itself.
+/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile (resolved through links) and
+/// `.dockerignore` itself, which the engine reads and then removes if they are excluded.
 ///
 /// A Dockerfile beyond the context gets a name of its own in it, as Docker's client does it: a line more in
 /// `.dockerignore` has the engine remove it before the first step.
 pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) -> Result<Upload, EngineError> {
     let git = |e: GitError| EngineError::tree(tree.fail(&e));
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
-    let entries = tree.context();
+    let (entries, all) = (tree.context(), &tree.snapshot.entries);
     let mut blobs = tree.snapshot.blobs().map_err(git)?;
     let (mut excludes, mut more) = (Vec::new(), Vec::new());
-    let own = tree.snapshot.entry(format!("{dockerfile}.dockerignore").as_bytes());
-    let ignore_file = find(entries, IGNORE_FILE.as_bytes()).map(|at| &entries[at]);
+    let own = file(tree.find(format!("{dockerfile}.dockerignore").as_bytes()).await.map_err(git)?, all);
+    let ignore_file = file(tree.find_among(entries, IGNORE_FILE.as_bytes()).await.map_err(git)?, entries);
     if let Some(entry) = own.or(ignore_file) {
         excludes = read_ignore_file(&blobs.read(entry).await.map_err(git)?);
     }
     tree.note_excludes(&excludes);
-    let dockerfile = match (beneath(dockerfile, context), tree.snapshot.entry(dockerfile.as_bytes())) {
+    let resolved = tree.resolved(dockerfile).await;
+    let dockerfile = match (beneath(&resolved, context), tree.snapshot.entry(resolved.as_bytes())) {
         (Some(path), _) => path.to_owned(),
         // The engine says that it is not there.
-        (None, None) => dockerfile.to_owned(),
+        (None, None) => resolved,
         (None, Some(entry)) => {
-            let name = format!(".dockerfile.{}", hex::encode(&Sha256::digest(dockerfile)[..8]));
+            let name = format!(".dockerfile.{}", hex::encode(&Sha256::digest(&resolved)[..8]));
             let mut ignored = match ignore_file {
                 Some(entry) => blobs.read(entry).await.map_err(git)?,
                 None => IGNORE_FILE.into(),
@@ -69,6 +69,13 @@ pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) ->
     for kept in [IGNORE_FILE, &dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
+            // A link to an excluded file would be left behind: the engine gets the file in its place, and removes it.
+            if kept == IGNORE_FILE
+                && more.is_empty()
+                && let Some(entry) = ignore_file.filter(|entry| entry.path != IGNORE_FILE.as_bytes())
+            {
+                more.push((renamed(entry, IGNORE_FILE), blobs.read(entry).await.map_err(git)?));
+            }
         }
     }
     let links = tree.links().await.map_err(git)?;
@@ -85,6 +92,14 @@ pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) ->
     Ok(Upload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
 }
 
+/// The file that was found among these entries.
+fn file(found: Found, entries: &[Entry]) -> Option<&Entry> {
+    match found {
+        Found::File { at, .. } => entries.get(at),
+        _ => None,
+    }
+}
+
 /// The path in the context of what is in it.
 fn beneath<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
     match context {
@@ -99,6 +114,7 @@ fn renamed(entry: &Entry, path: &str) -> Entry {
 
 type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
 
+/// `more` are files that stand in the tar beside the chosen entries.
 async fn write(
     tree: &Tree,
     chosen: &[u32],

@@ -1,5 +1,6 @@
-//! Contents of files: of Git's objects by one `git cat-file --batch` a repository, which reads `OID<newline>` and writes
-//! `OID TYPE SIZE<newline>`, the content and a newline; of LFS files from their store; and of `.git` from the disk.
+//! Contents of files. Git's objects come from one `git cat-file --batch` a repository, which reads `OID<newline>` and
+//! writes `OID TYPE SIZE<newline>`, the content and a newline; LFS files and converted files come from their store, and
+//! those of `.git` from the disk.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use super::command::local;
 use super::gitdir::GitDir;
 use super::lfs::{Object, Store};
-use super::{Entry, GitConfig, GitError, Mirror, Oid};
+use super::{Entry, GitConfig, GitError, Mirror, Oid, Source};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
@@ -39,12 +40,13 @@ enum Content<'a> {
         reader: &'a mut Reader,
         left: u64,
     },
-    Lfs(Box<Object>),
+    Stored(Box<Object>),
     /// A file of `.git`.
     Disk {
         file: Box<tokio::fs::File>,
         left: u64,
     },
+    Empty,
 }
 
 impl Blobs {
@@ -64,9 +66,12 @@ impl Blobs {
 
     /// Asks for a file or a symlink (whose content is its target).
     pub async fn open(&mut self, entry: &Entry) -> Result<Blob<'_>, GitError> {
+        if entry.lfs && entry.size == 0 {
+            return Ok(Blob { content: Content::Empty, size: 0 });
+        }
         if entry.lfs {
             let object = self.objects.read(&entry.oid, entry.size).await?;
-            return Ok(Blob { content: Content::Lfs(Box::new(object)), size: entry.size });
+            return Ok(Blob { content: Content::Stored(Box::new(object)), size: entry.size });
         }
         if entry.is_of_git_dir()
             && let Some(git_dir) = &self.git_dir
@@ -113,13 +118,14 @@ impl Blob<'_> {
                 *left -= chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
-            Content::Lfs(object) => object.chunk(CHUNK).await,
+            Content::Stored(object) => object.chunk(CHUNK).await,
             Content::Disk { file, left } => {
                 let mut chunk = vec![0; (*left).min(CHUNK as u64) as usize];
                 file.read_exact(&mut chunk).await.map_err(|error| GitError::io("a file of .git", error))?;
                 *left -= chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
+            Content::Empty => Ok(None),
         }
     }
 }
@@ -157,23 +163,17 @@ impl Reader {
         Ok(content)
     }
 
-    /// Its size in bytes, which can then be read.
-    async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
+    /// The size of a blob in bytes; its content is read next.
+    pub async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
         match self.request(oid).await {
-            Ok(Answer::Blob(size)) => Ok(size),
-            // The commit has it so, and a mirror that is fetched anew has it so, too.
-            Ok(Answer::Other(kind)) => {
-                let repo = &self.mirror.source.repo;
-                Err(GitError::refused(format!(
-                    "object {oid} of {repo} is a {kind} where a file is meant: commit a file"
-                )))
-            }
-            Ok(Answer::Missing) => Err(self.damaged(&format!("object {oid} is missing"))),
+            Ok(Header::Blob(size)) => Ok(size),
+            Ok(Header::Other(kind)) => Err(wrong_type(oid, &format!("a {kind}"), "file", &self.mirror.source)),
+            Ok(Header::Missing) => Err(self.damaged(&format!("object {oid} is missing"))),
             Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
         }
     }
 
-    async fn request(&mut self, oid: &Oid) -> std::io::Result<Answer> {
+    async fn request(&mut self, oid: &Oid) -> std::io::Result<Header> {
         while self.unread > 0 {
             let got = self.answers.fill_buf().await?.len().min(usize::try_from(self.unread).unwrap_or(usize::MAX));
             if got == 0 {
@@ -185,13 +185,13 @@ impl Reader {
         self.requests.write_all(format!("{oid}\n").as_bytes()).await?;
         let mut header = String::new();
         self.answers.read_line(&mut header).await?;
-        let (answer, size) = answer(&header);
+        let (header, size) = parse(&header);
         self.unread = size.map_or(0, |size| size.saturating_add(1));
-        Ok(answer)
+        Ok(header)
     }
 
     /// The next `wanted` bytes of what was opened.
-    async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
+    pub async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
         let mut chunk = Vec::with_capacity(wanted);
         while chunk.len() < wanted {
             let missing = (wanted - chunk.len()) as u64;
@@ -211,25 +211,32 @@ impl Reader {
     }
 }
 
-/// What the line before an object says.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    /// A blob of so many bytes.
+/// The answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Header {
+    /// Bytes.
     Blob(u64),
-    /// An object of this other type.
+    /// An object of this type.
     Other(String),
     Missing,
 }
 
-/// From `OID TYPE SIZE`; and how many bytes follow, with the newline behind them one more.
-fn answer(header: &str) -> (Answer, Option<u64>) {
+/// Reads `OID TYPE SIZE`; the size is how many bytes follow, whatever the type.
+fn parse(header: &str) -> (Header, Option<u64>) {
     let mut words = header.strip_suffix('\n').unwrap_or_default().split(' ').skip(1);
-    let (kind, size, end) = (words.next(), words.next().and_then(|size| size.parse().ok()), words.next());
-    match (kind, size, end) {
-        (Some("blob"), Some(size), None) => (Answer::Blob(size), Some(size)),
-        (Some(kind @ ("tree" | "commit" | "tag")), Some(size), None) => (Answer::Other(kind.into()), Some(size)),
-        _ => (Answer::Missing, None),
+    let (kind, size) = (words.next(), words.next().and_then(|size| size.parse().ok()));
+    match (kind, size, words.next()) {
+        (Some("blob"), Some(size), None) => (Header::Blob(size), Some(size)),
+        (Some(kind @ ("tree" | "commit" | "tag")), Some(size), None) => (Header::Other(kind.into()), Some(size)),
+        _ => (Header::Missing, None),
     }
+}
+
+/// A tree may name an object as something else than it is. The committer made it so, and no fetch would mend it.
+pub(super) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &Source) -> GitError {
+    let repo = &source.repo;
+    let message = format!("a tree of {repo} names the object {oid} as a {named}, and it is {kind}");
+    GitError::refused(format!("{message}: make the commit anew with Git's own commands"))
 }
 
 #[cfg(test)]
@@ -238,18 +245,19 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_object_of_another_type_is_told_from_a_missing_one() {
-        assert_eq!(answer("0123 blob 42\n"), (Answer::Blob(42), Some(42)));
-        assert_eq!(answer("0123 tree 42\n"), (Answer::Other("tree".into()), Some(42)));
-        for header in ["", "0123 missing\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n", "0123 tree\n"] {
-            assert_eq!(answer(header), (Answer::Missing, None), "{header:?}");
+    fn a_header_has_type_and_size() {
+        assert_eq!(parse("0123 blob 42\n"), (Header::Blob(42), Some(42)));
+        // Its content follows, and is passed over.
+        assert_eq!(parse("0123 tree 42\n"), (Header::Other("tree".into()), Some(42)));
+        for header in ["", "0123 missing\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n", "0123 x 4\n"] {
+            assert_eq!(parse(header), (Header::Missing, None), "{header:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_header_is_survived(header: String) {
-            let _ = answer(&header);
+            let _ = parse(&header);
         }
     }
 }

@@ -4,7 +4,6 @@
 //! What a checkout with git-lfs would replace is replaced here, and nothing else: a file that is a pointer *and* has the
 //! attribute `filter=lfs` in the tree's own `.gitattributes`. `.lfsconfig` is ignored, as it would choose the server.
 
-mod attributes;
 mod batch;
 mod http;
 mod incoming;
@@ -24,7 +23,7 @@ use super::blobs::Reader;
 use super::errors::Trouble;
 use super::mirror::access;
 use super::snapshot::Part;
-use super::{Entry, Git, GitError, Kind, Oid};
+use super::{Entry, Git, GitError, Oid};
 use crate::model::LogSink;
 use http::Http;
 use server::Ways;
@@ -34,6 +33,11 @@ pub(super) use store::{Object, Store};
 const AT_ONCE: usize = 4;
 /// How many are asked for in one request, as git-lfs does.
 const BATCH: usize = 100;
+
+/// A pointer is small, so most files are known by their size to be none.
+pub(super) fn may_be_pointer(entry: &Entry) -> bool {
+    pointer::SIZES.contains(&entry.size)
+}
 
 /// The objects of one data folder, and the ways to get more.
 #[derive(Debug)]
@@ -66,22 +70,29 @@ impl Lfs {
 }
 
 impl Git {
-    /// Replaces the pointers among a repository's entries by what they point to, which is then in the store.
-    pub(super) async fn fetch_lfs(&self, part: &mut Part, log: &dyn LogSink) -> Result<(), Trouble> {
-        let pointers = self.pointers(part).await?;
+    /// Replaces those of a repository's files that are pointers, among the entries at these positions, by what they point
+    /// to, which is then in the store.
+    pub(super) async fn fetch_lfs(
+        &self,
+        part: &mut Part,
+        filtered: &[usize],
+        reader: &mut Reader,
+        log: &dyn LogSink,
+    ) -> Result<(), Trouble> {
         let mut wanted = BTreeMap::new();
-        for (at, pointer) in pointers {
+        for &at in filtered {
             let entry = &mut part.entries[at];
             let path = String::from_utf8_lossy(&entry.path).escape_debug().to_string();
-            (entry.oid, entry.size, entry.lfs) = (pointer.oid, pointer.size, true);
-            wanted.entry((pointer.oid, pointer.size)).or_insert(Wanted { oid: pointer.oid, size: pointer.size, path });
+            let Some(pointer) = pointer::parse(&reader.read(&entry.oid).await?) else { continue };
+            let pointer::Pointer { oid, size } =
+                pointer.map_err(|why| GitError::refused(format!("the LFS pointer \"{path}\" {why}")))?;
+            (entry.oid, entry.size, entry.lfs) = (oid, size, true);
+            wanted.entry((oid, size)).or_insert(Wanted { oid, size, path });
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
+        // Empty files have no object: git-lfs gives them out without a look.
+        let mut missing: Vec<_> = wanted.into_values().filter(|object| object.size > 0).collect();
         let (source, remote) = (&part.mirror.source, &part.remote);
         let (store, access) = (&self.lfs.store, access(source, remote));
-        let mut missing: Vec<_> = wanted.into_values().collect();
         missing.retain(|object| !store.is_granted(&object.oid, &access) || !store.has(&object.oid, object.size));
         if missing.is_empty() {
             return Ok(());
@@ -89,37 +100,5 @@ impl Git {
         let (count, bytes) = (missing.len(), missing.iter().map(|object| object.size).sum::<u64>());
         log.write(format!("Fetching {count} LFS files of {}, {bytes} bytes\n", remote.url).as_bytes());
         Ok(self.fetch_objects(source, remote, &missing, &access, log).await?)
-    }
-
-    /// The pointers, by the positions of their entries. A tree without `.gitattributes` costs nothing, one without
-    /// `filter=lfs` in them one `git cat-file`.
-    async fn pointers(&self, part: &Part) -> Result<Vec<(usize, pointer::Pointer)>, Trouble> {
-        let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File | Kind::Exec);
-        let files = || part.entries.iter().filter(is_file);
-        let attributes: Vec<_> = files().filter(|entry| attributes::is_one(&entry.path)).collect();
-        if attributes.is_empty() {
-            return Ok(vec![]);
-        }
-        let mut reader = Reader::start(&self.config, &part.mirror)?;
-        let mut is_used = false;
-        for entry in &attributes {
-            is_used = is_used || attributes::may_name_lfs(&reader.read(&entry.oid).await?);
-        }
-        if !is_used {
-            return Ok(vec![]);
-        }
-        let small = |(_, entry): &(usize, &Entry)| is_file(entry) && pointer::SIZES.contains(&entry.size);
-        let candidates: Vec<_> = part.entries.iter().enumerate().filter(small).collect();
-        let paths: Vec<_> = candidates.iter().map(|(_, entry)| &entry.path[..]).collect();
-        let filtered = attributes::filtered(&self.config, &part.mirror, &attributes, &paths).await?;
-        let mut pointers = Vec::new();
-        for ((at, entry), _) in candidates.into_iter().zip(filtered).filter(|(_, is_filtered)| *is_filtered) {
-            if let Some(pointer) = pointer::parse(&reader.read(&entry.oid).await?) {
-                let path = String::from_utf8_lossy(&entry.path);
-                pointers
-                    .push((at, pointer.map_err(|why| GitError::refused(format!("the LFS pointer {path:?} {why}")))?));
-            }
-        }
-        Ok(pointers)
     }
 }

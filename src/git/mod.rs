@@ -2,10 +2,12 @@
 //! and times. There is no checkout.
 
 mod agent;
+mod attributes;
 mod authorities;
 mod blobs;
 mod command;
 mod connection;
+mod convert;
 mod errors;
 mod folder;
 mod gitdir;
@@ -25,6 +27,7 @@ mod times;
 mod token;
 mod tree;
 mod upkeep;
+mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -49,6 +52,8 @@ pub use snapshot::Snapshot;
 pub use token::Token;
 pub use tree::{Entry, Kind, path_order};
 pub use upkeep::Upkeep;
+pub use walk::{Found, Lost};
+pub(crate) use walk::{Step, Walk};
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -92,6 +97,7 @@ pub struct Git {
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     masters: master::Masters,
     lfs: lfs::Lfs,
+    converted: convert::Converted,
     leases: Arc<lease::Leases>,
 }
 
@@ -122,8 +128,8 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters, leases) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, leases })
+        let (mirrors, tables, masters, converted, leases) = Default::default();
+        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases })
     }
 }
 

@@ -1,16 +1,18 @@
-//! All of a commit: its tree, with the trees of its submodules in their places, and the files that Git LFS keeps.
+//! All of a commit as a checkout has it: its tree, with the trees of its submodules in their places, the files that Git
+//! LFS keeps, and those that Git converts.
 
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::blobs::wrong_type;
 use super::command::{ask, local};
-use super::errors::Trouble;
+use super::errors::{Trouble, last_words};
 use super::lfs::Store;
 use super::remote::Remote;
 use super::submodules::{self, Place, Submodule, Superproject};
 use super::tree::{self, TreeError};
-use super::{Blobs, Entry, Git, GitConfig, GitDir, GitError, Kind, Mirror, Oid, path_order};
+use super::{Blobs, Entry, Found, Git, GitConfig, GitDir, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -40,6 +42,24 @@ impl Snapshot {
     pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
         let at = self.entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()?;
         self.entries.get(at)
+    }
+
+    /// The file at a path, which may lead through symlinks of the tree.
+    pub async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+        let (mut walk, mut blobs) = (Walk::new(path), None);
+        loop {
+            let link = match walk.step(&self.entries) {
+                Step::End(found) => return Ok(found),
+                Step::Link(at) => &self.entries[at],
+            };
+            let blobs = match &mut blobs {
+                Some(blobs) => blobs,
+                None => blobs.insert(self.blobs()?),
+            };
+            if let Some(found) = walk.follow(&blobs.read(link).await?) {
+                return Ok(found);
+            }
+        }
     }
 
     /// When the commit was made, in seconds since the epoch.
@@ -89,6 +109,19 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// A path of its own, for a message.
+    pub fn shown(&self, path: &[u8]) -> String {
+        String::from_utf8_lossy(&[&self.prefix[..], path].concat()).escape_debug().to_string()
+    }
+
+    /// Names the submodule in a line of the log; empty for the job's own.
+    pub fn place(&self) -> String {
+        match &self.prefix[..] {
+            [place @ .., _] => format!(" of {}", String::from_utf8_lossy(place).escape_debug()),
+            [] => String::new(),
+        }
+    }
+
     /// Names the submodule in an error.
     fn named<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
         match result {
@@ -109,8 +142,8 @@ fn name(label: &str, error: GitError) -> GitError {
 }
 
 impl Git {
-    /// Reads the commit's tree, fetches its submodules and LFS files as far as they are not here yet, and gives each
-    /// file its time. `times_key` names the table (the repository).
+    /// Reads the commit's tree, fetches its submodules and LFS files as far as they are not here yet, converts what a
+    /// checkout converts, and gives each file its time. `times_key` names the table (the repository).
     pub async fn snapshot(
         &self,
         mirror: &Mirror,
@@ -154,8 +187,8 @@ impl Git {
     ) -> Result<Snapshot, Trouble> {
         let mut parts = self.parts(mirror, commit, secrets, log).await?;
         for part in &mut parts {
-            let fetched = self.fetch_lfs(part, log).await;
-            part.named(fetched)?;
+            let checked_out = self.check_out(part, log).await;
+            part.named(checked_out)?;
         }
         let own = (parts.len() > 1 || git_dir.is_some()).then(|| parts[0].entries.clone());
         let (mut entries, mirrors) = joined(parts);
@@ -241,9 +274,15 @@ impl Git {
 
     async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, Trouble> {
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &commit.to_string()];
-        let listing = ask(local(&self.config, &mirror.path).args(args)).await?;
-        let listing = listing.ok_or_else(|| Trouble::Damaged("git ls-tree failed".into()))?;
-        tree::parse(&listing).map_err(|error| match error {
+        let finished = local(&self.config, &mirror.path).args(args).output().await.map_err(GitError::from)?;
+        if !finished.status.success() {
+            let no_tree = |line: &str| line.strip_prefix("error: Object ")?.strip_suffix(" not a tree")?.parse().ok();
+            return Err(match finished.stderr.lines().find_map(no_tree) {
+                Some(oid) => wrong_type(&oid, "no folder", "folder", &mirror.source).into(),
+                None => Trouble::Damaged(last_words(&finished.stderr).into()),
+            });
+        }
+        tree::parse(&finished.stdout).map_err(|error| match error {
             TreeError::Damaged(_) => Trouble::Damaged(error.to_string()),
             TreeError::Unsafe(_) => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
         })

@@ -6,9 +6,11 @@ mod url;
 
 use std::collections::BTreeMap;
 
+use super::attributes::converse;
+use super::blobs::Reader;
 use super::command::local;
 use super::errors::{Trouble, last_words};
-use super::{Entry, GitConfig, GitError, Kind, Mirror, Oid, path_order};
+use super::{Entry, Found, GitConfig, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
 use crate::model::LogSink;
 pub(super) use place::{Place, Superproject};
 pub(super) use url::split;
@@ -29,7 +31,12 @@ struct Section {
     path: Option<Vec<u8>>,
     url: Option<String>,
     update: Option<String>,
+    /// Which of the file's lines gave it its path.
+    line: usize,
 }
+
+/// A larger `.gitmodules` is none that somebody wrote.
+const LARGEST: u64 = 4 << 20;
 
 /// The submodules in a repository's entries. The log is told of those that stay empty; `prefix` is where in the snapshot
 /// the repository is.
@@ -44,11 +51,21 @@ pub(super) async fn read(
     if gitlinks.is_empty() {
         return Ok(vec![]);
     }
-    let sections = match find(entries, b".gitmodules") {
-        Some(Entry { kind: Kind::File | Kind::Exec, oid, .. }) => sections(&listing(config, mirror, oid).await?),
-        Some(_) => return Err(GitError::refused(".gitmodules is no file: make it one").into()),
-        None => BTreeMap::new(),
+    let mut reader = Reader::start(config, mirror)?;
+    let sections = match gitmodules(entries, &mut reader).await? {
+        Found::File { at, .. } => match &entries[at] {
+            Entry { size: ..=LARGEST, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
+            Entry { size, .. } => {
+                let message = format!(".gitmodules has {size} bytes, and it may have {LARGEST}: make it smaller");
+                return Err(GitError::refused(message).into());
+            }
+        },
+        Found::Nothing => Ok(BTreeMap::new()),
+        Found::Folder => Err(".gitmodules is a folder: make it a file".into()),
+        Found::Submodule => Err(".gitmodules is a submodule: make it a file".into()),
+        Found::Lost(lost) => Err(format!(".gitmodules cannot be read: {lost}; make it a file")),
     };
+    let sections = sections.map_err(GitError::refused)?;
     for (name, section) in &sections {
         check(name, section, entries).map_err(|why| GitError::refused(format!("submodule {name:?} {why}")))?;
     }
@@ -57,18 +74,11 @@ pub(super) async fn read(
         let shown = [prefix, path].concat();
         let shown = String::from_utf8_lossy(&shown);
         let is_here = |section: &Section| section.path.as_ref() == Some(path);
-        let mut here = sections.iter().filter(|(_, section)| is_here(section));
-        let empty = match (here.next(), here.next()) {
-            (Some((one, a)), Some((other, b))) if a != b => {
-                let message = format!(
-                    "submodules {one:?} and {other:?} are both at {}: correct .gitmodules",
-                    shown.escape_debug()
-                );
-                return Err(GitError::refused(message).into());
-            }
-            (None, _) => "is not in .gitmodules",
-            (Some((_, Section { update: Some(update), .. })), _) if update == "none" => "has `update = none`",
-            (Some((name, section)), _) => {
+        let here = sections.iter().filter(|(_, section)| is_here(section));
+        let empty = match here.max_by_key(|(_, section)| section.line) {
+            None => "is not in .gitmodules",
+            Some((_, Section { update: Some(update), .. })) if update == "none" => "has `update = none`",
+            Some((name, section)) => {
                 let Some(url) = section.url.clone() else {
                     let message = format!("submodule {name:?} has no url in .gitmodules: add it");
                     return Err(GitError::refused(message).into());
@@ -82,42 +92,67 @@ pub(super) async fn read(
     Ok(found)
 }
 
+/// Git checks out no link of this name, lest something be written through it; to read through one is safe.
+async fn gitmodules(entries: &[Entry], reader: &mut Reader) -> Result<Found, GitError> {
+    let mut walk = Walk::new(b".gitmodules");
+    loop {
+        match walk.step(entries) {
+            Step::End(found) => return Ok(found),
+            Step::Link(at) => {
+                if let Some(found) = walk.follow(&reader.read(&entries[at].oid).await?) {
+                    return Ok(found);
+                }
+            }
+        }
+    }
+}
+
 fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
     entries.binary_search_by(|entry| path_order(&entry.path, path)).ok().and_then(|at| entries.get(at))
 }
 
-/// The file in Git's own reading: `KEY<newline>VALUE<nul>`. Includes are not followed.
-async fn listing(config: &GitConfig, mirror: &Mirror, oid: &Oid) -> Result<Vec<u8>, Trouble> {
-    let args = ["config", "-z", "--no-includes", "--blob", &oid.to_string(), "--list"];
-    let finished = local(config, &mirror.path).args(args).output().await.map_err(GitError::from)?;
+/// The file in Git's own reading: `KEY<newline>VALUE<nul>`, of a value that is missing `KEY<nul>`. Includes are not
+/// followed. (`git config --blob` reads otherwise than from a file: it takes the byte 0xFF for the end, and a byte order
+/// mark for an error. Seen with Git 2.39 and 2.47.)
+async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+    let args = ["config", "-z", "--no-includes", "--file", "-", "--list"];
+    let finished = converse(local(config, &mirror.path).args(args), content).await?;
     if finished.status.success() {
         return Ok(finished.stdout);
     }
     let syntax = finished.stderr.lines().find_map(|line| line.split_once("bad config line ")?.1.split(' ').next());
     match syntax {
-        Some(line) => Err(GitError::refused(format!(".gitmodules cannot be read: line {line} is wrong")).into()),
-        None => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+        Some(line) => {
+            Err(GitError::refused(format!(".gitmodules cannot be read: line {line} is wrong, correct it")).into())
+        }
+        None => Err(GitError::refused(format!(".gitmodules cannot be read: {}", last_words(&finished.stderr))).into()),
     }
 }
 
 /// By name. As in Git, the last value counts, and what is neither path, url nor update is not for a reader of a commit
 /// (`branch`, `ignore`) or not for us (`active`, `fetchRecurseSubmodules`).
-fn sections(listing: &[u8]) -> BTreeMap<String, Section> {
+fn sections(listing: &[u8]) -> Result<BTreeMap<String, Section>, String> {
     let mut sections = BTreeMap::<String, Section>::new();
-    for item in listing.split(|&b| b == 0) {
-        let Some(newline) = item.iter().position(|&b| b == b'\n') else { continue };
-        let (key, value) = (String::from_utf8_lossy(&item[..newline]), &item[newline + 1..]);
+    for (line, item) in listing.split(|&b| b == 0).enumerate() {
+        let newline = item.iter().position(|&b| b == b'\n');
+        let (key, value) = (&item[..newline.unwrap_or(item.len())], newline.map(|at| &item[at + 1..]));
+        let key = String::from_utf8_lossy(key);
         let Some((name, key)) = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.')) else { continue };
+        if !["path", "url", "update"].contains(&key) {
+            continue;
+        }
+        let Some(value) = value else {
+            return Err(format!("submodule {name:?} has no value for {key} in .gitmodules: add it"));
+        };
         let section = sections.entry(name.chars().take(200).collect()).or_default();
         let text = || Some(String::from_utf8_lossy(value).into_owned());
         match key {
-            "path" => section.path = Some(value.into()),
+            "path" => (section.path, section.line) = (Some(value.into()), line),
             "url" => section.url = text(),
-            "update" => section.update = text(),
-            _ => {}
+            _ => section.update = text(),
         }
     }
-    sections
+    Ok(sections)
 }
 
 /// Refuses what no honest `.gitmodules` has, also where no entry of the tree makes use of it.
@@ -135,6 +170,9 @@ fn check(name: &str, section: &Section, entries: &[Entry]) -> Result<(), String>
     }
     match &section.update {
         Some(update) if update.starts_with('!') => Err("is refused: its `update` is a command".into()),
+        Some(update) if !["checkout", "merge", "none", "rebase"].contains(&update.as_str()) => {
+            Err(format!("has `update = {update}`, which Git does not know: correct .gitmodules"))
+        }
         _ => Ok(()),
     }
 }
@@ -160,17 +198,18 @@ mod tests {
     fn the_last_value_counts() {
         let listing = b"submodule.a.b.path\nlibs/a\0submodule.a.b.url\nfirst\0submodule.a.b.url\nline\nbreak\0\
             submodule.a.b.active\0core.path\nx\0submodule.path\ny\0submodule.c.update\nnone\0";
-        let read = sections(listing);
+        let read = sections(listing).unwrap();
         assert_eq!(read.keys().collect::<Vec<_>>(), ["a.b", "c"]);
         let (path, url) = (Some(b"libs/a".to_vec()), Some("line\nbreak".to_owned()));
-        assert_eq!(read["a.b"], Section { path, url, update: None });
+        assert_eq!(read["a.b"], Section { path, url, update: None, line: 0 });
         assert_eq!(read["c"].update.as_deref(), Some("none"));
+        assert!(sections(b"submodule.a.url\0").unwrap_err().contains("\"a\" has no value for url"));
     }
 
     proptest! {
         #[test]
         fn any_listing_is_survived(bytes: Vec<u8>) {
-            sections(&bytes);
+            let _ = sections(&bytes);
         }
 
         #[test]

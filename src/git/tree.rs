@@ -30,7 +30,8 @@ pub struct Entry {
     /// Which of the snapshot's repositories has it: 0 the job's own, the others its submodules; what is in `.git` is in
     /// none.
     pub origin: u32,
-    /// Git LFS keeps it: `oid` is the SHA-256 of its content, of which the repository has but a pointer.
+    /// The store of LFS objects has its content, whose SHA-256 is `oid`: the repository has only a pointer to it, or
+    /// another form of it, which a checkout converts.
     pub lfs: bool,
 }
 

@@ -2,16 +2,17 @@ use std::sync::Arc;
 
 use super::Tools;
 use super::clone::Fetched;
-use super::folder;
 use super::retry::patiently;
-use super::stage::{End, Failed, Stagehand};
+use super::stage::{End, Stagehand};
 use super::wanted::Wanted;
+use super::{dockerfile, folder};
 use crate::git::{Kind, Snapshot};
-use crate::model::{CommitSpec, FailureClass, LogSink, StageName, bare_name};
+use crate::model::{CommitSpec, LogSink, StageName, bare_name};
 use crate::secrets::Secrets;
 
-/// Finds the commit, reads its tree, and fetches what is not in the repository itself: submodules and LFS files. Nothing
-/// is written to a work tree: the engine gets its files from Git's objects.
+/// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
+/// the Dockerfile, whose name in the tree is the plan's from then on. Nothing is written to a work tree: the engine gets
+/// its files from Git's objects.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
@@ -58,37 +59,19 @@ pub(super) async fn run(
         } else if plan.keep_git_dir {
             log.write(b".git is left out, because the context is a folder of the repository\n");
         }
-        folder::of(&snapshot, repo, &plan.context).await?;
-        match kind(&snapshot, dockerfile.as_str()) {
-            Some(Kind::Dir | Kind::Gitlink) => Err(Failed::new(
-                FailureClass::Dockerfile,
-                format!("{dockerfile} of {repo} is a directory in commit {oid}: name the Dockerfile in it"),
-            )),
-            Some(_) => Ok(snapshot),
-            None => Err(Failed::new(
-                FailureClass::Dockerfile,
-                format!(
-                    "{repo} has no file {dockerfile} in commit {oid}: add it, build a branch that has it, or name another \
-                 Dockerfile (\"dockerfile\" of the job, or the setting DOCKERFILE)"
-                ),
-            )),
-        }
+        let folder = folder::of(&snapshot, repo, &plan.context).await?;
+        let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
+        Ok((snapshot, dockerfile))
     };
     let name = match (commit, branch) {
         (CommitSpec::Full(id) | CommitSpec::Short(id), _) => id.as_str(),
         (CommitSpec::Head, Some(branch)) => bare_name(branch.as_str()),
         (CommitSpec::Head, None) => "HEAD",
     };
-    let snapshot = hand.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
+    let checked_out = hand.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
     // The commit is known also where its tree or its Dockerfile is wrong.
     hand.resolved_commit = resolved;
-    let snapshot = snapshot?;
+    let (snapshot, dockerfile) = checked_out?;
+    fetched.plan.dockerfile = dockerfile;
     Ok(Arc::new(snapshot))
-}
-
-/// What is at this path, or the first symlink on the way there: that one the engine follows.
-fn kind(snapshot: &Snapshot, path: &str) -> Option<Kind> {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    let mut on_the_way = ends.map(|end| snapshot.entry(&path.as_bytes()[..end]).map(|entry| entry.kind));
-    on_the_way.find(|kind| *kind != Some(Kind::Dir)).unwrap_or(Some(Kind::Dir))
 }

@@ -3,6 +3,7 @@
 mod build;
 mod checkout;
 mod clone;
+mod dockerfile;
 mod epoch;
 mod folder;
 mod plan;

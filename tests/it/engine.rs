@@ -6,6 +6,7 @@ mod classic;
 mod context;
 mod gitdir;
 mod ignore;
+mod links;
 mod pushing;
 mod random;
 mod tls;

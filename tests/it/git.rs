@@ -2,6 +2,7 @@
 
 mod archive;
 mod by_id;
+mod converted;
 mod gitdir;
 mod healing;
 mod https;

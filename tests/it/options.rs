@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cli, Docker, Engine, World, unique};
 
-on_each_engine!(a_job_says_how_it_is_built, the_same_commit_makes_the_same_image);
+on_each_engine!(a_job_says_how_it_is_built, the_same_commit_makes_the_same_image, a_dockerfile_is_found);
 
 async fn submit(world: &World, request: Value) -> String {
     let mut whole = json!({"owner": "acme", "repo": "hello"});
@@ -105,6 +105,59 @@ async fn the_same_commit_makes_the_same_image(docker: Docker) {
     let id = submit(&world, json!({"buildArgs": {"SOURCE_DATE_EPOCH": "1600000000"}})).await;
     world.daemon.wait_success(&id).await;
     assert_eq!(world.engine.run(&image, &["cat", "/epoch"]), "1600000000");
+}
+
+/// The Dockerfile may be a link in the repository, and its name in lower case; what it is else is told.
+async fn a_dockerfile_is_found(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    let repo = &world.repo;
+    let dockerfile =
+        format!("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n", unique());
+    repo.commit("develop", &[("dockerfile", &dockerfile), ("real/main", &dockerfile)]);
+    let id = submit(&world, json!({})).await;
+    world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    assert!(
+        log.contains("There is no Dockerfile: the file is dockerfile\n") && log.contains(" -f dockerfile"),
+        "{log}"
+    );
+
+    std::os::unix::fs::symlink("real", repo.path("web")).unwrap();
+    std::os::unix::fs::symlink("main", repo.path("real/Dockerfile")).unwrap();
+    std::os::unix::fs::symlink("/etc/ignore", repo.path(".dockerignore")).unwrap();
+    repo.commit("develop", &[]);
+    let id = submit(&world, json!({"dockerfile": "web/Dockerfile", "tag": "web"})).await;
+    world.daemon.wait_success(&id).await;
+    let image = format!("{}/totem/acme-hello:web", world.registry.address());
+    // The declaration is read through the link.
+    let epoch = repo.git(&["log", "-1", "--format=%ct"]);
+    assert_eq!(world.engine.run(&image, &["cat", "/epoch"]), epoch);
+    let log = world.daemon.log(&id).await;
+    let absent = ".dockerignore counts as absent: the link .dockerignore → /etc/ignore is absolute";
+    assert!(log.contains(absent), "{log}");
+
+    std::fs::remove_file(repo.path(".dockerignore")).unwrap();
+    for (name, target) in [("out", "../../x"), ("gone", "none"), ("round", "round"), ("dir", "real")] {
+        std::os::unix::fs::symlink(target, repo.path(name)).unwrap();
+    }
+    let head = repo.git(&["rev-parse", "HEAD"]);
+    repo.gitlink("sub", &head);
+    repo.commit("develop", &[("ignored", &dockerfile), ("ignored.dockerignore/x", "")]);
+    for (path, words) in [
+        ("out", "the link out → ../../x leaves the repository; let it lead to a file of the repository"),
+        ("gone", "the link gone → none leads to nothing"),
+        ("round", "leads in a circle"),
+        ("dir", "is a directory: name the Dockerfile in it"),
+        ("sub", "is a submodule: name the Dockerfile in it"),
+        ("Dockerfile.web", "has no file Dockerfile.web"),
+        ("ignored", "ignored.dockerignore of acme/hello in commit"),
+    ] {
+        let id = submit(&world, json!({"dockerfile": path})).await;
+        let job = world.daemon.wait_failure(&id).await;
+        assert_eq!(job["class"], "dockerfile", "{path}: {job:#}");
+        let message = job["results"]["checkout"]["err"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{path}: {message}");
+    }
 }
 
 #[tokio::test]

@@ -1,21 +1,22 @@
 //! Where LFS objects are kept: `lfs/ab/cd/SHA256`, shared by all repositories, and beside each an empty file
 //! `SHA256.ACCESS` for every server and key that gave it out (see [`access`](crate::git::mirror::access)): who knows
-//! an object's hash may not yet have its content.
+//! an object's hash may not yet have its content. Converted files are kept beside them without such a mark, so no
+//! pointer opens one.
 //!
 //! All of it is a cache: any file in it may be removed and is then fetched again. A snapshot sets the modification time of
 //! every file that it uses: what is older than all running jobs is used by none.
 
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::io::AsyncReadExt;
 
-use crate::git::{Blame, GitError, Oid};
+use crate::git::{Blame, CHUNK, GitError, Oid};
 
 const HALF: &str = "half-";
 
@@ -31,7 +32,10 @@ impl Store {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(HALF.as_bytes()) {
-                fs::remove_file(entry.path())?;
+                match entry.file_type()?.is_dir() {
+                    true => fs::remove_dir_all(entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
             }
         }
         Ok(Self { dir: dir.into() })
@@ -52,7 +56,7 @@ impl Store {
         let path = self.path(oid);
         match tokio::fs::File::open(&path).await {
             Ok(file) => Ok(Object { file, path, oid: *oid, left: size, hash: Sha256::new() }),
-            Err(error) => Err(GitError::io(format_args!("the LFS object {oid}"), error)),
+            Err(error) => Err(GitError::io(format_args!("the stored file {oid}"), error)),
         }
     }
 
@@ -68,6 +72,31 @@ impl Store {
         let path = self.path(oid);
         fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
         file.persist(path).map(drop).map_err(|error| error.error)
+    }
+
+    /// A folder of its own for files that may then be [taken in](Self::take_in).
+    pub fn new_folder(&self) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix(HALF).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.dir)
+    }
+
+    /// Puts a file of such a folder in its place, which its SHA-256 and size name.
+    pub fn take_in(&self, file: &Path) -> io::Result<(Oid, u64)> {
+        let (mut hash, mut size, mut content) = (Sha256::new(), 0, File::open(file)?);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match content.read(&mut buffer)? {
+                0 => break,
+                got => {
+                    hash.update(&buffer[..got]);
+                    size += got as u64;
+                }
+            }
+        }
+        let oid = Oid::from_bytes(&hash.finalize()).ok_or(io::ErrorKind::InvalidData)?;
+        let path = self.path(&oid);
+        fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
+        fs::rename(file, path)?;
+        Ok((oid, size))
     }
 
     /// Notes that this access may have the object.
@@ -125,8 +154,7 @@ impl Object {
     fn damaged(&self, what: &str) -> GitError {
         // If it cannot be removed the disk has more to say soon.
         let _ = fs::remove_file(&self.path);
-        let message =
-            format!("the stored LFS object {} is damaged ({what}): try again, it is then fetched anew", self.oid);
+        let message = format!("the stored file {} is damaged ({what}): try again, it is then made anew", self.oid);
         GitError { exit_code: 128, message, blame: Blame::Machine }
     }
 }
@@ -178,11 +206,25 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_file_is_taken_in_by_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let folder = store.new_folder().unwrap();
+        let file = folder.path().join("x");
+        fs::write(&file, "hello").unwrap();
+        let (oid, size) = store.take_in(&file).unwrap();
+        assert!(size == 5 && store.has(&oid, 5) && !store.is_granted(&oid, "a") && !file.exists());
+        assert_eq!(store.read(&oid, 5).await.unwrap().chunk(9).await.unwrap().unwrap(), b"hello");
+    }
+
     #[test]
     fn what_is_half_fetched_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         store.new_file().unwrap().keep().unwrap();
+        let folder = store.new_folder().unwrap().keep();
+        fs::write(folder.join("x"), "x").unwrap();
         let oid = stored(&store, b"x");
         let store = Store::open(dir.path()).unwrap();
         assert!(store.has(&oid, 1));

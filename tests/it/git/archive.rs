@@ -43,7 +43,7 @@ impl Receiver {
 }
 
 /// What a work tree has after `git checkout -f`.
-fn checkout(repo: &Path, dir: &Path, commit: &str) -> Tree {
+pub(super) fn checkout(repo: &Path, dir: &Path, commit: &str) -> Tree {
     let work = dir.join("work");
     std::fs::create_dir_all(&work).unwrap();
     let mut git = Command::new("git");

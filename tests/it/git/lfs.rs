@@ -170,6 +170,36 @@ async fn only_what_git_lfs_would_replace_is_replaced() {
     assert!(after.entry(b"text.txt").unwrap().mtime > before);
 }
 
+/// git-lfs gives them out without a look, too; and line ends are those of a pointer, not of the file behind it.
+#[tokio::test]
+async fn empty_files_need_no_server_and_no_file_is_converted() {
+    let local = Local::new();
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{empty}\nsize 0\n");
+    let attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
+    local
+        .repo
+        .commit("develop", &[(".gitattributes", attributes), ("a.bin", &pointer), ("b.bin", ""), ("c", &pointer)]);
+    let snapshot = local.snapshot().await.unwrap();
+    for path in ["a.bin", "b.bin"] {
+        assert_eq!(text(&snapshot, path).await.unwrap(), "", "{path}");
+    }
+    assert_eq!(text(&snapshot, "c").await.unwrap(), pointer);
+    let again = local.snapshot().await.unwrap();
+    assert_eq!(again.entries, snapshot.entries);
+
+    let web = Web::start();
+    let pointer = web.server.put(b"a\nb\n$Id$");
+    web.commit(&[
+        ("a.bin", &pointer),
+        (".gitattributes", "*.bin filter=lfs eol=crlf ident\n*.txt eol=crlf\n"),
+        ("b.txt", "1\n"),
+    ]);
+    let (snapshot, _) = web.read().await.unwrap();
+    assert_eq!(text(&snapshot, "a.bin").await.unwrap(), "a\nb\n$Id$");
+    assert_eq!(text(&snapshot, "b.txt").await.unwrap(), "1\r\n");
+}
+
 #[tokio::test]
 async fn what_cannot_be_had_is_named_and_never_built_as_text() {
     let web = Web::start();

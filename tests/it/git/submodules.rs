@@ -162,10 +162,8 @@ async fn hostile_submodules_are_refused_by_name() {
         (format!("{}\tupdate = !id\n", one("m", "../lib.git")), "its `update` is a command"),
         ("[submodule \"evil\"]\n\tpath = m\n".into(), "submodule \"evil\" has no url"),
         ("[submodule \"evil\n".into(), ".gitmodules cannot be read: line 1 is wrong"),
-        (
-            gitmodules(&[("a", "m", "../lib.git"), ("b", "m", "../other.git")]),
-            "submodules \"a\" and \"b\" are both at m",
-        ),
+        (format!("{}\tupdate = often\n", one("m", "../lib.git")), "has `update = often`, which Git does not know"),
+        (format!("{}\tupdate\n", one("m", "../lib.git")), "\"evil\" has no value for update"),
         (one("m", "../lib.git"), &format!("has no commit {no}")),
     ];
     let local = Local::new();
@@ -189,6 +187,80 @@ async fn hostile_submodules_are_refused_by_name() {
             .replace("[submodule \"m\"]", "[submodule \"m\"]\n\tupdate = none"),
     );
     read(&local).await.unwrap();
+}
+
+/// A file in a work tree is read by Git otherwise than a blob: so our reading is compared with Git's own.
+#[tokio::test]
+async fn gitmodules_is_read_as_git_reads_a_file() {
+    let local = Local::new();
+    let (one, two) = (Repo::create(&local.dir.path().join("one.git")), Repo::create(&local.dir.path().join("two.git")));
+    let commit = one.commit("main", &[("f", "1")]);
+    two.git(&["pull", "-q", one.bare.to_str().unwrap(), "main"]);
+    two.commit("main", &[]);
+    let (a, b) = (gitmodules(&[("a", "m", "../one.git")]), gitmodules(&[("b", "m", "../two.git")]));
+    for (sections, url) in [
+        ([a.as_bytes()].concat(), "one"),
+        ([b"\xef\xbb\xbf", a.as_bytes()].concat(), "one"),
+        ([b"# caf\xe9 \xff\n; \xff\n", a.as_bytes()].concat(), "one"),
+        (a.replace('\n', "\r\n").into(), "one"),
+        ([a.as_bytes(), b.as_bytes()].concat(), "two"),
+        ([b.as_bytes(), a.as_bytes()].concat(), "one"),
+        (format!("{a}# \n[submodule \"a\"]\n\turl = ../two.git\n").into(), "two"),
+        (format!("[include]\n\tpath = /dev/zero\n{a}").into(), "one"),
+        ("[SubModule \"a\"]\n\tPath=m ; x\n\tURL = \"../two\\\n.git\" # y\n".into(), "two"),
+    ] {
+        local.repo.gitlink("m", &commit);
+        std::fs::write(local.repo.path(".gitmodules"), &sections).unwrap();
+        local.repo.commit("develop", &[]);
+        let clone = folder();
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "protocol.file.allow=always", "clone", "-q", "--recurse-submodules"]);
+        harness::succeed(git.arg(&local.repo.bare).arg(clone.path().join("c")), b"");
+        let mut git = std::process::Command::new("git");
+        git.current_dir(clone.path().join("c/m")).args(["config", "remote.origin.url"]);
+        let gits = String::from_utf8(harness::succeed(&mut git, b"").stdout).unwrap();
+        let shown = sections.escape_ascii();
+        assert!(gits.trim().ends_with(&format!("/{url}.git")), "{shown}: {gits}");
+        // Without its mirror the submodule is fetched, and its URL is in the log.
+        std::fs::remove_dir_all(local.dir.path().join("data/mirrors/@submodules")).unwrap_or_default();
+        let (snapshot, log) = read(&local).await.unwrap();
+        assert!(log.contains(&format!("/{url}.git\n")) && snapshot.entry(b"m/f").is_some(), "{shown}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn gitmodules_may_be_a_link_in_the_repository() {
+    let local = Local::new();
+    let commit = Repo::create(&local.dir.path().join("lib.git")).commit("main", &[("f", "1")]);
+    let sections = gitmodules(&[("lib", "m", "../lib.git")]);
+    let put = |entries: &[(&str, &str, &str)]| {
+        let mut stream =
+            b"commit refs/heads/develop\ncommitter T <t@t> 1500000000 +0000\ndata 1\nx\ndeleteall\n".to_vec();
+        stream.extend(format!("M 160000 {commit} m\n").bytes());
+        for (mode, path, content) in entries {
+            match *mode {
+                "160000" => stream.extend(format!("M {mode} {content} {path}\n").bytes()),
+                _ => stream.extend(format!("M {mode} inline {path}\ndata {}\n{content}\n", content.len()).bytes()),
+            }
+        }
+        let mut git = std::process::Command::new("git");
+        git.current_dir(&local.repo.bare).args(["fast-import", "--quiet", "--force"]);
+        succeed(&mut git, &stream);
+    };
+    put(&[("120000", ".gitmodules", "d/modules"), ("120000", "d/modules", "../real"), ("100644", "real", &sections)]);
+    let (snapshot, _) = read(&local).await.unwrap();
+    assert!(snapshot.entry(b"m/f").is_some());
+    for (entries, why) in [
+        (&[("120000", ".gitmodules", "/etc/passwd")][..], "the link .gitmodules → /etc/passwd is absolute"),
+        (&[("120000", ".gitmodules", "../x")], "the link .gitmodules → ../x leaves the repository; make it a file"),
+        (&[("120000", ".gitmodules", "none")], "leads to nothing"),
+        (&[("100644", ".gitmodules/x", "y")], ".gitmodules is a folder: make it a file"),
+        (&[("160000", ".gitmodules", &*commit)], ".gitmodules is a submodule: make it a file"),
+    ] {
+        put(entries);
+        let error = read(&local).await.unwrap_err();
+        assert!(error.message.contains(why) && !error.is_transient(), "{why}: {error}");
+    }
 }
 
 #[tokio::test]

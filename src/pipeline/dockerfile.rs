@@ -1,0 +1,98 @@
+//! The Dockerfile and its `.dockerignore` in a commit's tree: where they are, and what to say if they are no files.
+
+use super::stage::Failed;
+use crate::git::{Found, Snapshot};
+use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
+
+/// Docker's name for it, for which alone the lower case counts too.
+const DEFAULT: &str = "Dockerfile";
+
+/// The path of the Dockerfile: as it was asked for, or with its name in lower case. `context` is the folder that is the
+/// context, empty for all of the tree.
+pub(super) async fn find(
+    snapshot: &Snapshot,
+    repo: &RepoName,
+    asked: &DockerfilePath,
+    context: &[u8],
+    log: &dyn LogSink,
+) -> Result<DockerfilePath, Failed> {
+    let place = format!("of {repo} in commit {}", snapshot.commit);
+    let mut path = asked.clone();
+    let mut found = snapshot.find(path.as_str().as_bytes()).await?;
+    if found == Found::Nothing
+        && let Some(lower) = in_lower_case(asked)
+    {
+        let other = snapshot.find(lower.as_str().as_bytes()).await?;
+        if other != Found::Nothing {
+            log.write(format!("There is no {asked}: the file is {lower}\n").as_bytes());
+            (path, found) = (lower, other);
+        }
+    }
+    let message = match found {
+        Found::File { .. } => None,
+        Found::Nothing => Some(format!(
+            "{repo} has no file {path} in commit {}: add it, build a branch that has it, or name another Dockerfile \
+             (\"dockerfile\" of the job, or the setting DOCKERFILE)",
+            snapshot.commit
+        )),
+        Found::Lost(lost) => {
+            let advice = "let it lead to a file of the repository, by a relative path";
+            Some(format!("{path} {place} is no file: {lost}; {advice}"))
+        }
+        Found::Folder => Some(format!("{path} {place} is a directory: name the Dockerfile in it")),
+        Found::Submodule => Some(format!("{path} {place} is a submodule: name the Dockerfile in it")),
+    };
+    match message {
+        Some(message) => Err(Failed::new(FailureClass::Dockerfile, message)),
+        None => check_ignore_file(snapshot, &path, context, &place, log).await.map(|()| path),
+    }
+}
+
+/// `docker/dockerfile` for `docker/Dockerfile`.
+fn in_lower_case(path: &DockerfilePath) -> Option<DockerfilePath> {
+    let folder = path.as_str().strip_suffix(DEFAULT).filter(|folder| folder.is_empty() || folder.ends_with('/'))?;
+    DockerfilePath::new(&format!("{folder}{}", DEFAULT.to_ascii_lowercase())).ok()
+}
+
+/// Refuses what cannot be read as the file that both builders look for, and says which link counts as absent.
+async fn check_ignore_file(
+    snapshot: &Snapshot,
+    dockerfile: &DockerfilePath,
+    context: &[u8],
+    place: &str,
+    log: &dyn LogSink,
+) -> Result<(), Failed> {
+    let folder = String::from_utf8_lossy(context);
+    let of_context = if folder.is_empty() { ".dockerignore".to_owned() } else { format!("{folder}/.dockerignore") };
+    for name in [format!("{dockerfile}.dockerignore"), of_context] {
+        let kind = match snapshot.find(name.as_bytes()).await? {
+            Found::File { .. } => return Ok(()),
+            Found::Nothing => continue,
+            Found::Lost(lost) => {
+                let advice = "let it lead to a file of the repository, by a relative path, if it is to count";
+                log.write(format!("{name} counts as absent: {lost}; {advice}\n").as_bytes());
+                continue;
+            }
+            Found::Folder => "directory",
+            Found::Submodule => "submodule",
+        };
+        let message = format!("{name} {place} is a {kind}: make it a file, or give it another name");
+        return Err(Failed::new(FailureClass::Dockerfile, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dockers_own_name_has_a_lower_case() {
+        let lower = |path: &str| in_lower_case(&DockerfilePath::new(path).unwrap()).map(|path| path.to_string());
+        assert_eq!(lower("Dockerfile").as_deref(), Some("dockerfile"));
+        assert_eq!(lower("a/Dockerfile").as_deref(), Some("a/dockerfile"));
+        for path in ["dockerfile", "Dockerfile.web", "a/MyDockerfile", "DOCKERFILE"] {
+            assert_eq!(lower(path), None, "{path}");
+        }
+    }
+}

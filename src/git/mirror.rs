@@ -45,6 +45,8 @@ pub(super) const ORIGIN: &str = "image-factory-origin";
 pub(super) struct State {
     /// Nothing was cut off since its lock files were swept.
     pub swept: bool,
+    /// The number of the fetch that its branches and tags are of. None if that failed, or was made before the start.
+    pub number: Option<u64>,
 }
 
 impl Mirror {
@@ -121,7 +123,10 @@ impl Git {
     pub(super) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
         let remote = mirror.source.remote()?;
         let mut state = self.lock(mirror).await;
+        state.number = None;
+        let number = self.next_number();
         self.fetch_anew(mirror, &remote, what, &Silence).await?;
+        state.number = Some(number);
         match wanted {
             Some(id) => self.fetch_commit(mirror, &remote, id, &mut state, &Silence).await,
             None => Ok(()),
@@ -137,7 +142,7 @@ impl Git {
         Mirror { _lease: self.leases.take(&path), path, source }
     }
 
-    async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
+    pub(super) async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
         let lock = self.mutex(&mirror.path).lock_owned().await;
         mirror.touch();
         lock
@@ -161,14 +166,20 @@ impl Git {
         state: &mut State,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
-        if !mirror.is_from(remote) {
-            return self.fetch_anew(mirror, remote, "it is new, or from another URL", log).await;
-        }
+        // A fetch that fails may have moved some of the refs.
+        state.number = None;
+        let number = self.next_number();
         let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-            Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, log).await,
-            fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source)),
+        if !mirror.is_from(remote) {
+            self.fetch_anew(mirror, remote, "it is new, or from another URL", log).await?;
+        } else {
+            match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
+                Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, log).await?,
+                fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source))?,
+            }
         }
+        state.number = Some(number);
+        Ok(())
     }
 
     /// Fetches into a new folder, which takes the old one's place when it is complete.
@@ -188,7 +199,7 @@ impl Git {
             let made = ask(init.arg(format!("--object-format={format}"))).await;
             made.map_err(|trouble| trouble.into_error(&mirror.source))?;
             let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
-            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true }, log).await {
+            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true, number: None }, log).await {
                 Ok(()) => break,
                 Err(Trouble::Damaged(why)) if format == "sha1" && why.contains("mismatched algorithms") => continue,
                 Err(Trouble::Damaged(why)) => {

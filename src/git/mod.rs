@@ -6,6 +6,7 @@ mod authorities;
 mod blobs;
 mod command;
 mod errors;
+mod heads;
 mod lease;
 mod lfs;
 mod master;
@@ -26,6 +27,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
@@ -36,6 +38,7 @@ use crate::secrets::DeployKey;
 pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::{Blame, GitError};
+pub use heads::Heads;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
@@ -87,6 +90,8 @@ pub struct Git {
     masters: master::Masters,
     lfs: lfs::Lfs,
     leases: Arc<lease::Leases>,
+    /// The number of fetches and looks that were begun, see [`heads`].
+    fetches: AtomicU64,
 }
 
 impl Git {
@@ -116,8 +121,8 @@ impl Git {
         remove_agents(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters, leases) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, leases })
+        let (mirrors, tables, masters, leases, fetches) = Default::default();
+        Ok(Self { config, mirrors, tables, masters, lfs, leases, fetches })
     }
 }
 

@@ -76,7 +76,12 @@ impl Git {
 }
 
 /// What `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be listed, too.
-async fn list(config: &GitConfig, source: &Source, options: &[&str], patterns: &[&str]) -> Result<String, GitError> {
+pub(super) async fn list(
+    config: &GitConfig,
+    source: &Source,
+    options: &[&str],
+    patterns: &[&str],
+) -> Result<String, GitError> {
     let mut remote = config.authorized(&source.remote()?);
     let agent = match &source.key {
         Some(key) if remote.protocol == Protocol::Ssh => {

@@ -85,18 +85,21 @@ impl Git {
 
     /// The commit of a branch, else of a tag, of this name.
     pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<Oid>, Trouble> {
+        let Some(name) = self.ref_name(mirror, branch).await? else { return Ok(None) };
+        match self.commit(mirror, &name).await? {
+            Some(oid) => Ok(Some(oid)),
+            None => Err(Trouble::Damaged(format!("{name} leads to no commit"))),
+        }
+    }
+
+    /// The full name of the branch, else of the tag, of this name.
+    pub(super) async fn ref_name(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<String>, Trouble> {
         let names = ["heads", "tags"].map(|kind| format!("refs/{kind}/{branch}"));
         // It also lists what is below a name: hence the comparison.
         let listed =
             ask(self.on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
-        let Some(name) = names.iter().find(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()))
-        else {
-            return Ok(None);
-        };
-        match self.commit(mirror, name).await? {
-            Some(oid) => Ok(Some(oid)),
-            None => Err(Trouble::Damaged(format!("{name} leads to no commit"))),
-        }
+        let is_listed = |name: &String| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes());
+        Ok(names.into_iter().find(is_listed))
     }
 
     /// The first names of branches; empty also when they cannot be read, as they are only for a message.

@@ -1,6 +1,7 @@
 //! `image_factory::git` against real repositories, by ssh and from files.
 
 mod archive;
+mod heads;
 mod healing;
 mod https;
 mod lfs;

@@ -29,6 +29,8 @@ struct Push {
     before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
+    /// Taken whatever it is: nobody is refused for what only helps to order pushes.
+    forced: Option<Value>,
     repository: Repository,
 }
 
@@ -57,7 +59,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     }
     let is_form = header(header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(Wanted { context, git_ref, before }) = read(&payload(&body, is_form)?, &api.docker_repo_base)? else {
+    let Some(Wanted { context, git_ref, before, forced }) = read(&payload(&body, is_form)?, &api.docker_repo_base)?
+    else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     api.allowed_repos.check(&context.owner, &context.repo)?;
@@ -69,7 +72,7 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     };
     drop(body);
     let image = context.image(&api.image_name);
-    let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::new(context, image) };
+    let new = NewJob { origin: Origin::Hook, git_ref, before, forced, ..NewJob::new(context, image) };
     match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
@@ -101,6 +104,7 @@ struct Wanted {
     context: Context,
     git_ref: Option<String>,
     before: Option<String>,
+    forced: bool,
 }
 
 /// The job that a push asks for; None when it deleted its branch or tag.
@@ -137,7 +141,7 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
         pushed,
         extra: Map::new(),
     };
-    Ok(Some(Wanted { context, git_ref, before }))
+    Ok(Some(Wanted { context, git_ref, before, forced: push.forced == Some(Value::Bool(true)) }))
 }
 
 /// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.

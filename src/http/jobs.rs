@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::auth::Caller;
+use super::context::Asked;
 use super::error::Error;
 use super::page::{self, Page};
 use super::wire::{self, JobView};
@@ -42,11 +43,12 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let context = context::read(&body, &api.docker_repo_base, &api.image_name)?;
+    let Asked { context, tag_named } = context::read(&body, &api.docker_repo_base, &api.image_name)?;
     drop(body);
     may(&api, &caller, &context)?;
     let image = context.image(&api.image_name);
-    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(NewJob::new(context, image), None).await?;
+    let new = NewJob { tag_named, ..NewJob::new(context, image) };
+    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)
 }

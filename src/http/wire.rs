@@ -159,7 +159,7 @@ mod tests {
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
         let name = ImageName::parse("{owner}-{repo}").unwrap();
-        let context = super::super::context::read(body, "127.0.0.1:5555/totem", &name).unwrap();
+        let context = super::super::context::read(body, "127.0.0.1:5555/totem", &name).unwrap().context;
         let image = context.image(&name);
         Job { status, stages, ..Job::pending(NewJob::new(context, image)) }
     }

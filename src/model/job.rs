@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::naming::valid_tag;
-use super::{BadOption, BuildOptions, Dialect, FailureClass, ImageName, Millis, Origin};
+use super::{BadOption, BuildOptions, Dialect, FailureClass, ImageName, Millis, Origin, TagResult};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +57,11 @@ impl Context {
     /// `{dockerRepoBase}/{name}:{tag}`, valid if `docker_repo_base` is.
     pub fn image(&self, name: &ImageName) -> String {
         format!("{}:{}", name.of(&self.docker_repo_base, &self.owner, &self.repo), valid_tag(&self.tag))
+    }
+
+    /// `owner/repo` in lower case: one repository to a forge that knows no case.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.owner, self.repo).to_ascii_lowercase()
     }
 
     /// How the image is to be built, from `extra`.
@@ -225,6 +230,7 @@ impl Job {
             tags: Vec::new(),
             tag_named: new.tag_named,
             any_commit: new.any_commit,
+            forced: new.forced,
             cancel_requested: false,
             created: Millis::now(),
             start: None,
@@ -271,6 +277,8 @@ pub struct NewJob {
     pub tag_named: bool,
     /// An admin asked for it, so its commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
+    /// The push moved its ref to a commit that does not follow the former one, as the sender says.
+    pub forced: bool,
 }
 
 impl NewJob {
@@ -287,6 +295,7 @@ impl NewJob {
             rebuild_of: None,
             tag_named: false,
             any_commit: false,
+            forced: false,
         }
     }
 }
@@ -329,21 +338,23 @@ pub struct Job {
     pub tag_named: bool,
     /// As in [`NewJob`].
     pub any_commit: bool,
+    /// As in [`NewJob`].
+    pub forced: bool,
     pub cancel_requested: bool,
     pub created: Millis,
     pub start: Option<Millis>,
     pub end: Option<Millis>,
 }
 
-/// A name that a job's image was to get in the registry, and whether it got it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagResult {
-    /// `registry/path:tag`
-    pub name: String,
-    /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
-    pub digest: Option<String>,
-    /// The commit that keeps the tag, where a newer push of the same ref has set it.
-    pub kept: Option<String>,
+/// The progress of a running job.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    pub stages: Stages,
+    pub resolved_commit: Option<String>,
+    /// The engine that it has, once it has one.
+    pub engine: Option<String>,
+    /// As in [`Job`].
+    pub tags: Vec<TagResult>,
 }
 
 /// What the pipeline made of a job.

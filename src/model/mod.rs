@@ -10,14 +10,15 @@ mod occasion;
 mod options;
 mod origin;
 mod sink;
+mod tag;
 mod time;
 
 pub use access::{ApiToken, Role};
 pub use failure::FailureClass;
 pub use image::{ImageRef, ImageRefError, is_tag};
 pub use job::{
-    Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
-    TagResult, transition,
+    Conflict, Context, Event, Job, JobId, NewJob, Outcome, Progress, StageName, StageRecord, StageStatus, Stages,
+    Status, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName};
 pub use naming::{ImageName, TagTemplate};
@@ -25,4 +26,5 @@ pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
 pub use sink::LogSink;
+pub use tag::{Push, RepoRef, TagHolder, TagResult};
 pub use time::Millis;

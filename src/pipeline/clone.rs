@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use super::Tools;
 use super::plan::Plan;
 use super::stage::{End, Failed, Stagehand};
+use super::{Tools, heads};
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, StageName};
+use crate::model::{CommitSpec, FailureClass, GitRef, LogSink, NameError, RepoName, RepoRef, StageName};
 use crate::secrets::Secrets;
 
 /// The original's budget: one more try, ten seconds later.
@@ -18,6 +18,10 @@ pub(super) struct Fetched {
     pub commit: CommitSpec,
     pub mirror: Mirror,
     pub plan: Plan,
+    /// The ref that the job is of; None if it is of none.
+    pub git_ref: Option<RepoRef>,
+    /// The number of the last fetch that had begun when the job began.
+    pub began: u64,
 }
 
 impl From<GitError> for Failed {
@@ -49,13 +53,14 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Sour
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
-    let context = hand.job.context.clone();
-    let log = hand.log.clone();
+    let began = tools.git.last_number();
+    let (job, log) = (hand.job.clone(), hand.log.clone());
+    let context = &job.context;
     let wanted = || -> Result<_, NameError> {
         let repo = RepoName::new(&context.owner, &context.repo)?;
         Ok((repo, GitRef::new(&context.branch)?, CommitSpec::parse(&context.commit)?))
     };
-    let planned = wanted().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, &context)?)));
+    let planned = wanted().map_err(Failed::from).and_then(|names| Ok((names, Plan::of(tools, secrets, context)?)));
     let ((repo, branch, commit), plan) = match planned {
         Ok(planned) => planned,
         // Such a name is shown, but never as part of a command.
@@ -69,16 +74,21 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
             let clone = tools.git.clone(&source, &branch, &commit, context.pushed, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
-        match try_once().await? {
+        let mirror = match try_once().await? {
             Err(e) if e.is_transient() => {
                 wait(&e, &*log).await;
-                Ok(try_once().await??)
+                try_once().await??
             }
-            other => Ok(other?),
+            other => other?,
+        };
+        let git_ref = heads::ref_of(tools, &mirror, &job, &branch).await;
+        if let Some(git_ref) = &git_ref {
+            heads::note(tools, &mirror, git_ref, began).await;
         }
+        Ok((mirror, git_ref))
     };
-    let mirror = hand.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, branch, commit, mirror, plan })
+    let (mirror, git_ref) = hand.stage(StageName::Clone, &command, work).await?;
+    Ok(Fetched { repo, url, branch, commit, mirror, plan, git_ref, began })
 }
 
 /// Before the second try.

@@ -5,6 +5,7 @@
 mod claim;
 mod deliveries;
 mod error;
+mod heads;
 mod jobs;
 mod letters;
 mod lock;

@@ -258,6 +258,20 @@ mod tests {
         assert_eq!(wrong(&long), "String is too long (5000 chars), maximum 4096 #/ref");
     }
 
+    /// GitHub sends a boolean; nothing else is a reason to lose the push.
+    #[test]
+    fn a_push_is_forced_if_its_sender_says_true() {
+        for (forced, is_forced) in
+            [(json!(true), true), (json!(false), false), (Value::Null, false), (json!("yes"), false)]
+        {
+            let mut body = push("refs/heads/develop");
+            body["forced"] = forced;
+            let wanted = read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap();
+            assert_eq!(wanted.forced, is_forced, "{body}");
+        }
+        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap(), "q").unwrap().unwrap().forced);
+    }
+
     #[test]
     fn a_form_carries_its_payload() {
         assert_eq!(&*payload(b"a=1&payload=%7B%22b%22%3A+1%7D", true).unwrap(), br#"{"b": 1}"#);

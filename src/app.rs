@@ -5,6 +5,7 @@ mod channels;
 pub mod doctor;
 mod forget;
 mod images;
+mod ledger;
 mod missed;
 mod readiness;
 mod startup;
@@ -35,6 +36,7 @@ use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
 use crate::telemetry::{self, Syslog, tell_systemd};
 pub use admin_token::path as admin_token_path;
+use ledger::Ledger;
 use missed::Missed;
 pub use startup::secrets_config;
 use systemd::Watchdog;
@@ -93,11 +95,13 @@ pub async fn run(
     let engines_up = Arc::new(move || seen.borrow().each.clone());
     let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
+    let git = Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
+    git.count_on_from(store.newest_fetch().await?);
     let tools = Tools {
-        git: Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?,
+        git,
         engines,
         secrets: secrets.clone(),
-        tags: tags(&store),
+        tags: Tags::new(Ledger(store.clone())),
         users: Box::new(store.clone()),
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
@@ -202,20 +206,6 @@ fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
         masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
     }
     masks
-}
-
-/// The store keeps which commit an image's tag was given.
-fn tags(store: &Store) -> Tags {
-    let (asked, told) = (store.clone(), store.clone());
-    let holder = move |image: String| {
-        let store = asked.clone();
-        async move { store.tag_holder(&image).await.map_err(|e| e.to_string()) }
-    };
-    let hold = move |image: String, commit: String| {
-        let store = told.clone();
-        async move { store.hold_tag(&image, &commit).await.map_err(|e| e.to_string()) }
-    };
-    Tags::new(holder, hold)
 }
 
 fn pipeline_config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {

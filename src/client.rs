@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 pub use notifications::Notification;
 
-pub use crate::model::{Context, FailureClass, Millis, StageName, StageStatus, Status};
+pub use crate::model::{Context, FailureClass, Millis, StageName, StageStatus, Status, TagResult};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For everything but a log; the server itself gives up after 30 s.
@@ -66,6 +66,8 @@ pub struct Job {
     pub priority: i64,
     pub rebuild_of: Option<String>,
     pub superseded_by: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<TagResult>,
 }
 
 impl Job {

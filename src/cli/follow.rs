@@ -133,6 +133,11 @@ impl View {
         let class = job.class.filter(|_| state == "failure").map(|class| format!(" ({})", class.as_str()));
         let (class, took) = (class.unwrap_or_default(), took.unwrap_or_default());
         let _ = writeln!(io::stderr(), "{word}{class}{stage}{took}: {}", plain(&what));
+        for tag in &job.tags {
+            if let Some(kept) = &tag.kept {
+                let _ = writeln!(io::stderr(), "{}", plain(&format!("{} stays at {kept}", tag.name)));
+            }
+        }
         if let Some(advice) = &job.advice {
             let _ = writeln!(io::stderr(), "{}", plain(advice));
         }

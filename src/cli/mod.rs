@@ -36,7 +36,7 @@ pub struct Cli {
 enum Command {
     #[command(alias = "server")]
     Serve(Box<serve::Args>),
-    Build(build::Args),
+    Build(Box<build::Args>),
     Jobs(jobs::Args),
     Logs(logs::Args),
     Cancel(cancel::Args),
@@ -51,7 +51,7 @@ enum Command {
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(*args).await,
-        Command::Build(args) => build::run(args, Daemon::here()).await,
+        Command::Build(args) => build::run(*args, Daemon::here()).await,
         Command::Jobs(args) => jobs::run(args, Daemon::here()).await,
         Command::Logs(args) => logs::run(args, Daemon::here()).await,
         Command::Cancel(args) => cancel::run(args, Daemon::here()).await,

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub swept: bool,
     /// When all of it was last fetched anew and was as before: the flaw is the repository's own, not the mirror's.
     in_vain: Option<Instant>,
+    /// The number of the fetch that its branches and tags are of. None if that failed, or was made before the start.
+    pub number: Option<u64>,
 }
 
 impl Mirror {
@@ -139,7 +141,7 @@ impl Git {
         Mirror { _lease: self.leases.take(&path), path, source }
     }
 
-    async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
+    pub(super) async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
         let lock = self.mutex(&mirror.path).lock_owned().await;
         mirror.touch();
         lock
@@ -163,15 +165,23 @@ impl Git {
         state: &mut State,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
-        if !mirror.is_from(remote) {
-            return self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await;
-        }
+        // A fetch that fails may have moved some of the refs.
+        state.number = None;
+        let number = self.next_number();
         let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-            Err(Trouble::Damaged(what)) if state.is_in_vain() => Err(GitError::flawed(&what, &mirror.source)),
-            Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await,
-            fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source)),
+        if !mirror.is_from(remote) {
+            self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await?;
+        } else {
+            match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
+                Err(Trouble::Damaged(what)) if state.is_in_vain() => {
+                    return Err(GitError::flawed(&what, &mirror.source));
+                }
+                Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
+                fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source))?,
+            }
         }
+        state.number = Some(number);
+        Ok(())
     }
 
     /// Fetches into a new folder, which takes the old one's place when it is complete.

@@ -11,6 +11,7 @@ mod convert;
 mod errors;
 mod folder;
 mod gitdir;
+mod heads;
 mod lease;
 mod lfs;
 mod master;
@@ -33,6 +34,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
@@ -45,6 +47,7 @@ pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::{Blame, GitError};
 pub use folder::NoFolder;
 pub use gitdir::GitDir;
+pub use heads::Heads;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
@@ -99,6 +102,8 @@ pub struct Git {
     lfs: lfs::Lfs,
     converted: convert::Converted,
     leases: Arc<lease::Leases>,
+    /// The number of fetches and looks that were begun, see [`heads`].
+    fetches: AtomicU64,
 }
 
 impl Git {
@@ -128,8 +133,8 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters, converted, leases) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases })
+        let (mirrors, tables, masters, converted, leases, fetches) = Default::default();
+        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, fetches })
     }
 }
 

@@ -83,7 +83,7 @@ impl Git {
 
 /// Returns what `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be
 /// listed, too. A key that the server refused, by `refusals`, is not shown again.
-async fn list(
+pub(super) async fn list(
     config: &GitConfig,
     source: &Source,
     options: &[&str],

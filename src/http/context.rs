@@ -14,10 +14,18 @@ const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
 /// What a sender's own names may take together, in bytes: they come back in every list.
 const MAX_EXTRA: usize = 16 << 10;
 
+/// A request for a job.
+#[derive(Debug)]
+pub struct Asked {
+    pub context: Context,
+    /// True if the request names the image's tag.
+    pub tag_named: bool,
+}
+
 /// Reads the body of `POST /job`. Git's names are not validated beyond their type and length: what the original took is
 /// taken, and the job then says what is wrong with it. Where the image goes is: it is used as it was asked for, or not
 /// at all. Names that we do not know are kept.
-pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> {
+pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
     let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
     let Value::Object(mut body) = value else {
         return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
@@ -55,6 +63,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> 
     if let Some(tag) = tag.as_ref().filter(|tag| !is_tag(tag)) {
         wrong.push(wrong_pattern(tag, TAG_PATTERN, "#/tag"));
     }
+    let tag_named = tag.is_some();
     let tag = tag.unwrap_or_else(|| if commit.is_empty() { COMMIT.into() } else { commit.clone() });
     let size = serde_json::to_string(&body).map_or(0, |extra| extra.len());
     if size > MAX_EXTRA {
@@ -74,7 +83,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Context, Error> 
     };
     // What is built by is ours alone, so nothing that the original took is refused here.
     wrong.extend(context.build_options().err().into_iter().flatten().map(unusable));
-    if wrong.is_empty() { Ok(context) } else { Err(Error::Invalid(wrong)) }
+    if wrong.is_empty() { Ok(Asked { context, tag_named }) } else { Err(Error::Invalid(wrong)) }
 }
 
 fn unusable(option: BadOption) -> Violation {
@@ -159,6 +168,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(body: &[u8]) -> Result<Context, Error> {
+        asked(body).map(|asked| asked.context)
+    }
+
+    fn asked(body: &[u8]) -> Result<Asked, Error> {
         super::read(body, &crate::http::testing::destinations("quay.io/totem"))
     }
 
@@ -192,6 +205,17 @@ mod tests {
         assert!(tag("[]").is_err());
         let body = br#"{"owner":"a","repo":"b","commit":""}"#;
         assert_eq!(read(body).unwrap().tag, "HEAD");
+    }
+
+    #[test]
+    fn a_tag_is_named_if_the_request_has_it() {
+        for (tag, is_named) in
+            [(json!("v1"), true), (json!(17), true), (json!("HEAD"), true), (json!(""), false), (Value::Null, false)]
+        {
+            let body = json!({ "owner": "a", "repo": "b", "tag": tag }).to_string();
+            assert_eq!(asked(body.as_bytes()).unwrap().tag_named, is_named, "{tag}");
+        }
+        assert!(!asked(br#"{"owner":"a","repo":"b","commit":"1234"}"#).unwrap().tag_named);
     }
 
     /// Never changed silently: an image must be where it was asked for.

@@ -110,6 +110,7 @@ pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryP
         dialect: made.dialect,
         git_ref: made.git_ref,
         before: made.before,
+        forced: made.forced,
         ..NewJob::bound_for(context, to)
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;

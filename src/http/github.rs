@@ -29,6 +29,8 @@ struct Push {
     before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
+    /// Taken whatever it is: nobody is refused for what only helps to order pushes.
+    forced: Option<Value>,
     repository: Repository,
 }
 
@@ -57,7 +59,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     }
     let is_form = header(header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(Wanted { context, git_ref, before }) = read(&payload(&body, is_form)?, &api.destinations.base)? else {
+    let Some(Wanted { context, git_ref, before, forced }) = read(&payload(&body, is_form)?, &api.destinations.base)?
+    else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     api.allowed_repos.check(&context.owner, &context.repo)?;
@@ -69,7 +72,7 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     };
     drop(body);
     let to = api.destinations.of(&context)?;
-    let new = NewJob { origin: Origin::Hook, git_ref, before, ..NewJob::bound_for(context, to) };
+    let new = NewJob { origin: Origin::Hook, git_ref, before, forced, ..NewJob::bound_for(context, to) };
     match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
@@ -101,6 +104,7 @@ struct Wanted {
     context: Context,
     git_ref: Option<String>,
     before: Option<String>,
+    forced: bool,
 }
 
 /// The job that a push asks for; None when it deleted its branch or tag, which some forges say by zeros alone.
@@ -138,7 +142,7 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
         branch_left_out: git_ref.is_none(),
         extra: Map::new(),
     };
-    Ok(Some(Wanted { context, git_ref, before }))
+    Ok(Some(Wanted { context, git_ref, before, forced: push.forced == Some(Value::Bool(true)) }))
 }
 
 /// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
@@ -262,6 +266,20 @@ mod tests {
         );
         let long = push(&"x".repeat(5000)).to_string();
         assert_eq!(wrong(&long), "String is too long (5000 chars), maximum 4096 #/ref");
+    }
+
+    /// GitHub sends a boolean; nothing else is a reason to lose the push.
+    #[test]
+    fn a_push_is_forced_if_its_sender_says_true() {
+        for (forced, is_forced) in
+            [(json!(true), true), (json!(false), false), (Value::Null, false), (json!("yes"), false)]
+        {
+            let mut body = push("refs/heads/develop");
+            body["forced"] = forced;
+            let wanted = read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap();
+            assert_eq!(wanted.forced, is_forced, "{body}");
+        }
+        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap(), "q").unwrap().unwrap().forced);
     }
 
     #[test]

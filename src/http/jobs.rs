@@ -9,6 +9,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::auth::Caller;
+use super::context::Asked;
 use super::error::Error;
 use super::page::{self, Page};
 use super::wire::{self, JobView};
@@ -42,12 +43,12 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let context = context::read(&body, &api.destinations)?;
+    let Asked { context, tag_named } = context::read(&body, &api.destinations)?;
     drop(body);
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let any_commit = may_build_any(&caller, &context);
-    let new = NewJob { any_commit, ..NewJob::bound_for(context, to) };
+    let new = NewJob { any_commit, tag_named, ..NewJob::bound_for(context, to) };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)

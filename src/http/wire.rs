@@ -159,7 +159,7 @@ mod tests {
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
         let destinations = crate::http::testing::destinations("127.0.0.1:5555/totem");
-        let context = super::super::context::read(body, &destinations).unwrap();
+        let context = super::super::context::read(body, &destinations).unwrap().context;
         let to = destinations.of(&context).unwrap();
         Job { status, stages, ..Job::pending(NewJob::bound_for(context, to)) }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{BadOption, BuildOptions, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin};
+use super::{BadOption, BuildOptions, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin, TagResult};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +77,11 @@ impl Context {
             context.remove("branch");
         }
         serde_json::to_string(&context)
+    }
+
+    /// `owner/repo` in lower case: one repository to a forge that knows no case.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.owner, self.repo).to_ascii_lowercase()
     }
 
     /// How the image is to be built, from `extra`.
@@ -251,6 +256,7 @@ impl Job {
             tags: Vec::new(),
             tag_named: new.tag_named,
             any_commit: new.any_commit,
+            forced: new.forced,
             cancel_requested: false,
             created: Millis::now(),
             start: None,
@@ -308,6 +314,8 @@ pub struct NewJob {
     pub tag_named: bool,
     /// An admin asked for it, so its commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
+    /// The push moved its ref to a commit that does not follow the former one, as the sender says.
+    pub forced: bool,
 }
 
 impl NewJob {
@@ -325,6 +333,7 @@ impl NewJob {
             rebuild_of: None,
             tag_named: false,
             any_commit: false,
+            forced: false,
         }
     }
 
@@ -372,21 +381,23 @@ pub struct Job {
     pub tag_named: bool,
     /// As in [`NewJob`].
     pub any_commit: bool,
+    /// As in [`NewJob`].
+    pub forced: bool,
     pub cancel_requested: bool,
     pub created: Millis,
     pub start: Option<Millis>,
     pub end: Option<Millis>,
 }
 
-/// A name that a job's image was to get in the registry, and whether it got it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagResult {
-    /// `registry/path:tag`
-    pub name: String,
-    /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
-    pub digest: Option<String>,
-    /// The commit that keeps the tag, where a newer push of the same ref has set it.
-    pub kept: Option<String>,
+/// The progress of a running job.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    pub stages: Stages,
+    pub resolved_commit: Option<String>,
+    /// The engine that it has, once it has one.
+    pub engine: Option<String>,
+    /// As in [`Job`].
+    pub tags: Vec<TagResult>,
 }
 
 /// What the pipeline made of a job.

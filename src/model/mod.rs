@@ -13,6 +13,7 @@ mod occasion;
 mod options;
 mod origin;
 mod sink;
+mod tag;
 mod time;
 
 pub use access::{ApiToken, Role};
@@ -21,8 +22,8 @@ pub use failure::FailureClass;
 pub use grants::ImageGrants;
 pub use image::{ImageRef, ImageRefError, RequestedImage, is_tag};
 pub use job::{
-    Conflict, Context, Event, Job, JobId, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages, Status,
-    TagResult, transition,
+    Conflict, Context, Event, Job, JobId, NewJob, Outcome, Progress, StageName, StageRecord, StageStatus, Stages,
+    Status, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName, bare_name, is_branch_or_tag, is_no_commit};
 pub use naming::{ImageName, TagTemplate};
@@ -30,4 +31,5 @@ pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
 pub use sink::LogSink;
+pub use tag::{Push, RepoRef, TagHolder, TagResult};
 pub use time::Millis;

@@ -99,6 +99,11 @@ impl TagTemplate {
         valid_tag(&self.filled(branch, sha))
     }
 
+    /// True if no two commits get the same tag from this template.
+    pub fn names_commit(&self) -> bool {
+        self.0.contains("{sha}") || self.0.contains("{short_sha}")
+    }
+
     fn filled(&self, branch: &str, sha: &str) -> String {
         let short = sha.get(..7).unwrap_or(sha);
         self.0.replace("{short_sha}", short).replace("{sha}", sha).replace("{branch}", branch)

@@ -8,7 +8,9 @@ use super::folder;
 use super::stage::{End, Failed, Stagehand};
 use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
 use crate::git::Snapshot;
-use crate::model::{FailureClass, ImageRef, JobId, LogSink, Millis, StageName, bare_name};
+use crate::model::{
+    CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate, bare_name,
+};
 use crate::secrets::Secrets;
 
 /// The label that names the job of an image.
@@ -28,24 +30,61 @@ impl From<EngineError> for Failed {
     }
 }
 
+/// A name that an image is to get.
+#[derive(Debug, PartialEq)]
+pub(super) struct Name {
+    pub image: ImageRef,
+    /// True if another commit can get the name, because the name does not say which commit it is.
+    pub moving: bool,
+}
+
 /// An image in the engine.
 pub(super) struct Built {
     /// `sha256:…` of its configuration.
     pub id: String,
-    /// What it is to be called, the job's own name first.
-    pub names: Vec<ImageRef>,
+    /// The job's own name first.
+    pub names: Vec<Name>,
     pub commit: String,
 }
 
-impl Built {
-    /// Does this name say which commit it is? Then it is never another one's.
-    pub fn is_named(commit: &str, image: &ImageRef) -> bool {
-        commit.get(..7).is_some_and(|short| image.tag().contains(short))
+/// The names of an image: the job's own, and those that the templates make.
+fn names(
+    own: &str,
+    asked: &CommitSpec,
+    templates: &[TagTemplate],
+    branch: Option<&str>,
+    commit: &str,
+    log: &dyn LogSink,
+) -> Result<Vec<Name>, Failed> {
+    let invalid = |e: ImageRefError| Failed::new(FailureClass::Source, e);
+    let image = ImageRef::parse(own).map_err(invalid)?;
+    let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
+    // A job is asked for by the commit's id, the beginning of it, or the id of a tag's object.
+    let is_asked = match asked {
+        CommitSpec::Full(id) | CommitSpec::Short(id) => image.tag().eq_ignore_ascii_case(id),
+        CommitSpec::Head => false,
+    };
+    let mut names = vec![Name { moving: !is_asked && !is_commit(image.tag()), image }];
+    for template in templates {
+        // A commit of no branch takes none of the tags that say what a branch has.
+        if branch.is_none() && !template.is_of_commit() {
+            let line = format!("IMAGE_TAGS: {template} is left out, as the commit is built as one of no branch\n");
+            log.write(line.as_bytes());
+            continue;
+        }
+        let tag = template.of(branch.unwrap_or_default(), commit);
+        let image = names[0].image.with_tag(&tag).map_err(invalid)?;
+        let moving = !template.names_commit() && !is_commit(image.tag());
+        match names.iter_mut().find(|name| name.image == image) {
+            Some(same) => same.moving &= moving,
+            None => names.push(Name { image, moving }),
+        }
     }
+    Ok(names)
 }
 
-/// Builds the image; and the engine that has it. That gives it only those of its names that no other commit can have: the others are given, one
-/// job at a time, as they are pushed.
+/// Builds the image, and returns it with the lease of the engine that has it. The engine is told no name: names are given
+/// as they are pushed, by one job at a time, because the engine pushes whatever image has a name then.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Arc<Secrets>,
@@ -66,24 +105,9 @@ pub(super) async fn run(
         // The stage sees itself that it is cancelled.
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
-        let mut images = vec![ImageRef::parse(&text).map_err(|e| Failed::new(FailureClass::Source, e))?];
-        let branch = fetched.git_ref.as_deref().map(bare_name);
-        for template in &tools.config.image_tags {
-            // A commit of no branch takes none of the tags that say what a branch has.
-            if branch.is_none() && !template.is_of_commit() {
-                log.write(
-                    format!("IMAGE_TAGS: {template} is left out, as the commit is built as one of no branch\n")
-                        .as_bytes(),
-                );
-                continue;
-            }
-            let tag = template.of(branch.unwrap_or_default(), &snapshot.commit.to_string());
-            let image = images[0].with_tag(&tag);
-            let image = image.map_err(|e| Failed::new(FailureClass::Source, e))?;
-            if !images.contains(&image) {
-                images.push(image);
-            }
-        }
+        let commit = snapshot.commit.to_string();
+        let branch = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
+        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, &commit, &*log)?;
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
             && let Some(seconds) = epoch::of(&snapshot, plan.dockerfile.as_str()).await?
@@ -94,15 +118,13 @@ pub(super) async fn run(
             .get(epoch::NAME)
             .and_then(|seconds| seconds.parse().ok())
             .filter(|s| (0..=epoch::LATEST).contains(s));
-        let commit = snapshot.commit.to_string();
-        let own: Vec<_> = images.iter().filter(|image| Built::is_named(&commit, image)).cloned().collect();
         let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = BuildRequest {
             snapshot,
             context: &context,
             dockerfile: plan.dockerfile.as_str(),
-            images: &own,
+            images: &[],
             target: plan.target.as_deref(),
             build_args,
             platform: plan.platform.as_deref(),
@@ -111,10 +133,11 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(),
             secrets: secrets.clone(),
         };
+        let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok((Built { id: built.image_id, names: images, commit }, engine))
+        Ok((Built { id: built.image_id, names, commit }, engine))
     });
     hand.stage(StageName::Build, &plan.command(&text), work).await
 }
@@ -139,5 +162,51 @@ fn web_url(url: &str) -> String {
     match url.strip_prefix("git@github.com:") {
         Some(path) => format!("https://github.com/{path}"),
         None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+    impl LogSink for Nowhere {
+        fn write(&self, _: &[u8]) {}
+    }
+
+    #[test]
+    fn a_name_moves_unless_it_says_which_commit_it_is() {
+        let commit = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
+        let tag_object = "f".repeat(40);
+        let templates =
+            ["latest", "{branch}", "{short_sha}", "b-{sha}"].map(|template| TagTemplate::parse(template).unwrap());
+        let moving_of = |own: &str, asked: &str, branch: Option<&str>| -> Vec<(String, bool)> {
+            let asked = CommitSpec::parse(asked).unwrap();
+            let names = names(&format!("q.io/a:{own}"), &asked, &templates, branch, commit, &Nowhere);
+            let names = names.unwrap_or_else(|failed| panic!("{}", failed.message));
+            names.into_iter().map(|name| (name.image.tag().to_owned(), name.moving)).collect()
+        };
+        let moving = |own: &str, asked: &str, branch: &str| moving_of(own, asked, Some(branch));
+        let all = moving(commit, commit, "release-1a2b3c4");
+        let expected = [(commit, false), ("latest", true), ("release-1a2b3c4", true), ("1a2b3c4", false)];
+        let expected: Vec<_> = expected.map(|(tag, moving)| (tag.to_owned(), moving)).into();
+        assert_eq!(all[..4], expected);
+        assert_eq!(all[4], (format!("b-{commit}"), false));
+        for (own, asked, is_moving) in [
+            ("HEAD", "HEAD", true),
+            ("prod", commit, true),
+            ("v1-1a2b3c4", commit, true),
+            (&tag_object, &tag_object, false),
+            ("1a2b", "1A2B", false),
+            ("1a2b", "HEAD", true),
+            (commit, "HEAD", false),
+        ] {
+            assert_eq!(moving(own, asked, "main")[0], (own.to_owned(), is_moving), "{own} {asked}");
+        }
+        // What says something of a branch is left out for a commit of none.
+        let of_none = [commit.to_owned(), "1a2b3c4".into(), format!("b-{commit}")].map(|tag| (tag, false));
+        assert_eq!(moving_of(commit, commit, None), of_none);
+        // The job's own name is a template's, too: both know which commit it is.
+        assert_eq!(moving("1a2b3c4", "HEAD", "main")[0], ("1a2b3c4".to_owned(), false));
     }
 }

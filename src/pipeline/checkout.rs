@@ -5,9 +5,9 @@ use super::clone::Fetched;
 use super::retry::patiently;
 use super::stage::{End, Stagehand};
 use super::wanted::Wanted;
-use super::{dockerfile, folder};
+use super::{dockerfile, folder, heads};
 use crate::git::{Kind, Snapshot};
-use crate::model::{CommitSpec, LogSink, StageName, bare_name};
+use crate::model::{CommitSpec, LogSink, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
@@ -20,7 +20,8 @@ pub(super) async fn run(
     hand: &mut Stagehand,
 ) -> Result<Arc<Snapshot>, End> {
     let log = hand.log.clone();
-    let Fetched { repo, wanted, git_ref, mirror, plan, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
+    let repository = hand.job.context.repository();
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
     let mut resolved = None;
@@ -36,7 +37,10 @@ pub(super) async fn run(
         };
         let (oid, counts_for) = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
         resolved = Some(oid.to_string());
-        *git_ref = counts_for;
+        *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
+        if let Some(git_ref) = git_ref {
+            heads::note(tools, mirror, git_ref, *began).await;
+        }
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {
                 let make = async { Ok(tools.git.git_dir(mirror, &oid, &*log).await?) };

@@ -4,7 +4,7 @@ use super::retry::patiently;
 use super::stage::{End, Failed, Stagehand};
 use super::wanted::Wanted;
 use crate::git::{Blame, GitError, Mirror, Source};
-use crate::model::{FailureClass, NameError, Origin, RepoName, StageName, bare_name};
+use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// A mirror that holds what the job wants, and what that is.
@@ -12,11 +12,12 @@ pub(super) struct Fetched {
     pub repo: RepoName,
     pub url: String,
     pub wanted: Wanted,
-    /// `refs/heads/…` or `refs/tags/…`: the ref that the job counts for, once its commit is known; none of a commit that
-    /// is built for its own sake.
-    pub git_ref: Option<String>,
+    /// The ref that the job counts for, once its commit is known; None of a commit that is built for its own sake.
+    pub git_ref: Option<RepoRef>,
     pub mirror: Mirror,
     pub plan: Plan,
+    /// The number of the last fetch that had begun when the job began.
+    pub began: u64,
 }
 
 impl From<GitError> for Failed {
@@ -54,6 +55,7 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
+    let began = tools.git.last_number();
     let context = hand.job.context.clone();
     let log = hand.log.clone();
     let names =
@@ -84,5 +86,5 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         patiently(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = hand.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan })
+    Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan, began })
 }

@@ -6,6 +6,7 @@ mod clone;
 mod dockerfile;
 mod epoch;
 mod folder;
+mod heads;
 mod plan;
 mod pulse;
 mod push;
@@ -27,13 +28,13 @@ use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::metrics::Metrics;
 use crate::model::{
-    Context, ContextPath, DockerfilePath, FailureClass, Job, LogSink, Outcome, RepoName, Stages, Status, TagTemplate,
+    Context, ContextPath, DockerfilePath, FailureClass, Job, LogSink, Outcome, Progress, RepoName, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 pub use clone::source;
 use pulse::Pulse;
 use stage::{End, Stagehand};
-pub use tags::Tags;
+pub use tags::{Answer, LedgerError, TagLedger, Tags};
 pub use users::ImageUsers;
 
 /// What a job is run with.
@@ -83,13 +84,6 @@ pub struct Run {
     pub slot: Slot,
 }
 
-pub struct Progress {
-    pub stages: Stages,
-    pub resolved_commit: Option<String>,
-    /// The engine that it has, once it has one.
-    pub engine: Option<String>,
-}
-
 /// One of the CONCURRENCY build slots; a push that waits gives it back early.
 pub struct Slot(pub Option<OwnedSemaphorePermit>);
 
@@ -109,7 +103,8 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Err(End::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
         Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
         Err(End::Superseded(newer)) => {
-            let cause = format!("superseded by {newer}: its tags have that commit; rebuild it to move them back");
+            let image = &hand.job.image;
+            let cause = format!("superseded by {newer}: {image} stays at that commit; a rebuild of this job moves it");
             (Status::Cancelled, Some(cause), Some(FailureClass::Cancelled))
         }
     };
@@ -129,7 +124,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         cause,
         class,
         superseded_by,
-        tags: hand.tags,
+        tags: hand.tags.get(),
     }
 }
 
@@ -149,5 +144,5 @@ async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot
     let snapshot = checkout::run(tools, &secrets, &mut fetched, hand).await?;
     let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
     users::tell(tools, hand).await;
-    push::run(tools, &engine, &fetched.mirror, &built, hand, slot).await
+    push::run(tools, &engine, &fetched, &built, hand, slot).await
 }

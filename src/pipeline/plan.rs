@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
@@ -49,6 +51,31 @@ impl Plan {
         })
     }
 
+    /// The choices that tell one image of a commit from the commit's other images, in words. Arguments are named; their
+    /// values are in a hash.
+    pub fn recipe(&self) -> String {
+        let mut recipe = self.dockerfile.to_string();
+        if !self.context.is_root() {
+            recipe += &format!(", context {}", self.context);
+        }
+        for (what, value) in [("target", &self.target), ("platform", &self.platform)] {
+            recipe.extend(value.iter().map(|value| format!(", {what} {value}")));
+        }
+        if self.keep_git_dir {
+            recipe += ", with .git";
+        }
+        if !self.build_args.is_empty() {
+            let mut hash = Sha256::new();
+            for text in self.build_args.iter().flat_map(|(name, value)| [name, value]) {
+                hash.update(text);
+                hash.update([0]);
+            }
+            let names = self.build_args.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+            recipe += &format!(", buildArgs {names} ({})", hex::encode(&hash.finalize()[..4]));
+        }
+        recipe
+    }
+
     /// The command that would do the same; of arguments only the names.
     pub fn command(&self, image: &str) -> String {
         let mut command = format!("docker build -t {image}");
@@ -80,5 +107,28 @@ impl Fetched {
             key += "\n.git\n";
         }
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_tells_images_of_one_commit_apart() {
+        let plan = |target: Option<&str>, platform: Option<&str>, args: &[(&str, &str)]| Plan {
+            dockerfile: DockerfilePath::new("docker/web").unwrap(),
+            context: ContextPath::default(),
+            keep_git_dir: false,
+            target: target.map(str::to_owned),
+            build_args: args.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            platform: platform.map(str::to_owned),
+        };
+        assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
+        let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();
+        assert!(all.starts_with("docker/web, target test, platform linux/arm64, buildArgs A B ("), "{all}");
+        assert!(!all.contains("secret"));
+        assert_ne!(plan(None, None, &[("A", "1")]).recipe(), plan(None, None, &[("A", "2")]).recipe());
+        assert_ne!(plan(None, None, &[("A", "1")]).recipe(), plan(None, None, &[("A1", "")]).recipe());
     }
 }

@@ -1,76 +1,106 @@
 use futures_util::future::join_all;
+use futures_util::future::try_join;
 
-use super::build::Built;
-use super::stage::{End, Failed, Stagehand};
-use super::{Slot, Tools};
+use super::build::{Built, Name};
+use super::clone::Fetched;
+use super::stage::{End, Failed, Stagehand, TagResults};
+use super::tags::Later;
+use super::{Slot, Tools, heads};
 use crate::engine::{EngineError, ErrorKind, Lease};
-use crate::git::Mirror;
-use crate::model::{FailureClass, ImageRef, LogSink, Origin, StageName};
+use crate::model::{ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
 use crate::secrets::RegistryAuth;
 
-/// The layers of an image's further tags are the first one's: there is nothing to tell of them.
+/// Discards output: an image's further tags share the layers of the first.
 struct Quiet;
 
 impl LogSink for Quiet {
     fn write(&self, _: &[u8]) {}
 }
 
-/// Why a try failed.
-enum Trouble {
+/// The reason why a try failed.
+enum PushError {
     Engine(EngineError),
     Here(Failed),
 }
 
-impl From<EngineError> for Trouble {
+impl From<EngineError> for PushError {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
     }
 }
 
-/// What became of a name.
-enum Fate {
-    Open,
-    /// It is in the registry, with this digest.
-    Pushed(String),
-    /// It has this commit, which is newer than ours.
-    Stays(String),
+impl From<Failed> for PushError {
+    fn from(failed: Failed) -> Self {
+        Self::Here(failed)
+    }
 }
 
-/// Pushes all names, again and again while the registry is in trouble, and returns the digest. The image is not built
-/// again, and the build slot is free from the first wait on.
+/// The state of a name.
+enum State {
+    Open,
+    /// The registry has it, with this digest.
+    Pushed(String),
+    /// The tag stays at this commit.
+    Kept(String),
+}
+
+impl State {
+    fn digest(&self) -> Option<&str> {
+        match self {
+            Self::Pushed(digest) => Some(digest),
+            _ => None,
+        }
+    }
+
+    fn keeper(&self) -> Option<&str> {
+        match self {
+            Self::Kept(commit) => Some(commit),
+            _ => None,
+        }
+    }
+
+    fn result(&self, image: &ImageRef) -> TagResult {
+        let [digest, kept] = [self.digest(), self.keeper()].map(|text| text.map(str::to_owned));
+        TagResult { name: image.to_string(), digest, kept }
+    }
+}
+
+/// Pushes all names, again and again while the registry is in trouble, and returns the digest of the job's own. The image
+/// is not built again, and the build slot is free from the first wait on.
 pub(super) async fn run(
     tools: &Tools,
     engine: &Lease,
-    mirror: &Mirror,
+    fetched: &Fetched,
     built: &Built,
     hand: &mut Stagehand,
     slot: Slot,
 ) -> Result<String, End> {
-    let log = hand.log.clone();
+    let (log, job, results) = (hand.log.clone(), hand.job.clone(), hand.tags.clone());
     let config = &tools.config;
     let mut command = "docker push".to_owned();
-    for image in &built.names {
+    for Name { image, .. } in &built.names {
         command += &format!(" {image}");
+        results.expect(&image.to_string());
     }
-    let back = hand.job.origin == Origin::Rebuild;
     let work = async {
-        let fates = built.names.iter().map(|_| Fate::Open).collect();
-        let mut push = Push { way: Way { tools, engine, mirror, built, back, log: &*log }, fates };
+        let states = built.names.iter().map(|_| State::Open).collect();
+        let mut push =
+            Push { context: PushContext { tools, engine, fetched, built, job: &job, log: &*log }, states, results };
         let (mut slot, mut tries) = (Some(slot), 0);
         loop {
             // Read anew for each try: a password that was put right while a push waits is used.
             let secrets = tools.secrets.borrow().clone();
             log.mask(&secrets.masks());
-            let registry = built.names[0].registry();
+            let registry = built.names[0].image.registry();
             let auth = secrets.registry_auth(registry);
             let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
             let error = match limited.await {
-                Ok(Ok(())) => break Ok(push.end()),
-                Ok(Err(Trouble::Engine(error))) => error,
-                Ok(Err(Trouble::Here(failed))) | Err(failed) => break Err(push.partly(failed)),
+                Ok(Ok(())) => break Ok(push.finish()),
+                Ok(Err(PushError::Engine(error))) => error,
+                Ok(Err(PushError::Here(failed))) | Err(failed) => break Err(push.with_pushed_tags(failed)),
             };
             if error.kind != ErrorKind::Registry || tries == config.push_retries {
-                break Err(push.partly(failed(registry, auth.is_some(), error)));
+                break Err(push.with_pushed_tags(failed(registry, auth.is_some(), error)));
             }
             tries += 1;
             slot.take();
@@ -90,107 +120,158 @@ pub(super) async fn run(
     hand.stage(StageName::Push, &command, work).await?
 }
 
-/// The names of one image on their way.
+/// The names of one image, on their way into the registry.
 struct Push<'a> {
-    way: Way<'a>,
-    /// One of each name.
-    fates: Vec<Fate>,
+    context: PushContext<'a>,
+    /// One for each name.
+    states: Vec<State>,
+    results: TagResults,
 }
 
 impl Push<'_> {
-    /// Pushes what is not there yet: the first with its layers, then the others at once, of which each is a manifest.
-    async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<(), Trouble> {
-        for index in 0..self.fates.len() {
-            if self.digest().is_none() && matches!(self.fates[index], Fate::Open) {
-                self.fates[index] = self.way.push(&self.way.built.names[index], auth, self.way.log).await?;
+    /// Pushes what is not there yet: the first with its layers, then the others at once, because each is only a manifest.
+    async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<(), PushError> {
+        let Self { context, states, results } = self;
+        let names = &context.built.names;
+        for (index, name) in names.iter().enumerate() {
+            if states.iter().all(|state| state.digest().is_none()) && matches!(states[index], State::Open) {
+                states[index] = context.push(index, auth, context.log).await?;
+                results.put(states[index].result(&name.image));
+                if let Some(pushed) = states[index].digest().filter(|_| index > 0) {
+                    context.log.write(format!("{}: pushed, {pushed}\n", name.image.tag()).as_bytes());
+                }
             }
         }
-        let Some(digest) = self.digest() else { return Ok(()) };
-        let Self { way, fates } = self;
-        let open = way.built.names.iter().zip(fates).filter(|(_, fate)| matches!(fate, Fate::Open));
-        let pushes = open.map(async |(image, fate)| {
-            *fate = way.push(image, auth, &Quiet).await?;
-            if let Fate::Pushed(pushed) = fate {
-                let same = if *pushed == digest { "the same digest" } else { &**pushed };
-                way.log.write(format!("{}: pushed, {same}\n", image.tag()).as_bytes());
+        let Some(digest) = states.iter().find_map(State::digest).map(str::to_owned) else { return Ok(()) };
+        let open = states.iter_mut().enumerate().filter(|(_, state)| matches!(state, State::Open));
+        let pushes = open.map(async |(index, state)| {
+            *state = context.push(index, auth, &Quiet).await?;
+            let image = &names[index].image;
+            results.put(state.result(image));
+            if let Some(pushed) = state.digest() {
+                let same = if pushed == digest { "the same digest" } else { pushed };
+                context.log.write(format!("{}: pushed, {same}\n", image.tag()).as_bytes());
             }
             Ok(())
         });
         join_all(pushes).await.into_iter().collect()
     }
 
-    fn digest(&self) -> Option<String> {
-        self.fates.iter().find_map(|fate| match fate {
-            Fate::Pushed(digest) => Some(digest.clone()),
-            _ => None,
-        })
+    /// When no name is open: the digest of the job's own name, or the commit that keeps it.
+    fn finish(&self) -> Result<String, End> {
+        match &self.states[0] {
+            State::Kept(newer) => Err(End::Superseded(newer.clone())),
+            own => Ok(own.digest().unwrap_or_default().to_owned()),
+        }
     }
 
-    /// When no name is open: the digest, or what all of them have instead.
-    fn end(&self) -> Result<String, End> {
-        let newer = self.fates.iter().find_map(|fate| match fate {
-            Fate::Stays(newer) => Some(newer.clone()),
-            _ => None,
-        });
-        self.digest().ok_or_else(|| End::Superseded(newer.unwrap_or_default()))
-    }
-
-    /// Says which tags are there nevertheless, and which are not.
-    fn partly(&self, failed: Failed) -> Failed {
-        let tags = |wanted: fn(&Fate) -> bool| {
-            let all = self.way.built.names.iter().zip(&self.fates).filter(|(_, fate)| wanted(fate));
-            all.map(|(image, _)| image.tag()).collect::<Vec<_>>().join(", ")
+    /// Says which tags are there although the stage failed, and which are not.
+    fn with_pushed_tags(&self, failed: Failed) -> Failed {
+        let tags = |wanted: fn(&State) -> bool| {
+            let all = self.context.built.names.iter().zip(&self.states).filter(|(_, state)| wanted(state));
+            all.map(|(name, _)| name.image.tag()).collect::<Vec<_>>().join(", ")
         };
-        match tags(|fate| matches!(fate, Fate::Pushed(_))).as_str() {
+        match tags(|state| matches!(state, State::Pushed(_))).as_str() {
             "" => failed,
             there => {
-                let missing = tags(|fate| matches!(fate, Fate::Open));
+                let missing = tags(|state| matches!(state, State::Open));
                 Failed { message: format!("{}; pushed: {there}; not pushed: {missing}", failed.message), ..failed }
             }
         }
     }
 }
 
-/// What every name is pushed with.
-struct Way<'a> {
+/// The things that every name is pushed with.
+struct PushContext<'a> {
     tools: &'a Tools,
     engine: &'a Lease,
-    mirror: &'a Mirror,
+    fetched: &'a Fetched,
     built: &'a Built,
-    /// Somebody asked for it anew: its tags may move back.
-    back: bool,
+    job: &'a Job,
     log: &'a dyn LogSink,
 }
 
-impl Way<'_> {
-    /// Gives the image this name, in the engine and in the registry, unless that has a newer commit. Others that push the
-    /// same name wait: the engine pushes what has the name then.
-    async fn push(&self, image: &ImageRef, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<Fate, Trouble> {
-        let Self { tools: Tools { tags, git, .. }, engine, mirror, built, .. } = self;
-        let name = image.to_string();
-        let _alone = tags.lock(&name).await;
-        if !Built::is_named(&built.commit, image) {
-            let unknown = |why| {
-                let message = format!("which commit {name} has cannot be read or stored: {why}");
-                Trouble::Here(Failed::new(FailureClass::LostWorker, message))
-            };
-            let holder = tags.holder(&name).await.map_err(unknown)?;
-            if let Some(newer) = &holder
-                && !self.back
-                && git.is_ancestor(mirror, &built.commit, newer).await.map_err(|e| Trouble::Here(e.into()))?
-            {
-                let line = format!("{}: stays at {newer}, which is newer; a rebuild moves it back\n", image.tag());
-                self.log.write(line.as_bytes());
-                return Ok(Fate::Stays(newer.clone()));
-            }
-            // Before the push, which may arrive although it fails.
-            if holder.as_ref() != Some(&built.commit) {
-                tags.hold(&name, &built.commit).await.map_err(unknown)?;
-            }
+impl PushContext<'_> {
+    /// Gives the image a name, in the engine and in the registry, unless the same ref has set it for a later commit. Other
+    /// jobs that push the same name wait, because the engine pushes whatever image has the name then.
+    async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<State, PushError> {
+        let Self { tools, engine, built, .. } = self;
+        let Name { image, moving } = &built.names[index];
+        // Docker Hub's images can be written in several ways.
+        let key = format!("{}/{}:{}", image.registry(), image.repository(), image.tag());
+        let _alone = tools.tags.lock(&key).await;
+        let former = tools.tags.ledger.holder(&key).await.map_err(Failed::from)?;
+        if let Some(former) = former.as_ref().filter(|_| *moving)
+            && !self.is_unconditional(index)
+            && self.keeps(former).await?
+        {
+            let (kept, of) = (&former.commit, former.git_ref.as_ref().map_or("", |of| &of.git_ref));
+            let line = format!(
+                "{}: stays at {kept}, which {of} named later; a rebuild, or a request for this tag by name, moves it\n",
+                image.tag()
+            );
+            self.log.write(line.as_bytes());
+            return Ok(State::Kept(kept.clone()));
         }
-        engine.tag(&built.id, image).await?;
-        Ok(Fate::Pushed(engine.push(image, auth, log).await?))
+        let holder = self.holder(former.as_ref(), *moving);
+        if let Some(line) = former.as_ref().and_then(|former| taken(image, former, &holder)) {
+            self.log.write(line.as_bytes());
+        }
+        let note = async {
+            match former.as_ref() == Some(&holder) {
+                true => Ok(()),
+                false => tools.tags.ledger.give(&key, &holder).await.map_err(|e| Failed::from(e).into()),
+            }
+        };
+        let push = async {
+            engine.tag(&built.id, image).await?;
+            Ok::<_, PushError>(engine.push(image, auth, log).await?)
+        };
+        // A tag that moves is noted before the push, because a push that fails may have arrived.
+        let digest = match moving {
+            true => {
+                note.await?;
+                push.await?
+            }
+            false => try_join(note, push).await?.1,
+        };
+        Ok(State::Pushed(digest))
     }
+
+    /// True if a person asked for just this tag, or for the whole job once more.
+    fn is_unconditional(&self, index: usize) -> bool {
+        self.job.origin == Origin::Rebuild || (index == 0 && self.job.tag_named)
+    }
+
+    /// True if a tag stays where it is, because the ref of this job named its commit later than ours.
+    async fn keeps(&self, former: &TagHolder) -> Result<bool, Failed> {
+        let Self { tools, fetched, built, job, log, .. } = self;
+        match &fetched.git_ref {
+            Some(of) if former.git_ref.as_ref() == Some(of) && former.commit != built.commit => {
+                let later = heads::later(tools, fetched, job, (&built.commit, of), former, *log).await?;
+                Ok(later == Later::Theirs)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// This image, as the ledger has it. Where it has the same commit already, the newer of both jobs counts: the ref may
+    /// have come back to the commit since the older one.
+    fn holder(&self, former: Option<&TagHolder>, moving: bool) -> TagHolder {
+        let Self { fetched, built, job, .. } = self;
+        let git_ref = fetched.git_ref.clone();
+        let same = former.filter(|former| former.commit == built.commit && former.git_ref == git_ref);
+        let job = same.and_then(|former| former.job).max(Some(job.id));
+        TagHolder { commit: built.commit.clone(), git_ref, job, recipe: Some(fetched.plan.recipe()), moving }
+    }
+}
+
+/// The log's line where another image of the same commit loses its name.
+fn taken(name: &ImageRef, former: &TagHolder, holder: &TagHolder) -> Option<String> {
+    let [theirs, ours] = [former, holder].map(|holder| holder.recipe.as_deref());
+    let (job, theirs, ours) = (former.job?, theirs?, ours?);
+    (former.commit == holder.commit && theirs != ours)
+        .then(|| format!("{name} was the image of job {job} ({theirs}); it is this job's now ({ours})\n"))
 }
 
 /// Says which registry it was, and what to do about a login that it refused.

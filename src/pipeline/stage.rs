@@ -1,6 +1,6 @@
 //! The bookkeeping around every stage: its record, its frame in the log, its deadline, its cancelling.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -8,10 +8,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::Progress;
 use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
-use crate::model::{FailureClass, Job, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult};
+use crate::model::{
+    FailureClass, Job, LogSink, Millis, Progress, StageName, StageRecord, StageStatus, Stages, TagResult,
+};
 
 /// Why a stage failed.
 pub(super) struct Failed {
@@ -31,8 +32,38 @@ impl Failed {
 pub(super) enum End {
     Failed(String, FailureClass),
     Cancelled,
-    /// All that would have been pushed has this newer commit.
+    /// The job's own tag stays at this commit, which its ref named later.
     Superseded(String),
+}
+
+/// The end of each of the image's names. Shared with the push stage, which may be cut off in the middle.
+#[derive(Clone, Default)]
+pub(super) struct TagResults(Arc<Mutex<Vec<TagResult>>>);
+
+impl TagResults {
+    pub fn get(&self) -> Vec<TagResult> {
+        self.list().clone()
+    }
+
+    /// Adds a name that is to be pushed. The result of an earlier attempt counts until then.
+    pub fn expect(&self, name: &str) {
+        let mut list = self.list();
+        if list.iter().all(|result| result.name != name) {
+            list.push(TagResult { name: name.into(), digest: None, kept: None });
+        }
+    }
+
+    pub fn put(&self, result: TagResult) {
+        let mut list = self.list();
+        match list.iter_mut().find(|former| former.name == result.name) {
+            Some(former) => *former = result,
+            None => list.push(result),
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<TagResult>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) struct Stagehand {
@@ -42,8 +73,8 @@ pub(super) struct Stagehand {
     pub resolved_commit: Option<String>,
     /// The engine that the job has.
     pub engine: Option<String>,
-    /// The image's names, as far as the push stage is.
-    pub tags: Vec<TagResult>,
+    /// The results of an earlier attempt until this one comes to the push.
+    pub tags: TagResults,
     begun: Instant,
     /// JOB_TIMEOUT, from `begun` on
     limit: Duration,
@@ -61,7 +92,8 @@ impl Stagehand {
         cancel: CancellationToken,
         metrics: Metrics,
     ) -> Self {
-        let (stages, begun, tags) = (Stages::pending(), Instant::now(), Vec::new());
+        let (stages, begun) = (Stages::pending(), Instant::now());
+        let tags = TagResults(Arc::new(Mutex::new(job.tags.clone())));
         Self { job, log, stages, resolved_commit: None, engine: None, tags, begun, limit, progress, cancel, metrics }
     }
 
@@ -135,7 +167,7 @@ impl Stagehand {
         }
         let (stages, resolved_commit, engine) =
             (self.stages.clone(), self.resolved_commit.clone(), self.engine.clone());
-        let progress = Progress { stages, resolved_commit, engine };
+        let progress = Progress { stages, resolved_commit, engine, tags: self.tags.get() };
         // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
         let _ = self.progress.send(progress);
     }

@@ -1,35 +1,53 @@
-use std::collections::HashMap;
+//! Tags that several jobs give to their images: the ledger of who has each, and a lock for each.
+
+mod order;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedMutexGuard;
 
-/// An answer of whoever keeps the tags, or why there is none.
-type Answer<T> = BoxFuture<'static, Result<T, String>>;
+use crate::model::{Push, RepoRef, TagHolder};
+pub(super) use order::{Contest, Later};
 
-/// Which commit each tag of an image was last given, so that an older one that is built later does not take it back. Kept
-/// elsewhere: these are the ways to ask and to tell, by `registry/name:tag`.
+/// The reason why the ledger cannot be read or written, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LedgerError(pub String);
+
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
+
+/// The record of tags and of the refs that set them, which outlives jobs. Tags are named `registry/path:tag`.
+pub trait TagLedger: Send + Sync {
+    /// The image that a tag was given last.
+    fn holder<'a>(&'a self, image: &'a str) -> Answer<'a, Option<TagHolder>>;
+
+    /// Notes that an image has a tag from now on.
+    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> Answer<'a, ()>;
+
+    /// The refs of a repository whose heads are noted, and the newest head of each.
+    fn watched<'a>(&'a self, repository: &'a str) -> Answer<'a, BTreeMap<String, String>>;
+
+    /// Notes the heads of a repository's refs, as the fetch of this number found them.
+    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> Answer<'a, ()>;
+
+    /// The number of the last fetch that found each of these commits at the head of the ref.
+    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> Answer<'a, [Option<u64>; 2]>;
+
+    /// The newest pushes of a ref.
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<Push>>;
+}
+
+/// The ledger, and a lock for each tag.
 pub struct Tags {
-    holder: Box<dyn Fn(String) -> Answer<Option<String>> + Send + Sync>,
-    hold: Box<dyn Fn(String, String) -> Answer<()> + Send + Sync>,
+    pub ledger: Box<dyn TagLedger>,
     locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl Tags {
-    pub fn new<A, B>(
-        holder: impl Fn(String) -> A + Send + Sync + 'static,
-        hold: impl Fn(String, String) -> B + Send + Sync + 'static,
-    ) -> Self
-    where
-        A: Future<Output = Result<Option<String>, String>> + Send + 'static,
-        B: Future<Output = Result<(), String>> + Send + 'static,
-    {
-        Self {
-            holder: Box::new(move |image| holder(image).boxed()),
-            hold: Box::new(move |image, commit| hold(image, commit).boxed()),
-            locks: Mutex::default(),
-        }
+    pub fn new(ledger: impl TagLedger + 'static) -> Self {
+        Self { ledger: Box::new(ledger), locks: Mutex::default() }
     }
 
     /// Nobody else gives this tag to anything as long as the guard lives.
@@ -42,13 +60,5 @@ impl Tags {
             lock
         };
         lock.lock_owned().await
-    }
-
-    pub(super) async fn holder(&self, image: &str) -> Result<Option<String>, String> {
-        (self.holder)(image.into()).await
-    }
-
-    pub(super) async fn hold(&self, image: &str, commit: &str) -> Result<(), String> {
-        (self.hold)(image.into(), commit.into()).await
     }
 }

@@ -11,8 +11,8 @@ use tracing::Instrument;
 use super::again::{self, ATTEMPTS};
 use super::{Queue, QueueHandle, insist};
 use crate::logs::LogWriter;
-use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, StageStatus, Stages, Status};
-use crate::pipeline::{Progress, Run, Slot};
+use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, Progress, StageStatus, Stages, Status};
+use crate::pipeline::{Run, Slot};
 use crate::store::{Retry, StoreError};
 
 /// A job that was begun so often and never ended takes its daemon down with it: it is not run once more.
@@ -145,10 +145,9 @@ impl Queue {
             while let Ok(newer) = events.try_recv() {
                 progress = newer;
             }
-            *stages = progress.stages;
-            let (commit, engine) = (progress.resolved_commit.as_deref(), progress.engine.as_deref());
+            stages.clone_from(&progress.stages);
             let QueueHandle { store, announce, .. } = &self.handle;
-            match store.save_stages(job.id, job.attempt, stages, commit, engine, announce).await {
+            match store.save_stages(job.id, job.attempt, &progress, announce).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.

@@ -9,9 +9,8 @@ use super::again::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 
-use crate::model::Stages;
 use crate::model::{Context, FailureClass, LogSink, NewJob, Origin, StageName, StageStatus};
-use crate::pipeline::Progress;
+use crate::model::{Progress, Stages};
 use crate::store::{Added, NewNotification};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -173,7 +172,12 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     let stages = running(StageName::Clone);
     let commit = Some("c0ffee".to_owned());
     run.progress
-        .send(Progress { stages: stages.clone(), resolved_commit: commit.clone(), engine: Some("one".into()) })
+        .send(Progress {
+            stages: stages.clone(),
+            resolved_commit: commit.clone(),
+            engine: Some("one".into()),
+            tags: Vec::new(),
+        })
         .ok()
         .unwrap();
     let is_there = |job: &Job| job.stages == stages && job.resolved_commit == commit;
@@ -199,10 +203,7 @@ async fn failures_and_panics_end_a_job() {
     let panicked = bench.add().await.id;
     for attempt in 1..=ATTEMPTS {
         let (run, end) = bench.next().await;
-        run.progress
-            .send(Progress { stages: running(StageName::Build), resolved_commit: None, engine: None })
-            .ok()
-            .unwrap();
+        run.progress.send(Progress { stages: running(StageName::Build), ..Progress::default() }).ok().unwrap();
         drop((run, end));
         bench.after(panicked, attempt).await;
     }

@@ -13,7 +13,7 @@ use super::jobs::{by_id, columns, json, read, repository};
 use super::outcome::conflict;
 use super::retry::LONGEST_REST;
 use super::{Announce, Fault, Store, StoreError, outbox};
-use crate::model::{Job, JobId, Millis, Stages};
+use crate::model::{Job, JobId, Millis, Progress, Stages};
 
 /// The highest priority first; of one priority the repository whose turn was longest ago. One that has as many running
 /// jobs as it may is passed over: no more rows than jobs run.
@@ -113,20 +113,21 @@ impl Store {
         &self,
         id: JobId,
         attempt: u32,
-        stages: &Stages,
-        resolved_commit: Option<&str>,
-        engine: Option<&str>,
+        progress: &Progress,
         announce: &Announce,
     ) -> Result<(), StoreError> {
-        let (stages, commit) = (json(stages).map_err(|e| self.explain(e))?, resolved_commit.map(str::to_owned));
-        let (engine, announce) = (engine.map(str::to_owned), announce.clone());
+        let Progress { stages, resolved_commit: commit, engine, tags } = progress.clone();
+        let (stages, tags) =
+            json(&stages).and_then(|stages| Ok((stages, json(&tags)?))).map_err(|e| self.explain(e))?;
+        let announce = announce.clone();
         let told = self
             .write(move |conn| {
                 async move {
                     let before = by_id(conn, id).await?;
                     let row = query(concat!(
                         "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
-                         engine = COALESCE($3, engine) WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
+                         engine = COALESCE($3, engine), tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
+                         WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
                         columns!()
                     ))
                     .bind(stages)
@@ -134,6 +135,7 @@ impl Store {
                     .bind(engine)
                     .bind(id.to_string())
                     .bind(attempt)
+                    .bind(tags)
                     .fetch_optional(&mut *conn)
                     .await?;
                     let Some(row) = row else { return Err(conflict(conn, id).await) };

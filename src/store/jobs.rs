@@ -9,7 +9,7 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced"
     };
 }
 pub(super) use columns;
@@ -49,6 +49,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
         tags: serde_json::from_str(row.try_get(24)?).map_err(damaged)?,
         tag_named: row.try_get::<i64, _>(25)? != 0,
         any_commit: row.try_get::<i64, _>(26)? != 0,
+        forced: row.try_get::<i64, _>(27)? != 0,
         cancel_requested: row.try_get::<i64, _>(10)? != 0,
         created: Millis(row.try_get(11)?),
         start: row.try_get::<Option<i64>, _>(12)?.map(Millis),
@@ -129,8 +130,9 @@ pub(super) async fn by_id(conn: &mut SqliteConnection, id: JobId) -> Result<Opti
 pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: String, linked: bool) -> Result<(), Fault> {
     query(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
-         branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit) \
-         VALUES ($1, $2, $3, $4, 'pending', 0, '[]', 0, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+         branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, \
+         forced) VALUES ($1, $2, $3, $4, 'pending', 0, '[]', 0, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+         $16, $17)",
     )
     .bind(job.id.to_string())
     .bind(context)
@@ -148,6 +150,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.rebuild_of.map(|id| id.to_string()))
     .bind(job.tag_named)
     .bind(job.any_commit)
+    .bind(job.forced)
     .execute(&mut *conn)
     .await?;
     claim::line_up(conn, job).await
@@ -155,5 +158,5 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
 
 /// What is one repository to GitHub, which knows no case.
 pub(super) fn repository(job: &Job) -> String {
-    format!("{}/{}", job.context.owner, job.context.repo).to_ascii_lowercase()
+    job.context.repository()
 }

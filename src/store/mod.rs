@@ -5,6 +5,7 @@
 mod claim;
 mod deliveries;
 mod error;
+mod heads;
 mod images;
 mod jobs;
 mod letters;

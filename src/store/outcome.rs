@@ -155,7 +155,8 @@ pub(super) async fn supersede(
     end(conn, job.id, Status::Pending, job.attempt, outcome, announce).await
 }
 
-/// The only statement that ends a job, and the notifications of it. One that a newer commit stopped is `superseded_by` it
+/// The only statement that ends a job, and the notifications of it. An outcome without tags leaves those that an earlier
+/// attempt, or the progress of this one, has stored. One that a newer commit stopped is `superseded_by` it
 /// by then, unless it ended in another way first.
 async fn end(
     conn: &mut SqliteConnection,
@@ -171,7 +172,7 @@ async fn end(
         "UPDATE jobs SET status = $1, stages = $2, resolved_commit = COALESCE($3, resolved_commit), digest = $4, \
          cause = CASE WHEN $1 = 'cancelled' AND superseded_by IS NOT NULL THEN 'superseded by ' || superseded_by \
          ELSE $5 END, superseded_by = CASE WHEN $1 = 'cancelled' THEN COALESCE(superseded_by, $11) END, \
-         tags = $12, end_time = $6, class = $7, claimed_by = NULL, lease_until = NULL \
+         tags = CASE WHEN $12 = '[]' THEN tags ELSE $12 END, end_time = $6, class = $7, claimed_by = NULL, lease_until = NULL \
          WHERE id = $8 AND status = $9 AND attempt = $10 RETURNING ",
         columns!()
     ))

@@ -4,6 +4,7 @@ mod migrating;
 mod outbox;
 mod reconcile;
 mod superseding;
+mod tags;
 mod turns;
 
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,8 @@ use sqlx::Row;
 
 use super::*;
 use crate::model::{
-    Context, FailureClass, Job, JobId, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status,
+    Context, FailureClass, Job, JobId, NewJob, Origin, Outcome, Progress, StageName, StageStatus, Stages, Status,
+    TagResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -139,17 +141,6 @@ async fn jobs_are_found_by_repository_branch_and_status() {
 }
 
 #[tokio::test]
-async fn a_tag_has_the_commit_that_it_was_last_given() {
-    let (_dir, store) = open().await;
-    assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap(), None);
-    for commit in ["a", "b"] {
-        store.hold_tag("q.io/t/a:latest", commit).await.unwrap();
-        assert_eq!(store.tag_holder("q.io/t/a:latest").await.unwrap().as_deref(), Some(commit));
-    }
-    assert_eq!(store.tag_holder("q.io/t/b:latest").await.unwrap(), None);
-}
-
-#[tokio::test]
 async fn a_job_is_claimed_once_and_the_oldest_first() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
@@ -170,7 +161,10 @@ async fn a_runner_writes_only_in_its_attempt() {
     let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
-    store.save_stages(job.id, 1, &stages, Some("c0ffee"), Some("one"), &announce()).await.unwrap();
+    let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
+    let (resolved_commit, engine) = (Some("c0ffee".to_owned()), Some("one".to_owned()));
+    let progress = Progress { stages: stages.clone(), resolved_commit, engine, tags: tags.clone() };
+    store.save_stages(job.id, 1, &progress, &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
     assert_eq!((stored.stages, stored.resolved_commit.as_deref()), (stages.clone(), Some("c0ffee")));
@@ -182,7 +176,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     let second = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
     assert_eq!((second.id, second.attempt), (job.id, 2));
     let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
-    is_late(store.save_stages(job.id, 1, &stages, None, None, &announce()).await);
+    is_late(store.save_stages(job.id, 1, &progress, &announce()).await);
     is_late(store.renew(job.id, 1, LEASE).await.map(drop));
     is_late(store.requeue(job.id, 1, &announce()).await.map(drop));
     let cause = "the engine is gone".to_owned();
@@ -194,6 +188,8 @@ async fn a_runner_writes_only_in_its_attempt() {
 
     let done = store.finish(job.id, 2, &outcome(Status::Success), &announce()).await.unwrap();
     assert_eq!(store.job(job.id).await.unwrap(), Some(done.clone()));
+    // The second attempt told of no tag: what the first one pushed is still there.
+    assert_eq!(done.tags, tags);
     assert_eq!((done.status, done.digest.as_deref()), (Status::Success, Some("sha256:1")));
     assert!(done.end >= done.start);
     is_late(store.finish(job.id, 2, &outcome(Status::Failure), &announce()).await.map(drop));
@@ -239,7 +235,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
     let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
-    store.save_stages(cancelled.id, 1, &stages, None, None, &announce()).await.unwrap();
+    store.save_stages(cancelled.id, 1, &Progress { stages, ..Progress::default() }, &announce()).await.unwrap();
     store.cancel(cancelled.id, &announce()).await.unwrap();
     let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
     let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();

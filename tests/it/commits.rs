@@ -8,7 +8,7 @@ use crate::harness::{World, push_payload, unique};
 const TOKENS: &str = "builder:build:token-of-who-may-only-build";
 
 fn dockerfile() -> String {
-    format!("FROM busybox\nCOPY a /\nRUN echo {}\n", unique())
+    format!("FROM image-factory-busybox:1\nCOPY a /\nRUN echo {}\n", unique())
 }
 
 /// `POST /job` by a caller with the role build; the job at its end.

@@ -6,7 +6,7 @@ use crate::harness::{Cli, Docker, Engine, World, unique};
 
 on_each_engine!(a_job_has_a_folder_as_its_context, a_job_has_git_dir);
 
-const FROM: &str = "FROM busybox";
+const FROM: &str = "FROM image-factory-busybox:1";
 
 async fn submit(world: &World, request: Value) -> String {
     let mut whole = json!({"owner": "acme", "repo": "hello"});

@@ -4,6 +4,7 @@ mod archive;
 mod by_id;
 mod converted;
 mod gitdir;
+mod heads;
 mod healing;
 mod https;
 mod kinds;

@@ -66,6 +66,11 @@ async fn a_push_of_some_tags_is_a_failure_that_names_them() {
         let own = world.registry.calls("PUT", "/manifests/v1") - before;
         assert_eq!(own, if tag == "v1" { 2 } else { 1 });
         assert_eq!(job["digest"], Value::Null);
+        // The job says of each name what is there.
+        let listed = job["tags"].as_array().unwrap();
+        let pushed: Vec<_> = listed.iter().map(|listed| !listed["digest"].is_null()).collect();
+        assert_eq!(pushed, if tag == "v1" { [false; 3] } else { [true, false, true] }, "{job:#}");
+        assert!(listed.iter().all(|listed| listed["kept"].is_null()));
     }
 }
 

@@ -51,4 +51,5 @@ mod supersede;
 mod surviving;
 mod syslog;
 mod systemd;
+mod tags;
 mod tidy;

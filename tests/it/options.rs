@@ -111,8 +111,10 @@ async fn the_same_commit_makes_the_same_image(docker: Docker) {
 async fn a_dockerfile_is_found(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
     let repo = &world.repo;
-    let dockerfile =
-        format!("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n", unique());
+    let dockerfile = format!(
+        "FROM image-factory-busybox:1\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /epoch # {}\n",
+        unique()
+    );
     repo.commit("develop", &[("dockerfile", &dockerfile), ("real/main", &dockerfile)]);
     let id = submit(&world, json!({})).await;
     world.daemon.wait_success(&id).await;

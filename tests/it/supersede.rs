@@ -1,4 +1,4 @@
-//! Newer commits take the place of older ones, and no tag goes back to an older one.
+//! Newer commits take the place of older ones.
 
 use std::time::Duration;
 
@@ -72,46 +72,4 @@ async fn by_default_every_commit_is_built() {
     for job in jobs {
         world.daemon.wait_success(id(&job)).await;
     }
-}
-
-#[tokio::test]
-async fn a_tag_moves_back_by_a_rebuild_alone() {
-    let world = World::start_with(&[("IMAGE_TAGS", "latest,{branch},{short_sha}")]).await;
-    let [older, newer] = [commit(&world, None), commit(&world, None)];
-    let late = told(&world, &older, &newer).await;
-    let new_digest = world.daemon.wait_success(id(&late)).await["digest"].clone();
-    let early = told(&world, &"0".repeat(40), &older).await;
-    let job = world.daemon.wait_success(id(&early)).await;
-    let old_digest = job["digest"].clone();
-    assert_ne!(old_digest, new_digest);
-    let has = async |tag: &str| json!(world.digest(tag).await);
-    assert_eq!((has(&older).await, has(&older[..7]).await), (old_digest.clone(), old_digest.clone()));
-    assert_eq!((has("latest").await, has("develop").await), (new_digest.clone(), new_digest.clone()));
-    let log = world.daemon.log(id(&early)).await;
-    for tag in ["latest", "develop"] {
-        assert!(log.contains(&format!("{tag}: stays at {newer}, which is newer; a rebuild moves it back\n")), "{log}");
-    }
-    // Nothing else is left of a job whose tags all stay.
-    let mut world = world;
-    world.daemon.set("IMAGE_TAGS", "latest");
-    world.daemon.term(LIMIT).await;
-    world.daemon.restart().await;
-    let body = json!({"owner": "acme", "repo": "hello", "commit": older, "tag": "develop"});
-    let asked = world.daemon.submit(body).await;
-    let job = world.daemon.wait_failure(&asked).await;
-    assert_eq!((&job["cancelled"], &job["supersededBy"]), (&json!(true), &json!(newer)));
-    let cause = job["cause"].as_str().unwrap();
-    assert!(cause.starts_with(&format!("superseded by {newer}: its tags have that commit; rebuild it")), "{cause}");
-    let has = async |tag: &str| json!(world.digest(tag).await);
-    assert_eq!((has("latest").await, has("develop").await), (new_digest.clone(), new_digest.clone()));
-
-    let rebuilt = world.daemon.request(reqwest::Method::POST, &format!("/job/{asked}/rebuild")).send().await.unwrap();
-    let job = world.daemon.wait_success(id(&rebuilt.json().await.unwrap())).await;
-    assert_ne!(job["digest"], new_digest);
-    assert_eq!((has("latest").await, has("develop").await), (job["digest"].clone(), job["digest"].clone()));
-    // And forward again with the next commit.
-    let next = commit(&world, None);
-    let job = told(&world, &newer, &next).await;
-    let job = world.daemon.wait_success(id(&job)).await;
-    assert_eq!(json!(world.digest("latest").await), job["digest"]);
 }

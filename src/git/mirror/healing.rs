@@ -23,7 +23,10 @@ impl Git {
         if state.is_in_vain() {
             return Err(GitError::flawed(what, &mirror.source));
         }
+        state.number = None;
+        let number = self.next_number();
         self.fetch_anew(mirror, &remote, what, &mut state, &Silence).await?;
+        state.number = Some(number);
         match wanted {
             Some(id) => self.fetch_commit(mirror, &remote, id, &mut state, &Silence).await,
             None => Ok(()),

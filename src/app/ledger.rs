@@ -1,0 +1,40 @@
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+
+use crate::model::{Push, RepoRef, TagHolder};
+use crate::pipeline::{Answer, LedgerError, TagLedger};
+use crate::store::{Store, StoreError};
+
+/// The store as the pipeline's ledger of tags.
+pub struct Ledger(pub Store);
+
+fn error(error: StoreError) -> LedgerError {
+    LedgerError(error.to_string())
+}
+
+impl TagLedger for Ledger {
+    fn holder<'a>(&'a self, image: &'a str) -> Answer<'a, Option<TagHolder>> {
+        async move { self.0.tag_holder(image).await.map_err(error) }.boxed()
+    }
+
+    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> Answer<'a, ()> {
+        async move { self.0.give_tag(image, holder).await.map_err(error) }.boxed()
+    }
+
+    fn watched<'a>(&'a self, repository: &'a str) -> Answer<'a, BTreeMap<String, String>> {
+        async move { self.0.watched_refs(repository).await.map_err(error) }.boxed()
+    }
+
+    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> Answer<'a, ()> {
+        async move { self.0.saw_heads(repository, number, heads).await.map_err(error) }.boxed()
+    }
+
+    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> Answer<'a, [Option<u64>; 2]> {
+        async move { self.0.last_seen(of, commits).await.map_err(error) }.boxed()
+    }
+
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<Push>> {
+        async move { self.0.pushes(of).await.map_err(error) }.boxed()
+    }
+}

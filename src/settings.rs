@@ -98,10 +98,13 @@ settings! {
     /// How long running jobs may go on after SIGTERM before they go back to pending.
     DRAIN_TIMEOUT => drain_timeout: Duration, "60s";
 
-    /// What signs GitHub's webhooks and our post-build hooks. Without it webhooks are refused.
+    /// What signs GitHub's webhooks. Without it webhooks are refused.
     HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "" secret;
     /// Where the post-build hook is sent: one address or several, comma-separated.
     HOOK_POST_URL => hook_post_url: Urls, "";
+    /// What signs our post-build hooks. Default: HOOK_SECRET; with one of its own, who verifies our hooks cannot forge
+    /// GitHub's webhooks.
+    HOOK_POST_SECRET => hook_post_secret: Option<Zeroizing<String>>, "" secret;
     /// Key of the Standard Webhooks signature beside it, `whsec_` and base64. A receiver can refuse replays by it.
     HOOK_SIGNING_KEY => hook_signing_key: Option<SigningKey>, "" secret;
     /// Access tokens, `name:role:token`, comma-separated; roles: read, build, admin. A token has 16
@@ -291,13 +294,18 @@ impl Settings {
 
     /// Rules over more than one setting.
     fn check_together(&self, errors: &mut Vec<SettingError>) {
-        let changeit = self.hook_secret.as_ref().is_some_and(|s| s.as_str() == "changeit");
-        if changeit && !self.listen.ip().is_loopback() {
-            errors.push(SettingError(
-                "HOOK_SECRET has its well-known old default and LISTEN is not a loopback address: set a secret of your \
-                 own, in GitHub's webhook too"
-                    .into(),
-            ));
+        let secrets = [
+            ("HOOK_SECRET", &self.hook_secret, "GitHub's webhook"),
+            ("HOOK_POST_SECRET", &self.hook_post_secret, "what receives our hooks"),
+        ];
+        for (name, secret, other_side) in secrets {
+            let is_default = secret.as_ref().is_some_and(|secret| secret.as_str() == "changeit");
+            if is_default && !self.listen.ip().is_loopback() {
+                errors.push(SettingError(format!(
+                    "{name} has its well-known old default and LISTEN is not a loopback address: set a secret of your \
+                     own, in {other_side} too"
+                )));
+            }
         }
         if self.git_token.is_some() && self.git_url.as_ref().is_some_and(|url| url.0.starts_with("http://")) {
             errors.push(SettingError(
@@ -308,6 +316,11 @@ impl Settings {
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError(format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base)));
         }
+    }
+
+    /// What signs our post-build hooks.
+    pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
+        self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -17,7 +17,7 @@ pub fn config(settings: &Settings, logs: Logs) -> anyhow::Result<NotifyConfig> {
     let (bad, all) = (occasions(&[Occasion::Failure]), occasions(&[Occasion::Failure, Occasion::Success]));
     Ok(NotifyConfig {
         post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
-        hook_secret: settings.hook_secret.clone(),
+        hook_secret: settings.post_build_secret().cloned(),
         signing_key: settings.hook_signing_key.as_ref().map(|key| key.0.clone()),
         links: Links {
             base_url: settings.base_url.to_string(),

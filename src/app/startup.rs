@@ -236,7 +236,12 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
         urls => {
             // Not the whole addresses, which may have tokens in them.
             let hosts: Vec<_> = urls.iter().map(|url| url.0.host_str().unwrap_or_default()).collect();
-            tracing::info!("post-build hook: to {}", hosts.join(", "));
+            let signed = match (&settings.hook_post_secret, &settings.hook_secret) {
+                (Some(_), _) => "signed with HOOK_POST_SECRET",
+                (None, Some(_)) => "signed with HOOK_SECRET (who verifies it can forge webhooks: set HOOK_POST_SECRET)",
+                (None, None) => "not signed",
+            };
+            tracing::info!("post-build hook: to {}, {signed}", hosts.join(", "));
         }
     }
     match (&settings.github_app_id, &settings.github_token) {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::naming::valid_tag;
-use super::{BadOption, BuildOptions, Dialect, FailureClass, ImageName, Millis, Origin};
+use super::{BadOption, BuildOptions, CommitSpec, Dialect, FailureClass, ImageName, Millis, Origin};
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ impl Context {
     /// Every option that cannot be used.
     pub fn build_options(&self) -> Result<BuildOptions, Vec<BadOption>> {
         BuildOptions::read(&self.extra)
+    }
+
+    /// The names of `extra` that are no options of the build: the caller's own, which are only passed on.
+    pub fn callers_own(&self) -> Map<String, Value> {
+        let own = self.extra.iter().filter(|(name, _)| !BuildOptions::NAMES.contains(&name.as_str()));
+        own.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
@@ -230,6 +236,15 @@ impl Job {
             start: None,
             end: None,
         }
+    }
+
+    /// The id that is known to be a commit's: the one that was found, or the new head of a branch, as a push told it. The
+    /// id that a tag's push or a request names may be a tag object's, so it is not known before it is found.
+    pub fn known_commit(&self) -> Option<&str> {
+        let of_branch = || self.git_ref.as_ref().is_some_and(|git_ref| git_ref.starts_with("refs/heads/"));
+        let pushed = Some(self.context.commit.as_str())
+            .filter(|id| of_branch() && matches!(CommitSpec::parse(id), Ok(CommitSpec::Full(_))));
+        self.resolved_commit.as_deref().or(pushed)
     }
 }
 

@@ -80,6 +80,9 @@ impl fmt::Display for Problem {
 }
 
 impl BuildOptions {
+    /// The names of all options.
+    pub const NAMES: [&str; 4] = ["dockerfile", "target", "buildArgs", "platform"];
+
     /// Reads `dockerfile`, `target`, `buildArgs` and `platform` of a job's own names; null and the empty text count as
     /// absent.
     ///

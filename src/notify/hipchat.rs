@@ -71,6 +71,12 @@ fn body(story: &Story) -> String {
     row("Owner", linked(story.owner_link(), &story.owner()));
     row("Branch", linked(story.branch_link(), &story.branch()));
     row("Commit", linked(story.commit_link(), &story.commit()));
+    if let Some(names) = story.pushed() {
+        row("Image", html(&names));
+    }
+    if let Some(tags) = story.kept() {
+        row("Not moved, as a newer push has them", html(&tags));
+    }
     row("Job", linked(Some(story.job_link()), &story.job.id.to_string()));
     row("Log", linked(Some(story.log_link()), "log"));
     table += "</table>";

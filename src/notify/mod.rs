@@ -38,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct NotifyConfig {
     /// HOOK_POST_URL
     pub post_build: Vec<String>,
-    /// HOOK_SECRET: signs what is sent.
+    /// HOOK_POST_SECRET, else HOOK_SECRET: signs what is sent.
     pub hook_secret: Option<Zeroizing<String>>,
     /// HOOK_SIGNING_KEY: signs it as Standard Webhooks has it.
     pub signing_key: Option<Zeroizing<Vec<u8>>>,

@@ -5,18 +5,19 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, Url, header};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::NotifyConfig;
 use super::failure::Failure;
 use crate::address::{self, is_unfit};
-use crate::model::{Job, Millis, Status};
+use crate::model::{FailureClass, Job, JobId, Millis, Status, TagResult};
 use crate::store::{NewNotification, Notification};
 
 pub(super) const CHANNEL: &str = "post-build";
 
-/// The body, its names in the order that the original wrote them in.
+/// The body: the original's names in its order, then ours.
 #[derive(Serialize)]
 struct Body<'a> {
     git: Git<'a>,
@@ -25,6 +26,22 @@ struct Body<'a> {
     /// success or failed
     status: &'static str,
     result: Built<'a>,
+    job: JobLink,
+    /// The full id of the commit that was built, once it was found.
+    commit: Option<&'a str>,
+    digest: Option<&'a str>,
+    tags: &'a [TagResult],
+    class: Option<FailureClass>,
+    cause: Option<&'a str>,
+    cancelled: bool,
+    /// What the request had beside the names that we know.
+    extra: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct JobLink {
+    id: JobId,
+    url: String,
 }
 
 #[derive(Serialize)]
@@ -33,7 +50,7 @@ struct Git<'a> {
     repo: &'a str,
     /// The branch or tag, as it was sent.
     r#ref: &'a str,
-    /// The one that was built; where none was found, the one that was asked for.
+    /// The one that was asked for: an id, or `HEAD`.
     commit: &'a str,
 }
 
@@ -50,7 +67,7 @@ pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
     let row = |url: &String| {
         let destination = destination(url);
         let lane = format!("{CHANNEL} {destination} {}", job.id);
-        NewNotification { channel: CHANNEL, destination, lane, replaces: false, body: body(job) }
+        NewNotification { channel: CHANNEL, destination, lane, replaces: false, body: body(config, job) }
     };
     config.post_build.iter().map(row).collect()
 }
@@ -99,25 +116,28 @@ pub(super) async fn send(
     if answer.status().is_success() { Ok(()) } else { Err(Failure::of(&answer, now)) }
 }
 
-fn body(job: &Job) -> String {
+fn body(config: &NotifyConfig, job: &Job) -> String {
     let context = &job.context;
     let body = Body {
-        git: Git {
-            owner: &context.owner,
-            repo: &context.repo,
-            r#ref: &context.branch,
-            commit: job.resolved_commit.as_deref().unwrap_or(&context.commit),
-        },
+        git: Git { owner: &context.owner, repo: &context.repo, r#ref: &context.branch, commit: &context.commit },
         r#type: "builder",
         name: "image-factory",
         status: if job.status == Status::Success { "success" } else { "failed" },
         result: Built { image: &job.image },
+        job: JobLink { id: job.id, url: config.links.job(job.id) },
+        commit: job.resolved_commit.as_deref(),
+        digest: job.digest.as_deref(),
+        tags: &job.tags,
+        class: job.class,
+        cause: job.cause.as_deref(),
+        cancelled: job.status == Status::Cancelled,
+        extra: context.callers_own(),
     };
-    serde_json::to_string(&body).expect("structs of strings are JSON")
+    serde_json::to_string(&body).expect("structs of texts and JSON are JSON")
 }
 
 /// The value of `X-Hook-Signature`: HMAC-SHA1 of the body, bare hex.
-fn signature(body: &str, secret: &str) -> String {
+pub(super) fn signature(body: &str, secret: &str) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body.as_bytes());
     hex::encode(mac.finalize().into_bytes())

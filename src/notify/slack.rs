@@ -60,6 +60,12 @@ fn body(story: &Story, room: Option<&str>) -> String {
         fields.push(field("Class", &escaped(class), true));
         fields.push(field("What to do", &escaped(advice), false));
     }
+    if let Some(names) = story.pushed() {
+        fields.push(field("Image", &escaped(&names), false));
+    }
+    if let Some(tags) = story.kept() {
+        fields.push(field("Not moved, as a newer push has them", &escaped(&tags), false));
+    }
     fields.push(field("Log", &linked(Some(story.log_link()), &story.job.id.to_string()), false));
     let footer = [
         linked(story.owner_link(), &story.owner()),

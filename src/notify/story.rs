@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::model::{GitRef, Job, Occasion, RepoName, Status};
+use crate::model::{GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
 
 /// The longest that a name, and the longest that a cause is shown, in characters. HipChat takes 10,000 in all.
 const NAME: usize = 120;
@@ -18,6 +18,13 @@ pub struct Links {
     pub pages: Option<Url>,
     /// TOTEM_ENV
     pub environment: String,
+}
+
+impl Links {
+    /// Where a job is shown.
+    pub(super) fn job(&self, id: JobId) -> String {
+        format!("{}/job/{id}", self.base_url)
+    }
 }
 
 /// A job that has ended, for a channel that is to tell of it.
@@ -82,8 +89,30 @@ impl<'a> Story<'a> {
         self.job.class.map(|class| (class.as_str(), class.advice()))
     }
 
+    /// The names that the image has in the registry, the job's own first: `q.io/t/acme-hello:1a2b3c4, latest`.
+    pub fn pushed(&self) -> Option<String> {
+        // A job of a version that kept no list of names.
+        if self.job.tags.is_empty() {
+            return Some(line(&self.job.image, CAUSE)).filter(|_| self.job.status == Status::Success);
+        }
+        let mut pushed = self.job.tags.iter().filter(|tag| tag.digest.is_some());
+        let first = pushed.next()?.name.clone();
+        let all = [first].into_iter().chain(pushed.map(|tag| short_name(tag).to_owned()));
+        Some(line(&all.collect::<Vec<_>>().join(", "), CAUSE))
+    }
+
+    /// The tags that a newer push keeps: `latest (stays at 1a2b3c4)`.
+    pub fn kept(&self) -> Option<String> {
+        let stays = |tag: &TagResult| {
+            let commit: String = tag.kept.as_ref()?.chars().take(7).collect();
+            Some(format!("{} (stays at {commit})", short_name(tag)))
+        };
+        let kept: Vec<_> = self.job.tags.iter().filter_map(stays).collect();
+        Some(line(&kept.join(", "), CAUSE)).filter(|text| !text.is_empty())
+    }
+
     pub fn job_link(&self) -> String {
-        format!("{}/job/{}", self.links.base_url, self.job.id)
+        self.links.job(self.job.id)
     }
 
     pub fn log_link(&self) -> String {
@@ -106,9 +135,7 @@ impl<'a> Story<'a> {
     }
 
     pub fn commit_link(&self) -> Option<String> {
-        let commit = self.commit();
-        let is_id = commit.len() >= 4 && commit.bytes().all(|b| b.is_ascii_hexdigit());
-        self.page(&[&self.job.context.repo, "commit", &commit]).filter(|_| is_id)
+        self.page(&[&self.job.context.repo, "commit", self.job.known_commit()?])
     }
 
     /// Below the owner's, as GitHub has them, and Gitea and GitLab understand them. None for names that are not valid.
@@ -119,6 +146,11 @@ impl<'a> Story<'a> {
         // Of what a path may have, the one that ends an address for Slack.
         Some(url.as_str().replace('|', "%7C")).filter(|url| url.len() <= LINK)
     }
+}
+
+/// The tag alone.
+fn short_name(tag: &TagResult) -> &str {
+    tag.name.rsplit_once(':').map_or(&tag.name, |(_, tag)| tag)
 }
 
 /// In one line, without what moves a cursor or hides; the beginning of what is longer.

@@ -107,7 +107,8 @@ impl Store {
         .await
     }
 
-    /// How far a running job is, and where. What is told of its start is told again once it is known which commit a name stood for.
+    /// Stores how far a running job is, and where. Its start is announced once more when its commit becomes known,
+    /// because what is told of a commit could not be told before.
     pub async fn save_stages(
         &self,
         id: JobId,
@@ -122,7 +123,7 @@ impl Store {
         let told = self
             .write(move |conn| {
                 async move {
-                    let before = by_id(conn, id).await?.and_then(|job| job.resolved_commit);
+                    let before = by_id(conn, id).await?;
                     let row = query(concat!(
                         "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
                          engine = COALESCE($3, engine) WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
@@ -137,8 +138,8 @@ impl Store {
                     .await?;
                     let Some(row) = row else { return Err(conflict(conn, id).await) };
                     let job = read(&row)?;
-                    let is_found = job.resolved_commit != before
-                        && job.resolved_commit.as_ref().is_some_and(|commit| *commit != job.context.commit);
+                    let known = before.as_ref().and_then(Job::known_commit);
+                    let is_found = job.known_commit().is_some() && job.known_commit() != known;
                     if is_found {
                         outbox::insert(conn, &job, announce(&job, None)).await?;
                     }

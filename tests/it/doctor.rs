@@ -172,9 +172,16 @@ async fn the_hook_s_certificate_is_checked() {
         ("localhost", true, "not valid for name"),
     ] {
         let cli = Cli::new(&["doctor"]).env("HOOK_POST_URL", &format!("https://{host}:{port}/hook"));
-        let cli = cli.env("HOOK_SECRET", "secret").env("DATA_DIR", &at("data"));
+        let cli = cli.env("HOOK_POST_SECRET", "secret").env("DATA_DIR", &at("data"));
         let found = if trusted { cli.env("SSL_CERT_FILE", &at("cert")) } else { cli }.run();
         assert!(out(&found).contains(words), "{host} {trusted}: {}", both(&found));
+    }
+    for (secrets, words) in [(&["HOOK_SECRET"][..], "can forge GitHub's webhooks"), (&[], "are not signed")] {
+        let cli = Cli::new(&["doctor"]).env("HOOK_POST_URL", &format!("https://127.0.0.1:{port}/hook"));
+        let cli = cli.env("SSL_CERT_FILE", &at("cert")).env("DATA_DIR", &at("data"));
+        let found = secrets.iter().fold(cli, |cli, name| cli.env(name, "secret")).run();
+        let line = format!("warn hook: 127.0.0.1:{port} is reached");
+        assert!(out(&found).lines().any(|l| l.starts_with(&line) && l.contains(words)), "{}", both(&found));
     }
 }
 

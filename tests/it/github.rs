@@ -94,6 +94,29 @@ async fn a_commit_is_told_what_becomes_of_it() {
     assert_absent(&world.daemon, github.token());
 }
 
+/// GitHub takes a status of a commit alone, and a tag's push or a request may name the tag's object.
+#[tokio::test]
+async fn an_annotated_tag_is_told_of_as_its_commit() {
+    let github = GitHubApi::start();
+    let world = world(&github, &[]).await;
+    let sha = commit(&world.repo, "true");
+    world.repo.tag("v1");
+    let object = world.repo.git(&["rev-parse", "v1"]);
+    assert_ne!(object, sha);
+    github.tag_object(&object);
+    let pushed = world.daemon.hook("push", &push_payload("acme/hello", "refs/tags/v1", &object)).await;
+    let pushed: serde_json::Value = pushed.json().await.unwrap();
+    let job = world.daemon.wait_success(pushed["id"].as_str().unwrap()).await;
+    assert_eq!((&job["resolvedCommit"], &job["context"]["commit"]), (&json!(sha), &json!(object)));
+    github.wait(&sha, "success").await;
+    let asked = json!({"owner": "acme", "repo": "hello", "branch": "v1", "commit": object});
+    world.daemon.wait_success(&world.daemon.submit(asked).await).await;
+    let told = ["pending", "success", "pending", "success"];
+    let all = async || (states(&github, &sha) == told).then_some(());
+    eventually(LIMIT, "both jobs are told of", all).await;
+    assert_eq!(github.faults(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_cancelled_job_is_no_failure_of_its_commit() {
     let github = GitHubApi::start();

@@ -26,9 +26,17 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
     let place =
         format!("{}:{}", url.0.host_str().unwrap_or_default(), url.0.port_or_known_default().unwrap_or_default());
     match connect(url, &place).await {
-        Ok(()) if settings.hook_secret.is_none() => {
-            Finding::warn(NAME, format!("{place} is reached, but post-build hooks are not signed: set HOOK_SECRET"))
-        }
+        Ok(()) if settings.post_build_secret().is_none() => Finding::warn(
+            NAME,
+            format!("{place} is reached, but post-build hooks are not signed: set HOOK_POST_SECRET, there too"),
+        ),
+        Ok(()) if settings.post_build_secret() == settings.hook_secret.as_ref() => Finding::warn(
+            NAME,
+            format!(
+                "{place} is reached, and can forge GitHub's webhooks, as HOOK_SECRET signs our hooks, too: set \
+                 HOOK_POST_SECRET, there too"
+            ),
+        ),
         Ok(()) => Finding::ok(NAME, format!("{place} is reached")),
         Err(error) => {
             Finding::bad(NAME, format!("{place} is not reached: {error:#}; correct HOOK_POST_URL, or what is there"))

@@ -7,6 +7,8 @@ use crate::model::{Dialect, FailureClass, Job, RepoName, Status};
 
 /// GitHub cuts nothing: it refuses a longer one.
 const LONGEST_DESCRIPTION: usize = 140;
+/// GitHub has no repositories of SHA-256.
+const SHA1_DIGITS: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -32,11 +34,12 @@ pub(super) struct CommitStatus {
 }
 
 impl CommitStatus {
-    /// None for a job that does not run yet, that is not GitHub's, or whose commit is not known in full.
+    /// None for a job that does not run yet, that is not GitHub's, or whose commit is not known: GitHub answers 422 to a
+    /// status of a tag object.
     pub fn of(job: &Job) -> Option<Self> {
         let context = &job.context;
         let repo = RepoName::new(&context.owner, &context.repo).ok().filter(|_| context.github)?;
-        let sha = [job.resolved_commit.as_deref(), Some(&context.commit)].into_iter().flatten().find(|c| is_full(c))?;
+        let sha = job.known_commit().filter(|commit| commit.len() == SHA1_DIGITS)?;
         let (state, description) = outcome(job)?;
         let repo = format!("{}/{}", repo.owner(), repo.name());
         Some(Self {
@@ -79,10 +82,6 @@ fn outcome(job: &Job) -> Option<(State, String)> {
             (state, if said.is_empty() { "The build failed.".into() } else { said.join(": ") })
         }
     })
-}
-
-fn is_full(commit: &str) -> bool {
-    commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// As Go writes a duration of whole seconds: `1h0m5s`, `1m2s`, `0s`.

@@ -78,13 +78,16 @@ fn a_status_is_of_a_commit_and_a_context() {
         assert_eq!((told.context.as_str(), told.sha.as_str()), (context, SHA));
         assert_eq!(told.lane(), format!("github acme/hello {SHA} {context}"));
     }
-    // What was asked for counts until it is known what that is.
-    let asked = |commit: &str| {
-        let job = Job { resolved_commit: None, context: context(commit), ..job(Status::Running, None, None) };
+    // A branch's new head is a commit. Any other id may be a tag object's until it is found.
+    let asked = |commit: &str, git_ref: Option<&str>| {
+        let git_ref = git_ref.map(str::to_owned);
+        let job = Job { resolved_commit: None, git_ref, context: context(commit), ..job(Status::Running, None, None) };
         CommitStatus::of(&job).map(|told| told.sha)
     };
-    assert_eq!(asked(&"AB".repeat(20)), Some("ab".repeat(20)));
-    assert_eq!((asked("HEAD"), asked("0123456")), (None, None));
+    let (id, branch) = ("AB".repeat(20), Some("refs/heads/develop"));
+    assert_eq!(asked(&id, branch), Some("ab".repeat(20)));
+    assert_eq!((asked(&id, Some("refs/tags/v1")), asked(&id, None)), (None, None));
+    assert_eq!((asked("HEAD", branch), asked("0123456", branch), asked(&"ab".repeat(32), branch)), (None, None, None));
 
     let told = |change: fn(&mut Job)| {
         let mut job = job(Status::Success, None, None);

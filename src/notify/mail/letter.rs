@@ -44,9 +44,10 @@ impl Letter {
                 facts.push(("Class", class.into()));
                 facts.push(("What to do", advice.into()));
             }
-        } else {
-            facts.push(("Image", story.job.image.clone()));
         }
+        facts.extend(story.pushed().map(|names| ("Image", names)));
+        facts.extend(story.job.digest.clone().map(|digest| ("Digest", digest)));
+        facts.extend(story.kept().map(|tags| ("Not moved, as a newer push has them", tags)));
         Self {
             subject: format!("[{owner}/{repo}]: {} {}", story.short_commit(), verdict(story)),
             headline: story.headline(),

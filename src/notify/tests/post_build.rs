@@ -1,21 +1,27 @@
+use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use super::*;
-use crate::notify::post_build::{destination, host, rows};
+use crate::model::{FailureClass, TagResult};
+use crate::notify::post_build::{destination, host, rows, signature};
 
 #[tokio::test]
 async fn the_hook_is_sent_as_the_original_did() {
     let mut bench = start(&[], Some("key")).await;
-    bench.job(Status::Success, Some("c0ffee")).await;
+    let id = bench.job(Status::Success, Some("c0ffee")).await.id;
     let (method, headers, body) = bench.next().await;
-    let expected = concat!(
-        r#"{"git":{"owner":"acme","repo":"hello","ref":"develop","commit":"c0ffee"},"type":"builder","#,
-        r#""name":"image-factory","status":"success","result":{"image":"quay.io/totem/acme-hello:HEAD"}}"#
+    let original = concat!(
+        r#"{"git":{"owner":"acme","repo":"hello","ref":"develop","commit":"HEAD"},"type":"builder","#,
+        r#""name":"image-factory","status":"success","result":{"image":"quay.io/totem/acme-hello:HEAD"},"#
     );
-    assert_eq!((method, body.as_str()), (Method::POST, expected));
+    let ours = format!(
+        r#""job":{{"id":"{id}","url":"/job/{id}"}},"commit":"c0ffee","digest":null,"tags":[],"class":null,"cause":null,"cancelled":false,"extra":{{}}}}"#
+    );
+    assert_eq!((method, &body), (Method::POST, &format!("{original}{ours}")));
     assert_eq!(headers["content-type"], "application/json");
-    // printf %s "$BODY" | openssl dgst -sha1 -hmac key
-    assert_eq!(headers["x-hook-signature"], "73b9e5cc6eab1c8779b540756cb85e46d1f5f05d");
+    assert_eq!(headers["x-hook-signature"], signature(&body, "key").as_str());
+    // printf %s '{"git":{}}' | openssl dgst -sha1 -hmac key
+    assert_eq!(signature(r#"{"git":{}}"#, "key"), "5f8a6d50e9e4ec5af2df7ec0ccfc265e85eab74c");
     bench.settled().await;
 
     for status in [Status::Failure, Status::Cancelled] {
@@ -23,6 +29,37 @@ async fn the_hook_is_sent_as_the_original_did() {
         let (_, _, body) = bench.next().await;
         assert!(body.contains(r#""commit":"HEAD""#) && body.contains(r#""status":"failed""#), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
+    let bench = stopped(&[], None).await;
+    let told = |job: &Job| -> Value { serde_json::from_str(&rows(&bench.config, job)[0].body).unwrap() };
+    let mut job = bench.job(Status::Success, Some("c0ffee")).await;
+    let tag = |tag: &str, digest: Option<&str>, kept: Option<&str>| TagResult {
+        name: format!("quay.io/totem/acme-hello:{tag}"),
+        digest: digest.map(str::to_owned),
+        kept: kept.map(str::to_owned),
+    };
+    job.tags = vec![tag("HEAD", Some("sha256:1"), None), tag("latest", None, Some("dead10"))];
+    job.digest = Some("sha256:1".into());
+    job.context.extra =
+        json!({"target": "prod", "buildArgs": {"A": "1"}, "realm": {"a": [1]}, "job": 7}).as_object().unwrap().clone();
+    let body = told(&job);
+    assert_eq!(
+        body["tags"],
+        json!([{"name": "quay.io/totem/acme-hello:HEAD", "digest": "sha256:1", "kept": null},
+            {"name": "quay.io/totem/acme-hello:latest", "digest": null, "kept": "dead10"}])
+    );
+    assert_eq!((&body["digest"], &body["job"]["id"]), (&json!("sha256:1"), &json!(job.id.to_string())));
+    assert_eq!(body["extra"], json!({"realm": {"a": [1]}, "job": 7}), "the caller's own names");
+
+    let (class, cause) = (Some(FailureClass::Dockerfile), Some("build: step 2 failed".to_owned()));
+    let body = told(&Job { status: Status::Failure, class, cause, digest: None, tags: vec![], ..job.clone() });
+    assert_eq!((&body["status"], &body["class"]), (&json!("failed"), &json!("dockerfile")));
+    assert_eq!((&body["cause"], &body["cancelled"]), (&json!("build: step 2 failed"), &json!(false)));
+    let body = told(&Job { status: Status::Cancelled, ..job });
+    assert_eq!((&body["status"], &body["cancelled"]), (&json!("failed"), &json!(true)));
 }
 
 /// By the library that the makers of Standard Webhooks publish for receivers.

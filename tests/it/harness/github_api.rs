@@ -68,6 +68,8 @@ struct Kept {
 #[derive(Default)]
 struct Inner {
     statuses: Vec<SetStatus>,
+    /// Ids that are a tag's, and no commit's.
+    tag_objects: Vec<String>,
     calls: Vec<Call>,
     troubles: VecDeque<Trouble>,
     /// Of the installation, not revoked.
@@ -156,6 +158,11 @@ impl GitHubApi {
     /// `acme/hello` has another name now.
     pub fn rename(&self) {
         self.kept.state().is_renamed = true;
+    }
+
+    /// This id is a tag object's: GitHub takes no status of it.
+    pub fn tag_object(&self, id: &str) {
+        self.kept.state().tag_objects.push(id.into());
     }
 
     /// It loses its statuses.
@@ -280,6 +287,10 @@ impl Inner {
             description: text("description"),
             target_url: text("target_url"),
         };
+        if self.tag_objects.iter().any(|id| id == sha) {
+            self.faults.push(format!("a status of the tag object {sha}"));
+            return Answer::of(422, &format!("No commit found for SHA: {sha}"));
+        }
         let is_good = ["pending", "success", "failure", "error"].contains(&status.state.as_str())
             && status.description.chars().count() <= 140
             && !status.context.is_empty()

@@ -57,9 +57,10 @@ async fn a_dockerignore_that_leads_out_of_the_tree_is_absent(docker: Docker) {
         bench.write("Dockerfile", ALL);
         // BuildKit alone would take the tree for the root of the file system.
         bench.write("rules", "kept\n");
-        bench.write("kept", "x");
         for target in ["/rules", "../rules", "nowhere"] {
             bench.link(".dockerignore", target);
+            // The classic builder's cache takes two links for one that lead to the same file.
+            bench.write("kept", target);
             bench.commit();
             bench.build().await;
             let link = bench.content(&bench.image()).remove(&b".dockerignore"[..]);

@@ -12,12 +12,17 @@ const MAX_LINE: usize = 64 << 10;
 
 /// BuildKit's own line in the place of what it leaves out: `[output clipped, log limit 2MiB reached]`, or `200KiB/s`.
 const CLIPPED: &[u8] = b"[output clipped, log limit ";
+/// BuildKit cuts a report whose logs have more than 1 MiB: the first part has all else that it says, such as that the step
+/// has ended, and the logs go on in the next. A report of half as much may be such a part.
+const CUT: usize = 512 << 10;
 /// The kernel's word for a program of another architecture, as runc and shells pass it on.
 const FOREIGN: &[u8] = b"exec format error";
 
 #[derive(Default)]
 pub(super) struct Progress {
     steps: HashMap<String, Step>,
+    /// Reports of steps that wait until the logs that belong to them are there.
+    held: Vec<Vertex>,
     /// The name of the step that failed first.
     pub failed: Option<String>,
 }
@@ -57,6 +62,7 @@ impl Progress {
         for part in &status.statuses {
             self.step(&part.vertex).part(part, &mut out);
         }
+        let is_cut = status.logs.iter().map(|log| log.msg.len()).sum::<usize>() >= CUT;
         for log in status.logs {
             self.step(&log.vertex).log(&log.msg, &mut out);
         }
@@ -64,19 +70,25 @@ impl Progress {
             let step = self.step(&warning.vertex);
             step.line(&format!("WARNING: {}", String::from_utf8_lossy(&warning.short)), &mut out);
         }
-        for vertex in status.vertexes {
-            let step = self.step(&vertex.digest);
-            step.end(&vertex, &mut out);
-            if !vertex.error.is_empty() && self.failed.is_none() {
-                self.failed = Some(vertex.name);
-            }
+        let failed = status.vertexes.iter().find(|vertex| !vertex.error.is_empty());
+        self.failed = self.failed.take().or_else(|| failed.map(|vertex| vertex.name.clone()));
+        self.held.extend(status.vertexes);
+        if !is_cut {
+            self.end_held(&mut out);
         }
         out
+    }
+
+    fn end_held(&mut self, out: &mut Vec<u8>) {
+        for vertex in std::mem::take(&mut self.held) {
+            self.step(&vertex.digest).end(&vertex, out);
+        }
     }
 
     /// What steps have written without a line's end, at the end of the build.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
+        self.end_held(&mut out);
         let mut steps: Vec<_> = self.steps.values_mut().collect();
         steps.sort_by_key(|step| step.number);
         steps.into_iter().for_each(|step| step.flush(&mut out));
@@ -242,6 +254,23 @@ mod tests {
         assert!(progress.lines(log(&[0xff, b'\n'])).contains(&0xff));
         let long = progress.lines(log(&vec![b'x'; MAX_LINE + 1]));
         assert_eq!(long.iter().filter(|&&b| b == b'\n').count(), 1);
+    }
+
+    /// The part that tells the end of a step may come before the last of its logs.
+    #[test]
+    fn a_report_that_is_cut_breaks_no_line() {
+        let mut progress = Progress::default();
+        let log = |msg: Vec<u8>| vec![VertexLog { vertex: "v".into(), msg, ..VertexLog::default() }];
+        let ended = Vertex { digest: "v".into(), started: at(1), completed: at(2), ..vertex("RUN x") };
+        let many = [b"line\n".repeat(CUT / 5), b"the last li".into()].concat();
+        let first = StatusResponse { vertexes: vec![ended.clone()], logs: log(many), ..StatusResponse::default() };
+        assert!(text(&mut progress, first).ends_with("#1 line\n"));
+        let second = StatusResponse { logs: log(b"ne\n".into()), ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, second), "#1 the last line\n#1 DONE 1.0s\n");
+        let only = StatusResponse { vertexes: vec![ended], logs: log(vec![b'x'; CUT]), ..StatusResponse::default() };
+        let mut progress = Progress::default();
+        progress.lines(only);
+        assert!(String::from_utf8(progress.rest()).unwrap().ends_with("x\n#1 DONE 1.0s\n"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
+use futures_util::future::join;
 use futures_util::future::join_all;
-use futures_util::future::try_join;
 
 use super::build::{Built, Name};
 use super::clone::Fetched;
@@ -220,7 +220,7 @@ impl PushContext<'_> {
         let note = async {
             match former.as_ref() == Some(&holder) {
                 true => Ok(()),
-                false => tools.tags.ledger.give(&key, &holder).await.map_err(|e| Failed::from(e).into()),
+                false => tools.tags.ledger.give(&key, &holder).await,
             }
         };
         let push = async {
@@ -230,10 +230,17 @@ impl PushContext<'_> {
         // A tag that moves is noted before the push, because a push that fails may have arrived.
         let digest = match moving {
             true => {
-                note.await?;
+                note.await.map_err(Failed::from)?;
                 push.await?
             }
-            false => try_join(note, push).await?.1,
+            false => {
+                let (noted, digest) = join(note, push).await;
+                // A name that says its commit is noted only for the line above, so a full disk costs that line alone.
+                if let Err(error) = noted {
+                    tracing::warn!(%error, image = key, "the image that has a tag cannot be noted");
+                }
+                digest?
+            }
         };
         Ok(State::Pushed(digest))
     }

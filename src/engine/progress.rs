@@ -12,16 +12,13 @@ const MAX_LINE: usize = 64 << 10;
 
 /// BuildKit's own line in the place of what it leaves out: `[output clipped, log limit 2MiB reached]`, or `200KiB/s`.
 const CLIPPED: &[u8] = b"[output clipped, log limit ";
-/// BuildKit cuts a report whose logs have more than 1 MiB: the first part has all else that it says, such as that the step
-/// has ended, and the logs go on in the next. A report of half as much may be such a part.
-const CUT: usize = 512 << 10;
 /// The kernel's word for a program of another architecture, as runc and shells pass it on.
 const FOREIGN: &[u8] = b"exec format error";
 
 #[derive(Default)]
 pub(super) struct Progress {
     steps: HashMap<String, Step>,
-    /// Reports of steps that wait until the logs that belong to them are there.
+    /// Ends of steps whose last line has no end yet: BuildKit may tell the end in a report before that of the last logs.
     held: Vec<Vertex>,
     /// The name of the step that failed first.
     pub failed: Option<String>,
@@ -62,8 +59,7 @@ impl Progress {
         for part in &status.statuses {
             self.step(&part.vertex).part(part, &mut out);
         }
-        let is_cut = status.logs.iter().map(|log| log.msg.len()).sum::<usize>() >= CUT;
-        for log in status.logs {
+        for log in &status.logs {
             self.step(&log.vertex).log(&log.msg, &mut out);
         }
         for warning in &status.warnings {
@@ -72,23 +68,31 @@ impl Progress {
         }
         let failed = status.vertexes.iter().find(|vertex| !vertex.error.is_empty());
         self.failed = self.failed.take().or_else(|| failed.map(|vertex| vertex.name.clone()));
-        self.held.extend(status.vertexes);
-        if !is_cut {
-            self.end_held(&mut out);
+        let has_logs = |vertex: &Vertex| status.logs.iter().any(|log| log.vertex == vertex.digest);
+        for vertex in std::mem::take(&mut self.held) {
+            self.end(vertex, has_logs, &mut out);
+        }
+        for vertex in status.vertexes {
+            self.end(vertex, |_| true, &mut out);
         }
         out
     }
 
-    fn end_held(&mut self, out: &mut Vec<u8>) {
-        for vertex in std::mem::take(&mut self.held) {
-            self.step(&vertex.digest).end(&vertex, out);
+    /// Ends a step, unless its line is open and more `may_follow`.
+    fn end(&mut self, vertex: Vertex, may_follow: impl Fn(&Vertex) -> bool, out: &mut Vec<u8>) {
+        let step = self.step(&vertex.digest);
+        match vertex.completed.is_some() && !step.output.is_empty() && may_follow(&vertex) {
+            true => self.held.push(vertex),
+            false => step.end(&vertex, out),
         }
     }
 
     /// What steps have written without a line's end, at the end of the build.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.end_held(&mut out);
+        for vertex in std::mem::take(&mut self.held) {
+            self.end(vertex, |_| false, &mut out);
+        }
         let mut steps: Vec<_> = self.steps.values_mut().collect();
         steps.sort_by_key(|step| step.number);
         steps.into_iter().for_each(|step| step.flush(&mut out));
@@ -256,21 +260,22 @@ mod tests {
         assert_eq!(long.iter().filter(|&&b| b == b'\n').count(), 1);
     }
 
-    /// The part that tells the end of a step may come before the last of its logs.
     #[test]
-    fn a_report_that_is_cut_breaks_no_line() {
+    fn the_end_of_a_step_breaks_no_line() {
+        let log = |msg: &[u8]| vec![VertexLog { vertex: "v".into(), msg: msg.into(), ..VertexLog::default() }];
+        let ended = || vec![Vertex { digest: "v".into(), started: at(1), completed: at(2), ..vertex("RUN x") }];
+        let first = || StatusResponse { vertexes: ended(), logs: log(b"one\ntw"), ..StatusResponse::default() };
         let mut progress = Progress::default();
-        let log = |msg: Vec<u8>| vec![VertexLog { vertex: "v".into(), msg, ..VertexLog::default() }];
-        let ended = Vertex { digest: "v".into(), started: at(1), completed: at(2), ..vertex("RUN x") };
-        let many = [b"line\n".repeat(CUT / 5), b"the last li".into()].concat();
-        let first = StatusResponse { vertexes: vec![ended.clone()], logs: log(many), ..StatusResponse::default() };
-        assert!(text(&mut progress, first).ends_with("#1 line\n"));
-        let second = StatusResponse { logs: log(b"ne\n".into()), ..StatusResponse::default() };
-        assert_eq!(text(&mut progress, second), "#1 the last line\n#1 DONE 1.0s\n");
-        let only = StatusResponse { vertexes: vec![ended], logs: log(vec![b'x'; CUT]), ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, first()), "#1 RUN x\n#1 one\n");
+        let second = StatusResponse { logs: log(b"o\n"), ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, second), "#1 two\n#1 DONE 1.0s\n");
+        // A step may end without ending its line.
         let mut progress = Progress::default();
-        progress.lines(only);
-        assert!(String::from_utf8(progress.rest()).unwrap().ends_with("x\n#1 DONE 1.0s\n"));
+        progress.lines(first());
+        assert_eq!(text(&mut progress, StatusResponse::default()), "#1 tw\n#1 DONE 1.0s\n");
+        let mut progress = Progress::default();
+        progress.lines(first());
+        assert_eq!(progress.rest(), b"#1 tw\n#1 DONE 1.0s\n");
     }
 
     #[test]

@@ -129,8 +129,8 @@ async fn a_dockerfile_is_found(docker: Docker) {
     std::os::unix::fs::symlink("/etc/ignore", repo.path(".dockerignore")).unwrap();
     repo.commit("develop", &[]);
     let id = submit(&world, json!({"dockerfile": "web/Dockerfile", "tag": "web"})).await;
-    world.daemon.wait_success(&id).await;
-    let image = format!("{}/totem/acme-hello:web", world.registry.address());
+    let image = world.daemon.wait_success(&id).await["image"].as_str().unwrap().to_owned();
+    assert!(image.ends_with("/totem/acme-hello/web:web"), "{image}");
     // The declaration is read through the link.
     let epoch = repo.git(&["log", "-1", "--format=%ct"]);
     assert_eq!(world.engine.run(&image, &["cat", "/epoch"]), epoch);

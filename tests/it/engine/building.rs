@@ -147,7 +147,9 @@ async fn a_flood_of_output(docker: Docker) {
         (result, _) => {
             result.unwrap();
             let text = log.text();
-            assert_eq!(text.lines().filter(|line| line.contains(" a line of ")).count(), 400_000);
+            let is_whole = |line: &&str| line.ends_with(" a line of a build that says too much");
+            let others: Vec<_> = text.lines().filter(|line| !is_whole(line)).collect();
+            assert_eq!(text.lines().filter(is_whole).count(), 400_000, "{others:#?}");
             assert!(!text.contains("BUILDKIT_STEP_LOG"));
         }
     }

@@ -249,7 +249,10 @@ pub fn say(settings: &Settings, listen: &SocketAddr) {
             // Not the whole addresses, which may have tokens in them.
             let hosts: Vec<_> = urls.iter().map(|url| url.0.host_str().unwrap_or_default()).collect();
             let signed = match (&settings.hook_post_secret, &settings.hook_secret) {
-                (Some(_), _) => "signed with HOOK_POST_SECRET",
+                (Some(own), github) if Some(own) != github.as_ref() => "signed with HOOK_POST_SECRET",
+                (Some(_), _) => {
+                    "signed with HOOK_POST_SECRET, which is HOOK_SECRET: who verifies it can forge webhooks"
+                }
                 (None, Some(_)) => "signed with HOOK_SECRET (who verifies it can forge webhooks: set HOOK_POST_SECRET)",
                 (None, None) => "not signed",
             };

@@ -91,11 +91,25 @@ impl Git {
         is_granted: bool,
         log: &dyn LogSink,
     ) -> Result<Mirror, GitError> {
-        let branch = branch.into();
+        self.clone_at(source, branch.into(), commit, is_granted, true, log).await
+    }
+
+    /// The same; unless `may_be_old`, a fetch is made also where the mirror has the commit, because a branch that a request
+    /// only claims is judged by where it is now.
+    pub async fn clone_at(
+        &self,
+        source: &Source,
+        branch: Option<&GitRef>,
+        commit: &CommitSpec,
+        is_granted: bool,
+        may_be_old: bool,
+        log: &dyn LogSink,
+    ) -> Result<Mirror, GitError> {
         let remote = source.remote()?;
         let mirror = self.mirror(self.mirror_path(&source.repo), source.clone());
         let mut state = self.lock(&mirror).await;
         if let CommitSpec::Full(id) = commit
+            && may_be_old
             && mirror.is_from(&remote)
             && self.has(&mirror, branch, id, is_granted).await
         {

@@ -46,10 +46,27 @@ impl Snapshot {
 
     /// The file at a path, which may lead through symlinks of the tree.
     pub async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+        Ok(self.walk(path).await?.0)
+    }
+
+    /// The path without links of the folder at a path, which is empty for the root. Else what is there.
+    pub async fn folder(&self, path: &[u8]) -> Result<Result<Vec<u8>, Found>, GitError> {
+        let (found, place) = self.walk(path).await?;
+        // A submodule that was not fetched is an empty folder.
+        let is_fetched = || self.entry(&place).is_some_and(|entry| entry.kind == Kind::Dir);
+        Ok(match found {
+            Found::Folder => Ok(place),
+            Found::Submodule if is_fetched() => Ok(place),
+            found => Err(found),
+        })
+    }
+
+    /// The end of a path, and where that is.
+    async fn walk(&self, path: &[u8]) -> Result<(Found, Vec<u8>), GitError> {
         let (mut walk, mut blobs) = (Walk::new(path), None);
         loop {
             let link = match walk.step(&self.entries) {
-                Step::End(found) => return Ok(found),
+                Step::End(found) => return Ok((found, walk.place())),
                 Step::Link(at) => &self.entries[at],
             };
             let blobs = match &mut blobs {
@@ -57,7 +74,7 @@ impl Snapshot {
                 None => blobs.insert(self.blobs()?),
             };
             if let Some(found) = walk.follow(&blobs.read(link).await?) {
-                return Ok(found);
+                return Ok((found, walk.place()));
             }
         }
     }

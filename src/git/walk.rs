@@ -79,7 +79,7 @@ impl Walk {
                 },
                 _ => self.here.push(part),
             }
-            let path = self.here.join(&b'/');
+            let path = self.place();
             let Ok(at) = entries.binary_search_by(|entry| path_order(&entry.path, &path)) else {
                 return self.nothing("leads to nothing");
             };
@@ -97,9 +97,14 @@ impl Walk {
         Step::End(end)
     }
 
+    /// The path, without links, to where it is.
+    pub fn place(&self) -> Vec<u8> {
+        self.here.join(&b'/')
+    }
+
     /// Follows the link that it rests at; the end, if it leads nowhere.
     pub fn follow(&mut self, target: &[u8]) -> Option<Found> {
-        let path = self.here.join(&b'/');
+        let path = self.place();
         self.last = Some((path.clone(), target.into()));
         if target.starts_with(b"/") {
             return Some(self.lost("is absolute, and so leaves the repository"));

@@ -137,11 +137,11 @@ impl Own {
         with_hash(&name, NAME_LIMIT, &format!("{}\n{hashed}", self.repository))
     }
 
-    /// True if the image is this one or below it.
+    /// True if the image is this one, or below it where a registry has deeper names.
     fn has(&self, image: &ImageRef) -> bool {
         let Ok(own) = ImageRef::parse(&format!("{}:x", self.name)) else { return false };
         let (own, image) = (own.canonical(), image.canonical());
-        image.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        image.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && !self.is_flat))
     }
 }
 

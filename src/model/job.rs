@@ -303,7 +303,7 @@ pub struct NewJob {
     pub alternative_image: Option<String>,
     pub origin: Origin,
     pub dialect: Dialect,
-    /// `refs/heads/…` or `refs/tags/…` of a push.
+    /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed, or that the job was found to count for.
     pub git_ref: Option<String>,
     /// The commit that this ref named before the push.
     pub before: Option<String>,
@@ -367,7 +367,7 @@ pub struct Job {
     pub engine: Option<String>,
     pub origin: Origin,
     pub dialect: Dialect,
-    /// `refs/heads/…` or `refs/tags/…` of a push.
+    /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed, or that the job was found to count for.
     pub git_ref: Option<String>,
     /// The commit that this ref named before the push.
     pub before: Option<String>,
@@ -394,6 +394,8 @@ pub struct Job {
 pub struct Progress {
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The ref that it counts for, once that is known.
+    pub git_ref: Option<String>,
     /// The engine that it has, once it has one.
     pub engine: Option<String>,
     /// As in [`Job`].

@@ -9,7 +9,7 @@ pub struct TagResult {
     pub name: String,
     /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
     pub digest: Option<String>,
-    /// The commit that keeps the tag, where a newer push of the same ref has set it.
+    /// The commit that keeps the tag: a newer push of the same ref, or a newer request, has set it, or the tag is its id.
     pub kept: Option<String>,
 }
 
@@ -33,6 +33,8 @@ pub struct TagHolder {
     pub recipe: Option<String>,
     /// True if another commit can get the tag, because the tag does not name its commit.
     pub moving: bool,
+    /// True if a rebuild, or a request for this tag by name, set it.
+    pub named: bool,
 }
 
 /// A push of a ref, as its webhook told it.

@@ -73,6 +73,11 @@ fn names(
             continue;
         }
         let tag = template.of(branch.unwrap_or_default(), commit);
+        if !is_commit(&tag) && !template.names_commit() && matches!(CommitSpec::parse(&tag), Ok(CommitSpec::Full(_))) {
+            let line = format!("IMAGE_TAGS: {template} is left out, as {tag} is the id of another commit\n");
+            log.write(line.as_bytes());
+            continue;
+        }
         let image = names[0].image.with_tag(&tag).map_err(invalid)?;
         let moving = !template.names_commit() && !is_commit(image.tag());
         match names.iter_mut().find(|name| name.image == image) {

@@ -75,6 +75,7 @@ pub(super) async fn run(
     let checked_out = hand.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
     // The commit is known also where its tree or its Dockerfile is wrong.
     hand.resolved_commit = resolved;
+    hand.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
     let (snapshot, dockerfile) = checked_out?;
     fetched.plan.dockerfile = dockerfile;
     Ok(Arc::new(snapshot))

@@ -79,8 +79,9 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
     };
     let work = async {
         let try_once = || {
-            let Wanted { commit, branch, is_granted, .. } = &wanted;
-            let clone = tools.git.clone(&source, branch.as_ref(), commit, *is_granted, &*log);
+            let Wanted { commit, branch, pushed_ref, is_granted } = &wanted;
+            let may_be_old = pushed_ref.is_some() || branch.is_none();
+            let clone = tools.git.clone_at(&source, branch.as_ref(), commit, *is_granted, may_be_old, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
         patiently(tools.config.clone_timeout, &*log, try_once).await

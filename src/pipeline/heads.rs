@@ -64,15 +64,17 @@ pub(super) async fn later(
     }
     let looked = timeout(LOOK, tools.git.look_at(&fetched.mirror, &of.git_ref)).await;
     let looked = looked.map_err(|_| format!("no answer within {} s", LOOK.as_secs()));
+    let mut third = None;
     match looked.and_then(|looked| looked.map_err(|error| error.message)) {
         Ok(Heads { number, commits }) => {
             let head = commits.get(&of.git_ref).cloned();
             if !commits.is_empty() {
                 ledger.saw(&of.repository, number, commits).await?;
             }
-            if let Some(later) = head.and_then(|head| contest([None; 2]).of_head(&head)) {
+            if let Some(later) = head.as_ref().and_then(|head| contest([None; 2]).of_head(head)) {
                 return Ok(later);
             }
+            third = head;
         }
         Err(why) => {
             let line = format!("{} cannot be asked for its {}: {why}\n", of.repository, of.git_ref);
@@ -80,8 +82,16 @@ pub(super) async fn later(
         }
     }
     let seen = ledger.last_seen(of, [ours, theirs]).await?;
-    if let Some(later) = contest(seen).likely(&ledger.pushes(of).await?) {
+    if let Some(later) = contest(seen).likely(&ledger.pushes(of).await?, third.as_deref()) {
         return Ok(later);
+    }
+    if let Some(head) = &third {
+        let leads = async |from| tools.git.is_ancestor(&fetched.mirror, from, head).await;
+        match (leads(ours).await?, leads(theirs).await?) {
+            (true, false) => return Ok(Later::Ours),
+            (false, true) => return Ok(Later::Theirs),
+            _ => {}
+        }
     }
     match !job.forced && tools.git.is_ancestor(&fetched.mirror, ours, theirs).await? {
         true => Ok(Later::Theirs),

@@ -1,4 +1,3 @@
-use futures_util::future::join;
 use futures_util::future::join_all;
 
 use super::build::{Built, Name};
@@ -201,47 +200,34 @@ impl PushContext<'_> {
         let key = format!("{}/{}:{}", image.registry(), image.repository(), image.tag());
         let _alone = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(Failed::from)?;
-        if let Some(former) = former.as_ref().filter(|_| *moving)
-            && !self.is_unconditional(index)
-            && self.keeps(former).await?
+        if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
+            && let Some(why) = self.stays(former).await?
         {
-            let (kept, of) = (&former.commit, former.git_ref.as_ref().map_or("", |of| &of.git_ref));
             let line = format!(
-                "{}: stays at {kept}, which {of} named later; a rebuild, or a request for this tag by name, moves it\n",
-                image.tag()
+                "{}: stays at {}, {why}; a rebuild, or a request for this tag by name, moves it\n",
+                image.tag(),
+                former.commit
             );
             self.log.write(line.as_bytes());
-            return Ok(State::Kept(kept.clone()));
+            return Ok(State::Kept(former.commit.clone()));
         }
-        let holder = self.holder(former.as_ref(), *moving);
+        let holder = self.holder(former.as_ref(), index);
         if let Some(line) = former.as_ref().and_then(|former| taken(image, former, &holder)) {
             self.log.write(line.as_bytes());
         }
-        let note = async {
-            match former.as_ref() == Some(&holder) {
-                true => Ok(()),
-                false => tools.tags.ledger.give(&key, &holder).await,
+        engine.tag(&built.id, image).await?;
+        let digest = engine.push(image, auth, log).await?;
+        // Noted when it is there: a push that failed, or was cut off, keeps no tag from anybody. One that arrived all the
+        // same is made once more by its job, or its job has said that it failed.
+        if former.as_ref() != Some(&holder)
+            && let Err(error) = tools.tags.ledger.give(&key, &holder).await
+        {
+            if *moving {
+                return Err(Failed::from(error).into());
             }
-        };
-        let push = async {
-            engine.tag(&built.id, image).await?;
-            Ok::<_, PushError>(engine.push(image, auth, log).await?)
-        };
-        // A tag that moves is noted before the push, because a push that fails may have arrived.
-        let digest = match moving {
-            true => {
-                note.await.map_err(Failed::from)?;
-                push.await?
-            }
-            false => {
-                let (noted, digest) = join(note, push).await;
-                // A name that says its commit is noted only for the line above, so a full disk costs that line alone.
-                if let Err(error) = noted {
-                    tracing::warn!(%error, image = key, "the image that has a tag cannot be noted");
-                }
-                digest?
-            }
-        };
+            // A name that says its commit is noted only for the line above, so a full disk costs that line alone.
+            tracing::warn!(%error, image = key, "the image that has a tag cannot be noted");
+        }
         Ok(State::Pushed(digest))
     }
 
@@ -250,26 +236,41 @@ impl PushContext<'_> {
         self.job.origin == Origin::Rebuild || (index == 0 && self.job.tag_named)
     }
 
-    /// True if a tag stays where it is, because the ref of this job named its commit later than ours.
-    async fn keeps(&self, former: &TagHolder) -> Result<bool, Failed> {
+    /// The reason why a tag stays where it is, if it does.
+    async fn stays(&self, former: &TagHolder) -> Result<Option<String>, Failed> {
         let Self { tools, fetched, built, job, log, .. } = self;
-        match &fetched.git_ref {
-            Some(of) if former.git_ref.as_ref() == Some(of) && former.commit != built.commit => {
-                let later = heads::later(tools, fetched, job, (&built.commit, of), former, *log).await?;
-                Ok(later == Later::Theirs)
-            }
-            _ => Ok(false),
+        let is_other = former.commit != built.commit;
+        if is_other && !former.moving {
+            return Ok(Some("which it is the id of".into()));
         }
+        if former.named && former.job > Some(job.id) {
+            return Ok(Some("which was asked for after this job".into()));
+        }
+        if let Some(of) = &fetched.git_ref
+            && is_other
+            && former.git_ref.as_ref() == Some(of)
+            && heads::later(tools, fetched, job, (&built.commit, of), former, *log).await? == Later::Theirs
+        {
+            return Ok(Some(format!("which {} named later", of.git_ref)));
+        }
+        Ok(None)
     }
 
     /// This image, as the ledger has it. Where it has the same commit already, the newer of both jobs counts: the ref may
     /// have come back to the commit since the older one.
-    fn holder(&self, former: Option<&TagHolder>, moving: bool) -> TagHolder {
+    fn holder(&self, former: Option<&TagHolder>, index: usize) -> TagHolder {
         let Self { fetched, built, job, .. } = self;
         let git_ref = fetched.git_ref.clone();
         let same = former.filter(|former| former.commit == built.commit && former.git_ref == git_ref);
         let job = same.and_then(|former| former.job).max(Some(job.id));
-        TagHolder { commit: built.commit.clone(), git_ref, job, recipe: Some(fetched.plan.recipe()), moving }
+        TagHolder {
+            commit: built.commit.clone(),
+            git_ref,
+            job,
+            recipe: Some(fetched.plan.recipe()),
+            moving: built.names[index].moving,
+            named: self.is_unconditional(index) || same.is_some_and(|former| former.named),
+        }
     }
 }
 

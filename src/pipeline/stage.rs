@@ -71,6 +71,8 @@ pub(super) struct Stagehand {
     pub log: Arc<Pulse>,
     pub stages: Stages,
     pub resolved_commit: Option<String>,
+    /// The ref that the job counts for, once that is known.
+    pub git_ref: Option<String>,
     /// The engine that the job has.
     pub engine: Option<String>,
     /// The results of an earlier attempt until this one comes to the push.
@@ -94,7 +96,20 @@ impl Stagehand {
     ) -> Self {
         let (stages, begun) = (Stages::pending(), Instant::now());
         let tags = TagResults(Arc::new(Mutex::new(job.tags.clone())));
-        Self { job, log, stages, resolved_commit: None, engine: None, tags, begun, limit, progress, cancel, metrics }
+        Self {
+            job,
+            log,
+            stages,
+            resolved_commit: None,
+            git_ref: None,
+            engine: None,
+            tags,
+            begun,
+            limit,
+            progress,
+            cancel,
+            metrics,
+        }
     }
 
     /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.
@@ -165,9 +180,9 @@ impl Stagehand {
         if let Some(stage) = self.stages.get_mut(name) {
             change(stage);
         }
-        let (stages, resolved_commit, engine) =
-            (self.stages.clone(), self.resolved_commit.clone(), self.engine.clone());
-        let progress = Progress { stages, resolved_commit, engine, tags: self.tags.get() };
+        let (stages, resolved_commit, git_ref, engine) =
+            (self.stages.clone(), self.resolved_commit.clone(), self.git_ref.clone(), self.engine.clone());
+        let progress = Progress { stages, resolved_commit, git_ref, engine, tags: self.tags.get() };
         // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
         let _ = self.progress.send(progress);
     }

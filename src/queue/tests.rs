@@ -174,6 +174,7 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     run.progress
         .send(Progress {
             stages: stages.clone(),
+            git_ref: None,
             resolved_commit: commit.clone(),
             engine: Some("one".into()),
             tags: Vec::new(),

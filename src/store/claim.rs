@@ -116,7 +116,7 @@ impl Store {
         progress: &Progress,
         announce: &Announce,
     ) -> Result<(), StoreError> {
-        let Progress { stages, resolved_commit: commit, engine, tags } = progress.clone();
+        let Progress { stages, resolved_commit: commit, git_ref, engine, tags } = progress.clone();
         let (stages, tags) =
             json(&stages).and_then(|stages| Ok((stages, json(&tags)?))).map_err(|e| self.explain(e))?;
         let announce = announce.clone();
@@ -126,7 +126,7 @@ impl Store {
                     let before = by_id(conn, id).await?;
                     let row = query(concat!(
                         "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
-                         engine = COALESCE($3, engine), tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
+                         engine = COALESCE($3, engine), git_ref = COALESCE(git_ref, $7), tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
                          WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
                         columns!()
                     ))
@@ -136,6 +136,7 @@ impl Store {
                     .bind(id.to_string())
                     .bind(attempt)
                     .bind(tags)
+                    .bind(git_ref)
                     .fetch_optional(&mut *conn)
                     .await?;
                     let Some(row) = row else { return Err(conflict(conn, id).await) };

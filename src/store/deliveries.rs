@@ -167,7 +167,7 @@ async fn note(conn: &mut SqliteConnection, delivery: &NewDelivery, job: &Job) ->
         .bind(REMEMBERED.as_millis() as i64)
         .bind(job.context.commit.clone())
         .bind(jobs::repository(job))
-        .bind(job.context.branch.clone())
+        .bind(jobs::branch(job))
         .fetch_optional(&mut *conn)
         .await?;
         if let Some(row) = row {

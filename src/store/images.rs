@@ -156,10 +156,11 @@ fn key(image: &str) -> String {
     ImageRef::parse(image).map_or_else(|_| image.into(), |image| image.canonical())
 }
 
-/// Tells the Dockerfiles of a repository apart: a path, the folder of the context with a `/` behind it, or empty for the
-/// Dockerfile of the settings.
+/// Tells the Dockerfiles of a repository apart: a path, or empty for the Dockerfile of the settings. Of a job that names its
+/// context alone it is Docker's own name in that folder.
 fn dockerfile(context: &Context) -> String {
     let options = context.build_options().unwrap_or_default();
-    let folder = || options.context.as_ref().filter(|folder| !folder.is_root()).map(|folder| format!("{folder}/"));
+    let folder =
+        || options.context.as_ref().filter(|folder| !folder.is_root()).map(|folder| format!("{folder}/Dockerfile"));
     options.dockerfile.as_ref().map(ToString::to_string).or_else(folder).unwrap_or_default()
 }

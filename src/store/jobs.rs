@@ -2,7 +2,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 
 use super::{Fault, Store, StoreError, claim, supersede};
-use crate::model::{Context, Job, JobId, Millis, Status};
+use crate::model::{Context, Job, JobId, Millis, Status, bare_name};
 
 /// The columns of a [`Job`], in the order that [`read`] reads them.
 macro_rules! columns {
@@ -105,7 +105,7 @@ impl Store {
             .bind(before)
             .bind(limit)
             .bind(repository.as_deref().map(str::to_ascii_lowercase))
-            .bind(branch.clone())
+            .bind(branch.as_deref().map(bare_name).map(str::to_owned))
             .bind(status.map(Status::as_str))
             .fetch_all(&self.readers)
             .await
@@ -140,7 +140,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.image.clone())
     .bind(job.created.0)
     .bind(repository(job))
-    .bind(job.context.branch.clone())
+    .bind(branch(job))
     .bind(job.origin.as_str())
     .bind(job.dialect.as_str())
     .bind(job.git_ref.clone())
@@ -154,6 +154,11 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .execute(&mut *conn)
     .await?;
     claim::line_up(conn, job).await
+}
+
+/// The bare name of the branch or tag, however the job names it: jobs of one branch are listed together.
+pub(super) fn branch(job: &Job) -> String {
+    bare_name(&job.context.branch).to_owned()
 }
 
 /// What is one repository to GitHub, which knows no case.

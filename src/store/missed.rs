@@ -80,7 +80,7 @@ async fn is_known<'c>(database: impl SqliteExecutor<'c>, job: &Job, asked: JobId
          WHERE id > $5 OR resolved_commit = $4 OR context ->> 'commit' = $4)",
     )
     .bind(jobs::repository(job))
-    .bind(job.context.branch.clone())
+    .bind(jobs::branch(job))
     .bind(FAR)
     .bind(job.context.commit.clone())
     .bind(asked.to_string())

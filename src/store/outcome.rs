@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
 use super::claim::line_up;
-use super::jobs::{by_id, columns, json, read, repository};
+use super::jobs::{branch, by_id, columns, json, read, repository};
 use super::outbox::{self, Announce};
 use super::{Fault, Store, StoreError, images};
 use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
@@ -113,7 +113,7 @@ async fn previous(conn: &mut SqliteConnection, job: &Job) -> Result<Option<Statu
          AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
     )
     .bind(repository(job))
-    .bind(job.context.branch.clone())
+    .bind(branch(job))
     .bind(job.id.to_string())
     .fetch_optional(conn)
     .await?;

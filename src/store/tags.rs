@@ -17,22 +17,23 @@ const BATCH: u32 = 200;
 impl Store {
     /// The image that this tag, `registry/path:tag`, was given last.
     pub async fn tag_holder(&self, image: &str) -> Result<Option<TagHolder>, StoreError> {
-        let row = query("SELECT commit_id, repository, git_ref, job, recipe, moving FROM tags WHERE image = $1");
+        let row = query("SELECT commit_id, repository, git_ref, job, recipe, moving, named FROM tags WHERE image = $1");
         let row = row.bind(image.to_owned()).fetch_optional(&self.readers).await;
         row.and_then(|row| row.as_ref().map(read).transpose()).map_err(|e| self.explain(e))
     }
 
     /// Notes that this image has the tag from now on.
     pub async fn give_tag(&self, image: &str, holder: &TagHolder) -> Result<(), StoreError> {
-        let (image, TagHolder { commit, git_ref, job, recipe, moving }) = (image.to_owned(), holder.clone());
+        let (image, TagHolder { commit, git_ref, job, recipe, moving, named }) = (image.to_owned(), holder.clone());
         let (repository, git_ref) = git_ref.map(|of| (of.repository, of.git_ref)).unzip();
         self.write(move |conn| {
             async move {
                 query(
-                    "INSERT INTO tags (image, commit_id, repository, git_ref, job, recipe, moving, given) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (image) DO UPDATE SET \
+                    "INSERT INTO tags (image, commit_id, repository, git_ref, job, recipe, moving, given, named) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (image) DO UPDATE SET \
                      commit_id = excluded.commit_id, repository = excluded.repository, git_ref = excluded.git_ref, \
-                     job = excluded.job, recipe = excluded.recipe, moving = excluded.moving, given = excluded.given",
+                     job = excluded.job, recipe = excluded.recipe, moving = excluded.moving, given = excluded.given, \
+                     named = excluded.named",
                 )
                 .bind(image)
                 .bind(commit)
@@ -42,6 +43,7 @@ impl Store {
                 .bind(recipe)
                 .bind(moving)
                 .bind(Millis::now().0)
+                .bind(named)
                 .execute(conn)
                 .await?;
                 Ok(())
@@ -73,6 +75,6 @@ fn read(row: &SqliteRow) -> Result<TagHolder, sqlx::Error> {
     let git_ref = repository.zip(git_ref).map(|(repository, git_ref)| RepoRef { repository, git_ref });
     let job = row.try_get::<Option<&str>, _>(3)?.map(str::parse).transpose();
     let job = job.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-    let moving = row.try_get::<i64, _>(5)? != 0;
-    Ok(TagHolder { commit: row.try_get(0)?, git_ref, job, recipe: row.try_get(4)?, moving })
+    let (moving, named) = (row.try_get::<i64, _>(5)? != 0, row.try_get::<i64, _>(6)? != 0);
+    Ok(TagHolder { commit: row.try_get(0)?, git_ref, job, recipe: row.try_get(4)?, moving, named })
 }

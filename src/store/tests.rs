@@ -163,7 +163,8 @@ async fn a_runner_writes_only_in_its_attempt() {
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
     let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
     let (resolved_commit, engine) = (Some("c0ffee".to_owned()), Some("one".to_owned()));
-    let progress = Progress { stages: stages.clone(), resolved_commit, engine, tags: tags.clone() };
+    let git_ref = Some("refs/heads/develop".to_owned());
+    let progress = Progress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
     store.save_stages(job.id, 1, &progress, &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();

@@ -62,11 +62,9 @@ async fn a_job_has_a_folder_as_its_context(docker: Docker) {
     let log = succeeds(&world, "root", json!({"context": "."})).await;
     assert!(log.contains(" ./\n"), "{log}");
 
-    for (context, words) in [
-        ("services/none", "services/none is not there"),
-        ("file", "file is a file"),
-        ("out", "out leads out of the repository"),
-    ] {
+    for (context, words) in
+        [("services/none", ": it is not there;"), ("file", ": it is a file;"), ("out", ": the link out → ")]
+    {
         let id = submit(&world, json!({"context": context, "dockerfile": "Dockerfile"})).await;
         let job = world.daemon.wait_failure(&id).await;
         assert_eq!(job["class"], "dockerfile");

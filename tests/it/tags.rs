@@ -9,6 +9,8 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::harness::{World, eventually, processes_of, push_payload, unique};
 
+mod standing;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A commit whose image differs from all others'.

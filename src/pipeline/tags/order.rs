@@ -51,8 +51,9 @@ impl Contest<'_> {
         }
     }
 
-    /// Judges by what was seen at any time and by the pushes, if all of it agrees.
-    pub fn likely(&self, pushes: &[Push]) -> Option<Later> {
+    /// Judges by what was seen at any time and by the pushes, if all of it agrees. `head` is the remote's answer if that
+    /// is a third commit: the one of the two from which pushes lead to it was there later.
+    pub fn likely(&self, pushes: &[Push], head: Option<&str>) -> Option<Later> {
         let seen = match self.seen {
             [Some(ours), Some(theirs)] if ours > theirs => Some(Later::Ours),
             [Some(_), Some(_)] => Some(Later::Theirs),
@@ -63,7 +64,11 @@ impl Contest<'_> {
         let pushed = match (leads(pushes, self.theirs, self.ours), leads(pushes, self.ours, self.theirs)) {
             (true, false) => Some(Later::Ours),
             (false, true) => Some(Later::Theirs),
-            (false, false) => None,
+            (false, false) => match head.map(|head| [self.ours, self.theirs].map(|from| leads(pushes, from, head))) {
+                Some([true, false]) => Some(Later::Ours),
+                Some([false, true]) => Some(Later::Theirs),
+                _ => None,
+            },
             // The ref went back to a commit.
             (true, true) => return None,
         };

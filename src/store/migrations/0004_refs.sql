@@ -4,6 +4,7 @@ ALTER TABLE tags ADD COLUMN git_ref TEXT;                             -- refs/â€
 ALTER TABLE tags ADD COLUMN job TEXT;
 ALTER TABLE tags ADD COLUMN recipe TEXT;                              -- the Dockerfile, target, arguments and platform, for people
 ALTER TABLE tags ADD COLUMN moving BIGINT NOT NULL DEFAULT 1;         -- 0: the tag names its commit
+ALTER TABLE tags ADD COLUMN named BIGINT NOT NULL DEFAULT 0;          -- 1: a rebuild, or a request for this tag by name, set it
 ALTER TABLE tags ADD COLUMN given BIGINT NOT NULL DEFAULT 0;          -- when it was set last
 CREATE INDEX tags_fixed ON tags (given) WHERE moving = 0;
 

@@ -9,7 +9,7 @@ fn main() -> RepoRef {
 
 fn holder(commit: &str, moving: bool) -> TagHolder {
     let (git_ref, job) = (Some(main()), Some(JobId::new()));
-    TagHolder { commit: commit.into(), git_ref, job, recipe: Some("Dockerfile".into()), moving }
+    TagHolder { commit: commit.into(), git_ref, job, recipe: Some("Dockerfile".into()), moving, named: moving }
 }
 
 #[tokio::test]
@@ -29,7 +29,10 @@ async fn what_was_stored_before_refs_were_kept_has_none() {
     let (_dir, store) = open().await;
     sql(&store, "INSERT INTO tags (image, commit_id) VALUES ('q.io/t/a:latest', 'a')").await;
     let found = store.tag_holder(TAG).await.unwrap().unwrap();
-    assert_eq!(found, TagHolder { commit: "a".into(), git_ref: None, job: None, recipe: None, moving: true });
+    assert_eq!(
+        found,
+        TagHolder { commit: "a".into(), git_ref: None, job: None, recipe: None, moving: true, named: false }
+    );
 }
 
 #[tokio::test]

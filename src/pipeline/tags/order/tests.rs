@@ -32,14 +32,19 @@ fn only_what_was_seen_since_the_job_began_is_certain() {
 #[test]
 fn pushes_and_older_sights_tell_as_long_as_they_agree() {
     let none = [None, None];
-    assert_eq!(contest(none).likely(&[push("ours", "x"), push("x", "theirs")]), Some(Later::Theirs));
-    assert_eq!(contest(none).likely(&[push("theirs", "x"), push("x", "ours")]), Some(Later::Ours));
-    assert_eq!(contest(none).likely(&[push("x", "ours"), push("x", "theirs")]), None);
-    assert_eq!(contest(none).likely(&[push("ours", "theirs"), push("theirs", "ours")]), None);
-    assert_eq!(contest([Some(1), Some(2)]).likely(&[]), Some(Later::Theirs));
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("theirs", "ours")]), Some(Later::Ours));
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs")]), None);
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs"), push("theirs", "ours")]), None);
+    assert_eq!(contest(none).likely(&[push("ours", "x"), push("x", "theirs")], None), Some(Later::Theirs));
+    assert_eq!(contest(none).likely(&[push("theirs", "x"), push("x", "ours")], None), Some(Later::Ours));
+    assert_eq!(contest(none).likely(&[push("x", "ours"), push("x", "theirs")], None), None);
+    assert_eq!(contest(none).likely(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
+    assert_eq!(contest([Some(1), Some(2)]).likely(&[], None), Some(Later::Theirs));
+    // A third commit is the head, and pushes lead to it from one of the two.
+    let amended = [push("x", "ours"), push("theirs", "head")];
+    assert_eq!(contest(none).likely(&amended, Some("head")), Some(Later::Theirs));
+    assert_eq!(contest(none).likely(&[push("ours", "head")], Some("head")), Some(Later::Ours));
+    assert_eq!(contest(none).likely(&[push("ours", "head"), push("theirs", "head")], Some("head")), None);
+    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("theirs", "ours")], None), Some(Later::Ours));
+    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs")], None), None);
+    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
 }
 
 /// A step in the life of a ref and of the jobs that its pushes make. A number picks one of those that there are.
@@ -127,13 +132,13 @@ impl World {
             seen: [commit, theirs].map(|commit| seen.get(&commit).copied()),
             set_by_older_job: by < id,
         };
-        let mut later = contest(&self.seen).certain();
+        let (mut later, mut head) = (contest(&self.seen).certain(), None);
         if later.is_none() && !away {
             self.fetch();
-            let head = self.heads.last().map(|head| name(*head));
-            later = head.and_then(|head| contest(&self.seen).of_head(&head));
+            head = self.heads.last().map(|head| name(*head));
+            later = head.as_ref().and_then(|head| contest(&self.seen).of_head(head));
         }
-        let later = later.or_else(|| contest(&self.seen).likely(&self.pushes));
+        let later = later.or_else(|| contest(&self.seen).likely(&self.pushes, head.as_deref()));
         self.told.extend(later.map(|later| (commit, theirs, later)));
         // The greater number is the descendant.
         let ancestors = if commit < theirs { Later::Theirs } else { Later::Ours };

@@ -132,7 +132,7 @@ impl Engine {
                     return Ok(Built { image_id, sync: Some(sync), steps });
                 }
                 Err(e) if !tree.was_called() && knows_no_session(&e.message) => e.message,
-                Err(e) => return Err(tree.failure().map_or(e, EngineError::tree)),
+                Err(e) => return Err(tree.failure().unwrap_or(e)),
             },
             Err(NoSession::Refused(why)) => why,
             Err(NoSession::Failed(e)) => return Err(e),

@@ -42,7 +42,7 @@ impl Engine {
         let result = self.run_classic(build, mark, tree.clone(), log).await;
         let error = match result {
             Ok(image_id) => return Ok(Built { image_id, sync: None, steps: Steps::default() }),
-            Err(e) => tree.failure().map_or(e, EngineError::tree),
+            Err(e) => tree.failure().unwrap_or(e),
         };
         if error.kind == ErrorKind::Build
             && error.exit_code.is_none()

@@ -1,5 +1,6 @@
 use hyper::StatusCode;
 
+use crate::git::{Blame, GitError};
 use crate::model::LogSink;
 
 use super::killer::Killer;
@@ -21,6 +22,8 @@ pub enum ErrorKind {
     Engine,
     /// What is to be built could not be read: this machine's.
     Tree,
+    /// What is to be built is not what the commit says it is: the committer's, final.
+    Commit,
 }
 
 /// Why the engine did not do what it was asked; the message is one line.
@@ -44,8 +47,10 @@ impl EngineError {
         Self::new(ErrorKind::Engine, message)
     }
 
-    pub(super) fn tree(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Tree, message)
+    /// The commit's files could not be read.
+    pub(super) fn tree(error: &GitError) -> Self {
+        let kind = if error.blame == Blame::Asked { ErrorKind::Commit } else { ErrorKind::Tree };
+        Self::new(kind, format!("the repository cannot be read for the build: {error}"))
     }
 
     /// The engine's connection broke before its answer was complete.

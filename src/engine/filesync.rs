@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
 use crate::model::LogSink;
 
+use super::errors::EngineError;
 use super::filter::{Wanted, choose};
 use super::follow::Links;
 use super::grpc::{self, Messages, Status};
@@ -49,7 +50,7 @@ pub(super) struct Tree {
     stats: AtomicU64,
     requests: AtomicU64,
     bytes: AtomicU64,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<EngineError>>,
     misses_git_dir: AtomicBool,
     ignores_git_dir: AtomicBool,
 }
@@ -127,15 +128,15 @@ impl Tree {
     }
 
     /// What went wrong on our side, which the engine would only wrap.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<EngineError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes a failure of Git's, and gives its message.
-    pub(super) fn fail(&self, error: &GitError) -> String {
-        let message = format!("the repository cannot be read for the build: {error}");
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.clone());
-        message
+    /// Notes a failure of Git's, and gives it as one of the build.
+    pub(super) fn fail(&self, error: &GitError) -> EngineError {
+        let failure = EngineError::tree(error);
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+        failure
     }
 
     /// A small file's content; none if it is not there or cannot be read.
@@ -189,7 +190,7 @@ impl Tree {
     }
 
     fn failed(&self, error: GitError) -> Status {
-        Status::unknown(self.fail(&error))
+        Status::unknown(self.fail(&error).message)
     }
 
     pub(super) async fn links(&self) -> Result<&Links, GitError> {

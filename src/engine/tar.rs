@@ -38,7 +38,7 @@ pub(super) struct Upload {
 /// A Dockerfile beyond the context gets a name of its own in it, as Docker's client does it: a line more in
 /// `.dockerignore` has the engine remove it before the first step.
 pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) -> Result<Upload, EngineError> {
-    let git = |e: GitError| EngineError::tree(tree.fail(&e));
+    let git = |e: GitError| tree.fail(&e);
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
     let (entries, all) = (tree.context(), &tree.snapshot.entries);
     let mut blobs = tree.snapshot.blobs().map_err(git)?;

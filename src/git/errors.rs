@@ -48,7 +48,7 @@ pub(super) enum Trouble {
 }
 
 /// The move of whoever asked for a commit that nothing reaches.
-const PUSH_IT: &str = "push it to one, or ask for another one; one of a fork's is built for the role admin alone";
+const PUSH_IT: &str = "push it to one, or ask for another one; one that nothing reaches, such as a fork's, is built by its full id for the role admin alone";
 
 impl From<GitError> for Trouble {
     fn from(error: GitError) -> Self {

@@ -71,11 +71,12 @@ impl Git {
         let made = match GitDir::make(&self.config, mirror, commit, log).await {
             Err(Trouble::Damaged(what)) => {
                 self.heal(mirror, Some(&commit.to_string()), &what).await?;
-                GitDir::make(&self.config, mirror, commit, log).await
+                let made = GitDir::make(&self.config, mirror, commit, log).await;
+                self.healed(mirror, made).await?
             }
-            made => made,
+            made => made.map_err(|trouble| trouble.into_error(&mirror.source))?,
         };
-        made.map(Arc::new).map_err(|trouble| trouble.into_error(&mirror.source))
+        Ok(Arc::new(made))
     }
 }
 
@@ -136,8 +137,16 @@ impl GitDir {
             let message = "the commit has an entry .git, which Git itself refuses: remove it, or build without .git";
             return Err(GitError::refused(message).into());
         }
-        let read = ask(self.git(config, mirror).args(["read-tree", "HEAD"])).await?;
-        read.ok_or_else(|| Trouble::Damaged("git read-tree failed".into()))?;
+        let read = ask(self.git(config, mirror).args(["read-tree", "HEAD"])).await;
+        read.map_err(|trouble| match trouble {
+            // Names such as `.GIT` and `git~1`, which a pusher chooses: nothing of the mirror is damaged.
+            Trouble::Damaged(words) if words.contains("invalid path") => {
+                let message = format!("Git refuses a name in the commit ({words}): rename it, or build without .git");
+                Trouble::from(GitError::refused(message))
+            }
+            trouble => trouble,
+        })?
+        .ok_or_else(|| Trouble::Damaged("git read-tree failed".into()))?;
         let kept: Vec<u8> = own.iter().filter(|e| e.lfs).flat_map(|e| [&e.path[..], b"\0"].concat()).collect();
         if !kept.is_empty() {
             let update = self.git(config, mirror).args(["update-index", "-z", "--assume-unchanged", "--stdin"]);

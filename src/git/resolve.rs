@@ -204,6 +204,9 @@ impl Git {
 
     /// The object that this expression names, if it is there.
     pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, Trouble> {
+        if has_other_format(mirror, expression) {
+            return Ok(None);
+        }
         let id = ask(self.on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
         id.map(|id| oid(&id)).transpose()
     }
@@ -250,6 +253,16 @@ impl Git {
     fn on(&self, mirror: &Mirror, args: &[&str]) -> Program {
         local(&self.config, &mirror.path).args(args)
     }
+}
+
+/// True if the expression begins with a whole id of the other length than this repository's. Git would look for a branch of
+/// that name, or take it for the beginning of a longer id.
+fn has_other_format(mirror: &Mirror, expression: &str) -> bool {
+    let id = expression.split('^').next().unwrap_or_default();
+    let digits = if id.bytes().all(|b| b.is_ascii_hexdigit()) { id.len() } else { 0 };
+    // Our own Git wrote the file.
+    let is_sha256 = || std::fs::read_to_string(mirror.path.join("config")).is_ok_and(|text| text.contains("sha256"));
+    matches!(digits, 40 | 64) && (digits == 64) != is_sha256()
 }
 
 fn oid(line: &[u8]) -> Result<Oid, Trouble> {

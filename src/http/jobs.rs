@@ -43,8 +43,11 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let Asked { context, tag_named } = context::read(&body, &api.destinations)?;
+    let Asked { mut context, tag_named } = context::read(&body, &api.destinations)?;
     drop(body);
+    // A signed push has named it, so it is no stranger's, wherever its branch is by now.
+    let is_id = matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)));
+    context.pushed = is_id && api.store.was_pushed(&context).await?;
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let any_commit = may_build_any(&caller, &context);

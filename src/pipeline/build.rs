@@ -25,6 +25,7 @@ impl From<EngineError> for Failed {
             ErrorKind::Registry => FailureClass::Registry,
             ErrorKind::Engine => FailureClass::Engine,
             ErrorKind::Tree => FailureClass::LostWorker,
+            ErrorKind::Commit => FailureClass::Source,
         };
         Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
     }

@@ -73,6 +73,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// True if one of the repository's newest 1,000 jobs is of a signed push of this commit, or was granted it by one.
+    pub async fn was_pushed(&self, context: &Context) -> Result<bool, StoreError> {
+        let row = query(
+            "SELECT EXISTS (SELECT 1 FROM (SELECT pushed, context FROM jobs WHERE repository = $1 ORDER BY id DESC \
+             LIMIT $2) AS newest WHERE pushed = 1 AND context ->> 'commit' = $3)",
+        )
+        .bind(context.repository())
+        .bind(FAR)
+        .bind(context.commit.to_ascii_lowercase())
+        .fetch_one(&self.readers)
+        .await;
+        row.and_then(|row| row.try_get::<i64, _>(0)).map(|is_there| is_there != 0).map_err(|e| self.explain(e))
+    }
+}
+
 async fn is_known<'c>(database: impl SqliteExecutor<'c>, job: &Job, asked: JobId) -> Result<bool, sqlx::Error> {
     let row = query(
         "SELECT EXISTS (SELECT 1 FROM (SELECT id, context, resolved_commit FROM jobs \

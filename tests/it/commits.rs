@@ -120,6 +120,30 @@ async fn what_is_no_commit_is_told_in_one_attempt() {
     assert_eq!(world.daemon.hook("push", &payload).await.status(), 204);
 }
 
+/// Found only when the engine asks for the file, as a tree tells no types.
+#[tokio::test]
+async fn a_folder_that_is_called_a_file_is_the_commits_fault() {
+    let world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
+    let file = hex::decode(world.repo.git(&["rev-parse", "HEAD:Dockerfile"])).unwrap();
+    let git_dir = format!("--git-dir={}", world.repo.bare.display());
+    let on_server = |args: &[&str]| world.repo.git(&[&[git_dir.as_str()], args].concat());
+    // The folder is in no other tree: a server that meets it as both notices.
+    let tree = |content: &[&[u8]]| {
+        std::fs::write(world.repo.path("crafted"), content.concat()).unwrap();
+        on_server(&["hash-object", "-w", "-t", "tree", "--literally", "crafted"])
+    };
+    let folder = hex::decode(tree(&[b"100644 only here\0", &file])).unwrap();
+    let tree = tree(&[b"100644 Dockerfile\0", &file, b"100644 a\0", &folder]);
+    let commit = on_server(&["commit-tree", "-m", "x", "-p", "develop", &tree]);
+    on_server(&["update-ref", "refs/heads/wrong", &commit]);
+    let job = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": "wrong"})).await;
+    let job = world.daemon.wait_failure(&job).await;
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("source"), &json!(1)), "{job:#}");
+    assert!(cause(&job).contains("as a file, and it is a tree"), "{}", cause(&job));
+    assert_eq!(whole_fetches(&world), 1);
+}
+
 /// A tag's push is the tag's, also where a branch has its name.
 #[tokio::test]
 async fn a_branch_and_a_tag_of_one_name_are_two() {

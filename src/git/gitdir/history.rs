@@ -33,6 +33,10 @@ pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<Hist
     for depth in 1..=DEPTH {
         for id in std::mem::take(&mut level) {
             let head = commits.head(&id).await?;
+            if head.len() as u64 == LARGEST_HEAD && !head.windows(2).any(|end| end == b"\n\n") {
+                let message = format!("commit {id} has more than 1 MiB of headers: build it without .git");
+                return Err(GitError::refused(message).into());
+            }
             let parents = parents(&head).ok_or_else(|| Trouble::Damaged(format!("commit {id} cannot be read")))?;
             if depth == 1 {
                 history.seconds = seconds(&head).unwrap_or_default();

@@ -18,7 +18,7 @@ impl Local {
     }
 
     /// Makes an object of any content, as Git would not.
-    fn craft(&self, kind: &str, content: &str) -> String {
+    fn craft(&self, kind: &str, content: impl AsRef<[u8]>) -> String {
         let file = self.dir.path().join("crafted");
         std::fs::write(&file, content).unwrap();
         self.repo.git(&["hash-object", "-w", "-t", kind, "--literally", file.to_str().unwrap()])
@@ -75,7 +75,7 @@ async fn a_crafted_commit_is_built_or_told_and_fetched_once() {
         ("no-date", "author a <a@a>\ncommitter a <a@a>\n"),
         ("late", "author a <a@a> 1 +0000\ncommitter a <a@a> 99999999999999999999999 +0000\n"),
     ] {
-        let id = local.craft("commit", &format!("tree {tree}\n{times}\nx\n"));
+        let id = local.craft("commit", format!("tree {tree}\n{times}\nx\n"));
         local.point(&format!("refs/heads/{name}"), &id);
         let snapshot = local.snapshot_of(name, name).await.unwrap();
         assert_eq!(contents(&snapshot).await.unwrap(), [("a".to_owned(), b"1".to_vec())], "{name}");
@@ -128,5 +128,47 @@ async fn a_submodule_at_a_file_or_a_tree_is_told() {
         let error = local.snapshot().await.unwrap_err();
         assert!(error.message.contains(&format!("{id} is no commit of")) && error.message.contains(kind), "{error}");
         assert!(!error.is_transient(), "{error}");
+    }
+}
+
+/// Git's own `.git` is made of what a pusher chose: what cannot be in it is told, and nothing is fetched for it.
+#[tokio::test]
+async fn a_commit_that_git_would_not_check_out_has_no_git_dir() {
+    let local = Local::new();
+    let first = local.repo.commit("develop", &[("a", "1")]);
+    let file = hex::decode(local.repo.git(&["rev-parse", "HEAD:a"])).unwrap();
+    let tree = local.craft("tree", [&b"100644 .GIT\0"[..], &file].concat());
+    let named = local.repo.git(&["commit-tree", "-m", "x", "-p", &first, &tree]);
+    let headers =
+        format!("tree {tree}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\nnote {}\n", "x".repeat(1 << 20));
+    let long = local.craft("commit", format!("{headers}\nx\n"));
+    for (name, commit, words) in
+        [("named", &named, "Git refuses a name in the commit"), ("long", &long, "1 MiB of headers")]
+    {
+        local.point(&format!("refs/heads/{name}"), commit);
+        let mirror = local.fetch(name, "HEAD", false).await.unwrap();
+        let inode = local.inode();
+        let (log, secrets) = (Log::default(), Secrets::default());
+        let oid: Oid = commit.parse().unwrap();
+        let made = async {
+            let git_dir = local.git.git_dir(&mirror, &oid, &log).await?;
+            local.git.snapshot_with(&mirror, &oid, "acme/hello", Some(&git_dir), &secrets, &log).await
+        };
+        let error = made.await.unwrap_err();
+        assert!(error.message.contains(words) && !error.is_transient(), "{name}: {error}");
+        assert_eq!(local.inode(), inode, "{name}");
+    }
+}
+
+/// A branch may be called like an id of the other kind of repository.
+#[tokio::test]
+async fn an_id_of_the_other_length_is_no_name() {
+    let local = Local::new();
+    local.repo.commit("develop", &[("a", "1")]);
+    let name = "ab".repeat(32);
+    local.point(&format!("refs/heads/{name}"), "HEAD");
+    for is_granted in [false, true] {
+        let error = local.commit("develop", &name, is_granted).await.unwrap_err();
+        assert!(error.message.contains(&name) && !error.is_transient(), "{error}");
     }
 }

@@ -195,7 +195,8 @@ fn dropped(stderr: &str) -> Option<&str> {
     reasons(stderr).find(|line| {
         let is_ended = line.contains("Connection closed by ") || line.contains("Connection reset by ");
         let is_whole = line.starts_with("Connection ") && line.contains(" port ");
-        is_ended && (is_whole || line.contains("_exchange_identification: "))
+        let is_at_connect = line.starts_with("ssh: connect to host ");
+        is_ended && (is_whole || is_at_connect || line.contains("_exchange_identification: "))
     })
 }
 

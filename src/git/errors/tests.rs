@@ -94,6 +94,12 @@ fn what_git_and_ssh_say_is_explained() {
         ),
         (
             SSH,
+            "ssh: connect to host github.com port 22: Connection reset by peer\r\n",
+            "dropped the connection",
+            Blame::Throttled,
+        ),
+        (
+            SSH,
             "Connection closed by 192.0.2.1 port 22\r\n",
             "dropped the connection before it let ssh in (Connection closed by 192.0.2.1 port 22)",
             Blame::Throttled,

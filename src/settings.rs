@@ -98,11 +98,11 @@ settings! {
     /// How long running jobs may go on after SIGTERM before they go back to pending.
     DRAIN_TIMEOUT => drain_timeout: Duration, "60s";
 
-    /// What signs GitHub's webhooks. Without it webhooks are refused.
+    /// The secret that signs GitHub's webhooks. Without it webhooks are refused.
     HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "" secret;
     /// Where the post-build hook is sent: one address or several, comma-separated.
     HOOK_POST_URL => hook_post_url: Urls, "";
-    /// What signs our post-build hooks. Default: HOOK_SECRET; with one of its own, who verifies our hooks cannot forge
+    /// The secret that signs our post-build hooks. Default: HOOK_SECRET; with one of its own, who verifies our hooks cannot forge
     /// GitHub's webhooks.
     HOOK_POST_SECRET => hook_post_secret: Option<Zeroizing<String>>, "" secret;
     /// Key of the Standard Webhooks signature beside it, `whsec_` and base64. A receiver can refuse replays by it.
@@ -325,7 +325,7 @@ impl Settings {
         }
     }
 
-    /// What signs our post-build hooks.
+    /// The secret that signs our post-build hooks.
     pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
         self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
     }

@@ -22,7 +22,7 @@ pub enum ErrorKind {
     Engine,
     /// What is to be built could not be read: this machine's.
     Tree,
-    /// What is to be built is not what the commit says it is: the committer's, final.
+    /// The commit has an object that is not what its tree says: the committer's fault, final.
     Commit,
 }
 

@@ -113,7 +113,7 @@ impl GitError {
         Self::refused(format!("commit {id} is on no branch and no tag of {repo}: {PUSH_IT}"))
     }
 
-    /// What was asked for is there, and is no commit. `kind` is Git's name of what it is.
+    /// The object that was asked for is no commit; `kind` is Git's name of its type.
     pub(super) fn wrong_kind(name: &str, kind: &str, source: &Source) -> Self {
         let repo = &source.repo;
         Self::refused(format!("{name} leads to no commit of {repo} but to a {kind}: name a commit, or a tag of one"))
@@ -207,12 +207,12 @@ pub(super) fn refused_before(refusal: Refusal, source: &Source, remote: &Remote,
     GitError { message: format!("{} ({refusal})", error.message), ..error }
 }
 
-/// How a server said that it does not give out an object by its id.
+/// The way in which a server refused an object by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdRefusal {
-    /// It gives out none so.
+    /// The server gives out none by its id.
     Always,
-    /// It has none of this id, or keeps it to itself.
+    /// The server has none of this id, or does not give it out.
     This,
 }
 
@@ -360,7 +360,7 @@ pub(super) fn explain(
     None
 }
 
-/// What of a repository's format is too new for the Git that opens it: the extensions stand below their headline, each
+/// The parts of a repository's format that are too new for the Git that opens it: the extensions stand below their headline, each
 /// behind a tab.
 fn newer_format(stderr: &str) -> Option<String> {
     let mut lines = stderr.lines().map(|line| line.trim_end_matches('\r'));

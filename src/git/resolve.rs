@@ -6,7 +6,7 @@ use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 
-/// What a name or an id leads to, through all tag objects.
+/// The object that a name or an id leads to, through all tag objects.
 enum Target {
     Commit(Oid),
     /// An object of this other type.
@@ -133,7 +133,7 @@ impl Git {
         Ok(None)
     }
 
-    /// Whether the commit can be built without asking the other side: it is here, it `is_granted` or a branch or tag
+    /// True if the commit can be built without asking the other side: it is here, it `is_granted` or a branch or tag
     /// reaches it, and so does the branch that was named beside it.
     pub(super) async fn has(&self, mirror: &Mirror, branch: Option<&GitRef>, id: &str, is_granted: bool) -> bool {
         let has = async {
@@ -211,7 +211,7 @@ impl Git {
         id.map(|id| oid(&id)).transpose()
     }
 
-    /// Whether this ref leads to a commit that has `oid` in its history.
+    /// True if this ref leads to a commit that has `oid` in its history.
     async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, Trouble> {
         let Target::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
         let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];

@@ -95,7 +95,7 @@ fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
     bakes_no_secret(api, context)
 }
 
-/// Whether a commit that no branch and no tag reaches is built for this caller. A forge gives out the commits of forks by
+/// Tells whether a commit that no branch and no tag reaches is built for this caller. A forge gives out the commits of forks by
 /// their ids, and anybody can make a fork.
 fn may_build_any(caller: &Caller, context: &Context) -> bool {
     caller.role >= Role::Admin && matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)))

@@ -44,7 +44,7 @@ fn looks_long(name: &str) -> bool {
     digits.len() == HASH_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// What tells this Dockerfile from the others: what its file's name has beside `Dockerfile`, behind its folder's name.
+/// The text that tells this Dockerfile from the others: what its file's name has beside `Dockerfile`, behind its folder's name.
 fn readable(path: &str) -> String {
     let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
     let own = own_part(file);

@@ -57,7 +57,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// What totem's wire says when a sender names no branch.
+    /// The branch on totem's wire when a sender names none.
     pub const BRANCH: &str = "develop";
 
     /// Reads what [`Context::stored`] wrote.

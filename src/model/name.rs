@@ -107,7 +107,7 @@ impl GitRef {
     }
 }
 
-/// Whether this is the full name of a branch or of a tag.
+/// True if this is the full name of a branch or of a tag.
 pub fn is_branch_or_tag(name: &str) -> bool {
     KINDS.iter().any(|kind| name.starts_with(kind))
 }
@@ -155,7 +155,7 @@ impl CommitSpec {
     }
 }
 
-/// Whether this is the id that pushes have in the place of a commit that is not there: 40 or 64 zeros.
+/// True if this is the id that pushes have in the place of a commit that is not there: 40 or 64 zeros.
 pub fn is_no_commit(id: &str) -> bool {
     matches!(id.len(), 40 | 64) && id.bytes().all(|b| b == b'0')
 }

@@ -10,7 +10,7 @@ use super::image::{HUB, ImageRef, NAME_LIMIT, TAG_LIMIT, is_separator, is_tag};
 /// So much is left of a name for what the template makes.
 const BASE_LIMIT: usize = 150;
 
-/// How many digits the hash in a name has.
+/// The number of digits of the hash in a name.
 pub(super) const HASH_DIGITS: usize = 8;
 
 /// The template of an image's name below its base, `{owner}-{repo}`.
@@ -89,7 +89,7 @@ impl TagTemplate {
         }
     }
 
-    /// Whether the tag names the commit, and so is made without a branch, too.
+    /// True if the tag names the commit, and so is made without a branch, too.
     pub fn is_of_commit(&self) -> bool {
         !self.0.contains("{branch}") && (self.0.contains("{sha}") || self.0.contains("{short_sha}"))
     }

@@ -19,7 +19,7 @@ pub struct DockerfilePath(String);
 
 impl DockerfilePath {
     /// # Errors
-    /// What is allowed, to stand behind "is not valid:".
+    /// The rule that it breaks, to stand behind "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
         match inside(text)? {
             path if path.is_empty() => Err(OUTSIDE),
@@ -52,7 +52,7 @@ pub struct ContextPath(String);
 
 impl ContextPath {
     /// # Errors
-    /// What is allowed, to stand behind "is not valid:".
+    /// The rule that it breaks, to stand behind "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
         inside(text).map(Self)
     }

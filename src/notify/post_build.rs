@@ -34,7 +34,7 @@ struct Body<'a> {
     class: Option<FailureClass>,
     cause: Option<&'a str>,
     cancelled: bool,
-    /// What the request had beside the names that we know.
+    /// The names of the request that we do not know.
     extra: Map<String, Value>,
 }
 

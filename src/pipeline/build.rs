@@ -209,7 +209,7 @@ mod tests {
         ] {
             assert_eq!(moving(own, asked, "main")[0], (own.to_owned(), is_moving), "{own} {asked}");
         }
-        // What says something of a branch is left out for a commit of none.
+        // Tags that say something of a branch are left out for a commit of none.
         let of_none = [commit.to_owned(), "1a2b3c4".into(), format!("b-{commit}")].map(|tag| (tag, false));
         assert_eq!(moving_of(commit, commit, None), of_none);
         // The job's own name is a template's, too: both know which commit it is.

@@ -70,7 +70,7 @@ fn check(line: &[u8]) -> Result<(), &'static str> {
     if is_key(rest) { Ok(()) } else { Err("is not a public key: it must be `[options] type base64 [comment]`") }
 }
 
-/// Whether a line begins with a public key, `type base64`. A kind that ssh-key knows is checked by ssh-key. Any other
+/// True if a line begins with a public key, `type base64`. A kind that ssh-key knows is checked by ssh-key. Any other
 /// kind is left to the sshd that will use it, because that may be newer than we are: its form is right if the base64
 /// begins with the kind's name, as each public key does (RFC 4253, 6.6).
 pub fn is_key(line: &[u8]) -> bool {

@@ -83,13 +83,13 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
     }
 }
 
-/// What was read so far, and who is told of it.
+/// The secrets that were read so far, and who is told of them.
 struct Loader {
     authorized_keys_file: Option<PathBuf>,
     snapshot: watch::Sender<Arc<Secrets>>,
     held: BTreeMap<Name, Held>,
     loaded: bool,
-    /// What is wrong with the place, and with names in it.
+    /// The troubles of the place, and of names in it.
     place: Vec<String>,
 }
 
@@ -164,7 +164,7 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
     changed
 }
 
-/// What follows where what is stored as `name` cannot be used.
+/// The consequence where the value that is stored as `name` cannot be used.
 pub(super) fn without(name: &Name) -> &'static str {
     match name {
         Name::GithubKey(_) => "it is not used, and no other key in its place",

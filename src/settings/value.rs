@@ -10,7 +10,7 @@ use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
     /// # Errors
-    /// What is allowed, to stand behind "is not valid:".
+    /// The rule that it breaks, to stand behind "is not valid:".
     fn parse(text: &str) -> Result<Self, String>;
 }
 

@@ -10,7 +10,7 @@ use super::jobs::repository;
 use super::{Fault, Store, StoreError};
 use crate::model::{Context, ImageRef, Job, Status};
 
-/// How many of the other users of an image are named.
+/// The number of other users of an image that are named.
 const NAMED: u32 = 5;
 
 /// An image that several repositories have pushed.

@@ -8,7 +8,7 @@ use crate::store::{SharedImage, Store};
 
 pub const NAME: &str = "images";
 
-/// How many shared images are named.
+/// The number of shared images that are named.
 const NAMED: usize = 20;
 
 /// No two repositories push to one image, as the settings are now.

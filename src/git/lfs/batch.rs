@@ -154,7 +154,7 @@ impl Server {
     }
 }
 
-/// What a server said, as a part of a line.
+/// The words of a server, as a part of a line.
 fn shown(message: &str) -> String {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     format!(": {}", line.trim())

@@ -49,7 +49,7 @@ impl<'a> Incoming<'a> {
                 return store.keep(self.file, &wanted.oid).map_err(|error| not_stored(wanted, &error));
             }
         };
-        // It may be a proxy's page, or half of it: another try may bring the right one.
+        // The answer may be a proxy's page, or half of it: another try may bring the right one.
         let message = format!("{host} gives {problem} as {wanted}");
         Err(GitError { exit_code: 1, message, blame: Blame::Server })
     }

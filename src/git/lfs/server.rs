@@ -24,7 +24,7 @@ pub struct Server {
     pub caller: Caller,
 }
 
-/// How a ssh server gives out LFS objects.
+/// The way in which a ssh server gives out LFS objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// By ssh itself.

@@ -24,7 +24,7 @@ pub struct Shell<'a> {
     connection: Connection,
 }
 
-/// How a command ended that did not do its work.
+/// The end of a command that did not do its work.
 pub enum Ended {
     /// ssh itself failed, so nothing is known about the command.
     Ssh(GitError),
@@ -137,7 +137,7 @@ pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// What a server said, as a part of a line.
+/// The words of a server, as a part of a line.
 pub fn shown(words: &str) -> String {
     let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     line.trim().to_owned()

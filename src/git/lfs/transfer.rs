@@ -40,7 +40,7 @@ struct Session {
     stderr: AbortOnDropHandle<String>,
 }
 
-/// What stands before the data, or all there is where there is none.
+/// The lines before the data, or all of them where there is no data.
 #[derive(Default)]
 struct Answer {
     status: u16,
@@ -49,7 +49,7 @@ struct Answer {
     has_data: bool,
 }
 
-/// What the server gave with an object in the batch, and wants to see again.
+/// The words that the server gave with an object in the batch, and wants to see again.
 type Given = Vec<String>;
 
 impl<'a> Transfer<'a> {
@@ -140,9 +140,9 @@ impl Session {
         Ok(self.answer(false).await?.status == 200)
     }
 
-    /// How the program ended that spoke no further.
+    /// The end of a program that spoke no further.
     async fn end(mut self, shell: &Shell<'_>) -> Ended {
-        // It may wait for us, whatever it is.
+        // The program may wait for us.
         drop((self.stdin, self.packets));
         let status = match timeout(FAREWELL, self.running.wait()).await {
             Ok(Ok(status)) => status.code(),
@@ -154,7 +154,7 @@ impl Session {
         shell.ended(status, &words)
     }
 
-    /// What the server gives with each of these objects, in their order.
+    /// The server's words for each of these objects, in their order.
     async fn batch(&mut self, wanted: &[Wanted], shell: &Shell<'_>) -> Result<Vec<Given>, GitError> {
         let (host, repo) = (shell.host(), &shell.source().repo);
         let lines: Vec<_> = wanted.iter().map(|wanted| format!("{} {}", wanted.oid, wanted.size)).collect();

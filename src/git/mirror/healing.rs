@@ -6,7 +6,7 @@ use super::{Mirror, Silence, State};
 use crate::git::errors::Trouble;
 use crate::git::{Git, GitError};
 
-/// How long a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
+/// The time for which a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
 const IN_VAIN: Duration = Duration::from_secs(3600);
 
 impl State {
@@ -42,7 +42,7 @@ impl Git {
         Ok(())
     }
 
-    /// What was read of a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
+    /// The result of reading a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
     pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, Trouble>) -> Result<T, GitError> {
         match read {
             Err(Trouble::Damaged(what)) => {

@@ -80,11 +80,11 @@ async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
     let server = server(|_| {}).await;
     let id = "b".repeat(40);
     let body = |commit: &str| json!({"owner": "acme", "repo": "hello", "commit": commit}).to_string();
-    // Who makes a job of what, and who has it built once more: whether each may build what nothing reaches.
+    // Each row has who makes a job and who rebuilds it, and whether each may build what nothing reaches.
     for (commit, made_by, rebuilt_by, expected) in [
         (&*id, "admin", "admin", ((true, false), (true, false))),
         (&id, "admin", "build", ((true, false), (false, false))),
-        // It was built, so a branch or a tag reached it then.
+        // The commit was built, so a branch or a tag reached it then.
         (&id, "build", "build", ((false, false), (false, true))),
         ("HEAD", "admin", "build", ((false, false), (false, true))),
     ] {

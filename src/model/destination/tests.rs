@@ -139,7 +139,7 @@ fn jobs() -> impl Strategy<Value = (String, String)> {
 }
 
 proptest! {
-    /// What a template tells apart, no Dockerfile brings together.
+    /// Repositories that a template tells apart share no name by their Dockerfiles.
     #[test]
     fn names_of_two_repositories_meet_only_by_the_template(one in jobs(), other in jobs()) {
         for (base, template) in [("q.io/t", "{owner}-{repo}"), ("q.io", "{owner}/{repo}"), ("q.io/t", "x/{repo}.{owner}")] {

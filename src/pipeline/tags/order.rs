@@ -1,6 +1,6 @@
 //! Tells which of two commits was a ref's head later: the one that a tag has, or ours.
 //!
-//! Only what was seen after our job began is certain, because the push that made the job came before. A fetch or a look
+//! A sight made after our job began is certain, and no other, because the push that made the job came before. A fetch or a look
 //! that then finds our commit at the head shows that a tag which an older job set is older than ours; one that finds the
 //! other commit after the last sight of ours shows that it is newer. Where neither was seen, the remote is asked. Its
 //! answer settles the question if it is one of the two commits; if it is a third, whose own job comes to the tag as well,

@@ -55,7 +55,7 @@ async fn version_1_is_taken_over_whole() {
     let filter = JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), status: None };
     assert_eq!(store.jobs_like(&filter, 9, None).await.unwrap()[0].id, ids[0]);
 
-    // What was pushed is known, and nothing else.
+    // Pushed images are known, and nothing else.
     assert_eq!(store.other_users(&jobs[0]).await.unwrap(), ["acme/hello0"]);
     assert_eq!(store.other_users(&jobs[5]).await.unwrap(), Vec::<String>::new());
 

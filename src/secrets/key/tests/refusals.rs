@@ -54,7 +54,7 @@ fn of_kind(kind: &str, cipher: &str) -> Vec<u8> {
     format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}-----END OPENSSH PRIVATE KEY-----\n").into_bytes()
 }
 
-/// What `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6 makes, and what comes after it.
+/// Keys as `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6 makes them, and what comes after it.
 #[test]
 fn a_kind_that_is_not_known_is_named_and_not_damage() {
     for kind in ["ssh-mldsa44-ed25519", "ssh-slh@example.com"] {

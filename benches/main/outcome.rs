@@ -109,7 +109,7 @@ async fn receive(State(came): State<Came>, body: String) {
     let at = Instant::now();
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     // The first arrival counts.
-    came.lock().unwrap().entry(body["git"]["commit"].as_str().unwrap().into()).or_insert(at);
+    came.lock().unwrap().entry(body["commit"].as_str().unwrap().into()).or_insert(at);
 }
 
 /// A database in which so many were sent.

@@ -49,7 +49,8 @@ async fn send(daemon: &Daemon, worker: usize, start: Instant) -> Vec<Duration> {
     tokio::spawn(connection);
     let mut latencies = Vec::new();
     while start.elapsed() < TIME {
-        let sha = format!("{worker:08x}{:032x}", latencies.len());
+        // Zeros alone would be a deletion.
+        let sha = format!("{worker:08x}{:032x}", latencies.len() + 1);
         let mut payload = push_payload("acme/hello", "refs/heads/develop", &sha);
         // About the size that GitHub's have: 2 KB.
         payload["commits"] = json!([{"id": sha, "message": "x".repeat(1500)}]);

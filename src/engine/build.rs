@@ -24,7 +24,6 @@ use super::progress::Progress;
 use super::session::{NoSession, Session};
 use super::{Builder, Engine};
 
-#[derive(Clone)]
 pub struct BuildRequest<'a> {
     pub snapshot: Arc<Snapshot>,
     /// The folder of the tree that is the context, without links on the way; empty for all of it.

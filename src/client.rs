@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 pub use notifications::Notification;
 
-pub use crate::model::{Context, FailureClass, Millis, StageName, StageStatus, Status, TagResult};
+pub use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For everything but a log; the server itself gives up after 30 s.
@@ -44,7 +44,7 @@ pub enum ClientError {
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     pub id: String,
-    pub context: Context,
+    pub context: JobContext,
     pub image: String,
     /// Never `Cancelled`: that is a `Failure` with `cancelled`.
     pub status: Status,

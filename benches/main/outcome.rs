@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use image_factory::metrics::Metrics;
-use image_factory::model::{Context, Job, NewJob, Outcome, Stages, Status};
+use image_factory::model::{Job, JobContext, NewJob, Outcome, Stages, Status};
 use image_factory::notify::{self, NotifyConfig};
 use image_factory::store::{Added, Announce, NewNotification, Store};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -83,7 +83,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
     for n in 0..count {
         let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
-        let context: Context = serde_json::from_str(text).unwrap();
+        let context: JobContext = serde_json::from_str(text).unwrap();
         let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
         let Added::New(_) = store.add_job(new, None).await.unwrap() else { unreachable!("no delivery") };
         let job = store.claim("bench", Duration::from_secs(60), announce).await.unwrap().unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use image_factory::model::{Context, Job, JobId, NewJob, Outcome, StageStatus, Stages, Status};
+use image_factory::model::{Job, JobContext, JobId, NewJob, Outcome, StageStatus, Stages, Status};
 use image_factory::store::{Added, Announce, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, query};
@@ -183,7 +183,7 @@ async fn add(store: &Store, repo: usize) {
     let text = format!(
         r#"{{"owner":"acme","repo":"r{repo}","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q.io/t","tag":"HEAD"}}"#
     );
-    let context: Context = serde_json::from_str(&text).unwrap();
+    let context: JobContext = serde_json::from_str(&text).unwrap();
     let added = store.add_job(NewJob::new(context, format!("q.io/t/acme-r{repo}:HEAD")), None).await.unwrap();
     assert!(matches!(added, Added::New(_)));
 }

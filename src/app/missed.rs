@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::startup;
 use crate::git::{GitError, Oid};
 use crate::http::AllowedRepos;
-use crate::model::{Context, Destinations, JobId, NewJob, Origin, RepoName};
+use crate::model::{Destinations, JobContext, JobId, NewJob, Origin, RepoName};
 use crate::pipeline::{self, Tools};
 use crate::queue::QueueHandle;
 use crate::settings::Settings;
@@ -77,7 +77,7 @@ impl Missed {
     /// The inner error is the repository's, in one line.
     async fn look_at(&self, branches: &[KnownBranch]) -> Result<Result<(), String>, StoreError> {
         // One repository may have been written in several ways; the newest counts.
-        let Some(Context { owner, repo, .. }) = branches.last().map(|branch| &branch.context) else {
+        let Some(JobContext { owner, repo, .. }) = branches.last().map(|branch| &branch.context) else {
             return Ok(Ok(()));
         };
         if !self.allowed.allow(owner, repo) {
@@ -110,7 +110,7 @@ impl Missed {
     /// Queues the head of a branch as its webhook would have, unless it is built, or a newer one may be by now.
     async fn queue(&self, branch: &KnownBranch, head: &Oid, asked: JobId) -> Result<(), StoreError> {
         let commit = head.to_string();
-        let context = Context {
+        let context = JobContext {
             docker_repo_base: self.destinations.base.clone(),
             tag: commit.clone(),
             commit,

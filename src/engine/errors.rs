@@ -1,6 +1,6 @@
 use hyper::StatusCode;
 
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 use crate::model::LogSink;
 
 use super::killer::Killer;
@@ -49,7 +49,7 @@ impl EngineError {
 
     /// The commit's files could not be read.
     pub(super) fn tree(error: &GitError) -> Self {
-        let kind = if error.blame == Blame::Asked { ErrorKind::Commit } else { ErrorKind::Tree };
+        let kind = if error.fault == Fault::Request { ErrorKind::Commit } else { ErrorKind::Tree };
         Self::new(kind, format!("the repository cannot be read for the build: {error}"))
     }
 

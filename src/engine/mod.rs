@@ -43,7 +43,7 @@ pub use doctor::EngineReport;
 pub use errors::{EngineError, ErrorKind};
 pub use filesync::SyncStats;
 pub use machine::Machine;
-pub use pool::{Engines, Lease, Pool, PoolConfig};
+pub use pool::{EngineLease, Engines, Pool, PoolConfig};
 pub use sweep::Owner;
 
 use connect::{invalid, no_body, request};

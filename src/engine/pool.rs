@@ -125,7 +125,7 @@ pub struct Pool {
 }
 
 /// An engine for one job; it counts as busy until this is dropped.
-pub struct Lease {
+pub struct EngineLease {
     member: Arc<Member>,
     /// Set once it builds.
     build: std::sync::OnceLock<String>,
@@ -173,7 +173,7 @@ impl Pool {
     ///
     /// # Errors
     /// None is well, and none comes back within seconds; what is wrong with each.
-    pub async fn lease(&self, repo: &str, avoid: Option<&str>) -> Result<Lease, EngineError> {
+    pub async fn lease(&self, repo: &str, avoid: Option<&str>) -> Result<EngineLease, EngineError> {
         let mut receiver = self.states.subscribe();
         let taken = async {
             loop {
@@ -191,7 +191,7 @@ impl Pool {
         tokio::time::timeout(WAIT, taken).await.map_err(late)
     }
 
-    fn try_lease(&self, repo: &str, avoid: Option<&str>) -> Option<Lease> {
+    fn try_lease(&self, repo: &str, avoid: Option<&str>) -> Option<EngineLease> {
         let mut chosen = None;
         self.states.send_if_modified(|states| {
             let usable = || states.iter().enumerate().filter(|(_, state)| state.is_usable());
@@ -203,7 +203,7 @@ impl Pool {
             }
             chosen.is_some()
         });
-        Some(Lease { member: self.members[chosen?].clone(), build: std::sync::OnceLock::new() })
+        Some(EngineLease { member: self.members[chosen?].clone(), build: std::sync::OnceLock::new() })
     }
 }
 
@@ -222,7 +222,7 @@ impl Member {
     }
 }
 
-impl Lease {
+impl EngineLease {
     /// The engine's address.
     pub fn engine(&self) -> String {
         self.member.engine.name()
@@ -274,7 +274,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for EngineLease {
     fn drop(&mut self) {
         self.member.change(|state| {
             state.running -= 1;

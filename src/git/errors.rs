@@ -15,27 +15,27 @@ pub struct GitError {
     pub exit_code: i32,
     /// What is wrong, where, and what to do; one line.
     pub message: String,
-    pub blame: Blame,
+    pub fault: Fault,
 }
 
 /// Where the trouble is, and so what may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
+pub enum Fault {
     /// What was asked for, or what opens it: final.
-    Asked,
+    Request,
     /// The server, or the way to it (unreachable, connection lost, 5xx): another try may help.
     Server,
     /// The server dropped the connection before it let ssh in, as sshd does to an address that it holds back for a
     /// while: several tries, minutes apart, may help.
     Throttled,
     /// This machine: its disk, its memory, its programs, what it keeps. Another try may help.
-    Machine,
+    Host,
 }
 
-impl Blame {
+impl Fault {
     /// Of a server's answer.
     pub(super) fn server_if(is_passing: bool) -> Self {
-        if is_passing { Self::Server } else { Self::Asked }
+        if is_passing { Self::Server } else { Self::Request }
     }
 }
 
@@ -58,19 +58,19 @@ impl From<GitError> for Trouble {
 
 impl From<ProcessError> for GitError {
     fn from(error: ProcessError) -> Self {
-        Self { exit_code: 1, message: error.to_string(), blame: Blame::Machine }
+        Self { exit_code: 1, message: error.to_string(), fault: Fault::Host }
     }
 }
 
 impl GitError {
     /// Trying again may help.
     pub fn is_transient(&self) -> bool {
-        self.blame != Blame::Asked
+        self.fault != Fault::Request
     }
 
     /// What is asked for cannot be had, as Git would say with 128.
     pub(super) fn refused(message: impl Display) -> Self {
-        Self { exit_code: 128, message: message.to_string(), blame: Blame::Asked }
+        Self { exit_code: 128, message: message.to_string(), fault: Fault::Request }
     }
 
     /// Something of ours could not be read or written.
@@ -78,7 +78,7 @@ impl GitError {
         Self {
             exit_code: 1,
             message: format!("{what}: {error}; check the disk and the data folder"),
-            blame: Blame::Machine,
+            fault: Fault::Host,
         }
     }
 
@@ -139,7 +139,7 @@ impl GitError {
     pub(super) fn damaged(what: &str, source: &Source) -> Self {
         let repo = &source.repo;
         let message = format!("the mirror of {repo} is damaged ({what}): try again, it is then fetched anew");
-        Self { exit_code: 128, message, blame: Blame::Machine }
+        Self { exit_code: 128, message, fault: Fault::Host }
     }
 }
 
@@ -241,9 +241,9 @@ pub(super) fn explain(
         source.repo.owner(),
         source.repo.name()
     );
-    let fatal = |message: String| Some(GitError { exit_code, message, blame: Blame::Asked });
-    let passing = |message: String| Some(GitError { exit_code, message, blame: Blame::Server });
-    let ours = |message: String| Some(GitError { exit_code, message, blame: Blame::Machine });
+    let fatal = |message: String| Some(GitError { exit_code, message, fault: Fault::Request });
+    let passing = |message: String| Some(GitError { exit_code, message, fault: Fault::Server });
+    let ours = |message: String| Some(GitError { exit_code, message, fault: Fault::Host });
 
     if says(&["setpriv: not found", "ssh: not found"]) {
         return ours("ssh or setpriv is not installed: install openssh-client and util-linux".into());
@@ -322,7 +322,7 @@ pub(super) fn explain(
                 "{host} dropped the connection before it let ssh in ({why}): it is overloaded, or holds this address \
                  back for some minutes after refused keys (PerSourcePenalties); wait, then build again"
             ),
-            blame: Blame::Throttled,
+            fault: Fault::Throttled,
         });
     }
     let connection = [

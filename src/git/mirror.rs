@@ -22,7 +22,7 @@ use super::command::{ask, local, network};
 use super::errors::{IdRefusal, OTHER_FORMAT, Trouble, id_refusal, is_other_format, last_words};
 use super::lease::Lease;
 use super::remote::Remote;
-use super::{Blame, CommitSpec, Git, GitError, GitRef, Oid, Source, redirect};
+use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source, redirect};
 use crate::model::{LogSink, RepoName};
 
 pub(super) use submodule::access;
@@ -313,7 +313,7 @@ impl Git {
         };
         let Some(exit_code) = finished.status.code() else {
             let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
-            return Err(GitError { exit_code: 1, message, blame: Blame::Machine }.into());
+            return Err(GitError { exit_code: 1, message, fault: Fault::Host }.into());
         };
         state.swept = true;
         if exit_code == 0 {

@@ -43,7 +43,7 @@ use crate::secrets::DeployKey;
 
 pub use authorities::read as read_authorities;
 pub use blobs::{Blob, Blobs, CHUNK};
-pub use errors::{Blame, GitError};
+pub use errors::{Fault, GitError};
 pub use gitdir::GitDir;
 pub use heads::Heads;
 pub use mirror::Mirror;

@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, redirect};
 
 use super::remote::Remote;
-use super::{Blame, GitConfig, GitError};
+use super::{Fault, GitConfig, GitError};
 
 /// What Git asks first, below the repository's URL.
 const FIRST: &str = "/info/refs?service=git-upload-pack";
@@ -29,7 +29,7 @@ pub(super) async fn next(config: &GitConfig, remote: &Remote, stderr: &str) -> R
             let place = ask(config, remote, authorization).await.map_err(|error| {
                 let host = &remote.host;
                 let message = format!("{host} sends us on, and where to cannot be read ({error}): try again");
-                GitError { exit_code: 128, message, blame: Blame::Server }
+                GitError { exit_code: 128, message, fault: Fault::Server }
             })?;
             place.map(|place| same_server(remote, &place)).transpose()
         }

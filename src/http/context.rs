@@ -1,10 +1,10 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{Error, Violation, shortened};
-use crate::model::{BadOption, Context, Destinations, Problem, is_tag};
+use crate::model::{BadOption, Destinations, JobContext, Problem, is_tag};
 
 /// What totem's wire says when a sender does not.
-pub const BRANCH: &str = Context::BRANCH;
+pub const BRANCH: &str = JobContext::BRANCH;
 pub const COMMIT: &str = "HEAD";
 
 /// The longest name, in bytes; Git's and the registries' own limits are far below.
@@ -17,7 +17,7 @@ const MAX_EXTRA: usize = 16 << 10;
 /// A request for a job.
 #[derive(Debug)]
 pub struct Asked {
-    pub context: Context,
+    pub context: JobContext,
     /// True if the request names the image's tag.
     pub tag_named: bool,
 }
@@ -69,7 +69,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
     if size > MAX_EXTRA {
         wrong.push(too_long(size, MAX_EXTRA, "#/"));
     }
-    let context = Context {
+    let context = JobContext {
         owner,
         repo,
         branch,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(body: &[u8]) -> Result<Context, Error> {
+    fn read(body: &[u8]) -> Result<JobContext, Error> {
         asked(body).map(|asked| asked.context)
     }
 

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
 use super::{Api, wire};
-use crate::model::{Context, JobId, Millis, NewJob, Origin};
+use crate::model::{JobContext, JobId, Millis, NewJob, Origin};
 use crate::store::{Added, Delivery};
 
 /// The `{id}` of a path. What is no id of ours names an unknown delivery.
@@ -56,7 +56,7 @@ struct DeliveryView {
 
 impl From<Delivery> for DeliveryView {
     fn from(delivery: Delivery) -> Self {
-        let Context { owner, repo, branch, commit, .. } = delivery.context;
+        let JobContext { owner, repo, branch, commit, .. } = delivery.context;
         Self {
             id: delivery.id,
             route: delivery.route,
@@ -102,7 +102,7 @@ pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPa
 pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
     let delivery = find(&api, path).await?;
     let made = api.store.job(delivery.job).await?.ok_or_else(|| Error::UnknownJob(delivery.job.to_string()))?;
-    let context = Context { docker_repo_base: api.destinations.base.clone(), ..made.context };
+    let context = JobContext { docker_repo_base: api.destinations.base.clone(), ..made.context };
     api.allowed_repos.check(&context.owner, &context.repo)?;
     let to = api.destinations.of(&context)?;
     let new = NewJob {

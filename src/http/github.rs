@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::context::{BRANCH, COMMIT, missing, unfit, wrong_type};
 use super::error::Error;
 use super::{Api, body, signature, wire};
-use crate::model::{Context, NewJob, Origin, is_no_commit};
+use crate::model::{JobContext, NewJob, Origin, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
@@ -101,7 +101,7 @@ fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
 /// What a push asks for, and of which ref.
 #[derive(Debug)]
 struct Wanted {
-    context: Context,
+    context: JobContext,
     git_ref: Option<String>,
     before: Option<String>,
     forced: bool,
@@ -130,7 +130,7 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
         return Err(Error::Invalid(wrong));
     }
     let before = filled(push.before).filter(|before| unfit(before, "").is_none());
-    let context = Context {
+    let context = JobContext {
         owner,
         repo,
         branch,
@@ -204,7 +204,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn context(body: Value) -> Context {
+    fn context(body: Value) -> JobContext {
         read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap().context
     }
 

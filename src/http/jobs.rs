@@ -15,7 +15,7 @@ use super::page::{self, Page};
 use super::wire::{self, JobView};
 use super::{Api, Role, body, context};
 use crate::logs::secret_finder;
-use crate::model::{CommitSpec, Context, JobId, NewJob, Origin, Status};
+use crate::model::{CommitSpec, JobContext, JobId, NewJob, Origin, Status};
 use crate::store::{Added, JobFilter};
 
 /// The `{id}` of a path. What is no id of ours names an unknown job.
@@ -70,7 +70,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
     let is_id = matches!(CommitSpec::parse(&former.context.commit), Ok(CommitSpec::Full(_) | CommitSpec::Short(_)));
     let branch_left_out = former.context.branch_left_out && is_id;
     let commit = former.resolved_commit.unwrap_or(former.context.commit);
-    let context = Context { commit, pushed, branch_left_out, ..former.context };
+    let context = JobContext { commit, pushed, branch_left_out, ..former.context };
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let new = NewJob {
@@ -87,7 +87,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
 }
 
 /// Whether this caller may have that built.
-fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
+fn may(api: &Api, caller: &Caller, context: &JobContext) -> Result<(), Error> {
     api.allowed_repos.check(&context.owner, &context.repo)?;
     if context.docker_repo_base != api.destinations.base && caller.role < Role::Admin {
         return Err(Error::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into()));
@@ -97,12 +97,12 @@ fn may(api: &Api, caller: &Caller, context: &Context) -> Result<(), Error> {
 
 /// Tells whether a commit that no branch and no tag reaches is built for this caller. A forge gives out the commits of forks by
 /// their ids, and anybody can make a fork.
-fn may_build_any(caller: &Caller, context: &Context) -> bool {
+fn may_build_any(caller: &Caller, context: &JobContext) -> bool {
     caller.role >= Role::Admin && matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)))
 }
 
 /// A build argument stays readable in the image, and in the job.
-fn bakes_no_secret(api: &Api, context: &Context) -> Result<(), Error> {
+fn bakes_no_secret(api: &Api, context: &JobContext) -> Result<(), Error> {
     let options = context.build_options().unwrap_or_default();
     let mut masks = api.secrets.borrow().masks();
     masks.extend(api.masks.iter().cloned());

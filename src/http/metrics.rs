@@ -11,7 +11,7 @@ use super::error::Error;
 use super::github::DUPLICATE;
 use crate::metrics::{Kind, Page, Webhook};
 use crate::model::{FailureClass, Millis, Status};
-use crate::store::Figures;
+use crate::store::StoreStats;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -49,7 +49,7 @@ fn number(is: bool) -> f64 {
 fn fill(
     api: &Api,
     page: &mut Page,
-    figures: Option<Figures>,
+    figures: Option<StoreStats>,
     disk: Option<rustix::fs::StatVfs>,
 ) -> prometheus::Result<()> {
     let info = ("image_factory_build_info", "The daemon's version, as a label of the value 1.");
@@ -97,7 +97,7 @@ fn fill(
     page.process()
 }
 
-fn of_store(page: &mut Page, figures: &Figures) -> prometheus::Result<()> {
+fn of_store(page: &mut Page, figures: &StoreStats) -> prometheus::Result<()> {
     let now = Millis::now();
     let age = |since: Option<Millis>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
     let depth = figures.depth;

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::page::{self, Page};
 use super::{Api, Role};
 use crate::model::{JobId, Millis};
-use crate::store::{Letter, Letters};
+use crate::store::{NotificationFilter, NotificationRecord};
 
 const STATES: [&str; 4] = ["due", "sent", "replaced", "dead"];
 
@@ -35,7 +35,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(api: &Api, letter: &'a Letter) -> Self {
+    fn new(api: &Api, letter: &'a NotificationRecord) -> Self {
         let is_due = letter.state == "due";
         Self {
             id: &letter.id,
@@ -69,7 +69,7 @@ pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Res
     let page = Page::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
         job.map(|job| job.parse()).transpose().map_err(|_| Error::Argument("job is the id of a job".into()))?;
-    let of = Letters { state, job, before: page.cursor.map(|id| id.to_string()) };
+    let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
     let mut letters = api.store.letters(&of, page.ahead()).await?;
     let job = of.job.map(|job| job.to_string());
     let filters = [("state", of.state.as_deref()), ("job", job.as_deref())];

@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::error::Error;
-use crate::model::{Context, FailureClass, Job, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult};
+use crate::model::{FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult};
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
 pub const JOB_LIST: &str = "application/vnd.sh.melt.cdp.if.job-list.v1+json";
@@ -16,7 +16,7 @@ pub const JOB_CREATE: &str = "application/vnd.sh.melt.cdp.if.job-create.v1+json"
 #[serde(rename_all = "camelCase")]
 pub struct JobView<'a> {
     id: JobId,
-    context: &'a Context,
+    context: &'a JobContext,
     image: &'a str,
     /// The original knows no `cancelled`: it is a `failure` here.
     status: &'static str,

@@ -3,7 +3,7 @@
 use super::further::DockerfileName;
 use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
 use super::naming::{HASH_DIGITS, valid_tag, with_hash};
-use super::{BuildOptions, Context, ContextPath, DockerfilePath, ImageGrants, ImageName};
+use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext};
 
 /// Registries whose names have no parts below `account/name`: a push to a deeper one is denied there.
 const FLAT: [&str; 1] = [HUB];
@@ -49,7 +49,7 @@ impl Destinations {
     ///
     /// # Errors
     /// A name that is too long, or that belongs to nobody and was not granted.
-    pub fn of(&self, context: &Context) -> Result<Destination, NoDestination> {
+    pub fn of(&self, context: &JobContext) -> Result<Destination, NoDestination> {
         let own = self.own(&context.docker_repo_base, &context.owner, &context.repo);
         // A job whose options cannot be read fails before it builds anything.
         let options = context.build_options().unwrap_or_default();

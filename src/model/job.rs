@@ -36,7 +36,7 @@ impl FromStr for JobId {
 /// `context` object; names that we do not know are kept and echoed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Context {
+pub struct JobContext {
     pub owner: String,
     pub repo: String,
     pub branch: String,
@@ -56,11 +56,11 @@ pub struct Context {
     pub extra: Map<String, Value>,
 }
 
-impl Context {
+impl JobContext {
     /// The branch on totem's wire when a sender names none.
     pub const BRANCH: &str = "develop";
 
-    /// Reads what [`Context::stored`] wrote.
+    /// Reads what [`JobContext::stored`] wrote.
     pub fn read(stored: &str) -> Result<Self, serde_json::Error> {
         let mut context: Map<String, Value> = serde_json::from_str(stored)?;
         let branch_left_out = !context.contains_key("branch");
@@ -297,7 +297,7 @@ impl Stages {
 /// A job to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    pub context: Context,
+    pub context: JobContext,
     pub image: String,
     /// As in [`Destination`]: the store chooses between the two.
     pub alternative_image: Option<String>,
@@ -320,7 +320,7 @@ pub struct NewJob {
 
 impl NewJob {
     /// One that was asked for by totem's API.
-    pub fn new(context: Context, image: String) -> Self {
+    pub fn new(context: JobContext, image: String) -> Self {
         Self {
             context,
             image,
@@ -338,7 +338,7 @@ impl NewJob {
     }
 
     /// The same, with an image that the settings gave it.
-    pub fn bound_for(context: Context, to: Destination) -> Self {
+    pub fn bound_for(context: JobContext, to: Destination) -> Self {
         Self { alternative_image: to.alternative, ..Self::new(context, to.image) }
     }
 }
@@ -347,7 +347,7 @@ impl NewJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub id: JobId,
-    pub context: Context,
+    pub context: JobContext,
     pub image: String,
     pub status: Status,
     /// How often the job was claimed; 0 before the first time.
@@ -391,7 +391,7 @@ pub struct Job {
 
 /// The progress of a running job.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
+pub struct JobProgress {
     pub stages: Stages,
     pub resolved_commit: Option<String>,
     /// The ref that it counts for, once that is known.
@@ -444,12 +444,12 @@ mod tests {
     #[test]
     fn what_is_stored_has_no_branch_that_nobody_named() {
         let sent = r#"{"owner":"a","repo":"b","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q","tag":"t","z":[1]}"#;
-        let named = Context::read(sent).unwrap();
-        assert!(!named.branch_left_out && Context::read(&named.stored().unwrap()).unwrap() == named);
-        let left_out = Context { branch_left_out: true, ..named };
+        let named = JobContext::read(sent).unwrap();
+        assert!(!named.branch_left_out && JobContext::read(&named.stored().unwrap()).unwrap() == named);
+        let left_out = JobContext { branch_left_out: true, ..named };
         let stored = left_out.stored().unwrap();
         assert!(!stored.contains("branch"), "{stored}");
-        assert_eq!(Context::read(&stored).unwrap(), left_out);
+        assert_eq!(JobContext::read(&stored).unwrap(), left_out);
         assert_eq!(serde_json::to_string(&left_out).unwrap(), sent);
     }
 

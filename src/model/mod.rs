@@ -22,7 +22,7 @@ pub use failure::FailureClass;
 pub use grants::ImageGrants;
 pub use image::{ImageRef, ImageRefError, RequestedImage, is_tag};
 pub use job::{
-    Conflict, Context, Event, Job, JobId, NewJob, Outcome, Progress, StageName, StageRecord, StageStatus, Stages,
+    Conflict, Event, Job, JobContext, JobId, JobProgress, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages,
     Status, transition,
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName, bare_name, is_branch_or_tag, is_no_commit};

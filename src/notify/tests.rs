@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::lanes::Lanes;
 use super::sender::pause;
 use super::*;
-use crate::model::{Context, Millis, NewJob, Outcome, Stages, Status};
-use crate::store::{Added, Announce, Letter, Letters};
+use crate::model::{JobContext, Millis, NewJob, Outcome, Stages, Status};
+use crate::store::{Added, Announce, NotificationFilter, NotificationRecord};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -81,7 +81,7 @@ impl Bench {
     async fn job_with(&self, status: Status, commit: Option<&str>, announce: Announce) -> Job {
         let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
-        let context: Context = serde_json::from_str(text).unwrap();
+        let context: JobContext = serde_json::from_str(text).unwrap();
         let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
         let Added::New(job) = self.store.add_job(new, None).await.unwrap() else { panic!() };
         self.store.claim("me", LIMIT, &announce).await.unwrap().unwrap();
@@ -114,8 +114,8 @@ impl Bench {
     }
 
     /// What became of all that was to be sent, the oldest first.
-    async fn letters(&self) -> Vec<Letter> {
-        let mut letters = self.store.letters(&Letters::default(), 9999).await.unwrap();
+    async fn letters(&self) -> Vec<NotificationRecord> {
+        let mut letters = self.store.letters(&NotificationFilter::default(), 9999).await.unwrap();
         letters.reverse();
         letters
     }

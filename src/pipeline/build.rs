@@ -5,8 +5,8 @@ use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
 use super::folder;
-use super::stage::{End, Failed, Stagehand};
-use crate::engine::{BuildRequest, EngineError, ErrorKind, Lease};
+use super::stage::{End, Failed, StageRunner};
+use crate::engine::{BuildRequest, EngineError, EngineLease, ErrorKind};
 use crate::git::Snapshot;
 use crate::model::{
     CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate, bare_name,
@@ -96,17 +96,17 @@ pub(super) async fn run(
     secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
-    hand: &mut Stagehand,
-) -> Result<(Built, Lease), End> {
-    let log = hand.log.clone();
-    let job = &hand.job;
+    runner: &mut StageRunner,
+) -> Result<(Built, EngineLease), End> {
+    let log = runner.log.clone();
+    let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
     let Fetched { plan, repo, .. } = fetched;
     // What infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repo = repo.to_string();
-    let engine = hand.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
-    hand.engine = engine.iter().flatten().next().map(Lease::engine);
+    let engine = runner.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
+    runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The stage sees itself that it is cancelled.
         let Some(engine) = engine else { return std::future::pending().await };
@@ -145,7 +145,7 @@ pub(super) async fn run(
         log.write(format!("image: {}\n", built.image_id).as_bytes());
         Ok((Built { id: built.image_id, names, commit }, engine))
     });
-    hand.stage(StageName::Build, &plan.command(&text), work).await
+    runner.stage(StageName::Build, &plan.command(&text), work).await
 }
 
 /// With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, so that the image can be.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::Fetched;
 use super::retry::patiently;
-use super::stage::{End, Stagehand};
+use super::stage::{End, StageRunner};
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{Kind, Snapshot};
@@ -17,11 +17,11 @@ pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
     fetched: &mut Fetched,
-    hand: &mut Stagehand,
+    runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, End> {
-    let log = hand.log.clone();
+    let log = runner.log.clone();
     let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
-    let repository = hand.job.context.repository();
+    let repository = runner.job.context.repository();
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
     let mut resolved = None;
@@ -72,10 +72,10 @@ pub(super) async fn run(
         (CommitSpec::Head, Some(branch)) => bare_name(branch.as_str()),
         (CommitSpec::Head, None) => "HEAD",
     };
-    let checked_out = hand.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
+    let checked_out = runner.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
     // The commit is known also where its tree or its Dockerfile is wrong.
-    hand.resolved_commit = resolved;
-    hand.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
+    runner.resolved_commit = resolved;
+    runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
     let (snapshot, dockerfile) = checked_out?;
     fetched.plan.dockerfile = dockerfile;
     Ok(Arc::new(snapshot))

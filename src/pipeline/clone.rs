@@ -1,9 +1,9 @@
 use super::Tools;
 use super::plan::Plan;
 use super::retry::patiently;
-use super::stage::{End, Failed, Stagehand};
+use super::stage::{End, Failed, StageRunner};
 use super::wanted::Wanted;
-use crate::git::{Blame, GitError, Mirror, Source};
+use crate::git::{Fault, GitError, Mirror, Source};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
@@ -22,9 +22,9 @@ pub(super) struct Fetched {
 
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
-        let class = match e.blame {
-            Blame::Asked | Blame::Server | Blame::Throttled => FailureClass::Source,
-            Blame::Machine => FailureClass::LostWorker,
+        let class = match e.fault {
+            Fault::Request | Fault::Server | Fault::Throttled => FailureClass::Source,
+            Fault::Host => FailureClass::LostWorker,
         };
         Self { exit_code: e.exit_code, class, message: e.message }
     }
@@ -42,7 +42,7 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     let key = match secrets.deploy_key(repo) {
         Err(_) if git_url.is_some_and(is_keyless) => None,
-        Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), blame: Blame::Asked }),
+        Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), fault: Fault::Request }),
         Ok(key) => key,
     };
     let template = match (git_url, &key) {
@@ -54,12 +54,12 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     Ok(Source { repo: repo.clone(), url, key })
 }
 
-pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) -> Result<Fetched, End> {
+pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, End> {
     let began = tools.git.last_number();
-    let context = hand.job.context.clone();
-    let log = hand.log.clone();
+    let context = runner.job.context.clone();
+    let log = runner.log.clone();
     let names =
-        || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&hand.job)?)) };
+        || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&runner.job)?)) };
     let planned = names().map_err(Failed::from).and_then(|names| {
         let source = source(tools.config.git_url.as_deref(), secrets, &names.0)?;
         Ok((names, source, Plan::of(tools, secrets, &context)?))
@@ -67,9 +67,9 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,
         // A name that is none is shown, but never as part of a command.
-        Err(failed) => return hand.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
+        Err(failed) => return runner.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
-    if hand.job.origin == Origin::Rebuild {
+    if runner.job.origin == Origin::Rebuild {
         tools.git.ask_anew(&source);
     }
     let url = source.url.clone();
@@ -86,6 +86,6 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, hand: &mut Stagehand) 
         };
         patiently(tools.config.clone_timeout, &*log, try_once).await
     };
-    let mirror = hand.stage(StageName::Clone, &command, work).await?;
+    let mirror = runner.stage(StageName::Clone, &command, work).await?;
     Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan, began })
 }

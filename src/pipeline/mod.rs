@@ -28,12 +28,13 @@ use crate::git::Git;
 use crate::logs::LogWriter;
 use crate::metrics::Metrics;
 use crate::model::{
-    Context, ContextPath, DockerfilePath, FailureClass, Job, LogSink, Outcome, Progress, RepoName, Status, TagTemplate,
+    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, RepoName, Status,
+    TagTemplate,
 };
 use crate::secrets::Secrets;
 pub use clone::source;
 use pulse::Pulse;
-use stage::{End, Stagehand};
+use stage::{End, StageRunner};
 pub use tags::{Answer, LedgerError, TagLedger, Tags};
 pub use users::ImageUsers;
 
@@ -79,13 +80,13 @@ pub struct Run {
     pub job: Job,
     pub log: Arc<LogWriter>,
     /// How far it is, stored as it comes.
-    pub progress: mpsc::UnboundedSender<Progress>,
+    pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
-    pub slot: Slot,
+    pub slot: BuildSlot,
 }
 
 /// One of the CONCURRENCY build slots; a push that waits gives it back early.
-pub struct Slot(pub Option<OwnedSemaphorePermit>);
+pub struct BuildSlot(pub Option<OwnedSemaphorePermit>);
 
 /// Runs the job to its end; what the log says of a failure at last is left to the caller, who knows whether it runs once
 /// more. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
@@ -96,14 +97,14 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     tools.metrics.attempt(waited);
     let log = Arc::new(Pulse::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
-    let mut hand = Stagehand::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
-    let result = stages(tools, secrets, &mut hand, run.slot).await;
+    let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
+    let result = stages(tools, secrets, &mut runner, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(End::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
         Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
         Err(End::Superseded(newer)) => {
-            let image = &hand.job.image;
+            let image = &runner.job.image;
             let cause = format!("superseded by {newer}: {image} stays at that commit; a rebuild of this job moves it");
             (Status::Cancelled, Some(cause), Some(FailureClass::Cancelled))
         }
@@ -113,25 +114,25 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         _ => None,
     };
     if status == Status::Success {
-        run.log.write(format!("\nPushed {}\n", hand.job.image).as_bytes());
+        run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes());
     }
     run.log.flush();
     Outcome {
         status,
-        stages: hand.stages,
-        resolved_commit: hand.resolved_commit,
+        stages: runner.stages,
+        resolved_commit: runner.resolved_commit,
         digest: result.ok(),
         cause,
         class,
         superseded_by,
-        tags: hand.tags.get(),
+        tags: runner.tags.get(),
     }
 }
 
 /// Keeps the job's secrets, and the daemon's, out of its log.
 fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
     let mut masks = [config.masks.clone(), secrets.masks()].concat();
-    let Context { owner, repo, .. } = &run.job.context;
+    let JobContext { owner, repo, .. } = &run.job.context;
     let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
     let keys = keys.unwrap_or_default();
     masks.extend(keys.iter().filter_map(|key| key.openssh()));
@@ -139,10 +140,15 @@ fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
-async fn stages(tools: &Tools, secrets: Arc<Secrets>, hand: &mut Stagehand, slot: Slot) -> Result<String, End> {
-    let mut fetched = clone::run(tools, &secrets, hand).await?;
-    let snapshot = checkout::run(tools, &secrets, &mut fetched, hand).await?;
-    let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, hand).await?;
-    users::tell(tools, hand).await;
-    push::run(tools, &engine, &fetched, &built, hand, slot).await
+async fn stages(
+    tools: &Tools,
+    secrets: Arc<Secrets>,
+    runner: &mut StageRunner,
+    slot: BuildSlot,
+) -> Result<String, End> {
+    let mut fetched = clone::run(tools, &secrets, runner).await?;
+    let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
+    let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, runner).await?;
+    users::tell(tools, runner).await;
+    push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

@@ -6,7 +6,7 @@ use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
 use crate::logs::secret_finder;
-use crate::model::{Context, ContextPath, DockerfilePath, FailureClass};
+use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext};
 use crate::secrets::Secrets;
 
 /// How a job's image is built.
@@ -24,7 +24,7 @@ pub(super) struct Plan {
 impl Plan {
     /// What the job says, with the settings' defaults. It was checked when the job was made, but what is stored may be
     /// older than a rule, or than a secret.
-    pub fn of(tools: &Tools, secrets: &Secrets, context: &Context) -> Result<Self, Failed> {
+    pub fn of(tools: &Tools, secrets: &Secrets, context: &JobContext) -> Result<Self, Failed> {
         let options = context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             Failed::new(FailureClass::Source, bad.join("; "))

@@ -2,10 +2,10 @@ use futures_util::future::join_all;
 
 use super::build::{Built, Name};
 use super::clone::Fetched;
-use super::stage::{End, Failed, Stagehand, TagResults};
+use super::stage::{End, Failed, StageRunner, TagResults};
 use super::tags::Later;
-use super::{Slot, Tools, heads};
-use crate::engine::{EngineError, ErrorKind, Lease};
+use super::{BuildSlot, Tools, heads};
+use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
 use crate::secrets::RegistryAuth;
 
@@ -68,13 +68,13 @@ impl State {
 /// is not built again, and the build slot is free from the first wait on.
 pub(super) async fn run(
     tools: &Tools,
-    engine: &Lease,
+    engine: &EngineLease,
     fetched: &Fetched,
     built: &Built,
-    hand: &mut Stagehand,
-    slot: Slot,
+    runner: &mut StageRunner,
+    slot: BuildSlot,
 ) -> Result<String, End> {
-    let (log, job, results) = (hand.log.clone(), hand.job.clone(), hand.tags.clone());
+    let (log, job, results) = (runner.log.clone(), runner.job.clone(), runner.tags.clone());
     let config = &tools.config;
     let mut command = "docker push".to_owned();
     for Name { image, .. } in &built.names {
@@ -116,7 +116,7 @@ pub(super) async fn run(
             tokio::time::sleep(wait).await;
         }
     };
-    hand.stage(StageName::Push, &command, work).await?
+    runner.stage(StageName::Push, &command, work).await?
 }
 
 /// The names of one image, on their way into the registry.
@@ -183,7 +183,7 @@ impl Push<'_> {
 /// The things that every name is pushed with.
 struct PushContext<'a> {
     tools: &'a Tools,
-    engine: &'a Lease,
+    engine: &'a EngineLease,
     fetched: &'a Fetched,
     built: &'a Built,
     job: &'a Job,

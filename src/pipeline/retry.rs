@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::stage::Failed;
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 use crate::model::LogSink;
 
 /// The original's budget: one more try, ten seconds later.
@@ -44,10 +44,10 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let rest = match error.blame {
-            Blame::Asked => None,
-            Blame::Server | Blame::Machine => waits.next(),
-            Blame::Throttled => rests.next().filter(|rest| begun.elapsed() + *rest < limit),
+        let rest = match error.fault {
+            Fault::Request => None,
+            Fault::Server | Fault::Host => waits.next(),
+            Fault::Throttled => rests.next().filter(|rest| begun.elapsed() + *rest < limit),
         };
         let Some(rest) = rest else { return Err(error.into()) };
         log.write(format!("{}\nOnce more in {} s.\n", error.message, rest.as_secs()).as_bytes());
@@ -74,10 +74,10 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// The number of tries, and whether the last one succeeded: try `n` fails with `blames[n]`, if there is one.
-    async fn tries(limit: Duration, rests: &[Duration], blames: &[Blame]) -> (usize, bool) {
+    async fn tries(limit: Duration, rests: &[Duration], blames: &[Fault]) -> (usize, bool) {
         let (mut made, log) = (0, Lines::default());
         let ended = with_rests(limit, rests, SHORT, &log, || {
-            let error = blames.get(made).map(|&blame| GitError { exit_code: 128, message: "no".into(), blame });
+            let error = blames.get(made).map(|&fault| GitError { exit_code: 128, message: "no".into(), fault });
             made += 1;
             async { Ok(error.map_or(Ok(()), Err)) }
         });
@@ -89,16 +89,16 @@ mod tests {
 
     #[tokio::test]
     async fn each_kind_of_trouble_has_its_own_tries() {
-        use Blame::{Asked, Machine, Server, Throttled};
+        use Fault::{Host, Request, Server, Throttled};
         let rests = [SHORT; 4];
         for (blames, expected) in [
             (&[][..], (1, true)),
-            (&[Asked], (1, false)),
+            (&[Request], (1, false)),
             (&[Server], (2, true)),
-            (&[Server, Machine], (2, false)),
+            (&[Server, Host], (2, false)),
             (&[Throttled; 4], (5, true)),
             (&[Throttled; 5], (5, false)),
-            (&[Throttled, Throttled, Asked], (3, false)),
+            (&[Throttled, Throttled, Request], (3, false)),
             (&[Throttled, Server, Throttled], (4, true)),
         ] {
             assert_eq!(tries(LONG, &rests, blames).await, expected, "{blames:?}");
@@ -107,6 +107,6 @@ mod tests {
 
     #[tokio::test]
     async fn no_rest_is_begun_that_would_outlast_the_limit() {
-        assert_eq!(tries(LONG, &[SHORT, LONG], &[Blame::Throttled; 3]).await, (2, false));
+        assert_eq!(tries(LONG, &[SHORT, LONG], &[Fault::Throttled; 3]).await, (2, false));
     }
 }

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
 use crate::model::{
-    FailureClass, Job, LogSink, Millis, Progress, StageName, StageRecord, StageStatus, Stages, TagResult,
+    FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
 };
 
 /// Why a stage failed.
@@ -66,7 +66,7 @@ impl TagResults {
     }
 }
 
-pub(super) struct Stagehand {
+pub(super) struct StageRunner {
     pub job: Job,
     pub log: Arc<Pulse>,
     pub stages: Stages,
@@ -80,17 +80,17 @@ pub(super) struct Stagehand {
     begun: Instant,
     /// JOB_TIMEOUT, from `begun` on
     limit: Duration,
-    progress: mpsc::UnboundedSender<Progress>,
+    progress: mpsc::UnboundedSender<JobProgress>,
     cancel: CancellationToken,
     metrics: Metrics,
 }
 
-impl Stagehand {
+impl StageRunner {
     pub fn new(
         job: Job,
         log: Arc<Pulse>,
         limit: Duration,
-        progress: mpsc::UnboundedSender<Progress>,
+        progress: mpsc::UnboundedSender<JobProgress>,
         cancel: CancellationToken,
         metrics: Metrics,
     ) -> Self {
@@ -182,7 +182,7 @@ impl Stagehand {
         }
         let (stages, resolved_commit, git_ref, engine) =
             (self.stages.clone(), self.resolved_commit.clone(), self.git_ref.clone(), self.engine.clone());
-        let progress = Progress { stages, resolved_commit, git_ref, engine, tags: self.tags.get() };
+        let progress = JobProgress { stages, resolved_commit, git_ref, engine, tags: self.tags.get() };
         // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
         let _ = self.progress.send(progress);
     }

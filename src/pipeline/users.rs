@@ -1,7 +1,7 @@
 use futures_util::future::BoxFuture;
 
 use super::Tools;
-use super::stage::Stagehand;
+use super::stage::StageRunner;
 use crate::model::{Job, LogSink, RequestedImage};
 
 /// Knows which repositories have pushed an image.
@@ -12,11 +12,11 @@ pub trait ImageUsers: Send + Sync {
 
 /// Says in the job's log which other repositories push the image that it is about to push. A failure to find out ends no
 /// job, because the image is the right one either way.
-pub(super) async fn tell(tools: &Tools, hand: &Stagehand) {
-    let job = &hand.job;
+pub(super) async fn tell(tools: &Tools, runner: &StageRunner) {
+    let job = &runner.job;
     match tools.users.others(job).await {
         Ok(others) if others.is_empty() => {}
-        Ok(others) => hand.log.write(shared(job, &others).as_bytes()),
+        Ok(others) => runner.log.write(shared(job, &others).as_bytes()),
         Err(error) => tracing::warn!(error, "the other repositories of an image cannot be looked up"),
     }
 }

@@ -31,10 +31,10 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Context, NewJob};
+    use crate::model::{JobContext, NewJob};
 
     fn wanted(stored: &str, git_ref: Option<&str>) -> (Option<String>, Option<String>) {
-        let context = Context::read(stored).unwrap();
+        let context = JobContext::read(stored).unwrap();
         let new = NewJob { git_ref: git_ref.map(str::to_owned), ..NewJob::new(context, String::new()) };
         let wanted = Wanted::of(&Job::pending(new)).unwrap();
         (wanted.branch.map(|branch| branch.to_string()), wanted.pushed_ref)

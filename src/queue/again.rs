@@ -37,12 +37,12 @@ pub fn retry(job: &Job, outcome: &Outcome, jitter: f64) -> Option<Retry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Context, NewJob, Stages};
+    use crate::model::{JobContext, NewJob, Stages};
 
     fn retried(class: FailureClass, failures: u32, failed: StageName) -> Option<f64> {
         let context = r#"{"owner":"a","repo":"b","branch":"c","commit":"HEAD","github":true,"dockerRepoBase":"q.io",
             "tag":"HEAD"}"#;
-        let context: Context = serde_json::from_str(context).unwrap();
+        let context: JobContext = serde_json::from_str(context).unwrap();
         let job = Job { failures, ..Job::pending(NewJob::new(context, "q.io/a-b:HEAD".into())) };
         let mut stages = Stages::pending();
         stages.get_mut(failed).unwrap().status = StageStatus::Failure;

@@ -11,8 +11,8 @@ use tracing::Instrument;
 use super::again::{self, ATTEMPTS};
 use super::{Queue, QueueHandle, insist};
 use crate::logs::LogWriter;
-use crate::model::{FailureClass, Job, LogSink, Millis, Outcome, Progress, StageStatus, Stages, Status};
-use crate::pipeline::{Run, Slot};
+use crate::model::{FailureClass, Job, JobProgress, LogSink, Millis, Outcome, StageStatus, Stages, Status};
+use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Retry, StoreError};
 
 /// A job that was begun so often and never ended takes its daemon down with it: it is not run once more.
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 impl Queue {
     /// Runs a claimed job and stores how it ended, or puts it back.
-    pub(super) async fn attempt<R, F>(self: Arc<Self>, job: Job, claimed: Instant, slot: Slot, runner: Arc<R>)
+    pub(super) async fn attempt<R, F>(self: Arc<Self>, job: Job, claimed: Instant, slot: BuildSlot, runner: Arc<R>)
     where
         R: Fn(Run) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
@@ -58,7 +58,7 @@ impl Queue {
         claimed: Instant,
         log: &Arc<LogWriter>,
         cancel: CancellationToken,
-        slot: Slot,
+        slot: BuildSlot,
         runner: Arc<R>,
     ) -> Option<Outcome>
     where
@@ -88,7 +88,7 @@ impl Queue {
                 let panic = error.try_into_panic().ok();
                 let message = panic.as_deref().map_or("it was aborted", message);
                 tracing::error!(message, "the runner panicked");
-                while let Ok(Progress { stages: newer, .. }) = events.try_recv() {
+                while let Ok(JobProgress { stages: newer, .. }) = events.try_recv() {
                     stages = newer;
                 }
                 Some(broken(stages))
@@ -140,7 +140,7 @@ impl Queue {
     }
 
     /// Stores the progress as it comes, the newest if it comes faster. Returns when the job is someone else's.
-    async fn record(&self, job: &Job, events: &mut mpsc::UnboundedReceiver<Progress>, stages: &mut Stages) {
+    async fn record(&self, job: &Job, events: &mut mpsc::UnboundedReceiver<JobProgress>, stages: &mut Stages) {
         while let Some(mut progress) = events.recv().await {
             while let Ok(newer) = events.try_recv() {
                 progress = newer;

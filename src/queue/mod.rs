@@ -18,8 +18,8 @@ use tracing::Instrument;
 
 use crate::logs::Logs;
 use crate::metrics::Heart;
-use crate::model::{Context, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
-use crate::pipeline::{Run, Slot};
+use crate::model::{Job, JobContext, JobId, LogSink, Millis, NewJob, Outcome, Status};
+use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
 pub use rules::{Priorities, Rules, Supersede};
 
@@ -52,7 +52,7 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    pub fn priority(&self, context: &Context) -> i64 {
+    pub fn priority(&self, context: &JobContext) -> i64 {
         self.rules.priorities.of(context)
     }
 
@@ -188,7 +188,7 @@ impl Queue {
                 // Of this level, so that every line has it, whatever RUST_LOG says.
                 let (id, attempt) = (job.id, job.attempt);
                 let span = tracing::error_span!("job", %id, repo = repo(&job), attempt);
-                attempts.spawn(self.clone().attempt(job, at, Slot(Some(slot)), runner.clone()).instrument(span));
+                attempts.spawn(self.clone().attempt(job, at, BuildSlot(Some(slot)), runner.clone()).instrument(span));
             } else {
                 drop(slot);
                 let rest = store.next_rest().await.ok().flatten();

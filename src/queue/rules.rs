@@ -1,6 +1,6 @@
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::model::Context;
+use crate::model::JobContext;
 
 /// What the server decides about a job's place in the queue; nothing in a request does.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Priorities {
         rules.iter().map(rule).collect::<Result<_, _>>().map(Self)
     }
 
-    pub fn of(&self, context: &Context) -> i64 {
+    pub fn of(&self, context: &JobContext) -> i64 {
         let repository = format!("{}/{}", context.owner, context.repo);
         let fits = |rule: &&Rule| {
             rule.repository.is_match(&repository) && rule.branch.as_ref().is_none_or(|b| b.is_match(&context.branch))
@@ -84,7 +84,7 @@ mod tests {
                 r#"{{"owner":"{owner}","repo":"{repo}","branch":"{branch}","commit":"HEAD","github":true,
                 "dockerRepoBase":"q","tag":"HEAD"}}"#
             );
-            let context: Context = serde_json::from_str(&text).unwrap();
+            let context: JobContext = serde_json::from_str(&text).unwrap();
             assert_eq!(priorities.of(&context), expected, "{owner}/{repo}@{branch}");
         }
         assert!(Priorities::new(&[("a{".into(), 1)]).is_err());

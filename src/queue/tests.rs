@@ -9,8 +9,8 @@ use super::again::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 
-use crate::model::{Context, FailureClass, LogSink, NewJob, Origin, StageName, StageStatus};
-use crate::model::{Progress, Stages};
+use crate::model::{FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus};
+use crate::model::{JobProgress, Stages};
 use crate::store::{Added, NewNotification};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -135,7 +135,7 @@ async fn until<T>(found: impl AsyncFn() -> Option<T>) -> T {
 async fn add(store: &Store) -> Job {
     let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
         "dockerRepoBase":"quay.io/totem","tag":"HEAD"}"#;
-    let context: Context = serde_json::from_str(text).unwrap();
+    let context: JobContext = serde_json::from_str(text).unwrap();
     match store.add_job(NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into()), None).await.unwrap() {
         Added::New(job) | Added::Duplicate(job) => job,
     }
@@ -172,7 +172,7 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     let stages = running(StageName::Clone);
     let commit = Some("c0ffee".to_owned());
     run.progress
-        .send(Progress {
+        .send(JobProgress {
             stages: stages.clone(),
             git_ref: None,
             resolved_commit: commit.clone(),
@@ -204,7 +204,7 @@ async fn failures_and_panics_end_a_job() {
     let panicked = bench.add().await.id;
     for attempt in 1..=ATTEMPTS {
         let (run, end) = bench.next().await;
-        run.progress.send(Progress { stages: running(StageName::Build), ..Progress::default() }).ok().unwrap();
+        run.progress.send(JobProgress { stages: running(StageName::Build), ..JobProgress::default() }).ok().unwrap();
         drop((run, end));
         bench.after(panicked, attempt).await;
     }
@@ -233,7 +233,7 @@ async fn no_more_run_than_there_are_slots() {
     assert_eq!(pending().await, 2);
     assert!(bench.runs.try_recv().is_err());
     // A push that waits lets the next one in, and goes on.
-    first.slot = Slot(None);
+    first.slot = BuildSlot(None);
     let (third, end_third) = bench.next().await;
     end_first.send(outcome(Status::Success)).unwrap();
     bench.status(first.job.id, Status::Success).await;

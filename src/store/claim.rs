@@ -13,7 +13,7 @@ use super::jobs::{by_id, columns, json, read, repository};
 use super::outcome::conflict;
 use super::retry::LONGEST_REST;
 use super::{Announce, Fault, Store, StoreError, outbox};
-use crate::model::{Job, JobId, Millis, Progress, Stages};
+use crate::model::{Job, JobId, JobProgress, Millis, Stages};
 
 /// The highest priority first; of one priority the repository whose turn was longest ago. One that has as many running
 /// jobs as it may is passed over: no more rows than jobs run.
@@ -113,10 +113,10 @@ impl Store {
         &self,
         id: JobId,
         attempt: u32,
-        progress: &Progress,
+        progress: &JobProgress,
         announce: &Announce,
     ) -> Result<(), StoreError> {
-        let Progress { stages, resolved_commit: commit, git_ref, engine, tags } = progress.clone();
+        let JobProgress { stages, resolved_commit: commit, git_ref, engine, tags } = progress.clone();
         let (stages, tags) =
             json(&stages).and_then(|stages| Ok((stages, json(&tags)?))).map_err(|e| self.explain(e))?;
         let announce = announce.clone();

@@ -6,7 +6,7 @@ use sqlx::{Row, query};
 use uuid::Uuid;
 
 use super::{Fault, Store, StoreError, Superseding, images, jobs, supersede};
-use crate::model::{Context, Job, JobId, Millis, NewJob};
+use crate::model::{Job, JobContext, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -48,7 +48,7 @@ pub struct Delivery {
     pub repeats: u32,
     pub repeated: Option<Millis>,
     pub job: JobId,
-    pub context: Context,
+    pub context: JobContext,
     /// `refs/heads/…` or `refs/tags/…`, and the commit that it named before.
     pub git_ref: Option<String>,
     pub before: Option<String>,
@@ -203,7 +203,7 @@ fn read(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         repeats: row.try_get(6)?,
         repeated: row.try_get::<Option<i64>, _>(7)?.map(Millis),
         job: row.try_get::<&str, _>(8)?.parse().map_err(damaged)?,
-        context: Context::read(row.try_get(9)?).map_err(damaged)?,
+        context: JobContext::read(row.try_get(9)?).map_err(damaged)?,
         git_ref: row.try_get(10)?,
         before: row.try_get(11)?,
     })

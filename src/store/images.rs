@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Row, query};
 use super::error::explain;
 use super::jobs::repository;
 use super::{Fault, Store, StoreError};
-use crate::model::{Context, ImageRef, Job, Status};
+use crate::model::{ImageRef, Job, JobContext, Status};
 
 /// The number of other users of an image that are named.
 const NAMED: u32 = 5;
@@ -123,7 +123,7 @@ async fn is_awaited(
     for row in &rows {
         let image = key(row.try_get(0)?);
         if image == first || image == second {
-            let context = Context::read(row.try_get(1)?)?;
+            let context = JobContext::read(row.try_get(1)?)?;
             // The first image counts against this job if it is another Dockerfile's, the second if it is this one's.
             if (dockerfile(&context) == mine) == (image == second) {
                 return Ok(true);
@@ -158,7 +158,7 @@ fn key(image: &str) -> String {
 
 /// Tells the Dockerfiles of a repository apart: a path, or empty for the Dockerfile of the settings. Of a job that names its
 /// context alone it is Docker's own name in that folder.
-fn dockerfile(context: &Context) -> String {
+fn dockerfile(context: &JobContext) -> String {
     let options = context.build_options().unwrap_or_default();
     let folder =
         || options.context.as_ref().filter(|folder| !folder.is_root()).map(|folder| format!("{folder}/Dockerfile"));

@@ -2,7 +2,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 
 use super::{Fault, Store, StoreError, claim, supersede};
-use crate::model::{Context, Job, JobId, Millis, Status, bare_name};
+use crate::model::{Job, JobContext, JobId, Millis, Status, bare_name};
 
 /// The columns of a [`Job`], in the order that [`read`] reads them.
 macro_rules! columns {
@@ -24,7 +24,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     {
         text.map(str::parse).transpose().map_err(damaged)
     }
-    let mut context = Context::read(row.try_get(1)?).map_err(damaged)?;
+    let mut context = JobContext::read(row.try_get(1)?).map_err(damaged)?;
     context.pushed = row.try_get::<i64, _>(2)? != 0;
     Ok(Job {
         id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,

@@ -19,7 +19,7 @@ const BATCH: u32 = 200;
 
 /// A notification and what became of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Letter {
+pub struct NotificationRecord {
     pub id: String,
     pub job: JobId,
     pub channel: String,
@@ -36,7 +36,7 @@ pub struct Letter {
 
 /// What a list of notifications is of.
 #[derive(Debug, Clone, Default)]
-pub struct Letters {
+pub struct NotificationFilter {
     pub state: Option<String>,
     pub job: Option<JobId>,
     /// The last one of the page before.
@@ -63,8 +63,8 @@ pub(super) const LISTS: [&str; 3] = [
 pub(super) const OLD: &str = "SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3";
 pub(super) const AHEAD: &str = "SELECT id FROM outbox WHERE state = 'due' AND created > $1 LIMIT 1";
 
-fn read(row: &SqliteRow) -> Result<Letter, sqlx::Error> {
-    Ok(Letter {
+fn read(row: &SqliteRow) -> Result<NotificationRecord, sqlx::Error> {
+    Ok(NotificationRecord {
         id: row.try_get(0)?,
         job: row.try_get::<&str, _>(1)?.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
         channel: row.try_get(2)?,
@@ -79,10 +79,10 @@ fn read(row: &SqliteRow) -> Result<Letter, sqlx::Error> {
 
 impl Store {
     /// Newest first.
-    pub async fn letters(&self, of: &Letters, limit: u32) -> Result<Vec<Letter>, StoreError> {
+    pub async fn letters(&self, of: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRecord>, StoreError> {
         let list = match of {
-            Letters { job: Some(_), .. } => LISTS[2],
-            Letters { state: Some(_), .. } => LISTS[1],
+            NotificationFilter { job: Some(_), .. } => LISTS[2],
+            NotificationFilter { state: Some(_), .. } => LISTS[1],
             _ => LISTS[0],
         };
         query(list)
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// There is none with this id, or it is not dead.
-    pub async fn replay_notification(&self, id: &str) -> Result<Letter, StoreError> {
+    pub async fn replay_notification(&self, id: &str) -> Result<NotificationRecord, StoreError> {
         let (id, now) = (id.to_owned(), self.now());
         let letter = self
             .write(move |conn| {

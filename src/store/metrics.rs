@@ -7,25 +7,25 @@ use crate::model::Millis;
 /// What is in the store, as numbers. Each comes from an index or from a small table: with a million ended jobs it is
 /// asked for in a millisecond.
 #[derive(Debug, Default)]
-pub struct Figures {
-    pub depth: Depth,
+pub struct StoreStats {
+    pub depth: QueueDepth,
     pub oldest_pending: Option<Millis>,
     /// Of each engine (empty: not known) how many jobs it runs.
     pub running: Vec<(String, u64)>,
     /// By status and class (empty: none), since the data folder was made.
     pub ended: Vec<(String, String, u64)>,
-    pub outbox: Vec<Lot>,
+    pub outbox: Vec<OutboxCount>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueDepth {
     pub pending: u64,
     pub running: u64,
 }
 
 /// The notifications of one channel and state: those not sent yet, and the dead.
 #[derive(Debug)]
-pub struct Lot {
+pub struct OutboxCount {
     pub channel: String,
     pub state: String,
     pub count: u64,
@@ -41,17 +41,17 @@ const OUTBOX: &str = "SELECT channel, state, COUNT(*), MIN(created) FROM outbox 
     GROUP BY state, channel";
 
 impl Store {
-    pub async fn figures(&self) -> Result<Figures, StoreError> {
+    pub async fn figures(&self) -> Result<StoreStats, StoreError> {
         self.read_figures().await.map_err(|e| self.explain(e))
     }
 
     /// How many jobs wait and run.
-    pub async fn depth(&self) -> Result<Depth, StoreError> {
+    pub async fn depth(&self) -> Result<QueueDepth, StoreError> {
         self.read_depth().await.map_err(|e| self.explain(e))
     }
 
-    async fn read_depth(&self) -> Result<Depth, sqlx::Error> {
-        let mut depth = Depth::default();
+    async fn read_depth(&self) -> Result<QueueDepth, sqlx::Error> {
+        let mut depth = QueueDepth::default();
         for row in query(DEPTH).fetch_all(&self.readers).await? {
             match row.try_get(0)? {
                 "pending" => depth.pending = count(&row, 1)?,
@@ -61,7 +61,7 @@ impl Store {
         Ok(depth)
     }
 
-    async fn read_figures(&self) -> Result<Figures, sqlx::Error> {
+    async fn read_figures(&self) -> Result<StoreStats, sqlx::Error> {
         let depth = self.read_depth().await?;
         let oldest = query(OLDEST).fetch_optional(&self.readers).await?;
         let running = query(RUNNING).fetch_all(&self.readers).await?;
@@ -69,9 +69,9 @@ impl Store {
         let outbox = query(OUTBOX).fetch_all(&self.readers).await?;
         let lot = |row: &SqliteRow| {
             let (channel, state) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(Lot { channel, state, count: count(row, 2)?, oldest: Millis(row.try_get(3)?) })
+            Ok(OutboxCount { channel, state, count: count(row, 2)?, oldest: Millis(row.try_get(3)?) })
         };
-        Ok(Figures {
+        Ok(StoreStats {
             depth,
             oldest_pending: oldest.map(|row| row.try_get(0).map(Millis)).transpose()?,
             running: running
@@ -135,7 +135,7 @@ mod tests {
             .await
             .unwrap();
         let figures = store.figures().await.unwrap();
-        assert_eq!(figures.depth, Depth { pending: 1, running: 0 });
+        assert_eq!(figures.depth, QueueDepth { pending: 1, running: 0 });
         assert_eq!(figures.oldest_pending, Some(Millis(7)));
         let mut ended = figures.ended;
         ended.sort();

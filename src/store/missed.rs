@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 use sqlx::{Row, query};
 
 use super::{Store, StoreError, images, jobs};
-use crate::model::{Context, Dialect, Job, JobId, NewJob};
+use crate::model::{Dialect, Job, JobContext, JobId, NewJob};
 
 /// How far back a branch is looked through for a commit. One that was built longer ago is built again.
 const FAR: u32 = 1000;
@@ -14,7 +14,7 @@ const FAR: u32 = 1000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownBranch {
     /// Of its newest webhook's job.
-    pub context: Context,
+    pub context: JobContext,
     pub dialect: Dialect,
 }
 
@@ -75,7 +75,7 @@ impl Store {
 
 impl Store {
     /// True if one of the repository's newest 1,000 jobs is of a signed push of this commit, or was granted it by one.
-    pub async fn was_pushed(&self, context: &Context) -> Result<bool, StoreError> {
+    pub async fn was_pushed(&self, context: &JobContext) -> Result<bool, StoreError> {
         let row = query(
             "SELECT EXISTS (SELECT 1 FROM (SELECT pushed, context FROM jobs WHERE repository = $1 ORDER BY id DESC \
              LIMIT $2) AS newest WHERE pushed = 1 AND context ->> 'commit' = $3)",
@@ -107,7 +107,7 @@ async fn is_known<'c>(database: impl SqliteExecutor<'c>, job: &Job, asked: JobId
 
 fn read(row: &SqliteRow) -> Result<KnownBranch, sqlx::Error> {
     Ok(KnownBranch {
-        context: Context::read(row.try_get(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?,
+        context: JobContext::read(row.try_get(0)?).map_err(|e| sqlx::Error::Decode(e.into()))?,
         dialect: row.try_get::<&str, _>(1)?.parse().map_err(|e: String| sqlx::Error::Decode(e.into()))?,
     })
 }

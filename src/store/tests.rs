@@ -13,7 +13,7 @@ use sqlx::Row;
 
 use super::*;
 use crate::model::{
-    Context, FailureClass, Job, JobId, NewJob, Origin, Outcome, Progress, StageName, StageStatus, Stages, Status,
+    FailureClass, Job, JobContext, JobId, JobProgress, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status,
     TagResult,
 };
 
@@ -25,12 +25,12 @@ async fn open() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn context(repo: &str) -> Context {
+fn context(repo: &str) -> JobContext {
     let text = format!(
         r#"{{"owner":"acme","repo":"{repo}","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD","else":{{"a":[1]}}}}"#
     );
-    Context { pushed: true, ..serde_json::from_str(&text).unwrap() }
+    JobContext { pushed: true, ..serde_json::from_str(&text).unwrap() }
 }
 
 fn new(repo: &str) -> NewJob {
@@ -119,7 +119,7 @@ async fn jobs_are_found_by_repository_branch_and_status() {
     let (_dir, store) = open().await;
     let mut ids = Vec::new();
     for (repo, branch) in [("a", "x"), ("a", "y"), ("b", "x"), ("A", "x")] {
-        let context = Context { branch: branch.into(), ..context(repo) };
+        let context = JobContext { branch: branch.into(), ..context(repo) };
         let Added::New(job) = store.add_job(NewJob::new(context, image()), None).await.unwrap() else { panic!() };
         ids.push(job.id);
     }
@@ -164,7 +164,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
     let (resolved_commit, engine) = (Some("c0ffee".to_owned()), Some("one".to_owned()));
     let git_ref = Some("refs/heads/develop".to_owned());
-    let progress = Progress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
+    let progress = JobProgress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
     store.save_stages(job.id, 1, &progress, &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
@@ -236,7 +236,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
     let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
-    store.save_stages(cancelled.id, 1, &Progress { stages, ..Progress::default() }, &announce()).await.unwrap();
+    store.save_stages(cancelled.id, 1, &JobProgress { stages, ..JobProgress::default() }, &announce()).await.unwrap();
     store.cancel(cancelled.id, &announce()).await.unwrap();
     let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
     let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();
@@ -325,7 +325,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let (_dir, store) = open().await;
     let first = add(&store, "a").await;
     sql(&store, "PRAGMA max_page_count = 1").await;
-    let big = || Context { branch: "x".repeat(20_000), ..context("big") };
+    let big = || JobContext { branch: "x".repeat(20_000), ..context("big") };
     // Together with one that has room: it must not be told that it was stored if it was not.
     let (full, small) =
         tokio::join!(store.add_job(NewJob::new(big(), image()), delivery("1")), store.add_job(new("small"), None));

@@ -27,7 +27,7 @@ fn a_repository_that_is_too_new_is_named() {
     ] {
         let error = explained(url, &format!("{said}{END}")).unwrap();
         assert!(error.message.contains(message) && !error.message.contains(['\n', '\t', '\r']), "{error}");
-        assert_eq!(error.blame, Blame::Asked);
+        assert_eq!(error.fault, Fault::Request);
     }
 }
 
@@ -42,188 +42,188 @@ fn what_git_and_ssh_say_is_explained() {
     const SSH: &str = "git@github.com:acme/hello.git";
     const HTTPS: &str = "https://github.com/acme/hello.git";
     const READ: &str = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n";
-    for (url, stderr, message, blame) in [
+    for (url, stderr, message, fault) in [
         (
             SSH,
             "git@github.com: Permission denied (publickey).\r\n",
             "there is no deploy key for acme/hello: store one with `image-factory secrets put",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             SSH,
             "No ED25519 host key is known for github.com and you have requested strict checking.\r\nHost key verification failed.\r\n",
             "host key of github.com is unknown: add it to /etc/known_hosts",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             SSH,
             "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key for github.com has changed and you have requested strict checking.\r\nHost key verification failed.\r\n",
             "is not the one in /etc/known_hosts",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             SSH,
             "ssh: Could not resolve hostname github.com: Name or service not known\r\n",
             "the host github.com is unknown",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             SSH,
             "ssh: connect to host github.com port 22: Connection refused\r\n",
             "cannot be reached, or broke the connection off (ssh: connect to host github.com port 22: Connection refused)",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             SSH,
             "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n",
             "cannot be reached",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             SSH,
             "kex_exchange_identification: Connection closed by remote host\r\n",
             "dropped the connection before it let ssh in (kex_exchange_identification: Connection closed by remote host)",
-            Blame::Throttled,
+            Fault::Throttled,
         ),
         // An sshd that holds this address back after refused keys, seen from OpenSSH 10.6 and 9.2.
         (
             SSH,
             "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
             "(PerSourcePenalties)",
-            Blame::Throttled,
+            Fault::Throttled,
         ),
         (
             SSH,
             "ssh: connect to host github.com port 22: Connection reset by peer\r\n",
             "dropped the connection",
-            Blame::Throttled,
+            Fault::Throttled,
         ),
         (
             SSH,
             "Connection closed by 192.0.2.1 port 22\r\n",
             "dropped the connection before it let ssh in (Connection closed by 192.0.2.1 port 22)",
-            Blame::Throttled,
+            Fault::Throttled,
         ),
         (
             SSH,
             "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\r\nDisconnected from 192.0.2.1 port 22\r\n",
             "there is no deploy key for acme/hello",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': Recv failure: Connection reset by peer\n",
             "cannot be reached",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             SSH,
             "ERROR: Repository not found.\n",
             "there is no repository acme/hello at git@github.com:acme/hello.git",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             SSH,
             "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
             "there is no repository acme/hello",
-            Blame::Asked,
+            Fault::Request,
         ),
-        (SSH, "sh: 1: exec: setpriv: not found\n", "install openssh-client and util-linux", Blame::Machine),
+        (SSH, "sh: 1: exec: setpriv: not found\n", "install openssh-client and util-linux", Fault::Host),
         (
             SSH,
             "remote: something new\n",
             "github.com does not give out acme/hello (remote: something new)",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             HTTPS,
             "fatal: could not read Username for 'https://github.com': terminal prompts disabled\n",
             "or it is private",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "remote: Not Found\nfatal: repository 'https://github.com/acme/hello.git/' not found\n",
             "there is no repository acme/hello",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: Authentication failed for 'https://github.com/acme/hello.git/'\n",
             "lets nobody read acme/hello without a login: set GIT_TOKEN",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': The requested URL returned error: 503\n",
             "cannot be reached",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': Could not resolve host: github.com\n",
             "the host github.com is unknown",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: self-signed certificate\n",
             "is signed by nobody who is trusted: put its authority's certificate",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': server certificate verification failed. CAfile: none CRLfile: none\n",
             "the certificate of github.com is not trusted, or has expired",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: certificate has expired\n",
             "the certificate of github.com has expired",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': SSL: no alternative certificate subject name matches target host name 'github.com'\n",
             "github.com shows another host's certificate",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': error:0A00010B:SSL routines::wrong version number\n",
             "no TLS with github.com (fatal: unable to access",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': SSL connection timeout\n",
             "cannot be reached",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             HTTPS,
             "fatal: unable to access 'https://github.com/acme/hello.git/': Operation too slow. Less than 1 bytes/sec transferred the last 60 seconds\n",
             "cannot be reached",
-            Blame::Server,
+            Fault::Server,
         ),
         (
             "file:///srv/acme/hello.git",
             "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
             "there is no repository acme/hello at file:///srv",
-            Blame::Asked,
+            Fault::Request,
         ),
         (
             "file:///srv/acme/hello.git",
             "fatal: detected dubious ownership in repository at '/srv/acme/hello.git'\n",
             "belongs to another user",
-            Blame::Asked,
+            Fault::Request,
         ),
     ] {
         let error = explained(url, &format!("{stderr}{READ}")).unwrap_or_else(|| panic!("{stderr}"));
         assert!(error.message.contains(message), "{stderr}\n{error}");
         assert!(!error.message.contains('\n') && error.exit_code == 128);
-        assert_eq!(error.blame, blame, "{stderr}");
+        assert_eq!(error.fault, fault, "{stderr}");
     }
 }
 

@@ -11,7 +11,7 @@ use super::http::{self, body, broken, host, is_passing};
 use super::incoming::{Incoming, not_stored};
 use super::server::Server;
 use super::{AT_ONCE, BATCH, Store, Wanted};
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 use crate::model::RepoName;
 
 #[derive(Serialize)]
@@ -100,7 +100,7 @@ impl Server {
                 _ => "try again, or look at the server's own log",
             };
             let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
-            return Err(GitError { exit_code: 1, message, blame: Blame::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
         }
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;
@@ -118,7 +118,7 @@ impl Server {
                         "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
                         shown(&message)
                     ),
-                    blame: Blame::server_if(StatusCode::from_u16(code).is_ok_and(is_passing)),
+                    fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_passing)),
                 }),
                 Some(Given { actions: Some(Actions { download: Some(action) }), .. }) => Ok(action),
                 _ => Err(GitError::refused(format!("{host} does not say where {object} of {repo} is"))),
@@ -141,7 +141,7 @@ impl Server {
         let (status, host) = (response.status(), host(response.url()));
         if status != StatusCode::OK {
             let message = format!("{host} does not give out {wanted}: {status}");
-            return Err(GitError { exit_code: 1, message, blame: Blame::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
         }
         let mut incoming = Incoming::new(wanted, store)?;
         let at = response.url().clone();

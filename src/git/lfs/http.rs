@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
 use crate::address::{self, Except, is_inward};
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -149,7 +149,7 @@ pub fn broken(url: &Url, error: reqwest::Error) -> GitError {
     let why = chain(&error.without_url());
     let message =
         format!("{} cannot be reached, or broke the connection off ({why}): try again when it is there", host(url));
-    GitError { exit_code: 1, message, blame: Blame::server_if(!is_ours) }
+    GitError { exit_code: 1, message, fault: Fault::server_if(!is_ours) }
 }
 
 /// Headers that a server gave, as their values are secrets.

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use super::{Store, Wanted};
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 
 /// Kept only if its size and its hash are those that its pointer says.
 pub struct Incoming<'a> {
@@ -51,7 +51,7 @@ impl<'a> Incoming<'a> {
         };
         // The answer may be a proxy's page, or half of it: another try may bring the right one.
         let message = format!("{host} gives {problem} as {wanted}");
-        Err(GitError { exit_code: 1, message, blame: Blame::Server })
+        Err(GitError { exit_code: 1, message, fault: Fault::Server })
     }
 }
 

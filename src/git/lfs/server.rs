@@ -14,7 +14,7 @@ use super::shell::{Ended, Shell};
 use super::transfer::Transfer;
 use crate::git::remote::{Protocol, Remote};
 use crate::git::submodules::split;
-use crate::git::{Blame, Git, GitError, Source};
+use crate::git::{Fault, Git, GitError, Source};
 use crate::model::LogSink;
 
 /// A server that speaks the batch API, and what it is sent with every batch.
@@ -156,7 +156,7 @@ impl Git {
                     "{host} gives no access to the LFS files of {repo} ({words}): does it have LFS, and \
                      git-lfs-authenticate?"
                 );
-                return Err(GitError { exit_code, message, blame: Blame::Asked }.into());
+                return Err(GitError { exit_code, message, fault: Fault::Request }.into());
             }
         };
         let Authenticated { href, header } = serde_json::from_slice(&answer).map_err(|_| {

@@ -7,7 +7,7 @@ use crate::git::connection::Connection;
 use crate::git::errors::last_words;
 use crate::git::remote::Remote;
 use crate::git::submodules::split;
-use crate::git::{Blame, Git, GitError, Source};
+use crate::git::{Fault, Git, GitError, Source};
 use crate::model::LogSink;
 use crate::process::{Program, Running};
 
@@ -114,7 +114,7 @@ impl Shell<'_> {
                 Ended::Ssh(explained.unwrap_or_else(|| {
                     let (host, repo) = (&self.remote.host, &self.source.repo);
                     let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
-                    GitError { exit_code: 255, message, blame: Blame::Server }
+                    GitError { exit_code: 255, message, fault: Fault::Server }
                 }))
             }
             Some(code) => Ended::Command(code, shown(words)),

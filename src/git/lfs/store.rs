@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::io::AsyncReadExt;
 
-use crate::git::{Blame, CHUNK, GitError, Oid};
+use crate::git::{CHUNK, Fault, GitError, Oid};
 
 const HALF: &str = "half-";
 
@@ -155,7 +155,7 @@ impl Object {
         // If it cannot be removed the disk has more to say soon.
         let _ = fs::remove_file(&self.path);
         let message = format!("the stored file {} is damaged ({what}): try again, it is then made anew", self.oid);
-        GitError { exit_code: 128, message, blame: Blame::Machine }
+        GitError { exit_code: 128, message, fault: Fault::Host }
     }
 }
 

@@ -19,7 +19,7 @@ use super::pkt::{Packet, Packets, message};
 use super::server::Missed;
 use super::shell::{Ended, Shell, shown, tail};
 use super::{AT_ONCE, BATCH, Store, Wanted};
-use crate::git::{Blame, GitError};
+use crate::git::{Fault, GitError};
 use crate::process::Running;
 
 /// The longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
@@ -165,7 +165,7 @@ impl Session {
             let message = format!(
                 "{host} refuses the LFS files of {repo} (git-lfs-transfer: {status}{said}): may the deploy key read them?"
             );
-            return Err(GitError { exit_code: 1, message, blame: blame(status) });
+            return Err(GitError { exit_code: 1, message, fault: fault(status) });
         }
         if let Some(other) = arguments.iter().find(|a| a.starts_with("hash-algo=") && *a != "hash-algo=sha256") {
             let message =
@@ -195,7 +195,7 @@ impl Session {
             let (host, status) = (shell.host(), answer.status);
             let said = answer.lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
             let message = format!("{host} does not give out {wanted}: git-lfs-transfer says {status}{said}");
-            return Err(GitError { exit_code: 1, message, blame: blame(status) });
+            return Err(GitError { exit_code: 1, message, fault: fault(status) });
         }
         let mut incoming = Incoming::new(wanted, store)?;
         loop {
@@ -255,13 +255,13 @@ impl Session {
     }
 }
 
-fn blame(status: u16) -> Blame {
-    Blame::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
+fn fault(status: u16) -> Fault {
+    Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
 }
 
 fn broken(shell: &Shell<'_>, why: &str) -> GitError {
     let (host, repo) = (shell.host(), &shell.source().repo);
     let message =
         format!("{host} broke off while it gave the LFS files of {repo} by git-lfs-transfer ({why}): try again");
-    GitError { exit_code: 1, message, blame: Blame::Server }
+    GitError { exit_code: 1, message, fault: Fault::Server }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
 use crate::address::is_inward;
 use crate::git::remote::{Protocol, Remote};
-use crate::git::{Blame, GitError, Source};
+use crate::git::{Fault, GitError, Source};
 use crate::model::RepoName;
 use crate::secrets::{DeployKey, Secrets, SecretsError};
 
@@ -184,7 +184,7 @@ impl<'a> Superproject<'a> {
         let found = addresses(&remote.host).await.map_err(|error| GitError {
             exit_code: 128,
             message: format!("the host {} is unknown ({error}): check the URL and the name service", remote.host),
-            blame: Blame::Server,
+            fault: Fault::Server,
         })?;
         if let Some(address) = found.iter().find(|address| is_inward(address.ip())) {
             let message =

@@ -71,7 +71,7 @@ async fn a_rebuild_keeps_its_name_while_it_is_allowed() {
     // Made when there was a grant.
     let context = server.store.jobs(1, None).await.unwrap().remove(0).context;
     let extra = json!({"image": "quay.io/acme/site"}).as_object().unwrap().clone();
-    let granted = crate::model::Context { extra, ..context };
+    let granted = crate::model::JobContext { extra, ..context };
     server.store.add_job(crate::model::NewJob::new(granted, "quay.io/acme/site:v1".into()), None).await.unwrap();
     let job = server.claim().await;
     server.finish(&job, Status::Success, Stages::pending()).await;

@@ -126,7 +126,7 @@ async fn a_rebuild_is_allowed_anew() {
     assert_eq!(rebuild(&server, "admin", &id).await.status, 201);
     // Made when ALLOW_REPOS still had it.
     let context = server.store.job(id.parse().unwrap()).await.unwrap().unwrap().context;
-    let other = crate::model::Context { owner: "gone".into(), ..context };
+    let other = crate::model::JobContext { owner: "gone".into(), ..context };
     end(&server, Stages::pending()).await;
     server.store.add_job(crate::model::NewJob::new(other, "q.io/other/x:1".into()), None).await.unwrap();
     let job = server.claim().await;

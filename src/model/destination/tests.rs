@@ -17,10 +17,10 @@ fn usual() -> Destinations {
     destinations("q.io/t", "{owner}-{repo}", "Dockerfile", &["acme/mono=r.io/shared/*"])
 }
 
-fn context(base: &str, repository: &str, options: Value) -> Context {
+fn context(base: &str, repository: &str, options: Value) -> JobContext {
     let (owner, repo) = repository.rsplit_once('/').unwrap();
     let extra: Map<String, Value> = options.as_object().unwrap().clone();
-    Context {
+    JobContext {
         owner: owner.into(),
         repo: repo.into(),
         branch: "main".into(),

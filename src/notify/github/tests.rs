@@ -9,11 +9,11 @@ use tokio::net::TcpListener;
 
 use super::status::State;
 use super::*;
-use crate::model::{Context, Dialect, FailureClass, Millis, NewJob, Status};
+use crate::model::{Dialect, FailureClass, JobContext, Millis, NewJob, Status};
 
 const SHA: &str = "0123456789012345678901234567890123456789";
 
-fn context(commit: &str) -> Context {
+fn context(commit: &str) -> JobContext {
     let text = format!(
         r#"{{"owner":"Acme","repo":"hello","branch":"develop","commit":"{commit}","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"t"}}"#

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Context, FailureClass, NewJob};
+use crate::model::{FailureClass, JobContext, NewJob};
 
 pub fn links() -> Links {
     let pages = Url::parse("https://github.com").ok();
@@ -10,7 +10,7 @@ pub fn links() -> Links {
 pub fn job(owner: &str, branch: &str, cause: &str) -> Job {
     let text = serde_json::json!({"owner": owner, "repo": "hello", "branch": branch, "commit": "HEAD", "github": true,
         "dockerRepoBase": "q.io/t", "tag": "HEAD"});
-    let context: Context = serde_json::from_value(text).unwrap();
+    let context: JobContext = serde_json::from_value(text).unwrap();
     Job {
         status: Status::Failure,
         cause: Some(cause.into()),

@@ -50,7 +50,7 @@ async fn a_delivery_is_kept_with_its_repeats_for_30_days() {
 async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
     let (_dir, store) = open().await;
     let of = |repo: &str, branch: &str, commit: &str, origin| {
-        let context = Context { branch: branch.into(), commit: commit.into(), ..context(repo) };
+        let context = JobContext { branch: branch.into(), commit: commit.into(), ..context(repo) };
         let git_ref = Some(format!("refs/heads/{branch}"));
         NewJob { origin, git_ref, ..NewJob::new(context, image()) }
     };
@@ -91,7 +91,7 @@ async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
 async fn branches_are_known_by_their_webhooks() {
     let (_dir, store) = open().await;
     let push = |repo: &str, branch: &str, git_ref: &str, commit: &str| {
-        let context = Context { branch: branch.into(), commit: commit.into(), ..context(repo) };
+        let context = JobContext { branch: branch.into(), commit: commit.into(), ..context(repo) };
         NewJob { origin: Origin::Hook, git_ref: Some(git_ref.into()), ..NewJob::new(context, image()) }
     };
     for (repo, branch, git_ref, commit) in [

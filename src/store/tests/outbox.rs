@@ -24,12 +24,12 @@ async fn told(rows: &[(&'static str, bool)]) -> (tempfile::TempDir, Store, Arc<A
     (dir, store, ahead, job)
 }
 
-async fn list(store: &Store, of: Letters) -> Vec<Letter> {
+async fn list(store: &Store, of: NotificationFilter) -> Vec<NotificationRecord> {
     store.letters(&of, 99).await.unwrap()
 }
 
 async fn states(store: &Store) -> Vec<String> {
-    list(store, Letters::default()).await.into_iter().rev().map(|letter| letter.state).collect()
+    list(store, NotificationFilter::default()).await.into_iter().rev().map(|letter| letter.state).collect()
 }
 
 const DAY: i64 = 24 * 3600 * 1000;
@@ -43,16 +43,19 @@ async fn they_are_listed_in_pages_by_state_and_by_job() {
     store.notification_sent(&due[1].id).await.unwrap();
     assert_eq!(states(&store).await, ["dead", "sent", "replaced", "due"]);
 
-    let all = list(&store, Letters::default()).await;
+    let all = list(&store, NotificationFilter::default()).await;
     assert!(all.is_sorted_by(|a, b| a.id > b.id));
-    let page = store.letters(&Letters { before: Some(all[0].id.clone()), ..Letters::default() }, 2).await.unwrap();
+    let page = store
+        .letters(&NotificationFilter { before: Some(all[0].id.clone()), ..NotificationFilter::default() }, 2)
+        .await
+        .unwrap();
     assert_eq!(page, all[1..3]);
-    let dead = Letters { state: Some("dead".into()), ..Letters::default() };
+    let dead = NotificationFilter { state: Some("dead".into()), ..NotificationFilter::default() };
     assert_eq!(list(&store, dead.clone()).await, all[3..]);
     assert_eq!(all[3].error.as_deref(), Some("it was answered 410 Gone"));
-    assert_eq!(list(&store, Letters { job: Some(job.id), ..dead.clone() }).await, all[3..]);
-    assert_eq!(list(&store, Letters { job: Some(job.id), ..Letters::default() }).await, all);
-    assert_eq!(list(&store, Letters { job: Some(JobId::new()), ..dead }).await, []);
+    assert_eq!(list(&store, NotificationFilter { job: Some(job.id), ..dead.clone() }).await, all[3..]);
+    assert_eq!(list(&store, NotificationFilter { job: Some(job.id), ..NotificationFilter::default() }).await, all);
+    assert_eq!(list(&store, NotificationFilter { job: Some(JobId::new()), ..dead }).await, []);
 }
 
 #[tokio::test]
@@ -86,7 +89,7 @@ async fn the_sent_are_kept_for_30_days_and_the_dead_for_90() {
     for (day, sent, replaced, dead) in [(29, 1, 249, 1), (31, 0, 0, 1), (89, 0, 0, 1), (91, 0, 0, 0)] {
         ahead.store(day * DAY, Ordering::Relaxed);
         store.tidy_notifications().await.unwrap();
-        let all = store.letters(&Letters::default(), 999).await.unwrap();
+        let all = store.letters(&NotificationFilter::default(), 999).await.unwrap();
         let count = |state: &str| all.iter().filter(|letter| letter.state == state).count();
         assert_eq!(["sent", "replaced", "dead", "due"].map(count), [sent, replaced, dead, 1], "day {day}");
     }

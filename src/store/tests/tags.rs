@@ -75,7 +75,7 @@ async fn pushes_are_known_whatever_supersedes_what() {
     let (_dir, store) = open().await;
     let [a, b, c] = ["a", "b", "c"].map(|digit| digit.repeat(40));
     let add = async |git_ref: Option<&str>, before: Option<&str>, after: &str| {
-        let context = Context { branch: "main".into(), commit: after.to_uppercase(), ..context("a") };
+        let context = JobContext { branch: "main".into(), commit: after.to_uppercase(), ..context("a") };
         let (git_ref, before) = (git_ref.map(str::to_owned), before.map(str::to_owned));
         let new = NewJob { git_ref, before, origin: Origin::Hook, ..NewJob::new(context, image()) };
         store.add_job(new, None).await.unwrap();

@@ -1,7 +1,7 @@
 //! Decisions of an sshd: which protocol Git speaks, which keys are let in, and whom it drops.
 
 use futures_util::future::join_all;
-use image_factory::git::{Blame, probe};
+use image_factory::git::{Fault, probe};
 
 use super::transport::Ssh;
 use super::*;
@@ -131,7 +131,7 @@ async fn a_connection_that_is_dropped_before_the_banner_is_worth_several_tries()
         probe(&config, &source, None).await.unwrap_err(),
     ];
     for error in errors {
-        assert_eq!(error.blame, Blame::Throttled, "{error}");
+        assert_eq!(error.fault, Fault::Throttled, "{error}");
         assert!(error.message.contains("dropped the connection before it let ssh in ("), "{error}");
     }
     assert_eq!(gate.came(), 3, "a drop was answered with another connection at once");

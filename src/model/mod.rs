@@ -1,6 +1,7 @@
 //! The nouns of the domain and the rules that need no I/O.
 
 mod access;
+mod advice;
 mod destination;
 mod failure;
 mod further;
@@ -17,6 +18,7 @@ mod tag;
 mod time;
 
 pub use access::{ApiToken, Role};
+pub use advice::Advice;
 pub use destination::{Destination, Destinations, NoDestination};
 pub use failure::FailureClass;
 pub use grants::ImageGrants;

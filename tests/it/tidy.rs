@@ -1,5 +1,8 @@
 //! The documents and the module table hold. `UPDATE_DOCS=1` writes what is derived from the code.
 
+mod circles;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

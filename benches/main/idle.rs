@@ -1,4 +1,4 @@
-//! What the daemon costs while it waits, and how soon it is there.
+//! Measures what the daemon costs while it waits, and how soon it answers.
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,7 @@ use super::{Row, ms, poll};
 
 const JOBS: usize = 300;
 const SENT: u32 = 1_000_000;
-/// What waits for the target that hangs.
+/// Notifications that wait for the target that hangs.
 const HUNG: usize = 5_000;
 
 /// When the notification of a commit came.

@@ -179,7 +179,7 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
         let text = headers + &answer.text().await.unwrap();
         assert!(!text.contains("canary-of") && !text.contains(&admin), "{text}");
     }
-    // What is sent to others: at least the hook, once more after its failure.
+    // Something has to be sent to others: at least the hook, and the hook again after its failure.
     capture.wait(2, Duration::from_secs(20)).await;
 
     // A build that goes well, so that the registry's password is used.

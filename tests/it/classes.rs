@@ -1,4 +1,4 @@
-//! What kind of thing ended a job, what is tried again by itself, and that nothing runs for ever.
+//! Each failure has its class, infrastructure's failures are retried, and nothing runs for ever.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ async fn nothing_runs_for_ever(docker: Docker) {
     assert_ended(&world, &chatty, FailureClass::Timeout, 1, &words).await;
 }
 
-/// What the total leaves out: nothing, not even the waits of a push.
+/// The job's total time includes everything, even the waits between tries of a push.
 #[tokio::test]
 async fn a_push_that_waits_has_no_more_time_than_its_job() {
     let world = World::start_with(&[("JOB_TIMEOUT", "10s"), ("STALL_TIMEOUT", "4s"), ("PUSH_RETRY_WAIT", "1h")]).await;

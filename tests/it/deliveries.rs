@@ -1,4 +1,4 @@
-//! What webhooks delivered: listed, without their secrets, and replayed.
+//! Deliveries of webhooks are listed without their secrets, and can be replayed.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn deliveries_are_listed_and_replayed() {
     for sha in &shas {
         jobs.push(daemon.push_event("acme/hello", "feature/x", sha).await);
     }
-    // What makes no job is no delivery: a ping, a deleted branch.
+    // An event that makes no job is no delivery: a ping, a deleted branch.
     assert_eq!(daemon.hook("ping", &json!({"zen": "x"})).await.status(), 204);
     let mut deleted = push_payload("acme/hello", "refs/heads/gone", &"0".repeat(40));
     deleted["deleted"] = true.into();
@@ -66,7 +66,7 @@ async fn deliveries_are_listed_and_replayed() {
         assert_eq!((&job["context"]["commit"], &job["context"]["tag"]), (&json!(shas[1]), &json!(shas[1])));
         assert_eq!(job["context"]["branch"], "feature/x");
     }
-    // And the webhook is still the first one's.
+    // The webhook still belongs to the first job.
     assert_eq!(daemon.hook("push", &again).await.json::<Value>().await.unwrap()["id"], jobs[1]);
 
     // By the command line.

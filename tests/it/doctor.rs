@@ -31,7 +31,7 @@ async fn a_machine_that_is_well() {
     let mut world = World::start().await;
     let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {}; sleep 1\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
-    // What runs is not disturbed.
+    // A running job is not disturbed.
     let id = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello"})).await;
     world.daemon.wait_stage(&id, "build").await;
     let args = ["doctor", "--repo", "acme/hello", "--branch", "develop"];
@@ -46,7 +46,7 @@ async fn a_machine_that_is_well() {
         |text: &str| text.lines().map(|line| line[5..].split(':').next().unwrap().to_owned()).collect::<Vec<_>>();
     let with_daemon = order(&out(&found));
 
-    // Nor does it need a daemon.
+    // The doctor needs no daemon.
     world.daemon.term(std::time::Duration::from_secs(10)).await;
     let found = world.daemon.beside(&["doctor"]).run();
     assert!(found.status.success() && complaints(&found).is_empty(), "{}", both(&found));
@@ -60,7 +60,7 @@ async fn a_machine_that_is_well() {
     assert!(findings.iter().all(|finding| finding["message"].as_str().is_some_and(|text| !text.is_empty())));
 }
 
-/// What is changed in the settings, further arguments, and of the line that it leads to the beginning and some words.
+/// Settings that are changed, further arguments, and the beginning and some words of the line that they lead to.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str, &'a [&'a str]);
 
 /// BAD lines make it fail.

@@ -1,4 +1,4 @@
-//! What goes wrong ends the right stage, with a message that says what to do.
+//! A failure ends the right stage, with a message that says what to do.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ async fn what_is_asked_for_does_not_exist() {
     }
 }
 
-/// What the original took is taken: the job then says what is wrong. Nothing of it reaches Git as an option.
+/// Names that the original accepted are accepted: the job then says what is wrong. None reaches Git as an option.
 #[tokio::test]
 async fn odd_names_make_a_job_that_fails() {
     let world = World::start().await;
@@ -111,7 +111,7 @@ async fn the_git_host_is_not_there() {
     world.daemon.set("GIT_URL", &world.git.url_at(closed));
     world.daemon.term(Duration::from_secs(10)).await;
     world.daemon.restart().await;
-    // It is tried once more, 10 s later.
+    // The clone is tried once more, 10 s later.
     let job = run(&world, json!({})).await;
     assert_says(&job, "clone", &["127.0.0.1"]);
     assert_eq!((&job["class"], &job["attempt"]), (&json!("source"), &json!(1)));
@@ -216,7 +216,7 @@ async fn the_engine_dies(docker: Docker) {
         reasons().await.contains("ngine").then_some(())
     })
     .await;
-    // What is accepted meanwhile waits.
+    // A job that is accepted meanwhile waits.
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     assert_eq!(world.daemon.job(&id).await["status"], "pending");
 }

@@ -257,7 +257,7 @@ async fn what_was_missed_is_made_good() {
         let id = response.json::<serde_json::Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
         world.daemon.wait(&id).await;
     }
-    // And of the first once more: only its last outcome counts.
+    // The first commit is pushed again: only its last outcome counts.
     let again = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": first})).await;
     world.daemon.wait_success(&again).await;
     assert_eq!(github.calls().len(), 0);
@@ -284,7 +284,7 @@ async fn what_was_missed_is_made_good() {
     github.wait(&second, "failure").await;
     assert_eq!(posts(&github), 4);
 
-    // What is there is looked at and left alone.
+    // Statuses that are there are looked at and left alone.
     world.daemon.term(LIMIT).await;
     sql(&world.daemon, "DELETE FROM outbox").await;
     sql(&world.daemon, "UPDATE jobs SET told = 0").await;

@@ -2,7 +2,7 @@
 
 use crate::harness::{Daemon, Settings, SmtpServer, SmtpTls, World, unique};
 
-/// What makes mail go to this server.
+/// Returns the settings that send mail to this server.
 fn settings<'a>(server: &'a SmtpServer, port: &'a str, tls: &'a str, to: &'a str) -> Vec<(&'a str, &'a str)> {
     let login = [("SMTP_USER", SmtpServer::USER), ("SMTP_PASS", SmtpServer::PASSWORD)];
     let mut all = vec![

@@ -75,7 +75,7 @@ async fn a_daemon_without_anything_says_so() {
     eventually(Duration::from_secs(10), "the job ages", ages).await;
 }
 
-/// What happened is what is counted; what the documents name is there, and what is there is documented.
+/// Everything that happens is counted; the documents name each metric, and each name in the documents exists.
 #[tokio::test]
 async fn what_happens_is_counted() {
     let capture = Capture::start(&[500, 410, 204]);

@@ -73,7 +73,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     let answer = world.daemon.hook("push", &back).await;
     assert!(answer.headers().get("x-image-factory-duplicate").is_none());
 
-    // What is not allowed any more is not looked at.
+    // A repository that is no longer allowed is not looked at.
     world.daemon.term(Duration::from_secs(20)).await;
     world.daemon.set("ALLOW_REPOS", "acme/zone");
     let fourth = world.repo.commit("develop", &[("A", "5")]);

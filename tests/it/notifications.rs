@@ -1,4 +1,4 @@
-//! What the daemon tells others, with targets as they are: in trouble, silent, endless, gone. A pending job that is
+//! Notifications to targets that are in trouble, silent, endless or gone. A pending job that is
 //! cancelled is an outcome that needs no build.
 
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ async fn a_target_in_trouble_is_told_when_it_is_well() {
     assert_eq!((&told["attempts"], &told["host"], &told["error"]), (&json!(3), &json!("127.0.0.1"), &json!(null)));
 }
 
-/// Of two targets one takes the connection and says nothing: the other hears of every job at once.
+/// One of two targets takes the connection and says nothing: the other hears of every job at once.
 #[tokio::test]
 async fn a_silent_target_delays_no_other() {
     let (silent, capture) = (Silent::start(), Capture::start(&[]));
@@ -79,7 +79,7 @@ async fn a_silent_target_delays_no_other() {
     .await;
 }
 
-/// What it answers is read no further than its status.
+/// The target's answer is read no further than its status.
 #[tokio::test]
 async fn an_answer_without_end_is_an_answer() {
     let endless = || {

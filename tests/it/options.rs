@@ -1,4 +1,4 @@
-//! What a job says of its build: Dockerfile, target, arguments, platform, and the commit's time.
+//! Options of a build in its request: Dockerfile, target, arguments, platform, and the commit's time.
 
 use serde_json::{Value, json};
 

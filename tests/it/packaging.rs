@@ -1,4 +1,4 @@
-//! What is shipped beside the binary: the service, `make install`, the Debian package and the image, each used for real.
+//! The files that ship with the binary (the service, `make install`, the Debian package, the image), used for real.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ impl<'a> Container<'a> {
         command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
     }
 
-    /// What it prints; it must succeed.
+    /// Returns what the command prints; it must succeed.
     fn done(&self, args: &[&str]) -> String {
         let output = self.exec(args);
         assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());

@@ -1,4 +1,4 @@
-//! Who runs next, and beside whom.
+//! The order of jobs, and which of them run beside each other.
 
 use std::time::Duration;
 

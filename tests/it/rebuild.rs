@@ -1,4 +1,4 @@
-//! What was built, once more.
+//! Rebuilds of jobs.
 
 use std::time::Duration;
 

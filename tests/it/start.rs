@@ -1,4 +1,4 @@
-//! How the daemon starts, or does not.
+//! Starts of the daemon that succeed, and starts that fail.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
     values.map(|(name, value)| (name.to_string(), value.to_string())).into()
 }
 
-/// What `serve` says when it does not start.
+/// Returns what `serve` says when it does not start.
 fn refused(settings: &Settings, args: &[&str]) -> String {
     let output = Daemon::fail(settings, args);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -38,7 +38,7 @@ fn wrong_settings_stop_the_start() {
     assert!(said.contains("CONCURRENCY") && said.contains("WORKERS"), "{said}");
     let said = refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:0")]), &[]);
     assert!(said.contains("HOOK_SECRET"), "{said}");
-    // Of a secret the name is said, and not the value.
+    // The message names a secret setting, and not its value.
     let said = refused(&settings([("API_TOKENS", "ci:build:tooshort")]), &[]);
     assert!(said.contains("API_TOKENS") && !said.contains("tooshort"), "{said}");
 }

@@ -142,7 +142,7 @@ async fn the_host_in_a_folder_gets_the_first_line() {
     assert_eq!((said.app.as_str(), said.input.as_str()), ("image-factory", "imudp"));
 }
 
-/// Neither a receiver that is not there nor one that takes nothing holds a job up; it is told once.
+/// A receiver that is away and one that takes nothing hold no job up; the log says so once.
 #[tokio::test]
 async fn a_receiver_that_is_away_costs_nothing() {
     let full = listen();

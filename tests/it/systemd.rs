@@ -1,4 +1,4 @@
-//! What systemd is told, by a socket of the test's own.
+//! The states that systemd gets, read from a socket of the test's own.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn ready_fed_and_told_how_it_is_until_it_stops() {
     let submit = daemon.submit(json!({"owner": "acme", "repo": "hello"}));
     let (line, _) = tokio::join!(pending, submit);
     assert!(line.contains("/nowhere/docker.sock"), "{line}");
-    // Only what changes is said.
+    // The daemon sends only changes.
     fed(&supervisor, 2).await;
     assert!(states().windows(2).all(|pair| pair[0] != pair[1]), "{:?}", states());
 

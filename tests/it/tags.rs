@@ -33,7 +33,7 @@ async fn release(mark: &str) {
         let steps = processes_of(mark);
         for step in &steps {
             let pid = step.split(' ').next().unwrap().parse().unwrap();
-            // It may have ended since it was listed.
+            // The process may have ended since it was listed.
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM);
         }
         steps.is_empty().then_some(())
@@ -73,7 +73,7 @@ fn image(world: &World, tag: &str) -> String {
     format!("{}/totem/acme-hello:{tag}", world.registry.address())
 }
 
-/// What a job says of one of its names.
+/// Returns what a job says about one of its names.
 fn tag<'a>(world: &World, job: &'a Value, tag: &str) -> &'a Value {
     let name = image(world, tag);
     let found = job["tags"].as_array().unwrap().iter().find(|tag| tag["name"] == name.as_str());

@@ -26,13 +26,20 @@ fn derived(path: &str, expected: &str) {
     assert!(read(path) == expected, "{path} is not up to date: run UPDATE_DOCS=1 cargo nextest run tidy");
 }
 
+/// The files of production: no `foo/tests.rs`, and nothing in `foo/tests/`.
 fn sources() -> Vec<(PathBuf, String)> {
+    let is_test = |path: &Path| path.iter().any(|part| part == "tests" || part == "tests.rs" || part == "testing.rs");
+    rust_files(&["src"]).into_iter().filter(|(path, _)| !is_test(path)).collect()
+}
+
+/// Every Rust file below these folders, its path from the top and its text.
+fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let path = entry.path();
             match path.is_dir() {
                 true => walk(&path, found),
-                false if is_source(&path) => {
+                false if path.extension().is_some_and(|extension| extension == "rs") => {
                     found.push((path.strip_prefix(top()).unwrap().into(), fs::read_to_string(&path).unwrap()));
                 }
                 false => {}
@@ -40,14 +47,10 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    walk(&top().join("src"), &mut found);
+    for folder in folders {
+        walk(&top().join(folder), &mut found);
+    }
     found
-}
-
-/// Not a module of tests: `foo/tests.rs` and what is in `foo/tests/`.
-fn is_source(path: &Path) -> bool {
-    let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs" || part == "testing.rs");
-    !is_test && path.extension().is_some_and(|extension| extension == "rs")
 }
 
 /// `cli` of `src/cli/serve.rs`, `app` of `src/app.rs`.

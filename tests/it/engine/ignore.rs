@@ -29,7 +29,7 @@ type Contexts = Arc<Mutex<HashMap<String, Bytes>>>;
 
 const IMAGE_ID: &str = "sha256:012345";
 
-/// What of an old engine's API a classic build needs; keeps the tars by the image's name.
+/// The part of an old engine's API that a classic build needs; it keeps the tars by the image's name.
 fn keeper(contexts: Contexts) -> Served {
     let ping = || async { ([("Api-Version", "1.41"), ("OSType", "linux")], "OK") };
     let build = |State(contexts): State<Contexts>, Query(query): Query<Vec<(String, String)>>, tar: Bytes| async move {
@@ -140,7 +140,7 @@ impl Random {
         self.0.choice(choices).unwrap()
     }
 
-    /// Of a directory without what cannot be written in a pattern that is to have it as its beginning.
+    /// A directory's name has no character that a pattern with this name as its beginning could not have.
     fn name(&mut self, is_dir: bool) -> String {
         const DIR: &[&str] =
             &["a", "b", "c", "ab", ".", "-", "_", "ä", "☺", "*", "?", "+", "(", "^", "$", "[ab]", "!x", "#y"];
@@ -247,7 +247,7 @@ impl Random {
             2 => "[^a]".into(),
             3 => format!("[{c}x]"),
             4 => "*".into(),
-            // What means something is mostly escaped.
+            // A character that has a meaning in a pattern is mostly escaped.
             _ if "*?[]\\^".contains(c) && self.0.u8(..4) > 0 => format!("\\{c}"),
             5 if !c.is_alphanumeric() => format!("\\{c}"),
             _ => c.into(),
@@ -265,7 +265,7 @@ impl Random {
     }
 }
 
-/// What Docker's client sends of each case; none where it refuses.
+/// Returns what Docker's client sends for each case; `None` where it refuses.
 fn by_client(cases: &[Case], root: &Path) -> Vec<Option<Tree>> {
     let contexts = Contexts::default();
     let keeper = keeper(contexts.clone());
@@ -371,7 +371,7 @@ async fn what_is_sent_is_what_dockers_client_sends() {
 
 #[tokio::test]
 async fn images_have_what_dockers_client_sends() {
-    // What has other control characters cannot be sent in a header, which Engine 20.10 tries.
+    // A name with other control characters cannot be sent in a header, which Engine 20.10 tries.
     let wanted = |case: &Case| {
         let odd = |c: char| c.is_control() && !"\t\r\n".contains(c);
         case.ignore.contains('!') && !case.ignore.contains(odd)

@@ -44,7 +44,7 @@ pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc
 }
 
 async fn credentials_go_to_their_registry(docker: Docker) {
-    // Of standard and url-safe base64, only one can be read by the engine.
+    // The engine can read only one of standard and url-safe base64, and this password differs in the two.
     let password = "p?>~ü?>?>~~";
     let registry = harness::Registry::with_password("robot", password).await;
     let address = registry.address();
@@ -123,7 +123,7 @@ async fn a_password_is_not_sent_in_the_clear(docker: Docker) {
         assert_eq!(calls.load(Ordering::Relaxed), before + 1, "{name}");
     }
 
-    // What a real engine says of itself is understood.
+    // The messages of a real engine are understood.
     let bench = Bench::new(docker, "clear");
     let image = ImageRef::parse(&format!("registry.invalid/{}:1", bench.name)).unwrap();
     let error = bench.engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();

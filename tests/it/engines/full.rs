@@ -36,7 +36,7 @@ async fn an_engine_is_pruned(docker: Docker) {
     assert!(images.contains(&shas[5]) && !images.contains(&shas[1]), "{images}");
 }
 
-/// What is not ours fills the disk.
+/// Files that are not ours fill the disk.
 async fn a_full_engine_waits(docker: Docker) {
     let private = PrivateEngine::start_on_small_disk(docker, 200).await;
     let world = World::start_at(private.engine.clone(), &[FLOOR]).await;

@@ -1,4 +1,4 @@
-//! What dead builds leave in an engine.
+//! Leftovers of dead builds in an engine, and their removal.
 
 use crate::harness::{BASE, processes_of};
 

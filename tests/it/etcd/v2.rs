@@ -29,7 +29,7 @@ fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
     succeed(curl.arg("--data-urlencode").arg(format!("value@{}", file.display())), b"");
 }
 
-/// It is no secret, and not ours alone: it decides nothing about where those are.
+/// The syslog host is no secret and other programs write it, so it decides nothing about where the secrets are.
 #[tokio::test]
 async fn the_syslog_host_is_read_by_either_api() {
     let etcd = Etcd::with_v2().await;
@@ -71,7 +71,7 @@ async fn what_is_stored_by_either_api_is_seen() {
     live.until_key("acme/hello", Some(&short.1)).await;
     live.until_key("acme/hello", Some(&newer.1)).await;
 
-    // What v3 has of others' changes nothing; what it has of ours goes first.
+    // Keys of others in v3 change nothing; keys of ours in v3 go first.
     etcd.put("/totem/syslog/host", "x").await;
     etcd.put("/totem/image-factory/github-key", v3.0.clone()).await;
     live.until_key("acme/hello", Some(&v3.1)).await;
@@ -134,11 +134,11 @@ async fn where_v2_is_not_served_it_is_not_asked_for() {
 
 struct Etcd2 {
     etcd: Etcd,
-    /// How many waits ended with nothing.
+    /// Number of waits that ended with nothing.
     empty: AtomicUsize,
 }
 
-/// What etcd 2 does otherwise than the real one behind this: its version, no gRPC, and a wait that ends with nothing
+/// Makes the real etcd behind this behave as etcd 2 does: its version, no gRPC, and a wait that ends with nothing
 /// after some minutes, here 0.2 s.
 async fn as_etcd_2(State(old): State<Arc<Etcd2>>, request: Request) -> Response<Body> {
     let path = request.uri().path_and_query().unwrap().as_str();
@@ -191,7 +191,7 @@ async fn an_etcd_that_has_only_v2() {
     eventually(Duration::from_secs(20), what, async || (old_etcd.empty.load(Relaxed) > waited).then_some(())).await;
     curl(&old_etcd.etcd, "image-factory/github-key", &new.0);
     assert!(live.until_key("a/b", Some(&new.1)).await.trouble.is_empty());
-    // It was not asked again and again.
+    // The daemon did not ask again and again.
     assert!(old_etcd.empty.load(Relaxed) < waited + 4);
     assert!(check(plain(std::slice::from_ref(&endpoint))).await.1.contains("by the v2 API of"));
     let said = check(by(EtcdApi::V3, &[endpoint])).await;

@@ -69,7 +69,7 @@ async fn builds_go_on_while_the_clock_jumps() {
     assert!(!said.contains("lease") && !said.contains("panicked"), "{said}");
 }
 
-/// What is to be sent again in a second by a clock that is hours ahead is not kept for hours when that is put right.
+/// A retry that is due in a second by a clock that is hours ahead does not wait for hours once the clock is put right.
 #[tokio::test]
 async fn a_notification_does_not_wait_for_a_clock_that_was_wrong() {
     let dir = folder();

@@ -62,7 +62,7 @@ async fn what_a_deleted_branch_or_tag_alone_reached_needs_a_word() {
     for (id, expected) in [(&queued, &queued), (&tag, &tagged)] {
         assert_eq!(local.without_branch(id, true).await.unwrap().to_string(), *expected);
     }
-    // That the mirror has them now changes nothing for others.
+    // The mirror has them now, which changes nothing for others.
     for id in [&queued[..], &tagged, &tag, &queued[..9]] {
         let error = local.without_branch(id, false).await.unwrap_err();
         assert!(error.message.contains("is on no branch and no tag of acme/hello: push it to one"), "{error}");

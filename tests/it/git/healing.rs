@@ -17,7 +17,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 async fn works(local: &Local, expected: &str) {
-    // What is found while files are read is healed by the next attempt, as a job has one.
+    // Damage that is found while files are read is healed by the next attempt of the job.
     let mut last = None;
     for _ in 0..2 {
         let read = async { contents(&local.snapshot().await?).await };

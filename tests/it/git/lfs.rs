@@ -31,7 +31,7 @@ impl Web {
 
     fn commit(&self, files: &[(&str, &str)]) {
         self.repo.commit("develop", files);
-        // What Git needs to fetch from plain files.
+        // Settings that Git needs to fetch from plain files.
         succeed(Command::new("git").arg("update-server-info").current_dir(&self.repo.bare), b"");
     }
 
@@ -69,7 +69,7 @@ async fn what_git_lfs_has_pushed_is_fetched_by_ssh() {
     host.authorize(&[&key]);
     let server = LfsServer::start(Some("RemoteAuth 123"), Path::new("/nonexistent"));
     let (repo, lib) = (host.repo("acme", "hello"), host.repo("acme", "lib"));
-    // It says who was asked for, so that the path is seen to be right.
+    // The server tells which path was asked for, so a wrong path would be seen.
     host.lfs_authenticate(&format!(
         "case \"$1 $2\" in *'/git/acme/'*'.git download') ;; *) echo \"no: $*\" >&2; exit 1;; esac\n\
          echo '{{\"href\": \"{}/'$(basename $1)'/info/lfs\", \"header\": {{\"Authorization\": \"RemoteAuth 123\"}}, \"expires_in\": 60}}'",

@@ -66,7 +66,7 @@ async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
     let count = |command: &str| asked.iter().filter(|line| line.split(' ').next() == Some(command)).count();
     assert_eq!(["start", "version", "batch", "get-object", "quit"].map(count), [2, 2, 1, 2, 2], "{asked:?}");
     assert!(asked.iter().any(|line| line.starts_with("start /") && line.ends_with("/git/acme/hello.git download")));
-    // What came with the batch is given back.
+    // The id and token that came with the batch are given back.
     let small = hex::encode(sha2::Sha256::digest(b"small"));
     let get = format!("get-object {small} size=5 id=i-{0} token=t-{0}", &small[..8]);
     assert!(asked.contains(&get), "{get} {asked:?}");
@@ -121,7 +121,7 @@ async fn a_server_is_asked_by_the_way_that_it_has() {
         "echo '{{\"href\": \"{}/hello.git/info/lfs\", \"header\": {{\"Authorization\": \"RemoteAuth 123\"}}}}'",
         server.url()
     ));
-    // What is no git-lfs-transfer, in each of the shapes that servers show.
+    // Servers without git-lfs-transfer, in each of the shapes that they show.
     for fault in ["text", "banner", "version"] {
         host.transfer.fault(fault);
         host.git = Git::new(config(host.dir.path(), &host.host.known_hosts())).unwrap();
@@ -133,13 +133,13 @@ async fn a_server_is_asked_by_the_way_that_it_has() {
             assert_eq!((host.transfer.log().len(), server.requests().len()), (asked, 2), "{name}");
         }
     }
-    // It is left when it is gone.
+    // The session is left when it is gone.
     host.transfer.fault("");
     host.host.uninstall("git-lfs-authenticate");
     commit(&host, "by ssh");
     assert_eq!(text(&host.read().await.unwrap(), "a.bin").await.unwrap(), "by ssh");
     assert_eq!((host.transfer.log().len(), server.requests().len()), (5, 0));
-    // Neither is there: git-lfs looks at the same host by https, where here nobody is.
+    // Neither program is there: git-lfs looks at the same host by https, where here nobody is.
     host.host.uninstall("git-lfs-transfer");
     commit(&host, "by https");
     let error = host.read().await.unwrap_err();

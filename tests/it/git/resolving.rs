@@ -102,7 +102,7 @@ async fn a_pull_request_is_not_buildable_and_a_push_that_was_overtaken_is() {
     assert!(error.message.contains("has no commit"), "{error}");
     // The commit alone is asked for.
     assert_eq!(local.commit("develop", &pull, true).await.unwrap().to_string(), pull);
-    // That it is there now makes it no more buildable.
+    // The commit is in the mirror now, and is no more buildable for that.
     assert!(local.commit("develop", &pull, false).await.is_err());
     assert_eq!(local.commit("develop", &first, false).await.unwrap().to_string(), first);
 }

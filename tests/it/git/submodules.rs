@@ -32,7 +32,7 @@ fn kinds(snapshot: &Snapshot) -> Vec<(String, Kind)> {
     snapshot.entries.iter().map(shown).collect()
 }
 
-/// Of these paths, the content.
+/// Returns the content of these paths.
 async fn texts(snapshot: &Snapshot, paths: &[&str]) -> Vec<String> {
     let contents = contents(snapshot).await.unwrap();
     let find = |path: &&str| {
@@ -111,7 +111,7 @@ async fn what_changes_in_a_submodule_is_newer() {
     // As old as the commit that set the gitlink, not as the build.
     let committed: i64 = local.repo.git(&["log", "-1", "--format=%ct", "--", "lib"]).parse().unwrap();
     for path in ["lib", "lib/kept", "lib/changed"] {
-        // What is first seen in the second of its commit is put into the second before.
+        // A file that is first seen in the second of its commit is dated into the second before.
         assert!((committed - 1..=committed).contains(&(time(&before, path) / 1_000_000_000)), "{path}");
     }
     let second = lib.commit("main", &[("changed", "2")]);
@@ -179,7 +179,7 @@ async fn hostile_submodules_are_refused_by_name() {
             "{error:?}"
         );
     }
-    // What names no entry of the tree and is harmless is nobody's business.
+    // A harmless section that names no entry of the tree is ignored.
     commit_with(
         &local.repo,
         &[("m", no)],
@@ -448,7 +448,7 @@ async fn ssh_urls_are_fetched_by_http_where_there_is_no_key() {
     let commit = repos[1].commit("main", &[("x", "1")]);
     commit_with(&repos[0], &[("m", &commit)], &gitmodules(&[("m", "m", "git@127.0.0.1:acme/lib.git")]));
     for repo in &repos {
-        // What Git needs to fetch from plain files.
+        // Settings that Git needs to fetch from plain files.
         succeed(std::process::Command::new("git").arg("update-server-info").current_dir(&repo.bare), b"");
     }
     let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();

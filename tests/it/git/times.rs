@@ -116,7 +116,7 @@ async fn a_lost_or_damaged_table_is_another_generation() {
     fs::write(&table, bytes).unwrap();
     let second = local.snapshot().await.unwrap();
     assert_ne!(second.generation, first.generation);
-    // What was built by the lost table is older than all there is.
+    // Files that were built by the lost table are older than everything there is.
     assert!(now() - time(&second, "a") < 600 * SECOND);
     fs::remove_file(&table).unwrap();
     let third = local.snapshot().await.unwrap();

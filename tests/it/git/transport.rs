@@ -174,7 +174,7 @@ async fn a_cancelled_fetch_leaves_nothing() {
     }
     eventually(limit, "ssh is gone", async || of_git(&needle).is_empty().then_some(())).await;
     assert_eq!(std::fs::read_dir(ssh.dir.path().join("run")).unwrap().count(), 0);
-    // And another may fetch.
+    // Another job may fetch.
     ssh.repo.commit("develop", &[("a", "1")]);
     ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &log).await.unwrap();
 }

@@ -70,7 +70,7 @@ async fn large_files_come_in_chunks_and_need_not_be_read_to_the_end() {
     assert!(sizes[..sizes.len() - 1].iter().all(|&size| size == CHUNK));
     assert_eq!(sizes.iter().sum::<usize>(), 3_000_000);
     assert_eq!(blobs.read(large_file).await.unwrap(), large.as_bytes());
-    // What is no file is not there; after that the reader goes on.
+    // An object that is absent is an error; the reader goes on after it.
     let tree = local.repo.git(&["rev-parse", "HEAD^{tree}"]);
     let absent = Entry { oid: "0".repeat(40).parse().unwrap(), ..small_file.clone() };
     assert!(blobs.read(&absent).await.is_err());

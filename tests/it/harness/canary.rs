@@ -30,13 +30,13 @@ impl Canaries {
     }
 
     pub fn add(&mut self, name: &str, secret: &str) {
-        // What everybody knows is no secret.
+        // A value that everybody knows is no secret.
         if secret.len() >= MIN && !self.0.iter().any(|(_, known)| known == secret) {
             self.0.push((name.into(), secret.into()));
         }
     }
 
-    /// What is secret of a setting, if that is one.
+    /// Returns the secret part of a setting, if it has one.
     pub fn add_setting(&mut self, name: &str, value: &str) {
         if !TABLE.iter().any(|spec| spec.secret && (spec.name == name || spec.aliases.contains(&name))) {
             return;

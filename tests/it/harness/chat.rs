@@ -15,10 +15,10 @@ use super::Served;
 
 #[derive(Default)]
 struct Room {
-    /// What comes first is answered so: a status, and with what `Retry-After`.
+    /// The answers to the next requests: a status, and its `Retry-After`.
     faults: Mutex<VecDeque<(u16, Option<u32>)>>,
     messages: Mutex<Vec<Value>>,
-    /// What was not as it should be.
+    /// Requests that were not as they should be.
     refused: Mutex<Vec<String>>,
 }
 

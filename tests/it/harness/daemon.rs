@@ -75,12 +75,12 @@ impl Daemon {
         self.canaries.add(name, secret);
     }
 
-    /// Where in what it has written so far one of its secrets is.
+    /// Returns where one of its secrets stands in what the daemon has written so far.
     fn leaks(&self) -> Vec<String> {
         let mut canaries = self.canaries.clone();
         let token = std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap_or_default();
         canaries.add("the admin token", token.trim());
-        // That is where they belong.
+        // The settings are where secrets belong.
         let mut leaks = canaries.found_below(&self.data_dir(), &["admin-token", "secrets"]);
         leaks.extend(canaries.found_in(self.output().as_bytes()).iter().map(|name| format!("standard error: {name}")));
         leaks
@@ -103,7 +103,7 @@ impl Daemon {
         std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap().trim().to_string()
     }
 
-    /// What it has written to stderr, in all its starts.
+    /// Returns what the daemon has written to stderr, in all its starts.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }

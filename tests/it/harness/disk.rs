@@ -34,7 +34,7 @@ impl Disk {
     /// Leaves no byte free, until [`Disk::free`].
     pub fn fill(&self) {
         fs::write(self.filler(), vec![1; 1 << 20]).and_then(|()| self.append()).unwrap_err();
-        // What the last large write left over.
+        // This takes the room that the last large write left over.
         let mut file = fs::File::options().append(true).open(self.filler()).unwrap();
         while std::io::Write::write(&mut file, &[1; 512]).is_ok() {}
     }

@@ -100,7 +100,7 @@ impl Engine {
         let names = list.lines().filter_map(|line| line.split_once(' '));
         let names: Vec<_> = names.map(|(name, id)| if name.ends_with(":<none>") { id } else { name }).collect();
         if !names.is_empty() {
-            // What a container of another test still uses stays.
+            // An image that a container of another test still uses stays.
             let _ = self.command(&[&["image", "rm", "--force"], &names[..]].concat()).output();
         }
     }
@@ -182,7 +182,7 @@ impl PrivateEngine {
         self.dir.path().join("docker.sock")
     }
 
-    /// Where its images and layers are.
+    /// The folder of its images and layers.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -261,7 +261,7 @@ impl Drop for PrivateEngine {
         while self.server.running() && std::time::Instant::now() < end {
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        // What a killed one left running and mounted would keep the folder.
+        // A killed engine leaves processes and mounts, which would keep the folder.
         clear(self.dir.path());
     }
 }

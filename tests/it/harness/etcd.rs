@@ -10,7 +10,7 @@ use super::ports::ports;
 use super::proc::wait_ready;
 use super::{Authority, Pem, Proc, eventually, folder, http_client, port};
 
-/// Who may read what is below `/totem/`, and no more, once [`Etcd::ask_for_users`] was called.
+/// The user who may read what is below `/totem/`, and no more, once [`Etcd::ask_for_users`] was called.
 pub const USER: (&str, &str) = ("factory", "factory password");
 const ROOT: (&str, &str) = ("root", "root password");
 
@@ -110,7 +110,7 @@ impl Etcd {
         client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
     }
 
-    /// Whether it leads its cluster.
+    /// Tells whether this node leads its cluster.
     pub async fn is_leader(&self) -> bool {
         let status = self.client().await.status().await.unwrap();
         status.leader() == status.header().unwrap().member_id()

@@ -143,7 +143,7 @@ impl GitHost {
         std::fs::remove_file(self.dir.path().join("bin").join(name)).unwrap();
     }
 
-    /// What sshd has said so far.
+    /// Returns what sshd has written so far.
     pub fn output(&self) -> String {
         self.server.output()
     }

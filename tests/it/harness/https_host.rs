@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use super::keys::succeed;
 use super::{Repo, Served, folder, http_client};
 
-/// What is signed, and how it is wrong.
+/// The certificate's signer, and what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
     Good,
@@ -37,7 +37,7 @@ struct Host {
     root: PathBuf,
     /// The `Authorization` that is let in; anyone if none.
     login: Mutex<Option<String>>,
-    /// What every request is answered with instead.
+    /// The answer that every request gets instead.
     fault: Mutex<Option<StatusCode>>,
     /// From the start of a path to the start of an address.
     redirect: Mutex<Option<(String, String)>>,
@@ -180,7 +180,7 @@ async fn answer(
     tokio::spawn(async move {
         let mut body = body.into_data_stream();
         while let Some(Ok(bytes)) = body.next().await {
-            // It may have read enough.
+            // The program may have read enough.
             let _ = stdin.write_all(&bytes).await;
         }
     });

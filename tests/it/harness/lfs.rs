@@ -12,7 +12,7 @@ use super::Served;
 
 const JSON: &str = "application/vnd.git-lfs+json";
 
-/// What the server does with an object's download, until it is told otherwise.
+/// The server's handling of an object's download, until the next change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LfsFault {
     None,
@@ -46,7 +46,7 @@ struct Kept {
     objects: Mutex<HashMap<String, Vec<u8>>>,
     requests: Mutex<Vec<LfsRequest>>,
     fault: Mutex<LfsFault>,
-    /// What Authorization a batch must have.
+    /// The Authorization header that a batch must have.
     authorization: Option<String>,
     repositories: PathBuf,
 }
@@ -88,7 +88,7 @@ impl LfsServer {
         self.state.objects.lock().unwrap().contains_key(&hex::encode(Sha256::digest(content)))
     }
 
-    /// What came since this was last called.
+    /// Returns the requests since the last call.
     pub fn requests(&self) -> Vec<LfsRequest> {
         std::mem::take(&mut self.state.requests.lock().unwrap())
     }

@@ -66,8 +66,8 @@ pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
 pub use world::{HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
 
-/// What no other test and no earlier run has used: in a Dockerfile's step it keeps the engine from finding the step
-/// in its cache.
+/// Returns a text that no other test and no earlier run has used: in a step of a Dockerfile it keeps the engine from
+/// finding the step in its cache.
 pub fn unique() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

@@ -17,7 +17,7 @@ use super::{Served, folder, succeed};
 /// One request for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCall {
-    /// Who asked, if his password or identity token was right.
+    /// The user, if the password or identity token was right.
     pub user: Option<String>,
     pub scopes: Vec<String>,
 }
@@ -38,17 +38,17 @@ struct Issuer {
     calls: Mutex<Vec<TokenCall>>,
 }
 
-/// Who may do what with every repository.
+/// An account and what it may do with every repository.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     pub user: &'static str,
     pub password: &'static str,
-    /// Of `pull`, `push` and `delete`.
+    /// Some of `pull`, `push` and `delete`.
     pub actions: &'static [&'static str],
 }
 
 impl Account {
-    /// What an account's identity token is.
+    /// Returns the account's identity token.
     pub fn identity_token(&self) -> String {
         format!("identity-of-{}-{}", self.user, self.password)
     }

@@ -44,7 +44,7 @@ pub fn unpack(tar: impl Into<Stdio>, dir: &Path) {
     assert!(Command::new("tar").args(["-x", "-C"]).arg(dir).stdin(tar).status().unwrap().success());
 }
 
-/// What `git archive` gives of a commit.
+/// Returns what `git archive` gives of a commit.
 pub fn archive(repo: &Path, commit: &str) -> Tree {
     let dir = folder();
     let mut archive = Command::new("git");
@@ -76,8 +76,8 @@ pub struct RandomTree {
     nodes: BTreeMap<Vec<u8>, Node>,
 }
 
-/// Where byte order and the order of a file transfer differ, where a tool might take a name for something else, and
-/// what is no UTF-8.
+/// Names for which byte order and the order of a file transfer differ, which a tool might take for something else, and
+/// names that are no UTF-8.
 const NAMES: [&[u8]; 26] = [
     b"a",
     b"b",
@@ -152,12 +152,12 @@ impl RandomTree {
                     self.put(path, node);
                 }
                 7 => {
-                    // What was a file is a folder now.
+                    // A file becomes a folder.
                     let below = [&path, &b"/"[..], self.name()].concat();
                     self.put(below, node);
                 }
                 8 => {
-                    // What was a folder is no folder any more.
+                    // A folder becomes a file.
                     let top = path.split(|&b| b == b'/').next().unwrap().to_vec();
                     self.put(top, node);
                 }
@@ -167,7 +167,7 @@ impl RandomTree {
         }
     }
 
-    /// What the tree is, folders included.
+    /// Returns the tree, folders included.
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::new();
         for (path, node) in &self.nodes {
@@ -206,7 +206,7 @@ impl RandomTree {
         commit
     }
 
-    /// What is in its way goes: a file where it needs a folder, and all that is below it.
+    /// Puts a node and removes what is in its way: a file where it needs a folder, and all that is below it.
     fn put(&mut self, path: Vec<u8>, node: Node) {
         let slashes: Vec<_> = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).collect();
         slashes.into_iter().for_each(|at| drop(self.nodes.remove(&path[..at])));

@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Engine;
-use super::build::{BuildRequest, Built};
-use super::errors::{EngineError, ErrorKind};
-use super::prune::Limits;
-use super::sweep::Owner;
 use crate::disk::Floor;
+use crate::engine::Engine;
+use crate::engine::api::errors::{EngineError, ErrorKind};
+use crate::engine::build::{BuildRequest, Built};
+use crate::engine::upkeep::prune::Limits;
+use crate::engine::upkeep::sweep::Owner;
 use crate::model::{ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
 use choice::{Candidate, choose};

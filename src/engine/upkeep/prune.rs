@@ -13,8 +13,8 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::sweep::{Image, Owner};
-use super::{Engine, EngineError};
 use crate::disk::{self, Disk, Floor, Size};
+use crate::engine::{Engine, EngineError};
 use crate::model::Millis;
 
 /// A step takes at most this part of all that could go.
@@ -26,7 +26,7 @@ const PRUNE: Duration = Duration::from_secs(600);
 
 /// What a node may take of an engine.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::engine) struct Limits {
     pub floor: Floor,
     /// ENGINE_BUDGET, bytes.
     pub budget: u64,
@@ -81,7 +81,7 @@ enum What {
 impl Engine {
     /// Looks at the engine's disk (`place`, if that is here), and makes room if there is need. An image whose id or tag
     /// `is_in_use` stays. Returns what is wrong if there is still too little.
-    pub(super) async fn make_room(
+    pub(in crate::engine) async fn make_room(
         &self,
         place: Option<&Path>,
         limits: &Limits,

@@ -5,8 +5,8 @@ use std::fmt;
 use hyper::Method;
 use serde::Deserialize;
 
+use super::engine::{Engine, Version};
 use super::errors::{EngineError, one_line};
-use super::{Engine, Version};
 
 /// What the engine is, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ const MAX_LINE: usize = 32 << 20;
 /// One message of the engine's progress, dockerd's `jsonmessage`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Line {
+pub(in crate::engine) struct Line {
     pub id: String,
     pub status: String,
     /// Only lines about a layer have it.
@@ -29,24 +29,24 @@ pub(super) struct Line {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ErrorDetail {
+pub(in crate::engine) struct ErrorDetail {
     /// The exit code of the classic builder's step; 0 if none failed.
     pub code: i32,
 }
 
 /// The lines of an answer. A chunk may end anywhere, also inside the last CRLF.
-pub(super) struct Lines {
+pub(in crate::engine) struct Lines {
     reply: Reply,
     splitter: Splitter,
 }
 
 impl Lines {
-    pub(super) fn new(reply: Reply) -> Self {
+    pub(in crate::engine) fn new(reply: Reply) -> Self {
         Self { reply, splitter: Splitter::default() }
     }
 
     /// The next line; `None` only after a whole answer, an error if it broke off.
-    pub(super) async fn next(&mut self) -> Result<Option<Line>, EngineError> {
+    pub(in crate::engine) async fn next(&mut self) -> Result<Option<Line>, EngineError> {
         loop {
             if let Some(line) = self.splitter.next()? {
                 return Ok(Some(line));

@@ -4,11 +4,11 @@
 use hyper::Method;
 use serde::Deserialize;
 
-use super::connect::Host;
+use crate::engine::api::connect::Host;
 
 /// Who killed a step, as far as can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Killer {
+pub(in crate::engine) enum Killer {
     /// The OOM killer.
     Kernel,
     Other,
@@ -17,15 +17,15 @@ pub(super) enum Killer {
 
 /// What the OOM killer does from now on: `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts in the whole kernel,
 /// control groups and containers included.
-pub(super) struct Watch(Option<u64>);
+pub(in crate::engine) struct Watch(Option<u64>);
 
 impl Watch {
-    pub(super) async fn start() -> Self {
+    pub(in crate::engine) async fn start() -> Self {
         Self(kills().await)
     }
 
     /// Who killed a step of this engine since the start. (Or one of a build beside it: the kernel does not say whose.)
-    pub(super) async fn killer(&self, engine: &Host) -> Killer {
+    pub(in crate::engine) async fn killer(&self, engine: &Host) -> Killer {
         match self.0.zip(kills().await) {
             Some((before, now)) if is_here(engine).await => {
                 if now > before {

@@ -27,14 +27,14 @@ pub struct Tls {
 
 impl Tls {
     /// Reads the files once, so that what is wrong with them is said at the start.
-    pub(super) fn new(address: String, name: &str, certs: PathBuf) -> Result<Self, String> {
+    pub(in crate::engine) fn new(address: String, name: &str, certs: PathBuf) -> Result<Self, String> {
         config(&certs)?;
         let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no host name or address"))?;
         Ok(Self { address, name, certs })
     }
 
     /// The files are read anew (1 ms), so that a renewed certificate is used.
-    pub(super) async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(in crate::engine) async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let certs = self.certs.clone();
         let config = tokio::task::spawn_blocking(move || config(&certs)).await?;
         let connector = TlsConnector::from(Arc::new(config.map_err(std::io::Error::other)?));

@@ -19,10 +19,10 @@ use uuid::Uuid;
 
 use crate::secrets::Secrets;
 
-use super::connect::{Host, invalid, no_body, request};
-use super::errors::{EngineError, chain};
 use super::filesync::Tree;
 use super::grpc::{self, Status};
+use crate::engine::api::connect::{Host, invalid, no_body, request};
+use crate::engine::api::errors::{EngineError, chain};
 
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
@@ -31,14 +31,14 @@ const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// One session serves one build: the engine does not sync again in a second build on it, and
 /// builds a stale image. Dropping it ends it and all that it runs.
-pub(super) struct Session {
+pub(in crate::engine) struct Session {
     pub id: String,
     tasks: Tasks,
     _connection: AbortOnDropHandle<()>,
 }
 
 /// Why there is no session.
-pub(super) enum NoSession {
+pub(in crate::engine) enum NoSession {
     /// The engine does not know sessions, or something between does not let them pass.
     Refused(String),
     Failed(EngineError),
@@ -46,7 +46,7 @@ pub(super) enum NoSession {
 
 impl Session {
     /// Opens a session. `shared_key` names the context that the engine keeps between builds.
-    pub(super) async fn open(
+    pub(in crate::engine) async fn open(
         host: &Host,
         shared_key: &str,
         tree: Arc<Tree>,

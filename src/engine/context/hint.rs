@@ -4,10 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::model::LogSink;
 
-use super::build::Built;
-use super::errors::{EngineError, ErrorKind, say};
-use super::filesync::Tree;
 use super::pattern::{Matcher, Pattern};
+use crate::engine::api::errors::{EngineError, ErrorKind, say};
+use crate::engine::build::Built;
+use crate::engine::buildkit::filesync::Tree;
 
 /// Git's words in a step's output.
 const NO_REPOSITORY: &[u8] = b"not a git repository";
@@ -20,7 +20,7 @@ const IN_A_FOLDER: &str = ".git is left out of the context, because that is a fo
 const IGNORED: &str = ".git is left out of the context by .dockerignore: remove the pattern that matches it";
 
 /// A log that listens for Git's words.
-pub(super) struct Listening<'a> {
+pub(in crate::engine) struct Listening<'a> {
     log: &'a dyn LogSink,
     heard: Mutex<Heard>,
 }
@@ -33,7 +33,7 @@ struct Heard {
 }
 
 impl<'a> Listening<'a> {
-    pub(super) fn new(log: &'a dyn LogSink) -> Self {
+    pub(in crate::engine) fn new(log: &'a dyn LogSink) -> Self {
         Self { log, heard: Mutex::default() }
     }
 
@@ -60,7 +60,7 @@ impl LogSink for Listening<'_> {
 }
 
 /// Says in the log that `.git` is not there, if the build asked for it; and in the error, if that is why it failed.
-pub(super) fn about_git_dir(
+pub(in crate::engine) fn about_git_dir(
     tree: &Tree,
     log: &Listening<'_>,
     built: Result<Built, EngineError>,
@@ -88,7 +88,7 @@ pub(super) fn about_git_dir(
 }
 
 /// True if a path that the engine follows, as a `COPY` names it, is in `.git` or a pattern for it, as `.git*` is.
-pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
+pub(in crate::engine) fn asks_for_git_dir(path: &[u8]) -> bool {
     let first = path.split(|&b| b == b'/').find(|part| !matches!(*part, b"" | b"."));
     first.is_some_and(|name| {
         name.starts_with(b".g") && Pattern::of_name(name).and_then(|pattern| pattern.matches(GIT_DIR)).unwrap_or(false)
@@ -96,7 +96,7 @@ pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
 }
 
 /// True if `.dockerignore`'s patterns leave `.git` out.
-pub(super) fn excludes_git_dir(patterns: &[Vec<u8>]) -> bool {
+pub(in crate::engine) fn excludes_git_dir(patterns: &[Vec<u8>]) -> bool {
     Matcher::new(patterns).and_then(|matcher| matcher.matches_alone(GIT_DIR)).unwrap_or(false)
 }
 

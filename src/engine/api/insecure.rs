@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::model::ImageRef;
 
-use super::Engine;
+use super::engine::Engine;
 use super::errors::{EngineError, ErrorKind};
 
 /// What `GET /info` tells of `insecure-registries`; the engine's rule is `isSecureIndex` of `github.com/moby/moby/registry`.
@@ -45,7 +45,7 @@ impl RegistryConfig {
 impl Engine {
     /// # Errors
     /// The registry's password would not be safe on its way.
-    pub(super) async fn refuse_exposed(&self, image: &ImageRef) -> Result<(), EngineError> {
+    pub(in crate::engine) async fn refuse_exposed(&self, image: &ImageRef) -> Result<(), EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Info {

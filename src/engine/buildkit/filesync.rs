@@ -15,12 +15,12 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
 use crate::model::LogSink;
 
-use super::errors::EngineError;
-use super::filter::{Wanted, choose};
-use super::follow::Links;
 use super::grpc::{self, Messages, Status};
-use super::hint::{asks_for_git_dir, excludes_git_dir};
 use super::packet::{GO_DIR, GO_SYMLINK, Packet, Stat, Type};
+use crate::engine::api::errors::EngineError;
+use crate::engine::context::filter::{Wanted, choose};
+use crate::engine::context::follow_paths::Links;
+use crate::engine::context::hint::{asks_for_git_dir, excludes_git_dir};
 
 /// What was sent for one build, over the engine's three calls (Dockerfile, `.dockerignore`,
 /// context).
@@ -41,7 +41,7 @@ const BUFFER: usize = 64 << 10;
 const WATCH: Duration = Duration::from_secs(1);
 
 /// The tree that a build is given.
-pub(super) struct Tree {
+pub(in crate::engine) struct Tree {
     pub snapshot: Arc<Snapshot>,
     /// The entries of the folder that is the context; none if that is the whole tree.
     folder: Option<Vec<Entry>>,
@@ -57,7 +57,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// `context` is a folder of the tree; empty for all of it.
-    pub(super) fn new(snapshot: Arc<Snapshot>, context: &[u8]) -> Self {
+    pub(in crate::engine) fn new(snapshot: Arc<Snapshot>, context: &[u8]) -> Self {
         Self {
             folder: (!context.is_empty()).then(|| within(&snapshot.entries, context)),
             snapshot,
@@ -73,30 +73,30 @@ impl Tree {
     }
 
     /// The entries that `COPY` can name, with their paths there.
-    pub(super) fn context(&self) -> &[Entry] {
+    pub(in crate::engine) fn context(&self) -> &[Entry] {
         self.folder.as_deref().unwrap_or(&self.snapshot.entries)
     }
 
     /// True if the context is a part of the tree.
-    pub(super) fn is_folder(&self) -> bool {
+    pub(in crate::engine) fn is_folder(&self) -> bool {
         self.folder.is_some()
     }
 
     /// True if the engine asked for `.git` and was sent none.
-    pub(super) fn misses_git_dir(&self) -> bool {
+    pub(in crate::engine) fn misses_git_dir(&self) -> bool {
         self.misses_git_dir.load(Relaxed)
     }
 
     /// True if `.dockerignore` leaves `.git` out.
-    pub(super) fn ignores_git_dir(&self) -> bool {
+    pub(in crate::engine) fn ignores_git_dir(&self) -> bool {
         self.ignores_git_dir.load(Relaxed)
     }
 
-    pub(super) fn note_excludes(&self, patterns: &[Vec<u8>]) {
+    pub(in crate::engine) fn note_excludes(&self, patterns: &[Vec<u8>]) {
         self.ignores_git_dir.fetch_or(excludes_git_dir(patterns), Relaxed);
     }
 
-    pub(super) fn sent(&self) -> SyncStats {
+    pub(in crate::engine) fn sent(&self) -> SyncStats {
         SyncStats {
             stats: self.stats.load(Relaxed),
             requests: self.requests.load(Relaxed),
@@ -105,7 +105,7 @@ impl Tree {
     }
 
     /// Tells the log while the engine takes something of it.
-    pub(super) async fn watch(&self, log: &dyn LogSink) -> Infallible {
+    pub(in crate::engine) async fn watch(&self, log: &dyn LogSink) -> Infallible {
         let mut before = self.sent();
         loop {
             tokio::time::sleep(WATCH).await;
@@ -118,40 +118,40 @@ impl Tree {
     }
 
     /// That many bytes of files were read for the engine.
-    pub(super) fn count(&self, bytes: usize) {
+    pub(in crate::engine) fn count(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     /// Whether the engine asked for anything.
-    pub(super) fn was_called(&self) -> bool {
+    pub(in crate::engine) fn was_called(&self) -> bool {
         self.called.load(Relaxed)
     }
 
     /// What went wrong on our side, which the engine would only wrap.
-    pub(super) fn failure(&self) -> Option<EngineError> {
+    pub(in crate::engine) fn failure(&self) -> Option<EngineError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes a failure of Git's, and gives it as one of the build.
-    pub(super) fn fail(&self, error: &GitError) -> EngineError {
+    pub(in crate::engine) fn fail(&self, error: &GitError) -> EngineError {
         let failure = EngineError::tree(error);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
         failure
     }
 
     /// A small file's content; none if it is not there or cannot be read.
-    pub(super) async fn read(&self, path: &str) -> Option<Vec<u8>> {
+    pub(in crate::engine) async fn read(&self, path: &str) -> Option<Vec<u8>> {
         let Ok(Found::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
         self.snapshot.blobs().ok()?.read(&self.snapshot.entries[at]).await.ok()
     }
 
     /// The file at a path of the repository, which may lead through symlinks.
-    pub(super) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+    pub(in crate::engine) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
         self.find_among(&self.snapshot.entries, path).await
     }
 
     /// The same, where `entries` are all that there is.
-    pub(super) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<Found, GitError> {
+    pub(in crate::engine) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<Found, GitError> {
         let (links, mut walk) = (self.links().await?, Walk::new(path));
         loop {
             match walk.step(entries) {
@@ -167,7 +167,7 @@ impl Tree {
     }
 
     /// The path of the file that a path leads to, or the path itself where there is none.
-    pub(super) async fn resolved(&self, path: &str) -> String {
+    pub(in crate::engine) async fn resolved(&self, path: &str) -> String {
         let found = self.find(path.as_bytes()).await;
         let at = match found {
             Ok(Found::File { at, .. }) => Some(at),
@@ -193,7 +193,7 @@ impl Tree {
         Status::unknown(self.fail(&error).message)
     }
 
-    pub(super) async fn links(&self) -> Result<&Links, GitError> {
+    pub(in crate::engine) async fn links(&self) -> Result<&Links, GitError> {
         let read = async || {
             let mut links = HashMap::new();
             let mut blobs = None;

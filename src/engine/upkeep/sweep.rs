@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet};
 use hyper::Method;
 use serde::Deserialize;
 
-use super::connect::SMALL_REQUEST;
-use super::{Engine, EngineError};
+use crate::engine::api::connect::SMALL_REQUEST;
+use crate::engine::{Engine, EngineError};
 use crate::model::ImageRef;
 
 /// Of an image: the data folder whose daemon made it.
@@ -34,13 +34,13 @@ impl Owner {
     }
 
     /// The labels of an image of this name.
-    pub(super) fn labels(&self, image: &ImageRef) -> [(String, String); 2] {
+    pub(in crate::engine) fn labels(&self, image: &ImageRef) -> [(String, String); 2] {
         [(INSTANCE_LABEL.into(), self.0.clone()), (NAME_LABEL.into(), repository(image))]
     }
 
     /// A container of the classic builder has no label but its base image's, so it is marked by a line in its
     /// `/etc/hosts`, which is no part of the image and which no cached step depends on. The name is no one's (RFC 6761).
-    pub(super) fn mark(&self, build_id: &str) -> String {
+    pub(in crate::engine) fn mark(&self, build_id: &str) -> String {
         format!("{build_id}{}:0.0.0.0", self.domain())
     }
 
@@ -54,7 +54,7 @@ impl Owner {
     }
 
     /// Whether the image is ours: made by us, and known by no name that we did not give.
-    pub(super) fn made(&self, image: &Image) -> bool {
+    pub(in crate::engine) fn made(&self, image: &Image) -> bool {
         let Some(labels) = &image.labels else { return false };
         let name = labels.get(NAME_LABEL);
         let is_ours = |tag: &str| ImageRef::parse(tag).is_ok_and(|image| Some(&repository(&image)) == name);
@@ -63,14 +63,14 @@ impl Owner {
 }
 
 /// `docker.io/acme/hello`, also where the engine says `acme/hello`.
-pub(super) fn repository(image: &ImageRef) -> String {
+pub(in crate::engine) fn repository(image: &ImageRef) -> String {
     format!("{}/{}", image.registry(), image.repository())
 }
 
 /// What matters here of an image in `GET /images/json` and `GET /system/df`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Image {
+pub(in crate::engine) struct Image {
     pub id: String,
     labels: Option<HashMap<String, String>>,
     repo_tags: Option<Vec<String>>,
@@ -115,7 +115,7 @@ struct HostConfig {
 impl Engine {
     /// Removes what dead builds of this owner left: of builds that `is_live` does not know, when none of theirs runs.
     /// Returns how many things that were.
-    pub(super) async fn sweep(&self, is_live: impl Fn(&str) -> bool) -> Result<usize, EngineError> {
+    pub(in crate::engine) async fn sweep(&self, is_live: impl Fn(&str) -> bool) -> Result<usize, EngineError> {
         let Some(owner) = &self.owner else { return Ok(0) };
         let mut swept = self.end_orphans().await;
         let containers: Vec<Container> = self.host.json(Method::GET, "/containers/json?all=1").await?;
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Whether it is gone now; one that is used by something is not.
-    pub(super) async fn remove(&self, path: &str) -> Result<bool, EngineError> {
+    pub(in crate::engine) async fn remove(&self, path: &str) -> Result<bool, EngineError> {
         match self.host.ask(Method::DELETE, path, SMALL_REQUEST).await {
             Ok(_) => Ok(true),
             // Gone, going, or in use.

@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// (Linux gives up after nine probes), one that works without a word stays.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// How long a small request may take. Builds and pushes have no such limit.
-pub(super) const SMALL_REQUEST: Duration = Duration::from_secs(60);
+pub(in crate::engine) const SMALL_REQUEST: Duration = Duration::from_secs(60);
 
 /// `/system/df` tells of each of the thousands of records that a build cache may have, 500 bytes each.
 const MAX_ANSWER: usize = 64 << 20;
@@ -105,9 +105,9 @@ impl fmt::Display for Host {
     }
 }
 
-pub(super) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(in crate::engine) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-pub(super) fn no_body() -> Body {
+pub(in crate::engine) fn no_body() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
@@ -116,14 +116,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An answer whose head has come. Dropping it closes the connection, which is how the engine
 /// learns that a build or a push is cancelled.
-pub(super) struct Reply {
+pub(in crate::engine) struct Reply {
     pub response: hyper::Response<Incoming>,
     _connection: AbortOnDropHandle<()>,
 }
 
 impl Host {
     /// Sends a request on a connection of its own (a unix socket costs 50 µs, TLS on loopback 3 ms).
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Reply, EngineError> {
+    pub(in crate::engine) async fn send(&self, request: Request<Body>) -> Result<Reply, EngineError> {
         let dialed = tokio::time::timeout(CONNECT, self.dial()).await;
         let stream = dialed.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(|e| {
             if let Some(why) = self.explain(&e) {
@@ -169,14 +169,23 @@ impl Host {
     }
 
     /// A small request whose answer is JSON.
-    pub(super) async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, EngineError> {
+    pub(in crate::engine) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, EngineError> {
         let body = self.ask(method, path, SMALL_REQUEST).await?;
         serde_json::from_slice(&body)
             .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with other JSON: {e}")))
     }
 
     /// A request without a body; its whole answer, of at most 64 MiB.
-    pub(super) async fn ask(&self, method: Method, path: &str, limit: Duration) -> Result<Bytes, EngineError> {
+    pub(in crate::engine) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Bytes, EngineError> {
         let ask = async {
             let reply = self.send(request(method, path).body(no_body()).map_err(invalid)?).await?;
             reply.accepted().await?.bytes().await
@@ -198,17 +207,17 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 }
 
 /// A request to the engine, which wants a `Host` header and does not care which.
-pub(super) fn request(method: Method, path: &str) -> hyper::http::request::Builder {
+pub(in crate::engine) fn request(method: Method, path: &str) -> hyper::http::request::Builder {
     Request::builder().method(method).uri(path).header(header::HOST, "docker")
 }
 
-pub(super) fn invalid(error: hyper::http::Error) -> EngineError {
+pub(in crate::engine) fn invalid(error: hyper::http::Error) -> EngineError {
     EngineError::engine(format!("the request cannot be written: {}", chain(&error)))
 }
 
 impl Reply {
     /// The answer itself, or the engine's `message` when its status is an error.
-    pub(super) async fn accepted(self) -> Result<Self, EngineError> {
+    pub(in crate::engine) async fn accepted(self) -> Result<Self, EngineError> {
         match self.response.status() {
             status if status.is_client_error() || status.is_server_error() => {
                 Err(EngineError { status: Some(status), ..EngineError::engine(self.message(status).await) })

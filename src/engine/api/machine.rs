@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::{Engine, EngineError, Host};
+use super::connect::Host;
+use super::engine::Engine;
+use super::errors::EngineError;
 use crate::model::Millis;
 
 /// What the engine says of the machine that it runs on.

@@ -13,11 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::git::{Blobs, Entry, Found, GitError, Kind};
 
-use super::connect::Body;
-use super::errors::{EngineError, ErrorKind};
-use super::filesync::Tree;
 use super::filter::{Wanted, choose};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
+use crate::engine::api::connect::Body;
+use crate::engine::api::errors::{EngineError, ErrorKind};
+use crate::engine::buildkit::filesync::Tree;
 
 const IGNORE_FILE: &str = ".dockerignore";
 const BLOCK: usize = 512;
@@ -25,7 +25,7 @@ const BLOCK: usize = 512;
 const CHUNK: usize = 64 << 10;
 
 /// A context to be sent.
-pub(super) struct Upload {
+pub(in crate::engine) struct Upload {
     pub body: Body,
     /// The Dockerfile's path in it.
     pub dockerfile: String,
@@ -37,7 +37,11 @@ pub(super) struct Upload {
 ///
 /// A Dockerfile beyond the context gets a name of its own in it, as Docker's client does it: a line more in
 /// `.dockerignore` has the engine remove it before the first step.
-pub(super) async fn upload(tree: Arc<Tree>, dockerfile: &str, context: &[u8]) -> Result<Upload, EngineError> {
+pub(in crate::engine) async fn upload(
+    tree: Arc<Tree>,
+    dockerfile: &str,
+    context: &[u8],
+) -> Result<Upload, EngineError> {
     let git = |e: GitError| tree.fail(&e);
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
     let (entries, all) = (tree.context(), &tree.snapshot.entries);

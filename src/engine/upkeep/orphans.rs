@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::net::UnixStream;
 
-use super::{Engine, Host};
+use crate::engine::{Engine, Host};
 
 impl Engine {
     /// Ends them; how many processes that were.

@@ -12,13 +12,13 @@ use super::go_regex::translate;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pattern {pattern:?} of .dockerignore or of the engine is malformed: {why}")]
-pub(super) struct BadPattern {
+pub(in crate::engine) struct BadPattern {
     pattern: String,
     why: &'static str,
 }
 
 /// How a pattern is matched.
-pub(super) enum Kind {
+pub(in crate::engine) enum Kind {
     Exact,
     /// `dir/**`
     Prefix,
@@ -39,7 +39,7 @@ pub(super) struct Glob {
 }
 
 impl Glob {
-    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    pub(in crate::engine) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
         if path.len() < self.head.len() + self.tail.len()
             || !path.starts_with(&self.head)
             || !path.ends_with(&self.tail)
@@ -70,7 +70,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     text.into()
 }
 
-pub(super) fn bad(pattern: &[u8], why: &'static str) -> BadPattern {
+pub(in crate::engine) fn bad(pattern: &[u8], why: &'static str) -> BadPattern {
     BadPattern { pattern: String::from_utf8_lossy(pattern).into_owned(), why }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexStatus};
 
-use super::build::Steps;
+use crate::engine::build::Steps;
 
 /// A longer line of a step's output is written in pieces.
 const MAX_LINE: usize = 64 << 10;
@@ -16,7 +16,7 @@ const CLIPPED: &[u8] = b"[output clipped, log limit ";
 const FOREIGN: &[u8] = b"exec format error";
 
 #[derive(Default)]
-pub(super) struct Progress {
+pub(in crate::engine) struct Progress {
     steps: HashMap<String, Step>,
     /// Ends of steps whose last line has no end yet: BuildKit may tell the end in a report before that of the last logs.
     held: Vec<Vertex>,
@@ -47,7 +47,7 @@ struct Step {
 
 impl Progress {
     /// The lines that `status` adds, each with its end.
-    pub(super) fn lines(&mut self, status: StatusResponse) -> Vec<u8> {
+    pub(in crate::engine) fn lines(&mut self, status: StatusResponse) -> Vec<u8> {
         let mut out = Vec::new();
         for vertex in &status.vertexes {
             let step = self.step(&vertex.digest);
@@ -88,7 +88,7 @@ impl Progress {
     }
 
     /// What steps have written without a line's end, at the end of the build.
-    pub(super) fn rest(&mut self) -> Vec<u8> {
+    pub(in crate::engine) fn rest(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         for vertex in std::mem::take(&mut self.held) {
             self.end(vertex, |_| false, &mut out);
@@ -100,18 +100,18 @@ impl Progress {
     }
 
     /// Whether the engine left out a part of a step's output.
-    pub(super) fn clipped(&self) -> bool {
+    pub(in crate::engine) fn clipped(&self) -> bool {
         self.steps.values().any(|step| step.seen.clipped)
     }
 
     /// Whether a step met a program that this machine cannot run.
-    pub(super) fn foreign(&self) -> bool {
+    pub(in crate::engine) fn foreign(&self) -> bool {
         self.steps.values().any(|step| step.seen.foreign)
     }
 
     /// The Dockerfile's own steps (`[1/2] FROM busybox`, `[build 2/3] RUN make`) that have ended; the builder has others of
     /// its own, as to load the Dockerfile.
-    pub(super) fn steps(&self) -> Steps {
+    pub(in crate::engine) fn steps(&self) -> Steps {
         let own = |name: &str| name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]");
         let ended = || self.steps.values().filter(|step| step.ended.is_some() && own(&step.name));
         let cached = ended().filter(|step| step.cached).count() as u64;

@@ -1,6 +1,6 @@
 //! Patterns of `.dockerignore`, as `github.com/moby/patternmatcher` 0.6 reads them.
 
-pub(super) use super::glob::BadPattern;
+pub(in crate::engine) use super::glob::BadPattern;
 use super::glob::{Kind, bad, compile};
 
 /// An ordered list of patterns; with `!` a later one takes back what an earlier one matched.
@@ -12,7 +12,7 @@ pub(super) struct Matcher {
 pub(super) type Matched = Vec<bool>;
 
 impl Matcher {
-    pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
+    pub(in crate::engine) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { patterns })
@@ -20,7 +20,12 @@ impl Matcher {
 
     /// Whether `path` is matched. `parent` is what this gave for its directory in `matched`;
     /// empty at the top.
-    pub(super) fn matches(&self, path: &[u8], parent: &[bool], matched: &mut Matched) -> Result<bool, BadPattern> {
+    pub(in crate::engine) fn matches(
+        &self,
+        path: &[u8],
+        parent: &[bool],
+        matched: &mut Matched,
+    ) -> Result<bool, BadPattern> {
         let mut result = false;
         matched.clear();
         for (i, pattern) in self.patterns.iter().enumerate() {
@@ -104,7 +109,7 @@ impl Pattern {
         text.strip_suffix(b"/*").unwrap_or(text)
     }
 
-    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    pub(in crate::engine) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
         if self.last.is_some() && self.last != path.last().copied() {
             return Ok(false);
         }
@@ -122,7 +127,7 @@ impl Pattern {
 }
 
 /// The shortest equivalent path, as Go's `filepath.Clean`: never empty, `..` resolved by name.
-pub(super) fn clean(path: &[u8]) -> Vec<u8> {
+pub(in crate::engine) fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|&b| b == b'/') {

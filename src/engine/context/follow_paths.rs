@@ -8,7 +8,7 @@ use crate::git::{Entry, Kind, Oid, path_order};
 use super::pattern::{BadPattern, Pattern, clean};
 
 /// The targets of a tree's symlinks.
-pub(super) type Links = HashMap<Oid, Vec<u8>>;
+pub(in crate::engine) type Links = HashMap<Oid, Vec<u8>>;
 
 /// How many symlinks one path may lead through, as in Linux's path walk.
 const MAX_LINKS: usize = 40;
@@ -17,7 +17,11 @@ const MAX_LINKS: usize = 40;
 const MAX_PATHS: usize = 10_000;
 
 /// Include patterns for `paths`; none if one of them leads to the whole tree.
-pub(super) fn follow(entries: &[Entry], links: &Links, paths: &[Vec<u8>]) -> Result<Option<Vec<Vec<u8>>>, BadPattern> {
+pub(in crate::engine) fn follow(
+    entries: &[Entry],
+    links: &Links,
+    paths: &[Vec<u8>],
+) -> Result<Option<Vec<Vec<u8>>>, BadPattern> {
     let mut resolver = Resolver { entries, links, seen: HashSet::new(), found: BTreeSet::new() };
     for path in paths {
         resolver.add(path.clone(), MAX_LINKS)?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// one, and may hold it for a whole build; so a build takes a free slot or opens another, and
 /// never waits.
 #[derive(Default, Clone)]
-pub(super) struct Slots(Arc<Mutex<HashMap<String, Key>>>);
+pub(in crate::engine) struct Slots(Arc<Mutex<HashMap<String, Key>>>);
 
 #[derive(Default)]
 struct Key {
@@ -15,14 +15,14 @@ struct Key {
 }
 
 /// A slot in use; it is free again when this is dropped.
-pub(super) struct Slot {
+pub(in crate::engine) struct Slot {
     slots: Slots,
     key: String,
     pub number: u32,
 }
 
 impl Slots {
-    pub(super) fn take(&self, key: &str) -> Slot {
+    pub(in crate::engine) fn take(&self, key: &str) -> Slot {
         let number = self.with(key, |slots| {
             slots.free.pop().unwrap_or_else(|| {
                 slots.opened += 1;

@@ -3,12 +3,12 @@
 
 use crate::git::{Entry, Kind};
 
-use super::follow::{Links, follow, is_below, without_nested};
+use super::follow_paths::{Links, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
 
 /// What the engine asked for, from the request's metadata.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(in crate::engine) struct Wanted {
     pub includes: Vec<Vec<u8>>,
     pub excludes: Vec<Vec<u8>>,
     pub follow: Vec<Vec<u8>>,
@@ -23,7 +23,7 @@ struct Parent {
 }
 
 /// The indices of the entries to be sent, in their order, which is fsutil's.
-pub(super) fn choose(entries: &[Entry], links: &Links, wanted: &Wanted) -> Result<Vec<u32>, BadPattern> {
+pub(in crate::engine) fn choose(entries: &[Entry], links: &Links, wanted: &Wanted) -> Result<Vec<u32>, BadPattern> {
     let mut includes = wanted.includes.clone();
     if !wanted.follow.is_empty()
         && let Some(found) = follow(entries, links, &wanted.follow)?

@@ -3,7 +3,7 @@ use hyper::StatusCode;
 use crate::git::{Fault, GitError};
 use crate::model::LogSink;
 
-use super::killer::Killer;
+use crate::engine::upkeep::oom::Killer;
 
 /// Whose fault a failure is, and so what may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +39,16 @@ pub struct EngineError {
 }
 
 impl EngineError {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(in crate::engine) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), exit_code: None, status: None }
     }
 
-    pub(super) fn engine(message: impl Into<String>) -> Self {
+    pub(in crate::engine) fn engine(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Engine, message)
     }
 
     /// The commit's files could not be read.
-    pub(super) fn tree(error: &GitError) -> Self {
+    pub(in crate::engine) fn tree(error: &GitError) -> Self {
         let kind = if error.fault == Fault::Request { ErrorKind::Commit } else { ErrorKind::Tree };
         Self::new(kind, format!("the repository cannot be read for the build: {error}"))
     }
@@ -59,18 +59,18 @@ impl EngineError {
     }
 
     /// From the engine's message about a push.
-    pub(super) fn of_push(message: &str) -> Self {
+    pub(in crate::engine) fn of_push(message: &str) -> Self {
         let kind = known(message, GONE).or_else(|| known(message, WORDS)).unwrap_or(ErrorKind::Registry);
         Self::new(kind, one_line(message))
     }
 
-    pub(super) fn of_step(step: &str, code: i32) -> Self {
+    pub(in crate::engine) fn of_step(step: &str, code: i32) -> Self {
         let message = format!("step {:?} failed with exit code {code}: its output is in the log", one_line(step));
         Self { exit_code: Some(code), ..Self::new(ErrorKind::Build, message) }
     }
 
     /// Of a step that ended with [`KILLED`], with what is known of who killed it.
-    pub(super) fn killed(self, killer: Killer) -> Self {
+    pub(in crate::engine) fn killed(self, killer: Killer) -> Self {
         let (kind, how) = match killer {
             Killer::Kernel => (ErrorKind::Memory, "it was killed for its memory"),
             Killer::Unknown => (ErrorKind::Memory, "it was killed, most likely because no memory was left for it"),
@@ -80,7 +80,7 @@ impl EngineError {
     }
 
     /// From the engine's message about a build, and the step that it names.
-    pub(super) fn of_build(message: &str, step: Option<&str>) -> Self {
+    pub(in crate::engine) fn of_build(message: &str, step: Option<&str>) -> Self {
         if let Some((code, why)) = exit_code(message) {
             let error = Self::of_step(step.unwrap_or(message), code);
             // Newer BuildKits look at the memory.events of the step's own control group.
@@ -97,7 +97,7 @@ impl EngineError {
     }
 
     /// What the refusal of a whole build request means: of a 4xx the engine's words say it, a 5xx is the engine's own.
-    pub(super) fn of_refusal(self) -> Self {
+    pub(in crate::engine) fn of_refusal(self) -> Self {
         match self.status {
             Some(status) if status.is_client_error() => Self::of_build(&self.message, None),
             _ => self,
@@ -106,7 +106,7 @@ impl EngineError {
 }
 
 /// 128 and SIGKILL, as shells have it.
-pub(super) const KILLED: i32 = 137;
+pub(in crate::engine) const KILLED: i32 = 137;
 
 // Registries say the same of an image that does not exist and of one that is not for us (so that names cannot be found
 // out). Where images are public as a rule, it is a wrong name.
@@ -198,7 +198,7 @@ fn http_status(message: &str) -> Option<StatusCode> {
 
 /// `… exit code: 3` at the end of a line, and what follows it: both `executor failed running […]` of BuildKit 0.8 and
 /// `process "…" did not complete successfully` of later ones have it, the last with `: cannot allocate memory`.
-pub(super) fn exit_code(message: &str) -> Option<(i32, &str)> {
+pub(in crate::engine) fn exit_code(message: &str) -> Option<(i32, &str)> {
     let (_, rest) = message.lines().find_map(|line| line.rsplit_once("exit code: "))?;
     let (digits, why) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
     let is_end = why.trim().is_empty() || why.starts_with(": ");
@@ -220,7 +220,7 @@ fn without_wrapping(mut message: &str) -> &str {
 }
 
 /// One line of at most 1,000 characters.
-pub(super) fn one_line(text: &str) -> String {
+pub(in crate::engine) fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(1000) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -229,7 +229,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(in crate::engine) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -240,7 +240,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Writes one line to the log in one piece, so that lines of two writers do not mix.
-pub(super) fn say(log: &dyn LogSink, line: &str) {
+pub(in crate::engine) fn say(log: &dyn LogSink, line: &str) {
     log.write(format!("{line}\n").as_bytes());
 }
 

@@ -17,7 +17,7 @@ use prost::Message;
 /// What the engine sends us is small: names, requests, acknowledgements.
 const MAX_MESSAGE: usize = 4 << 20;
 
-pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(in crate::engine) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Status {
@@ -26,7 +26,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn unknown(message: impl ToString) -> Self {
+    pub(in crate::engine) fn unknown(message: impl ToString) -> Self {
         Self { code: 2, message: message.to_string() }
     }
     pub(super) fn not_found(message: impl ToString) -> Self {
@@ -35,7 +35,7 @@ impl Status {
     pub(super) fn unimplemented(method: &str) -> Self {
         Self { code: 12, message: format!("{method} is not served here") }
     }
-    pub(super) fn unavailable(message: impl ToString) -> Self {
+    pub(in crate::engine) fn unavailable(message: impl ToString) -> Self {
         Self { code: 14, message: message.to_string() }
     }
 }
@@ -47,12 +47,12 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    pub(super) fn new(body: Incoming) -> Self {
+    pub(in crate::engine) fn new(body: Incoming) -> Self {
         Self { body, buffer: BytesMut::new() }
     }
 
     /// The next message; `None` after the last one.
-    pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Status> {
+    pub(in crate::engine) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Status> {
         loop {
             if let Some(message) = take(&mut self.buffer)? {
                 return Ok(Some(M::decode(message).map_err(Status::unknown)?));
@@ -87,7 +87,7 @@ fn take(buffer: &mut BytesMut) -> Result<Option<Bytes>, Status> {
 }
 
 /// Appends a message with its prefix.
-pub(super) fn put(buffer: &mut BytesMut, message: &impl Message) {
+pub(in crate::engine) fn put(buffer: &mut BytesMut, message: &impl Message) {
     let length = message.encoded_len();
     buffer.reserve(5 + length);
     buffer.put_u8(0);
@@ -96,7 +96,7 @@ pub(super) fn put(buffer: &mut BytesMut, message: &impl Message) {
 }
 
 /// The end of an answer.
-pub(super) fn end(result: Result<(), Status>) -> Frame<Bytes> {
+pub(in crate::engine) fn end(result: Result<(), Status>) -> Frame<Bytes> {
     let status = result.err().unwrap_or(Status { code: 0, message: String::new() });
     let mut trailers = HeaderMap::with_capacity(2);
     trailers.insert("grpc-status", u16::from(status.code).into());
@@ -113,7 +113,7 @@ pub(super) fn end(result: Result<(), Status>) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-pub(super) fn answer(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<Body> {
+pub(in crate::engine) fn answer(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<Body> {
     let frames = futures_util::StreamExt::map(frames, Ok);
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -121,7 +121,7 @@ pub(super) fn answer(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) 
 }
 
 /// An answer that is an error, or nothing.
-pub(super) fn refusal(status: Status) -> Response<Body> {
+pub(in crate::engine) fn refusal(status: Status) -> Response<Body> {
     answer(stream::iter([end(Err(status))]))
 }
 

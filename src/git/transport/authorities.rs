@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{GitConfig, GitError};
+use crate::git::{GitConfig, GitError};
 
 /// The certificates of a PEM file, which has one at least.
 ///
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, GitError> {
 
 impl GitConfig {
     /// Makes `cacert` a file that has the system's authorities too.
-    pub(super) fn bundle_authorities(&mut self) -> Result<(), GitError> {
+    pub(in crate::git) fn bundle_authorities(&mut self) -> Result<(), GitError> {
         if let Some(cacert) = &mut self.cacert {
             *cacert = bundle(cacert, &self.run_dir)?;
         }

@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::auth::Caller;
-use super::context::Asked;
-use super::error::Error;
-use super::page::{self, Page};
-use super::wire::{self, JobView};
-use super::{Api, Role, body, context};
+use super::request::{self, Asked};
+use super::views::{self, JobView};
+use crate::http::auth::Caller;
+use crate::http::error::Error;
+use crate::http::page::{self, Page};
+use crate::http::{Api, Role, body};
 use crate::logs::secret_finder;
 use crate::model::{CommitSpec, JobContext, JobId, NewJob, Origin, Status};
 use crate::store::{Added, JobFilter};
@@ -43,7 +43,7 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let Asked { mut context, tag_named } = context::read(&body, &api.destinations)?;
+    let Asked { mut context, tag_named } = request::read(&body, &api.destinations)?;
     drop(body);
     // A signed push has named it, so it is no stranger's, wherever its branch is by now.
     let is_id = matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)));
@@ -54,7 +54,7 @@ pub async fn create(
     let new = NewJob { any_commit, tag_named, ..NewJob::bound_for(context, to) };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
-    wire::job(StatusCode::CREATED, &job)
+    views::job(StatusCode::CREATED, &job)
 }
 
 /// `POST /job/{id}/rebuild`: what an ended job built, or was to build, once more, by what is allowed and configured now.
@@ -83,7 +83,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, of = %id, image = ?job.image, by = caller.name, "accepted as a rebuild");
-    wire::job(StatusCode::CREATED, &job)
+    views::job(StatusCode::CREATED, &job)
 }
 
 /// Whether this caller may have that built.
@@ -115,7 +115,7 @@ fn bakes_no_secret(api: &Api, context: &JobContext) -> Result<(), Error> {
             let message = format!(
                 "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"
             );
-            context::invalid(message, format!("#/buildArgs/{name}"))
+            request::invalid(message, format!("#/buildArgs/{name}"))
         })
         .collect();
     if bad.is_empty() { Ok(()) } else { Err(Error::Invalid(bad)) }
@@ -125,7 +125,7 @@ fn bakes_no_secret(api: &Api, context: &JobContext) -> Result<(), Error> {
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE) else { return true };
     let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case(wire::JOB_CREATE)
+    essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case(views::JOB_CREATE)
 }
 
 #[derive(Deserialize)]
@@ -159,18 +159,18 @@ pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Res
     let next = page.cut(&mut jobs, |job| job.id, "/job", &filters);
     let links: Vec<_> = [r#"</_schema/job-list>; rel="describedBy""#.to_owned()].into_iter().chain(next).collect();
     let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
-    wire::json(StatusCode::OK, wire::JOB_LIST, &links.join(", "), &views)
+    views::json(StatusCode::OK, views::JOB_LIST, &links.join(", "), &views)
 }
 
 /// `GET /job/{id}`
 pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, JobPath(id): JobPath) -> Result<Response, Error> {
     let job = api.store.job(id).await?.ok_or_else(|| Error::UnknownJob(id.to_string()))?;
-    wire::job(StatusCode::OK, &job)
+    views::job(StatusCode::OK, &job)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running one soon after.
 pub async fn cancel(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): JobPath) -> Result<Response, Error> {
     let job = api.queue.cancel(id).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
-    wire::job(StatusCode::OK, &job)
+    views::job(StatusCode::OK, &job)
 }

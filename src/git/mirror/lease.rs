@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 #[derive(Debug, Default)]
-pub(super) struct Leases {
+pub(in crate::git) struct Leases {
     taken: Mutex<Taken>,
     changed: Notify,
 }
@@ -24,7 +24,7 @@ struct Taken {
 
 /// A mirror stays as it is while this is held.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(in crate::git) struct Lease {
     leases: Arc<Leases>,
     id: u64,
 }

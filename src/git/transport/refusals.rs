@@ -13,9 +13,9 @@ use crate::model::Millis;
 
 const KEPT: Duration = Duration::from_secs(5 * 60);
 
-/// The refusals, by the name that [`super::master::name`] gives to a server with its host keys, a user and a key.
+/// The refusals, by the name that [`super::ssh::name`] gives to a server with its host keys, a user and a key.
 #[derive(Debug)]
-pub(super) struct Refusals {
+pub(in crate::git) struct Refusals {
     kept: Duration,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -28,7 +28,7 @@ struct Known {
 
 /// When a key was refused, and until when it is not shown again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Refusal {
+pub(in crate::git) struct Refusal {
     at: Millis,
     end: Instant,
     kept: Duration,

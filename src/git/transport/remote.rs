@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::token::basic;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(in crate::git) enum Protocol {
     Https,
     Http,
     Ssh,
@@ -29,7 +29,7 @@ impl Protocol {
 
 /// A URL without its password, and the password as an HTTP header: an URL is shown, stored and on command lines.
 #[derive(Clone)]
-pub(super) struct Remote {
+pub(in crate::git) struct Remote {
     pub url: String,
     pub protocol: Protocol,
     /// The user of an ssh URL, if it has one.

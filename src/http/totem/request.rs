@@ -1,6 +1,6 @@
 use serde_json::{Map, Value, json};
 
-use super::error::{Error, Violation, shortened};
+use crate::http::error::{Error, Violation, shortened};
 use crate::model::{BadOption, Destinations, JobContext, Problem, is_tag};
 
 /// What totem's wire says when a sender does not.

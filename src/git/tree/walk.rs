@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::tree::{Entry, Kind, path_order};
+use super::{Entry, Kind, path_order};
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;

@@ -6,12 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::error::Error;
-use super::wire;
+use super::views;
+use crate::http::error::Error;
 
 /// `GET /`
 pub async fn root() -> Result<Response, Error> {
-    wire::json(StatusCode::OK, "application/json", r#"</_schema/ROOT>; rel="describedBy""#, &json!({}))
+    views::json(StatusCode::OK, "application/json", r#"</_schema/ROOT>; rel="describedBy""#, &json!({}))
 }
 
 /// `GET /_schema/{name}`

@@ -24,7 +24,7 @@ const MAX_MESSAGE: usize = 256 << 10;
 
 /// Serves until it is dropped, which removes the socket too.
 #[derive(Debug)]
-pub(super) struct Agent {
+pub(in crate::git) struct Agent {
     socket: PathBuf,
     fingerprint: String,
     _server: AbortOnDropHandle<()>,

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use super::agent::Agent;
-use super::errors::{explain, is_refusal, refused_before};
-use super::master::{Lease, NoLease, name};
 use super::remote::{Protocol, Remote};
-use super::{Git, GitConfig, GitError, Source};
+use super::ssh::{Lease, NoLease, name};
+use crate::git::errors::{explain, is_refusal, refused_before};
+use crate::git::{Git, GitConfig, GitError, Source};
 use crate::model::LogSink;
 
 /// Serves the programs that reach one remote; empty unless that is by ssh.
 #[derive(Default)]
-pub(super) struct Connection {
+pub(in crate::git) struct Connection {
     agent: Option<Agent>,
     master: Option<Lease>,
 }
@@ -49,7 +49,7 @@ impl Git {
     ///
     /// # Errors
     /// The server refused the key, now or in the last five minutes, or does not let ssh in. What ssh says is in the log.
-    pub(super) async fn connect(
+    pub(in crate::git) async fn connect(
         &self,
         source: &Source,
         remote: &Remote,
@@ -76,7 +76,7 @@ impl Git {
 
     /// Explains what a program said that used this connection, and remembers a refused key. Behind a kept connection,
     /// which has shown that its key is let in, such words are those of a program on the server.
-    pub(super) fn explain(
+    pub(in crate::git) fn explain(
         &self,
         connection: &Connection,
         stderr: &str,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
-use super::command::local;
-use super::gitdir::GitDir;
-use super::lfs::{Object, Store};
-use super::{Entry, GitConfig, GitError, Mirror, Oid, Source};
+use crate::git::command::local;
+use crate::git::gitdir::GitDir;
+use crate::git::lfs::{Object, Store};
+use crate::git::{Entry, GitConfig, GitError, Mirror, Oid, Source};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
@@ -50,7 +50,7 @@ enum Content<'a> {
 }
 
 impl Blobs {
-    pub(super) fn start(
+    pub(in crate::git) fn start(
         config: &GitConfig,
         mirrors: Vec<Mirror>,
         objects: Arc<Store>,
@@ -132,7 +132,7 @@ impl Blob<'_> {
 
 /// One repository's objects.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::git) struct Reader {
     mirror: Mirror,
     _git: Running,
     requests: ChildStdin,
@@ -233,7 +233,7 @@ fn parse(header: &str) -> (Header, Option<u64>) {
 }
 
 /// A tree may name an object as something else than it is. The committer made it so, and no fetch would mend it.
-pub(super) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &Source) -> GitError {
+pub(in crate::git) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &Source) -> GitError {
     let repo = &source.repo;
     let message = format!("a tree of {repo} names the object {oid} as a {named}, and it is {kind}");
     GitError::refused(format!("{message}: make the commit anew with Git's own commands"))

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::error::Error;
+use crate::http::error::Error;
 use crate::model::{FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult};
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
@@ -159,7 +159,7 @@ mod tests {
     fn sample(status: Status, stages: Stages) -> Job {
         let body = br#"{"owner":"acme","repo":"hello"}"#;
         let destinations = crate::http::testing::destinations("127.0.0.1:5555/totem");
-        let context = super::super::context::read(body, &destinations).unwrap().context;
+        let context = super::super::request::read(body, &destinations).unwrap().context;
         let to = destinations.of(&context).unwrap();
         Job { status, stages, ..Job::pending(NewJob::bound_for(context, to)) }
     }

@@ -11,15 +11,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::context::{BRANCH, COMMIT, missing, unfit, wrong_type};
-use super::error::Error;
-use super::{Api, body, signature, wire};
+use super::signature;
+use crate::http::error::Error;
+use crate::http::totem::request::{BRANCH, COMMIT, missing, unfit, wrong_type};
+use crate::http::totem::views;
+use crate::http::{Api, body};
 use crate::model::{JobContext, NewJob, Origin, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
 /// The job was made by the same delivery, which came before.
-pub(super) const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
+pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
 /// What a job needs of a push; the rest, mostly `commits`, is passed over unread.
 #[derive(Deserialize)]
@@ -76,10 +78,10 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
-            wire::job(StatusCode::CREATED, &job)
+            views::job(StatusCode::CREATED, &job)
         }
         Added::Duplicate(job) => {
-            let mut response = wire::job(StatusCode::CREATED, &job)?;
+            let mut response = views::job(StatusCode::CREATED, &job)?;
             response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
             Ok(response)
         }

@@ -7,26 +7,26 @@
 use tokio::io::AsyncWriteExt;
 
 use super::blobs::Reader;
-use super::command::local;
-use super::errors::{Trouble, last_words};
-use super::{Entry, GitConfig, GitError, Kind, Mirror};
+use crate::git::command::local;
+use crate::git::errors::{Trouble, last_words};
+use crate::git::{Entry, GitConfig, GitError, Kind, Mirror};
 use crate::process::{Finished, Program};
 
 /// A larger one is taken to name whatever is looked for.
 const LARGEST: u64 = 1 << 20;
 
 /// The `.gitattributes` among a repository's entries.
-pub(super) fn files(entries: &[Entry]) -> Vec<&Entry> {
+pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
     let name = |path: &'_ [u8]| path.rsplit(|&b| b == b'/').next() == Some(b".gitattributes");
     entries.iter().filter(|entry| is_file(entry) && name(&entry.path)).collect()
 }
 
-pub(super) fn is_file(entry: &Entry) -> bool {
+pub(in crate::git) fn is_file(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::File | Kind::Exec)
 }
 
 /// For each of the words, whether one of the files may have it, be it in the definition of a macro.
-pub(super) async fn name<const N: usize>(
+pub(in crate::git) async fn name<const N: usize>(
     files: &[&Entry],
     reader: &mut Reader,
     words: [&str; N],
@@ -47,7 +47,7 @@ pub(super) async fn name<const N: usize>(
 
 /// The values of the attributes of each path, as `git check-attr` prints them: `set`, `unset`, `unspecified`, or the
 /// value.
-pub(super) async fn values<const N: usize>(
+pub(in crate::git) async fn values<const N: usize>(
     config: &GitConfig,
     mirror: &Mirror,
     files: &[&Entry],
@@ -75,12 +75,12 @@ pub(super) async fn values<const N: usize>(
 }
 
 /// A line for `git update-index -z --index-info`: the entry's file, at another path.
-pub(super) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
+pub(in crate::git) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
     [format!("100644 {}\t", entry.oid).as_bytes(), path, b"\0"].concat()
 }
 
 /// Runs a program with this input to its good end.
-pub(super) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, Trouble> {
+pub(in crate::git) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, Trouble> {
     let finished = converse(program, input).await?;
     match finished.status.success() {
         true => Ok(finished),
@@ -89,7 +89,7 @@ pub(super) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, T
 }
 
 /// Runs a program with this input to its end.
-pub(super) async fn converse(program: Program, input: Vec<u8>) -> Result<Finished, GitError> {
+pub(in crate::git) async fn converse(program: Program, input: Vec<u8>) -> Result<Finished, GitError> {
     let mut git = program.start()?;
     let stdin = git.stdin();
     let write = async move {

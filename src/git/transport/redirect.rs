@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, redirect};
 
 use super::remote::Remote;
-use super::{Fault, GitConfig, GitError};
+use crate::git::{Fault, GitConfig, GitError};
 
 /// What Git asks first, below the repository's URL.
 const FIRST: &str = "/info/refs?service=git-upload-pack";
@@ -19,7 +19,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// It is another server's.
-pub(super) async fn next(config: &GitConfig, remote: &Remote, stderr: &str) -> Result<Option<Remote>, GitError> {
+pub(in crate::git) async fn next(
+    config: &GitConfig,
+    remote: &Remote,
+    stderr: &str,
+) -> Result<Option<Remote>, GitError> {
     let sent_on = ["301", "302", "303", "307", "308"].iter().any(|code| {
         // Git's words; a newer one may end the line otherwise.
         stderr.contains(&format!("The requested URL returned error: {code}"))

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use super::GitConfig;
 use super::remote::{Protocol, Remote};
+use crate::git::GitConfig;
 
 /// The user that GitHub wants with a token; GitLab, Gitea and Forgejo take any.
 const USER: &str = "x-access-token";
@@ -54,7 +54,7 @@ impl Token {
     }
 
     /// The header's line for this server (with its port, if the URL has one), reached by https; none for any other.
-    pub(super) fn authorization(&self, host: &str) -> Option<Zeroizing<String>> {
+    pub(in crate::git) fn authorization(&self, host: &str) -> Option<Zeroizing<String>> {
         (server(host) == self.host).then(|| basic(&self.login))
     }
 
@@ -67,7 +67,7 @@ impl Token {
 
 impl GitConfig {
     /// The remote with GIT_TOKEN, if it is for that and the URL has no login of its own.
-    pub(super) fn authorized(&self, remote: &Remote) -> Remote {
+    pub(in crate::git) fn authorized(&self, remote: &Remote) -> Remote {
         let mut remote = remote.clone();
         if let Some(token) = &self.token
             && remote.protocol == Protocol::Https
@@ -85,7 +85,7 @@ fn server(host: &str) -> String {
 }
 
 /// `Authorization: Basic …` of `user:password`.
-pub(super) fn basic(login: impl AsRef<[u8]>) -> Zeroizing<String> {
+pub(in crate::git) fn basic(login: impl AsRef<[u8]>) -> Zeroizing<String> {
     format!("Authorization: Basic {}", *encoded(login.as_ref())).into()
 }
 

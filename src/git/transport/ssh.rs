@@ -11,22 +11,22 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use super::GitConfig;
 use super::agent::Agent;
-use super::command::ssh_options;
-use super::errors::is_refusal;
 use super::refusals::{Refusal, Refusals};
 use super::remote::Remote;
+use crate::git::GitConfig;
+use crate::git::command::ssh_options;
+use crate::git::errors::is_refusal;
 use crate::process::{Program, Running};
 
 /// A connection that was not used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 /// Where ssh puts the socket there is first a longer name: `.` and 16 characters more.
-pub(super) const SOCKET_NAME: usize = "/m0123456789ab.0123456789abcdef".len();
+pub(in crate::git) const SOCKET_NAME: usize = "/m0123456789ab.0123456789abcdef".len();
 
 /// The connections of one data folder.
 #[derive(Debug, Default)]
-pub(super) struct Masters {
+pub(in crate::git) struct Masters {
     slots: std::sync::Mutex<HashMap<PathBuf, Arc<Mutex<Slot>>>>,
     pub refusals: Refusals,
 }
@@ -39,13 +39,13 @@ struct Slot {
 }
 
 /// A connection in use: it stays open while this is held.
-pub(super) struct Lease {
+pub(in crate::git) struct Lease {
     pub socket: PathBuf,
     _user: Arc<()>,
 }
 
 /// The reason for which there is no connection.
-pub(super) enum NoLease {
+pub(in crate::git) enum NoLease {
     /// ssh failed with these words.
     Failed(String),
     /// The server refused this key a while ago and was not asked now.
@@ -140,7 +140,7 @@ async fn close_when_idle(slot: std::sync::Weak<Mutex<Slot>>, socket: PathBuf) {
 }
 
 /// Names a server with its user, the fingerprint of a key and the pinned host keys, which say who the server is.
-pub(super) fn name(config: &GitConfig, remote: &Remote, key: Option<&str>) -> String {
+pub(in crate::git) fn name(config: &GitConfig, remote: &Remote, key: Option<&str>) -> String {
     let mut digest = Sha256::new();
     for part in remote.ssh_destination() {
         digest.update(part);

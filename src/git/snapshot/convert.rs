@@ -18,13 +18,13 @@ use std::{fs, io};
 
 use tokio::task::spawn_blocking;
 
-use super::attributes::{self, converse, feed, index_line, is_file};
-use super::blobs::Reader;
-use super::command::local;
-use super::errors::{Trouble, last_words};
-use super::lfs::may_be_pointer;
-use super::snapshot::Part;
-use super::{CHUNK, Entry, Git, GitError, Oid};
+use crate::git::command::local;
+use crate::git::errors::{Trouble, last_words};
+use crate::git::lfs::may_be_pointer;
+use crate::git::snapshot::Part;
+use crate::git::tree::attributes::{self, converse, feed, index_line, is_file};
+use crate::git::tree::blobs::Reader;
+use crate::git::{CHUNK, Entry, Git, GitError, Oid};
 use crate::model::LogSink;
 use conversion::{Conversion, NAMES};
 use stats::Stats;
@@ -40,12 +40,12 @@ const LARGEST_ENCODED: u64 = 64 << 20;
 const NAMED: usize = 10;
 
 /// The outcomes for the files of each mirror; a restart forgets them, and the files are converted again.
-pub(super) type Converted = Mutex<HashMap<PathBuf, HashMap<Key, Outcome>>>;
+pub(in crate::git) type Converted = Mutex<HashMap<PathBuf, HashMap<Key, Outcome>>>;
 /// SHA-256 of a blob's id and its conversion.
 type Key = [u8; 32];
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Outcome {
+pub(in crate::git) enum Outcome {
     /// The converted file is that of the repository.
     Same,
     Changed {
@@ -67,7 +67,7 @@ impl Git {
     /// Makes a repository's files those of a checkout: fetches those that LFS keeps and converts those with such
     /// attributes. A tree without `.gitattributes` costs nothing, one whose `.gitattributes` name none of them one
     /// `git cat-file`.
-    pub(super) async fn check_out(&self, part: &mut Part, log: &dyn LogSink) -> Result<(), Trouble> {
+    pub(in crate::git) async fn check_out(&self, part: &mut Part, log: &dyn LogSink) -> Result<(), Trouble> {
         let files = attributes::files(&part.entries);
         if files.is_empty() {
             return Ok(());

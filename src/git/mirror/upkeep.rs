@@ -17,9 +17,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::command::{ask, local};
-use super::errors::Trouble;
-use super::{Git, GitError, mirror};
+use crate::git::command::{ask, local};
+use crate::git::errors::Trouble;
+use crate::git::{Git, GitError, mirror};
 use disk::{Found, Item, Size};
 
 /// Also when no job gave reason to look.

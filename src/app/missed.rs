@@ -114,8 +114,6 @@ impl Missed {
             docker_repo_base: self.destinations.base.clone(),
             tag: commit.clone(),
             commit,
-            // It was a branch's head, as the commit of a push was: it is built even if it is none any more.
-            pushed: true,
             ..branch.context.clone()
         };
         let to = match self.destinations.of(&context) {
@@ -128,7 +126,15 @@ impl Missed {
         let git_ref = Some(format!("refs/heads/{}", context.branch));
         let priority = self.queue.priority(&context);
         let dialect = branch.dialect;
-        let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::bound_for(context, to) };
+        let new = NewJob {
+            origin: Origin::Missed,
+            dialect,
+            git_ref,
+            priority,
+            // The commit was a branch's head, as a push's commit was, so it is built even if it is none any more.
+            pushed: true,
+            ..NewJob::bound_for(context, to)
+        };
         if let Some(job) = self.store.add_missed(new, asked, self.queue.supersedes()).await? {
             self.queue.wake();
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
 use super::{Api, wire};
-use crate::model::{JobContext, JobId, Millis, NewJob, Origin};
+use crate::model::{CommitId, JobContext, JobId, Millis, NewJob, Origin};
 use crate::store::{Added, Delivery};
 
 /// The `{id}` of a path. What is no id of ours names an unknown delivery.
@@ -46,7 +46,7 @@ struct DeliveryView {
     owner: String,
     repo: String,
     r#ref: String,
-    before: Option<String>,
+    before: Option<CommitId>,
     after: String,
     job: JobId,
     /// How often it came again within 24 hours, and when that was last.
@@ -110,6 +110,7 @@ pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryP
         dialect: made.dialect,
         git_ref: made.git_ref,
         before: made.before,
+        pushed: made.pushed,
         forced: made.forced,
         ..NewJob::bound_for(context, to)
     };

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::context::{BRANCH, COMMIT, missing, unfit, wrong_type};
 use super::error::Error;
 use super::{Api, body, signature, wire};
-use crate::model::{JobContext, NewJob, Origin, is_no_commit};
+use crate::model::{CommitId, JobContext, NewJob, Origin, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
@@ -59,7 +59,8 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     }
     let is_form = header(header::CONTENT_TYPE.as_str())
         .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(Wanted { context, git_ref, before, forced }) = read(&payload(&body, is_form)?, &api.destinations.base)?
+    let Some(Wanted { context, git_ref, before, pushed, forced }) =
+        read(&payload(&body, is_form)?, &api.destinations.base)?
     else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -72,7 +73,7 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     };
     drop(body);
     let to = api.destinations.of(&context)?;
-    let new = NewJob { origin: Origin::Hook, git_ref, before, forced, ..NewJob::bound_for(context, to) };
+    let new = NewJob { origin: Origin::Hook, git_ref, before, pushed, forced, ..NewJob::bound_for(context, to) };
     match api.queue.add(new, Some(delivery)).await? {
         Added::New(job) => {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
@@ -103,7 +104,8 @@ fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
 struct Wanted {
     context: JobContext,
     git_ref: Option<String>,
-    before: Option<String>,
+    before: Option<CommitId>,
+    pushed: bool,
     forced: bool,
 }
 
@@ -129,7 +131,7 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
-    let before = filled(push.before).filter(|before| unfit(before, "").is_none());
+    let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let context = JobContext {
         owner,
         repo,
@@ -138,11 +140,10 @@ fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
         commit,
         github: true,
         docker_repo_base: docker_repo_base.into(),
-        pushed,
         branch_left_out: git_ref.is_none(),
         extra: Map::new(),
     };
-    Ok(Some(Wanted { context, git_ref, before, forced: push.forced == Some(Value::Bool(true)) }))
+    Ok(Some(Wanted { context, git_ref, before, pushed, forced: push.forced == Some(Value::Bool(true)) }))
 }
 
 /// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
@@ -204,8 +205,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn wanted(body: Value) -> Wanted {
+        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap()
+    }
+
     fn context(body: Value) -> JobContext {
-        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap().context
+        wanted(body).context
     }
 
     fn push(reference: &str) -> Value {
@@ -228,12 +233,13 @@ mod tests {
 
     #[test]
     fn a_push_is_its_commit_and_may_be_unreachable_later() {
-        let made = context(push("refs/heads/develop"));
+        let Wanted { context: made, pushed, .. } = wanted(push("refs/heads/develop"));
         assert_eq!((made.owner.as_str(), made.repo.as_str()), ("acme", "hello"));
-        assert_eq!((made.commit.as_str(), made.tag.as_str(), made.pushed), ("1234", "1234", true));
-        let made = context(json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
+        assert_eq!((made.commit.as_str(), made.tag.as_str(), pushed), ("1234", "1234", true));
+        let body = json!({"repository": {"name": "hello", "owner": {"login": "acme"}}});
+        let Wanted { context: made, pushed, .. } = wanted(body);
         assert_eq!((made.owner.as_str(), made.branch.as_str()), ("acme", "develop"));
-        assert_eq!((made.commit.as_str(), made.pushed), ("HEAD", false));
+        assert_eq!((made.commit.as_str(), pushed), ("HEAD", false));
     }
 
     #[test]

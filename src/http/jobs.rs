@@ -43,15 +43,15 @@ pub async fn create(
         return Err(Error::MediaType);
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
-    let Asked { mut context, tag_named } = context::read(&body, &api.destinations)?;
+    let Asked { context, tag_named } = context::read(&body, &api.destinations)?;
     drop(body);
     // A signed push has named it, so it is no stranger's, wherever its branch is by now.
     let is_id = matches!(CommitSpec::parse(&context.commit), Ok(CommitSpec::Full(_)));
-    context.pushed = is_id && api.store.was_pushed(&context).await?;
+    let pushed = is_id && api.store.was_pushed(&context).await?;
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let any_commit = may_build_any(&caller, &context);
-    let new = NewJob { any_commit, tag_named, ..NewJob::bound_for(context, to) };
+    let new = NewJob { pushed, any_commit, tag_named, ..NewJob::bound_for(context, to) };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, image = ?job.image, by = caller.name, "accepted");
     wire::job(StatusCode::CREATED, &job)
@@ -65,12 +65,12 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
     }
     // The former job was allowed to build its commit, so this one is, wherever its branch is by now. What an admin alone
     // may build stays an admin's: it may be a fork's, which nobody here has looked at.
-    let pushed = former.context.pushed || (former.resolved_commit.is_some() && !former.any_commit);
+    let pushed = former.pushed || (former.resolved_commit.is_some() && !former.any_commit);
     // A default branch whose head was built was meant as a branch, though an id takes the place of the head.
     let is_id = matches!(CommitSpec::parse(&former.context.commit), Ok(CommitSpec::Full(_) | CommitSpec::Short(_)));
     let branch_left_out = former.context.branch_left_out && is_id;
-    let commit = former.resolved_commit.unwrap_or(former.context.commit);
-    let context = JobContext { commit, pushed, branch_left_out, ..former.context };
+    let commit = former.resolved_commit.map_or(former.context.commit, |id| id.to_string());
+    let context = JobContext { commit, branch_left_out, ..former.context };
     may(&api, &caller, &context)?;
     let to = api.destinations.of(&context)?;
     let new = NewJob {
@@ -78,6 +78,7 @@ pub async fn rebuild(State(api): State<Arc<Api>>, caller: Caller, JobPath(id): J
         dialect: former.dialect,
         git_ref: former.git_ref,
         rebuild_of: Some(id),
+        pushed,
         any_commit: former.any_commit && may_build_any(&caller, &context),
         ..NewJob::bound_for(context, to)
     };

@@ -8,7 +8,9 @@ use super::claim::line_up;
 use super::jobs::{branch, by_id, columns, json, read, repository};
 use super::outbox::{self, Announce};
 use super::{Fault, Store, StoreError, images};
-use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
+use crate::model::{
+    CommitId, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
+};
 
 impl Store {
     /// Ends a running job; its notifications are written in the same transaction.
@@ -147,10 +149,10 @@ fn cancelled(stages: Stages, cause: &str) -> Outcome {
 pub(super) async fn supersede(
     conn: &mut SqliteConnection,
     job: Job,
-    newer: &str,
+    newer: &CommitId,
     announce: &Announce,
 ) -> Result<Job, Fault> {
-    let superseded_by = Some(newer.to_owned());
+    let superseded_by = Some(newer.clone());
     let outcome = Outcome { superseded_by, ..cancelled(job.stages, &format!("superseded by {newer}")) };
     end(conn, job.id, Status::Pending, job.attempt, outcome, announce).await
 }
@@ -178,7 +180,7 @@ async fn end(
     ))
     .bind(status.as_str())
     .bind(json(&outcome.stages)?)
-    .bind(outcome.resolved_commit)
+    .bind(outcome.resolved_commit.map(|id| id.to_string()))
     .bind(outcome.digest)
     .bind(outcome.cause)
     .bind(Millis::now().0)
@@ -186,7 +188,7 @@ async fn end(
     .bind(id.to_string())
     .bind(from.as_str())
     .bind(attempt)
-    .bind(outcome.superseded_by)
+    .bind(outcome.superseded_by.map(|id| id.to_string()))
     .bind(json(&outcome.tags)?)
     .fetch_optional(&mut *conn)
     .await?;

@@ -5,7 +5,7 @@ use sqlx::query;
 
 use super::outbox::Announce;
 use super::{Store, StoreError, jobs, outcome};
-use crate::model::{Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
+use crate::model::{CommitId, Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
 
 /// A job rests at most so long. One that seems to rest longer was put to rest before somebody set the clock back.
 pub const LONGEST_REST: Duration = Duration::from_secs(120);
@@ -15,7 +15,7 @@ pub const LONGEST_REST: Duration = Duration::from_secs(120);
 pub struct Retry {
     pub class: FailureClass,
     pub cause: String,
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     /// From now on; LONGEST_REST at most.
     pub rest: Duration,
 }
@@ -40,7 +40,7 @@ impl Store {
                     ))
                     .bind(status.as_str())
                     .bind(stages)
-                    .bind(retry.resolved_commit)
+                    .bind(retry.resolved_commit.map(|id| id.to_string()))
                     .bind(retry.class.as_str())
                     .bind(retry.cause)
                     .bind((Millis::now() + retry.rest.min(LONGEST_REST)).0)

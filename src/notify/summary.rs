@@ -162,24 +162,6 @@ fn line(text: &str, most: usize) -> String {
     }
 }
 
-/// For the content of an HTML element, or an attribute's value in quotes.
-pub(super) fn html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + text.len() / 8);
-    text.chars().for_each(|c| push_html(&mut escaped, c));
-    escaped
-}
-
-pub(super) fn push_html(to: &mut String, c: char) {
-    match c {
-        '&' => to.push_str("&amp;"),
-        '<' => to.push_str("&lt;"),
-        '>' => to.push_str("&gt;"),
-        '"' => to.push_str("&quot;"),
-        '\'' => to.push_str("&#39;"),
-        c => to.push(c),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod testing;
 

@@ -8,9 +8,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{CHANNEL, CommitStatus, GitHub, NotifyConfig, TIMEOUT, refused, rows};
+use super::github::{CHANNEL, GitHub, TIMEOUT, refused, rows};
+use super::status::CommitStatus;
 use crate::model::{JobId, Millis};
-use crate::notify::failure::Failure;
+use crate::notify::NotifyConfig;
+use crate::notify::send_error::Failure;
 use crate::store::{Store, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(15 * 60);

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::GitHubError;
 use super::limit::{self, Gate};
 use crate::model::Millis;
-use crate::notify::failure::Failure;
+use crate::notify::send_error::Failure;
 
 const VERSION: &str = "2022-11-28";
 /// Of one request.
@@ -22,7 +22,7 @@ const LONGEST_MESSAGE: usize = 200;
 const REDIRECTS: usize = 3;
 
 /// An answer that is neither a redirect, nor a rate limit, nor a server's trouble.
-pub(super) struct Answer {
+pub(in crate::notify::forge) struct Answer {
     pub status: StatusCode,
     /// Null if it is not JSON.
     pub body: Value,
@@ -36,7 +36,7 @@ impl Answer {
 }
 
 /// The API at one address. Clients of it share its rate limit.
-pub(super) struct Api {
+pub(in crate::notify::forge) struct Api {
     /// Without a `/` at its end.
     base: String,
     host: String,

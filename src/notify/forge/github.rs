@@ -4,8 +4,6 @@
 mod api;
 mod app;
 mod limit;
-mod reconcile;
-mod status;
 #[cfg(test)]
 mod tests;
 
@@ -15,18 +13,17 @@ use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::NotifyConfig;
-use super::failure::Failure;
+use super::status::CommitStatus;
 use crate::model::{Job, JobId, RepoName};
+use crate::notify::NotifyConfig;
+use crate::notify::send_error::Failure;
 use crate::store::{NewNotification, Notification};
 use api::{Answer, Api};
 use app::App;
-pub use reconcile::reconcile;
-use status::CommitStatus;
 
-pub(super) const CHANNEL: &str = "github";
+pub(in crate::notify) const CHANNEL: &str = "github";
 /// Of all that one status takes: a token for it, redirects, the status.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who sets the statuses.
 pub enum GitHubAccess {
@@ -72,9 +69,9 @@ enum Auth {
 
 /// GitHub's API, for one token or App.
 pub struct GitHub {
-    api: Api,
+    pub(super) api: Api,
     auth: Auth,
-    base_url: String,
+    pub(super) base_url: String,
 }
 
 impl GitHub {
@@ -103,12 +100,18 @@ impl GitHub {
     }
 
     /// Where a job is shown.
-    fn target(&self, job: JobId) -> String {
+    pub(super) fn target(&self, job: JobId) -> String {
         format!("{}/job/{job}", self.base_url)
     }
 
     /// A call with this repository's token; once more with a new one if that was refused.
-    async fn call(&self, repo: &RepoName, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+    pub(super) async fn call(
+        &self,
+        repo: &RepoName,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
         let app = match &self.auth {
             Auth::Token(token) => {
                 let answer = self.api.call(method, path, token, body).await?;
@@ -135,7 +138,7 @@ impl GitHub {
 }
 
 /// Its status, for a job that has begun or ended, if GitHub has the commit.
-pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
+pub(in crate::notify) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
     let Some(github) = &config.github else { return Vec::new() };
     let row = |status: CommitStatus| NewNotification {
         channel: CHANNEL,
@@ -147,7 +150,7 @@ pub(super) fn rows(config: &NotifyConfig, job: &Job) -> Vec<NewNotification> {
     CommitStatus::of(job).map(row).into_iter().collect()
 }
 
-pub(super) async fn send(config: &NotifyConfig, notification: &Notification) -> Result<(), Failure> {
+pub(in crate::notify) async fn send(config: &NotifyConfig, notification: &Notification) -> Result<(), Failure> {
     let Some(github) = &config.github else {
         return Err(Failure::permanent("neither GITHUB_TOKEN nor GITHUB_APP_ID is set any more"));
     };
@@ -161,7 +164,7 @@ pub(super) async fn send(config: &NotifyConfig, notification: &Notification) -> 
 }
 
 /// What to do about an answer to a call for this repository that is no success.
-fn refused(repo: &RepoName, answer: &Answer) -> Failure {
+pub(super) fn refused(repo: &RepoName, answer: &Answer) -> Failure {
     let (status, said) = (answer.status, answer.message());
     let repo = format!("{}/{}", repo.owner(), repo.name());
     Failure::permanent(match status {

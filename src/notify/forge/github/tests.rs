@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode as Code};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 
-use super::status::State;
+use super::super::status::State;
 use super::*;
 use crate::model::{Dialect, FailureClass, JobContext, Millis, NewJob, Status};
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use anstyle_parse::{Params, Parser, Perform, Utf8Parser};
 
-use crate::notify::story::push_html;
+use super::html::push_escaped;
 
 /// Readable on the dark ground that the log stands on.
 const COLORS: [u32; 16] = [
@@ -16,14 +16,14 @@ const COLORS: [u32; 16] = [
     0x8b949e, 0xffa198, 0x9bf0a5, 0xf2cc60, 0xa5d6ff, 0xe2c5ff, 0xb3f0ff, 0xffffff,
 ];
 
-pub(super) struct Painted {
+pub struct Painted {
     pub text: String,
     pub html: String,
 }
 
 /// Every other escape sequence and control character is left out, and of a line that was written over and over only
 /// what was written last is there. The HTML is well formed, and at most 90 bytes a character longer than the text.
-pub(super) fn paint(log: &[u8]) -> Painted {
+pub fn paint(log: &[u8]) -> Painted {
     let (mut parser, mut painter) = (Parser::<Utf8Parser>::new(), Painter::default());
     // What is not UTF-8 would swallow the byte that follows it, which may end a line.
     String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut painter, byte));
@@ -68,7 +68,7 @@ impl Perform for Painter {
         }
         self.set(self.style);
         self.text.push(c);
-        push_html(&mut self.html, c);
+        push_escaped(&mut self.html, c);
     }
 
     fn execute(&mut self, byte: u8) {

@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::GitHubError;
 use super::api::{Answer, Api};
 use crate::model::{Millis, RepoName};
-use crate::notify::failure::Failure;
+use crate::notify::send_error::Failure;
 
 /// A token is not used in its last five minutes.
 const MARGIN: Duration = Duration::from_secs(300);

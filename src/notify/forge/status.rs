@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
 use crate::model::{Dialect, FailureClass, Job, RepoName, Status};
+use crate::notify::send_error::Failure;
 
 /// GitHub cuts nothing: it refuses a longer one.
 const LONGEST_DESCRIPTION: usize = 140;
@@ -61,7 +61,7 @@ impl CommitStatus {
 
     /// What comes later in it takes the place of what came before.
     pub fn lane(&self) -> String {
-        format!("{} {} {} {}", super::CHANNEL, self.repo.to_ascii_lowercase(), self.sha, self.context)
+        format!("{} {} {} {}", super::github::CHANNEL, self.repo.to_ascii_lowercase(), self.sha, self.context)
     }
 }
 

@@ -8,9 +8,10 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use serde::{Deserialize, Serialize};
 
-use super::paint::paint;
+use crate::logs::ansi_html::paint;
+use crate::logs::html::escape as html;
 use crate::model::Millis;
-use crate::notify::story::{Story, html};
+use crate::notify::summary::Story;
 
 /// What the outbox keeps of a mail: all but the log, which is read when it is sent.
 #[derive(Serialize, Deserialize)]
@@ -131,7 +132,7 @@ fn verdict(story: &Story) -> String {
 mod tests {
     use super::*;
     use crate::model::{Occasion, Stages};
-    use crate::notify::story::testing::{job, links};
+    use crate::notify::summary::testing::{job, links};
 
     #[test]
     fn subjects_are_compose_ci_s() {

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
-use crate::git::remote::{Protocol, Remote};
+use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, GitError, Source};
 use crate::model::RepoName;
 use crate::outbound::is_inward;

@@ -1,5 +1,6 @@
 //! One append-only file a job, `<id>.log`. Readers are woken when it grows and read the file themselves.
 
+mod arguments;
 mod follow;
 mod forms;
 mod redact;
@@ -16,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 
+pub use arguments::{arguments_with_secrets, secret_argument};
 pub use follow::LogFollower;
-pub use redact::secret_finder;
 pub use writer::LogWriter;
 
 use crate::model::JobId;

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::connection::Connection;
 use super::errors::{Trouble, last_words};
-use super::remote::{Protocol, Remote};
+use super::transport::connection::Connection;
+use super::transport::remote::{Protocol, Remote};
 use super::{GitConfig, GitError};
 use crate::process::{Finished, Program};
 

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::refusals::Refusal;
-use super::remote::{Protocol, Remote};
+use super::transport::refusals::Refusal;
+use super::transport::remote::{Protocol, Remote};
 use super::{GitRef, Source};
 use crate::process::ProcessError;
 

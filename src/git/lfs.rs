@@ -19,10 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::blobs::Reader;
 use super::errors::Trouble;
 use super::mirror::access;
 use super::snapshot::Part;
+use super::tree::blobs::Reader;
 use super::{Entry, Git, GitError, Oid};
 use crate::model::LogSink;
 use http::Http;

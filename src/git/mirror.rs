@@ -6,7 +6,9 @@
 //! checked as it is read.
 
 mod healing;
+pub(super) mod lease;
 mod submodule;
+pub(super) mod upkeep;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,11 +22,12 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::command::{ask, local, network};
 use super::errors::{IdRefusal, OTHER_FORMAT, Trouble, id_refusal, is_other_format, last_words};
-use super::lease::Lease;
-use super::remote::Remote;
-use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source, redirect};
+use super::transport::redirect;
+use super::transport::remote::Remote;
+use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source};
 use crate::model::{LogSink, RepoName};
 
+use lease::Lease;
 pub(super) use submodule::access;
 
 /// A mirror that holds the wanted commit; cheap to clone. As long as one of its clones lives, it stays where it is.

@@ -1,33 +1,20 @@
 //! Repositories: bare mirrors, the commit that is meant, its tree with its submodules and LFS files, the files' contents
 //! and times. There is no checkout.
 
-mod agent;
-mod attributes;
-mod authorities;
-mod blobs;
 mod command;
-mod connection;
-mod convert;
 mod errors;
 mod gitdir;
 mod heads;
-mod lease;
 mod lfs;
-mod master;
 mod mirror;
 mod oid;
 mod probe;
-mod redirect;
-mod refusals;
-mod remote;
 mod resolve;
 mod snapshot;
 mod submodules;
 mod times;
-mod token;
+mod transport;
 mod tree;
-mod upkeep;
-mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,20 +28,20 @@ use crate::model::{CommitSpec, GitRef, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
-pub use authorities::read as read_authorities;
-pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::{Fault, GitError};
 pub use gitdir::GitDir;
 pub use heads::Heads;
 pub use mirror::Mirror;
+pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
-pub use token::Token;
+pub use transport::authorities::read as read_authorities;
+pub use transport::token::Token;
+pub use tree::blobs::{Blob, Blobs, CHUNK};
+pub use tree::walk::{Found, Lost};
+pub(crate) use tree::walk::{Step, Walk};
 pub use tree::{Entry, Kind, path_order};
-pub use upkeep::Upkeep;
-pub use walk::{Found, Lost};
-pub(crate) use walk::{Step, Walk};
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -96,10 +83,10 @@ pub struct Git {
     config: GitConfig,
     mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: master::Masters,
+    masters: transport::ssh::Masters,
     lfs: lfs::Lfs,
-    converted: convert::Converted,
-    leases: Arc<lease::Leases>,
+    converted: snapshot::convert::Converted,
+    leases: Arc<mirror::lease::Leases>,
     /// The number of fetches and looks that were begun, see [`heads`].
     fetches: AtomicU64,
 }
@@ -122,7 +109,7 @@ impl Git {
             return Err(GitError::refused("KNOWN_HOSTS must not contain quotes: ssh cannot be given such a path"));
         }
         // The agent's own part is shorter.
-        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - master::SOCKET_NAME {
+        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - transport::ssh::SOCKET_NAME {
             let dir = config.run_dir.display();
             return Err(GitError::refused(format!("the path {dir} is too long for a socket: take a shorter one")));
         }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::command::network;
-use super::connection::Connection;
 use super::errors::{explain, is_refusal, last_words, refused_before};
-use super::master::name;
-use super::refusals::Refusals;
-use super::remote::Protocol;
-use super::{Git, GitConfig, GitError, GitRef, Oid, Source, redirect};
+use super::transport::connection::Connection;
+use super::transport::redirect;
+use super::transport::refusals::Refusals;
+use super::transport::remote::Protocol;
+use super::transport::ssh::name;
+use super::{Git, GitConfig, GitError, GitRef, Oid, Source};
 use crate::process::Program;
 
 /// `GIT_CONFIG_COUNT`, by which Git gets its settings from us, came with 2.31.

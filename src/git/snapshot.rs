@@ -1,16 +1,18 @@
 //! All of a commit as a checkout has it: its tree, with the trees of its submodules in their places, the files that Git
 //! LFS keeps, and those that Git converts.
 
+pub(super) mod convert;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::blobs::wrong_type;
 use super::command::{ask, local};
 use super::errors::{Trouble, last_words};
 use super::lfs::Store;
-use super::remote::Remote;
 use super::submodules::{self, Place, Submodule, Superproject};
+use super::transport::remote::Remote;
+use super::tree::blobs::wrong_type;
 use super::tree::{self, TreeError};
 use super::{Blobs, Entry, Found, Git, GitConfig, GitDir, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
 use crate::model::LogSink;

@@ -6,10 +6,10 @@ mod url;
 
 use std::collections::BTreeMap;
 
-use super::attributes::converse;
-use super::blobs::Reader;
 use super::command::local;
 use super::errors::{Trouble, last_words};
+use super::tree::attributes::converse;
+use super::tree::blobs::Reader;
 use super::{Entry, Found, GitConfig, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
 use crate::model::LogSink;
 pub(super) use place::{Place, Superproject};

@@ -1,6 +1,10 @@
 //! A commit's tree as `git ls-tree -r -t -l -z` prints it: `MODE TYPE OID SIZE<tab>PATH<nul>`, SIZE padded with
 //! spaces and `-` for what has none.
 
+pub(super) mod attributes;
+pub(super) mod blobs;
+pub(super) mod walk;
+
 use std::cmp::Ordering;
 
 use super::Oid;

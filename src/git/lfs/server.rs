@@ -12,8 +12,8 @@ use super::Wanted;
 use super::http::{self, Caller};
 use super::shell::{Ended, Shell};
 use super::transfer::Transfer;
-use crate::git::remote::{Protocol, Remote};
 use crate::git::submodules::split;
+use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, Git, GitError, Source};
 use crate::model::LogSink;
 

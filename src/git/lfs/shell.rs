@@ -3,10 +3,10 @@
 use tokio::io::AsyncReadExt;
 
 use crate::git::command::{for_shell, for_ssh, ssh_options};
-use crate::git::connection::Connection;
 use crate::git::errors::last_words;
-use crate::git::remote::Remote;
 use crate::git::submodules::split;
+use crate::git::transport::connection::Connection;
+use crate::git::transport::remote::Remote;
 use crate::git::{Fault, Git, GitError, Source};
 use crate::model::LogSink;
 use crate::process::{Program, Running};

@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{Mirror, Source};
-use crate::git::remote::Remote;
 use crate::git::submodules::Place;
+use crate::git::transport::remote::Remote;
 use crate::git::{Git, GitError, Oid};
 use crate::model::LogSink;
 

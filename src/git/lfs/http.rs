@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
-use crate::address::{self, Except, is_inward};
 use crate::git::{Fault, GitError};
+use crate::outbound::{self, Except, is_inward};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -101,7 +101,7 @@ impl LfsClient {
     fn check(&self, url: &Url) -> Result<(), GitError> {
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),
-            "https" if !address::literal(url).is_some_and(is_inward) => Ok(()),
+            "https" if !outbound::literal(url).is_some_and(is_inward) => Ok(()),
             "https" | "http" => {
                 Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
             }

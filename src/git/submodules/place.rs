@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
-use crate::address::is_inward;
 use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, GitError, RepoSource};
 use crate::model::RepoName;
+use crate::outbound::is_inward;
 use crate::secrets::{DeployKey, Secrets, SecretsError};
 
 /// The job's own repository.

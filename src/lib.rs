@@ -8,6 +8,7 @@ pub mod durable;
 pub mod engine;
 pub mod git;
 pub mod http;
+pub mod intake;
 pub mod logs;
 pub mod metrics;
 pub mod model;

@@ -1,7 +1,6 @@
 //! What happens once, before the daemon listens.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +9,9 @@ use anyhow::Context as _;
 use reqwest::Certificate;
 
 use crate::disk::Floor;
+use crate::durable::replace_file;
 use crate::engine::{Builder, Engine, Host, Instance};
-use crate::git::{self, GitConfig, Token};
+use crate::git::{self, GitConfig, GitToken};
 use crate::model::Destinations;
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::queue::{Priorities, Rules, Supersede};
@@ -56,8 +56,8 @@ pub fn git_config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hos
     }
 }
 
-pub fn git_token(settings: &Settings) -> Option<Token> {
-    Token::new(
+pub fn git_token(settings: &Settings) -> Option<GitToken> {
+    GitToken::new(
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
@@ -130,7 +130,7 @@ pub fn engine_hosts(settings: &Settings) -> anyhow::Result<Vec<Host>> {
 }
 
 pub fn floor(settings: &Settings) -> Floor {
-    Floor { bytes: settings.disk_floor.0, inodes_percent: settings.inode_floor.into() }
+    Floor { bytes: settings.disk_floor.0, inodes: settings.inode_floor }
 }
 
 /// What tells this data folder's daemon from others on an engine: made once, and kept.
@@ -145,15 +145,7 @@ pub fn instance(data_dir: &Path) -> anyhow::Result<Instance> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
-    // Written beside, made durable and renamed: neither a kill nor a power failure leaves half of it.
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(instance.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
+    replace_file(&path, 0o644, instance.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Instance::new(instance))
 }
 

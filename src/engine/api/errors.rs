@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use crate::engine::advice::{self, fill, with_cure};
 use crate::git::{Fault, GitError};
 use crate::model::{Advice, FailureClass, LogSink};
+use crate::outbound::chain;
 
 /// The party that caused a failure, and thereby the remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,17 +298,6 @@ pub(in crate::engine) fn one_line(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// Writes an error and its causes in one line.
-pub(in crate::engine) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// Writes one line to the log in one piece, so that lines of two writers do not mix.

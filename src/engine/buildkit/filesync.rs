@@ -11,7 +11,7 @@ use super::packet::{GO_DIR, GO_SYMLINK, Packet, PacketType, Stat};
 use crate::engine::context::filter::{PathFilter, choose};
 use crate::engine::context::follow_paths::LinkTargets;
 use crate::engine::context::tree::Tree;
-use crate::git::{Blobs, Entry, Found, GitError, Kind};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
 /// Size at which the buffer of an answer is sent. A stat takes about 60 bytes.
 const BUFFER: usize = 64 << 10;
@@ -74,7 +74,7 @@ impl DiffCopy<'_> {
             let mut blobs = None;
             while let Some(id) = queue.recv().await {
                 let entry = chosen.get(id as usize).map(|&i| &entries[i as usize]);
-                let Some(entry) = entry.filter(|e| matches!(e.kind, Kind::File | Kind::Exec)) else {
+                let Some(entry) = entry.filter(|e| matches!(e.kind, EntryKind::File | EntryKind::Exec)) else {
                     return Err(GrpcStatus::unknown(format!("the engine asked for entry {id}, which is no file")));
                 };
                 self.write_file(id, entry, &mut blobs, &mut writer).await?;
@@ -103,11 +103,11 @@ impl DiffCopy<'_> {
             stat.path.clone_from(&entry.path);
             stat.linkname.clear();
             (stat.mode, stat.size) = match entry.kind {
-                Kind::File => (0o644, entry.size as i64),
-                Kind::Exec => (0o755, entry.size as i64),
+                EntryKind::File => (0o644, entry.size as i64),
+                EntryKind::Exec => (0o755, entry.size as i64),
                 // A submodule that was not fetched is sent as an empty directory.
-                Kind::Dir | Kind::Gitlink => (GO_DIR | 0o755, 0),
-                Kind::Symlink => {
+                EntryKind::Dir | EntryKind::Gitlink => (GO_DIR | 0o755, 0),
+                EntryKind::Symlink => {
                     stat.linkname.extend(links.get(&entry.oid).into_iter().flatten());
                     (GO_SYMLINK | 0o777, stat.linkname.len() as i64)
                 }
@@ -146,7 +146,7 @@ impl DiffCopy<'_> {
     async fn leave_unfollowed(&self, entries: &[Entry], filter: &mut PathFilter) -> Result<(), GitError> {
         for path in std::mem::take(&mut filter.follow) {
             let is_lost = path.ends_with(b".dockerignore")
-                && matches!(self.tree.find_among(entries, &path).await?, Found::Lost(_));
+                && matches!(self.tree.find_among(entries, &path).await?, PathEnd::BrokenLink(_));
             let list = if is_lost { &mut filter.includes } else { &mut filter.follow };
             list.push(path);
         }

@@ -23,7 +23,8 @@ use crate::secrets::RegistryLogins;
 use super::filesync::DiffCopy;
 use super::grpc::{self, GrpcStatus};
 use crate::engine::api::connect::{Host, invalid, no_body, request};
-use crate::engine::api::errors::{EngineError, chain};
+use crate::engine::api::errors::EngineError;
+use crate::outbound::chain;
 
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";

@@ -1,7 +1,7 @@
 //! Selects the entries of a tree that BuildKit gets. The sender applies BuildKit's include-patterns, exclude-patterns and
 //! followpaths, here like `filter.go` of `github.com/tonistiigi/fsutil`.
 
-use crate::git::{Entry, Kind};
+use crate::git::{Entry, EntryKind};
 
 use super::follow_paths::{LinkTargets, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
@@ -60,7 +60,7 @@ pub(in crate::engine) fn choose(
             Some(m) => m.matches(&entry.path, parent.map_or(&[], |p| &p.excluded), &mut excluded)?,
             None => false,
         };
-        let is_dir = entry.kind == Kind::Dir;
+        let is_dir = entry.kind == EntryKind::Dir;
         // No pattern can match anything in the directory, so all of it is skipped.
         let is_skipped = is_dir
             && (!is_included && plain_includes.is_some_and(|m| !m.reaches_into(&entry.path, false))

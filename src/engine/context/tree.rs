@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::follow_paths::LinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
 use crate::engine::api::errors::EngineError;
-use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
 use crate::model::LogSink;
 
 /// Amounts that one build was sent, in all three calls of the engine (Dockerfile, `.dockerignore`, context).
@@ -155,22 +155,22 @@ impl Tree {
 
     /// Reads a small file; `None` if it does not exist or cannot be read.
     pub(in crate::engine) async fn read(&self, path: &str) -> Option<Vec<u8>> {
-        let Ok(Found::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
+        let Ok(PathEnd::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
         self.snapshot.blobs().ok()?.read(&self.snapshot.entries[at]).await.ok()
     }
 
     /// Finds the file at a path of the repository, which may lead through symlinks.
-    pub(super) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+    pub(super) async fn find(&self, path: &[u8]) -> Result<PathEnd, GitError> {
         self.find_among(&self.snapshot.entries, path).await
     }
 
     /// Finds the file at a path among `entries`, as if there were no others.
-    pub(in crate::engine) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<Found, GitError> {
-        let (links, mut walk) = (self.links().await?, Walk::new(path));
+    pub(in crate::engine) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<PathEnd, GitError> {
+        let (links, mut walk) = (self.links().await?, PathWalk::new(path));
         loop {
             match walk.step(entries) {
-                Step::End(found) => return Ok(found),
-                Step::Link(at) => {
+                WalkStep::End(found) => return Ok(found),
+                WalkStep::Link(at) => {
                     let target = links.get(&entries[at].oid).map_or(&[][..], Vec::as_slice);
                     if let Some(found) = walk.follow(target) {
                         return Ok(found);
@@ -184,7 +184,7 @@ impl Tree {
     pub(super) async fn resolved(&self, path: &str) -> String {
         let found = self.find(path.as_bytes()).await;
         let at = match found {
-            Ok(Found::File { at, .. }) => Some(at),
+            Ok(PathEnd::File { at, .. }) => Some(at),
             _ => None,
         };
         let file = at.and_then(|at| String::from_utf8(self.snapshot.entries[at].path.clone()).ok());
@@ -196,7 +196,7 @@ impl Tree {
         let read = async || {
             let mut links = HashMap::new();
             let mut blobs = None;
-            for entry in self.snapshot.entries.iter().filter(|e| e.kind == Kind::Symlink) {
+            for entry in self.snapshot.entries.iter().filter(|e| e.kind == EntryKind::Symlink) {
                 let blobs = self.open_blobs(&mut blobs)?;
                 links.insert(entry.oid, blobs.read(entry).await?);
             }

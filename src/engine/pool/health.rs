@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::member::{EngineHealth, Member, MemberState};
 use crate::engine::advice::{self, fill};
 use crate::engine::api::errors::EngineError;
+use crate::model::Backoff;
 
 /// Interval of the pings. An engine that stops answering is noticed after at most one interval and two [`PING_TIMEOUT`],
 /// which is 5 s.
@@ -17,16 +18,15 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Number of unanswered pings in a row that mean more than a short delay. A single ping that finds no engine is enough,
 /// because the engine may have restarted by the next one, and leftovers of its death are removed only when it returns.
 const MISSES: u32 = 2;
-/// Wait before the ping after a miss. It doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between the pings of an engine that does not answer.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// Time limit of each request to an engine that answers again, because it may have just started.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Member {
     /// Pings the engine for ever.
     pub(super) async fn watch_health(self: Arc<Self>) {
-        let (mut misses, mut pause) = (0, FIRST_PAUSE);
+        let (mut misses, mut pauses) = (0, 0);
         loop {
             let pinged = self.ping().await;
             let was_well = self.read(|state| state.health == EngineHealth::Well);
@@ -44,11 +44,9 @@ impl Member {
                     }
                 }
             }
-            let wait = match misses == 0 && self.read(|state| state.health == EngineHealth::Well) {
-                true => PING_INTERVAL,
-                false => pause,
-            };
-            pause = if wait == PING_INTERVAL { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            let is_well = misses == 0 && self.read(|state| state.health == EngineHealth::Well);
+            let wait = if is_well { PING_INTERVAL } else { BACKOFF.pause(pauses) };
+            pauses = if is_well { 0 } else { pauses.saturating_add(1) };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.doubted.notified() => {}

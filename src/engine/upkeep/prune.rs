@@ -270,12 +270,14 @@ impl DiskUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Percent;
 
     const GIB: u64 = 1 << 30;
 
     #[test]
     fn only_as_much_is_removed_as_helps() {
-        let limits = SpaceLimits { floor: Floor { bytes: 4 * GIB, inodes_percent: 5 }, budget: 20 * GIB };
+        let limits =
+            SpaceLimits { floor: Floor { bytes: 4 * GIB, inodes: Percent::new(5).unwrap() }, budget: 20 * GIB };
         let disk = |free, inodes_percent| Disk { free, percent: 50, inodes_percent };
         for (taken, disk, goal_is) in [
             (30 * GIB, None, 20 * GIB),

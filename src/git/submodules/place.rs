@@ -9,29 +9,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
-use crate::address::is_inward;
 use crate::git::transport::remote::{Protocol, Remote};
-use crate::git::{Fault, GitError, Source};
+use crate::git::{Fault, GitError, RepoSource};
 use crate::model::RepoName;
+use crate::outbound::is_local_or_forbidden;
 use crate::secrets::{DeployKey, Secrets, SecretsError};
 
 /// The job's own repository.
 pub(in crate::git) struct Superproject<'a> {
-    source: &'a Source,
+    source: &'a RepoSource,
     remote: Remote,
     secrets: &'a Secrets,
 }
 
 /// Where a submodule is.
 #[derive(Debug)]
-pub(in crate::git) struct Place {
-    pub source: Source,
+pub(in crate::git) struct SubmoduleSource {
+    pub source: RepoSource,
     pub remote: Remote,
     /// The key is the superproject's, and not because both have one owner.
     pub borrows_key: bool,
 }
 
-impl Place {
+impl SubmoduleSource {
     /// Says whose key it was that did not open it.
     pub fn explain(&self, error: GitError) -> GitError {
         match self.borrows_key && error.message.contains("deploy key") {
@@ -48,13 +48,13 @@ impl Place {
 }
 
 impl<'a> Superproject<'a> {
-    pub fn new(source: &'a Source, remote: Remote, secrets: &'a Secrets) -> Self {
+    pub fn new(source: &'a RepoSource, remote: Remote, secrets: &'a Secrets) -> Self {
         Self { source, remote, secrets }
     }
 
     /// `url` is as in `.gitmodules`, `base` that of the repository which has it, and which may itself be foreign: then
     /// all that it names is.
-    pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<Place, GitError> {
+    pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<SubmoduleSource, GitError> {
         let mut place = self.judge(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
         if place.remote.is_foreign {
             place.remote.pinned = self.pin(&place.remote).await?;
@@ -63,7 +63,7 @@ impl<'a> Superproject<'a> {
     }
 
     /// All that can be said without asking the name service.
-    fn judge(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<Place, String> {
+    fn judge(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, String> {
         if url.starts_with('-') {
             return Err("starts with '-'".into());
         }
@@ -115,7 +115,7 @@ impl<'a> Superproject<'a> {
         }
         let borrows_key = key.is_some() && !repo.owner().eq_ignore_ascii_case(self.source.repo.owner());
         remote.is_foreign = is_foreign;
-        Ok(Place { source: Source { repo, url, key }, remote, borrows_key })
+        Ok(SubmoduleSource { source: RepoSource { repo, url, key }, remote, borrows_key })
     }
 
     /// The remote's URL, with GIT_URL's user and password if it is on that server.
@@ -178,7 +178,10 @@ impl<'a> Superproject<'a> {
     /// Looks the host up and refuses an inward address; what is good is what Git may connect to (in the form of
     /// `http.curloptResolve`), so that a second look-up cannot lead elsewhere.
     async fn pin(&self, remote: &Remote) -> Result<Option<String>, GitError> {
-        if addresses(&self.remote.host).await.is_ok_and(|ours| ours.iter().any(|address| is_inward(address.ip()))) {
+        if addresses(&self.remote.host)
+            .await
+            .is_ok_and(|ours| ours.iter().any(|address| is_local_or_forbidden(address.ip())))
+        {
             return Ok(None);
         }
         let found = addresses(&remote.host).await.map_err(|error| GitError {
@@ -186,7 +189,7 @@ impl<'a> Superproject<'a> {
             message: format!("the host {} is unknown ({error}): check the URL and the name service", remote.host),
             fault: Fault::Server,
         })?;
-        if let Some(address) = found.iter().find(|address| is_inward(address.ip())) {
+        if let Some(address) = found.iter().find(|address| is_local_or_forbidden(address.ip())) {
             let message =
                 format!("its URL leads to {}, which is this machine or its own network: refused", address.ip());
             return Err(GitError::refused(message));

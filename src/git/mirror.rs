@@ -111,7 +111,7 @@ impl Git {
         if let CommitSpec::Full(id) = commit
             && may_be_old
             && mirror.is_from(&remote)
-            && self.has(&mirror, branch, id, is_granted).await
+            && self.has(&mirror, branch, id.as_str(), is_granted).await
         {
             log.write(format!("The mirror has {id} already: nothing to fetch\n").as_bytes());
             return Ok(mirror);
@@ -139,7 +139,7 @@ impl Git {
                 }
             }
             (CommitSpec::Full(id), _) if is_granted => {
-                self.fetch_commit(&mirror, &remote, id, &mut state, log).await?;
+                self.fetch_commit(&mirror, &remote, id.as_str(), &mut state, log).await?;
             }
             _ => {}
         }

@@ -41,7 +41,7 @@ async fn a_signed_push_makes_a_job() {
             "dockerRepoBase": "127.0.0.1:5555/totem", "tag": "1234"})
     );
     let job = &server.store.jobs(1, None).await.unwrap()[0];
-    assert!(job.context.pushed);
+    assert!(job.pushed);
     let body = push("5678");
     let signature = format!("sha1={}", sign::<Hmac<Sha1>>(body.as_bytes()));
     assert_eq!(send(server.hook(&body).header("x-hub-signature", signature)).await.status, 201);
@@ -118,7 +118,7 @@ async fn a_form_is_read_too() {
 
 #[tokio::test]
 async fn a_push_that_cannot_be_built_is_refused() {
-    let server = server(|config| config.allow_repos = vec!["other".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into()]).await;
     assert_eq!(send(server.signed(&push("1234"))).await.status, 403);
     let answer = send(server.signed(r#"{"repository":{"name":"hello"}}"#)).await;
     assert_eq!(answer.status, 400);

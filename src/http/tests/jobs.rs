@@ -94,7 +94,7 @@ async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
         let [made, again] = [made, again].map(|id| id.parse::<JobId>().unwrap());
         let grants = async |id| {
             let job = server.store.job(id).await.unwrap().unwrap();
-            (job.any_commit, job.context.pushed)
+            (job.any_commit, job.pushed)
         };
         assert_eq!((grants(made).await, grants(again).await), expected, "{commit} {made_by} {rebuilt_by}");
         server.store.cancel(again, &announce()).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_branch_that_was_left_out_is_shown_and_remembered() {
 
 #[tokio::test]
 async fn a_rebuild_is_allowed_anew() {
-    let server = server(|config| config.allow_repos = vec!["acme/*".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["acme/*".into()]).await;
     let elsewhere = r#"{"owner":"acme","repo":"hello","dockerRepoBase":"q.io/other"}"#;
     let id = make(&server, "admin", elsewhere).await.json()["id"].as_str().unwrap().to_owned();
     end(&server, Stages::pending()).await;

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 
 use crate::engine::advice::{self, fill, with_cure};
-use crate::git::{Fault, GitError};
+use crate::git::GitError;
 use crate::model::{Advice, FailureClass, LogSink};
 use crate::outbound::chain;
 
@@ -83,7 +83,7 @@ impl EngineError {
 
     /// Makes the error for a commit whose files could not be read.
     pub(in crate::engine) fn tree(error: &GitError) -> Self {
-        let kind = if error.fault == Fault::Request { ErrorKind::Commit } else { ErrorKind::Tree };
+        let kind = if error.is_transient() { ErrorKind::Tree } else { ErrorKind::Commit };
         Self::new(kind, fill(advice::UNREADABLE_TREE.text, &[error]))
     }
 

@@ -53,7 +53,10 @@ fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
 
 #[test]
 fn unknown_keys_and_secrets_in_the_file_are_refused() {
-    assert_eq!(error(&[], Some("concurency = 3"), &[]), "FILE: concurency: is no setting; README.md lists them\n");
+    assert_eq!(
+        error(&[], Some("concurency = 3"), &[]),
+        "FILE: concurency: is no setting; docs/settings.md lists them\n"
+    );
     let secret = error(&[], Some("hook_secret = \"s3cr3t-value\""), &[]);
     assert!(secret.contains("hook_secret_file") && !secret.contains("s3cr3t-value"), "{secret}");
 }

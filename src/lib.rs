@@ -7,6 +7,7 @@ pub mod disk;
 pub mod engine;
 pub mod git;
 pub mod http;
+pub mod intake;
 pub mod logs;
 pub mod metrics;
 pub mod model;

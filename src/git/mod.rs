@@ -37,11 +37,11 @@ pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
 pub use transport::authorities::read as read_authorities;
-pub use transport::token::Token;
+pub use transport::token::GitToken;
 pub use tree::blobs::{Blob, Blobs, CHUNK};
-pub use tree::walk::{Found, Lost};
-pub(crate) use tree::walk::{Step, Walk};
-pub use tree::{Entry, Kind, path_order};
+pub use tree::walk::{BrokenLink, PathEnd};
+pub(crate) use tree::walk::{PathWalk, WalkStep};
+pub use tree::{Entry, EntryKind, path_order};
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -54,7 +54,7 @@ pub struct GitConfig {
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
     /// GIT_TOKEN
-    pub token: Option<Token>,
+    pub token: Option<GitToken>,
     /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
     pub cacert: Option<PathBuf>,
     /// FILE_TIMES=history
@@ -63,13 +63,13 @@ pub struct GitConfig {
 
 /// Where a repository comes from. `url` was expanded from the operator's template.
 #[derive(Clone)]
-pub struct Source {
+pub struct RepoSource {
     pub repo: RepoName,
     pub url: String,
     pub key: Option<Arc<DeployKey>>,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for RepoSource {
     /// Without the URL, which may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.as_ref().map(|key| key.fingerprint());
@@ -81,12 +81,12 @@ impl fmt::Debug for Source {
 #[derive(Debug)]
 pub struct Git {
     config: GitConfig,
-    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
+    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::MirrorState>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: transport::ssh::Masters,
+    masters: transport::ssh::SshConnections,
     lfs: lfs::Lfs,
-    converted: snapshot::convert::Converted,
-    leases: Arc<mirror::lease::Leases>,
+    converted: snapshot::convert::ConversionCache,
+    leases: Arc<mirror::lease::MirrorLeases>,
     /// The number of fetches and looks that were begun, see [`heads`].
     fetches: AtomicU64,
 }

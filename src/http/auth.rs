@@ -6,12 +6,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::Error;
 use super::{Api, ApiToken, Role};
+use crate::intake::By;
 
 /// Who sent a request. As a handler's argument it lets nobody in without the role that the method needs: read for
 /// what only looks, build for what changes anything.
@@ -19,6 +19,12 @@ pub struct Caller {
     /// The token's name.
     pub name: String,
     pub role: Role,
+}
+
+impl Caller {
+    pub fn by(&self) -> By<'_> {
+        By::Caller { name: &self.name, role: self.role }
+    }
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {
@@ -145,35 +151,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// `ALLOW_REPOS`.
-pub struct AllowedRepos(Option<GlobSet>);
-
-impl AllowedRepos {
-    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
-        if globs.is_empty() {
-            return Ok(Self(None));
-        }
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
-            let glob = if glob.contains('/') { glob.clone() } else { format!("{glob}/*") };
-            set.add(GlobBuilder::new(&glob).literal_separator(true).build()?);
-        }
-        Ok(Self(Some(set.build()?)))
-    }
-
-    pub fn allow(&self, owner: &str, repo: &str) -> bool {
-        self.0.as_ref().is_none_or(|set| set.is_match(format!("{owner}/{repo}")))
-    }
-
-    pub(super) fn check(&self, owner: &str, repo: &str) -> Result<(), Error> {
-        if self.allow(owner, repo) {
-            return Ok(());
-        }
-        let name: String = format!("{owner}/{repo}").chars().take(200).collect();
-        Err(Error::Forbidden(format!("{name} is not built here: ALLOW_REPOS does not name it")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,23 +167,5 @@ mod tests {
         ] {
             assert_eq!(without_port(host), name);
         }
-    }
-
-    #[test]
-    fn globs_name_owners_and_repositories() {
-        let allowed = |globs: &[&str], owner, repo| {
-            let globs: Vec<String> = globs.iter().map(|&glob| glob.into()).collect();
-            AllowedRepos::new(&globs).unwrap().check(owner, repo).is_ok()
-        };
-        assert!(allowed(&[], "acme", "hello"));
-        assert!(allowed(&["*"], "acme", "hello"));
-        assert!(allowed(&["acme"], "acme", "hello"));
-        assert!(allowed(&["acme/*"], "acme", "hello"));
-        assert!(allowed(&["other/x", "acme/hel*"], "acme", "hello"));
-        assert!(!allowed(&["acme"], "acme-evil", "hello"));
-        assert!(!allowed(&["acme/*"], "acme/x", "hello"));
-        assert!(!allowed(&["acme/*"], "other", "hello"));
-        assert!(!allowed(&["acme/hello"], "acme", "hello2"));
-        assert!(AllowedRepos::new(&["a{".into()]).is_err());
     }
 }

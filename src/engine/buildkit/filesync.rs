@@ -12,7 +12,7 @@ use hyper::HeaderMap;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::git::{Blobs, Entry, Found, GitError, Kind, Snapshot, Step, Walk};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
 use crate::model::LogSink;
 
 use super::grpc::{self, Messages, Status};
@@ -141,22 +141,22 @@ impl Tree {
 
     /// A small file's content; none if it is not there or cannot be read.
     pub(in crate::engine) async fn read(&self, path: &str) -> Option<Vec<u8>> {
-        let Ok(Found::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
+        let Ok(PathEnd::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
         self.snapshot.blobs().ok()?.read(&self.snapshot.entries[at]).await.ok()
     }
 
     /// The file at a path of the repository, which may lead through symlinks.
-    pub(in crate::engine) async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+    pub(in crate::engine) async fn find(&self, path: &[u8]) -> Result<PathEnd, GitError> {
         self.find_among(&self.snapshot.entries, path).await
     }
 
     /// The same, where `entries` are all that there is.
-    pub(in crate::engine) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<Found, GitError> {
-        let (links, mut walk) = (self.links().await?, Walk::new(path));
+    pub(in crate::engine) async fn find_among(&self, entries: &[Entry], path: &[u8]) -> Result<PathEnd, GitError> {
+        let (links, mut walk) = (self.links().await?, PathWalk::new(path));
         loop {
             match walk.step(entries) {
-                Step::End(found) => return Ok(found),
-                Step::Link(at) => {
+                WalkStep::End(found) => return Ok(found),
+                WalkStep::Link(at) => {
                     let target = links.get(&entries[at].oid).map_or(&[][..], Vec::as_slice);
                     if let Some(found) = walk.follow(target) {
                         return Ok(found);
@@ -170,7 +170,7 @@ impl Tree {
     pub(in crate::engine) async fn resolved(&self, path: &str) -> String {
         let found = self.find(path.as_bytes()).await;
         let at = match found {
-            Ok(Found::File { at, .. }) => Some(at),
+            Ok(PathEnd::File { at, .. }) => Some(at),
             _ => None,
         };
         let file = at.and_then(|at| String::from_utf8(self.snapshot.entries[at].path.clone()).ok());
@@ -181,8 +181,8 @@ impl Tree {
     /// of the file system, and read another file. The link itself is sent.
     async fn leave_unfollowed(&self, entries: &[Entry], wanted: &mut Wanted) -> Result<(), GitError> {
         for path in std::mem::take(&mut wanted.follow) {
-            let is_lost =
-                path.ends_with(b".dockerignore") && matches!(self.find_among(entries, &path).await?, Found::Lost(_));
+            let is_lost = path.ends_with(b".dockerignore")
+                && matches!(self.find_among(entries, &path).await?, PathEnd::BrokenLink(_));
             let list = if is_lost { &mut wanted.includes } else { &mut wanted.follow };
             list.push(path);
         }
@@ -197,7 +197,7 @@ impl Tree {
         let read = async || {
             let mut links = HashMap::new();
             let mut blobs = None;
-            for entry in self.snapshot.entries.iter().filter(|e| e.kind == Kind::Symlink) {
+            for entry in self.snapshot.entries.iter().filter(|e| e.kind == EntryKind::Symlink) {
                 let blobs = opened(&mut blobs, &self.snapshot)?;
                 links.insert(entry.oid, blobs.read(entry).await?);
             }
@@ -258,7 +258,7 @@ impl Tree {
             let mut blobs = None;
             while let Some(id) = queue.recv().await {
                 let entry = chosen.get(id as usize).map(|&i| &entries[i as usize]);
-                let Some(entry) = entry.filter(|e| matches!(e.kind, Kind::File | Kind::Exec)) else {
+                let Some(entry) = entry.filter(|e| matches!(e.kind, EntryKind::File | EntryKind::Exec)) else {
                     return Err(Status::unknown(format!("the engine asked for {id}, which is no file")));
                 };
                 self.write_file(id, entry, &mut blobs, &mut writer).await?;
@@ -287,11 +287,11 @@ impl Tree {
             stat.path.clone_from(&entry.path);
             stat.linkname.clear();
             (stat.mode, stat.size) = match entry.kind {
-                Kind::File => (0o644, entry.size as i64),
-                Kind::Exec => (0o755, entry.size as i64),
+                EntryKind::File => (0o644, entry.size as i64),
+                EntryKind::Exec => (0o755, entry.size as i64),
                 // A submodule that was not fetched is an empty directory.
-                Kind::Dir | Kind::Gitlink => (GO_DIR | 0o755, 0),
-                Kind::Symlink => {
+                EntryKind::Dir | EntryKind::Gitlink => (GO_DIR | 0o755, 0),
+                EntryKind::Symlink => {
                     stat.linkname.extend(links.get(&entry.oid).into_iter().flatten());
                     (GO_SYMLINK | 0o777, stat.linkname.len() as i64)
                 }

@@ -1,7 +1,7 @@
 //! Which entries of a tree BuildKit gets: its include-patterns, exclude-patterns and followpaths are ours to apply, as
 //! `github.com/tonistiigi/fsutil` (`filter.go`) does.
 
-use crate::git::{Entry, Kind};
+use crate::git::{Entry, EntryKind};
 
 use super::follow_paths::{Links, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
@@ -56,7 +56,7 @@ pub(in crate::engine) fn choose(entries: &[Entry], links: &Links, wanted: &Wante
             Some(m) => m.matches(&entry.path, parent.map_or(&[], |p| &p.excluded), &mut excluded)?,
             None => false,
         };
-        let is_dir = entry.kind == Kind::Dir;
+        let is_dir = entry.kind == EntryKind::Dir;
         // Nothing in it can be wanted: pass over it whole.
         let is_passed = is_dir
             && (!is_included && plain_includes.is_some_and(|m| !m.reaches_into(&entry.path, false))

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::git::{Entry, Kind, Oid, path_order};
+use crate::git::{Entry, EntryKind, Oid, path_order};
 
 use super::pattern::{BadPattern, Pattern, clean};
 
@@ -91,7 +91,7 @@ impl Resolver<'_> {
             let pattern = Pattern::of_name(base)?;
             let mut named = Vec::new();
             for entry in children(self.entries, dir) {
-                if entry.kind == Kind::Symlink && pattern.matches(name(&entry.path))? {
+                if entry.kind == EntryKind::Symlink && pattern.matches(name(&entry.path))? {
                     named.push(entry);
                 }
             }
@@ -100,7 +100,7 @@ impl Resolver<'_> {
             find(self.entries, path).map(|i| &self.entries[i]).into_iter().collect()
         };
         let target = |entry: &&Entry| {
-            let target = self.links.get(&entry.oid).filter(|_| entry.kind == Kind::Symlink)?;
+            let target = self.links.get(&entry.oid).filter(|_| entry.kind == EntryKind::Symlink)?;
             Some(match target.starts_with(b"/") {
                 true => clean(target),
                 false => clean(&[b"/", dir, b"/", target.as_slice()].concat()),

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::git::{Blobs, Entry, Found, GitError, Kind};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
 use super::filter::{Wanted, choose};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
@@ -97,9 +97,9 @@ pub(in crate::engine) async fn upload(
 }
 
 /// The file that was found among these entries.
-fn file(found: Found, entries: &[Entry]) -> Option<&Entry> {
+fn file(found: PathEnd, entries: &[Entry]) -> Option<&Entry> {
     match found {
-        Found::File { at, .. } => entries.get(at),
+        PathEnd::File { at, .. } => entries.get(at),
         _ => None,
     }
 }
@@ -113,7 +113,7 @@ fn beneath<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
 }
 
 fn renamed(entry: &Entry, path: &str) -> Entry {
-    Entry { path: path.into(), kind: Kind::File, ..entry.clone() }
+    Entry { path: path.into(), kind: EntryKind::File, ..entry.clone() }
 }
 
 type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
@@ -137,7 +137,7 @@ async fn write(
     for &index in chosen {
         let entry = &tree.context()[index as usize];
         header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
-        if matches!(entry.kind, Kind::File | Kind::Exec) {
+        if matches!(entry.kind, EntryKind::File | EntryKind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
             while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
                 tree.count(chunk.len());
@@ -165,10 +165,10 @@ fn padding(size: u64) -> usize {
 fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
     let mut path = entry.path.clone();
     let (r#type, mode, size) = match entry.kind {
-        Kind::File => (b'0', 0o644, entry.size),
-        Kind::Exec => (b'0', 0o755, entry.size),
-        Kind::Symlink => (b'2', 0o777, 0),
-        Kind::Dir | Kind::Gitlink => {
+        EntryKind::File => (b'0', 0o644, entry.size),
+        EntryKind::Exec => (b'0', 0o755, entry.size),
+        EntryKind::Symlink => (b'2', 0o777, 0),
+        EntryKind::Dir | EntryKind::Gitlink => {
             path.push(b'/');
             (b'5', 0o755, 0)
         }

@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 #[derive(Debug, Default)]
-pub(in crate::git) struct Leases {
-    taken: Mutex<Taken>,
+pub(in crate::git) struct MirrorLeases {
+    taken: Mutex<LeaseTable>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct LeaseTable {
     next: u64,
     /// The mirror, and since when. The first one is the oldest.
     live: BTreeMap<u64, (PathBuf, SystemTime)>,
@@ -24,19 +24,19 @@ struct Taken {
 
 /// A mirror stays as it is while this is held.
 #[derive(Debug)]
-pub(in crate::git) struct Lease {
-    leases: Arc<Leases>,
+pub(in crate::git) struct MirrorLease {
+    leases: Arc<MirrorLeases>,
     id: u64,
 }
 
-impl Leases {
-    pub fn take(self: &Arc<Self>, mirror: &Path) -> Arc<Lease> {
+impl MirrorLeases {
+    pub fn take(self: &Arc<Self>, mirror: &Path) -> Arc<MirrorLease> {
         let mut taken = self.taken();
         let id = taken.next;
         taken.next += 1;
         taken.live.insert(id, (mirror.into(), SystemTime::now()));
         self.changed.notify_waiters();
-        Arc::new(Lease { leases: self.clone(), id })
+        Arc::new(MirrorLease { leases: self.clone(), id })
     }
 
     pub fn has(&self, mirror: &Path) -> bool {
@@ -69,12 +69,12 @@ impl Leases {
         }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, LeaseTable> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Lease {
+impl Drop for MirrorLease {
     fn drop(&mut self) {
         let mut taken = self.leases.taken();
         if let Some((mirror, _)) = taken.live.remove(&self.id) {

@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::git::command::{ask, local};
-use crate::git::errors::Trouble;
+use crate::git::errors::RepoError;
 use crate::git::{Git, GitError, mirror};
-use disk::{Found, Item, Size};
+use disk::{CacheItem, CacheSize, DiskInventory};
 
 /// Also when no job gave reason to look.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -41,7 +41,7 @@ pub struct Upkeep<'a> {
     /// So many bytes the disk has too little.
     missing: u64,
     /// Of the mirrors that nobody used since.
-    sizes: HashMap<PathBuf, Size>,
+    sizes: HashMap<PathBuf, CacheSize>,
     /// The number of files that was left when it was last repacked.
     repacked: HashMap<PathBuf, usize>,
     /// Mirrors that are known to be larger than the budget.
@@ -98,8 +98,8 @@ impl<'a> Upkeep<'a> {
 
     /// Removes what is of no use, and the least recently used until the rest is within the budget. Returns the mirrors
     /// that are left.
-    fn make_room(&mut self, found: Found) -> io::Result<Vec<PathBuf>> {
-        let Found { mirrors, mut objects, halves } = found;
+    fn make_room(&mut self, found: DiskInventory) -> io::Result<Vec<PathBuf>> {
+        let DiskInventory { mirrors, mut objects, halves } = found;
         let (mut left, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
         for half in halves {
             match self.git.lock_unused(&half.path.with_extension("git")) {
@@ -141,7 +141,7 @@ impl<'a> Upkeep<'a> {
                 (_, object) => object.is_some(),
             };
             let oldest = if object_is_older { objects.pop() } else { removable.pop() };
-            let Some(Item { path, size, .. }) = oldest else { break };
+            let Some(CacheItem { path, size, .. }) = oldest else { break };
             let is_gone = match object_is_older {
                 true => self.remove_object(&path)?,
                 false => self.remove_mirror(&path)?,
@@ -217,7 +217,7 @@ impl<'a> Upkeep<'a> {
             state.swept = true;
             match done.iter().all(Option::is_some) {
                 true => Ok(()),
-                false => Err(Trouble::Damaged("git repack failed".into())),
+                false => Err(RepoError::Damaged("git repack failed".into())),
             }
         };
         let done = tokio::select! {
@@ -232,8 +232,8 @@ impl<'a> Upkeep<'a> {
         self.repacked.insert(path.into(), now);
         match done {
             Ok(()) => tracing::info!("repacked {}: {files} files are {now}, in {:?}", path.display(), begun.elapsed()),
-            Err(Trouble::Damaged(why)) => tracing::warn!("{} cannot be repacked: {why}", path.display()),
-            Err(Trouble::Failed(error)) => tracing::warn!("{} cannot be repacked: {error}", path.display()),
+            Err(RepoError::Damaged(why)) => tracing::warn!("{} cannot be repacked: {why}", path.display()),
+            Err(RepoError::Failed(error)) => tracing::warn!("{} cannot be repacked: {error}", path.display()),
         }
     }
 }

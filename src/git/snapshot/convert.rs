@@ -19,11 +19,11 @@ use std::{fs, io};
 use tokio::task::spawn_blocking;
 
 use crate::git::command::local;
-use crate::git::errors::{Trouble, last_words};
+use crate::git::errors::{RepoError, last_words};
 use crate::git::lfs::may_be_pointer;
-use crate::git::snapshot::Part;
+use crate::git::snapshot::SnapshotPart;
 use crate::git::tree::attributes::{self, converse, feed, index_line, is_file};
-use crate::git::tree::blobs::Reader;
+use crate::git::tree::blobs::ObjectReader;
 use crate::git::{CHUNK, Entry, Git, GitError, Oid};
 use crate::model::LogSink;
 use conversion::{Conversion, NAMES};
@@ -40,12 +40,12 @@ const LARGEST_ENCODED: u64 = 64 << 20;
 const NAMED: usize = 10;
 
 /// The outcomes for the files of each mirror; a restart forgets them, and the files are converted again.
-pub(in crate::git) type Converted = Mutex<HashMap<PathBuf, HashMap<Key, Outcome>>>;
+pub(in crate::git) type ConversionCache = Mutex<HashMap<PathBuf, HashMap<ConversionKey, ConversionResult>>>;
 /// SHA-256 of a blob's id and its conversion.
-type Key = [u8; 32];
+type ConversionKey = [u8; 32];
 
 #[derive(Debug, Clone, Copy)]
-pub(in crate::git) enum Outcome {
+pub(in crate::git) enum ConversionResult {
     /// The converted file is that of the repository.
     Same,
     Changed {
@@ -57,8 +57,8 @@ pub(in crate::git) enum Outcome {
 }
 
 /// A file to be converted.
-struct Task<'a> {
-    key: Key,
+struct ConversionTask<'a> {
+    key: ConversionKey,
     entry: &'a Entry,
     conversion: Conversion,
 }
@@ -67,12 +67,12 @@ impl Git {
     /// Makes a repository's files those of a checkout: fetches those that LFS keeps and converts those with such
     /// attributes. A tree without `.gitattributes` costs nothing, one whose `.gitattributes` name none of them one
     /// `git cat-file`.
-    pub(in crate::git) async fn check_out(&self, part: &mut Part, log: &dyn LogSink) -> Result<(), Trouble> {
+    pub(in crate::git) async fn check_out(&self, part: &mut SnapshotPart, log: &dyn LogSink) -> Result<(), RepoError> {
         let files = attributes::files(&part.entries);
         if files.is_empty() {
             return Ok(());
         }
-        let mut reader = Reader::start(&self.config, &part.mirror)?;
+        let mut reader = ObjectReader::start(&self.config, &part.mirror)?;
         let words = ["filter=lfs", "eol=crlf", "ident", "working-tree-encoding"];
         let [lfs, eol, ident, encoding] = attributes::name(&files, &mut reader, words).await?;
         let is_converting = eol || ident || encoding;
@@ -101,16 +101,16 @@ impl Git {
 
     async fn convert(
         &self,
-        part: &mut Part,
+        part: &mut SnapshotPart,
         conversions: Vec<(usize, Conversion)>,
-        reader: &mut Reader,
+        reader: &mut ObjectReader,
         log: &dyn LogSink,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RepoError> {
         let mirror = part.mirror.path.clone();
         let mut outcomes = self.known(&mirror);
         outcomes.retain(|_, outcome| match outcome {
-            Outcome::Changed { oid, size } => self.lfs.store.has(oid, *size),
-            Outcome::Same | Outcome::NotEncoded => true,
+            ConversionResult::Changed { oid, size } => self.lfs.store.has(oid, *size),
+            ConversionResult::Same | ConversionResult::NotEncoded => true,
         });
         let (mut tasks, mut keys) = (HashMap::new(), Vec::new());
         for (at, conversion) in conversions {
@@ -119,7 +119,7 @@ impl Git {
             let key = conversion.key(&entry.oid);
             keys.push((at, key));
             if !outcomes.contains_key(&key) {
-                tasks.entry(key).or_insert(Task { key, entry, conversion });
+                tasks.entry(key).or_insert(ConversionTask { key, entry, conversion });
             }
         }
         if !tasks.is_empty() {
@@ -138,9 +138,11 @@ impl Git {
         for &(at, key) in &keys {
             let entry = &mut part.entries[at];
             match outcomes.get(&key) {
-                Some(Outcome::Changed { oid, size }) => (entry.oid, entry.size, entry.lfs) = (*oid, *size, true),
-                Some(Outcome::NotEncoded) => not_encoded.push(at),
-                Some(Outcome::Same) | None => {}
+                Some(ConversionResult::Changed { oid, size }) => {
+                    (entry.oid, entry.size, entry.lfs) = (*oid, *size, true)
+                }
+                Some(ConversionResult::NotEncoded) => not_encoded.push(at),
+                Some(ConversionResult::Same) | None => {}
             }
         }
         for &at in not_encoded.iter().take(NAMED) {
@@ -155,13 +157,18 @@ impl Git {
         Ok(())
     }
 
-    fn known(&self, mirror: &Path) -> HashMap<Key, Outcome> {
+    fn known(&self, mirror: &Path) -> HashMap<ConversionKey, ConversionResult> {
         let converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
         converted.get(mirror).cloned().unwrap_or_default()
     }
 
     /// Outcomes are kept for about as many files again as this commit has, which are those of other branches.
-    fn remember(&self, mirror: PathBuf, mut outcomes: HashMap<Key, Outcome>, used: &[(usize, Key)]) {
+    fn remember(
+        &self,
+        mirror: PathBuf,
+        mut outcomes: HashMap<ConversionKey, ConversionResult>,
+        used: &[(usize, ConversionKey)],
+    ) {
         if outcomes.len() > 2 * used.len() + 1000 {
             let used = used.iter().filter_map(|(_, key)| outcomes.get_key_value(key));
             outcomes = used.map(|(key, outcome)| (*key, *outcome)).collect();
@@ -171,10 +178,10 @@ impl Git {
 
     async fn convert_batch(
         &self,
-        part: &Part,
-        tasks: &[Task<'_>],
-        reader: &mut Reader,
-    ) -> Result<HashMap<Key, Outcome>, Trouble> {
+        part: &SnapshotPart,
+        tasks: &[ConversionTask<'_>],
+        reader: &mut ObjectReader,
+    ) -> Result<HashMap<ConversionKey, ConversionResult>, RepoError> {
         let failed = |error: io::Error| GitError::io("files cannot be converted", error);
         let folder = self.lfs.store.new_folder().map_err(failed)?;
         let work = folder.path().join("work");
@@ -219,7 +226,7 @@ impl Git {
         changed.extend(same_size.iter().zip(hashed.lines()).filter(is_other).map(|(at, _)| *at));
         let outcome = |(at, name): (usize, &String)| {
             let is_encoded = !not_encoded.contains(&name.as_str());
-            (tasks[at].key, if is_encoded { Outcome::Same } else { Outcome::NotEncoded })
+            (tasks[at].key, if is_encoded { ConversionResult::Same } else { ConversionResult::NotEncoded })
         };
         let mut outcomes: HashMap<_, _> = names.iter().enumerate().map(outcome).collect();
         let (store, kept) = (self.lfs.store.clone(), changed.iter().map(|at| work.join(&names[*at])));
@@ -227,14 +234,14 @@ impl Git {
         let taken = spawn_blocking(move || kept.iter().map(|file| store.take_in(file)).collect::<io::Result<Vec<_>>>());
         let taken = taken.await.unwrap_or_else(|error| Err(error.into())).map_err(failed)?;
         for (at, (oid, size)) in changed.into_iter().zip(taken) {
-            outcomes.insert(tasks[at].key, Outcome::Changed { oid, size });
+            outcomes.insert(tasks[at].key, ConversionResult::Changed { oid, size });
         }
         Ok(outcomes)
     }
 }
 
 /// Refuses what a checkout fails at, or what would take too much memory.
-fn refuse(part: &Part, entry: &Entry, conversion: &Conversion) -> Result<(), GitError> {
+fn refuse(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -> Result<(), GitError> {
     if !conversion.encodes() {
         return Ok(());
     }
@@ -256,7 +263,7 @@ fn refuse(part: &Part, entry: &Entry, conversion: &Conversion) -> Result<(), Git
 }
 
 /// Tells Git whether a large file is text, which Git would otherwise read into memory to find out.
-async fn judge_large(task: &mut Task<'_>, reader: &mut Reader) -> Result<(), GitError> {
+async fn judge_large(task: &mut ConversionTask<'_>, reader: &mut ObjectReader) -> Result<(), GitError> {
     let Conversion { text, crlf, .. } = &task.conversion;
     let is_guessed = text == b"auto" || text == b"unspecified" && crlf == b"auto";
     if task.entry.size <= LARGEST_GUESSED || !is_guessed || !task.conversion.changes_line_ends() {
@@ -272,11 +279,11 @@ async fn judge_large(task: &mut Task<'_>, reader: &mut Reader) -> Result<(), Git
     Ok(())
 }
 
-fn batches<'a, 'b>(tasks: &'a [Task<'b>]) -> impl Iterator<Item = &'a [Task<'b>]> {
+fn batches<'a, 'b>(tasks: &'a [ConversionTask<'b>]) -> impl Iterator<Item = &'a [ConversionTask<'b>]> {
     let mut rest = tasks;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |task: &&Task<'_>| {
+        let fits = |task: &&ConversionTask<'_>| {
             bytes += task.entry.size;
             bytes <= BYTES
         };
@@ -295,17 +302,17 @@ fn not_encoded(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::Kind;
+    use crate::git::EntryKind;
 
     #[test]
     fn batches_are_bounded() {
         let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
-        let entry = |size| Entry { path: vec![], kind: Kind::File, oid, size, mtime: 0, origin: 0, lfs: false };
+        let entry = |size| Entry { path: vec![], kind: EntryKind::File, oid, size, mtime: 0, origin: 0, lfs: false };
         let sizes = |sizes: &[u64]| {
             let entries: Vec<_> = sizes.iter().map(|size| entry(*size)).collect();
             let [text, crlf, eol, ident, encoding] = [(); 5].map(|()| b"set".to_vec());
             let conversion = Conversion { text, crlf, eol, ident, encoding };
-            let task = |entry| Task { key: [0; 32], entry, conversion: conversion.clone() };
+            let task = |entry| ConversionTask { key: [0; 32], entry, conversion: conversion.clone() };
             let tasks: Vec<_> = entries.iter().map(task).collect();
             batches(&tasks).map(<[_]>::len).collect::<Vec<_>>()
         };

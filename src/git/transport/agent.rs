@@ -24,14 +24,14 @@ const MAX_MESSAGE: usize = 256 << 10;
 
 /// Serves until it is dropped, which removes the socket too.
 #[derive(Debug)]
-pub(in crate::git) struct Agent {
+pub(in crate::git) struct SshAgent {
     socket: PathBuf,
     fingerprint: String,
     _server: AbortOnDropHandle<()>,
     _dir: tempfile::TempDir,
 }
 
-impl Agent {
+impl SshAgent {
     /// Opens a socket of its own (0600, in a new 0700 folder) below `run_dir`.
     pub fn start(key: Arc<DeployKey>, run_dir: &Path) -> io::Result<Self> {
         let owner_only = fs::Permissions::from_mode(0o700);

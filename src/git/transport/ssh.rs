@@ -11,8 +11,8 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::Agent;
-use super::refusals::{Refusal, Refusals};
+use super::agent::SshAgent;
+use super::refusals::{KeyRefusal, KeyRefusals};
 use super::remote::Remote;
 use crate::git::GitConfig;
 use crate::git::command::ssh_options;
@@ -26,40 +26,45 @@ pub(in crate::git) const SOCKET_NAME: usize = "/m0123456789ab.0123456789abcdef".
 
 /// The connections of one data folder.
 #[derive(Debug, Default)]
-pub(in crate::git) struct Masters {
-    slots: std::sync::Mutex<HashMap<PathBuf, Arc<Mutex<Slot>>>>,
-    pub refusals: Refusals,
+pub(in crate::git) struct SshConnections {
+    slots: std::sync::Mutex<HashMap<PathBuf, Arc<Mutex<SshSlot>>>>,
+    pub refusals: KeyRefusals,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct SshSlot {
     ssh: Option<Running>,
     used: Instant,
     users: Arc<()>,
 }
 
 /// A connection in use: it stays open while this is held.
-pub(in crate::git) struct Lease {
+pub(in crate::git) struct SshConnection {
     pub socket: PathBuf,
     _user: Arc<()>,
 }
 
 /// The reason for which there is no connection.
-pub(in crate::git) enum NoLease {
+pub(in crate::git) enum ConnectError {
     /// ssh failed with these words.
     Failed(String),
     /// The server refused this key a while ago and was not asked now.
-    Refused(Refusal),
+    Refused(KeyRefusal),
 }
 
-impl Masters {
+impl SshConnections {
     /// The connection to the remote with the agent's key, or without a key; a new one if there is none that lives.
-    pub async fn lease(&self, config: &GitConfig, remote: &Remote, agent: Option<&Agent>) -> Result<Lease, NoLease> {
-        let name = name(config, remote, agent.map(Agent::fingerprint));
+    pub async fn lease(
+        &self,
+        config: &GitConfig,
+        remote: &Remote,
+        agent: Option<&SshAgent>,
+    ) -> Result<SshConnection, ConnectError> {
+        let name = name(config, remote, agent.map(SshAgent::fingerprint));
         let socket = config.run_dir.join(&name);
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Mutex::new(Slot { ssh: None, used: Instant::now(), users: Arc::default() }));
+            let new = || Arc::new(Mutex::new(SshSlot { ssh: None, used: Instant::now(), users: Arc::default() }));
             slots.entry(socket.clone()).or_insert_with(new).clone()
         };
         let mut held = slot.lock().await;
@@ -68,24 +73,29 @@ impl Masters {
         if held.ssh.is_none() || !socket.exists() {
             // Jobs with one key wait for the same slot, so the first one's refusal is known to all that follow.
             if let Some(refusal) = self.refusals.of(&name) {
-                return Err(NoLease::Refused(refusal));
+                return Err(ConnectError::Refused(refusal));
             }
             let connected = connect(config, remote, agent, &socket).await;
             held.ssh = Some(connected.map_err(|words| {
                 if is_refusal(&words) {
                     self.refusals.note(&name, &remote.host);
                 }
-                NoLease::Failed(words)
+                ConnectError::Failed(words)
             })?);
             tokio::spawn(close_when_idle(Arc::downgrade(&slot), socket.clone()));
         }
         held.used = Instant::now();
-        Ok(Lease { socket, _user: held.users.clone() })
+        Ok(SshConnection { socket, _user: held.users.clone() })
     }
 }
 
 /// Starts ssh and waits until others can use its connection; an error is what ssh said.
-async fn connect(config: &GitConfig, remote: &Remote, agent: Option<&Agent>, socket: &Path) -> Result<Running, String> {
+async fn connect(
+    config: &GitConfig,
+    remote: &Remote,
+    agent: Option<&SshAgent>,
+    socket: &Path,
+) -> Result<Running, String> {
     let _ = std::fs::remove_file(socket);
     let mut program = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
     if let Some(agent) = agent {
@@ -123,7 +133,7 @@ async fn connect(config: &GitConfig, remote: &Remote, agent: Option<&Agent>, soc
     Err(words)
 }
 
-async fn close_when_idle(slot: std::sync::Weak<Mutex<Slot>>, socket: PathBuf) {
+async fn close_when_idle(slot: std::sync::Weak<Mutex<SshSlot>>, socket: PathBuf) {
     let mut look = Instant::now() + IDLE;
     loop {
         sleep_until(look).await;

@@ -14,18 +14,18 @@ const USER: &str = "x-access-token";
 
 /// A token that is sent by https to one server and to no other.
 #[derive(Clone)]
-pub struct Token {
+pub struct GitToken {
     host: String,
     login: Zeroizing<String>,
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for GitToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
-impl Token {
+impl GitToken {
     /// `secret` is a token or `user:password`; `git_url` is the template of the repositories' URLs, GitHub's if none.
     /// None if that names no server.
     pub fn new(secret: &Zeroizing<String>, git_url: Option<&str>) -> Option<Self> {
@@ -97,8 +97,8 @@ fn encoded(login: &[u8]) -> Zeroizing<String> {
 mod tests {
     use super::*;
 
-    fn token(secret: &str, git_url: Option<&str>) -> Option<Token> {
-        Token::new(&secret.to_owned().into(), git_url)
+    fn token(secret: &str, git_url: Option<&str>) -> Option<GitToken> {
+        GitToken::new(&secret.to_owned().into(), git_url)
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn it_is_a_password_and_is_not_shown() {
         let (token, login) = (token("ghp_secret", None).unwrap(), token("me:hunter22", None).unwrap());
-        let header = |token: &Token| token.authorization("github.com").unwrap();
+        let header = |token: &GitToken| token.authorization("github.com").unwrap();
         assert_eq!(*header(&token), "Authorization: Basic eC1hY2Nlc3MtdG9rZW46Z2hwX3NlY3JldA==");
         assert_eq!(*header(&login), "Authorization: Basic bWU6aHVudGVyMjI=");
         assert_eq!(

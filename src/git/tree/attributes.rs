@@ -6,10 +6,10 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::blobs::Reader;
+use super::blobs::ObjectReader;
 use crate::git::command::local;
-use crate::git::errors::{Trouble, last_words};
-use crate::git::{Entry, GitConfig, GitError, Kind, Mirror};
+use crate::git::errors::{RepoError, last_words};
+use crate::git::{Entry, EntryKind, GitConfig, GitError, Mirror};
 use crate::process::{Finished, Program};
 
 /// A larger one is taken to name whatever is looked for.
@@ -22,13 +22,13 @@ pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
 }
 
 pub(in crate::git) fn is_file(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::File | Kind::Exec)
+    matches!(entry.kind, EntryKind::File | EntryKind::Exec)
 }
 
 /// For each of the words, whether one of the files may have it, be it in the definition of a macro.
 pub(in crate::git) async fn name<const N: usize>(
     files: &[&Entry],
-    reader: &mut Reader,
+    reader: &mut ObjectReader,
     words: [&str; N],
 ) -> Result<[bool; N], GitError> {
     let mut named = [false; N];
@@ -53,7 +53,7 @@ pub(in crate::git) async fn values<const N: usize>(
     files: &[&Entry],
     names: [&str; N],
     paths: &[&[u8]],
-) -> Result<Vec<[Vec<u8>; N]>, Trouble> {
+) -> Result<Vec<[Vec<u8>; N]>, RepoError> {
     let dir = tempfile::Builder::new().prefix("attributes-").tempdir_in(&config.run_dir);
     let dir = dir.map_err(|error| GitError::io(config.run_dir.display(), error))?;
     let git = |args: &[&str]| {
@@ -70,7 +70,7 @@ pub(in crate::git) async fn values<const N: usize>(
     let values: Vec<_> = values.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())).collect();
     match values.len() == paths.len() {
         true => Ok(values),
-        false => Err(Trouble::Damaged("git check-attr did not answer for all paths".into())),
+        false => Err(RepoError::Damaged("git check-attr did not answer for all paths".into())),
     }
 }
 
@@ -80,11 +80,11 @@ pub(in crate::git) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
 }
 
 /// Runs a program with this input to its good end.
-pub(in crate::git) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, Trouble> {
+pub(in crate::git) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, RepoError> {
     let finished = converse(program, input).await?;
     match finished.status.success() {
         true => Ok(finished),
-        false => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+        false => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::git::command::local;
 use crate::git::gitdir::GitDir;
-use crate::git::lfs::{Object, Store};
-use crate::git::{Entry, GitConfig, GitError, Mirror, Oid, Source};
+use crate::git::lfs::{LfsStore, StoredObject};
+use crate::git::{Entry, GitConfig, GitError, Mirror, Oid, RepoSource};
 use crate::process::Running;
 
 /// The most that [`Blob::chunk`] gives at once.
@@ -22,8 +22,8 @@ pub struct Blobs {
     config: GitConfig,
     mirrors: Vec<Mirror>,
     /// One a mirror, started when it is first asked.
-    readers: Vec<Option<Reader>>,
-    objects: Arc<Store>,
+    readers: Vec<Option<ObjectReader>>,
+    objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
 }
 
@@ -37,10 +37,10 @@ pub struct Blob<'a> {
 #[derive(Debug)]
 enum Content<'a> {
     Git {
-        reader: &'a mut Reader,
+        reader: &'a mut ObjectReader,
         left: u64,
     },
-    Stored(Box<Object>),
+    Stored(Box<StoredObject>),
     /// A file of `.git`.
     Disk {
         file: Box<tokio::fs::File>,
@@ -53,13 +53,13 @@ impl Blobs {
     pub(in crate::git) fn start(
         config: &GitConfig,
         mirrors: Vec<Mirror>,
-        objects: Arc<Store>,
+        objects: Arc<LfsStore>,
         git_dir: Option<Arc<GitDir>>,
     ) -> Result<Self, GitError> {
         let mut readers: Vec<_> = mirrors.iter().map(|_| None).collect();
         // Most files are in the first.
         if let Some((mirror, reader)) = mirrors.first().zip(readers.first_mut()) {
-            *reader = Some(Reader::start(config, mirror)?);
+            *reader = Some(ObjectReader::start(config, mirror)?);
         }
         Ok(Self { config: config.clone(), mirrors, readers, objects, git_dir })
     }
@@ -87,7 +87,7 @@ impl Blobs {
         };
         let reader = match reader {
             Some(reader) => reader,
-            None => reader.insert(Reader::start(&self.config, mirror)?),
+            None => reader.insert(ObjectReader::start(&self.config, mirror)?),
         };
         let size = reader.open(&entry.oid).await?;
         Ok(Blob { content: Content::Git { reader, left: size }, size })
@@ -132,7 +132,7 @@ impl Blob<'_> {
 
 /// One repository's objects.
 #[derive(Debug)]
-pub(in crate::git) struct Reader {
+pub(in crate::git) struct ObjectReader {
     mirror: Mirror,
     _git: Running,
     requests: ChildStdin,
@@ -141,7 +141,7 @@ pub(in crate::git) struct Reader {
     unread: u64,
 }
 
-impl Reader {
+impl ObjectReader {
     pub fn start(config: &GitConfig, mirror: &Mirror) -> Result<Self, GitError> {
         let mut git = local(config, &mirror.path).args(["cat-file", "--batch"]).start()?;
         let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
@@ -233,7 +233,7 @@ fn parse(header: &str) -> (Header, Option<u64>) {
 }
 
 /// A tree may name an object as something else than it is. The committer made it so, and no fetch would mend it.
-pub(in crate::git) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &Source) -> GitError {
+pub(in crate::git) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &RepoSource) -> GitError {
     let repo = &source.repo;
     let message = format!("a tree of {repo} names the object {oid} as a {named}, and it is {kind}");
     GitError::refused(format!("{message}: make the commit anew with Git's own commands"))

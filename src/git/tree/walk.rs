@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use super::{Entry, Kind, path_order};
+use super::{Entry, EntryKind, path_order};
 
 /// As many links as Linux follows in one path.
 const MAX_LINKS: usize = 40;
 
 /// The end of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum PathEnd {
     File {
         /// Its position among the entries.
         at: usize,
@@ -19,20 +19,20 @@ pub enum Found {
     },
     Nothing,
     /// A link that leads to no file of the tree.
-    Lost(Lost),
+    BrokenLink(BrokenLink),
     Folder,
     Submodule,
 }
 
 /// A link that leads to no file of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct BrokenLink {
     pub link: Vec<u8>,
     pub target: Vec<u8>,
     pub why: &'static str,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for BrokenLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [link, target] =
             [&self.link, &self.target].map(|path| String::from_utf8_lossy(path).escape_debug().to_string());
@@ -42,7 +42,7 @@ impl fmt::Display for Lost {
 
 /// A walk along a path. It rests at each link until it is told its target, since targets are read from elsewhere.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub(crate) struct PathWalk {
     /// Parts of the folder that it is in.
     here: Vec<Vec<u8>>,
     /// The parts that are left, the first one last.
@@ -53,26 +53,26 @@ pub(crate) struct Walk {
 }
 
 #[derive(Debug)]
-pub(crate) enum Step {
-    /// The entry at this position is a link: [`Walk::follow`] takes its target.
+pub(crate) enum WalkStep {
+    /// The entry at this position is a link: [`PathWalk::follow`] takes its target.
     Link(usize),
-    End(Found),
+    End(PathEnd),
 }
 
-impl Walk {
+impl PathWalk {
     pub fn new(path: &[u8]) -> Self {
         Self { here: vec![], rest: parts(path), links: vec![], last: None }
     }
 
     /// Goes on to the next link, or to the end.
-    pub fn step(&mut self, entries: &[Entry]) -> Step {
-        let mut end = Found::Folder;
+    pub fn step(&mut self, entries: &[Entry]) -> WalkStep {
+        let mut end = PathEnd::Folder;
         while let Some(part) = self.rest.pop() {
             match &part[..] {
                 b"" | b"." => continue,
                 b".." => match self.here.pop() {
                     Some(_) => {
-                        end = Found::Folder;
+                        end = PathEnd::Folder;
                         continue;
                     }
                     None => return self.nothing("leaves the repository"),
@@ -84,17 +84,17 @@ impl Walk {
                 return self.nothing("leads to nothing");
             };
             match entries[at].kind {
-                Kind::Dir => end = if is_submodule(entries, at) { Found::Submodule } else { Found::Folder },
-                Kind::Symlink => return Step::Link(at),
-                Kind::File | Kind::Exec if self.rest.is_empty() => {
-                    return Step::End(Found::File { at, links: std::mem::take(&mut self.links) });
+                EntryKind::Dir => end = if is_submodule(entries, at) { PathEnd::Submodule } else { PathEnd::Folder },
+                EntryKind::Symlink => return WalkStep::Link(at),
+                EntryKind::File | EntryKind::Exec if self.rest.is_empty() => {
+                    return WalkStep::End(PathEnd::File { at, links: std::mem::take(&mut self.links) });
                 }
                 // One that was not fetched is an empty folder.
-                Kind::Gitlink if self.rest.is_empty() => return Step::End(Found::Submodule),
-                Kind::File | Kind::Exec | Kind::Gitlink => return self.nothing("leads to nothing"),
+                EntryKind::Gitlink if self.rest.is_empty() => return WalkStep::End(PathEnd::Submodule),
+                EntryKind::File | EntryKind::Exec | EntryKind::Gitlink => return self.nothing("leads to nothing"),
             }
         }
-        Step::End(end)
+        WalkStep::End(end)
     }
 
     /// The path, without links, to where it is.
@@ -103,7 +103,7 @@ impl Walk {
     }
 
     /// Follows the link that it rests at; the end, if it leads nowhere.
-    pub fn follow(&mut self, target: &[u8]) -> Option<Found> {
+    pub fn follow(&mut self, target: &[u8]) -> Option<PathEnd> {
         let path = self.place();
         self.last = Some((path.clone(), target.into()));
         if target.starts_with(b"/") {
@@ -118,14 +118,14 @@ impl Walk {
         None
     }
 
-    fn nothing(&self, why: &'static str) -> Step {
-        Step::End(self.lost(why))
+    fn nothing(&self, why: &'static str) -> WalkStep {
+        WalkStep::End(self.lost(why))
     }
 
-    fn lost(&self, why: &'static str) -> Found {
+    fn lost(&self, why: &'static str) -> PathEnd {
         match self.last.clone() {
-            Some((link, target)) => Found::Lost(Lost { link, target, why }),
-            None => Found::Nothing,
+            Some((link, target)) => PathEnd::BrokenLink(BrokenLink { link, target, why }),
+            None => PathEnd::Nothing,
         }
     }
 }
@@ -151,20 +151,20 @@ mod tests {
     use crate::git::Oid;
 
     /// A path that ends with `/` is a folder, one with `→` in it a link.
-    type Links = Vec<(Vec<u8>, Vec<u8>)>;
+    type LinkTargets = Vec<(Vec<u8>, Vec<u8>)>;
 
-    fn tree(paths: &[&str]) -> (Vec<Entry>, Links) {
+    fn tree(paths: &[&str]) -> (Vec<Entry>, LinkTargets) {
         let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
         let mut links = Vec::new();
         let entry = |path: &&str| {
             let (path, kind) = match (path.split_once('→'), path.strip_suffix('/')) {
                 (Some((link, target)), _) => {
                     links.push((link.into(), target.into()));
-                    (link, Kind::Symlink)
+                    (link, EntryKind::Symlink)
                 }
-                (None, Some(dir)) => (dir, Kind::Dir),
-                (None, None) if path.ends_with('@') => (path.trim_end_matches('@'), Kind::Gitlink),
-                (None, None) => (*path, Kind::File),
+                (None, Some(dir)) => (dir, EntryKind::Dir),
+                (None, None) if path.ends_with('@') => (path.trim_end_matches('@'), EntryKind::Gitlink),
+                (None, None) => (*path, EntryKind::File),
             };
             Entry { path: path.into(), kind, oid, size: 0, mtime: 0, origin: 0, lfs: false }
         };
@@ -173,12 +173,12 @@ mod tests {
         (entries, links)
     }
 
-    fn walk<'a>(entries: &[Entry], path: &str, target: impl Fn(usize) -> &'a Vec<u8>) -> Found {
-        let mut walk = Walk::new(path.as_bytes());
+    fn walk<'a>(entries: &[Entry], path: &str, target: impl Fn(usize) -> &'a Vec<u8>) -> PathEnd {
+        let mut walk = PathWalk::new(path.as_bytes());
         loop {
             match walk.step(entries) {
-                Step::End(found) => return found,
-                Step::Link(at) => {
+                WalkStep::End(found) => return found,
+                WalkStep::Link(at) => {
                     if let Some(found) = walk.follow(target(at)) {
                         return found;
                     }
@@ -191,8 +191,8 @@ mod tests {
         let (entries, links) = tree(paths);
         let target = |at: usize| &links.iter().find(|(link, _)| *link == entries[at].path).unwrap().1;
         match walk(&entries, path, target) {
-            Found::File { at, .. } => String::from_utf8(entries[at].path.clone()).unwrap(),
-            Found::Lost(lost) => lost.to_string(),
+            PathEnd::File { at, .. } => String::from_utf8(entries[at].path.clone()).unwrap(),
+            PathEnd::BrokenLink(lost) => lost.to_string(),
             other => format!("{other:?}"),
         }
     }
@@ -259,8 +259,8 @@ mod tests {
         let (mut entries, _) = tree(&["s/", "s/f", "d/", "d/f"]);
         entries.iter_mut().filter(|entry| entry.path == b"s/f").for_each(|entry| entry.origin = 1);
         let found = |path| walk(&entries, path, |_| unreachable!());
-        assert_eq!((found("s"), found("d")), (Found::Submodule, Found::Folder));
-        assert!(matches!(found("s/f"), Found::File { .. }));
+        assert_eq!((found("s"), found("d")), (PathEnd::Submodule, PathEnd::Folder));
+        assert!(matches!(found("s/f"), PathEnd::File { .. }));
     }
 
     proptest! {

@@ -10,10 +10,10 @@ fn tree(lines: &[&str]) -> (Vec<Entry>, Links) {
         .iter()
         .map(|line| {
             let (path, kind) = match line.split_once(" -> ") {
-                Some((path, _)) => (path, Kind::Symlink),
+                Some((path, _)) => (path, EntryKind::Symlink),
                 None => match line.strip_suffix('/') {
-                    Some(path) => (path, Kind::Dir),
-                    None => (*line, Kind::File),
+                    Some(path) => (path, EntryKind::Dir),
+                    None => (*line, EntryKind::File),
                 },
             };
             let oid = oid(line);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn entry(path: &[u8], kind: Kind, size: u64) -> Entry {
+fn entry(path: &[u8], kind: EntryKind, size: u64) -> Entry {
     let oid = "0123456789012345678901234567890123456789".parse().unwrap();
     Entry { path: path.into(), kind, oid, size, mtime: 1_500_000_000_123_456_789, origin: 0, lfs: false }
 }
@@ -29,15 +29,15 @@ fn tar_reads_names_of_any_length_and_bytes() {
     let odd = b"d/\xff\xfe \n\\".to_vec();
     let target = [b't'; 150];
     let mut tar = BytesMut::new();
-    header(&entry(b"d", Kind::Dir, 0), &[], &mut tar);
-    for (path, kind) in [(&long, Kind::File), (&odd, Kind::Exec)] {
+    header(&entry(b"d", EntryKind::Dir, 0), &[], &mut tar);
+    for (path, kind) in [(&long, EntryKind::File), (&odd, EntryKind::Exec)] {
         header(&entry(path, kind, 3), b"of another entry", &mut tar);
         tar.extend(b"abc");
         tar.put_bytes(0, padding(3));
     }
-    header(&entry(b"d/link", Kind::Symlink, 150), &target, &mut tar);
-    header(&entry(b"module", Kind::Gitlink, 0), &[], &mut tar);
-    header(&entry(b"empty", Kind::File, 0), &[], &mut tar);
+    header(&entry(b"d/link", EntryKind::Symlink, 150), &target, &mut tar);
+    header(&entry(b"module", EntryKind::Gitlink, 0), &[], &mut tar);
+    header(&entry(b"empty", EntryKind::File, 0), &[], &mut tar);
     tar.put_bytes(0, 2 * BLOCK);
 
     let dir = unpack(&tar);
@@ -55,7 +55,7 @@ fn tar_reads_names_of_any_length_and_bytes() {
 #[test]
 fn a_size_over_8_gib_is_a_record() {
     let mut tar = BytesMut::new();
-    header(&entry(b"big", Kind::File, 1 << 33), &[], &mut tar);
+    header(&entry(b"big", EntryKind::File, 1 << 33), &[], &mut tar);
     assert_eq!(&tar[BLOCK..BLOCK + 19], b"19 size=8589934592\n");
 }
 

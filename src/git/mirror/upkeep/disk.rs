@@ -10,31 +10,31 @@ use std::time::SystemTime;
 use crate::git::mirror::ORIGIN;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct CacheSize {
     /// On the disk.
     pub bytes: u64,
     pub files: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct CacheItem {
     pub path: PathBuf,
     pub used: SystemTime,
-    pub size: Size,
+    pub size: CacheSize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub mirrors: Vec<Item>,
+pub(super) struct DiskInventory {
+    pub mirrors: Vec<CacheItem>,
     /// LFS files.
-    pub objects: Vec<Item>,
+    pub objects: Vec<CacheItem>,
     /// Folders of mirrors that are being fetched anew, or were when we were killed.
-    pub halves: Vec<Item>,
+    pub halves: Vec<CacheItem>,
 }
 
 /// Mirrors are `mirrors/OWNER/NAME.git`, LFS files anywhere below `lfs`. A mirror in `known` is not measured again.
-pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, Size>) -> io::Result<Found> {
-    let mut found = Found::default();
+pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
+    let mut found = DiskInventory::default();
     for owner in folders(&dir.join("mirrors"))? {
         for path in folders(&owner)? {
             let used = fs::metadata(path.join(ORIGIN)).or_else(|_| fs::metadata(&path));
@@ -43,20 +43,20 @@ pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, Size>) -> io::Result<Fou
             let size = size.map_or_else(|| size_of(&path), Ok)?;
             let is_whole = path.extension().is_some_and(|extension| extension == "git");
             let list = if is_whole { &mut found.mirrors } else { &mut found.halves };
-            list.push(Item { path, used, size });
+            list.push(CacheItem { path, used, size });
         }
     }
     each(&dir.join("lfs"), &mut |path, file| {
-        let size = Size { bytes: file.blocks() * 512, files: 1 };
-        found.objects.push(Item { path, used: file.modified()?, size });
+        let size = CacheSize { bytes: file.blocks() * 512, files: 1 };
+        found.objects.push(CacheItem { path, used: file.modified()?, size });
         Ok(())
     })?;
     Ok(found)
 }
 
 /// Of all that is in the folder. What goes while we look takes nothing.
-pub(super) fn size_of(dir: &Path) -> io::Result<Size> {
-    let mut size = Size::default();
+pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
+    let mut size = CacheSize::default();
     each(dir, &mut |_, file| {
         size.bytes += file.blocks() * 512;
         size.files += 1;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::Key;
+use super::ConversionKey;
 use crate::git::Oid;
 
 /// The attributes that say what becomes of a file; `crlf` is an older name of `text`.
@@ -53,7 +53,7 @@ impl Conversion {
         line
     }
 
-    pub fn key(&self, oid: &Oid) -> Key {
+    pub fn key(&self, oid: &Oid) -> ConversionKey {
         Sha256::new().chain_update(oid.as_bytes()).chain_update(self.line()).finalize().into()
     }
 }

@@ -11,7 +11,7 @@ async fn key(dir: &Path, kind: &str) -> Arc<DeployKey> {
     Arc::new(DeployKey::parse(&fs::read(file).unwrap(), Some("secret passphrase")).unwrap())
 }
 
-async fn run(agent: &Agent, name: &str, args: &[&str]) -> Finished {
+async fn run(agent: &SshAgent, name: &str, args: &[&str]) -> Finished {
     Program::new(name).args(args).env("SSH_AUTH_SOCK", agent.socket()).output().await.unwrap()
 }
 
@@ -20,7 +20,7 @@ async fn openssh_lists_the_key_and_signs_with_it() {
     let dir = tempfile::tempdir().unwrap();
     for kind in ["ed25519", "ecdsa", "rsa"] {
         let key = key(dir.path(), kind).await;
-        let agent = Agent::start(key.clone(), dir.path()).unwrap();
+        let agent = SshAgent::start(key.clone(), dir.path()).unwrap();
         let listed = run(&agent, "ssh-add", &["-L"]).await;
         let public = dir.path().join(kind).with_extension("pub");
         assert_eq!(String::from_utf8(listed.stdout).unwrap().trim(), fs::read_to_string(&public).unwrap().trim());
@@ -38,7 +38,7 @@ async fn openssh_lists_the_key_and_signs_with_it() {
 #[tokio::test]
 async fn all_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let agent = Agent::start(key(dir.path(), "ed25519").await, dir.path()).unwrap();
+    let agent = SshAgent::start(key(dir.path(), "ed25519").await, dir.path()).unwrap();
     key(dir.path(), "ecdsa").await;
     for args in [["-T", "ecdsa.pub"], ["-d", "ed25519.pub"]] {
         let program = Program::new("ssh-add").args(args).current_dir(dir.path());
@@ -51,7 +51,7 @@ async fn all_else_is_refused() {
 #[tokio::test]
 async fn only_our_user_gets_to_it_and_only_while_it_lives() {
     let dir = tempfile::tempdir().unwrap();
-    let agent = Agent::start(key(dir.path(), "ed25519").await, dir.path()).unwrap();
+    let agent = SshAgent::start(key(dir.path(), "ed25519").await, dir.path()).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let socket = agent.socket().to_owned();
     assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o600, 0o700));

@@ -3,11 +3,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// Makes the data folder (0700; one that is there keeps its mode) and takes its lock, which lasts as long as the file
 /// that is returned stays open, so also until a killed daemon is gone.
-pub(super) fn take(folder: &Path) -> Result<File, StoreError> {
+pub(in crate::store) fn take(folder: &Path) -> Result<File, StoreError> {
     let unusable =
         |e: std::io::Error| StoreError::Folder { folder: folder.display().to_string(), cause: e.to_string() };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;

@@ -4,11 +4,11 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::claim::line_up;
-use super::jobs::{branch, by_id, columns, json, read, repository};
-use super::outbox::{self, Announce};
-use super::{Fault, Store, StoreError, images};
+use super::rows::{branch, by_id, columns, conflict, json, line_up, read, repository};
 use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
+use crate::store::outbox::{self, Announce};
+use crate::store::sqlite::Fault;
+use crate::store::{Store, StoreError, images};
 
 impl Store {
     /// Ends a running job; its notifications are written in the same transaction.
@@ -121,15 +121,6 @@ async fn previous(conn: &mut SqliteConnection, job: &Job) -> Result<Option<Statu
     Ok(row.map(|row| row.try_get::<&str, _>(0).and_then(parse)).transpose()?)
 }
 
-/// Why an update that names a status and an attempt met no row.
-pub(super) async fn conflict(conn: &mut SqliteConnection, id: JobId) -> Fault {
-    match by_id(conn, id).await {
-        Ok(Some(job)) => StoreError::Conflict(job.status).into(),
-        Ok(None) => StoreError::NoJob(id).into(),
-        Err(fault) => fault,
-    }
-}
-
 fn cancelled(stages: Stages, cause: &str) -> Outcome {
     Outcome {
         status: Status::Cancelled,
@@ -144,7 +135,7 @@ fn cancelled(stages: Stages, cause: &str) -> Outcome {
 }
 
 /// A pending job ends because of a newer commit.
-pub(super) async fn supersede(
+pub(in crate::store) async fn supersede(
     conn: &mut SqliteConnection,
     job: Job,
     newer: &str,
@@ -206,7 +197,7 @@ async fn end(
     Ok(job)
 }
 
-pub(super) async fn put_back_running(
+pub(in crate::store) async fn put_back_running(
     conn: &mut SqliteConnection,
     id: JobId,
     attempt: u32,

@@ -10,9 +10,11 @@ use std::collections::HashSet;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::jobs::{columns, read, repository};
-use super::{Announce, Fault, outcome};
-use crate::model::{CommitSpec, Job, Origin, Status};
+use super::outcome;
+use super::rows::{after, columns, read, repository};
+use crate::model::{Job, Status};
+use crate::store::outbox::Announce;
+use crate::store::sqlite::Fault;
 
 /// How many pushes apart two jobs may be. Each step costs two look-ups, 30 µs together.
 const LONGEST: usize = 100;
@@ -26,19 +28,10 @@ pub struct Superseding {
     pub announce: Announce,
 }
 
-/// The commit that a branch names since the push that the job is of. None for tags, for API builds and for rebuilds,
-/// which supersede nothing and are not superseded.
-pub(super) fn after(job: &Job) -> Option<&str> {
-    let is_push = matches!(job.origin, Origin::Hook | Origin::Missed);
-    let of_branch = job.git_ref.as_ref().is_some_and(|git_ref| git_ref.starts_with("refs/heads/"));
-    let commit = job.context.commit.as_str();
-    (is_push && of_branch && matches!(CommitSpec::parse(commit), Ok(CommitSpec::Full(_)))).then_some(commit)
-}
-
 /// Has the newest commit of the branch of `job`, which has just been stored, take the place of what is older: that job
 /// itself, too, if the pushes came in another order. Returns it and the others as they are then: cancelled, or, those
 /// that run, told to stop.
-pub(super) async fn settle(
+pub(in crate::store) async fn settle(
     conn: &mut SqliteConnection,
     job: Job,
     rule: &Superseding,

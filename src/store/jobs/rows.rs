@@ -1,8 +1,9 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 
-use super::{Fault, Store, StoreError, claim, supersede};
-use crate::model::{Job, JobContext, JobId, Millis, Status, bare_name};
+use crate::model::{CommitSpec, Job, JobContext, JobId, Millis, Origin, Status, bare_name};
+use crate::store::sqlite::Fault;
+use crate::store::{Store, StoreError};
 
 /// The columns of a [`Job`], in the order that [`read`] reads them.
 macro_rules! columns {
@@ -12,9 +13,9 @@ macro_rules! columns {
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced"
     };
 }
-pub(super) use columns;
+pub(in crate::store) use columns;
 
-pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
+pub(in crate::store) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     fn damaged(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
         sqlx::Error::Decode(e.into())
     }
@@ -116,18 +117,23 @@ impl Store {
 
 const BY_ID: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 
-pub(super) fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
+pub(in crate::store) fn json(value: &impl serde::Serialize) -> Result<String, Fault> {
     Ok(serde_json::to_string(value)?)
 }
 
-pub(super) async fn by_id(conn: &mut SqliteConnection, id: JobId) -> Result<Option<Job>, Fault> {
+pub(in crate::store) async fn by_id(conn: &mut SqliteConnection, id: JobId) -> Result<Option<Job>, Fault> {
     let row = query(BY_ID).bind(id.to_string()).fetch_optional(conn).await?;
     Ok(row.as_ref().map(read).transpose()?)
 }
 
 /// A job that was never stored yet: pending, of attempt 0, and in the line.
 /// `linked` if superseding is to know it: what finds it then costs three indices.
-pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: String, linked: bool) -> Result<(), Fault> {
+pub(in crate::store) async fn insert(
+    conn: &mut SqliteConnection,
+    job: &Job,
+    context: String,
+    linked: bool,
+) -> Result<(), Fault> {
     query(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, \
@@ -145,7 +151,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.dialect.as_str())
     .bind(job.git_ref.clone())
     .bind(job.before.clone())
-    .bind(supersede::after(job).filter(|_| linked).map(str::to_owned))
+    .bind(after(job).filter(|_| linked).map(str::to_owned))
     .bind(job.priority)
     .bind(job.rebuild_of.map(|id| id.to_string()))
     .bind(job.tag_named)
@@ -153,15 +159,48 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.forced)
     .execute(&mut *conn)
     .await?;
-    claim::line_up(conn, job).await
+    line_up(conn, job).await
 }
 
 /// The bare name of the branch or tag, however the job names it: jobs of one branch are listed together.
-pub(super) fn branch(job: &Job) -> String {
+pub(in crate::store) fn branch(job: &Job) -> String {
     bare_name(&job.context.branch).to_owned()
 }
 
 /// What is one repository to GitHub, which knows no case.
-pub(super) fn repository(job: &Job) -> String {
+pub(in crate::store) fn repository(job: &Job) -> String {
     job.context.repository()
+}
+
+/// Why an update that names a status and an attempt met no row.
+pub(in crate::store) async fn conflict(conn: &mut SqliteConnection, id: JobId) -> Fault {
+    match by_id(conn, id).await {
+        Ok(Some(job)) => StoreError::Conflict(job.status).into(),
+        Ok(None) => StoreError::NoJob(id).into(),
+        Err(fault) => fault,
+    }
+}
+
+/// A job has become pending, and does not rest: its repository waits for a turn. One that never had a turn is served
+/// first.
+pub(in crate::store) async fn line_up(conn: &mut SqliteConnection, job: &Job) -> Result<(), Fault> {
+    query(
+        "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
+         ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
+    )
+    .bind(repository(job))
+    .bind(job.priority)
+    .bind(job.id.to_string())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The commit that a branch names since the push that the job is of. None for tags, for API builds and for rebuilds,
+/// which supersede nothing and are not superseded.
+pub(in crate::store) fn after(job: &Job) -> Option<&str> {
+    let is_push = matches!(job.origin, Origin::Hook | Origin::Missed);
+    let of_branch = job.git_ref.as_ref().is_some_and(|git_ref| git_ref.starts_with("refs/heads/"));
+    let commit = job.context.commit.as_str();
+    (is_push && of_branch && matches!(CommitSpec::parse(commit), Ok(CommitSpec::Full(_)))).then_some(commit)
 }

@@ -10,52 +10,53 @@ use sqlx::{ConnectOptions, Connection, query};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::StoreError;
-use super::error::{Fault, explain};
+use super::errors::{Fault, explain};
+use crate::store::StoreError;
 
 /// How many operations share one transaction at most: the first of them waits for the work of the others (20 µs each).
-pub(super) const BATCH: usize = 256;
+pub(in crate::store) const BATCH: usize = 256;
 
-pub(super) type Work = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(), Fault>> + Send>;
+pub(in crate::store) type Work =
+    Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(), Fault>> + Send>;
 
 /// One operation. It is answered when it is durable.
-pub(super) struct Op {
+pub(in crate::store) struct Op {
     /// Makes it all or nothing. Without one it must refuse before it writes, and an SQL error fails the transaction.
-    pub(super) savepoint: bool,
-    pub(super) work: Work,
-    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+    pub(in crate::store) savepoint: bool,
+    pub(in crate::store) work: Work,
+    pub(in crate::store) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// The transactions that were written.
 #[derive(Default)]
-pub(super) struct Commits {
+pub(in crate::store) struct Commits {
     count: AtomicU64,
     nanos: AtomicU64,
 }
 
 impl Commits {
-    pub(super) fn read(&self) -> (u64, Duration) {
+    pub(in crate::store) fn read(&self) -> (u64, Duration) {
         (self.count.load(Relaxed), Duration::from_nanos(self.nanos.load(Relaxed)))
     }
 }
 
 /// The only one that writes to the database. Everything that waits goes into one transaction, because what a commit
 /// costs is its fsync (0.2–10 ms), whatever is in it.
-pub(super) struct Writer {
-    pub(super) options: SqliteConnectOptions,
-    pub(super) file: Arc<Path>,
+pub(in crate::store) struct Writer {
+    pub(in crate::store) options: SqliteConnectOptions,
+    pub(in crate::store) file: Arc<Path>,
     /// None after an error: a new connection owes nothing to what broke the old one.
-    pub(super) conn: Option<SqliteConnection>,
-    pub(super) ops: mpsc::Receiver<Op>,
-    pub(super) closing: CancellationToken,
-    pub(super) commits: Arc<Commits>,
+    pub(in crate::store) conn: Option<SqliteConnection>,
+    pub(in crate::store) ops: mpsc::Receiver<Op>,
+    pub(in crate::store) closing: CancellationToken,
+    pub(in crate::store) commits: Arc<Commits>,
     /// Held until the last write is done.
-    pub(super) lock: File,
+    pub(in crate::store) lock: File,
 }
 
 impl Writer {
     /// Works until the store is closed, or all its handles are gone.
-    pub(super) async fn run(mut self) {
+    pub(in crate::store) async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let waiting = tokio::select! {

@@ -3,9 +3,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sqlx::query;
 
-use super::outbox::Announce;
-use super::{Store, StoreError, jobs, outcome};
+use super::{outcome, rows};
 use crate::model::{Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
+use crate::store::outbox::Announce;
+use crate::store::{Store, StoreError};
 
 /// A job rests at most so long. One that seems to rest longer was put to rest before somebody set the clock back.
 pub const LONGEST_REST: Duration = Duration::from_secs(120);
@@ -25,7 +26,7 @@ impl Store {
     /// instead if that is what a user wanted meanwhile. Only one of these happens, and only in this attempt.
     pub async fn retry(&self, id: JobId, attempt: u32, retry: &Retry, announce: &Announce) -> Result<Job, StoreError> {
         let (retry, announce) = (retry.clone(), announce.clone());
-        let stages = jobs::json(&Stages::pending()).map_err(|e| self.explain(e))?;
+        let stages = rows::json(&Stages::pending()).map_err(|e| self.explain(e))?;
         let job = self
             .write(move |conn| {
                 async move {
@@ -36,7 +37,7 @@ impl Store {
                          failures = failures + 1, class = $4, cause = $5, not_before = $6, start_time = NULL, \
                          claimed_by = NULL, lease_until = NULL \
                          WHERE id = $7 AND status = 'running' AND attempt = $8 AND cancel_requested = 0 RETURNING ",
-                        jobs::columns!()
+                        rows::columns!()
                     ))
                     .bind(status.as_str())
                     .bind(stages)
@@ -49,7 +50,7 @@ impl Store {
                     .fetch_optional(&mut *conn)
                     .await?;
                     match row {
-                        Some(row) => Ok(jobs::read(&row)?),
+                        Some(row) => Ok(rows::read(&row)?),
                         None => outcome::put_back_running(conn, id, attempt, &announce).await,
                     }
                 }

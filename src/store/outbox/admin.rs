@@ -6,9 +6,9 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query};
 
-use super::outbox::LIFE;
-use super::{Store, StoreError};
+use super::rows::LIFE;
 use crate::model::{JobId, Millis};
+use crate::store::{Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long each is kept once it is finished.
@@ -50,7 +50,7 @@ macro_rules! columns {
 }
 
 /// Newest first. Three statements, so that each has its index: of all, of a state, of a job.
-pub(super) const LISTS: [&str; 3] = [
+pub(in crate::store) const LISTS: [&str; 3] = [
     concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND '' = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
     concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND state = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
     concat!(
@@ -60,8 +60,8 @@ pub(super) const LISTS: [&str; 3] = [
     ),
 ];
 
-pub(super) const OLD: &str = "SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3";
-pub(super) const AHEAD: &str = "SELECT id FROM outbox WHERE state = 'due' AND created > $1 LIMIT 1";
+pub(in crate::store) const OLD: &str = "SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3";
+pub(in crate::store) const AHEAD: &str = "SELECT id FROM outbox WHERE state = 'due' AND created > $1 LIMIT 1";
 
 fn read(row: &SqliteRow) -> Result<NotificationRecord, sqlx::Error> {
     Ok(NotificationRecord {

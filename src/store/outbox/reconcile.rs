@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use sqlx::query;
 
-use super::jobs::{columns, read};
-use super::outbox::{self, NewNotification};
-use super::{Store, StoreError};
+use super::rows::{self, NewNotification};
 use crate::model::{Job, JobId, Millis};
+use crate::store::jobs::{columns, read};
+use crate::store::{Store, StoreError};
 
 /// What died so young was refused. What was tried in vain dies after 24 h, less its last pause, an hour at most.
 const REFUSED: Duration = Duration::from_secs(22 * 3600);
@@ -90,7 +90,7 @@ impl Store {
                     .fetch_optional(&mut *conn)
                     .await?;
                     if newer.is_none() {
-                        outbox::insert(conn, &job, vec![new]).await?;
+                        rows::insert(conn, &job, vec![new]).await?;
                     }
                     Ok(newer.is_none())
                 }

@@ -9,11 +9,12 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::jobs::{by_id, columns, json, read, repository};
-use super::outcome::conflict;
 use super::retry::LONGEST_REST;
-use super::{Announce, Fault, Store, StoreError, outbox};
+use super::rows::{by_id, columns, conflict, json, line_up, read};
 use crate::model::{Job, JobId, JobProgress, Millis, Stages};
+use crate::store::outbox::{self, Announce};
+use crate::store::sqlite::Fault;
+use crate::store::{Store, StoreError};
 
 /// The highest priority first; of one priority the repository whose turn was longest ago. One that has as many running
 /// jobs as it may is passed over: no more rows than jobs run.
@@ -168,20 +169,5 @@ async fn end_rests(conn: &mut SqliteConnection, now: Millis) -> Result<(), Fault
     for row in query(RESTED).bind(now.0).bind((now + LONGEST_REST).0).fetch_all(&mut *conn).await? {
         line_up(conn, &read(&row)?).await?;
     }
-    Ok(())
-}
-
-/// A job has become pending, and does not rest: its repository waits for a turn. One that never had a turn is served
-/// first.
-pub(super) async fn line_up(conn: &mut SqliteConnection, job: &Job) -> Result<(), Fault> {
-    query(
-        "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
-         ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
-    )
-    .bind(repository(job))
-    .bind(job.priority)
-    .bind(job.id.to_string())
-    .execute(conn)
-    .await?;
     Ok(())
 }

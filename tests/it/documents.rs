@@ -215,6 +215,23 @@ fn settings_in_documents_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn named_source_files_exist() {
+    let name = Regex::new(r"`([a-z0-9_/.-]+\.rs|(?:src|tests|scripts|systemd)/[A-Za-z0-9_/.-]+)`").unwrap();
+    let bases = ["", "src", "src/git", "src/engine"];
+    let mut wrong = Vec::new();
+    for document in documents().iter().filter(|document| document.name() != "CHANGELOG.md") {
+        for (at, _, line) in document.lines() {
+            for capture in name.captures_iter(line) {
+                if !bases.iter().any(|base| top().join(base).join(&capture[1]).exists()) {
+                    wrong.push(format!("{}:{at}: {} does not exist", document.name(), &capture[1]));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// `| library | version | …` of the README's last section, against Cargo.toml.
 #[test]
 fn the_libraries_have_their_versions() {

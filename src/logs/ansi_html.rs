@@ -1,8 +1,9 @@
-//! A log as people read it: what a terminal would show, as plain text and as HTML with its colours.
+//! Renders a log like a terminal, as plain text and as HTML with colours.
 //!
-//! The escape sequences are read by anstyle-parse, and what they make of the text is ours. ansi-to-html 0.2 opens a tag in
-//! a tag with each change of colour (40,000 deep in a log of 256 KiB), gives up where a number is above 255, leaves in what
-//! hides the cursor, and names colours by CSS variables, which mail programs do not know.
+//! The crate anstyle-parse reads the escape sequences, and this module applies them. ansi-to-html 0.2 is not used for
+//! four reasons: it nests a tag with each change of colour (40,000 deep in a log of 256 KiB), it gives up at a number
+//! above 255, it keeps the sequences that hide the cursor, and it names colours by CSS variables, which mail programs
+//! do not know.
 
 use std::fmt::Write;
 
@@ -10,29 +11,31 @@ use anstyle_parse::{Params, Parser, Perform, Utf8Parser};
 
 use super::html::push_escaped;
 
-/// Readable on the dark ground that the log stands on.
+/// The 16 named colours, which are readable on the log's dark background.
 const COLORS: [u32; 16] = [
     0x6e7681, 0xff7b72, 0x7ee787, 0xe3b341, 0x79c0ff, 0xd2a8ff, 0x76e3ea, 0xc9d1d9, //
     0x8b949e, 0xffa198, 0x9bf0a5, 0xf2cc60, 0xa5d6ff, 0xe2c5ff, 0xb3f0ff, 0xffffff,
 ];
 
-pub struct Painted {
+/// A log as a terminal would show it.
+pub struct RenderedLog {
     pub text: String,
     pub html: String,
 }
 
-/// Every other escape sequence and control character is left out, and of a line that was written over and over only
-/// what was written last is there. The HTML is well formed, and at most 90 bytes a character longer than the text.
-pub fn paint(log: &[u8]) -> Painted {
-    let (mut parser, mut painter) = (Parser::<Utf8Parser>::new(), Painter::default());
-    // What is not UTF-8 would swallow the byte that follows it, which may end a line.
-    String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut painter, byte));
-    painter.set(Style::default());
-    Painted { text: painter.text, html: painter.html }
+/// Renders a log. Escape sequences and control characters other than colours are left out, and a line that was
+/// overwritten several times shows its last text. The HTML is well formed, and at most 90 bytes a character longer
+/// than the text.
+pub fn render(log: &[u8]) -> RenderedLog {
+    let (mut parser, mut renderer) = (Parser::<Utf8Parser>::new(), Renderer::default());
+    // Invalid UTF-8 is replaced first, because the parser would swallow the byte after it, which may end a line.
+    String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut renderer, byte));
+    renderer.set(TextStyle::default());
+    RenderedLog { text: renderer.text, html: renderer.html }
 }
 
 #[derive(Clone, Copy, PartialEq, Default)]
-struct Style {
+struct TextStyle {
     foreground: Option<u32>,
     background: Option<u32>,
     bold: bool,
@@ -44,25 +47,26 @@ struct Style {
 }
 
 #[derive(Default)]
-struct Painter {
+struct Renderer {
     text: String,
     html: String,
-    /// Where the present line begins, in both.
+    /// Start of the current line in the text and in the HTML.
     line: (usize, usize),
-    /// The cursor went back to there.
+    /// True after a carriage return, until the next character overwrites the line.
     returned: bool,
-    /// What is asked for, and what the HTML is in.
-    style: Style,
-    open: Style,
+    /// Style of the next character.
+    style: TextStyle,
+    /// Style of the tag that is open in the HTML.
+    open: TextStyle,
 }
 
-impl Perform for Painter {
+impl Perform for Renderer {
     fn print(&mut self, c: char) {
         if c.is_control() {
             return;
         }
         if std::mem::take(&mut self.returned) {
-            self.set(Style::default());
+            self.set(TextStyle::default());
             self.text.truncate(self.line.0);
             self.html.truncate(self.line.1);
         }
@@ -74,8 +78,8 @@ impl Perform for Painter {
     fn execute(&mut self, byte: u8) {
         match byte {
             b'\n' => {
-                // So that a line stands for itself.
-                self.set(Style::default());
+                // Each line closes its tags, so that lines can be shown alone.
+                self.set(TextStyle::default());
                 self.text.push('\n');
                 self.html.push('\n');
                 self.line = (self.text.len(), self.html.len());
@@ -97,23 +101,23 @@ impl Perform for Painter {
     }
 }
 
-impl Painter {
-    fn set(&mut self, style: Style) {
+impl Renderer {
+    fn set(&mut self, style: TextStyle) {
         if style == self.open {
             return;
         }
-        if self.open != Style::default() {
+        if self.open != TextStyle::default() {
             self.html.push_str("</span>");
         }
-        if style != Style::default() {
+        if style != TextStyle::default() {
             style.write(&mut self.html);
         }
         self.open = style;
     }
 }
 
-impl Style {
-    /// ECMA-48, 8.3.117 (SGR), and the colours of ISO 8613-6.
+impl TextStyle {
+    /// Applies a sequence of ECMA-48, 8.3.117 (SGR), with the colours of ISO 8613-6.
     fn change(&mut self, params: &Params) {
         if params.is_empty() {
             *self = Self::default();
@@ -125,7 +129,7 @@ impl Style {
                 1 => self.bold = true,
                 2 => self.faint = true,
                 3 => self.italic = true,
-                // 4:0 is none.
+                // `4:0` means no underline.
                 4 => self.underlined = param.get(1) != Some(&0),
                 7 => self.inverse = true,
                 9 => self.struck = true,
@@ -142,7 +146,7 @@ impl Style {
                 n @ 90..=97 => self.foreground = Some(COLORS[usize::from(n - 82)]),
                 n @ 100..=107 => self.background = Some(COLORS[usize::from(n - 92)]),
                 n @ (38 | 48) => {
-                    // `38:5:N` is one parameter, `38;5;N` three.
+                    // `38:5:N` is one parameter, and `38;5;N` is three.
                     let mut next = || params.next().map(|param| param[0]);
                     let color = match param[1..] {
                         [5, index] => indexed(index),
@@ -161,14 +165,14 @@ impl Style {
         }
     }
 
-    /// The tag that begins it, `</span>` ends it.
+    /// Writes the opening tag of the style. `</span>` closes it.
     fn write(self, html: &mut String) {
         html.push_str("<span style=\"");
         let (mut foreground, mut background) = (self.foreground, self.background);
         if self.inverse {
             (foreground, background) = (background.or(Some(0x0d1117)), foreground.or(Some(0xc9d1d9)));
         }
-        // It cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = foreground.map_or(Ok(()), |color| write!(html, "color:#{color:06x};"));
         let _ = background.map_or(Ok(()), |color| write!(html, "background:#{color:06x};"));
         let marks = [
@@ -183,7 +187,7 @@ impl Style {
     }
 }
 
-/// Of the 256: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
+/// Returns one of the 256 indexed colours: 16 named ones, a cube of 6 × 6 × 6, and 24 greys.
 fn indexed(index: u16) -> Option<u32> {
     let step = |n: u16| if n == 0 { 0 } else { 55 + 40 * n };
     match index {
@@ -204,16 +208,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn html(log: &str) -> String {
-        paint(log.as_bytes()).html
+        render(log.as_bytes()).html
     }
 
     #[test]
     fn colours_become_html_and_are_not_in_the_text() {
         let log = "plain \x1b[31mred \x1b[1mbold\x1b[22m\x1b[39m <b>&\n\x1b[38;5;208mx\x1b[48;2;1;2;3my\x1b[mz";
-        let painted = paint(log.as_bytes());
-        assert_eq!(painted.text, "plain red bold <b>&\nxyz");
+        let rendered = render(log.as_bytes());
+        assert_eq!(rendered.text, "plain red bold <b>&\nxyz");
         assert_eq!(
-            painted.html,
+            rendered.html,
             "plain <span style=\"color:#ff7b72;\">red </span><span style=\"color:#ff7b72;font-weight:bold;\">bold</span> \
              &lt;b&gt;&amp;\n<span style=\"color:#ff8700;\">x</span><span style=\"color:#ff8700;background:#010203;\">y\
              </span>z"
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_does_not_show_is_left_out() {
+    fn invisible_characters_are_left_out() {
         for (log, shown) in [
             ("10%\r50%\r100%\nnext\r\nend\r", "100%\nnext\nend"),
             ("a\x1b[2J\x1b[5;5Hb\x1b]0;title\x07c\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "abclink"),
@@ -234,20 +238,20 @@ mod tests {
             ("\x1b[é\x1b[999;;;;mx\x1b[38;5;999my\x1b[38mz\x1b[48;2;1mw", "xyzw"),
             ("\x1bPq secret \x1b\\after", "after"),
         ] {
-            let painted = paint(log.as_bytes());
-            assert_eq!(painted.text, shown, "{log:?}");
-            assert!(!painted.html.contains('\x1b'), "{log:?}");
+            let rendered = render(log.as_bytes());
+            assert_eq!(rendered.text, shown, "{log:?}");
+            assert!(!rendered.html.contains('\x1b'), "{log:?}");
         }
-        assert_eq!(paint(b"\xff\xc3\x28 \xe2\x82").text, "\u{fffd}\u{fffd}( \u{fffd}");
+        assert_eq!(render(b"\xff\xc3\x28 \xe2\x82").text, "\u{fffd}\u{fffd}( \u{fffd}");
         assert_eq!(html("\x1b[31mred\rok\n"), "<span style=\"color:#ff7b72;\">ok</span>\n");
     }
 
     #[test]
-    fn a_hostile_log_does_not_grow_without_end() {
+    fn the_html_of_a_hostile_log_is_bounded() {
         let colours: String = (0..40_000).map(|n| format!("\x1b[38;5;{}mx", n % 256)).collect();
         let log = colours + &"\x1b[1mx\x1b[22mx".repeat(20_000);
-        let painted = paint(log.as_bytes());
-        assert!(painted.html.len() < 91 * painted.text.len(), "{}", painted.html.len());
+        let rendered = render(log.as_bytes());
+        assert!(rendered.html.len() < 91 * rendered.text.len(), "{}", rendered.html.len());
     }
 
     proptest! {
@@ -255,16 +259,16 @@ mod tests {
         fn any_bytes_are_well_formed_html(log in prop::collection::vec(prop_oneof![
             any::<u8>(), Just(0x1b), Just(b'['), Just(b'm'), Just(b';'), Just(b'3'), Just(b'<'), Just(b'\r'), Just(b'\n'),
         ], 0..200)) {
-            let painted = paint(&log);
+            let rendered = render(&log);
             let tags = regex::Regex::new("<span style=\"[a-z0-9:;#.-]+\">|</span>").unwrap();
-            prop_assert!(!tags.replace_all(&painted.html, "").contains(['<', '>', '"', '\'']));
+            prop_assert!(!tags.replace_all(&rendered.html, "").contains(['<', '>', '"', '\'']));
             let mut depth = 0;
-            for tag in tags.find_iter(&painted.html) {
+            for tag in tags.find_iter(&rendered.html) {
                 depth += if tag.as_str() == "</span>" { -1 } else { 1 };
                 prop_assert!((0..=1).contains(&depth));
             }
             prop_assert_eq!(depth, 0);
-            prop_assert!(painted.text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+            prop_assert!(rendered.text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
         }
     }
 }

@@ -8,7 +8,7 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use serde::{Deserialize, Serialize};
 
-use crate::logs::ansi_html::paint;
+use crate::logs::ansi_html::render;
 use crate::logs::html::escape as html;
 use crate::model::Millis;
 use crate::notify::summary::Story;
@@ -82,7 +82,7 @@ impl Letter {
 
     /// Plain, and HTML whose styles are in its tags: mail programs pass over style sheets.
     fn bodies(&self, Tail { bytes, cut }: &Tail) -> (String, String) {
-        let log = paint(bytes);
+        let log = render(bytes);
         let mut text = format!("{}\n\n", self.headline);
         let mut page = format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n\

@@ -54,7 +54,7 @@ fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
 }
 
 /// Tells systemd, when it started us with `Type=notify`.
-pub fn tell_systemd(states: &[NotifyState]) {
+pub fn notify_systemd(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd could not be told our state");
     }

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::{ApiToken, HttpConfig, Role, router, serve};
 use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
-use crate::metrics::{Heart, Metrics};
+use crate::metrics::{Heartbeat, Metrics};
 use crate::model::{Destinations, Job, JobId, Millis, Outcome, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
@@ -107,7 +107,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),
-        heart: Heart::default(),
+        heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
     let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));

@@ -35,7 +35,7 @@ async fn a_500_names_its_request_and_nothing_else() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heart::default(), stop));
+    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heartbeat::default(), stop));
     let http = server(|_| {}).await.http;
     for (path, status) in [("panics", 500), ("fails", 500), ("full", 503)] {
         let answer = send(http.get(format!("{base}/{path}")).header("x-request-id", "r-1")).await;

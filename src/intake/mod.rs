@@ -19,7 +19,7 @@ pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
 pub use push::Push;
 use request::Request;
-pub use request::{By, Refusal};
+pub use request::{Refusal, Requester};
 
 /// The commit that a request means when it names none.
 pub const DEFAULT_COMMIT: &str = "HEAD";
@@ -42,19 +42,23 @@ impl Intake {
     }
 
     /// Stores a job for the request if the policy allows it.
-    async fn submit(&self, request: Request, by: By<'_>) -> Result<Added, Refusal> {
+    async fn submit(&self, request: Request, by: Requester<'_>) -> Result<Added, Refusal> {
         let (new, delivery) = self.admit(request, by)?;
         Ok(self.queue.add(new, delivery).await?)
     }
 
     /// Stores a job for a request that has no delivery, so that no earlier job can stand for it.
-    async fn submit_new(&self, request: Request, by: By<'_>) -> Result<Job, Refusal> {
+    async fn submit_new(&self, request: Request, by: Requester<'_>) -> Result<Job, Refusal> {
         let (Added::New(job) | Added::Duplicate(job)) = self.submit(request, by).await?;
         Ok(job)
     }
 
     /// Makes the job that the request asks for, if the policy allows it.
-    fn admit(&self, request: Request, by: By<'_>) -> Result<(NewJob, Option<crate::store::NewDelivery>), Refusal> {
+    fn admit(
+        &self,
+        request: Request,
+        by: Requester<'_>,
+    ) -> Result<(NewJob, Option<crate::store::NewDelivery>), Refusal> {
         let Request { context, origin, dialect, git_ref, before, forced, tag_named, rebuild_of, any_commit, delivery } =
             request;
         let destination = self.policy.check(&context, by)?;

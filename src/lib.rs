@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod client;
 pub mod disk;
+pub mod durable;
 pub mod engine;
 pub mod git;
 pub mod http;

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::extract::DeliveryPath;
 use super::page::{self, PageRequest};
 use super::totem::views;
-use crate::model::{JobContext, JobId, Millis};
+use crate::model::{CommitId, JobContext, JobId, Millis};
 use crate::store::Delivery;
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct DeliveryView {
     owner: String,
     repo: String,
     r#ref: String,
-    before: Option<String>,
+    before: Option<CommitId>,
     after: String,
     job: JobId,
     /// Number of times that it came again within 24 hours. `repeat_time` is the last of them.

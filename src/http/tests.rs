@@ -135,7 +135,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, heart, stop.clone()));
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }
 }
@@ -184,7 +184,7 @@ impl Server {
             Status::Success => (Some("sha256:1234".to_owned()), None),
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
-        let resolved_commit = Some("a".repeat(40));
+        let resolved_commit = Some("a".repeat(40).parse().unwrap());
         let outcome = Outcome {
             status,
             stages,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::model::{CommitSpec, Job, JobId, NewJob};
 use crate::queue::QueueHandle;
-use crate::store::{Added, Store};
+use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
 pub use push::Push;
@@ -54,19 +54,27 @@ impl Intake {
     }
 
     /// Makes the job that the request asks for, if the policy allows it.
-    fn admit(
-        &self,
-        request: Request,
-        by: Requester<'_>,
-    ) -> Result<(NewJob, Option<crate::store::NewDelivery>), Refusal> {
-        let Request { context, origin, dialect, git_ref, before, forced, tag_named, rebuild_of, any_commit, delivery } =
-            request;
+    fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
+        let Request {
+            context,
+            origin,
+            dialect,
+            git_ref,
+            before,
+            pushed,
+            forced,
+            tag_named,
+            rebuild_of,
+            any_commit,
+            delivery,
+        } = request;
         let destination = self.policy.check(&context, by)?;
         let new = NewJob {
             origin,
             dialect,
             git_ref,
             before,
+            pushed,
             forced,
             tag_named,
             rebuild_of,

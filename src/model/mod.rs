@@ -2,6 +2,8 @@
 
 mod access;
 mod advice;
+mod backoff;
+mod commit;
 mod destination;
 mod failure;
 mod further;
@@ -13,12 +15,15 @@ mod naming;
 mod occasion;
 mod options;
 mod origin;
+mod percent;
 mod sink;
 mod tag;
 mod time;
 
 pub use access::{ApiToken, Role};
 pub use advice::Advice;
+pub use backoff::Backoff;
+pub use commit::CommitId;
 pub use destination::{Destination, Destinations, NoDestination};
 pub use failure::FailureClass;
 pub use grants::ImageGrants;
@@ -32,6 +37,7 @@ pub use naming::{ImageName, TagTemplate};
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
+pub use percent::Percent;
 pub use sink::LogSink;
 pub use tag::{Push, RepoRef, TagHolder, TagResult};
 pub use time::Millis;

@@ -12,7 +12,7 @@ use crate::http::error::Error;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::Push;
-use crate::model::{Dialect, is_no_commit};
+use crate::model::{CommitId, Dialect, is_no_commit};
 use crate::store::NewDelivery;
 
 const ROUTE: &str = "/hooks/github";
@@ -87,7 +87,7 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Pu
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner =
         filled(name).or(login).ok_or_else(|| Error::Invalid(vec![Violation::missing("name", "#/repository/owner")]))?;
-    let before = filled(push.before).filter(|before| unstorable_text(before, "").is_none());
+    let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
     let dialect = Dialect::Totem;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{self, Floor};
-use crate::engine::Engines;
+use crate::engine::PoolStatus;
 use crate::secrets::Secrets;
 
 /// How often the data folder's disk is looked at, which costs microseconds.
@@ -79,7 +79,7 @@ pub struct Readiness {
 /// Watches the secrets, the engines and the room in the data folder.
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
-    mut engines: watch::Receiver<Engines>,
+    mut engines: watch::Receiver<PoolStatus>,
     room: Room,
 ) -> Readiness {
     let mut room = room.trouble;
@@ -91,7 +91,7 @@ pub fn watch(
                 let secrets = secrets.borrow_and_update();
                 (secrets.loaded, secret_reasons(&secrets))
             };
-            let Engines { usable, troubles, .. } = engines.borrow_and_update().clone();
+            let PoolStatus { usable, troubles, .. } = engines.borrow_and_update().clone();
             let full = room.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none();
             reasons.extend(troubles);
@@ -140,7 +140,7 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.trouble.push("etcd is away".into());
         let (_secrets, secrets) = watch::channel(Arc::new(secrets));
-        let found = Engines { troubles: vec!["no engine answers".into()], ..Engines::default() };
+        let found = PoolStatus { troubles: vec!["no engine answers".into()], ..PoolStatus::default() };
         let (_engines, engines) = watch::channel(found);
         let (_trouble, trouble) = watch::channel(Some("the disk is full".into()));
         let (_missing, missing) = watch::channel(0);

@@ -98,7 +98,7 @@ pub async fn run(
     let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let git = Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
-    git.count_on_from(store.newest_fetch().await?);
+    git.number_fetches_after(store.newest_fetch().await?);
     let tools = Tools {
         git,
         engines,

@@ -35,7 +35,7 @@ use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
-use crate::telemetry::{self, Syslog, notify_systemd};
+use crate::telemetry::{self, SyslogHandle, notify_systemd};
 pub use admin_token::path as admin_token_path;
 use ledger::Ledger;
 use missed::Missed;
@@ -54,7 +54,7 @@ const LEASE: Duration = Duration::from_secs(60);
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
-    syslog: Option<Arc<Syslog>>,
+    syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let metrics = Metrics::new()?;
@@ -180,7 +180,7 @@ pub async fn run(
 }
 
 /// Sends log lines where `syslog/host` says, as soon as the secrets were read once.
-async fn follow_syslog_host(syslog: Arc<Syslog>, mut secrets: watch::Receiver<Arc<Secrets>>) {
+async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Receiver<Arc<Secrets>>) {
     loop {
         {
             let secrets = secrets.borrow_and_update();

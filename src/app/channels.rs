@@ -10,7 +10,7 @@ use super::startup;
 use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{
-    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, Links, MailChannel, MailConfig, MailTls, Mailer,
+    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, JobLinks, MailChannel, MailConfig, MailTls, Mailer,
     PostBuild, PostBuildConfig, Slack, SlackConfig,
 };
 use crate::settings::{Settings, SmtpTls};
@@ -54,8 +54,8 @@ fn occasions(settings: &Settings, default: &[Occasion]) -> Vec<Occasion> {
     settings.notify_on.as_ref().map_or_else(|| default.to_vec(), |on| on.0.clone())
 }
 
-fn links(settings: &Settings) -> Links {
-    Links {
+fn links(settings: &Settings) -> JobLinks {
+    JobLinks {
         base_url: settings.base_url.to_string(),
         pages: pages(settings.git_url.as_ref().map(|url| url.0.as_str())),
         environment: settings.totem_env.clone(),

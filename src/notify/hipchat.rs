@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::channel::Channel;
 use super::chat;
 use super::send_error::SendError;
-use super::summary::{JobSummary, Links};
+use super::summary::{JobLinks, JobSummary};
 use crate::logs::html::escape;
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
@@ -28,7 +28,7 @@ pub struct HipChatConfig {
     pub token: Zeroizing<String>,
     /// The occasions that the room is notified of.
     pub occasions: Vec<Occasion>,
-    pub links: Links,
+    pub links: JobLinks,
 }
 
 /// Notifies one room.

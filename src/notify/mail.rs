@@ -10,7 +10,7 @@ use lettre::message::Mailbox;
 
 use super::channel::Channel;
 use super::send_error::SendError;
-use super::summary::{JobSummary, Links};
+use super::summary::{JobLinks, JobSummary};
 use crate::logs::Logs;
 use crate::model::{Job, JobId, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
@@ -28,7 +28,7 @@ pub struct MailChannel {
     pub logs: Logs,
     /// The occasions that the addresses are notified of.
     pub occasions: Vec<Occasion>,
-    pub links: Links,
+    pub links: JobLinks,
 }
 
 impl MailChannel {

@@ -25,4 +25,4 @@ pub use post_build::{PostBuild, PostBuildConfig};
 pub use send_error::SendError;
 pub use sender::run;
 pub use slack::{Slack, SlackConfig};
-pub use summary::Links;
+pub use summary::JobLinks;

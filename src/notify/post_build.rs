@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::channel::Channel;
 use super::send_error::SendError;
-use super::summary::Links;
+use super::summary::JobLinks;
 use crate::model::{CommitId, FailureClass, Job, JobId, Millis, Status, TagResult};
 use crate::outbound::{self, Route, is_forbidden_target};
 use crate::store::{NewNotification, Notification};
@@ -32,7 +32,7 @@ pub struct PostBuildConfig {
     pub secret: Option<Zeroizing<String>>,
     /// HOOK_SIGNING_KEY, which signs the body as Standard Webhooks asks.
     pub signing_key: Option<Zeroizing<Vec<u8>>>,
-    pub links: Links,
+    pub links: JobLinks,
 }
 
 /// Posts the result of each job to every URL.
@@ -153,7 +153,7 @@ pub(super) fn destination(url: &str) -> String {
     hex::encode(&Sha256::digest(url)[..8])
 }
 
-fn body(job: &Job, links: &Links) -> String {
+fn body(job: &Job, links: &JobLinks) -> String {
     let context = &job.context;
     let body = HookBody {
         git: HookGit { owner: &context.owner, repo: &context.repo, r#ref: &context.branch, commit: &context.commit },

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::channel::Channel;
 use super::chat;
 use super::send_error::SendError;
-use super::summary::{JobSummary, Links};
+use super::summary::{JobLinks, JobSummary};
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
 
@@ -23,7 +23,7 @@ pub struct SlackConfig {
     pub room: Option<String>,
     /// The occasions that the channel is notified of.
     pub occasions: Vec<Occasion>,
-    pub links: Links,
+    pub links: JobLinks,
 }
 
 impl SlackConfig {

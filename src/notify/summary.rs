@@ -11,7 +11,7 @@ const LONGEST_LINK: usize = 500;
 
 /// The settings that links in notifications are made of.
 #[derive(Debug, Clone, Default)]
-pub struct Links {
+pub struct JobLinks {
     /// BASE_URL, without a `/` at its end.
     pub base_url: String,
     /// Address of the Git server's pages, such as `https://github.com`, if it is known to have any.
@@ -20,7 +20,7 @@ pub struct Links {
     pub environment: String,
 }
 
-impl Links {
+impl JobLinks {
     /// Returns the URL of a job.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}/job/{id}", self.base_url)
@@ -31,12 +31,12 @@ impl Links {
 pub(super) struct JobSummary<'a> {
     pub job: &'a Job,
     pub occasion: Occasion,
-    links: &'a Links,
+    links: &'a JobLinks,
 }
 
 impl<'a> JobSummary<'a> {
     /// Returns `None` if the job's end is none of the wanted occasions.
-    pub fn new(job: &'a Job, previous: Option<Status>, wanted: &[Occasion], links: &'a Links) -> Option<Self> {
+    pub fn new(job: &'a Job, previous: Option<Status>, wanted: &[Occasion], links: &'a JobLinks) -> Option<Self> {
         let occasion = Occasion::of(job.status, previous).filter(|occasion| occasion.is_among(wanted))?;
         Some(Self { job, occasion, links })
     }

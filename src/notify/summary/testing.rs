@@ -4,9 +4,9 @@ use crate::model::{FailureClass, JobContext, NewJob};
 /// Id of every test's job, so that snapshots are constant.
 pub const JOB: &str = "019aa0b1-c2d3-7e4f-8a5b-6c7d8e9fa0b1";
 
-pub fn links() -> Links {
+pub fn links() -> JobLinks {
     let pages = Url::parse("https://github.com").ok();
-    Links { base_url: "https://ci.acme.org".into(), pages, environment: "staging".into() }
+    JobLinks { base_url: "https://ci.acme.org".into(), pages, environment: "staging".into() }
 }
 
 /// Makes a failed job with a repository, branch and cause that an attacker may have named.

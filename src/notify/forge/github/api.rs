@@ -37,7 +37,7 @@ impl ApiResponse {
 }
 
 /// The API at one address, with its rate limit.
-pub(super) struct Api {
+pub(super) struct GitHubApi {
     /// Without a `/` at its end.
     base: String,
     host: String,
@@ -47,7 +47,7 @@ pub(super) struct Api {
     recovered: Notify,
 }
 
-impl Api {
+impl GitHubApi {
     pub fn new(base: &Url, authorities: Vec<Certificate>) -> Result<Self, GitHubError> {
         let host = base.host_str().unwrap_or_default();
         if base.scheme() == "http" && !is_loopback(base) {
@@ -107,7 +107,8 @@ impl Api {
         for _ in 0..=REDIRECTS {
             let mut request = self.http.request(method.clone(), url.clone());
             request = request.header(AUTHORIZATION, bearer(token)?);
-            request = request.header(ACCEPT, "application/vnd.github+json").header("X-GitHub-Api-Version", VERSION);
+            request =
+                request.header(ACCEPT, "application/vnd.github+json").header("X-GitHub-GitHubApi-Version", VERSION);
             if let Some(body) = body {
                 request = request.json(body);
             }

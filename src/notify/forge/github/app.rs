@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::api::{Api, ApiResponse};
+use super::api::{ApiResponse, GitHubApi};
 use super::config::GitHubError;
 use crate::model::{Millis, RepoName};
 use crate::notify::send_error::SendError;
@@ -64,7 +64,7 @@ impl App {
     /// Returns a token for this repository, from the cache or new. `refused` is a cached one that GitHub refused.
     pub async fn token(
         &self,
-        api: &Api,
+        api: &GitHubApi,
         repo: &RepoName,
         refused: Option<&Zeroizing<String>>,
     ) -> Result<Zeroizing<String>, SendError> {
@@ -93,7 +93,7 @@ impl App {
     }
 
     /// Looks up the installation on this repository.
-    async fn find_installation(&self, api: &Api, repo: &RepoName) -> Result<String, SendError> {
+    async fn find_installation(&self, api: &GitHubApi, repo: &RepoName) -> Result<String, SendError> {
         let path = format!("/repos/{}/{}/installation", repo.owner(), repo.name());
         let response = api.call(Method::GET, &path, &self.jwt()?, None).await?;
         match (response.status, response.body["id"].as_u64()) {
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Exchanges a JWT for an installation's token.
-    async fn exchange(&self, api: &Api, installation: &str) -> Result<InstallationToken, SendError> {
+    async fn exchange(&self, api: &GitHubApi, installation: &str) -> Result<InstallationToken, SendError> {
         let path = format!("/app/installations/{installation}/access_tokens");
         let mut response = api.call(Method::POST, &path, &self.jwt()?, None).await?;
         match (response.status, response.body["token"].take(), response.body["expires_at"].as_str().map(str::parse)) {

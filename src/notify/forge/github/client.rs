@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::api::{Api, ApiResponse};
+use super::api::{ApiResponse, GitHubApi};
 use super::app::App;
 use super::config::{GitHubAccess, GitHubConfig, GitHubError};
 use crate::model::{JobId, RepoName};
@@ -23,7 +23,7 @@ enum TokenSource {
 
 /// GitHub's API with one token or App.
 pub struct GitHub {
-    api: Api,
+    api: GitHubApi,
     tokens: TokenSource,
     base_url: String,
 }
@@ -39,7 +39,7 @@ impl GitHub {
                 TokenSource::App(App::new(id, &private_key, installation)?)
             }
         };
-        Ok(Self { api: Api::new(&config.api, config.authorities)?, tokens, base_url: config.base_url })
+        Ok(Self { api: GitHubApi::new(&config.api, config.authorities)?, tokens, base_url: config.base_url })
     }
 
     /// Returns the API's host.

@@ -240,3 +240,11 @@ fn a_wrong_setting_is_named() {
         assert!(error.starts_with(name) && !error.contains("two words") && !error.contains("no key"), "{error}");
     }
 }
+
+#[test]
+fn rows_are_readable_by_later_versions() {
+    let body = |job: &Job| CommitStatus::of(job).unwrap().row("api.github.com").body;
+    let success = body(&job(Status::Success, None, None));
+    let failure = body(&job(Status::Failure, Some("step 3\nfailed"), Some(FailureClass::Dockerfile)));
+    insta::assert_snapshot!("github_rows", format!("{success}\n{failure}"));
+}

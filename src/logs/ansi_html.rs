@@ -51,7 +51,7 @@ struct Renderer {
     html: String,
     /// Offsets in the text and the HTML at which the current line begins.
     line_start: (usize, usize),
-    /// Whether the cursor has returned to that offset.
+    /// True once the cursor has returned to that offset.
     returned: bool,
     /// The style of the next character.
     style: TextStyle,

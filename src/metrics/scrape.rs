@@ -46,7 +46,7 @@ impl Scrape {
     /// Adds a gauge without labels.
     ///
     /// # Errors
-    /// As [`Scrape::family`].
+    /// The same as those of [`Scrape::family`].
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
         self.family(MetricKind::Gauge, (name, help), [], [([], value)])
     }
@@ -54,7 +54,7 @@ impl Scrape {
     /// Adds the metrics that Prometheus' own libraries have of a process.
     ///
     /// # Errors
-    /// As [`Scrape::family`].
+    /// The same as those of [`Scrape::family`].
     pub fn process(&mut self) -> prometheus::Result<()> {
         let seen = ProcessStats::read();
         self.gauge("process_resident_memory_bytes", "Resident memory size in bytes.", seen.resident_bytes)?;

@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub struct SendError {
     /// One line, without a URL or a secret.
     pub message: String,
-    /// Whether further attempts are pointless.
+    /// True if further attempts are pointless.
     pub is_permanent: bool,
     /// The pause that the receiver asks for.
     pub retry_after: Option<Duration>,

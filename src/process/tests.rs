@@ -122,7 +122,7 @@ async fn a_program_dies_with_a_killed_parent() {
         }
     };
     assert!(!gone(pid));
-    // Only the parent is killed, not its group. The program is in a group of its own anyway.
+    // The parent is killed without its group. The program is in a group of its own anyway.
     rustix::process::kill_process(Pid::from_raw(parent.id().unwrap()).unwrap(), Signal::KILL).unwrap();
     until(|| gone(pid)).await;
 }

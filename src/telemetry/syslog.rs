@@ -22,7 +22,7 @@ pub struct SyslogHandle {
     queue: mpsc::Sender<QueueItem>,
     /// The target, once it is known.
     target: watch::Sender<Option<SyslogTarget>>,
-    /// Whether SYSLOG names the target.
+    /// True if SYSLOG names the target.
     is_fixed: bool,
 }
 
@@ -82,7 +82,7 @@ struct SyslogSender {
     dropped: Arc<AtomicU64>,
     format: Format,
     connection: Option<SyslogConnection>,
-    /// Whether a log line has said that the receiver cannot be reached.
+    /// True once a log line has said that the receiver cannot be reached.
     is_down: bool,
 }
 

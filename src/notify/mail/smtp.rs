@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub enum MailTls {
     /// TLS from the first byte.
     Implicit,
-    /// The connection begins in the clear and changes to TLS before anything is sent.
+    /// STARTTLS. Without it nothing is sent.
     StartTls,
     None,
 }

@@ -1,9 +1,8 @@
-//! Renders a log like a terminal, as plain text and as HTML with colours.
+//! Renders a log as a terminal would show it: as plain text, and as HTML with its colours.
 //!
-//! The crate anstyle-parse reads the escape sequences, and this module applies them. ansi-to-html 0.2 is not used for
-//! four reasons: it nests a tag with each change of colour (40,000 deep in a log of 256 KiB), it gives up at a number
-//! above 255, it keeps the sequences that hide the cursor, and it names colours by CSS variables, which mail programs
-//! do not know.
+//! anstyle-parse reads the escape sequences; the rendering is ours. ansi-to-html 0.2 nests a tag with each change of colour
+//! (40,000 deep in a log of 256 KiB), gives up at a number above 255, keeps the sequences that hide the cursor, and names
+//! colours by CSS variables, which mail programs do not know.
 
 use std::fmt::Write;
 
@@ -11,24 +10,24 @@ use anstyle_parse::{Params, Parser, Perform, Utf8Parser};
 
 use super::html::push_escaped;
 
-/// The 16 named colours, which are readable on the log's dark background.
+/// The 16 named colours, readable on the dark background of the log.
 const COLORS: [u32; 16] = [
     0x6e7681, 0xff7b72, 0x7ee787, 0xe3b341, 0x79c0ff, 0xd2a8ff, 0x76e3ea, 0xc9d1d9, //
     0x8b949e, 0xffa198, 0x9bf0a5, 0xf2cc60, 0xa5d6ff, 0xe2c5ff, 0xb3f0ff, 0xffffff,
 ];
 
-/// A log as a terminal would show it.
+/// A log that can be read without a terminal.
 pub struct RenderedLog {
     pub text: String,
     pub html: String,
 }
 
-/// Renders a log. Escape sequences and control characters other than colours are left out, and a line that was
-/// overwritten several times shows its last text. The HTML is well formed, and at most 90 bytes a character longer
-/// than the text.
+/// Renders the bytes of a log. Escape sequences other than colours and styles are left out, and so are control characters.
+/// A line that was overwritten has only its last content. The HTML is well formed, and longer than the text by at most 90
+/// bytes a character.
 pub fn render(log: &[u8]) -> RenderedLog {
     let (mut parser, mut renderer) = (Parser::<Utf8Parser>::new(), Renderer::default());
-    // Invalid UTF-8 is replaced first, because the parser would swallow the byte after it, which may end a line.
+    // The parser would swallow the byte after one that is not UTF-8, which may end a line.
     String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut renderer, byte));
     renderer.set(TextStyle::default());
     RenderedLog { text: renderer.text, html: renderer.html }
@@ -50,13 +49,13 @@ struct TextStyle {
 struct Renderer {
     text: String,
     html: String,
-    /// Start of the current line in the text and in the HTML.
-    line: (usize, usize),
-    /// True after a carriage return, until the next character overwrites the line.
+    /// Offsets in the text and the HTML at which the current line begins.
+    line_start: (usize, usize),
+    /// True once the cursor has returned to that offset.
     returned: bool,
-    /// Style of the next character.
+    /// The style of the next character.
     style: TextStyle,
-    /// Style of the tag that is open in the HTML.
+    /// The style of the tag that is open in the HTML.
     open: TextStyle,
 }
 
@@ -67,8 +66,8 @@ impl Perform for Renderer {
         }
         if std::mem::take(&mut self.returned) {
             self.set(TextStyle::default());
-            self.text.truncate(self.line.0);
-            self.html.truncate(self.line.1);
+            self.text.truncate(self.line_start.0);
+            self.html.truncate(self.line_start.1);
         }
         self.set(self.style);
         self.text.push(c);
@@ -78,11 +77,11 @@ impl Perform for Renderer {
     fn execute(&mut self, byte: u8) {
         match byte {
             b'\n' => {
-                // Each line closes its tags, so that lines can be shown alone.
+                // No tag spans two lines, so each line can be shown alone.
                 self.set(TextStyle::default());
                 self.text.push('\n');
                 self.html.push('\n');
-                self.line = (self.text.len(), self.html.len());
+                self.line_start = (self.text.len(), self.html.len());
                 self.returned = false;
             }
             b'\r' => self.returned = true,
@@ -110,14 +109,14 @@ impl Renderer {
             self.html.push_str("</span>");
         }
         if style != TextStyle::default() {
-            style.write(&mut self.html);
+            style.write_tag(&mut self.html);
         }
         self.open = style;
     }
 }
 
 impl TextStyle {
-    /// Applies a sequence of ECMA-48, 8.3.117 (SGR), with the colours of ISO 8613-6.
+    /// Applies the parameters of SGR (ECMA-48, 8.3.117), with the colours of ISO 8613-6.
     fn change(&mut self, params: &Params) {
         if params.is_empty() {
             *self = Self::default();
@@ -129,7 +128,7 @@ impl TextStyle {
                 1 => self.bold = true,
                 2 => self.faint = true,
                 3 => self.italic = true,
-                // `4:0` means no underline.
+                // 4:0 ends the underline.
                 4 => self.underlined = param.get(1) != Some(&0),
                 7 => self.inverse = true,
                 9 => self.struck = true,
@@ -146,7 +145,7 @@ impl TextStyle {
                 n @ 90..=97 => self.foreground = Some(COLORS[usize::from(n - 82)]),
                 n @ 100..=107 => self.background = Some(COLORS[usize::from(n - 92)]),
                 n @ (38 | 48) => {
-                    // `38:5:N` is one parameter, and `38;5;N` is three.
+                    // `38:5:N` is one parameter, `38;5;N` three.
                     let mut next = || params.next().map(|param| param[0]);
                     let color = match param[1..] {
                         [5, index] => indexed(index),
@@ -165,14 +164,14 @@ impl TextStyle {
         }
     }
 
-    /// Writes the opening tag of the style. `</span>` closes it.
-    fn write(self, html: &mut String) {
+    /// Writes the opening tag.
+    fn write_tag(self, html: &mut String) {
         html.push_str("<span style=\"");
         let (mut foreground, mut background) = (self.foreground, self.background);
         if self.inverse {
             (foreground, background) = (background.or(Some(0x0d1117)), foreground.or(Some(0xc9d1d9)));
         }
-        // Writing to a `String` cannot fail.
+        // Writing to a String cannot fail.
         let _ = foreground.map_or(Ok(()), |color| write!(html, "color:#{color:06x};"));
         let _ = background.map_or(Ok(()), |color| write!(html, "background:#{color:06x};"));
         let marks = [
@@ -187,7 +186,7 @@ impl TextStyle {
     }
 }
 
-/// Returns one of the 256 indexed colours: 16 named ones, a cube of 6 × 6 × 6, and 24 greys.
+/// Returns one of the 256 colours: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
 fn indexed(index: u16) -> Option<u32> {
     let step = |n: u16| if n == 0 { 0 } else { 55 + 40 * n };
     match index {
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_html_of_a_hostile_log_is_bounded() {
+    fn a_hostile_log_does_not_grow_without_end() {
         let colours: String = (0..40_000).map(|n| format!("\x1b[38;5;{}mx", n % 256)).collect();
         let log = colours + &"\x1b[1mx\x1b[22mx".repeat(20_000);
         let rendered = render(log.as_bytes());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use super::LogTail;
+use super::LogSignal;
 
 /// Number of bytes that are read at once.
 const PIECE: usize = 64 * 1024;
@@ -26,14 +26,14 @@ pub struct LogFollower {
     /// True if the follower ends at the end of the file.
     complete: bool,
     wake: watch::Receiver<bool>,
-    /// Keeps the log's entry among the tails while the follower exists.
-    _tail: Arc<LogTail>,
+    /// Keeps the log's entry among the signals while the follower exists.
+    _signal: Arc<LogSignal>,
 }
 
 impl LogFollower {
-    pub(super) fn new(path: PathBuf, tail: Arc<LogTail>, offset: u64, until: u64) -> Self {
-        let wake = tail.ended.subscribe();
-        Self { path, file: None, offset, until, complete: false, wake, _tail: tail }
+    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>, offset: u64, until: u64) -> Self {
+        let wake = signal.ended.subscribe();
+        Self { path, file: None, offset, until, complete: false, wake, _signal: signal }
     }
 
     /// Makes the follower end at the end of the file, because nothing more will be written.
@@ -54,7 +54,7 @@ impl LogFollower {
             if complete || self.offset >= self.until {
                 return Ok(None);
             }
-            // This cannot fail, because `_tail` holds the sender.
+            // This cannot fail, because `_signal` holds the sender.
             let _ = self.wake.changed().await;
         }
     }

@@ -7,7 +7,7 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// Appends a character in escaped form.
+/// Appends one escaped character.
 pub fn push_escaped(to: &mut String, c: char) {
     match c {
         '&' => to.push_str("&amp;"),

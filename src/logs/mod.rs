@@ -31,15 +31,15 @@ use crate::model::JobId;
 pub struct Logs {
     dir: Arc<PathBuf>,
     /// One entry for each log that is being written or followed.
-    tails: Arc<Mutex<HashMap<JobId, Weak<LogTail>>>>,
+    signals: Arc<Mutex<HashMap<JobId, Weak<LogSignal>>>>,
 }
 
-/// The end of one log. Every change of `ended` wakes the readers, even a change to the same value.
-struct LogTail {
+/// Wakes the readers of one log. Every change of `ended` does, even a change to the same value.
+struct LogSignal {
     ended: watch::Sender<bool>,
 }
 
-impl LogTail {
+impl LogSignal {
     fn wake_readers(&self) {
         self.ended.send_modify(|_| {});
     }
@@ -49,18 +49,18 @@ impl Logs {
     /// Opens a folder of logs, which is created (0700) if it does not exist.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir: Arc::new(dir), tails: Arc::default() })
+        Ok(Self { dir: Arc::new(dir), signals: Arc::default() })
     }
 
     /// Returns a writer that appends to a job's log. The file is created (0600) with its first byte.
     pub fn writer(&self, id: JobId) -> Arc<LogWriter> {
-        Arc::new(LogWriter::new(self.path(id), self.tail(id)))
+        Arc::new(LogWriter::new(self.path(id), self.signal(id)))
     }
 
     /// Ends the log of a job. Its followers end after the last byte.
     pub fn end(&self, id: JobId) {
-        if let Some(tail) = self.tails().remove(&id).and_then(|tail| tail.upgrade()) {
-            tail.ended.send_replace(true);
+        if let Some(signal) = self.signals().remove(&id).and_then(|signal| signal.upgrade()) {
+            signal.ended.send_replace(true);
         }
     }
 
@@ -75,7 +75,7 @@ impl Logs {
 
     /// Reads the bytes from `start` up to `end` (exclusive), or up to the current end of the file.
     pub fn range(&self, id: JobId, start: u64, end: u64) -> LogFollower {
-        let mut reader = LogFollower::new(self.path(id), self.tail(id), start, end);
+        let mut reader = LogFollower::new(self.path(id), self.signal(id), start, end);
         reader.stop_at_end();
         reader
     }
@@ -83,25 +83,25 @@ impl Logs {
     /// Reads the bytes from `offset` on, and waits for further ones until [`Logs::end`]. Because the job may have ended
     /// before this call, the caller then reads its status, and calls [`LogFollower::stop_at_end`] if it has ended.
     pub fn follow(&self, id: JobId, offset: u64) -> LogFollower {
-        LogFollower::new(self.path(id), self.tail(id), offset, u64::MAX)
+        LogFollower::new(self.path(id), self.signal(id), offset, u64::MAX)
     }
 
     fn path(&self, id: JobId) -> PathBuf {
         self.dir.join(format!("{id}.log"))
     }
 
-    fn tail(&self, id: JobId) -> Arc<LogTail> {
-        let mut tails = self.tails();
-        if let Some(tail) = tails.get(&id).and_then(Weak::upgrade) {
-            return tail;
+    fn signal(&self, id: JobId) -> Arc<LogSignal> {
+        let mut signals = self.signals();
+        if let Some(signal) = signals.get(&id).and_then(Weak::upgrade) {
+            return signal;
         }
-        tails.retain(|_, tail| tail.strong_count() > 0);
-        let tail = Arc::new(LogTail { ended: watch::Sender::new(false) });
-        tails.insert(id, Arc::downgrade(&tail));
-        tail
+        signals.retain(|_, signal| signal.strong_count() > 0);
+        let signal = Arc::new(LogSignal { ended: watch::Sender::new(false) });
+        signals.insert(id, Arc::downgrade(&signal));
+        signal
     }
 
-    fn tails(&self) -> MutexGuard<'_, HashMap<JobId, Weak<LogTail>>> {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    fn signals(&self) -> MutexGuard<'_, HashMap<JobId, Weak<LogSignal>>> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -65,7 +65,7 @@ async fn dropped_followers_and_writers_leave_no_entry() {
         drop(logs.follow(JobId::new(), 0));
         drop(logs.writer(JobId::new()));
     }
-    assert!(logs.tails().len() <= 1);
+    assert!(logs.signals().len() <= 1);
 }
 
 #[tokio::test]

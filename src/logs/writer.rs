@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::LogTail;
+use super::LogSignal;
 use super::forms::{binary_forms, forms};
 use super::redact::Redactor;
 use crate::model::LogSink;
@@ -17,7 +17,7 @@ use crate::model::LogSink;
 /// their number as soon as it can be written again, and the job goes on.
 pub struct LogWriter {
     state: Mutex<WriterState>,
-    tail: Arc<LogTail>,
+    signal: Arc<LogSignal>,
 }
 
 struct WriterState {
@@ -29,8 +29,8 @@ struct WriterState {
 }
 
 impl LogWriter {
-    pub(super) fn new(path: PathBuf, tail: Arc<LogTail>) -> Self {
-        Self { state: Mutex::new(WriterState { path, file: None, redactor: Redactor::default(), lost: 0 }), tail }
+    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>) -> Self {
+        Self { state: Mutex::new(WriterState { path, file: None, redactor: Redactor::default(), lost: 0 }), signal }
     }
 
     /// Masks these secrets as `***` from now on, if they have 6 bytes or more. They are also found in pieces, broken
@@ -64,7 +64,7 @@ impl LogWriter {
     fn append(&self, state: &mut WriterState, bytes: &[u8]) {
         if !bytes.is_empty() || state.lost > 0 {
             state.append(bytes);
-            self.tail.wake_readers();
+            self.signal.wake_readers();
         }
     }
 

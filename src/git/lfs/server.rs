@@ -1,5 +1,5 @@
-//! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
-//! HTTP below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
+//! The server of a repository's LFS objects (`docs/api/server-discovery.md`), and the method by which it gives them
+//! out: HTTP below the repository's own https URL or, for an ssh URL, the methods that git-lfs tries, in its order.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 
-/// A server that speaks the batch API, and what it is sent with every batch.
+/// A server that speaks the batch API, and the headers of every batch.
 pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
-    pub caller: LfsClient,
+    pub client: LfsClient,
 }
 
-/// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
+/// Output of `git-lfs-authenticate`. Its expiry is ignored, because it is used at once.
 #[derive(Deserialize)]
 struct Authenticated {
     #[serde(default)]
@@ -51,7 +51,7 @@ impl Git {
                 Err(GitError::refused(message))
             }
             Protocol::Https | Protocol::Http => {
-                self.below(remote, source)?.fetch_all(wanted, repo, store, access).await
+                self.server_below(remote, source)?.fetch_all(wanted, repo, store, access).await
             }
             Protocol::Ssh => {
                 let shell = self.shell(source, remote, log).await?;
@@ -69,7 +69,8 @@ impl Git {
     ) -> Result<(), GitError> {
         let (name, methods) = (shell.name(), &self.lfs.methods);
         let (known, mut is_retry) = (methods.of(&name), false);
-        // A way that is gone, or a guess that fails, may be of a server that was changed: that is asked anew.
+        // If the known method is gone, or the guess fails, the server may have been changed, so all methods are tried
+        // again.
         for method in known.into_iter().chain([Method::Transfer, Method::Authenticate, Method::Guess]) {
             let fetched = match method {
                 Method::Transfer => self.by_transfer(shell, wanted, access).await,
@@ -118,7 +119,7 @@ impl Git {
         let answer = match shell.ask("git-lfs-authenticate").await {
             Ok(answer) => answer,
             Err(CommandFailure::Ssh(error)) => return Err(error.into()),
-            // 127 is a shell's, which found no such program; git-shell says it by words alone.
+            // A shell that finds no such program ends with 127; git-shell says it only in words.
             Err(CommandFailure::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
                 return Err(MethodError::Unavailable);
             }
@@ -135,7 +136,7 @@ impl Git {
         })?;
         let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         let href = match href.is_empty() {
-            true => format!("{}/info/lfs", beside(remote, shell.source())?.url),
+            true => format!("{}/info/lfs", https_remote(remote, shell.source())?.url),
             false => href,
         };
         let server = self.server(&href, headers, remote, shell.source())?;
@@ -150,8 +151,8 @@ impl Git {
         access: &str,
     ) -> Result<(), MethodError> {
         let source = shell.source();
-        let https = beside(remote, source)?;
-        let fetched = self.below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
+        let https = https_remote(remote, source)?;
+        let fetched = self.server_below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
         fetched.map_err(|error| {
             let message = format!(
                 "{} ({} is where git-lfs looks too, because {} has neither git-lfs-transfer nor git-lfs-authenticate)",
@@ -163,8 +164,8 @@ impl Git {
         })
     }
 
-    /// The server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
-    fn below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
+    /// Returns the server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
+    fn server_below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
         let remote = &self.config.authorized(remote);
         let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
         let href = format!("{}://{}/{}.git/info/lfs", remote.protocol.as_str(), remote.host, path(remote));
@@ -181,13 +182,14 @@ impl Git {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
             GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
         })?;
-        let caller = self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())?;
-        Ok(LfsServer { url, headers, caller })
+        let client = self.lfs.http.client(remote.is_foreign, self.config.cacert.as_deref())?;
+        Ok(LfsServer { url, headers, client })
     }
 }
 
-/// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
-fn beside(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
+/// Returns the https URL at which git-lfs looks for a repository that is fetched by ssh: on the same host, at the usual
+/// port.
+fn https_remote(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
     let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
     let mut https = Remote::parse(&url).map_err(invalid)?;
@@ -195,7 +197,7 @@ fn beside(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     Ok(https)
 }
 
-/// A repository's path without `.git`.
+/// Returns a repository's path without `.git`.
 fn path(remote: &Remote) -> &str {
     let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
     path.strip_suffix(".git").unwrap_or(path)
@@ -207,7 +209,7 @@ mod tests {
     use crate::git::{GitConfig, GitToken};
     use crate::model::RepoName;
 
-    /// GIT_TOKEN goes to GIT_URL's host alone, also where that is ssh and the guess is https.
+    /// GIT_TOKEN goes only to GIT_URL's host, even where GIT_URL is ssh and the guess is https.
     #[tokio::test]
     async fn a_guess_is_on_the_same_host_and_gets_its_token() {
         let dir = tempfile::tempdir().unwrap();
@@ -236,7 +238,7 @@ mod tests {
             let source = RepoSource { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
             let mut remote = Remote::parse(url).unwrap();
             remote.is_foreign = is_foreign;
-            let server = git.below(&beside(&remote, &source).unwrap(), &source).unwrap();
+            let server = git.server_below(&https_remote(&remote, &source).unwrap(), &source).unwrap();
             assert_eq!((server.url.as_str(), server.headers.contains_key("authorization")), (batch, is_ours), "{url}");
         }
     }

@@ -1,8 +1,8 @@
-//! What is done to mirrors while no job needs them: they are kept within MIRROR_BUDGET, and repacked when they have
-//! become many files. Jobs never wait for it: whoever wants a mirror ends what is done to it.
+//! Upkeep of mirrors that no job uses: they are kept within MIRROR_BUDGET, and repacked when they have become many
+//! files. Jobs never wait for it, because a job that needs a mirror interrupts the upkeep of it.
 //!
-//! The tables of file times stay when their mirror goes. They are small (100 bytes a file), and a table that is made
-//! anew would give a changed file the time of its commit, which is older than what builds left in their cache mounts.
+//! The tables of file times stay when their mirror is removed. They are small (100 bytes a file), and a new table would
+//! give a changed file the time of its commit, which is older than what builds left in their cache mounts.
 
 mod disk;
 
@@ -23,27 +23,27 @@ use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 use disk::{CacheItem, CacheSize, DiskInventory};
 
-/// Also when no job gave reason to look.
+/// Longest time between two rounds, even if no job used a mirror.
 const EVERY: Duration = Duration::from_secs(3600);
-/// The least time between two looks; and the looks take at most a twentieth of all time.
+/// Shortest time between two rounds. The rounds also take at most a twentieth of all time.
 const REST: Duration = Duration::from_secs(1);
-/// So many files more than after the last time, and a mirror is repacked. A small fetch leaves 5 to 10; after 50 of
-/// them a tree of 20,000 files took a fifth longer to list and its files nearly half as long again to read.
+/// Number of new files since the last repack after which a mirror is repacked. A small fetch leaves 5 to 10; after 50
+/// fetches a tree of 20,000 files took a fifth longer to list, and its files nearly half as long again to read.
 const REPACK_AFTER: usize = 500;
-/// Clocks: a file's time is that of the kernel's last tick.
+/// Error of a file's time, which is that of the kernel's last tick.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Looks after the mirrors and the LFS files of a [`Git`].
 #[derive(Debug)]
 pub struct Upkeep<'a> {
     git: &'a Git,
-    /// Bytes.
+    /// Value of MIRROR_BUDGET in bytes.
     budget: u64,
-    /// So many bytes the disk has too little.
-    missing: u64,
-    /// Of the mirrors that nobody used since.
+    /// Number of bytes that the disk lacks.
+    shortage: u64,
+    /// Sizes of the mirrors that nobody has used since they were measured.
     sizes: HashMap<PathBuf, CacheSize>,
-    /// The number of files that was left when it was last repacked.
+    /// Number of files of each mirror after its last repack.
     repacked: HashMap<PathBuf, usize>,
     /// Mirrors that are known to be larger than the budget.
     too_large: HashSet<PathBuf>,
@@ -51,13 +51,14 @@ pub struct Upkeep<'a> {
 
 impl<'a> Upkeep<'a> {
     pub fn new(git: &'a Git, budget: u64) -> Self {
-        Self { git, budget, missing: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
+        Self { git, budget, shortage: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
     }
 
-    /// Now, whenever a job has used a mirror or the disk is `missing` bytes, and every hour; it does not return.
-    pub async fn run(mut self, mut missing: watch::Receiver<u64>) {
+    /// Runs a round now, whenever a job has used a mirror, whenever the number of bytes that the disk lacks changes,
+    /// and every hour. It does not return.
+    pub async fn run(mut self, mut shortage: watch::Receiver<u64>) {
         loop {
-            self.missing = *missing.borrow_and_update();
+            self.shortage = *shortage.borrow_and_update();
             let change = self.git.leases.change();
             let begun = Instant::now();
             if let Err(error) = self.once().await {
@@ -65,7 +66,7 @@ impl<'a> Upkeep<'a> {
             }
             sleep(REST.max(begun.elapsed() * 20)).await;
             let need = async {
-                if missing.changed().await.is_err() {
+                if shortage.changed().await.is_err() {
                     std::future::pending::<()>().await; // nobody watches the disk any more
                 }
             };
@@ -76,36 +77,36 @@ impl<'a> Upkeep<'a> {
         }
     }
 
-    /// Makes room if there is need, and repacks what needs it.
+    /// Makes room if there is too little, and repacks the mirrors that need it.
     pub async fn once(&mut self) -> Result<(), GitError> {
         let dir = &self.git.config.dir;
         let failed = |error: io::Error| GitError::io(format_args!("the folder {}", dir.display()), error);
-        // What an earlier process did not come to remove.
+        // A former process may have left files in the trash.
         remove(&self.trash()).await.map_err(failed)?;
         for path in self.git.leases.take_ended() {
             self.sizes.remove(&path);
         }
         let known = std::mem::take(&mut self.sizes);
         let place = dir.clone();
-        let found = blocking(move || disk::look(&place, &known)).await.map_err(failed)?;
+        let found = blocking(move || disk::measure(&place, &known)).await.map_err(failed)?;
         self.sizes = found.mirrors.iter().map(|found| (found.path.clone(), found.size)).collect();
-        let left = self.make_room(found).map_err(failed)?;
+        let remaining = self.make_room(found).map_err(failed)?;
         remove(&self.trash()).await.map_err(failed)?;
-        for path in left {
+        for path in remaining {
             self.repack(&path).await;
         }
         Ok(())
     }
 
-    /// Removes what is of no use, and the least recently used until the rest is within the budget. Returns the mirrors
-    /// that are left.
+    /// Removes incomplete mirrors, and then the least recently used mirrors and LFS files until the rest is within the
+    /// budget. Returns the mirrors that remain.
     fn make_room(&mut self, found: DiskInventory) -> io::Result<Vec<PathBuf>> {
-        let DiskInventory { mirrors, mut objects, halves } = found;
-        let (mut left, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
-        for half in halves {
-            match self.git.lock_unused(&half.path.with_extension("git")) {
-                Some(_lock) => drop(self.set_aside(&half.path)?),
-                None => total += half.size.bytes,
+        let DiskInventory { mirrors, mut objects, partial } = found;
+        let (mut remaining, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
+        for partial_mirror in partial {
+            match self.git.lock_unused(&partial_mirror.path.with_extension("git")) {
+                Some(_lock) => drop(self.move_to_trash(&partial_mirror.path)?),
+                None => total += partial_mirror.size.bytes,
             }
         }
         for mirror in mirrors {
@@ -114,7 +115,7 @@ impl<'a> Upkeep<'a> {
                 removable.push(mirror);
                 continue;
             }
-            // It can never be kept, so nothing else goes for it.
+            // A mirror above the budget can never be kept, so nothing else is removed for its sake.
             if self.too_large.insert(mirror.path.clone()) {
                 let (path, taken, budget) = (mirror.path.display(), mirror.size.bytes >> 20, self.budget >> 20);
                 tracing::warn!(
@@ -123,38 +124,38 @@ impl<'a> Upkeep<'a> {
                 );
             }
             if !self.remove_mirror(&mirror.path)? {
-                left.push(mirror.path);
+                remaining.push(mirror.path);
             }
         }
-        // The least recently used last.
+        // The least recently used one comes last.
         removable.sort_unstable_by_key(|mirror| Reverse(mirror.used));
         objects.sort_unstable_by_key(|object| Reverse(object.used));
         total += objects.iter().map(|object| object.size.bytes).sum::<u64>();
-        // What is missing goes from what is there now, in use or not.
-        let budget = match self.missing {
+        // The bytes that the disk lacks are taken from the present total, which includes what is in use.
+        let budget = match self.shortage {
             0 => self.budget,
-            missing => self.budget.min(total.saturating_sub(missing)),
+            shortage => self.budget.min(total.saturating_sub(shortage)),
         };
         while total > budget {
-            let object_is_older = match (removable.last(), objects.last()) {
+            let is_object_older = match (removable.last(), objects.last()) {
                 (Some(mirror), Some(object)) => object.used < mirror.used,
-                (None, None) => break, // all that is left is in use
+                (None, None) => break, // all that is remaining is in use
                 (_, object) => object.is_some(),
             };
-            let oldest = if object_is_older { objects.pop() } else { removable.pop() };
+            let oldest = if is_object_older { objects.pop() } else { removable.pop() };
             let Some(CacheItem { path, size, .. }) = oldest else { break };
-            let is_gone = match object_is_older {
+            let is_gone = match is_object_older {
                 true => self.remove_object(&path)?,
                 false => self.remove_mirror(&path)?,
             };
             if is_gone {
                 total -= size.bytes;
-            } else if !object_is_older {
-                left.push(path);
+            } else if !is_object_older {
+                remaining.push(path);
             }
         }
-        left.extend(removable.into_iter().map(|mirror| mirror.path));
-        Ok(left)
+        remaining.extend(removable.into_iter().map(|mirror| mirror.path));
+        Ok(remaining)
     }
 
     fn remove_mirror(&mut self, path: &Path) -> io::Result<bool> {
@@ -162,41 +163,44 @@ impl<'a> Upkeep<'a> {
         tracing::info!("MIRROR_BUDGET: removing the mirror {}", path.display());
         self.sizes.remove(path);
         self.repacked.remove(path);
-        self.set_aside(path)?;
+        self.move_to_trash(path)?;
         Ok(true)
     }
 
-    /// An LFS file is in use if it was touched since the oldest running job began.
+    /// Removes an LFS file unless it is in use, which it is if it was touched since the oldest running job began.
     fn remove_object(&self, path: &Path) -> io::Result<bool> {
-        // First out of the way, then looked at: a job that touches it in between does not find it, and fetches it.
-        let aside = match self.set_aside(path) {
+        // The file is moved before it is examined: a job that needs it meanwhile does not find it, and fetches it
+        // again.
+        let trashed = match self.move_to_trash(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            aside => aside?,
+            trashed => trashed?,
         };
-        let used = fs::symlink_metadata(&aside)?.modified()?;
+        let used = fs::symlink_metadata(&trashed)?.modified()?;
         if self.git.leases.oldest().is_some_and(|since| used >= since - MARGIN) {
-            fs::rename(&aside, path)?;
+            fs::rename(&trashed, path)?;
             return Ok(false);
         }
-        fs::remove_file(&aside)?;
+        fs::remove_file(&trashed)?;
         Ok(true)
     }
 
-    /// The path is free at once; the files of a large one take their time. Returns where it is now.
-    fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+    /// Moves a file or folder to the trash, which frees its path at once although the files of a large mirror take long
+    /// to remove. Returns the new path.
+    fn move_to_trash(&self, path: &Path) -> io::Result<PathBuf> {
         let trash = self.trash();
         fs::create_dir_all(&trash)?;
-        let aside = trash.join(Uuid::now_v7().simple().to_string());
-        fs::rename(path, &aside).map(|()| aside)
+        let trashed = trash.join(Uuid::now_v7().simple().to_string());
+        fs::rename(path, &trashed).map(|()| trashed)
     }
 
     fn trash(&self) -> PathBuf {
         self.git.config.dir.join("trash")
     }
 
-    /// Makes few files of many: loose objects and small packs become one pack, loose refs one file. What no ref reaches
-    /// stays, as a push that was overtaken may still be built. A kill, at any moment, loses nothing: Git removes the old
-    /// packs when the new one is in its place, and what it was writing is swept by the next fetch.
+    /// Makes few files of many: loose objects and small packs become one pack, and loose refs one file. Objects that no
+    /// ref reaches stay, because a push that was overtaken may still be built. A kill at any moment loses nothing,
+    /// because Git removes the old packs only when the new one is in its place, and the next fetch sweeps what Git was
+    /// writing.
     async fn repack(&mut self, path: &Path) {
         let files = self.sizes.get(path).map_or(0, |size| size.files);
         if files < self.repacked.get(path).copied().unwrap_or(0) + REPACK_AFTER {
@@ -212,7 +216,7 @@ impl<'a> Upkeep<'a> {
             let git = || local(&self.git.config, path);
             let done = [
                 ask(git().args(["pack-refs", "--all"])).await?,
-                // What is large stays as it is until what came since is half as large.
+                // A large pack stays as it is until newer packs together are half as large.
                 ask(git().args(["repack", "--geometric=2", "-d", "-l", "-q"])).await?,
             ];
             state.swept = true;
@@ -229,7 +233,7 @@ impl<'a> Upkeep<'a> {
         self.sizes.remove(path);
         let measured = path.to_owned();
         let now = blocking(move || disk::size_of(&measured)).await.map_or(files, |size| size.files);
-        // Also where it failed: the next job finds out what is wrong, and until then it would fail again.
+        // A failed repack counts too, because it would fail again until the next job finds out what is wrong.
         self.repacked.insert(path.into(), now);
         match done {
             Ok(()) => tracing::info!("repacked {}: {files} files are {now}, in {:?}", path.display(), begun.elapsed()),

@@ -1,4 +1,4 @@
-//! What mirrors and LFS files take on the disk.
+//! Measures the disk space of mirrors and LFS files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::git::mirror::ORIGIN;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CacheSize {
-    /// On the disk.
+    /// Bytes on the disk.
     pub bytes: u64,
     pub files: usize,
 }
@@ -26,14 +26,15 @@ pub(super) struct CacheItem {
 #[derive(Debug, Default)]
 pub(super) struct DiskInventory {
     pub mirrors: Vec<CacheItem>,
-    /// LFS files.
+    /// The LFS files.
     pub objects: Vec<CacheItem>,
-    /// Folders of mirrors that are being fetched anew, or were when we were killed.
-    pub halves: Vec<CacheItem>,
+    /// Folders of mirrors that are being fetched anew, or were when the daemon was killed.
+    pub partial: Vec<CacheItem>,
 }
 
-/// Mirrors are `mirrors/OWNER/NAME.git`, LFS files anywhere below `lfs`. A mirror in `known` is not measured again.
-pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
+/// Lists the mirrors (`mirrors/OWNER/NAME.git`) and the LFS files (anywhere below `lfs`). A mirror in `known` is not
+/// measured again.
+pub(super) fn measure(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
     let mut found = DiskInventory::default();
     for owner in folders(&dir.join("mirrors"))? {
         for path in folders(&owner)? {
@@ -41,12 +42,12 @@ pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Resul
             let used = used.and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             let size = known.get(&path).copied();
             let size = size.map_or_else(|| size_of(&path), Ok)?;
-            let is_whole = path.extension().is_some_and(|extension| extension == "git");
-            let list = if is_whole { &mut found.mirrors } else { &mut found.halves };
+            let is_complete = path.extension().is_some_and(|extension| extension == "git");
+            let list = if is_complete { &mut found.mirrors } else { &mut found.partial };
             list.push(CacheItem { path, used, size });
         }
     }
-    each(&dir.join("lfs"), &mut |path, file| {
+    for_each_file(&dir.join("lfs"), &mut |path, file| {
         let size = CacheSize { bytes: file.blocks() * 512, files: 1 };
         found.objects.push(CacheItem { path, used: file.modified()?, size });
         Ok(())
@@ -54,10 +55,10 @@ pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Resul
     Ok(found)
 }
 
-/// Of all that is in the folder. What goes while we look takes nothing.
+/// Measures a folder. A file that disappears meanwhile counts as nothing.
 pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
     let mut size = CacheSize::default();
-    each(dir, &mut |_, file| {
+    for_each_file(dir, &mut |_, file| {
         size.bytes += file.blocks() * 512;
         size.files += 1;
         Ok(())
@@ -65,12 +66,12 @@ pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
     Ok(size)
 }
 
-fn each(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<()>) -> io::Result<()> {
-    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+fn for_each_file(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<()>) -> io::Result<()> {
+    for entry in if_exists(fs::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
-        let Some(file) = there(entry.metadata())? else { continue };
+        let Some(file) = if_exists(entry.metadata())? else { continue };
         match file.is_dir() {
-            true => each(&entry.path(), visit)?,
+            true => for_each_file(&entry.path(), visit)?,
             false => visit(entry.path(), file)?,
         }
     }
@@ -79,7 +80,7 @@ fn each(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<
 
 fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
-    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+    for entry in if_exists(fs::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             folders.push(entry.path());
@@ -88,7 +89,7 @@ fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),

@@ -58,6 +58,7 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
+    let store = store.with_repo_case(startup::repo_case(&settings)).await?;
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");

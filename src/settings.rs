@@ -25,7 +25,7 @@ use secret::Secret;
 pub use sources::Flags;
 use sources::Sources;
 use value::Value;
-pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List};
+pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
 /// The file of settings that is read when there is one and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
@@ -148,6 +148,10 @@ settings! {
     /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git`
     /// with a deploy key, else `https://github.com/{owner}/{repo}.git`.
     GIT_URL => git_url: Option<GitUrl>, "";
+    /// `ignore` if the Git server takes `Acme/Hello` and `acme/hello` for one repository (every GitLab, Gitea, Forgejo and
+    /// GitHub Enterprise does), `keep` if not; `auto` knows github.com, gitlab.com, bitbucket.org and codeberg.org, and
+    /// keeps case elsewhere.
+    REPO_CASE => repo_case: RepoCaseChoice, "auto";
     /// Token, or `user:password`, for https: clones and LFS files from the host of GIT_URL (or github.com), and from no
     /// other.
     GIT_TOKEN => git_token: Option<Zeroizing<String>>, "" secret;

@@ -37,7 +37,7 @@ impl Missed {
             tools,
             store,
             queue,
-            allowed: AllowedRepos::new(&settings.allow_repos.0)?,
+            allowed: AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(settings))?,
             destinations: startup::destinations(settings),
             troubles: HashMap::new(),
         })
@@ -103,7 +103,8 @@ impl Missed {
 
     async fn heads(&self, repo: &RepoName) -> Result<HashMap<String, Oid>, GitError> {
         let secrets = self.tools.secrets.borrow().clone();
-        let source = pipeline::source(self.tools.config.git_url.as_deref(), &secrets, repo)?;
+        let source =
+            pipeline::source(self.tools.config.git_url.as_deref(), &secrets, &self.tools.git.first_spelling(repo))?;
         self.tools.git.heads(&source).await
     }
 

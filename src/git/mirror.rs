@@ -22,7 +22,7 @@ use super::command::{ask, local, network};
 use super::errors::{IdRefusal, OTHER_FORMAT, Trouble, id_refusal, is_other_format, last_words};
 use super::lease::Lease;
 use super::remote::Remote;
-use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source, redirect};
+use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source, redirect, spelling};
 use crate::model::{LogSink, RepoName};
 
 pub(super) use submodule::access;
@@ -147,7 +147,7 @@ impl Git {
     }
 
     fn mirror_path(&self, repo: &RepoName) -> PathBuf {
-        self.config.dir.join("mirrors").join(repo.owner()).join(format!("{}.git", repo.name()))
+        self.config.dir.join("mirrors").join(spelling::folder(&self.first_spelling(repo)))
     }
 
     /// Takes a lease, before the lock: who has the lock looks for leases before anything is done to the mirror.

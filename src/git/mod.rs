@@ -22,6 +22,7 @@ mod refusals;
 mod remote;
 mod resolve;
 mod snapshot;
+mod spelling;
 mod submodules;
 mod times;
 mod token;
@@ -37,7 +38,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
-use crate::model::{CommitSpec, GitRef, RepoName};
+use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
@@ -49,6 +50,7 @@ pub use heads::Heads;
 pub use mirror::Mirror;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
+pub use remote::host_of;
 pub use snapshot::Snapshot;
 pub use token::Token;
 pub use tree::{Entry, Kind, path_order};
@@ -72,6 +74,8 @@ pub struct GitConfig {
     pub cacert: Option<PathBuf>,
     /// FILE_TIMES=history
     pub pure_history_times: bool,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
 /// Where a repository comes from. `url` was expanded from the operator's template.
@@ -100,6 +104,7 @@ pub struct Git {
     lfs: lfs::Lfs,
     converted: convert::Converted,
     leases: Arc<lease::Leases>,
+    spellings: spelling::Spellings,
     /// The number of fetches and looks that were begun, see [`heads`].
     fetches: AtomicU64,
 }
@@ -131,8 +136,14 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
+        let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
         let (mirrors, tables, masters, converted, leases, fetches) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, fetches })
+        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, spellings, fetches })
+    }
+
+    /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.
+    pub fn first_spelling(&self, repo: &RepoName) -> RepoName {
+        self.spellings.first(repo)
     }
 }
 

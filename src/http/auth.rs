@@ -6,12 +6,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::Error;
 use super::{Api, ApiToken, Role};
+use crate::model::{RepoCase, RepoGlob};
 
 /// Who sent a request. As a handler's argument it lets nobody in without the role that the method needs: read for
 /// what only looks, build for what changes anything.
@@ -146,23 +146,21 @@ fn without_port(host: &str) -> &str {
 }
 
 /// `ALLOW_REPOS`.
-pub struct AllowedRepos(Option<GlobSet>);
+pub struct AllowedRepos {
+    globs: Vec<RepoGlob>,
+    case: RepoCase,
+}
 
 impl AllowedRepos {
-    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
-        if globs.is_empty() {
-            return Ok(Self(None));
-        }
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
-            let glob = if glob.contains('/') { glob.clone() } else { format!("{glob}/*") };
-            set.add(GlobBuilder::new(&glob).literal_separator(true).build()?);
-        }
-        Ok(Self(Some(set.build()?)))
+    /// # Errors
+    /// A glob that cannot be read.
+    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
+        Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
     }
 
+    /// Returns true if a glob names the repository, or if there is no glob.
     pub fn allow(&self, owner: &str, repo: &str) -> bool {
-        self.0.as_ref().is_none_or(|set| set.is_match(format!("{owner}/{repo}")))
+        self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
     }
 
     pub(super) fn check(&self, owner: &str, repo: &str) -> Result<(), Error> {
@@ -196,17 +194,18 @@ mod tests {
     fn globs_name_owners_and_repositories() {
         let allowed = |globs: &[&str], owner, repo| {
             let globs: Vec<String> = globs.iter().map(|&glob| glob.into()).collect();
-            AllowedRepos::new(&globs).unwrap().check(owner, repo).is_ok()
+            AllowedRepos::new(&globs, RepoCase::Ignore).unwrap().check(owner, repo).is_ok()
         };
         assert!(allowed(&[], "acme", "hello"));
         assert!(allowed(&["*"], "acme", "hello"));
         assert!(allowed(&["acme"], "acme", "hello"));
+        assert!(allowed(&["Acme/hello"], "acme", "Hello"));
         assert!(allowed(&["acme/*"], "acme", "hello"));
         assert!(allowed(&["other/x", "acme/hel*"], "acme", "hello"));
         assert!(!allowed(&["acme"], "acme-evil", "hello"));
         assert!(!allowed(&["acme/*"], "acme/x", "hello"));
         assert!(!allowed(&["acme/*"], "other", "hello"));
         assert!(!allowed(&["acme/hello"], "acme", "hello2"));
-        assert!(AllowedRepos::new(&["a{".into()]).is_err());
+        assert!(AllowedRepos::new(&["a{".into()], RepoCase::Ignore).is_err());
     }
 }

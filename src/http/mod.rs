@@ -106,7 +106,7 @@ pub fn router(
     let api = Arc::new(Api {
         tokens: Tokens::new(&config.tokens),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
-        allowed_repos: AllowedRepos::new(&config.allow_repos)?,
+        allowed_repos: AllowedRepos::new(&config.allow_repos, config.destinations.repo_case)?,
         destinations: config.destinations,
         masks: config.masks,
         host_of: config.host_of,

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::jobs::{by_id, columns, json, read, repository};
+use super::jobs::{by_id, columns, json, read};
 use super::outcome::conflict;
 use super::retry::LONGEST_REST;
 use super::{Announce, Fault, Store, StoreError, outbox};
@@ -178,7 +178,7 @@ pub(super) async fn line_up(conn: &mut SqliteConnection, job: &Job) -> Result<()
         "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
          ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
     )
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(job.priority)
     .bind(job.id.to_string())
     .execute(conn)

@@ -9,7 +9,7 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit, forced"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository"
     };
 }
 pub(super) use columns;
@@ -28,6 +28,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     context.pushed = row.try_get::<i64, _>(2)? != 0;
     Ok(Job {
         id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,
+        repository: row.try_get(28)?,
         context,
         image: row.try_get(3)?,
         status: row.try_get::<&str, _>(4)?.parse().map_err(|e: String| damaged(e))?,
@@ -60,7 +61,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
 /// Which jobs are listed: those that fit all that is given.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// `owner/repo`, in any case.
+    /// `owner/repo`, in any case where the host ignores it.
     pub repository: Option<String>,
     /// Of that repository.
     pub branch: Option<String>,
@@ -104,7 +105,7 @@ impl Store {
         query(sql)
             .bind(before)
             .bind(limit)
-            .bind(repository.as_deref().map(str::to_ascii_lowercase))
+            .bind(repository.as_deref().map(|name| self.repo_case.key(name)))
             .bind(branch.as_deref().map(bare_name).map(str::to_owned))
             .bind(status.map(Status::as_str))
             .fetch_all(&self.readers)
@@ -139,7 +140,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
     .bind(job.context.pushed)
     .bind(job.image.clone())
     .bind(job.created.0)
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(branch(job))
     .bind(job.origin.as_str())
     .bind(job.dialect.as_str())
@@ -159,9 +160,4 @@ pub(super) async fn insert(conn: &mut SqliteConnection, job: &Job, context: Stri
 /// The bare name of the branch or tag, however the job names it: jobs of one branch are listed together.
 pub(super) fn branch(job: &Job) -> String {
     bare_name(&job.context.branch).to_owned()
-}
-
-/// What is one repository to GitHub, which knows no case.
-pub(super) fn repository(job: &Job) -> String {
-    job.context.repository()
 }

@@ -15,6 +15,7 @@ mod missed;
 mod outbox;
 mod outcome;
 mod reconcile;
+mod repo_case;
 mod retry;
 mod schema;
 mod supersede;
@@ -50,7 +51,7 @@ pub use outbox::{Announce, NewNotification, Notification};
 pub use retry::{LONGEST_REST, Retry};
 pub use supersede::Superseding;
 
-use crate::model::Millis;
+use crate::model::{Millis, RepoCase};
 use error::{Fault, explain};
 use writer::{Commits, Op, Work, Writer};
 
@@ -70,6 +71,7 @@ pub struct Store {
     clock: Clock,
     /// REPO_CONCURRENCY
     repo_concurrency: u32,
+    repo_case: RepoCase,
     closing: CancellationToken,
     writer: TaskTracker,
     commits: Arc<Commits>,
@@ -120,7 +122,8 @@ impl Store {
         writer.spawn(run.run());
         writer.close();
         let (notified, clock) = (Arc::default(), Arc::new(Millis::now));
-        Ok(Self { file, ops, readers, notified, clock, repo_concurrency: 0, closing, writer, commits })
+        let (repo_concurrency, repo_case) = (0, RepoCase::default());
+        Ok(Self { file, ops, readers, notified, clock, repo_concurrency, repo_case, closing, writer, commits })
     }
 
     /// With another clock for the outbox, whose rows wait for hours.

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
 use super::claim::line_up;
-use super::jobs::{branch, by_id, columns, json, read, repository};
+use super::jobs::{branch, by_id, columns, json, read};
 use super::outbox::{self, Announce};
 use super::{Fault, Store, StoreError, images};
 use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
@@ -112,7 +112,7 @@ async fn previous(conn: &mut SqliteConnection, job: &Job) -> Result<Option<Statu
         "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
          AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
     )
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(branch(job))
     .bind(job.id.to_string())
     .fetch_optional(conn)

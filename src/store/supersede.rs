@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::jobs::{columns, read, repository};
+use super::jobs::{columns, read};
 use super::{Announce, Fault, outcome};
 use crate::model::{CommitSpec, Job, Origin, Status};
 
@@ -44,7 +44,7 @@ pub(super) async fn settle(
     rule: &Superseding,
 ) -> Result<(Job, Vec<Job>), Fault> {
     let (Some(after), Some(git_ref)) = (after(&job), job.git_ref.clone()) else { return Ok((job, Vec::new())) };
-    let branch = Branch { repository: repository(&job), git_ref };
+    let branch = Branch { repository: job.repository.clone(), git_ref };
     let Some(newest) = branch.newest(conn, after).await? else { return Ok((job, Vec::new())) };
     let mut superseded = Vec::new();
     for older in branch.older(conn, &job, after).await? {

@@ -46,6 +46,7 @@ mod queue;
 mod rebuild;
 mod registry;
 mod secrets;
+mod spelling;
 mod start;
 mod supersede;
 mod surviving;

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::engine::{Pool, PoolConfig};
-use crate::git::{self, Git, Token, Upkeep};
+use crate::git::{self, Git, GitToken, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
@@ -200,7 +200,7 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
 fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     let mut masks = settings.secrets();
     masks.extend(tokens.iter().map(|token| token.token.clone()));
-    masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
+    masks.extend(startup::git_token(settings).iter().flat_map(GitToken::masks));
     // An address may have a token in it.
     for url in &settings.hook_post_url.0 {
         masks.extend(url.0.password().map(|password| password.to_owned().into()));

@@ -1,6 +1,5 @@
 //! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
 
-pub mod address;
 pub mod app;
 pub mod cli;
 pub mod client;
@@ -12,6 +11,7 @@ pub mod logs;
 pub mod metrics;
 pub mod model;
 pub mod notify;
+pub mod outbound;
 pub mod pipeline;
 pub mod process;
 pub mod queue;

@@ -116,7 +116,10 @@ impl Program {
             }
         };
         // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
-        unsafe { self.command.pre_exec(die_with_parent) };
+        #[expect(unsafe_code, reason = "std starts no program with a parent-death signal")]
+        unsafe {
+            self.command.pre_exec(die_with_parent)
+        };
         let name = self.name;
         let child = self.command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ProcessError::NotInstalled { program: name.clone() },
@@ -140,6 +143,7 @@ impl Running {
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).ok_or(io::ErrorKind::NotFound)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         // SAFETY: an OwnedFd is open, and the same, as long as it lives.
+        #[expect(unsafe_code, reason = "tokio wants the promise that the descriptor stays open")]
         let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
         Ok(Self { name, child, group: Some(pid), ended })
     }

@@ -11,7 +11,7 @@ use reqwest::Certificate;
 
 use crate::disk::Floor;
 use crate::engine::{Builder, Engine, Host, Owner};
-use crate::git::{self, GitConfig, Token};
+use crate::git::{self, GitConfig, GitToken};
 use crate::model::{Destinations, RepoCase};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::queue::{Priorities, Rules, Supersede};
@@ -66,8 +66,8 @@ pub fn repo_case(settings: &Settings) -> RepoCase {
     })
 }
 
-pub fn git_token(settings: &Settings) -> Option<Token> {
-    Token::new(
+pub fn git_token(settings: &Settings) -> Option<GitToken> {
+    GitToken::new(
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )

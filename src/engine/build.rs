@@ -14,14 +14,14 @@ use crate::git::Snapshot;
 use crate::model::{ImageRef, LogSink};
 use crate::secrets::Secrets;
 
-use super::connect::{invalid, no_body, request};
-use super::errors::{EngineError, ErrorKind, KILLED, one_line, say};
-use super::filesync::{SyncStats, Tree};
-use super::hint::{Listening, about_git_dir};
-use super::killer::Watch;
-use super::lines::Lines;
-use super::progress::Progress;
-use super::session::{NoSession, Session};
+use super::api::connect::{invalid, no_body, request};
+use super::api::errors::{EngineError, ErrorKind, KILLED, one_line, say};
+use super::api::messages::Lines;
+use super::buildkit::filesync::{SyncStats, Tree};
+use super::buildkit::progress::Progress;
+use super::buildkit::session::{NoSession, Session};
+use super::context::hint::{Listening, about_git_dir};
+use super::upkeep::oom::Watch;
 use super::{Builder, Engine};
 
 pub struct BuildRequest<'a> {

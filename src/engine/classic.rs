@@ -10,13 +10,13 @@ use crate::model::LogSink;
 use crate::secrets::Secrets;
 
 use super::Engine;
+use super::api::connect::{invalid, request};
+use super::api::errors::{EngineError, ErrorKind};
+use super::api::messages::{Line, Lines};
 use super::build::{BuildRequest, Built, Steps};
-use super::connect::{invalid, request};
-use super::errors::{EngineError, ErrorKind};
-use super::filesync::Tree;
-use super::lines::{Line, Lines};
+use super::buildkit::filesync::Tree;
+use super::context::tar;
 use super::push::{auth_config, auth_header};
-use super::tar;
 
 /// Under which the engine looks for Docker Hub's login; other registries are named by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";

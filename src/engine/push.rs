@@ -9,9 +9,9 @@ use crate::model::{ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
 
 use super::Engine;
-use super::connect::{invalid, no_body, request};
-use super::errors::{EngineError, say};
-use super::lines::{Line, Lines};
+use super::api::connect::{invalid, no_body, request};
+use super::api::errors::{EngineError, say};
+use super::api::messages::{Line, Lines};
 
 impl Engine {
     /// Gives the image with this id another name, which it takes from whatever had it.

@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::connection::Connection;
-use super::errors::{Trouble, last_words};
-use super::remote::{Protocol, Remote};
+use super::errors::{RepoError, last_words};
+use super::transport::connection::RemoteConnection;
+use super::transport::remote::{Protocol, Remote};
 use super::{GitConfig, GitError};
 use crate::process::{Finished, Program};
 
@@ -16,7 +16,7 @@ pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
 }
 
 /// `git …` on the repository in `dir`, which may reach `remote` by this connection.
-pub(super) fn network(config: &GitConfig, dir: &Path, remote: &Remote, connection: &Connection) -> Program {
+pub(super) fn network(config: &GitConfig, dir: &Path, remote: &Remote, connection: &RemoteConnection) -> Program {
     let mut extra = Vec::new();
     if let Some(header) = &remote.authorization {
         // See `redirect`.
@@ -115,12 +115,12 @@ pub(super) fn for_shell(text: &str) -> String {
 
 /// Runs a command on a repository of ours and returns its output; `None` when it ends with 1, which is how Git says
 /// no; any other end but success is an error with the last line of stderr.
-pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, Trouble> {
+pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, RepoError> {
     let Finished { status, stdout, stderr } = program.output().await.map_err(GitError::from)?;
     match status.code() {
         Some(0) => Ok(Some(stdout)),
         Some(1) => Ok(None),
-        _ => Err(Trouble::Damaged(last_words(&stderr).into())),
+        _ => Err(RepoError::Damaged(last_words(&stderr).into())),
     }
 }
 

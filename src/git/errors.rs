@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::refusals::Refusal;
-use super::remote::{Protocol, Remote};
-use super::{GitRef, Source};
+use super::transport::refusals::KeyRefusal;
+use super::transport::remote::{Protocol, Remote};
+use super::{GitRef, RepoSource};
 use crate::process::ProcessError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,7 @@ pub struct GitError {
     pub fault: Fault,
 }
 
-/// Where the trouble is, and so what may help.
+/// Where the error is, and so what may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// What was asked for, or what opens it: final.
@@ -41,7 +41,7 @@ impl Fault {
 
 /// Why a repository of ours did not answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum RepoError {
     /// Git says something that is not known to be about the other side: fetching all anew may help.
     Damaged(String),
     Failed(GitError),
@@ -50,7 +50,7 @@ pub(super) enum Trouble {
 /// The move of whoever asked for a commit that nothing reaches.
 const PUSH_IT: &str = "push it to one, or ask for another one; one that nothing reaches, such as a fork's, is built by its full id for the role admin alone";
 
-impl From<GitError> for Trouble {
+impl From<GitError> for RepoError {
     fn from(error: GitError) -> Self {
         Self::Failed(error)
     }
@@ -83,7 +83,7 @@ impl GitError {
     }
 
     /// `others` are the first of its branches.
-    pub(super) fn no_branch(branch: &GitRef, source: &Source, others: &[String]) -> Self {
+    pub(super) fn no_branch(branch: &GitRef, source: &RepoSource, others: &[String]) -> Self {
         let (repo, branch) = (&source.repo, branch.as_str());
         let shown: Vec<_> = others.iter().take(5).map(|name| format!("{name:?}")).collect();
         let more = if others.len() > shown.len() { ", …" } else { "" };
@@ -97,7 +97,7 @@ impl GitError {
     }
 
     /// No branch or tag reaches the commit, and the server gives out none of this id, if it was asked.
-    pub(super) fn no_commit(id: &str, source: &Source, is_granted: bool) -> Self {
+    pub(super) fn no_commit(id: &str, source: &RepoSource, is_granted: bool) -> Self {
         let repo = &source.repo;
         Self::refused(match is_granted {
             true => format!(
@@ -108,19 +108,19 @@ impl GitError {
         })
     }
 
-    pub(super) fn unreachable_commit(id: impl Display, source: &Source) -> Self {
+    pub(super) fn unreachable_commit(id: impl Display, source: &RepoSource) -> Self {
         let repo = &source.repo;
         Self::refused(format!("commit {id} is on no branch and no tag of {repo}: {PUSH_IT}"))
     }
 
     /// The object that was asked for is no commit; `kind` is Git's name of its type.
-    pub(super) fn wrong_kind(name: &str, kind: &str, source: &Source) -> Self {
+    pub(super) fn wrong_kind(name: &str, kind: &str, source: &RepoSource) -> Self {
         let repo = &source.repo;
         Self::refused(format!("{name} leads to no commit of {repo} but to a {kind}: name a commit, or a tag of one"))
     }
 
     /// The server says that it gives out nothing by its id.
-    pub(super) fn id_refused(id: &str, source: &Source) -> Self {
+    pub(super) fn id_refused(id: &str, source: &RepoSource) -> Self {
         let repo = &source.repo;
         Self::refused(format!(
             "no branch or tag of {repo} reaches commit {id}, and its Git server gives out no commit by its id: push the \
@@ -129,23 +129,23 @@ impl GitError {
     }
 
     /// A mirror that was fetched anew has the same flaw as before.
-    pub(super) fn flawed(what: &str, source: &Source) -> Self {
+    pub(super) fn flawed(what: &str, source: &RepoSource) -> Self {
         let repo = &source.repo;
         Self::refused(format!(
             "{repo} cannot be read ({what}), nor after all of it was fetched anew: run `git fsck` on its Git server"
         ))
     }
 
-    pub(super) fn damaged(what: &str, source: &Source) -> Self {
+    pub(super) fn damaged(what: &str, source: &RepoSource) -> Self {
         let repo = &source.repo;
         let message = format!("the mirror of {repo} is damaged ({what}): try again, it is then fetched anew");
         Self { exit_code: 128, message, fault: Fault::Host }
     }
 }
 
-impl Trouble {
+impl RepoError {
     /// What to say when nothing more can be done about it.
-    pub fn into_error(self, source: &Source) -> GitError {
+    pub fn into_error(self, source: &RepoSource) -> GitError {
         match self {
             Self::Damaged(what) => GitError::damaged(&what, source),
             Self::Failed(error) => error,
@@ -201,7 +201,12 @@ fn dropped(stderr: &str) -> Option<&str> {
 }
 
 /// Says what [`explain`] says of a refused key, of one that was not shown again.
-pub(super) fn refused_before(refusal: Refusal, source: &Source, remote: &Remote, known_hosts: &Path) -> GitError {
+pub(super) fn refused_before(
+    refusal: KeyRefusal,
+    source: &RepoSource,
+    remote: &Remote,
+    known_hosts: &Path,
+) -> GitError {
     let error = explain(REFUSALS[0], 128, source, remote, known_hosts);
     let error = error.unwrap_or_else(|| GitError::refused(format!("{} refuses the key", remote.host)));
     GitError { message: format!("{} ({refusal})", error.message), ..error }
@@ -230,12 +235,12 @@ pub(super) fn id_refusal(stderr: &str) -> Option<IdRefusal> {
 pub(super) fn explain(
     stderr: &str,
     exit_code: i32,
-    source: &Source,
+    source: &RepoSource,
     remote: &Remote,
     known_hosts: &Path,
 ) -> Option<GitError> {
     let says = |words: &[&str]| words.iter().any(|w| stderr.contains(w));
-    let (Source { repo, key, .. }, Remote { url, host, .. }) = (source, remote);
+    let (RepoSource { repo, key, .. }, Remote { url, host, .. }) = (source, remote);
     let put_key = format!(
         "`image-factory secrets put github-key --owner {} --repo {} FILE`",
         source.repo.owner(),
@@ -374,7 +379,7 @@ fn newer_format(stderr: &str) -> Option<String> {
 }
 
 /// What is wrong with a server's certificate or with the token, in the words of Git with GnuTLS and with OpenSSL.
-fn explain_https(stderr: &str, source: &Source, remote: &Remote) -> Option<String> {
+fn explain_https(stderr: &str, source: &RepoSource, remote: &Remote) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|w| stderr.contains(w));
     let (repo, Remote { host, .. }) = (&source.repo, remote);
     let refused =

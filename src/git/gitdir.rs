@@ -25,13 +25,13 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::command::{ask, local};
-use super::errors::{Trouble, last_words};
+use super::errors::{RepoError, last_words};
 use super::times::{DEPTH, SECOND};
 use super::tree::path_order;
-use super::{CHUNK, Entry, Git, GitConfig, GitError, Kind, Mirror, Oid};
+use super::{CHUNK, Entry, EntryKind, Git, GitConfig, GitError, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
-use tags::Tag;
+use tags::GitTag;
 
 /// [`Entry::origin`] of what is in `.git`.
 pub(super) const GIT_DIR: u32 = u32::MAX;
@@ -69,19 +69,19 @@ impl Git {
     /// A mirror that cannot be read although it was fetched anew, or a disk that takes no more.
     pub async fn git_dir(&self, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Arc<GitDir>, GitError> {
         let made = match GitDir::make(&self.config, mirror, commit, log).await {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, Some(&commit.to_string()), &what).await?;
                 let made = GitDir::make(&self.config, mirror, commit, log).await;
                 self.healed(mirror, made).await?
             }
-            made => made.map_err(|trouble| trouble.into_error(&mirror.source))?,
+            made => made.map_err(|error| error.into_error(&mirror.source))?,
         };
         Ok(Arc::new(made))
     }
 }
 
 impl GitDir {
-    async fn make(config: &GitConfig, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Self, Trouble> {
+    async fn make(config: &GitConfig, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Self, RepoError> {
         let history = history::read(config, mirror, commit).await?;
         log.alive();
         let tags = tags::below(config, mirror, &history.commits).await?;
@@ -100,7 +100,7 @@ impl GitDir {
     }
 
     /// Writes all but the pack and the index.
-    fn write(&self, commit: &Oid, shallow: &[Oid], tags: &[Tag]) -> io::Result<()> {
+    fn write(&self, commit: &Oid, shallow: &[Oid], tags: &[GitTag]) -> io::Result<()> {
         let dir = self.dir.path();
         for folder in ["objects/pack", "refs/heads", "refs/tags"] {
             fs::create_dir_all(dir.join(folder))?;
@@ -132,21 +132,21 @@ impl GitDir {
         mirror: &Mirror,
         own: &[Entry],
         log: &dyn LogSink,
-    ) -> Result<Vec<Entry>, Trouble> {
+    ) -> Result<Vec<Entry>, RepoError> {
         if own.iter().any(|entry| entry.path == NAME) {
             let message = "the commit has an entry .git, which Git itself refuses: remove it, or build without .git";
             return Err(GitError::refused(message).into());
         }
         let read = ask(self.git(config, mirror).args(["read-tree", "HEAD"])).await;
-        read.map_err(|trouble| match trouble {
+        read.map_err(|error| match error {
             // Names such as `.GIT` and `git~1`, which a pusher chooses: nothing of the mirror is damaged.
-            Trouble::Damaged(words) if words.contains("invalid path") => {
+            RepoError::Damaged(words) if words.contains("invalid path") => {
                 let message = format!("Git refuses a name in the commit ({words}): rename it, or build without .git");
-                Trouble::from(GitError::refused(message))
+                RepoError::from(GitError::refused(message))
             }
-            trouble => trouble,
+            error => error,
         })?
-        .ok_or_else(|| Trouble::Damaged("git read-tree failed".into()))?;
+        .ok_or_else(|| RepoError::Damaged("git read-tree failed".into()))?;
         let kept: Vec<u8> = own.iter().filter(|e| e.lfs).flat_map(|e| [&e.path[..], b"\0"].concat()).collect();
         if !kept.is_empty() {
             let update = self.git(config, mirror).args(["update-index", "-z", "--assume-unchanged", "--stdin"]);
@@ -160,14 +160,14 @@ impl GitDir {
 
     /// Reads the folder. The ids are SHA-256 over the content, so that a file's time changes with it.
     fn walk(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = vec![self.entry(NAME.into(), Kind::Dir)];
+        let mut entries = vec![self.entry(NAME.into(), EntryKind::Dir)];
         let mut next = 0;
         while let Some(Entry { path, kind, .. }) = entries.get(next) {
             let path = path.clone();
-            if *kind == Kind::Dir {
+            if *kind == EntryKind::Dir {
                 for child in fs::read_dir(self.file(&path))? {
                     let child = child?;
-                    let kind = if child.file_type()?.is_dir() { Kind::Dir } else { Kind::File };
+                    let kind = if child.file_type()?.is_dir() { EntryKind::Dir } else { EntryKind::File };
                     entries.push(self.entry([&path, &b"/"[..], child.file_name().as_bytes()].concat(), kind));
                 }
             } else {
@@ -177,7 +177,7 @@ impl GitDir {
         }
         entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
         // Backwards, because a folder's id is over all that is in it.
-        for at in (0..entries.len()).rev().filter(|&at| entries[at].kind == Kind::Dir).collect::<Vec<_>>() {
+        for at in (0..entries.len()).rev().filter(|&at| entries[at].kind == EntryKind::Dir).collect::<Vec<_>>() {
             let mut digest = Sha256::new();
             let below = [&entries[at].path[..], b"/"].concat();
             for entry in entries[at + 1..].iter().take_while(|entry| entry.path.starts_with(&below)) {
@@ -190,7 +190,7 @@ impl GitDir {
         Ok(entries)
     }
 
-    fn entry(&self, path: Vec<u8>, kind: Kind) -> Entry {
+    fn entry(&self, path: Vec<u8>, kind: EntryKind) -> Entry {
         let mtime = self.seconds.saturating_mul(SECOND);
         Entry { path, kind, oid: id(Sha256::new()), size: 0, mtime, origin: GIT_DIR, lfs: false }
     }
@@ -259,7 +259,7 @@ impl LogSink for Beat<'_> {
 }
 
 /// Runs a program with this input to its end.
-async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(), Trouble> {
+async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(), RepoError> {
     let mut git = program.start().map_err(GitError::from)?;
     let stdin = git.stdin();
     let write = async move {
@@ -278,7 +278,7 @@ async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(),
     let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|full| finished.stderr.contains(full));
     match is_full {
         true => Err(GitError::io("the .git of the build cannot be written", words).into()),
-        false => Err(Trouble::Damaged(words.into())),
+        false => Err(RepoError::Damaged(words.into())),
     }
 }
 

@@ -45,7 +45,7 @@ impl Git {
         let Some(number) = state.number else { return Ok(None) };
         let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
         let program = local(&self.config, &mirror.path).args(["for-each-ref", format, "--"]).args(refs);
-        let listed = ask(program).await.map_err(|trouble| trouble.into_error(&mirror.source))?.unwrap_or_default();
+        let listed = ask(program).await.map_err(|error| error.into_error(&mirror.source))?.unwrap_or_default();
         let listed = String::from_utf8_lossy(&listed);
         let commit = |line: &str| {
             let mut words = line.split(' ');

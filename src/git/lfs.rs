@@ -19,15 +19,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::blobs::Reader;
-use super::errors::Trouble;
+use super::errors::RepoError;
 use super::mirror::access;
-use super::snapshot::Part;
+use super::snapshot::SnapshotPart;
+use super::tree::blobs::ObjectReader;
 use super::{Entry, Git, GitError, Oid};
 use crate::model::LogSink;
-use http::Http;
+use http::LfsClients;
 use server::Ways;
-pub(super) use store::{Object, Store};
+pub(super) use store::{LfsStore, StoredObject};
 
 /// How many objects are fetched at once.
 const AT_ONCE: usize = 4;
@@ -42,21 +42,21 @@ pub(super) fn may_be_pointer(entry: &Entry) -> bool {
 /// The objects of one data folder, and the ways to get more.
 #[derive(Debug)]
 pub(super) struct Lfs {
-    pub store: Arc<Store>,
-    http: Http,
+    pub store: Arc<LfsStore>,
+    http: LfsClients,
     ways: Ways,
 }
 
 /// An object that a tree needs.
 #[derive(Debug, Clone)]
-struct Wanted {
+struct WantedObject {
     oid: Oid,
     size: u64,
     /// One of the places that it is needed in, for messages.
     path: String,
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for WantedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the LFS object {} ({})", self.oid, self.path)
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Wanted {
 impl Lfs {
     /// Removes what a former process left half fetched.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { store: Arc::new(Store::open(dir)?), http: Http::default(), ways: Ways::default() })
+        Ok(Self { store: Arc::new(LfsStore::open(dir)?), http: LfsClients::default(), ways: Ways::default() })
     }
 }
 
@@ -74,11 +74,11 @@ impl Git {
     /// to, which is then in the store.
     pub(super) async fn fetch_lfs(
         &self,
-        part: &mut Part,
+        part: &mut SnapshotPart,
         filtered: &[usize],
-        reader: &mut Reader,
+        reader: &mut ObjectReader,
         log: &dyn LogSink,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RepoError> {
         let mut wanted = BTreeMap::new();
         for &at in filtered {
             let entry = &mut part.entries[at];
@@ -87,7 +87,7 @@ impl Git {
             let pointer::Pointer { oid, size } =
                 pointer.map_err(|why| GitError::refused(format!("the LFS pointer \"{path}\" {why}")))?;
             (entry.oid, entry.size, entry.lfs) = (oid, size, true);
-            wanted.entry((oid, size)).or_insert(Wanted { oid, size, path });
+            wanted.entry((oid, size)).or_insert(WantedObject { oid, size, path });
         }
         // Empty files have no object: git-lfs gives them out without a look.
         let mut missing: Vec<_> = wanted.into_values().filter(|object| object.size > 0).collect();

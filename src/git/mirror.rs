@@ -6,7 +6,9 @@
 //! checked as it is read.
 
 mod healing;
+pub(super) mod lease;
 mod submodule;
+pub(super) mod upkeep;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,20 +21,21 @@ use std::{fs, io};
 use tokio::sync::OwnedMutexGuard;
 
 use super::command::{ask, local, network};
-use super::errors::{IdRefusal, OTHER_FORMAT, Trouble, id_refusal, is_other_format, last_words};
-use super::lease::Lease;
-use super::remote::Remote;
-use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, Source, redirect, spelling};
+use super::errors::{IdRefusal, OTHER_FORMAT, RepoError, id_refusal, is_other_format, last_words};
+use super::transport::redirect;
+use super::transport::remote::Remote;
+use super::{CommitSpec, Fault, Git, GitError, GitRef, Oid, RepoSource, spelling};
 use crate::model::{LogSink, RepoName};
 
+use lease::MirrorLease;
 pub(super) use submodule::access;
 
 /// A mirror that holds the wanted commit; cheap to clone. As long as one of its clones lives, it stays where it is.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     pub path: PathBuf,
-    pub source: Source,
-    _lease: Arc<Lease>,
+    pub source: RepoSource,
+    _lease: Arc<MirrorLease>,
 }
 
 /// In this file in a mirror is the URL that all of it came from. Without it the mirror is not to be trusted. Its time
@@ -41,7 +44,7 @@ pub(super) const ORIGIN: &str = "image-factory-origin";
 
 /// What is known of a mirror as long as we run; behind its lock.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct MirrorState {
     /// Nothing was cut off since its lock files were swept.
     pub swept: bool,
     /// When all of it was last fetched anew and was as before: the flaw is the repository's own, not the mirror's.
@@ -71,7 +74,7 @@ impl Mirror {
     }
 }
 
-impl Source {
+impl RepoSource {
     pub(super) fn remote(&self) -> Result<Remote, GitError> {
         let repo = &self.repo;
         Remote::parse(&self.url)
@@ -85,7 +88,7 @@ impl Git {
     /// `is_granted` is asked for by its id.
     pub async fn clone<'a>(
         &self,
-        source: &Source,
+        source: &RepoSource,
         branch: impl Into<Option<&'a GitRef>>,
         commit: &CommitSpec,
         is_granted: bool,
@@ -98,7 +101,7 @@ impl Git {
     /// only claims is judged by where it is now.
     pub async fn clone_at(
         &self,
-        source: &Source,
+        source: &RepoSource,
         branch: Option<&GitRef>,
         commit: &CommitSpec,
         is_granted: bool,
@@ -121,18 +124,18 @@ impl Git {
         match (commit, branch) {
             (CommitSpec::Head, Some(branch)) => {
                 let tip = match self.tip(&mirror, branch).await {
-                    Err(Trouble::Damaged(what)) if !state.is_in_vain() => {
+                    Err(RepoError::Damaged(what)) if !state.is_in_vain() => {
                         self.fetch_anew(&mirror, &remote, &what, &mut state, log).await?;
                         self.tip(&mirror, branch).await
                     }
                     tip => tip,
                 };
-                let tip = tip.map_err(|trouble| match trouble {
-                    Trouble::Damaged(what) => {
+                let tip = tip.map_err(|error| match error {
+                    RepoError::Damaged(what) => {
                         state.in_vain = Some(Instant::now());
                         GitError::flawed(&what, source)
                     }
-                    Trouble::Failed(error) => error,
+                    RepoError::Failed(error) => error,
                 });
                 if tip?.is_none() {
                     return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));
@@ -151,23 +154,23 @@ impl Git {
     }
 
     /// Takes a lease, before the lock: who has the lock looks for leases before anything is done to the mirror.
-    fn mirror(&self, path: PathBuf, source: Source) -> Mirror {
+    fn mirror(&self, path: PathBuf, source: RepoSource) -> Mirror {
         Mirror { _lease: self.leases.take(&path), path, source }
     }
 
-    pub(super) async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<State> {
+    pub(super) async fn lock(&self, mirror: &Mirror) -> OwnedMutexGuard<MirrorState> {
         let lock = self.mutex(&mirror.path).lock_owned().await;
         mirror.touch();
         lock
     }
 
     /// The lock of a mirror that nobody uses or waits for; none if somebody does.
-    pub(super) fn lock_unused(&self, mirror: &Path) -> Option<OwnedMutexGuard<State>> {
+    pub(super) fn lock_unused(&self, mirror: &Path) -> Option<OwnedMutexGuard<MirrorState>> {
         let lock = self.mutex(mirror).try_lock_owned().ok()?;
         (!self.leases.has(mirror)).then_some(lock)
     }
 
-    fn mutex(&self, mirror: &Path) -> Arc<tokio::sync::Mutex<State>> {
+    fn mutex(&self, mirror: &Path) -> Arc<tokio::sync::Mutex<MirrorState>> {
         let mut mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(mirrors.entry(mirror.into()).or_default())
     }
@@ -176,7 +179,7 @@ impl Git {
         &self,
         mirror: &Mirror,
         remote: &Remote,
-        state: &mut State,
+        state: &mut MirrorState,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
         // A fetch that fails may have moved some of the refs.
@@ -187,11 +190,11 @@ impl Git {
             self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await?;
         } else {
             match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-                Err(Trouble::Damaged(what)) if state.is_in_vain() => {
+                Err(RepoError::Damaged(what)) if state.is_in_vain() => {
                     return Err(GitError::flawed(&what, &mirror.source));
                 }
-                Err(Trouble::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
-                fetched => fetched.map_err(|trouble| trouble.into_error(&mirror.source))?,
+                Err(RepoError::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
+                fetched => fetched.map_err(|error| error.into_error(&mirror.source))?,
             }
         }
         state.number = Some(number);
@@ -204,7 +207,7 @@ impl Git {
         mirror: &Mirror,
         remote: &Remote,
         why: &str,
-        state: &mut State,
+        state: &mut MirrorState,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
         let (path, repo) = (&mirror.path, &mirror.source.repo);
@@ -220,16 +223,19 @@ impl Git {
             let init =
                 local(&self.config, &new).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
             let made = ask(init.arg(format!("--object-format={format}"))).await;
-            made.map_err(|trouble| trouble.into_error(&mirror.source))?;
+            made.map_err(|error| error.into_error(&mirror.source))?;
             let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
-            match self.fetch(&new, mirror, remote, &refs, &mut State { swept: true, ..State::default() }, log).await {
+            match self
+                .fetch(&new, mirror, remote, &refs, &mut MirrorState { swept: true, ..MirrorState::default() }, log)
+                .await
+            {
                 Ok(()) => break,
-                Err(Trouble::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
-                Err(Trouble::Damaged(why)) => {
+                Err(RepoError::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
+                Err(RepoError::Damaged(why)) => {
                     state.in_vain = Some(Instant::now());
                     return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
                 }
-                Err(Trouble::Failed(error)) => return Err(error),
+                Err(RepoError::Failed(error)) => return Err(error),
             }
         }
         fs::write(new.join(ORIGIN), &remote.url).map_err(failed)?;
@@ -247,7 +253,7 @@ impl Git {
         mirror: &Mirror,
         remote: &Remote,
         id: &str,
-        state: &mut State,
+        state: &mut MirrorState,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
         if id.parse::<Oid>().is_err()
@@ -256,8 +262,8 @@ impl Git {
             return Ok(());
         }
         match self.fetch(&mirror.path, mirror, remote, &[id], state, log).await {
-            Err(Trouble::Failed(error)) => Err(error),
-            Ok(()) | Err(Trouble::Damaged(_)) => Ok(()),
+            Err(RepoError::Failed(error)) => Err(error),
+            Ok(()) | Err(RepoError::Damaged(_)) => Ok(()),
         }
     }
 
@@ -267,9 +273,9 @@ impl Git {
         mirror: &Mirror,
         remote: &Remote,
         refs: &[&str],
-        state: &mut State,
+        state: &mut MirrorState,
         log: &dyn LogSink,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RepoError> {
         let (source, remote) = (&mirror.source, &self.config.authorized(remote));
         let failed = |what| move |error: io::Error| GitError::io(what, error);
         if !state.swept {
@@ -329,17 +335,17 @@ impl Git {
         if by_id {
             match id_refusal(&finished.stderr) {
                 Some(IdRefusal::Always) => return Err(GitError::id_refused(&refs.join(" "), source).into()),
-                Some(IdRefusal::This) => return Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+                Some(IdRefusal::This) => return Err(RepoError::Damaged(last_words(&finished.stderr).into())),
                 None => {}
             }
         }
         if is_other_format(&finished.stderr) {
             // Its server breaks off behind these words as a rule, which alone would look like a lost connection.
-            return Err(Trouble::Damaged(OTHER_FORMAT.into()));
+            return Err(RepoError::Damaged(OTHER_FORMAT.into()));
         }
         match self.explain(&connection, &finished.stderr, exit_code, source, remote) {
             Some(error) => Err(error.into()),
-            None => Err(Trouble::Damaged(last_words(&finished.stderr).into())),
+            None => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
         }
     }
 }

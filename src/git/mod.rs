@@ -1,34 +1,21 @@
 //! Repositories: bare mirrors, the commit that is meant, its tree with its submodules and LFS files, the files' contents
 //! and times. There is no checkout.
 
-mod agent;
-mod attributes;
-mod authorities;
-mod blobs;
 mod command;
-mod connection;
-mod convert;
 mod errors;
 mod gitdir;
 mod heads;
-mod lease;
 mod lfs;
-mod master;
 mod mirror;
 mod oid;
 mod probe;
-mod redirect;
-mod refusals;
-mod remote;
 mod resolve;
 mod snapshot;
 mod spelling;
 mod submodules;
 mod times;
-mod token;
+mod transport;
 mod tree;
-mod upkeep;
-mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,21 +29,21 @@ use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
-pub use authorities::read as read_authorities;
-pub use blobs::{Blob, Blobs, CHUNK};
 pub use errors::{Fault, GitError};
 pub use gitdir::GitDir;
 pub use heads::Heads;
 pub use mirror::Mirror;
+pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
-pub use remote::host_of;
 pub use snapshot::Snapshot;
-pub use token::Token;
-pub use tree::{Entry, Kind, path_order};
-pub use upkeep::Upkeep;
-pub use walk::{Found, Lost};
-pub(crate) use walk::{Step, Walk};
+pub use transport::authorities::read as read_authorities;
+pub use transport::remote::host_of;
+pub use transport::token::GitToken;
+pub use tree::blobs::{Blob, Blobs, CHUNK};
+pub use tree::walk::{BrokenLink, PathEnd};
+pub(crate) use tree::walk::{PathWalk, WalkStep};
+pub use tree::{Entry, EntryKind, path_order};
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -69,7 +56,7 @@ pub struct GitConfig {
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
     /// GIT_TOKEN
-    pub token: Option<Token>,
+    pub token: Option<GitToken>,
     /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
     pub cacert: Option<PathBuf>,
     /// FILE_TIMES=history
@@ -80,13 +67,13 @@ pub struct GitConfig {
 
 /// Where a repository comes from. `url` was expanded from the operator's template.
 #[derive(Clone)]
-pub struct Source {
+pub struct RepoSource {
     pub repo: RepoName,
     pub url: String,
     pub key: Option<Arc<DeployKey>>,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for RepoSource {
     /// Without the URL, which may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.as_ref().map(|key| key.fingerprint());
@@ -98,12 +85,12 @@ impl fmt::Debug for Source {
 #[derive(Debug)]
 pub struct Git {
     config: GitConfig,
-    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
+    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::MirrorState>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: master::Masters,
+    masters: transport::ssh::SshConnections,
     lfs: lfs::Lfs,
-    converted: convert::Converted,
-    leases: Arc<lease::Leases>,
+    converted: snapshot::convert::ConversionCache,
+    leases: Arc<mirror::lease::MirrorLeases>,
     spellings: spelling::Spellings,
     /// The number of fetches and looks that were begun, see [`heads`].
     fetches: AtomicU64,
@@ -127,7 +114,7 @@ impl Git {
             return Err(GitError::refused("KNOWN_HOSTS must not contain quotes: ssh cannot be given such a path"));
         }
         // The agent's own part is shorter.
-        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - master::SOCKET_NAME {
+        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - transport::ssh::SOCKET_NAME {
             let dir = config.run_dir.display();
             return Err(GitError::refused(format!("the path {dir} is too long for a socket: take a shorter one")));
         }

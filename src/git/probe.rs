@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::command::network;
-use super::connection::Connection;
 use super::errors::{explain, is_refusal, last_words, refused_before};
-use super::master::name;
-use super::refusals::Refusals;
-use super::remote::Protocol;
-use super::{Git, GitConfig, GitError, GitRef, Oid, Source, redirect};
+use super::transport::connection::RemoteConnection;
+use super::transport::redirect;
+use super::transport::refusals::KeyRefusals;
+use super::transport::remote::Protocol;
+use super::transport::ssh::name;
+use super::{Git, GitConfig, GitError, GitRef, Oid, RepoSource};
 use crate::process::Program;
 
 /// `GIT_CONFIG_COUNT`, by which Git gets its settings from us, came with 2.31.
@@ -44,7 +45,7 @@ fn new_enough(said: String) -> Result<String, GitError> {
 /// Asks the repository's host for a branch or tag, or for the default branch, as the fetch of a job reaches it: with the
 /// key through an agent of its own. Returns the commit's id. The folders of `config` are used, and must exist; no
 /// mirror is touched.
-pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>) -> Result<String, GitError> {
+pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitRef>) -> Result<String, GitError> {
     let mut config = config.clone();
     config.bundle_authorities()?;
     let names = match branch {
@@ -71,7 +72,7 @@ pub async fn probe(config: &GitConfig, source: &Source, branch: Option<&GitRef>)
 
 impl Git {
     /// Every branch of a repository, by its short name, and its commit, as the host has them now. Nothing is fetched.
-    pub async fn heads(&self, source: &Source) -> Result<HashMap<String, Oid>, GitError> {
+    pub async fn heads(&self, source: &RepoSource) -> Result<HashMap<String, Oid>, GitError> {
         let listed = list(&self.config, source, &["--heads"], &[], Some(&self.masters.refusals)).await?;
         let head = |line: &str| {
             let (id, name) = line.split_once('\t')?;
@@ -85,14 +86,14 @@ impl Git {
 /// listed, too. A key that the server refused, by `refusals`, is not shown again.
 pub(super) async fn list(
     config: &GitConfig,
-    source: &Source,
+    source: &RepoSource,
     options: &[&str],
     patterns: &[&str],
-    refusals: Option<&Refusals>,
+    refusals: Option<&KeyRefusals>,
 ) -> Result<String, GitError> {
     let mut remote = config.authorized(&source.remote()?);
     // A kept connection for each of hundreds of keys would be a process each.
-    let connection = Connection::own(config, source, &remote)?;
+    let connection = RemoteConnection::own(config, source, &remote)?;
     let refusals = refusals.filter(|_| remote.protocol == Protocol::Ssh);
     let name = name(config, &remote, connection.key());
     if let Some(refusal) = refusals.and_then(|refusals| refusals.of(&name)) {

@@ -1,13 +1,13 @@
 //! Which commit is meant, and which branch or tag it counts for.
 
 use super::command::{ask, local};
-use super::errors::Trouble;
+use super::errors::RepoError;
 use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 
 /// The object that a name or an id leads to, through all tag objects.
-enum Target {
+enum ResolvedObject {
     Commit(Oid),
     /// An object of this other type.
     Other(String),
@@ -30,12 +30,12 @@ impl Git {
             _ => None,
         };
         match self.try_resolve(mirror, branch, commit, is_granted).await {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, wanted, &what).await?;
                 let resolved = self.try_resolve(mirror, branch, commit, is_granted).await;
                 self.healed(mirror, resolved).await
             }
-            resolved => resolved.map_err(|trouble| trouble.into_error(&mirror.source)),
+            resolved => resolved.map_err(|error| error.into_error(&mirror.source)),
         }
     }
 
@@ -45,7 +45,7 @@ impl Git {
         branch: Option<&GitRef>,
         commit: &CommitSpec,
         is_granted: bool,
-    ) -> Result<Oid, Trouble> {
+    ) -> Result<Oid, RepoError> {
         let source = &mirror.source;
         match commit {
             CommitSpec::Head => {
@@ -57,9 +57,9 @@ impl Git {
             }
             CommitSpec::Full(id) => {
                 let oid = match self.target(mirror, id).await? {
-                    Target::Commit(oid) => oid,
-                    Target::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),
-                    Target::Absent => return Err(GitError::no_commit(id, source, is_granted).into()),
+                    ResolvedObject::Commit(oid) => oid,
+                    ResolvedObject::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),
+                    ResolvedObject::Absent => return Err(GitError::no_commit(id, source, is_granted).into()),
                 };
                 match is_granted || self.reachable(mirror, &oid).await? {
                     true => Ok(oid),
@@ -101,7 +101,7 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<Option<String>, GitError> {
         let name = self.try_counts_for(mirror, branch, commit, oid, log).await;
-        name.map_err(|trouble| trouble.into_error(&mirror.source))
+        name.map_err(|error| error.into_error(&mirror.source))
     }
 
     async fn try_counts_for(
@@ -111,7 +111,7 @@ impl Git {
         commit: &CommitSpec,
         oid: &Oid,
         log: &dyn LogSink,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Option<String>, RepoError> {
         let repo = &mirror.source.repo;
         let names = self.refs_of(mirror, branch).await?;
         if *commit == CommitSpec::Head {
@@ -137,30 +137,30 @@ impl Git {
     /// reaches it, and so does the branch that was named beside it.
     pub(super) async fn has(&self, mirror: &Mirror, branch: Option<&GitRef>, id: &str, is_granted: bool) -> bool {
         let has = async {
-            let Target::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
+            let ResolvedObject::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
             let Some(branch) = branch else { return Ok(is_granted || self.reachable(mirror, &oid).await?) };
             for name in self.refs_of(mirror, branch).await? {
                 if self.reaches(mirror, &name, &oid).await? {
                     return Ok(true);
                 }
             }
-            Ok::<_, Trouble>(false)
+            Ok::<_, RepoError>(false)
         };
         has.await.unwrap_or(false)
     }
 
     /// The branch, else the tag, of this name: its full name and its commit.
-    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, Trouble> {
+    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, RepoError> {
         let Some(name) = self.refs_of(mirror, branch).await?.into_iter().next() else { return Ok(None) };
         match self.target(mirror, &name).await? {
-            Target::Commit(oid) => Ok(Some((name, oid))),
-            Target::Other(kind) => Err(GitError::wrong_kind(&name, &kind, &mirror.source).into()),
-            Target::Absent => Err(Trouble::Damaged(format!("{name} leads to no object"))),
+            ResolvedObject::Commit(oid) => Ok(Some((name, oid))),
+            ResolvedObject::Other(kind) => Err(GitError::wrong_kind(&name, &kind, &mirror.source).into()),
+            ResolvedObject::Absent => Err(RepoError::Damaged(format!("{name} leads to no object"))),
         }
     }
 
     /// The refs of this name that exist, the preferred one first.
-    async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, Trouble> {
+    async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, RepoError> {
         let mut names = branch.full_names();
         // It also lists what is below a name: hence the comparison.
         let listed =
@@ -177,33 +177,33 @@ impl Git {
     }
 
     /// The commit that a full id or a full ref name leads to.
-    pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, Trouble> {
+    pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, RepoError> {
         self.object(mirror, &format!("{name}^{{commit}}")).await
     }
 
     /// Why a full id leads to no commit: the type of the object that it leads to; none if there is no such object.
-    pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, Trouble> {
+    pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, RepoError> {
         Ok(match self.target(mirror, id).await? {
-            Target::Other(kind) => Some(kind),
-            Target::Commit(_) | Target::Absent => None,
+            ResolvedObject::Other(kind) => Some(kind),
+            ResolvedObject::Commit(_) | ResolvedObject::Absent => None,
         })
     }
 
-    async fn target(&self, mirror: &Mirror, name: &str) -> Result<Target, Trouble> {
+    async fn target(&self, mirror: &Mirror, name: &str) -> Result<ResolvedObject, RepoError> {
         if let Some(oid) = self.commit(mirror, name).await? {
-            return Ok(Target::Commit(oid));
+            return Ok(ResolvedObject::Commit(oid));
         }
-        let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(Target::Absent) };
+        let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(ResolvedObject::Absent) };
         let kind = ask(self.on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
         match kind.trim_ascii() {
             // A commit that cannot be read; and a tag whose object is missing.
-            b"" | b"commit" | b"tag" => Ok(Target::Absent),
-            kind => Ok(Target::Other(String::from_utf8_lossy(kind).into_owned())),
+            b"" | b"commit" | b"tag" => Ok(ResolvedObject::Absent),
+            kind => Ok(ResolvedObject::Other(String::from_utf8_lossy(kind).into_owned())),
         }
     }
 
     /// The object that this expression names, if it is there.
-    pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, Trouble> {
+    pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, RepoError> {
         if has_other_format(mirror, expression) {
             return Ok(None);
         }
@@ -212,13 +212,13 @@ impl Git {
     }
 
     /// True if this ref leads to a commit that has `oid` in its history.
-    async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, Trouble> {
-        let Target::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
+    async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, RepoError> {
+        let ResolvedObject::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
         let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];
         Ok(ask(self.on(mirror, &args)).await?.is_some())
     }
 
-    async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, Trouble> {
+    async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, RepoError> {
         let args = ["rev-list", "--max-count=1", &oid.to_string(), "--not", "--branches", "--tags"];
         Ok(ask(self.on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
     }
@@ -230,13 +230,13 @@ impl Git {
                 return Ok(false);
             }
             let asked = ask(self.on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
-            Ok::<_, Trouble>(asked.is_some())
+            Ok::<_, RepoError>(asked.is_some())
         };
-        ask.await.map_err(|trouble| trouble.into_error(&mirror.source))
+        ask.await.map_err(|error| error.into_error(&mirror.source))
     }
 
     /// The commits whose ids start so, in no order.
-    async fn commits_like(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, Trouble> {
+    async fn commits_like(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];
         let ids = ask(self.on(mirror, &args)).await?.unwrap_or_default();
         let mut commits = Vec::new();
@@ -265,6 +265,6 @@ fn has_other_format(mirror: &Mirror, expression: &str) -> bool {
     matches!(digits, 40 | 64) && (digits == 64) != is_sha256()
 }
 
-fn oid(line: &[u8]) -> Result<Oid, Trouble> {
-    Oid::from_hex(line.trim_ascii()).map_err(|error| Trouble::Damaged(error.to_string()))
+fn oid(line: &[u8]) -> Result<Oid, RepoError> {
+    Oid::from_hex(line.trim_ascii()).map_err(|error| RepoError::Damaged(error.to_string()))
 }

@@ -1,18 +1,22 @@
 //! All of a commit as a checkout has it: its tree, with the trees of its submodules in their places, the files that Git
 //! LFS keeps, and those that Git converts.
 
+pub(super) mod convert;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::blobs::wrong_type;
 use super::command::{ask, local};
-use super::errors::{Trouble, last_words};
-use super::lfs::Store;
-use super::remote::Remote;
-use super::submodules::{self, Place, Submodule, Superproject};
+use super::errors::{RepoError, last_words};
+use super::lfs::LfsStore;
+use super::submodules::{self, Submodule, SubmoduleSource, Superproject};
+use super::transport::remote::Remote;
+use super::tree::blobs::wrong_type;
 use super::tree::{self, TreeError};
-use super::{Blobs, Entry, Found, Git, GitConfig, GitDir, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
+use super::{
+    Blobs, Entry, EntryKind, Git, GitConfig, GitDir, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order,
+};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -33,7 +37,7 @@ pub struct Snapshot {
     pub generation: String,
     /// As [`Entry::origin`] counts them: the job's own first.
     mirrors: Vec<Mirror>,
-    objects: Arc<Store>,
+    objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
     config: GitConfig,
 }
@@ -45,29 +49,29 @@ impl Snapshot {
     }
 
     /// The file at a path, which may lead through symlinks of the tree.
-    pub async fn find(&self, path: &[u8]) -> Result<Found, GitError> {
+    pub async fn find(&self, path: &[u8]) -> Result<PathEnd, GitError> {
         Ok(self.walk(path).await?.0)
     }
 
     /// The path without links of the folder at a path, which is empty for the root. Else what is there.
-    pub async fn folder(&self, path: &[u8]) -> Result<Result<Vec<u8>, Found>, GitError> {
+    pub async fn folder(&self, path: &[u8]) -> Result<Result<Vec<u8>, PathEnd>, GitError> {
         let (found, place) = self.walk(path).await?;
         // A submodule that was not fetched is an empty folder.
-        let is_fetched = || self.entry(&place).is_some_and(|entry| entry.kind == Kind::Dir);
+        let is_fetched = || self.entry(&place).is_some_and(|entry| entry.kind == EntryKind::Dir);
         Ok(match found {
-            Found::Folder => Ok(place),
-            Found::Submodule if is_fetched() => Ok(place),
+            PathEnd::Folder => Ok(place),
+            PathEnd::Submodule if is_fetched() => Ok(place),
             found => Err(found),
         })
     }
 
     /// The end of a path, and where that is.
-    async fn walk(&self, path: &[u8]) -> Result<(Found, Vec<u8>), GitError> {
-        let (mut walk, mut blobs) = (Walk::new(path), None);
+    async fn walk(&self, path: &[u8]) -> Result<(PathEnd, Vec<u8>), GitError> {
+        let (mut walk, mut blobs) = (PathWalk::new(path), None);
         loop {
             let link = match walk.step(&self.entries) {
-                Step::End(found) => return Ok((found, walk.place())),
-                Step::Link(at) => &self.entries[at],
+                WalkStep::End(found) => return Ok((found, walk.place())),
+                WalkStep::Link(at) => &self.entries[at],
             };
             let blobs = match &mut blobs {
                 Some(blobs) => blobs,
@@ -87,7 +91,7 @@ impl Snapshot {
             let seconds = ask(local(&self.config, &mirror.path).args(args)).await?;
             Ok(seconds_of(&seconds.unwrap_or_default()))
         };
-        read.await.map_err(|trouble: Trouble| trouble.into_error(&mirror.source))
+        read.await.map_err(|error: RepoError| error.into_error(&mirror.source))
     }
 
     /// A reader of the files' contents; from async code alone (see [`crate::process`]).
@@ -114,7 +118,7 @@ fn seconds_of(printed: &[u8]) -> i64 {
 
 /// One repository's share of a snapshot.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct SnapshotPart {
     /// The path of its root, with a `/` at its end; empty for the job's own.
     prefix: Vec<u8>,
     /// What a failure in it is about; empty for the job's own.
@@ -125,7 +129,7 @@ pub(super) struct Part {
     pub entries: Vec<Entry>,
 }
 
-impl Part {
+impl SnapshotPart {
     /// A path of its own, for a message.
     pub fn shown(&self, path: &[u8]) -> String {
         String::from_utf8_lossy(&[&self.prefix[..], path].concat()).escape_debug().to_string()
@@ -140,14 +144,14 @@ impl Part {
     }
 
     /// Names the submodule in an error.
-    fn named<T>(&self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+    fn named<T>(&self, result: Result<T, RepoError>) -> Result<T, RepoError> {
         match result {
             // The caller heals the job's own mirror; others are fetched anew by the next try.
-            Err(trouble) if !self.label.is_empty() => {
-                if matches!(trouble, Trouble::Damaged(_)) {
+            Err(error) if !self.label.is_empty() => {
+                if matches!(error, RepoError::Damaged(_)) {
                     self.mirror.distrust();
                 }
-                Err(name(&self.label, trouble.into_error(&self.mirror.source)).into())
+                Err(name(&self.label, error.into_error(&self.mirror.source)).into())
             }
             result => result,
         }
@@ -184,12 +188,12 @@ impl Git {
     ) -> Result<Snapshot, GitError> {
         let id = commit.to_string();
         match self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, Some(&id), &what).await?;
                 let snapshot = self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await;
                 self.healed(mirror, snapshot).await
             }
-            snapshot => snapshot.map_err(|trouble| trouble.into_error(&mirror.source)),
+            snapshot => snapshot.map_err(|error| error.into_error(&mirror.source)),
         }
     }
 
@@ -201,7 +205,7 @@ impl Git {
         git_dir: Option<&Arc<GitDir>>,
         secrets: &Secrets,
         log: &dyn LogSink,
-    ) -> Result<Snapshot, Trouble> {
+    ) -> Result<Snapshot, RepoError> {
         let mut parts = self.parts(mirror, commit, secrets, log).await?;
         for part in &mut parts {
             let checked_out = self.check_out(part, log).await;
@@ -227,12 +231,12 @@ impl Git {
         commit: &Oid,
         secrets: &Secrets,
         log: &dyn LogSink,
-    ) -> Result<Vec<Part>, Trouble> {
+    ) -> Result<Vec<SnapshotPart>, RepoError> {
         let entries = self.tree(mirror, commit).await?;
         let remote = mirror.source.remote()?;
         let superproject = Superproject::new(&mirror.source, remote.clone(), secrets);
         let (prefix, label, mirror) = (vec![], String::new(), mirror.clone());
-        let mut parts = vec![Part { prefix, label, mirror, remote, entries }];
+        let mut parts = vec![SnapshotPart { prefix, label, mirror, remote, entries }];
         let (mut level, mut depth) = (0, 0);
         while level < parts.len() {
             let mut wanted = Vec::new();
@@ -260,17 +264,17 @@ impl Git {
     async fn fetch_submodule(
         &self,
         superproject: &Superproject<'_>,
-        parent: &Part,
+        parent: &SnapshotPart,
         submodule: Submodule,
         log: &dyn LogSink,
-    ) -> Result<Part, GitError> {
+    ) -> Result<SnapshotPart, GitError> {
         let label = label_of(&parent.prefix, &submodule);
         let fetch = async {
             let place = superproject.place(&parent.mirror.source.url, parent.remote.is_foreign, &submodule.url).await?;
             let mirror =
                 self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
             let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {
-                Err(Trouble::Damaged(what)) => {
+                Err(RepoError::Damaged(what)) => {
                     self.distrust(&mirror, &what).await?;
                     let mirror = self.clone_submodule(&place, &submodule.commit, log).await?;
                     let entries = self.tree(&mirror, &submodule.commit).await;
@@ -278,29 +282,29 @@ impl Git {
                     (mirror, entries)
                 }
                 entries => {
-                    let entries = entries.map_err(|trouble| trouble.into_error(&mirror.source))?;
+                    let entries = entries.map_err(|error| error.into_error(&mirror.source))?;
                     (mirror, entries)
                 }
             };
             Ok((mirror, entries, place))
         };
         let (mirror, entries, place) = fetch.await.map_err(|error| name(&label, error))?;
-        let (prefix, Place { remote, .. }) = ([&parent.prefix[..], &submodule.path, b"/"].concat(), place);
-        Ok(Part { prefix, label, mirror, remote, entries })
+        let (prefix, SubmoduleSource { remote, .. }) = ([&parent.prefix[..], &submodule.path, b"/"].concat(), place);
+        Ok(SnapshotPart { prefix, label, mirror, remote, entries })
     }
 
-    async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, Trouble> {
+    async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, RepoError> {
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &commit.to_string()];
         let finished = local(&self.config, &mirror.path).args(args).output().await.map_err(GitError::from)?;
         if !finished.status.success() {
             let no_tree = |line: &str| line.strip_prefix("error: Object ")?.strip_suffix(" not a tree")?.parse().ok();
             return Err(match finished.stderr.lines().find_map(no_tree) {
                 Some(oid) => wrong_type(&oid, "no folder", "folder", &mirror.source).into(),
-                None => Trouble::Damaged(last_words(&finished.stderr).into()),
+                None => RepoError::Damaged(last_words(&finished.stderr).into()),
             });
         }
         tree::parse(&finished.stdout).map_err(|error| match error {
-            TreeError::Damaged(_) => Trouble::Damaged(error.to_string()),
+            TreeError::Damaged(_) => RepoError::Damaged(error.to_string()),
             TreeError::Unsafe(_) => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
         })
     }
@@ -312,7 +316,7 @@ fn label_of(prefix: &[u8], submodule: &Submodule) -> String {
 }
 
 /// All entries with their paths in the snapshot, in order, and their origins.
-fn joined(mut parts: Vec<Part>) -> (Vec<Entry>, Vec<Mirror>) {
+fn joined(mut parts: Vec<SnapshotPart>) -> (Vec<Entry>, Vec<Mirror>) {
     let mirrors = parts.iter().map(|part| part.mirror.clone()).collect();
     let mut entries = std::mem::take(&mut parts[0].entries);
     if parts.len() == 1 {
@@ -330,7 +334,7 @@ fn joined(mut parts: Vec<Part>) -> (Vec<Entry>, Vec<Mirror>) {
     for root in roots {
         let path = &root[..root.len() - 1];
         if let Ok(at) = entries.binary_search_by(|entry| path_order(&entry.path, path)) {
-            entries[at].kind = Kind::Dir;
+            entries[at].kind = EntryKind::Dir;
         }
     }
     (entries, mirrors)

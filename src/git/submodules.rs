@@ -6,13 +6,13 @@ mod url;
 
 use std::collections::BTreeMap;
 
-use super::attributes::converse;
-use super::blobs::Reader;
 use super::command::local;
-use super::errors::{Trouble, last_words};
-use super::{Entry, Found, GitConfig, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
+use super::errors::{RepoError, last_words};
+use super::tree::attributes::converse;
+use super::tree::blobs::ObjectReader;
+use super::{Entry, EntryKind, GitConfig, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order};
 use crate::model::LogSink;
-pub(super) use place::{Place, Superproject};
+pub(super) use place::{SubmoduleSource, Superproject};
 pub(super) use url::split;
 
 /// A submodule of a tree, as it is named there; `url` is not checked yet.
@@ -27,7 +27,7 @@ pub(super) struct Submodule {
 
 /// What `.gitmodules` says of one name.
 #[derive(Debug, Default, PartialEq)]
-struct Section {
+struct GitmodulesSection {
     path: Option<Vec<u8>>,
     url: Option<String>,
     update: Option<String>,
@@ -46,24 +46,24 @@ pub(super) async fn read(
     entries: &[Entry],
     prefix: &[u8],
     log: &dyn LogSink,
-) -> Result<Vec<Submodule>, Trouble> {
-    let gitlinks: Vec<_> = entries.iter().filter(|entry| entry.kind == Kind::Gitlink).collect();
+) -> Result<Vec<Submodule>, RepoError> {
+    let gitlinks: Vec<_> = entries.iter().filter(|entry| entry.kind == EntryKind::Gitlink).collect();
     if gitlinks.is_empty() {
         return Ok(vec![]);
     }
-    let mut reader = Reader::start(config, mirror)?;
+    let mut reader = ObjectReader::start(config, mirror)?;
     let sections = match gitmodules(entries, &mut reader).await? {
-        Found::File { at, .. } => match &entries[at] {
+        PathEnd::File { at, .. } => match &entries[at] {
             Entry { size: ..=LARGEST, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
             Entry { size, .. } => {
                 let message = format!(".gitmodules has {size} bytes, and it may have {LARGEST}: make it smaller");
                 return Err(GitError::refused(message).into());
             }
         },
-        Found::Nothing => Ok(BTreeMap::new()),
-        Found::Folder => Err(".gitmodules is a folder: make it a file".into()),
-        Found::Submodule => Err(".gitmodules is a submodule: make it a file".into()),
-        Found::Lost(lost) => Err(format!(".gitmodules cannot be read: {lost}; make it a file")),
+        PathEnd::Nothing => Ok(BTreeMap::new()),
+        PathEnd::Folder => Err(".gitmodules is a folder: make it a file".into()),
+        PathEnd::Submodule => Err(".gitmodules is a submodule: make it a file".into()),
+        PathEnd::BrokenLink(lost) => Err(format!(".gitmodules cannot be read: {lost}; make it a file")),
     };
     let sections = sections.map_err(GitError::refused)?;
     for (name, section) in &sections {
@@ -73,11 +73,11 @@ pub(super) async fn read(
     for Entry { path, oid, .. } in gitlinks {
         let shown = [prefix, path].concat();
         let shown = String::from_utf8_lossy(&shown);
-        let is_here = |section: &Section| section.path.as_ref() == Some(path);
+        let is_here = |section: &GitmodulesSection| section.path.as_ref() == Some(path);
         let here = sections.iter().filter(|(_, section)| is_here(section));
         let empty = match here.max_by_key(|(_, section)| section.line) {
             None => "is not in .gitmodules",
-            Some((_, Section { update: Some(update), .. })) if update == "none" => "has `update = none`",
+            Some((_, GitmodulesSection { update: Some(update), .. })) if update == "none" => "has `update = none`",
             Some((name, section)) => {
                 let Some(url) = section.url.clone() else {
                     let message = format!("submodule {name:?} has no url in .gitmodules: add it");
@@ -93,12 +93,12 @@ pub(super) async fn read(
 }
 
 /// Git checks out no link of this name, lest something be written through it; to read through one is safe.
-async fn gitmodules(entries: &[Entry], reader: &mut Reader) -> Result<Found, GitError> {
-    let mut walk = Walk::new(b".gitmodules");
+async fn gitmodules(entries: &[Entry], reader: &mut ObjectReader) -> Result<PathEnd, GitError> {
+    let mut walk = PathWalk::new(b".gitmodules");
     loop {
         match walk.step(entries) {
-            Step::End(found) => return Ok(found),
-            Step::Link(at) => {
+            WalkStep::End(found) => return Ok(found),
+            WalkStep::Link(at) => {
                 if let Some(found) = walk.follow(&reader.read(&entries[at].oid).await?) {
                     return Ok(found);
                 }
@@ -114,7 +114,7 @@ fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
 /// The file in Git's own reading: `KEY<newline>VALUE<nul>`, of a value that is missing `KEY<nul>`. Includes are not
 /// followed. (`git config --blob` reads otherwise than from a file: it takes the byte 0xFF for the end, and a byte order
 /// mark for an error. Seen with Git 2.39 and 2.47.)
-async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, RepoError> {
     let args = ["config", "-z", "--no-includes", "--file", "-", "--list"];
     let finished = converse(local(config, &mirror.path).args(args), content).await?;
     if finished.status.success() {
@@ -131,8 +131,8 @@ async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Resul
 
 /// By name. As in Git, the last value counts, and what is neither path, url nor update is not for a reader of a commit
 /// (`branch`, `ignore`) or not for us (`active`, `fetchRecurseSubmodules`).
-fn sections(listing: &[u8]) -> Result<BTreeMap<String, Section>, String> {
-    let mut sections = BTreeMap::<String, Section>::new();
+fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, String> {
+    let mut sections = BTreeMap::<String, GitmodulesSection>::new();
     for (line, item) in listing.split(|&b| b == 0).enumerate() {
         let newline = item.iter().position(|&b| b == b'\n');
         let (key, value) = (&item[..newline.unwrap_or(item.len())], newline.map(|at| &item[at + 1..]));
@@ -156,14 +156,14 @@ fn sections(listing: &[u8]) -> Result<BTreeMap<String, Section>, String> {
 }
 
 /// Refuses what no honest `.gitmodules` has, also where no entry of the tree makes use of it.
-fn check(name: &str, section: &Section, entries: &[Entry]) -> Result<(), String> {
+fn check(name: &str, section: &GitmodulesSection, entries: &[Entry]) -> Result<(), String> {
     improper(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
     if let Some(path) = &section.path {
         let shown = String::from_utf8_lossy(path);
         improper(path).map_err(|why| format!("is refused: its path {shown:?} {why}"))?;
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut parents = slashes.filter_map(|(at, _)| find(entries, &path[..at]));
-        if let Some(link) = parents.find(|entry| entry.kind == Kind::Symlink) {
+        if let Some(link) = parents.find(|entry| entry.kind == EntryKind::Symlink) {
             let link = String::from_utf8_lossy(&link.path);
             return Err(format!("is refused: its path {shown:?} goes through the symlink {link:?}"));
         }
@@ -201,7 +201,7 @@ mod tests {
         let read = sections(listing).unwrap();
         assert_eq!(read.keys().collect::<Vec<_>>(), ["a.b", "c"]);
         let (path, url) = (Some(b"libs/a".to_vec()), Some("line\nbreak".to_owned()));
-        assert_eq!(read["a.b"], Section { path, url, update: None, line: 0 });
+        assert_eq!(read["a.b"], GitmodulesSection { path, url, update: None, line: 0 });
         assert_eq!(read["c"].update.as_deref(), Some("none"));
         assert!(sections(b"submodule.a.url\0").unwrap_err().contains("\"a\" has no value for url"));
     }

@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use super::errors::Trouble;
+use super::errors::RepoError;
 use super::tree::{Entry, path_order};
 use super::{Git, GitError, Mirror, Oid};
 use table::{Stored, Table};
@@ -46,11 +46,11 @@ impl Git {
         times_key: &str,
         own: Option<&[Entry]>,
         entries: &mut [Entry],
-    ) -> Result<String, Trouble> {
+    ) -> Result<String, RepoError> {
         let seconds = async |depth, entries: &[Entry]| {
             let own = own.unwrap_or(entries);
             let seconds = history::read(&self.config, mirror, commit, depth, own).await?;
-            Ok::<_, Trouble>(spread(own, seconds, entries))
+            Ok::<_, RepoError>(spread(own, seconds, entries))
         };
         if self.config.pure_history_times {
             // All the way back: with a limit, every file beyond it would change its time with each commit.

@@ -1,13 +1,17 @@
 //! A commit's tree as `git ls-tree -r -t -l -z` prints it: `MODE TYPE OID SIZE<tab>PATH<nul>`, SIZE padded with
 //! spaces and `-` for what has none.
 
+pub(super) mod attributes;
+pub(super) mod blobs;
+pub(super) mod walk;
+
 use std::cmp::Ordering;
 
 use super::Oid;
 use super::gitdir::GIT_DIR;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EntryKind {
     Dir,
     File,
     Exec,
@@ -21,7 +25,7 @@ pub enum Kind {
 pub struct Entry {
     /// Relative, parts joined by `/`, none of them empty, `.` or `..`. Need not be UTF-8.
     pub path: Vec<u8>,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub oid: Oid,
     /// Bytes of a file; of a symlink, the length of its target; 0 else.
     pub size: u64,
@@ -83,7 +87,7 @@ pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
         let parent_seen = match this.path.iter().rposition(|&b| b == b'/') {
             None => true,
             Some(slash) => match before.path.strip_prefix(&this.path[..slash]) {
-                Some([]) => before.kind == Kind::Dir,
+                Some([]) => before.kind == EntryKind::Dir,
                 Some(rest) => rest[0] == b'/',
                 None => false,
             },
@@ -107,15 +111,15 @@ fn entry(line: &[u8]) -> Option<Entry> {
     let mode = u32::from_str_radix(words.next()?, 8).ok()?;
     let (_, oid, size) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
     let kind = match mode & 0o170000 {
-        0o040000 => Kind::Dir,
-        0o100000 if mode & 0o100 == 0 => Kind::File,
-        0o100000 => Kind::Exec,
-        0o120000 => Kind::Symlink,
-        0o160000 => Kind::Gitlink,
+        0o040000 => EntryKind::Dir,
+        0o100000 if mode & 0o100 == 0 => EntryKind::File,
+        0o100000 => EntryKind::Exec,
+        0o120000 => EntryKind::Symlink,
+        0o160000 => EntryKind::Gitlink,
         _ => return None,
     };
     let size = match kind {
-        Kind::Dir | Kind::Gitlink => 0,
+        EntryKind::Dir | EntryKind::Gitlink => 0,
         _ => size.parse().ok()?,
     };
     Some(Entry { path: path.into(), kind, oid, size, mtime: 0, origin: 0, lfs: false })
@@ -150,11 +154,11 @@ mod tests {
         assert_eq!(
             read,
             [
-                (&b"d"[..], Kind::Dir, 0),
-                (b"d/f", Kind::File, 3),
-                (b"d/x", Kind::Exec, 4),
-                (b"link", Kind::Symlink, 5),
-                (b"module", Kind::Gitlink, 0)
+                (&b"d"[..], EntryKind::Dir, 0),
+                (b"d/f", EntryKind::File, 3),
+                (b"d/x", EntryKind::Exec, 4),
+                (b"link", EntryKind::Symlink, 5),
+                (b"module", EntryKind::Gitlink, 0)
             ]
         );
         assert_eq!(parse(b""), Ok(vec![]));

@@ -11,10 +11,11 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Api;
 use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
-use super::{Api, wire};
+use super::totem::views;
 use crate::model::{JobContext, JobId, Millis, NewJob, Origin};
 use crate::store::{Added, Delivery};
 
@@ -115,7 +116,7 @@ pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryP
     };
     let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
     tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");
-    wire::job(StatusCode::CREATED, &job)
+    views::job(StatusCode::CREATED, &job)
 }
 
 async fn find(api: &Api, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {

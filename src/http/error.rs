@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::model::{NoDestination, Status};
 use crate::store::StoreError;
 
-use super::context::invalid;
+use super::totem::request::invalid;
 
 /// Why a request gets no answer of its own; the one place that knows status codes. The body is the original's:
 /// `{"code":…,"message":…}`, the codes those of restify 2, the web framework it was written with.
@@ -187,7 +187,7 @@ impl IntoResponse for Error {
 }
 
 /// What the sender wrote, short enough to say back.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

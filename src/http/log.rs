@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::Api;
 use super::auth::Caller;
 use super::error::Error;
-use super::jobs::JobPath;
 use super::range::Range;
+use super::totem::jobs::JobPath;
 use crate::logs::LogFollower;
 
 /// The last position of a range whose end is not known yet, after RFC 8673; JavaScript can count so far.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::Api;
 use super::auth::Caller;
 use super::error::Error;
-use super::github::DUPLICATE;
+use super::hooks::github::DUPLICATE;
 use crate::metrics::{Kind, Page, Webhook};
 use crate::model::{FailureClass, Millis, Status};
 use crate::store::StoreStats;

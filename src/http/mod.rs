@@ -3,26 +3,22 @@
 
 mod auth;
 mod body;
-mod context;
 mod deliveries;
 mod envelope;
 mod error;
-mod github;
 mod health;
-mod jobs;
+mod hooks;
 mod log;
 mod metrics;
 mod notifications;
 mod page;
 mod range;
-mod schemas;
 mod serve;
-mod signature;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod wire;
+mod totem;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +36,8 @@ use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use auth::{Guard, Tokens};
+use hooks::github;
+use totem::{jobs, schemas};
 
 pub use auth::AllowedRepos;
 pub use health::reasons;

@@ -1,7 +1,9 @@
 //! One append-only file a job, `<id>.log`. Readers are woken when it grows and read the file themselves.
 
+pub mod ansi_html;
 mod follow;
 mod forms;
+pub mod html;
 mod redact;
 #[cfg(test)]
 mod tests;

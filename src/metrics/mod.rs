@@ -1,17 +1,17 @@
 //! What is counted and timed where it happens, and shown to Prometheus. A label's values are few: no repository and no
 //! job is one.
 
-mod heart;
-mod page;
+mod heartbeat;
 mod process;
+mod scrape;
 
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::model::{StageName, StageStatus};
-pub use heart::Heart;
-pub use page::{Kind, Page};
+pub use heartbeat::Heart;
+pub use scrape::{Kind, Page};
 
 /// Seconds: from a checkout of 50 ms to a build of an hour.
 const BUCKETS: [f64; 13] = [0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];

@@ -3,7 +3,7 @@
 use reqwest::RequestBuilder;
 use reqwest::header::CONTENT_TYPE;
 
-use super::failure::Failure;
+use super::send_error::Failure;
 use crate::model::Millis;
 
 /// Posts a JSON body.

@@ -7,9 +7,10 @@ use reqwest::{Client, Url};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
-use super::story::{Story, html};
+use super::send_error::Failure;
+use super::summary::Story;
 use super::{NotifyConfig, chat};
+use crate::logs::html::escape as html;
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
 
@@ -92,7 +93,7 @@ fn linked(url: Option<String>, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::testing::{job, links};
+    use super::super::summary::testing::{job, links};
     use super::*;
 
     fn message(job: &Job) -> serde_json::Value {

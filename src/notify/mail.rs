@@ -1,8 +1,7 @@
 //! Mail, with the subjects of docteurklein/compose-ci: one for each address, so that one that is refused keeps it from no
 //! other.
 
-mod letter;
-mod paint;
+mod content;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,12 +17,12 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use zeroize::Zeroizing;
 
 use super::NotifyConfig;
-use super::failure::Failure;
-use super::story::Story;
+use super::send_error::Failure;
+use super::summary::Story;
 use crate::logs::Logs;
 use crate::model::{Job, JobId, Occasion, Status};
 use crate::store::{NewNotification, Notification};
-use letter::{Letter, Tail};
+use content::{Letter, Tail};
 
 pub(super) const CHANNEL: &str = "mail";
 

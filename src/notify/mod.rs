@@ -1,15 +1,15 @@
 //! Sends what the outbox holds: at least once, and again until it arrives or a day has gone by.
 
 mod chat;
-mod failure;
-mod github;
+mod forge;
 mod hipchat;
 mod lanes;
 mod mail;
 mod post_build;
+mod send_error;
 mod sender;
 mod slack;
-mod story;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -20,16 +20,16 @@ use reqwest::{Client, redirect};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::address::{Except, is_unfit};
 use crate::metrics::Metrics;
 use crate::model::{Job, Status};
+use crate::outbound::{Except, is_unfit};
 use crate::store::{NewNotification, Notification, Store};
-use failure::Failure;
-pub use github::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
+pub use forge::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
 pub use hipchat::HipChat;
 pub use mail::{Mail, MailConfig, MailTls, Mailing};
+use send_error::Failure;
 pub use slack::Slack;
-pub use story::Links;
+pub use summary::Links;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,7 +55,7 @@ impl NotifyConfig {
     /// the job before it of the same branch ended.
     pub fn announce(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
         let mut rows = post_build::rows(self, job);
-        rows.extend(github::rows(self, job));
+        rows.extend(forge::rows(self, job));
         rows.extend(hipchat::rows(self, job, previous));
         rows.extend(slack::rows(self, job, previous));
         rows.extend(mail::rows(self, job, previous));
@@ -67,7 +67,7 @@ impl NotifyConfig {
         match channel {
             post_build::CHANNEL => post_build::host(self, destination),
             // Its destination is the host; HipChat's and Slack's a room, mail's an address.
-            github::CHANNEL => self.github.is_some().then(|| destination.to_owned()),
+            forge::CHANNEL => self.github.is_some().then(|| destination.to_owned()),
             hipchat::CHANNEL => self.hipchat.as_ref()?.api.host_str().map(str::to_owned),
             slack::CHANNEL => Some(self.slack.as_ref()?.place()?.rsplit_once(':')?.0.to_owned()),
             mail::CHANNEL => Some(self.mail.as_ref()?.mail.place().rsplit_once(':')?.0.to_owned()),
@@ -116,7 +116,7 @@ impl Sender {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         match notification.channel.as_str() {
             post_build::CHANNEL => post_build::send(&self.config, &self.client, notification, self.store.now()).await,
-            github::CHANNEL => github::send(&self.config, notification).await,
+            forge::CHANNEL => forge::send(&self.config, notification).await,
             hipchat::CHANNEL => hipchat::send(&self.config, &self.outward, notification, self.store.now()).await,
             slack::CHANNEL => slack::send(&self.config, &self.outward, notification, self.store.now()).await,
             mail::CHANNEL => mail::send(&self.config, notification).await,

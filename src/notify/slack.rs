@@ -5,8 +5,8 @@ use reqwest::{Client, Url};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
-use super::story::Story;
+use super::send_error::Failure;
+use super::summary::Story;
 use super::{NotifyConfig, chat};
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
@@ -110,7 +110,7 @@ fn linked(url: Option<String>, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::testing::{job, links};
+    use super::super::summary::testing::{job, links};
     use super::*;
 
     fn message(job: &Job, room: Option<&str>) -> Value {

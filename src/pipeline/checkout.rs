@@ -6,7 +6,7 @@ use super::retry::patiently;
 use super::stage::{End, StageRunner};
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
-use crate::git::{Kind, Snapshot};
+use crate::git::{EntryKind, Snapshot};
 use crate::model::{CommitSpec, LogSink, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
@@ -53,7 +53,8 @@ pub(super) async fn run(
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = patiently(tools.config.clone_timeout, &*log, try_once).await?;
-        let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir && !entry.is_of_git_dir()).count();
+        let files =
+            snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
         if let Some(git_dir) = &git_dir {
             let bytes: u64 = snapshot.entries.iter().filter(|e| e.is_of_git_dir()).map(|e| e.size).sum();

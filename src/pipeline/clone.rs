@@ -3,7 +3,7 @@ use super::plan::Plan;
 use super::retry::patiently;
 use super::stage::{End, Failed, StageRunner};
 use super::wanted::Wanted;
-use crate::git::{Fault, GitError, Mirror, Source};
+use crate::git::{Fault, GitError, Mirror, RepoSource};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
@@ -38,7 +38,7 @@ impl From<NameError> for Failed {
 
 /// Where a job's repository comes from, by the template of GIT_URL if there is one. An error names the deploy key that
 /// is stored for it and cannot be used; none where GIT_URL goes without keys.
-pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<Source, GitError> {
+pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<RepoSource, GitError> {
     let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     let key = match secrets.deploy_key(repo) {
         Err(_) if git_url.is_some_and(is_keyless) => None,
@@ -51,7 +51,7 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
         (None, None) => "https://github.com/{owner}/{repo}.git",
     };
     let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-    Ok(Source { repo: repo.clone(), url, key })
+    Ok(RepoSource { repo: repo.clone(), url, key })
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, End> {

@@ -5,7 +5,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 use uuid::Uuid;
 
-use super::{Fault, Store, StoreError, Superseding, images, jobs, supersede};
+use super::sqlite::Fault;
+use super::{Store, StoreError, Superseding, images, jobs};
 use crate::model::{Job, JobContext, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
@@ -93,7 +94,7 @@ impl Store {
                 images::choose(conn, &mut job, alternative).await?;
                 jobs::insert(conn, &job, json, rule.is_some()).await?;
                 let (job, superseded) = match rule {
-                    Some(rule) => supersede::settle(conn, job, &rule).await?,
+                    Some(rule) => jobs::settle(conn, job, &rule).await?,
                     None => (job, Vec::new()),
                 };
                 Ok((Added::New(job), superseded))

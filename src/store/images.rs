@@ -5,8 +5,8 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row, query};
 
-use super::error::explain;
-use super::{Fault, Store, StoreError};
+use super::sqlite::{Fault, explain};
+use super::{Store, StoreError};
 use crate::model::{ImageRef, Job, JobContext, Status};
 
 /// The number of other users of an image that are named.

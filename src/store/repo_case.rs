@@ -8,7 +8,8 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::{Fault, Store, StoreError};
+use super::sqlite::Fault;
+use super::{Store, StoreError};
 use crate::model::RepoCase;
 
 /// Statements that write the keys of names as their senders spelled them.
@@ -47,9 +48,10 @@ const BOTH: &[&str] = &[
 impl Store {
     /// Has the keys of repositories follow this rule. If the last rule was another one, all keys are written anew in one
     /// transaction: some seconds for a million jobs.
-    pub async fn with_repo_case(self, case: RepoCase) -> Result<Self, StoreError> {
+    pub async fn with_repo_case(mut self, case: RepoCase) -> Result<Self, StoreError> {
         self.write(move |conn| async move { follow(conn, case).await }.boxed()).await?;
-        Ok(Self { repo_case: case, ..self })
+        self.repo_case = case;
+        Ok(self)
     }
 }
 

@@ -9,13 +9,18 @@ mod tags;
 mod turns;
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::Row;
+use futures_util::FutureExt;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions, Row, query};
 
 use super::*;
 use crate::model::{
-    FailureClass, Job, JobContext, JobId, JobProgress, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status,
-    TagResult,
+    FailureClass, Job, JobContext, JobId, JobProgress, Millis, NewJob, Origin, Outcome, StageName, StageStatus, Stages,
+    Status, TagResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -313,7 +318,7 @@ async fn a_newer_schema_and_a_foreign_file_are_refused() {
     )
     .await;
     store.close().await;
-    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: schema::NEWEST, .. })));
+    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: sqlite::NEWEST, .. })));
     std::fs::write(folder.join("image-factory.db"), "this is no database".repeat(100)).unwrap();
     assert!(matches!(Store::open(&folder).await, Err(StoreError::Damaged { .. })));
     let error = Store::open(Path::new("/proc/nowhere")).await.err().unwrap();

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use image_factory::engine::{BuildRequest, Built, Engine, EngineError, ErrorKind, Host};
-use image_factory::git::{Git, GitConfig, Snapshot, Source};
+use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
 use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
 use tempfile::TempDir;
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     async fn snapshot(&self, log: &Log) -> Arc<Snapshot> {
-        let source = Source {
+        let source = RepoSource {
             repo: RepoName::new("acme", "hello").unwrap(),
             url: format!("file://{}", self.work().display()),
             key: None,

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Finding;
-use crate::address::is_unfit;
+use crate::outbound::is_unfit;
 use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "hook";

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Health, Held, Member, State};
 use crate::disk;
 use crate::engine::EngineError;
-use crate::engine::prune::Limits;
-use crate::engine::sweep::repository;
+use crate::engine::upkeep::prune::Limits;
+use crate::engine::upkeep::sweep::repository;
 use crate::model::ImageRef;
 
 /// An engine that stops answering is noticed after at most [`EVERY`] and two of [`ANSWER`], which is 5 s. One that is

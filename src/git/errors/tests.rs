@@ -32,7 +32,7 @@ fn a_repository_that_is_too_new_is_named() {
 }
 
 fn explained(url: &str, stderr: &str) -> Option<GitError> {
-    let source = Source { repo: RepoName::parse("acme/hello").unwrap(), url: url.into(), key: None };
+    let source = RepoSource { repo: RepoName::parse("acme/hello").unwrap(), url: url.into(), key: None };
     explain(stderr, 128, &source, &source.remote().unwrap(), Path::new("/etc/known_hosts"))
 }
 

@@ -21,12 +21,12 @@ pub struct History {
 }
 
 /// Follows all parents, [`DEPTH`] commits deep.
-pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<History, Trouble> {
+pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<History, RepoError> {
     let mut git = local(config, &mirror.path).args(["cat-file", "--batch"]).start().map_err(GitError::from)?;
     let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
         return Err(GitError::io("git cat-file", "its streams are not there").into());
     };
-    let mut commits = Commits { requests, answers: BufReader::new(answers) };
+    let mut commits = CommitReader { requests, answers: BufReader::new(answers) };
     let ends = ends_of(mirror).map_err(|error| GitError::io(mirror.path.display(), error))?;
     let mut history = History { commits: HashSet::from([*tip]), shallow: Vec::new(), seconds: 0 };
     let mut level = vec![*tip];
@@ -37,7 +37,7 @@ pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<Hist
                 let message = format!("commit {id} has more than 1 MiB of headers: build it without .git");
                 return Err(GitError::refused(message).into());
             }
-            let parents = parents(&head).ok_or_else(|| Trouble::Damaged(format!("commit {id} cannot be read")))?;
+            let parents = parents(&head).ok_or_else(|| RepoError::Damaged(format!("commit {id} cannot be read")))?;
             if depth == 1 {
                 history.seconds = seconds(&head).unwrap_or_default();
             }
@@ -61,14 +61,14 @@ fn ends_of(mirror: &Mirror) -> io::Result<HashSet<Oid>> {
     }
 }
 
-struct Commits {
+struct CommitReader {
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-impl Commits {
+impl CommitReader {
     /// The beginning of a commit.
-    async fn head(&mut self, id: &Oid) -> Result<Vec<u8>, Trouble> {
+    async fn head(&mut self, id: &Oid) -> Result<Vec<u8>, RepoError> {
         let read = async {
             self.requests.write_all(format!("{id}\n").as_bytes()).await?;
             let mut header = String::new();
@@ -83,8 +83,8 @@ impl Commits {
         };
         match read.await {
             Ok(Some(head)) => Ok(head),
-            Ok(None) => Err(Trouble::Damaged(format!("commit {id} is missing"))),
-            Err(error) => Err(Trouble::Damaged(format!("commit {id}: {error}"))),
+            Ok(None) => Err(RepoError::Damaged(format!("commit {id} is missing"))),
+            Err(error) => Err(RepoError::Damaged(format!("commit {id}: {error}"))),
         }
     }
 }

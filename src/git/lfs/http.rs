@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
 
-use crate::address::{self, Except, is_inward};
 use crate::git::{Fault, GitError};
+use crate::outbound::{self, Except, is_inward};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -21,22 +21,22 @@ pub const JSON: &str = "application/vnd.git-lfs+json";
 
 /// Made when they are first used: reading the system's authorities takes 20 ms and some memory.
 #[derive(Debug, Default)]
-pub struct Http {
+pub struct LfsClients {
     anywhere: OnceLock<Client>,
     outward: OnceLock<Client>,
 }
 
 /// Where requests may go.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct LfsClient {
     client: Client,
     /// Not to this machine and its link: a payload named the server.
     is_outward: bool,
 }
 
-impl Http {
+impl LfsClients {
     /// `authorities` is the file of those to be trusted, the system's if none.
-    pub fn caller(&self, is_outward: bool, authorities: Option<&Path>) -> Result<Caller, GitError> {
+    pub fn caller(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
         let client = match place.get() {
             Some(client) => client.clone(),
@@ -46,7 +46,7 @@ impl Http {
                 place.get_or_init(|| client).clone()
             }
         };
-        Ok(Caller { client, is_outward })
+        Ok(LfsClient { client, is_outward })
     }
 }
 
@@ -71,7 +71,7 @@ fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwes
     client.build()
 }
 
-impl Caller {
+impl LfsClient {
     /// Sends a request, a POST if there is a body, and follows redirects. The headers go to the URL's own server only.
     /// Any status is a success; an error has no URL in it, which may be signed.
     pub async fn send(&self, url: &Url, headers: &HeaderMap, body: Option<&str>) -> Result<Response, GitError> {
@@ -101,7 +101,7 @@ impl Caller {
     fn check(&self, url: &Url) -> Result<(), GitError> {
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),
-            "https" if !address::literal(url).is_some_and(is_inward) => Ok(()),
+            "https" if !outbound::literal(url).is_some_and(is_inward) => Ok(()),
             "https" | "http" => {
                 Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
             }
@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_a_payload_named_leads_nowhere_inward() {
-        let http = Http::default();
+        let http = LfsClients::default();
         let (outward, anywhere) = (http.caller(true, None).unwrap(), http.caller(false, None).unwrap());
         for url in [
             "http://example.com/",

@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use super::{Store, Wanted};
+use super::{LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 
 /// Kept only if its size and its hash are those that its pointer says.
 pub struct Incoming<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a WantedObject,
     file: NamedTempFile,
     writer: tokio::fs::File,
     hash: Sha256,
@@ -20,7 +20,7 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub fn new(wanted: &'a Wanted, store: &Store) -> Result<Self, GitError> {
+    pub fn new(wanted: &'a WantedObject, store: &LfsStore) -> Result<Self, GitError> {
         let file = store.new_file().map_err(|error| not_stored(wanted, &error))?;
         let writer = tokio::fs::File::from_std(file.reopen().map_err(|error| not_stored(wanted, &error))?);
         Ok(Self { wanted, file, writer, hash: Sha256::new(), size: 0 })
@@ -38,7 +38,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Puts it into the store; `host` is who gave it.
-    pub async fn finish(mut self, host: &str, store: &Store) -> Result<(), GitError> {
+    pub async fn finish(mut self, host: &str, store: &LfsStore) -> Result<(), GitError> {
         let Self { wanted, size, .. } = self;
         self.writer.flush().await.map_err(|error| not_stored(wanted, &error))?;
         let problem = match size.cmp(&wanted.size) {
@@ -55,6 +55,6 @@ impl<'a> Incoming<'a> {
     }
 }
 
-pub fn not_stored(wanted: &Wanted, error: &io::Error) -> GitError {
+pub fn not_stored(wanted: &WantedObject, error: &io::Error) -> GitError {
     GitError::io(format_args!("{wanted} cannot be stored"), error)
 }

@@ -8,20 +8,20 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::Wanted;
-use super::http::{self, Caller};
-use super::shell::{Ended, Shell};
-use super::transfer::Transfer;
-use crate::git::remote::{Protocol, Remote};
+use super::WantedObject;
+use super::http::{self, LfsClient};
+use super::shell::{CommandFailure, RemoteShell};
+use super::transfer::SshTransfer;
 use crate::git::submodules::split;
-use crate::git::{Fault, Git, GitError, Source};
+use crate::git::transport::remote::{Protocol, Remote};
+use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 
 /// A server that speaks the batch API, and what it is sent with every batch.
-pub struct Server {
+pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
-    pub caller: Caller,
+    pub caller: LfsClient,
 }
 
 /// The way in which a ssh server gives out LFS objects.
@@ -71,9 +71,9 @@ impl Git {
     /// Fetches the objects of a repository into the store.
     pub(super) async fn fetch_objects(
         &self,
-        source: &Source,
+        source: &RepoSource,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
@@ -96,9 +96,9 @@ impl Git {
 
     async fn fetch_by_ssh(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
     ) -> Result<(), GitError> {
         let (name, ways) = (shell.name(), &self.lfs.ways);
@@ -129,8 +129,8 @@ impl Git {
         Err(GitError::refused(format!("{} gives out no LFS files of {}", shell.host(), shell.source().repo)))
     }
 
-    async fn by_transfer(&self, shell: &Shell<'_>, wanted: &[Wanted], access: &str) -> Result<(), Missed> {
-        let mut transfer = Transfer::open(shell).await?;
+    async fn by_transfer(&self, shell: &RemoteShell<'_>, wanted: &[WantedObject], access: &str) -> Result<(), Missed> {
+        let mut transfer = SshTransfer::open(shell).await?;
         transfer.fetch(wanted, &self.lfs.store, access).await?;
         transfer.quit().await;
         Ok(())
@@ -138,20 +138,20 @@ impl Git {
 
     async fn by_authenticate(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
     ) -> Result<(), Missed> {
         let (repo, host) = (&shell.source().repo, shell.host());
         let answer = match shell.ask("git-lfs-authenticate").await {
             Ok(answer) => answer,
-            Err(Ended::Ssh(error)) => return Err(error.into()),
+            Err(CommandFailure::Ssh(error)) => return Err(error.into()),
             // 127 is a shell's, which found no such program; git-shell says it by words alone.
-            Err(Ended::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
+            Err(CommandFailure::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
                 return Err(Missed::NotThere);
             }
-            Err(Ended::Command(exit_code, words)) => {
+            Err(CommandFailure::Command(exit_code, words)) => {
                 let message = format!(
                     "{host} gives no access to the LFS files of {repo} ({words}): does it have LFS, and \
                      git-lfs-authenticate?"
@@ -173,9 +173,9 @@ impl Git {
 
     async fn by_guess(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
     ) -> Result<(), Missed> {
         let source = shell.source();
@@ -193,24 +193,30 @@ impl Git {
     }
 
     /// The server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
-    fn below(&self, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+    fn below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
         let remote = &self.config.authorized(remote);
         let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
         let href = format!("{}://{}/{}.git/info/lfs", remote.protocol.as_str(), remote.host, path(remote));
         self.server(&href, http::headers(authorization)?, remote, source)
     }
 
-    fn server(&self, href: &str, headers: HeaderMap, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+    fn server(
+        &self,
+        href: &str,
+        headers: HeaderMap,
+        remote: &Remote,
+        source: &RepoSource,
+    ) -> Result<LfsServer, GitError> {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
             GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
         })?;
         let caller = self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())?;
-        Ok(Server { url, headers, caller })
+        Ok(LfsServer { url, headers, caller })
     }
 }
 
 /// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
-fn beside(remote: &Remote, source: &Source) -> Result<Remote, GitError> {
+fn beside(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
     let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
     let mut https = Remote::parse(&url).map_err(invalid)?;
@@ -227,7 +233,7 @@ fn path(remote: &Remote) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::{GitConfig, Token};
+    use crate::git::{GitConfig, GitToken};
     use crate::model::RepoName;
 
     /// GIT_TOKEN goes to GIT_URL's host alone, also where that is ssh and the guess is https.
@@ -239,7 +245,7 @@ mod tests {
             dir: dir.path().join("data"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
-            token: Token::new(&"me:hunter22".to_owned().into(), Some(template)),
+            token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
             cacert: None,
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
@@ -257,7 +263,7 @@ mod tests {
             ("git@git.example.org:a/b", false, "https://git.example.org/a/b.git/info/lfs/objects/batch", false),
             ("ssh://git@[::1]:2222/a/b.git", false, "https://[::1]/a/b.git/info/lfs/objects/batch", false),
         ] {
-            let source = Source { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
+            let source = RepoSource { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
             let mut remote = Remote::parse(url).unwrap();
             remote.is_foreign = is_foreign;
             let server = git.below(&beside(&remote, &source).unwrap(), &source).unwrap();

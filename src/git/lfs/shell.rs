@@ -3,11 +3,11 @@
 use tokio::io::AsyncReadExt;
 
 use crate::git::command::{for_shell, for_ssh, ssh_options};
-use crate::git::connection::Connection;
 use crate::git::errors::last_words;
-use crate::git::remote::Remote;
 use crate::git::submodules::split;
-use crate::git::{Fault, Git, GitError, Source};
+use crate::git::transport::connection::RemoteConnection;
+use crate::git::transport::remote::Remote;
+use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 use crate::process::{Program, Running};
 
@@ -17,15 +17,15 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 const WORDS: usize = 16 << 10;
 
 /// A repository's server, with what opens it for as long as commands run there.
-pub struct Shell<'a> {
+pub struct RemoteShell<'a> {
     git: &'a Git,
-    source: &'a Source,
+    source: &'a RepoSource,
     remote: &'a Remote,
-    connection: Connection,
+    connection: RemoteConnection,
 }
 
 /// The end of a command that did not do its work.
-pub enum Ended {
+pub enum CommandFailure {
     /// ssh itself failed, so nothing is known about the command.
     Ssh(GitError),
     /// The command's own exit code and last words.
@@ -36,15 +36,15 @@ impl Git {
     /// Connects to the remote as a fetch does, or takes the connection that a fetch has left open.
     pub(super) async fn shell<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a RepoSource,
         remote: &'a Remote,
         log: &dyn LogSink,
-    ) -> Result<Shell<'a>, GitError> {
-        Ok(Shell { git: self, source, remote, connection: self.connect(source, remote, log).await? })
+    ) -> Result<RemoteShell<'a>, GitError> {
+        Ok(RemoteShell { git: self, source, remote, connection: self.connect(source, remote, log).await? })
     }
 }
 
-impl Shell<'_> {
+impl RemoteShell<'_> {
     /// All commands go by one connection, so that another one costs little.
     pub fn is_shared(&self) -> bool {
         self.connection.socket().is_some()
@@ -59,7 +59,7 @@ impl Shell<'_> {
         &self.remote.host
     }
 
-    pub fn source(&self) -> &Source {
+    pub fn source(&self) -> &RepoSource {
         self.source
     }
 
@@ -86,8 +86,8 @@ impl Shell<'_> {
     }
 
     /// Runs such a command to its end; what it wrote to stdout.
-    pub async fn ask(&self, program: &str) -> Result<Vec<u8>, Ended> {
-        let mut running = self.start(program).map_err(Ended::Ssh)?;
+    pub async fn ask(&self, program: &str) -> Result<Vec<u8>, CommandFailure> {
+        let mut running = self.start(program).map_err(CommandFailure::Ssh)?;
         drop(running.stdin());
         let (stdout, stderr) = (running.stdout(), running.stderr());
         let answer = async {
@@ -99,25 +99,25 @@ impl Shell<'_> {
             answer
         };
         let (answer, words) = tokio::join!(answer, tail(stderr));
-        match running.wait().await.map_err(|error| Ended::Ssh(error.into()))? {
+        match running.wait().await.map_err(|error| CommandFailure::Ssh(error.into()))? {
             status if status.success() => Ok(answer),
             status => Err(self.ended(status.code(), &words)),
         }
     }
 
     /// Tells ssh's own end, by 255, from that of a command on the server.
-    pub fn ended(&self, code: Option<i32>, stderr: &str) -> Ended {
+    pub fn ended(&self, code: Option<i32>, stderr: &str) -> CommandFailure {
         let words = last_words(stderr);
         match code {
             Some(255) | None => {
                 let explained = self.git.explain(&self.connection, stderr, 255, self.source, self.remote);
-                Ended::Ssh(explained.unwrap_or_else(|| {
+                CommandFailure::Ssh(explained.unwrap_or_else(|| {
                     let (host, repo) = (&self.remote.host, &self.source.repo);
                     let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
                     GitError { exit_code: 255, message, fault: Fault::Server }
                 }))
             }
-            Some(code) => Ended::Command(code, shown(words)),
+            Some(code) => CommandFailure::Command(code, shown(words)),
         }
     }
 }

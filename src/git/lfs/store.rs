@@ -21,11 +21,11 @@ use crate::git::{CHUNK, Fault, GitError, Oid};
 const HALF: &str = "half-";
 
 #[derive(Debug)]
-pub struct Store {
+pub struct LfsStore {
     dir: PathBuf,
 }
 
-impl Store {
+impl LfsStore {
     /// Makes the folder, and removes what a former process left half fetched.
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
@@ -52,10 +52,10 @@ impl Store {
         touch(&granted(&self.path(oid), access))
     }
 
-    pub async fn read(&self, oid: &Oid, size: u64) -> Result<Object, GitError> {
+    pub async fn read(&self, oid: &Oid, size: u64) -> Result<StoredObject, GitError> {
         let path = self.path(oid);
         match tokio::fs::File::open(&path).await {
-            Ok(file) => Ok(Object { file, path, oid: *oid, left: size, hash: Sha256::new() }),
+            Ok(file) => Ok(StoredObject { file, path, oid: *oid, left: size, hash: Sha256::new() }),
             Err(error) => Err(GitError::io(format_args!("the stored file {oid}"), error)),
         }
     }
@@ -122,7 +122,7 @@ fn granted(path: &Path, access: &str) -> PathBuf {
 
 /// An object that is read.
 #[derive(Debug)]
-pub struct Object {
+pub struct StoredObject {
     file: tokio::fs::File,
     path: PathBuf,
     oid: Oid,
@@ -130,7 +130,7 @@ pub struct Object {
     hash: Sha256,
 }
 
-impl Object {
+impl StoredObject {
     /// The next 1 to `most` bytes, less only at the end; `None` at the end, if all of it was as it should be.
     pub async fn chunk(&mut self, most: usize) -> Result<Option<Vec<u8>>, GitError> {
         let wanted = self.left.min(most as u64);
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn stored(store: &Store, content: &[u8]) -> Oid {
+    fn stored(store: &LfsStore, content: &[u8]) -> Oid {
         let oid = Oid::from_bytes(&Sha256::digest(content)).unwrap();
         let mut file = store.new_file().unwrap();
         file.write_all(content).unwrap();
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn who_was_not_given_it_has_it_not() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = LfsStore::open(dir.path()).unwrap();
         let oid = stored(&store, b"hello");
         assert!(store.has(&oid, 5) && !store.has(&oid, 4) && !store.is_granted(&oid, "a"));
         store.grant(&oid, "a").unwrap();
@@ -192,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn damage_is_noticed_and_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = LfsStore::open(dir.path()).unwrap();
         for damage in [&b"hallo"[..], b"hell"] {
             let oid = stored(&store, b"hello");
             let mut object = store.read(&oid, 5).await.unwrap();
@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_taken_in_by_its_content() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = LfsStore::open(dir.path()).unwrap();
         let folder = store.new_folder().unwrap();
         let file = folder.path().join("x");
         fs::write(&file, "hello").unwrap();
@@ -221,12 +221,12 @@ mod tests {
     #[test]
     fn what_is_half_fetched_is_swept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = LfsStore::open(dir.path()).unwrap();
         store.new_file().unwrap().keep().unwrap();
         let folder = store.new_folder().unwrap().keep();
         fs::write(folder.join("x"), "x").unwrap();
         let oid = stored(&store, b"x");
-        let store = Store::open(dir.path()).unwrap();
+        let store = LfsStore::open(dir.path()).unwrap();
         assert!(store.has(&oid, 1));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::http::is_passing;
 use super::incoming::{Incoming, not_stored};
-use super::pkt::{Packet, Packets, message};
+use super::pkt::{PktLine, PktReader, message};
 use super::server::Missed;
-use super::shell::{Ended, Shell, shown, tail};
-use super::{AT_ONCE, BATCH, Store, Wanted};
+use super::shell::{CommandFailure, RemoteShell, shown, tail};
+use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 use crate::process::Running;
 
@@ -28,21 +28,21 @@ const LONGEST_ANSWER: usize = 4 << 20;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The sessions of one server, each with a `git-lfs-transfer` that waits for commands.
-pub struct Transfer<'a> {
-    shell: &'a Shell<'a>,
-    sessions: Vec<Session>,
+pub struct SshTransfer<'a> {
+    shell: &'a RemoteShell<'a>,
+    sessions: Vec<TransferSession>,
 }
 
-struct Session {
+struct TransferSession {
     stdin: ChildStdin,
-    packets: Packets<ChildStdout>,
+    packets: PktReader<ChildStdout>,
     running: Running,
     stderr: AbortOnDropHandle<String>,
 }
 
 /// The lines before the data, or all of them where there is no data.
 #[derive(Default)]
-struct Answer {
+struct TransferAnswer {
     status: u16,
     arguments: Vec<String>,
     lines: Vec<String>,
@@ -50,23 +50,23 @@ struct Answer {
 }
 
 /// The words that the server gave with an object in the batch, and wants to see again.
-type Given = Vec<String>;
+type ObjectTokens = Vec<String>;
 
-impl<'a> Transfer<'a> {
+impl<'a> SshTransfer<'a> {
     /// A first session. `NotThere`: the server has no such program, or one that speaks another version.
-    pub async fn open(shell: &'a Shell<'a>) -> Result<Self, Missed> {
-        Ok(Self { sessions: vec![Session::open(shell).await?], shell })
+    pub async fn open(shell: &'a RemoteShell<'a>) -> Result<Self, Missed> {
+        Ok(Self { sessions: vec![TransferSession::open(shell).await?], shell })
     }
 
     /// Fetches the objects into the store, as far as no other repository did.
-    pub async fn fetch(&mut self, wanted: &[Wanted], store: &Store, access: &str) -> Result<(), GitError> {
+    pub async fn fetch(&mut self, wanted: &[WantedObject], store: &LfsStore, access: &str) -> Result<(), GitError> {
         // Sessions beside the first cost a connection each unless they share one.
         let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
         for wanted in wanted.chunks(BATCH) {
             let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
             let given = first.batch(wanted, self.shell).await?;
             while self.sessions.len() < sessions {
-                let session = Session::open(self.shell).await.map_err(|missed| match missed {
+                let session = TransferSession::open(self.shell).await.map_err(|missed| match missed {
                     Missed::Failed(error) => error,
                     Missed::NotThere => broken(self.shell, "it has no second session"),
                 })?;
@@ -100,12 +100,12 @@ impl<'a> Transfer<'a> {
     }
 }
 
-impl Session {
-    async fn open(shell: &Shell<'_>) -> Result<Self, Missed> {
+impl TransferSession {
+    async fn open(shell: &RemoteShell<'_>) -> Result<Self, Missed> {
         let mut running = shell.start("git-lfs-transfer")?;
         let stderr = AbortOnDropHandle::new(tokio::spawn(tail(running.stderr())));
         let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else { return Err(Missed::NotThere) };
-        let mut session = Self { stdin, packets: Packets::new(stdout), running, stderr };
+        let mut session = Self { stdin, packets: PktReader::new(stdout), running, stderr };
         match session.agree().await {
             Ok(true) => Ok(session),
             Ok(false) => Err(Missed::NotThere),
@@ -114,8 +114,8 @@ impl Session {
             }
             // A text that is no packet is of a shell, or of a server that allows other commands only.
             Err(_) => match session.end(shell).await {
-                Ended::Ssh(error) => Err(error.into()),
-                Ended::Command(..) => Err(Missed::NotThere),
+                CommandFailure::Ssh(error) => Err(error.into()),
+                CommandFailure::Command(..) => Err(Missed::NotThere),
             },
         }
     }
@@ -125,11 +125,11 @@ impl Session {
         let (mut has_version, mut size) = (false, 0);
         loop {
             match self.packets.next().await? {
-                Packet::Data(line) => {
+                PktLine::Data(line) => {
                     has_version = has_version || line.trim_ascii_end() == b"version=1";
                     size += line.len();
                 }
-                Packet::Flush if has_version => break,
+                PktLine::Flush if has_version => break,
                 _ => return Ok(false),
             }
             if size > LONGEST_ANSWER {
@@ -141,12 +141,12 @@ impl Session {
     }
 
     /// The end of a program that spoke no further.
-    async fn end(mut self, shell: &Shell<'_>) -> Ended {
+    async fn end(mut self, shell: &RemoteShell<'_>) -> CommandFailure {
         // The program may wait for us.
         drop((self.stdin, self.packets));
         let status = match timeout(FAREWELL, self.running.wait()).await {
             Ok(Ok(status)) => status.code(),
-            Ok(Err(error)) => return Ended::Ssh(error.into()),
+            Ok(Err(error)) => return CommandFailure::Ssh(error.into()),
             Err(_) => Some(1),
         };
         drop(self.running);
@@ -155,11 +155,11 @@ impl Session {
     }
 
     /// The server's words for each of these objects, in their order.
-    async fn batch(&mut self, wanted: &[Wanted], shell: &Shell<'_>) -> Result<Vec<Given>, GitError> {
+    async fn batch(&mut self, wanted: &[WantedObject], shell: &RemoteShell<'_>) -> Result<Vec<ObjectTokens>, GitError> {
         let (host, repo) = (shell.host(), &shell.source().repo);
         let lines: Vec<_> = wanted.iter().map(|wanted| format!("{} {}", wanted.oid, wanted.size)).collect();
         let request = message("batch", &["transfer=ssh".into(), "hash-algo=sha256".into()], Some(&lines));
-        let Answer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
+        let TransferAnswer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
         if status != 200 {
             let said = lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
             let message = format!(
@@ -177,17 +177,23 @@ impl Session {
             let mut words = line.split(' ');
             if let (Some(oid), Some(_size), Some("download")) = (words.next(), words.next(), words.next()) {
                 let is_for_later = |word: &&str| word.starts_with("id=") || word.starts_with("token=");
-                given.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<Given>());
+                given.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<ObjectTokens>());
             }
         }
-        let missing = |object: &Wanted| {
+        let missing = |object: &WantedObject| {
             format!("{host} does not have {object} of {repo} (git-lfs-transfer): push it with `git lfs push --all`")
         };
-        let of = |object: &Wanted| given.get(object.oid.to_string().as_str()).cloned();
+        let of = |object: &WantedObject| given.get(object.oid.to_string().as_str()).cloned();
         wanted.iter().map(|object| of(object).ok_or_else(|| GitError::refused(missing(object)))).collect()
     }
 
-    async fn get(&mut self, wanted: &Wanted, given: Given, store: &Store, shell: &Shell<'_>) -> Result<(), GitError> {
+    async fn get(
+        &mut self,
+        wanted: &WantedObject,
+        given: ObjectTokens,
+        store: &LfsStore,
+        shell: &RemoteShell<'_>,
+    ) -> Result<(), GitError> {
         let arguments = [vec![format!("size={}", wanted.size)], given].concat();
         let request = message(&format!("get-object {}", wanted.oid), &arguments, None);
         let answer = self.command(&request, true, shell).await?;
@@ -200,40 +206,45 @@ impl Session {
         let mut incoming = Incoming::new(wanted, store)?;
         loop {
             match self.packets.next().await {
-                Ok(Packet::Data(chunk)) => {
+                Ok(PktLine::Data(chunk)) => {
                     if !incoming.write(chunk).await? {
                         break;
                     }
                 }
-                Ok(Packet::Flush) => break,
-                Ok(Packet::Delimiter) => return Err(broken(shell, "a delimiter within an object")),
+                Ok(PktLine::Flush) => break,
+                Ok(PktLine::Delimiter) => return Err(broken(shell, "a delimiter within an object")),
                 Err(error) => return Err(broken(shell, &error.to_string())),
             }
         }
         incoming.finish(shell.host(), store).await
     }
 
-    async fn command(&mut self, request: &[u8], has_data: bool, shell: &Shell<'_>) -> Result<Answer, GitError> {
+    async fn command(
+        &mut self,
+        request: &[u8],
+        has_data: bool,
+        shell: &RemoteShell<'_>,
+    ) -> Result<TransferAnswer, GitError> {
         // The server's answer, or its end, says more than that it takes nothing more.
         let _ = self.stdin.write_all(request).await;
         self.answer(has_data).await.map_err(|error| broken(shell, &error.to_string()))
     }
 
     /// Reads `status N`, arguments, and behind a delimiter lines; of a success that has data, not that.
-    async fn answer(&mut self, has_data: bool) -> std::io::Result<Answer> {
+    async fn answer(&mut self, has_data: bool) -> std::io::Result<TransferAnswer> {
         let no_answer = |what: &str| std::io::Error::new(ErrorKind::InvalidData, what);
-        let (mut answer, mut is_behind, mut size) = (Answer::default(), false, 0);
+        let (mut answer, mut is_behind, mut size) = (TransferAnswer::default(), false, 0);
         loop {
             let line = match self.packets.next().await? {
-                Packet::Flush if answer.status != 0 => return Ok(answer),
-                Packet::Delimiter if answer.status == 200 && has_data => {
-                    return Ok(Answer { has_data, ..answer });
+                PktLine::Flush if answer.status != 0 => return Ok(answer),
+                PktLine::Delimiter if answer.status == 200 && has_data => {
+                    return Ok(TransferAnswer { has_data, ..answer });
                 }
-                Packet::Delimiter if answer.status != 0 && !is_behind => {
+                PktLine::Delimiter if answer.status != 0 && !is_behind => {
                     is_behind = true;
                     continue;
                 }
-                Packet::Data(line) => line,
+                PktLine::Data(line) => line,
                 _ => return Err(no_answer("its answer has no status")),
             };
             // A line costs some memory of its own.
@@ -259,7 +270,7 @@ fn fault(status: u16) -> Fault {
     Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
 }
 
-fn broken(shell: &Shell<'_>, why: &str) -> GitError {
+fn broken(shell: &RemoteShell<'_>, why: &str) -> GitError {
     let (host, repo) = (shell.host(), &shell.source().repo);
     let message =
         format!("{host} broke off while it gave the LFS files of {repo} by git-lfs-transfer ({why}): try again");

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Mirror, Silence, State};
-use crate::git::errors::Trouble;
+use super::{Mirror, MirrorState, Silence};
+use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 
 /// The time for which a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
 const IN_VAIN: Duration = Duration::from_secs(3600);
 
-impl State {
+impl MirrorState {
     pub(super) fn is_in_vain(&self) -> bool {
         self.in_vain.is_some_and(|since| since.elapsed() < IN_VAIN)
     }
@@ -43,13 +43,13 @@ impl Git {
     }
 
     /// The result of reading a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
-    pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, Trouble>) -> Result<T, GitError> {
+    pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, RepoError>) -> Result<T, GitError> {
         match read {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.lock(mirror).await.in_vain = Some(Instant::now());
                 Err(GitError::flawed(&what, &mirror.source))
             }
-            read => read.map_err(|trouble| trouble.into_error(&mirror.source)),
+            read => read.map_err(|error| error.into_error(&mirror.source)),
         }
     }
 }

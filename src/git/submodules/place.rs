@@ -9,29 +9,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
-use crate::address::is_inward;
-use crate::git::remote::{Protocol, Remote};
-use crate::git::{Fault, GitError, Source};
+use crate::git::transport::remote::{Protocol, Remote};
+use crate::git::{Fault, GitError, RepoSource};
 use crate::model::RepoName;
+use crate::outbound::is_inward;
 use crate::secrets::{DeployKey, Secrets, SecretsError};
 
 /// The job's own repository.
 pub(in crate::git) struct Superproject<'a> {
-    source: &'a Source,
+    source: &'a RepoSource,
     remote: Remote,
     secrets: &'a Secrets,
 }
 
 /// Where a submodule is.
 #[derive(Debug)]
-pub(in crate::git) struct Place {
-    pub source: Source,
+pub(in crate::git) struct SubmoduleSource {
+    pub source: RepoSource,
     pub remote: Remote,
     /// The key is the superproject's, and not because both have one owner.
     pub borrows_key: bool,
 }
 
-impl Place {
+impl SubmoduleSource {
     /// Says whose key it was that did not open it.
     pub fn explain(&self, error: GitError) -> GitError {
         match self.borrows_key && error.message.contains("deploy key") {
@@ -48,13 +48,13 @@ impl Place {
 }
 
 impl<'a> Superproject<'a> {
-    pub fn new(source: &'a Source, remote: Remote, secrets: &'a Secrets) -> Self {
+    pub fn new(source: &'a RepoSource, remote: Remote, secrets: &'a Secrets) -> Self {
         Self { source, remote, secrets }
     }
 
     /// `url` is as in `.gitmodules`, `base` that of the repository which has it, and which may itself be foreign: then
     /// all that it names is.
-    pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<Place, GitError> {
+    pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<SubmoduleSource, GitError> {
         let mut place = self.judge(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
         if place.remote.is_foreign {
             place.remote.pinned = self.pin(&place.remote).await?;
@@ -63,7 +63,7 @@ impl<'a> Superproject<'a> {
     }
 
     /// All that can be said without asking the name service.
-    fn judge(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<Place, String> {
+    fn judge(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, String> {
         if url.starts_with('-') {
             return Err("starts with '-'".into());
         }
@@ -115,7 +115,7 @@ impl<'a> Superproject<'a> {
         }
         let borrows_key = key.is_some() && !self.secrets.repo_case.is_same(repo.owner(), self.source.repo.owner());
         remote.is_foreign = is_foreign;
-        Ok(Place { source: Source { repo, url, key }, remote, borrows_key })
+        Ok(SubmoduleSource { source: RepoSource { repo, url, key }, remote, borrows_key })
     }
 
     /// The remote's URL, with GIT_URL's user and password if it is on that server.

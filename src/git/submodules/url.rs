@@ -1,4 +1,4 @@
-//! The text of URLs that [`Remote`](crate::git::remote::Remote) has accepted or will judge.
+//! The text of URLs that [`Remote`](crate::git::transport::remote::Remote) has accepted or will judge.
 
 /// What names the host, up to the `/` or `:` before the path; and the path.
 pub fn split(url: &str) -> Option<(&str, &str)> {
@@ -66,7 +66,7 @@ pub fn host_name(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::remote::Remote;
+    use crate::git::transport::remote::Remote;
     use proptest::prelude::*;
 
     #[test]

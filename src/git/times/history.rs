@@ -3,8 +3,8 @@
 use tokio::io::AsyncReadExt;
 
 use crate::git::command::local;
-use crate::git::errors::Trouble;
-use crate::git::tree::{Entry, Kind, path_order};
+use crate::git::errors::RepoError;
+use crate::git::tree::{Entry, EntryKind, path_order};
 use crate::git::{GitConfig, GitError, Mirror, Oid};
 
 /// Seconds since the epoch for each entry, of the last commit that touched it; what none of the last `depth` commits
@@ -18,7 +18,7 @@ pub(super) async fn read(
     commit: &Oid,
     depth: Option<usize>,
     entries: &[Entry],
-) -> Result<Vec<i64>, Trouble> {
+) -> Result<Vec<i64>, RepoError> {
     let mut args = vec!["log".to_owned(), "--first-parent".into(), "--name-only".into(), "--no-renames".into()];
     args.extend(["-z", "--ignore-submodules=none", "--format=tformat:/%ct"].map(String::from));
     args.extend(depth.map(|depth| format!("-{depth}")));
@@ -31,7 +31,7 @@ pub(super) async fn read(
             // Only a log that was read to its end has all there is.
             let status = git.wait().await.map_err(GitError::from)?;
             if !status.success() {
-                return Err(Trouble::Damaged(format!("its history cannot be read: {status}")));
+                return Err(RepoError::Damaged(format!("its history cannot be read: {status}")));
             }
             break;
         }
@@ -55,7 +55,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(entries: &'a [Entry]) -> Self {
-        let missing = entries.iter().filter(|entry| entry.kind != Kind::Dir).count();
+        let missing = entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();
         Self { entries, times: vec![None; entries.len()], missing, commit: 0, first_path: false }
     }
 
@@ -69,7 +69,7 @@ impl<'a> Scan<'a> {
         self.first_path = false;
         if let Ok(at) = self.find(path)
             && self.times[at].is_none()
-            && self.entries[at].kind != Kind::Dir
+            && self.entries[at].kind != EntryKind::Dir
         {
             self.times[at] = Some(self.commit);
             self.missing -= 1;
@@ -101,9 +101,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entries(paths: &[(&str, Kind)]) -> Vec<Entry> {
+    fn entries(paths: &[(&str, EntryKind)]) -> Vec<Entry> {
         let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
-        let entry = |(path, kind): &(&str, Kind)| Entry {
+        let entry = |(path, kind): &(&str, EntryKind)| Entry {
             path: (*path).into(),
             kind: *kind,
             oid,
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_last_commit_that_touched_a_file_counts() {
-        use Kind::{Dir, File};
+        use EntryKind::{Dir, File};
         let entries = entries(&[("12", File), ("a", Dir), ("a/b", Dir), ("a/b/c", File), ("a/d", File), ("old", File)]);
         // The second commit is empty; "12" is a file, no time.
         let log = b"/30\0\na/d\x0012\0/25\0/20\0\na/b/c\0a/d\0gone\0/10\0\nnone\0";
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_path_may_start_with_a_newline() {
-        let entries = entries(&[("\nx", Kind::File), ("x", Kind::File)]);
+        let entries = entries(&[("\nx", EntryKind::File), ("x", EntryKind::File)]);
         assert_eq!(scan(&entries, b"/30\0\n\nx\0/20\0\nx\0"), [30, 20]);
         assert_eq!(scan(&entries, b"/30\0\ny\0\nx\0/20\0\nx\0"), [30, 20]);
     }
@@ -142,7 +142,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_log_is_survived(log: Vec<u8>) {
-            scan(&entries(&[("a", Kind::Dir), ("a/b", Kind::File)]), &log);
+            scan(&entries(&[("a", EntryKind::Dir), ("a/b", EntryKind::File)]), &log);
         }
     }
 }

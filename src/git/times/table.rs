@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::git::Oid;
-use crate::git::tree::{Entry, Kind, path_order};
+use crate::git::tree::{Entry, EntryKind, path_order};
 
 const HEADER: &[u8] = b"image-factory file times 1\n";
 
@@ -32,7 +32,7 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub path: Vec<u8>,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub oid: Oid,
     pub mtime: i64,
 }
@@ -146,18 +146,20 @@ fn row(bytes: &[u8]) -> Option<(Row, &[u8])> {
     Some((row, &rest[1..]))
 }
 
-fn letter(kind: Kind) -> u8 {
+fn letter(kind: EntryKind) -> u8 {
     match kind {
-        Kind::Dir => b'd',
-        Kind::File => b'f',
-        Kind::Exec => b'x',
-        Kind::Symlink => b'l',
-        Kind::Gitlink => b'g',
+        EntryKind::Dir => b'd',
+        EntryKind::File => b'f',
+        EntryKind::Exec => b'x',
+        EntryKind::Symlink => b'l',
+        EntryKind::Gitlink => b'g',
     }
 }
 
-fn kind(found: u8) -> Option<Kind> {
-    [Kind::Dir, Kind::File, Kind::Exec, Kind::Symlink, Kind::Gitlink].into_iter().find(|kind| letter(*kind) == found)
+fn kind(found: u8) -> Option<EntryKind> {
+    [EntryKind::Dir, EntryKind::File, EntryKind::Exec, EntryKind::Symlink, EntryKind::Gitlink]
+        .into_iter()
+        .find(|kind| letter(*kind) == found)
 }
 
 #[cfg(test)]
@@ -173,11 +175,11 @@ mod tests {
             mtime,
         };
         let rows = vec![
-            row("a", Kind::Dir, 1, 5),
-            row("a/b c\n", Kind::File, 2, 4),
-            row("a.x", Kind::Exec, 3, -7),
-            row("l", Kind::Symlink, 4, 0),
-            row("m", Kind::Gitlink, 5, 9),
+            row("a", EntryKind::Dir, 1, 5),
+            row("a/b c\n", EntryKind::File, 2, 4),
+            row("a.x", EntryKind::Exec, 3, -7),
+            row("l", EntryKind::Symlink, 4, 0),
+            row("m", EntryKind::Gitlink, 5, 9),
         ];
         Table { generation: "g".into(), latest: 9, rows }
     }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::git::tree::Kind;
+use crate::git::tree::EntryKind;
 
 const NOW: i64 = 1_800_000_000 * SECOND;
 
@@ -11,7 +11,7 @@ const NOW: i64 = 1_800_000_000 * SECOND;
 fn tree(files: &[(&str, u8)]) -> Vec<Entry> {
     let entry = |(path, content): &(&str, u8)| Entry {
         path: (*path).into(),
-        kind: if path.ends_with('x') { Kind::Exec } else { Kind::File },
+        kind: if path.ends_with('x') { EntryKind::Exec } else { EntryKind::File },
         oid: Oid::from_hex(format!("{content:02x}").repeat(20).as_bytes()).unwrap(),
         size: 1,
         mtime: 0,
@@ -88,7 +88,7 @@ fn what_comes_back_is_new() {
     let (mut times, first) = Times::new(&[("a", 1), ("b", 2)], &[100, 100]);
     assert_eq!(times.build(&[("b", 2)], NOW + 1), first[1..]);
     assert_eq!(times.build(&[("a", 1), ("b", 2)], NOW + 2), [NOW + 2, first[1]]);
-    let kind_changed = tree(&[("a", 1)]).into_iter().map(|e| Entry { kind: Kind::Symlink, ..e });
+    let kind_changed = tree(&[("a", 1)]).into_iter().map(|e| Entry { kind: EntryKind::Symlink, ..e });
     let mut entries: Vec<_> = kind_changed.collect();
     assign(Stored::Table(times.0.unwrap()), None, &mut entries, NOW + 3);
     assert_eq!(entries[0].mtime, NOW + 3);

@@ -182,7 +182,7 @@ async fn retry_after_is_respected() {
         ("-1", None),
         ("soon", None),
     ] {
-        assert_eq!(crate::notify::failure::wait(text, now), wait.map(Duration::from_secs), "{text}");
+        assert_eq!(crate::notify::send_error::wait(text, now), wait.map(Duration::from_secs), "{text}");
     }
     let app = axum::Router::new().fallback(async || (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "600")]));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -120,7 +120,7 @@ async fn deliveries_of_before_keep_their_jobs() {
     let file = dir.path().join("image-factory.db");
     let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
     let mut old = options.connect().await.unwrap();
-    schema::migrate_to(&mut old, &file, 1).await.unwrap();
+    sqlite::migrate_to(&mut old, &file, 1).await.unwrap();
     let context = serde_json::to_string(&context("a")).unwrap();
     let (job, received) = (JobId::new(), Millis::now());
     query(

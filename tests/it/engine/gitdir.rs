@@ -28,7 +28,7 @@ impl Bench {
     /// The newest commit with its `.git`.
     async fn kept(&self, log: &Log) -> Arc<Snapshot> {
         let url = format!("file://{}", self.work().display());
-        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+        let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
         let (branch, commit) = (GitRef::new("main").unwrap(), CommitSpec::Head);
         let mirror = self.git.clone(&source, &branch, &commit, false, log).await.unwrap();
         let commit = self.git.resolve(&mirror, &branch, &commit, false).await.unwrap();

@@ -304,7 +304,7 @@ fn commit(bench: &Bench, cases: &[Case]) {
 
 async fn snapshots(bench: &Bench, cases: &[Case]) -> Vec<Arc<Snapshot>> {
     let log = Log::default();
-    let source = Source {
+    let source = RepoSource {
         repo: RepoName::new("acme", "hello").unwrap(),
         url: format!("file://{}", bench.work().display()),
         key: None,

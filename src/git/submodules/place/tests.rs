@@ -1,11 +1,11 @@
 use super::*;
 
-fn source(url: &str) -> Source {
-    Source { repo: RepoName::new("acme", "hello").unwrap(), url: url.into(), key: None }
+fn source(url: &str) -> RepoSource {
+    RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url: url.into(), key: None }
 }
 
 /// What becomes of a submodule's URL in a repository at `base`: the URL that is fetched, or why it is refused.
-fn judged(base: &str, url: &str) -> Result<Place, String> {
+fn judged(base: &str, url: &str) -> Result<SubmoduleSource, String> {
     let (source, secrets) = (source(base), Secrets::default());
     Superproject::new(&source, Remote::parse(base).unwrap(), &secrets).judge(base, false, url)
 }

@@ -1,0 +1,96 @@
+//! What mirrors and LFS files take on the disk.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::git::mirror::ORIGIN;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CacheSize {
+    /// On the disk.
+    pub bytes: u64,
+    pub files: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct CacheItem {
+    pub path: PathBuf,
+    pub used: SystemTime,
+    pub size: CacheSize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DiskInventory {
+    pub mirrors: Vec<CacheItem>,
+    /// LFS files.
+    pub objects: Vec<CacheItem>,
+    /// Folders of mirrors that are being fetched anew, or were when we were killed.
+    pub halves: Vec<CacheItem>,
+}
+
+/// Mirrors are `mirrors/OWNER/NAME.git`, LFS files anywhere below `lfs`. A mirror in `known` is not measured again.
+pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
+    let mut found = DiskInventory::default();
+    for owner in folders(&dir.join("mirrors"))? {
+        for path in folders(&owner)? {
+            let used = fs::metadata(path.join(ORIGIN)).or_else(|_| fs::metadata(&path));
+            let used = used.and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let size = known.get(&path).copied();
+            let size = size.map_or_else(|| size_of(&path), Ok)?;
+            let is_whole = path.extension().is_some_and(|extension| extension == "git");
+            let list = if is_whole { &mut found.mirrors } else { &mut found.halves };
+            list.push(CacheItem { path, used, size });
+        }
+    }
+    each(&dir.join("lfs"), &mut |path, file| {
+        let size = CacheSize { bytes: file.blocks() * 512, files: 1 };
+        found.objects.push(CacheItem { path, used: file.modified()?, size });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Of all that is in the folder. What goes while we look takes nothing.
+pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
+    let mut size = CacheSize::default();
+    each(dir, &mut |_, file| {
+        size.bytes += file.blocks() * 512;
+        size.files += 1;
+        Ok(())
+    })?;
+    Ok(size)
+}
+
+fn each(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<()>) -> io::Result<()> {
+    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+        let entry = entry?;
+        let Some(file) = there(entry.metadata())? else { continue };
+        match file.is_dir() {
+            true => each(&entry.path(), visit)?,
+            false => visit(entry.path(), file)?,
+        }
+    }
+    Ok(())
+}
+
+fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}

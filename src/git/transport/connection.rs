@@ -1,0 +1,100 @@
+//! Connections to a repository's host: by ssh, with the key in an agent, through the kept connection.
+
+use std::path::Path;
+
+use super::agent::SshAgent;
+use super::remote::{Protocol, Remote};
+use super::ssh::{ConnectError, SshConnection, name};
+use crate::git::errors::{explain, is_refusal, refused_before};
+use crate::git::{Git, GitConfig, GitError, RepoSource};
+use crate::model::LogSink;
+
+/// Serves the programs that reach one remote; empty unless that is by ssh.
+#[derive(Default)]
+pub(in crate::git) struct RemoteConnection {
+    agent: Option<SshAgent>,
+    master: Option<SshConnection>,
+}
+
+impl RemoteConnection {
+    /// Without a kept connection: each program makes one of its own.
+    pub fn own(config: &GitConfig, source: &RepoSource, remote: &Remote) -> Result<Self, GitError> {
+        let agent = match &source.key {
+            Some(key) if remote.protocol == Protocol::Ssh => {
+                let agent = SshAgent::start(key.clone(), &config.run_dir);
+                Some(agent.map_err(|error| GitError::io("the agent's socket cannot be made", error))?)
+            }
+            _ => None,
+        };
+        Ok(Self { agent, master: None })
+    }
+
+    pub fn agent(&self) -> Option<&SshAgent> {
+        self.agent.as_ref()
+    }
+
+    /// The fingerprint of the key.
+    pub fn key(&self) -> Option<&str> {
+        self.agent.as_ref().map(SshAgent::fingerprint)
+    }
+
+    /// The control socket of the kept connection.
+    pub fn socket(&self) -> Option<&Path> {
+        self.master.as_ref().map(|lease| lease.socket.as_path())
+    }
+}
+
+impl Git {
+    /// Connects to the remote, or finds the connection that is there.
+    ///
+    /// # Errors
+    /// The server refused the key, now or in the last five minutes, or does not let ssh in. What ssh says is in the log.
+    pub(in crate::git) async fn connect(
+        &self,
+        source: &RepoSource,
+        remote: &Remote,
+        log: &dyn LogSink,
+    ) -> Result<RemoteConnection, GitError> {
+        let mut connection = RemoteConnection::own(&self.config, source, remote)?;
+        if remote.protocol != Protocol::Ssh {
+            return Ok(connection);
+        }
+        let known_hosts = &self.config.known_hosts;
+        match self.masters.lease(&self.config, remote, connection.agent()).await {
+            Ok(lease) => connection.master = Some(lease),
+            Err(ConnectError::Refused(refusal)) => return Err(refused_before(refusal, source, remote, known_hosts)),
+            Err(ConnectError::Failed(words)) => {
+                // Words that are not known are left to Git, which connects by itself then.
+                if let Some(error) = explain(&words, 128, source, remote, known_hosts) {
+                    log.write(words.as_bytes());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(connection)
+    }
+
+    /// Explains what a program said that used this connection, and remembers a refused key. Behind a kept connection,
+    /// which has shown that its key is let in, such words are those of a program on the server.
+    pub(in crate::git) fn explain(
+        &self,
+        connection: &RemoteConnection,
+        stderr: &str,
+        exit_code: i32,
+        source: &RepoSource,
+        remote: &Remote,
+    ) -> Option<GitError> {
+        if connection.master.is_none() && remote.protocol == Protocol::Ssh && is_refusal(stderr) {
+            let name = name(&self.config, remote, connection.key());
+            self.masters.refusals.note(&name, &remote.host);
+        }
+        explain(stderr, exit_code, source, remote, &self.config.known_hosts)
+    }
+
+    /// Lets the next job ask the source's server again that has refused a key, because a person wants to know now.
+    pub fn ask_anew(&self, source: &RepoSource) {
+        if let Ok(remote) = source.remote() {
+            self.masters.refusals.forget(&remote.host);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! GIT_TOKEN, and the one server that it is for.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use zeroize::Zeroizing;
+
+use super::remote::{Protocol, Remote};
+use crate::git::GitConfig;
+
+/// The user that GitHub wants with a token; GitLab, Gitea and Forgejo take any.
+const USER: &str = "x-access-token";
+
+/// A token that is sent by https to one server and to no other.
+#[derive(Clone)]
+pub struct GitToken {
+    host: String,
+    login: Zeroizing<String>,
+}
+
+impl fmt::Debug for GitToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl GitToken {
+    /// `secret` is a token or `user:password`; `git_url` is the template of the repositories' URLs, GitHub's if none.
+    /// None if that names no server.
+    pub fn new(secret: &Zeroizing<String>, git_url: Option<&str>) -> Option<Self> {
+        let host = match git_url {
+            None => "github.com".to_owned(),
+            Some(url) => {
+                let remote = Remote::parse(&url.replace(['{', '}'], "")).ok()?;
+                match remote.protocol {
+                    Protocol::Https => server(&remote.host),
+                    // By ssh it is another port; what is had by https from there (LFS) has its usual one.
+                    Protocol::Ssh => remote.host_name().to_ascii_lowercase(),
+                    Protocol::Http | Protocol::File => return None,
+                }
+            }
+        };
+        let login = match secret.contains(':') {
+            true => secret.clone(),
+            false => format!("{USER}:{}", **secret).into(),
+        };
+        Some(Self { host, login })
+    }
+
+    /// The server that it is for: its name, and its port if that is not 443.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The header's line for this server (with its port, if the URL has one), reached by https; none for any other.
+    pub(in crate::git) fn authorization(&self, host: &str) -> Option<Zeroizing<String>> {
+        (server(host) == self.host).then(|| basic(&self.login))
+    }
+
+    /// What no log may show.
+    pub fn masks(&self) -> Vec<Zeroizing<String>> {
+        let password = self.login.split_once(':').map_or("", |(_, password)| password);
+        vec![password.to_owned().into(), encoded(self.login.as_bytes())]
+    }
+}
+
+impl GitConfig {
+    /// The remote with GIT_TOKEN, if it is for that and the URL has no login of its own.
+    pub(in crate::git) fn authorized(&self, remote: &Remote) -> Remote {
+        let mut remote = remote.clone();
+        if let Some(token) = &self.token
+            && remote.protocol == Protocol::Https
+            && remote.authorization.is_none()
+            && !remote.is_foreign
+        {
+            remote.authorization = token.authorization(&remote.host);
+        }
+        remote
+    }
+}
+
+fn server(host: &str) -> String {
+    host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase()
+}
+
+/// `Authorization: Basic …` of `user:password`.
+pub(in crate::git) fn basic(login: impl AsRef<[u8]>) -> Zeroizing<String> {
+    format!("Authorization: Basic {}", *encoded(login.as_ref())).into()
+}
+
+fn encoded(login: &[u8]) -> Zeroizing<String> {
+    BASE64_STANDARD.encode(login).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(secret: &str, git_url: Option<&str>) -> Option<GitToken> {
+        GitToken::new(&secret.to_owned().into(), git_url)
+    }
+
+    #[test]
+    fn it_goes_to_one_server() {
+        for (git_url, host) in [
+            (None, "github.com"),
+            (Some("https://GHE.example.com/{owner}/{repo}.git"), "ghe.example.com"),
+            (Some("https://ghe.example.com:443/{owner}/{repo}.git"), "ghe.example.com"),
+            (Some("https://ghe.example.com:8443/{owner}/{repo}.git"), "ghe.example.com:8443"),
+            (Some("https://[::1]:8443/{owner}/{repo}.git"), "[::1]:8443"),
+            (Some("ssh://git@ghe.example.com:2222/{owner}/{repo}.git"), "ghe.example.com"),
+            (Some("git@ghe.example.com:{owner}/{repo}.git"), "ghe.example.com"),
+        ] {
+            let token = token("secret", git_url).unwrap();
+            assert_eq!(token.host(), host);
+            assert!(token.authorization(host).is_some() && token.authorization(&host.to_uppercase()).is_some());
+            for other in ["", "example.com", "github.com.example.com", "ghe.example.com:1", "ghe.example.com@x"] {
+                assert!(token.authorization(other).is_none(), "{host} {other}");
+            }
+        }
+        for git_url in ["file:///srv/{owner}/{repo}", "http://127.0.0.1/{owner}/{repo}"] {
+            assert!(token("secret", Some(git_url)).is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_named_does_not_get_it() {
+        let config = GitConfig {
+            dir: "/".into(),
+            run_dir: "/".into(),
+            known_hosts: "/".into(),
+            token: token("secret", None),
+            cacert: None,
+            pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
+        };
+        let mut remote = Remote::parse("https://github.com/acme/private.git").unwrap();
+        assert!(config.authorized(&remote).authorization.is_some());
+        remote.is_foreign = true;
+        assert!(config.authorized(&remote).authorization.is_none());
+        let by_http = Remote::parse("http://github.com/acme/private.git").unwrap();
+        assert!(config.authorized(&by_http).authorization.is_none());
+    }
+
+    #[test]
+    fn it_is_a_password_and_is_not_shown() {
+        let (token, login) = (token("ghp_secret", None).unwrap(), token("me:hunter22", None).unwrap());
+        let header = |token: &GitToken| token.authorization("github.com").unwrap();
+        assert_eq!(*header(&token), "Authorization: Basic eC1hY2Nlc3MtdG9rZW46Z2hwX3NlY3JldA==");
+        assert_eq!(*header(&login), "Authorization: Basic bWU6aHVudGVyMjI=");
+        assert_eq!(
+            login.masks().iter().map(|mask| mask.as_str()).collect::<Vec<_>>(),
+            ["hunter22", "bWU6aHVudGVyMjI="]
+        );
+        assert_eq!(format!("{token:?}"), "Token { host: \"github.com\", .. }");
+    }
+}

@@ -1,0 +1,327 @@
+//! GitHub's push webhook, the way totem takes it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::signature;
+use crate::http::error::Error;
+use crate::http::totem::request::{BRANCH, COMMIT, missing, unfit, wrong_type};
+use crate::http::totem::views;
+use crate::http::{Api, body};
+use crate::model::{JobContext, NewJob, Origin, is_no_commit};
+use crate::store::{Added, NewDelivery};
+
+const ROUTE: &str = "/hooks/github";
+/// The job was made by the same delivery, which came before.
+pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
+
+/// What a job needs of a push; the rest, mostly `commits`, is passed over unread.
+#[derive(Deserialize)]
+struct Push {
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    deleted: Option<bool>,
+    /// Taken whatever it is: nobody is refused for what only helps to order pushes.
+    forced: Option<Value>,
+    repository: Repository,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    name: String,
+    owner: Owner,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    name: Option<String>,
+    login: Option<String>,
+}
+
+/// `POST /hooks/github`
+pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+    let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty()).ok_or(Error::NoHookSecret)?;
+    let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
+    if !signature::is_valid(&headers, &body, secret.as_bytes()) {
+        return Err(Error::Signature);
+    }
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if header("x-github-event") != Some("push") {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let is_form = header(header::CONTENT_TYPE.as_str())
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+    let Some(Wanted { context, git_ref, before, forced }) = read(&payload(&body, is_form)?, &api.destinations.base)?
+    else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    api.allowed_repos.check(&context.owner, &context.repo)?;
+    let delivery = NewDelivery {
+        route: ROUTE,
+        digest: hex::encode(Sha256::digest(&*body)),
+        delivery_id: header("x-github-delivery").filter(|id| id.len() <= 128).map(str::to_owned),
+        event: "push".into(),
+    };
+    drop(body);
+    let to = api.destinations.of(&context)?;
+    let new = NewJob { origin: Origin::Hook, git_ref, before, forced, ..NewJob::bound_for(context, to) };
+    match api.queue.add(new, Some(delivery)).await? {
+        Added::New(job) => {
+            tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
+            views::job(StatusCode::CREATED, &job)
+        }
+        Added::Duplicate(job) => {
+            let mut response = views::job(StatusCode::CREATED, &job)?;
+            response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+    }
+}
+
+/// The JSON in a body: all of it, or the field `payload` of a form.
+fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
+    if !is_form {
+        return Ok(body.into());
+    }
+    match form_urlencoded::parse(body).find(|(name, _)| name == "payload") {
+        Some((_, Cow::Borrowed(json))) => Ok(json.as_bytes().into()),
+        Some((_, Cow::Owned(json))) => Ok(json.into_bytes().into()),
+        None => Err(Error::Invalid(vec![missing("payload", "#/")])),
+    }
+}
+
+/// What a push asks for, and of which ref.
+#[derive(Debug)]
+struct Wanted {
+    context: JobContext,
+    git_ref: Option<String>,
+    before: Option<String>,
+    forced: bool,
+}
+
+/// The job that a push asks for; None when it deleted its branch or tag, which some forges say by zeros alone.
+fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
+    let push: Push = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
+    if push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
+        return Ok(None);
+    }
+    let Repository { name: repo, owner: Owner { name, login } } = push.repository;
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let owner = filled(name).or(login).ok_or_else(|| Error::Invalid(vec![missing("name", "#/repository/owner")]))?;
+    let after = filled(push.after);
+    let pushed = after.is_some();
+    let commit = after.unwrap_or_else(|| COMMIT.into());
+    let git_ref = filled(push.reference);
+    let reference = git_ref.clone().unwrap_or_else(|| BRANCH.into());
+    let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| reference.strip_prefix(prefix));
+    let branch = branch.map_or_else(|| reference.clone(), str::to_owned);
+    let texts =
+        [(&owner, "#/repository/owner/name"), (&repo, "#/repository/name"), (&branch, "#/ref"), (&commit, "#/after")];
+    let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unfit(text, path)).collect();
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let before = filled(push.before).filter(|before| unfit(before, "").is_none());
+    let context = JobContext {
+        owner,
+        repo,
+        branch,
+        tag: commit.clone(),
+        commit,
+        github: true,
+        docker_repo_base: docker_repo_base.into(),
+        pushed,
+        branch_left_out: git_ref.is_none(),
+        extra: Map::new(),
+    };
+    Ok(Some(Wanted { context, git_ref, before, forced: push.forced == Some(Value::Bool(true)) }))
+}
+
+/// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
+fn explain(json: &[u8], error: &serde_json::Error) -> Error {
+    let body: Value = match serde_json::from_slice(json) {
+        Ok(body) => body,
+        Err(error) => return Error::BadJson(error.to_string()),
+    };
+    let mut wrong = Vec::new();
+    let mut check = |value: &Value, expected: &str, path: &str| {
+        let fits = match expected {
+            "object" => value.is_object(),
+            "boolean" => value.is_boolean(),
+            _ => value.is_string(),
+        };
+        if !fits {
+            wrong.push(wrong_type(value, expected, path));
+        }
+        fits
+    };
+    if check(&body, "object", "#/") {
+        for (name, expected) in [("ref", "string"), ("before", "string"), ("after", "string"), ("deleted", "boolean")] {
+            if let Some(value) = body.get(name).filter(|value| !value.is_null()) {
+                check(value, expected, &format!("#/{name}"));
+            }
+        }
+        match body.get("repository") {
+            None => wrong.push(missing("repository", "#/")),
+            Some(repository) => {
+                if check(repository, "object", "#/repository") {
+                    let owner = repository.get("owner");
+                    if let Some(name) = repository.get("name") {
+                        check(name, "string", "#/repository/name");
+                    }
+                    if let Some(owner) = owner
+                        && check(owner, "object", "#/repository/owner")
+                    {
+                        for name in ["name", "login"] {
+                            if let Some(value) = owner.get(name).filter(|value| !value.is_null()) {
+                                check(value, "string", &format!("#/repository/owner/{name}"));
+                            }
+                        }
+                    }
+                    for name in ["name", "owner"] {
+                        if repository.get(name).is_none() {
+                            wrong.push(missing(name, "#/repository"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if wrong.is_empty() { Error::BadJson(error.to_string()) } else { Error::Invalid(wrong) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn context(body: Value) -> JobContext {
+        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap().context
+    }
+
+    fn push(reference: &str) -> Value {
+        json!({"ref": reference, "after": "1234", "deleted": false, "commits": [{"id": "1"}],
+            "repository": {"name": "hello", "owner": {"name": "acme", "login": "other"}}})
+    }
+
+    #[test]
+    fn a_ref_is_stripped_of_its_kind_alone() {
+        for (reference, branch) in [
+            ("refs/heads/develop", "develop"),
+            ("refs/heads/feature/x", "feature/x"),
+            ("refs/tags/v1.2", "v1.2"),
+            ("fake-owner/fake-branch", "fake-owner/fake-branch"),
+            ("", "develop"),
+        ] {
+            assert_eq!(context(push(reference)).branch, branch);
+        }
+    }
+
+    #[test]
+    fn a_push_is_its_commit_and_may_be_unreachable_later() {
+        let made = context(push("refs/heads/develop"));
+        assert_eq!((made.owner.as_str(), made.repo.as_str()), ("acme", "hello"));
+        assert_eq!((made.commit.as_str(), made.tag.as_str(), made.pushed), ("1234", "1234", true));
+        let made = context(json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
+        assert_eq!((made.owner.as_str(), made.branch.as_str()), ("acme", "develop"));
+        assert_eq!((made.commit.as_str(), made.pushed), ("HEAD", false));
+    }
+
+    #[test]
+    fn zeros_are_a_deletion_whatever_else_is_said() {
+        for zeros in ["0".repeat(40), "0".repeat(64)] {
+            let body = json!({"ref": "refs/tags/v1", "after": zeros, "deleted": false,
+                "repository": {"name": "hello", "owner": {"login": "acme"}}});
+            assert!(read(&serde_json::to_vec(&body).unwrap(), "q").unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_payload_is_said() {
+        let wrong = |body: &str| match read(body.as_bytes(), "q") {
+            Err(Error::Invalid(violations)) => format!("{} {}", violations[0].message, violations[0].path),
+            Err(Error::BadJson(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wrong(r#"{"repository":{"name":"x"}}"#), "Missing required property: owner #/repository");
+        assert_eq!(wrong(r#"{}"#), "Missing required property: repository #/");
+        assert_eq!(wrong("[]"), "invalid type: array (expected object) #/");
+        assert_eq!(wrong("{b"), "key must be a string at line 1 column 2");
+        assert_eq!(
+            wrong(r#"{"repository":{"name":"x","owner":{}}}"#),
+            "Missing required property: name #/repository/owner"
+        );
+        assert_eq!(
+            wrong(r#"{"after":5,"repository":{"name":"x","owner":{"name":"y"}}}"#),
+            "invalid type: integer (expected string) #/after"
+        );
+        let long = push(&"x".repeat(5000)).to_string();
+        assert_eq!(wrong(&long), "String is too long (5000 chars), maximum 4096 #/ref");
+    }
+
+    /// GitHub sends a boolean; nothing else is a reason to lose the push.
+    #[test]
+    fn a_push_is_forced_if_its_sender_says_true() {
+        for (forced, is_forced) in
+            [(json!(true), true), (json!(false), false), (Value::Null, false), (json!("yes"), false)]
+        {
+            let mut body = push("refs/heads/develop");
+            body["forced"] = forced;
+            let wanted = read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap();
+            assert_eq!(wanted.forced, is_forced, "{body}");
+        }
+        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap(), "q").unwrap().unwrap().forced);
+    }
+
+    #[test]
+    fn a_form_carries_its_payload() {
+        assert_eq!(&*payload(b"a=1&payload=%7B%22b%22%3A+1%7D", true).unwrap(), br#"{"b": 1}"#);
+        assert_eq!(&*payload(b"payload={}", true).unwrap(), b"{}");
+        assert!(payload(b"a=1", true).is_err());
+    }
+
+    /// JSON that has the right names in the wrong places now and then.
+    fn jsons() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,8}".prop_map(Value::from)
+        ];
+        let name = prop_oneof!["ref", "after", "deleted", "repository", "owner", "name", "login", "x"];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::vec((name.clone(), inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_makes_a_job_or_says_what_is_wrong(body in jsons()) {
+            match read(&serde_json::to_vec(&body).unwrap(), "q") {
+                Err(Error::Invalid(wrong)) => prop_assert!(!wrong.is_empty()),
+                Err(Error::BadJson(_)) | Ok(_) => {}
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..60), is_form: bool) {
+            let _ = payload(&body, is_form).and_then(|json| read(&json, "q"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The webhooks of the forges.
+
+pub mod github;
+mod signature;

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{self, Git, GitToken, Upkeep};
 use crate::http::{self, HttpConfig};
+use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::model::{ApiToken, Job, Role, Status};
@@ -107,15 +108,15 @@ pub async fn run(
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };
+    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(&settings))?;
+    let policy = Policy::new(allowed_repos, startup::destinations(&settings), masks, secrets.clone());
+    let intake = Intake::new(policy, store.clone(), queue_handle.clone());
     let http_config = HttpConfig {
-        destinations: startup::destinations(&settings),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,
-        allow_repos: settings.allow_repos.0.clone(),
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
-        masks,
         host_of: {
             let config = notify_config.clone();
             Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
@@ -130,8 +131,16 @@ pub async fn run(
         troubles: troubles.clone(),
         shutdown: shutdown.clone(),
     };
-    let router =
-        http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, troubles, metrics.clone())?;
+    let router = http::router(
+        http_config,
+        store.clone(),
+        logs,
+        queue_handle,
+        intake.clone(),
+        secrets,
+        troubles,
+        metrics.clone(),
+    );
 
     let outbox_stop = CancellationToken::new();
     let reconciler = notify::reconcile(store.clone(), notify_config.clone());
@@ -148,7 +157,7 @@ pub async fn run(
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(forget::run(store.clone())));
     if settings.sweep_missed.0 {
-        let missed = Missed::new(tools.clone(), store.clone(), queue_handle, &settings)?;
+        let missed = Missed::new(tools.clone(), store.clone(), intake);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));
     }
     let runner = move |run| {

@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 pub use notifications::Notification;
 
+use crate::outbound::{self, Route, is_loopback};
+
 pub use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -154,11 +156,6 @@ pub fn is_this_machine(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| is_loopback(&url))
 }
 
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
 impl Client {
     /// `url` is `http[s]://host[:port][/path]`.
     pub fn new(url: &str, token: Option<Zeroizing<String>>) -> Result<Self, ClientError> {
@@ -167,17 +164,7 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(refuse("it is no http address".into()));
         }
-        // An error means that it is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(KEEPALIVE)
-            // A token is for the server that was named.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&base) {
-            http = http.no_proxy();
-        }
+        let http = outbound::client(Route::to(&base)).connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEPALIVE);
         let http = http.build().map_err(|error| refuse(innermost(&error)))?;
         Ok(Self { http, base, token })
     }

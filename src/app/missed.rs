@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::startup;
 use crate::git::{GitError, Oid};
-use crate::http::AllowedRepos;
-use crate::model::{Destinations, JobContext, JobId, NewJob, Origin, RepoName};
+use crate::intake::{Intake, Refusal};
+use crate::model::{JobContext, JobId, RepoName};
 use crate::pipeline::{self, Tools};
-use crate::queue::QueueHandle;
-use crate::settings::Settings;
 use crate::store::{KnownBranch, Store, StoreError};
 
 const PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -22,25 +19,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Missed {
     tools: Arc<Tools>,
     store: Store,
-    queue: QueueHandle,
-    allowed: AllowedRepos,
-    destinations: Destinations,
+    intake: Intake,
     /// What is wrong with a repository, as it was logged.
     troubles: HashMap<String, String>,
 }
 
 impl Missed {
-    /// # Errors
-    /// A glob of ALLOW_REPOS that cannot be read.
-    pub fn new(tools: Arc<Tools>, store: Store, queue: QueueHandle, settings: &Settings) -> anyhow::Result<Self> {
-        Ok(Self {
-            tools,
-            store,
-            queue,
-            allowed: AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(settings))?,
-            destinations: startup::destinations(settings),
-            troubles: HashMap::new(),
-        })
+    pub fn new(tools: Arc<Tools>, store: Store, intake: Intake) -> Self {
+        Self { tools, store, intake, troubles: HashMap::new() }
     }
 
     /// Looks at once and then every 15 minutes, at one repository after the other, until it is dropped.
@@ -80,7 +66,7 @@ impl Missed {
         let Some(JobContext { owner, repo, .. }) = branches.last().map(|branch| &branch.context) else {
             return Ok(Ok(()));
         };
-        if !self.allowed.allow(owner, repo) {
+        if !self.intake.policy().allows(owner, repo) {
             return Ok(Ok(()));
         }
         let asked = JobId::new();
@@ -95,7 +81,13 @@ impl Missed {
         };
         for branch in branches {
             if let Some(head) = heads.get(&branch.context.branch) {
-                self.queue(branch, head, asked).await?;
+                match self.intake.missed(branch, head.to_string(), asked).await {
+                    Ok(_) => {}
+                    Err(Refusal::Store(error)) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(repo = %format!("{owner}/{repo}"), %error, "a missed push is not built");
+                    }
+                }
             }
         }
         Ok(Ok(()))
@@ -106,34 +98,5 @@ impl Missed {
         let source =
             pipeline::source(self.tools.config.git_url.as_deref(), &secrets, &self.tools.git.first_spelling(repo))?;
         self.tools.git.heads(&source).await
-    }
-
-    /// Queues the head of a branch as its webhook would have, unless it is built, or a newer one may be by now.
-    async fn queue(&self, branch: &KnownBranch, head: &Oid, asked: JobId) -> Result<(), StoreError> {
-        let commit = head.to_string();
-        let context = JobContext {
-            docker_repo_base: self.destinations.base.clone(),
-            tag: commit.clone(),
-            commit,
-            // It was a branch's head, as the commit of a push was: it is built even if it is none any more.
-            pushed: true,
-            ..branch.context.clone()
-        };
-        let to = match self.destinations.of(&context) {
-            Ok(to) => to,
-            Err(error) => {
-                tracing::warn!(repo = %format!("{}/{}", context.owner, context.repo), %error, "a missed push is not built");
-                return Ok(());
-            }
-        };
-        let git_ref = Some(format!("refs/heads/{}", context.branch));
-        let priority = self.queue.priority(&context);
-        let dialect = branch.dialect;
-        let new = NewJob { origin: Origin::Missed, dialect, git_ref, priority, ..NewJob::bound_for(context, to) };
-        if let Some(job) = self.store.add_missed(new, asked, self.queue.supersedes()).await? {
-            self.queue.wake();
-            tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook told of this push");
-        }
-        Ok(())
     }
 }

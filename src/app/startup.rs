@@ -1,7 +1,6 @@
 //! What happens once, before the daemon listens.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use anyhow::Context as _;
 use reqwest::Certificate;
 
 use crate::disk::Floor;
+use crate::durable::replace_file;
 use crate::engine::{Builder, Engine, Host, Owner};
 use crate::git::{self, GitConfig, GitToken};
 use crate::model::{Destinations, RepoCase};
@@ -157,15 +157,7 @@ pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
-    // Written beside, made durable and renamed: neither a kill nor a power failure leaves half of it.
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(instance.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
+    replace_file(&path, 0o644, instance.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Owner::new(instance))
 }
 

@@ -11,7 +11,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::Error;
 use super::{Api, ApiToken, Role};
-use crate::model::{RepoCase, RepoGlob};
+use crate::intake::By;
 
 /// Who sent a request. As a handler's argument it lets nobody in without the role that the method needs: read for
 /// what only looks, build for what changes anything.
@@ -19,6 +19,12 @@ pub struct Caller {
     /// The token's name.
     pub name: String,
     pub role: Role,
+}
+
+impl Caller {
+    pub fn by(&self) -> By<'_> {
+        By::Caller { name: &self.name, role: self.role }
+    }
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {
@@ -145,33 +151,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// `ALLOW_REPOS`.
-pub struct AllowedRepos {
-    globs: Vec<RepoGlob>,
-    case: RepoCase,
-}
-
-impl AllowedRepos {
-    /// # Errors
-    /// A glob that cannot be read.
-    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
-        Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
-    }
-
-    /// Returns true if a glob names the repository, or if there is no glob.
-    pub fn allow(&self, owner: &str, repo: &str) -> bool {
-        self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
-    }
-
-    pub(super) fn check(&self, owner: &str, repo: &str) -> Result<(), Error> {
-        if self.allow(owner, repo) {
-            return Ok(());
-        }
-        let name: String = format!("{owner}/{repo}").chars().take(200).collect();
-        Err(Error::Forbidden(format!("{name} is not built here: ALLOW_REPOS does not name it")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,24 +167,5 @@ mod tests {
         ] {
             assert_eq!(without_port(host), name);
         }
-    }
-
-    #[test]
-    fn globs_name_owners_and_repositories() {
-        let allowed = |globs: &[&str], owner, repo| {
-            let globs: Vec<String> = globs.iter().map(|&glob| glob.into()).collect();
-            AllowedRepos::new(&globs, RepoCase::Ignore).unwrap().check(owner, repo).is_ok()
-        };
-        assert!(allowed(&[], "acme", "hello"));
-        assert!(allowed(&["*"], "acme", "hello"));
-        assert!(allowed(&["acme"], "acme", "hello"));
-        assert!(allowed(&["Acme/hello"], "acme", "Hello"));
-        assert!(allowed(&["acme/*"], "acme", "hello"));
-        assert!(allowed(&["other/x", "acme/hel*"], "acme", "hello"));
-        assert!(!allowed(&["acme"], "acme-evil", "hello"));
-        assert!(!allowed(&["acme/*"], "acme/x", "hello"));
-        assert!(!allowed(&["acme/*"], "other", "hello"));
-        assert!(!allowed(&["acme/hello"], "acme", "hello2"));
-        assert!(AllowedRepos::new(&["a{".into()], RepoCase::Ignore).is_err());
     }
 }

@@ -16,8 +16,8 @@ use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
 use super::totem::views;
-use crate::model::{JobContext, JobId, Millis, NewJob, Origin};
-use crate::store::{Added, Delivery};
+use crate::model::{JobContext, JobId, Millis};
+use crate::store::Delivery;
 
 /// The `{id}` of a path. What is no id of ours names an unknown delivery.
 pub struct DeliveryPath(Uuid);
@@ -98,24 +98,13 @@ pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPa
     Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
 }
 
-/// `POST /deliveries/{id}/replay`: another job, as if the delivery came now and had not come before. Where the image
-/// goes is what the settings say now.
-pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
-    let delivery = find(&api, path).await?;
-    let made = api.store.job(delivery.job).await?.ok_or_else(|| Error::UnknownJob(delivery.job.to_string()))?;
-    let context = JobContext { docker_repo_base: api.destinations.base.clone(), ..made.context };
-    api.allowed_repos.check(&context.owner, &context.repo)?;
-    let to = api.destinations.of(&context)?;
-    let new = NewJob {
-        origin: Origin::Hook,
-        dialect: made.dialect,
-        git_ref: made.git_ref,
-        before: made.before,
-        forced: made.forced,
-        ..NewJob::bound_for(context, to)
-    };
-    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
-    tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");
+/// `POST /deliveries/{id}/replay`: a new job, as if the delivery came now for the first time.
+pub async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    DeliveryPath(id): DeliveryPath,
+) -> Result<Response, Error> {
+    let job = api.intake.replay(id, caller.by()).await?;
     views::job(StatusCode::CREATED, &job)
 }
 

@@ -4,6 +4,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::intake::Refusal;
+use crate::logs::secret_argument;
 use crate::model::{NoDestination, Status};
 use crate::store::StoreError;
 
@@ -77,6 +79,28 @@ impl From<StoreError> for Error {
                 Self::Unstorable(error.to_string())
             }
             other => Self::Internal(format!("the store: {other}")),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Repository(name) => {
+                Self::Forbidden(format!("{} is not built here: ALLOW_REPOS does not name it", shortened(&name)))
+            }
+            Refusal::Base => {
+                Self::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into())
+            }
+            Refusal::SecretArguments(names) => {
+                let invalid = |name: &String| invalid(secret_argument(name), format!("#/buildArgs/{name}"));
+                Self::Invalid(names.iter().map(invalid).collect())
+            }
+            Refusal::Destination(error) => error.into(),
+            Refusal::UnknownJob(id) => Self::UnknownJob(id.to_string()),
+            Refusal::UnknownDelivery(id) => Self::UnknownDelivery(id.to_string()),
+            Refusal::Unfinished(status) => Self::Unfinished(status),
+            Refusal::Store(error) => error.into(),
         }
     }
 }

@@ -29,9 +29,10 @@ use axum::routing::{get, post};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::intake::Intake;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::model::{ApiToken, Destinations, Role};
+use crate::model::{ApiToken, Role};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -39,26 +40,20 @@ use auth::{Guard, Tokens};
 use hooks::github;
 use totem::{jobs, schemas};
 
-pub use auth::AllowedRepos;
 pub use health::reasons;
 pub use serve::serve;
 
 pub struct HttpConfig {
-    pub destinations: Destinations,
     /// Without it webhooks are refused with what to set.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Vec<ApiToken>,
     /// `API_AUTH=none`: whoever has no token is an admin, unless a foreign web page sent him.
     pub open: bool,
-    /// Globs over `owner/repo`; one without a slash names owners. Empty: all.
-    pub allow_repos: Vec<String>,
     /// `https://host[:port]` of the web pages that may read answers, or `*`.
     pub cors_origins: Vec<String>,
     /// Names, with or without a port, that a `Host` header may have where nothing proves the sender: the listening
     /// address, BASE_URL's host. `localhost` and plain IP addresses always may.
     pub hosts: Vec<String>,
-    /// The daemon's own secrets, which no build may be given.
-    pub masks: Vec<Zeroizing<String>>,
     pub host_of: HostOf,
     pub engines_up: EnginesUp,
     /// Whose disk is shown in the metrics.
@@ -73,17 +68,15 @@ pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// What the handlers share.
 struct Api {
-    destinations: Destinations,
     hook_secret: Option<Zeroizing<String>>,
     tokens: Tokens,
     guard: Option<Guard>,
-    allowed_repos: AllowedRepos,
-    masks: Vec<Zeroizing<String>>,
     host_of: HostOf,
     bodies: body::Budget,
     store: Store,
     logs: Logs,
     queue: QueueHandle,
+    intake: Intake,
     secrets: watch::Receiver<Arc<Secrets>>,
     troubles: watch::Receiver<Vec<String>>,
     engines_up: EnginesUp,
@@ -91,28 +84,28 @@ struct Api {
     metrics: Metrics,
 }
 
-/// Every route. Fails on a glob in `allow_repos` that cannot be read.
+#[allow(clippy::too_many_arguments, reason = "a list of the parts that the handlers share")]
+/// Makes every route.
 pub fn router(
     config: HttpConfig,
     store: Store,
     logs: Logs,
     queue: QueueHandle,
+    intake: Intake,
     secrets: watch::Receiver<Arc<Secrets>>,
     troubles: watch::Receiver<Vec<String>>,
     metrics: Metrics,
-) -> Result<Router, globset::Error> {
+) -> Router {
     let api = Arc::new(Api {
         tokens: Tokens::new(&config.tokens),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
-        allowed_repos: AllowedRepos::new(&config.allow_repos, config.destinations.repo_case)?,
-        destinations: config.destinations,
-        masks: config.masks,
         host_of: config.host_of,
         hook_secret: config.hook_secret,
         bodies: body::Budget::default(),
         store,
         logs,
         queue,
+        intake,
         secrets,
         troubles,
         engines_up: config.engines_up,
@@ -138,7 +131,7 @@ pub fn router(
         .route("/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
         .with_state(api);
-    Ok(enveloped(routes, config.cors_origins))
+    enveloped(routes, config.cors_origins)
 }
 
 /// What holds for every route, and for none.

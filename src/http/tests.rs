@@ -22,10 +22,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::{ApiToken, HttpConfig, Role, router, serve};
+use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
 use crate::metrics::{Heart, Metrics};
-use crate::model::{Job, JobId, Millis, Outcome, Stages, Status};
-use crate::queue::{Queue, QueueConfig, Rules};
+use crate::model::{Destinations, Job, JobId, Millis, Outcome, Stages, Status};
+use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::{Announce, Store};
 
@@ -72,17 +73,27 @@ impl Answer {
 
 /// One with a hook secret and the tokens `read`, `build` and `admin`, unless `change` changes it.
 async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
+    server_with(change, |_| {}).await
+}
+
+/// What the policy is made of.
+struct Rules {
+    allow_repos: Vec<String>,
+    destinations: Destinations,
+}
+
+/// A server with another configuration and another policy.
+async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl FnOnce(&mut Rules)) -> Server {
+    let mut rules = Rules { allow_repos: vec![], destinations: super::testing::destinations("127.0.0.1:5555/totem") };
+    change_policy(&mut rules);
     let dir = TempDir::new().unwrap();
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
     let mut config = HttpConfig {
-        destinations: super::testing::destinations("127.0.0.1:5555/totem"),
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
         open: false,
-        allow_repos: vec![],
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
-        masks: vec![Zeroizing::new(SECRET.into())],
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
         engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
         data_dir: dir.path().into(),
@@ -95,7 +106,7 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
         node: "test".into(),
         lease: LEASE,
         drain: Duration::ZERO,
-        rules: Rules::default(),
+        rules: crate::queue::Rules::default(),
         heart: Heart::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
@@ -103,12 +114,16 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     let (troubles, troubles_seen) = watch::channel(vec![]);
     let metrics = Metrics::new().unwrap();
     let heart = metrics.http.clone();
-    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, troubles_seen, metrics).unwrap();
+    let masks = vec![Zeroizing::new(SECRET.into())];
+    let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
+    let policy = Policy::new(allowed_repos, rules.destinations, masks, secrets_seen.clone());
+    let intake = Intake::new(policy, store.clone(), queue.clone());
+    let router = router(config, store.clone(), logs.clone(), queue, intake, secrets_seen, troubles_seen, metrics);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, heart, stop.clone()));
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }
 }

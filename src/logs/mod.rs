@@ -1,6 +1,7 @@
 //! One append-only file a job, `<id>.log`. Readers are woken when it grows and read the file themselves.
 
 pub mod ansi_html;
+mod arguments;
 mod follow;
 mod forms;
 pub mod html;
@@ -18,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 
+pub use arguments::{arguments_with_secrets, secret_argument};
 pub use follow::LogFollower;
-pub use redact::secret_finder;
 pub use writer::LogWriter;
 
 use crate::model::JobId;

@@ -21,6 +21,7 @@ use super::send_error::Failure;
 use super::summary::Story;
 use crate::logs::Logs;
 use crate::model::{Job, JobId, Occasion, Status};
+use crate::outbound::is_loopback_host;
 use crate::store::{NewNotification, Notification};
 use content::{Letter, Tail};
 
@@ -99,7 +100,7 @@ impl Mail {
         if ServerName::try_from(host.as_str()).is_err() {
             return Err(format!("SMTP_HOST={host:?} is no name and no address of a host"));
         }
-        if tls == MailTls::None && !is_loopback(&host) {
+        if tls == MailTls::None && !is_loopback_host(&host) {
             return Err(format!(
                 "SMTP_TLS=none with SMTP_HOST={host}: only a server of this machine is spoken to without TLS"
             ));
@@ -204,10 +205,6 @@ fn words(error: &smtp::Error) -> String {
     error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
 fn authorities(path: &PathBuf) -> Result<Vec<Certificate>, String> {
     let wrong = |why: String| format!("SMTP_CACERT={path:?} cannot be used: {why}");
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -226,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_told_by_its_setting() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::outbound::install_tls_provider();
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("ca.pem");
         fs::write(&empty, "nothing").unwrap();

@@ -16,13 +16,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::metrics::Metrics;
 use crate::model::{Job, Status};
-use crate::outbound::{Except, is_unfit};
+use crate::outbound::{self, Route, is_forbidden_target};
 use crate::store::{NewNotification, Notification, Store};
 pub use forge::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
 pub use hipchat::HipChat;
@@ -84,19 +84,8 @@ pub async fn run(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), reqwest::Error> {
-    let client = || {
-        Client::builder()
-            .timeout(TIMEOUT)
-            // A redirect would carry the body and its signature to a host that nobody configured.
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-    };
-    let outward = client().build()?;
-    let client = client()
-        // What was looked up and checked is what is connected to; a proxy would look it up anew.
-        .dns_resolver(Arc::new(Except(is_unfit)))
-        .no_proxy()
-        .build()?;
+    let outward = outbound::client(Route::Environment).timeout(TIMEOUT).build()?;
+    let client = outbound::client(Route::Filtered(is_forbidden_target)).timeout(TIMEOUT).build()?;
     let sender = Sender { store, config, client, outward, metrics };
     shutdown.run_until_cancelled(sender.run()).await;
     Ok(())

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::NotifyConfig;
 use super::send_error::Failure;
 use crate::model::{FailureClass, Job, JobId, Millis, Status, TagResult};
-use crate::outbound::{self, is_unfit};
+use crate::outbound::{self, is_forbidden_target};
 use crate::store::{NewNotification, Notification};
 
 pub(super) const CHANNEL: &str = "post-build";
@@ -95,7 +95,7 @@ pub(super) async fn send(
     let url = find(config, &notification.destination);
     let url = url.ok_or_else(|| Failure::permanent("it is not in HOOK_POST_URL any more"))?;
     let url = Url::parse(url).map_err(|error| Failure::permanent(format!("its address is not valid: {error}")))?;
-    if let Some(address) = outbound::literal(&url).filter(|address| is_unfit(*address)) {
+    if let Some(address) = outbound::literal(&url).filter(|address| is_forbidden_target(*address)) {
         return Err(Failure::permanent(format!("its address is {address}, which is refused")));
     }
     let Notification { id, body, .. } = notification;

@@ -1,10 +1,9 @@
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{Response, StatusCode, header};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use crate::model::Millis;
+use crate::outbound::chain;
 
 /// The longest that an answer may put off the next try.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -56,15 +55,9 @@ pub(super) fn wait(text: &str, now: Millis) -> Option<Duration> {
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let at = OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp();
-            Millis(at.saturating_mul(1000)).since(now)
+            let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Millis(at.as_millis() as i64).since(now)
         }
     };
     Some(wait.min(LONGEST_WAIT))
-}
-
-/// An error with its causes, in one line: `error sending request: connection refused`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |e| e.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

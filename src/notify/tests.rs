@@ -54,7 +54,7 @@ async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
 
 /// One that sends nothing by itself.
 async fn stopped(answers: &[u16], secret: Option<&str>) -> Bench {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::outbound::install_tls_provider();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?token=s3cret", listener.local_addr().unwrap());
     let (tell, got) = mpsc::unbounded_channel();

@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use crate::logs::Logs;
 use crate::metrics::Heart;
-use crate::model::{Job, JobContext, JobId, LogSink, Millis, NewJob, Outcome, Status};
+use crate::model::{Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
 pub use rules::{Priorities, Rules, Supersede};
@@ -52,14 +52,6 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    pub fn priority(&self, context: &JobContext) -> i64 {
-        self.rules.priorities.of(context)
-    }
-
-    pub fn supersedes(&self) -> bool {
-        self.rules.supersede != Supersede::Nobody
-    }
-
     /// Stores a job by the rules: with its priority, and in the place of older commits of its branch, or superseded itself
     /// if it is the older one.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
@@ -89,6 +81,18 @@ impl QueueHandle {
             }
         }
         self.wake();
+        Ok(added)
+    }
+
+    /// Stores a job for a branch's head that no webhook reported, by the rules, unless the branch has a job for that commit
+    /// or one that was created after `asked`.
+    pub async fn add_missed(&self, mut new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
+        new.priority = self.rules.priorities.of(&new.context);
+        let supersedes = self.rules.supersede != Supersede::Nobody;
+        let added = self.store.add_missed(new, asked, supersedes).await?;
+        if added.is_some() {
+            self.wake();
+        }
         Ok(added)
     }
 

@@ -2,6 +2,8 @@ use http_auth::{ChallengeRef, parser::ChallengeParser};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
+use crate::outbound::{is_loopback, literal};
+
 /// How a registry wants a login, as its `WWW-Authenticate` says (RFC 7235; the bearer form is
 /// distribution's "Token Authentication Specification").
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl Realm {
     pub fn is_of(&self, registry: &Url) -> bool {
         let host = registry.host_str().unwrap_or_default();
         let of_one_domain = || match (psl::domain_str(self.host()), psl::domain_str(host)) {
-            (Some(ours), Some(its)) => ours == its && address(&self.url).is_none() && address(registry).is_none(),
+            (Some(ours), Some(its)) => ours == its && literal(&self.url).is_none() && literal(registry).is_none(),
             _ => false,
         };
         match self.url.scheme() {
@@ -54,15 +56,6 @@ impl Realm {
             _ => false,
         }
     }
-}
-
-fn address(url: &Url) -> Option<std::net::IpAddr> {
-    url.host_str()?.trim_matches(['[', ']']).parse().ok()
-}
-
-/// Is it this machine, which no network lies before?
-pub(super) fn is_loopback(url: &Url) -> bool {
-    url.host_str() == Some("localhost") || address(url).is_some_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

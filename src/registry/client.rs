@@ -5,8 +5,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCAT
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::challenge::{Challenge, Realm, is_loopback};
+use super::challenge::{Challenge, Realm};
 use super::{Login, RegistryError};
+use crate::outbound::{self, Route, is_loopback};
 use crate::secrets::RegistryAuth;
 
 /// Of one request; the answers are small.
@@ -215,7 +216,7 @@ impl<'a> Client<'a> {
     async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
         let answer = request.send().await.map_err(|e| RegistryError::unanswered(self.registry, &e))?;
         if answer.status().is_redirection() {
-            let to = answer.headers().get(LOCATION).and_then(|to| answer.url().join(to.to_str().ok()?).ok());
+            let to = outbound::location(&answer);
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
             return Err(self.is_none(format!("{} redirects to {to}", answer.url().host_str().unwrap_or_default())));
         }
@@ -258,15 +259,6 @@ async fn http_client(registry: &str, base: &Url, certs_dir: &Path) -> Result<req
             }
         }
     }
-    // An error means that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut http = reqwest::Client::builder()
-        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .tls_certs_merge(authorities);
-    if is_loopback(base) {
-        http = http.no_proxy();
-    }
+    let http = outbound::client(Route::to(base)).timeout(TIMEOUT).tls_certs_merge(authorities);
     http.build().map_err(|e| trouble(e.to_string()))
 }

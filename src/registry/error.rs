@@ -1,4 +1,4 @@
-use std::error::Error;
+use crate::outbound::causes;
 
 /// Why a push would fail: one line, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,18 +39,11 @@ impl RegistryError {
         if error.is_timeout() {
             return Self::Unreachable { registry, cause: "it took too long to answer".into() };
         }
-        let mut cause: &dyn Error = error;
-        loop {
-            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-                return Self::Tls { registry, cause: tls.to_string() };
-            }
-            // An I/O error passes over what is in it when it is asked for its source.
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            match inner.map(|inner| inner as &dyn Error).or(cause.source()) {
-                Some(deeper) => cause = deeper,
-                None => return Self::Unreachable { registry, cause: cause.to_string() },
-            }
+        if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return Self::Tls { registry, cause: tls.to_string() };
         }
+        let innermost = causes(error).last().map(ToString::to_string);
+        Self::Unreachable { registry, cause: innermost.unwrap_or_default() }
     }
 }
 

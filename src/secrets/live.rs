@@ -14,7 +14,8 @@ use super::authorized::HEADER;
 use super::name;
 use super::source::{Contents, Source};
 use super::value::{self, Opened, Value};
-use super::{Name, Secrets, SecretsConfig, SecretsError, digest, file};
+use super::{Name, Secrets, SecretsConfig, SecretsError, digest};
+use crate::durable::replace_file;
 use crate::model::{Millis, RepoCase};
 
 /// The wait before the file for an sshd is tried again.
@@ -208,7 +209,7 @@ async fn write_authorized_keys(path: PathBuf, keys: Option<Vec<u8>>) -> Result<(
         };
         match current {
             Ok(current) if current == wanted => Ok(false),
-            _ => file::replace(&path, &wanted).map(|()| true),
+            _ => replace_file(&path, 0o600, &wanted).map(|()| true),
         }
     });
     match writing.await.unwrap_or_else(|e| Err(e.into())) {

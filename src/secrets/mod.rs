@@ -5,7 +5,6 @@ pub mod admin;
 mod authorized;
 mod dockercfg;
 mod etcd;
-mod file;
 mod folder;
 mod key;
 mod live;

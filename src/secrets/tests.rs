@@ -28,7 +28,7 @@ impl Live {
     fn write(&self, name: &str, content: &[u8]) {
         let path = self.root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        file::replace(&path, content).unwrap();
+        crate::durable::replace_file(&path, 0o600, content).unwrap();
     }
 
     async fn until(&mut self, what: impl FnMut(&Arc<Secrets>) -> bool) -> Arc<Secrets> {

@@ -25,6 +25,7 @@ macro_rules! select {
 }
 
 /// A signed webhook delivery that makes a job.
+#[derive(Debug)]
 pub struct NewDelivery {
     /// Where it came in, as `/hooks/github`.
     pub route: &'static str,

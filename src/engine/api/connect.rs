@@ -1,6 +1,5 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,8 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::errors::{EngineError, chain};
+use super::errors::EngineError;
 use super::tls::Tls;
+use crate::outbound::{chain, is_loopback_host};
 
 /// How long it may take to reach the engine.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl FromStr for Host {
             return Err("it is neither unix:///path nor tcp://host:port".into());
         };
         let (name, address) = name_and_address(address, 2375)?;
-        if name != "localhost" && !name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+        if !is_loopback_host(&name) {
             return Err("an engine on plain TCP beyond loopback gives root to everyone: set DOCKER_TLS_VERIFY=1, and \
                         DOCKER_CERT_PATH to the folder of ca.pem, cert.pem and key.pem"
                 .into());

@@ -2,6 +2,7 @@ use hyper::StatusCode;
 
 use crate::git::{Fault, GitError};
 use crate::model::LogSink;
+use crate::outbound::chain;
 
 use crate::engine::upkeep::oom::Killer;
 
@@ -226,17 +227,6 @@ pub(in crate::engine) fn one_line(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// An error and what caused it, in one line.
-pub(in crate::engine) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// Writes one line to the log in one piece, so that lines of two writers do not mix.

@@ -22,7 +22,8 @@ use crate::secrets::Secrets;
 use super::filesync::Tree;
 use super::grpc::{self, Status};
 use crate::engine::api::connect::{Host, invalid, no_body, request};
-use crate::engine::api::errors::{EngineError, chain};
+use crate::engine::api::errors::EngineError;
+use crate::outbound::chain;
 
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";

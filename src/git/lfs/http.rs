@@ -2,14 +2,15 @@
 //! followed here, and credentials stay on their server.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
+use zeroize::Zeroizing;
 
 use crate::git::{Fault, GitError};
-use crate::outbound::{self, Except, is_inward};
+use crate::outbound::{self, BodyError, Route, chain, is_local_or_forbidden, read_limited};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// As Git's own low-speed limit: no byte for so long, and it is over.
@@ -51,24 +52,10 @@ impl LfsClients {
 }
 
 fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwest::Error> {
-    // An error means that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
-        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(redirect::Policy::none())
-        // As for Git, which gets a cleared environment.
-        .no_proxy();
-    let client = match authorities {
-        // It was written at the start; without it no server is trusted.
-        Some(bundle) => {
-            client.tls_certs_only(Certificate::from_pem_bundle(&std::fs::read(bundle).unwrap_or_default())?)
-        }
-        None => client,
-    };
-    let client = if is_outward { client.dns_resolver(Arc::new(Except(is_inward))) } else { client };
-    client.build()
+    // Git does not know a proxy either, because its environment is cleared.
+    let route = if is_outward { Route::Filtered(is_local_or_forbidden) } else { Route::Direct };
+    let client = outbound::client(route).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+    outbound::trust_bundle(client, authorities)?.build()
 }
 
 impl LfsClient {
@@ -101,7 +88,7 @@ impl LfsClient {
     fn check(&self, url: &Url) -> Result<(), GitError> {
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),
-            "https" if !outbound::literal(url).is_some_and(is_inward) => Ok(()),
+            "https" if !outbound::literal(url).is_some_and(is_local_or_forbidden) => Ok(()),
             "https" | "http" => {
                 Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
             }
@@ -116,21 +103,18 @@ fn target(response: &Response, is_post: bool) -> Option<Url> {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => !is_post,
         _ => false,
     };
-    let location = response.headers().get(LOCATION).filter(|_| followed)?;
-    response.url().join(location.to_str().ok()?).ok()
+    outbound::location(response).filter(|_| followed)
 }
 
 /// The body of a JSON answer.
-pub async fn body(mut response: Response) -> Result<Vec<u8>, GitError> {
+pub async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, GitError> {
     let url = response.url().clone();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, error))? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(GitError::refused(format!("{} answers with more than {LONGEST_ANSWER} bytes", host(&url))));
+    read_limited(&mut response, LONGEST_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLong => {
+            GitError::refused(format!("{} answers with more than {LONGEST_ANSWER} bytes", host(&url)))
         }
-        body.extend(chunk);
-    }
-    Ok(body)
+        BodyError::Broken(error) => broken(&url, error),
+    })
 }
 
 /// With the port, if the URL has one.
@@ -164,12 +148,6 @@ pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
 use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, GitError, RepoSource};
 use crate::model::RepoName;
-use crate::outbound::is_inward;
+use crate::outbound::is_local_or_forbidden;
 use crate::secrets::{DeployKey, Secrets, SecretsError};
 
 /// The job's own repository.
@@ -175,7 +175,10 @@ impl<'a> Superproject<'a> {
     /// Looks the host up and refuses an inward address; what is good is what Git may connect to (in the form of
     /// `http.curloptResolve`), so that a second look-up cannot lead elsewhere.
     async fn pin(&self, remote: &Remote) -> Result<Option<String>, GitError> {
-        if addresses(&self.remote.host).await.is_ok_and(|ours| ours.iter().any(|address| is_inward(address.ip()))) {
+        if addresses(&self.remote.host)
+            .await
+            .is_ok_and(|ours| ours.iter().any(|address| is_local_or_forbidden(address.ip())))
+        {
             return Ok(None);
         }
         let found = addresses(&remote.host).await.map_err(|error| GitError {
@@ -183,7 +186,7 @@ impl<'a> Superproject<'a> {
             message: format!("the host {} is unknown ({error}): check the URL and the name service", remote.host),
             fault: Fault::Server,
         })?;
-        if let Some(address) = found.iter().find(|address| is_inward(address.ip())) {
+        if let Some(address) = found.iter().find(|address| is_local_or_forbidden(address.ip())) {
             let message =
                 format!("its URL leads to {}, which is this machine or its own network: refused", address.ip());
             return Err(GitError::refused(message));

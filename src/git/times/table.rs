@@ -8,13 +8,14 @@
 //! SHA-256 of all the above (32)
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::durable::replace_file;
 use crate::git::Oid;
 use crate::git::tree::{Entry, EntryKind, path_order};
 
@@ -86,11 +87,7 @@ impl Table {
 
     /// Replaces the file at once or not at all.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&self.to_bytes())?;
-        file.sync_data()?;
-        fs::rename(&new, path)
+        replace_file(path, 0o644, &self.to_bytes())
     }
 
     fn to_bytes(&self) -> Vec<u8> {

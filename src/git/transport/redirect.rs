@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, redirect};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::remote::Remote;
 use crate::git::{Fault, GitConfig, GitError};
+use crate::outbound::{self, Route};
 
 /// What Git asks first, below the repository's URL.
 const FIRST: &str = "/info/refs?service=git-upload-pack";
@@ -42,12 +42,8 @@ pub(in crate::git) async fn next(
 }
 
 async fn ask(config: &GitConfig, remote: &Remote, authorization: &str) -> Result<Option<String>, reqwest::Error> {
-    let mut client = Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(LIMIT);
-    if let Some(bundle) = &config.cacert {
-        // It was written at the start; without it no server is trusted.
-        let pem = std::fs::read(bundle).unwrap_or_default();
-        client = client.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
-    }
+    let client = outbound::client(Route::Direct).timeout(LIMIT);
+    let client = outbound::trust_bundle(client, config.cacert.as_deref())?;
     let mut authorization = match HeaderValue::from_str(authorization) {
         Ok(value) => value,
         Err(_) => return Ok(None), // Git would not have sent it either
@@ -55,8 +51,7 @@ async fn ask(config: &GitConfig, remote: &Remote, authorization: &str) -> Result
     authorization.set_sensitive(true);
     let url = format!("{}{FIRST}", remote.url.trim_end_matches('/'));
     let answer = client.build()?.get(url).header(AUTHORIZATION, authorization).send().await?;
-    let place = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok());
-    Ok(place.and_then(|place| Some(answer.url().join(place).ok()?.to_string())))
+    Ok(outbound::location(&answer).map(String::from))
 }
 
 fn same_server(remote: &Remote, place: &str) -> Result<Remote, GitError> {

@@ -8,30 +8,31 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::signature;
 use crate::http::error::Error;
-use crate::http::totem::request::{BRANCH, COMMIT, missing, unfit, wrong_type};
+use crate::http::totem::request::{missing, unfit, wrong_type};
 use crate::http::totem::views;
 use crate::http::{Api, body};
-use crate::model::{JobContext, NewJob, Origin, is_no_commit};
+use crate::intake::Push;
+use crate::model::{Dialect, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
 /// The job was made by the same delivery, which came before.
 pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
-/// What a job needs of a push; the rest, mostly `commits`, is passed over unread.
+/// The fields of GitHub's push event that a job needs. The rest, mostly `commits`, is skipped unread.
 #[derive(Deserialize)]
-struct Push {
+struct PushEvent {
     #[serde(rename = "ref")]
     reference: Option<String>,
     before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
-    /// Taken whatever it is: nobody is refused for what only helps to order pushes.
+    /// Any JSON is accepted, because a push must not be refused for a field that only helps to order pushes.
     forced: Option<Value>,
     repository: Repository,
 }
@@ -39,11 +40,11 @@ struct Push {
 #[derive(Deserialize)]
 struct Repository {
     name: String,
-    owner: Owner,
+    owner: RepositoryOwner,
 }
 
 #[derive(Deserialize)]
-struct Owner {
+struct RepositoryOwner {
     name: Option<String>,
     login: Option<String>,
 }
@@ -55,37 +56,35 @@ pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -
     if !signature::is_valid(&headers, &body, secret.as_bytes()) {
         return Err(Error::Signature);
     }
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if header("x-github-event") != Some("push") {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let is_form = header(header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let Some(Wanted { context, git_ref, before, forced }) = read(&payload(&body, is_form)?, &api.destinations.base)?
-    else {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    api.allowed_repos.check(&context.owner, &context.repo)?;
-    let delivery = NewDelivery {
-        route: ROUTE,
-        digest: hex::encode(Sha256::digest(&*body)),
-        delivery_id: header("x-github-delivery").filter(|id| id.len() <= 128).map(str::to_owned),
-        event: "push".into(),
-    };
+    let push = parse(&headers, &body)?;
     drop(body);
-    let to = api.destinations.of(&context)?;
-    let new = NewJob { origin: Origin::Hook, git_ref, before, forced, ..NewJob::bound_for(context, to) };
-    match api.queue.add(new, Some(delivery)).await? {
-        Added::New(job) => {
-            tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
-            views::job(StatusCode::CREATED, &job)
-        }
+    let Some(push) = push else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    match api.intake.push(push).await? {
+        Added::New(job) => views::job(StatusCode::CREATED, &job),
         Added::Duplicate(job) => {
             let mut response = views::job(StatusCode::CREATED, &job)?;
             response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
             Ok(response)
         }
     }
+}
+
+/// Parses a verified webhook. Returns `None` for another event than a push, and for a push that deleted its branch or
+/// tag.
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if header("x-github-event") != Some("push") {
+        return Ok(None);
+    }
+    let is_form = header(header::CONTENT_TYPE.as_str())
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+    let delivery = || NewDelivery {
+        route: ROUTE,
+        digest: hex::encode(Sha256::digest(body)),
+        delivery_id: header("x-github-delivery").filter(|id| id.len() <= 128).map(str::to_owned),
+        event: "push".into(),
+    };
+    read(&payload(body, is_form)?, delivery)
 }
 
 /// The JSON in a body: all of it, or the field `payload` of a form.
@@ -100,51 +99,28 @@ fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
     }
 }
 
-/// What a push asks for, and of which ref.
-#[derive(Debug)]
-struct Wanted {
-    context: JobContext,
-    git_ref: Option<String>,
-    before: Option<String>,
-    forced: bool,
-}
-
-/// The job that a push asks for; None when it deleted its branch or tag, which some forges say by zeros alone.
-fn read(json: &[u8], docker_repo_base: &str) -> Result<Option<Wanted>, Error> {
-    let push: Push = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
+/// Reads a push event. Returns `None` when it deleted its branch or tag, which some forges say by zeros alone.
+fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Push>, Error> {
+    let push: PushEvent = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
     if push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
         return Ok(None);
     }
-    let Repository { name: repo, owner: Owner { name, login } } = push.repository;
+    let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner = filled(name).or(login).ok_or_else(|| Error::Invalid(vec![missing("name", "#/repository/owner")]))?;
-    let after = filled(push.after);
-    let pushed = after.is_some();
-    let commit = after.unwrap_or_else(|| COMMIT.into());
-    let git_ref = filled(push.reference);
-    let reference = git_ref.clone().unwrap_or_else(|| BRANCH.into());
-    let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| reference.strip_prefix(prefix));
-    let branch = branch.map_or_else(|| reference.clone(), str::to_owned);
-    let texts =
-        [(&owner, "#/repository/owner/name"), (&repo, "#/repository/name"), (&branch, "#/ref"), (&commit, "#/after")];
-    let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unfit(text, path)).collect();
-    if !wrong.is_empty() {
-        return Err(Error::Invalid(wrong));
-    }
     let before = filled(push.before).filter(|before| unfit(before, "").is_none());
-    let context = JobContext {
-        owner,
-        repo,
-        branch,
-        tag: commit.clone(),
-        commit,
-        github: true,
-        docker_repo_base: docker_repo_base.into(),
-        pushed,
-        branch_left_out: git_ref.is_none(),
-        extra: Map::new(),
-    };
-    Ok(Some(Wanted { context, git_ref, before, forced: push.forced == Some(Value::Bool(true)) }))
+    let (git_ref, after) = (filled(push.reference), filled(push.after));
+    let forced = push.forced == Some(Value::Bool(true));
+    let dialect = Dialect::Totem;
+    let push = Push { owner, repo, git_ref, before, after, forced, dialect, delivery: delivery() };
+    let texts = [
+        (Some(&*push.owner), "#/repository/owner/name"),
+        (Some(&*push.repo), "#/repository/name"),
+        (Some(push.branch()), "#/ref"),
+        (push.after.as_deref(), "#/after"),
+    ];
+    let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unfit(text?, path)).collect();
+    if wrong.is_empty() { Ok(Some(push)) } else { Err(Error::Invalid(wrong)) }
 }
 
 /// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
@@ -206,8 +182,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn context(body: Value) -> JobContext {
-        read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap().context
+    fn read(json: &[u8]) -> Result<Option<Push>, Error> {
+        let digest = String::new();
+        super::read(json, || NewDelivery { route: ROUTE, digest, delivery_id: None, event: "push".into() })
+    }
+
+    fn read_json(body: &Value) -> Push {
+        read(&serde_json::to_vec(body).unwrap()).unwrap().unwrap()
     }
 
     fn push(reference: &str) -> Value {
@@ -224,18 +205,16 @@ mod tests {
             ("fake-owner/fake-branch", "fake-owner/fake-branch"),
             ("", "develop"),
         ] {
-            assert_eq!(context(push(reference)).branch, branch);
+            assert_eq!(read_json(&push(reference)).branch(), branch);
         }
     }
 
     #[test]
-    fn a_push_is_its_commit_and_may_be_unreachable_later() {
-        let made = context(push("refs/heads/develop"));
-        assert_eq!((made.owner.as_str(), made.repo.as_str()), ("acme", "hello"));
-        assert_eq!((made.commit.as_str(), made.tag.as_str(), made.pushed), ("1234", "1234", true));
-        let made = context(json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
-        assert_eq!((made.owner.as_str(), made.branch.as_str()), ("acme", "develop"));
-        assert_eq!((made.commit.as_str(), made.pushed), ("HEAD", false));
+    fn a_push_names_its_repository_and_its_commit() {
+        let made = read_json(&push("refs/heads/develop"));
+        assert_eq!((made.owner.as_str(), made.repo.as_str(), made.after.as_deref()), ("acme", "hello", Some("1234")));
+        let made = read_json(&json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
+        assert_eq!((made.owner.as_str(), made.branch(), made.after.as_deref()), ("acme", "develop", None));
     }
 
     #[test]
@@ -243,13 +222,13 @@ mod tests {
         for zeros in ["0".repeat(40), "0".repeat(64)] {
             let body = json!({"ref": "refs/tags/v1", "after": zeros, "deleted": false,
                 "repository": {"name": "hello", "owner": {"login": "acme"}}});
-            assert!(read(&serde_json::to_vec(&body).unwrap(), "q").unwrap().is_none());
+            assert!(read(&serde_json::to_vec(&body).unwrap()).unwrap().is_none());
         }
     }
 
     #[test]
     fn what_is_wrong_with_a_payload_is_said() {
-        let wrong = |body: &str| match read(body.as_bytes(), "q") {
+        let wrong = |body: &str| match read(body.as_bytes()) {
             Err(Error::Invalid(violations)) => format!("{} {}", violations[0].message, violations[0].path),
             Err(Error::BadJson(why)) => why,
             other => panic!("{other:?}"),
@@ -278,10 +257,10 @@ mod tests {
         {
             let mut body = push("refs/heads/develop");
             body["forced"] = forced;
-            let wanted = read(&serde_json::to_vec(&body).unwrap(), "q.io/t").unwrap().unwrap();
+            let wanted = read(&serde_json::to_vec(&body).unwrap()).unwrap().unwrap();
             assert_eq!(wanted.forced, is_forced, "{body}");
         }
-        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap(), "q").unwrap().unwrap().forced);
+        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap()).unwrap().unwrap().forced);
     }
 
     #[test]
@@ -312,7 +291,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_json_makes_a_job_or_says_what_is_wrong(body in jsons()) {
-            match read(&serde_json::to_vec(&body).unwrap(), "q") {
+            match read(&serde_json::to_vec(&body).unwrap()) {
                 Err(Error::Invalid(wrong)) => prop_assert!(!wrong.is_empty()),
                 Err(Error::BadJson(_)) | Ok(_) => {}
                 Err(other) => prop_assert!(false, "{:?}", other),
@@ -321,7 +300,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..60), is_form: bool) {
-            let _ = payload(&body, is_form).and_then(|json| read(&json, "q"));
+            let _ = payload(&body, is_form).and_then(|json| read(&json));
         }
     }
 }

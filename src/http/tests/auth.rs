@@ -101,7 +101,7 @@ async fn an_open_api_takes_nothing_from_foreign_pages() {
 
 #[tokio::test]
 async fn only_allowed_repositories_are_built() {
-    let server = server(|config| config.allow_repos = vec!["other".into(), "acme/web-*".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into(), "acme/web-*".into()]).await;
     let refused = server.post("/job", NEW).await.error();
     let message = "acme/hello is not built here: ALLOW_REPOS does not name it";
     assert_eq!(refused, (403, "NotAuthorized".into(), message.into()));

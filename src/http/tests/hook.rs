@@ -118,7 +118,7 @@ async fn a_form_is_read_too() {
 
 #[tokio::test]
 async fn a_push_that_cannot_be_built_is_refused() {
-    let server = server(|config| config.allow_repos = vec!["other".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into()]).await;
     assert_eq!(send(server.signed(&push("1234"))).await.status, 403);
     let answer = send(server.signed(r#"{"repository":{"name":"hello"}}"#)).await;
     assert_eq!(answer.status, 400);

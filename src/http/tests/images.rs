@@ -15,7 +15,8 @@ async fn make(server: &Server, role: &str, options: Value) -> Answer {
 #[tokio::test]
 async fn a_job_gets_the_image_that_it_asks_for() {
     let server =
-        server(|config| config.destinations.grants = ImageGrants::parse(["acme/mono=r.io/x/*"]).unwrap()).await;
+        server_with(|_| {}, |rules| rules.destinations.grants = ImageGrants::parse(["acme/mono=r.io/x/*"]).unwrap())
+            .await;
     for (options, image) in [
         (json!({}), "127.0.0.1:5555/totem/acme-mono:v1"),
         (json!({"dockerfile": "Dockerfile", "target": "test"}), "127.0.0.1:5555/totem/acme-mono:v1"),

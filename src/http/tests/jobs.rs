@@ -117,7 +117,7 @@ async fn a_branch_that_was_left_out_is_shown_and_remembered() {
 
 #[tokio::test]
 async fn a_rebuild_is_allowed_anew() {
-    let server = server(|config| config.allow_repos = vec!["acme/*".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["acme/*".into()]).await;
     let elsewhere = r#"{"owner":"acme","repo":"hello","dockerRepoBase":"q.io/other"}"#;
     let id = make(&server, "admin", elsewhere).await.json()["id"].as_str().unwrap().to_owned();
     end(&server, Stages::pending()).await;

@@ -1,11 +1,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::http::error::{Error, Violation, shortened};
-use crate::model::{BadOption, Destinations, JobContext, Problem, is_tag};
-
-/// What totem's wire says when a sender does not.
-pub const BRANCH: &str = JobContext::BRANCH;
-pub const COMMIT: &str = "HEAD";
+use crate::intake::{DEFAULT_COMMIT, JobRequest};
+use crate::model::{BadOption, Destinations, Dialect, JobContext, Problem, is_tag};
 
 /// The longest name, in bytes; Git's and the registries' own limits are far below.
 const MAX_TEXT: usize = 4 << 10;
@@ -14,18 +11,10 @@ const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
 /// What a sender's own names may take together, in bytes: they come back in every list.
 const MAX_EXTRA: usize = 16 << 10;
 
-/// A request for a job.
-#[derive(Debug)]
-pub struct Asked {
-    pub context: JobContext,
-    /// True if the request names the image's tag.
-    pub tag_named: bool,
-}
-
 /// Reads the body of `POST /job`. Git's names are not validated beyond their type and length: what the original took is
 /// taken, and the job then says what is wrong with it. Where the image goes is: it is used as it was asked for, or not
 /// at all. Names that we do not know are kept.
-pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
+pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Error> {
     let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
     let Value::Object(mut body) = value else {
         return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
@@ -39,7 +28,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
     let branch_left_out = !body.contains_key("branch");
     let mut text = |name: &str, default: &str| take_text(&mut body, name, &mut wrong).unwrap_or_else(|| default.into());
     let (owner, repo) = (text("owner", ""), text("repo", ""));
-    let (branch, commit) = (text("branch", BRANCH), text("commit", COMMIT));
+    let (branch, commit) = (text("branch", JobContext::BRANCH), text("commit", DEFAULT_COMMIT));
     let docker_repo_base = text("dockerRepoBase", &destinations.base);
     if let Err(why) = destinations.name.check_base(&docker_repo_base) {
         wrong.push(wrong_format("docker-repo-base", &docker_repo_base, &why, "#/dockerRepoBase"));
@@ -64,7 +53,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
         wrong.push(wrong_pattern(tag, TAG_PATTERN, "#/tag"));
     }
     let tag_named = tag.is_some();
-    let tag = tag.unwrap_or_else(|| if commit.is_empty() { COMMIT.into() } else { commit.clone() });
+    let tag = tag.unwrap_or_else(|| if commit.is_empty() { DEFAULT_COMMIT.into() } else { commit.clone() });
     let size = serde_json::to_string(&body).map_or(0, |extra| extra.len());
     if size > MAX_EXTRA {
         wrong.push(too_long(size, MAX_EXTRA, "#/"));
@@ -83,7 +72,11 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<Asked, Error> {
     };
     // What is built by is ours alone, so nothing that the original took is refused here.
     wrong.extend(context.build_options().err().into_iter().flatten().map(unusable));
-    if wrong.is_empty() { Ok(Asked { context, tag_named }) } else { Err(Error::Invalid(wrong)) }
+    if wrong.is_empty() {
+        Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
+    } else {
+        Err(Error::Invalid(wrong))
+    }
 }
 
 fn unusable(option: BadOption) -> Violation {
@@ -171,7 +164,7 @@ mod tests {
         asked(body).map(|asked| asked.context)
     }
 
-    fn asked(body: &[u8]) -> Result<Asked, Error> {
+    fn asked(body: &[u8]) -> Result<JobRequest, Error> {
         super::read(body, &crate::http::testing::destinations("quay.io/totem"))
     }
 

@@ -5,9 +5,9 @@ use super::*;
 use image_factory::git::Upkeep;
 use image_factory::model::RepoCase;
 
-fn spelled(local: &Local, name: &str) -> Source {
+fn spelled(local: &Local, name: &str) -> RepoSource {
     let repo = local.git.first_spelling(&RepoName::parse(name).unwrap());
-    Source { repo, ..local.source.clone() }
+    RepoSource { repo, ..local.source.clone() }
 }
 
 fn with(local: &mut Local, case: RepoCase) {

@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Method, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -11,6 +11,7 @@ use super::GitHubError;
 use super::limit::{self, Gate};
 use crate::model::Millis;
 use crate::notify::send_error::Failure;
+use crate::outbound::{self, BodyError, Route, is_loopback, read_limited, stays_on_origin};
 
 const VERSION: &str = "2022-11-28";
 /// Of one request.
@@ -49,18 +50,10 @@ pub(in crate::notify::forge) struct Api {
 impl Api {
     pub fn new(base: &Url, authorities: Vec<Certificate>) -> Result<Self, GitHubError> {
         let host = base.host_str().unwrap_or_default();
-        let is_loopback = host == "localhost"
-            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if base.scheme() == "http" && !is_loopback {
+        if base.scheme() == "http" && !is_loopback(base) {
             return Err(GitHubError::InTheClear);
         }
-        let http = Client::builder()
-            .timeout(TIMEOUT)
-            // They are followed here, where the token does not go to another host.
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_merge(authorities)
-            .build()?;
+        let http = outbound::client(Route::Environment).timeout(TIMEOUT).tls_certs_merge(authorities).build()?;
         let base_text = base.as_str().trim_end_matches('/').to_owned();
         Ok(Self {
             base: base_text,
@@ -119,9 +112,9 @@ impl Api {
             if let Some(body) = body {
                 request = request.json(body);
             }
-            let answer = request.send().await?;
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            let body = read(answer).await?;
+            let mut answer = request.send().await?;
+            let (status, headers, next) = (answer.status(), answer.headers().clone(), outbound::location(&answer));
+            let body = read(&mut answer).await?;
             if let Some(pause) = limit::pause(status, &headers, &message(&body), Millis::now()) {
                 tracing::warn!(seconds = pause.as_secs(), "GitHub's rate limit: nothing is sent to it for so long");
                 self.gate.close(Instant::now() + pause);
@@ -130,7 +123,7 @@ impl Api {
                 }
             }
             if status.is_redirection() {
-                url = self.next(&url, &headers)?;
+                url = self.redirect(&url, next)?;
             } else if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
                 return Err(later(format!("GitHub answered {status}")));
             } else {
@@ -140,10 +133,9 @@ impl Api {
         Err(later("GitHub sends us on and on".into()))
     }
 
-    fn next(&self, url: &Url, headers: &HeaderMap) -> Result<Url, Failure> {
-        let to = headers.get(LOCATION).and_then(|to| url.join(to.to_str().ok()?).ok());
+    fn redirect(&self, url: &Url, to: Option<Url>) -> Result<Url, Failure> {
         match to {
-            Some(to) if to.origin() == url.origin() && to.username().is_empty() && to.password().is_none() => Ok(to),
+            Some(to) if stays_on_origin(url, &to) => Ok(to),
             to => Err(later(format!(
                 "{} sends us on to {}, which is not given the token: correct GITHUB_API, or what is in between",
                 self.host,
@@ -160,15 +152,11 @@ fn bearer(token: &Zeroizing<String>) -> Result<HeaderValue, Failure> {
     Ok(header)
 }
 
-async fn read(mut answer: Response) -> Result<Value, Failure> {
-    // It may be a token.
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(later(format!("GitHub's answer has more than {} MiB", LONGEST_ANSWER >> 20)));
-        }
-        body.extend_from_slice(&chunk);
-    }
+async fn read(answer: &mut Response) -> Result<Value, Failure> {
+    let body = read_limited(answer, LONGEST_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLong => later(format!("GitHub's answer has more than {} MiB", LONGEST_ANSWER >> 20)),
+        BodyError::Broken(error) => error.into(),
+    })?;
     Ok(serde_json::from_slice(&body).unwrap_or_default())
 }
 

@@ -155,7 +155,7 @@ async fn answer(Shared(given): Shared<Given>) -> impl IntoResponse {
 }
 
 fn github(api: &str, access: GitHubAccess) -> Result<GitHub, GitHubError> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::outbound::install_tls_provider();
     let base_url = "https://factory.example".into();
     GitHub::new(GitHubConfig { api: api.parse().unwrap(), base_url, access, authorities: Vec::new() })
 }

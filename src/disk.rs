@@ -6,6 +6,8 @@ use std::path::Path;
 
 use rustix::fs::statvfs;
 
+use crate::model::Percent;
+
 /// What is free for us, in bytes and of the inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
@@ -44,12 +46,12 @@ pub struct Floor {
     /// DISK_FLOOR, bytes.
     pub bytes: u64,
     /// INODE_FLOOR
-    pub inodes_percent: u64,
+    pub inodes: Percent,
 }
 
 impl Floor {
     pub fn holds(&self, disk: &Disk) -> bool {
-        disk.free >= self.bytes && disk.inodes_percent.is_none_or(|percent| percent >= self.inodes_percent)
+        disk.free >= self.bytes && disk.inodes_percent.is_none_or(|percent| percent >= self.inodes.get().into())
     }
 
     /// With a quarter more: who makes room makes some for the next job, too.
@@ -60,7 +62,7 @@ impl Floor {
 
 impl fmt::Display for Floor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DISK_FLOOR={} and INODE_FLOOR={}", Size(self.bytes), self.inodes_percent)
+        write!(f, "DISK_FLOOR={} and INODE_FLOOR={}", Size(self.bytes), self.inodes)
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
         let disk = |free, percent, inodes_percent| Disk { free, percent, inodes_percent };
         assert_eq!(disk(3 << 29, 50, Some(7)).to_string(), "1.5 GiB (50 %) and 7 % of the inodes free");
         assert_eq!(disk(600 << 20, 50, None).to_string(), "600 MiB (50 %) free");
-        let floor = Floor { bytes: 2 << 30, inodes_percent: 5 };
+        let floor = Floor { bytes: 2 << 30, inodes: Percent::new(5).unwrap() };
         for (disk, holds) in [
             (disk(2 << 30, 0, Some(5)), true),
             (disk(2 << 30, 0, None), true),

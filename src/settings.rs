@@ -11,13 +11,14 @@ mod sources;
 mod value;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, TagTemplate};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, TagTemplate};
 pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
 use etcd::{Endpoints, HostName};
 pub use order::{Priorities, Supersede, Switch};
@@ -120,7 +121,7 @@ settings! {
     /// Host of etcd; without it and ETCD_ENDPOINTS, secrets come from SECRETS_DIR.
     ETCD_HOST => etcd_host: Option<HostName>, "";
     /// Port of etcd.
-    ETCD_PORT => etcd_port: u16, "4001";
+    ETCD_PORT => etcd_port: NonZeroU16, "4001";
     /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
     ETCD_ENDPOINTS => etcd_endpoints: Endpoints, "";
     /// Which API of etcd: `v3`, `v2` (clusters of before 2022), or `auto`: what v3 has, else what v2 has.
@@ -223,7 +224,7 @@ settings! {
     /// How much disk must be free, in the data folder and at the engine, before a job starts.
     DISK_FLOOR => disk_floor: Bytes, "2GiB";
     /// How many of its inodes, in percent, must be free.
-    INODE_FLOOR => inode_floor: u32, "5";
+    INODE_FLOOR => inode_floor: Percent, "5";
     /// How much disk our images and the build cache may take in an engine, once the floor is reached; the least recently
     /// used go first.
     ENGINE_BUDGET => engine_budget: Bytes, "20GiB";
@@ -256,7 +257,7 @@ settings! {
     /// Server for outgoing mail. With it, SMTP_FROM and SMTP_TO mail is sent.
     SMTP_HOST => smtp_host: Option<String>, "";
     /// Its port. Default: 465 with TLS from the first byte, 587 with STARTTLS, 25 without TLS.
-    SMTP_PORT => smtp_port: Option<u16>, "";
+    SMTP_PORT => smtp_port: Option<NonZeroU16>, "";
     /// `tls` (from the first byte), `starttls`, or `none`, which sends no password and is for servers of this machine.
     SMTP_TLS => smtp_tls: SmtpTls, "tls";
     /// PEM file of the authorities that sign its certificate, beside the system's.
@@ -322,6 +323,20 @@ impl Settings {
             errors.push(SettingError(
                 "GIT_TOKEN is set and GIT_URL is a http:// address: a token goes by https alone".into(),
             ));
+        }
+        for (name, limit) in [
+            ("CLONE_TIMEOUT", self.clone_timeout),
+            ("CHECKOUT_TIMEOUT", self.checkout_timeout),
+            ("BUILD_TIMEOUT", self.build_timeout),
+            ("PUSH_TIMEOUT", self.push_timeout),
+            ("STALL_TIMEOUT", self.stall_timeout),
+            ("JOB_TIMEOUT", self.job_timeout),
+        ] {
+            if limit.is_zero() {
+                errors.push(SettingError(format!(
+                    "{name}=\"0s\" is not valid: no job could end in time; set 1s or more"
+                )));
+            }
         }
         self.check_etcd(errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {

@@ -91,7 +91,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
         let outcome = Outcome {
             status: Status::Success,
             stages: Stages::pending(),
-            resolved_commit: Some(commit.clone()),
+            resolved_commit: Some(commit.parse().unwrap()),
             digest: None,
             cause: None,
             class: None,

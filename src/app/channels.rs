@@ -1,5 +1,6 @@
 //! Who is told of jobs, by the settings.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
@@ -69,7 +70,7 @@ pub fn mail(settings: &Settings) -> anyhow::Result<Option<Mail>> {
     };
     let config = MailConfig {
         host,
-        port: settings.smtp_port,
+        port: settings.smtp_port.map(NonZeroU16::get),
         tls: match settings.smtp_tls {
             SmtpTls::Tls => MailTls::FromTheFirstByte,
             SmtpTls::StartTls => MailTls::StartTls,

@@ -142,7 +142,7 @@ pub fn engine_hosts(settings: &Settings) -> anyhow::Result<Vec<Host>> {
 }
 
 pub fn floor(settings: &Settings) -> Floor {
-    Floor { bytes: settings.disk_floor.0, inodes_percent: settings.inode_floor.into() }
+    Floor { bytes: settings.disk_floor.0, inodes: settings.inode_floor }
 }
 
 /// What tells this data folder's daemon from others on an engine: made once, and kept.

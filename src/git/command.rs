@@ -7,6 +7,7 @@ use std::path::Path;
 use super::errors::{RepoError, last_words};
 use super::transport::connection::RemoteConnection;
 use super::transport::remote::{Protocol, Remote};
+use super::transport::ssh_options::{for_shell, for_ssh, ssh_options};
 use super::{GitConfig, GitError};
 use crate::process::{Finished, Program};
 
@@ -82,37 +83,6 @@ fn ssh_command(config: &GitConfig, agent: bool, master: Option<&Path>) -> OsStri
     format!("exec setpriv --pdeathsig KILL ssh -F none{options}").into()
 }
 
-/// What every ssh of ours is told with `-o`.
-pub(super) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String> {
-    let agent = if agent { "SSH_AUTH_SOCK" } else { "none" };
-    let mut options = vec![
-        "IdentityFile=none".into(),
-        format!("IdentityAgent={agent}"),
-        format!("UserKnownHostsFile={}", for_ssh(&config.known_hosts)),
-    ];
-    options.extend(
-        [
-            "GlobalKnownHostsFile=none",
-            "StrictHostKeyChecking=yes",
-            "BatchMode=yes",
-            "ConnectTimeout=15",
-            "ServerAliveInterval=15",
-            "ServerAliveCountMax=3",
-        ]
-        .map(String::from),
-    );
-    options
-}
-
-/// ssh takes a list of paths and expands `%`.
-pub(super) fn for_ssh(path: &Path) -> String {
-    format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
-}
-
-pub(super) fn for_shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 /// Runs a command on a repository of ours and returns its output; `None` when it ends with 1, which is how Git says
 /// no; any other end but success is an error with the last line of stderr.
 pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, RepoError> {
@@ -121,17 +91,5 @@ pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, RepoError> 
         Some(0) => Ok(Some(stdout)),
         Some(1) => Ok(None),
         _ => Err(RepoError::Damaged(last_words(&stderr).into())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_survives_the_shell_and_ssh() {
-        let twice = |path: &str| for_shell(&for_ssh(Path::new(path)));
-        assert_eq!(twice("/etc/known_hosts"), r#"'"/etc/known_hosts"'"#);
-        assert_eq!(twice("/a b/c'd%h"), r#"'"/a b/c'\''d%%h"'"#);
     }
 }

@@ -27,14 +27,12 @@ use tokio::io::AsyncWriteExt;
 use super::command::{ask, local};
 use super::errors::{RepoError, last_words};
 use super::times::{DEPTH, SECOND};
-use super::tree::path_order;
+use super::tree::{GIT_DIR, path_order};
 use super::{CHUNK, Entry, EntryKind, Git, GitConfig, GitError, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 use tags::GitTag;
 
-/// [`Entry::origin`] of what is in `.git`.
-pub(super) const GIT_DIR: u32 = u32::MAX;
 /// The beginning of the folders' names in the run folder, by which those of a killed process are removed.
 pub(super) const PREFIX: &str = "gitdir-";
 const NAME: &[u8] = b".git";

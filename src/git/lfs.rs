@@ -7,6 +7,7 @@
 mod batch;
 mod http;
 mod incoming;
+mod method;
 mod pkt;
 mod pointer;
 mod server;
@@ -21,12 +22,12 @@ use std::{fmt, io};
 
 use super::errors::RepoError;
 use super::mirror::access;
-use super::snapshot::SnapshotPart;
+use super::snapshot::part::SnapshotPart;
 use super::tree::blobs::ObjectReader;
 use super::{Entry, Git, GitError, Oid};
 use crate::model::LogSink;
 use http::LfsClients;
-use server::Ways;
+use method::KnownMethods;
 pub(super) use store::{LfsStore, StoredObject};
 
 /// How many objects are fetched at once.
@@ -44,7 +45,7 @@ pub(super) fn may_be_pointer(entry: &Entry) -> bool {
 pub(super) struct Lfs {
     pub store: Arc<LfsStore>,
     http: LfsClients,
-    ways: Ways,
+    methods: KnownMethods,
 }
 
 /// An object that a tree needs.
@@ -65,7 +66,11 @@ impl fmt::Display for WantedObject {
 impl Lfs {
     /// Removes what a former process left half fetched.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { store: Arc::new(LfsStore::open(dir)?), http: LfsClients::default(), ways: Ways::default() })
+        Ok(Self {
+            store: Arc::new(LfsStore::open(dir)?),
+            http: LfsClients::default(),
+            methods: KnownMethods::default(),
+        })
     }
 }
 

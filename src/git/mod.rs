@@ -29,7 +29,7 @@ use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
-pub use errors::{Fault, GitError};
+pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
 pub use mirror::Mirror;
@@ -40,10 +40,10 @@ pub use snapshot::Snapshot;
 pub use transport::authorities::read as read_authorities;
 pub use transport::remote::host_of;
 pub use transport::token::GitToken;
-pub use tree::blobs::{Blob, Blobs, CHUNK};
+pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};
 pub(crate) use tree::walk::{PathWalk, WalkStep};
-pub use tree::{Entry, EntryKind, path_order};
+pub use tree::{CHUNK, Entry, EntryKind, path_order};
 
 /// Of a Unix socket's path, in bytes.
 const LONGEST_SOCKET: usize = 107;

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::CommitId;
+
 /// A full object id, of SHA-1 (20 bytes) or SHA-256 (32); written as lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Oid {
@@ -47,6 +49,13 @@ impl FromStr for Oid {
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.as_bytes()))
+    }
+}
+
+impl From<Oid> for CommitId {
+    fn from(oid: Oid) -> Self {
+        // An Oid has 20 or 32 bytes, so it is always written as an id.
+        Self::parse(&oid.to_string()).unwrap_or_else(|e| unreachable!("{e}"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::command::network;
-use super::errors::{explain, is_refusal, last_words, refused_before};
+use super::errors::{explain, is_key_refusal, last_words, refused_before};
 use super::transport::connection::RemoteConnection;
 use super::transport::redirect;
 use super::transport::refusals::KeyRefusals;
@@ -113,7 +113,7 @@ pub(super) async fn list(
         return Ok(String::from_utf8_lossy(&finished.stdout).into_owned());
     }
     if let Some(refusals) = refusals
-        && is_refusal(&finished.stderr)
+        && is_key_refusal(&finished.stderr)
     {
         refusals.note(&name, &remote.host);
     }

@@ -56,6 +56,7 @@ impl Git {
                 }
             }
             CommitSpec::Full(id) => {
+                let id = id.as_str();
                 let oid = match self.target(mirror, id).await? {
                     ResolvedObject::Commit(oid) => oid,
                     ResolvedObject::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),

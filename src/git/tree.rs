@@ -8,7 +8,11 @@ pub(super) mod walk;
 use std::cmp::Ordering;
 
 use super::Oid;
-use super::gitdir::GIT_DIR;
+
+/// The most that [`Blob::chunk`] gives at once.
+pub const CHUNK: usize = 128 << 10;
+/// [`Entry::origin`] of what is in `.git`.
+pub(super) const GIT_DIR: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {

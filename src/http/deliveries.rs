@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
 use super::totem::views;
-use crate::model::{JobContext, JobId, Millis};
+use crate::model::{CommitId, JobContext, JobId, Millis};
 use crate::store::Delivery;
 
 /// The `{id}` of a path. What is no id of ours names an unknown delivery.
@@ -47,7 +47,7 @@ struct DeliveryView {
     owner: String,
     repo: String,
     r#ref: String,
-    before: Option<String>,
+    before: Option<CommitId>,
     after: String,
     job: JobId,
     /// How often it came again within 24 hours, and when that was last.

@@ -172,7 +172,7 @@ impl Server {
             Status::Success => (Some("sha256:1234".to_owned()), None),
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
-        let resolved_commit = Some("a".repeat(40));
+        let resolved_commit = Some("a".repeat(40).parse().unwrap());
         let outcome = Outcome {
             status,
             stages,

@@ -14,14 +14,14 @@ pub struct JobRequest {
 impl Intake {
     /// Stores the job that a caller of the API asks for.
     pub async fn create(&self, request: JobRequest, by: By<'_>) -> Result<Job, Refusal> {
-        let JobRequest { mut context, tag_named, dialect } = request;
+        let JobRequest { context, tag_named, dialect } = request;
         let is_full_id = is_full_id(&context.commit);
         // A commit that a signed push has named is built even if its branch has moved on.
-        context.pushed = is_full_id && self.store.was_pushed(&context).await?;
+        let pushed = is_full_id && self.store.was_pushed(&context).await?;
         // A forge serves the commits of forks by their ids, and anybody can make a fork. An admin alone may build a commit
         // that no branch and no tag reaches.
         let any_commit = is_full_id && by.is_admin();
-        let request = Request { any_commit, tag_named, ..Request::new(context, Origin::Api, dialect) };
+        let request = Request { pushed, any_commit, tag_named, ..Request::new(context, Origin::Api, dialect) };
         let job = self.submit_new(request, by).await?;
         tracing::info!(job = %job.id, image = ?job.image, by = by.name(), "accepted");
         Ok(job)

@@ -12,11 +12,11 @@ impl Intake {
             docker_repo_base: self.policy.destinations().base.clone(),
             tag: head.clone(),
             commit: head,
-            // The commit was the branch's head, like the commit of a push, so it is built even if the branch has moved on.
-            pushed: true,
             ..branch.context.clone()
         };
-        let request = Request { git_ref, ..Request::new(context, Origin::Missed, branch.dialect) };
+        // The commit was the branch's head, like the commit of a push, so it is built even if the branch has moved on.
+        let pushed = true;
+        let request = Request { git_ref, pushed, ..Request::new(context, Origin::Missed, branch.dialect) };
         let (new, _) = self.admit(request, By::Sweep)?;
         let job = self.queue.add_missed(new, asked).await?;
         if let Some(job) = &job {

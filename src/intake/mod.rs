@@ -55,14 +55,26 @@ impl Intake {
 
     /// Makes the job that the request asks for, if the policy allows it.
     fn admit(&self, request: Request, by: By<'_>) -> Result<(NewJob, Option<crate::store::NewDelivery>), Refusal> {
-        let Request { context, origin, dialect, git_ref, before, forced, tag_named, rebuild_of, any_commit, delivery } =
-            request;
+        let Request {
+            context,
+            origin,
+            dialect,
+            git_ref,
+            before,
+            pushed,
+            forced,
+            tag_named,
+            rebuild_of,
+            any_commit,
+            delivery,
+        } = request;
         let destination = self.policy.check(&context, by)?;
         let new = NewJob {
             origin,
             dialect,
             git_ref,
             before,
+            pushed,
             forced,
             tag_named,
             rebuild_of,

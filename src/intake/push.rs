@@ -2,7 +2,7 @@ use serde_json::Map;
 
 use super::request::{By, Refusal, Request};
 use super::{DEFAULT_COMMIT, Intake};
-use crate::model::{Dialect, JobContext, Origin};
+use crate::model::{CommitId, Dialect, JobContext, Origin};
 use crate::store::{Added, NewDelivery};
 
 /// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
@@ -13,7 +13,7 @@ pub struct Push {
     /// The ref as the forge names it, usually `refs/heads/…` or `refs/tags/…`.
     pub git_ref: Option<String>,
     /// The commit that the ref named before the push.
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
     /// The commit that the ref names now.
     pub after: Option<String>,
     /// The forge says that `after` does not follow `before`.
@@ -41,13 +41,13 @@ impl Push {
             commit,
             github: true,
             docker_repo_base,
-            pushed,
             branch_left_out: self.git_ref.is_none(),
             extra: Map::new(),
         };
         Request {
             git_ref: self.git_ref,
             before: self.before,
+            pushed,
             forced: self.forced,
             delivery: Some(self.delivery),
             ..Request::new(context, Origin::Hook, self.dialect)
@@ -84,11 +84,12 @@ mod tests {
         let made = request(Some("refs/heads/develop"), Some("1234"));
         let context = made.context;
         assert_eq!((context.owner.as_str(), context.repo.as_str()), ("acme", "hello"));
-        assert_eq!((context.commit.as_str(), context.tag.as_str(), context.pushed), ("1234", "1234", true));
+        assert_eq!((context.commit.as_str(), context.tag.as_str(), made.pushed), ("1234", "1234", true));
         assert_eq!((context.docker_repo_base.as_str(), context.branch_left_out), ("q.io/t", false));
         assert_eq!((made.git_ref.as_deref(), made.forced), (Some("refs/heads/develop"), true));
-        let context = request(None, None).context;
+        let made = request(None, None);
+        let context = made.context;
         assert_eq!((context.owner.as_str(), context.branch.as_str()), ("acme", "develop"));
-        assert_eq!((context.commit.as_str(), context.pushed, context.branch_left_out), ("HEAD", false, true));
+        assert_eq!((context.commit.as_str(), made.pushed, context.branch_left_out), ("HEAD", false, true));
     }
 }

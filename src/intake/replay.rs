@@ -14,6 +14,7 @@ impl Intake {
         let request = Request {
             git_ref: made.git_ref,
             before: made.before,
+            pushed: made.pushed,
             forced: made.forced,
             ..Request::new(JobContext { docker_repo_base, ..made.context }, Origin::Hook, made.dialect)
         };

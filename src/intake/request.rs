@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use crate::model::{Dialect, JobContext, JobId, NoDestination, Origin, Role, Status};
+use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, Role, Status};
 use crate::store::{NewDelivery, StoreError};
 
 /// What every door makes of what it was asked for.
@@ -11,7 +11,9 @@ pub struct Request {
     /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed.
     pub git_ref: Option<String>,
     /// The commit that the ref named before the push.
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
+    /// The commit is known to have been pushed, so it is built even if no branch or tag reaches it any more.
+    pub pushed: bool,
     /// The sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
     /// The request names the image's tag.
@@ -31,6 +33,7 @@ impl Request {
             dialect,
             git_ref: None,
             before: None,
+            pushed: false,
             forced: false,
             tag_named: false,
             rebuild_of: None,

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    BadOption, BuildOptions, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin, RepoCase, TagResult,
+    BadOption, BuildOptions, CommitId, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin, RepoCase,
+    TagResult,
 };
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
@@ -46,10 +47,6 @@ pub struct JobContext {
     pub github: bool,
     pub docker_repo_base: String,
     pub tag: String,
-    /// The commit is the `after` of a signed push, or what the job built that is rebuilt: it is built even if no branch
-    /// or tag reaches it any more. Never set from a body, never shown.
-    #[serde(skip)]
-    pub pushed: bool,
     /// The sender named no branch: `branch` is the wire's default, and counts for nothing beside a commit's id. Never
     /// shown; what is stored has no `branch` then.
     #[serde(skip)]
@@ -258,6 +255,7 @@ impl Job {
             superseded_by: None,
             tags: Vec::new(),
             tag_named: new.tag_named,
+            pushed: new.pushed,
             any_commit: new.any_commit,
             forced: new.forced,
             cancel_requested: false,
@@ -269,11 +267,13 @@ impl Job {
 
     /// The id that is known to be a commit's: the one that was found, or the new head of a branch, as a push told it. The
     /// id that a tag's push or a request names may be a tag object's, so it is not known before it is found.
-    pub fn known_commit(&self) -> Option<&str> {
+    pub fn known_commit(&self) -> Option<CommitId> {
         let of_branch = || self.git_ref.as_ref().is_some_and(|git_ref| git_ref.starts_with("refs/heads/"));
-        let pushed = Some(self.context.commit.as_str())
-            .filter(|id| of_branch() && matches!(CommitSpec::parse(id), Ok(CommitSpec::Full(_))));
-        self.resolved_commit.as_deref().or(pushed)
+        let pushed = || match CommitSpec::parse(&self.context.commit) {
+            Ok(CommitSpec::Full(id)) if of_branch() => Some(id),
+            _ => None,
+        };
+        self.resolved_commit.clone().or_else(pushed)
     }
 }
 
@@ -309,12 +309,15 @@ pub struct NewJob {
     /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed, or that the job was found to count for.
     pub git_ref: Option<String>,
     /// The commit that this ref named before the push.
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
     /// The higher ones run first. Only the server's own rules set it.
     pub priority: i64,
     pub rebuild_of: Option<JobId>,
     /// The request named the tag, so the tag moves whatever it names now.
     pub tag_named: bool,
+    /// The commit is the `after` of a signed push, or what the job built that is rebuilt, so it is built even if no branch
+    /// or tag reaches it any more. No request's body sets it, and no answer shows it.
+    pub pushed: bool,
     /// An admin asked for it, so its commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
     /// The push moved its ref to a commit that does not follow the former one, as the sender says.
@@ -335,6 +338,7 @@ impl NewJob {
             priority: 0,
             rebuild_of: None,
             tag_named: false,
+            pushed: false,
             any_commit: false,
             forced: false,
         }
@@ -359,7 +363,7 @@ pub struct Job {
     pub attempt: u32,
     pub stages: Stages,
     /// The full id of the commit that was built, once it is known.
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     /// `sha256:…` of the manifest in the registry.
     pub digest: Option<String>,
     /// Why the job failed or was cancelled, in one line.
@@ -375,15 +379,17 @@ pub struct Job {
     /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed, or that the job was found to count for.
     pub git_ref: Option<String>,
     /// The commit that this ref named before the push.
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
     pub priority: i64,
     pub rebuild_of: Option<JobId>,
     /// The commit of the newer job that took its place.
-    pub superseded_by: Option<String>,
+    pub superseded_by: Option<CommitId>,
     /// The image's names, the job's own first; empty before the push stage.
     pub tags: Vec<TagResult>,
     /// As in [`NewJob`].
     pub tag_named: bool,
+    /// As in [`NewJob`].
+    pub pushed: bool,
     /// As in [`NewJob`].
     pub any_commit: bool,
     /// As in [`NewJob`].
@@ -398,7 +404,7 @@ pub struct Job {
 #[derive(Debug, Clone, Default)]
 pub struct JobProgress {
     pub stages: Stages,
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     /// The ref that it counts for, once that is known.
     pub git_ref: Option<String>,
     /// The engine that it has, once it has one.
@@ -413,13 +419,13 @@ pub struct Outcome {
     /// A terminal status.
     pub status: Status,
     pub stages: Stages,
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     pub digest: Option<String>,
     pub cause: Option<String>,
     /// None if it is a success.
     pub class: Option<FailureClass>,
     /// The newer commit because of which it was cancelled.
-    pub superseded_by: Option<String>,
+    pub superseded_by: Option<CommitId>,
     /// As in [`Job`].
     pub tags: Vec<TagResult>,
 }

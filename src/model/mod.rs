@@ -2,6 +2,8 @@
 
 mod access;
 mod advice;
+mod backoff;
+mod commit;
 mod destination;
 mod failure;
 mod further;
@@ -13,6 +15,7 @@ mod naming;
 mod occasion;
 mod options;
 mod origin;
+mod percent;
 mod repo_case;
 mod repo_glob;
 mod sink;
@@ -21,6 +24,8 @@ mod time;
 
 pub use access::{ApiToken, Role};
 pub use advice::Advice;
+pub use backoff::Backoff;
+pub use commit::CommitId;
 pub use destination::{Destination, Destinations, NoDestination};
 pub use failure::FailureClass;
 pub use grants::ImageGrants;
@@ -34,6 +39,7 @@ pub use naming::{ImageName, TagTemplate};
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
+pub use percent::Percent;
 pub use repo_case::RepoCase;
 pub use repo_glob::RepoGlob;
 pub use sink::LogSink;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::RepoCase;
+use super::{CommitId, RepoCase};
 
 /// Why a name from outside is not passed on to Git or to the file system.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub struct NameError {
     pub why: &'static str,
 }
 
-fn refuse(what: &'static str, value: &str, why: &'static str) -> NameError {
+pub(super) fn refuse(what: &'static str, value: &str, why: &'static str) -> NameError {
     let value = value.chars().take(200).collect();
     NameError { what, value, why }
 }
@@ -135,8 +135,8 @@ impl fmt::Display for GitRef {
 pub enum CommitSpec {
     /// The branch's or tag's own commit.
     Head,
-    /// All 40 (or, with SHA-256, 64) hexadecimal digits, lower case.
-    Full(String),
+    /// The commit of this id.
+    Full(CommitId),
     /// 4 to 39 hexadecimal digits, lower case.
     Short(String),
 }
@@ -154,10 +154,19 @@ impl CommitSpec {
             return Err(refuse("commit", text, "an id of zeros stands for a branch or tag that was deleted"));
         }
         match text.len() {
-            40 | 64 => Ok(Self::Full(text.to_ascii_lowercase())),
+            40 | 64 => CommitId::parse(text).map(Self::Full),
             4..40 => Ok(Self::Short(text.to_ascii_lowercase())),
             0..4 => Err(refuse("commit", text, "it must have at least 4 hexadecimal digits")),
             _ => Err(refuse("commit", text, "an id has 40 or 64 digits, and a short one 4 to 39")),
+        }
+    }
+
+    /// The digits of the id, all or the first ones; `None` for [`CommitSpec::Head`].
+    pub fn digits(&self) -> Option<&str> {
+        match self {
+            Self::Head => None,
+            Self::Full(id) => Some(id.as_str()),
+            Self::Short(digits) => Some(digits),
         }
     }
 }
@@ -205,8 +214,14 @@ mod tests {
         }
         assert_eq!(CommitSpec::parse("1234"), Ok(CommitSpec::Short("1234".into())));
         assert_eq!(CommitSpec::parse("HEAD"), Ok(CommitSpec::Head));
-        assert_eq!(CommitSpec::parse(&"A1".repeat(20)), Ok(CommitSpec::Full("a1".repeat(20))));
-        assert_eq!(CommitSpec::parse(&"a1".repeat(32)), Ok(CommitSpec::Full("a1".repeat(32))));
+        assert_eq!(
+            CommitSpec::parse(&"A1".repeat(20)),
+            Ok(CommitSpec::Full(CommitId::parse(&"a1".repeat(20)).unwrap()))
+        );
+        assert_eq!(
+            CommitSpec::parse(&"a1".repeat(32)),
+            Ok(CommitSpec::Full(CommitId::parse(&"a1".repeat(32)).unwrap()))
+        );
         assert!(RepoName::parse("acme/hello.world_1-2").is_ok() && RepoName::parse("acme/.github").is_ok());
     }
 

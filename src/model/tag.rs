@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::JobId;
+use super::{CommitId, JobId};
 
 /// A name that a job's image was to get in the registry, and its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +10,8 @@ pub struct TagResult {
     /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
     pub digest: Option<String>,
     /// The commit that keeps the tag: a newer push of the same ref, or a newer request, has set it, or the tag is its id.
-    pub kept: Option<String>,
+    #[serde(default, deserialize_with = "CommitId::deserialize_stored")]
+    pub kept: Option<CommitId>,
 }
 
 /// A branch or tag of one repository.
@@ -25,7 +26,7 @@ pub struct RepoRef {
 /// The image that a tag was given last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagHolder {
-    pub commit: String,
+    pub commit: CommitId,
     /// The ref whose job set the tag. None if the job had none, or if the tag was set before this was kept.
     pub git_ref: Option<RepoRef>,
     pub job: Option<JobId>,
@@ -40,6 +41,6 @@ pub struct TagHolder {
 /// A push of a ref, as its webhook told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
-    pub before: String,
-    pub after: String,
+    pub before: CommitId,
+    pub after: CommitId,
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::NotifyConfig;
 use super::send_error::Failure;
-use crate::model::{FailureClass, Job, JobId, Millis, Status, TagResult};
+use crate::model::{CommitId, FailureClass, Job, JobId, Millis, Status, TagResult};
 use crate::outbound::{self, is_forbidden_target};
 use crate::store::{NewNotification, Notification};
 
@@ -28,7 +28,7 @@ struct Body<'a> {
     result: Built<'a>,
     job: JobLink,
     /// The full id of the commit that was built, once it was found.
-    commit: Option<&'a str>,
+    commit: Option<&'a CommitId>,
     digest: Option<&'a str>,
     tags: &'a [TagResult],
     class: Option<FailureClass>,
@@ -125,7 +125,7 @@ fn body(config: &NotifyConfig, job: &Job) -> String {
         status: if job.status == Status::Success { "success" } else { "failed" },
         result: Built { image: &job.image },
         job: JobLink { id: job.id, url: config.links.job(job.id) },
-        commit: job.resolved_commit.as_deref(),
+        commit: job.resolved_commit.as_ref(),
         digest: job.digest.as_deref(),
         tags: &job.tags,
         class: job.class,

@@ -7,13 +7,13 @@ use tokio::time::{sleep, timeout};
 use super::lanes::{AT_ONCE, Lanes};
 use super::{Failure, Sender};
 use crate::metrics::Sending;
+use crate::model::Backoff;
 use crate::store::{Notification, StoreError};
 
 /// The longest that a channel may take, whatever it does.
 const LONGEST_TRY: Duration = Duration::from_secs(60);
-/// The pause after the first failure; doubled after each, up to five minutes.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The pauses between attempts to send a notification.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 /// It looks so often at least, whatever it was told: also what a clock that is set back has put off is found so.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it deletes what is old.
@@ -76,7 +76,7 @@ impl Sender {
                 self.store.notification_sent(id).await
             }
             Err(Failure { error, permanent, retry_after }) => {
-                let pause = pause(*attempts, fastrand::f64()).max(retry_after.unwrap_or_default());
+                let pause = BACKOFF.random_pause(*attempts).max(retry_after.unwrap_or_default());
                 let again = (!permanent).then(|| self.store.now() + pause);
                 let stored = self.store.notification_failed(id, &error, again).await;
                 let attempt = attempts + 1;
@@ -103,10 +103,4 @@ impl Sender {
             Err(_) => Err(Failure::passing("the channel has a fault of its own")),
         }
     }
-}
-
-/// From half to all of a pause that doubles; `jitter` is 0 to 1.
-pub(super) fn pause(attempts: u32, jitter: f64) -> Duration {
-    let full = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
-    full.mul_f64(0.5 + jitter / 2.0)
 }

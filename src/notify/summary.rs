@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::model::{GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
+use crate::model::{CommitId, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
 
 /// The longest that a name, and the longest that a cause is shown, in characters. HipChat takes 10,000 in all.
 const NAME: usize = 120;
@@ -73,7 +73,7 @@ impl<'a> Story<'a> {
 
     /// The one that was built; where none was found, the one that was asked for.
     pub fn commit(&self) -> String {
-        line(self.job.resolved_commit.as_ref().unwrap_or(&self.job.context.commit), NAME)
+        line(self.job.resolved_commit.as_ref().map_or(&self.job.context.commit, CommitId::as_str), NAME)
     }
 
     pub fn short_commit(&self) -> String {
@@ -104,7 +104,7 @@ impl<'a> Story<'a> {
     /// The tags that a newer push keeps: `latest (stays at 1a2b3c4)`.
     pub fn kept(&self) -> Option<String> {
         let stays = |tag: &TagResult| {
-            let commit: String = tag.kept.as_ref()?.chars().take(7).collect();
+            let commit = tag.kept.as_ref()?.short();
             Some(format!("{} (stays at {commit})", short_name(tag)))
         };
         let kept: Vec<_> = self.job.tags.iter().filter_map(stays).collect();
@@ -135,7 +135,7 @@ impl<'a> Story<'a> {
     }
 
     pub fn commit_link(&self) -> Option<String> {
-        self.page(&[&self.job.context.repo, "commit", self.job.known_commit()?])
+        self.page(&[&self.job.context.repo, "commit", self.job.known_commit()?.as_str()])
     }
 
     /// Below the owner's, as GitHub has them, and Gitea and GitLab understand them. None for names that are not valid.

@@ -9,7 +9,8 @@ use super::stage::{End, Failed, StageRunner};
 use crate::engine::{BuildRequest, EngineError, EngineLease, ErrorKind};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate, bare_name,
+    CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate,
+    bare_name,
 };
 use crate::secrets::Secrets;
 
@@ -45,7 +46,7 @@ pub(super) struct Built {
     pub id: String,
     /// The job's own name first.
     pub names: Vec<Name>,
-    pub commit: String,
+    pub commit: CommitId,
 }
 
 /// The names of an image: the job's own, and those that the templates make.
@@ -61,10 +62,7 @@ fn names(
     let image = ImageRef::parse(own).map_err(invalid)?;
     let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
     // A job is asked for by the commit's id, the beginning of it, or the id of a tag's object.
-    let is_asked = match asked {
-        CommitSpec::Full(id) | CommitSpec::Short(id) => image.tag().eq_ignore_ascii_case(id),
-        CommitSpec::Head => false,
-    };
+    let is_asked = asked.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
     let mut names = vec![Name { moving: !is_asked && !is_commit(image.tag()), image }];
     for template in templates {
         // A commit of no branch takes none of the tags that say what a branch has.
@@ -111,9 +109,9 @@ pub(super) async fn run(
         // The stage sees itself that it is cancelled.
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
-        let commit = snapshot.commit.to_string();
+        let commit = CommitId::from(snapshot.commit);
         let branch = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
-        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, &commit, &*log)?;
+        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, commit.as_str(), &*log)?;
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
             && let Some(seconds) = epoch::of(&snapshot, plan.dockerfile.as_str()).await?

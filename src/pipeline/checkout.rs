@@ -7,7 +7,7 @@ use super::stage::{End, StageRunner};
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{EntryKind, Snapshot};
-use crate::model::{CommitSpec, LogSink, RepoRef, StageName, bare_name};
+use crate::model::{CommitId, LogSink, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
@@ -36,7 +36,7 @@ pub(super) async fn run(
             Ok((oid, counts_for))
         };
         let (oid, counts_for) = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
-        resolved = Some(oid.to_string());
+        resolved = Some(CommitId::from(oid));
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
             heads::note(tools, mirror, git_ref, *began).await;
@@ -67,11 +67,8 @@ pub(super) async fn run(
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
         Ok((snapshot, dockerfile))
     };
-    let name = match (commit, branch) {
-        (CommitSpec::Full(id) | CommitSpec::Short(id), _) => id.as_str(),
-        (CommitSpec::Head, Some(branch)) => bare_name(branch.as_str()),
-        (CommitSpec::Head, None) => "HEAD",
-    };
+    let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
+    let name = commit.digits().unwrap_or(branch_name);
     let checked_out = runner.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
     // The commit is known also where its tree or its Dockerfile is wrong.
     runner.resolved_commit = resolved;

@@ -22,11 +22,7 @@ pub(super) struct Fetched {
 
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
-        let class = match e.fault {
-            Fault::Request | Fault::Server | Fault::Throttled => FailureClass::Source,
-            Fault::Host => FailureClass::LostWorker,
-        };
-        Self { exit_code: e.exit_code, class, message: e.message }
+        Self { exit_code: e.exit_code, class: e.fault.class(), message: e.message }
     }
 }
 

@@ -18,7 +18,7 @@ impl Wanted {
         let context = &job.context;
         let commit = CommitSpec::parse(&context.commit)?;
         let pushed_ref = job.git_ref.clone().filter(|name| is_branch_or_tag(name));
-        let is_granted = context.pushed || job.any_commit;
+        let is_granted = job.pushed || job.any_commit;
         let branch = match &pushed_ref {
             Some(name) => Some(GitRef::new(name)?),
             None if context.branch_left_out && commit != CommitSpec::Head => None,

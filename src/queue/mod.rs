@@ -18,13 +18,15 @@ use tracing::Instrument;
 
 use crate::logs::Logs;
 use crate::metrics::Heart;
-use crate::model::{Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
+use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
 pub use rules::{Priorities, Rules, Supersede};
 
 /// How long it waits for a new job at most: what an event missed is found after this.
 const TICK: Duration = Duration::from_secs(5);
+/// The pauses between attempts to store the state of a job.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), TICK);
 
 pub struct QueueConfig {
     /// How many run at once; 0 runs none.
@@ -70,7 +72,7 @@ impl QueueHandle {
         for job in superseded.iter().chain(itself) {
             if let Some(newer) = &job.superseded_by {
                 let (id, repo, status) = (job.id, repo(job), job.status.as_str());
-                tracing::info!(job = %id, repo, newer, status, "superseded");
+                tracing::info!(job = %id, repo, newer = newer.as_str(), status, "superseded");
                 // What runs says so when it has ended.
                 if job.status == Status::Running {
                     self.tell(id);
@@ -239,7 +241,7 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     let mut give_up = std::pin::pin!(give_up);
-    let mut pause = Duration::from_millis(100);
+    let mut failures = 0;
     let mut reported = String::new();
     loop {
         let error = match write().await {
@@ -254,7 +256,7 @@ where
         }
         tokio::select! {
             () = &mut give_up => return Err(error),
-            () = sleep(pause) => pause = (pause * 2).min(TICK),
+            () = sleep(BACKOFF.pause(failures)) => failures = failures.saturating_add(1),
         }
     }
 }

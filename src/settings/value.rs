@@ -1,11 +1,14 @@
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, RepoCase, Role, TagTemplate};
+use crate::model::{
+    ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, RepoCase, Role, TagTemplate,
+};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -57,9 +60,16 @@ impl Value for SocketAddr {
     }
 }
 
-impl Value for u16 {
+/// A port that can be connected to.
+impl Value for NonZeroU16 {
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "it must be a whole number from 0 to 65535".into())
+        text.parse().map_err(|_| "it must be a whole number from 1 to 65535".into())
+    }
+}
+
+impl Value for Percent {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(str::to_owned)
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::sqlite::Fault;
 use super::{Store, StoreError, Superseding, images, jobs};
-use crate::model::{Job, JobContext, JobId, Millis, NewJob};
+use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -53,7 +53,7 @@ pub struct Delivery {
     pub context: JobContext,
     /// `refs/heads/…` or `refs/tags/…`, and the commit that it named before.
     pub git_ref: Option<String>,
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
 }
 
 /// What became of a request for a job.
@@ -207,6 +207,6 @@ fn read(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         job: row.try_get::<&str, _>(8)?.parse().map_err(damaged)?,
         context: JobContext::read(row.try_get(9)?).map_err(damaged)?,
         git_ref: row.try_get(10)?,
-        before: row.try_get(11)?,
+        before: CommitId::read_stored(row.try_get(11)?),
     })
 }

@@ -115,7 +115,7 @@ impl Store {
                 let ends = (CommitSpec::parse(row.try_get(0)?), CommitSpec::parse(&commit));
                 // A ref that is new was nothing before: 40 zeros.
                 if let (Ok(CommitSpec::Full(before)), Ok(CommitSpec::Full(after))) = ends
-                    && before.bytes().any(|digit| digit != b'0')
+                    && !before.is_zero()
                 {
                     pushes.push(Push { before, after });
                 }

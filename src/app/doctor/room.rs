@@ -31,6 +31,7 @@ fn is_scarce(disk: &Disk) -> bool {
 mod tests {
     use super::*;
     use crate::app::doctor::Status;
+    use crate::model::Percent;
 
     #[test]
     fn little_room_is_told() {
@@ -39,7 +40,7 @@ mod tests {
             assert!(is_scarce(&scarce), "{scarce}");
         }
         assert!(!is_scarce(&disk(5 << 30, 5, Some(5))));
-        let floor = Floor { bytes: u64::MAX, inodes_percent: 0 };
+        let floor = Floor { bytes: u64::MAX, inodes: Percent::new(0).unwrap() };
         let found = judge("data", "/ has", Path::new("/"), &floor, "make room");
         assert_eq!(found.status, Status::Bad);
         assert!(found.message.contains("jobs wait below DISK_FLOOR=") && found.message.ends_with("; make room"));

@@ -1,6 +1,6 @@
 use hyper::StatusCode;
 
-use crate::git::{Fault, GitError};
+use crate::git::GitError;
 use crate::model::LogSink;
 use crate::outbound::chain;
 
@@ -50,7 +50,7 @@ impl EngineError {
 
     /// The commit's files could not be read.
     pub(in crate::engine) fn tree(error: &GitError) -> Self {
-        let kind = if error.fault == Fault::Request { ErrorKind::Commit } else { ErrorKind::Tree };
+        let kind = if error.is_transient() { ErrorKind::Tree } else { ErrorKind::Commit };
         Self::new(kind, format!("the repository cannot be read for the build: {error}"))
     }
 

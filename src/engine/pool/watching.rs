@@ -11,7 +11,7 @@ use crate::disk;
 use crate::engine::EngineError;
 use crate::engine::upkeep::prune::Limits;
 use crate::engine::upkeep::sweep::repository;
-use crate::model::ImageRef;
+use crate::model::{Backoff, ImageRef};
 
 /// An engine that stops answering is noticed after at most [`EVERY`] and two of [`ANSWER`], which is 5 s. One that is
 /// busy still answers a ping in milliseconds: it takes no lock and no disk.
@@ -20,9 +20,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// So many pings without an answer in a row, and it is not a moment's trouble. One that finds no engine is enough: it may
 /// be there again at the next, and what died with it is swept only when it comes back.
 const MISSES: u32 = 2;
-/// Before the next ping after a miss; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The pauses between pings of an engine that does not answer.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// For what an engine is asked when it answers again: it may have just started.
 const COME_BACK: Duration = Duration::from_secs(20);
 /// How often a disk here is looked at, which costs microseconds.
@@ -34,7 +33,7 @@ const TRY: Duration = Duration::from_secs(60);
 impl Member {
     /// Pings it, for ever.
     pub(super) async fn watch_health(self: Arc<Self>) {
-        let (mut misses, mut pause) = (0, FIRST_PAUSE);
+        let (mut misses, mut pauses) = (0, 0);
         loop {
             let pinged = self.ping().await;
             let was_well = self.see(|state| state.health == Health::Well);
@@ -52,11 +51,9 @@ impl Member {
                     }
                 }
             }
-            let wait = match misses == 0 && self.see(|state| state.health == Health::Well) {
-                true => EVERY,
-                false => pause,
-            };
-            pause = if wait == EVERY { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            let is_well = misses == 0 && self.see(|state| state.health == Health::Well);
+            let wait = if is_well { EVERY } else { BACKOFF.pause(pauses) };
+            pauses = if is_well { 0 } else { pauses.saturating_add(1) };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.doubt.notified() => {}

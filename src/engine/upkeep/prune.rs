@@ -267,12 +267,13 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Percent;
 
     const GIB: u64 = 1 << 30;
 
     #[test]
     fn as_much_goes_as_helps() {
-        let limits = Limits { floor: Floor { bytes: 4 * GIB, inodes_percent: 5 }, budget: 20 * GIB };
+        let limits = Limits { floor: Floor { bytes: 4 * GIB, inodes: Percent::new(5).unwrap() }, budget: 20 * GIB };
         let disk = |free, inodes_percent| Disk { free, percent: 50, inodes_percent };
         for (taken, disk, goal_is) in [
             (30 * GIB, None, 20 * GIB),

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use crate::model::RepoName;
 
@@ -257,9 +259,9 @@ fn a_warning_is_no_reason() {
     assert_eq!(last_words(&format!("git-lfs-authenticate: not found\n{WARNING}")), "git-lfs-authenticate: not found");
     assert_eq!(last_words(WARNING), "Git says nothing");
     assert_eq!(explained(SSH, WARNING), None);
-    assert!(!is_refusal(WARNING) && !is_other_format(WARNING));
+    assert!(!is_key_refusal(WARNING) && !is_other_format(WARNING));
     let refused = format!("{WARNING}git@github.com: Permission denied (publickey).\r\n");
-    assert!(is_refusal(&refused) && explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
+    assert!(is_key_refusal(&refused) && explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
 }
 
 /// Git 2.39 and 2.55, by protocol 2 and by protocol 0, where the server's end of it may come first.

@@ -1,8 +1,7 @@
 //! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
 //! HTTP below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -10,6 +9,7 @@ use serde::Deserialize;
 
 use super::WantedObject;
 use super::http::{self, LfsClient};
+use super::method::{Method, MethodError};
 use super::shell::{CommandFailure, RemoteShell};
 use super::transfer::SshTransfer;
 use crate::git::submodules::split;
@@ -22,40 +22,6 @@ pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
     pub caller: LfsClient,
-}
-
-/// The way in which a ssh server gives out LFS objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// By ssh itself.
-    Transfer,
-    /// Over HTTP, with a URL and a header from `git-lfs-authenticate`.
-    Authenticate,
-    /// Over HTTPS on the same host, as the server has neither of the two programs.
-    Guess,
-}
-
-/// Each server's way that has worked last, by which it is asked first: it saves a session for each that it has not.
-#[derive(Debug, Default)]
-pub struct Ways(Mutex<HashMap<String, Way>>);
-
-impl Ways {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Way>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a way did not lead to the objects.
-pub enum Missed {
-    /// The server does not have this way.
-    NotThere,
-    Failed(GitError),
-}
-
-impl From<GitError> for Missed {
-    fn from(error: GitError) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
@@ -101,35 +67,40 @@ impl Git {
         wanted: &[WantedObject],
         access: &str,
     ) -> Result<(), GitError> {
-        let (name, ways) = (shell.name(), &self.lfs.ways);
-        let (known, mut is_anew) = (ways.lock().get(&name).copied(), false);
+        let (name, methods) = (shell.name(), &self.lfs.methods);
+        let (known, mut is_retry) = (methods.of(&name), false);
         // A way that is gone, or a guess that fails, may be of a server that was changed: that is asked anew.
-        for way in known.into_iter().chain([Way::Transfer, Way::Authenticate, Way::Guess]) {
-            let fetched = match way {
-                Way::Transfer => self.by_transfer(shell, wanted, access).await,
-                Way::Authenticate => self.by_authenticate(shell, remote, wanted, access).await,
-                Way::Guess => self.by_guess(shell, remote, wanted, access).await,
+        for method in known.into_iter().chain([Method::Transfer, Method::Authenticate, Method::Guess]) {
+            let fetched = match method {
+                Method::Transfer => self.by_transfer(shell, wanted, access).await,
+                Method::Authenticate => self.by_authenticate(shell, remote, wanted, access).await,
+                Method::Guess => self.by_guess(shell, remote, wanted, access).await,
             };
             match fetched {
                 Ok(()) => {
-                    ways.lock().insert(name, way);
+                    methods.note(name, method);
                     return Ok(());
                 }
-                Err(missed) => {
-                    ways.lock().remove(&name);
-                    let is_old_guess = known == Some(Way::Guess) && !is_anew;
-                    match missed {
-                        Missed::Failed(error) if error.is_transient() || !is_old_guess => return Err(error),
-                        Missed::Failed(_) | Missed::NotThere => {}
+                Err(error) => {
+                    methods.forget(&name);
+                    let is_old_guess = known == Some(Method::Guess) && !is_retry;
+                    match error {
+                        MethodError::Failed(error) if error.is_transient() || !is_old_guess => return Err(error),
+                        MethodError::Failed(_) | MethodError::Unavailable => {}
                     }
                 }
             }
-            is_anew = true;
+            is_retry = true;
         }
         Err(GitError::refused(format!("{} gives out no LFS files of {}", shell.host(), shell.source().repo)))
     }
 
-    async fn by_transfer(&self, shell: &RemoteShell<'_>, wanted: &[WantedObject], access: &str) -> Result<(), Missed> {
+    async fn by_transfer(
+        &self,
+        shell: &RemoteShell<'_>,
+        wanted: &[WantedObject],
+        access: &str,
+    ) -> Result<(), MethodError> {
         let mut transfer = SshTransfer::open(shell).await?;
         transfer.fetch(wanted, &self.lfs.store, access).await?;
         transfer.quit().await;
@@ -142,14 +113,14 @@ impl Git {
         remote: &Remote,
         wanted: &[WantedObject],
         access: &str,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), MethodError> {
         let (repo, host) = (&shell.source().repo, shell.host());
         let answer = match shell.ask("git-lfs-authenticate").await {
             Ok(answer) => answer,
             Err(CommandFailure::Ssh(error)) => return Err(error.into()),
             // 127 is a shell's, which found no such program; git-shell says it by words alone.
             Err(CommandFailure::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
-                return Err(Missed::NotThere);
+                return Err(MethodError::Unavailable);
             }
             Err(CommandFailure::Command(exit_code, words)) => {
                 let message = format!(
@@ -177,7 +148,7 @@ impl Git {
         remote: &Remote,
         wanted: &[WantedObject],
         access: &str,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), MethodError> {
         let source = shell.source();
         let https = beside(remote, source)?;
         let fetched = self.below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
@@ -188,7 +159,7 @@ impl Git {
                 https.url,
                 shell.host()
             );
-            Missed::Failed(GitError { message, ..error })
+            MethodError::Failed(GitError { message, ..error })
         })
     }
 

@@ -2,11 +2,11 @@
 
 use tokio::io::AsyncReadExt;
 
-use crate::git::command::{for_shell, for_ssh, ssh_options};
 use crate::git::errors::last_words;
 use crate::git::submodules::split;
 use crate::git::transport::connection::RemoteConnection;
 use crate::git::transport::remote::Remote;
+use crate::git::transport::ssh_options::{for_shell, for_ssh, ssh_options};
 use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 use crate::process::{Program, Running};

@@ -15,8 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::http::is_passing;
 use super::incoming::{Incoming, not_stored};
+use super::method::MethodError;
 use super::pkt::{PktLine, PktReader, message};
-use super::server::Missed;
 use super::shell::{CommandFailure, RemoteShell, shown, tail};
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
@@ -53,8 +53,8 @@ struct TransferAnswer {
 type ObjectTokens = Vec<String>;
 
 impl<'a> SshTransfer<'a> {
-    /// A first session. `NotThere`: the server has no such program, or one that speaks another version.
-    pub async fn open(shell: &'a RemoteShell<'a>) -> Result<Self, Missed> {
+    /// A first session. `Unavailable`: the server has no such program, or one that speaks another version.
+    pub async fn open(shell: &'a RemoteShell<'a>) -> Result<Self, MethodError> {
         Ok(Self { sessions: vec![TransferSession::open(shell).await?], shell })
     }
 
@@ -66,9 +66,9 @@ impl<'a> SshTransfer<'a> {
             let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
             let given = first.batch(wanted, self.shell).await?;
             while self.sessions.len() < sessions {
-                let session = TransferSession::open(self.shell).await.map_err(|missed| match missed {
-                    Missed::Failed(error) => error,
-                    Missed::NotThere => broken(self.shell, "it has no second session"),
+                let session = TransferSession::open(self.shell).await.map_err(|error| match error {
+                    MethodError::Failed(error) => error,
+                    MethodError::Unavailable => broken(self.shell, "it has no second session"),
                 })?;
                 self.sessions.push(session);
             }
@@ -101,21 +101,23 @@ impl<'a> SshTransfer<'a> {
 }
 
 impl TransferSession {
-    async fn open(shell: &RemoteShell<'_>) -> Result<Self, Missed> {
+    async fn open(shell: &RemoteShell<'_>) -> Result<Self, MethodError> {
         let mut running = shell.start("git-lfs-transfer")?;
         let stderr = AbortOnDropHandle::new(tokio::spawn(tail(running.stderr())));
-        let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else { return Err(Missed::NotThere) };
+        let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else {
+            return Err(MethodError::Unavailable);
+        };
         let mut session = Self { stdin, packets: PktReader::new(stdout), running, stderr };
         match session.agree().await {
             Ok(true) => Ok(session),
-            Ok(false) => Err(Missed::NotThere),
+            Ok(false) => Err(MethodError::Unavailable),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 Err(broken(shell, "git-lfs-transfer says nothing").into())
             }
             // A text that is no packet is of a shell, or of a server that allows other commands only.
             Err(_) => match session.end(shell).await {
                 CommandFailure::Ssh(error) => Err(error.into()),
-                CommandFailure::Command(..) => Err(Missed::NotThere),
+                CommandFailure::Command(..) => Err(MethodError::Unavailable),
             },
         }
     }

@@ -17,9 +17,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use super::sweep::{remove, sweep};
 use crate::git::command::{ask, local};
 use crate::git::errors::RepoError;
-use crate::git::{Git, GitError, mirror};
+use crate::git::{Git, GitError};
 use disk::{CacheItem, CacheSize, DiskInventory};
 
 /// Also when no job gave reason to look.
@@ -80,7 +81,7 @@ impl<'a> Upkeep<'a> {
         let dir = &self.git.config.dir;
         let failed = |error: io::Error| GitError::io(format_args!("the folder {}", dir.display()), error);
         // What an earlier process did not come to remove.
-        remove(self.trash()).await.map_err(failed)?;
+        remove(&self.trash()).await.map_err(failed)?;
         for path in self.git.leases.take_ended() {
             self.sizes.remove(&path);
         }
@@ -89,7 +90,7 @@ impl<'a> Upkeep<'a> {
         let found = blocking(move || disk::look(&place, &known)).await.map_err(failed)?;
         self.sizes = found.mirrors.iter().map(|found| (found.path.clone(), found.size)).collect();
         let left = self.make_room(found).map_err(failed)?;
-        remove(self.trash()).await.map_err(failed)?;
+        remove(&self.trash()).await.map_err(failed)?;
         for path in left {
             self.repack(&path).await;
         }
@@ -210,7 +211,7 @@ impl<'a> Upkeep<'a> {
         let begun = Instant::now();
         let work = async {
             if !state.swept {
-                mirror::sweep(path).map_err(|error| GitError::io("the mirror's lock files", error))?;
+                sweep(path).map_err(|error| GitError::io("the mirror's lock files", error))?;
             }
             state.swept = false;
             let git = || local(&self.git.config, path);
@@ -240,13 +241,6 @@ impl<'a> Upkeep<'a> {
             Err(RepoError::Damaged(why)) => tracing::warn!("{} cannot be repacked: {why}", path.display()),
             Err(RepoError::Failed(error)) => tracing::warn!("{} cannot be repacked: {error}", path.display()),
         }
-    }
-}
-
-async fn remove(dir: PathBuf) -> io::Result<()> {
-    match tokio::fs::remove_dir_all(dir).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -18,10 +18,10 @@ use std::{fs, io};
 
 use tokio::task::spawn_blocking;
 
+use super::part::SnapshotPart;
 use crate::git::command::local;
 use crate::git::errors::{RepoError, last_words};
 use crate::git::lfs::may_be_pointer;
-use crate::git::snapshot::SnapshotPart;
 use crate::git::tree::attributes::{self, converse, feed, index_line, is_file};
 use crate::git::tree::blobs::ObjectReader;
 use crate::git::{CHUNK, Entry, Git, GitError, Oid};

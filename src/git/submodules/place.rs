@@ -34,7 +34,7 @@ pub(in crate::git) struct SubmoduleSource {
 impl SubmoduleSource {
     /// Says whose key it was that did not open it.
     pub fn explain(&self, error: GitError) -> GitError {
-        match self.borrows_key && error.message.contains("deploy key") {
+        match self.borrows_key && error.fault == Fault::Key {
             true => GitError {
                 message: format!(
                     "{} (a submodule of another owner is fetched with its superproject's deploy key)",

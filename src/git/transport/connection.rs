@@ -5,7 +5,7 @@ use std::path::Path;
 use super::agent::SshAgent;
 use super::remote::{Protocol, Remote};
 use super::ssh::{ConnectError, SshConnection, name};
-use crate::git::errors::{explain, is_refusal, refused_before};
+use crate::git::errors::{explain, is_key_refusal, refused_before};
 use crate::git::{Git, GitConfig, GitError, RepoSource};
 use crate::model::LogSink;
 
@@ -84,7 +84,7 @@ impl Git {
         source: &RepoSource,
         remote: &Remote,
     ) -> Option<GitError> {
-        if connection.master.is_none() && remote.protocol == Protocol::Ssh && is_refusal(stderr) {
+        if connection.master.is_none() && remote.protocol == Protocol::Ssh && is_key_refusal(stderr) {
             let name = name(&self.config, remote, connection.key());
             self.masters.refusals.note(&name, &remote.host);
         }

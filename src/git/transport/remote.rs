@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
-
-use super::token::basic;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::git) enum Protocol {
@@ -172,19 +173,22 @@ fn check_user(user: &str) -> Result<(), &'static str> {
 fn authorization(user_info: &str) -> Zeroizing<String> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
     let plain = Zeroizing::new([&percent_decoded(user)[..], b":", &percent_decoded(password)].concat());
-    basic(&*plain)
+    basic_authorization(&*plain)
 }
 
 fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {
-    let (mut bytes, mut rest) = (Zeroizing::new(Vec::with_capacity(text.len())), text.as_bytes());
-    while let Some((&first, after)) = rest.split_first() {
-        let mut byte = [0];
-        match after.get(..2).map(|hex| hex::decode_to_slice(hex, &mut byte)) {
-            Some(Ok(())) if first == b'%' => (bytes.push(byte[0]), rest = &after[2..]).1,
-            _ => (bytes.push(first), rest = after).1,
-        }
-    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+    bytes.extend(percent_decode_str(text));
     bytes
+}
+
+/// Returns the header `Authorization: Basic …` of `user:password`.
+pub(super) fn basic_authorization(login: impl AsRef<[u8]>) -> Zeroizing<String> {
+    format!("Authorization: Basic {}", *base64_of(login.as_ref())).into()
+}
+
+pub(super) fn base64_of(login: &[u8]) -> Zeroizing<String> {
+    BASE64_STANDARD.encode(login).into()
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use super::agent::SshAgent;
 use super::refusals::{KeyRefusal, KeyRefusals};
 use super::remote::Remote;
+use super::ssh_options::ssh_options;
 use crate::git::GitConfig;
-use crate::git::command::ssh_options;
-use crate::git::errors::is_refusal;
+use crate::git::errors::is_key_refusal;
 use crate::process::{Program, Running};
 
 /// A connection that was not used for so long is closed.
@@ -77,7 +77,7 @@ impl SshConnections {
             }
             let connected = connect(config, remote, agent, &socket).await;
             held.ssh = Some(connected.map_err(|words| {
-                if is_refusal(&words) {
+                if is_key_refusal(&words) {
                     self.refusals.note(&name, &remote.host);
                 }
                 ConnectError::Failed(words)

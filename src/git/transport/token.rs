@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use super::remote::{Protocol, Remote};
+use super::remote::{Protocol, Remote, base64_of, basic_authorization};
 use crate::git::GitConfig;
 
 /// The user that GitHub wants with a token; GitLab, Gitea and Forgejo take any.
@@ -55,13 +53,13 @@ impl GitToken {
 
     /// The header's line for this server (with its port, if the URL has one), reached by https; none for any other.
     pub(in crate::git) fn authorization(&self, host: &str) -> Option<Zeroizing<String>> {
-        (server(host) == self.host).then(|| basic(&self.login))
+        (server(host) == self.host).then(|| basic_authorization(&self.login))
     }
 
     /// What no log may show.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         let password = self.login.split_once(':').map_or("", |(_, password)| password);
-        vec![password.to_owned().into(), encoded(self.login.as_bytes())]
+        vec![password.to_owned().into(), base64_of(self.login.as_bytes())]
     }
 }
 
@@ -82,15 +80,6 @@ impl GitConfig {
 
 fn server(host: &str) -> String {
     host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase()
-}
-
-/// `Authorization: Basic …` of `user:password`.
-pub(in crate::git) fn basic(login: impl AsRef<[u8]>) -> Zeroizing<String> {
-    format!("Authorization: Basic {}", *encoded(login.as_ref())).into()
-}
-
-fn encoded(login: &[u8]) -> Zeroizing<String> {
-    BASE64_STANDARD.encode(login).into()
 }
 
 #[cfg(test)]

@@ -10,11 +10,8 @@ use tokio::process::{ChildStdin, ChildStdout};
 use crate::git::command::local;
 use crate::git::gitdir::GitDir;
 use crate::git::lfs::{LfsStore, StoredObject};
-use crate::git::{Entry, GitConfig, GitError, Mirror, Oid, RepoSource};
+use crate::git::{CHUNK, Entry, GitConfig, GitError, Mirror, Oid, RepoSource};
 use crate::process::Running;
-
-/// The most that [`Blob::chunk`] gives at once.
-pub const CHUNK: usize = 128 << 10;
 
 /// A reader of a snapshot's files.
 #[derive(Debug)]

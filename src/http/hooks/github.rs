@@ -17,7 +17,7 @@ use crate::http::totem::request::{missing, unfit, wrong_type};
 use crate::http::totem::views;
 use crate::http::{Api, body};
 use crate::intake::Push;
-use crate::model::{Dialect, is_no_commit};
+use crate::model::{CommitId, Dialect, is_no_commit};
 use crate::store::{Added, NewDelivery};
 
 const ROUTE: &str = "/hooks/github";
@@ -108,7 +108,7 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Pu
     let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner = filled(name).or(login).ok_or_else(|| Error::Invalid(vec![missing("name", "#/repository/owner")]))?;
-    let before = filled(push.before).filter(|before| unfit(before, "").is_none());
+    let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
     let dialect = Dialect::Totem;

@@ -41,7 +41,7 @@ async fn a_signed_push_makes_a_job() {
             "dockerRepoBase": "127.0.0.1:5555/totem", "tag": "1234"})
     );
     let job = &server.store.jobs(1, None).await.unwrap()[0];
-    assert!(job.context.pushed);
+    assert!(job.pushed);
     let body = push("5678");
     let signature = format!("sha1={}", sign::<Hmac<Sha1>>(body.as_bytes()));
     assert_eq!(send(server.hook(&body).header("x-hub-signature", signature)).await.status, 201);

@@ -94,7 +94,7 @@ async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
         let [made, again] = [made, again].map(|id| id.parse::<JobId>().unwrap());
         let grants = async |id| {
             let job = server.store.job(id).await.unwrap().unwrap();
-            (job.any_commit, job.context.pushed)
+            (job.any_commit, job.pushed)
         };
         assert_eq!((grants(made).await, grants(again).await), expected, "{commit} {made_by} {rebuilt_by}");
         server.store.cancel(again, &announce()).await.unwrap();

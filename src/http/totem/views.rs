@@ -6,7 +6,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::http::error::Error;
-use crate::model::{FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult};
+use crate::model::{
+    CommitId, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult,
+};
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
 pub const JOB_LIST: &str = "application/vnd.sh.melt.cdp.if.job-list.v1+json";
@@ -26,7 +28,7 @@ pub struct JobView<'a> {
     // From here on ours.
     create_time: Millis,
     attempt: u32,
-    resolved_commit: Option<&'a str>,
+    resolved_commit: Option<&'a CommitId>,
     digest: Option<&'a str>,
     cause: Option<&'a str>,
     class: Option<FailureClass>,
@@ -36,7 +38,7 @@ pub struct JobView<'a> {
     origin: &'static str,
     priority: i64,
     rebuild_of: Option<JobId>,
-    superseded_by: Option<&'a str>,
+    superseded_by: Option<&'a CommitId>,
     tags: &'a [TagResult],
 }
 
@@ -52,7 +54,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             end_time: job.end,
             create_time: job.created,
             attempt: job.attempt,
-            resolved_commit: job.resolved_commit.as_deref(),
+            resolved_commit: job.resolved_commit.as_ref(),
             digest: job.digest.as_deref(),
             cause: job.cause.as_deref(),
             class: job.class,
@@ -63,7 +65,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             origin: job.origin.as_str(),
             priority: job.priority,
             rebuild_of: job.rebuild_of,
-            superseded_by: job.superseded_by.as_deref(),
+            superseded_by: job.superseded_by.as_ref(),
             tags: &job.tags,
         }
     }

@@ -29,7 +29,6 @@ fn context(base: &str, repository: &str, options: Value) -> JobContext {
         github: true,
         docker_repo_base: base.into(),
         tag: "v1".into(),
-        pushed: false,
         branch_left_out: false,
         extra,
     }

@@ -2,13 +2,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Dialect, FailureClass, Job, RepoName, Status};
+use crate::model::{CommitId, Dialect, FailureClass, Job, RepoName, Status};
 use crate::notify::send_error::Failure;
 
 /// GitHub cuts nothing: it refuses a longer one.
 const LONGEST_DESCRIPTION: usize = 140;
-/// GitHub has no repositories of SHA-256.
-const SHA1_DIGITS: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,16 +32,16 @@ pub(super) struct CommitStatus {
 }
 
 impl CommitStatus {
-    /// None for a job that does not run yet, that is not GitHub's, or whose commit is not known: GitHub answers 422 to a
+    /// GitHub has no repositories of SHA-256. None for a job that does not run yet, that is not GitHub's, or whose commit is not known: GitHub answers 422 to a
     /// status of a tag object.
     pub fn of(job: &Job) -> Option<Self> {
         let context = &job.context;
         let repo = RepoName::new(&context.owner, &context.repo).ok().filter(|_| context.github)?;
-        let sha = job.known_commit().filter(|commit| commit.len() == SHA1_DIGITS)?;
+        let sha = job.known_commit().filter(CommitId::is_sha1)?;
         let (state, description) = outcome(job)?;
         let repo = format!("{}/{}", repo.owner(), repo.name());
         Some(Self {
-            sha: sha.to_ascii_lowercase(),
+            sha: sha.to_string(),
             state,
             context: match job.dialect {
                 Dialect::Totem | Dialect::Generator => "image-factory".into(),

@@ -2,20 +2,20 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use super::*;
-use crate::model::{FailureClass, TagResult};
+use crate::model::{CommitId, FailureClass, TagResult};
 use crate::notify::post_build::{destination, host, rows, signature};
 
 #[tokio::test]
 async fn the_hook_is_sent_as_the_original_did() {
     let mut bench = start(&[], Some("key")).await;
-    let id = bench.job(Status::Success, Some("c0ffee")).await.id;
+    let id = bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await.id;
     let (method, headers, body) = bench.next().await;
     let original = concat!(
         r#"{"git":{"owner":"acme","repo":"hello","ref":"develop","commit":"HEAD"},"type":"builder","#,
         r#""name":"image-factory","status":"success","result":{"image":"quay.io/totem/acme-hello:HEAD"},"#
     );
     let ours = format!(
-        r#""job":{{"id":"{id}","url":"/job/{id}"}},"commit":"c0ffee","digest":null,"tags":[],"class":null,"cause":null,"cancelled":false,"extra":{{}}}}"#
+        r#""job":{{"id":"{id}","url":"/job/{id}"}},"commit":"c0ffee0123456789c0ffee0123456789c0ffee01","digest":null,"tags":[],"class":null,"cause":null,"cancelled":false,"extra":{{}}}}"#
     );
     assert_eq!((method, &body), (Method::POST, &format!("{original}{ours}")));
     assert_eq!(headers["content-type"], "application/json");
@@ -35,13 +35,16 @@ async fn the_hook_is_sent_as_the_original_did() {
 async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
     let bench = stopped(&[], None).await;
     let told = |job: &Job| -> Value { serde_json::from_str(&rows(&bench.config, job)[0].body).unwrap() };
-    let mut job = bench.job(Status::Success, Some("c0ffee")).await;
+    let mut job = bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await;
     let tag = |tag: &str, digest: Option<&str>, kept: Option<&str>| TagResult {
         name: format!("quay.io/totem/acme-hello:{tag}"),
         digest: digest.map(str::to_owned),
-        kept: kept.map(str::to_owned),
+        kept: kept.map(|id| CommitId::parse(id).unwrap()),
     };
-    job.tags = vec![tag("HEAD", Some("sha256:1"), None), tag("latest", None, Some("dead10"))];
+    job.tags = vec![
+        tag("HEAD", Some("sha256:1"), None),
+        tag("latest", None, Some("dead100123456789dead100123456789dead1001")),
+    ];
     job.digest = Some("sha256:1".into());
     job.context.extra =
         json!({"target": "prod", "buildArgs": {"A": "1"}, "realm": {"a": [1]}, "job": 7}).as_object().unwrap().clone();
@@ -49,7 +52,7 @@ async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
     assert_eq!(
         body["tags"],
         json!([{"name": "quay.io/totem/acme-hello:HEAD", "digest": "sha256:1", "kept": null},
-            {"name": "quay.io/totem/acme-hello:latest", "digest": null, "kept": "dead10"}])
+            {"name": "quay.io/totem/acme-hello:latest", "digest": null, "kept": "dead100123456789dead100123456789dead1001"}])
     );
     assert_eq!((&body["digest"], &body["job"]["id"]), (&json!("sha256:1"), &json!(job.id.to_string())));
     assert_eq!(body["extra"], json!({"realm": {"a": [1]}, "job": 7}), "the caller's own names");
@@ -67,7 +70,7 @@ async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
 async fn a_receiver_can_verify_it_and_refuse_replays() {
     let mut bench = stopped(&[503], None).await;
     bench.config.signing_key = Some(Zeroizing::new((0..24).collect()));
-    bench.job(Status::Success, Some("c0ffee")).await;
+    bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await;
     let id = bench.letters().await[0].id.clone();
     tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), bench.shutdown.clone()));
     let receiver = Webhook::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").unwrap();
@@ -136,7 +139,11 @@ async fn who_is_told_and_where() {
     assert_eq!(bench.config.host("post-build", &second.destination).as_deref(), Some("hooks.example.org"));
     assert_eq!(host(&bench.config, "").as_deref(), Some("127.0.0.1"), "a row of an older version");
     assert_eq!((bench.config.host("post-build", "gone"), bench.config.host("else", &first.destination)), (None, None));
-    let superseded = Job { superseded_by: Some("c0ffee".into()), status: Status::Cancelled, ..job.clone() };
+    let superseded = Job {
+        superseded_by: CommitId::read_stored(Some("c0ffee0123456789c0ffee0123456789c0ffee01")),
+        status: Status::Cancelled,
+        ..job.clone()
+    };
     assert_eq!(rows(&bench.config, &superseded), []);
     assert_eq!(rows(&bench.config, &Job { status: Status::Running, ..job.clone() }), []);
     assert_eq!(rows(&bench.config, &Job { status: Status::Cancelled, ..job }).len(), 2);

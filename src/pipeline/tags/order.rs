@@ -83,7 +83,7 @@ impl Contest<'_> {
 fn leads(pushes: &[Push], from: &str, to: &str) -> bool {
     let mut next = HashMap::<&str, Vec<&str>>::new();
     for Push { before, after } in pushes {
-        next.entry(before).or_default().push(after);
+        next.entry(before.as_str()).or_default().push(after.as_str());
     }
     let (mut open, mut met) = (vec![from], HashSet::from([from]));
     while let Some(at) = open.pop() {

@@ -132,7 +132,7 @@ impl Store {
                         columns!()
                     ))
                     .bind(stages)
-                    .bind(commit)
+                    .bind(commit.map(|id| id.to_string()))
                     .bind(engine)
                     .bind(id.to_string())
                     .bind(attempt)

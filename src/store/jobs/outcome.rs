@@ -5,7 +5,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
 use super::rows::{branch, by_id, columns, conflict, json, line_up, read};
-use crate::model::{Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition};
+use crate::model::{
+    CommitId, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
+};
 use crate::store::outbox::{self, Announce};
 use crate::store::sqlite::Fault;
 use crate::store::{Store, StoreError, images};
@@ -138,10 +140,10 @@ fn cancelled(stages: Stages, cause: &str) -> Outcome {
 pub(in crate::store) async fn supersede(
     conn: &mut SqliteConnection,
     job: Job,
-    newer: &str,
+    newer: &CommitId,
     announce: &Announce,
 ) -> Result<Job, Fault> {
-    let superseded_by = Some(newer.to_owned());
+    let superseded_by = Some(newer.clone());
     let outcome = Outcome { superseded_by, ..cancelled(job.stages, &format!("superseded by {newer}")) };
     end(conn, job.id, Status::Pending, job.attempt, outcome, announce).await
 }
@@ -169,7 +171,7 @@ async fn end(
     ))
     .bind(status.as_str())
     .bind(json(&outcome.stages)?)
-    .bind(outcome.resolved_commit)
+    .bind(outcome.resolved_commit.map(|id| id.to_string()))
     .bind(outcome.digest)
     .bind(outcome.cause)
     .bind(Millis::now().0)
@@ -177,7 +179,7 @@ async fn end(
     .bind(id.to_string())
     .bind(from.as_str())
     .bind(attempt)
-    .bind(outcome.superseded_by)
+    .bind(outcome.superseded_by.map(|id| id.to_string()))
     .bind(json(&outcome.tags)?)
     .fetch_optional(&mut *conn)
     .await?;

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use sqlx::query;
 
 use super::{outcome, rows};
-use crate::model::{Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
+use crate::model::{CommitId, Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
 use crate::store::outbox::Announce;
 use crate::store::{Store, StoreError};
 
@@ -16,7 +16,7 @@ pub const LONGEST_REST: Duration = Duration::from_secs(120);
 pub struct Retry {
     pub class: FailureClass,
     pub cause: String,
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     /// From now on; LONGEST_REST at most.
     pub rest: Duration,
 }
@@ -41,7 +41,7 @@ impl Store {
                     ))
                     .bind(status.as_str())
                     .bind(stages)
-                    .bind(retry.resolved_commit)
+                    .bind(retry.resolved_commit.map(|id| id.to_string()))
                     .bind(retry.class.as_str())
                     .bind(retry.cause)
                     .bind((Millis::now() + retry.rest.min(LONGEST_REST)).0)

@@ -1,7 +1,7 @@
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 
-use crate::model::{CommitSpec, Job, JobContext, JobId, Millis, Origin, Status, bare_name};
+use crate::model::{CommitId, CommitSpec, Job, JobContext, JobId, Millis, Origin, Status, bare_name};
 use crate::store::sqlite::Fault;
 use crate::store::{Store, StoreError};
 
@@ -25,17 +25,15 @@ pub(in crate::store) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     {
         text.map(str::parse).transpose().map_err(damaged)
     }
-    let mut context = JobContext::read(row.try_get(1)?).map_err(damaged)?;
-    context.pushed = row.try_get::<i64, _>(2)? != 0;
     Ok(Job {
         id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,
         repository: row.try_get(28)?,
-        context,
+        context: JobContext::read(row.try_get(1)?).map_err(damaged)?,
         image: row.try_get(3)?,
         status: row.try_get::<&str, _>(4)?.parse().map_err(|e: String| damaged(e))?,
         attempt: row.try_get(5)?,
         stages: serde_json::from_str(row.try_get(6)?).map_err(damaged)?,
-        resolved_commit: row.try_get(7)?,
+        resolved_commit: CommitId::read_stored(row.try_get(7)?),
         digest: row.try_get(8)?,
         cause: row.try_get(9)?,
         class: optional(row.try_get(14)?)?,
@@ -44,11 +42,12 @@ pub(in crate::store) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
         origin: row.try_get::<&str, _>(17)?.parse().map_err(|e: String| damaged(e))?,
         dialect: row.try_get::<&str, _>(18)?.parse().map_err(|e: String| damaged(e))?,
         git_ref: row.try_get(19)?,
-        before: row.try_get(20)?,
+        before: CommitId::read_stored(row.try_get(20)?),
         priority: row.try_get(21)?,
         rebuild_of: optional(row.try_get(22)?)?,
-        superseded_by: row.try_get(23)?,
+        superseded_by: CommitId::read_stored(row.try_get(23)?),
         tags: serde_json::from_str(row.try_get(24)?).map_err(damaged)?,
+        pushed: row.try_get::<i64, _>(2)? != 0,
         tag_named: row.try_get::<i64, _>(25)? != 0,
         any_commit: row.try_get::<i64, _>(26)? != 0,
         forced: row.try_get::<i64, _>(27)? != 0,
@@ -143,7 +142,7 @@ pub(in crate::store) async fn insert(
     )
     .bind(job.id.to_string())
     .bind(context)
-    .bind(job.context.pushed)
+    .bind(job.pushed)
     .bind(job.image.clone())
     .bind(job.created.0)
     .bind(job.repository.clone())
@@ -151,8 +150,8 @@ pub(in crate::store) async fn insert(
     .bind(job.origin.as_str())
     .bind(job.dialect.as_str())
     .bind(job.git_ref.clone())
-    .bind(job.before.clone())
-    .bind(after(job).filter(|_| linked).map(str::to_owned))
+    .bind(job.before.as_ref().map(CommitId::to_string))
+    .bind(after(job).filter(|_| linked).map(|after| after.to_string()))
     .bind(job.priority)
     .bind(job.rebuild_of.map(|id| id.to_string()))
     .bind(job.tag_named)
@@ -194,9 +193,11 @@ pub(in crate::store) async fn line_up(conn: &mut SqliteConnection, job: &Job) ->
 
 /// The commit that a branch names since the push that the job is of. None for tags, for API builds and for rebuilds,
 /// which supersede nothing and are not superseded.
-pub(in crate::store) fn after(job: &Job) -> Option<&str> {
+pub(in crate::store) fn after(job: &Job) -> Option<CommitId> {
     let is_push = matches!(job.origin, Origin::Hook | Origin::Missed);
     let of_branch = job.git_ref.as_ref().is_some_and(|git_ref| git_ref.starts_with("refs/heads/"));
-    let commit = job.context.commit.as_str();
-    (is_push && of_branch && matches!(CommitSpec::parse(commit), Ok(CommitSpec::Full(_)))).then_some(commit)
+    match CommitSpec::parse(&job.context.commit) {
+        Ok(CommitSpec::Full(commit)) if is_push && of_branch => Some(commit),
+        _ => None,
+    }
 }

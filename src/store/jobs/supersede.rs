@@ -12,7 +12,7 @@ use sqlx::{Row, query};
 
 use super::outcome;
 use super::rows::{after, columns, read};
-use crate::model::{Job, Status};
+use crate::model::{CommitId, Job, Status};
 use crate::store::outbox::Announce;
 use crate::store::sqlite::Fault;
 
@@ -38,9 +38,9 @@ pub(in crate::store) async fn settle(
 ) -> Result<(Job, Vec<Job>), Fault> {
     let (Some(after), Some(git_ref)) = (after(&job), job.git_ref.clone()) else { return Ok((job, Vec::new())) };
     let branch = Branch { repository: job.repository.clone(), git_ref };
-    let Some(newest) = branch.newest(conn, after).await? else { return Ok((job, Vec::new())) };
+    let Some(newest) = branch.newest(conn, &after).await? else { return Ok((job, Vec::new())) };
     let mut superseded = Vec::new();
-    for older in branch.older(conn, &job, after).await? {
+    for older in branch.older(conn, &job, &after).await? {
         match older.status {
             Status::Pending => superseded.push(outcome::supersede(conn, older, &newest, &rule.announce).await?),
             Status::Running if rule.running && !older.cancel_requested => {
@@ -54,13 +54,13 @@ pub(in crate::store) async fn settle(
 }
 
 /// Its runner has to be told; it then ends as superseded.
-async fn stop(conn: &mut SqliteConnection, job: Job, newer: &str) -> Result<Job, Fault> {
+async fn stop(conn: &mut SqliteConnection, job: Job, newer: &CommitId) -> Result<Job, Fault> {
     query("UPDATE jobs SET cancel_requested = 1, superseded_by = $1 WHERE id = $2 AND status = 'running'")
-        .bind(newer.to_owned())
+        .bind(newer.to_string())
         .bind(job.id.to_string())
         .execute(conn)
         .await?;
-    Ok(Job { cancel_requested: true, superseded_by: Some(newer.into()), ..job })
+    Ok(Job { cancel_requested: true, superseded_by: Some(newer.clone()), ..job })
 }
 
 struct Branch {
@@ -71,14 +71,14 @@ struct Branch {
 /// The commits on the other side of the known pushes to or from a commit.
 enum Next {
     Unknown,
-    One(String),
+    One(CommitId),
     Several,
 }
 
 impl Branch {
     /// The end of the chain that begins at `commit`; none if the chain does not tell.
-    async fn newest(&self, conn: &mut SqliteConnection, commit: &str) -> Result<Option<String>, Fault> {
-        let (mut at, mut seen) = (commit.to_owned(), HashSet::new());
+    async fn newest(&self, conn: &mut SqliteConnection, commit: &CommitId) -> Result<Option<CommitId>, Fault> {
+        let (mut at, mut seen) = (commit.clone(), HashSet::new());
         while seen.len() < LONGEST {
             if matches!(self.led_to(conn, &at).await?, Next::Several) || !seen.insert(at.clone()) {
                 return Ok(None);
@@ -93,8 +93,8 @@ impl Branch {
     }
 
     /// The pending and running jobs on the chain that ends with `job`.
-    async fn older(&self, conn: &mut SqliteConnection, job: &Job, after: &str) -> Result<Vec<Job>, Fault> {
-        let (mut older, mut seen) = (Vec::new(), HashSet::from([after.to_owned()]));
+    async fn older(&self, conn: &mut SqliteConnection, job: &Job, after: &CommitId) -> Result<Vec<Job>, Fault> {
+        let (mut older, mut seen) = (Vec::new(), HashSet::from([after.clone()]));
         // The job itself is one of them.
         let live = self.live(conn).await? - 1;
         let mut at = job.before.clone();
@@ -118,23 +118,23 @@ impl Branch {
         Ok(older)
     }
 
-    async fn led_to(&self, conn: &mut SqliteConnection, commit: &str) -> Result<Next, Fault> {
+    async fn led_to(&self, conn: &mut SqliteConnection, commit: &CommitId) -> Result<Next, Fault> {
         const SQL: &str = "SELECT DISTINCT before FROM jobs WHERE repository = $1 AND git_ref = $2 AND after = $3 \
              AND before IS NOT NULL LIMIT 2";
         self.next(conn, SQL, commit).await
     }
 
-    async fn led_from(&self, conn: &mut SqliteConnection, commit: &str) -> Result<Next, Fault> {
+    async fn led_from(&self, conn: &mut SqliteConnection, commit: &CommitId) -> Result<Next, Fault> {
         const SQL: &str = "SELECT DISTINCT after FROM jobs WHERE repository = $1 AND git_ref = $2 AND before = $3 \
              AND after IS NOT NULL LIMIT 2";
         self.next(conn, SQL, commit).await
     }
 
-    async fn next(&self, conn: &mut SqliteConnection, sql: &'static str, commit: &str) -> Result<Next, Fault> {
-        let asked = query(sql).bind(self.repository.clone()).bind(self.git_ref.clone()).bind(commit.to_owned());
+    async fn next(&self, conn: &mut SqliteConnection, sql: &'static str, commit: &CommitId) -> Result<Next, Fault> {
+        let asked = query(sql).bind(self.repository.clone()).bind(self.git_ref.clone()).bind(commit.to_string());
         Ok(match &asked.fetch_all(conn).await?[..] {
             [] => Next::Unknown,
-            [one] => Next::One(one.try_get(0)?),
+            [one] => CommitId::read_stored(one.try_get(0)?).map_or(Next::Unknown, Next::One),
             _ => Next::Several,
         })
     }
@@ -151,7 +151,7 @@ impl Branch {
         Ok(row.try_get::<i64, _>(0)? as usize)
     }
 
-    async fn live_at(&self, conn: &mut SqliteConnection, commit: &str) -> Result<Vec<Job>, Fault> {
+    async fn live_at(&self, conn: &mut SqliteConnection, commit: &CommitId) -> Result<Vec<Job>, Fault> {
         let rows = query(concat!(
             "SELECT ",
             columns!(),
@@ -159,7 +159,7 @@ impl Branch {
         ))
         .bind(self.repository.clone())
         .bind(self.git_ref.clone())
-        .bind(commit.to_owned())
+        .bind(commit.to_string())
         .fetch_all(conn)
         .await?;
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)

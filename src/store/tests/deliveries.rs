@@ -82,7 +82,7 @@ async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
     while store.claim("n", LEASE, &announce()).await.unwrap().is_some_and(|claimed| claimed.id != job.id) {}
     store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
     assert_eq!(
-        store.add_missed(of("b", "develop", "c0ffee", Origin::Missed), JobId::new(), false).await.unwrap(),
+        store.add_missed(of("b", "develop", commit().as_str(), Origin::Missed), JobId::new(), false).await.unwrap(),
         None
     );
 }

@@ -27,7 +27,7 @@ fn job(status: Status, cause: Option<&str>, class: Option<FailureClass>) -> Job 
         status,
         cause: cause.map(str::to_owned),
         class,
-        resolved_commit: Some(SHA.into()),
+        resolved_commit: Some(SHA.parse().unwrap()),
         start: Some(Millis(0)),
         end: Some(Millis(62_400)),
         ..Job::pending(new, crate::model::RepoCase::default())
@@ -61,7 +61,8 @@ fn a_status_says_who_has_to_act() {
         assert!(told.description.chars().count() <= 140);
     }
     let newer = "f".repeat(40);
-    let superseded = Job { superseded_by: Some(newer.clone()), ..job(Status::Cancelled, Some("x"), Some(Cancelled)) };
+    let superseded =
+        Job { superseded_by: Some(newer.parse().unwrap()), ..job(Status::Cancelled, Some("x"), Some(Cancelled)) };
     let told = CommitStatus::of(&superseded).unwrap();
     assert_eq!((told.state, told.description), (State::Error, format!("superseded by {newer}")));
 }

@@ -1,4 +1,4 @@
-//! Every setting once: name, type, default and meaning. README's table and `etc/` are checked
+//! Every setting once: name, type, default and meaning. docs/settings.md and `etc/` are checked
 //! against [`TABLE`].
 //!
 //! Flags beat the environment, which beats the file. An empty value counts as not set.

@@ -198,7 +198,7 @@ fn known(key: &str) -> Result<(), String> {
             return Ok(());
         }
     }
-    Err("is no setting; README.md lists them".into())
+    Err("is no setting; docs/settings.md lists them".into())
 }
 
 fn as_text(value: &toml::Value) -> Result<String, String> {

@@ -76,7 +76,10 @@ fn a_number_out_of_its_range_is_refused() {
 
 #[test]
 fn unknown_keys_and_secrets_in_the_file_are_refused() {
-    assert_eq!(error(&[], Some("concurency = 3"), &[]), "FILE: concurency: is no setting; README.md lists them\n");
+    assert_eq!(
+        error(&[], Some("concurency = 3"), &[]),
+        "FILE: concurency: is no setting; docs/settings.md lists them\n"
+    );
     let secret = error(&[], Some("hook_secret = \"s3cr3t-value\""), &[]);
     assert!(secret.contains("hook_secret_file") && !secret.contains("s3cr3t-value"), "{secret}");
 }

@@ -23,6 +23,7 @@ mod context;
 mod crash;
 mod deliveries;
 mod doctor;
+mod documents;
 mod engine;
 mod engines;
 mod etcd;

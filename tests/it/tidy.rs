@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use image_factory::settings::{Spec, TABLE};
 use regex::Regex;
 
-fn top() -> PathBuf {
+pub fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).into()
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     fs::read_to_string(top().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
@@ -21,6 +21,15 @@ fn derived(path: &str, expected: &str) {
         fs::write(top().join(path), expected).unwrap();
     }
     assert!(read(path) == expected, "{path} is not up to date: run UPDATE_DOCS=1 cargo nextest run tidy");
+}
+
+/// As `derived`, for the part between the comments `<!-- NAME -->` and `<!-- end of NAME -->`.
+fn derived_part(path: &str, name: &str, part: &str) {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
+    let text = read(path);
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{path} has no {begin:?}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path} has no {end:?}"));
+    derived(path, &format!("{before}{begin}{part}{end}{after}"));
 }
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -110,7 +119,7 @@ fn the_model_does_no_io_and_only_process_starts_programs() {
 }
 
 #[test]
-fn every_setting_is_in_the_readme() {
+fn every_setting_is_in_the_documents() {
     let mut table = String::from("| setting | default | meaning |\n|---|---|---|\n");
     for spec in TABLE {
         let aliases: String = spec.aliases.iter().map(|alias| format!(", `{alias}`")).collect();
@@ -118,10 +127,7 @@ fn every_setting_is_in_the_readme() {
         let secret = if spec.secret { " *Secret.*" } else { "" };
         table += &format!("| `{}`{aliases} | {default} | {}{secret} |\n", spec.name, spec.meaning.trim());
     }
-    let readme = read("README.md");
-    let (before, rest) = readme.split_once("<!-- settings -->\n").expect("README.md has a marker for the settings");
-    let (_, after) = rest.split_once("<!-- end of settings -->").expect("README.md has an end marker for the settings");
-    derived("README.md", &format!("{before}<!-- settings -->\n{table}<!-- end of settings -->{after}"));
+    derived_part("docs/settings.md", "settings", &table);
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn another_rule_writes_all_keys_anew_and_back() {
     add(&store, "acme", "hello").await;
     let git_ref = crate::model::RepoRef { repository: job.repository.clone(), git_ref: "refs/heads/develop".into() };
     let holder = TagHolder {
-        commit: "c".into(),
+        commit: "c0".repeat(20).parse().unwrap(),
         git_ref: Some(git_ref),
         job: Some(job.id),
         recipe: None,
@@ -51,7 +51,7 @@ async fn another_rule_writes_all_keys_anew_and_back() {
         named: false,
     };
     store.give_tag("q.io/a:x", &holder).await.unwrap();
-    store.saw_heads("acme/hello", 7, [("refs/heads/develop".to_owned(), "c".to_owned())].into()).await.unwrap();
+    store.saw_heads("acme/hello", 7, [("refs/heads/develop".to_owned(), "c0".repeat(20))].into()).await.unwrap();
     store.close().await;
 
     let store = open(dir.path(), RepoCase::Keep).await;

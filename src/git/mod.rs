@@ -87,13 +87,13 @@ pub struct Git {
     config: GitConfig,
     mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::MirrorState>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: transport::ssh::SshConnections,
+    ssh: transport::ssh::SshConnections,
     lfs: lfs::Lfs,
-    converted: snapshot::convert::ConversionCache,
+    conversions: snapshot::convert::ConversionCache,
     leases: Arc<mirror::lease::MirrorLeases>,
     spellings: spelling::Spellings,
-    /// The number of fetches and looks that were begun, see [`heads`].
-    fetches: AtomicU64,
+    /// The number of fetch_count and looks that were begun, see [`heads`].
+    fetch_count: AtomicU64,
 }
 
 impl Git {
@@ -124,8 +124,8 @@ impl Git {
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
         let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
-        let (mirrors, tables, masters, converted, leases, fetches) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, spellings, fetches })
+        let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
+        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
     }
 
     /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.

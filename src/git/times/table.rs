@@ -40,7 +40,7 @@ pub(super) struct Row {
 
 /// What there is in the place of a table.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum StoredTable {
     Nothing,
     /// It cannot be read, or not all of it is as it was written.
     Damaged,
@@ -68,8 +68,8 @@ impl Table {
             _ => {}
         }
         let latest = |path: &Path| match Self::load(path) {
-            Stored::Table(table) => table.latest,
-            Stored::Nothing | Stored::Damaged => 0,
+            StoredTable::Table(table) => table.latest,
+            StoredTable::Nothing | StoredTable::Damaged => 0,
         };
         let latest = spelled.iter().map(|other| latest(other)).fold(latest(path), i64::max);
         Self { generation: Self::new_generation(), latest, rows: Vec::new() }.save(path)?;
@@ -77,11 +77,11 @@ impl Table {
         spelled.iter().try_for_each(fs::remove_file)
     }
 
-    pub fn load(path: &Path) -> Stored {
+    pub fn load(path: &Path) -> StoredTable {
         match fs::read(path) {
-            Ok(bytes) => Self::parse(&bytes).map_or(Stored::Damaged, Stored::Table),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Nothing,
-            Err(_) => Stored::Damaged,
+            Ok(bytes) => Self::parse(&bytes).map_or(StoredTable::Damaged, StoredTable::Table),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => StoredTable::Nothing,
+            Err(_) => StoredTable::Damaged,
         }
     }
 
@@ -185,11 +185,11 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        assert!(matches!(Table::load(&path), Stored::Nothing));
+        assert!(matches!(Table::load(&path), StoredTable::Nothing));
         table().save(&path).unwrap();
-        assert!(matches!(Table::load(&path), Stored::Table(loaded) if loaded == table()));
+        assert!(matches!(Table::load(&path), StoredTable::Table(loaded) if loaded == table()));
         fs::write(&path, b"").unwrap();
-        assert!(matches!(Table::load(&path), Stored::Damaged));
+        assert!(matches!(Table::load(&path), StoredTable::Damaged));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 
@@ -199,7 +199,7 @@ mod tests {
         let paths = ["key", "Acme", "ACME"].map(|name| dir.path().join(name));
         let merge = || Table::merge(&paths[0], paths.clone().into()).unwrap();
         let load = || match Table::load(&paths[0]) {
-            Stored::Table(table) => Some(table),
+            StoredTable::Table(table) => Some(table),
             _ => None,
         };
         merge();

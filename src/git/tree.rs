@@ -64,7 +64,7 @@ pub fn path_order(a: &[u8], b: &[u8]) -> Ordering {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TreeError {
     /// Whoever made the commit made it so.
-    #[error("the tree has an entry {0:?}, which is no is_proper path")]
+    #[error("the tree has an entry {0:?}, which is no proper path")]
     Unsafe(String),
     /// An object is missing, or the output is not what Git writes.
     #[error("the tree cannot be read at {0:?}")]

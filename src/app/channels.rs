@@ -9,8 +9,8 @@ use reqwest::Url;
 use super::startup;
 use crate::logs::Logs;
 use crate::model::Occasion;
-use crate::notify::{HipChat, Links, Mail, MailConfig, MailTls, Mailing, NotifyConfig, Slack};
-use crate::settings::{Settings, SmtpTls};
+use crate::notify::{HipChat, Links, Mail, MailConfig, Mailing, NotifyConfig, Slack};
+use crate::settings::Settings;
 
 pub fn config(settings: &Settings, logs: Logs) -> anyhow::Result<NotifyConfig> {
     let occasions =
@@ -71,11 +71,7 @@ pub fn mail(settings: &Settings) -> anyhow::Result<Option<Mail>> {
     let config = MailConfig {
         host,
         port: settings.smtp_port.map(NonZeroU16::get),
-        tls: match settings.smtp_tls {
-            SmtpTls::Tls => MailTls::FromTheFirstByte,
-            SmtpTls::StartTls => MailTls::StartTls,
-            SmtpTls::None => MailTls::None,
-        },
+        tls: settings.smtp_tls,
         cacert: settings.smtp_cacert.clone(),
         login,
         from: settings.smtp_from.clone().ok_or_else(|| missing("SMTP_FROM"))?,

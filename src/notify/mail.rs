@@ -20,7 +20,7 @@ use super::NotifyConfig;
 use super::send_error::Failure;
 use super::summary::Story;
 use crate::logs::Logs;
-use crate::model::{Job, JobId, Occasion, Status};
+use crate::model::{Job, JobId, MailTls, Occasion, Status};
 use crate::outbound::is_loopback_host;
 use crate::store::{NewNotification, Notification};
 use content::{Letter, Tail};
@@ -33,15 +33,6 @@ const TAIL: u64 = 256 << 10;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of one mail: with its HTML it has 2 MB at most.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// How mail is protected on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailTls {
-    FromTheFirstByte,
-    /// Without it nothing is sent.
-    StartTls,
-    None,
-}
 
 /// SMTP_*
 pub struct MailConfig {
@@ -115,7 +106,7 @@ impl Mail {
         let parameters =
             parameters.build_rustls().map_err(|error| format!("SMTP_HOST={host:?} cannot be used: {error}"))?;
         let (usual, tls) = match tls {
-            MailTls::FromTheFirstByte => (465, Tls::Wrapper(parameters)),
+            MailTls::Implicit => (465, Tls::Wrapper(parameters)),
             MailTls::StartTls => (587, Tls::Required(parameters)),
             MailTls::None => (25, Tls::None),
         };
@@ -230,7 +221,7 @@ mod tests {
         let good = || MailConfig {
             host: "localhost".into(),
             port: None,
-            tls: MailTls::FromTheFirstByte,
+            tls: MailTls::Implicit,
             cacert: None,
             login: None,
             from: "Image Factory <ci@acme.org>".into(),

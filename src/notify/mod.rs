@@ -26,7 +26,7 @@ use crate::outbound::{self, Route, is_forbidden_target};
 use crate::store::{NewNotification, Notification, Store};
 pub use forge::{GitHub, GitHubAccess, GitHubConfig, GitHubError, reconcile};
 pub use hipchat::HipChat;
-pub use mail::{Mail, MailConfig, MailTls, Mailing};
+pub use mail::{Mail, MailConfig, Mailing};
 use send_error::Failure;
 pub use slack::Slack;
 pub use summary::Links;

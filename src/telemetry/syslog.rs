@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::format::Format;
 use super::layer::{Line, Lines};
-use crate::settings::Syslog as Place;
+use crate::settings::SyslogTarget as Place;
 
 /// Lines that wait, 200 bytes each: some minutes of a busy daemon.
 const QUEUE: usize = 4096;

@@ -21,7 +21,7 @@ pub use sources::Flags;
 use sources::Sources;
 pub use table::{Settings, TABLE};
 use value::SettingValue;
-pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List};
+pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";

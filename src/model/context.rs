@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{BadOption, BuildOptions};
+use super::{BadOption, BuildOptions, RepoCase};
 
 /// The build that a sender asks for, as the sender gave it: **not validated**. The wire form is totem's `context` object;
 /// unknown names are kept and echoed.
@@ -46,9 +46,9 @@ impl JobContext {
         serde_json::to_string(&context)
     }
 
-    /// Returns `owner/repo` in lower case, because a forge that ignores case has one repository by both spellings.
-    pub fn repository(&self) -> String {
-        format!("{}/{}", self.owner, self.repo).to_ascii_lowercase()
+    /// Returns the identity of the repository, as [`RepoName::key`](super::RepoName::key) does for a name that is valid.
+    pub fn repository(&self, case: RepoCase) -> String {
+        case.key(&format!("{}/{}", self.owner, self.repo))
     }
 
     /// Reads the options of the build from `extra`.

@@ -1,6 +1,6 @@
 use super::{
-    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, Stages, Status,
-    TagResult,
+    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
+    Status, TagResult,
 };
 
 /// A job that is not stored yet.
@@ -60,6 +60,8 @@ impl NewJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub id: JobId,
+    /// [`RepoName::key`](super::RepoName::key) of the repository, by the rule that the store had when the job was made.
+    pub repository: String,
     pub context: JobContext,
     pub image: String,
     pub status: Status,
@@ -101,9 +103,10 @@ pub struct Job {
 
 impl Job {
     /// Returns a job that nobody has run yet.
-    pub fn pending(new: NewJob) -> Self {
+    pub fn pending(new: NewJob, case: RepoCase) -> Self {
         Self {
             id: JobId::new(),
+            repository: new.context.repository(case),
             image: new.image,
             context: new.context,
             status: Status::Pending,

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::RepoCase;
+
 /// The reason why a name from outside is not passed on to Git or to the file system.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {value:?} is not valid: {why}")]
@@ -57,6 +59,11 @@ impl RepoName {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the identity of the repository: two spellings of one repository have the same key.
+    pub fn key(&self, case: RepoCase) -> String {
+        case.key(&self.to_string())
     }
 }
 

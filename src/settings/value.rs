@@ -7,8 +7,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
-    TagTemplate, words,
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, RepoCase,
+    Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -224,6 +224,21 @@ macro_rules! word_settings {
             }
         })+
     };
+}
+
+/// Rule for case in the names of repositories. `None` is `auto`: the host of GIT_URL decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepoCaseChoice(pub Option<RepoCase>);
+
+impl SettingValue for RepoCaseChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self(None)),
+            "ignore" => Ok(Self(Some(RepoCase::Ignore))),
+            "keep" => Ok(Self(Some(RepoCase::Keep))),
+            _ => Err("it must be auto, ignore or keep".into()),
+        }
+    }
 }
 
 word_settings!(ApiAuth, FileTimes, EtcdApi, Builder, MailTls, Supersede);

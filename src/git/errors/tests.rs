@@ -90,7 +90,7 @@ fn messages_of_git_and_ssh_are_explained() {
 #[test]
 fn messages_of_missing_branches_and_commits() {
     let source = RepoSource { repo: RepoName::parse("acme/hello").unwrap(), url: "file:///x".into(), key: None };
-    let branch: GitRef = "topic".parse().unwrap();
+    let branch = GitRef::new("topic").unwrap();
     let others = ["a", "b", "c", "d", "e", "f"].map(String::from);
     let messages = [
         GitError::no_branch(&branch, &source, &[]),

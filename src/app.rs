@@ -65,7 +65,7 @@ pub async fn run(
     let logs = Logs::open(logs_dir.clone()).with_context(|| format!("cannot use {}", logs_dir.display()))?;
     let tokens = tokens(&settings)?;
     let engines = startup::engines(&settings)?;
-    let owner = startup::owner(&data_dir)?;
+    let instance = startup::instance(&data_dir)?;
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     if let Some(syslog) = syslog {
         tokio::spawn(follow_syslog_host(syslog, secrets.clone()));
@@ -89,7 +89,7 @@ pub async fn run(
 
     let floor = startup::floor(&settings);
     let budget = settings.engine_budget.0;
-    let pool_config = PoolConfig { owner, concurrency: settings.concurrency as usize, floor, budget };
+    let pool_config = PoolConfig { instance, concurrency: settings.concurrency as usize, floor, budget };
     let engines = Pool::start(engines, pool_config, &shutdown);
     let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
     let seen = engines.watch();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{self, Floor};
-use crate::engine::Engines;
+use crate::engine::PoolStatus;
 use crate::secrets::Secrets;
 
 /// How often the data folder's disk is looked at, which costs microseconds.
@@ -72,7 +72,7 @@ fn tell(trouble: Option<&str>) {
 /// beside the secrets.
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
-    mut engines: watch::Receiver<Engines>,
+    mut engines: watch::Receiver<PoolStatus>,
     room: Room,
 ) -> (watch::Receiver<bool>, watch::Receiver<Vec<String>>) {
     let mut room = room.trouble;
@@ -81,7 +81,7 @@ pub fn watch(
     tokio::spawn(async move {
         loop {
             let loaded = secrets.borrow_and_update().loaded;
-            let Engines { usable, troubles: mut found, .. } = engines.borrow_and_update().clone();
+            let PoolStatus { usable, troubles: mut found, .. } = engines.borrow_and_update().clone();
             let full = room.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none();
             found.extend(full);

@@ -10,7 +10,7 @@ use reqwest::Certificate;
 
 use crate::disk::Floor;
 use crate::durable::replace_file;
-use crate::engine::{Builder, Engine, Host, Owner};
+use crate::engine::{Builder, Engine, Host, Instance};
 use crate::git::{self, GitConfig, GitToken};
 use crate::model::Destinations;
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
@@ -134,11 +134,11 @@ pub fn floor(settings: &Settings) -> Floor {
 }
 
 /// What tells this data folder's daemon from others on an engine: made once, and kept.
-pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
+pub fn instance(data_dir: &Path) -> anyhow::Result<Instance> {
     let path = data_dir.join("instance");
     match fs::read_to_string(&path) {
         Ok(text) if text.trim().len() == 32 && text.trim().bytes().all(|b| b.is_ascii_hexdigit()) => {
-            return Ok(Owner::new(text.trim()));
+            return Ok(Instance::new(text.trim()));
         }
         Ok(_) => anyhow::bail!("{} is damaged: remove it, and the next start makes one", path.display()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -146,7 +146,7 @@ pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
     replace_file(&path, 0o644, instance.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Owner::new(instance))
+    Ok(Instance::new(instance))
 }
 
 /// An empty folder for sockets, without what a killed daemon left there.

@@ -2,9 +2,10 @@
 //!
 //! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read, `buildkit`
 //! serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build` chooses between
-//! both builders. `push` tags and pushes images. `pool` gives each job one of several engines, and `upkeep` removes what
-//! builds leave behind. Containers for other stages of a job belong in a wing `run`.
+//! both builders. `push` tags and pushes images. `pool` leases one of several engines to each job, and `upkeep` removes
+//! what builds leave behind. `advice` has the messages to users. A stage that runs containers would get a folder `run`.
 
+mod advice;
 mod api;
 mod build;
 mod buildkit;
@@ -12,14 +13,15 @@ mod classic;
 mod context;
 mod pool;
 mod push;
+mod request;
 mod upkeep;
 
 pub use api::connect::Host;
 pub use api::doctor::EngineReport;
 pub use api::engine::{Builder, Engine, EngineInfo};
-pub use api::errors::{EngineError, ErrorKind};
+pub use api::errors::{EngineError, ErrorKind, advice};
 pub use api::machine::Machine;
-pub use build::{BuildRequest, Built, Steps};
-pub use buildkit::filesync::SyncStats;
-pub use pool::{EngineLease, Engines, Pool, PoolConfig};
-pub use upkeep::sweep::Owner;
+pub use context::tree::SyncStats;
+pub use pool::{EngineLease, Pool, PoolConfig, PoolStatus};
+pub use request::{BuildRequest, BuiltImage, StepCounts};
+pub use upkeep::instance::{Instance, JOB_LABEL};

@@ -6,29 +6,17 @@ use super::clone::Fetched;
 use super::epoch;
 use super::folder;
 use super::stage::{End, Failed, StageRunner};
-use crate::engine::{BuildRequest, EngineError, EngineLease, ErrorKind};
+use crate::engine::{BuildRequest, EngineError, EngineLease, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate,
     bare_name,
 };
-use crate::secrets::Secrets;
-
-/// The label that names the job of an image.
-const JOB_LABEL: &str = "io.image-factory.job";
+use crate::secrets::RegistryLogins;
 
 impl From<EngineError> for Failed {
     fn from(e: EngineError) -> Self {
-        let class = match e.kind {
-            ErrorKind::Build => FailureClass::Dockerfile,
-            ErrorKind::Memory => FailureClass::OutOfMemory,
-            ErrorKind::Auth | ErrorKind::Exposed => FailureClass::RegistryAuth,
-            ErrorKind::Registry => FailureClass::Registry,
-            ErrorKind::Engine => FailureClass::Engine,
-            ErrorKind::Tree => FailureClass::LostWorker,
-            ErrorKind::Commit => FailureClass::Source,
-        };
-        Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
+        Self { exit_code: e.exit_code.unwrap_or(1), class: e.kind.class(), message: e.message }
     }
 }
 
@@ -91,7 +79,6 @@ fn names(
 /// as they are pushed, by one job at a time, because the engine pushes whatever image has a name then.
 pub(super) async fn run(
     tools: &Tools,
-    secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
@@ -135,7 +122,7 @@ pub(super) async fn run(
             labels,
             build_id: format!("{id}-{attempt}"),
             sync_key: fetched.sync_key(),
-            secrets: secrets.clone(),
+            logins: RegistryLogins::new(tools.secrets.clone()),
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();
         let built = engine.build(request, &images, &*log).await?;

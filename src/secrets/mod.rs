@@ -8,6 +8,7 @@ mod etcd;
 mod folder;
 mod key;
 mod live;
+mod logins;
 mod name;
 mod pgp;
 mod source;
@@ -27,6 +28,7 @@ use crate::model::{Millis, RepoName};
 pub use dockercfg::RegistryAuth;
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
+pub use logins::RegistryLogins;
 pub use name::{Name, Scope};
 use value::Value;
 

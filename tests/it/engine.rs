@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_factory::engine::{BuildRequest, Built, Engine, EngineError, ErrorKind, Host};
+use image_factory::engine::{BuildRequest, BuiltImage, Engine, EngineError, ErrorKind, Host};
 use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
 use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
@@ -138,7 +138,7 @@ impl Bench {
         Arc::new(self.git.snapshot(&mirror, &commit, "acme/hello Dockerfile", &self.secrets, log).await.unwrap())
     }
 
-    async fn try_build(&self, log: &Log) -> Result<Built, EngineError> {
+    async fn try_build(&self, log: &Log) -> Result<BuiltImage, EngineError> {
         let snapshot = self.snapshot(log).await;
         self.build_of(snapshot, &self.image(), "Dockerfile", log).await
     }
@@ -149,7 +149,7 @@ impl Bench {
         image: &ImageRef,
         dockerfile: &str,
         log: &Log,
-    ) -> Result<Built, EngineError> {
+    ) -> Result<BuiltImage, EngineError> {
         self.engine.build(self.request(snapshot, image, dockerfile), log).await
     }
 
@@ -168,7 +168,7 @@ impl Bench {
             ]),
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
-            secrets: self.secrets.clone(),
+            logins: self.secrets.clone().into(),
         }
     }
 
@@ -181,7 +181,7 @@ impl Bench {
         }
     }
 
-    async fn build(&self) -> Built {
+    async fn build(&self) -> BuiltImage {
         let log = Log::default();
         self.try_build(&log).await.unwrap_or_else(|e| panic!("{e}\n{}", log.text()))
     }

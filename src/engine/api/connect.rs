@@ -1,3 +1,5 @@
+//! The connection to an engine: where it listens, and how a request gets there and its answer back.
+
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -19,46 +21,47 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::EngineError;
-use super::tls::Tls;
+use super::tls::EngineTls;
+use crate::engine::advice::{self, fill, with_cure};
 use crate::outbound::{chain, is_loopback_host};
 
-/// How long it may take to reach the engine.
+/// Limit for the time that it takes to reach the engine.
 const CONNECT: Duration = Duration::from_secs(30);
-/// When and how often a silent engine on TCP is probed. One that vanished in a build is noticed after about two minutes
-/// (Linux gives up after nine probes), one that works without a word stays.
+/// Silence after which an engine on TCP is probed, and the interval of the probes. An engine that vanished during a build
+/// is noticed after about two minutes, because Linux gives up after nine probes. An engine that works silently is kept.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
-/// How long a small request may take. Builds and pushes have no such limit.
+/// Time limit of a small request. Builds and pushes have no such limit.
 pub(in crate::engine) const SMALL_REQUEST: Duration = Duration::from_secs(60);
 
-/// `/system/df` tells of each of the thousands of records that a build cache may have, 500 bytes each.
+/// Size limit of an answer. `/system/df` has 500 bytes for each of the thousands of records that a build cache may have.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// Where a Docker engine listens, as `DOCKER_HOST` has it: `unix:///path` or `tcp://host:port`.
+/// The address of a Docker engine, in the form of `DOCKER_HOST`: `unix:///path` or `tcp://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     Unix(PathBuf),
-    /// `host:port`, loopback only: whoever reaches an engine without TLS is root on its machine.
+    /// `host:port` on loopback only, because everyone who reaches an engine without TLS is root on its machine.
     Tcp(String),
-    Tls(Tls),
+    Tls(EngineTls),
 }
 
 impl Host {
-    /// `certs` is the folder of the certificates if `tcp://` is to speak TLS.
+    /// Parses an address. `certs` is the folder of the certificates if `tcp://` speaks TLS.
     ///
     /// # Errors
-    /// What is wrong with `text` or with the files, and what to do.
+    /// The fault of `text` or of the files, and its remedy.
     pub fn new(text: &str, certs: Option<PathBuf>) -> Result<Self, String> {
         match (text.strip_prefix("tcp://"), certs) {
             (Some(address), Some(certs)) => {
                 let (name, address) = name_and_address(address, 2376)?;
-                Tls::new(address, &name, certs).map(Self::Tls)
+                EngineTls::new(address, &name, certs).map(Self::Tls)
             }
             _ => text.parse(),
         }
     }
 }
 
-/// A host without TLS.
+/// Parses the address of an engine that is reached without TLS.
 impl FromStr for Host {
     type Err = String;
 
@@ -66,16 +69,16 @@ impl FromStr for Host {
         if let Some(path) = text.strip_prefix("unix://") {
             return match path.starts_with('/') {
                 true => Ok(Self::Unix(path.into())),
-                false => Err("it has no absolute path: write unix:///var/run/docker.sock".into()),
+                false => Err("the path of the socket is not absolute: write unix:///var/run/docker.sock".into()),
             };
         }
         if text.starts_with("ssh://") {
-            return Err("ssh is not spoken: forward the socket with `ssh -NL /path/engine.sock:/var/run/docker.sock \
-                        user@host` and write unix:///path/engine.sock, or use TLS"
+            return Err("an engine is not reached by ssh: forward its socket with `ssh -NL \
+                        /path/engine.sock:/var/run/docker.sock user@host` and write unix:///path/engine.sock, or use TLS"
                 .into());
         }
         let Some(address) = text.strip_prefix("tcp://") else {
-            return Err("it is neither unix:///path nor tcp://host:port".into());
+            return Err("the address has an unknown form: write unix:///path or tcp://host:port".into());
         };
         let (name, address) = name_and_address(address, 2375)?;
         if !is_loopback_host(&name) {
@@ -87,12 +90,12 @@ impl FromStr for Host {
     }
 }
 
-/// `[::1]:2376` → `::1` and itself.
+/// Splits `[::1]:2376` into the name `::1` and the whole address.
 fn name_and_address(text: &str, usual_port: u16) -> Result<(String, String), String> {
     let address = text.trim_end_matches('/');
     match address.rsplit_once(':').filter(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
         Some((name, _)) => Ok((name.trim_start_matches('[').trim_end_matches(']').into(), address.into())),
-        None => Err(format!("it has no host and port: write tcp://host:{usual_port}")),
+        None => Err(format!("the address has no host or no port: write tcp://host:{usual_port}")),
     }
 }
 
@@ -100,55 +103,55 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(address) | Self::Tls(Tls { address, .. }) => write!(f, "tcp://{address}"),
+            Self::Tcp(address) | Self::Tls(EngineTls { address, .. }) => write!(f, "tcp://{address}"),
         }
     }
 }
 
-pub(in crate::engine) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(in crate::engine) type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-pub(in crate::engine) fn no_body() -> Body {
+pub(in crate::engine) fn no_body() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// An answer whose head has come. Dropping it closes the connection, which is how the engine
-/// learns that a build or a push is cancelled.
+/// An answer whose head has arrived. Dropping it closes the connection, by which the engine learns that a build or a push
+/// is cancelled.
 pub(in crate::engine) struct Reply {
     pub response: hyper::Response<Incoming>,
     _connection: AbortOnDropHandle<()>,
 }
 
 impl Host {
-    /// Sends a request on a connection of its own (a unix socket costs 50 µs, TLS on loopback 3 ms).
-    pub(in crate::engine) async fn send(&self, request: Request<Body>) -> Result<Reply, EngineError> {
+    /// Sends a request on a connection of its own, which costs 50 µs on a Unix socket and 3 ms with TLS on loopback.
+    pub(in crate::engine) async fn send(&self, request: Request<RequestBody>) -> Result<Reply, EngineError> {
         let dialed = tokio::time::timeout(CONNECT, self.dial()).await;
         let stream = dialed.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(|e| {
             if let Some(why) = self.explain(&e) {
-                return EngineError::engine(format!("the Docker engine at {self} cannot be used: {why}"));
+                return EngineError::named_engine(format!("the Docker engine at {self} cannot be used: {why}"));
             }
             let advice = match e.kind() {
-                ErrorKind::PermissionDenied => "add this user to the socket's group (usually docker)",
-                _ => "start it, or set DOCKER_HOST",
+                ErrorKind::PermissionDenied => advice::FORBIDDEN,
+                _ => advice::UNREACHABLE,
             };
-            EngineError::engine(format!("cannot reach the Docker engine at {self} ({e}): {advice}"))
+            EngineError::named_engine(with_cure(&advice, &[self, &e]))
         })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|e| EngineError::broken(&e))?;
-        // What goes wrong with the connection shows in the answer.
+        // An error of the connection shows in the answer.
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
         }));
         let response = sender.send_request(request).await.map_err(|e| match self.explain(&e) {
-            Some(why) => EngineError::engine(format!("the Docker engine at {self} cannot be used: {why}")),
+            Some(why) => EngineError::named_engine(format!("the Docker engine at {self} cannot be used: {why}")),
             None => EngineError::broken(&e),
         })?;
         Ok(Reply { response, _connection: connection })
     }
 
-    async fn dial(&self) -> io::Result<Box<dyn Stream>> {
+    async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
         Ok(match self {
             Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
             Self::Tcp(address) => Box::new(connect(address).await?),
@@ -156,19 +159,19 @@ impl Host {
         })
     }
 
-    /// What an error of the connection means beyond its own words, and what to do.
+    /// Returns the meaning and the cure of an error of the connection, if its own text does not say them.
     fn explain(&self, error: &(dyn std::error::Error + 'static)) -> Option<String> {
         match self {
             Self::Tls(tls) => tls.explain(error),
-            // TLS answers plain HTTP with an alert.
+            // A server that expects TLS answers plain HTTP with an alert of TLS.
             Self::Tcp(_) if error.downcast_ref::<hyper::Error>()?.is_parse() => {
-                Some(format!("it does not speak plain HTTP ({error}): {SPEAK_TLS}"))
+                Some(with_cure(&advice::NO_PLAIN_HTTP, &[&error]))
             }
             _ => None,
         }
     }
 
-    /// A small request whose answer is JSON.
+    /// Sends a small request whose answer is JSON.
     pub(in crate::engine) async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -176,10 +179,10 @@ impl Host {
     ) -> Result<T, EngineError> {
         let body = self.ask(method, path, SMALL_REQUEST).await?;
         serde_json::from_slice(&body)
-            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with other JSON: {e}")))
+            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))
     }
 
-    /// A request without a body; its whole answer, of at most 64 MiB.
+    /// Sends a request without a body and returns its whole answer, of at most 64 MiB.
     pub(in crate::engine) async fn ask(
         &self,
         method: Method,
@@ -190,12 +193,10 @@ impl Host {
             let reply = self.send(request(method, path).body(no_body()).map_err(invalid)?).await?;
             reply.accepted().await?.bytes().await
         };
-        let late = |_| EngineError::engine(format!("the Docker engine did not answer {path} in {limit:?}"));
+        let late = |_| EngineError::engine(fill(advice::NO_ANSWER.text, &[&path, &format!("{limit:?}")]));
         tokio::time::timeout(limit, ask).await.map_err(late)?
     }
 }
-
-const SPEAK_TLS: &str = "if it speaks TLS, set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH";
 
 async fn connect(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
@@ -206,17 +207,17 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A request to the engine, which wants a `Host` header and does not care which.
+/// Begins a request to the engine, which requires a `Host` header of any value.
 pub(in crate::engine) fn request(method: Method, path: &str) -> hyper::http::request::Builder {
     Request::builder().method(method).uri(path).header(header::HOST, "docker")
 }
 
 pub(in crate::engine) fn invalid(error: hyper::http::Error) -> EngineError {
-    EngineError::engine(format!("the request cannot be written: {}", chain(&error)))
+    EngineError::engine(format!("the request to the Docker engine cannot be written: {}", chain(&error)))
 }
 
 impl Reply {
-    /// The answer itself, or the engine's `message` when its status is an error.
+    /// Returns the answer itself, or an error with the engine's `message` if the status is one.
     pub(in crate::engine) async fn accepted(self) -> Result<Self, EngineError> {
         match self.response.status() {
             status if status.is_client_error() || status.is_server_error() => {
@@ -228,15 +229,15 @@ impl Reply {
 
     async fn message(self, status: StatusCode) -> String {
         #[derive(Deserialize)]
-        struct Message {
+        struct ErrorBody {
             message: String,
         }
         let body = self.bytes().await.unwrap_or_default();
         match serde_json::from_slice(&body) {
-            Ok(Message { message }) => message,
-            // Go's server says so on plain HTTP.
+            Ok(ErrorBody { message }) => message,
+            // Go's HTTPS server answers plain HTTP with this text.
             Err(_) if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
-                format!("the Docker engine does not speak plain HTTP: {SPEAK_TLS}")
+                with_cure(&advice::ONLY_HTTPS, &[])
             }
             Err(_) => format!("the Docker engine answered {status}: {}", String::from_utf8_lossy(&body)),
         }
@@ -266,18 +267,22 @@ mod tests {
             let error = text.parse::<Host>().unwrap_err();
             assert!(error.contains("beyond loopback") && error.contains("DOCKER_TLS_VERIFY"), "{text}: {error}");
         }
-        for (text, word) in [
-            ("", "neither"),
-            ("http://127.0.0.1:1", "neither"),
-            ("unix://x", "absolute"),
-            ("tcp://127.0.0.1", "port"),
-            ("tcp://127.0.0.1:x", "port"),
-            ("tcp://:1", "port"),
-            ("ssh://user@h", "ssh -NL"),
-        ] {
-            let error = text.parse::<Host>().unwrap_err();
-            assert!(error.contains(word), "{text}: {error}");
-        }
+    }
+
+    #[test]
+    fn a_malformed_address_is_refused_with_the_right_form() {
+        let malformed = ["", "http://127.0.0.1:1", "unix://x", "tcp://127.0.0.1", "tcp://127.0.0.1:x", "tcp://:1"];
+        let errors = malformed.map(|text| format!("{text:?}: {}", text.parse::<Host>().unwrap_err())).join("\n");
+        insta::assert_snapshot!(errors, @r#"
+        "": the address has an unknown form: write unix:///path or tcp://host:port
+        "http://127.0.0.1:1": the address has an unknown form: write unix:///path or tcp://host:port
+        "unix://x": the path of the socket is not absolute: write unix:///var/run/docker.sock
+        "tcp://127.0.0.1": the address has no host or no port: write tcp://host:2375
+        "tcp://127.0.0.1:x": the address has no host or no port: write tcp://host:2375
+        "tcp://:1": the address has no host or no port: write tcp://host:2375
+        "#);
+        let error = "ssh://user@h".parse::<Host>().unwrap_err();
+        assert!(error.contains("ssh -NL"), "{error}");
     }
 
     #[test]

@@ -1,59 +1,62 @@
-//! What an operator should know about his engine.
+//! Checks an engine for faults that an operator should know about.
 
 use std::fmt;
 
 use hyper::Method;
 use serde::Deserialize;
 
-use super::engine::{Engine, Version};
+use super::engine::{Engine, EngineVersion};
 use super::errors::{EngineError, one_line};
 
-/// What the engine is, and what is wrong with it.
+/// The engine's version, and its faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineReport {
     pub version: String,
     pub api_version: String,
     pub buildkit: bool,
-    /// One line each; empty if all is well.
+    /// One line for each fault.
     pub notes: Vec<String>,
 }
 
-/// Holes that a Dockerfile of somebody else's could use, and the first versions without them.
-struct Hole {
-    what: &'static str,
-    /// The first fixed version, and those of older branches that are kept up beside it.
+/// Vulnerabilities that a Dockerfile of somebody else could exploit.
+struct Vulnerability {
+    names: &'static str,
+    /// The first fixed version, and the fixed versions of older branches that are still maintained.
     fixed: &'static [(u32, u32, u32)],
 }
 
-/// Of the BuildKit inside the engine, by the engine's own version: the engine does not tell BuildKit's. From
-/// <https://github.com/moby/buildkit/security/advisories> and the engine's release notes,
-/// as of November 2026.
-const ENGINE: &[Hole] = &[
-    // 24.0.9 says of itself that it does not have these.
-    Hole {
-        what: "BuildKit before 0.12.5: CVE-2024-23650, CVE-2024-23651, CVE-2024-23652, CVE-2024-23653",
+/// Vulnerabilities of the BuildKit inside the engine. They go by the engine's version, because the engine does not report
+/// BuildKit's. Sources: <https://github.com/moby/buildkit/security/advisories> and the engine's release notes, as of
+/// November 2026.
+const ENGINE: &[Vulnerability] = &[
+    // 24.0.9 is missing in the list because it says of itself that it does not have these fixes.
+    Vulnerability {
+        names: "BuildKit before 0.12.5: CVE-2024-23650, CVE-2024-23651, CVE-2024-23652, CVE-2024-23653",
         fixed: &[(25, 0, 2)],
     },
-    Hole { what: "BuildKit before 0.28.1: CVE-2026-33747, CVE-2026-33748", fixed: &[(29, 3, 1)] },
-    Hole { what: "BuildKit: GHSA-r456-g3gm-cvxf, GHSA-9728-qjrv-2xh2, GHSA-mgqf-486f-49vp", fixed: &[(29, 8, 2)] },
+    Vulnerability { names: "BuildKit before 0.28.1: CVE-2026-33747, CVE-2026-33748", fixed: &[(29, 3, 1)] },
+    Vulnerability {
+        names: "BuildKit: GHSA-r456-g3gm-cvxf, GHSA-9728-qjrv-2xh2, GHSA-mgqf-486f-49vp",
+        fixed: &[(29, 8, 2)],
+    },
 ];
 
-/// From <https://github.com/opencontainers/runc/security/advisories>.
-const RUNC: &[Hole] = &[
-    Hole { what: "CVE-2024-21626", fixed: &[(1, 1, 12)] },
-    Hole { what: "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", fixed: &[(1, 3, 3), (1, 2, 8)] },
+/// Vulnerabilities of runc. Source: <https://github.com/opencontainers/runc/security/advisories>.
+const RUNC: &[Vulnerability] = &[
+    Vulnerability { names: "CVE-2024-21626", fixed: &[(1, 1, 12)] },
+    Vulnerability { names: "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", fixed: &[(1, 3, 3), (1, 2, 8)] },
 ];
 
 impl Engine {
-    /// Asks the engine what it is, and says what is known to be wrong with such a one.
+    /// Asks the engine for its version and its configuration, and reports the known faults of both.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn doctor(&self) -> Result<EngineReport, EngineError> {
         let version = self.version().await?;
-        let setup: Setup = self.host.json(Method::GET, "/info").await?;
+        let setup: EngineSetup = self.host.json(Method::GET, "/info").await?;
         let info = version.info();
-        let mut notes = holes(&version);
+        let mut notes = vulnerabilities(&version);
         if !info.buildkit {
             notes.push("it has no BuildKit: every build sends its whole context".into());
         }
@@ -62,10 +65,10 @@ impl Engine {
     }
 }
 
-/// What matters here of `GET /info`.
+/// The used part of `GET /info`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Setup {
+struct EngineSetup {
     #[serde(default)]
     driver: String,
     #[serde(default)]
@@ -76,7 +79,7 @@ struct Setup {
     warnings: Option<Vec<String>>,
 }
 
-impl Setup {
+impl EngineSetup {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.driver == "vfs" {
@@ -97,43 +100,43 @@ impl Setup {
     }
 }
 
-fn holes(version: &Version) -> Vec<String> {
+fn vulnerabilities(version: &EngineVersion) -> Vec<String> {
     if version.is_podman() {
-        return Vec::new(); // its numbers are others
+        return Vec::new(); // Podman counts its versions differently
     }
-    // Docker's own packages say `Docker Engine - Community`, a distribution's nothing.
+    // Docker's own packages report `Docker Engine - Community`, those of a distribution report nothing.
     let is_dockers = version.platform.name.starts_with("Docker");
     let runc = version.components.iter().find(|part| part.name == "runc");
     let engine = [("Docker Engine", version.version.as_str(), ENGINE)];
     let runc = runc.map(|part| ("runc", part.version.as_str(), RUNC));
     let mut notes = Vec::new();
-    for (name, has, holes) in engine.into_iter().chain(runc) {
-        let Some(number) = number(has) else { continue };
-        let found: Vec<_> = holes.iter().filter(|hole| hole.is_in(number)).map(ToString::to_string).collect();
+    for (name, version, known) in engine.into_iter().chain(runc) {
+        let Some(number) = number(version) else { continue };
+        let found: Vec<_> = known.iter().filter(|known| known.affects(number)).map(ToString::to_string).collect();
         if !found.is_empty() {
             let unless = if is_dockers { "" } else { ", unless your distribution has fixed them in its own way" };
-            notes.push(format!("{name} {has} has known holes{unless}: {}", found.join("; ")));
+            notes.push(format!("{name} {version} has known holes{unless}: {}", found.join("; ")));
         }
     }
     notes
 }
 
-impl fmt::Display for Hole {
+impl fmt::Display for Vulnerability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (major, minor, patch) = self.fixed[0];
-        write!(f, "{} (fixed in {major}.{minor}.{patch})", self.what)
+        write!(f, "{} (fixed in {major}.{minor}.{patch})", self.names)
     }
 }
 
-impl Hole {
-    fn is_in(&self, version: (u32, u32, u32)) -> bool {
+impl Vulnerability {
+    fn affects(&self, version: (u32, u32, u32)) -> bool {
         let branch = |v: (u32, u32, u32)| (v.0, v.1);
-        let kept_up = self.fixed.iter().find(|fixed| branch(**fixed) == branch(version));
-        version < *kept_up.unwrap_or(&self.fixed[0])
+        let of_branch = self.fixed.iter().find(|fixed| branch(**fixed) == branch(version));
+        version < *of_branch.unwrap_or(&self.fixed[0])
     }
 }
 
-/// `20.10.24+dfsg1`, `1.2.0-rc.3`: the three numbers in front.
+/// Parses the leading numbers of a version such as `20.10.24+dfsg1` or `1.2.0-rc.3`.
 fn number(version: &str) -> Option<(u32, u32, u32)> {
     let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
     let mut numbers = version[..end].split('.').map(str::parse);
@@ -149,11 +152,11 @@ mod tests {
     fn found(engine: &str, runc: &str, platform: &str) -> Vec<String> {
         let version = json!({ "Version": engine, "ApiVersion": "1.41", "Os": "linux", "Platform": { "Name": platform },
             "Components": [{ "Name": "Engine", "Version": engine }, { "Name": "runc", "Version": runc }] });
-        holes(&serde_json::from_value(version).unwrap())
+        vulnerabilities(&serde_json::from_value(version).unwrap())
     }
 
     #[test]
-    fn holes_are_told_by_version() {
+    fn vulnerabilities_go_by_version() {
         const DOCKER: &str = "Docker Engine - Community";
         const LEAKY: &str = "CVE-2024-23651";
         const FRONTEND: &str = "CVE-2026-33747";
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distribution_may_have_fixed_it() {
+    fn a_distribution_may_have_fixed_a_vulnerability() {
         let notes = found("20.10.24+dfsg1", "1.1.5+ds1", "");
         assert_eq!(notes.len(), 2, "{notes:#?}");
         for (note, start) in
@@ -189,15 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn podman_has_other_numbers() {
+    fn podman_has_versions_of_its_own() {
         let version = json!({ "Version": "4.3.1", "ApiVersion": "1.41", "Os": "linux",
             "Components": [{ "Name": "Podman Engine", "Version": "4.3.1" }, { "Name": "runc", "Version": "1.0.0" }] });
-        assert_eq!(holes(&serde_json::from_value(version).unwrap()), Vec::<String>::new());
+        assert_eq!(vulnerabilities(&serde_json::from_value(version).unwrap()), Vec::<String>::new());
     }
 
     #[test]
-    fn a_setup_is_read() {
-        let notes = |setup| serde_json::from_value::<Setup>(setup).unwrap().notes();
+    fn the_setup_is_read() {
+        let notes = |setup| serde_json::from_value::<EngineSetup>(setup).unwrap().notes();
         let good = json!({ "Driver": "overlay2", "MemoryLimit": true, "ExperimentalBuild": false, "Warnings": null });
         assert_eq!(notes(good), Vec::<String>::new());
         let bad = json!({ "Driver": "vfs", "MemoryLimit": false, "ExperimentalBuild": true,

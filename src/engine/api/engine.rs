@@ -1,4 +1,4 @@
-//! One Docker engine, and the calls that are too small for a file of their own.
+//! One Docker engine: what it is, which of its builders is used, and the calls that are too small for a file.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::connect::{Host, invalid, no_body, request};
 use super::errors::EngineError;
-use crate::engine::buildkit::sync_slots::Slots;
-use crate::engine::upkeep::sweep::Owner;
+use crate::engine::advice::{self, with_cure};
+use crate::engine::buildkit::sync_slots::SyncSlots;
+use crate::engine::upkeep::instance::Instance;
 use crate::model::ImageRef;
 
 /// The first API version with `POST /build?version=2` (Docker 18.09).
@@ -22,10 +23,10 @@ pub struct EngineInfo {
     pub buildkit: bool,
 }
 
-/// What matters here of `GET /version`.
+/// The used part of `GET /version`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(in crate::engine) struct Version {
+pub(in crate::engine) struct EngineVersion {
     pub(super) version: String,
     pub(super) api_version: String,
     #[serde(default)]
@@ -50,8 +51,8 @@ pub(super) struct Component {
     pub(super) version: String,
 }
 
-impl Version {
-    /// Podman has the same API, and an own builder behind it.
+impl EngineVersion {
+    /// Returns true for Podman, which has the same API with a builder of its own behind it.
     pub(in crate::engine) fn is_podman(&self) -> bool {
         self.components.iter().any(|part| part.name.starts_with("Podman"))
     }
@@ -64,10 +65,10 @@ impl Version {
     }
 }
 
-/// Which of an engine's builders is used.
+/// The setting that selects one of an engine's builders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Builder {
-    /// BuildKit where the engine has it and takes sessions, else the classic one.
+    /// BuildKit if the engine has it and accepts sessions, else the classic builder.
     Auto,
     Buildkit,
     Classic,
@@ -87,13 +88,13 @@ impl fmt::Display for Builder {
 pub struct Engine {
     pub(in crate::engine) host: Host,
     pub(in crate::engine) builder: Builder,
-    pub(in crate::engine) slots: Slots,
-    /// How many builds the classic builder got because no session came through.
+    pub(in crate::engine) slots: SyncSlots,
+    /// Number of builds that the classic builder got because no session was possible.
     pub(in crate::engine) fallbacks: AtomicU64,
-    /// Set once the engine was seen to have BuildKit.
+    /// True once a check found BuildKit in the engine.
     pub(in crate::engine) has_buildkit: AtomicBool,
-    /// Tells what we make in the engine from what others do.
-    pub(in crate::engine) owner: Option<Owner>,
+    /// The daemon that marks its images and containers in the engine, to know them later.
+    pub(in crate::engine) instance: Option<Instance>,
 }
 
 impl Engine {
@@ -101,10 +102,10 @@ impl Engine {
         Self {
             host,
             builder: Builder::Auto,
-            slots: Slots::default(),
+            slots: SyncSlots::default(),
             fallbacks: AtomicU64::new(0),
             has_buildkit: AtomicBool::new(false),
-            owner: None,
+            instance: None,
         }
     }
 
@@ -112,24 +113,26 @@ impl Engine {
         Self { builder, ..self }
     }
 
-    /// Marks what is made as this owner's.
-    pub fn with_owner(self, owner: Owner) -> Self {
-        Self { owner: Some(owner), ..self }
+    /// Marks images and containers that are made as this instance's.
+    pub fn with_instance(self, instance: Instance) -> Self {
+        Self { instance: Some(instance), ..self }
     }
 
-    /// Its address, as DOCKER_HOST has it.
+    /// Returns the address in the form of DOCKER_HOST.
     pub fn name(&self) -> String {
         self.host.to_string()
     }
 
-    /// That it answers at all: the least that can be asked of it.
+    /// Sends the smallest request that there is, to learn whether the engine answers.
     pub(in crate::engine) async fn ping(&self) -> Result<(), EngineError> {
         let request = request(Method::GET, "/_ping").body(no_body()).map_err(invalid)?;
         self.host.send(request).await?.accepted().await.map(drop)
     }
 
-    /// Asks the engine what it is, and gives the builder that it is used with; an error if it does not answer or has
-    /// not the builder that was asked for.
+    /// Asks the engine for its version and returns the builder that is used.
+    ///
+    /// # Errors
+    /// The engine does not answer, or lacks the builder that the setting names.
     pub async fn check(&self) -> Result<Builder, EngineError> {
         let info = self.info().await?;
         self.has_buildkit.store(info.buildkit, Relaxed);
@@ -137,10 +140,9 @@ impl Engine {
             Builder::Classic => Ok(Builder::Classic),
             _ if info.buildkit => Ok(Builder::Buildkit),
             Builder::Auto => Ok(Builder::Classic),
-            Builder::Buildkit => Err(EngineError::engine(format!(
-                "the engine at {} ({}) has no BuildKit: use Docker 18.09 or newer on Linux, or set BUILDER=auto",
-                self.host, info.version
-            ))),
+            Builder::Buildkit => {
+                Err(EngineError::named_engine(with_cure(&advice::NO_BUILDKIT, &[&self.host, &info.version])))
+            }
         }
     }
 
@@ -152,16 +154,19 @@ impl Engine {
         }
     }
 
-    /// Asks the engine what it is; an error if it does not answer.
+    /// Asks the engine for its version and what it can do.
+    ///
+    /// # Errors
+    /// The engine does not answer.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
         Ok(self.version().await?.info())
     }
 
-    pub(in crate::engine) async fn version(&self) -> Result<Version, EngineError> {
+    pub(in crate::engine) async fn version(&self) -> Result<EngineVersion, EngineError> {
         self.host.json(Method::GET, "/version").await
     }
 
-    /// Removes the tag, and the image if nothing else uses it. That it is not there is no error.
+    /// Removes the tag, and the image if nothing else uses it. A tag that does not exist is no error.
     pub async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{image}");
         match self.host.json::<serde_json::Value>(Method::DELETE, &path).await {

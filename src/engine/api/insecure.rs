@@ -1,4 +1,4 @@
-//! Whether the engine would send a registry's password over the network in the clear.
+//! Refuses to hand a registry's login to an engine that would send it over the network in the clear.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,24 +12,26 @@ use crate::model::ImageRef;
 
 use super::engine::Engine;
 use super::errors::{EngineError, ErrorKind};
+use crate::engine::advice::{self, with_cure};
 
-/// What `GET /info` tells of `insecure-registries`; the engine's rule is `isSecureIndex` of `github.com/moby/moby/registry`.
+/// The part of `GET /info` about `insecure-registries`. The engine's own rule is `isSecureIndex` of
+/// `github.com/moby/moby/registry`.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct RegistryConfig {
-    index_configs: Option<BTreeMap<String, Index>>,
+    index_configs: Option<BTreeMap<String, IndexConfig>>,
     #[serde(rename = "InsecureRegistryCIDRs")]
     insecure: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Index {
+struct IndexConfig {
     secure: bool,
 }
 
 impl RegistryConfig {
-    /// Does the engine take plain HTTP, or any certificate, from this registry beyond its own machine?
+    /// Returns true if the engine accepts plain HTTP, or any certificate, from this registry beyond its own machine.
     fn exposes(&self, registry: &str, addresses: &[IpAddr]) -> bool {
         if is_here(addresses) {
             return false;
@@ -43,38 +45,36 @@ impl RegistryConfig {
 }
 
 impl Engine {
+    /// Checks that a password would be safe on its way to the image's registry.
+    ///
     /// # Errors
-    /// The registry's password would not be safe on its way.
+    /// The engine might send the password without TLS, or it does not answer.
     pub(in crate::engine) async fn refuse_exposed(&self, image: &ImageRef) -> Result<(), EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Info {
+        struct RegistryInfo {
             #[serde(default)]
             registry_config: Option<RegistryConfig>,
         }
         let registry = image.registry();
         let addresses = addresses(registry).await;
         if is_here(&addresses) {
-            return Ok(()); // without asking, which costs 6 ms
+            return Ok(()); // saves the request, which costs 6 ms
         }
-        let info: Info = self.host.json(Method::GET, "/info").await?;
+        let info: RegistryInfo = self.host.json(Method::GET, "/info").await?;
         match info.registry_config.unwrap_or_default().exposes(registry, &addresses) {
-            true => Err(EngineError::new(
-                ErrorKind::Exposed,
-                "its password was not sent: the engine may speak to it without TLS (insecure-registries), beyond this \
-                 machine; give the registry TLS, and take it out of insecure-registries",
-            )),
+            true => Err(EngineError::new(ErrorKind::Exposed, with_cure(&advice::EXPOSED_LOGIN, &[]))),
             false => Ok(()),
         }
     }
 }
 
-/// Whether no network lies between the engine and these addresses.
+/// Returns true if no network lies between the engine and these addresses.
 fn is_here(addresses: &[IpAddr]) -> bool {
     !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback)
 }
 
-/// Where the name leads to, as far as that is known here.
+/// Resolves the registry's name on this machine; the engine may resolve it differently.
 async fn addresses(registry: &str) -> Vec<IpAddr> {
     let Ok(authority) = registry.parse::<Authority>() else { return vec![] };
     let host = authority.host().trim_matches(['[', ']']);
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engines_rule_is_ours() {
+    fn a_login_is_exposed_by_the_engines_own_rule() {
         let config: RegistryConfig = serde_json::from_str(
             r#"{"AllowNondistributableArtifactsCIDRs":null,"InsecureRegistryCIDRs":["127.0.0.0/8","10.1.0.0/16"],
                 "IndexConfigs":{"docker.io":{"Name":"docker.io","Mirrors":[],"Secure":true,"Official":true},
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registry_leads_to_addresses() {
+    async fn a_registry_is_resolved_to_addresses() {
         assert_eq!(addresses("127.0.0.1:5000").await, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(addresses("[::1]").await, ["::1".parse::<IpAddr>().unwrap()]);
         assert!(addresses("localhost:5000").await.iter().all(IpAddr::is_loopback));

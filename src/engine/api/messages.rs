@@ -1,3 +1,5 @@
+//! The stream of JSON messages in which an engine reports the progress of a build, a pull or a push.
+
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -7,19 +9,19 @@ use serde_json::Value;
 use super::connect::Reply;
 use super::errors::EngineError;
 
-/// The longest line: a trace of up to 1 MiB of a step's output, in base64.
+/// Size limit of a line. The longest one is a trace with 1 MiB of a step's output in base64.
 const MAX_LINE: usize = 32 << 20;
 
-/// One message of the engine's progress, dockerd's `jsonmessage`.
+/// One message of the engine's progress: dockerd's `jsonmessage`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(in crate::engine) struct Line {
+pub(in crate::engine) struct EngineMessage {
     pub id: String,
     pub status: String,
-    /// Only lines about a layer have it.
+    /// Present in messages about a layer only.
     #[serde(rename = "progressDetail")]
     pub progress_detail: Value,
-    /// The classic builder's output.
+    /// Output of the classic builder.
     pub stream: String,
     pub error: Option<String>,
     #[serde(rename = "errorDetail")]
@@ -30,23 +32,26 @@ pub(in crate::engine) struct Line {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::engine) struct ErrorDetail {
-    /// The exit code of the classic builder's step; 0 if none failed.
+    /// Exit code of the classic builder's step; 0 if no step failed.
     pub code: i32,
 }
 
-/// The lines of an answer. A chunk may end anywhere, also inside the last CRLF.
-pub(in crate::engine) struct Lines {
+/// The messages of an answer, one a line. A chunk of the answer may end anywhere, even inside the last CRLF.
+pub(in crate::engine) struct MessageStream {
     reply: Reply,
     splitter: Splitter,
 }
 
-impl Lines {
+impl MessageStream {
     pub(in crate::engine) fn new(reply: Reply) -> Self {
         Self { reply, splitter: Splitter::default() }
     }
 
-    /// The next line; `None` only after a whole answer, an error if it broke off.
-    pub(in crate::engine) async fn next(&mut self) -> Result<Option<Line>, EngineError> {
+    /// Returns the next message, or `None` after a complete answer.
+    ///
+    /// # Errors
+    /// The answer broke off, or a line is no message.
+    pub(in crate::engine) async fn next(&mut self) -> Result<Option<EngineMessage>, EngineError> {
         loop {
             if let Some(line) = self.splitter.next()? {
                 return Ok(Some(line));
@@ -64,12 +69,12 @@ impl Lines {
 #[derive(Default)]
 struct Splitter {
     buffer: BytesMut,
-    /// How much of it has no line end.
+    /// Number of bytes at its start that have no line end.
     searched: usize,
 }
 
 impl Splitter {
-    fn next(&mut self) -> Result<Option<Line>, EngineError> {
+    fn next(&mut self) -> Result<Option<EngineMessage>, EngineError> {
         while let Some(at) = self.buffer[self.searched..].iter().position(|&b| b == b'\n') {
             let line = self.buffer.split_to(self.searched + at + 1);
             self.searched = 0;
@@ -84,17 +89,17 @@ impl Splitter {
         Ok(None)
     }
 
-    fn last(&mut self) -> Result<Option<Line>, EngineError> {
+    fn last(&mut self) -> Result<Option<EngineMessage>, EngineError> {
         let rest = self.buffer.split();
         self.searched = 0;
         if rest.trim_ascii().is_empty() { Ok(None) } else { parse(&rest).map(Some) }
     }
 }
 
-fn parse(line: &[u8]) -> Result<Line, EngineError> {
+fn parse(line: &[u8]) -> Result<EngineMessage, EngineError> {
     serde_json::from_slice(line).map_err(|e| {
         let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-        EngineError::engine(format!("the engine's progress is not what it should be ({e}): {start:?}"))
+        EngineError::engine(format!("the engine reports its progress in an unknown form ({e}): {start:?}"))
     })
 }
 
@@ -105,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_are_the_same_wherever_chunks_end(
+        fn messages_do_not_depend_on_where_chunks_end(
             ids in prop::collection::vec("[a-zé\\\\\"]{0,8}", 0..6),
             cut in 1usize..40,
             newline in any::<bool>(),
@@ -130,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_json_is_an_error(text in "[^{\\s]\\PC{0,40}") {
+        fn a_line_without_json_is_an_error(text in "[^{\\s]\\PC{0,40}") {
             let mut splitter = Splitter::default();
             splitter.buffer.extend_from_slice(format!("{text}\n").as_bytes());
             prop_assert!(splitter.next().is_err());

@@ -1,5 +1,5 @@
-//! TLS to an engine, as `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` of Docker's own command have it: both sides show a
-//! certificate.
+//! TLS to an engine, where both sides show a certificate. The settings are those of Docker's own command:
+//! `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`.
 
 use std::error::Error;
 use std::fs;
@@ -14,26 +14,28 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
-/// An engine's name, and what we and it prove ourselves with.
+use crate::engine::advice::{self, with_cure};
+
+/// The name of an engine that speaks TLS, and the certificates of both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct EngineTls {
     /// `host:port`
     pub(super) address: String,
-    /// What the engine's certificate must be for.
+    /// Name that the engine's certificate must be for.
     name: ServerName<'static>,
     /// Folder of `ca.pem`, `cert.pem` and `key.pem`.
     certs: PathBuf,
 }
 
-impl Tls {
-    /// Reads the files once, so that what is wrong with them is said at the start.
+impl EngineTls {
+    /// Checks the files by reading them once, so that their faults are reported when the daemon starts.
     pub(in crate::engine) fn new(address: String, name: &str, certs: PathBuf) -> Result<Self, String> {
         config(&certs)?;
         let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no host name or address"))?;
         Ok(Self { address, name, certs })
     }
 
-    /// The files are read anew (1 ms), so that a renewed certificate is used.
+    /// Starts TLS on a stream. It reads the files again, which takes 1 ms, so that a renewed certificate is used.
     pub(in crate::engine) async fn handshake(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let certs = self.certs.clone();
         let config = tokio::task::spawn_blocking(move || config(&certs)).await?;
@@ -41,31 +43,24 @@ impl Tls {
         connector.connect(self.name.clone(), stream).await
     }
 
-    /// What an error of the connection means, and what to do; none if it is not TLS's. With TLS 1.3 our certificate
-    /// is refused only after the handshake.
+    /// Returns the meaning and the cure of an error of TLS, or `None` for other errors. With TLS 1.3 the engine refuses
+    /// our certificate only after the handshake.
     pub(super) fn explain(&self, error: &(dyn Error + 'static)) -> Option<String> {
         let certs = self.certs.display();
         Some(match tls_error(error)? {
-            rustls::Error::InvalidMessage(_) => {
-                "it does not speak TLS: start it with --tlsverify, or, on this machine alone, unset DOCKER_TLS_VERIFY"
-                    .into()
-            }
-            rustls::Error::InvalidCertificate(why) => match why {
+            rustls::Error::InvalidMessage(_) => with_cure(&advice::NO_TLS, &[]),
+            rustls::Error::InvalidCertificate(error) => match error {
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                    format!("its certificate is not signed by {certs}/ca.pem: put the engine's own authority there")
+                    with_cure(&advice::UNKNOWN_AUTHORITY, &[&certs])
                 }
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
-                    "its certificate is not for {}: DOCKER_HOST must have a name or an address of the certificate's \
-                     subjectAltName",
-                    self.name.to_str()
-                ),
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "its certificate has expired: renew it".into()
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    with_cure(&advice::OTHER_NAME, &[&self.name.to_str()])
                 }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => with_cure(&advice::EXPIRED, &[]),
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    "its certificate is not valid yet: compare the clocks of both machines".into()
+                    with_cure(&advice::NOT_YET_VALID, &[])
                 }
-                why => format!("its certificate cannot be used ({why}): make another one"),
+                other => with_cure(&advice::BAD_CERTIFICATE, &[&other]),
             },
             rustls::Error::AlertReceived(
                 alert @ (Alert::BadCertificate
@@ -77,16 +72,14 @@ impl Tls {
                 | Alert::AccessDenied
                 | Alert::DecryptError
                 | Alert::CertificateRequired),
-            ) => format!(
-                "it refuses {certs}/cert.pem ({alert:?}): the certificate must be for client authentication, not \
-                 expired, and signed by the authority in the engine's --tlscacert"
-            ),
+            ) => with_cure(&advice::OUR_CERTIFICATE, &[&certs, &format!("{alert:?}")]),
             error => format!("TLS: {error}"),
         })
     }
 }
 
-/// An `io::Error` is no source of what it holds, so it is asked for it.
+/// Finds the error of TLS in a chain of errors. An `io::Error` does not list the error that it holds among its sources, so
+/// it is asked directly.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let held = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
     let own = error.downcast_ref::<rustls::Error>();
@@ -133,7 +126,7 @@ fn config(certs: &Path) -> Result<ClientConfig, String> {
         }
         e => format!("{} and {} cannot be used: {e}", cert_path.display(), path.display()),
     })?;
-    // A session is an upgrade, which HTTP/2 has not.
+    // A session is an upgrade of HTTP/1.1, which HTTP/2 does not have.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

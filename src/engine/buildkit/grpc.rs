@@ -1,6 +1,8 @@
-//! The little of gRPC over HTTP/2 that a build session speaks, as its server:
-//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>. Own code and not tonic's, so
-//! that 20,000 small messages cost a few buffers and nothing outlives the connection.
+//! The server side of gRPC over HTTP/2, as far as a build session needs it:
+//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+//!
+//! The code is ours although tonic is among the locked crates, because it is small and tested by properties. It sends
+//! 20,000 small messages in a few buffers, and nothing outlives the connection.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -14,18 +16,18 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use prost::Message;
 
-/// What the engine sends us is small: names, requests, acknowledgements.
+/// Size limit of a message. The engine sends names, requests and acknowledgements, which are small.
 const MAX_MESSAGE: usize = 4 << 20;
 
-pub(in crate::engine) type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(in crate::engine) type GrpcBody = UnsyncBoxBody<Bytes, Infallible>;
 
 #[derive(Debug, Clone)]
-pub(super) struct Status {
+pub(super) struct GrpcStatus {
     code: u8,
     pub message: String,
 }
 
-impl Status {
+impl GrpcStatus {
     pub(in crate::engine) fn unknown(message: impl ToString) -> Self {
         Self { code: 2, message: message.to_string() }
     }
@@ -40,44 +42,44 @@ impl Status {
     }
 }
 
-/// The messages of a request, as they arrive.
-pub(super) struct Messages {
+/// The messages of a request, in the order of their arrival.
+pub(super) struct GrpcMessages {
     body: Incoming,
     buffer: BytesMut,
 }
 
-impl Messages {
+impl GrpcMessages {
     pub(in crate::engine) fn new(body: Incoming) -> Self {
         Self { body, buffer: BytesMut::new() }
     }
 
-    /// The next message; `None` after the last one.
-    pub(in crate::engine) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Status> {
+    /// Returns the next message, or `None` after the last one.
+    pub(in crate::engine) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, GrpcStatus> {
         loop {
             if let Some(message) = take(&mut self.buffer)? {
-                return Ok(Some(M::decode(message).map_err(Status::unknown)?));
+                return Ok(Some(M::decode(message).map_err(GrpcStatus::unknown)?));
             }
             match self.body.frame().await {
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(Status::unknown("the stream ends inside a message")),
-                Some(Err(e)) => return Err(Status::unknown(e)),
+                None => return Err(GrpcStatus::unknown("the stream ends inside a message")),
+                Some(Err(e)) => return Err(GrpcStatus::unknown(e)),
                 Some(Ok(frame)) => self.buffer.extend(frame.into_data().unwrap_or_default()),
             }
         }
     }
 }
 
-/// Takes a whole message off the front: one byte (compressed or not), its length, its bytes.
-fn take(buffer: &mut BytesMut) -> Result<Option<Bytes>, Status> {
+/// Takes a complete message from the front: one byte (compressed or not), the length, the message itself.
+fn take(buffer: &mut BytesMut) -> Result<Option<Bytes>, GrpcStatus> {
     if buffer.len() < 5 {
         return Ok(None);
     }
     let length = u32::from_be_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]) as usize;
     if buffer[0] != 0 {
-        return Err(Status::unknown("compressed messages are not understood"));
+        return Err(GrpcStatus::unknown("compressed messages are not understood"));
     }
     if length > MAX_MESSAGE {
-        return Err(Status::unknown(format!("a message of {length} bytes is too long")));
+        return Err(GrpcStatus::unknown(format!("a message of {length} bytes is too long")));
     }
     if buffer.len() < 5 + length {
         return Ok(None);
@@ -86,7 +88,7 @@ fn take(buffer: &mut BytesMut) -> Result<Option<Bytes>, Status> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// Appends a message with its prefix.
+/// Appends a message, with its flag and its length before it.
 pub(in crate::engine) fn put(buffer: &mut BytesMut, message: &impl Message) {
     let length = message.encoded_len();
     buffer.reserve(5 + length);
@@ -95,9 +97,9 @@ pub(in crate::engine) fn put(buffer: &mut BytesMut, message: &impl Message) {
     message.encode_raw(buffer);
 }
 
-/// The end of an answer.
-pub(in crate::engine) fn end(result: Result<(), Status>) -> Frame<Bytes> {
-    let status = result.err().unwrap_or(Status { code: 0, message: String::new() });
+/// Makes the trailers that end an answer.
+pub(in crate::engine) fn end(result: Result<(), GrpcStatus>) -> Frame<Bytes> {
+    let status = result.err().unwrap_or(GrpcStatus { code: 0, message: String::new() });
     let mut trailers = HeaderMap::with_capacity(2);
     trailers.insert("grpc-status", u16::from(status.code).into());
     let mut message = String::new();
@@ -113,24 +115,24 @@ pub(in crate::engine) fn end(result: Result<(), Status>) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-pub(in crate::engine) fn answer(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<Body> {
+pub(in crate::engine) fn answer(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<GrpcBody> {
     let frames = futures_util::StreamExt::map(frames, Ok);
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
-/// An answer that is an error, or nothing.
-pub(in crate::engine) fn refusal(status: Status) -> Response<Body> {
+/// Makes an answer that is only an error.
+pub(in crate::engine) fn refusal(status: GrpcStatus) -> Response<GrpcBody> {
     answer(stream::iter([end(Err(status))]))
 }
 
-/// Answers a call of one message with one message.
+/// Answers a call that has one message with one message.
 pub(super) async fn unary<Q: Message + Default, A: Message>(
     request: Request<Incoming>,
-    f: impl AsyncFnOnce(Q) -> Result<A, Status>,
-) -> Response<Body> {
-    let reply = match Messages::new(request.into_body()).next().await {
+    f: impl AsyncFnOnce(Q) -> Result<A, GrpcStatus>,
+) -> Response<GrpcBody> {
+    let reply = match GrpcMessages::new(request.into_body()).next().await {
         Ok(message) => f(message.unwrap_or_default()).await,
         Err(status) => Err(status),
     };
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_error_is_escaped_for_its_header() {
-        let frame = end(Err(Status::unknown("50 % of\nä")));
+        let frame = end(Err(GrpcStatus::unknown("50 % of\nä")));
         let trailers = frame.into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "2");
         assert_eq!(trailers["grpc-message"], "50 %25 of%0A%C3%A4");
@@ -161,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_is_taken(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10)) {
+        fn appended_messages_are_taken(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10)) {
             let mut buffer = BytesMut::new();
             for message in &messages {
                 put(&mut buffer, message);

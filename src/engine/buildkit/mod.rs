@@ -1,8 +1,10 @@
-//! BuildKit: a session over which the engine fetches files and logins while it builds, and the progress that it reports.
+//! BuildKit: the request that builds an image, the progress that BuildKit reports, and the session over which it fetches
+//! files and logins meanwhile.
 
-pub(super) mod filesync;
+mod filesync;
 mod grpc;
 mod packet;
-pub(super) mod progress;
+mod progress;
 pub(super) mod session;
+mod solve;
 pub(super) mod sync_slots;

@@ -1,11 +1,12 @@
+//! The packets of FileSync.
+
 use bytes::Bytes;
 use prost::Message;
 
-/// A packet of fsutil's `types/wire.proto`. The generated one has `String`s, but paths and link
-/// targets need not be UTF-8.
+/// A packet of fsutil's `types/wire.proto`. The generated type has `String`s, but paths and link targets need not be UTF-8.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Packet {
-    #[prost(enumeration = "Type", tag = "1")]
+    #[prost(enumeration = "PacketType", tag = "1")]
     pub r#type: i32,
     #[prost(message, optional, tag = "2")]
     pub stat: Option<Stat>,
@@ -17,7 +18,7 @@ pub(super) struct Packet {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-pub(super) enum Type {
+pub(super) enum PacketType {
     Stat = 0,
     Req = 1,
     Data = 2,
@@ -25,12 +26,12 @@ pub(super) enum Type {
     Err = 4,
 }
 
-/// `types/stat.proto` without what is always zero here (uid, gid, devices, xattrs).
+/// The metadata of an entry: `types/stat.proto` without the fields that are always zero here (uid, gid, devices, xattrs).
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Stat {
     #[prost(bytes = "vec", tag = "1")]
     pub path: Vec<u8>,
-    /// Go's `FileMode`.
+    /// Bits of Go's `FileMode`.
     #[prost(uint32, tag = "2")]
     pub mode: u32,
     #[prost(int64, tag = "5")]
@@ -51,9 +52,9 @@ mod tests {
     use bollard_buildkit_proto::fsutil::types;
 
     #[test]
-    fn packets_are_those_of_the_published_protocol() {
+    fn packets_match_the_published_protocol() {
         let ours = Packet {
-            r#type: Type::Stat.into(),
+            r#type: PacketType::Stat.into(),
             stat: Some(Stat { path: "a/b".into(), mode: 0o644, size: 3, mod_time: -5, linkname: "c".into() }),
             id: 7,
             data: Bytes::from_static(b"xyz"),
@@ -63,7 +64,8 @@ mod tests {
         assert_eq!((stat.path.as_str(), stat.mode, stat.size, stat.mod_time), ("a/b", 0o644, 3, -5));
         assert_eq!((stat.linkname.as_str(), theirs.id, theirs.data.as_slice()), ("c", 7, &b"xyz"[..]));
         assert_eq!(theirs.encode_to_vec(), ours.encode_to_vec());
-        for (ours, theirs) in [(Type::Req, 1), (Type::Data, 2), (Type::Fin, 3), (Type::Err, 4)] {
+        for (ours, theirs) in [(PacketType::Req, 1), (PacketType::Data, 2), (PacketType::Fin, 3), (PacketType::Err, 4)]
+        {
             assert_eq!(i32::from(ours), theirs);
         }
     }

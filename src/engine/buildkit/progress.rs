@@ -1,53 +1,54 @@
-//! BuildKit's progress as plain lines, after its own `--progress=plain`.
+//! BuildKit's progress as plain lines, in the form of Docker's `--progress=plain`.
 
 use std::collections::{HashMap, HashSet};
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexStatus};
 
-use crate::engine::build::Steps;
+use crate::engine::request::StepCounts;
 
-/// A longer line of a step's output is written in pieces.
+/// Size limit of a line of a step's output. A longer line is written in pieces.
 const MAX_LINE: usize = 64 << 10;
 
-/// BuildKit's own line in the place of what it leaves out: `[output clipped, log limit 2MiB reached]`, or `200KiB/s`.
+/// Start of the line that BuildKit writes in place of output that it leaves out: `[output clipped, log limit 2MiB reached]`, or
+/// `200KiB/s`.
 const CLIPPED: &[u8] = b"[output clipped, log limit ";
-/// The kernel's word for a program of another architecture, as runc and shells pass it on.
+/// The kernel's message about a program of another architecture, which runc and shells pass on.
 const FOREIGN: &[u8] = b"exec format error";
 
 #[derive(Default)]
-pub(in crate::engine) struct Progress {
-    steps: HashMap<String, Step>,
-    /// Ends of steps whose last line has no end yet: BuildKit may tell the end in a report before that of the last logs.
-    held: Vec<Vertex>,
-    /// The name of the step that failed first.
+pub(in crate::engine) struct BuildkitProgress {
+    steps: HashMap<String, BuildkitStep>,
+    /// Ends of steps whose last line is incomplete. BuildKit may report the end of a step before its last output.
+    deferred: Vec<Vertex>,
+    /// Name of the step that failed first.
     pub failed: Option<String>,
 }
 
-/// What a step's output told.
+/// Messages that were found in a step's output.
 #[derive(Default)]
-struct Seen {
-    clipped: bool,
-    foreign: bool,
+struct OutputSigns {
+    is_clipped: bool,
+    is_foreign: bool,
 }
 
-struct Step {
+struct BuildkitStep {
     number: usize,
     name: String,
     announced: bool,
-    /// When it ended, if that was written: a step may run again.
+    /// Time of its end, once that is written. A step may run again.
     ended: Option<Timestamp>,
     cached: bool,
-    /// A line of output that has no end yet.
+    /// Incomplete line of output.
     output: Vec<u8>,
-    /// Parts (layers pulled, files sent) whose end was written.
+    /// Parts (layers pulled, files sent) whose end is written.
     parts: HashSet<String>,
-    seen: Seen,
+    signs: OutputSigns,
 }
 
-impl Progress {
-    /// The lines that `status` adds, each with its end.
-    pub(in crate::engine) fn lines(&mut self, status: StatusResponse) -> Vec<u8> {
+impl BuildkitProgress {
+    /// Returns the lines that `status` adds, each with its line end.
+    pub(super) fn add(&mut self, status: StatusResponse) -> Vec<u8> {
         let mut out = Vec::new();
         for vertex in &status.vertexes {
             let step = self.step(&vertex.digest);
@@ -69,7 +70,7 @@ impl Progress {
         let failed = status.vertexes.iter().find(|vertex| !vertex.error.is_empty());
         self.failed = self.failed.take().or_else(|| failed.map(|vertex| vertex.name.clone()));
         let has_logs = |vertex: &Vertex| status.logs.iter().any(|log| log.vertex == vertex.digest);
-        for vertex in std::mem::take(&mut self.held) {
+        for vertex in std::mem::take(&mut self.deferred) {
             self.end(vertex, has_logs, &mut out);
         }
         for vertex in status.vertexes {
@@ -78,19 +79,19 @@ impl Progress {
         out
     }
 
-    /// Ends a step, unless its line is open and more `may_follow`.
+    /// Ends a step, or defers the end if its last line is incomplete and more output `may_follow`.
     fn end(&mut self, vertex: Vertex, may_follow: impl Fn(&Vertex) -> bool, out: &mut Vec<u8>) {
         let step = self.step(&vertex.digest);
         match vertex.completed.is_some() && !step.output.is_empty() && may_follow(&vertex) {
-            true => self.held.push(vertex),
+            true => self.deferred.push(vertex),
             false => step.end(&vertex, out),
         }
     }
 
-    /// What steps have written without a line's end, at the end of the build.
-    pub(in crate::engine) fn rest(&mut self) -> Vec<u8> {
+    /// Returns the incomplete lines of all steps and their deferred ends, at the end of the build.
+    pub(in crate::engine) fn finish(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        for vertex in std::mem::take(&mut self.held) {
+        for vertex in std::mem::take(&mut self.deferred) {
             self.end(vertex, |_| false, &mut out);
         }
         let mut steps: Vec<_> = self.steps.values_mut().collect();
@@ -99,28 +100,28 @@ impl Progress {
         out
     }
 
-    /// Whether the engine left out a part of a step's output.
-    pub(in crate::engine) fn clipped(&self) -> bool {
-        self.steps.values().any(|step| step.seen.clipped)
+    /// Returns true if the engine left out a part of a step's output.
+    pub(in crate::engine) fn is_clipped(&self) -> bool {
+        self.steps.values().any(|step| step.signs.is_clipped)
     }
 
-    /// Whether a step met a program that this machine cannot run.
-    pub(in crate::engine) fn foreign(&self) -> bool {
-        self.steps.values().any(|step| step.seen.foreign)
+    /// Returns true if a step started a program that the engine's machine cannot run.
+    pub(in crate::engine) fn is_foreign(&self) -> bool {
+        self.steps.values().any(|step| step.signs.is_foreign)
     }
 
-    /// The Dockerfile's own steps (`[1/2] FROM busybox`, `[build 2/3] RUN make`) that have ended; the builder has others of
-    /// its own, as to load the Dockerfile.
-    pub(in crate::engine) fn steps(&self) -> Steps {
+    /// Counts the Dockerfile's steps that have ended, such as `[1/2] FROM busybox` and `[build 2/3] RUN make`. The builder has
+    /// other steps of its own, for example to load the Dockerfile.
+    pub(in crate::engine) fn steps(&self) -> StepCounts {
         let own = |name: &str| name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]");
         let ended = || self.steps.values().filter(|step| step.ended.is_some() && own(&step.name));
         let cached = ended().filter(|step| step.cached).count() as u64;
-        Steps { cached, run: ended().count() as u64 - cached }
+        StepCounts { cached, run: ended().count() as u64 - cached }
     }
 
-    fn step(&mut self, digest: &str) -> &mut Step {
+    fn step(&mut self, digest: &str) -> &mut BuildkitStep {
         let number = self.steps.len() + 1;
-        self.steps.entry(digest.into()).or_insert_with(|| Step {
+        self.steps.entry(digest.into()).or_insert_with(|| BuildkitStep {
             number,
             name: String::new(),
             announced: false,
@@ -128,12 +129,12 @@ impl Progress {
             cached: false,
             output: Vec::new(),
             parts: HashSet::new(),
-            seen: Seen::default(),
+            signs: OutputSigns::default(),
         })
     }
 }
 
-impl Step {
+impl BuildkitStep {
     fn line(&self, text: &str, out: &mut Vec<u8>) {
         for line in text.lines() {
             out.extend(format!("#{} {line}\n", self.number).into_bytes());
@@ -146,7 +147,7 @@ impl Step {
         }
     }
 
-    /// Only the end of a part is worth a line: there are ten ticks a second.
+    /// Writes a line when a part ends. The reports in between, ten a second, are skipped.
     fn part(&mut self, part: &VertexStatus, out: &mut Vec<u8>) {
         if part.completed.is_none() || !self.parts.insert(part.id.clone()) {
             return;
@@ -168,8 +169,8 @@ impl Step {
     fn flush(&mut self, out: &mut Vec<u8>) {
         if !self.output.is_empty() {
             let line = self.output.trim_ascii_end();
-            self.seen.clipped |= line.starts_with(CLIPPED);
-            self.seen.foreign |= line.ends_with(FOREIGN);
+            self.signs.is_clipped |= line.starts_with(CLIPPED);
+            self.signs.is_foreign |= line.ends_with(FOREIGN);
             out.extend(format!("#{} ", self.number).into_bytes());
             out.extend(line);
             out.push(b'\n');
@@ -221,13 +222,13 @@ mod tests {
         Vertex { digest: name.into(), name: name.into(), ..Vertex::default() }
     }
 
-    fn text(progress: &mut Progress, status: StatusResponse) -> String {
-        String::from_utf8(progress.lines(status)).unwrap()
+    fn text(progress: &mut BuildkitProgress, status: StatusResponse) -> String {
+        String::from_utf8(progress.add(status)).unwrap()
     }
 
     #[test]
     fn a_step_is_announced_once_and_ends() {
-        let mut progress = Progress::default();
+        let mut progress = BuildkitProgress::default();
         let of = |vertexes| StatusResponse { vertexes, ..StatusResponse::default() };
         let waiting = vertex("[2/2] COPY a /");
         let started = Vertex { started: at(5), ..waiting.clone() };
@@ -241,22 +242,22 @@ mod tests {
         assert_eq!(text(&mut progress, of(vec![cached])), "#1 [1/2] FROM busybox\n#1 CACHED\n");
         assert_eq!(progress.failed, None);
         let own = Vertex { started: at(7), completed: at(8), ..vertex("[internal] load build definition") };
-        progress.lines(of(vec![own]));
-        assert_eq!(progress.steps(), Steps { cached: 1, run: 1 });
+        progress.add(of(vec![own]));
+        assert_eq!(progress.steps(), StepCounts { cached: 1, run: 1 });
     }
 
     #[test]
-    fn output_is_written_by_lines() {
-        let mut progress = Progress::default();
+    fn output_is_written_line_by_line() {
+        let mut progress = BuildkitProgress::default();
         let log = |msg: &[u8]| StatusResponse {
             logs: vec![VertexLog { vertex: "v".into(), msg: msg.into(), ..VertexLog::default() }],
             ..StatusResponse::default()
         };
         assert_eq!(text(&mut progress, log(b"one\r\n\ntw")), "#1 one\n#1 \n");
         assert_eq!(text(&mut progress, log(b"o\nthree")), "#1 two\n");
-        assert_eq!(progress.rest(), b"#1 three\n");
-        assert!(progress.lines(log(&[0xff, b'\n'])).contains(&0xff));
-        let long = progress.lines(log(&vec![b'x'; MAX_LINE + 1]));
+        assert_eq!(progress.finish(), b"#1 three\n");
+        assert!(progress.add(log(&[0xff, b'\n'])).contains(&0xff));
+        let long = progress.add(log(&vec![b'x'; MAX_LINE + 1]));
         assert_eq!(long.iter().filter(|&&b| b == b'\n').count(), 1);
     }
 
@@ -265,27 +266,27 @@ mod tests {
         let log = |msg: &[u8]| vec![VertexLog { vertex: "v".into(), msg: msg.into(), ..VertexLog::default() }];
         let ended = || vec![Vertex { digest: "v".into(), started: at(1), completed: at(2), ..vertex("RUN x") }];
         let first = || StatusResponse { vertexes: ended(), logs: log(b"one\ntw"), ..StatusResponse::default() };
-        let mut progress = Progress::default();
+        let mut progress = BuildkitProgress::default();
         assert_eq!(text(&mut progress, first()), "#1 RUN x\n#1 one\n");
         let second = StatusResponse { logs: log(b"o\n"), ..StatusResponse::default() };
         assert_eq!(text(&mut progress, second), "#1 two\n#1 DONE 1.0s\n");
-        // A step may end without ending its line.
-        let mut progress = Progress::default();
-        progress.lines(first());
+        // A step may end with an incomplete line.
+        let mut progress = BuildkitProgress::default();
+        progress.add(first());
         assert_eq!(text(&mut progress, StatusResponse::default()), "#1 tw\n#1 DONE 1.0s\n");
-        let mut progress = Progress::default();
-        progress.lines(first());
-        assert_eq!(progress.rest(), b"#1 tw\n#1 DONE 1.0s\n");
+        let mut progress = BuildkitProgress::default();
+        progress.add(first());
+        assert_eq!(progress.finish(), b"#1 tw\n#1 DONE 1.0s\n");
     }
 
     #[test]
-    fn what_the_output_tells_is_seen() {
+    fn messages_in_the_output_are_found() {
         let seen = |text: &str| {
-            let mut progress = Progress::default();
+            let mut progress = BuildkitProgress::default();
             let log = VertexLog { vertex: "v".into(), msg: text.into(), ..VertexLog::default() };
-            progress.lines(StatusResponse { logs: vec![log], ..StatusResponse::default() });
-            progress.rest();
-            (progress.clipped(), progress.foreign())
+            progress.add(StatusResponse { logs: vec![log], ..StatusResponse::default() });
+            progress.finish();
+            (progress.is_clipped(), progress.is_foreign())
         };
         assert_eq!(seen("half a li\n[output clipped, log limit 1MiB reached]\n"), (true, false));
         assert_eq!(seen("x\n[output clipped, log limit 200KiB/s reached]"), (true, false));
@@ -295,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_failed_step_is_remembered() {
-        let mut progress = Progress::default();
+        let mut progress = BuildkitProgress::default();
         let failed = Vertex { started: at(1), completed: at(2), error: "exit code: 3".into(), ..vertex("RUN x") };
         let status = StatusResponse { vertexes: vec![failed], ..StatusResponse::default() };
         assert_eq!(text(&mut progress, status), "#1 RUN x\n#1 ERROR exit code: 3\n");
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn parts_are_written_when_done() {
-        let mut progress = Progress::default();
+        let mut progress = BuildkitProgress::default();
         let part = |completed, current| StatusResponse {
             statuses: vec![VertexStatus {
                 id: "sha256:ab".into(),

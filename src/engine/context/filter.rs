@@ -1,46 +1,50 @@
-//! Which entries of a tree BuildKit gets: its include-patterns, exclude-patterns and followpaths are ours to apply, as
-//! `github.com/tonistiigi/fsutil` (`filter.go`) does.
+//! Selects the entries of a tree that BuildKit gets. The sender applies BuildKit's include-patterns, exclude-patterns and
+//! followpaths, here like `filter.go` of `github.com/tonistiigi/fsutil`.
 
 use crate::git::{Entry, EntryKind};
 
-use super::follow_paths::{Links, follow, is_below, without_nested};
+use super::follow_paths::{LinkTargets, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
 
-/// What the engine asked for, from the request's metadata.
+/// The paths that the engine asks for, from the request's metadata.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Wanted {
+pub(in crate::engine) struct PathFilter {
     pub includes: Vec<Vec<u8>>,
     pub excludes: Vec<Vec<u8>>,
     pub follow: Vec<Vec<u8>>,
 }
 
-/// A directory on the way to the present entry.
-struct Parent {
+/// A directory above the current entry.
+struct ParentDir {
     index: u32,
     included: Matched,
     excluded: Matched,
     is_chosen: bool,
 }
 
-/// The indices of the entries to be sent, in their order, which is fsutil's.
-pub(in crate::engine) fn choose(entries: &[Entry], links: &Links, wanted: &Wanted) -> Result<Vec<u32>, BadPattern> {
-    let mut includes = wanted.includes.clone();
-    if !wanted.follow.is_empty()
-        && let Some(found) = follow(entries, links, &wanted.follow)?
+/// Returns the indices of the entries that are sent, in fsutil's order, which is that of the entries.
+pub(in crate::engine) fn choose(
+    entries: &[Entry],
+    links: &LinkTargets,
+    filter: &PathFilter,
+) -> Result<Vec<u32>, BadPattern> {
+    let mut includes = filter.includes.clone();
+    if !filter.follow.is_empty()
+        && let Some(found) = follow(entries, links, &filter.follow)?
     {
         includes.extend(found);
         includes.sort();
         includes = without_nested(includes).unwrap_or_default();
     }
     let matcher = |patterns: &[Vec<u8>]| (!patterns.is_empty()).then(|| Matcher::new(patterns)).transpose();
-    let (include, exclude) = (matcher(&includes)?, matcher(&wanted.excludes)?);
+    let (include, exclude) = (matcher(&includes)?, matcher(&filter.excludes)?);
     if include.is_none() && exclude.is_none() {
         return Ok((0..entries.len() as u32).collect());
     }
     let plain_includes = include.as_ref().filter(|m| m.is_plain(false));
     let plain_excludes = exclude.as_ref().filter(|m| m.is_plain(true));
     let mut chosen = Vec::new();
-    let mut parents: Vec<Parent> = Vec::new();
+    let mut parents: Vec<ParentDir> = Vec::new();
     let (mut included, mut excluded) = (Matched::new(), Matched::new());
     let mut index = 0;
     while let Some(entry) = entries.get(index) {
@@ -57,17 +61,17 @@ pub(in crate::engine) fn choose(entries: &[Entry], links: &Links, wanted: &Wante
             None => false,
         };
         let is_dir = entry.kind == EntryKind::Dir;
-        // Nothing in it can be wanted: pass over it whole.
-        let is_passed = is_dir
+        // No pattern can match anything in the directory, so all of it is skipped.
+        let is_skipped = is_dir
             && (!is_included && plain_includes.is_some_and(|m| !m.reaches_into(&entry.path, false))
                 || is_excluded && plain_excludes.is_some_and(|m| !m.reaches_into(&entry.path, true)));
-        if is_passed {
+        if is_skipped {
             index += 1 + entries[index + 1..].iter().take_while(|next| is_below(&next.path, &entry.path)).count();
             continue;
         }
         let is_chosen = is_included && !is_excluded;
         if is_chosen {
-            // A directory goes with the first of what is chosen in it.
+            // A directory is sent before the first chosen entry in it.
             for parent in parents.iter_mut().filter(|parent| !parent.is_chosen) {
                 parent.is_chosen = true;
                 chosen.push(parent.index);
@@ -75,7 +79,7 @@ pub(in crate::engine) fn choose(entries: &[Entry], links: &Links, wanted: &Wante
             chosen.push(index as u32);
         }
         if is_dir {
-            parents.push(Parent {
+            parents.push(ParentDir {
                 index: index as u32,
                 included: included.clone(),
                 excluded: excluded.clone(),

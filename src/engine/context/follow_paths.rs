@@ -1,5 +1,5 @@
-//! Follow-paths, as `github.com/tonistiigi/fsutil` resolves them: the paths that `COPY` names,
-//! with what the symlinks on the way to them point to.
+//! Resolves follow-paths like `github.com/tonistiigi/fsutil`: the paths that `COPY` names, and the targets of the symlinks on
+//! the way to them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,29 +7,28 @@ use crate::git::{Entry, EntryKind, Oid, path_order};
 
 use super::pattern::{BadPattern, Pattern, clean};
 
-/// The targets of a tree's symlinks.
-pub(in crate::engine) type Links = HashMap<Oid, Vec<u8>>;
+/// The targets of a tree's symlinks, by the id of their blob.
+pub(in crate::engine) type LinkTargets = HashMap<Oid, Vec<u8>>;
 
-/// How many symlinks one path may lead through, as in Linux's path walk.
+/// Number of symlinks that one path may lead through, as in Linux's own resolution of paths.
 const MAX_LINKS: usize = 40;
-/// How many paths are followed for one build: wildcards through links can double them at every
-/// step.
+/// Number of paths that are followed for one build, because wildcards through links can double the paths at every step.
 const MAX_PATHS: usize = 10_000;
 
-/// Include patterns for `paths`; none if one of them leads to the whole tree.
+/// Returns the include patterns for `paths`, or `None` if one of them leads to the whole tree.
 pub(in crate::engine) fn follow(
     entries: &[Entry],
-    links: &Links,
+    links: &LinkTargets,
     paths: &[Vec<u8>],
 ) -> Result<Option<Vec<Vec<u8>>>, BadPattern> {
-    let mut resolver = Resolver { entries, links, seen: HashSet::new(), found: BTreeSet::new() };
+    let mut resolver = LinkResolver { entries, links, seen: HashSet::new(), found: BTreeSet::new() };
     for path in paths {
         resolver.add(path.clone(), MAX_LINKS)?;
     }
     Ok(without_nested(resolver.found))
 }
 
-/// Leaves out what lies in the directory before it, as fsutil does; nothing if all is wanted.
+/// Removes the paths that are below the path before them, like fsutil. Returns `None` if the paths are the whole tree.
 pub(super) fn without_nested(paths: impl IntoIterator<Item = Vec<u8>>) -> Option<Vec<Vec<u8>>> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     for path in paths {
@@ -43,19 +42,19 @@ pub(super) fn without_nested(paths: impl IntoIterator<Item = Vec<u8>>) -> Option
     Some(kept)
 }
 
-/// Whether `path` is in the directory `dir`.
+/// Returns true if `path` is in the directory `dir`.
 pub(super) fn is_below(path: &[u8], dir: &[u8]) -> bool {
     path.len() > dir.len() && path[dir.len()] == b'/' && path.starts_with(dir)
 }
 
-struct Resolver<'a> {
+struct LinkResolver<'a> {
     entries: &'a [Entry],
-    links: &'a Links,
+    links: &'a LinkTargets,
     seen: HashSet<Vec<u8>>,
     found: BTreeSet<Vec<u8>>,
 }
 
-impl Resolver<'_> {
+impl LinkResolver<'_> {
     fn add(&mut self, path: Vec<u8>, links_left: usize) -> Result<(), BadPattern> {
         if self.seen.len() == MAX_PATHS || !self.seen.insert(path.clone()) {
             return Ok(());
@@ -81,7 +80,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Where the symlinks that `path` names lead to; its last part may have wildcards.
+    /// Returns the targets of the symlinks that `path` names. The last part of the path may have wildcards.
     fn targets(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, BadPattern> {
         let (dir, base) = match path.iter().rposition(|&b| b == b'/') {
             Some(at) => (&path[..at], &path[at + 1..]),
@@ -130,7 +129,7 @@ fn has_wildcards(name: &[u8]) -> bool {
     false
 }
 
-/// The position of `path` in entries that are in fsutil's order.
+/// Returns the index of `path` in entries that are in fsutil's order.
 fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
     entries.binary_search_by(|entry| path_order(&entry.path, path)).ok()
 }

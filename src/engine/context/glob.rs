@@ -1,4 +1,4 @@
-//! One pattern of `.dockerignore`, translated as `github.com/moby/patternmatcher` 0.6 does.
+//! Translates one pattern of `.dockerignore` like `github.com/moby/patternmatcher` 0.6.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -17,20 +17,20 @@ pub(in crate::engine) struct BadPattern {
     why: &'static str,
 }
 
-/// How a pattern is matched.
-pub(in crate::engine) enum Kind {
+/// The way in which a pattern is matched.
+pub(super) enum PatternKind {
     Exact,
-    /// `dir/**`
+    /// A pattern such as `dir/**`.
     Prefix,
-    /// `**/name`
+    /// A pattern such as `**/name`.
     Suffix,
     Regex(Glob),
-    /// Go's error comes only when a path is tried.
+    /// A pattern whose error Go reports only when it matches a path.
     Broken,
 }
 
-/// A pattern that needs a regular expression: compiled when a path first has its literal head
-/// and tail, which most paths have not (a regex costs 30 µs to make and 50 ns to try).
+/// A pattern that needs a regular expression. The expression is compiled when a path first has the pattern's literal head
+/// and tail, which most paths do not have. It takes 30 µs to compile and 50 ns to match.
 pub(super) struct Glob {
     pub source: String,
     head: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Glob {
 }
 
 impl Glob {
-    pub(in crate::engine) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
         if path.len() < self.head.len() + self.tail.len()
             || !path.starts_with(&self.head)
             || !path.ends_with(&self.tail)
@@ -57,7 +57,7 @@ impl Glob {
     }
 }
 
-/// As Go sees it: each byte that is not UTF-8 is one U+FFFD.
+/// Converts bytes to text like Go, where each byte that is not UTF-8 becomes one U+FFFD.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.into();
@@ -70,12 +70,13 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     text.into()
 }
 
-pub(in crate::engine) fn bad(pattern: &[u8], why: &'static str) -> BadPattern {
+pub(super) fn bad(pattern: &[u8], why: &'static str) -> BadPattern {
     BadPattern { pattern: String::from_utf8_lossy(pattern).into_owned(), why }
 }
 
-/// Translates a pattern. `deep`: as patternmatcher does, where `**` crosses directories; else as Go's `filepath.Match`.
-pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<Kind, BadPattern> {
+/// Translates a pattern. With `deep` it is read like patternmatcher, where `**` crosses directories, and otherwise like
+/// Go's `filepath.Match`.
+pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPattern> {
     enum Shape {
         Exact,
         Prefix,
@@ -89,7 +90,7 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<Kind, BadPattern> {
     let mut chars = all.chars().peekable();
     let mut shape = Shape::Exact;
     let mut source = String::from("^");
-    // The literal text before the first and after the last wildcard.
+    // `head` and `tail` are the literal text before the first and after the last wildcard.
     let (mut head, mut tail) = (None, String::new());
     let (mut first, mut has_ends) = (true, true);
     while let Some(c) = chars.next() {
@@ -105,7 +106,7 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<Kind, BadPattern> {
                     _ => Shape::Regex,
                 };
             }
-            // Patternmatcher copies these as they are, and what is in a class like what is not.
+            // Patternmatcher copies these characters unchanged, inside and outside of a class.
             '[' | ']' if deep => {
                 shape = Shape::Regex;
                 source.push(c);
@@ -122,7 +123,7 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<Kind, BadPattern> {
                     source.push(escaped);
                 }
                 literal = chars.next().filter(|c| !c.is_ascii_alphanumeric());
-                // After a letter or digit more may belong to the escape.
+                // An escape of a letter or digit may have further characters.
                 has_ends &= literal.is_some();
             }
             '*' | '?' | '[' => {
@@ -157,24 +158,24 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<Kind, BadPattern> {
         }
     }
     source.push('$');
-    // U+FFFD stands for bytes that are not UTF-8: no text to compare bytes with.
+    // A text with U+FFFD cannot be compared with bytes, because it stands for bytes that are not UTF-8.
     let is_text = |text: &String| has_ends && !text.contains('\u{fffd}');
     let bytes = |text: String| if is_text(&text) { text.into_bytes() } else { vec![] };
     Ok(match shape {
-        Shape::Exact => Kind::Exact,
-        Shape::Prefix => Kind::Prefix,
-        Shape::Suffix => Kind::Suffix,
+        Shape::Exact => PatternKind::Exact,
+        Shape::Prefix => PatternKind::Prefix,
+        Shape::Suffix => PatternKind::Suffix,
         Shape::Regex => match if deep { translate(&source) } else { Some(source) } {
             Some(source) => {
                 let (head, tail) = (bytes(head.unwrap_or_default()), bytes(tail));
-                Kind::Regex(Glob { source, head, tail, regex: OnceCell::new() })
+                PatternKind::Regex(Glob { source, head, tail, regex: OnceCell::new() })
             }
-            None => Kind::Broken,
+            None => PatternKind::Broken,
         },
     })
 }
 
-/// Docker checks a pattern by Go's `filepath.Match` with the path `.`, which reads on from a `*` only while that matches.
+/// Checks a pattern like Docker, by Go's `filepath.Match` with the path `.`. That reads on after a `*` only while it matches.
 fn check(pattern: &str) -> Result<(), &'static str> {
     let mut rest = pattern;
     while !rest.is_empty() {
@@ -188,7 +189,7 @@ fn check(pattern: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// How much there is before the next `*` that is neither escaped nor between brackets.
+/// Returns the length of the text before the next `*` that is neither escaped nor between brackets.
 fn chunk_length(pattern: &str) -> usize {
     let mut in_class = false;
     let mut bytes = pattern.bytes().enumerate();
@@ -204,7 +205,7 @@ fn chunk_length(pattern: &str) -> usize {
     pattern.len()
 }
 
-/// Whether a chunk matches `.`; all of it must be well-formed.
+/// Returns true if a chunk matches `.`. The whole chunk must be well-formed.
 fn is_dot(chunk: &str) -> Result<bool, &'static str> {
     let mut chars = chunk.chars().peekable();
     let mut matched = Vec::new();
@@ -222,16 +223,16 @@ fn is_dot(chunk: &str) -> Result<bool, &'static str> {
 const LAST_BACKSLASH: &str = "it ends with a backslash";
 const NO_END: &str = "a '[' has no ']'";
 
-struct Class {
+struct CharClass {
     negated: bool,
     ranges: Vec<(char, char)>,
 }
 
-/// A character class of `filepath.Match`; `[` is read already.
-fn class(chars: &mut Peekable<Chars>) -> Result<Class, &'static str> {
+/// Reads a character class of `filepath.Match` after its `[`.
+fn class(chars: &mut Peekable<Chars>) -> Result<CharClass, &'static str> {
     let member = |chars: &mut Peekable<Chars>| match chars.next() {
         None => Err(NO_END),
-        Some('-' | ']') => Err("a class has a '-' or ']' where a character must be"),
+        Some('-' | ']') => Err("a class has a '-' or ']' in place of a character"),
         Some('\u{fffd}') => Err("a class has bytes that are not UTF-8"),
         Some('\\') => chars.next().ok_or(LAST_BACKSLASH),
         Some(c) => Ok(c),
@@ -249,10 +250,10 @@ fn class(chars: &mut Peekable<Chars>) -> Result<Class, &'static str> {
         }
     }
     chars.next();
-    Ok(Class { negated, ranges })
+    Ok(CharClass { negated, ranges })
 }
 
-impl Class {
+impl CharClass {
     fn has(&self, c: char) -> bool {
         self.ranges.iter().any(|(low, high)| (low..=high).contains(&&c)) != self.negated
     }

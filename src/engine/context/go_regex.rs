@@ -1,15 +1,15 @@
-//! Go's regular expressions in the syntax of the `regex` crate, as far as Docker makes them of patterns.
+//! Translates Go's regular expressions into the syntax of the `regex` crate, as far as Docker makes them of patterns.
 //!
-//! Docker (`github.com/moby/patternmatcher`) copies a pattern's classes and escapes into a regular expression as they
-//! are, so that `\d` is a digit, `[*]` no star and `\c` an error. This is read here as Go reads it.
+//! Docker (`github.com/moby/patternmatcher`) copies classes and escapes of a pattern unchanged into a regular expression.
+//! Therefore `\d` matches a digit, `[*]` does not match a star, and `\c` is an error. This module reads them like Go.
 
 use std::fmt::Write as _;
 
-/// `None` where Go finds an error.
+/// Translates an expression, or returns `None` if Go finds an error in it.
 pub(super) fn translate(go: &str) -> Option<String> {
-    let mut reader = Reader { rest: go };
+    let mut reader = GoRegexReader { rest: go };
     let mut out = String::with_capacity(2 * go.len());
-    // The operator before, or an atom's last character.
+    // `before` is the operator before the current one, or the last character of an atom.
     let mut before = None;
     while let Some(c) = reader.next() {
         match c {
@@ -29,7 +29,7 @@ pub(super) fn translate(go: &str) -> Option<String> {
             },
             '.' | '(' | ')' | '*' | '?' | '^' | '$' | '|' => out.push(c),
             '{' => match reader.repetition()? {
-                // Of nothing, or of a repetition.
+                // Go refuses a repetition of nothing and of another repetition.
                 Some(_) if matches!(before, None | Some('(' | '|' | '*' | '?' | '}')) => return None,
                 Some(times) => {
                     out.push_str(&times);
@@ -45,7 +45,7 @@ pub(super) fn translate(go: &str) -> Option<String> {
     Some(out)
 }
 
-/// Writes a character, or a range within a class.
+/// Writes a character, or a range of a class.
 fn range(low: char, high: Option<char>, out: &mut String) {
     let _ = write!(out, "\\x{{{:x}}}", low as u32);
     if let Some(high) = high {
@@ -53,11 +53,11 @@ fn range(low: char, high: Option<char>, out: &mut String) {
     }
 }
 
-struct Reader<'a> {
+struct GoRegexReader<'a> {
     rest: &'a str,
 }
 
-impl Reader<'_> {
+impl GoRegexReader<'_> {
     fn next(&mut self) -> Option<char> {
         let c = self.rest.chars().next()?;
         self.rest = &self.rest[c.len_utf8()..];
@@ -70,7 +70,7 @@ impl Reader<'_> {
         rest.is_some()
     }
 
-    /// `{2}`, `{2,}` or `{2,3}`, whose `{` is read already; other braces are literal.
+    /// Reads `{2}`, `{2,}` or `{2,3}` after its `{`. Other braces are literal.
     fn repetition(&mut self) -> Option<Option<String>> {
         let Some((inside, rest)) = self.rest.split_once('}') else { return Some(None) };
         let (low, high) = inside.split_once(',').unwrap_or((inside, inside));
@@ -87,7 +87,7 @@ impl Reader<'_> {
         (low <= most && most <= 1000).then(|| Some(format!("{{{inside}}}")))
     }
 
-    /// What a letter after a backslash stands for, if for several characters.
+    /// Reads an escape that stands for a set of characters.
     fn set(&mut self) -> Option<Option<&'static str>> {
         const SETS: [(&str, &str); 6] = [
             ("d", "[0-9]"),
@@ -98,12 +98,12 @@ impl Reader<'_> {
             ("W", "[^0-9A-Za-z_]"),
         ];
         if self.rest.starts_with(['p', 'P']) {
-            return None; // Unicode's sets, whose braces Docker escapes
+            return None; // Docker escapes the braces of Unicode's sets, so Go finds an error
         }
         Some(SETS.iter().find(|(letter, _)| self.skip(letter)).map(|(_, set)| *set))
     }
 
-    /// The one character that an escape stands for.
+    /// Reads an escape that stands for one character.
     fn escaped(&mut self) -> Option<char> {
         match self.next()? {
             c if c.is_ascii() && !c.is_ascii_alphanumeric() => Some(c),
@@ -119,7 +119,7 @@ impl Reader<'_> {
             }
             first @ '0'..='7' => {
                 let is_octal = |c: &char| c.is_digit(8);
-                // One digit alone would refer to a group.
+                // A single digit would refer to a group.
                 if first != '0' && !self.rest.chars().next().is_some_and(|c| is_octal(&c)) {
                     return None;
                 }
@@ -136,7 +136,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A class, whose `[` is read already.
+    /// Reads a class after its `[`.
     fn class(&mut self, out: &mut String) -> Option<()> {
         out.push('[');
         if self.skip("^") {
@@ -197,13 +197,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_means_what_it_means_to_go() {
+    fn a_translation_matches_like_go() {
         for (go, text, expected) in [
             (r"^a\.b$", "a.b", true),
             (r"^[^/]*\d$", "x5", true),
             (r"^\d$", "٣", false),
             (r"^\w\W$", "aé", true),
-            // Of the pattern `[*]`.
+            // This is the expression that Docker makes of the pattern `[*]`.
             (r"^[[^/]*]$", "*]", false),
             (r"^[[^/]*]$", "^[]", true),
             (r"^[]a]$", "]", true),
@@ -252,9 +252,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a pattern may lead to, and quantifiers only where Docker puts them.
+        /// The expressions have everything that a pattern may lead to, and quantifiers where Docker puts them.
         #[test]
-        fn what_is_translated_compiles(go in r"([a-e/é&~|{},0-9-]|\\[!-~é]|[\[\]^]|\[\^/\]\*|\(\.\*/\)\?|\.\*)*") {
+        fn translations_compile(go in r"([a-e/é&~|{},0-9-]|\\[!-~é]|[\[\]^]|\[\^/\]\*|\(\.\*/\)\?|\.\*)*") {
             if let Some(rust) = translate(&go) {
                 prop_assert!(Regex::new(&rust).is_ok(), "{}", rust);
             }

@@ -1,10 +1,12 @@
-//! The build context: which entries of a repository's tree a build may read, by Docker's own rules for `.dockerignore`,
-//! patterns and links.
+//! The build context: the tree of a build, and the entries of it that the engine gets by Docker's own rules for
+//! `.dockerignore`, patterns and links.
 
 pub(super) mod filter;
 pub(super) mod follow_paths;
+pub(super) mod git_dir;
+mod git_dir_patterns;
 mod glob;
 mod go_regex;
-pub(super) mod hint;
-pub(super) mod pattern;
+mod pattern;
 pub(super) mod tar;
+pub(super) mod tree;

@@ -1,35 +1,30 @@
-//! Patterns of `.dockerignore`, as `github.com/moby/patternmatcher` 0.6 reads them.
+//! Matches paths with the patterns of `.dockerignore` like `github.com/moby/patternmatcher` 0.6.
 
-pub(in crate::engine) use super::glob::BadPattern;
-use super::glob::{Kind, bad, compile};
+pub(super) use super::glob::BadPattern;
+use super::glob::{PatternKind, bad, compile};
 
-/// An ordered list of patterns; with `!` a later one takes back what an earlier one matched.
+/// An ordered list of patterns. A later one with `!` excepts paths that an earlier one matched.
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
 }
 
-/// For each pattern, whether it matched a directory: it then matches all below.
+/// For each pattern, true if it matched a directory. It then matches everything below too.
 pub(super) type Matched = Vec<bool>;
 
 impl Matcher {
-    pub(in crate::engine) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
+    pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { patterns })
     }
 
-    /// Whether `path` is matched. `parent` is what this gave for its directory in `matched`;
-    /// empty at the top.
-    pub(in crate::engine) fn matches(
-        &self,
-        path: &[u8],
-        parent: &[bool],
-        matched: &mut Matched,
-    ) -> Result<bool, BadPattern> {
+    /// Returns true if the patterns match `path`. `parent` is the value of `matched` from the call for the directory of the
+    /// path, and empty at the top.
+    pub(super) fn matches(&self, path: &[u8], parent: &[bool], matched: &mut Matched) -> Result<bool, BadPattern> {
         let mut result = false;
         matched.clear();
         for (i, pattern) in self.patterns.iter().enumerate() {
-            // A pattern that could not change the result is not tried, nor remembered.
+            // A pattern that could not change the result is neither tried nor recorded.
             let hit =
                 parent.get(i).is_some_and(|&hit| hit) || (pattern.exception == result && pattern.matches(path)?);
             matched.push(hit);
@@ -40,7 +35,7 @@ impl Matcher {
         Ok(result)
     }
 
-    /// The same for a path whose directories were not asked about.
+    /// Returns true if the patterns match `path`, whose directories were not matched before.
     pub(super) fn matches_alone(&self, path: &[u8]) -> Result<bool, BadPattern> {
         let (mut parent, mut matched) = (Matched::new(), Matched::new());
         for end in (0..path.len()).filter(|&i| path[i] == b'/') {
@@ -50,14 +45,14 @@ impl Matcher {
         self.matches(path, &parent, &mut matched)
     }
 
-    /// Whether the walk may pass over directories: every pattern (every exception, if
-    /// `exceptions`) is a plain path, so that [`Matcher::reaches_into`] can tell.
+    /// Returns true if the walk may skip directories. That requires every pattern (with `exceptions`, every exception) to be
+    /// a plain path, for [`Matcher::reaches_into`].
     pub(super) fn is_plain(&self, exceptions: bool) -> bool {
         let glob = |p: &Pattern| p.trunk().iter().any(|b| b"*[]?^\\".contains(b));
         !self.patterns.iter().any(|p| p.exception == exceptions && glob(p))
     }
 
-    /// Whether a plain pattern (an exception, if `exceptions`) can match something in `dir`.
+    /// Returns true if a plain pattern (with `exceptions`, an exception) can match something in `dir`.
     pub(super) fn reaches_into(&self, dir: &[u8], exceptions: bool) -> bool {
         self.patterns.iter().any(|p| {
             let trunk = p.trunk();
@@ -66,14 +61,14 @@ impl Matcher {
     }
 }
 
-/// One pattern for paths or, from [`Pattern::of_name`], for the names in one directory.
+/// One pattern for paths, or for the names in one directory if it was made by [`Pattern::of_name`].
 pub(super) struct Pattern {
     exception: bool,
-    /// Cleaned, without `!`.
+    /// The cleaned pattern without `!`.
     text: Vec<u8>,
-    /// The byte that each match ends with, if it is known: most paths are told apart by it.
+    /// Last byte of each match, if it is known. It rules out most paths quickly.
     last: Option<u8>,
-    kind: Kind,
+    kind: PatternKind,
 }
 
 impl Pattern {
@@ -87,7 +82,7 @@ impl Pattern {
         Self::compiled(exception, text, true)
     }
 
-    /// As Go's `filepath.Match` has it, where `**` is nothing special.
+    /// Makes a pattern of Go's `filepath.Match`, where `**` has no special meaning.
     pub(super) fn of_name(pattern: &[u8]) -> Result<Self, BadPattern> {
         Self::compiled(false, pattern.to_vec(), false)
     }
@@ -95,39 +90,39 @@ impl Pattern {
     fn compiled(exception: bool, text: Vec<u8>, deep: bool) -> Result<Self, BadPattern> {
         let kind = compile(&text, deep)?;
         let last = match &kind {
-            Kind::Exact => text.last(),
-            Kind::Prefix | Kind::Broken => None,
-            Kind::Suffix => text[2..].last(),
-            Kind::Regex(glob) => glob.tail.last(),
+            PatternKind::Exact => text.last(),
+            PatternKind::Prefix | PatternKind::Broken => None,
+            PatternKind::Suffix => text[2..].last(),
+            PatternKind::Regex(glob) => glob.tail.last(),
         };
         Ok(Self { exception, last: last.copied(), text, kind })
     }
 
-    /// Without a last `/*` or `/**`.
+    /// Returns the pattern without a trailing `/*` or `/**`.
     fn trunk(&self) -> &[u8] {
         let text = self.text.strip_suffix(b"/**").unwrap_or(&self.text);
         text.strip_suffix(b"/*").unwrap_or(text)
     }
 
-    pub(in crate::engine) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
         if self.last.is_some() && self.last != path.last().copied() {
             return Ok(false);
         }
         Ok(match &self.kind {
-            Kind::Exact => path == self.text,
-            Kind::Prefix => path.starts_with(&self.text[..self.text.len() - 2]),
-            Kind::Suffix => {
+            PatternKind::Exact => path == self.text,
+            PatternKind::Prefix => path.starts_with(&self.text[..self.text.len() - 2]),
+            PatternKind::Suffix => {
                 let suffix = &self.text[2..];
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
-            Kind::Regex(glob) => glob.matches(path)?,
-            Kind::Broken => return Err(bad(&self.text, "Docker's own matcher cannot read it")),
+            PatternKind::Regex(glob) => glob.matches(path)?,
+            PatternKind::Broken => return Err(bad(&self.text, "Docker's own matcher cannot read the pattern")),
         })
     }
 }
 
-/// The shortest equivalent path, as Go's `filepath.Clean`: never empty, `..` resolved by name.
-pub(in crate::engine) fn clean(path: &[u8]) -> Vec<u8> {
+/// Returns the shortest equivalent path like Go's `filepath.Clean`, which is never empty and resolves `..` by name.
+pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|&b| b == b'/') {
@@ -148,7 +143,7 @@ pub(in crate::engine) fn clean(path: &[u8]) -> Vec<u8> {
     cleaned
 }
 
-/// Without white space at its ends, Unicode's too.
+/// Removes white space, including Unicode's, from both ends.
 fn trim(bytes: &[u8]) -> &[u8] {
     let start = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let bytes = &bytes[start.len() - start.trim_start().len()..];
@@ -156,7 +151,7 @@ fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len() - (end.len() - end.trim_end().len())]
 }
 
-/// The patterns of a `.dockerignore` file.
+/// Reads the patterns of a `.dockerignore` file.
 pub(super) fn read_ignore_file(content: &[u8]) -> Vec<Vec<u8>> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let lines = content.split(|&b| b == b'\n').filter(|line| !line.starts_with(b"#"));

@@ -1,5 +1,4 @@
-//! The build context as a tar (POSIX.1-2001: ustar with pax records), for an engine that FileSync
-//! cannot be used with.
+//! Sends the build context as a tar (POSIX.1-2001: ustar with pax records) to an engine that does not use FileSync.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,37 +10,36 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
-
-use super::filter::{Wanted, choose};
+use super::filter::{PathFilter, choose};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
-use crate::engine::api::connect::Body;
+use super::tree::Tree;
+use crate::engine::api::connect::RequestBody;
 use crate::engine::api::errors::{EngineError, ErrorKind};
-use crate::engine::buildkit::filesync::Tree;
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
 const IGNORE_FILE: &str = ".dockerignore";
 const BLOCK: usize = 512;
-/// What is read ahead of the engine is twice this, besides the sockets' buffers.
+/// Size of a piece of the tar. Two pieces are read ahead of the engine, besides the sockets' buffers.
 const CHUNK: usize = 64 << 10;
 
-/// A context to be sent.
-pub(in crate::engine) struct Upload {
-    pub body: Body,
-    /// The Dockerfile's path in it.
+/// A context that is ready to be sent.
+pub(in crate::engine) struct ContextUpload {
+    pub body: RequestBody,
+    /// Path of the Dockerfile in the context.
     pub dockerfile: String,
 }
 
-/// A body that reads the context as the engine takes it. `.dockerignore` is applied here, since no
-/// builder does it for an uploaded tar; like Docker's client this keeps the Dockerfile (resolved through links) and
-/// `.dockerignore` itself, which the engine reads and then removes if they are excluded.
+/// Makes a body that reads the context while the engine takes it. `.dockerignore` is applied here, because no builder
+/// applies it to an uploaded tar. Like Docker's client, this keeps the Dockerfile (resolved through links) and
+/// `.dockerignore` itself, which the engine reads, and then removes if they are excluded.
 ///
-/// A Dockerfile beyond the context gets a name of its own in it, as Docker's client does it: a line more in
-/// `.dockerignore` has the engine remove it before the first step.
+/// A Dockerfile outside of the context gets a name of its own in the context, like with Docker's client. An additional line
+/// in `.dockerignore` makes the engine remove it before the first step.
 pub(in crate::engine) async fn upload(
     tree: Arc<Tree>,
     dockerfile: &str,
     context: &[u8],
-) -> Result<Upload, EngineError> {
+) -> Result<ContextUpload, EngineError> {
     let git = |e: GitError| tree.fail(&e);
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
     let (entries, all) = (tree.context(), &tree.snapshot.entries);
@@ -54,9 +52,9 @@ pub(in crate::engine) async fn upload(
     }
     tree.note_excludes(&excludes);
     let resolved = tree.resolved(dockerfile).await;
-    let dockerfile = match (beneath(&resolved, context), tree.snapshot.entry(resolved.as_bytes())) {
+    let dockerfile = match (path_below(&resolved, context), tree.snapshot.entry(resolved.as_bytes())) {
         (Some(path), _) => path.to_owned(),
-        // The engine says that it is not there.
+        // The engine reports that the file does not exist.
         (None, None) => resolved,
         (None, Some(entry)) => {
             let name = format!(".dockerfile.{}", hex::encode(&Sha256::digest(&resolved)[..8]));
@@ -73,7 +71,7 @@ pub(in crate::engine) async fn upload(
     for kept in [IGNORE_FILE, &dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
-            // A link to an excluded file would be left behind: the engine gets the file in its place, and removes it.
+            // The engine gets the file in place of a link to it, because it would leave the link to an excluded file behind.
             if kept == IGNORE_FILE
                 && more.is_empty()
                 && let Some(entry) = ignore_file.filter(|entry| entry.path != IGNORE_FILE.as_bytes())
@@ -83,20 +81,20 @@ pub(in crate::engine) async fn upload(
         }
     }
     let links = tree.links().await.map_err(git)?;
-    let mut chosen = choose(entries, links, &Wanted { excludes, ..Wanted::default() }).map_err(pattern)?;
+    let mut chosen = choose(entries, links, &PathFilter { excludes, ..PathFilter::default() }).map_err(pattern)?;
     chosen.retain(|&index| more.iter().all(|(entry, _)| entry.path != entries[index as usize].path));
 
     let (out, frames) = mpsc::channel(1);
-    // Ends with the body: nobody is left to send to then.
+    // The task ends with the body, because it cannot send any more then.
     tokio::spawn(async move {
         if let Err(e) = write(&tree, &chosen, &more, &mut blobs, &out).await {
             let _ = out.send(Err(e)).await;
         }
     });
-    Ok(Upload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
+    Ok(ContextUpload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
 }
 
-/// The file that was found among these entries.
+/// Returns the entry of a file that was found among these entries.
 fn file(found: PathEnd, entries: &[Entry]) -> Option<&Entry> {
     match found {
         PathEnd::File { at, .. } => entries.get(at),
@@ -104,8 +102,8 @@ fn file(found: PathEnd, entries: &[Entry]) -> Option<&Entry> {
     }
 }
 
-/// The path in the context of what is in it.
-fn beneath<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
+/// Returns the path in the context, or `None` if the file is outside of it.
+fn path_below<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
     match context {
         [] => Some(path),
         context => path.strip_prefix(std::str::from_utf8(context).ok()?)?.strip_prefix('/'),
@@ -116,15 +114,15 @@ fn renamed(entry: &Entry, path: &str) -> Entry {
     Entry { path: path.into(), kind: EntryKind::File, ..entry.clone() }
 }
 
-type Out = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
+type TarSender = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
 
-/// `more` are files that stand in the tar beside the chosen entries.
+/// Writes the tar. `more` are files besides the chosen entries.
 async fn write(
     tree: &Tree,
     chosen: &[u32],
     more: &[(Entry, Vec<u8>)],
     blobs: &mut Blobs,
-    out: &Out,
+    out: &TarSender,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let links = tree.links().await.map_err(|e| tree.fail(&e))?;
     let mut buffer = BytesMut::with_capacity(2 * CHUNK);
@@ -140,7 +138,7 @@ async fn write(
         if matches!(entry.kind, EntryKind::File | EntryKind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
             while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
-                tree.count(chunk.len());
+                tree.count_bytes(chunk.len());
                 buffer.extend(chunk);
                 if buffer.len() >= CHUNK {
                     out.send(Ok(Frame::data(buffer.split().freeze()))).await?;
@@ -160,8 +158,8 @@ fn padding(size: u64) -> usize {
     (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
 }
 
-/// An entry's header, with pax records before it for what does not fit: names over 100 bytes
-/// and sizes from 8 GiB.
+/// Writes an entry's header, and before it pax records for values that do not fit: names over 100 bytes and sizes from
+/// 8 GiB.
 fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
     let mut path = entry.path.clone();
     let (r#type, mode, size) = match entry.kind {
@@ -194,10 +192,10 @@ fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
     ustar(&path, target, r#type, mode, size, mtime, buffer);
 }
 
-/// The largest number of a 12-byte field: 11 octal digits.
+/// Largest number in a field of 12 bytes, which has 11 octal digits.
 const MAX_OCTAL: u64 = (1 << 33) - 1;
 
-/// `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+/// Appends a record `LENGTH KEY=VALUE\n`, where LENGTH includes its own digits.
 fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest;

@@ -1,6 +1,7 @@
-//! What keeps an engine healthy: builds that died are cleaned up, and old images and caches make room.
+//! Upkeep of an engine: the leftovers of builds that died are removed, and old images and caches make room for new ones.
 
+pub(super) mod instance;
+mod leftovers;
 pub(super) mod oom;
 mod orphans;
 pub(super) mod prune;
-pub(super) mod sweep;

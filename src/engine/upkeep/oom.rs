@@ -1,40 +1,30 @@
-//! Who killed a step. Its exit code 137 says that it was SIGKILL, which is the kernel's OOM killer's, but also that of
-//! `timeout -s KILL` in the step.
+//! Finds out who killed a step. Its exit code 137 means SIGKILL, which the kernel's OOM killer sends, but also
+//! `timeout -s KILL` in the step itself.
 
 use hyper::Method;
 use serde::Deserialize;
 
 use crate::engine::api::connect::Host;
+use crate::engine::api::errors::KilledBy;
 
-/// Who killed a step, as far as can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) enum Killer {
-    /// The OOM killer.
-    Kernel,
-    Other,
-    Unknown,
-}
+/// The number of OOM kills when a build began. `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts those of the whole
+/// kernel, including control groups and containers.
+pub(in crate::engine) struct OomCounter(Option<u64>);
 
-/// What the OOM killer does from now on: `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts in the whole kernel,
-/// control groups and containers included.
-pub(in crate::engine) struct Watch(Option<u64>);
-
-impl Watch {
+impl OomCounter {
     pub(in crate::engine) async fn start() -> Self {
         Self(kills().await)
     }
 
-    /// Who killed a step of this engine since the start. (Or one of a build beside it: the kernel does not say whose.)
-    pub(in crate::engine) async fn killer(&self, engine: &Host) -> Killer {
+    /// Returns who killed a step of this engine since the start. A kill in another build at the same time counts too,
+    /// because the kernel does not say which build was hit.
+    pub(in crate::engine) async fn killed_by(&self, engine: &Host) -> KilledBy {
         match self.0.zip(kills().await) {
-            Some((before, now)) if is_here(engine).await => {
-                if now > before {
-                    Killer::Kernel
-                } else {
-                    Killer::Other
-                }
-            }
-            _ => Killer::Unknown,
+            Some((before, now)) if shares_our_kernel(engine).await => match now > before {
+                true => KilledBy::Kernel,
+                false => KilledBy::Other,
+            },
+            _ => KilledBy::Unknown,
         }
     }
 }
@@ -44,12 +34,12 @@ async fn kills() -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// Whether its steps run on our kernel: it is behind a socket of this machine, and not one that leads to a virtual
-/// machine or elsewhere, which has another kernel or another size.
-async fn is_here(engine: &Host) -> bool {
+/// Returns true if the engine's steps run on our kernel. Such an engine is behind a Unix socket and reports our kernel's
+/// version and our amount of memory; a socket that leads to a virtual machine or elsewhere differs in one of them.
+async fn shares_our_kernel(engine: &Host) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Info {
+    struct KernelInfo {
         kernel_version: String,
         mem_total: u64,
     }
@@ -62,7 +52,7 @@ async fn is_here(engine: &Host) -> bool {
     if !matches!(engine, Host::Unix(_)) {
         return false;
     }
-    let theirs = engine.json::<Info>(Method::GET, "/info").await.ok();
+    let theirs = engine.json::<KernelInfo>(Method::GET, "/info").await.ok();
     theirs
         .map(|info| (info.kernel_version, info.mem_total))
         .zip(ours.await)

@@ -1,9 +1,9 @@
-//! Makes room in an engine: our images and the build cache go, the least recently used first, until the disk has its
-//! floor again and they are within their budget.
+//! Makes room in an engine: it removes our images and build cache, the least recently used first, until the disk is above
+//! its floor and they are within their budget.
 //!
-//! Images share layers with each other and with the cache, so what one gives is known only when it is gone. The engine's
-//! own `keep-storage` counts such layers twice and removes too much (<https://github.com/moby/buildkit/issues/4218>). So
-//! we go in steps, and look at the disk again after each.
+//! Images share layers with each other and with the cache, so the space that one image occupies is known only after its
+//! removal. The engine's own `keep-storage` counts shared layers twice and removes too much
+//! (<https://github.com/moby/buildkit/issues/4218>). Therefore room is made in steps, and the disk is read after each.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,51 +12,53 @@ use std::time::Duration;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::sweep::{Image, Owner};
+use super::instance::{EngineImage, Instance};
 use crate::disk::{self, Disk, Floor, Size};
-use crate::engine::{Engine, EngineError};
+use crate::engine::advice::{self, with_cure};
+use crate::engine::api::engine::Engine;
+use crate::engine::api::errors::EngineError;
 use crate::model::Millis;
 
-/// A step takes at most this part of all that could go.
+/// Divisor for the size of a step: a step removes at most an eighth of all removable things.
 const PART: usize = 8;
-/// So many steps, and what is left is for the next time.
+/// Number of steps in one go. The rest is left for the next one.
 const STEPS: usize = 100;
-/// Removing layers can take a disk minutes.
-const PRUNE: Duration = Duration::from_secs(600);
+/// Time limit for pruning, because a disk can take minutes to remove layers.
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What a node may take of an engine.
+/// Limits for the space that the daemon may use in an engine.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct Limits {
+pub(in crate::engine) struct SpaceLimits {
     pub floor: Floor,
     /// ENGINE_BUDGET, bytes.
     pub budget: u64,
 }
 
-/// What matters here of `GET /system/df`.
+/// The used part of `GET /system/df`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Usage {
-    /// Bytes of all images' layers, each once.
+struct DiskUsage {
+    /// Bytes of all images' layers, where each layer counts once.
     #[serde(default)]
     layers_size: i64,
-    images: Option<Vec<Image>>,
-    build_cache: Option<Vec<Record>>,
+    images: Option<Vec<EngineImage>>,
+    build_cache: Option<Vec<CacheRecord>>,
 }
 
-/// Of the build cache.
+/// One record of the build cache.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Record {
+struct CacheRecord {
     in_use: bool,
-    /// It is a layer of an image, too.
+    /// True if the record is a layer of an image too.
     shared: bool,
     size: i64,
     created_at: String,
     last_used_at: Option<String>,
 }
 
-impl Record {
-    fn used(&self) -> Millis {
+impl CacheRecord {
+    fn last_used(&self) -> Millis {
         let at = self.last_used_at.as_ref().unwrap_or(&self.created_at);
         at.parse().unwrap_or(Millis(0))
     }
@@ -66,29 +68,29 @@ impl Record {
     }
 }
 
-/// Something that can go.
-struct Item {
-    used: Millis,
+/// An image or a record of the build cache that may be removed.
+struct Removable {
+    last_used: Millis,
     bytes: u64,
-    what: What,
+    object: RemovableObject,
 }
 
-enum What {
+enum RemovableObject {
     Image { id: String, tags: Vec<String> },
     Cache,
 }
 
 impl Engine {
-    /// Looks at the engine's disk (`place`, if that is here), and makes room if there is need. An image whose id or tag
-    /// `is_in_use` stays. Returns what is wrong if there is still too little.
+    /// Reads the free space of the engine's disk if its folder is on this machine, and makes room if necessary. Images
+    /// whose id or tag `is_in_use` stay. Returns a message if there is still too little room.
     pub(in crate::engine) async fn make_room(
         &self,
-        place: Option<&Path>,
-        limits: &Limits,
+        folder: Option<&Path>,
+        limits: &SpaceLimits,
         is_in_use: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, EngineError> {
-        let Some(owner) = &self.owner else { return Ok(None) };
-        let look = || place.map(disk::look).transpose().map_err(|e| self.unseen(place, &e));
+        let Some(instance) = &self.instance else { return Ok(None) };
+        let look = || folder.map(disk::look).transpose().map_err(|e| self.unreadable_disk(folder, &e));
         let before = look()?;
         if before.is_some_and(|disk| limits.floor.holds(&disk)) {
             return Ok(None);
@@ -96,23 +98,24 @@ impl Engine {
         let (mut removed, mut now, mut taken) = (0, before, 0);
         let mut tagged = HashMap::new();
         for _ in 0..STEPS {
-            let usage: Usage = self.host.json(Method::GET, "/system/df").await?;
-            taken = usage.taken(owner);
+            let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
+            taken = usage.taken(instance);
             now = look()?;
             let goal = goal(limits, taken, now.as_ref());
             if taken <= goal {
                 break;
             }
-            let mut items = usage.removable(owner);
-            for item in &mut items {
-                if let What::Image { id, .. } = &item.what {
-                    item.used = match tagged.get(id) {
+            let mut removables = usage.removables(instance);
+            for removable in &mut removables {
+                if let RemovableObject::Image { id, .. } = &removable.object {
+                    let created = removable.last_used;
+                    removable.last_used = match tagged.get(id) {
                         Some(at) => *at,
-                        None => *tagged.entry(id.clone()).or_insert(self.last_tagged(id).await.unwrap_or(item.used)),
+                        None => *tagged.entry(id.clone()).or_insert(self.last_tagged(id).await.unwrap_or(created)),
                     };
                 }
             }
-            match self.step(items, taken - goal, &is_in_use).await? {
+            match self.remove_oldest(removables, taken - goal, &is_in_use).await? {
                 0 => break,
                 step => removed += step,
             }
@@ -124,75 +127,70 @@ impl Engine {
                 "engine {name}: removed {removed} of our images and parts of the build cache; they take {taken}{room}"
             );
         }
-        let short = now.filter(|disk| !limits.floor.holds(disk)).zip(place);
-        Ok(short.map(|(disk, place)| {
-            format!(
-                "the disk of the Docker engine at {} ({}) has {disk}, jobs wait below {}; our images and the build cache \
-                 take {} of it: make room there",
-                self.host,
-                place.display(),
-                limits.floor,
-                Size(taken)
-            )
+        let short = now.filter(|disk| !limits.floor.holds(disk)).zip(folder);
+        Ok(short.map(|(disk, folder)| {
+            with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &Size(taken)])
         }))
     }
 
-    fn unseen(&self, place: Option<&Path>, error: &std::io::Error) -> EngineError {
-        let place = place.unwrap_or(Path::new("")).display();
+    fn unreadable_disk(&self, folder: Option<&Path>, error: &std::io::Error) -> EngineError {
+        let folder = folder.unwrap_or(Path::new("")).display();
         EngineError::engine(format!(
-            "the disk of the Docker engine at {} ({place}) cannot be asked: {error}",
+            "the free space of the Docker engine at {} ({folder}) cannot be read: {error}",
             self.host
         ))
     }
 
-    /// When the image was built or tagged last: one that was built again from the cache is as old as it was, but not
-    /// its tag.
+    /// Returns the time at which the image was last built or tagged. An image that is built again from the cache keeps its
+    /// old creation time, but its tag is new.
     async fn last_tagged(&self, id: &str) -> Option<Millis> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Details {
-            metadata: Metadata,
+        struct ImageDetails {
+            metadata: ImageMetadata,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Metadata {
+        struct ImageMetadata {
             last_tag_time: String,
         }
-        let details: Details = self.host.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
-        // Of one without a tag it is the year 1.
+        let details: ImageDetails = self.host.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
+        // The engine reports the year 1 for an image without a tag.
         details.metadata.last_tag_time.parse().ok().filter(|at: &Millis| at.0 > 0)
     }
 
-    /// Removes the least recently used that together have `bytes`, but not many at once. Returns how many are gone.
-    async fn step(
+    /// Removes the least recently used objects until `bytes` are free or an eighth of all is gone. Returns their number.
+    async fn remove_oldest(
         &self,
-        mut items: Vec<Item>,
+        mut removables: Vec<Removable>,
         bytes: u64,
         is_in_use: impl Fn(&str) -> bool,
     ) -> Result<usize, EngineError> {
-        items.sort_by_key(|item| item.used);
-        // What cannot go now (a container uses it) must not keep the rest: then it is the next part's turn.
-        for part in items.chunks(items.len().div_ceil(PART).max(1)) {
+        removables.sort_by_key(|removable| removable.last_used);
+        // The next part is tried if nothing of a part can be removed, for example because containers use its images.
+        for part in removables.chunks(removables.len().div_ceil(PART).max(1)) {
             let (mut removed, mut sum, mut cache) = (0, 0, None);
-            for item in part {
-                match &item.what {
-                    What::Cache => cache = Some(item.used),
-                    // Looked at now: a job may have begun to build one of its names since.
-                    What::Image { id, tags } if tags.iter().chain([id]).any(|name| is_in_use(name)) => continue,
-                    What::Image { id, tags } => {
+            for removable in part {
+                match &removable.object {
+                    RemovableObject::Cache => cache = Some(removable.last_used),
+                    // The check comes this late because a job may have begun to build one of the image's names.
+                    RemovableObject::Image { id, tags } if tags.iter().chain([id]).any(|name| is_in_use(name)) => {
+                        continue;
+                    }
+                    RemovableObject::Image { id, tags } => {
                         let names = if tags.is_empty() { std::slice::from_ref(id) } else { tags };
                         for name in names {
                             removed += usize::from(self.remove(&format!("/images/{name}")).await?);
                         }
                     }
                 }
-                sum += item.bytes;
+                sum += removable.bytes;
                 if sum >= bytes {
                     break;
                 }
             }
-            if let Some(used) = cache {
-                removed += self.prune_cache(used).await?;
+            if let Some(last_used) = cache {
+                removed += self.prune_cache(last_used).await?;
             }
             if removed > 0 {
                 return Ok(removed);
@@ -201,65 +199,70 @@ impl Engine {
         Ok(0)
     }
 
-    /// The part of the build cache that nobody has used since then. BuildKit keeps what runs.
-    async fn prune_cache(&self, used: Millis) -> Result<usize, EngineError> {
+    /// Removes the part of the build cache that nobody has used since `last_used`, except what BuildKit is using now.
+    async fn prune_cache(&self, last_used: Millis) -> Result<usize, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Pruned {
             caches_deleted: Option<Vec<String>>,
         }
-        let unused = self.machine().await?.clock.since(used).as_millis();
+        let unused = self.machine().await?.clock.since(last_used).as_millis();
         let filters = serde_json::json!({ "until": [format!("{unused}ms")] }).to_string();
         let path = format!(
             "/build/prune?{}",
             form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish()
         );
-        let answer = self.host.ask(Method::POST, &path, PRUNE).await?;
+        let answer = self.host.ask(Method::POST, &path, PRUNE_TIMEOUT).await?;
         let pruned: Pruned = serde_json::from_slice(&answer)
-            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with other JSON: {e}")))?;
+            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))?;
         Ok(pruned.caches_deleted.map_or(0, |deleted| deleted.len()))
     }
 }
 
-/// How many bytes may stay. Of a disk that is too full so much less that it has its floor and a margin, unless all of
-/// ours would not be enough: then it is not ours that fills it, and to remove it would be in vain.
-fn goal(limits: &Limits, taken: u64, disk: Option<&Disk>) -> u64 {
+/// Returns the number of bytes that our images and cache may keep. On a disk that is too full they give up enough for the
+/// floor and a margin, unless removing all of them would not be enough: then others fill the disk, and removing ours would
+/// be in vain.
+fn goal(limits: &SpaceLimits, taken: u64, disk: Option<&Disk>) -> u64 {
     let wanted = limits.floor.with_margin();
     let Some(disk) = disk.filter(|disk| !wanted.holds(disk)) else { return limits.budget };
     let missing = wanted.bytes.saturating_sub(disk.free);
     match missing {
-        // What a file takes in inodes nobody says.
+        // The inodes are short, and nobody reports how many an image takes.
         0 => limits.budget.min(taken / 2),
         missing if missing <= taken => limits.budget.min(taken - missing),
         _ => limits.budget,
     }
 }
 
-impl Usage {
-    /// Bytes of our images and of the build cache. Layers that our images share count once; one that others' images
-    /// share with ours counts as ours.
-    fn taken(&self, owner: &Owner) -> u64 {
+impl DiskUsage {
+    /// Returns the bytes of our images and of the build cache. A layer that several of our images share counts once; a
+    /// layer that others' images share with ours counts as ours.
+    fn taken(&self, instance: &Instance) -> u64 {
         let images = || self.images.iter().flatten();
         let (mut ours, mut others) = (0, 0);
         for image in images() {
-            match owner.made(image) {
+            match instance.owns(image) {
                 true => ours += image.size.max(0) as u64,
                 false => others += (image.size - image.shared_size.max(0)).max(0) as u64,
             }
         }
         let layers = (self.layers_size.max(0) as u64).saturating_sub(others);
-        ours.min(layers) + self.build_cache.iter().flatten().map(Record::bytes).sum::<u64>()
+        ours.min(layers) + self.build_cache.iter().flatten().map(CacheRecord::bytes).sum::<u64>()
     }
 
-    fn removable(self, owner: &Owner) -> Vec<Item> {
-        let images = self.images.into_iter().flatten().filter(|image| owner.made(image) && image.containers <= 0);
-        let images = images.map(|image| Item {
-            used: Millis(image.created * 1000),
+    fn removables(self, instance: &Instance) -> Vec<Removable> {
+        let images = self.images.into_iter().flatten().filter(|image| instance.owns(image) && image.containers <= 0);
+        let images = images.map(|image| Removable {
+            last_used: Millis(image.created * 1000),
             bytes: (image.size - image.shared_size.max(0)).max(0) as u64,
-            what: What::Image { tags: image.tags().map(str::to_owned).collect(), id: image.id },
+            object: RemovableObject::Image { tags: image.tags().map(str::to_owned).collect(), id: image.id },
         });
         let records = self.build_cache.into_iter().flatten().filter(|record| !record.in_use && !record.shared);
-        let records = records.map(|record| Item { used: record.used(), bytes: record.bytes(), what: What::Cache });
+        let records = records.map(|record| Removable {
+            last_used: record.last_used(),
+            bytes: record.bytes(),
+            object: RemovableObject::Cache,
+        });
         images.chain(records).collect()
     }
 }
@@ -272,16 +275,17 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     #[test]
-    fn as_much_goes_as_helps() {
-        let limits = Limits { floor: Floor { bytes: 4 * GIB, inodes: Percent::new(5).unwrap() }, budget: 20 * GIB };
+    fn only_as_much_is_removed_as_helps() {
+        let limits =
+            SpaceLimits { floor: Floor { bytes: 4 * GIB, inodes: Percent::new(5).unwrap() }, budget: 20 * GIB };
         let disk = |free, inodes_percent| Disk { free, percent: 50, inodes_percent };
         for (taken, disk, goal_is) in [
             (30 * GIB, None, 20 * GIB),
             (30 * GIB, Some(disk(9 * GIB, None)), 20 * GIB),
-            // 5 GiB are wanted and 2 are there.
+            // The floor and its margin are 5 GiB, and 2 GiB are free.
             (10 * GIB, Some(disk(2 * GIB, None)), 7 * GIB),
             (30 * GIB, Some(disk(2 * GIB, None)), 20 * GIB),
-            // All of ours would not do.
+            // Removing all of ours would not be enough.
             (2 * GIB, Some(disk(2 * GIB, None)), 20 * GIB),
             (8 * GIB, Some(disk(9 * GIB, Some(1))), 4 * GIB),
         ] {
@@ -290,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_is_measured() {
-        let owner = Owner::new("aa");
-        let labels = owner.labels(&crate::model::ImageRef::parse("q/a:1").unwrap());
+    fn our_part_of_the_disk_is_measured() {
+        let instance = Instance::new("aa");
+        let labels = instance.labels(&crate::model::ImageRef::parse("q/a:1").unwrap());
         let labels = serde_json::json!(HashMap::from(labels));
         let image = |labels: &serde_json::Value, tag, size, shared| {
             serde_json::json!({ "Id": tag, "Labels": labels, "RepoTags": [tag], "Size": size, "SharedSize": shared,
@@ -305,11 +309,11 @@ mod tests {
         let usage = serde_json::json!({ "LayersSize": 150, "BuildCache": [cache(7, false, false), cache(50, true, false),
             cache(3, false, true)], "Images": [image(&labels, "q/a:1", 100, 90), image(&labels, "q/a:2", 110, 90),
             image(&serde_json::Value::Null, "base:1", 30, 0)] });
-        let usage: Usage = serde_json::from_value(usage).unwrap();
-        assert_eq!(usage.taken(&owner), 120 + 10);
-        let items = usage.removable(&owner);
-        let bytes: Vec<_> = items.iter().map(|item| item.bytes).collect();
+        let usage: DiskUsage = serde_json::from_value(usage).unwrap();
+        assert_eq!(usage.taken(&instance), 120 + 10);
+        let removables = usage.removables(&instance);
+        let bytes: Vec<_> = removables.iter().map(|removable| removable.bytes).collect();
         assert_eq!(bytes, [10, 20, 7]);
-        assert_eq!(items[2].used, "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(removables[2].last_used, "2026-01-01T00:00:00Z".parse().unwrap());
     }
 }

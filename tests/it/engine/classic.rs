@@ -102,7 +102,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
         build_id: JobId::new().to_string(),
         sync_key: bench.name.clone(),
-        secrets: Arc::default(),
+        logins: Arc::<Secrets>::default().into(),
     };
     let built = bench.engine.build(request, &log).await.unwrap();
     let engine = harness::Engine::of(docker);

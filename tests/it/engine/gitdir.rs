@@ -37,7 +37,7 @@ impl Bench {
         Arc::new(self.git.snapshot_with(&mirror, &commit, "key", Some(&git_dir), secrets, log).await.unwrap())
     }
 
-    async fn build_in(&self, context: &[u8], dockerfile: &str) -> Result<Built, EngineError> {
+    async fn build_in(&self, context: &[u8], dockerfile: &str) -> Result<BuiltImage, EngineError> {
         let log = Log::default();
         let (snapshot, image) = (self.snapshot(&log).await, self.image());
         let sync_key = format!("{} {dockerfile} {context:?}", self.name);
@@ -45,7 +45,7 @@ impl Bench {
         self.engine.build(request, &log).await
     }
 
-    async fn build_kept(&self, log: &Log) -> Result<Built, EngineError> {
+    async fn build_kept(&self, log: &Log) -> Result<BuiltImage, EngineError> {
         self.build_of(self.kept(log).await, &self.image(), "Dockerfile", log).await
     }
 

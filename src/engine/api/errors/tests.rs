@@ -6,31 +6,37 @@ fn a_failed_step_gives_its_exit_code_and_text() {
         "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running [/bin/sh -c exit 3]: exit code: 3",
         "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
     ] {
-        let error = EngineError::of_build(message, Some("[2/2] RUN exit 3"));
+        let error = EngineError::from_build(message, Some("[2/2] RUN exit 3"));
         assert_eq!((error.kind, error.exit_code), (ErrorKind::Build, Some(3)));
         assert!(error.message.contains("[2/2] RUN exit 3"), "{error}");
     }
 }
 
 #[test]
-fn what_killed_a_step_is_told() {
+fn a_killed_step_says_who_killed_it() {
     let message = "process \"/bin/sh -c make\" did not complete successfully: exit code: 137: cannot allocate memory";
-    let error = EngineError::of_build(message, Some("RUN make"));
+    let error = EngineError::from_build(message, Some("RUN make"));
     assert_eq!((error.kind, error.exit_code), (ErrorKind::Memory, Some(137)));
-    for (killer, kind, words) in [
-        (Killer::Kernel, ErrorKind::Memory, "it was killed for its memory"),
-        (Killer::Unknown, ErrorKind::Memory, "most likely because no memory was left"),
-        (Killer::Other, ErrorKind::Build, "not for its memory"),
-    ] {
-        let error = EngineError::of_build("executor failed running [make]: exit code: 137", None).killed(killer);
+    let killed = |killer, kind| {
+        let error = EngineError::from_build("executor failed running [make]: exit code: 137", None).killed(killer);
         assert_eq!((error.kind, error.exit_code), (kind, Some(137)));
-        assert!(error.message.contains(words) && error.message.contains("exit code 137"), "{error}");
-    }
+        error.message
+    };
+    let messages = [
+        killed(KilledBy::Kernel, ErrorKind::Memory),
+        killed(KilledBy::Unknown, ErrorKind::Memory),
+        killed(KilledBy::Other, ErrorKind::Build),
+    ];
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed for its memory
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed, most likely because no memory was left for it
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; something in it was killed, though not for its memory
+    "#);
 }
 
-/// What the engines said: 20.10 and 26.1, BuildKit and the classic builder.
+/// The messages are those of Docker 20.10 and 26.1, with BuildKit and with the classic builder.
 #[test]
-fn failures_of_a_build_are_told_apart() {
+fn failures_of_a_build_are_classified() {
     use ErrorKind::{Auth, Build, Engine, Registry};
     for (message, kind) in [
         ("dockerfile parse error line 2: unknown instruction: FOO", Build),
@@ -66,14 +72,14 @@ fn failures_of_a_build_are_told_apart() {
         ("rpc error: code = Unavailable desc = transport is closing", Engine),
         ("no active session for x: context deadline exceeded", Engine),
         ("failed to compute cache key: \"/503\" not found: not found", Build),
-        // A step may print anything; its exit code says that it is the user's.
+        // A step may print anything. Its exit code shows that the fault is the user's.
         ("executor failed running [curl dial tcp]: exit code: 7", Build),
         ("process \"echo exit code: 3\" did not complete successfully: exit code: 1", Build),
     ] {
-        let error = EngineError::of_build(message, None);
+        let error = EngineError::from_build(message, None);
         assert_eq!(error.kind, kind, "{message}");
-        let says_what_may_be = message.contains("pull access denied") || kind == Auth;
-        assert_eq!(error.message.contains("there is no such image"), says_what_may_be, "{error}");
+        let has_advice = message.contains("pull access denied") || kind == Auth;
+        assert_eq!(error.message.contains("there is no such image"), has_advice, "{error}");
     }
 }
 
@@ -92,21 +98,31 @@ fn failures_of_a_push_are_final_or_worth_another_try() {
         ("An image does not exist locally with the tag: 127.0.0.1:1/a", Engine),
         ("write /var/lib/docker/tmp/x: no space left on device", Engine),
     ] {
-        assert_eq!(EngineError::of_push(message).kind, kind, "{message}");
+        assert_eq!(EngineError::from_push(message).kind, kind, "{message}");
     }
 }
 
 #[test]
-fn a_refused_request_is_the_users_and_an_internal_error_the_engines() {
+fn a_refused_request_is_the_users_fault_and_an_internal_error_the_engines() {
     let refusal = |status, message: &str| EngineError { status: Some(status), ..EngineError::engine(message) };
-    let kind = |error: EngineError| error.of_refusal().kind;
+    let kind = |error: EngineError| error.from_refusal().kind;
     assert_eq!(kind(refusal(StatusCode::BAD_REQUEST, "\"x\" is an invalid platform")), ErrorKind::Build);
     assert_eq!(kind(refusal(StatusCode::INTERNAL_SERVER_ERROR, "something broke")), ErrorKind::Engine);
     assert_eq!(kind(EngineError::broken(&std::io::Error::other("gone"))), ErrorKind::Engine);
 }
 
 #[test]
+fn every_row_of_advice_has_a_failure_class_and_a_full_text() {
+    let rows = advice();
+    for row in &rows {
+        assert!(row.code.parse::<FailureClass>().is_ok(), "{row:?}");
+        assert!(![row.text, row.cause, row.cure].iter().any(|part| part.is_empty()), "{row:?}");
+    }
+    assert!(rows.len() > 40);
+}
+
+#[test]
 fn messages_are_one_line_without_wrapping() {
-    let error = EngineError::of_build("failed to solve: rpc error: code = Unknown desc = a\n  b", None);
+    let error = EngineError::from_build("failed to solve: rpc error: code = Unknown desc = a\n  b", None);
     assert_eq!(error.message, "a b");
 }

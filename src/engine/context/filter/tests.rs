@@ -3,9 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::git::Oid;
 
-/// A tree from lines `path`, `path/` or `path -> target`.
-fn tree(lines: &[&str]) -> (Vec<Entry>, Links) {
-    let mut links = Links::new();
+/// Makes a tree of lines `path`, `path/` or `path -> target`.
+fn tree(lines: &[&str]) -> (Vec<Entry>, LinkTargets) {
+    let mut links = LinkTargets::new();
     let mut entries: Vec<Entry> = lines
         .iter()
         .map(|line| {
@@ -36,17 +36,17 @@ fn patterns(list: &[&str]) -> Vec<Vec<u8>> {
     list.iter().map(|p| p.as_bytes().to_vec()).collect()
 }
 
-fn chosen(tree: &(Vec<Entry>, Links), wanted: &Wanted) -> Vec<String> {
-    let chosen = choose(&tree.0, &tree.1, wanted).unwrap();
+fn chosen(tree: &(Vec<Entry>, LinkTargets), filter: &PathFilter) -> Vec<String> {
+    let chosen = choose(&tree.0, &tree.1, filter).unwrap();
     chosen.iter().map(|&i| String::from_utf8(tree.0[i as usize].path.clone()).unwrap()).collect()
 }
 
 fn including(lines: &[&str], includes: &[&str]) -> Vec<String> {
-    chosen(&tree(lines), &Wanted { includes: patterns(includes), ..Wanted::default() })
+    chosen(&tree(lines), &PathFilter { includes: patterns(includes), ..PathFilter::default() })
 }
 
 fn excluding(lines: &[&str], excludes: &[&str]) -> Vec<String> {
-    chosen(&tree(lines), &Wanted { excludes: patterns(excludes), ..Wanted::default() })
+    chosen(&tree(lines), &PathFilter { excludes: patterns(excludes), ..PathFilter::default() })
 }
 
 fn following(lines: &[&str], paths: &[&str]) -> Option<Vec<String>> {
@@ -100,8 +100,8 @@ fn exceptions_bring_back_files_and_their_directories() {
     assert_eq!(excluding(&lines, &["foo"]), ["bar", "foo2"]);
 }
 
-/// fsutil takes both wildcards off such an exception and then passes over what it would bring
-/// back; so does Docker, and so do we.
+/// fsutil removes both wildcards from such an exception, and then skips the directory with the files that the exception would
+/// bring back. Docker does the same, and therefore so do we.
 #[test]
 fn an_exception_for_all_directories_brings_nothing_back() {
     assert_eq!(excluding(&["b/", "b/a/", "b/a/c"], &["*", "!b/*/**"]), [""; 0]);
@@ -149,13 +149,13 @@ fn wildcards_find_links() {
     assert_eq!(following(&lines, &["f*/none/t*"]).unwrap(), ["f*/none/t*"]);
 }
 
-/// Where fsutil forgets the second path through one link.
+/// fsutil forgets the second path through one link here, which we do not.
 #[test]
 fn several_paths_through_one_linked_directory() {
     let lines = ["l -> dir", "dir/", "dir/a", "dir/b", "dir/c"];
     assert_eq!(following(&lines, &["l/a", "l/b"]).unwrap(), ["dir/a", "dir/b", "l"]);
     assert_eq!(
-        chosen(&tree(&lines), &Wanted { follow: patterns(&["l/a", "l/b"]), ..Wanted::default() }),
+        chosen(&tree(&lines), &PathFilter { follow: patterns(&["l/a", "l/b"]), ..PathFilter::default() }),
         ["dir", "dir/a", "dir/b", "l"]
     );
 }
@@ -169,13 +169,13 @@ fn loops_end() {
 #[test]
 fn links_to_the_root_bring_all() {
     let lines = ["foo -> .", "bar", "bay/", "bay/baz"];
-    let all = chosen(&tree(&lines), &Wanted { follow: patterns(&["foo"]), ..Wanted::default() });
+    let all = chosen(&tree(&lines), &PathFilter { follow: patterns(&["foo"]), ..PathFilter::default() });
     assert_eq!(all, ["bar", "bay", "bay/baz", "foo"]);
 }
 
 #[test]
 fn a_hostile_tree_of_links_is_bounded() {
-    // Each step has two ways on and a longer rest: 2^40 paths without a bound.
+    // Each step doubles the paths and makes them longer, which gives 2^40 paths without a limit.
     let lines = ["d/", "d/a -> /d/*/p", "d/b -> /d/*/q"];
     assert!(following(&lines, &["d/*"]).is_some());
 }
@@ -185,7 +185,7 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Passing over directories changes nothing against asking for every entry alone.
+    /// Skipping directories gives the same result as matching every entry alone.
     #[test]
     fn the_walk_agrees_with_single_paths(
         files in prop::collection::vec(path(), 1..20),
@@ -198,7 +198,7 @@ proptest! {
                 lines.insert(format!("{}/", &file[..i]));
             }
         }
-        // A name that is a directory already cannot be a file too.
+        // A path of a directory cannot be a file too.
         let plain: Vec<_> = files.iter().filter(|f| !lines.contains(&format!("{f}/"))).cloned().collect();
         lines.extend(plain);
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -60,7 +60,7 @@ fn one_pattern() {
         ("a^b", "a^b", true),
         ("a^b*", "a^b", false),
         ("\u{3000}a\u{b}", "a", true),
-        // As Docker has it, and nobody else.
+        // Docker alone reads these patterns like this.
         ("a\\d", "a5", true),
         ("a\\x41", "aA", true),
         ("a[*]", "a*", false),
@@ -98,7 +98,7 @@ fn malformed_patterns_are_named() {
         "!", "[", "[^", "[^bc", "a[", "[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "\\", "a\\", "*[-]", "?*[", ".*a[]",
         "[.]*[-", "[z-a]", "a\\c",
     ] {
-        // Of the last ones Docker finds out only when it tries a path.
+        // Docker finds the errors of the last ones only when it matches a path.
         let result = Matcher::new(&[pattern]).and_then(|matcher| matcher.matches_alone(b"x"));
         let error = result.err().unwrap_or_else(|| panic!("{pattern} was accepted"));
         assert!(error.to_string().contains(&format!("{pattern:?}")), "{error}");
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn head_and_tail_only_save_time(pattern in "[ab*?/]{1,8}", path in "[ab]{1,3}(/[ab]{1,3}){0,3}") {
         let cleaned = String::from_utf8(clean(pattern.as_bytes())).unwrap();
-        if let Ok(Kind::Regex(glob)) = compile(cleaned.as_bytes(), true) {
+        if let Ok(PatternKind::Regex(glob)) = compile(cleaned.as_bytes(), true) {
             let whole = Regex::new(&glob.source).unwrap().is_match(&path);
             prop_assert_eq!(glob.matches(path.as_bytes()).unwrap(), whole);
         }

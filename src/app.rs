@@ -39,6 +39,7 @@ use crate::telemetry::{self, Syslog, tell_systemd};
 pub use admin_token::path as admin_token_path;
 use ledger::Ledger;
 use missed::Missed;
+use readiness::Readiness;
 pub use startup::secrets_config;
 use systemd::Watchdog;
 
@@ -94,10 +95,10 @@ pub async fn run(
     let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
     let seen = engines.watch();
     let engines_up = Arc::new(move || seen.borrow().each.clone());
-    let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
+    let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let git = Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
-    git.count_on_from(store.newest_fetch().await?);
+    git.number_fetches_after(store.newest_fetch().await?);
     let tools = Tools {
         git,
         engines,
@@ -126,20 +127,19 @@ pub async fn run(
     let watchdog = Watchdog {
         store: store.clone(),
         metrics: metrics.clone(),
-        secrets: secrets.clone(),
-        troubles: troubles.clone(),
+        degraded: degraded.clone(),
         shutdown: shutdown.clone(),
     };
-    let router = http::router(
-        http_config,
-        store.clone(),
+    let parts = http::Parts {
+        store: store.clone(),
         logs,
-        queue_handle,
-        intake.clone(),
+        queue: queue_handle,
+        intake: intake.clone(),
         secrets,
-        troubles,
-        metrics.clone(),
-    );
+        degraded,
+        metrics: metrics.clone(),
+    };
+    let router = http::router(http_config, parts);
 
     let outbox_stop = CancellationToken::new();
     let reconciler = notify::reconcile(store.clone(), notify_config.clone());

@@ -1,15 +1,12 @@
 //! What systemd is told while the daemon runs: that it is well, how it is, and that it drains.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::http;
 use crate::metrics::Metrics;
-use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::telemetry::tell_systemd;
 
@@ -23,8 +20,7 @@ const EXTENSION: Duration = Duration::from_secs(30);
 pub struct Watchdog {
     pub store: Store,
     pub metrics: Metrics,
-    pub secrets: watch::Receiver<Arc<Secrets>>,
-    pub troubles: watch::Receiver<Vec<String>>,
+    pub degraded: watch::Receiver<Vec<String>>,
     pub shutdown: CancellationToken,
 }
 
@@ -86,7 +82,7 @@ impl Watchdog {
         if self.shutdown.is_cancelled() {
             return format!("stopping: {status}");
         }
-        let reasons = http::reasons(&self.secrets.borrow(), &self.troubles.borrow());
+        let reasons = self.degraded.borrow().clone();
         if !reasons.is_empty() {
             status += &format!("; degraded: {}", reasons.join("; "));
         }

@@ -76,9 +76,9 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
 
 /// Git gives this to a shell. ssh is a child of Git's, and a parent-death signal does not pass to children: hence
 /// setpriv, or an ssh that waits for its server would outlive us.
-fn ssh_command(config: &GitConfig, agent: bool, master: Option<&Path>) -> OsString {
+fn ssh_command(config: &GitConfig, agent: bool, control_socket: Option<&Path>) -> OsString {
     let mut options = ssh_options(config, agent);
-    options.extend(master.map(|socket| format!("ControlPath={}", for_ssh(socket))));
+    options.extend(control_socket.map(|socket| format!("ControlPath={}", for_ssh(socket))));
     let options: String = options.iter().map(|option| format!(" -o {}", for_shell(option))).collect();
     format!("exec setpriv --pdeathsig KILL ssh -F none{options}").into()
 }

@@ -104,7 +104,7 @@ impl GitDir {
             fs::create_dir_all(dir.join(folder))?;
         }
         fs::write(dir.join("HEAD"), format!("{commit}\n"))?;
-        fs::write(dir.join("config"), settings_of(commit))?;
+        fs::write(dir.join("config"), config_text(commit))?;
         if !shallow.is_empty() {
             fs::write(dir.join("shallow"), shallow.iter().map(|id| format!("{id}\n")).collect::<String>())?;
         }
@@ -117,7 +117,7 @@ impl GitDir {
     /// `git …` in this folder, which finds the mirror's objects.
     fn git(&self, config: &GitConfig, mirror: &Mirror) -> Program {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
-        let program = local(config, self.dir.path()).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&mirror.path));
+        let program = local(config, self.dir.path()).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", alternates(&mirror.path));
         program.env("GIT_ATTR_NOSYSTEM", "1").args(settings)
     }
 
@@ -220,7 +220,7 @@ fn id(digest: Sha256) -> Oid {
 }
 
 /// The repository's `config`: SHA-256 takes an extension, and with it the newer format.
-fn settings_of(commit: &Oid) -> &'static str {
+fn config_text(commit: &Oid) -> &'static str {
     match commit.as_bytes().len() {
         32 => {
             "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n"
@@ -230,17 +230,17 @@ fn settings_of(commit: &Oid) -> &'static str {
 }
 
 /// The mirror's objects in a list of paths, which is divided by colons unless a path is in quotes.
-fn quoted(mirror: &Path) -> OsString {
+fn alternates(mirror: &Path) -> OsString {
     let objects = mirror.join("objects");
-    let mut quoted = vec![b'"'];
+    let mut alternates = vec![b'"'];
     for &byte in objects.as_os_str().as_bytes() {
         if matches!(byte, b'"' | b'\\') {
-            quoted.push(b'\\');
+            alternates.push(b'\\');
         }
-        quoted.push(byte);
+        alternates.push(byte);
     }
-    quoted.push(b'"');
-    OsString::from_vec(quoted)
+    alternates.push(b'"');
+    OsString::from_vec(alternates)
 }
 
 fn failed(dir: &Path, error: impl std::fmt::Display) -> GitError {
@@ -248,9 +248,9 @@ fn failed(dir: &Path, error: impl std::fmt::Display) -> GitError {
 }
 
 /// A log that takes Git's progress for a sign of life and keeps none of it.
-struct Beat<'a>(&'a dyn LogSink);
+struct ProgressSink<'a>(&'a dyn LogSink);
 
-impl LogSink for Beat<'_> {
+impl LogSink for ProgressSink<'_> {
     fn write(&self, _: &[u8]) {
         self.0.alive();
     }
@@ -266,8 +266,8 @@ async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(),
             let _ = stdin.write_all(&input).await;
         }
     };
-    let beat = Beat(log);
-    let ((), finished) = tokio::join!(write, git.finish(Some(&beat)));
+    let progress = ProgressSink(log);
+    let ((), finished) = tokio::join!(write, git.finish(Some(&progress)));
     let finished = finished.map_err(GitError::from)?;
     if finished.status.success() {
         return Ok(());
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_path_survives_the_list() {
-        let list = |path: &str| quoted(Path::new(path)).into_string().unwrap();
+        let list = |path: &str| alternates(Path::new(path)).into_string().unwrap();
         assert_eq!(list("/a b/x.git"), r#""/a b/x.git/objects""#);
         assert_eq!(list(r#"/a:b/"c"\d"#), r#""/a:b/\"c\"\\d/objects""#);
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::command::{ask, local};
 use super::{Git, GitError, Mirror, Oid, probe};
 
-/// The longest wait of [`Git::heads_of`] for who uses the mirror.
+/// The longest wait of [`Git::mirror_heads`] for who uses the mirror.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The commits of refs, as one fetch or one look found them.
@@ -25,22 +25,22 @@ pub struct Heads {
 
 impl Git {
     /// Has numbers go on after this one.
-    pub fn count_on_from(&self, number: u64) {
-        self.fetches.fetch_max(number, Relaxed);
+    pub fn number_fetches_after(&self, number: u64) {
+        self.fetch_count.fetch_max(number, Relaxed);
     }
 
     /// The number of the fetch or look that began last: what has a greater one begins after now.
-    pub fn last_number(&self) -> u64 {
-        self.fetches.load(Relaxed)
+    pub fn last_fetch_number(&self) -> u64 {
+        self.fetch_count.load(Relaxed)
     }
 
-    pub(super) fn next_number(&self) -> u64 {
-        self.fetches.fetch_add(1, Relaxed) + 1
+    pub(super) fn next_fetch_number(&self) -> u64 {
+        self.fetch_count.fetch_add(1, Relaxed) + 1
     }
 
     /// The commits of these refs in the mirror, with the number of the fetch that they are of. None if the mirror was
-    /// not fetched since the start, if its last fetch failed, or if somebody fetches it now, who will find newer ones.
-    pub async fn heads_of(&self, mirror: &Mirror, refs: &[String]) -> Result<Option<Heads>, GitError> {
+    /// not fetched since the start, if its last fetch failed, or if somebody fetch_count it now, who will find newer ones.
+    pub async fn mirror_heads(&self, mirror: &Mirror, refs: &[String]) -> Result<Option<Heads>, GitError> {
         let Ok(state) = timeout(PATIENCE, self.lock(mirror)).await else { return Ok(None) };
         let Some(number) = state.number else { return Ok(None) };
         let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
@@ -59,9 +59,9 @@ impl Git {
     }
 
     /// Asks the repository's host which commit a ref names now.
-    pub async fn look_at(&self, mirror: &Mirror, git_ref: &str) -> Result<Heads, GitError> {
+    pub async fn remote_head(&self, mirror: &Mirror, git_ref: &str) -> Result<Heads, GitError> {
         let _alone = self.lock(mirror).await;
-        let number = self.next_number();
+        let number = self.next_fetch_number();
         // Without this option the host would list all refs that it has, such as those of pull requests.
         let kind: &[&str] = match git_ref.starts_with("refs/tags/") {
             true => &["--tags"],
@@ -70,7 +70,7 @@ impl Git {
         };
         let peeled = format!("{git_ref}^{{}}");
         let listed =
-            probe::list(&self.config, &mirror.source, kind, &[git_ref, &peeled], Some(&self.masters.refusals)).await?;
+            probe::list(&self.config, &mirror.source, kind, &[git_ref, &peeled], Some(&self.ssh.refusals)).await?;
         let id = |wanted: &str| {
             let mut lines = listed.lines().filter_map(|line| line.split_once('\t'));
             lines.find(|(_, name)| *name == wanted)?.0.parse::<Oid>().ok()

@@ -45,7 +45,7 @@ pub(super) struct MirrorState {
     /// Nothing was cut off since its lock files were swept.
     pub swept: bool,
     /// When all of it was last fetched anew and was as before: the flaw is the repository's own, not the mirror's.
-    in_vain: Option<Instant>,
+    futile_since: Option<Instant>,
     /// The number of the fetch that its branches and tags are of. None if that failed, or was made before the start.
     pub number: Option<u64>,
 }
@@ -94,7 +94,7 @@ impl Git {
         self.clone_at(source, branch.into(), commit, is_granted, true, log).await
     }
 
-    /// The same; unless `may_be_old`, a fetch is made also where the mirror has the commit, because a branch that a request
+    /// The same; unless `may_use_cached`, a fetch is made also where the mirror has the commit, because a branch that a request
     /// only claims is judged by where it is now.
     pub async fn clone_at(
         &self,
@@ -102,14 +102,14 @@ impl Git {
         branch: Option<&GitRef>,
         commit: &CommitSpec,
         is_granted: bool,
-        may_be_old: bool,
+        may_use_cached: bool,
         log: &dyn LogSink,
     ) -> Result<Mirror, GitError> {
         let remote = source.remote()?;
         let mirror = self.mirror(self.mirror_path(&source.repo), source.clone());
         let mut state = self.lock(&mirror).await;
         if let CommitSpec::Full(id) = commit
-            && may_be_old
+            && may_use_cached
             && mirror.is_from(&remote)
             && self.has(&mirror, branch, id.as_str(), is_granted).await
         {
@@ -121,7 +121,7 @@ impl Git {
         match (commit, branch) {
             (CommitSpec::Head, Some(branch)) => {
                 let tip = match self.tip(&mirror, branch).await {
-                    Err(RepoError::Damaged(what)) if !state.is_in_vain() => {
+                    Err(RepoError::Damaged(what)) if !state.is_refetch_futile() => {
                         self.fetch_anew(&mirror, &remote, &what, &mut state, log).await?;
                         self.tip(&mirror, branch).await
                     }
@@ -129,7 +129,7 @@ impl Git {
                 };
                 let tip = tip.map_err(|error| match error {
                     RepoError::Damaged(what) => {
-                        state.in_vain = Some(Instant::now());
+                        state.futile_since = Some(Instant::now());
                         GitError::flawed(&what, source)
                     }
                     RepoError::Failed(error) => error,
@@ -164,7 +164,7 @@ impl Git {
     /// The lock of a mirror that nobody uses or waits for; none if somebody does.
     pub(super) fn lock_unused(&self, mirror: &Path) -> Option<OwnedMutexGuard<MirrorState>> {
         let lock = self.mutex(mirror).try_lock_owned().ok()?;
-        (!self.leases.has(mirror)).then_some(lock)
+        (!self.leases.is_leased(mirror)).then_some(lock)
     }
 
     fn mutex(&self, mirror: &Path) -> Arc<tokio::sync::Mutex<MirrorState>> {

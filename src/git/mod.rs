@@ -83,12 +83,12 @@ pub struct Git {
     config: GitConfig,
     mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::MirrorState>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: transport::ssh::SshConnections,
+    ssh: transport::ssh::SshConnections,
     lfs: lfs::Lfs,
-    converted: snapshot::convert::ConversionCache,
+    conversions: snapshot::convert::ConversionCache,
     leases: Arc<mirror::lease::MirrorLeases>,
-    /// The number of fetches and looks that were begun, see [`heads`].
-    fetches: AtomicU64,
+    /// The number of fetch_count and looks that were begun, see [`heads`].
+    fetch_count: AtomicU64,
 }
 
 impl Git {
@@ -118,8 +118,8 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters, converted, leases, fetches) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, fetches })
+        let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
+        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, fetch_count })
     }
 }
 

@@ -8,7 +8,7 @@ use super::transport::connection::RemoteConnection;
 use super::transport::redirect;
 use super::transport::refusals::KeyRefusals;
 use super::transport::remote::Protocol;
-use super::transport::ssh::name;
+use super::transport::ssh::connection_name;
 use super::{Git, GitConfig, GitError, GitRef, Oid, RepoSource};
 use crate::process::Program;
 
@@ -73,7 +73,7 @@ pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitR
 impl Git {
     /// Every branch of a repository, by its short name, and its commit, as the host has them now. Nothing is fetched.
     pub async fn heads(&self, source: &RepoSource) -> Result<HashMap<String, Oid>, GitError> {
-        let listed = list(&self.config, source, &["--heads"], &[], Some(&self.masters.refusals)).await?;
+        let listed = list(&self.config, source, &["--heads"], &[], Some(&self.ssh.refusals)).await?;
         let head = |line: &str| {
             let (id, name) = line.split_once('\t')?;
             Some((name.strip_prefix("refs/heads/")?.to_owned(), id.parse().ok()?))
@@ -93,9 +93,9 @@ pub(super) async fn list(
 ) -> Result<String, GitError> {
     let mut remote = config.authorized(&source.remote()?);
     // A kept connection for each of hundreds of keys would be a process each.
-    let connection = RemoteConnection::own(config, source, &remote)?;
+    let connection = RemoteConnection::unshared(config, source, &remote)?;
     let refusals = refusals.filter(|_| remote.protocol == Protocol::Ssh);
-    let name = name(config, &remote, connection.key());
+    let name = connection_name(config, &remote, connection.key_fingerprint());
     if let Some(refusal) = refusals.and_then(|refusals| refusals.of(&name)) {
         return Err(refused_before(refusal, source, &remote, &config.known_hosts));
     }

@@ -69,7 +69,7 @@ impl Git {
             }
             CommitSpec::Short(prefix) => {
                 let (mut reachable, mut others) = (Vec::new(), Vec::new());
-                for oid in self.commits_like(mirror, prefix).await? {
+                for oid in self.commits_with_prefix(mirror, prefix).await? {
                     let list = if self.reachable(mirror, &oid).await? { &mut reachable } else { &mut others };
                     list.push(oid);
                 }
@@ -165,7 +165,7 @@ impl Git {
         let mut names = branch.full_names();
         // It also lists what is below a name: hence the comparison.
         let listed =
-            ask(self.on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
+            ask(self.git_on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
         names.retain(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()));
         Ok(names)
     }
@@ -173,7 +173,7 @@ impl Git {
     /// The first names of branches; empty also when they cannot be read, as they are only for a message.
     pub(super) async fn branches(&self, mirror: &Mirror) -> Vec<String> {
         let args = ["for-each-ref", "--count=6", "--format=%(refname:lstrip=2)", "refs/heads"];
-        let listed = ask(self.on(mirror, &args)).await.ok().flatten().unwrap_or_default();
+        let listed = ask(self.git_on(mirror, &args)).await.ok().flatten().unwrap_or_default();
         listed.split(|&b| b == b'\n').filter(|n| !n.is_empty()).map(|n| String::from_utf8_lossy(n).into()).collect()
     }
 
@@ -195,7 +195,7 @@ impl Git {
             return Ok(ResolvedObject::Commit(oid));
         }
         let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(ResolvedObject::Absent) };
-        let kind = ask(self.on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
+        let kind = ask(self.git_on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
         match kind.trim_ascii() {
             // A commit that cannot be read; and a tag whose object is missing.
             b"" | b"commit" | b"tag" => Ok(ResolvedObject::Absent),
@@ -208,7 +208,8 @@ impl Git {
         if has_other_format(mirror, expression) {
             return Ok(None);
         }
-        let id = ask(self.on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
+        let id =
+            ask(self.git_on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
         id.map(|id| oid(&id)).transpose()
     }
 
@@ -216,12 +217,12 @@ impl Git {
     async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, RepoError> {
         let ResolvedObject::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
         let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];
-        Ok(ask(self.on(mirror, &args)).await?.is_some())
+        Ok(ask(self.git_on(mirror, &args)).await?.is_some())
     }
 
     async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, RepoError> {
         let args = ["rev-list", "--max-count=1", &oid.to_string(), "--not", "--branches", "--tags"];
-        Ok(ask(self.on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
+        Ok(ask(self.git_on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
     }
 
     /// Whether `older` comes before `newer` in the history. A commit that is not here comes before none.
@@ -230,16 +231,16 @@ impl Git {
             if older == newer || self.commit(mirror, newer).await?.is_none() {
                 return Ok(false);
             }
-            let asked = ask(self.on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
+            let asked = ask(self.git_on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
             Ok::<_, RepoError>(asked.is_some())
         };
         ask.await.map_err(|error| error.into_error(&mirror.source))
     }
 
     /// The commits whose ids start so, in no order.
-    async fn commits_like(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
+    async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];
-        let ids = ask(self.on(mirror, &args)).await?.unwrap_or_default();
+        let ids = ask(self.git_on(mirror, &args)).await?.unwrap_or_default();
         let mut commits = Vec::new();
         for id in ids.split(|&b| b == b'\n').filter(|id| !id.is_empty()) {
             let object = oid(id)?;
@@ -251,7 +252,7 @@ impl Git {
         Ok(commits)
     }
 
-    fn on(&self, mirror: &Mirror, args: &[&str]) -> Program {
+    fn git_on(&self, mirror: &Mirror, args: &[&str]) -> Program {
         local(&self.config, &mirror.path).args(args)
     }
 }

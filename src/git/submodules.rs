@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::command::local;
 use super::errors::{RepoError, last_words};
-use super::tree::attributes::converse;
+use super::tree::attributes::run_with_input;
 use super::tree::blobs::ObjectReader;
 use super::{Entry, EntryKind, GitConfig, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order};
 use crate::model::LogSink;
@@ -116,7 +116,7 @@ fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
 /// mark for an error. Seen with Git 2.39 and 2.47.)
 async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, RepoError> {
     let args = ["config", "-z", "--no-includes", "--file", "-", "--list"];
-    let finished = converse(local(config, &mirror.path).args(args), content).await?;
+    let finished = run_with_input(local(config, &mirror.path).args(args), content).await?;
     if finished.status.success() {
         return Ok(finished.stdout);
     }
@@ -157,10 +157,10 @@ fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, Strin
 
 /// Refuses what no honest `.gitmodules` has, also where no entry of the tree makes use of it.
 fn check(name: &str, section: &GitmodulesSection, entries: &[Entry]) -> Result<(), String> {
-    improper(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
+    check_path(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
     if let Some(path) = &section.path {
         let shown = String::from_utf8_lossy(path);
-        improper(path).map_err(|why| format!("is refused: its path {shown:?} {why}"))?;
+        check_path(path).map_err(|why| format!("is refused: its path {shown:?} {why}"))?;
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut parents = slashes.filter_map(|(at, _)| find(entries, &path[..at]));
         if let Some(link) = parents.find(|entry| entry.kind == EntryKind::Symlink) {
@@ -177,7 +177,7 @@ fn check(name: &str, section: &GitmodulesSection, entries: &[Entry]) -> Result<(
     }
 }
 
-fn improper(path: &[u8]) -> Result<(), &'static str> {
+fn check_path(path: &[u8]) -> Result<(), &'static str> {
     let mut parts = path.split(|&b| b == b'/');
     match path {
         [] => Err("is empty"),
@@ -214,7 +214,7 @@ mod tests {
 
         #[test]
         fn a_proper_path_stays_inside(path in "[a./-]{0,8}") {
-            if improper(path.as_bytes()).is_ok() {
+            if check_path(path.as_bytes()).is_ok() {
                 prop_assert!(!path.starts_with(['/', '-']) && path.split('/').all(|part| part != ".."));
             }
         }

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use super::errors::RepoError;
 use super::tree::{Entry, path_order};
 use super::{Git, GitError, Mirror, Oid};
-use table::{Stored, Table};
+use table::{StoredTable, Table};
 
 /// As deep as the clones of the program that we replace.
 pub(super) const DEPTH: usize = 50;
@@ -46,7 +46,7 @@ impl Git {
         let seconds = async |depth, entries: &[Entry]| {
             let own = own.unwrap_or(entries);
             let seconds = history::read(&self.config, mirror, commit, depth, own).await?;
-            Ok::<_, RepoError>(spread(own, seconds, entries))
+            Ok::<_, RepoError>(spread_seconds(own, seconds, entries))
         };
         if self.config.pure_history_times {
             // All the way back: with a limit, every file beyond it would change its time with each commit.
@@ -65,7 +65,7 @@ impl Git {
         let stored = Table::load(&path);
         let now = now();
         let seconds = match stored {
-            Stored::Nothing => Some(seconds(Some(DEPTH), entries).await?),
+            StoredTable::Nothing => Some(seconds(Some(DEPTH), entries).await?),
             _ => None,
         };
         let (generation, changed) = assign(stored, seconds.as_deref(), entries, now);
@@ -91,7 +91,7 @@ fn now() -> i64 {
 
 /// The seconds of all entries from those of a repository's own: what is in a submodule has that of the commit that set
 /// the submodule, as it came with it; what is in `.git` came with the commit's. Both lists are in order.
-fn spread(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
+fn spread_seconds(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
     let (mut own, mut last) = (own.iter().zip(seconds).peekable(), 0);
     let of = |entry: &Entry| {
         if entry.is_of_git_dir() {
@@ -113,12 +113,12 @@ fn from_history(seconds: i64, last: i64, oid: &Oid) -> i64 {
 
 /// Sets the entries' times. `history` has their seconds where nothing was stored. Returns the generation, and the table
 /// if it is to be stored.
-fn assign(stored: Stored, history: Option<&[i64]>, entries: &mut [Entry], now: i64) -> (String, Option<Table>) {
+fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], now: i64) -> (String, Option<Table>) {
     let before = match stored {
-        Stored::Table(table) => table,
+        StoredTable::Table(table) => table,
         // What it said is lost, but not what was built by it: all that is there may have changed, so all of it is new.
-        Stored::Damaged => Table { generation: Table::new_generation(), latest: 0, rows: vec![] },
-        Stored::Nothing => {
+        StoredTable::Damaged => Table { generation: Table::new_generation(), latest: 0, rows: vec![] },
+        StoredTable::Nothing => {
             // A commit of tomorrow must not push all later times there.
             let last = now / SECOND - 1;
             for (at, entry) in entries.iter_mut().enumerate() {

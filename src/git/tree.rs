@@ -64,7 +64,7 @@ pub fn path_order(a: &[u8], b: &[u8]) -> Ordering {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TreeError {
     /// Whoever made the commit made it so.
-    #[error("the tree has an entry {0:?}, which is no proper path")]
+    #[error("the tree has an entry {0:?}, which is no is_proper path")]
     Unsafe(String),
     /// An object is missing, or the output is not what Git writes.
     #[error("the tree cannot be read at {0:?}")]
@@ -80,7 +80,7 @@ pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
         .collect::<Result<Vec<_>, _>>()?;
     entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
     match entries.first() {
-        Some(first) if !proper(&first.path) || first.path.contains(&b'/') => {
+        Some(first) if !is_proper(&first.path) || first.path.contains(&b'/') => {
             return Err(TreeError::Unsafe(show(&first.path)));
         }
         _ => {}
@@ -96,14 +96,14 @@ pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
                 None => false,
             },
         };
-        if !proper(&this.path) || before.path == this.path || !parent_seen {
+        if !is_proper(&this.path) || before.path == this.path || !parent_seen {
             return Err(TreeError::Unsafe(show(&this.path)));
         }
     }
     Ok(entries)
 }
 
-fn proper(path: &[u8]) -> bool {
+fn is_proper(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 

@@ -5,19 +5,19 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
-use super::auth::Caller;
+use super::ApiState;
+use super::auth::ApiCaller;
 use super::error::Error;
-use super::hooks::github::DUPLICATE;
+use super::hooks::DUPLICATE;
 use crate::metrics::{Kind, Page, Webhook};
 use crate::model::{FailureClass, Millis, Status};
 use crate::store::StoreStats;
 
-/// Prometheus' text format.
+/// Media type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`
-pub async fn metrics(State(api): State<Arc<Api>>, _: Caller) -> Result<Response, Error> {
+pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Result<Response, Error> {
     let figures = api.store.figures().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
     let folder = api.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(folder)).await;
@@ -29,7 +29,7 @@ pub async fn metrics(State(api): State<Arc<Api>>, _: Caller) -> Result<Response,
 }
 
 /// Counts a webhook by its answer.
-pub async fn count_webhook(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     api.metrics.webhook(match response.status() {
         _ if response.headers().contains_key(DUPLICATE) => Webhook::Duplicate,
@@ -45,9 +45,9 @@ fn number(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
-/// What is looked up now.
+/// Fills the page with what is looked up for it: the store, the engines, the secrets, the disk, the heartbeats.
 fn fill(
-    api: &Api,
+    api: &ApiState,
     page: &mut Page,
     figures: Option<StoreStats>,
     disk: Option<rustix::fs::StatVfs>,
@@ -108,7 +108,7 @@ fn of_store(page: &mut Page, figures: &StoreStats) -> prometheus::Result<()> {
     let running = figures.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
     page.family(Kind::Gauge, ("image_factory_builds_running", "Jobs that run, by engine."), ["engine"], running)?;
 
-    // Those that may come are there with 0: a counter shows its first step only if it was there before.
+    // Series that may come start at 0, because Prometheus sees the first step of a counter only if it was there before.
     let failures = FailureClass::ALL.map(|class| match class {
         FailureClass::Cancelled => (Status::Cancelled.as_str(), class.as_str()),
         _ => (Status::Failure.as_str(), class.as_str()),

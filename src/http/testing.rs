@@ -1,4 +1,4 @@
-//! Settings for the unit tests of this module.
+//! Destinations for the unit tests of this module.
 
 use crate::model::{ContextPath, Destinations, DockerfilePath, ImageGrants, ImageName};
 

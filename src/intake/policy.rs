@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::request::{By, Refusal};
+use super::request::{Refusal, Requester};
 use crate::logs::arguments_with_secrets;
 use crate::model::{Destination, Destinations, JobContext};
 use crate::secrets::Secrets;
@@ -38,7 +38,7 @@ impl Policy {
     }
 
     /// Returns where the image of an allowed job goes.
-    pub(super) fn check(&self, context: &JobContext, by: By<'_>) -> Result<Destination, Refusal> {
+    pub(super) fn check(&self, context: &JobContext, by: Requester<'_>) -> Result<Destination, Refusal> {
         if !self.allows(&context.owner, &context.repo) {
             return Err(Refusal::Repository(format!("{}/{}", context.owner, context.repo)));
         }

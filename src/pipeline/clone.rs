@@ -51,7 +51,7 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, End> {
-    let began = tools.git.last_number();
+    let began = tools.git.last_fetch_number();
     let context = runner.job.context.clone();
     let log = runner.log.clone();
     let names =
@@ -66,7 +66,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
         Err(failed) => return runner.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     if runner.job.origin == Origin::Rebuild {
-        tools.git.ask_anew(&source);
+        tools.git.forget_key_refusals(&source);
     }
     let url = source.url.clone();
     let command = match &wanted.branch {

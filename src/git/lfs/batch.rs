@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::http::{self, body, broken, host, is_passing};
+use super::http::{self, body, broken, host, is_transient_status};
 use super::incoming::{Incoming, not_stored};
 use super::server::LfsServer;
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
@@ -89,7 +89,7 @@ impl LfsServer {
             wanted.iter().map(|wanted| BatchObject { oid: wanted.oid.to_string(), size: wanted.size }).collect();
         let request = BatchRequest { operation: "download", transfers: ["basic"], hash_algo: "sha256", objects };
         let request = serde_json::to_string(&request).map_err(|error| GitError::io("a request", error))?;
-        let response = self.caller.send(&self.url, &self.headers, Some(&request)).await?;
+        let response = self.client.send(&self.url, &self.headers, Some(&request)).await?;
         let (status, host) = (response.status(), host(&self.url));
         let body = body(response).await?;
         if !status.is_success() {
@@ -101,7 +101,7 @@ impl LfsServer {
                 _ => "try again, or look at the server's own log",
             };
             let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
-            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_transient_status(status)) });
         }
         let answer: BatchAnswer = serde_json::from_slice(&body)
             .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;
@@ -119,7 +119,7 @@ impl LfsServer {
                         "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
                         shown(&message)
                     ),
-                    fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_passing)),
+                    fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_transient_status)),
                 }),
                 Some(BatchAnswerObject { actions: Some(ObjectActions { download: Some(action) }), .. }) => Ok(action),
                 _ => Err(GitError::refused(format!("{host} does not say where {object} of {repo} is"))),
@@ -144,11 +144,11 @@ impl LfsServer {
         let url = Url::parse(&action.href)
             .map_err(|error| GitError::refused(format!("{wanted} is at no valid URL: {error}")))?;
         let given = action.header.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut response = self.caller.send(&url, &http::headers(given)?, None).await?;
+        let mut response = self.client.send(&url, &http::headers(given)?, None).await?;
         let (status, host) = (response.status(), host(response.url()));
         if status != StatusCode::OK {
             let message = format!("{host} does not give out {wanted}: {status}");
-            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_transient_status(status)) });
         }
         let mut incoming = Incoming::new(wanted, store)?;
         let at = response.url().clone();

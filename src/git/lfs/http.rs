@@ -37,7 +37,7 @@ pub struct LfsClient {
 
 impl LfsClients {
     /// `authorities` is the file of those to be trusted, the system's if none.
-    pub fn caller(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
+    pub fn client(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
         let client = match place.get() {
             Some(client) => client.clone(),
@@ -124,7 +124,7 @@ pub fn host(url: &Url) -> String {
 }
 
 /// Whether asking again may help.
-pub fn is_passing(status: StatusCode) -> bool {
+pub fn is_transient_status(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
 
@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_a_payload_named_leads_nowhere_inward() {
         let http = LfsClients::default();
-        let (outward, anywhere) = (http.caller(true, None).unwrap(), http.caller(false, None).unwrap());
+        let (outward, anywhere) = (http.client(true, None).unwrap(), http.client(false, None).unwrap());
         for url in [
             "http://example.com/",
             "https://127.0.0.1:1/",

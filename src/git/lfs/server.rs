@@ -1,5 +1,5 @@
 //! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
-//! HTTP below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
+//! HTTP server_below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::model::LogSink;
 pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
-    pub caller: LfsClient,
+    pub client: LfsClient,
 }
 
 /// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
@@ -51,7 +51,7 @@ impl Git {
                 Err(GitError::refused(message))
             }
             Protocol::Https | Protocol::Http => {
-                self.below(remote, source)?.fetch_all(wanted, repo, store, access).await
+                self.server_below(remote, source)?.fetch_all(wanted, repo, store, access).await
             }
             Protocol::Ssh => {
                 let shell = self.shell(source, remote, log).await?;
@@ -135,7 +135,7 @@ impl Git {
         })?;
         let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         let href = match href.is_empty() {
-            true => format!("{}/info/lfs", beside(remote, shell.source())?.url),
+            true => format!("{}/info/lfs", https_remote(remote, shell.source())?.url),
             false => href,
         };
         let server = self.server(&href, headers, remote, shell.source())?;
@@ -150,8 +150,8 @@ impl Git {
         access: &str,
     ) -> Result<(), MethodError> {
         let source = shell.source();
-        let https = beside(remote, source)?;
-        let fetched = self.below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
+        let https = https_remote(remote, source)?;
+        let fetched = self.server_below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
         fetched.map_err(|error| {
             let message = format!(
                 "{} ({} is where git-lfs looks too, because {} has neither git-lfs-transfer nor git-lfs-authenticate)",
@@ -163,8 +163,8 @@ impl Git {
         })
     }
 
-    /// The server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
-    fn below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
+    /// The server server_below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
+    fn server_below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
         let remote = &self.config.authorized(remote);
         let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
         let href = format!("{}://{}/{}.git/info/lfs", remote.protocol.as_str(), remote.host, path(remote));
@@ -181,13 +181,13 @@ impl Git {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
             GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
         })?;
-        let caller = self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())?;
-        Ok(LfsServer { url, headers, caller })
+        let client = self.lfs.http.client(remote.is_foreign, self.config.cacert.as_deref())?;
+        Ok(LfsServer { url, headers, client })
     }
 }
 
 /// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
-fn beside(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
+fn https_remote(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
     let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
     let mut https = Remote::parse(&url).map_err(invalid)?;
@@ -236,7 +236,7 @@ mod tests {
             let source = RepoSource { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
             let mut remote = Remote::parse(url).unwrap();
             remote.is_foreign = is_foreign;
-            let server = git.below(&beside(&remote, &source).unwrap(), &source).unwrap();
+            let server = git.server_below(&https_remote(&remote, &source).unwrap(), &source).unwrap();
             assert_eq!((server.url.as_str(), server.headers.contains_key("authorization")), (batch, is_ours), "{url}");
         }
     }

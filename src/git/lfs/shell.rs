@@ -13,7 +13,7 @@ use crate::process::{Program, Running};
 
 /// The longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
 const LONGEST_ANSWER: u64 = 1 << 20;
-/// The end of what a command says on stderr that may be shown.
+/// The end of what a command says on stderr that may be one_line.
 const WORDS: usize = 16 << 10;
 
 /// A repository's server, with what opens it for as long as commands run there.
@@ -98,15 +98,15 @@ impl RemoteShell<'_> {
             }
             answer
         };
-        let (answer, words) = tokio::join!(answer, tail(stderr));
+        let (answer, words) = tokio::join!(answer, read_tail(stderr));
         match running.wait().await.map_err(|error| CommandFailure::Ssh(error.into()))? {
             status if status.success() => Ok(answer),
-            status => Err(self.ended(status.code(), &words)),
+            status => Err(self.failure_of(status.code(), &words)),
         }
     }
 
     /// Tells ssh's own end, by 255, from that of a command on the server.
-    pub fn ended(&self, code: Option<i32>, stderr: &str) -> CommandFailure {
+    pub fn failure_of(&self, code: Option<i32>, stderr: &str) -> CommandFailure {
         let words = last_words(stderr);
         match code {
             Some(255) | None => {
@@ -117,13 +117,13 @@ impl RemoteShell<'_> {
                     GitError { exit_code: 255, message, fault: Fault::Server }
                 }))
             }
-            Some(code) => CommandFailure::Command(code, shown(words)),
+            Some(code) => CommandFailure::Command(code, one_line(words)),
         }
     }
 }
 
 /// Reads a command's stderr to its end, so that it never waits for us, and keeps the end of it.
-pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+pub async fn read_tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     if let Some(mut stderr) = stderr {
         let mut chunk = vec![0; 4096];
@@ -138,7 +138,7 @@ pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
 }
 
 /// The words of a server, as a part of a line.
-pub fn shown(words: &str) -> String {
+pub fn one_line(words: &str) -> String {
     let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     line.trim().to_owned()
 }

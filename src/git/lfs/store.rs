@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::git::{CHUNK, Fault, GitError, Oid};
 
-const HALF: &str = "half-";
+const PARTIAL: &str = "half-";
 
 #[derive(Debug)]
 pub struct LfsStore {
@@ -31,7 +31,7 @@ impl LfsStore {
         fs::create_dir_all(dir)?;
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(HALF.as_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(PARTIAL.as_bytes()) {
                 match entry.file_type()?.is_dir() {
                     true => fs::remove_dir_all(entry.path())?,
                     false => fs::remove_file(entry.path())?,
@@ -63,7 +63,7 @@ impl LfsStore {
     /// A file to be filled, and then [kept](Self::keep).
     pub fn new_file(&self) -> io::Result<NamedTempFile> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(HALF).permissions(Permissions::from_mode(0o600)).tempfile_in(&self.dir)
+        builder.prefix(PARTIAL).permissions(Permissions::from_mode(0o600)).tempfile_in(&self.dir)
     }
 
     /// Puts a whole file, whose hash was checked, in its place at once. A crash of the machine may lose it again: its
@@ -74,13 +74,13 @@ impl LfsStore {
         file.persist(path).map(drop).map_err(|error| error.error)
     }
 
-    /// A folder of its own for files that may then be [taken in](Self::take_in).
+    /// A folder of its own for files that may then be [taken in](Self::import).
     pub fn new_folder(&self) -> io::Result<TempDir> {
-        tempfile::Builder::new().prefix(HALF).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.dir)
+        tempfile::Builder::new().prefix(PARTIAL).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.dir)
     }
 
     /// Puts a file of such a folder in its place, which its SHA-256 and size name.
-    pub fn take_in(&self, file: &Path) -> io::Result<(Oid, u64)> {
+    pub fn import(&self, file: &Path) -> io::Result<(Oid, u64)> {
         let (mut hash, mut size, mut content) = (Sha256::new(), 0, File::open(file)?);
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -213,7 +213,7 @@ mod tests {
         let folder = store.new_folder().unwrap();
         let file = folder.path().join("x");
         fs::write(&file, "hello").unwrap();
-        let (oid, size) = store.take_in(&file).unwrap();
+        let (oid, size) = store.import(&file).unwrap();
         assert!(size == 5 && store.has(&oid, 5) && !store.is_granted(&oid, "a") && !file.exists());
         assert_eq!(store.read(&oid, 5).await.unwrap().chunk(9).await.unwrap().unwrap(), b"hello");
     }

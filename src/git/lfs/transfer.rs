@@ -13,11 +13,11 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::http::is_passing;
+use super::http::is_transient_status;
 use super::incoming::{Incoming, not_stored};
 use super::method::MethodError;
 use super::pkt::{PktLine, PktReader, message};
-use super::shell::{CommandFailure, RemoteShell, shown, tail};
+use super::shell::{CommandFailure, RemoteShell, one_line, read_tail};
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 use crate::process::Running;
@@ -25,7 +25,7 @@ use crate::process::Running;
 /// The longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
 const LONGEST_ANSWER: usize = 4 << 20;
 /// A server that has nothing more to do need not be waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The sessions of one server, each with a `git-lfs-transfer` that waits for commands.
 pub struct SshTransfer<'a> {
@@ -64,7 +64,7 @@ impl<'a> SshTransfer<'a> {
         let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
         for wanted in wanted.chunks(BATCH) {
             let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
-            let given = first.batch(wanted, self.shell).await?;
+            let tokens = first.batch(wanted, self.shell).await?;
             while self.sessions.len() < sessions {
                 let session = TransferSession::open(self.shell).await.map_err(|error| match error {
                     MethodError::Failed(error) => error,
@@ -72,13 +72,13 @@ impl<'a> SshTransfer<'a> {
                 })?;
                 self.sessions.push(session);
             }
-            let queue = Mutex::new(wanted.iter().zip(given));
+            let queue = Mutex::new(wanted.iter().zip(tokens));
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let shell = self.shell;
             try_join_all(self.sessions.iter_mut().map(|session| async move {
-                while let Some((wanted, given)) = next() {
+                while let Some((wanted, tokens)) = next() {
                     if !store.has(&wanted.oid, wanted.size) {
-                        session.get(wanted, given, store, shell).await?;
+                        session.get(wanted, tokens, store, shell).await?;
                     }
                     store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))?;
                 }
@@ -96,19 +96,19 @@ impl<'a> SshTransfer<'a> {
             let _ = session.packets.next().await;
             let _ = session.running.wait().await;
         });
-        let _ = timeout(FAREWELL, futures_util::future::join_all(quits)).await;
+        let _ = timeout(QUIT_LIMIT, futures_util::future::join_all(quits)).await;
     }
 }
 
 impl TransferSession {
     async fn open(shell: &RemoteShell<'_>) -> Result<Self, MethodError> {
         let mut running = shell.start("git-lfs-transfer")?;
-        let stderr = AbortOnDropHandle::new(tokio::spawn(tail(running.stderr())));
+        let stderr = AbortOnDropHandle::new(tokio::spawn(read_tail(running.stderr())));
         let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else {
             return Err(MethodError::Unavailable);
         };
         let mut session = Self { stdin, packets: PktReader::new(stdout), running, stderr };
-        match session.agree().await {
+        match session.negotiate().await {
             Ok(true) => Ok(session),
             Ok(false) => Err(MethodError::Unavailable),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -123,7 +123,7 @@ impl TransferSession {
     }
 
     /// Reads what the server can do, and chooses version 1.
-    async fn agree(&mut self) -> std::io::Result<bool> {
+    async fn negotiate(&mut self) -> std::io::Result<bool> {
         let (mut has_version, mut size) = (false, 0);
         loop {
             match self.packets.next().await? {
@@ -146,14 +146,14 @@ impl TransferSession {
     async fn end(mut self, shell: &RemoteShell<'_>) -> CommandFailure {
         // The program may wait for us.
         drop((self.stdin, self.packets));
-        let status = match timeout(FAREWELL, self.running.wait()).await {
+        let status = match timeout(QUIT_LIMIT, self.running.wait()).await {
             Ok(Ok(status)) => status.code(),
             Ok(Err(error)) => return CommandFailure::Ssh(error.into()),
             Err(_) => Some(1),
         };
         drop(self.running);
         let words = (&mut self.stderr).await.unwrap_or_default();
-        shell.ended(status, &words)
+        shell.failure_of(status, &words)
     }
 
     /// The server's words for each of these objects, in their order.
@@ -163,7 +163,7 @@ impl TransferSession {
         let request = message("batch", &["transfer=ssh".into(), "hash-algo=sha256".into()], Some(&lines));
         let TransferAnswer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
         if status != 200 {
-            let said = lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let said = lines.first().map(|line| format!(": {}", one_line(line))).unwrap_or_default();
             let message = format!(
                 "{host} refuses the LFS files of {repo} (git-lfs-transfer: {status}{said}): may the deploy key read them?"
             );
@@ -171,37 +171,37 @@ impl TransferSession {
         }
         if let Some(other) = arguments.iter().find(|a| a.starts_with("hash-algo=") && *a != "hash-algo=sha256") {
             let message =
-                format!("{host} gives the LFS files of {repo} by another hash ({}) than SHA-256", shown(other));
+                format!("{host} gives the LFS files of {repo} by another hash ({}) than SHA-256", one_line(other));
             return Err(GitError::refused(message));
         }
-        let mut given = HashMap::new();
+        let mut tokens = HashMap::new();
         for line in &lines {
             let mut words = line.split(' ');
             if let (Some(oid), Some(_size), Some("download")) = (words.next(), words.next(), words.next()) {
                 let is_for_later = |word: &&str| word.starts_with("id=") || word.starts_with("token=");
-                given.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<ObjectTokens>());
+                tokens.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<ObjectTokens>());
             }
         }
         let missing = |object: &WantedObject| {
             format!("{host} does not have {object} of {repo} (git-lfs-transfer): push it with `git lfs push --all`")
         };
-        let of = |object: &WantedObject| given.get(object.oid.to_string().as_str()).cloned();
+        let of = |object: &WantedObject| tokens.get(object.oid.to_string().as_str()).cloned();
         wanted.iter().map(|object| of(object).ok_or_else(|| GitError::refused(missing(object)))).collect()
     }
 
     async fn get(
         &mut self,
         wanted: &WantedObject,
-        given: ObjectTokens,
+        tokens: ObjectTokens,
         store: &LfsStore,
         shell: &RemoteShell<'_>,
     ) -> Result<(), GitError> {
-        let arguments = [vec![format!("size={}", wanted.size)], given].concat();
+        let arguments = [vec![format!("size={}", wanted.size)], tokens].concat();
         let request = message(&format!("get-object {}", wanted.oid), &arguments, None);
         let answer = self.command(&request, true, shell).await?;
         if answer.status != 200 || !answer.has_data {
             let (host, status) = (shell.host(), answer.status);
-            let said = answer.lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let said = answer.lines.first().map(|line| format!(": {}", one_line(line))).unwrap_or_default();
             let message = format!("{host} does not give out {wanted}: git-lfs-transfer says {status}{said}");
             return Err(GitError { exit_code: 1, message, fault: fault(status) });
         }
@@ -269,7 +269,7 @@ impl TransferSession {
 }
 
 fn fault(status: u16) -> Fault {
-    Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
+    Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_transient_status))
 }
 
 fn broken(shell: &RemoteShell<'_>, why: &str) -> GitError {

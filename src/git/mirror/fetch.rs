@@ -26,13 +26,13 @@ impl Git {
     ) -> Result<(), GitError> {
         // A fetch that fails may have moved some of the refs.
         state.number = None;
-        let number = self.next_number();
+        let number = self.next_fetch_number();
         let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         if !mirror.is_from(remote) {
             self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await?;
         } else {
             match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-                Err(RepoError::Damaged(what)) if state.is_in_vain() => {
+                Err(RepoError::Damaged(what)) if state.is_refetch_futile() => {
                     return Err(GitError::flawed(&what, &mirror.source));
                 }
                 Err(RepoError::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
@@ -74,7 +74,7 @@ impl Git {
                 Ok(()) => break,
                 Err(RepoError::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
                 Err(RepoError::Damaged(why)) => {
-                    state.in_vain = Some(Instant::now());
+                    state.futile_since = Some(Instant::now());
                     return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
                 }
                 Err(RepoError::Failed(error)) => return Err(error),

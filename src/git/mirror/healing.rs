@@ -7,11 +7,11 @@ use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 
 /// The time for which a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
-const IN_VAIN: Duration = Duration::from_secs(3600);
+const FUTILE_FOR: Duration = Duration::from_secs(3600);
 
 impl MirrorState {
-    pub(super) fn is_in_vain(&self) -> bool {
-        self.in_vain.is_some_and(|since| since.elapsed() < IN_VAIN)
+    pub(super) fn is_refetch_futile(&self) -> bool {
+        self.futile_since.is_some_and(|since| since.elapsed() < FUTILE_FOR)
     }
 }
 
@@ -20,11 +20,11 @@ impl Git {
     pub(in crate::git) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
         let remote = mirror.source.remote()?;
         let mut state = self.lock(mirror).await;
-        if state.is_in_vain() {
+        if state.is_refetch_futile() {
             return Err(GitError::flawed(what, &mirror.source));
         }
         state.number = None;
-        let number = self.next_number();
+        let number = self.next_fetch_number();
         self.fetch_anew(mirror, &remote, what, &mut state, &Silence).await?;
         state.number = Some(number);
         match wanted {
@@ -35,7 +35,7 @@ impl Git {
 
     /// Has the mirror fetched anew next time because something in it cannot be read.
     pub(in crate::git) async fn distrust(&self, mirror: &Mirror, what: &str) -> Result<(), GitError> {
-        if self.lock(mirror).await.is_in_vain() {
+        if self.lock(mirror).await.is_refetch_futile() {
             return Err(GitError::flawed(what, &mirror.source));
         }
         mirror.distrust();
@@ -46,7 +46,7 @@ impl Git {
     pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, RepoError>) -> Result<T, GitError> {
         match read {
             Err(RepoError::Damaged(what)) => {
-                self.lock(mirror).await.in_vain = Some(Instant::now());
+                self.lock(mirror).await.futile_since = Some(Instant::now());
                 Err(GitError::flawed(&what, &mirror.source))
             }
             read => read.map_err(|error| error.into_error(&mirror.source)),

@@ -39,7 +39,7 @@ impl MirrorLeases {
         Arc::new(MirrorLease { leases: self.clone(), id })
     }
 
-    pub fn has(&self, mirror: &Path) -> bool {
+    pub fn is_leased(&self, mirror: &Path) -> bool {
         self.taken().live.values().any(|(path, _)| path == mirror)
     }
 
@@ -62,7 +62,7 @@ impl MirrorLeases {
     pub async fn until_taken(&self, mirror: &Path) {
         loop {
             let change = self.change();
-            if self.has(mirror) {
+            if self.is_leased(mirror) {
                 return;
             }
             change.await;

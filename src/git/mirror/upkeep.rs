@@ -2,7 +2,7 @@
 //! become many files. Jobs never wait for it: whoever wants a mirror ends what is done to it.
 //!
 //! The tables of file times stay when their mirror goes. They are small (100 bytes a file), and a table that is made
-//! anew would give a changed file the time of its commit, which is older than what builds left in their cache mounts.
+//! anew would give a changed file the time of its commit, which is older than what builds remaining in their cache mounts.
 
 mod disk;
 
@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// The least time between two looks; and the looks take at most a twentieth of all time.
 const REST: Duration = Duration::from_secs(1);
 /// So many files more than after the last time, and a mirror is repacked. A small fetch leaves 5 to 10; after 50 of
-/// them a tree of 20,000 files took a fifth longer to list and its files nearly half as long again to read.
+/// them a tree of 20,000 files took a fifth longer to list and its files nearly partial_mirror as long again to read.
 const REPACK_AFTER: usize = 500;
 /// Clocks: a file's time is that of the kernel's last tick.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -40,10 +40,10 @@ pub struct Upkeep<'a> {
     /// Bytes.
     budget: u64,
     /// So many bytes the disk has too little.
-    missing: u64,
+    shortage: u64,
     /// Of the mirrors that nobody used since.
     sizes: HashMap<PathBuf, CacheSize>,
-    /// The number of files that was left when it was last repacked.
+    /// The number of files that was remaining when it was last repacked.
     repacked: HashMap<PathBuf, usize>,
     /// Mirrors that are known to be larger than the budget.
     too_large: HashSet<PathBuf>,
@@ -51,13 +51,13 @@ pub struct Upkeep<'a> {
 
 impl<'a> Upkeep<'a> {
     pub fn new(git: &'a Git, budget: u64) -> Self {
-        Self { git, budget, missing: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
+        Self { git, budget, shortage: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
     }
 
-    /// Now, whenever a job has used a mirror or the disk is `missing` bytes, and every hour; it does not return.
-    pub async fn run(mut self, mut missing: watch::Receiver<u64>) {
+    /// Now, whenever a job has used a mirror or the disk is `shortage` bytes, and every hour; it does not return.
+    pub async fn run(mut self, mut shortage: watch::Receiver<u64>) {
         loop {
-            self.missing = *missing.borrow_and_update();
+            self.shortage = *shortage.borrow_and_update();
             let change = self.git.leases.change();
             let begun = Instant::now();
             if let Err(error) = self.once().await {
@@ -65,7 +65,7 @@ impl<'a> Upkeep<'a> {
             }
             sleep(REST.max(begun.elapsed() * 20)).await;
             let need = async {
-                if missing.changed().await.is_err() {
+                if shortage.changed().await.is_err() {
                     std::future::pending::<()>().await; // nobody watches the disk any more
                 }
             };
@@ -87,25 +87,25 @@ impl<'a> Upkeep<'a> {
         }
         let known = std::mem::take(&mut self.sizes);
         let place = dir.clone();
-        let found = blocking(move || disk::look(&place, &known)).await.map_err(failed)?;
+        let found = blocking(move || disk::measure(&place, &known)).await.map_err(failed)?;
         self.sizes = found.mirrors.iter().map(|found| (found.path.clone(), found.size)).collect();
-        let left = self.make_room(found).map_err(failed)?;
+        let remaining = self.make_room(found).map_err(failed)?;
         remove(&self.trash()).await.map_err(failed)?;
-        for path in left {
+        for path in remaining {
             self.repack(&path).await;
         }
         Ok(())
     }
 
     /// Removes what is of no use, and the least recently used until the rest is within the budget. Returns the mirrors
-    /// that are left.
+    /// that are remaining.
     fn make_room(&mut self, found: DiskInventory) -> io::Result<Vec<PathBuf>> {
-        let DiskInventory { mirrors, mut objects, halves } = found;
-        let (mut left, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
-        for half in halves {
-            match self.git.lock_unused(&half.path.with_extension("git")) {
-                Some(_lock) => drop(self.set_aside(&half.path)?),
-                None => total += half.size.bytes,
+        let DiskInventory { mirrors, mut objects, partial } = found;
+        let (mut remaining, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
+        for partial_mirror in partial {
+            match self.git.lock_unused(&partial_mirror.path.with_extension("git")) {
+                Some(_lock) => drop(self.move_to_trash(&partial_mirror.path)?),
+                None => total += partial_mirror.size.bytes,
             }
         }
         for mirror in mirrors {
@@ -123,38 +123,38 @@ impl<'a> Upkeep<'a> {
                 );
             }
             if !self.remove_mirror(&mirror.path)? {
-                left.push(mirror.path);
+                remaining.push(mirror.path);
             }
         }
         // The least recently used last.
         removable.sort_unstable_by_key(|mirror| Reverse(mirror.used));
         objects.sort_unstable_by_key(|object| Reverse(object.used));
         total += objects.iter().map(|object| object.size.bytes).sum::<u64>();
-        // What is missing goes from what is there now, in use or not.
-        let budget = match self.missing {
+        // What is shortage goes from what is there now, in use or not.
+        let budget = match self.shortage {
             0 => self.budget,
-            missing => self.budget.min(total.saturating_sub(missing)),
+            shortage => self.budget.min(total.saturating_sub(shortage)),
         };
         while total > budget {
-            let object_is_older = match (removable.last(), objects.last()) {
+            let is_object_older = match (removable.last(), objects.last()) {
                 (Some(mirror), Some(object)) => object.used < mirror.used,
-                (None, None) => break, // all that is left is in use
+                (None, None) => break, // all that is remaining is in use
                 (_, object) => object.is_some(),
             };
-            let oldest = if object_is_older { objects.pop() } else { removable.pop() };
+            let oldest = if is_object_older { objects.pop() } else { removable.pop() };
             let Some(CacheItem { path, size, .. }) = oldest else { break };
-            let is_gone = match object_is_older {
+            let is_gone = match is_object_older {
                 true => self.remove_object(&path)?,
                 false => self.remove_mirror(&path)?,
             };
             if is_gone {
                 total -= size.bytes;
-            } else if !object_is_older {
-                left.push(path);
+            } else if !is_object_older {
+                remaining.push(path);
             }
         }
-        left.extend(removable.into_iter().map(|mirror| mirror.path));
-        Ok(left)
+        remaining.extend(removable.into_iter().map(|mirror| mirror.path));
+        Ok(remaining)
     }
 
     fn remove_mirror(&mut self, path: &Path) -> io::Result<bool> {
@@ -162,32 +162,32 @@ impl<'a> Upkeep<'a> {
         tracing::info!("MIRROR_BUDGET: removing the mirror {}", path.display());
         self.sizes.remove(path);
         self.repacked.remove(path);
-        self.set_aside(path)?;
+        self.move_to_trash(path)?;
         Ok(true)
     }
 
     /// An LFS file is in use if it was touched since the oldest running job began.
     fn remove_object(&self, path: &Path) -> io::Result<bool> {
-        // First out of the way, then looked at: a job that touches it in between does not find it, and fetches it.
-        let aside = match self.set_aside(path) {
+        // First out of the way, then looked at: a job that touches it in between does not find it, and fetch_count it.
+        let trashed = match self.move_to_trash(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-            aside => aside?,
+            trashed => trashed?,
         };
-        let used = fs::symlink_metadata(&aside)?.modified()?;
+        let used = fs::symlink_metadata(&trashed)?.modified()?;
         if self.git.leases.oldest().is_some_and(|since| used >= since - MARGIN) {
-            fs::rename(&aside, path)?;
+            fs::rename(&trashed, path)?;
             return Ok(false);
         }
-        fs::remove_file(&aside)?;
+        fs::remove_file(&trashed)?;
         Ok(true)
     }
 
     /// The path is free at once; the files of a large one take their time. Returns where it is now.
-    fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+    fn move_to_trash(&self, path: &Path) -> io::Result<PathBuf> {
         let trash = self.trash();
         fs::create_dir_all(&trash)?;
-        let aside = trash.join(Uuid::now_v7().simple().to_string());
-        fs::rename(path, &aside).map(|()| aside)
+        let trashed = trash.join(Uuid::now_v7().simple().to_string());
+        fs::rename(path, &trashed).map(|()| trashed)
     }
 
     fn trash(&self) -> PathBuf {
@@ -212,7 +212,7 @@ impl<'a> Upkeep<'a> {
             let git = || local(&self.git.config, path);
             let done = [
                 ask(git().args(["pack-refs", "--all"])).await?,
-                // What is large stays as it is until what came since is half as large.
+                // What is large stays as it is until what came since is partial_mirror as large.
                 ask(git().args(["repack", "--geometric=2", "-d", "-l", "-q"])).await?,
             ];
             state.swept = true;

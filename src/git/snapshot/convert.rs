@@ -2,7 +2,7 @@
 //! attributes in the tree (gitattributes(5)), and the pointers of Git LFS.
 //!
 //! Git itself converts: `git checkout-index` writes these files, and no others, into a folder of the store, where each
-//! is then kept by its SHA-256. So their sizes are known before they are sent, contents are read as those of LFS files
+//! is then kept by its SHA-256. So their sizes are cached_results before they are sent, contents are read as those of LFS files
 //! are, and a file's time changes exactly when its bytes do. The folder has attributes of its own, which name the
 //! conversions and no filter: so no filter driver can run there, whatever the tree says. (`git cat-file --filters`
 //! differs from a checkout in `$$Id$`, and tells the size of the unconverted file; `git archive` leaves out what is
@@ -22,7 +22,7 @@ use super::part::SnapshotPart;
 use crate::git::command::local;
 use crate::git::errors::{RepoError, last_words};
 use crate::git::lfs::may_be_pointer;
-use crate::git::tree::attributes::{self, converse, feed, index_line, is_file};
+use crate::git::tree::attributes::{self, index_line, is_file, run_checked, run_with_input};
 use crate::git::tree::blobs::ObjectReader;
 use crate::git::{CHUNK, Entry, Git, GitError, Oid};
 use crate::model::LogSink;
@@ -39,7 +39,7 @@ const LARGEST_ENCODED: u64 = 64 << 20;
 /// The log names at most this many files that could not be encoded.
 const NAMED: usize = 10;
 
-/// The outcomes for the files of each mirror; a restart forgets them, and the files are converted again.
+/// The results for the files of each mirror; a restart forgets them, and the files are converted again.
 pub(in crate::git) type ConversionCache = Mutex<HashMap<PathBuf, HashMap<ConversionKey, ConversionResult>>>;
 /// SHA-256 of a blob's id and its conversion.
 type ConversionKey = [u8; 32];
@@ -74,13 +74,13 @@ impl Git {
         }
         let mut reader = ObjectReader::start(&self.config, &part.mirror)?;
         let words = ["filter=lfs", "eol=crlf", "ident", "working-tree-encoding"];
-        let [lfs, eol, ident, encoding] = attributes::name(&files, &mut reader, words).await?;
+        let [lfs, eol, ident, encoding] = attributes::mentioned(&files, &mut reader, words).await?;
         let is_converting = eol || ident || encoding;
         if !lfs && !is_converting {
             return Ok(());
         }
-        let may_be_meant = |entry: &Entry| is_file(entry) && (is_converting || may_be_pointer(entry));
-        let entries = part.entries.iter().enumerate().filter(|(_, entry)| may_be_meant(entry));
+        let is_candidate = |entry: &Entry| is_file(entry) && (is_converting || may_be_pointer(entry));
+        let entries = part.entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry));
         let (places, paths): (Vec<_>, Vec<_>) = entries.map(|(at, entry)| (at, &entry.path[..])).unzip();
         let values = attributes::values(&self.config, &part.mirror, &files, NAMES, &paths).await?;
         let (mut pointers, mut conversions) = (Vec::new(), Vec::new());
@@ -89,7 +89,7 @@ impl Git {
                 pointers.push(at);
             }
             let conversion = Conversion { text, crlf, eol, ident, encoding };
-            if conversion.is_one() {
+            if conversion.changes_files() {
                 conversions.push((at, conversion));
             }
         }
@@ -107,18 +107,18 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<(), RepoError> {
         let mirror = part.mirror.path.clone();
-        let mut outcomes = self.known(&mirror);
-        outcomes.retain(|_, outcome| match outcome {
+        let mut results = self.cached_results(&mirror);
+        results.retain(|_, result| match result {
             ConversionResult::Changed { oid, size } => self.lfs.store.has(oid, *size),
             ConversionResult::Same | ConversionResult::NotEncoded => true,
         });
         let (mut tasks, mut keys) = (HashMap::new(), Vec::new());
         for (at, conversion) in conversions {
             let entry = &part.entries[at];
-            refuse(part, entry, &conversion)?;
+            check_encoding(part, entry, &conversion)?;
             let key = conversion.key(&entry.oid);
             keys.push((at, key));
-            if !outcomes.contains_key(&key) {
+            if !results.contains_key(&key) {
                 tasks.entry(key).or_insert(ConversionTask { key, entry, conversion });
             }
         }
@@ -128,16 +128,16 @@ impl Git {
         }
         let mut tasks: Vec<_> = tasks.into_values().collect();
         for task in &mut tasks {
-            judge_large(task, reader).await?;
+            classify_large(task, reader).await?;
         }
         for tasks in batches(&tasks) {
-            outcomes.extend(self.convert_batch(part, tasks, reader).await?);
+            results.extend(self.convert_batch(part, tasks, reader).await?);
             log.alive();
         }
         let mut not_encoded = Vec::new();
         for &(at, key) in &keys {
             let entry = &mut part.entries[at];
-            match outcomes.get(&key) {
+            match results.get(&key) {
                 Some(ConversionResult::Changed { oid, size }) => {
                     (entry.oid, entry.size, entry.lfs) = (*oid, *size, true)
                 }
@@ -153,27 +153,27 @@ impl Git {
         if let Some(more @ 1..) = not_encoded.len().checked_sub(NAMED) {
             log.write(format!("{more} more files stay as they are for the same reason\n").as_bytes());
         }
-        self.remember(mirror, outcomes, &keys);
+        self.cache_results(mirror, results, &keys);
         Ok(())
     }
 
-    fn known(&self, mirror: &Path) -> HashMap<ConversionKey, ConversionResult> {
-        let converted = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+    fn cached_results(&self, mirror: &Path) -> HashMap<ConversionKey, ConversionResult> {
+        let converted = self.conversions.lock().unwrap_or_else(PoisonError::into_inner);
         converted.get(mirror).cloned().unwrap_or_default()
     }
 
     /// Outcomes are kept for about as many files again as this commit has, which are those of other branches.
-    fn remember(
+    fn cache_results(
         &self,
         mirror: PathBuf,
-        mut outcomes: HashMap<ConversionKey, ConversionResult>,
+        mut results: HashMap<ConversionKey, ConversionResult>,
         used: &[(usize, ConversionKey)],
     ) {
-        if outcomes.len() > 2 * used.len() + 1000 {
-            let used = used.iter().filter_map(|(_, key)| outcomes.get_key_value(key));
-            outcomes = used.map(|(key, outcome)| (*key, *outcome)).collect();
+        if results.len() > 2 * used.len() + 1000 {
+            let used = used.iter().filter_map(|(_, key)| results.get_key_value(key));
+            results = used.map(|(key, result)| (*key, *result)).collect();
         }
-        self.converted.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror, outcomes);
+        self.conversions.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror, results);
     }
 
     async fn convert_batch(
@@ -204,8 +204,8 @@ impl Git {
             let program = program.env("GIT_INDEX_FILE", folder.path().join("index")).env("GIT_WORK_TREE", &work);
             program.env("GIT_ATTR_NOSYSTEM", "1")
         };
-        feed(git(&["update-index", "-z", "--index-info"]), index).await?;
-        let finished = converse(git(&["checkout-index", "--all"]), vec![]).await?;
+        run_checked(git(&["update-index", "-z", "--index-info"]), index).await?;
+        let finished = run_with_input(git(&["checkout-index", "--all"]), vec![]).await?;
         if !finished.status.success() {
             // An object that cannot be read says by itself whose fault it is.
             for task in tasks {
@@ -220,28 +220,28 @@ impl Git {
         let is_same_size = |at: &usize| sizes[*at] == tasks[*at].entry.size;
         let (same_size, mut changed): (Vec<_>, Vec<_>) = (0..tasks.len()).partition(is_same_size);
         let lines: String = same_size.iter().map(|at| format!("{}\n", names[*at])).collect();
-        let hashed = feed(git(&["hash-object", "--no-filters", "--stdin-paths"]), lines.into()).await?;
+        let hashed = run_checked(git(&["hash-object", "--no-filters", "--stdin-paths"]), lines.into()).await?;
         let hashed = String::from_utf8_lossy(&hashed.stdout).into_owned();
         let is_other = |(at, oid): &(&usize, &str)| tasks[**at].entry.oid.to_string() != *oid;
         changed.extend(same_size.iter().zip(hashed.lines()).filter(is_other).map(|(at, _)| *at));
-        let outcome = |(at, name): (usize, &String)| {
+        let result = |(at, name): (usize, &String)| {
             let is_encoded = !not_encoded.contains(&name.as_str());
             (tasks[at].key, if is_encoded { ConversionResult::Same } else { ConversionResult::NotEncoded })
         };
-        let mut outcomes: HashMap<_, _> = names.iter().enumerate().map(outcome).collect();
+        let mut results: HashMap<_, _> = names.iter().enumerate().map(result).collect();
         let (store, kept) = (self.lfs.store.clone(), changed.iter().map(|at| work.join(&names[*at])));
         let kept: Vec<_> = kept.collect();
-        let taken = spawn_blocking(move || kept.iter().map(|file| store.take_in(file)).collect::<io::Result<Vec<_>>>());
+        let taken = spawn_blocking(move || kept.iter().map(|file| store.import(file)).collect::<io::Result<Vec<_>>>());
         let taken = taken.await.unwrap_or_else(|error| Err(error.into())).map_err(failed)?;
         for (at, (oid, size)) in changed.into_iter().zip(taken) {
-            outcomes.insert(tasks[at].key, ConversionResult::Changed { oid, size });
+            results.insert(tasks[at].key, ConversionResult::Changed { oid, size });
         }
-        Ok(outcomes)
+        Ok(results)
     }
 }
 
 /// Refuses what a checkout fails at, or what would take too much memory.
-fn refuse(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -> Result<(), GitError> {
+fn check_encoding(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -> Result<(), GitError> {
     if !conversion.encodes() {
         return Ok(());
     }
@@ -263,7 +263,7 @@ fn refuse(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -> Result
 }
 
 /// Tells Git whether a large file is text, which Git would otherwise read into memory to find out.
-async fn judge_large(task: &mut ConversionTask<'_>, reader: &mut ObjectReader) -> Result<(), GitError> {
+async fn classify_large(task: &mut ConversionTask<'_>, reader: &mut ObjectReader) -> Result<(), GitError> {
     let Conversion { text, crlf, .. } = &task.conversion;
     let is_guessed = text == b"auto" || text == b"unspecified" && crlf == b"auto";
     if task.entry.size <= LARGEST_GUESSED || !is_guessed || !task.conversion.changes_line_ends() {

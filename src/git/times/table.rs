@@ -40,7 +40,7 @@ pub(super) struct Row {
 
 /// What there is in the place of a table.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum StoredTable {
     Nothing,
     /// It cannot be read, or not all of it is as it was written.
     Damaged,
@@ -58,11 +58,11 @@ impl Table {
         Uuid::now_v7().simple().to_string()
     }
 
-    pub fn load(path: &Path) -> Stored {
+    pub fn load(path: &Path) -> StoredTable {
         match fs::read(path) {
-            Ok(bytes) => Self::parse(&bytes).map_or(Stored::Damaged, Stored::Table),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Nothing,
-            Err(_) => Stored::Damaged,
+            Ok(bytes) => Self::parse(&bytes).map_or(StoredTable::Damaged, StoredTable::Table),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => StoredTable::Nothing,
+            Err(_) => StoredTable::Damaged,
         }
     }
 
@@ -166,11 +166,11 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        assert!(matches!(Table::load(&path), Stored::Nothing));
+        assert!(matches!(Table::load(&path), StoredTable::Nothing));
         table().save(&path).unwrap();
-        assert!(matches!(Table::load(&path), Stored::Table(loaded) if loaded == table()));
+        assert!(matches!(Table::load(&path), StoredTable::Table(loaded) if loaded == table()));
         fs::write(&path, b"").unwrap();
-        assert!(matches!(Table::load(&path), Stored::Damaged));
+        assert!(matches!(Table::load(&path), StoredTable::Damaged));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 

@@ -28,14 +28,14 @@ impl Times {
     /// The table is new; its files are from `history`, in seconds.
     fn new(files: &[(&str, u8)], history: &[i64]) -> (Self, Vec<i64>) {
         let mut entries = tree(files);
-        let (_, table) = assign(Stored::Nothing, Some(history), &mut entries, NOW);
+        let (_, table) = assign(StoredTable::Nothing, Some(history), &mut entries, NOW);
         (Self(table), entries.iter().map(|e| e.mtime).collect())
     }
 
     fn build(&mut self, files: &[(&str, u8)], now: i64) -> Vec<i64> {
         let mut entries = tree(files);
         let table = self.0.take().unwrap();
-        let (_, changed) = assign(Stored::Table(table.clone()), None, &mut entries, now);
+        let (_, changed) = assign(StoredTable::Table(table.clone()), None, &mut entries, now);
         self.0 = Some(changed.unwrap_or(table));
         entries.iter().map(|e| e.mtime).collect()
     }
@@ -90,18 +90,18 @@ fn what_comes_back_is_new() {
     assert_eq!(times.build(&[("a", 1), ("b", 2)], NOW + 2), [NOW + 2, first[1]]);
     let kind_changed = tree(&[("a", 1)]).into_iter().map(|e| Entry { kind: EntryKind::Symlink, ..e });
     let mut entries: Vec<_> = kind_changed.collect();
-    assign(Stored::Table(times.0.unwrap()), None, &mut entries, NOW + 3);
+    assign(StoredTable::Table(times.0.unwrap()), None, &mut entries, NOW + 3);
     assert_eq!(entries[0].mtime, NOW + 3);
 }
 
 #[test]
 fn a_damaged_table_makes_all_new_and_is_another_generation() {
     let mut entries = tree(&[("a", 1)]);
-    let (first, _) = assign(Stored::Damaged, None, &mut entries, NOW);
+    let (first, _) = assign(StoredTable::Damaged, None, &mut entries, NOW);
     assert_eq!(entries[0].mtime, NOW);
-    let (second, table) = assign(Stored::Damaged, None, &mut entries, NOW);
+    let (second, table) = assign(StoredTable::Damaged, None, &mut entries, NOW);
     assert_ne!(first, second);
-    let (third, unchanged) = assign(Stored::Table(table.unwrap()), None, &mut entries, NOW + 1);
+    let (third, unchanged) = assign(StoredTable::Table(table.unwrap()), None, &mut entries, NOW + 1);
     assert_eq!(second, third);
     assert_eq!(unchanged, None);
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::agent::SshAgent;
 use super::remote::{Protocol, Remote};
-use super::ssh::{ConnectError, SshConnection, name};
+use super::ssh::{ConnectError, SshConnection, connection_name};
 use crate::git::errors::{explain, is_key_refusal, refused_before};
 use crate::git::{Git, GitConfig, GitError, RepoSource};
 use crate::model::LogSink;
@@ -13,12 +13,12 @@ use crate::model::LogSink;
 #[derive(Default)]
 pub(in crate::git) struct RemoteConnection {
     agent: Option<SshAgent>,
-    master: Option<SshConnection>,
+    shared: Option<SshConnection>,
 }
 
 impl RemoteConnection {
     /// Without a kept connection: each program makes one of its own.
-    pub fn own(config: &GitConfig, source: &RepoSource, remote: &Remote) -> Result<Self, GitError> {
+    pub fn unshared(config: &GitConfig, source: &RepoSource, remote: &Remote) -> Result<Self, GitError> {
         let agent = match &source.key {
             Some(key) if remote.protocol == Protocol::Ssh => {
                 let agent = SshAgent::start(key.clone(), &config.run_dir);
@@ -26,7 +26,7 @@ impl RemoteConnection {
             }
             _ => None,
         };
-        Ok(Self { agent, master: None })
+        Ok(Self { agent, shared: None })
     }
 
     pub fn agent(&self) -> Option<&SshAgent> {
@@ -34,13 +34,13 @@ impl RemoteConnection {
     }
 
     /// The fingerprint of the key.
-    pub fn key(&self) -> Option<&str> {
+    pub fn key_fingerprint(&self) -> Option<&str> {
         self.agent.as_ref().map(SshAgent::fingerprint)
     }
 
     /// The control socket of the kept connection.
     pub fn socket(&self) -> Option<&Path> {
-        self.master.as_ref().map(|lease| lease.socket.as_path())
+        self.shared.as_ref().map(|ssh| ssh.socket.as_path())
     }
 }
 
@@ -55,13 +55,13 @@ impl Git {
         remote: &Remote,
         log: &dyn LogSink,
     ) -> Result<RemoteConnection, GitError> {
-        let mut connection = RemoteConnection::own(&self.config, source, remote)?;
+        let mut connection = RemoteConnection::unshared(&self.config, source, remote)?;
         if remote.protocol != Protocol::Ssh {
             return Ok(connection);
         }
         let known_hosts = &self.config.known_hosts;
-        match self.masters.lease(&self.config, remote, connection.agent()).await {
-            Ok(lease) => connection.master = Some(lease),
+        match self.ssh.connect_shared(&self.config, remote, connection.agent()).await {
+            Ok(ssh) => connection.shared = Some(ssh),
             Err(ConnectError::Refused(refusal)) => return Err(refused_before(refusal, source, remote, known_hosts)),
             Err(ConnectError::Failed(words)) => {
                 // Words that are not known are left to Git, which connects by itself then.
@@ -84,17 +84,17 @@ impl Git {
         source: &RepoSource,
         remote: &Remote,
     ) -> Option<GitError> {
-        if connection.master.is_none() && remote.protocol == Protocol::Ssh && is_key_refusal(stderr) {
-            let name = name(&self.config, remote, connection.key());
-            self.masters.refusals.note(&name, &remote.host);
+        if connection.shared.is_none() && remote.protocol == Protocol::Ssh && is_key_refusal(stderr) {
+            let name = connection_name(&self.config, remote, connection.key_fingerprint());
+            self.ssh.refusals.note(&name, &remote.host);
         }
         explain(stderr, exit_code, source, remote, &self.config.known_hosts)
     }
 
     /// Lets the next job ask the source's server again that has refused a key, because a person wants to know now.
-    pub fn ask_anew(&self, source: &RepoSource) {
+    pub fn forget_key_refusals(&self, source: &RepoSource) {
         if let Ok(remote) = source.remote() {
-            self.masters.refusals.forget(&remote.host);
+            self.ssh.refusals.forget(&remote.host);
         }
     }
 }

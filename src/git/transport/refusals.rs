@@ -13,7 +13,7 @@ use crate::model::Millis;
 
 const KEPT: Duration = Duration::from_secs(5 * 60);
 
-/// The refusals, by the name that [`super::ssh::name`] gives to a server with its host keys, a user and a key.
+/// The refusals, by the name that [`super::ssh::connection_name`] gives to a server with its host keys, a user and a key.
 #[derive(Debug)]
 pub(in crate::git) struct KeyRefusals {
     kept: Duration,

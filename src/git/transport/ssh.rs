@@ -1,4 +1,4 @@
-//! One ssh connection per server and key, kept a while for the next fetches: of the 310 ms that a small fetch by ssh
+//! One ssh connection per server and key, kept a while for the next fetch_count: of the 310 ms that a small fetch by ssh
 //! took here, 240 were the connection.
 
 use std::collections::HashMap;
@@ -54,13 +54,13 @@ pub(in crate::git) enum ConnectError {
 
 impl SshConnections {
     /// The connection to the remote with the agent's key, or without a key; a new one if there is none that lives.
-    pub async fn lease(
+    pub async fn connect_shared(
         &self,
         config: &GitConfig,
         remote: &Remote,
         agent: Option<&SshAgent>,
     ) -> Result<SshConnection, ConnectError> {
-        let name = name(config, remote, agent.map(SshAgent::fingerprint));
+        let name = connection_name(config, remote, agent.map(SshAgent::fingerprint));
         let socket = config.run_dir.join(&name);
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ async fn close_when_idle(slot: std::sync::Weak<Mutex<SshSlot>>, socket: PathBuf)
 }
 
 /// Names a server with its user, the fingerprint of a key and the pinned host keys, which say who the server is.
-pub(in crate::git) fn name(config: &GitConfig, remote: &Remote, key: Option<&str>) -> String {
+pub(in crate::git) fn connection_name(config: &GitConfig, remote: &Remote, key: Option<&str>) -> String {
     let mut digest = Sha256::new();
     for part in remote.ssh_destination() {
         digest.update(part);
@@ -178,7 +178,7 @@ mod tests {
             pure_history_times: false,
         };
         std::fs::write(&config.known_hosts, "git.example.com ssh-ed25519 AAAA").unwrap();
-        let of = |config: &GitConfig, url, key| name(config, &Remote::parse(url).unwrap(), key);
+        let of = |config: &GitConfig, url, key| connection_name(config, &Remote::parse(url).unwrap(), key);
         let (url, key) = ("git@git.example.com:acme/hello.git", Some("SHA256:one"));
         let ours = of(&config, url, key);
         assert_eq!(of(&config, "git@git.example.com:acme/other.git", key), ours);

@@ -26,7 +26,7 @@ pub(in crate::git) fn is_file(entry: &Entry) -> bool {
 }
 
 /// For each of the words, whether one of the files may have it, be it in the definition of a macro.
-pub(in crate::git) async fn name<const N: usize>(
+pub(in crate::git) async fn mentioned<const N: usize>(
     files: &[&Entry],
     reader: &mut ObjectReader,
     words: [&str; N],
@@ -62,9 +62,9 @@ pub(in crate::git) async fn values<const N: usize>(
         program.env("GIT_INDEX_FILE", dir.path().join("index")).env("GIT_ATTR_NOSYSTEM", "1")
     };
     let lines: Vec<_> = files.iter().flat_map(|entry| index_line(entry, &entry.path)).collect();
-    feed(git(&["update-index", "-z", "--index-info"]), lines).await?;
+    run_checked(git(&["update-index", "-z", "--index-info"]), lines).await?;
     let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
-    let answer = feed(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
+    let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
     // `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
     let values: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
     let values: Vec<_> = values.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())).collect();
@@ -80,8 +80,8 @@ pub(in crate::git) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
 }
 
 /// Runs a program with this input to its good end.
-pub(in crate::git) async fn feed(program: Program, input: Vec<u8>) -> Result<Finished, RepoError> {
-    let finished = converse(program, input).await?;
+pub(in crate::git) async fn run_checked(program: Program, input: Vec<u8>) -> Result<Finished, RepoError> {
+    let finished = run_with_input(program, input).await?;
     match finished.status.success() {
         true => Ok(finished),
         false => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
@@ -89,7 +89,7 @@ pub(in crate::git) async fn feed(program: Program, input: Vec<u8>) -> Result<Fin
 }
 
 /// Runs a program with this input to its end.
-pub(in crate::git) async fn converse(program: Program, input: Vec<u8>) -> Result<Finished, GitError> {
+pub(in crate::git) async fn run_with_input(program: Program, input: Vec<u8>) -> Result<Finished, GitError> {
     let mut git = program.start()?;
     let stdin = git.stdin();
     let write = async move {

@@ -37,7 +37,7 @@ enum Content<'a> {
         reader: &'a mut ObjectReader,
         left: u64,
     },
-    Stored(Box<StoredObject>),
+    StoredTable(Box<StoredObject>),
     /// A file of `.git`.
     Disk {
         file: Box<tokio::fs::File>,
@@ -68,7 +68,7 @@ impl Blobs {
         }
         if entry.lfs {
             let object = self.objects.read(&entry.oid, entry.size).await?;
-            return Ok(Blob { content: Content::Stored(Box::new(object)), size: entry.size });
+            return Ok(Blob { content: Content::StoredTable(Box::new(object)), size: entry.size });
         }
         if entry.is_of_git_dir()
             && let Some(git_dir) = &self.git_dir
@@ -115,7 +115,7 @@ impl Blob<'_> {
                 *left -= chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
             }
-            Content::Stored(object) => object.chunk(CHUNK).await,
+            Content::StoredTable(object) => object.chunk(CHUNK).await,
             Content::Disk { file, left } => {
                 let mut chunk = vec![0; (*left).min(CHUNK as u64) as usize];
                 file.read_exact(&mut chunk).await.map_err(|error| GitError::io("a file of .git", error))?;

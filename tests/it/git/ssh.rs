@@ -97,7 +97,7 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     assert_eq!(probe(&config, &source, None).await.unwrap(), id);
     let error = ssh.fails(&source).await;
     assert!(error.message.ends_with("; `image-factory rebuild` asks at once)"), "{error}");
-    ssh.git.ask_anew(&source);
+    ssh.git.forget_key_refusals(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &Log::default()).await.unwrap();
 }
 

@@ -149,7 +149,7 @@ async fn one_connection_serves_many_fetches_and_another_key_gets_its_own() {
     ssh.repo.commit("develop", &[("a", "3")]);
     assert!(ssh.fails(&source).await.message.contains("refuse"), "the old connection served a key that is not let in");
     ssh.host.authorize(&[&other]);
-    ssh.git.ask_anew(&source);
+    ssh.git.forget_key_refusals(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     assert_eq!(accepted(), 2);
 }

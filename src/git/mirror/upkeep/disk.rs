@@ -29,11 +29,11 @@ pub(super) struct DiskInventory {
     /// LFS files.
     pub objects: Vec<CacheItem>,
     /// Folders of mirrors that are being fetched anew, or were when we were killed.
-    pub halves: Vec<CacheItem>,
+    pub partial: Vec<CacheItem>,
 }
 
 /// Mirrors are `mirrors/OWNER/NAME.git`, LFS files anywhere below `lfs`. A mirror in `known` is not measured again.
-pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
+pub(super) fn measure(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
     let mut found = DiskInventory::default();
     for owner in folders(&dir.join("mirrors"))? {
         for path in folders(&owner)? {
@@ -41,12 +41,12 @@ pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Resul
             let used = used.and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             let size = known.get(&path).copied();
             let size = size.map_or_else(|| size_of(&path), Ok)?;
-            let is_whole = path.extension().is_some_and(|extension| extension == "git");
-            let list = if is_whole { &mut found.mirrors } else { &mut found.halves };
+            let is_complete = path.extension().is_some_and(|extension| extension == "git");
+            let list = if is_complete { &mut found.mirrors } else { &mut found.partial };
             list.push(CacheItem { path, used, size });
         }
     }
-    each(&dir.join("lfs"), &mut |path, file| {
+    for_each_file(&dir.join("lfs"), &mut |path, file| {
         let size = CacheSize { bytes: file.blocks() * 512, files: 1 };
         found.objects.push(CacheItem { path, used: file.modified()?, size });
         Ok(())
@@ -54,10 +54,10 @@ pub(super) fn look(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Resul
     Ok(found)
 }
 
-/// Of all that is in the folder. What goes while we look takes nothing.
+/// Of all that is in the folder. What goes while we measure takes nothing.
 pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
     let mut size = CacheSize::default();
-    each(dir, &mut |_, file| {
+    for_each_file(dir, &mut |_, file| {
         size.bytes += file.blocks() * 512;
         size.files += 1;
         Ok(())
@@ -65,12 +65,12 @@ pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
     Ok(size)
 }
 
-fn each(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<()>) -> io::Result<()> {
-    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+fn for_each_file(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<()>) -> io::Result<()> {
+    for entry in if_exists(fs::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
-        let Some(file) = there(entry.metadata())? else { continue };
+        let Some(file) = if_exists(entry.metadata())? else { continue };
         match file.is_dir() {
-            true => each(&entry.path(), visit)?,
+            true => for_each_file(&entry.path(), visit)?,
             false => visit(entry.path(), file)?,
         }
     }
@@ -79,7 +79,7 @@ fn each(dir: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadata) -> io::Result<
 
 fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
-    for entry in there(fs::read_dir(dir))?.into_iter().flatten() {
+    for entry in if_exists(fs::read_dir(dir))?.into_iter().flatten() {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             folders.push(entry.path());
@@ -88,7 +88,7 @@ fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),

@@ -29,7 +29,7 @@ impl Conversion {
     }
 
     /// A conversion that is none changes no file on Linux.
-    pub fn is_one(&self) -> bool {
+    pub fn changes_files(&self) -> bool {
         self.changes_line_ends() || self.ident == b"set" || self.encodes()
     }
 
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn only_what_may_change_a_file_on_linux_is_a_conversion() {
         const NO: &str = "unspecified";
-        for (values, is_one, line) in [
+        for (values, changes_files, line) in [
             ([NO, NO, NO, NO, NO], false, ""),
             (["auto", NO, NO, NO, NO], false, " text=auto"),
             (["set", NO, "lf", "unset", NO], false, " text eol=lf -ident"),
@@ -83,7 +83,11 @@ mod tests {
             ([NO, NO, NO, NO, ""], false, " working-tree-encoding="),
         ] {
             let conversion = conversion(values);
-            assert_eq!((conversion.is_one(), conversion.line()), (is_one, line.as_bytes().to_vec()), "{values:?}");
+            assert_eq!(
+                (conversion.changes_files(), conversion.line()),
+                (changes_files, line.as_bytes().to_vec()),
+                "{values:?}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image_factory::model::Advice;
 use image_factory::settings::{Spec, TABLE};
-use image_factory::{engine, git, http};
+use image_factory::{engine, git, http, registry};
 use regex::Regex;
 
 pub fn top() -> PathBuf {
@@ -149,6 +149,7 @@ fn every_message_is_in_the_documents() {
         ("Answers of the API", http::advice()),
         ("Failures of Git", git::advice()),
         ("Failures of the engine, and of registries at a build or push", engine::advice()),
+        ("Registries, as `image-factory doctor` asks them", registry::advice()),
     ];
     let mut text = String::new();
     for (heading, rows) in rooms {
@@ -168,8 +169,11 @@ fn cell(text: &str) -> String {
 
 /// A cell that begins with a capital letter and ends with a full stop.
 fn sentence(text: &str) -> String {
+    // A name such as `dockerRepoBase` stays as it is.
+    let is_name = text.split(' ').next().is_some_and(|word| word.chars().skip(1).any(char::is_uppercase));
     let mut letters = text.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first = letters.next().into_iter();
+    let first: String = if is_name { first.collect() } else { first.flat_map(char::to_uppercase).collect() };
     let end = if text.is_empty() || text.ends_with(['.', '!', '?']) { "" } else { "." };
     cell(&format!("{first}{}{end}", letters.as_str()))
 }

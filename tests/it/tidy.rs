@@ -153,7 +153,8 @@ fn every_message_is_in_the_documents() {
     ];
     let mut text = String::new();
     for (heading, rows) in rooms {
-        text += &format!("\n### {heading}\n\n| code | message | what is the matter | what to do |\n|---|---|---|---|\n");
+        text +=
+            &format!("\n### {heading}\n\n| code | message | what is the matter | what to do |\n|---|---|---|---|\n");
         for Advice { code, text: message, cause, cure } in rows {
             let [message, cause, cure] = [cell(message), sentence(cause), sentence(cure)];
             text += &format!("| `{code}` | {message} | {cause} | {cure} |\n");

@@ -52,7 +52,7 @@ pub fn watch_room(data_dir: PathBuf, floor: Floor, shutdown: &CancellationToken)
 
 /// What is wrong, and how many bytes would mend it; a folder that cannot be asked is the store's trouble.
 fn judge(data_dir: &std::path::Path, floor: &Floor) -> Option<(String, u64)> {
-    let disk = disk::look(data_dir).ok().filter(|disk| !floor.holds(disk))?;
+    let disk = disk::measure(data_dir).ok().filter(|disk| !floor.holds(disk))?;
     let missing = match floor.with_margin().bytes.saturating_sub(disk.free) {
         0 => FOR_INODES,
         missing => missing,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::telemetry::tell_systemd;
+use crate::telemetry::notify_systemd;
 
 /// A loop that has been silent for longer hangs: they beat every 5 s.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Watchdog {
             if is_hungry {
                 let trouble = self.trouble().await;
                 if trouble.is_none() {
-                    tell_systemd(&[NotifyState::Watchdog]);
+                    notify_systemd(&[NotifyState::Watchdog]);
                     fed = Some(Instant::now());
                 } else if trouble != said {
                     let why = trouble.as_deref().unwrap_or_default();
@@ -48,11 +48,11 @@ impl Watchdog {
             }
             let status = self.status().await;
             if status != shown {
-                tell_systemd(&[NotifyState::Status(&status)]);
+                notify_systemd(&[NotifyState::Status(&status)]);
                 shown = status;
             }
             if self.shutdown.is_cancelled() && extended.is_none_or(|at| at.elapsed() > EXTENSION / 3) {
-                tell_systemd(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
+                notify_systemd(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
                 extended = Some(Instant::now());
             }
             // A quarter of what is to be fed in time, where that is less.
@@ -69,7 +69,7 @@ impl Watchdog {
         if self.shutdown.is_cancelled() {
             return None;
         }
-        let silent = self.metrics.hearts().into_iter().find(|(_, heart)| heart.silent_for() > SILENCE);
+        let silent = self.metrics.heartbeats().into_iter().find(|(_, heart)| heart.silent_for() > SILENCE);
         silent.map(|(name, _)| format!("the {name} loop makes no progress"))
     }
 

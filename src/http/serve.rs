@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Heart;
+use crate::metrics::Heartbeat;
 
 /// Time for a request's headers, and for a connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Serves until `shutdown`, and answers under way for [`GRACE`] longer. `axum::serve` is not used because it bounds
 /// neither the time for headers nor the connections.
-pub async fn serve(mut listener: TcpListener, router: Router, heart: Heart, shutdown: CancellationToken) {
+pub async fn serve(mut listener: TcpListener, router: Router, heart: Heartbeat, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use super::{HttpConfig, Parts, router, serve};
 use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
-use crate::metrics::{Heart, Metrics};
+use crate::metrics::{Heartbeat, Metrics};
 use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
@@ -109,7 +109,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),
-        heart: Heart::default(),
+        heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
     let mut loaded = Secrets::default();

@@ -42,7 +42,7 @@ impl Member {
     }
 
     async fn check_room(&self, folder: Option<&Path>, limits: &SpaceLimits, pruned: &mut Option<Instant>) {
-        let disk = folder.map(disk::look).and_then(Result::ok);
+        let disk = folder.map(disk::measure).and_then(Result::ok);
         if let Some(disk) = disk {
             if limits.floor.holds(&disk) {
                 *pruned = None;

@@ -13,7 +13,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::instance::{EngineImage, Instance};
-use crate::disk::{self, Disk, Floor, Size};
+use crate::disk::{self, ByteSize, Disk, Floor};
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::EngineError;
@@ -90,7 +90,7 @@ impl Engine {
         is_in_use: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, EngineError> {
         let Some(instance) = &self.instance else { return Ok(None) };
-        let look = || folder.map(disk::look).transpose().map_err(|e| self.unreadable_disk(folder, &e));
+        let look = || folder.map(disk::measure).transpose().map_err(|e| self.unreadable_disk(folder, &e));
         let before = look()?;
         if before.is_some_and(|disk| limits.floor.holds(&disk)) {
             return Ok(None);
@@ -121,7 +121,7 @@ impl Engine {
             }
         }
         if removed > 0 {
-            let (name, taken) = (&self.host, Size(taken));
+            let (name, taken) = (&self.host, ByteSize(taken));
             let room = now.map_or(String::new(), |disk| format!(", its disk has {disk}"));
             tracing::info!(
                 "engine {name}: removed {removed} of our images and parts of the build cache; they take {taken}{room}"
@@ -129,7 +129,7 @@ impl Engine {
         }
         let short = now.filter(|disk| !limits.floor.holds(disk)).zip(folder);
         Ok(short.map(|(disk, folder)| {
-            with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &Size(taken)])
+            with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &ByteSize(taken)])
         }))
     }
 

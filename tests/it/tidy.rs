@@ -105,6 +105,21 @@ fn modules_use_only_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The programs whose APIs the daemon speaks. Some are still to come.
+const DIALECTS: [&str; 4] = ["totem", "conveyor", "generator", "compose_ci"];
+
+#[test]
+fn a_dialect_uses_no_other_dialect() {
+    for (path, text) in sources() {
+        for own in DIALECTS.iter().filter(|dialect| path.starts_with(format!("src/http/{dialect}"))) {
+            for other in DIALECTS.iter().filter(|dialect| *dialect != own) {
+                let uses = Regex::new(&format!(r"\b(?:http|super)::\{{?[^;]*\b{other}\b")).unwrap();
+                assert!(!uses.is_match(without_tests(&text)), "{} uses the dialect {other}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_model_does_no_io_and_only_process_starts_programs() {
     for (path, text) in sources() {

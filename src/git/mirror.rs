@@ -22,7 +22,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::errors::RepoError;
 use super::transport::remote::Remote;
-use super::{CommitSpec, Git, GitError, GitRef, RepoSource};
+use super::{CommitSpec, Git, GitError, GitRef, RepoSource, spelling};
 use crate::model::{LogSink, RepoName};
 
 use lease::MirrorLease;
@@ -146,7 +146,7 @@ impl Git {
     }
 
     fn mirror_path(&self, repo: &RepoName) -> PathBuf {
-        self.config.dir.join("mirrors").join(repo.owner()).join(format!("{}.git", repo.name()))
+        self.config.dir.join("mirrors").join(spelling::folder(&self.first_spelling(repo)))
     }
 
     /// Takes a lease before the lock, because whoever has the lock looks for leases before changing the mirror.

@@ -60,6 +60,7 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
+    let store = store.with_repo_case(startup::repo_case(&settings)).await?;
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");
@@ -108,7 +109,7 @@ pub async fn run(
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };
-    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0)?;
+    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(&settings))?;
     let policy = Policy::new(allowed_repos, startup::destinations(&settings), masks, secrets.clone());
     let intake = Intake::new(policy, store.clone(), queue_handle.clone());
     let http_config = HttpConfig {

@@ -21,7 +21,7 @@ pub use sources::Flags;
 use sources::Sources;
 pub use table::{Settings, TABLE};
 use value::Value;
-pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List};
+pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
 /// The file of settings that is read when there is one and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";

@@ -11,6 +11,7 @@ mod oid;
 mod probe;
 mod resolve;
 mod snapshot;
+mod spelling;
 mod submodules;
 mod times;
 mod transport;
@@ -24,7 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
-use crate::model::{CommitSpec, GitRef, RepoName};
+use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
@@ -37,6 +38,7 @@ pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
 pub use transport::authorities::read as read_authorities;
+pub use transport::remote::host_of;
 pub use transport::token::GitToken;
 pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};
@@ -61,6 +63,8 @@ pub struct GitConfig {
     pub cacert: Option<PathBuf>,
     /// True for FILE_TIMES=history.
     pub pure_history_times: bool,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
 /// Origin of a repository. `url` was expanded from the operator's template.
@@ -89,6 +93,7 @@ pub struct Git {
     lfs: lfs::Lfs,
     conversions: snapshot::convert::ConversionCache,
     leases: Arc<mirror::lease::MirrorLeases>,
+    spellings: spelling::Spellings,
     /// Number of fetches and of questions about remote heads that have begun, see [`heads`].
     fetch_count: AtomicU64,
 }
@@ -120,8 +125,14 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
+        let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
         let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
-        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, fetch_count })
+        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
+    }
+
+    /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.
+    pub fn first_spelling(&self, repo: &RepoName) -> RepoName {
+        self.spellings.first(repo)
     }
 }
 

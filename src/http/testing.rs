@@ -9,5 +9,6 @@ pub fn destinations(base: &str) -> Destinations {
         dockerfile: DockerfilePath::new("Dockerfile").unwrap(),
         context: ContextPath::default(),
         grants: ImageGrants::default(),
+        repo_case: crate::model::RepoCase::default(),
     }
 }

@@ -118,7 +118,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let metrics = Metrics::new().unwrap();
     let heart = metrics.http.clone();
     let masks = vec![Zeroizing::new(SECRET.into())];
-    let allowed_repos = AllowedRepos::new(&rules.allow_repos).unwrap();
+    let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
     let policy = Policy::new(allowed_repos, rules.destinations, masks, secrets_seen.clone());
     let intake = Intake::new(policy, store.clone(), queue.clone());
     let parts = Parts {

@@ -13,7 +13,7 @@ use super::secret::Secret;
 use super::sources::Sources;
 use super::{
     ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, Priorities,
-    SettingError, SigningKey, SmtpTls, Spec, Supersede, Switch, Syslog, Urls,
+    RepoCaseChoice, SettingError, SigningKey, SmtpTls, Spec, Supersede, Switch, Syslog, Urls,
 };
 use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, TagTemplate};
 
@@ -84,7 +84,11 @@ settings! {
         /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git` with a deploy
         /// key, else `https://github.com/{owner}/{repo}.git`.
         GIT_URL => git_url: Option<GitUrl>, "", "https://git.example.com/{owner}/{repo}.git";
-        /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
+        /// `ignore`: the Git server takes `Acme/Hello` and `acme/hello` for one repository, as every GitLab, Gitea, Forgejo and
+    /// GitHub Enterprise does. `keep`: they are two. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org and
+    /// codeberg.org, else `keep`.
+    REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
+    /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
         /// set). No other host gets it.
         GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
         /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::StoreError;
 use super::sqlite::{Commits, Fault, Op, Work, Writer, explain, migrate, take_lock};
-use crate::model::Millis;
+use crate::model::{Millis, RepoCase};
 
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
@@ -34,6 +34,8 @@ pub struct Store {
     clock: Clock,
     /// REPO_CONCURRENCY
     pub(super) repo_concurrency: u32,
+    /// The rule that the keys of repositories are written by.
+    pub(super) repo_case: RepoCase,
     closing: CancellationToken,
     writer: TaskTracker,
     commits: Arc<Commits>,
@@ -84,7 +86,8 @@ impl Store {
         writer.spawn(run.run());
         writer.close();
         let (notified, clock) = (Arc::default(), Arc::new(Millis::now));
-        Ok(Self { file, ops, readers, notified, clock, repo_concurrency: 0, closing, writer, commits })
+        let (repo_concurrency, repo_case) = (0, RepoCase::default());
+        Ok(Self { file, ops, readers, notified, clock, repo_concurrency, repo_case, closing, writer, commits })
     }
 
     /// With another clock for the outbox, whose rows wait for hours.

@@ -81,7 +81,7 @@ impl Store {
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
-        let mut job = Job::pending(new);
+        let mut job = Job::pending(new, self.repo_case);
         let superseding = rule.is_some();
         let added = self.enqueue(superseding, move |conn| {
             async move {
@@ -168,7 +168,7 @@ async fn note(conn: &mut SqliteConnection, delivery: &NewDelivery, job: &Job) ->
         .bind(job.created.0)
         .bind(REMEMBERED.as_millis() as i64)
         .bind(job.context.commit.clone())
-        .bind(jobs::repository(job))
+        .bind(job.repository.clone())
         .bind(jobs::branch(job))
         .fetch_optional(&mut *conn)
         .await?;

@@ -221,6 +221,7 @@ mod tests {
             token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         })
         .unwrap();
         for (url, is_foreign, batch, is_ours) in [

@@ -110,6 +110,11 @@ impl<'a> Upkeep<'a> {
             }
         }
         for mirror in mirrors {
+            if self.git.spellings.is_left_over(&mirror.path)
+                && self.remove_mirror(&mirror.path, "a spelling too many")?
+            {
+                continue;
+            }
             if mirror.size.bytes <= self.budget {
                 total += mirror.size.bytes;
                 removable.push(mirror);
@@ -123,7 +128,7 @@ impl<'a> Upkeep<'a> {
                      whenever no job uses it; raise MIRROR_BUDGET to keep it"
                 );
             }
-            if !self.remove_mirror(&mirror.path)? {
+            if !self.remove_mirror(&mirror.path, "MIRROR_BUDGET")? {
                 remaining.push(mirror.path);
             }
         }
@@ -146,7 +151,7 @@ impl<'a> Upkeep<'a> {
             let Some(CacheItem { path, size, .. }) = oldest else { break };
             let is_gone = match is_object_older {
                 true => self.remove_object(&path)?,
-                false => self.remove_mirror(&path)?,
+                false => self.remove_mirror(&path, "MIRROR_BUDGET")?,
             };
             if is_gone {
                 total -= size.bytes;
@@ -158,9 +163,9 @@ impl<'a> Upkeep<'a> {
         Ok(remaining)
     }
 
-    fn remove_mirror(&mut self, path: &Path) -> io::Result<bool> {
+    fn remove_mirror(&mut self, path: &Path, why: &str) -> io::Result<bool> {
         let Some(_lock) = self.git.lock_unused(path) else { return Ok(false) };
-        tracing::info!("MIRROR_BUDGET: removing the mirror {}", path.display());
+        tracing::info!("{why}: removing the mirror {}", path.display());
         self.sizes.remove(path);
         self.repacked.remove(path);
         self.move_to_trash(path)?;

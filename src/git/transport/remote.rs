@@ -48,6 +48,12 @@ pub(in crate::git) struct Remote {
     pub pinned: Option<String>,
 }
 
+/// Returns the host of a URL, or of a template of URLs, in lower case and without the port; empty for a file, and `None`
+/// for what is no URL.
+pub fn host_of(url: &str) -> Option<String> {
+    Remote::parse(&url.replace(['{', '}'], "")).ok().map(|remote| remote.host_name().to_ascii_lowercase())
+}
+
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)

@@ -178,6 +178,7 @@ mod tests {
             token: None,
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         };
         std::fs::write(&config.known_hosts, "git.example.com ssh-ed25519 AAAA").unwrap();
         let of = |config: &GitConfig, url, key| connection_name(config, &Remote::parse(url).unwrap(), key);

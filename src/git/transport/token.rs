@@ -122,6 +122,7 @@ mod tests {
             token: token("secret", None),
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         };
         let mut remote = Remote::parse("https://github.com/acme/private.git").unwrap();
         assert!(config.authorized(&remote).authorization.is_some());

@@ -163,7 +163,7 @@ mod tests {
         let destinations = crate::http::testing::destinations("127.0.0.1:5555/totem");
         let context = super::super::request::read(body, &destinations).unwrap().context;
         let to = destinations.of(&context).unwrap();
-        Job { status, stages, ..Job::pending(NewJob::bound_for(context, to)) }
+        Job { status, stages, ..Job::pending(NewJob::bound_for(context, to), crate::model::RepoCase::default()) }
     }
 
     fn written(job: &Job) -> Value {

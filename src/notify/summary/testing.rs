@@ -20,7 +20,7 @@ pub fn job(owner: &str, branch: &str, cause: &str) -> Job {
         cause: Some(cause.into()),
         class: Some(FailureClass::Dockerfile),
         resolved_commit: Some("1a2b3c4d".repeat(5).parse().unwrap()),
-        ..Job::pending(NewJob::new(context, "q.io/t/acme-hello:HEAD".into()))
+        ..Job::pending(NewJob::new(context, "q.io/t/acme-hello:HEAD".into()), crate::model::RepoCase::default())
     }
 }
 

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
-use super::rows::{branch, by_id, columns, conflict, json, line_up, read, repository};
+use super::rows::{branch, by_id, columns, conflict, json, line_up, read};
 use crate::model::{
     CommitId, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
 };
@@ -114,7 +114,7 @@ async fn previous(conn: &mut SqliteConnection, job: &Job) -> Result<Option<Statu
         "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
          AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
     )
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(branch(job))
     .bind(job.id.to_string())
     .fetch_optional(conn)

@@ -10,7 +10,7 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit, forced"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository"
     };
 }
 pub(in crate::store) use columns;
@@ -27,6 +27,7 @@ pub(in crate::store) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
     }
     Ok(Job {
         id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,
+        repository: row.try_get(28)?,
         context: JobContext::read(row.try_get(1)?).map_err(damaged)?,
         image: row.try_get(3)?,
         status: row.try_get::<&str, _>(4)?.parse().map_err(|e: String| damaged(e))?,
@@ -60,7 +61,7 @@ pub(in crate::store) fn read(row: &SqliteRow) -> Result<Job, sqlx::Error> {
 /// Which jobs are listed: those that fit all that is given.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// `owner/repo`, in any case.
+    /// `owner/repo`, in any case where the host ignores it.
     pub repository: Option<String>,
     /// Of that repository.
     pub branch: Option<String>,
@@ -104,7 +105,7 @@ impl Store {
         query(sql)
             .bind(before)
             .bind(limit)
-            .bind(repository.as_deref().map(str::to_ascii_lowercase))
+            .bind(repository.as_deref().map(|name| self.repo_case.key(name)))
             .bind(branch.as_deref().map(bare_name).map(str::to_owned))
             .bind(status.map(Status::as_str))
             .fetch_all(&self.readers)
@@ -144,7 +145,7 @@ pub(in crate::store) async fn insert(
     .bind(job.pushed)
     .bind(job.image.clone())
     .bind(job.created.0)
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(branch(job))
     .bind(job.origin.as_str())
     .bind(job.dialect.as_str())
@@ -166,11 +167,6 @@ pub(in crate::store) fn branch(job: &Job) -> String {
     bare_name(&job.context.branch).to_owned()
 }
 
-/// What is one repository to GitHub, which knows no case.
-pub(in crate::store) fn repository(job: &Job) -> String {
-    job.context.repository()
-}
-
 /// Why an update that names a status and an attempt met no row.
 pub(in crate::store) async fn conflict(conn: &mut SqliteConnection, id: JobId) -> Fault {
     match by_id(conn, id).await {
@@ -187,7 +183,7 @@ pub(in crate::store) async fn line_up(conn: &mut SqliteConnection, job: &Job) ->
         "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
          ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
     )
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(job.priority)
     .bind(job.id.to_string())
     .execute(conn)

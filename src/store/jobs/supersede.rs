@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
 
 use super::outcome;
-use super::rows::{after, columns, read, repository};
+use super::rows::{after, columns, read};
 use crate::model::{CommitId, Job, Status};
 use crate::store::outbox::Announce;
 use crate::store::sqlite::Fault;
@@ -37,7 +37,7 @@ pub(in crate::store) async fn settle(
     rule: &Superseding,
 ) -> Result<(Job, Vec<Job>), Fault> {
     let (Some(after), Some(git_ref)) = (after(&job), job.git_ref.clone()) else { return Ok((job, Vec::new())) };
-    let branch = Branch { repository: repository(&job), git_ref };
+    let branch = Branch { repository: job.repository.clone(), git_ref };
     let Some(newest) = branch.newest(conn, &after).await? else { return Ok((job, Vec::new())) };
     let mut superseded = Vec::new();
     for older in branch.older(conn, &job, &after).await? {

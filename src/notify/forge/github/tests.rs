@@ -34,7 +34,7 @@ fn job(status: Status, cause: Option<&str>, class: Option<FailureClass>) -> Job 
         resolved_commit: Some(SHA.parse().unwrap()),
         start: Some(Millis(0)),
         end: Some(Millis(62_400)),
-        ..Job::pending(new)
+        ..Job::pending(new, crate::model::RepoCase::default())
     }
 }
 

@@ -1,17 +1,17 @@
-# The daemon in an image. As it is, from source:
+# The daemon in an image, built from source:
 #
 #   docker build -t image-factory .
 #
-# or with a binary that `make build` made on the same release of Debian, in seconds:
+# or in seconds from a binary that `make build` made on the same release of Debian:
 #
 #   docker build -t image-factory --target prebuilt .
 #
-# README.md tells how to run it.
+# docs/operating.md says how to run it.
 ARG BASE=debian:12-slim
 ARG RUST=rust:1.95-slim-bookworm
 
 FROM ${BASE} AS runtime
-# What the base has already is not fetched.
+# Packages are fetched only if the base lacks one of these programs.
 RUN if ! { command -v git && command -v ssh && command -v setpriv && [ -e /etc/ssl/certs/ca-certificates.crt ]; } >/dev/null; then \
       apt-get update && \
       apt-get install -y --no-install-recommends ca-certificates git libgmp10 libhogweed6 libnettle8 openssh-client && \
@@ -23,10 +23,10 @@ RUN if ! { command -v git && command -v ssh && command -v setpriv && [ -e /etc/s
 ENV DATA_DIR=/var/lib/image-factory LISTEN=0.0.0.0:8080
 VOLUME /var/lib/image-factory
 EXPOSE 8080
-# By its number, which Kubernetes can tell from root's. The engine's socket is for its group: --group-add.
+# The user is given by its number, because Kubernetes can tell that from root's. The engine's socket needs --group-add.
 USER 8080:8080
 STOPSIGNAL SIGTERM
-# It answers, and its database does.
+# The daemon answers, and its database does.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["image-factory", "jobs", "--limit", "1"]
 ENTRYPOINT ["image-factory"]
 CMD ["serve"]

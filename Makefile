@@ -1,15 +1,15 @@
 .PHONY: help setup demo build test bench lint doc deb install uninstall
 
 help:
-	@echo "make demo     set up, build, and watch a push become an image (KEEP=1 leaves it running)"
-	@echo "make test     set up, and run every test (ENGINE_26=no: not those on the second engine)"
-	@echo "make bench    set up, and measure"
-	@echo "make setup    only the set-up: packages, and an engine if none answers"
-	@echo "make build    the release binary, target/release/image-factory"
-	@echo "make lint     formatting and clippy"
-	@echo "make doc      the API documentation, target/doc"
-	@echo "make deb      a Debian package, target/debian"
-	@echo "make install  the binary into PREFIX (/usr/local), the service and its host keys; make uninstall undoes it"
+	@echo "make demo     sets up, builds, and shows a push become an image (KEEP=1 leaves it running)"
+	@echo "make test     sets up, and runs every test (ENGINE_26=no leaves out those on the second engine)"
+	@echo "make bench    sets up, and measures"
+	@echo "make setup    installs missing packages, and starts an engine if none answers"
+	@echo "make build    builds the release binary, target/release/image-factory"
+	@echo "make lint     checks formatting, and runs clippy"
+	@echo "make doc      writes the documentation of the code, target/doc"
+	@echo "make deb      makes a Debian package, target/debian"
+	@echo "make install  installs the binary into PREFIX (/usr/local), and the service; make uninstall removes them"
 
 setup:
 	@scripts/setup

@@ -23,8 +23,9 @@ use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use crate::engine::{Pool, PoolConfig};
-use crate::git::{self, Git, Token, Upkeep};
+use crate::git::{self, Git, GitToken, Upkeep};
 use crate::http::{self, HttpConfig};
+use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::model::{ApiToken, Job, Role, Status};
@@ -34,10 +35,11 @@ use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
-use crate::telemetry::{self, Syslog, tell_systemd};
+use crate::telemetry::{self, SyslogHandle, notify_systemd};
 pub use admin_token::path as admin_token_path;
 use ledger::Ledger;
 use missed::Missed;
+use readiness::Readiness;
 pub use startup::secrets_config;
 use systemd::Watchdog;
 
@@ -52,29 +54,30 @@ const LEASE: Duration = Duration::from_secs(60);
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
-    syslog: Option<Arc<Syslog>>,
+    syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
+    let store = store.with_repo_case(startup::repo_case(&settings)).await?;
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");
     let logs = Logs::open(logs_dir.clone()).with_context(|| format!("cannot use {}", logs_dir.display()))?;
     let tokens = tokens(&settings)?;
     let engines = startup::engines(&settings)?;
-    let owner = startup::owner(&data_dir)?;
+    let instance = startup::instance(&data_dir)?;
     let secrets = secrets::start(secrets_config(&settings), shutdown.clone());
     if let Some(syslog) = syslog {
         tokio::spawn(follow_syslog_host(syslog, secrets.clone()));
     }
     startup::say(&settings, &listener.local_addr()?);
-    channels::say(&settings);
+    channels::log_summary(&settings);
 
-    let notify_config = channels::config(&settings, logs.clone())?;
-    let config = notify_config.clone();
-    let announce = Arc::new(move |job: &Job, previous: Option<Status>| config.announce(job, previous));
+    let channels = channels::channels(&settings, logs.clone())?;
+    let announcing = channels.clone();
+    let announce = Arc::new(move |job: &Job, previous: Option<Status>| announcing.announce(job, previous));
     let queue_config = QueueConfig {
         concurrency: settings.concurrency as usize,
         // One data folder has one daemon: the lock sees to it. So what this name holds at startup is ours of before.
@@ -88,15 +91,15 @@ pub async fn run(
 
     let floor = startup::floor(&settings);
     let budget = settings.engine_budget.0;
-    let pool_config = PoolConfig { owner, concurrency: settings.concurrency as usize, floor, budget };
+    let pool_config = PoolConfig { instance, concurrency: settings.concurrency as usize, floor, budget };
     let engines = Pool::start(engines, pool_config, &shutdown);
     let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
     let seen = engines.watch();
     let engines_up = Arc::new(move || seen.borrow().each.clone());
-    let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
+    let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let git = Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
-    git.count_on_from(store.newest_fetch().await?);
+    git.number_fetches_after(store.newest_fetch().await?);
     let tools = Tools {
         git,
         engines,
@@ -106,18 +109,18 @@ pub async fn run(
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };
+    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(&settings))?;
+    let policy = Policy::new(allowed_repos, startup::destinations(&settings), masks, secrets.clone());
+    let intake = Intake::new(policy, store.clone(), queue_handle.clone());
     let http_config = HttpConfig {
-        destinations: startup::destinations(&settings),
         hook_secret: settings.hook_secret.clone(),
         tokens,
         open: settings.api_auth == ApiAuth::None,
-        allow_repos: settings.allow_repos.0.clone(),
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
-        masks,
         host_of: {
-            let config = notify_config.clone();
-            Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
+            let channels = channels.clone();
+            Arc::new(move |channel: &str, destination: &str| channels.host(channel, destination))
         },
         engines_up,
         data_dir,
@@ -125,20 +128,25 @@ pub async fn run(
     let watchdog = Watchdog {
         store: store.clone(),
         metrics: metrics.clone(),
-        secrets: secrets.clone(),
-        troubles: troubles.clone(),
+        degraded: degraded.clone(),
         shutdown: shutdown.clone(),
     };
-    let router =
-        http::router(http_config, store.clone(), logs, queue_handle.clone(), secrets, troubles, metrics.clone())?;
+    let parts = http::Parts {
+        store: store.clone(),
+        logs,
+        queue: queue_handle,
+        intake: intake.clone(),
+        secrets,
+        degraded,
+        metrics: metrics.clone(),
+    };
+    let router = http::router(http_config, parts);
 
     let outbox_stop = CancellationToken::new();
-    let reconciler = notify::reconcile(store.clone(), notify_config.clone());
-    tokio::spawn(outbox_stop.clone().run_until_cancelled_owned(reconciler));
-    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, metrics.clone(), outbox_stop.clone()));
+    let outbox = tokio::spawn(notify::run(store.clone(), channels, metrics.clone(), outbox_stop.clone()));
     let http_stop = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, router, metrics.http, http_stop.clone()));
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
     let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog.run()));
 
     let tools = Arc::new(tools);
@@ -147,7 +155,7 @@ pub async fn run(
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(forget::run(store.clone())));
     if settings.sweep_missed.0 {
-        let missed = Missed::new(tools.clone(), store.clone(), queue_handle, &settings)?;
+        let missed = Missed::new(tools.clone(), store.clone(), intake);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));
     }
     let runner = move |run| {
@@ -158,14 +166,14 @@ pub async fn run(
         shutdown.cancelled().await;
         let drain = settings.drain_timeout.as_secs();
         tracing::info!("stopping: running jobs have {drain} s, what is left goes back to pending");
-        tell_systemd(&[NotifyState::Stopping]);
+        notify_systemd(&[NotifyState::Stopping]);
     };
     tokio::join!(queue.run(ready, shutdown.clone(), runner), farewell);
 
     http_stop.cancel();
     outbox_stop.cancel();
     server.await?;
-    outbox.await??;
+    outbox.await?;
     store.close().await;
     // Sockets of connections that are held open for the next fetch. What cannot be removed, the next start removes.
     let _ = std::fs::remove_dir_all(run_dir);
@@ -173,7 +181,7 @@ pub async fn run(
 }
 
 /// Sends log lines where `syslog/host` says, as soon as the secrets were read once.
-async fn follow_syslog_host(syslog: Arc<Syslog>, mut secrets: watch::Receiver<Arc<Secrets>>) {
+async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Receiver<Arc<Secrets>>) {
     loop {
         {
             let secrets = secrets.borrow_and_update();
@@ -199,7 +207,7 @@ fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
 fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
     let mut masks = settings.secrets();
     masks.extend(tokens.iter().map(|token| token.token.clone()));
-    masks.extend(startup::git_token(settings).iter().flat_map(Token::masks));
+    masks.extend(startup::git_token(settings).iter().flat_map(GitToken::masks));
     // An address may have a token in it.
     for url in &settings.hook_post_url.0 {
         masks.extend(url.0.password().map(|password| password.to_owned().into()));

@@ -1,17 +1,19 @@
 //! Image Factory: turns a Git push into a Docker image in a registry. See ARCHITECTURE.md.
 
-pub mod address;
 pub mod app;
 pub mod cli;
 pub mod client;
 pub mod disk;
+pub mod durable;
 pub mod engine;
 pub mod git;
 pub mod http;
+pub mod intake;
 pub mod logs;
 pub mod metrics;
 pub mod model;
 pub mod notify;
+pub mod outbound;
 pub mod pipeline;
 pub mod process;
 pub mod queue;

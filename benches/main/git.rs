@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use image_factory::git::{Git, GitConfig, Source};
+use image_factory::git::{Git, GitConfig, RepoSource};
 use image_factory::model::{CommitSpec, GitRef, RepoName};
 use image_factory::secrets::Secrets;
 
@@ -101,9 +101,10 @@ pub async fn context() -> Vec<Row> {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     })
     .unwrap();
-    let source = Source {
+    let source = RepoSource {
         repo: RepoName::new("acme", "hello").unwrap(),
         url: format!("file://{}", repo.bare.display()),
         key: None,

@@ -204,7 +204,7 @@ async fn finish(store: &Store, job: &Job) {
     let outcome = Outcome {
         status: Status::Success,
         stages,
-        resolved_commit: Some("a".repeat(40)),
+        resolved_commit: Some("a".repeat(40).parse().unwrap()),
         digest: Some(format!("sha256:{}", "b".repeat(64))),
         cause: None,
         class: None,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use image_factory::git::{Git, GitConfig, Source};
+use image_factory::git::{Git, GitConfig, RepoSource};
 use image_factory::model::{CommitSpec, GitRef, RepoName};
 
 use super::harness::{DeployKey, GitHost, KeyType, Log, Repo, folder};
@@ -27,12 +27,13 @@ pub async fn measure() -> Vec<Row> {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     })
     .unwrap();
     let key = Arc::new(key);
     let side = |name: &str| {
         let url = host.url().replace("{owner}", "acme").replace("{repo}", name);
-        let source = Source { repo: RepoName::new("acme", name).unwrap(), url, key: Some(key.clone()) };
+        let source = RepoSource { repo: RepoName::new("acme", name).unwrap(), url, key: Some(key.clone()) };
         Side { repo: host.repo("acme", name), source, fetches: Vec::new(), lists: Vec::new() }
     };
     let mut sides = [side("few"), side("many")];
@@ -61,7 +62,7 @@ pub async fn measure() -> Vec<Row> {
 /// A repository, and the time of each round there.
 struct Side {
     repo: Repo,
-    source: Source,
+    source: RepoSource,
     fetches: Vec<Duration>,
     lists: Vec<Duration>,
 }

@@ -1,10 +1,10 @@
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use zeroize::Zeroizing;
+
+use crate::durable::replace_file;
 
 /// Where the admin token of the daemon on `data_dir` is.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -27,14 +27,6 @@ pub fn read_or_create(data_dir: &Path) -> anyhow::Result<Zeroizing<String>> {
     let mut random = Zeroizing::new([0u8; 32]);
     rustix::rand::getrandom(&mut *random, rustix::rand::GetRandomFlags::empty()).context("no random bytes")?;
     let token = Zeroizing::new(hex::encode(random.as_slice()));
-    // Written beside and renamed: a start that is killed here leaves no half token.
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(token.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
+    replace_file(&path, 0o600, token.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(token)
 }

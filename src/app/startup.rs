@@ -1,7 +1,6 @@
 //! What happens once, before the daemon listens.
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +9,14 @@ use anyhow::Context as _;
 use reqwest::Certificate;
 
 use crate::disk::Floor;
-use crate::engine::{Builder, Engine, Host, Owner};
-use crate::git::{self, GitConfig, Token};
-use crate::model::Destinations;
+use crate::durable::replace_file;
+use crate::engine::{Engine, Host, Instance};
+use crate::git::{self, GitConfig, GitToken};
+use crate::model::{Destinations, EtcdApi, RepoCase};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
-use crate::queue::{Priorities, Rules, Supersede};
+use crate::queue::{Priorities, Rules};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{self, ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
+use crate::settings::{ApiAuth, FileTimes, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -42,6 +42,7 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
         },
         passphrase: settings.enc_passphrase.clone(),
         authorized_keys_file: settings.authorized_keys_file.clone(),
+        repo_case: repo_case(settings),
     }
 }
 
@@ -53,11 +54,20 @@ pub fn git_config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hos
         token: git_token(settings),
         cacert: settings.git_cacert.clone(),
         pure_history_times: settings.file_times == FileTimes::History,
+        repo_case: repo_case(settings),
     }
 }
 
-pub fn git_token(settings: &Settings) -> Option<Token> {
-    Token::new(
+/// Whether case matters in the names of repositories: REPO_CASE, or what is known of the host of GIT_URL.
+pub fn repo_case(settings: &Settings) -> RepoCase {
+    settings.repo_case.0.unwrap_or_else(|| match &settings.git_url {
+        Some(url) => RepoCase::of_host(&git::host_of(&url.0).unwrap_or_default()),
+        None => RepoCase::of_host("github.com"),
+    })
+}
+
+pub fn git_token(settings: &Settings) -> Option<GitToken> {
+    GitToken::new(
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
@@ -84,12 +94,9 @@ pub fn github(settings: &Settings) -> anyhow::Result<Option<GitHub>> {
 /// What decides about a job's place in the queue.
 pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     Ok(Rules {
-        priorities: Priorities::new(&settings.priorities.0).context("PRIORITIES cannot be used")?,
-        supersede: match settings.supersede {
-            settings::Supersede::Off => Supersede::Nobody,
-            settings::Supersede::Pending => Supersede::Pending,
-            settings::Supersede::Running => Supersede::Running,
-        },
+        priorities: Priorities::new(&settings.priorities.0, repo_case(settings))
+            .context("PRIORITIES cannot be used")?,
+        supersede: settings.supersede,
     })
 }
 
@@ -101,16 +108,12 @@ pub fn destinations(settings: &Settings) -> Destinations {
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
         grants: settings.images_allowed.clone(),
+        repo_case: repo_case(settings),
     }
 }
 
 pub fn engines(settings: &Settings) -> anyhow::Result<Vec<Engine>> {
-    let builder = match settings.builder {
-        BuilderChoice::Auto => Builder::Auto,
-        BuilderChoice::Buildkit => Builder::Buildkit,
-        BuilderChoice::Classic => Builder::Classic,
-    };
-    Ok(engine_hosts(settings)?.into_iter().map(|host| Engine::new(host).with_builder(builder)).collect())
+    Ok(engine_hosts(settings)?.into_iter().map(|host| Engine::new(host).with_builder(settings.builder)).collect())
 }
 
 /// One at least, none twice.
@@ -130,31 +133,23 @@ pub fn engine_hosts(settings: &Settings) -> anyhow::Result<Vec<Host>> {
 }
 
 pub fn floor(settings: &Settings) -> Floor {
-    Floor { bytes: settings.disk_floor.0, inodes_percent: settings.inode_floor.into() }
+    Floor { bytes: settings.disk_floor.0, inodes: settings.inode_floor }
 }
 
 /// What tells this data folder's daemon from others on an engine: made once, and kept.
-pub fn owner(data_dir: &Path) -> anyhow::Result<Owner> {
+pub fn instance(data_dir: &Path) -> anyhow::Result<Instance> {
     let path = data_dir.join("instance");
     match fs::read_to_string(&path) {
         Ok(text) if text.trim().len() == 32 && text.trim().bytes().all(|b| b.is_ascii_hexdigit()) => {
-            return Ok(Owner::new(text.trim()));
+            return Ok(Instance::new(text.trim()));
         }
         Ok(_) => anyhow::bail!("{} is damaged: remove it, and the next start makes one", path.display()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
     let instance = uuid::Uuid::now_v7().simple().to_string();
-    // Written beside, made durable and renamed: neither a kill nor a power failure leaves half of it.
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(instance.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Owner::new(instance))
+    replace_file(&path, 0o644, instance.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Instance::new(instance))
 }
 
 /// An empty folder for sockets, without what a killed daemon left there.

@@ -1,4 +1,4 @@
-//! The classic builder: `POST /build` without BuildKit. It takes the whole tree as a tar.
+//! The classic builder: `POST /build` without BuildKit, which takes the whole context as a tar.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,82 +6,85 @@ use std::sync::Arc;
 use hyper::{Method, header};
 use serde::Deserialize;
 
-use crate::model::LogSink;
-use crate::secrets::Secrets;
-
-use super::Engine;
-use super::build::{BuildRequest, Built, Steps};
-use super::connect::{invalid, request};
-use super::errors::{EngineError, ErrorKind};
-use super::filesync::Tree;
-use super::lines::{Line, Lines};
+use super::advice::{self, with_cure};
+use super::api::connect::{invalid, request};
+use super::api::engine::Engine;
+use super::api::errors::{EngineError, ErrorKind};
+use super::api::messages::{EngineMessage, MessageStream};
+use super::context::tar;
+use super::context::tree::Tree;
 use super::push::{auth_config, auth_header};
-use super::tar;
+use super::request::{BuiltImage, ImageBuild, StepCounts};
+use crate::model::LogSink;
+use crate::secrets::{RegistryAuth, RegistryLogins};
 
-/// Under which the engine looks for Docker Hub's login; other registries are named by their host.
+/// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 impl Engine {
-    /// Dropping the future cancels the build; the engine then removes the container of its step.
+    /// Builds an image. Dropping the future cancels the build, and the engine then removes the container of its step.
     pub(super) async fn build_classic(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
-    ) -> Result<Built, EngineError> {
-        // Newer engines take a here-document here, leave out what is in it and call that a success. Podman knows them.
-        let here = tree.read(build.dockerfile).await.as_deref().and_then(here_document);
+    ) -> Result<BuiltImage, EngineError> {
+        // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
+        let here_document = tree.read(build.dockerfile).await.as_deref().and_then(here_document);
         let is_podman = self.version().await?.is_podman();
-        if let Some(what) = here
+        if let Some(feature) = here_document
             && !is_podman
         {
-            return Err(EngineError::new(ErrorKind::Build, buildkit_alone("", &what)));
+            return Err(EngineError::new(ErrorKind::Build, with_cure(&advice::ONLY_BUILDKIT, &[&feature])));
         }
-        // Podman wants its hosts in another form, and its builds run in no container that could be left behind.
-        let mark = self.owner.as_ref().filter(|_| !is_podman).map(|owner| owner.mark(&build.build_id));
+        // Podman expects another form of `extrahosts`, and its builds leave no container behind.
+        let mark = self.instance.as_ref().filter(|_| !is_podman).map(|instance| instance.mark(&build.build_id));
         let result = self.run_classic(build, mark, tree.clone(), log).await;
         let error = match result {
-            Ok(image_id) => return Ok(Built { image_id, sync: None, steps: Steps::default() }),
+            Ok(image_id) => return Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
             Err(e) => tree.failure().unwrap_or(e),
         };
         if error.kind == ErrorKind::Build
             && error.exit_code.is_none()
-            && let Some(what) = tree.read(build.dockerfile).await.as_deref().and_then(only_buildkit_knows)
+            && let Some(feature) = tree.read(build.dockerfile).await.as_deref().and_then(buildkit_feature)
         {
-            return Err(EngineError::new(ErrorKind::Build, buildkit_alone(&format!("{error}; "), &what)));
+            return Err(EngineError::new(
+                ErrorKind::Build,
+                format!("{error}; {}", with_cure(&advice::ONLY_BUILDKIT, &[&feature])),
+            ));
         }
         Err(error)
     }
 
     async fn run_classic(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         mark: Option<String>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
         query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
-        let tar::Upload { body, dockerfile } = tar::upload(tree, build.dockerfile, build.context).await?;
+        let tar::ContextUpload { body, dockerfile } = tar::upload(tree, build.dockerfile, build.context).await?;
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
-            .header("X-Registry-Config", auth_header(&logins(&build.secrets))?);
+            .header("X-Registry-Config", auth_header(&login_values(&build.logins))?);
         let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
-        // What is wrong before the first step is the status and not in the stream.
-        let reply = reply.accepted().await.map_err(|e| EngineError::of_build(&e.message, None))?;
-        let mut lines = Lines::new(reply);
-        let mut progress = Progress::default();
-        while let Some(line) = lines.next().await? {
+        // An error before the first step shows in the status and not in the stream.
+        let reply = reply.accepted().await.map_err(|e| EngineError::from_build(&e.message, None))?;
+        let mut messages = MessageStream::new(reply);
+        let mut progress = ClassicProgress::default();
+        while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = line.error {
+            if let Some(error) = message.error {
                 log.write(progress.end());
-                return Err(match line.error_detail.code {
-                    0 => EngineError::of_build(&error, None),
-                    code => EngineError::of_step(&progress.step, code),
+                return Err(match message.error_detail.code {
+                    0 => EngineError::from_build(&error, None),
+                    code => EngineError::from_step(&progress.step, code),
                 });
             }
-            if let Some(text) = progress.text(&line) {
+            if let Some(text) = progress.add(&message) {
                 log.write(text.as_bytes());
             }
         }
@@ -89,49 +92,50 @@ impl Engine {
         match progress.image {
             Some(id) if id.starts_with("sha256:") => Ok(id),
             Some(short) => self.full_id(&short).await,
-            None => Err(EngineError::engine("the engine ended the build without an image: see its own log")),
+            None => Err(EngineError::engine(with_cure(&advice::NO_IMAGE, &[]))),
         }
     }
 
-    /// An engine of before 17.06 and Podman give twelve digits alone.
+    /// Asks for the full id of an image, because engines before 17.06 and Podman report twelve digits.
     async fn full_id(&self, short: &str) -> Result<String, EngineError> {
         #[derive(Deserialize)]
-        struct Image {
+        struct ImageId {
             #[serde(rename = "Id")]
             id: String,
         }
-        let image: Image = self.host.json(Method::GET, &format!("/images/{short}/json")).await?;
+        let image: ImageId = self.host.json(Method::GET, &format!("/images/{short}/json")).await?;
         Ok(image.id)
     }
 }
 
-/// All logins by registry: the engine sends each to its own registry alone. Unlike BuildKit it cannot ask for one.
-fn logins(secrets: &Secrets) -> serde_json::Value {
-    let login = |host: &str| {
-        let server = if host == "docker.io" { DOCKER_HUB } else { host };
-        Some((server.to_owned(), auth_config(server, &secrets.registry_auth(host)?)))
+/// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for
+/// one.
+fn login_values(logins: &RegistryLogins) -> serde_json::Value {
+    let value = |(host, login): (String, RegistryAuth)| {
+        let server = if host == "docker.io" { DOCKER_HUB } else { &host };
+        (server.to_owned(), auth_config(server, &login))
     };
-    secrets.registries().filter_map(login).collect::<BTreeMap<_, _>>().into_iter().collect()
+    logins.all().into_iter().map(value).collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 #[derive(Default)]
-struct Progress {
+struct ClassicProgress {
     image: Option<String>,
-    /// `Step 2/3 : RUN make`
+    /// The current step, such as `Step 2/3 : RUN make`.
     step: String,
-    /// Layers of a base image whose end was written.
+    /// Layers of a base image whose end is written.
     layers: HashSet<String>,
     in_line: bool,
 }
 
-impl Progress {
-    /// What a line adds to the log. Only the end of a layer is worth a line.
-    fn text(&mut self, line: &Line) -> Option<String> {
-        if let Some(id) = line.aux["ID"].as_str() {
+impl ClassicProgress {
+    /// Returns the text that a message adds to the log. A layer adds a line when it ends.
+    fn add(&mut self, message: &EngineMessage) -> Option<String> {
+        if let Some(id) = message.aux["ID"].as_str() {
             self.image = Some(id.into());
         }
-        if !line.stream.is_empty() {
-            let text = uncoloured(&line.stream);
+        if !message.stream.is_empty() {
+            let text = uncoloured(&message.stream);
             if !self.in_line && text.starts_with("Step ") {
                 self.step = text.trim().into();
             }
@@ -143,34 +147,27 @@ impl Progress {
             self.in_line = !text.ends_with('\n');
             return Some(text.into());
         }
-        let is_layer = !line.progress_detail.is_null();
-        let ends = ["Pull complete", "Already exists"].contains(&line.status.as_str());
-        if line.status.is_empty() || is_layer && !(ends && self.layers.insert(line.id.clone())) {
+        let is_layer = !message.progress_detail.is_null();
+        let ends = ["Pull complete", "Already exists"].contains(&message.status.as_str());
+        if message.status.is_empty() || is_layer && !(ends && self.layers.insert(message.id.clone())) {
             return None;
         }
-        let id = if line.id.is_empty() { String::new() } else { format!("{}: ", line.id) };
-        Some(format!("{id}{}\n", line.status))
+        let id = if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
+        Some(format!("{id}{}\n", message.status))
     }
 
-    /// What ends a last line that has no end.
+    /// Returns the line end that the output lacks.
     fn end(&self) -> &'static [u8] {
         if self.in_line { b"\n" } else { b"" }
     }
 }
 
-/// The engine makes what a step writes to standard error red.
+/// Removes the red colour that the engine gives to a step's standard error.
 fn uncoloured(text: &str) -> &str {
     text.strip_prefix("\x1b[91m").and_then(|text| text.strip_suffix("\x1b[0m")).unwrap_or(text)
 }
 
-fn buildkit_alone(error: &str, what: &str) -> String {
-    format!(
-        "{error}the Dockerfile uses {what}, which only BuildKit knows: it takes an engine with BuildKit, and BUILDER=auto \
-         or buildkit"
-    )
-}
-
-/// A here-document, told from a shell's `<<` by the line that ends it.
+/// Finds a here-document, which differs from a shell's `<<` by the line that ends it.
 fn here_document(dockerfile: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(dockerfile);
     let mut lines = text.lines();
@@ -191,9 +188,9 @@ fn here_document(dockerfile: &[u8]) -> Option<String> {
     None
 }
 
-/// What a Dockerfile has that the classic builder either names in its error, or misreads. It passes over a line
-/// `# syntax=`, which alone is no error.
-fn only_buildkit_knows(dockerfile: &[u8]) -> Option<String> {
+/// Finds a feature of BuildKit that the classic builder reports as an error or misreads. A line `# syntax=` comes last,
+/// because the classic builder ignores it, and alone it is no error.
+fn buildkit_feature(dockerfile: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(dockerfile);
     let mut syntax = None;
     for line in text.lines().map(str::trim) {

@@ -1,3 +1,5 @@
+//! Tags and pushes images.
+
 use std::collections::HashMap;
 
 use base64::Engine as _;
@@ -8,22 +10,23 @@ use serde_json::{Value, json};
 use crate::model::{ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
 
-use super::Engine;
-use super::connect::{invalid, no_body, request};
-use super::errors::{EngineError, say};
-use super::lines::{Line, Lines};
+use super::advice::{self, with_cure};
+use super::api::connect::{invalid, no_body, request};
+use super::api::engine::Engine;
+use super::api::errors::{EngineError, write_line};
+use super::api::messages::{EngineMessage, MessageStream};
 
 impl Engine {
-    /// Gives the image with this id another name, which it takes from whatever had it.
+    /// Gives another name to the image with this id. An image that had the name loses it.
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{id}/tag?repo={}&tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
         self.host.send(request).await?.accepted().await.map(drop)
     }
 
-    /// Pushes and returns `sha256:…` of the manifest. Dropping the future cancels the push. The
-    /// engine itself tries again for about 50 s when a registry answers 5xx. It is not given `auth`
-    /// for a registry that it may speak to without TLS beyond its own machine.
+    /// Pushes an image and returns the digest of its manifest (`sha256:…`). Dropping the future cancels the push. The
+    /// engine itself retries for about 50 s if a registry answers 5xx. It is not given `auth` for a registry beyond
+    /// its own machine that it may speak to without TLS.
     pub async fn push(
         &self,
         image: &ImageRef,
@@ -37,27 +40,27 @@ impl Engine {
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await?;
-        let mut lines = Lines::new(reply);
-        let mut progress = Progress::default();
-        while let Some(line) = lines.next().await? {
+        let mut messages = MessageStream::new(reply);
+        let mut progress = PushProgress::default();
+        while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = line.error {
-                return Err(EngineError::of_push(&error));
+            if let Some(error) = message.error {
+                return Err(EngineError::from_push(&error));
             }
-            if let Some(text) = progress.line(&line, image.tag()) {
-                say(log, &text);
+            if let Some(text) = progress.add(&message, image.tag()) {
+                write_line(log, &text);
             }
         }
-        progress.digest.ok_or_else(|| EngineError::engine(format!("the engine pushed {image} without a digest")))
+        progress.digest.ok_or_else(|| EngineError::engine(with_cure(&advice::NO_DIGEST, &[image])))
     }
 }
 
-/// The engine wants a value even without credentials.
+/// Makes the header of a push, which the engine expects even without credentials.
 fn credentials(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<HeaderValue, EngineError> {
     auth_header(&auth.map_or(json!({}), |auth| auth_config(image.registry(), auth)))
 }
 
-/// The engine's `AuthConfig`.
+/// Makes the engine's `AuthConfig` of a login.
 pub(super) fn auth_config(server: &str, auth: &RegistryAuth) -> Value {
     match &auth.identity_token {
         Some(token) => json!({ "identitytoken": token.as_str(), "serveraddress": server }),
@@ -65,7 +68,7 @@ pub(super) fn auth_config(server: &str, auth: &RegistryAuth) -> Value {
     }
 }
 
-/// The engine wants URL-safe base64.
+/// Encodes logins for a header, in the URL-safe base64 that the engine expects.
 pub(super) fn auth_header(value: &Value) -> Result<HeaderValue, EngineError> {
     let mut value = HeaderValue::try_from(URL_SAFE.encode(value.to_string()))
         .map_err(|e| EngineError::engine(format!("the registry's credentials cannot be sent: {e}")))?;
@@ -74,32 +77,33 @@ pub(super) fn auth_header(value: &Value) -> Result<HeaderValue, EngineError> {
 }
 
 #[derive(Default)]
-struct Progress {
+struct PushProgress {
     digest: Option<String>,
     layers: HashMap<String, String>,
     retrying: bool,
 }
 
-impl Progress {
-    /// What a line adds to the log: the end of each layer, and once that the engine tries again.
-    fn line(&mut self, line: &Line, tag: &str) -> Option<String> {
-        if let Some(digest) = line.aux["Digest"].as_str() {
+impl PushProgress {
+    /// Returns the line that a message adds to the log: the end of each layer, and the first retry of the engine.
+    fn add(&mut self, message: &EngineMessage, tag: &str) -> Option<String> {
+        if let Some(digest) = message.aux["Digest"].as_str() {
             self.digest = Some(digest.into());
         }
-        let status = line.status.as_str();
+        let status = message.status.as_str();
         if let Some(summary) = status.strip_prefix(tag).and_then(|rest| rest.strip_prefix(": digest: ")) {
             self.digest = summary.split(' ').next().map(str::to_owned);
         }
-        if line.id.is_empty() {
+        if message.id.is_empty() {
             return (!status.is_empty()).then(|| status.to_owned());
         }
         if status.starts_with("Retrying in ") {
             let first = !std::mem::replace(&mut self.retrying, true);
-            return first.then(|| format!("{}: {status}: the registry is in trouble, the engine tries again", line.id));
+            return first
+                .then(|| format!("{}: {status}: the registry is in trouble, and the engine tries again", message.id));
         }
         let ends = ["Pushed", "Layer already exists", "Mounted from"].iter().any(|end| status.starts_with(end));
-        let news = ends && self.layers.insert(line.id.clone(), status.to_owned()).as_deref() != Some(status);
-        news.then(|| format!("{}: {status}", line.id))
+        let is_new = ends && self.layers.insert(message.id.clone(), status.to_owned()).as_deref() != Some(status);
+        is_new.then(|| format!("{}: {status}", message.id))
     }
 }
 
@@ -109,13 +113,13 @@ mod tests {
     use zeroize::Zeroizing;
 
     fn log(lines: &[&str]) -> (Vec<String>, Option<String>) {
-        let mut progress = Progress::default();
-        let lines = lines.iter().map(|line| serde_json::from_str::<Line>(line).unwrap());
-        (lines.filter_map(|line| progress.line(&line, "v1")).collect(), progress.digest)
+        let mut progress = PushProgress::default();
+        let lines = lines.iter().map(|line| serde_json::from_str::<EngineMessage>(line).unwrap());
+        (lines.filter_map(|line| progress.add(&line, "v1")).collect(), progress.digest)
     }
 
     #[test]
-    fn a_layer_is_a_line_and_the_digest_is_found() {
+    fn a_push_writes_one_line_per_layer_and_returns_the_digest() {
         let (text, digest) = log(&[
             r#"{"status":"The push refers to repository [127.0.0.1:5000/a]"}"#,
             r#"{"status":"Preparing","progressDetail":{},"id":"ab"}"#,

@@ -1,8 +1,9 @@
-//! A `.git` for the builds that ask for one: the commit, as deep as the original's clone, and the tags below it.
+//! A `.git` for the builds that ask for one: the commit, with as much history as totem's clone, and the tags of its
+//! commits.
 //!
-//! The bytes are a function of the commit and of these tags alone, because BuildKit's cache goes by content: a later
-//! fetch, another branch, a repack or a mirror that was fetched anew changes nothing in them. Git makes it in a folder of
-//! its own, which has no other refs, with the mirror's objects as an alternate:
+//! The bytes depend only on the commit and on these tags, because BuildKit's cache goes by content: a later fetch,
+//! another branch, a repack or a mirror that was fetched anew changes none of them. Git makes it in a folder of its
+//! own, which has no other refs, with the mirror's objects as an alternate:
 //!
 //! - `HEAD` is the commit itself, `packed-refs` has the tags; there is no branch, no remote, no hook and no log;
 //! - the pack takes no delta and no compressed object over from the mirror, and one thread searches for deltas;
@@ -25,22 +26,20 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
 use super::command::{ask, local};
-use super::errors::{Trouble, last_words};
+use super::errors::{RepoError, last_words};
 use super::times::{DEPTH, SECOND};
-use super::tree::path_order;
-use super::{CHUNK, Entry, Git, GitConfig, GitError, Kind, Mirror, Oid};
+use super::tree::{GIT_DIR, path_order};
+use super::{CHUNK, Entry, EntryKind, Git, GitConfig, GitError, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
-use tags::Tag;
+use tags::GitTag;
 
-/// [`Entry::origin`] of what is in `.git`.
-pub(super) const GIT_DIR: u32 = u32::MAX;
-/// The beginning of the folders' names in the run folder, by which those of a killed process are removed.
+/// Start of the folders' names in the run folder, by which the folders of a killed process are removed.
 pub(super) const PREFIX: &str = "gitdir-";
 const NAME: &[u8] = b".git";
 
-/// Settings for the same bytes everywhere: their defaults depend on the number of processors (`index.threads`), or changed
-/// from one version to the next.
+/// Settings for the same bytes everywhere. Their defaults depend on the number of processors (`index.threads`), or
+/// changed from one version to the next.
 const SETTINGS: [&str; 5] = [
     "index.threads=1",
     "index.version=2",
@@ -48,17 +47,18 @@ const SETTINGS: [&str; 5] = [
     "pack.indexVersion=2",
     "core.commitGraph=false",
 ];
-/// Git's own window of 10 takes half as long again for 20,000 files of 3 KB, and saves 1 %.
+/// Smaller window than Git's own of 10, which takes half as long again for 20,000 files of 3 KB and saves 1 %.
 const WINDOW: &str = "--window=4";
 
-/// A `.git` on the disk, which is removed when the last snapshot that has it is dropped. The `index` comes with a snapshot.
+/// A `.git` on the disk, which is removed when the last snapshot that has it is dropped. The `index` is made with a
+/// snapshot.
 #[derive(Debug)]
 pub struct GitDir {
     dir: TempDir,
-    /// The number of commits in it.
+    /// Number of commits in the `.git`.
     pub commits: usize,
     pub tags: usize,
-    /// The commit's time, in seconds since the epoch.
+    /// The commit's time in seconds since the epoch.
     seconds: i64,
 }
 
@@ -66,22 +66,22 @@ impl Git {
     /// Makes the `.git` of a commit from the mirror.
     ///
     /// # Errors
-    /// A mirror that cannot be read although it was fetched anew, or a disk that takes no more.
+    /// The mirror cannot be read although it was fetched anew, or the disk is full.
     pub async fn git_dir(&self, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Arc<GitDir>, GitError> {
         let made = match GitDir::make(&self.config, mirror, commit, log).await {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, Some(&commit.to_string()), &what).await?;
                 let made = GitDir::make(&self.config, mirror, commit, log).await;
                 self.healed(mirror, made).await?
             }
-            made => made.map_err(|trouble| trouble.into_error(&mirror.source))?,
+            made => made.map_err(|error| error.into_error(&mirror.source))?,
         };
         Ok(Arc::new(made))
     }
 }
 
 impl GitDir {
-    async fn make(config: &GitConfig, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Self, Trouble> {
+    async fn make(config: &GitConfig, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Self, RepoError> {
         let history = history::read(config, mirror, commit).await?;
         log.alive();
         let tags = tags::below(config, mirror, &history.commits).await?;
@@ -99,14 +99,14 @@ impl GitDir {
         Ok(made)
     }
 
-    /// Writes all but the pack and the index.
-    fn write(&self, commit: &Oid, shallow: &[Oid], tags: &[Tag]) -> io::Result<()> {
+    /// Writes everything except the pack and the index.
+    fn write(&self, commit: &Oid, shallow: &[Oid], tags: &[GitTag]) -> io::Result<()> {
         let dir = self.dir.path();
         for folder in ["objects/pack", "refs/heads", "refs/tags"] {
             fs::create_dir_all(dir.join(folder))?;
         }
         fs::write(dir.join("HEAD"), format!("{commit}\n"))?;
-        fs::write(dir.join("config"), settings_of(commit))?;
+        fs::write(dir.join("config"), config_text(commit))?;
         if !shallow.is_empty() {
             fs::write(dir.join("shallow"), shallow.iter().map(|id| format!("{id}\n")).collect::<String>())?;
         }
@@ -116,37 +116,37 @@ impl GitDir {
         Ok(())
     }
 
-    /// `git …` in this folder, which finds the mirror's objects.
+    /// Makes `git …` for this folder, with access to the mirror's objects.
     fn git(&self, config: &GitConfig, mirror: &Mirror) -> Program {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
-        let program = local(config, self.dir.path()).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&mirror.path));
+        let program = local(config, self.dir.path()).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", alternates(&mirror.path));
         program.env("GIT_ATTR_NOSYSTEM", "1").args(settings)
     }
 
-    /// The entries in [`path_order`], with the commit's time; `own` are those of the commit's tree. The index is made
-    /// here, because only now it is known which files Git LFS keeps: Git would find them changed where git-lfs is not
-    /// installed, so it is told not to look.
+    /// Returns the entries in [`path_order`], with the commit's time; `own` are those of the commit's tree. The index
+    /// is made here, because only now is it known which files Git LFS keeps. Git is told not to look at those, because
+    /// it would find them changed where git-lfs is not installed.
     pub(super) async fn entries(
         self: &Arc<Self>,
         config: &GitConfig,
         mirror: &Mirror,
         own: &[Entry],
         log: &dyn LogSink,
-    ) -> Result<Vec<Entry>, Trouble> {
+    ) -> Result<Vec<Entry>, RepoError> {
         if own.iter().any(|entry| entry.path == NAME) {
             let message = "the commit has an entry .git, which Git itself refuses: remove it, or build without .git";
             return Err(GitError::refused(message).into());
         }
         let read = ask(self.git(config, mirror).args(["read-tree", "HEAD"])).await;
-        read.map_err(|trouble| match trouble {
-            // Names such as `.GIT` and `git~1`, which a pusher chooses: nothing of the mirror is damaged.
-            Trouble::Damaged(words) if words.contains("invalid path") => {
+        read.map_err(|error| match error {
+            // The pusher chooses names such as `.GIT` and `git~1`, so the mirror is not damaged.
+            RepoError::Damaged(words) if words.contains("invalid path") => {
                 let message = format!("Git refuses a name in the commit ({words}): rename it, or build without .git");
-                Trouble::from(GitError::refused(message))
+                RepoError::from(GitError::refused(message))
             }
-            trouble => trouble,
+            error => error,
         })?
-        .ok_or_else(|| Trouble::Damaged("git read-tree failed".into()))?;
+        .ok_or_else(|| RepoError::Damaged("git read-tree failed".into()))?;
         let kept: Vec<u8> = own.iter().filter(|e| e.lfs).flat_map(|e| [&e.path[..], b"\0"].concat()).collect();
         if !kept.is_empty() {
             let update = self.git(config, mirror).args(["update-index", "-z", "--assume-unchanged", "--stdin"]);
@@ -160,14 +160,14 @@ impl GitDir {
 
     /// Reads the folder. The ids are SHA-256 over the content, so that a file's time changes with it.
     fn walk(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = vec![self.entry(NAME.into(), Kind::Dir)];
+        let mut entries = vec![self.entry(NAME.into(), EntryKind::Dir)];
         let mut next = 0;
         while let Some(Entry { path, kind, .. }) = entries.get(next) {
             let path = path.clone();
-            if *kind == Kind::Dir {
+            if *kind == EntryKind::Dir {
                 for child in fs::read_dir(self.file(&path))? {
                     let child = child?;
-                    let kind = if child.file_type()?.is_dir() { Kind::Dir } else { Kind::File };
+                    let kind = if child.file_type()?.is_dir() { EntryKind::Dir } else { EntryKind::File };
                     entries.push(self.entry([&path, &b"/"[..], child.file_name().as_bytes()].concat(), kind));
                 }
             } else {
@@ -176,8 +176,8 @@ impl GitDir {
             next += 1;
         }
         entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
-        // Backwards, because a folder's id is over all that is in it.
-        for at in (0..entries.len()).rev().filter(|&at| entries[at].kind == Kind::Dir).collect::<Vec<_>>() {
+        // The order is backwards, because a folder's id is over all that is in it.
+        for at in (0..entries.len()).rev().filter(|&at| entries[at].kind == EntryKind::Dir).collect::<Vec<_>>() {
             let mut digest = Sha256::new();
             let below = [&entries[at].path[..], b"/"].concat();
             for entry in entries[at + 1..].iter().take_while(|entry| entry.path.starts_with(&below)) {
@@ -190,19 +190,19 @@ impl GitDir {
         Ok(entries)
     }
 
-    fn entry(&self, path: Vec<u8>, kind: Kind) -> Entry {
+    fn entry(&self, path: Vec<u8>, kind: EntryKind) -> Entry {
         let mtime = self.seconds.saturating_mul(SECOND);
         Entry { path, kind, oid: id(Sha256::new()), size: 0, mtime, origin: GIT_DIR, lfs: false }
     }
 
-    /// The file with an entry's content.
+    /// Returns the path of the file with an entry's content.
     pub(super) fn file(&self, path: &[u8]) -> PathBuf {
         let below = path.strip_prefix(NAME).unwrap_or(path);
         self.dir.path().join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
     }
 }
 
-/// A file's size, and the SHA-256 of its content.
+/// Returns a file's size, and the SHA-256 of its content.
 fn content(path: &Path) -> io::Result<(u64, Oid)> {
     let mut file = File::open(path)?;
     let (mut digest, mut size, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
@@ -221,8 +221,8 @@ fn id(digest: Sha256) -> Oid {
     Oid::from_digest(digest.finalize().into())
 }
 
-/// The repository's `config`: SHA-256 takes an extension, and with it the newer format.
-fn settings_of(commit: &Oid) -> &'static str {
+/// Returns the repository's `config`. SHA-256 takes an extension, and with it the newer format.
+fn config_text(commit: &Oid) -> &'static str {
     match commit.as_bytes().len() {
         32 => {
             "[core]\n\trepositoryformatversion = 1\n\tfilemode = true\n\tbare = false\n[extensions]\n\tobjectformat = sha256\n"
@@ -231,45 +231,45 @@ fn settings_of(commit: &Oid) -> &'static str {
     }
 }
 
-/// The mirror's objects in a list of paths, which is divided by colons unless a path is in quotes.
-fn quoted(mirror: &Path) -> OsString {
+/// Returns the mirror's objects as a list of paths, which colons separate unless a path is in quotes.
+fn alternates(mirror: &Path) -> OsString {
     let objects = mirror.join("objects");
-    let mut quoted = vec![b'"'];
+    let mut alternates = vec![b'"'];
     for &byte in objects.as_os_str().as_bytes() {
         if matches!(byte, b'"' | b'\\') {
-            quoted.push(b'\\');
+            alternates.push(b'\\');
         }
-        quoted.push(byte);
+        alternates.push(byte);
     }
-    quoted.push(b'"');
-    OsString::from_vec(quoted)
+    alternates.push(b'"');
+    OsString::from_vec(alternates)
 }
 
 fn failed(dir: &Path, error: impl std::fmt::Display) -> GitError {
     GitError::io(format_args!("the .git of the build cannot be written to {}", dir.display()), error)
 }
 
-/// A log that takes Git's progress for a sign of life and keeps none of it.
-struct Beat<'a>(&'a dyn LogSink);
+/// A log that reports Git's progress as a sign of life and keeps none of it.
+struct ProgressSink<'a>(&'a dyn LogSink);
 
-impl LogSink for Beat<'_> {
+impl LogSink for ProgressSink<'_> {
     fn write(&self, _: &[u8]) {
         self.0.alive();
     }
 }
 
-/// Runs a program with this input to its end.
-async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(), Trouble> {
+/// Runs a program with this input, and fails unless it succeeds.
+async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(), RepoError> {
     let mut git = program.start().map_err(GitError::from)?;
     let stdin = git.stdin();
     let write = async move {
         if let Some(mut stdin) = stdin {
-            // A program that does not read it all says why by its end.
+            // A failed write is ignored, because a program that does not read its input says why when it ends.
             let _ = stdin.write_all(&input).await;
         }
     };
-    let beat = Beat(log);
-    let ((), finished) = tokio::join!(write, git.finish(Some(&beat)));
+    let progress = ProgressSink(log);
+    let ((), finished) = tokio::join!(write, git.finish(Some(&progress)));
     let finished = finished.map_err(GitError::from)?;
     if finished.status.success() {
         return Ok(());
@@ -278,7 +278,7 @@ async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(),
     let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|full| finished.stderr.contains(full));
     match is_full {
         true => Err(GitError::io("the .git of the build cannot be written", words).into()),
-        false => Err(Trouble::Damaged(words.into())),
+        false => Err(RepoError::Damaged(words.into())),
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_path_survives_the_list() {
-        let list = |path: &str| quoted(Path::new(path)).into_string().unwrap();
+        let list = |path: &str| alternates(Path::new(path)).into_string().unwrap();
         assert_eq!(list("/a b/x.git"), r#""/a b/x.git/objects""#);
         assert_eq!(list(r#"/a:b/"c"\d"#), r#""/a:b/\"c\"\\d/objects""#);
     }

@@ -1,33 +1,21 @@
-//! Repositories: bare mirrors, the commit that is meant, its tree with its submodules and LFS files, the files' contents
+//! Repositories: bare mirrors, the commit to build, its tree with its submodules and LFS files, and the files' contents
 //! and times. There is no checkout.
 
-mod agent;
-mod attributes;
-mod authorities;
-mod blobs;
 mod command;
-mod connection;
-mod convert;
 mod errors;
 mod gitdir;
 mod heads;
-mod lease;
 mod lfs;
-mod master;
 mod mirror;
 mod oid;
 mod probe;
-mod redirect;
-mod refusals;
-mod remote;
 mod resolve;
 mod snapshot;
+mod spelling;
 mod submodules;
 mod times;
-mod token;
+mod transport;
 mod tree;
-mod upkeep;
-mod walk;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,53 +25,58 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
-use crate::model::{CommitSpec, GitRef, RepoName};
+use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
-pub use authorities::read as read_authorities;
-pub use blobs::{Blob, Blobs, CHUNK};
-pub use errors::{Fault, GitError};
+pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
 pub use mirror::Mirror;
+pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
-pub use token::Token;
-pub use tree::{Entry, Kind, path_order};
-pub use upkeep::Upkeep;
-pub use walk::{Found, Lost};
-pub(crate) use walk::{Step, Walk};
+pub use transport::authorities::read as read_authorities;
+pub use transport::remote::host_of;
+pub use transport::token::GitToken;
+pub use tree::blobs::{Blob, Blobs};
+pub use tree::walk::{BrokenLink, PathEnd};
+pub(crate) use tree::walk::{PathWalk, WalkStep};
+pub use tree::{CHUNK, Entry, EntryKind, path_order};
 
-/// Of a Unix socket's path, in bytes.
+/// Longest path of a Unix socket, in bytes.
 const LONGEST_SOCKET: usize = 107;
 
 #[derive(Debug, Clone)]
 pub struct GitConfig {
-    /// Mirrors, LFS files and file-time tables live here, and nobody else's data.
+    /// Folder of the mirrors, LFS files and file-time tables, and of nothing else.
     pub dir: PathBuf,
-    /// Agent sockets and the `.git` of builds live here (a short path; made 0700 if it is not there).
+    /// Folder of the agents' sockets and the `.git` of builds. Its path must be short; it is made with mode 0700 if it
+    /// does not exist.
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
-    /// GIT_TOKEN
-    pub token: Option<Token>,
-    /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
+    /// The token of GIT_TOKEN.
+    pub token: Option<GitToken>,
+    /// PEM file of authorities that are trusted beside the system's. In a [`Git`] the file has the system's authorities
+    /// too.
     pub cacert: Option<PathBuf>,
-    /// FILE_TIMES=history
+    /// True for FILE_TIMES=history.
     pub pure_history_times: bool,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
-/// Where a repository comes from. `url` was expanded from the operator's template.
+/// Origin of a repository. `url` was expanded from the operator's template.
 #[derive(Clone)]
-pub struct Source {
+pub struct RepoSource {
     pub repo: RepoName,
     pub url: String,
     pub key: Option<Arc<DeployKey>>,
 }
 
-impl fmt::Debug for Source {
-    /// Without the URL, which may have a password.
+impl fmt::Debug for RepoSource {
+    /// Leaves out the URL, which may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.as_ref().map(|key| key.fingerprint());
         f.debug_struct("Source").field("repo", &self.repo).field("key", &key).finish_non_exhaustive()
@@ -94,19 +87,20 @@ impl fmt::Debug for Source {
 #[derive(Debug)]
 pub struct Git {
     config: GitConfig,
-    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::State>>>>,
+    mirrors: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<mirror::MirrorState>>>>,
     tables: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    masters: master::Masters,
+    ssh: transport::ssh::SshConnections,
     lfs: lfs::Lfs,
-    converted: convert::Converted,
-    leases: Arc<lease::Leases>,
-    /// The number of fetches and looks that were begun, see [`heads`].
-    fetches: AtomicU64,
+    conversions: snapshot::convert::ConversionCache,
+    leases: Arc<mirror::lease::MirrorLeases>,
+    spellings: spelling::Spellings,
+    /// Number of fetches and of questions about remote heads that have begun, see [`heads`].
+    fetch_count: AtomicU64,
 }
 
 impl Git {
-    /// Makes the folders, and removes and kills what a former process left in them and of them. So the lock of the data
-    /// folder must be held, and there is one of these at a time.
+    /// Makes the folders, removes what a former process left in them, and kills its programs. The lock of the data
+    /// folder must therefore be held, and only one value may exist at a time.
     pub fn new(mut config: GitConfig) -> Result<Self, GitError> {
         let made = |dir: &Path| {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -121,8 +115,8 @@ impl Git {
         if config.known_hosts.to_string_lossy().contains(['"', '\n']) {
             return Err(GitError::refused("KNOWN_HOSTS must not contain quotes: ssh cannot be given such a path"));
         }
-        // The agent's own part is shorter.
-        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - master::SOCKET_NAME {
+        // The path of an agent's socket has a shorter last part.
+        if config.run_dir.as_os_str().len() > LONGEST_SOCKET - transport::ssh::SOCKET_NAME {
             let dir = config.run_dir.display();
             return Err(GitError::refused(format!("the path {dir} is too long for a socket: take a shorter one")));
         }
@@ -131,8 +125,14 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
-        let (mirrors, tables, masters, converted, leases, fetches) = Default::default();
-        Ok(Self { config, mirrors, tables, masters, lfs, converted, leases, fetches })
+        let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
+        let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
+        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
+    }
+
+    /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.
+    pub fn first_spelling(&self, repo: &RepoName) -> RepoName {
+        self.spellings.first(repo)
     }
 }
 

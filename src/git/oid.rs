@@ -1,7 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A full object id, of SHA-1 (20 bytes) or SHA-256 (32); written as lower-case hexadecimal digits.
+use crate::model::CommitId;
+
+/// A full object id of SHA-1 (20 bytes) or SHA-256 (32 bytes), written as lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Oid {
     bytes: [u8; 32],
@@ -17,7 +19,7 @@ impl Oid {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// An id in the place of Git's own, for what is no object.
+    /// Makes an id for content that is no Git object.
     pub(super) fn from_digest(sha256: [u8; 32]) -> Self {
         Self { bytes: sha256, len: 32 }
     }
@@ -47,6 +49,13 @@ impl FromStr for Oid {
 impl fmt::Display for Oid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.as_bytes()))
+    }
+}
+
+impl From<Oid> for CommitId {
+    fn from(oid: Oid) -> Self {
+        // An Oid has 20 or 32 bytes, so its text is always a valid id.
+        Self::parse(&oid.to_string()).unwrap_or_else(|e| unreachable!("{e}"))
     }
 }
 

@@ -1,13 +1,13 @@
-//! Which commit is meant, and which branch or tag it counts for.
+//! The commit that a job asks for, and the branch or tag that the job counts for.
 
 use super::command::{ask, local};
-use super::errors::Trouble;
+use super::errors::RepoError;
 use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 
-/// The object that a name or an id leads to, through all tag objects.
-enum Target {
+/// Object at the end of a name or an id, behind all tag objects.
+enum ResolvedObject {
     Commit(Oid),
     /// An object of this other type.
     Other(String),
@@ -15,8 +15,8 @@ enum Target {
 }
 
 impl Git {
-    /// The commit to build. A branch or tag of the repository reaches it, or it `is_granted`: a signed push or an earlier
-    /// job named it, or an admin asks for it. `branch` counts only where no id is given.
+    /// Finds the commit to build. A branch or tag of the repository must reach it, unless it `is_granted`: a signed
+    /// push or an earlier job named it, or an admin asks for it. `branch` counts only if no id is given.
     pub async fn resolve<'a>(
         &self,
         mirror: &Mirror,
@@ -30,12 +30,12 @@ impl Git {
             _ => None,
         };
         match self.try_resolve(mirror, branch, commit, is_granted).await {
-            Err(Trouble::Damaged(what)) => {
+            Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, wanted, &what).await?;
                 let resolved = self.try_resolve(mirror, branch, commit, is_granted).await;
                 self.healed(mirror, resolved).await
             }
-            resolved => resolved.map_err(|trouble| trouble.into_error(&mirror.source)),
+            resolved => resolved.map_err(|error| error.into_error(&mirror.source)),
         }
     }
 
@@ -45,7 +45,7 @@ impl Git {
         branch: Option<&GitRef>,
         commit: &CommitSpec,
         is_granted: bool,
-    ) -> Result<Oid, Trouble> {
+    ) -> Result<Oid, RepoError> {
         let source = &mirror.source;
         match commit {
             CommitSpec::Head => {
@@ -56,10 +56,11 @@ impl Git {
                 }
             }
             CommitSpec::Full(id) => {
+                let id = id.as_str();
                 let oid = match self.target(mirror, id).await? {
-                    Target::Commit(oid) => oid,
-                    Target::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),
-                    Target::Absent => return Err(GitError::no_commit(id, source, is_granted).into()),
+                    ResolvedObject::Commit(oid) => oid,
+                    ResolvedObject::Other(kind) => return Err(GitError::wrong_kind(id, &kind, source).into()),
+                    ResolvedObject::Absent => return Err(GitError::no_commit(id, source, is_granted).into()),
                 };
                 match is_granted || self.reachable(mirror, &oid).await? {
                     true => Ok(oid),
@@ -68,7 +69,7 @@ impl Git {
             }
             CommitSpec::Short(prefix) => {
                 let (mut reachable, mut others) = (Vec::new(), Vec::new());
-                for oid in self.commits_like(mirror, prefix).await? {
+                for oid in self.commits_with_prefix(mirror, prefix).await? {
                     let list = if self.reachable(mirror, &oid).await? { &mut reachable } else { &mut others };
                     list.push(oid);
                 }
@@ -90,8 +91,9 @@ impl Git {
         }
     }
 
-    /// The full name of the ref that a job for `branch` counts for: the one that was resolved, or beside an id the one
-    /// that reaches `oid`. The log is told of a name that is two refs, and of one that does not count.
+    /// Returns the full name of the ref that a job for `branch` counts for: the ref that was resolved, or, if the job
+    /// names an id, the ref of that name that reaches `oid`. The log says if the name fits two refs, and if the job
+    /// counts for none.
     pub async fn counts_for(
         &self,
         mirror: &Mirror,
@@ -101,7 +103,7 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<Option<String>, GitError> {
         let name = self.try_counts_for(mirror, branch, commit, oid, log).await;
-        name.map_err(|trouble| trouble.into_error(&mirror.source))
+        name.map_err(|error| error.into_error(&mirror.source))
     }
 
     async fn try_counts_for(
@@ -111,7 +113,7 @@ impl Git {
         commit: &CommitSpec,
         oid: &Oid,
         log: &dyn LogSink,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Option<String>, RepoError> {
         let repo = &mirror.source.repo;
         let names = self.refs_of(mirror, branch).await?;
         if *commit == CommitSpec::Head {
@@ -133,116 +135,118 @@ impl Git {
         Ok(None)
     }
 
-    /// True if the commit can be built without asking the other side: it is here, it `is_granted` or a branch or tag
-    /// reaches it, and so does the branch that was named beside it.
+    /// Returns true if the commit can be built without asking the host: it is in the mirror, it `is_granted` or a
+    /// branch or tag reaches it, and the branch that was named with it reaches it.
     pub(super) async fn has(&self, mirror: &Mirror, branch: Option<&GitRef>, id: &str, is_granted: bool) -> bool {
         let has = async {
-            let Target::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
+            let ResolvedObject::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
             let Some(branch) = branch else { return Ok(is_granted || self.reachable(mirror, &oid).await?) };
             for name in self.refs_of(mirror, branch).await? {
                 if self.reaches(mirror, &name, &oid).await? {
                     return Ok(true);
                 }
             }
-            Ok::<_, Trouble>(false)
+            Ok::<_, RepoError>(false)
         };
         has.await.unwrap_or(false)
     }
 
-    /// The branch, else the tag, of this name: its full name and its commit.
-    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, Trouble> {
+    /// Returns the full name and the commit of the branch of this name, or else of the tag.
+    pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, RepoError> {
         let Some(name) = self.refs_of(mirror, branch).await?.into_iter().next() else { return Ok(None) };
         match self.target(mirror, &name).await? {
-            Target::Commit(oid) => Ok(Some((name, oid))),
-            Target::Other(kind) => Err(GitError::wrong_kind(&name, &kind, &mirror.source).into()),
-            Target::Absent => Err(Trouble::Damaged(format!("{name} leads to no object"))),
+            ResolvedObject::Commit(oid) => Ok(Some((name, oid))),
+            ResolvedObject::Other(kind) => Err(GitError::wrong_kind(&name, &kind, &mirror.source).into()),
+            ResolvedObject::Absent => Err(RepoError::Damaged(format!("{name} leads to no object"))),
         }
     }
 
-    /// The refs of this name that exist, the preferred one first.
-    async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, Trouble> {
+    /// Returns the refs of this name that exist, the preferred one first.
+    async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, RepoError> {
         let mut names = branch.full_names();
-        // It also lists what is below a name: hence the comparison.
+        // Git also lists the refs below a name, which the comparison removes.
         let listed =
-            ask(self.on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
+            ask(self.git_on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
         names.retain(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()));
         Ok(names)
     }
 
-    /// The first names of branches; empty also when they cannot be read, as they are only for a message.
+    /// Returns the first names of branches for a message. The list is empty if they cannot be read.
     pub(super) async fn branches(&self, mirror: &Mirror) -> Vec<String> {
         let args = ["for-each-ref", "--count=6", "--format=%(refname:lstrip=2)", "refs/heads"];
-        let listed = ask(self.on(mirror, &args)).await.ok().flatten().unwrap_or_default();
+        let listed = ask(self.git_on(mirror, &args)).await.ok().flatten().unwrap_or_default();
         listed.split(|&b| b == b'\n').filter(|n| !n.is_empty()).map(|n| String::from_utf8_lossy(n).into()).collect()
     }
 
-    /// The commit that a full id or a full ref name leads to.
-    pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, Trouble> {
+    /// Returns the commit that a full id or a full ref name leads to.
+    pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, RepoError> {
         self.object(mirror, &format!("{name}^{{commit}}")).await
     }
 
-    /// Why a full id leads to no commit: the type of the object that it leads to; none if there is no such object.
-    pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, Trouble> {
+    /// Returns the type of the object that a full id leads to, if that is no commit; none if there is no such object.
+    pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, RepoError> {
         Ok(match self.target(mirror, id).await? {
-            Target::Other(kind) => Some(kind),
-            Target::Commit(_) | Target::Absent => None,
+            ResolvedObject::Other(kind) => Some(kind),
+            ResolvedObject::Commit(_) | ResolvedObject::Absent => None,
         })
     }
 
-    async fn target(&self, mirror: &Mirror, name: &str) -> Result<Target, Trouble> {
+    async fn target(&self, mirror: &Mirror, name: &str) -> Result<ResolvedObject, RepoError> {
         if let Some(oid) = self.commit(mirror, name).await? {
-            return Ok(Target::Commit(oid));
+            return Ok(ResolvedObject::Commit(oid));
         }
-        let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(Target::Absent) };
-        let kind = ask(self.on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
+        let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(ResolvedObject::Absent) };
+        let kind = ask(self.git_on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
         match kind.trim_ascii() {
-            // A commit that cannot be read; and a tag whose object is missing.
-            b"" | b"commit" | b"tag" => Ok(Target::Absent),
-            kind => Ok(Target::Other(String::from_utf8_lossy(kind).into_owned())),
+            // An unreadable commit, or a tag whose object is missing, counts as absent.
+            b"" | b"commit" | b"tag" => Ok(ResolvedObject::Absent),
+            kind => Ok(ResolvedObject::Other(String::from_utf8_lossy(kind).into_owned())),
         }
     }
 
-    /// The object that this expression names, if it is there.
-    pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, Trouble> {
+    /// Returns the object that this expression names, if it exists.
+    pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, RepoError> {
         if has_other_format(mirror, expression) {
             return Ok(None);
         }
-        let id = ask(self.on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
+        let id =
+            ask(self.git_on(mirror, &["rev-parse", "--verify", "--quiet", "--end-of-options", expression])).await?;
         id.map(|id| oid(&id)).transpose()
     }
 
-    /// True if this ref leads to a commit that has `oid` in its history.
-    async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, Trouble> {
-        let Target::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
+    /// Returns true if this ref leads to a commit that has `oid` in its history.
+    async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, RepoError> {
+        let ResolvedObject::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
         let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];
-        Ok(ask(self.on(mirror, &args)).await?.is_some())
+        Ok(ask(self.git_on(mirror, &args)).await?.is_some())
     }
 
-    async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, Trouble> {
+    async fn reachable(&self, mirror: &Mirror, oid: &Oid) -> Result<bool, RepoError> {
         let args = ["rev-list", "--max-count=1", &oid.to_string(), "--not", "--branches", "--tags"];
-        Ok(ask(self.on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
+        Ok(ask(self.git_on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
     }
 
-    /// Whether `older` comes before `newer` in the history. A commit that is not here comes before none.
+    /// Returns true if `older` comes before `newer` in the history. A commit that is not in the mirror comes before
+    /// none.
     pub async fn is_ancestor(&self, mirror: &Mirror, older: &str, newer: &str) -> Result<bool, GitError> {
         let ask = async {
             if older == newer || self.commit(mirror, newer).await?.is_none() {
                 return Ok(false);
             }
-            let asked = ask(self.on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
-            Ok::<_, Trouble>(asked.is_some())
+            let asked = ask(self.git_on(mirror, &["merge-base", "--is-ancestor", older, newer])).await?;
+            Ok::<_, RepoError>(asked.is_some())
         };
-        ask.await.map_err(|trouble| trouble.into_error(&mirror.source))
+        ask.await.map_err(|error| error.into_error(&mirror.source))
     }
 
-    /// The commits whose ids start so, in no order.
-    async fn commits_like(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, Trouble> {
+    /// Returns the commits whose ids start with this prefix, in no order.
+    async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];
-        let ids = ask(self.on(mirror, &args)).await?.unwrap_or_default();
+        let ids = ask(self.git_on(mirror, &args)).await?.unwrap_or_default();
         let mut commits = Vec::new();
         for id in ids.split(|&b| b == b'\n').filter(|id| !id.is_empty()) {
             let object = oid(id)?;
-            // A tag's object leads to a commit of another id.
+            // The object of a tag leads to a commit of another id.
             if self.commit(mirror, &object.to_string()).await? == Some(object) {
                 commits.push(object);
             }
@@ -250,21 +254,21 @@ impl Git {
         Ok(commits)
     }
 
-    fn on(&self, mirror: &Mirror, args: &[&str]) -> Program {
+    fn git_on(&self, mirror: &Mirror, args: &[&str]) -> Program {
         local(&self.config, &mirror.path).args(args)
     }
 }
 
-/// True if the expression begins with a whole id of the other length than this repository's. Git would look for a branch of
-/// that name, or take it for the beginning of a longer id.
+/// Returns true if the expression begins with a full id of the other length than this repository's. Git would look for
+/// a branch of that name, or take it for the beginning of a longer id.
 fn has_other_format(mirror: &Mirror, expression: &str) -> bool {
     let id = expression.split('^').next().unwrap_or_default();
     let digits = if id.bytes().all(|b| b.is_ascii_hexdigit()) { id.len() } else { 0 };
-    // Our own Git wrote the file.
+    // The file was written by our own Git.
     let is_sha256 = || std::fs::read_to_string(mirror.path.join("config")).is_ok_and(|text| text.contains("sha256"));
     matches!(digits, 40 | 64) && (digits == 64) != is_sha256()
 }
 
-fn oid(line: &[u8]) -> Result<Oid, Trouble> {
-    Oid::from_hex(line.trim_ascii()).map_err(|error| Trouble::Damaged(error.to_string()))
+fn oid(line: &[u8]) -> Result<Oid, RepoError> {
+    Oid::from_hex(line.trim_ascii()).map_err(|error| RepoError::Damaged(error.to_string()))
 }

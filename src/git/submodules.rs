@@ -1,69 +1,69 @@
-//! Submodules: entries of mode 160000, whose repositories `.gitmodules` names (gitmodules(5)). It is whatever the
-//! committer wrote, so all of it is checked before any of it is used; only what Git would do with it is done.
+//! Submodules: entries of mode 160000, whose repositories `.gitmodules` names (gitmodules(5)). The committer may write
+//! anything there, so all of the file is checked before any of it is used, and only Git's own rules are applied.
 
 mod place;
 mod url;
 
 use std::collections::BTreeMap;
 
-use super::attributes::converse;
-use super::blobs::Reader;
 use super::command::local;
-use super::errors::{Trouble, last_words};
-use super::{Entry, Found, GitConfig, GitError, Kind, Mirror, Oid, Step, Walk, path_order};
+use super::errors::{RepoError, last_words};
+use super::tree::attributes::run_with_input;
+use super::tree::blobs::ObjectReader;
+use super::{Entry, EntryKind, GitConfig, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order};
 use crate::model::LogSink;
-pub(super) use place::{Place, Superproject};
+pub(super) use place::{SubmoduleSource, Superproject};
 pub(super) use url::split;
 
-/// A submodule of a tree, as it is named there; `url` is not checked yet.
+/// A submodule of a tree, as `.gitmodules` names it; `url` is not checked yet.
 #[derive(Debug)]
 pub(super) struct Submodule {
     pub name: String,
-    /// In the repository that has it.
+    /// Path in the repository that contains the submodule.
     pub path: Vec<u8>,
     pub commit: Oid,
     pub url: String,
 }
 
-/// What `.gitmodules` says of one name.
+/// The values of one name in `.gitmodules`.
 #[derive(Debug, Default, PartialEq)]
-struct Section {
+struct GitmodulesSection {
     path: Option<Vec<u8>>,
     url: Option<String>,
     update: Option<String>,
-    /// Which of the file's lines gave it its path.
+    /// Number of the line that set the path.
     line: usize,
 }
 
-/// A larger `.gitmodules` is none that somebody wrote.
+/// Largest `.gitmodules` that is read. Nobody writes a larger one by hand.
 const LARGEST: u64 = 4 << 20;
 
-/// The submodules in a repository's entries. The log is told of those that stay empty; `prefix` is where in the snapshot
-/// the repository is.
+/// Returns the submodules among a repository's entries. The log names those that stay empty. `prefix` is the
+/// repository's path in the snapshot.
 pub(super) async fn read(
     config: &GitConfig,
     mirror: &Mirror,
     entries: &[Entry],
     prefix: &[u8],
     log: &dyn LogSink,
-) -> Result<Vec<Submodule>, Trouble> {
-    let gitlinks: Vec<_> = entries.iter().filter(|entry| entry.kind == Kind::Gitlink).collect();
+) -> Result<Vec<Submodule>, RepoError> {
+    let gitlinks: Vec<_> = entries.iter().filter(|entry| entry.kind == EntryKind::Gitlink).collect();
     if gitlinks.is_empty() {
         return Ok(vec![]);
     }
-    let mut reader = Reader::start(config, mirror)?;
+    let mut reader = ObjectReader::start(config, mirror)?;
     let sections = match gitmodules(entries, &mut reader).await? {
-        Found::File { at, .. } => match &entries[at] {
+        PathEnd::File { at, .. } => match &entries[at] {
             Entry { size: ..=LARGEST, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
             Entry { size, .. } => {
                 let message = format!(".gitmodules has {size} bytes, and it may have {LARGEST}: make it smaller");
                 return Err(GitError::refused(message).into());
             }
         },
-        Found::Nothing => Ok(BTreeMap::new()),
-        Found::Folder => Err(".gitmodules is a folder: make it a file".into()),
-        Found::Submodule => Err(".gitmodules is a submodule: make it a file".into()),
-        Found::Lost(lost) => Err(format!(".gitmodules cannot be read: {lost}; make it a file")),
+        PathEnd::Nothing => Ok(BTreeMap::new()),
+        PathEnd::Folder => Err(".gitmodules is a folder: make it a file".into()),
+        PathEnd::Submodule => Err(".gitmodules is a submodule: make it a file".into()),
+        PathEnd::BrokenLink(lost) => Err(format!(".gitmodules cannot be read: {lost}; make it a file")),
     };
     let sections = sections.map_err(GitError::refused)?;
     for (name, section) in &sections {
@@ -73,11 +73,11 @@ pub(super) async fn read(
     for Entry { path, oid, .. } in gitlinks {
         let shown = [prefix, path].concat();
         let shown = String::from_utf8_lossy(&shown);
-        let is_here = |section: &Section| section.path.as_ref() == Some(path);
+        let is_here = |section: &GitmodulesSection| section.path.as_ref() == Some(path);
         let here = sections.iter().filter(|(_, section)| is_here(section));
         let empty = match here.max_by_key(|(_, section)| section.line) {
             None => "is not in .gitmodules",
-            Some((_, Section { update: Some(update), .. })) if update == "none" => "has `update = none`",
+            Some((_, GitmodulesSection { update: Some(update), .. })) if update == "none" => "has `update = none`",
             Some((name, section)) => {
                 let Some(url) = section.url.clone() else {
                     let message = format!("submodule {name:?} has no url in .gitmodules: add it");
@@ -92,13 +92,14 @@ pub(super) async fn read(
     Ok(found)
 }
 
-/// Git checks out no link of this name, lest something be written through it; to read through one is safe.
-async fn gitmodules(entries: &[Entry], reader: &mut Reader) -> Result<Found, GitError> {
-    let mut walk = Walk::new(b".gitmodules");
+/// Finds `.gitmodules`, which may be a link. Git checks out no link of this name, because something could be written
+/// through it; reading through it is safe.
+async fn gitmodules(entries: &[Entry], reader: &mut ObjectReader) -> Result<PathEnd, GitError> {
+    let mut walk = PathWalk::new(b".gitmodules");
     loop {
         match walk.step(entries) {
-            Step::End(found) => return Ok(found),
-            Step::Link(at) => {
+            WalkStep::End(found) => return Ok(found),
+            WalkStep::Link(at) => {
                 if let Some(found) = walk.follow(&reader.read(&entries[at].oid).await?) {
                     return Ok(found);
                 }
@@ -111,12 +112,12 @@ fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
     entries.binary_search_by(|entry| path_order(&entry.path, path)).ok().and_then(|at| entries.get(at))
 }
 
-/// The file in Git's own reading: `KEY<newline>VALUE<nul>`, of a value that is missing `KEY<nul>`. Includes are not
-/// followed. (`git config --blob` reads otherwise than from a file: it takes the byte 0xFF for the end, and a byte order
+/// Lists the file by Git's own reading: `KEY<newline>VALUE<nul>`, or `KEY<nul>` without a value. Includes are not
+/// followed. (`git config --blob` differs from reading a file: it takes the byte 0xFF for the end, and a byte order
 /// mark for an error. Seen with Git 2.39 and 2.47.)
-async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, RepoError> {
     let args = ["config", "-z", "--no-includes", "--file", "-", "--list"];
-    let finished = converse(local(config, &mirror.path).args(args), content).await?;
+    let finished = run_with_input(local(config, &mirror.path).args(args), content).await?;
     if finished.status.success() {
         return Ok(finished.stdout);
     }
@@ -129,10 +130,10 @@ async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Resul
     }
 }
 
-/// By name. As in Git, the last value counts, and what is neither path, url nor update is not for a reader of a commit
-/// (`branch`, `ignore`) or not for us (`active`, `fetchRecurseSubmodules`).
-fn sections(listing: &[u8]) -> Result<BTreeMap<String, Section>, String> {
-    let mut sections = BTreeMap::<String, Section>::new();
+/// Groups the values by name. The last value counts, as in Git. Keys other than path, url and update do not matter for
+/// reading a commit (`branch`, `ignore`) or for us (`active`, `fetchRecurseSubmodules`).
+fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, String> {
+    let mut sections = BTreeMap::<String, GitmodulesSection>::new();
     for (line, item) in listing.split(|&b| b == 0).enumerate() {
         let newline = item.iter().position(|&b| b == b'\n');
         let (key, value) = (&item[..newline.unwrap_or(item.len())], newline.map(|at| &item[at + 1..]));
@@ -155,15 +156,15 @@ fn sections(listing: &[u8]) -> Result<BTreeMap<String, Section>, String> {
     Ok(sections)
 }
 
-/// Refuses what no honest `.gitmodules` has, also where no entry of the tree makes use of it.
-fn check(name: &str, section: &Section, entries: &[Entry]) -> Result<(), String> {
-    improper(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
+/// Refuses what no honest `.gitmodules` contains, even if no entry of the tree uses it.
+fn check(name: &str, section: &GitmodulesSection, entries: &[Entry]) -> Result<(), String> {
+    check_path(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
     if let Some(path) = &section.path {
         let shown = String::from_utf8_lossy(path);
-        improper(path).map_err(|why| format!("is refused: its path {shown:?} {why}"))?;
+        check_path(path).map_err(|why| format!("is refused: its path {shown:?} {why}"))?;
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         let mut parents = slashes.filter_map(|(at, _)| find(entries, &path[..at]));
-        if let Some(link) = parents.find(|entry| entry.kind == Kind::Symlink) {
+        if let Some(link) = parents.find(|entry| entry.kind == EntryKind::Symlink) {
             let link = String::from_utf8_lossy(&link.path);
             return Err(format!("is refused: its path {shown:?} goes through the symlink {link:?}"));
         }
@@ -177,7 +178,7 @@ fn check(name: &str, section: &Section, entries: &[Entry]) -> Result<(), String>
     }
 }
 
-fn improper(path: &[u8]) -> Result<(), &'static str> {
+fn check_path(path: &[u8]) -> Result<(), &'static str> {
     let mut parts = path.split(|&b| b == b'/');
     match path {
         [] => Err("is empty"),
@@ -201,7 +202,7 @@ mod tests {
         let read = sections(listing).unwrap();
         assert_eq!(read.keys().collect::<Vec<_>>(), ["a.b", "c"]);
         let (path, url) = (Some(b"libs/a".to_vec()), Some("line\nbreak".to_owned()));
-        assert_eq!(read["a.b"], Section { path, url, update: None, line: 0 });
+        assert_eq!(read["a.b"], GitmodulesSection { path, url, update: None, line: 0 });
         assert_eq!(read["c"].update.as_deref(), Some("none"));
         assert!(sections(b"submodule.a.url\0").unwrap_err().contains("\"a\" has no value for url"));
     }
@@ -214,7 +215,7 @@ mod tests {
 
         #[test]
         fn a_proper_path_stays_inside(path in "[a./-]{0,8}") {
-            if improper(path.as_bytes()).is_ok() {
+            if check_path(path.as_bytes()).is_ok() {
                 prop_assert!(!path.starts_with(['/', '-']) && path.split('/').all(|part| part != ".."));
             }
         }

@@ -1,36 +1,23 @@
-//! The webhook deliveries that were accepted, and one of them once more. Nothing of a delivery's headers and body is
-//! kept but what its job was made of.
+//! Lists the webhook deliveries that were accepted, and replays one. Of a delivery's headers and body, only what its job
+//! was made of is kept.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::auth::Caller;
-use super::error::Error;
-use super::page::{self, Page};
-use super::{Api, wire};
-use crate::model::{JobContext, JobId, Millis, NewJob, Origin};
-use crate::store::{Added, Delivery};
-
-/// The `{id}` of a path. What is no id of ours names an unknown delivery.
-pub struct DeliveryPath(Uuid);
-
-impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path(id) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::UnknownDelivery("(not UTF-8)".into()))?;
-        id.parse().map(Self).map_err(|_| Error::UnknownDelivery(id))
-    }
-}
+use super::ApiState;
+use super::auth::ApiCaller;
+use super::error::ApiError;
+use super::extract::DeliveryPath;
+use super::page::{self, PageRequest};
+use super::totem::views;
+use crate::model::{CommitId, JobContext, JobId, Millis};
+use crate::store::Delivery;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,7 +25,7 @@ struct DeliveryView {
     id: Uuid,
     route: String,
     event: String,
-    /// The sender's own id.
+    /// The sender's id of the delivery.
     delivery_id: Option<String>,
     /// SHA-256 of the body, hex.
     digest: String,
@@ -46,10 +33,10 @@ struct DeliveryView {
     owner: String,
     repo: String,
     r#ref: String,
-    before: Option<String>,
+    before: Option<CommitId>,
     after: String,
     job: JobId,
-    /// How often it came again within 24 hours, and when that was last.
+    /// Number of times that it came again within 24 hours. `repeat_time` is the last of them.
     repeats: u32,
     repeat_time: Option<Millis>,
 }
@@ -77,47 +64,40 @@ impl From<Delivery> for DeliveryView {
 }
 
 #[derive(Deserialize)]
-struct Listing {
+struct DeliveryQuery {
     limit: Option<String>,
     cursor: Option<String>,
 }
 
-/// `GET /deliveries?limit=&cursor=`: newest first; the cursor is the id of the last one that the page before showed.
-pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Listing { limit, cursor } = page::query(&uri)?;
-    let page = Page::read(limit, cursor, "delivery")?;
-    let mut deliveries = api.store.deliveries(page.ahead(), page.cursor).await?;
+/// `GET /deliveries?limit=&cursor=`: newest first. The cursor is the id of the last delivery of the page before.
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
+    let DeliveryQuery { limit, cursor } = page::query(&uri)?;
+    let page = PageRequest::read(limit, cursor, "delivery")?;
+    let mut deliveries = api.store.deliveries(page.lookahead(), page.cursor).await?;
     let link = page.cut(&mut deliveries, |delivery| delivery.id, "/deliveries", &[]);
     let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
 }
 
 /// `GET /deliveries/{id}`
-pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
+pub async fn show(
+    State(api): State<Arc<ApiState>>,
+    _caller: ApiCaller,
+    path: DeliveryPath,
+) -> Result<Response, ApiError> {
     Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
 }
 
-/// `POST /deliveries/{id}/replay`: another job, as if the delivery came now and had not come before. Where the image
-/// goes is what the settings say now.
-pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
-    let delivery = find(&api, path).await?;
-    let made = api.store.job(delivery.job).await?.ok_or_else(|| Error::UnknownJob(delivery.job.to_string()))?;
-    let context = JobContext { docker_repo_base: api.destinations.base.clone(), ..made.context };
-    api.allowed_repos.check(&context.owner, &context.repo)?;
-    let to = api.destinations.of(&context)?;
-    let new = NewJob {
-        origin: Origin::Hook,
-        dialect: made.dialect,
-        git_ref: made.git_ref,
-        before: made.before,
-        forced: made.forced,
-        ..NewJob::bound_for(context, to)
-    };
-    let (Added::New(job) | Added::Duplicate(job)) = api.queue.add(new, None).await?;
-    tracing::info!(job = %job.id, delivery = %delivery.id, by = caller.name, "a delivery is replayed");
-    wire::job(StatusCode::CREATED, &job)
+/// `POST /deliveries/{id}/replay`: a new job, as if the delivery came now for the first time.
+pub async fn replay(
+    State(api): State<Arc<ApiState>>,
+    caller: ApiCaller,
+    DeliveryPath(id): DeliveryPath,
+) -> Result<Response, ApiError> {
+    let job = api.intake.replay(id, caller.requester()).await?;
+    views::job(StatusCode::CREATED, &job)
 }
 
-async fn find(api: &Api, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {
-    api.store.delivery(id).await?.ok_or_else(|| Error::UnknownDelivery(id.to_string()))
+async fn find(api: &ApiState, DeliveryPath(id): DeliveryPath) -> Result<Delivery, ApiError> {
+    api.store.delivery(id).await?.ok_or_else(|| ApiError::unknown_delivery(&id.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The API over a real connection, on the real store, logs and queue (which runs nothing).
+//! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
 mod envelope;
@@ -8,6 +8,7 @@ mod jobs;
 mod log;
 mod notifications;
 mod totem;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +22,12 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
-use super::{ApiToken, HttpConfig, Role, router, serve};
+use super::{HttpConfig, Parts, router, serve};
+use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
-use crate::metrics::{Heart, Metrics};
-use crate::model::{Job, JobId, Millis, Outcome, Stages, Status};
-use crate::queue::{Queue, QueueConfig, Rules};
+use crate::metrics::{Heartbeat, Metrics};
+use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
+use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::{Announce, Store};
 
@@ -37,8 +39,9 @@ struct Server {
     http: reqwest::Client,
     store: Store,
     logs: Logs,
-    secrets: watch::Sender<Arc<Secrets>>,
-    troubles: watch::Sender<Vec<String>>,
+    /// The sender is kept, so that the channel stays open.
+    _secrets: watch::Sender<Arc<Secrets>>,
+    degraded: watch::Sender<Vec<String>>,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -62,7 +65,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Status, `code` and `message`.
+    /// Returns status, `code` and `message`.
     fn error(&self) -> (u16, String, String) {
         let body = self.json();
         let text = |name: &str| body[name].as_str().map_or_else(|| body[name].to_string(), str::to_owned);
@@ -70,19 +73,29 @@ impl Answer {
     }
 }
 
-/// One with a hook secret and the tokens `read`, `build` and `admin`, unless `change` changes it.
+/// Starts a server with a hook secret and the tokens `read`, `build` and `admin`. `change` may change the configuration.
 async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
+    server_with(change, |_| {}).await
+}
+
+/// The parts of the policy that a test can change.
+struct Rules {
+    allow_repos: Vec<String>,
+    destinations: Destinations,
+}
+
+/// A server with another configuration and another policy.
+async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl FnOnce(&mut Rules)) -> Server {
+    let mut rules = Rules { allow_repos: vec![], destinations: super::testing::destinations("127.0.0.1:5555/totem") };
+    change_policy(&mut rules);
     let dir = TempDir::new().unwrap();
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
     let mut config = HttpConfig {
-        destinations: super::testing::destinations("127.0.0.1:5555/totem"),
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
         open: false,
-        allow_repos: vec![],
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
-        masks: vec![Zeroizing::new(SECRET.into())],
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
         engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
         data_dir: dir.path().into(),
@@ -95,22 +108,37 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
         node: "test".into(),
         lease: LEASE,
         drain: Duration::ZERO,
-        rules: Rules::default(),
-        heart: Heart::default(),
+        rules: crate::queue::Rules::default(),
+        heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
-    let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
-    let (troubles, troubles_seen) = watch::channel(vec![]);
+    let mut loaded = Secrets::default();
+    loaded.loaded = true;
+    let (secrets, secrets_seen) = watch::channel(Arc::new(loaded));
+    let (degraded, degraded_seen) = watch::channel(vec![]);
     let metrics = Metrics::new().unwrap();
     let heart = metrics.http.clone();
-    let router = router(config, store.clone(), logs.clone(), queue, secrets_seen, troubles_seen, metrics).unwrap();
+    let masks = vec![Zeroizing::new(SECRET.into())];
+    let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
+    let policy = Policy::new(allowed_repos, rules.destinations, masks, secrets_seen.clone());
+    let intake = Intake::new(policy, store.clone(), queue.clone());
+    let parts = Parts {
+        store: store.clone(),
+        logs: logs.clone(),
+        queue,
+        intake,
+        secrets: secrets_seen,
+        degraded: degraded_seen,
+        metrics,
+    };
+    let router = router(config, parts);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, heart, stop.clone()));
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }
+    Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }
 }
 
 fn announce() -> Announce {
@@ -141,13 +169,13 @@ impl Server {
         send(request.body(body.to_owned())).await
     }
 
-    /// A new job's id.
+    /// Makes a job and returns its id.
     async fn job(&self) -> JobId {
         let answer = self.post("/job", r#"{"owner":"acme","repo":"hello"}"#).await;
         answer.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// The oldest pending job, running now.
+    /// Claims the oldest pending job.
     async fn claim(&self) -> Job {
         self.store.claim("test", LEASE, &announce()).await.unwrap().unwrap()
     }
@@ -157,7 +185,7 @@ impl Server {
             Status::Success => (Some("sha256:1234".to_owned()), None),
             _ => (None, Some("the branch x does not exist".to_owned())),
         };
-        let resolved_commit = Some("a".repeat(40));
+        let resolved_commit = Some("a".repeat(40).parse().unwrap());
         let outcome = Outcome {
             status,
             stages,
@@ -175,12 +203,4 @@ impl Server {
 
 fn now() -> Option<i64> {
     Some(Millis::now().0)
-}
-
-/// A snapshot that holds nothing.
-fn secrets(loaded: bool, trouble: Option<&str>) -> Secrets {
-    let mut secrets = Secrets::default();
-    secrets.loaded = loaded;
-    secrets.trouble.extend(trouble.map(str::to_owned));
-    secrets
 }

@@ -2,36 +2,55 @@
 
 mod access;
 mod advice;
+mod backoff;
+mod choices;
+mod commit;
+mod context;
 mod destination;
 mod failure;
 mod further;
 mod grants;
 mod image;
 mod job;
+mod job_id;
 mod name;
 mod naming;
 mod occasion;
 mod options;
 mod origin;
+mod percent;
+mod repo_case;
+mod repo_glob;
 mod sink;
+mod stage;
+mod status;
 mod tag;
 mod time;
+pub(crate) mod words;
 
 pub use access::{ApiToken, Role};
 pub use advice::Advice;
+pub use backoff::Backoff;
+pub use choices::{Builder, EtcdApi, MailTls, Supersede};
+pub use commit::{CommitId, CommitSpec, is_no_commit};
+pub use context::JobContext;
 pub use destination::{Destination, Destinations, NoDestination};
-pub use failure::FailureClass;
+pub use failure::{FailureClass, advice};
 pub use grants::ImageGrants;
 pub use image::{ImageRef, ImageRefError, RequestedImage, is_tag};
-pub use job::{
-    Conflict, Event, Job, JobContext, JobId, JobProgress, NewJob, Outcome, StageName, StageRecord, StageStatus, Stages,
-    Status, transition,
-};
-pub use name::{CommitSpec, GitRef, NameError, RepoName, bare_name, is_branch_or_tag, is_no_commit};
+pub use job::{Job, JobProgress, NewJob, Outcome};
+pub use job_id::JobId;
+pub use name::{GitRef, NameError, RepoName, bare_name, is_branch_or_tag};
 pub use naming::{ImageName, TagTemplate};
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};
+pub use percent::Percent;
+pub use repo_case::RepoCase;
+pub use repo_glob::RepoGlob;
 pub use sink::LogSink;
-pub use tag::{Push, RepoRef, TagHolder, TagResult};
+pub use stage::{StageName, StageRecord, StageStatus, Stages};
+pub use status::{Conflict, Event, Status, transition};
+pub use tag::{RefUpdate, RepoRef, TagHolder, TagResult};
 pub use time::Millis;
+pub(crate) use words::words;

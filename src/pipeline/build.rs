@@ -6,28 +6,17 @@ use super::clone::Fetched;
 use super::epoch;
 use super::folder;
 use super::stage::{End, Failed, StageRunner};
-use crate::engine::{BuildRequest, EngineError, EngineLease, ErrorKind};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate, bare_name,
+    CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate,
+    bare_name,
 };
-use crate::secrets::Secrets;
-
-/// The label that names the job of an image.
-const JOB_LABEL: &str = "io.image-factory.job";
+use crate::secrets::RegistryLogins;
 
 impl From<EngineError> for Failed {
     fn from(e: EngineError) -> Self {
-        let class = match e.kind {
-            ErrorKind::Build => FailureClass::Dockerfile,
-            ErrorKind::Memory => FailureClass::OutOfMemory,
-            ErrorKind::Auth | ErrorKind::Exposed => FailureClass::RegistryAuth,
-            ErrorKind::Registry => FailureClass::Registry,
-            ErrorKind::Engine => FailureClass::Engine,
-            ErrorKind::Tree => FailureClass::LostWorker,
-            ErrorKind::Commit => FailureClass::Source,
-        };
-        Self { exit_code: e.exit_code.unwrap_or(1), class, message: e.message }
+        Self { exit_code: e.exit_code.unwrap_or(1), class: e.kind.class(), message: e.message }
     }
 }
 
@@ -45,7 +34,7 @@ pub(super) struct Built {
     pub id: String,
     /// The job's own name first.
     pub names: Vec<Name>,
-    pub commit: String,
+    pub commit: CommitId,
 }
 
 /// The names of an image: the job's own, and those that the templates make.
@@ -61,10 +50,7 @@ fn names(
     let image = ImageRef::parse(own).map_err(invalid)?;
     let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
     // A job is asked for by the commit's id, the beginning of it, or the id of a tag's object.
-    let is_asked = match asked {
-        CommitSpec::Full(id) | CommitSpec::Short(id) => image.tag().eq_ignore_ascii_case(id),
-        CommitSpec::Head => false,
-    };
+    let is_asked = asked.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
     let mut names = vec![Name { moving: !is_asked && !is_commit(image.tag()), image }];
     for template in templates {
         // A commit of no branch takes none of the tags that say what a branch has.
@@ -93,7 +79,6 @@ fn names(
 /// as they are pushed, by one job at a time, because the engine pushes whatever image has a name then.
 pub(super) async fn run(
     tools: &Tools,
-    secrets: &Arc<Secrets>,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
@@ -101,19 +86,19 @@ pub(super) async fn run(
     let log = runner.log.clone();
     let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
-    let Fetched { plan, repo, .. } = fetched;
+    let Fetched { plan, .. } = fetched;
     // What infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
-    let repo = repo.to_string();
-    let engine = runner.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
+    let repository = job.repository.clone();
+    let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The stage sees itself that it is cancelled.
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
-        let commit = snapshot.commit.to_string();
+        let commit = CommitId::from(snapshot.commit);
         let branch = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
-        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, &commit, &*log)?;
+        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, commit.as_str(), &*log)?;
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
             && let Some(seconds) = epoch::of(&snapshot, plan.dockerfile.as_str()).await?
@@ -126,7 +111,7 @@ pub(super) async fn run(
             .filter(|s| (0..=epoch::LATEST).contains(s));
         let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
-        let request = BuildRequest {
+        let request = ImageBuild {
             snapshot,
             context: &context,
             dockerfile: plan.dockerfile.as_str(),
@@ -136,8 +121,8 @@ pub(super) async fn run(
             platform: plan.platform.as_deref(),
             labels,
             build_id: format!("{id}-{attempt}"),
-            sync_key: fetched.sync_key(),
-            secrets: secrets.clone(),
+            sync_key: fetched.sync_key(&repository),
+            logins: RegistryLogins::new(tools.secrets.clone()),
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();
         let built = engine.build(request, &images, &*log).await?;

@@ -6,8 +6,8 @@ use super::retry::patiently;
 use super::stage::{End, StageRunner};
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
-use crate::git::{Kind, Snapshot};
-use crate::model::{CommitSpec, LogSink, RepoRef, StageName, bare_name};
+use crate::git::{EntryKind, Snapshot};
+use crate::model::{CommitId, LogSink, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
@@ -21,7 +21,7 @@ pub(super) async fn run(
 ) -> Result<Arc<Snapshot>, End> {
     let log = runner.log.clone();
     let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
-    let repository = runner.job.context.repository();
+    let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
     let mut resolved = None;
@@ -36,7 +36,7 @@ pub(super) async fn run(
             Ok((oid, counts_for))
         };
         let (oid, counts_for) = log.within(tools.config.checkout_timeout, "CHECKOUT_TIMEOUT", resolve).await?;
-        resolved = Some(oid.to_string());
+        resolved = Some(CommitId::from(oid));
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
             heads::note(tools, mirror, git_ref, *began).await;
@@ -48,13 +48,13 @@ pub(super) async fn run(
             }
             false => None,
         };
-        let key = repo.to_string();
         let try_once = || {
-            let snapshot = tools.git.snapshot_with(mirror, &oid, &key, git_dir.as_ref(), secrets, &*log);
+            let snapshot = tools.git.snapshot_with(mirror, &oid, &times_key, git_dir.as_ref(), secrets, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = patiently(tools.config.clone_timeout, &*log, try_once).await?;
-        let files = snapshot.entries.iter().filter(|entry| entry.kind != Kind::Dir && !entry.is_of_git_dir()).count();
+        let files =
+            snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
         if let Some(git_dir) = &git_dir {
             let bytes: u64 = snapshot.entries.iter().filter(|e| e.is_of_git_dir()).map(|e| e.size).sum();
@@ -67,11 +67,8 @@ pub(super) async fn run(
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
         Ok((snapshot, dockerfile))
     };
-    let name = match (commit, branch) {
-        (CommitSpec::Full(id) | CommitSpec::Short(id), _) => id.as_str(),
-        (CommitSpec::Head, Some(branch)) => bare_name(branch.as_str()),
-        (CommitSpec::Head, None) => "HEAD",
-    };
+    let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
+    let name = commit.digits().unwrap_or(branch_name);
     let checked_out = runner.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
     // The commit is known also where its tree or its Dockerfile is wrong.
     runner.resolved_commit = resolved;

@@ -3,7 +3,7 @@ use super::plan::Plan;
 use super::retry::patiently;
 use super::stage::{End, Failed, StageRunner};
 use super::wanted::Wanted;
-use crate::git::{Fault, GitError, Mirror, Source};
+use crate::git::{Fault, GitError, Mirror, RepoSource};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
@@ -22,11 +22,7 @@ pub(super) struct Fetched {
 
 impl From<GitError> for Failed {
     fn from(e: GitError) -> Self {
-        let class = match e.fault {
-            Fault::Request | Fault::Server | Fault::Throttled => FailureClass::Source,
-            Fault::Host => FailureClass::LostWorker,
-        };
-        Self { exit_code: e.exit_code, class, message: e.message }
+        Self { exit_code: e.exit_code, class: e.fault.class(), message: e.message }
     }
 }
 
@@ -38,7 +34,7 @@ impl From<NameError> for Failed {
 
 /// Where a job's repository comes from, by the template of GIT_URL if there is one. An error names the deploy key that
 /// is stored for it and cannot be used; none where GIT_URL goes without keys.
-pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<Source, GitError> {
+pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<RepoSource, GitError> {
     let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     let key = match secrets.deploy_key(repo) {
         Err(_) if git_url.is_some_and(is_keyless) => None,
@@ -51,18 +47,19 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
         (None, None) => "https://github.com/{owner}/{repo}.git",
     };
     let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-    Ok(Source { repo: repo.clone(), url, key })
+    Ok(RepoSource { repo: repo.clone(), url, key })
 }
 
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, End> {
-    let began = tools.git.last_number();
+    let began = tools.git.last_fetch_number();
     let context = runner.job.context.clone();
     let log = runner.log.clone();
     let names =
         || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&runner.job)?)) };
     let planned = names().map_err(Failed::from).and_then(|names| {
-        let source = source(tools.config.git_url.as_deref(), secrets, &names.0)?;
-        Ok((names, source, Plan::of(tools, secrets, &context)?))
+        let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
+        let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
+        Ok(((repo, wanted), source, Plan::of(tools, secrets, &context)?))
     });
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,
@@ -70,7 +67,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
         Err(failed) => return runner.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     if runner.job.origin == Origin::Rebuild {
-        tools.git.ask_anew(&source);
+        tools.git.forget_key_refusals(&source);
     }
     let url = source.url.clone();
     let command = match &wanted.branch {

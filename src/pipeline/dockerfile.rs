@@ -1,7 +1,7 @@
 //! The Dockerfile and its `.dockerignore` in a commit's tree: where they are, and what to say if they are no files.
 
 use super::stage::Failed;
-use crate::git::{Found, Snapshot};
+use crate::git::{PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
 /// Docker's name for it, for which alone the lower case counts too.
@@ -19,28 +19,28 @@ pub(super) async fn find(
     let place = format!("of {repo} in commit {}", snapshot.commit);
     let mut path = asked.clone();
     let mut found = snapshot.find(path.as_str().as_bytes()).await?;
-    if found == Found::Nothing
+    if found == PathEnd::Nothing
         && let Some(lower) = in_lower_case(asked)
     {
         let other = snapshot.find(lower.as_str().as_bytes()).await?;
-        if other != Found::Nothing {
+        if other != PathEnd::Nothing {
             log.write(format!("There is no {asked}: the file is {lower}\n").as_bytes());
             (path, found) = (lower, other);
         }
     }
     let message = match found {
-        Found::File { .. } => None,
-        Found::Nothing => Some(format!(
+        PathEnd::File { .. } => None,
+        PathEnd::Nothing => Some(format!(
             "{repo} has no file {path} in commit {}: add it, build a branch that has it, or name another Dockerfile \
              (\"dockerfile\" of the job, or the setting DOCKERFILE)",
             snapshot.commit
         )),
-        Found::Lost(lost) => {
+        PathEnd::BrokenLink(lost) => {
             let advice = "let it lead to a file of the repository, by a relative path";
             Some(format!("{path} {place} is no file: {lost}; {advice}"))
         }
-        Found::Folder => Some(format!("{path} {place} is a directory: name the Dockerfile in it")),
-        Found::Submodule => Some(format!("{path} {place} is a submodule: name the Dockerfile in it")),
+        PathEnd::Folder => Some(format!("{path} {place} is a directory: name the Dockerfile in it")),
+        PathEnd::Submodule => Some(format!("{path} {place} is a submodule: name the Dockerfile in it")),
     };
     match message {
         Some(message) => Err(Failed::new(FailureClass::Dockerfile, message)),
@@ -66,15 +66,15 @@ async fn check_ignore_file(
     let of_context = if folder.is_empty() { ".dockerignore".to_owned() } else { format!("{folder}/.dockerignore") };
     for name in [format!("{dockerfile}.dockerignore"), of_context] {
         let kind = match snapshot.find(name.as_bytes()).await? {
-            Found::File { .. } => return Ok(()),
-            Found::Nothing => continue,
-            Found::Lost(lost) => {
+            PathEnd::File { .. } => return Ok(()),
+            PathEnd::Nothing => continue,
+            PathEnd::BrokenLink(lost) => {
                 let advice = "let it lead to a file of the repository, by a relative path, if it is to count";
                 log.write(format!("{name} counts as absent: {lost}; {advice}\n").as_bytes());
                 continue;
             }
-            Found::Folder => "directory",
-            Found::Submodule => "submodule",
+            PathEnd::Folder => "directory",
+            PathEnd::Submodule => "submodule",
         };
         let message = format!("{name} {place} is a {kind}: make it a file, or give it another name");
         return Err(Failed::new(FailureClass::Dockerfile, message));

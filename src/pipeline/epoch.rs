@@ -4,7 +4,7 @@
 //! Not for all: BuildKit from 0.11 on makes it the image's creation time, by which images are pruned and listed, and
 //! later ones put it into `WORKDIR`, so that each commit would run every step behind one anew.
 
-use crate::git::{Found, GitError, Snapshot};
+use crate::git::{GitError, PathEnd, Snapshot};
 
 pub(super) const NAME: &str = "SOURCE_DATE_EPOCH";
 /// A larger file is no Dockerfile that anybody wrote.
@@ -14,7 +14,7 @@ pub(super) const LATEST: i64 = 253_402_300_799;
 
 /// The commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
 pub(super) async fn of(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
-    let Found::File { at, .. } = snapshot.find(dockerfile.as_bytes()).await? else { return Ok(None) };
+    let PathEnd::File { at, .. } = snapshot.find(dockerfile.as_bytes()).await? else { return Ok(None) };
     let entry = &snapshot.entries[at];
     if entry.size > LARGEST {
         return Ok(None);

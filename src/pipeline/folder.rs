@@ -1,17 +1,17 @@
 //! The folder of a repository that is the build context.
 
 use super::stage::Failed;
-use crate::git::{Found, Snapshot};
+use crate::git::{PathEnd, Snapshot};
 use crate::model::{ContextPath, FailureClass, RepoName};
 
 /// The folder's path without links; empty for the root.
 pub(super) async fn of(snapshot: &Snapshot, repo: &RepoName, context: &ContextPath) -> Result<Vec<u8>, Failed> {
     snapshot.folder(context.as_str().as_bytes()).await?.map_err(|found| {
         let what = match found {
-            Found::File { .. } => "it is a file".to_owned(),
-            Found::Submodule => "it is a submodule that stays empty".into(),
-            Found::Lost(lost) => lost.to_string(),
-            Found::Nothing | Found::Folder => "it is not there".into(),
+            PathEnd::File { .. } => "it is a file".to_owned(),
+            PathEnd::Submodule => "it is a submodule that stays empty".into(),
+            PathEnd::BrokenLink(lost) => lost.to_string(),
+            PathEnd::Nothing | PathEnd::Folder => "it is not there".into(),
         };
         let message = format!(
             "the context {context} of {repo} is no folder in commit {}: {what}; name a folder of the repository \

@@ -30,7 +30,7 @@ pub(super) async fn note(tools: &Tools, mirror: &Mirror, own: &RepoRef, began: u
         if !watched.contains_key(&own.git_ref) {
             refs.push(own.git_ref.clone());
         }
-        let found = tools.git.heads_of(mirror, &refs).await.map_err(|e| e.message)?;
+        let found = tools.git.mirror_heads(mirror, &refs).await.map_err(|e| e.message)?;
         let Some(Heads { number, mut commits }) = found else { return Ok(()) };
         // The same head again tells nothing new, but of our own ref that it is the head since our job began.
         commits.retain(|git_ref, commit| {
@@ -62,7 +62,7 @@ pub(super) async fn later(
     if let Some(later) = contest(ledger.last_seen(of, [ours, theirs]).await?).certain() {
         return Ok(later);
     }
-    let looked = timeout(LOOK, tools.git.look_at(&fetched.mirror, &of.git_ref)).await;
+    let looked = timeout(LOOK, tools.git.remote_head(&fetched.mirror, &of.git_ref)).await;
     let looked = looked.map_err(|_| format!("no answer within {} s", LOOK.as_secs()));
     let mut third = None;
     match looked.and_then(|looked| looked.map_err(|error| error.message)) {

@@ -148,7 +148,7 @@ async fn stages(
 ) -> Result<String, End> {
     let mut fetched = clone::run(tools, &secrets, runner).await?;
     let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
-    let (built, engine) = build::run(tools, &secrets, &fetched, snapshot, runner).await?;
+    let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
     users::tell(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

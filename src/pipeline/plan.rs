@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::Tools;
 use super::clone::Fetched;
 use super::stage::Failed;
-use crate::logs::secret_finder;
+use crate::logs::{arguments_with_secrets, secret_argument};
 use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext};
 use crate::secrets::Secrets;
 
@@ -30,14 +30,8 @@ impl Plan {
             Failed::new(FailureClass::Source, bad.join("; "))
         })?;
         let masks = [tools.config.masks.clone(), secrets.masks()].concat();
-        let has_secret = secret_finder(&masks);
-        if let Some((name, _)) = options.build_args.iter().find(|(_, value)| has_secret(value)) {
-            return Err(Failed::new(
-                FailureClass::Source,
-                format!(
-                    "buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there"
-                ),
-            ));
+        if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
+            return Err(Failed::new(FailureClass::Source, secret_argument(name)));
         }
         let (dockerfile, context) = options.paths(&tools.config.dockerfile, &tools.config.context);
         let keep_git_dir = options.keeps_git_dir(tools.config.keep_git_dir);
@@ -97,9 +91,9 @@ impl Fetched {
     /// One synced context in the engine per repository, Dockerfile, target and context, with `.git` or without: these
     /// decide which files the engine wants, and what it does not want it forgets. The table of file times is the repository's alone: a cache mount
     /// may be shared by all of its Dockerfiles and targets.
-    pub fn sync_key(&self) -> String {
+    pub fn sync_key(&self, repository: &str) -> String {
         let target = self.plan.target.as_deref().unwrap_or_default();
-        let mut key = format!("{}\n{}\n{target}", self.repo, self.plan.dockerfile);
+        let mut key = format!("{repository}\n{}\n{target}", self.plan.dockerfile);
         if !self.plan.context.is_root() {
             key += &format!("\n{}", self.plan.context);
         }

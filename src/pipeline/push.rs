@@ -6,7 +6,7 @@ use super::stage::{End, Failed, StageRunner, TagResults};
 use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
-use crate::model::{ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
+use crate::model::{CommitId, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
 use crate::secrets::RegistryAuth;
 
 /// Discards output: an image's further tags share the layers of the first.
@@ -40,7 +40,7 @@ enum State {
     /// The registry has it, with this digest.
     Pushed(String),
     /// The tag stays at this commit.
-    Kept(String),
+    Kept(CommitId),
 }
 
 impl State {
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    fn keeper(&self) -> Option<&str> {
+    fn keeper(&self) -> Option<&CommitId> {
         match self {
             Self::Kept(commit) => Some(commit),
             _ => None,
@@ -59,7 +59,7 @@ impl State {
     }
 
     fn result(&self, image: &ImageRef) -> TagResult {
-        let [digest, kept] = [self.digest(), self.keeper()].map(|text| text.map(str::to_owned));
+        let (digest, kept) = (self.digest().map(str::to_owned), self.keeper().cloned());
         TagResult { name: image.to_string(), digest, kept }
     }
 }
@@ -249,7 +249,7 @@ impl PushContext<'_> {
         if let Some(of) = &fetched.git_ref
             && is_other
             && former.git_ref.as_ref() == Some(of)
-            && heads::later(tools, fetched, job, (&built.commit, of), former, *log).await? == Later::Theirs
+            && heads::later(tools, fetched, job, (built.commit.as_str(), of), former, *log).await? == Later::Theirs
         {
             return Ok(Some(format!("which {} named later", of.git_ref)));
         }

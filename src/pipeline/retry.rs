@@ -45,7 +45,7 @@ where
             Err(error) => error,
         };
         let rest = match error.fault {
-            Fault::Request => None,
+            Fault::Request | Fault::Key => None,
             Fault::Server | Fault::Host => waits.next(),
             Fault::Throttled => rests.next().filter(|rest| begun.elapsed() + *rest < limit),
         };

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
 use crate::model::{
-    FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
+    CommitId, FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
 };
 
 /// Why a stage failed.
@@ -33,7 +33,7 @@ pub(super) enum End {
     Failed(String, FailureClass),
     Cancelled,
     /// The job's own tag stays at this commit, which its ref named later.
-    Superseded(String),
+    Superseded(CommitId),
 }
 
 /// The end of each of the image's names. Shared with the push stage, which may be cut off in the middle.
@@ -70,7 +70,7 @@ pub(super) struct StageRunner {
     pub job: Job,
     pub log: Arc<Pulse>,
     pub stages: Stages,
-    pub resolved_commit: Option<String>,
+    pub resolved_commit: Option<CommitId>,
     /// The ref that the job counts for, once that is known.
     pub git_ref: Option<String>,
     /// The engine that the job has.

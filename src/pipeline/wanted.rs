@@ -18,7 +18,7 @@ impl Wanted {
         let context = &job.context;
         let commit = CommitSpec::parse(&context.commit)?;
         let pushed_ref = job.git_ref.clone().filter(|name| is_branch_or_tag(name));
-        let is_granted = context.pushed || job.any_commit;
+        let is_granted = job.pushed || job.any_commit;
         let branch = match &pushed_ref {
             Some(name) => Some(GitRef::new(name)?),
             None if context.branch_left_out && commit != CommitSpec::Head => None,
@@ -36,7 +36,7 @@ mod tests {
     fn wanted(stored: &str, git_ref: Option<&str>) -> (Option<String>, Option<String>) {
         let context = JobContext::read(stored).unwrap();
         let new = NewJob { git_ref: git_ref.map(str::to_owned), ..NewJob::new(context, String::new()) };
-        let wanted = Wanted::of(&Job::pending(new)).unwrap();
+        let wanted = Wanted::of(&Job::pending(new, crate::model::RepoCase::default())).unwrap();
         (wanted.branch.map(|branch| branch.to_string()), wanted.pushed_ref)
     }
 

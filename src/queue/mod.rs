@@ -17,14 +17,16 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::logs::Logs;
-use crate::metrics::Heart;
-use crate::model::{Job, JobContext, JobId, LogSink, Millis, NewJob, Outcome, Status};
+use crate::metrics::Heartbeat;
+use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status, Supersede};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
-pub use rules::{Priorities, Rules, Supersede};
+pub use rules::{Priorities, Rules};
 
 /// How long it waits for a new job at most: what an event missed is found after this.
 const TICK: Duration = Duration::from_secs(5);
+/// The pauses between attempts to store the state of a job.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), TICK);
 
 pub struct QueueConfig {
     /// How many run at once; 0 runs none.
@@ -37,7 +39,7 @@ pub struct QueueConfig {
     pub drain: Duration,
     pub rules: Rules,
     /// Of the loop that claims.
-    pub heart: Heart,
+    pub heart: Heartbeat,
 }
 
 /// What others may do to the queue.
@@ -52,21 +54,13 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    pub fn priority(&self, context: &JobContext) -> i64 {
-        self.rules.priorities.of(context)
-    }
-
-    pub fn supersedes(&self) -> bool {
-        self.rules.supersede != Supersede::Nobody
-    }
-
     /// Stores a job by the rules: with its priority, and in the place of older commits of its branch, or superseded itself
     /// if it is the older one.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         new.priority = self.rules.priorities.of(&new.context);
         let superseding = |running| Superseding { running, announce: self.announce.clone() };
         let rule = match self.rules.supersede {
-            Supersede::Nobody => None,
+            Supersede::Off => None,
             Supersede::Pending => Some(superseding(false)),
             Supersede::Running => Some(superseding(true)),
         };
@@ -78,7 +72,7 @@ impl QueueHandle {
         for job in superseded.iter().chain(itself) {
             if let Some(newer) = &job.superseded_by {
                 let (id, repo, status) = (job.id, repo(job), job.status.as_str());
-                tracing::info!(job = %id, repo, newer, status, "superseded");
+                tracing::info!(job = %id, repo, newer = newer.as_str(), status, "superseded");
                 // What runs says so when it has ended.
                 if job.status == Status::Running {
                     self.tell(id);
@@ -89,6 +83,18 @@ impl QueueHandle {
             }
         }
         self.wake();
+        Ok(added)
+    }
+
+    /// Stores a job for a branch's head that no webhook reported, by the rules, unless the branch has a job for that commit
+    /// or one that was created after `asked`.
+    pub async fn add_missed(&self, mut new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
+        new.priority = self.rules.priorities.of(&new.context);
+        let supersedes = self.rules.supersede != Supersede::Off;
+        let added = self.store.add_missed(new, asked, supersedes).await?;
+        if added.is_some() {
+            self.wake();
+        }
         Ok(added)
     }
 
@@ -235,7 +241,7 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     let mut give_up = std::pin::pin!(give_up);
-    let mut pause = Duration::from_millis(100);
+    let mut failures = 0;
     let mut reported = String::new();
     loop {
         let error = match write().await {
@@ -250,7 +256,7 @@ where
         }
         tokio::select! {
             () = &mut give_up => return Err(error),
-            () = sleep(pause) => pause = (pause * 2).min(TICK),
+            () = sleep(BACKOFF.pause(failures)) => failures = failures.saturating_add(1),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::again::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 
-use crate::model::{FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus};
+use crate::model::{CommitId, FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus, Supersede};
 use crate::model::{JobProgress, Stages};
 use crate::store::{Added, NewNotification};
 
@@ -34,7 +34,7 @@ fn config(concurrency: usize) -> QueueConfig {
         lease: Duration::from_secs(30),
         drain: LIMIT,
         rules: Rules::default(),
-        heart: Heart::default(),
+        heart: Heartbeat::default(),
     }
 }
 
@@ -170,7 +170,7 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
     assert_eq!((run.job.id, run.job.attempt, run.job.status), (id, 1, Status::Running));
     run.log.write(b"hello\n");
     let stages = running(StageName::Clone);
-    let commit = Some("c0ffee".to_owned());
+    let commit: Option<CommitId> = Some("c0ffee01".repeat(5).parse().unwrap());
     run.progress
         .send(JobProgress {
             stages: stages.clone(),
@@ -300,7 +300,8 @@ async fn a_newer_commit_stops_what_runs_and_ends_what_waits() {
             after.to_string().repeat(40)
         );
         let new = NewJob::new(serde_json::from_str(&text).unwrap(), "q/x:x".into());
-        let (git_ref, before) = (Some("refs/heads/develop".to_owned()), Some(before.to_string().repeat(40)));
+        let (git_ref, before) =
+            (Some("refs/heads/develop".to_owned()), Some(before.to_string().repeat(40).parse().unwrap()));
         NewJob { origin: Origin::Hook, git_ref, before, ..new }
     };
     let add = async |new| match bench.handle.add(new, None).await.unwrap() {
@@ -322,7 +323,7 @@ async fn a_newer_commit_stops_what_runs_and_ends_what_waits() {
     drop(run);
     for id in [first, between] {
         let job = bench.status(id, Status::Cancelled).await;
-        assert_eq!(job.superseded_by, Some("e".repeat(40)));
+        assert_eq!(job.superseded_by, Some("e".repeat(40).parse().unwrap()));
         let log = bench.dir.path().join(format!("logs/{id}.log"));
         until(async || std::fs::read_to_string(&log).ok().filter(|log| *log == said)).await;
     }

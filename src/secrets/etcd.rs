@@ -6,7 +6,6 @@ mod v2;
 mod v3;
 
 use std::future::pending;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::source::Contents;
 use super::{Name, SecretsError};
+use crate::model::Backoff;
 pub use config::{EtcdConfig, TlsFiles};
 use failure::{Failure, IS_IT_THERE};
 use link::Link;
@@ -141,13 +141,12 @@ fn away(done: &str, failures: &[(String, Failure)]) -> SecretsError {
     SecretsError(format!("etcd cannot be {done} ({}): {}", reasons.join("; "), todo.unwrap_or(IS_IT_THERE)))
 }
 
-/// Nothing the first time, then from 0.1 s, doubled up to 10 s; each between a half and the whole of it, so that many
-/// daemons do not come back together.
+/// The pauses between attempts to reach etcd.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+
+/// Returns no pause before the first failure.
 fn pause(failures: u32) -> Duration {
-    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
-    let longest = Duration::from_millis(200 << doublings.min(10)).min(Duration::from_secs(10));
-    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
-    longest.mul_f64(0.5 + random / 2.0)
+    failures.checked_sub(1).map_or(Duration::ZERO, |earlier| BACKOFF.random_pause(earlier))
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::name::{GITHUB_KEYS, OWNER, Scope};
 use super::source::{Contents, MAX_SIZE};
-use super::{Name, SecretsError, digest, file};
+use super::{Name, SecretsError, digest};
+use crate::durable::replace_file;
 
 /// A handful of small files: looking costs 0.1 ms. Unlike inotify it sees every kind of change on every file system
 /// (a Kubernetes volume swaps a symbolic link).
@@ -75,7 +76,7 @@ fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
     let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let owner = fs::metadata(there)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    file::replace(path, value)?;
+    replace_file(path, 0o600, value)?;
     // What root stores, the service must be able to read.
     if rustix::process::geteuid().is_root() {
         for made in path.ancestors().take_while(|made| *made != there) {

@@ -1,6 +1,8 @@
 use base64::Engine as _;
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -52,8 +54,34 @@ fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn a_number_out_of_its_range_is_refused() {
+    for (name, value, range) in [
+        ("INODE_FLOOR", "500", "it must be a whole number from 0 to 100, in percent"),
+        ("INODE_FLOOR", "101", "it must be a whole number from 0 to 100, in percent"),
+        ("INODE_FLOOR", "5%", "it must be a whole number from 0 to 100, in percent"),
+        ("CONCURRENCY", "1001", "it must be a whole number from 0 to 1000"),
+        ("ETCD_PORT", "0", "it must be a whole number from 1 to 65535"),
+        ("SMTP_PORT", "65536", "it must be a whole number from 1 to 65535"),
+        ("DRAIN_TIMEOUT", "169h", "and at most a week"),
+    ] {
+        let text = error(&[], None, &[(name, value)]);
+        assert!(text.starts_with(&format!("{name}=\"{value}\"")) && text.contains(range), "{text}");
+    }
+    for (name, value) in [("INODE_FLOOR", "0"), ("INODE_FLOOR", "100"), ("SMTP_PORT", "1"), ("DRAIN_TIMEOUT", "0s")] {
+        assert!(load(&[], None, &[(name, value)]).is_ok(), "{name}={value}");
+    }
+    for name in ["CLONE_TIMEOUT", "CHECKOUT_TIMEOUT", "BUILD_TIMEOUT", "PUSH_TIMEOUT", "STALL_TIMEOUT", "JOB_TIMEOUT"] {
+        let text = error(&[], None, &[(name, "0s")]);
+        assert!(text.starts_with(&format!("{name}=\"0s\"")) && text.contains("set 1s or more"), "{text}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_secrets_in_the_file_are_refused() {
-    assert_eq!(error(&[], Some("concurency = 3"), &[]), "FILE: concurency: is no setting; README.md lists them\n");
+    assert_eq!(
+        error(&[], Some("concurency = 3"), &[]),
+        "FILE: concurency: is no setting; docs/settings.md lists them\n"
+    );
     let secret = error(&[], Some("hook_secret = \"s3cr3t-value\""), &[]);
     assert!(secret.contains("hook_secret_file") && !secret.contains("s3cr3t-value"), "{secret}");
 }
@@ -151,6 +179,18 @@ fn names_and_tags_of_images_are_checked_at_the_start() {
         let text = error(&[], None, &[(name, value)]);
         assert!(text.starts_with(&format!("{name}=\"{value}\"")) && text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn every_setting_has_a_group_and_an_example_that_is_valid() {
+    for Spec { name, group, example, default, .. } in TABLE {
+        assert!(!group.is_empty() && !example.is_empty() && example != default, "{name}");
+        // Some examples need another setting beside them.
+        let refused = load(&[], None, &[(name, example)]).err().filter(|text| text.contains("is not valid"));
+        assert_eq!(refused, None, "{name}");
+    }
+    let groups: Vec<_> = TABLE.chunk_by(|one, next| one.group == next.group).map(|specs| specs[0].group).collect();
+    assert_eq!(groups.iter().collect::<std::collections::BTreeSet<_>>().len(), groups.len(), "a group is in one piece");
 }
 
 proptest! {

@@ -5,8 +5,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query};
 use uuid::Uuid;
 
-use super::{Fault, Store, StoreError, Superseding, images, jobs, supersede};
-use crate::model::{Job, JobContext, JobId, Millis, NewJob};
+use super::sqlite::Fault;
+use super::{Store, StoreError, Superseding, images, jobs};
+use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +25,7 @@ macro_rules! select {
 }
 
 /// A signed webhook delivery that makes a job.
+#[derive(Debug)]
 pub struct NewDelivery {
     /// Where it came in, as `/hooks/github`.
     pub route: &'static str,
@@ -51,7 +53,7 @@ pub struct Delivery {
     pub context: JobContext,
     /// `refs/heads/…` or `refs/tags/…`, and the commit that it named before.
     pub git_ref: Option<String>,
-    pub before: Option<String>,
+    pub before: Option<CommitId>,
 }
 
 /// What became of a request for a job.
@@ -79,7 +81,7 @@ impl Store {
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
-        let mut job = Job::pending(new);
+        let mut job = Job::pending(new, self.repo_case);
         let superseding = rule.is_some();
         let added = self.enqueue(superseding, move |conn| {
             async move {
@@ -93,7 +95,7 @@ impl Store {
                 images::choose(conn, &mut job, alternative).await?;
                 jobs::insert(conn, &job, json, rule.is_some()).await?;
                 let (job, superseded) = match rule {
-                    Some(rule) => supersede::settle(conn, job, &rule).await?,
+                    Some(rule) => jobs::settle(conn, job, &rule).await?,
                     None => (job, Vec::new()),
                 };
                 Ok((Added::New(job), superseded))
@@ -166,7 +168,7 @@ async fn note(conn: &mut SqliteConnection, delivery: &NewDelivery, job: &Job) ->
         .bind(job.created.0)
         .bind(REMEMBERED.as_millis() as i64)
         .bind(job.context.commit.clone())
-        .bind(jobs::repository(job))
+        .bind(job.repository.clone())
         .bind(jobs::branch(job))
         .fetch_optional(&mut *conn)
         .await?;
@@ -205,6 +207,6 @@ fn read(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         job: row.try_get::<&str, _>(8)?.parse().map_err(damaged)?,
         context: JobContext::read(row.try_get(9)?).map_err(damaged)?,
         git_ref: row.try_get(10)?,
-        before: row.try_get(11)?,
+        before: CommitId::read_stored(row.try_get(11)?),
     })
 }

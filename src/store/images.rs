@@ -5,9 +5,8 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row, query};
 
-use super::error::explain;
-use super::jobs::repository;
-use super::{Fault, Store, StoreError};
+use super::sqlite::{Fault, explain};
+use super::{Store, StoreError};
 use crate::model::{ImageRef, Job, JobContext, Status};
 
 /// The number of other users of an image that are named.
@@ -29,7 +28,7 @@ impl Store {
             "SELECT repository FROM image_users WHERE image = $1 AND repository <> $2 ORDER BY repository LIMIT $3",
         )
         .bind(key(&job.image))
-        .bind(repository(job))
+        .bind(job.repository.clone())
         .bind(NAMED)
         .fetch_all(&self.readers)
         .await;
@@ -80,7 +79,7 @@ pub(super) async fn choose(
 ) -> Result<(), Fault> {
     let Some(alternative) = alternative else { return Ok(()) };
     let (first, second) = (key(&job.image), key(&alternative));
-    let (mine, repository) = (dockerfile(&job.context), repository(job));
+    let (mine, repository) = (dockerfile(&job.context), job.repository.clone());
     let mut is_taken = false;
     let rows = query("SELECT image, dockerfile FROM image_users WHERE repository = $1 AND image IN ($2, $3)")
         .bind(repository.clone())
@@ -144,7 +143,7 @@ pub(super) async fn record(conn: &mut SqliteConnection, job: &Job) -> Result<(),
          ON CONFLICT (image, repository) DO NOTHING",
     )
     .bind(key(&job.image))
-    .bind(repository(job))
+    .bind(job.repository.clone())
     .bind(dockerfile(&job.context))
     .execute(conn)
     .await?;

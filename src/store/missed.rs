@@ -53,7 +53,7 @@ impl Store {
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
         let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
-        let mut job = Job::pending(new);
+        let mut job = Job::pending(new, self.repo_case);
         // Nearly always it is: that needs no write.
         if is_known(&self.readers, &job, asked).await.map_err(|e| self.explain(e))? {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Store {
             "SELECT EXISTS (SELECT 1 FROM (SELECT pushed, context FROM jobs WHERE repository = $1 ORDER BY id DESC \
              LIMIT $2) AS newest WHERE pushed = 1 AND context ->> 'commit' = $3)",
         )
-        .bind(context.repository())
+        .bind(context.repository(self.repo_case))
         .bind(FAR)
         .bind(context.commit.to_ascii_lowercase())
         .fetch_one(&self.readers)
@@ -95,7 +95,7 @@ async fn is_known<'c>(database: impl SqliteExecutor<'c>, job: &Job, asked: JobId
          WHERE repository = $1 AND branch = $2 ORDER BY id DESC LIMIT $3) AS newest \
          WHERE id > $5 OR resolved_commit = $4 OR context ->> 'commit' = $4)",
     )
-    .bind(jobs::repository(job))
+    .bind(job.repository.clone())
     .bind(jobs::branch(job))
     .bind(FAR)
     .bind(job.context.commit.clone())

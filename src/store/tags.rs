@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query};
 
 use super::{Store, StoreError};
-use crate::model::{Millis, RepoRef, TagHolder};
+use crate::model::{CommitId, Millis, RepoRef, TagHolder};
 
 /// The time for which a name that says its commit is kept: two jobs of one commit are seldom further apart.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -19,7 +19,7 @@ impl Store {
     pub async fn tag_holder(&self, image: &str) -> Result<Option<TagHolder>, StoreError> {
         let row = query("SELECT commit_id, repository, git_ref, job, recipe, moving, named FROM tags WHERE image = $1");
         let row = row.bind(image.to_owned()).fetch_optional(&self.readers).await;
-        row.and_then(|row| row.as_ref().map(read).transpose()).map_err(|e| self.explain(e))
+        row.and_then(|row| row.as_ref().map(read).transpose()).map(Option::flatten).map_err(|e| self.explain(e))
     }
 
     /// Notes that this image has the tag from now on.
@@ -36,7 +36,7 @@ impl Store {
                      named = excluded.named",
                 )
                 .bind(image)
-                .bind(commit)
+                .bind(commit.to_string())
                 .bind(repository)
                 .bind(git_ref)
                 .bind(job.map(|job| job.to_string()))
@@ -70,11 +70,13 @@ impl Store {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<TagHolder, sqlx::Error> {
+/// Reads a row. `None` stands for a row whose commit is no id, because it says nothing about which image is newer.
+fn read(row: &SqliteRow) -> Result<Option<TagHolder>, sqlx::Error> {
+    let Some(commit) = CommitId::read_stored(row.try_get(0)?) else { return Ok(None) };
     let (repository, git_ref): (Option<String>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
     let git_ref = repository.zip(git_ref).map(|(repository, git_ref)| RepoRef { repository, git_ref });
     let job = row.try_get::<Option<&str>, _>(3)?.map(str::parse).transpose();
     let job = job.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
     let (moving, named) = (row.try_get::<i64, _>(5)? != 0, row.try_get::<i64, _>(6)? != 0);
-    Ok(TagHolder { commit: row.try_get(0)?, git_ref, job, recipe: row.try_get(4)?, moving, named })
+    Ok(Some(TagHolder { commit, git_ref, job, recipe: row.try_get(4)?, moving, named }))
 }

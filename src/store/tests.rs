@@ -3,18 +3,24 @@ mod images;
 mod migrating;
 mod outbox;
 mod reconcile;
+mod repo_case;
 mod superseding;
 mod tags;
 mod turns;
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::Row;
+use futures_util::FutureExt;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions, Row, query};
 
 use super::*;
 use crate::model::{
-    FailureClass, Job, JobContext, JobId, JobProgress, NewJob, Origin, Outcome, StageName, StageStatus, Stages, Status,
-    TagResult,
+    CommitId, FailureClass, Job, JobContext, JobId, JobProgress, Millis, NewJob, Origin, Outcome, StageName,
+    StageStatus, Stages, Status, TagResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -30,11 +36,11 @@ fn context(repo: &str) -> JobContext {
         r#"{{"owner":"acme","repo":"{repo}","branch":"develop","commit":"HEAD","github":true,
             "dockerRepoBase":"quay.io/totem","tag":"HEAD","else":{{"a":[1]}}}}"#
     );
-    JobContext { pushed: true, ..serde_json::from_str(&text).unwrap() }
+    serde_json::from_str(&text).unwrap()
 }
 
 fn new(repo: &str) -> NewJob {
-    NewJob::new(context(repo), image())
+    NewJob { pushed: true, ..NewJob::new(context(repo), image()) }
 }
 
 fn image() -> String {
@@ -69,11 +75,15 @@ fn announce() -> Announce {
     })
 }
 
+fn commit() -> CommitId {
+    "c0ffee01".repeat(5).parse().unwrap()
+}
+
 fn outcome(status: Status) -> Outcome {
     Outcome {
         status,
         stages: Stages::pending(),
-        resolved_commit: Some("c0ffee".into()),
+        resolved_commit: Some(commit()),
         digest: Some("sha256:1".into()),
         cause: None,
         class: None,
@@ -95,6 +105,28 @@ async fn a_job_is_stored_as_it_came() {
     assert_eq!(job.image, "quay.io/totem/acme-hello:HEAD");
     assert_eq!((job.status, job.attempt, job.stages), (Status::Pending, 0, Stages::default()));
     assert_eq!(store.job(JobId::new()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_job_whose_stored_commits_are_no_ids_is_read_without_them() {
+    let (_dir, store) = open().await;
+    let job = add(&store, "hello").await;
+    let tags = r#"[{"name":"q.io/a:b","digest":null,"kept":"dead10"},{"name":"q.io/a:c","digest":"sha256:1"}]"#;
+    store
+        .write(move |conn| {
+            let old =
+                query("UPDATE jobs SET resolved_commit = 'c0ffee', before = 'what?', superseded_by = '', tags = $1");
+            async move { Ok(old.bind(tags).execute(conn).await.map(drop)?) }.boxed()
+        })
+        .await
+        .unwrap();
+    let tag = |name: &str, digest: Option<&str>| TagResult {
+        name: name.into(),
+        digest: digest.map(str::to_owned),
+        kept: None,
+    };
+    let expected = Job { tags: vec![tag("q.io/a:b", None), tag("q.io/a:c", Some("sha256:1"))], ..job };
+    assert_eq!(store.job(expected.id).await.unwrap(), Some(expected));
 }
 
 #[tokio::test]
@@ -162,13 +194,13 @@ async fn a_runner_writes_only_in_its_attempt() {
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
     let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
-    let (resolved_commit, engine) = (Some("c0ffee".to_owned()), Some("one".to_owned()));
+    let (resolved_commit, engine) = (Some(commit()), Some("one".to_owned()));
     let git_ref = Some("refs/heads/develop".to_owned());
     let progress = JobProgress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
     store.save_stages(job.id, 1, &progress, &announce()).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
-    assert_eq!((stored.stages, stored.resolved_commit.as_deref()), (stages.clone(), Some("c0ffee")));
+    assert_eq!((stored.stages, stored.resolved_commit), (stages.clone(), Some(commit())));
     assert_eq!(stored.engine.as_deref(), Some("one"));
 
     // Put back and claimed again: the first attempt has no say any more.
@@ -312,7 +344,7 @@ async fn a_newer_schema_and_a_foreign_file_are_refused() {
     )
     .await;
     store.close().await;
-    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: schema::NEWEST, .. })));
+    assert!(matches!(Store::open(&folder).await, Err(StoreError::Newer { found: 99, known: sqlite::NEWEST, .. })));
     std::fs::write(folder.join("image-factory.db"), "this is no database".repeat(100)).unwrap();
     assert!(matches!(Store::open(&folder).await, Err(StoreError::Damaged { .. })));
     let error = Store::open(Path::new("/proc/nowhere")).await.err().unwrap();

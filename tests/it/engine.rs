@@ -21,8 +21,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_factory::engine::{BuildRequest, Built, Engine, EngineError, ErrorKind, Host};
-use image_factory::git::{Git, GitConfig, Snapshot, Source};
+use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild};
+use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
 use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
 use tempfile::TempDir;
@@ -58,6 +58,7 @@ impl Bench {
             token: None,
             cacert: None,
             pure_history_times: false,
+            repo_case: image_factory::model::RepoCase::default(),
         };
         let bench = Self {
             git: Git::new(config).unwrap(),
@@ -127,7 +128,7 @@ impl Bench {
     }
 
     async fn snapshot(&self, log: &Log) -> Arc<Snapshot> {
-        let source = Source {
+        let source = RepoSource {
             repo: RepoName::new("acme", "hello").unwrap(),
             url: format!("file://{}", self.work().display()),
             key: None,
@@ -138,7 +139,7 @@ impl Bench {
         Arc::new(self.git.snapshot(&mirror, &commit, "acme/hello Dockerfile", &self.secrets, log).await.unwrap())
     }
 
-    async fn try_build(&self, log: &Log) -> Result<Built, EngineError> {
+    async fn try_build(&self, log: &Log) -> Result<BuiltImage, EngineError> {
         let snapshot = self.snapshot(log).await;
         self.build_of(snapshot, &self.image(), "Dockerfile", log).await
     }
@@ -149,12 +150,12 @@ impl Bench {
         image: &ImageRef,
         dockerfile: &str,
         log: &Log,
-    ) -> Result<Built, EngineError> {
+    ) -> Result<BuiltImage, EngineError> {
         self.engine.build(self.request(snapshot, image, dockerfile), log).await
     }
 
-    fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> BuildRequest<'a> {
-        BuildRequest {
+    fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> ImageBuild<'a> {
+        ImageBuild {
             snapshot,
             context: b"",
             dockerfile,
@@ -168,7 +169,7 @@ impl Bench {
             ]),
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
-            secrets: self.secrets.clone(),
+            logins: self.secrets.clone().into(),
         }
     }
 
@@ -181,7 +182,7 @@ impl Bench {
         }
     }
 
-    async fn build(&self) -> Built {
+    async fn build(&self) -> BuiltImage {
         let log = Log::default();
         self.try_build(&log).await.unwrap_or_else(|e| panic!("{e}\n{}", log.text()))
     }

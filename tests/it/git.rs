@@ -13,6 +13,7 @@ mod lfs_ssh;
 mod odd;
 mod resolving;
 mod shallow;
+mod spelling;
 mod ssh;
 mod submodules;
 mod times;
@@ -23,7 +24,7 @@ mod upkeep;
 use std::path::Path;
 use std::sync::Arc;
 
-use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, Snapshot, Source};
+use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, RepoSource, Snapshot};
 use image_factory::model::{CommitSpec, GitRef, RepoName};
 use image_factory::secrets::Secrets;
 
@@ -37,6 +38,7 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     }
 }
 
@@ -57,7 +59,7 @@ fn commit(text: &str) -> CommitSpec {
 struct Local {
     dir: tempfile::TempDir,
     repo: Repo,
-    source: Source,
+    source: RepoSource,
     git: Git,
 }
 
@@ -70,7 +72,7 @@ impl Local {
         let dir = folder();
         let repo = Repo::create(&dir.path().join("hello.git"));
         let url = format!("file://{}", repo.bare.display());
-        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+        let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
         let mut config = config(dir.path(), Path::new("/nonexistent"));
         change(&mut config);
         Self { git: Git::new(config).unwrap(), source, repo, dir }
@@ -105,11 +107,11 @@ impl Local {
 
 /// All of the tree's files and symlinks: path, content.
 async fn contents(snapshot: &Snapshot) -> Result<Vec<(String, Vec<u8>)>, GitError> {
-    use image_factory::git::Kind;
+    use image_factory::git::EntryKind;
     let mut blobs = snapshot.blobs()?;
     let mut contents = Vec::new();
     for entry in &snapshot.entries {
-        if !matches!(entry.kind, Kind::Dir | Kind::Gitlink) {
+        if !matches!(entry.kind, EntryKind::Dir | EntryKind::Gitlink) {
             let content = blobs.read(entry).await?;
             assert_eq!(content.len() as u64, entry.size);
             contents.push((String::from_utf8_lossy(&entry.path).into_owned(), content));

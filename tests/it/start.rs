@@ -60,7 +60,7 @@ async fn a_port_in_use_is_waited_for() {
     let _held = std::net::TcpListener::bind(("127.0.0.1", daemon.port())).unwrap();
     daemon.spawn();
     assert!(!daemon.exit(Duration::from_secs(20)).await.success());
-    assert!(daemon.output().contains("is another program there?"), "{}", daemon.output());
+    assert!(daemon.output().contains("stop the program that uses it, or set LISTEN"), "{}", daemon.output());
 }
 
 #[test]
@@ -72,6 +72,8 @@ fn settings_come_from_a_file_too() {
     assert!(refused(&Settings::new(), &["--config", path]).contains("CONCURRENCIES"));
     std::fs::write(&file, "CONCURRENCY = \"many\"\n").unwrap();
     assert!(refused(&Settings::new(), &["--config", path]).contains("many"));
+    std::fs::write(&file, "INODE_FLOOR = 500\n").unwrap();
+    assert!(refused(&Settings::new(), &["--config", path, "--check"]).contains("from 0 to 100, in percent"));
     std::fs::write(&file, "CONCURRENCY = 1\n").unwrap();
     let checked = Daemon::fail(&Settings::new(), &["--config", path, "--check"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

@@ -4,6 +4,7 @@ use reqwest::Url;
 
 use super::super::channels;
 use super::{Finding, post_build};
+use crate::outbound::is_loopback;
 use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "chat";
@@ -11,9 +12,9 @@ pub const NAME: &str = "chat";
 /// HipChat and Slack are reached. They are connected to and nothing is sent: whether a token is right shows only when
 /// something is written.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let hipchat = channels::hipchat(&settings, &[]).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
+    let hipchat = channels::hipchat(&settings).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
     // What cannot be used is among the settings' findings.
-    let slack = channels::slack(&settings, &[]).ok().flatten();
+    let slack = channels::slack(&settings).ok().flatten();
     let slack = slack.and_then(|slack| Some(("Slack", "SLACK_URL", Url::parse(&slack.url).ok()?)));
     let each = hipchat.into_iter().chain(slack).map(|(who, setting, url)| check_one(who, setting, HttpUrl(url)));
     let findings = futures_util::future::join_all(each).await;
@@ -27,7 +28,7 @@ async fn check_one(who: &str, setting: &str, url: HttpUrl) -> Finding {
     // Not the whole address, which may have a token in it.
     let host = url.0.host_str().unwrap_or_default();
     let place = format!("{host}:{}", url.0.port_or_known_default().unwrap_or_default());
-    let is_here = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+    let is_here = is_loopback(&url.0);
     match post_build::connect(&url, &place).await {
         Ok(()) if url.0.scheme() == "http" && !is_here => Finding::warn(
             NAME,

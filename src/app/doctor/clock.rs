@@ -1,15 +1,14 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use reqwest::header::DATE;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::Finding;
 use crate::app::startup;
 use crate::engine::{Engine, Host};
 use crate::model::{ImageRef, Millis};
+use crate::outbound::{self, Route};
 use crate::settings::Settings;
 
 pub const NAME: &str = "clock";
@@ -59,11 +58,12 @@ fn urls(settings: &Settings) -> Vec<String> {
 /// How many milliseconds we are ahead of a web server; None if it does not say.
 async fn date(url: &str) -> Option<i64> {
     // No certificate is checked: to a wrong clock good ones look expired. Nothing but the time is learnt here.
-    let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true);
-    let http = http.redirect(reqwest::redirect::Policy::none()).timeout(ANSWER).build().ok()?;
+    let http = outbound::client(Route::Environment).tls_danger_accept_invalid_certs(true);
+    let http = http.timeout(ANSWER).build().ok()?;
     let answer = http.head(url).send().await.ok()?;
-    let date = OffsetDateTime::parse(answer.headers().get(DATE)?.to_str().ok()?, &Rfc2822).ok()?;
-    Some(Millis::now().0 - date.unix_timestamp() * 1000)
+    let date = httpdate::parse_http_date(answer.headers().get(DATE)?.to_str().ok()?).ok()?;
+    let date = date.duration_since(UNIX_EPOCH).ok()?;
+    Some(Millis::now().0 - date.as_millis() as i64)
 }
 
 /// The same for an engine by TCP; another's clock is ours.

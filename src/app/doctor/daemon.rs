@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::net::TcpSocket;
 
 use super::Finding;
+use crate::outbound::{self, Route};
 use crate::settings::Settings;
 
 pub const NAME: &str = "daemon";
@@ -64,7 +65,7 @@ async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build().ok()?;
+    let http = outbound::client(Route::Direct).timeout(ANSWER).build().ok()?;
     let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
     let health: Health = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
     let ready = async { http.get(format!("{url}/ready")).send().await.ok()?.json::<Ready>().await.ok() };

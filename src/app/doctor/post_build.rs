@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Finding;
-use crate::address::is_unfit;
+use crate::outbound::is_forbidden_target;
 use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "hook";
@@ -46,7 +46,7 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
 
 pub(super) async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
     let addresses: Vec<_> = tokio::net::lookup_host(place).await?.collect();
-    if let Some(address) = addresses.iter().find(|address| is_unfit(address.ip())) {
+    if let Some(address) = addresses.iter().find(|address| is_forbidden_target(address.ip())) {
         anyhow::bail!("it is at {}, which is refused", address.ip());
     }
     let stream = TcpStream::connect(addresses.as_slice()).await?;

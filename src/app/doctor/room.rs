@@ -11,7 +11,7 @@ const SCARCE_PERCENT: u64 = 5;
 
 /// `what` begins the message, such as `/data can be written,`; `advice` is what to do when there is little room.
 pub fn judge(check: &'static str, what: &str, dir: &Path, floor: &Floor, advice: &str) -> Finding {
-    match disk::look(dir) {
+    match disk::measure(dir) {
         Err(error) => Finding::warn(check, format!("{what} its disk cannot be asked: {error}")),
         Ok(disk) if !floor.holds(&disk) => {
             Finding::bad(check, format!("{what} {disk}: jobs wait below {floor}; {advice}"))
@@ -31,6 +31,7 @@ fn is_scarce(disk: &Disk) -> bool {
 mod tests {
     use super::*;
     use crate::app::doctor::Status;
+    use crate::model::Percent;
 
     #[test]
     fn little_room_is_told() {
@@ -39,7 +40,7 @@ mod tests {
             assert!(is_scarce(&scarce), "{scarce}");
         }
         assert!(!is_scarce(&disk(5 << 30, 5, Some(5))));
-        let floor = Floor { bytes: u64::MAX, inodes_percent: 0 };
+        let floor = Floor { bytes: u64::MAX, inodes: Percent::new(0).unwrap() };
         let found = judge("data", "/ has", Path::new("/"), &floor, "make room");
         assert_eq!(found.status, Status::Bad);
         assert!(found.message.contains("jobs wait below DISK_FLOOR=") && found.message.ends_with("; make room"));

@@ -1,14 +1,14 @@
 use super::*;
 
-fn log(lines: &[&str]) -> (String, Progress) {
-    let mut progress = Progress::default();
-    let lines = lines.iter().map(|line| serde_json::from_str::<Line>(line).unwrap());
-    let text = lines.filter_map(|line| progress.text(&line)).collect();
+fn log(lines: &[&str]) -> (String, ClassicProgress) {
+    let mut progress = ClassicProgress::default();
+    let messages = lines.iter().map(|line| serde_json::from_str::<EngineMessage>(line).unwrap());
+    let text = messages.filter_map(|message| progress.add(&message)).collect();
     (text, progress)
 }
 
 #[test]
-fn output_is_written_as_it_comes() {
+fn output_is_written_unchanged() {
     let (text, progress) = log(&[
         r#"{"stream":"Step 1/2 : RUN make"}"#,
         r#"{"stream":"\n"}"#,
@@ -22,7 +22,7 @@ fn output_is_written_as_it_comes() {
 }
 
 #[test]
-fn a_pull_is_a_line_a_layer() {
+fn a_pull_writes_one_line_per_layer() {
     let (text, progress) = log(&[
         r#"{"status":"Pulling from acme/base","id":"v1"}"#,
         r#"{"status":"Pulling fs layer","progressDetail":{},"id":"ab"}"#,
@@ -37,7 +37,7 @@ fn a_pull_is_a_line_a_layer() {
 }
 
 #[test]
-fn the_image_is_found_both_ways() {
+fn the_image_is_found_in_both_forms() {
     let printed = r#"{"stream":"Successfully built 012345678901\n"}"#;
     let (_, progress) = log(&[r#"{"stream":"Successfully built by hand\n"}"#, printed]);
     assert_eq!(progress.image.as_deref(), Some("012345678901"));
@@ -47,7 +47,7 @@ fn the_image_is_found_both_ways() {
 }
 
 #[test]
-fn what_needs_buildkit_is_named() {
+fn features_of_buildkit_are_named() {
     for (dockerfile, named) in [
         ("FROM a\nRUN --mount=type=cache,target=/x make\n", Some("`RUN --mount`")),
         ("# syntax=docker/dockerfile:1\nFROM a\n copy --chown=1 --chmod=755 a /\n", Some("`COPY --chmod`")),
@@ -59,12 +59,12 @@ fn what_needs_buildkit_is_named() {
         ),
         ("", None),
     ] {
-        assert_eq!(only_buildkit_knows(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
+        assert_eq!(buildkit_feature(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
     }
 }
 
 #[test]
-fn a_here_document_is_told_from_a_shells() {
+fn a_here_document_is_distinguished_from_a_shells() {
     for (dockerfile, named) in [
         ("FROM a\nRUN <<EOF\necho\nEOF\n", Some("a here-document in `RUN`")),
         ("FROM a\nRUN python3 <<EOF > /x\nprint(1)\nEOF\n", Some("a here-document in `RUN`")),

@@ -1,22 +1,22 @@
-//! Which engine a job gets.
+//! Chooses the engine that a job gets.
 
 use std::cmp::Reverse;
 
 use sha2::{Digest, Sha256};
 
-/// An engine that is well.
+/// An engine that a job can have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    /// What is returned.
+    /// Index that [`choose`] returns.
     pub index: usize,
     pub name: &'a str,
-    /// Jobs that have it.
+    /// Number of jobs that have a lease of it.
     pub running: usize,
 }
 
-/// By rendezvous hashing: the one whose hash with the repository is the highest, as long as it has fewer jobs than its
-/// `share`; then the least busy. So a repository keeps to its engine, where its layers and its synced context are, and
-/// when an engine goes only that one's repositories move. `avoid` is taken if there is no other.
+/// Chooses by rendezvous hashing: the engine whose hash with the repository is the highest, if it has fewer jobs than
+/// its `share`; otherwise the least busy one. A repository thus stays on the engine that has its layers and its synced
+/// context, and when an engine goes, only its repositories move. `avoid` is chosen only if there is no other.
 pub(super) fn choose(repo: &str, candidates: &[Candidate], share: usize, avoid: Option<&str>) -> Option<usize> {
     let others = || candidates.iter().filter(|candidate| Some(candidate.name) != avoid);
     let pool: Vec<_> = if others().next().is_some() { others().collect() } else { candidates.iter().collect() };
@@ -25,7 +25,7 @@ pub(super) fn choose(repo: &str, candidates: &[Candidate], share: usize, avoid: 
     if preferred.running < share {
         return Some(preferred.index);
     }
-    // Of several that are as busy, always the same.
+    // Equally busy engines are ordered by their hash, so that a repository always gets the same one.
     let least = pool.iter().min_by_key(|candidate| (candidate.running, Reverse(rank(candidate))))?;
     Some(least.index)
 }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_repositories_of_one_that_goes_move() {
+    fn only_the_repositories_of_a_lost_engine_move() {
         for repo in repos() {
             let before = choose(&repo, &well(&NAMES, [0; 3]), 2, None).unwrap();
             let after = choose(&repo, &well(&NAMES[..2], [0; 3]), 2, None).unwrap();
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_its_share_goes_to_the_least_busy() {
+    fn jobs_beyond_the_share_go_to_the_least_busy() {
         for repo in repos() {
             let first = choose(&repo, &well(&NAMES, [0; 3]), 2, None).unwrap();
             let mut running = [1; 3];
@@ -76,7 +76,7 @@ mod tests {
             let idle = (first + 1) % 3;
             running[idle] = 0;
             assert_eq!(choose(&repo, &well(&NAMES, running), 2, None), Some(idle));
-            // All have their share: there still is a least busy one.
+            // One engine is the least busy, even if all have more than their share.
             running = [9; 3];
             running[idle] = 8;
             assert_eq!(choose(&repo, &well(&NAMES, running), 2, None), Some(idle));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn one_to_be_avoided_is_taken_only_alone() {
+    fn the_avoided_engine_is_chosen_only_if_it_is_alone() {
         for repo in repos() {
             let first = choose(&repo, &well(&NAMES, [0; 3]), 2, None).unwrap();
             let other = choose(&repo, &well(&NAMES, [0; 3]), 2, Some(NAMES[first])).unwrap();

@@ -1,5 +1,5 @@
-//! The batch API (`docs/api/batch.md`): asks where objects are; and the basic transfer (`docs/api/basic-transfers.md`),
-//! which fetches them.
+//! The batch API (`docs/api/batch.md`), which says where objects are, and the basic transfer
+//! (`docs/api/basic-transfers.md`), which fetches them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,71 +7,71 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::http::{self, body, broken, host, is_passing};
+use super::http::{self, body, broken, host, is_transient_status};
 use super::incoming::{Incoming, not_stored};
-use super::server::Server;
-use super::{AT_ONCE, BATCH, Store, Wanted};
+use super::server::LfsServer;
+use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 use crate::model::RepoName;
 
 #[derive(Serialize)]
-struct Request {
+struct BatchRequest {
     operation: &'static str,
     transfers: [&'static str; 1],
     hash_algo: &'static str,
-    objects: Vec<Object>,
+    objects: Vec<BatchObject>,
 }
 
 #[derive(Serialize)]
-struct Object {
+struct BatchObject {
     oid: String,
     size: u64,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct BatchAnswer {
     #[serde(default)]
     transfer: Option<String>,
-    objects: Vec<Given>,
+    objects: Vec<BatchAnswerObject>,
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct BatchAnswerObject {
     oid: String,
     #[serde(default)]
-    actions: Option<Actions>,
+    actions: Option<ObjectActions>,
     #[serde(default)]
-    error: Option<Refusal>,
+    error: Option<LfsErrorBody>,
 }
 
 #[derive(Deserialize)]
-struct Actions {
+struct ObjectActions {
     #[serde(default)]
-    download: Option<Action>,
+    download: Option<DownloadAction>,
 }
 
-/// Where an object is, and what is to be sent there.
+/// URL of an object, and the headers of its request.
 #[derive(Deserialize)]
-pub struct Action {
+pub struct DownloadAction {
     href: String,
     #[serde(default)]
     header: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct LfsErrorBody {
     #[serde(default)]
     code: u16,
     message: String,
 }
 
-impl Server {
-    /// Fetches the objects into the store, as far as no other repository did.
+impl LfsServer {
+    /// Fetches those objects into the store that no other repository has fetched.
     pub async fn fetch_all(
         &self,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         repo: &RepoName,
-        store: &Store,
+        store: &LfsStore,
         access: &str,
     ) -> Result<(), GitError> {
         for wanted in wanted.chunks(BATCH) {
@@ -83,16 +83,17 @@ impl Server {
         Ok(())
     }
 
-    /// Where these objects are, in their order.
-    async fn batch(&self, wanted: &[Wanted], repo: &RepoName) -> Result<Vec<Action>, GitError> {
-        let objects = wanted.iter().map(|wanted| Object { oid: wanted.oid.to_string(), size: wanted.size }).collect();
-        let request = Request { operation: "download", transfers: ["basic"], hash_algo: "sha256", objects };
+    /// Asks where these objects are. The answers are in the order of the objects.
+    async fn batch(&self, wanted: &[WantedObject], repo: &RepoName) -> Result<Vec<DownloadAction>, GitError> {
+        let objects =
+            wanted.iter().map(|wanted| BatchObject { oid: wanted.oid.to_string(), size: wanted.size }).collect();
+        let request = BatchRequest { operation: "download", transfers: ["basic"], hash_algo: "sha256", objects };
         let request = serde_json::to_string(&request).map_err(|error| GitError::io("a request", error))?;
-        let response = self.caller.send(&self.url, &self.headers, Some(&request)).await?;
+        let response = self.client.send(&self.url, &self.headers, Some(&request)).await?;
         let (status, host) = (response.status(), host(&self.url));
         let body = body(response).await?;
         if !status.is_success() {
-            let said = serde_json::from_slice::<Refusal>(&body).map(|refusal| shown(&refusal.message));
+            let said = serde_json::from_slice::<LfsErrorBody>(&body).map(|refusal| shown(&refusal.message));
             let said = said.unwrap_or_default();
             let advice = match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "is there a key or a token that may read it?",
@@ -100,9 +101,9 @@ impl Server {
                 _ => "try again, or look at the server's own log",
             };
             let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
-            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_transient_status(status)) });
         }
-        let answer: Answer = serde_json::from_slice(&body)
+        let answer: BatchAnswer = serde_json::from_slice(&body)
             .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;
         if let Some(transfer) = answer.transfer.filter(|transfer| transfer != "basic") {
             let message = format!("{host} gives the LFS files of {repo} by {:?} only, not by basic", shown(&transfer));
@@ -112,36 +113,42 @@ impl Server {
         wanted
             .iter()
             .map(|object| match given.remove(&object.oid.to_string()) {
-                Some(Given { error: Some(Refusal { code, message }), .. }) => Err(GitError {
+                Some(BatchAnswerObject { error: Some(LfsErrorBody { code, message }), .. }) => Err(GitError {
                     exit_code: 1,
                     message: format!(
                         "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
                         shown(&message)
                     ),
-                    fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_passing)),
+                    fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_transient_status)),
                 }),
-                Some(Given { actions: Some(Actions { download: Some(action) }), .. }) => Ok(action),
+                Some(BatchAnswerObject { actions: Some(ObjectActions { download: Some(action) }), .. }) => Ok(action),
                 _ => Err(GitError::refused(format!("{host} does not say where {object} of {repo} is"))),
             })
             .collect()
     }
 
-    async fn fetch(&self, wanted: &Wanted, action: Action, store: &Store, access: &str) -> Result<(), GitError> {
+    async fn fetch(
+        &self,
+        wanted: &WantedObject,
+        action: DownloadAction,
+        store: &LfsStore,
+        access: &str,
+    ) -> Result<(), GitError> {
         if !store.has(&wanted.oid, wanted.size) {
             self.download(wanted, &action, store).await?;
         }
         store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))
     }
 
-    async fn download(&self, wanted: &Wanted, action: &Action, store: &Store) -> Result<(), GitError> {
+    async fn download(&self, wanted: &WantedObject, action: &DownloadAction, store: &LfsStore) -> Result<(), GitError> {
         let url = Url::parse(&action.href)
             .map_err(|error| GitError::refused(format!("{wanted} is at no valid URL: {error}")))?;
         let given = action.header.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut response = self.caller.send(&url, &http::headers(given)?, None).await?;
+        let mut response = self.client.send(&url, &http::headers(given)?, None).await?;
         let (status, host) = (response.status(), host(response.url()));
         if status != StatusCode::OK {
             let message = format!("{host} does not give out {wanted}: {status}");
-            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_passing(status)) });
+            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_transient_status(status)) });
         }
         let mut incoming = Incoming::new(wanted, store)?;
         let at = response.url().clone();
@@ -154,7 +161,7 @@ impl Server {
     }
 }
 
-/// The words of a server, as a part of a line.
+/// Returns a server's words as the end of a line.
 fn shown(message: &str) -> String {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     format!(": {}", line.trim())

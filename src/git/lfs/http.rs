@@ -1,42 +1,43 @@
-//! The HTTP client for LFS. Its requests may carry credentials, and where they go is said by servers: so redirects are
-//! followed here, and credentials stay on their server.
+//! The HTTP client for LFS. Servers say where its requests go, and the requests may carry credentials. Redirects are
+//! therefore followed here, so that credentials stay on their server.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
+use zeroize::Zeroizing;
 
-use crate::address::{self, Except, is_inward};
 use crate::git::{Fault, GitError};
+use crate::outbound::{self, BodyError, Route, chain, is_local_or_forbidden, read_limited};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// As Git's own low-speed limit: no byte for so long, and it is over.
+/// Longest silence of a server, as in Git's own low-speed limit.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS: usize = 5;
-/// Of an answer in JSON: 100 objects take 100 KB with long signatures.
+/// Longest JSON answer: 100 objects take 100 KB with long signatures.
 const LONGEST_ANSWER: usize = 4 << 20;
 pub const JSON: &str = "application/vnd.git-lfs+json";
 
-/// Made when they are first used: reading the system's authorities takes 20 ms and some memory.
+/// The clients. Each is made at its first use, because reading the system's authorities takes 20 ms and some memory.
 #[derive(Debug, Default)]
-pub struct Http {
+pub struct LfsClients {
     anywhere: OnceLock<Client>,
     outward: OnceLock<Client>,
 }
 
-/// Where requests may go.
+/// A client, and the rule where its requests may go.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct LfsClient {
     client: Client,
-    /// Not to this machine and its link: a payload named the server.
+    /// True if this machine and its networks are forbidden, because a payload named the server.
     is_outward: bool,
 }
 
-impl Http {
-    /// `authorities` is the file of those to be trusted, the system's if none.
-    pub fn caller(&self, is_outward: bool, authorities: Option<&Path>) -> Result<Caller, GitError> {
+impl LfsClients {
+    /// Returns a client that trusts the authorities in this file, or the system's if there is none.
+    pub fn client(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
         let client = match place.get() {
             Some(client) => client.clone(),
@@ -46,34 +47,20 @@ impl Http {
                 place.get_or_init(|| client).clone()
             }
         };
-        Ok(Caller { client, is_outward })
+        Ok(LfsClient { client, is_outward })
     }
 }
 
 fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwest::Error> {
-    // An error means that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
-        .user_agent(concat!("image-factory/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .redirect(redirect::Policy::none())
-        // As for Git, which gets a cleared environment.
-        .no_proxy();
-    let client = match authorities {
-        // It was written at the start; without it no server is trusted.
-        Some(bundle) => {
-            client.tls_certs_only(Certificate::from_pem_bundle(&std::fs::read(bundle).unwrap_or_default())?)
-        }
-        None => client,
-    };
-    let client = if is_outward { client.dns_resolver(Arc::new(Except(is_inward))) } else { client };
-    client.build()
+    // Git does not know a proxy either, because its environment is cleared.
+    let route = if is_outward { Route::Filtered(is_local_or_forbidden) } else { Route::Direct };
+    let client = outbound::client(route).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+    outbound::trust_bundle(client, authorities)?.build()
 }
 
-impl Caller {
-    /// Sends a request, a POST if there is a body, and follows redirects. The headers go to the URL's own server only.
-    /// Any status is a success; an error has no URL in it, which may be signed.
+impl LfsClient {
+    /// Sends a request (a POST if there is a body) and follows redirects. The headers go only to the URL's own server.
+    /// Any status is a success. An error shows no URL, because the URL may be signed.
     pub async fn send(&self, url: &Url, headers: &HeaderMap, body: Option<&str>) -> Result<Response, GitError> {
         let (mut url, mut headers) = (url.clone(), headers.clone());
         for _ in 0..=REDIRECTS {
@@ -101,7 +88,7 @@ impl Caller {
     fn check(&self, url: &Url) -> Result<(), GitError> {
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),
-            "https" if !address::literal(url).is_some_and(is_inward) => Ok(()),
+            "https" if !outbound::literal(url).is_some_and(is_local_or_forbidden) => Ok(()),
             "https" | "http" => {
                 Err(GitError::refused(format!("its LFS server sends us to {}, which is refused", host(url))))
             }
@@ -116,31 +103,28 @@ fn target(response: &Response, is_post: bool) -> Option<Url> {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER => !is_post,
         _ => false,
     };
-    let location = response.headers().get(LOCATION).filter(|_| followed)?;
-    response.url().join(location.to_str().ok()?).ok()
+    outbound::location(response).filter(|_| followed)
 }
 
-/// The body of a JSON answer.
-pub async fn body(mut response: Response) -> Result<Vec<u8>, GitError> {
+/// Reads the body of a JSON answer.
+pub async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, GitError> {
     let url = response.url().clone();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, error))? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(GitError::refused(format!("{} answers with more than {LONGEST_ANSWER} bytes", host(&url))));
+    read_limited(&mut response, LONGEST_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLong => {
+            GitError::refused(format!("{} answers with more than {LONGEST_ANSWER} bytes", host(&url)))
         }
-        body.extend(chunk);
-    }
-    Ok(body)
+        BodyError::Broken(error) => broken(&url, error),
+    })
 }
 
-/// With the port, if the URL has one.
+/// Returns the host, with the port if the URL has one.
 pub fn host(url: &Url) -> String {
     let name = url.host_str().unwrap_or_default();
     url.port().map_or(name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-/// Whether asking again may help.
-pub fn is_passing(status: StatusCode) -> bool {
+/// Returns true if asking again may help.
+pub fn is_transient_status(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
 
@@ -152,7 +136,7 @@ pub fn broken(url: &Url, error: reqwest::Error) -> GitError {
     GitError { exit_code: 1, message, fault: Fault::server_if(!is_ours) }
 }
 
-/// Headers that a server gave, as their values are secrets.
+/// Makes headers of those that a server gave. Their values are marked as secrets.
 pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, GitError> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
@@ -166,20 +150,14 @@ pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Resul
     Ok(headers)
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_server_that_a_payload_named_leads_nowhere_inward() {
-        let http = Http::default();
-        let (outward, anywhere) = (http.caller(true, None).unwrap(), http.caller(false, None).unwrap());
+        let http = LfsClients::default();
+        let (outward, anywhere) = (http.client(true, None).unwrap(), http.client(false, None).unwrap());
         for url in [
             "http://example.com/",
             "https://127.0.0.1:1/",
@@ -193,7 +171,7 @@ mod tests {
             let error = outward.send(&url.parse().unwrap(), &HeaderMap::new(), None).await.unwrap_err();
             assert!(error.message.contains("which is refused"), "{url}: {error}");
         }
-        // The operator's own may be here.
+        // The operator's own server may be on this machine.
         let error = anywhere.send(&"http://127.0.0.1:1/?signed=1".parse().unwrap(), &HeaderMap::new(), None).await;
         let error = error.unwrap_err();
         assert!(error.is_transient() && error.message.contains("127.0.0.1:1 cannot be reached"), "{error}");

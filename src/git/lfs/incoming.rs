@@ -1,4 +1,4 @@
-//! An object on its way into the store, whichever way it comes.
+//! An object on its way into the store, by any method.
 
 use std::cmp::Ordering;
 use std::io;
@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use super::{Store, Wanted};
+use super::{LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 
-/// Kept only if its size and its hash are those that its pointer says.
+/// An incoming object, which is kept only if it has the size and the hash of its pointer.
 pub struct Incoming<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a WantedObject,
     file: NamedTempFile,
     writer: tokio::fs::File,
     hash: Sha256,
@@ -20,13 +20,13 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub fn new(wanted: &'a Wanted, store: &Store) -> Result<Self, GitError> {
+    pub fn new(wanted: &'a WantedObject, store: &LfsStore) -> Result<Self, GitError> {
         let file = store.new_file().map_err(|error| not_stored(wanted, &error))?;
         let writer = tokio::fs::File::from_std(file.reopen().map_err(|error| not_stored(wanted, &error))?);
         Ok(Self { wanted, file, writer, hash: Sha256::new(), size: 0 })
     }
 
-    /// Takes the next bytes. False: it is larger than it should be, and no more of it is of use.
+    /// Takes the next bytes. Returns false if the object is larger than its pointer says, so that reading can end.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<bool, GitError> {
         self.size += chunk.len() as u64;
         if self.size > self.wanted.size {
@@ -37,8 +37,8 @@ impl<'a> Incoming<'a> {
         Ok(true)
     }
 
-    /// Puts it into the store; `host` is who gave it.
-    pub async fn finish(mut self, host: &str, store: &Store) -> Result<(), GitError> {
+    /// Puts the object into the store. `host` gave it, and is named in an error.
+    pub async fn finish(mut self, host: &str, store: &LfsStore) -> Result<(), GitError> {
         let Self { wanted, size, .. } = self;
         self.writer.flush().await.map_err(|error| not_stored(wanted, &error))?;
         let problem = match size.cmp(&wanted.size) {
@@ -49,12 +49,12 @@ impl<'a> Incoming<'a> {
                 return store.keep(self.file, &wanted.oid).map_err(|error| not_stored(wanted, &error));
             }
         };
-        // The answer may be a proxy's page, or half of it: another try may bring the right one.
+        // The answer may be a proxy's page or an incomplete object, and another try may bring the right one.
         let message = format!("{host} gives {problem} as {wanted}");
         Err(GitError { exit_code: 1, message, fault: Fault::Server })
     }
 }
 
-pub fn not_stored(wanted: &Wanted, error: &io::Error) -> GitError {
+pub fn not_stored(wanted: &WantedObject, error: &io::Error) -> GitError {
     GitError::io(format_args!("{wanted} cannot be stored"), error)
 }

@@ -1,64 +1,30 @@
-//! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
-//! HTTP below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
+//! The server of a repository's LFS objects (`docs/api/server-discovery.md`), and the method by which it gives them
+//! out: HTTP below the repository's own https URL or, for an ssh URL, the methods that git-lfs tries, in its order.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::Wanted;
-use super::http::{self, Caller};
-use super::shell::{Ended, Shell};
-use super::transfer::Transfer;
-use crate::git::remote::{Protocol, Remote};
+use super::WantedObject;
+use super::http::{self, LfsClient};
+use super::method::{Method, MethodError};
+use super::shell::{CommandFailure, RemoteShell};
+use super::transfer::SshTransfer;
 use crate::git::submodules::split;
-use crate::git::{Fault, Git, GitError, Source};
+use crate::git::transport::remote::{Protocol, Remote};
+use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 
-/// A server that speaks the batch API, and what it is sent with every batch.
-pub struct Server {
+/// A server that speaks the batch API, and the headers of every batch.
+pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
-    pub caller: Caller,
+    pub client: LfsClient,
 }
 
-/// The way in which a ssh server gives out LFS objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// By ssh itself.
-    Transfer,
-    /// Over HTTP, with a URL and a header from `git-lfs-authenticate`.
-    Authenticate,
-    /// Over HTTPS on the same host, as the server has neither of the two programs.
-    Guess,
-}
-
-/// Each server's way that has worked last, by which it is asked first: it saves a session for each that it has not.
-#[derive(Debug, Default)]
-pub struct Ways(Mutex<HashMap<String, Way>>);
-
-impl Ways {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Way>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a way did not lead to the objects.
-pub enum Missed {
-    /// The server does not have this way.
-    NotThere,
-    Failed(GitError),
-}
-
-impl From<GitError> for Missed {
-    fn from(error: GitError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
+/// Output of `git-lfs-authenticate`. Its expiry is ignored, because it is used at once.
 #[derive(Deserialize)]
 struct Authenticated {
     #[serde(default)]
@@ -71,9 +37,9 @@ impl Git {
     /// Fetches the objects of a repository into the store.
     pub(super) async fn fetch_objects(
         &self,
-        source: &Source,
+        source: &RepoSource,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
         log: &dyn LogSink,
     ) -> Result<(), GitError> {
@@ -85,7 +51,7 @@ impl Git {
                 Err(GitError::refused(message))
             }
             Protocol::Https | Protocol::Http => {
-                self.below(remote, source)?.fetch_all(wanted, repo, store, access).await
+                self.server_below(remote, source)?.fetch_all(wanted, repo, store, access).await
             }
             Protocol::Ssh => {
                 let shell = self.shell(source, remote, log).await?;
@@ -96,41 +62,47 @@ impl Git {
 
     async fn fetch_by_ssh(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
     ) -> Result<(), GitError> {
-        let (name, ways) = (shell.name(), &self.lfs.ways);
-        let (known, mut is_anew) = (ways.lock().get(&name).copied(), false);
-        // A way that is gone, or a guess that fails, may be of a server that was changed: that is asked anew.
-        for way in known.into_iter().chain([Way::Transfer, Way::Authenticate, Way::Guess]) {
-            let fetched = match way {
-                Way::Transfer => self.by_transfer(shell, wanted, access).await,
-                Way::Authenticate => self.by_authenticate(shell, remote, wanted, access).await,
-                Way::Guess => self.by_guess(shell, remote, wanted, access).await,
+        let (name, methods) = (shell.name(), &self.lfs.methods);
+        let (known, mut is_retry) = (methods.of(&name), false);
+        // If the known method is gone, or the guess fails, the server may have been changed, so all methods are tried
+        // again.
+        for method in known.into_iter().chain([Method::Transfer, Method::Authenticate, Method::Guess]) {
+            let fetched = match method {
+                Method::Transfer => self.by_transfer(shell, wanted, access).await,
+                Method::Authenticate => self.by_authenticate(shell, remote, wanted, access).await,
+                Method::Guess => self.by_guess(shell, remote, wanted, access).await,
             };
             match fetched {
                 Ok(()) => {
-                    ways.lock().insert(name, way);
+                    methods.note(name, method);
                     return Ok(());
                 }
-                Err(missed) => {
-                    ways.lock().remove(&name);
-                    let is_old_guess = known == Some(Way::Guess) && !is_anew;
-                    match missed {
-                        Missed::Failed(error) if error.is_transient() || !is_old_guess => return Err(error),
-                        Missed::Failed(_) | Missed::NotThere => {}
+                Err(error) => {
+                    methods.forget(&name);
+                    let is_old_guess = known == Some(Method::Guess) && !is_retry;
+                    match error {
+                        MethodError::Failed(error) if error.is_transient() || !is_old_guess => return Err(error),
+                        MethodError::Failed(_) | MethodError::Unavailable => {}
                     }
                 }
             }
-            is_anew = true;
+            is_retry = true;
         }
         Err(GitError::refused(format!("{} gives out no LFS files of {}", shell.host(), shell.source().repo)))
     }
 
-    async fn by_transfer(&self, shell: &Shell<'_>, wanted: &[Wanted], access: &str) -> Result<(), Missed> {
-        let mut transfer = Transfer::open(shell).await?;
+    async fn by_transfer(
+        &self,
+        shell: &RemoteShell<'_>,
+        wanted: &[WantedObject],
+        access: &str,
+    ) -> Result<(), MethodError> {
+        let mut transfer = SshTransfer::open(shell).await?;
         transfer.fetch(wanted, &self.lfs.store, access).await?;
         transfer.quit().await;
         Ok(())
@@ -138,20 +110,20 @@ impl Git {
 
     async fn by_authenticate(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), MethodError> {
         let (repo, host) = (&shell.source().repo, shell.host());
         let answer = match shell.ask("git-lfs-authenticate").await {
             Ok(answer) => answer,
-            Err(Ended::Ssh(error)) => return Err(error.into()),
-            // 127 is a shell's, which found no such program; git-shell says it by words alone.
-            Err(Ended::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
-                return Err(Missed::NotThere);
+            Err(CommandFailure::Ssh(error)) => return Err(error.into()),
+            // A shell that finds no such program ends with 127; git-shell says it only in words.
+            Err(CommandFailure::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
+                return Err(MethodError::Unavailable);
             }
-            Err(Ended::Command(exit_code, words)) => {
+            Err(CommandFailure::Command(exit_code, words)) => {
                 let message = format!(
                     "{host} gives no access to the LFS files of {repo} ({words}): does it have LFS, and \
                      git-lfs-authenticate?"
@@ -164,7 +136,7 @@ impl Git {
         })?;
         let headers = http::headers(header.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         let href = match href.is_empty() {
-            true => format!("{}/info/lfs", beside(remote, shell.source())?.url),
+            true => format!("{}/info/lfs", https_remote(remote, shell.source())?.url),
             false => href,
         };
         let server = self.server(&href, headers, remote, shell.source())?;
@@ -173,14 +145,14 @@ impl Git {
 
     async fn by_guess(
         &self,
-        shell: &Shell<'_>,
+        shell: &RemoteShell<'_>,
         remote: &Remote,
-        wanted: &[Wanted],
+        wanted: &[WantedObject],
         access: &str,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), MethodError> {
         let source = shell.source();
-        let https = beside(remote, source)?;
-        let fetched = self.below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
+        let https = https_remote(remote, source)?;
+        let fetched = self.server_below(&https, source)?.fetch_all(wanted, &source.repo, &self.lfs.store, access).await;
         fetched.map_err(|error| {
             let message = format!(
                 "{} ({} is where git-lfs looks too, because {} has neither git-lfs-transfer nor git-lfs-authenticate)",
@@ -188,29 +160,36 @@ impl Git {
                 https.url,
                 shell.host()
             );
-            Missed::Failed(GitError { message, ..error })
+            MethodError::Failed(GitError { message, ..error })
         })
     }
 
-    /// The server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
-    fn below(&self, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+    /// Returns the server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
+    fn server_below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
         let remote = &self.config.authorized(remote);
         let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
         let href = format!("{}://{}/{}.git/info/lfs", remote.protocol.as_str(), remote.host, path(remote));
         self.server(&href, http::headers(authorization)?, remote, source)
     }
 
-    fn server(&self, href: &str, headers: HeaderMap, remote: &Remote, source: &Source) -> Result<Server, GitError> {
+    fn server(
+        &self,
+        href: &str,
+        headers: HeaderMap,
+        remote: &Remote,
+        source: &RepoSource,
+    ) -> Result<LfsServer, GitError> {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
             GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
         })?;
-        let caller = self.lfs.http.caller(remote.is_foreign, self.config.cacert.as_deref())?;
-        Ok(Server { url, headers, caller })
+        let client = self.lfs.http.client(remote.is_foreign, self.config.cacert.as_deref())?;
+        Ok(LfsServer { url, headers, client })
     }
 }
 
-/// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
-fn beside(remote: &Remote, source: &Source) -> Result<Remote, GitError> {
+/// Returns the https URL at which git-lfs looks for a repository that is fetched by ssh: on the same host, at the usual
+/// port.
+fn https_remote(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
     let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
     let mut https = Remote::parse(&url).map_err(invalid)?;
@@ -218,7 +197,7 @@ fn beside(remote: &Remote, source: &Source) -> Result<Remote, GitError> {
     Ok(https)
 }
 
-/// A repository's path without `.git`.
+/// Returns a repository's path without `.git`.
 fn path(remote: &Remote) -> &str {
     let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
     path.strip_suffix(".git").unwrap_or(path)
@@ -227,10 +206,10 @@ fn path(remote: &Remote) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::{GitConfig, Token};
+    use crate::git::{GitConfig, GitToken};
     use crate::model::RepoName;
 
-    /// GIT_TOKEN goes to GIT_URL's host alone, also where that is ssh and the guess is https.
+    /// GIT_TOKEN goes only to GIT_URL's host, even where GIT_URL is ssh and the guess is https.
     #[tokio::test]
     async fn a_guess_is_on_the_same_host_and_gets_its_token() {
         let dir = tempfile::tempdir().unwrap();
@@ -239,9 +218,10 @@ mod tests {
             dir: dir.path().join("data"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
-            token: Token::new(&"me:hunter22".to_owned().into(), Some(template)),
+            token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         })
         .unwrap();
         for (url, is_foreign, batch, is_ours) in [
@@ -256,10 +236,10 @@ mod tests {
             ("git@git.example.org:a/b", false, "https://git.example.org/a/b.git/info/lfs/objects/batch", false),
             ("ssh://git@[::1]:2222/a/b.git", false, "https://[::1]/a/b.git/info/lfs/objects/batch", false),
         ] {
-            let source = Source { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
+            let source = RepoSource { repo: RepoName::parse("a/b").unwrap(), url: url.into(), key: None };
             let mut remote = Remote::parse(url).unwrap();
             remote.is_foreign = is_foreign;
-            let server = git.below(&beside(&remote, &source).unwrap(), &source).unwrap();
+            let server = git.server_below(&https_remote(&remote, &source).unwrap(), &source).unwrap();
             assert_eq!((server.url.as_str(), server.headers.contains_key("authorization")), (batch, is_ours), "{url}");
         }
     }

@@ -2,50 +2,50 @@
 
 use tokio::io::AsyncReadExt;
 
-use crate::git::command::{for_shell, for_ssh, ssh_options};
-use crate::git::connection::Connection;
 use crate::git::errors::last_words;
-use crate::git::remote::Remote;
 use crate::git::submodules::split;
-use crate::git::{Fault, Git, GitError, Source};
+use crate::git::transport::connection::RemoteConnection;
+use crate::git::transport::remote::Remote;
+use crate::git::transport::ssh_options::{for_shell, for_ssh, ssh_options};
+use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 use crate::process::{Program, Running};
 
-/// The longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
+/// Longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
 const LONGEST_ANSWER: u64 = 1 << 20;
-/// The end of what a command says on stderr that may be shown.
+/// Number of bytes at the end of a command's stderr that are kept for messages.
 const WORDS: usize = 16 << 10;
 
-/// A repository's server, with what opens it for as long as commands run there.
-pub struct Shell<'a> {
+/// A repository's server, with the connection and key for the commands that run there.
+pub struct RemoteShell<'a> {
     git: &'a Git,
-    source: &'a Source,
+    source: &'a RepoSource,
     remote: &'a Remote,
-    connection: Connection,
+    connection: RemoteConnection,
 }
 
-/// The end of a command that did not do its work.
-pub enum Ended {
-    /// ssh itself failed, so nothing is known about the command.
+/// End of a command that failed.
+pub enum CommandFailure {
+    /// ssh itself failed, so the command's end is unknown.
     Ssh(GitError),
-    /// The command's own exit code and last words.
+    /// Exit code and last words of the command.
     Command(i32, String),
 }
 
 impl Git {
-    /// Connects to the remote as a fetch does, or takes the connection that a fetch has left open.
+    /// Connects to the remote like a fetch, or uses the connection that a fetch has left open.
     pub(super) async fn shell<'a>(
         &'a self,
-        source: &'a Source,
+        source: &'a RepoSource,
         remote: &'a Remote,
         log: &dyn LogSink,
-    ) -> Result<Shell<'a>, GitError> {
-        Ok(Shell { git: self, source, remote, connection: self.connect(source, remote, log).await? })
+    ) -> Result<RemoteShell<'a>, GitError> {
+        Ok(RemoteShell { git: self, source, remote, connection: self.connect(source, remote, log).await? })
     }
 }
 
-impl Shell<'_> {
-    /// All commands go by one connection, so that another one costs little.
+impl RemoteShell<'_> {
+    /// Returns true if all commands use one connection, so that another command costs little.
     pub fn is_shared(&self) -> bool {
         self.connection.socket().is_some()
     }
@@ -59,11 +59,11 @@ impl Shell<'_> {
         &self.remote.host
     }
 
-    pub fn source(&self) -> &Source {
+    pub fn source(&self) -> &RepoSource {
         self.source
     }
 
-    /// Starts `PROGRAM PATH download` there.
+    /// Starts `PROGRAM PATH download` on the server.
     pub fn start(&self, program: &str) -> Result<Running, GitError> {
         let config = &self.git.config;
         let mut ssh = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
@@ -75,7 +75,7 @@ impl Shell<'_> {
         if let Some(agent) = self.connection.agent() {
             ssh = ssh.env("SSH_AUTH_SOCK", agent.socket());
         }
-        // As Git gives it to git-upload-pack: with its `/`, if the URL has a scheme.
+        // The path is written as Git writes it for git-upload-pack: with its `/` if the URL has a scheme.
         let url = &self.remote.url;
         let path = split(url).map_or("", |(root, path)| match root.ends_with('/') {
             true => &url[root.len() - 1..],
@@ -85,45 +85,45 @@ impl Shell<'_> {
         Ok(ssh.args(self.remote.ssh_destination()).arg(command).start()?)
     }
 
-    /// Runs such a command to its end; what it wrote to stdout.
-    pub async fn ask(&self, program: &str) -> Result<Vec<u8>, Ended> {
-        let mut running = self.start(program).map_err(Ended::Ssh)?;
+    /// Runs such a command to its end, and returns its output.
+    pub async fn ask(&self, program: &str) -> Result<Vec<u8>, CommandFailure> {
+        let mut running = self.start(program).map_err(CommandFailure::Ssh)?;
         drop(running.stdin());
         let (stdout, stderr) = (running.stdout(), running.stderr());
         let answer = async {
             let mut answer = Vec::new();
             if let Some(stdout) = stdout {
-                // Beyond the limit the command finds its output closed.
+                // A command that writes more than the limit finds its output closed.
                 let _ = stdout.take(LONGEST_ANSWER).read_to_end(&mut answer).await;
             }
             answer
         };
-        let (answer, words) = tokio::join!(answer, tail(stderr));
-        match running.wait().await.map_err(|error| Ended::Ssh(error.into()))? {
+        let (answer, words) = tokio::join!(answer, read_tail(stderr));
+        match running.wait().await.map_err(|error| CommandFailure::Ssh(error.into()))? {
             status if status.success() => Ok(answer),
-            status => Err(self.ended(status.code(), &words)),
+            status => Err(self.failure_of(status.code(), &words)),
         }
     }
 
-    /// Tells ssh's own end, by 255, from that of a command on the server.
-    pub fn ended(&self, code: Option<i32>, stderr: &str) -> Ended {
+    /// Distinguishes a failure of ssh itself, which ends with 255, from that of a command on the server.
+    pub fn failure_of(&self, code: Option<i32>, stderr: &str) -> CommandFailure {
         let words = last_words(stderr);
         match code {
             Some(255) | None => {
                 let explained = self.git.explain(&self.connection, stderr, 255, self.source, self.remote);
-                Ended::Ssh(explained.unwrap_or_else(|| {
+                CommandFailure::Ssh(explained.unwrap_or_else(|| {
                     let (host, repo) = (&self.remote.host, &self.source.repo);
                     let message = format!("{host} cannot be asked for the LFS files of {repo} ({words}): try again");
                     GitError { exit_code: 255, message, fault: Fault::Server }
                 }))
             }
-            Some(code) => Ended::Command(code, shown(words)),
+            Some(code) => CommandFailure::Command(code, one_line(words)),
         }
     }
 }
 
-/// Reads a command's stderr to its end, so that it never waits for us, and keeps the end of it.
-pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+/// Reads a command's stderr to its end, so that the command never waits for us, and returns the last part.
+pub async fn read_tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     if let Some(mut stderr) = stderr {
         let mut chunk = vec![0; 4096];
@@ -137,8 +137,8 @@ pub async fn tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The words of a server, as a part of a line.
-pub fn shown(words: &str) -> String {
+/// Returns a server's words as a part of a line.
+pub fn one_line(words: &str) -> String {
     let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     line.trim().to_owned()
 }

@@ -1,5 +1,5 @@
 //! LFS by ssh alone (`docs/proposals/ssh_adapter.md` of git-lfs): `git-lfs-transfer PATH download` on the server speaks
-//! pkt-lines. Of its commands those for a download are spoken: `version`, `batch`, `get-object` and `quit`.
+//! pkt-lines. We use its commands for a download: `version`, `batch`, `get-object` and `quit`.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -13,72 +13,72 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::http::is_passing;
+use super::http::is_transient_status;
 use super::incoming::{Incoming, not_stored};
-use super::pkt::{Packet, Packets, message};
-use super::server::Missed;
-use super::shell::{Ended, Shell, shown, tail};
-use super::{AT_ONCE, BATCH, Store, Wanted};
+use super::method::MethodError;
+use super::pkt::{PktLine, PktReader, message};
+use super::shell::{CommandFailure, RemoteShell, one_line, read_tail};
+use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 use crate::process::Running;
 
-/// The longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
+/// Longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
 const LONGEST_ANSWER: usize = 4 << 20;
-/// A server that has nothing more to do need not be waited for.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Longest wait for a server to end a session that has nothing more to do.
+const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// The sessions of one server, each with a `git-lfs-transfer` that waits for commands.
-pub struct Transfer<'a> {
-    shell: &'a Shell<'a>,
-    sessions: Vec<Session>,
+/// Sessions with one server. In each, a `git-lfs-transfer` waits for commands.
+pub struct SshTransfer<'a> {
+    shell: &'a RemoteShell<'a>,
+    sessions: Vec<TransferSession>,
 }
 
-struct Session {
+struct TransferSession {
     stdin: ChildStdin,
-    packets: Packets<ChildStdout>,
+    packets: PktReader<ChildStdout>,
     running: Running,
     stderr: AbortOnDropHandle<String>,
 }
 
-/// The lines before the data, or all of them where there is no data.
+/// An answer without its data. `lines` are those behind the delimiter of an answer that has no data.
 #[derive(Default)]
-struct Answer {
+struct TransferAnswer {
     status: u16,
     arguments: Vec<String>,
     lines: Vec<String>,
     has_data: bool,
 }
 
-/// The words that the server gave with an object in the batch, and wants to see again.
-type Given = Vec<String>;
+/// Words that the server gave with an object in the batch, and expects in the request for it.
+type ObjectTokens = Vec<String>;
 
-impl<'a> Transfer<'a> {
-    /// A first session. `NotThere`: the server has no such program, or one that speaks another version.
-    pub async fn open(shell: &'a Shell<'a>) -> Result<Self, Missed> {
-        Ok(Self { sessions: vec![Session::open(shell).await?], shell })
+impl<'a> SshTransfer<'a> {
+    /// Opens the first session. `Unavailable` means that the server has no such program, or another version of it.
+    pub async fn open(shell: &'a RemoteShell<'a>) -> Result<Self, MethodError> {
+        Ok(Self { sessions: vec![TransferSession::open(shell).await?], shell })
     }
 
-    /// Fetches the objects into the store, as far as no other repository did.
-    pub async fn fetch(&mut self, wanted: &[Wanted], store: &Store, access: &str) -> Result<(), GitError> {
-        // Sessions beside the first cost a connection each unless they share one.
+    /// Fetches those objects into the store that no other repository has fetched.
+    pub async fn fetch(&mut self, wanted: &[WantedObject], store: &LfsStore, access: &str) -> Result<(), GitError> {
+        // Each further session costs a connection, unless the sessions share one.
         let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
         for wanted in wanted.chunks(BATCH) {
             let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
-            let given = first.batch(wanted, self.shell).await?;
+            let tokens = first.batch(wanted, self.shell).await?;
             while self.sessions.len() < sessions {
-                let session = Session::open(self.shell).await.map_err(|missed| match missed {
-                    Missed::Failed(error) => error,
-                    Missed::NotThere => broken(self.shell, "it has no second session"),
+                let session = TransferSession::open(self.shell).await.map_err(|error| match error {
+                    MethodError::Failed(error) => error,
+                    MethodError::Unavailable => broken(self.shell, "it has no second session"),
                 })?;
                 self.sessions.push(session);
             }
-            let queue = Mutex::new(wanted.iter().zip(given));
+            let queue = Mutex::new(wanted.iter().zip(tokens));
             let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let shell = self.shell;
             try_join_all(self.sessions.iter_mut().map(|session| async move {
-                while let Some((wanted, given)) = next() {
+                while let Some((wanted, tokens)) = next() {
                     if !store.has(&wanted.oid, wanted.size) {
-                        session.get(wanted, given, store, shell).await?;
+                        session.get(wanted, tokens, store, shell).await?;
                     }
                     store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))?;
                 }
@@ -89,47 +89,49 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Ends the sessions as the protocol has it; a server that does not is cut off.
+    /// Ends the sessions by the protocol. A server that does not end in time is cut off.
     pub async fn quit(self) {
         let quits = self.sessions.into_iter().map(async |mut session| {
             let _ = session.stdin.write_all(&message("quit", &[], None)).await;
             let _ = session.packets.next().await;
             let _ = session.running.wait().await;
         });
-        let _ = timeout(FAREWELL, futures_util::future::join_all(quits)).await;
+        let _ = timeout(QUIT_LIMIT, futures_util::future::join_all(quits)).await;
     }
 }
 
-impl Session {
-    async fn open(shell: &Shell<'_>) -> Result<Self, Missed> {
+impl TransferSession {
+    async fn open(shell: &RemoteShell<'_>) -> Result<Self, MethodError> {
         let mut running = shell.start("git-lfs-transfer")?;
-        let stderr = AbortOnDropHandle::new(tokio::spawn(tail(running.stderr())));
-        let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else { return Err(Missed::NotThere) };
-        let mut session = Self { stdin, packets: Packets::new(stdout), running, stderr };
-        match session.agree().await {
+        let stderr = AbortOnDropHandle::new(tokio::spawn(read_tail(running.stderr())));
+        let (Some(stdin), Some(stdout)) = (running.stdin(), running.stdout()) else {
+            return Err(MethodError::Unavailable);
+        };
+        let mut session = Self { stdin, packets: PktReader::new(stdout), running, stderr };
+        match session.negotiate().await {
             Ok(true) => Ok(session),
-            Ok(false) => Err(Missed::NotThere),
+            Ok(false) => Err(MethodError::Unavailable),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 Err(broken(shell, "git-lfs-transfer says nothing").into())
             }
-            // A text that is no packet is of a shell, or of a server that allows other commands only.
+            // A text that is no pkt-line comes from a shell, or from a server that allows other commands only.
             Err(_) => match session.end(shell).await {
-                Ended::Ssh(error) => Err(error.into()),
-                Ended::Command(..) => Err(Missed::NotThere),
+                CommandFailure::Ssh(error) => Err(error.into()),
+                CommandFailure::Command(..) => Err(MethodError::Unavailable),
             },
         }
     }
 
     /// Reads what the server can do, and chooses version 1.
-    async fn agree(&mut self) -> std::io::Result<bool> {
+    async fn negotiate(&mut self) -> std::io::Result<bool> {
         let (mut has_version, mut size) = (false, 0);
         loop {
             match self.packets.next().await? {
-                Packet::Data(line) => {
+                PktLine::Data(line) => {
                     has_version = has_version || line.trim_ascii_end() == b"version=1";
                     size += line.len();
                 }
-                Packet::Flush if has_version => break,
+                PktLine::Flush if has_version => break,
                 _ => return Ok(false),
             }
             if size > LONGEST_ANSWER {
@@ -140,28 +142,28 @@ impl Session {
         Ok(self.answer(false).await?.status == 200)
     }
 
-    /// The end of a program that spoke no further.
-    async fn end(mut self, shell: &Shell<'_>) -> Ended {
-        // The program may wait for us.
+    /// Ends a program that stopped speaking the protocol, and returns its failure.
+    async fn end(mut self, shell: &RemoteShell<'_>) -> CommandFailure {
+        // The program may be waiting for our input.
         drop((self.stdin, self.packets));
-        let status = match timeout(FAREWELL, self.running.wait()).await {
+        let status = match timeout(QUIT_LIMIT, self.running.wait()).await {
             Ok(Ok(status)) => status.code(),
-            Ok(Err(error)) => return Ended::Ssh(error.into()),
+            Ok(Err(error)) => return CommandFailure::Ssh(error.into()),
             Err(_) => Some(1),
         };
         drop(self.running);
         let words = (&mut self.stderr).await.unwrap_or_default();
-        shell.ended(status, &words)
+        shell.failure_of(status, &words)
     }
 
-    /// The server's words for each of these objects, in their order.
-    async fn batch(&mut self, wanted: &[Wanted], shell: &Shell<'_>) -> Result<Vec<Given>, GitError> {
+    /// Returns the server's words for each of these objects, in their order.
+    async fn batch(&mut self, wanted: &[WantedObject], shell: &RemoteShell<'_>) -> Result<Vec<ObjectTokens>, GitError> {
         let (host, repo) = (shell.host(), &shell.source().repo);
         let lines: Vec<_> = wanted.iter().map(|wanted| format!("{} {}", wanted.oid, wanted.size)).collect();
         let request = message("batch", &["transfer=ssh".into(), "hash-algo=sha256".into()], Some(&lines));
-        let Answer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
+        let TransferAnswer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
         if status != 200 {
-            let said = lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let said = lines.first().map(|line| format!(": {}", one_line(line))).unwrap_or_default();
             let message = format!(
                 "{host} refuses the LFS files of {repo} (git-lfs-transfer: {status}{said}): may the deploy key read them?"
             );
@@ -169,74 +171,85 @@ impl Session {
         }
         if let Some(other) = arguments.iter().find(|a| a.starts_with("hash-algo=") && *a != "hash-algo=sha256") {
             let message =
-                format!("{host} gives the LFS files of {repo} by another hash ({}) than SHA-256", shown(other));
+                format!("{host} gives the LFS files of {repo} by another hash ({}) than SHA-256", one_line(other));
             return Err(GitError::refused(message));
         }
-        let mut given = HashMap::new();
+        let mut tokens = HashMap::new();
         for line in &lines {
             let mut words = line.split(' ');
             if let (Some(oid), Some(_size), Some("download")) = (words.next(), words.next(), words.next()) {
                 let is_for_later = |word: &&str| word.starts_with("id=") || word.starts_with("token=");
-                given.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<Given>());
+                tokens.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<ObjectTokens>());
             }
         }
-        let missing = |object: &Wanted| {
+        let missing = |object: &WantedObject| {
             format!("{host} does not have {object} of {repo} (git-lfs-transfer): push it with `git lfs push --all`")
         };
-        let of = |object: &Wanted| given.get(object.oid.to_string().as_str()).cloned();
+        let of = |object: &WantedObject| tokens.get(object.oid.to_string().as_str()).cloned();
         wanted.iter().map(|object| of(object).ok_or_else(|| GitError::refused(missing(object)))).collect()
     }
 
-    async fn get(&mut self, wanted: &Wanted, given: Given, store: &Store, shell: &Shell<'_>) -> Result<(), GitError> {
-        let arguments = [vec![format!("size={}", wanted.size)], given].concat();
+    async fn get(
+        &mut self,
+        wanted: &WantedObject,
+        tokens: ObjectTokens,
+        store: &LfsStore,
+        shell: &RemoteShell<'_>,
+    ) -> Result<(), GitError> {
+        let arguments = [vec![format!("size={}", wanted.size)], tokens].concat();
         let request = message(&format!("get-object {}", wanted.oid), &arguments, None);
         let answer = self.command(&request, true, shell).await?;
         if answer.status != 200 || !answer.has_data {
             let (host, status) = (shell.host(), answer.status);
-            let said = answer.lines.first().map(|line| format!(": {}", shown(line))).unwrap_or_default();
+            let said = answer.lines.first().map(|line| format!(": {}", one_line(line))).unwrap_or_default();
             let message = format!("{host} does not give out {wanted}: git-lfs-transfer says {status}{said}");
             return Err(GitError { exit_code: 1, message, fault: fault(status) });
         }
         let mut incoming = Incoming::new(wanted, store)?;
         loop {
             match self.packets.next().await {
-                Ok(Packet::Data(chunk)) => {
+                Ok(PktLine::Data(chunk)) => {
                     if !incoming.write(chunk).await? {
                         break;
                     }
                 }
-                Ok(Packet::Flush) => break,
-                Ok(Packet::Delimiter) => return Err(broken(shell, "a delimiter within an object")),
+                Ok(PktLine::Flush) => break,
+                Ok(PktLine::Delimiter) => return Err(broken(shell, "a delimiter within an object")),
                 Err(error) => return Err(broken(shell, &error.to_string())),
             }
         }
         incoming.finish(shell.host(), store).await
     }
 
-    async fn command(&mut self, request: &[u8], has_data: bool, shell: &Shell<'_>) -> Result<Answer, GitError> {
-        // The server's answer, or its end, says more than that it takes nothing more.
+    async fn command(
+        &mut self,
+        request: &[u8],
+        has_data: bool,
+        shell: &RemoteShell<'_>,
+    ) -> Result<TransferAnswer, GitError> {
+        // A failed write is ignored, because the server's answer or its end says more.
         let _ = self.stdin.write_all(request).await;
         self.answer(has_data).await.map_err(|error| broken(shell, &error.to_string()))
     }
 
-    /// Reads `status N`, arguments, and behind a delimiter lines; of a success that has data, not that.
-    async fn answer(&mut self, has_data: bool) -> std::io::Result<Answer> {
+    /// Reads `status N`, arguments and, behind a delimiter, lines. The data of a success that has data is left unread.
+    async fn answer(&mut self, has_data: bool) -> std::io::Result<TransferAnswer> {
         let no_answer = |what: &str| std::io::Error::new(ErrorKind::InvalidData, what);
-        let (mut answer, mut is_behind, mut size) = (Answer::default(), false, 0);
+        let (mut answer, mut is_behind, mut size) = (TransferAnswer::default(), false, 0);
         loop {
             let line = match self.packets.next().await? {
-                Packet::Flush if answer.status != 0 => return Ok(answer),
-                Packet::Delimiter if answer.status == 200 && has_data => {
-                    return Ok(Answer { has_data, ..answer });
+                PktLine::Flush if answer.status != 0 => return Ok(answer),
+                PktLine::Delimiter if answer.status == 200 && has_data => {
+                    return Ok(TransferAnswer { has_data, ..answer });
                 }
-                Packet::Delimiter if answer.status != 0 && !is_behind => {
+                PktLine::Delimiter if answer.status != 0 && !is_behind => {
                     is_behind = true;
                     continue;
                 }
-                Packet::Data(line) => line,
+                PktLine::Data(line) => line,
                 _ => return Err(no_answer("its answer has no status")),
             };
-            // A line costs some memory of its own.
+            // A line costs some memory besides its text.
             size += line.len() + 64;
             if size > LONGEST_ANSWER {
                 return Err(no_answer("its answer is too long"));
@@ -256,10 +269,10 @@ impl Session {
 }
 
 fn fault(status: u16) -> Fault {
-    Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_passing))
+    Fault::server_if(StatusCode::from_u16(status).is_ok_and(is_transient_status))
 }
 
-fn broken(shell: &Shell<'_>, why: &str) -> GitError {
+fn broken(shell: &RemoteShell<'_>, why: &str) -> GitError {
     let (host, repo) = (shell.host(), &shell.source().repo);
     let message =
         format!("{host} broke off while it gave the LFS files of {repo} by git-lfs-transfer ({why}): try again");

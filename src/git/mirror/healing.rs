@@ -1,30 +1,32 @@
-//! Mirrors that cannot be read are fetched anew. What cannot be read after that is a flaw of the repository itself.
+//! Mirrors that cannot be read are fetched anew. If the new copy cannot be read either, the repository itself has the
+//! flaw.
 
 use std::time::{Duration, Instant};
 
-use super::{Mirror, Silence, State};
-use crate::git::errors::Trouble;
+use super::{Mirror, MirrorState, Silence};
+use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 
-/// The time for which a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
-const IN_VAIN: Duration = Duration::from_secs(3600);
+/// Time for which a repository with a flaw of its own is not fetched anew. The limit is needed because whoever pushes
+/// chooses what the repository contains.
+const FUTILE_FOR: Duration = Duration::from_secs(3600);
 
-impl State {
-    pub(super) fn is_in_vain(&self) -> bool {
-        self.in_vain.is_some_and(|since| since.elapsed() < IN_VAIN)
+impl MirrorState {
+    pub(super) fn is_refetch_futile(&self) -> bool {
+        self.futile_since.is_some_and(|since| since.elapsed() < FUTILE_FOR)
     }
 }
 
 impl Git {
-    /// Fetches the mirror anew because something in it cannot be read, and `wanted`, if no branch has it.
+    /// Fetches the mirror anew because something in it cannot be read, and then `wanted`, if no branch has it.
     pub(in crate::git) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
         let remote = mirror.source.remote()?;
         let mut state = self.lock(mirror).await;
-        if state.is_in_vain() {
+        if state.is_refetch_futile() {
             return Err(GitError::flawed(what, &mirror.source));
         }
         state.number = None;
-        let number = self.next_number();
+        let number = self.next_fetch_number();
         self.fetch_anew(mirror, &remote, what, &mut state, &Silence).await?;
         state.number = Some(number);
         match wanted {
@@ -33,23 +35,24 @@ impl Git {
         }
     }
 
-    /// Has the mirror fetched anew next time because something in it cannot be read.
+    /// Marks a mirror in which something cannot be read, so that the next job fetches it anew.
     pub(in crate::git) async fn distrust(&self, mirror: &Mirror, what: &str) -> Result<(), GitError> {
-        if self.lock(mirror).await.is_in_vain() {
+        if self.lock(mirror).await.is_refetch_futile() {
             return Err(GitError::flawed(what, &mirror.source));
         }
         mirror.distrust();
         Ok(())
     }
 
-    /// The result of reading a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
-    pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, Trouble>) -> Result<T, GitError> {
+    /// Converts the result of reading a mirror after [`Git::heal`]. A flaw that is still there belongs to the
+    /// repository.
+    pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, RepoError>) -> Result<T, GitError> {
         match read {
-            Err(Trouble::Damaged(what)) => {
-                self.lock(mirror).await.in_vain = Some(Instant::now());
+            Err(RepoError::Damaged(what)) => {
+                self.lock(mirror).await.futile_since = Some(Instant::now());
                 Err(GitError::flawed(&what, &mirror.source))
             }
-            read => read.map_err(|trouble| trouble.into_error(&mirror.source)),
+            read => read.map_err(|error| error.into_error(&mirror.source)),
         }
     }
 }

@@ -8,23 +8,25 @@
 //! SHA-256 of all the above (32)
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::durable::replace_file;
 use crate::git::Oid;
-use crate::git::tree::{Entry, Kind, path_order};
+use crate::git::tree::{Entry, EntryKind, path_order};
 
 const HEADER: &[u8] = b"image-factory file times 1\n";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
-    /// Names this life of the table: what was synced under another one's times is to be synced in full.
+    /// Name of this generation of the table. Files that were synced with the times of another generation are synced in
+    /// full.
     pub generation: String,
-    /// No time in the table, now or ever, was later.
+    /// Latest time that the table has ever had.
     pub latest: i64,
     pub rows: Vec<Row>,
 }
@@ -32,22 +34,22 @@ pub(super) struct Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub path: Vec<u8>,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub oid: Oid,
     pub mtime: i64,
 }
 
-/// What there is in the place of a table.
+/// The file in the place of a table.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum StoredTable {
     Nothing,
-    /// It cannot be read, or not all of it is as it was written.
+    /// The file cannot be read, or was changed since it was written.
     Damaged,
     Table(Table),
 }
 
 impl Table {
-    /// A table of what is now in `entries`.
+    /// Makes a table of the present `entries`.
     pub fn of(entries: &[Entry], generation: String, latest: i64) -> Self {
         let row = |e: &Entry| Row { path: e.path.clone(), kind: e.kind, oid: e.oid, mtime: e.mtime };
         Self { generation, latest, rows: entries.iter().map(row).collect() }
@@ -57,21 +59,36 @@ impl Table {
         Uuid::now_v7().simple().to_string()
     }
 
-    pub fn load(path: &Path) -> Stored {
+    /// Makes one table of those that spellings of one repository's name had. A single one is kept; of several nothing is
+    /// kept but the latest time, because what one of them calls unchanged may be older than an artefact of another.
+    pub fn merge(path: &Path, mut spelled: Vec<PathBuf>) -> io::Result<()> {
+        spelled.retain(|other| other != path && other.exists());
+        match &spelled[..] {
+            [] => return Ok(()),
+            [only] if !path.exists() => return fs::rename(only, path),
+            _ => {}
+        }
+        let latest = |path: &Path| match Self::load(path) {
+            StoredTable::Table(table) => table.latest,
+            StoredTable::Nothing | StoredTable::Damaged => 0,
+        };
+        let latest = spelled.iter().map(|other| latest(other)).fold(latest(path), i64::max);
+        Self { generation: Self::new_generation(), latest, rows: Vec::new() }.save(path)?;
+        // A kill before the last one is gone makes another generation, which is no harm.
+        spelled.iter().try_for_each(fs::remove_file)
+    }
+
+    pub fn load(path: &Path) -> StoredTable {
         match fs::read(path) {
-            Ok(bytes) => Self::parse(&bytes).map_or(Stored::Damaged, Stored::Table),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Nothing,
-            Err(_) => Stored::Damaged,
+            Ok(bytes) => Self::parse(&bytes).map_or(StoredTable::Damaged, StoredTable::Table),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => StoredTable::Nothing,
+            Err(_) => StoredTable::Damaged,
         }
     }
 
-    /// Replaces the file at once or not at all.
+    /// Replaces the file completely or not at all.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&self.to_bytes())?;
-        file.sync_data()?;
-        fs::rename(&new, path)
+        replace_file(path, 0o644, &self.to_bytes())
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -127,18 +144,20 @@ fn row(bytes: &[u8]) -> Option<(Row, &[u8])> {
     Some((row, &rest[1..]))
 }
 
-fn letter(kind: Kind) -> u8 {
+fn letter(kind: EntryKind) -> u8 {
     match kind {
-        Kind::Dir => b'd',
-        Kind::File => b'f',
-        Kind::Exec => b'x',
-        Kind::Symlink => b'l',
-        Kind::Gitlink => b'g',
+        EntryKind::Dir => b'd',
+        EntryKind::File => b'f',
+        EntryKind::Exec => b'x',
+        EntryKind::Symlink => b'l',
+        EntryKind::Gitlink => b'g',
     }
 }
 
-fn kind(found: u8) -> Option<Kind> {
-    [Kind::Dir, Kind::File, Kind::Exec, Kind::Symlink, Kind::Gitlink].into_iter().find(|kind| letter(*kind) == found)
+fn kind(found: u8) -> Option<EntryKind> {
+    [EntryKind::Dir, EntryKind::File, EntryKind::Exec, EntryKind::Symlink, EntryKind::Gitlink]
+        .into_iter()
+        .find(|kind| letter(*kind) == found)
 }
 
 #[cfg(test)]
@@ -154,11 +173,11 @@ mod tests {
             mtime,
         };
         let rows = vec![
-            row("a", Kind::Dir, 1, 5),
-            row("a/b c\n", Kind::File, 2, 4),
-            row("a.x", Kind::Exec, 3, -7),
-            row("l", Kind::Symlink, 4, 0),
-            row("m", Kind::Gitlink, 5, 9),
+            row("a", EntryKind::Dir, 1, 5),
+            row("a/b c\n", EntryKind::File, 2, 4),
+            row("a.x", EntryKind::Exec, 3, -7),
+            row("l", EntryKind::Symlink, 4, 0),
+            row("m", EntryKind::Gitlink, 5, 9),
         ];
         Table { generation: "g".into(), latest: 9, rows }
     }
@@ -167,11 +186,38 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        assert!(matches!(Table::load(&path), Stored::Nothing));
+        assert!(matches!(Table::load(&path), StoredTable::Nothing));
         table().save(&path).unwrap();
-        assert!(matches!(Table::load(&path), Stored::Table(loaded) if loaded == table()));
+        assert!(matches!(Table::load(&path), StoredTable::Table(loaded) if loaded == table()));
         fs::write(&path, b"").unwrap();
-        assert!(matches!(Table::load(&path), Stored::Damaged));
+        assert!(matches!(Table::load(&path), StoredTable::Damaged));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_single_table_of_another_spelling_is_kept_and_several_become_a_new_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["key", "Acme", "ACME"].map(|name| dir.path().join(name));
+        let merge = || Table::merge(&paths[0], paths.clone().into()).unwrap();
+        let load = || match Table::load(&paths[0]) {
+            StoredTable::Table(table) => Some(table),
+            _ => None,
+        };
+        merge();
+        assert_eq!(load(), None);
+        table().save(&paths[1]).unwrap();
+        merge();
+        assert_eq!(load(), Some(table()));
+        merge();
+        assert_eq!(load(), Some(table()));
+        Table { latest: 77, ..table() }.save(&paths[1]).unwrap();
+        fs::write(&paths[2], b"damaged").unwrap();
+        merge();
+        let merged = load().unwrap();
+        assert_eq!((merged.latest, merged.rows.len()), (77, 0));
+        assert_ne!(merged.generation, table().generation);
+        merge();
+        assert_eq!(load(), Some(merged));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 
@@ -192,7 +238,7 @@ mod tests {
             }
         }
 
-        /// Each byte of a sound row changed: what is still read is sound.
+        /// After a change of any byte, a table that can still be read is sound.
         #[test]
         fn a_row_is_read_or_not(at in 0..200usize, byte: u8) {
             let mut bytes = table().to_bytes();

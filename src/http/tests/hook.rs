@@ -41,7 +41,7 @@ async fn a_signed_push_makes_a_job() {
             "dockerRepoBase": "127.0.0.1:5555/totem", "tag": "1234"})
     );
     let job = &server.store.jobs(1, None).await.unwrap()[0];
-    assert!(job.context.pushed);
+    assert!(job.pushed);
     let body = push("5678");
     let signature = format!("sha1={}", sign::<Hmac<Sha1>>(body.as_bytes()));
     assert_eq!(send(server.hook(&body).header("x-hub-signature", signature)).await.status, 201);
@@ -59,7 +59,7 @@ async fn the_same_delivery_is_the_same_job() {
     let server = server(|_| {}).await;
     let first = send(server.signed(&push("1234"))).await;
     assert_eq!(first.header("x-image-factory-duplicate"), "");
-    // A replay may come under any id: the signature covers the body alone.
+    // A replay may come under any id, because the signature covers the body alone.
     let again = send(server.signed(&push("1234")).header("x-github-delivery", "d-2")).await;
     assert_eq!((again.status, again.header("x-image-factory-duplicate")), (201, "true"));
     assert_eq!(again.json(), first.json());
@@ -118,7 +118,7 @@ async fn a_form_is_read_too() {
 
 #[tokio::test]
 async fn a_push_that_cannot_be_built_is_refused() {
-    let server = server(|config| config.allow_repos = vec!["other".into()]).await;
+    let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into()]).await;
     assert_eq!(send(server.signed(&push("1234"))).await.status, 403);
     let answer = send(server.signed(r#"{"repository":{"name":"hello"}}"#)).await;
     assert_eq!(answer.status, 400);
@@ -155,7 +155,7 @@ async fn a_body_of_githubs_largest_size_is_taken_and_none_larger() {
     assert_eq!((status, code.as_str()), (413, "RequestEntityTooLargeError"));
 }
 
-/// Its names may be odd: Git's are the job's to complain of, and the image's is made valid.
+/// Odd names are accepted: the job fails by Git's names, and the image's name is made valid.
 #[tokio::test]
 async fn a_signed_push_never_fails_by_its_names() {
     let server = server(|_| {}).await;

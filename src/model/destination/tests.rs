@@ -10,6 +10,7 @@ fn destinations(base: &str, template: &str, dockerfile: &str, grants: &[&str]) -
         dockerfile: DockerfilePath::new(dockerfile).unwrap(),
         context: ContextPath::default(),
         grants: ImageGrants::parse(grants.iter().copied()).unwrap(),
+        repo_case: RepoCase::default(),
     }
 }
 
@@ -28,7 +29,6 @@ fn context(base: &str, repository: &str, options: Value) -> JobContext {
         github: true,
         docker_repo_base: base.into(),
         tag: "v1".into(),
-        pushed: false,
         branch_left_out: false,
         extra,
     }

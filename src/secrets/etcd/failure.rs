@@ -4,6 +4,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError};
 
 use super::config::EtcdConfig;
+use crate::outbound::causes;
 
 /// Why an endpoint was of no use.
 #[derive(Debug)]
@@ -25,13 +26,9 @@ impl Failure {
     /// Of a connection: what it was is at the end of the chain of causes.
     pub fn of(error: &(dyn Error + 'static), config: &EtcdConfig) -> Self {
         let mut failure = Self::new("");
-        let mut next = Some(error);
-        while let Some(cause) = next {
+        for cause in causes(error) {
             failure.why = cause.to_string();
             failure.todo = failure.todo.or_else(|| advice(cause, config));
-            // What an io::Error wraps is not its source.
-            let wrapped = cause.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
-            next = wrapped.map(|e| e as _).or_else(|| cause.source());
         }
         failure
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use super::failure::{Failure, role};
 use super::link::within;
 use super::tls::Tls;
 use super::{MAX_ANSWER, REQUEST};
+use crate::outbound::{self, BodyError, Route, read_limited};
 
 /// Everything is read again this often: a wait on a member that hangs or lost its cluster is silent for ever.
 const RESYNC: Duration = Duration::from_secs(10);
@@ -81,9 +82,7 @@ struct Got {
 
 impl Link {
     pub fn new(config: Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
-        // An error means that it is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder().connect_timeout(REQUEST).no_proxy().redirect(redirect::Policy::none());
+        let builder = outbound::client(Route::Direct).connect_timeout(REQUEST);
         let http = match config.is_tls() {
             true => tls.client(builder),
             // Reading the system's authorities takes 10 ms.
@@ -238,14 +237,11 @@ impl Link {
         let failed = |e: reqwest::Error| Failure::of(&e, &self.config);
         let mut response = request.send().await.map_err(failed)?;
         let index = response.headers().get("X-Etcd-Index").and_then(|index| index.to_str().ok()?.parse().ok());
-        let mut got = Got { status: response.status(), index, body: Vec::new() };
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if got.body.len() + chunk.len() > MAX_ANSWER {
-                return Err(too_large());
-            }
-            got.body.extend_from_slice(&chunk);
-        }
-        Ok(got)
+        let body = read_limited(&mut response, MAX_ANSWER).await.map_err(|error| match error {
+            BodyError::TooLong => too_large(),
+            BodyError::Broken(error) => failed(error),
+        })?;
+        Ok(Got { status: response.status(), index, body: body.to_vec() })
     }
 
     /// The path below the base, an owner's `@owner` as the owner.

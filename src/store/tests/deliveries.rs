@@ -82,7 +82,7 @@ async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
     while store.claim("n", LEASE, &announce()).await.unwrap().is_some_and(|claimed| claimed.id != job.id) {}
     store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
     assert_eq!(
-        store.add_missed(of("b", "develop", "c0ffee", Origin::Missed), JobId::new(), false).await.unwrap(),
+        store.add_missed(of("b", "develop", commit().as_str(), Origin::Missed), JobId::new(), false).await.unwrap(),
         None
     );
 }
@@ -120,7 +120,7 @@ async fn deliveries_of_before_keep_their_jobs() {
     let file = dir.path().join("image-factory.db");
     let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
     let mut old = options.connect().await.unwrap();
-    schema::migrate_to(&mut old, &file, 1).await.unwrap();
+    sqlite::migrate_to(&mut old, &file, 1).await.unwrap();
     let context = serde_json::to_string(&context("a")).unwrap();
     let (job, received) = (JobId::new(), Millis::now());
     query(

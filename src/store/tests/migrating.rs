@@ -49,7 +49,7 @@ async fn version_1_is_taken_over_whole() {
     let store = Store::open(dir.path()).await.unwrap();
     let jobs = store.jobs(99, None).await.unwrap();
     assert_eq!(jobs.iter().rev().map(|job| job.id).collect::<Vec<_>>(), ids);
-    let state = |job: &Job| (job.origin.as_str(), job.dialect.as_str(), job.priority, job.failures, job.context.pushed);
+    let state = |job: &Job| (job.origin.as_str(), job.dialect.as_str(), job.priority, job.failures, job.pushed);
     assert!(jobs.iter().all(|job| state(job) == ("api", "totem", 0, 0, true)));
     assert_eq!(jobs[0].context.extra["own"], serde_json::json!([1]));
     let filter = JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), status: None };

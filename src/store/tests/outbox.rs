@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sqlx::AssertSqlSafe;
 
 use super::*;
-use crate::store::{letters, outbox};
+use crate::store::outbox;
 
 /// A store whose clock is so many milliseconds ahead, with a job that told of these (lane, body), oldest first.
 async fn told(rows: &[(&'static str, bool)]) -> (tempfile::TempDir, Store, Arc<AtomicI64>, Job) {
@@ -136,11 +136,11 @@ async fn every_look_has_its_index() {
         ("due", outbox::DUE, "outbox_places"),
         ("due, of the lane", outbox::DUE, "outbox_lanes"),
         ("replace", outbox::REPLACE, "outbox_lanes"),
-        ("list", letters::LISTS[0], "sqlite_autoindex_outbox_1"),
-        ("list of a state", letters::LISTS[1], "outbox_states"),
-        ("list of a job", letters::LISTS[2], "outbox_jobs"),
-        ("old", letters::OLD, "outbox_by_state"),
-        ("ahead", letters::AHEAD, "outbox_by_state"),
+        ("list", outbox::LISTS[0], "sqlite_autoindex_outbox_1"),
+        ("list of a state", outbox::LISTS[1], "outbox_states"),
+        ("list of a job", outbox::LISTS[2], "outbox_jobs"),
+        ("old", outbox::OLD, "outbox_by_state"),
+        ("ahead", outbox::AHEAD, "outbox_by_state"),
     ];
     for (name, statement, index) in statements {
         let plan =

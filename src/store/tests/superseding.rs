@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Origin;
+use crate::model::{CommitId, Origin};
 
 const BRANCH: &str = "refs/heads/develop";
 
@@ -12,10 +12,14 @@ fn id(letter: char) -> String {
     letter.to_string().repeat(40)
 }
 
+fn commit(letter: char) -> CommitId {
+    id(letter).parse().unwrap()
+}
+
 fn push(git_ref: &str, before: Option<char>, after: char) -> NewJob {
     let mut new = new("hello");
     new.context.commit = id(after);
-    NewJob { origin: Origin::Hook, git_ref: Some(git_ref.into()), before: before.map(id), ..new }
+    NewJob { origin: Origin::Hook, git_ref: Some(git_ref.into()), before: before.map(commit), ..new }
 }
 
 async fn add_by(store: &Store, new: NewJob, running: bool) -> (Job, Vec<Job>) {
@@ -38,7 +42,9 @@ async fn told(pushes: &str) -> String {
     let letter = |commit: &str| commit.chars().next().unwrap();
     let mut told: Vec<_> = jobs
         .iter()
-        .filter_map(|job| Some(format!("{}>{}", letter(&job.context.commit), letter(job.superseded_by.as_deref()?))))
+        .filter_map(|job| {
+            Some(format!("{}>{}", letter(&job.context.commit), letter(job.superseded_by.as_ref()?.as_str())))
+        })
         .collect();
     told.sort();
     told.join(" ")
@@ -79,13 +85,13 @@ async fn a_superseded_job_says_by_what_and_tells_it() {
     let ended = store.job(old.id).await.unwrap().unwrap();
     assert_eq!(superseded, std::slice::from_ref(&ended));
     assert_eq!((ended.status, ended.class), (Status::Cancelled, Some(crate::model::FailureClass::Cancelled)));
-    assert_eq!(ended.superseded_by, Some(id('c')));
+    assert_eq!(ended.superseded_by, Some(commit('c')));
     assert_eq!(ended.cause, Some(format!("superseded by {}", id('c'))));
     assert_eq!(store.due_notifications(9).await.unwrap()[0].body, "cancelled");
     assert_eq!((new.status, new.superseded_by), (Status::Pending, None));
     // The chain goes on over jobs that have ended; what comes late ends itself.
     let (late, superseded) = add_by(&store, push(BRANCH, Some('0'), 'a'), false).await;
-    assert_eq!((late.status, late.superseded_by, superseded), (Status::Cancelled, Some(id('c')), vec![]));
+    assert_eq!((late.status, late.superseded_by, superseded), (Status::Cancelled, Some(commit('c')), vec![]));
     assert_eq!(store.claim("n", LEASE, &announce()).await.unwrap().unwrap().id, new.id);
     assert_eq!(store.claim("n", LEASE, &announce()).await.unwrap(), None);
 }
@@ -112,7 +118,7 @@ async fn a_running_job_is_stopped_only_where_that_is_the_rule() {
             true => store.requeue(old.id, 1, &announce()).await.unwrap(),
             false => store.finish(old.id, 1, &outcome(Status::Cancelled), &announce()).await.unwrap(),
         };
-        assert_eq!((ended.status, ended.superseded_by), (Status::Cancelled, Some(id('c'))));
+        assert_eq!((ended.status, ended.superseded_by), (Status::Cancelled, Some(commit('c'))));
         assert_eq!(ended.cause, Some(format!("superseded by {}", id('c'))));
     }
 }
@@ -165,7 +171,7 @@ proptest! {
             let jobs = store.jobs(9, None).await.unwrap();
             for job in &jobs {
                 if let Some(newer) = &job.superseded_by {
-                    assert!(place(newer) > place(&job.context.commit));
+                    assert!(place(newer.as_str()) > place(&job.context.commit));
                 }
             }
             let left = jobs.iter().filter(|job| job.status == Status::Pending).map(|job| place(&job.context.commit));

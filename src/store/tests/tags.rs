@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Push, RepoRef, TagHolder};
+use crate::model::{CommitId, RefUpdate, RepoRef, TagHolder};
 
 const TAG: &str = "q.io/t/a:latest";
 
@@ -7,9 +7,14 @@ fn main() -> RepoRef {
     RepoRef { repository: "acme/a".into(), git_ref: "refs/heads/main".into() }
 }
 
+/// A commit's id that begins with these digits.
+fn id(digits: &str) -> CommitId {
+    format!("{digits:0<40}").parse().unwrap()
+}
+
 fn holder(commit: &str, moving: bool) -> TagHolder {
     let (git_ref, job) = (Some(main()), Some(JobId::new()));
-    TagHolder { commit: commit.into(), git_ref, job, recipe: Some("Dockerfile".into()), moving, named: moving }
+    TagHolder { commit: id(commit), git_ref, job, recipe: Some("Dockerfile".into()), moving, named: moving }
 }
 
 #[tokio::test]
@@ -27,12 +32,23 @@ async fn a_tag_has_the_image_that_it_was_given_last() {
 #[tokio::test]
 async fn what_was_stored_before_refs_were_kept_has_none() {
     let (_dir, store) = open().await;
-    sql(&store, "INSERT INTO tags (image, commit_id) VALUES ('q.io/t/a:latest', 'a')").await;
+    let insert =
+        "INSERT INTO tags (image, commit_id) VALUES ('q.io/t/a:latest', 'a000000000000000000000000000000000000000')";
+    sql(&store, insert).await;
     let found = store.tag_holder(TAG).await.unwrap().unwrap();
     assert_eq!(
         found,
-        TagHolder { commit: "a".into(), git_ref: None, job: None, recipe: None, moving: true, named: false }
+        TagHolder { commit: id("a"), git_ref: None, job: None, recipe: None, moving: true, named: false }
     );
+}
+
+#[tokio::test]
+async fn a_tag_whose_stored_commit_is_no_id_has_no_holder() {
+    let (_dir, store) = open().await;
+    sql(&store, "INSERT INTO tags (image, commit_id) VALUES ('q.io/t/a:latest', 'a')").await;
+    assert_eq!(store.tag_holder(TAG).await.unwrap(), None);
+    store.give_tag(TAG, &holder("b", true)).await.unwrap();
+    assert_eq!(store.tag_holder(TAG).await.unwrap().map(|holder| holder.commit), Some(id("b")));
 }
 
 #[tokio::test]
@@ -76,7 +92,7 @@ async fn pushes_are_known_whatever_supersedes_what() {
     let [a, b, c] = ["a", "b", "c"].map(|digit| digit.repeat(40));
     let add = async |git_ref: Option<&str>, before: Option<&str>, after: &str| {
         let context = JobContext { branch: "main".into(), commit: after.to_uppercase(), ..context("a") };
-        let (git_ref, before) = (git_ref.map(str::to_owned), before.map(str::to_owned));
+        let (git_ref, before) = (git_ref.map(str::to_owned), before.map(|id| id.parse().unwrap()));
         let new = NewJob { git_ref, before, origin: Origin::Hook, ..NewJob::new(context, image()) };
         store.add_job(new, None).await.unwrap();
     };
@@ -84,6 +100,11 @@ async fn pushes_are_known_whatever_supersedes_what() {
     add(Some("refs/heads/main"), Some(&a), &b).await;
     add(Some("refs/tags/main"), Some(&b), &c).await;
     add(None, None, &c).await;
-    add(Some("refs/heads/main"), Some("what?"), &c).await;
-    assert_eq!(store.pushes(&main()).await.unwrap(), [Push { before: a, after: b }]);
+    // An older version stored whatever a webhook said.
+    add(Some("refs/heads/main"), Some(&"1".repeat(40)), &c).await;
+    sql(&store, "UPDATE jobs SET before = 'what?' WHERE before = '1111111111111111111111111111111111111111'").await;
+    assert_eq!(
+        store.pushes(&main()).await.unwrap(),
+        [RefUpdate { before: a.parse().unwrap(), after: b.parse().unwrap() }]
+    );
 }

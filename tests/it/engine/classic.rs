@@ -1,6 +1,6 @@
 //! The classic builder: the same as with BuildKit, by a tar.
 
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::pushing::dockercfg;
 use super::*;
@@ -91,7 +91,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
     bench.commit();
     let log = Log::default();
     let images = ["a", "b"].map(|tag| ImageRef::parse(&format!("{}:{tag}", bench.name)).unwrap());
-    let request = BuildRequest {
+    let request = ImageBuild {
         snapshot: bench.snapshot(&log).await,
         context: b"",
         dockerfile: "docker files/web.dockerfile",
@@ -102,7 +102,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
         build_id: JobId::new().to_string(),
         sync_key: bench.name.clone(),
-        secrets: Arc::default(),
+        logins: Arc::<Secrets>::default().into(),
     };
     let built = bench.engine.build(request, &log).await.unwrap();
     let engine = harness::Engine::of(docker);

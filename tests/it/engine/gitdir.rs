@@ -1,6 +1,6 @@
 //! `.git` in the context, signs that it is missed, and a folder of the repository as the context.
 
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::*;
 
@@ -28,7 +28,7 @@ impl Bench {
     /// The newest commit with its `.git`.
     async fn kept(&self, log: &Log) -> Arc<Snapshot> {
         let url = format!("file://{}", self.work().display());
-        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+        let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
         let (branch, commit) = (GitRef::new("main").unwrap(), CommitSpec::Head);
         let mirror = self.git.clone(&source, &branch, &commit, false, log).await.unwrap();
         let commit = self.git.resolve(&mirror, &branch, &commit, false).await.unwrap();
@@ -37,15 +37,15 @@ impl Bench {
         Arc::new(self.git.snapshot_with(&mirror, &commit, "key", Some(&git_dir), secrets, log).await.unwrap())
     }
 
-    async fn build_in(&self, context: &[u8], dockerfile: &str) -> Result<Built, EngineError> {
+    async fn build_in(&self, context: &[u8], dockerfile: &str) -> Result<BuiltImage, EngineError> {
         let log = Log::default();
         let (snapshot, image) = (self.snapshot(&log).await, self.image());
         let sync_key = format!("{} {dockerfile} {context:?}", self.name);
-        let request = BuildRequest { context, sync_key, ..self.request(snapshot, &image, dockerfile) };
+        let request = ImageBuild { context, sync_key, ..self.request(snapshot, &image, dockerfile) };
         self.engine.build(request, &log).await
     }
 
-    async fn build_kept(&self, log: &Log) -> Result<Built, EngineError> {
+    async fn build_kept(&self, log: &Log) -> Result<BuiltImage, EngineError> {
         self.build_of(self.kept(log).await, &self.image(), "Dockerfile", log).await
     }
 

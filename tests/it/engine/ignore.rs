@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::*;
 use crate::harness::{Served, folder};
@@ -304,7 +304,7 @@ fn commit(bench: &Bench, cases: &[Case]) {
 
 async fn snapshots(bench: &Bench, cases: &[Case]) -> Vec<Arc<Snapshot>> {
     let log = Log::default();
-    let source = Source {
+    let source = RepoSource {
         repo: RepoName::new("acme", "hello").unwrap(),
         url: format!("file://{}", bench.work().display()),
         key: None,

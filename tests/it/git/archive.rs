@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use image_factory::git::Kind;
+use image_factory::git::EntryKind;
 
 use super::*;
 use crate::harness::{RandomTree, Tree, archive, import, read_tree, succeed};
@@ -15,7 +15,7 @@ const COMMITS: usize = 3;
 
 /// A copy of the tree as the engine keeps one from build to build: it takes anew what has another kind, size or time.
 #[derive(Default)]
-struct Receiver(BTreeMap<Vec<u8>, (Kind, u64, i64, Vec<u8>)>);
+struct Receiver(BTreeMap<Vec<u8>, (EntryKind, u64, i64, Vec<u8>)>);
 
 impl Receiver {
     async fn sync(&mut self, snapshot: &Snapshot) {
@@ -23,7 +23,7 @@ impl Receiver {
         for entry in &snapshot.entries {
             let content = match self.0.remove(&entry.path) {
                 Some((kind, size, mtime, old)) if (kind, size, mtime) == (entry.kind, entry.size, entry.mtime) => old,
-                _ if entry.kind == Kind::Dir => vec![],
+                _ if entry.kind == EntryKind::Dir => vec![],
                 _ => blobs.read(entry).await.unwrap(),
             };
             kept.insert(entry.path.clone(), (entry.kind, entry.size, entry.mtime, content));
@@ -32,11 +32,11 @@ impl Receiver {
     }
 
     fn tree(&self) -> Tree {
-        let value = |(kind, _, _, content): &(Kind, u64, i64, Vec<u8>)| match kind {
-            Kind::Dir | Kind::Gitlink => ("dir", false, vec![]),
-            Kind::File => ("file", false, content.clone()),
-            Kind::Exec => ("file", true, content.clone()),
-            Kind::Symlink => ("link", false, content.clone()),
+        let value = |(kind, _, _, content): &(EntryKind, u64, i64, Vec<u8>)| match kind {
+            EntryKind::Dir | EntryKind::Gitlink => ("dir", false, vec![]),
+            EntryKind::File => ("file", false, content.clone()),
+            EntryKind::Exec => ("file", true, content.clone()),
+            EntryKind::Symlink => ("link", false, content.clone()),
         };
         self.0.iter().map(|(path, entry)| (path.clone(), value(entry))).collect()
     }

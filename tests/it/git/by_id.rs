@@ -121,7 +121,7 @@ async fn a_server_that_gives_out_nothing_by_its_id_is_told_as_that() {
     let git = Git::new(config(dir.path(), &host.known_hosts())).unwrap();
     let url = host.url().replace("{owner}", "acme").replace("{repo}", "hello");
     let source =
-        Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "the passphrase") };
+        RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "the passphrase") };
     let first = repo.commit("develop", &[("a", "1")]);
     let gone = repo.commit("gone", &[("a", "2")]);
     repo.git(&["push", "-q", "origin", ":refs/heads/gone"]);

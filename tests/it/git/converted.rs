@@ -1,7 +1,7 @@
 //! Contents are those of a checkout on Linux: line ends, `$Id$` and encodings, compared with what Git checks out.
 
 use fastrand::Rng;
-use image_factory::git::Kind;
+use image_factory::git::EntryKind;
 
 use super::archive::checkout;
 use super::*;
@@ -43,11 +43,13 @@ async fn tree(snapshot: &Snapshot) -> Tree {
     let (mut blobs, mut tree) = (snapshot.blobs().unwrap(), Tree::new());
     for entry in &snapshot.entries {
         let value = match entry.kind {
-            Kind::Dir | Kind::Gitlink => ("dir", false, vec![]),
-            Kind::File | Kind::Exec => ("file", entry.kind == Kind::Exec, blobs.read(entry).await.unwrap()),
-            Kind::Symlink => ("link", false, blobs.read(entry).await.unwrap()),
+            EntryKind::Dir | EntryKind::Gitlink => ("dir", false, vec![]),
+            EntryKind::File | EntryKind::Exec => {
+                ("file", entry.kind == EntryKind::Exec, blobs.read(entry).await.unwrap())
+            }
+            EntryKind::Symlink => ("link", false, blobs.read(entry).await.unwrap()),
         };
-        assert!(entry.kind == Kind::Dir || value.2.len() as u64 == entry.size, "{entry:?}");
+        assert!(entry.kind == EntryKind::Dir || value.2.len() as u64 == entry.size, "{entry:?}");
         tree.insert(entry.path.clone(), value);
     }
     tree

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use image_factory::git::{GitDir, Kind};
+use image_factory::git::{EntryKind, GitDir};
 
 use crate::harness::{Tree, read_tree};
 
@@ -37,8 +37,8 @@ pub(super) async fn written(snapshot: &Snapshot) -> tempfile::TempDir {
     for entry in &snapshot.entries {
         let path = dir.path().join(std::str::from_utf8(&entry.path).unwrap());
         match entry.kind {
-            Kind::Dir | Kind::Gitlink => std::fs::create_dir(path).unwrap(),
-            Kind::Symlink => {
+            EntryKind::Dir | EntryKind::Gitlink => std::fs::create_dir(path).unwrap(),
+            EntryKind::Symlink => {
                 let target = String::from_utf8(blobs.read(entry).await.unwrap()).unwrap();
                 std::os::unix::fs::symlink(target, path).unwrap();
             }
@@ -46,7 +46,7 @@ pub(super) async fn written(snapshot: &Snapshot) -> tempfile::TempDir {
                 let content = blobs.read(entry).await.unwrap();
                 assert_eq!(content.len() as u64, entry.size);
                 std::fs::write(&path, content).unwrap();
-                let mode = if kind == Kind::Exec { 0o755 } else { 0o644 };
+                let mode = if kind == EntryKind::Exec { 0o755 } else { 0o644 };
                 std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
             }
         }

@@ -151,7 +151,7 @@ fn flip(file: &Path) {
 async fn job_to_be_killed() {
     let [dir, url] = ["GIT_TEST_DIR", "GIT_TEST_URL"].map(|name| std::env::var(name).unwrap());
     let git = Git::new(config(Path::new(&dir), Path::new("/nonexistent"))).unwrap();
-    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+    let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
     loop {
         let mirror = git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap();
         let oid = git.resolve(&mirror, &branch("develop"), &CommitSpec::Head, false).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use image_factory::git::Token;
+use image_factory::git::GitToken;
 
 use super::*;
 use crate::harness::{Certificate, HttpsHost, LfsServer, processes_of};
@@ -21,13 +21,13 @@ impl Https {
         Self { host: HttpsHost::start(), dir: folder() }
     }
 
-    fn source(&self, name: &str) -> Source {
+    fn source(&self, name: &str) -> RepoSource {
         let url = self.host.url().replace("{owner}", "acme").replace("{repo}", name);
-        Source { repo: RepoName::new("acme", name).unwrap(), url, key: None }
+        RepoSource { repo: RepoName::new("acme", name).unwrap(), url, key: None }
     }
 
     fn git(&self, token: Option<&str>, cacert: Option<PathBuf>) -> Git {
-        let token = token.map(|token| Token::new(&token.to_owned().into(), Some(&self.host.url())).unwrap());
+        let token = token.map(|token| GitToken::new(&token.to_owned().into(), Some(&self.host.url())).unwrap());
         Git::new(GitConfig { token, cacert, ..config(self.dir.path(), Path::new("/nonexistent")) }).unwrap()
     }
 
@@ -132,7 +132,7 @@ async fn a_token_opens_a_private_repository_and_is_seen_by_nobody() {
 
 /// The token of one host, the folder of another.
 fn https_config(of: &Https, at: &Https) -> GitConfig {
-    let token = Token::new(&TOKEN.to_owned().into(), Some(&of.host.url()));
+    let token = GitToken::new(&TOKEN.to_owned().into(), Some(&of.host.url()));
     GitConfig { token, ..config(at.dir.path(), Path::new("/nonexistent")) }
 }
 
@@ -209,7 +209,7 @@ async fn what_is_no_tls_server_is_named() {
     let https = Https::start();
     let plain = crate::harness::Capture::start(&[]);
     let port = plain.url().rsplit(':').next().unwrap().trim_end_matches("/hook").to_owned();
-    let source = Source { url: format!("https://127.0.0.1:{port}/acme/hello.git"), ..https.source("hello") };
+    let source = RepoSource { url: format!("https://127.0.0.1:{port}/acme/hello.git"), ..https.source("hello") };
     let git = https.trusting(None);
     let error = git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap_err();
     assert!(error.message.starts_with(&format!("no TLS with 127.0.0.1:{port}")), "{error}");

@@ -12,7 +12,7 @@ struct Web {
     repo: Repo,
     server: LfsServer,
     git: Git,
-    source: Source,
+    source: RepoSource,
     dir: tempfile::TempDir,
 }
 
@@ -24,7 +24,7 @@ impl Web {
         let server = LfsServer::start(Some(LOGIN), &dir.path().join("git"));
         let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
         let url = format!("{}/acme/hello.git", server.url().replace("://", "://me:hunter22@"));
-        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+        let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
         repo.commit("develop", &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
         Self { repo, server, git, source, dir }
     }
@@ -89,7 +89,7 @@ async fn what_git_lfs_has_pushed_is_fetched_by_ssh() {
     server.requests();
     let git = Git::new(config(dir.path(), &host.known_hosts())).unwrap();
     let url = host.url().replace("{owner}", "acme").replace("{repo}", "hello");
-    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "") };
+    let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "") };
     let (develop, log) = (branch("develop"), Log::default());
     let mirror = git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     let oid = git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
@@ -278,7 +278,7 @@ async fn objects_are_shared_but_not_with_who_was_not_given_them() {
     let git = &web.git;
     let (develop, log) = (branch("develop"), Log::default());
     let read = async || {
-        let source = Source { repo: RepoName::new("other", "hello").unwrap(), ..other.source.clone() };
+        let source = RepoSource { repo: RepoName::new("other", "hello").unwrap(), ..other.source.clone() };
         let mirror = git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
         let oid = git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
         other.server.requests();

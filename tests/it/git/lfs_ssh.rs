@@ -13,7 +13,7 @@ struct Host {
     key: DeployKey,
     transfer: LfsTransfer,
     git: Git,
-    source: Source,
+    source: RepoSource,
     dir: tempfile::TempDir,
 }
 
@@ -26,7 +26,7 @@ impl Host {
         let transfer = host.lfs_transfer();
         let git = Git::new(config(dir.path(), &host.known_hosts())).unwrap();
         let url = host.url().replace("{owner}", "acme").replace("{repo}", "hello");
-        let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "") };
+        let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: library_key(&key, "") };
         repo.commit("develop", &[(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")]);
         Self { host, repo, key, transfer, git, source, dir }
     }

@@ -6,7 +6,7 @@ use super::*;
 struct Shallow {
     local: Local,
     /// The whole history.
-    full: Source,
+    full: RepoSource,
 }
 
 impl Shallow {

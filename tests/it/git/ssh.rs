@@ -72,13 +72,13 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     let develop = branch("develop");
     let knocks = || ssh.host.output().matches("Connection closed by authenticating user").count();
     let dead = DeployKey::generate(KeyType::Ed25519, "the passphrase");
-    let source = Source { key: library_key(&dead, "the passphrase"), ..ssh.source() };
+    let source = RepoSource { key: library_key(&dead, "the passphrase"), ..ssh.source() };
     let fingerprint = source.key.as_ref().unwrap().fingerprint();
     let refused = |error: &GitError| error.message.contains(&format!("refuses the deploy key {fingerprint} for acme"));
 
     let others = ["acme/hello", "acme/a", "acme/b", "acme/c"].map(|repo| {
         let repo = RepoName::parse(repo).unwrap();
-        Source { repo, ..source.clone() }
+        RepoSource { repo, ..source.clone() }
     });
     let errors = join_all(others.iter().map(|source| ssh.fails(source))).await;
     assert!(errors.iter().all(|error| refused(error) && !error.is_transient()), "{errors:?}");
@@ -97,7 +97,7 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     assert_eq!(probe(&config, &source, None).await.unwrap(), id);
     let error = ssh.fails(&source).await;
     assert!(error.message.ends_with("; `image-factory rebuild` asks at once)"), "{error}");
-    ssh.git.ask_anew(&source);
+    ssh.git.forget_key_refusals(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &Log::default()).await.unwrap();
 }
 
@@ -106,14 +106,14 @@ async fn a_server_that_wants_a_key_is_not_asked_again_without_one() {
     let ssh = Ssh::start().await;
     ssh.repo.commit("develop", &[("a", "1")]);
     let gate = gate(&ssh);
-    let source = Source { key: None, ..ssh.source_at(&ssh.host.url_at(gate.port()), "acme/hello") };
+    let source = RepoSource { key: None, ..ssh.source_at(&ssh.host.url_at(gate.port()), "acme/hello") };
     for asked in ["store one with", "and not asked again until"] {
         let error = ssh.fails(&source).await;
         assert!(error.message.contains("there is no deploy key for acme/hello"), "{error}");
         assert!(error.message.contains(asked), "{error}");
     }
     assert_eq!(gate.came(), 1);
-    let source = Source { key: ssh.source().key, ..source };
+    let source = RepoSource { key: ssh.source().key, ..source };
     ssh.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap();
 }
 

@@ -1,6 +1,6 @@
 use std::os::unix::fs::symlink;
 
-use image_factory::git::{Entry, Kind};
+use image_factory::git::{Entry, EntryKind};
 use image_factory::secrets::{self, Place, SecretsConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ async fn read(local: &Local) -> Result<(Snapshot, String), GitError> {
     Ok((snapshot, log.text()))
 }
 
-fn kinds(snapshot: &Snapshot) -> Vec<(String, Kind)> {
+fn kinds(snapshot: &Snapshot) -> Vec<(String, EntryKind)> {
     let shown = |e: &Entry| (String::from_utf8_lossy(&e.path).into_owned(), e.kind);
     snapshot.entries.iter().map(shown).collect()
 }
@@ -68,22 +68,22 @@ async fn submodules_are_in_their_places() {
 
     let (snapshot, log) = read(&local).await.unwrap();
     let expected = [
-        (".gitmodules", Kind::File),
-        ("a", Kind::File),
-        ("libs", Kind::Dir),
-        ("libs/lib", Kind::Dir),
-        ("libs/lib/.gitmodules", Kind::File),
-        ("libs/lib/deep", Kind::Dir),
-        ("libs/lib/deep/base", Kind::Dir),
-        ("libs/lib/deep/base/base.txt", Kind::File),
-        ("libs/lib/deep/base/x", Kind::Dir),
-        ("libs/lib/deep/base/x/link", Kind::Symlink),
-        ("libs/lib/deep/base/x/y", Kind::File),
-        ("libs/lib/lib.c", Kind::File),
-        ("libs/z", Kind::File),
-        ("libs.txt", Kind::File),
-        ("off", Kind::Gitlink),
-        ("unnamed", Kind::Gitlink),
+        (".gitmodules", EntryKind::File),
+        ("a", EntryKind::File),
+        ("libs", EntryKind::Dir),
+        ("libs/lib", EntryKind::Dir),
+        ("libs/lib/.gitmodules", EntryKind::File),
+        ("libs/lib/deep", EntryKind::Dir),
+        ("libs/lib/deep/base", EntryKind::Dir),
+        ("libs/lib/deep/base/base.txt", EntryKind::File),
+        ("libs/lib/deep/base/x", EntryKind::Dir),
+        ("libs/lib/deep/base/x/link", EntryKind::Symlink),
+        ("libs/lib/deep/base/x/y", EntryKind::File),
+        ("libs/lib/lib.c", EntryKind::File),
+        ("libs/z", EntryKind::File),
+        ("libs.txt", EntryKind::File),
+        ("off", EntryKind::Gitlink),
+        ("unnamed", EntryKind::Gitlink),
     ];
     assert_eq!(kinds(&snapshot), expected.map(|(path, kind)| (path.to_owned(), kind)));
     let read_of =
@@ -343,6 +343,7 @@ impl Keys {
             place: Place::Folder(dir.path().join("secrets")),
             passphrase: None,
             authorized_keys_file: None,
+            repo_case: image_factory::model::RepoCase::default(),
         };
         let mut receiver = secrets::start(config, CancellationToken::new());
         let secrets = receiver.wait_for(|secrets| secrets.loaded).await.unwrap().clone();
@@ -357,7 +358,7 @@ impl Keys {
 
     async fn read(&self, repo: &str) -> Result<Snapshot, GitError> {
         let name = RepoName::parse(repo).unwrap();
-        let source = Source { url: self.url(repo), key: self.secrets.deploy_key(&name).unwrap(), repo: name };
+        let source = RepoSource { url: self.url(repo), key: self.secrets.deploy_key(&name).unwrap(), repo: name };
         let (develop, log) = (branch("develop"), Log::default());
         let mirror = self.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await?;
         let oid = self.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await?;
@@ -424,7 +425,7 @@ async fn what_one_key_has_fetched_is_not_there_for_another() {
     keys.read("acme/hello").await.unwrap();
     // Its own repository is in the mirror already.
     let name = RepoName::parse("evil/hello").unwrap();
-    let source = Source { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name).unwrap(), repo: name };
+    let source = RepoSource { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name).unwrap(), repo: name };
     let (develop, log) = (branch("develop"), Log::default());
     let mirror = keys.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     let oid = keys.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
@@ -453,7 +454,7 @@ async fn ssh_urls_are_fetched_by_http_where_there_is_no_key() {
     }
     let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
     let url = format!("{}/acme/hello.git", server.url());
-    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+    let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
     let (develop, log) = (branch("develop"), Log::default());
     let mirror = git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     let oid = git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();

@@ -29,17 +29,17 @@ impl Ssh {
         Self { host, repo, key, git, dir }
     }
 
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> RepoSource {
         self.source_at(&self.host.url(), "acme/hello")
     }
 
-    pub fn source_at(&self, url: &str, repo: &str) -> Source {
+    pub fn source_at(&self, url: &str, repo: &str) -> RepoSource {
         let repo = RepoName::parse(repo).unwrap();
         let url = url.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-        Source { repo, url, key: library_key(&self.key, "the passphrase") }
+        RepoSource { repo, url, key: library_key(&self.key, "the passphrase") }
     }
 
-    pub async fn fails(&self, source: &Source) -> GitError {
+    pub async fn fails(&self, source: &RepoSource) -> GitError {
         let log = Log::default();
         let develop = branch("develop");
         let error = self.git.clone(source, &develop, &CommitSpec::Head, false, &log).await.expect_err("it is fetched");
@@ -59,7 +59,7 @@ async fn by_ssh_with_each_kind_of_key() {
         ssh.host.authorize(&[&key]);
         let dir = folder();
         let git = Git::new(config(dir.path(), &ssh.host.known_hosts())).unwrap();
-        let source = Source { key: library_key(&key, "the passphrase"), ..ssh.source() };
+        let source = RepoSource { key: library_key(&key, "the passphrase"), ..ssh.source() };
         for (wanted, pushed, expected) in [("HEAD", false, &first), (&pull, true, &pull)] {
             let (develop, wanted) = (branch("develop"), commit(wanted));
             let mirror = git.clone(&source, &develop, &wanted, pushed, &Log::default()).await.unwrap();
@@ -77,7 +77,7 @@ async fn what_the_host_refuses_is_explained() {
     let ssh = Ssh::start().await;
     ssh.repo.commit("develop", &[("a", "1")]);
 
-    let error = ssh.fails(&Source { key: None, ..ssh.source() }).await;
+    let error = ssh.fails(&RepoSource { key: None, ..ssh.source() }).await;
     assert!(error.message.contains("there is no deploy key for acme/hello: store one with"), "{error}");
 
     let error = ssh.fails(&ssh.source_at(&ssh.host.url(), "acme/other")).await;
@@ -85,7 +85,7 @@ async fn what_the_host_refuses_is_explained() {
     assert!(!error.is_transient());
 
     let other = DeployKey::generate(KeyType::Ed25519, "the passphrase");
-    let source = Source { key: library_key(&other, "the passphrase"), ..ssh.source() };
+    let source = RepoSource { key: library_key(&other, "the passphrase"), ..ssh.source() };
     let error = ssh.fails(&source).await;
     let fingerprint = source.key.as_ref().unwrap().fingerprint();
     assert!(error.message.contains(&format!("refuses the deploy key {fingerprint} for acme/hello")), "{error}");
@@ -145,11 +145,11 @@ async fn one_connection_serves_many_fetches_and_another_key_gets_its_own() {
         assert_eq!(accepted(), expected, "{}", ssh.host.output());
     }
     let other = DeployKey::generate(KeyType::Ed25519, "the passphrase");
-    let source = Source { key: library_key(&other, "the passphrase"), ..ssh.source() };
+    let source = RepoSource { key: library_key(&other, "the passphrase"), ..ssh.source() };
     ssh.repo.commit("develop", &[("a", "3")]);
     assert!(ssh.fails(&source).await.message.contains("refuse"), "the old connection served a key that is not let in");
     ssh.host.authorize(&[&other]);
-    ssh.git.ask_anew(&source);
+    ssh.git.forget_key_refusals(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
     assert_eq!(accepted(), 2);
 }
@@ -186,7 +186,7 @@ async fn fetch_to_be_killed() {
     let [dir, url] = ["GIT_TEST_DIR", "GIT_TEST_URL"].map(|name| std::env::var(name).unwrap());
     let git = Git::new(config(Path::new(&dir), Path::new("/nonexistent"))).unwrap();
     println!("it starts");
-    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+    let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
     let result = git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await;
     panic!("{result:?}");
 }
@@ -224,7 +224,7 @@ async fn a_password_reaches_the_server_and_nobody_else() {
     let dir = folder();
     let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
     let url = format!("http://me:hunter22@127.0.0.1:{port}/acme/hello.git");
-    let source = Source { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
+    let source = RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url, key: None };
     let (develop, log) = (branch("develop"), Log::default());
     let serve = async {
         let (mut peer, _) = server.accept().await.unwrap();
@@ -254,7 +254,7 @@ async fn other_kinds_of_url_never_reach_git() {
     let trace = local.dir.path().join("trace");
     for url in [format!("ext::sh -c touch% {}", trace.display()), "git://127.0.0.1/a".into(), "--upload-pack=id".into()]
     {
-        let source = Source { url, ..local.source.clone() };
+        let source = RepoSource { url, ..local.source.clone() };
         let error = local.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await;
         let error = error.unwrap_err();
         assert!(error.message.starts_with("the URL of acme/hello cannot be used") && error.exit_code == 128, "{error}");

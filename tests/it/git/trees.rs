@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use image_factory::git::{CHUNK, Entry, Kind, path_order};
+use image_factory::git::{CHUNK, Entry, EntryKind, path_order};
 
 use super::*;
 
@@ -22,17 +22,17 @@ async fn every_kind_of_entry_is_read() {
 
     let snapshot = local.snapshot().await.unwrap();
     let read: Vec<_> = snapshot.entries.iter().map(|e| (&e.path[..], e.kind, e.size)).collect();
-    let expected: [(&[u8], Kind, u64); 10] = [
-        (b".gitattributes", Kind::File, 32),
-        (b"a", Kind::Dir, 0),
-        (b"a/b", Kind::Dir, 0),
-        (b"a/b/c", Kind::File, 4),
-        (b"a/link", Kind::Symlink, 12),
-        (b"a-b", Kind::File, 51),
-        (b"a.x", Kind::Exec, 2),
-        (b"empty", Kind::File, 0),
-        (b"module", Kind::Gitlink, 0),
-        (b"\xff\n\"", Kind::File, 3),
+    let expected: [(&[u8], EntryKind, u64); 10] = [
+        (b".gitattributes", EntryKind::File, 32),
+        (b"a", EntryKind::Dir, 0),
+        (b"a/b", EntryKind::Dir, 0),
+        (b"a/b/c", EntryKind::File, 4),
+        (b"a/link", EntryKind::Symlink, 12),
+        (b"a-b", EntryKind::File, 51),
+        (b"a.x", EntryKind::Exec, 2),
+        (b"empty", EntryKind::File, 0),
+        (b"module", EntryKind::Gitlink, 0),
+        (b"\xff\n\"", EntryKind::File, 3),
     ];
     assert_eq!(read, expected);
     assert!(snapshot.entries.is_sorted_by(|a, b| path_order(&a.path, &b.path).is_lt()));

@@ -20,7 +20,7 @@ fn filled() -> Local {
 
 /// The same repository under another name.
 async fn mirror(local: &Local, owner: &str, name: &str) -> Mirror {
-    let source = Source { repo: RepoName::new(owner, name).unwrap(), ..local.source.clone() };
+    let source = RepoSource { repo: RepoName::new(owner, name).unwrap(), ..local.source.clone() };
     local.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await.unwrap()
 }
 
@@ -106,7 +106,7 @@ async fn nothing_goes_for_a_mirror_that_never_fits() {
     let local = filled();
     let small = Local::new();
     small.repo.commit("develop", &[("a", "1")]);
-    let source = Source { repo: RepoName::new("acme", "small").unwrap(), ..small.source.clone() };
+    let source = RepoSource { repo: RepoName::new("acme", "small").unwrap(), ..small.source.clone() };
     let (develop, log) = (branch("develop"), Log::default());
     let small = local.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap().path;
     let large = mirror(&local, "acme", "large").await;

@@ -254,6 +254,16 @@ impl Daemon {
         hex::encode(mac.finalize().into_bytes())
     }
 
+    /// The variables with which a shell of this daemon's machine has its settings, and its address and token.
+    pub fn environment(&self) -> Settings {
+        let mut variables = self.settings.clone();
+        variables.insert("DATA_DIR".into(), self.data_dir().to_str().unwrap().into());
+        variables.insert("LISTEN".into(), format!("127.0.0.1:{}", self.port));
+        variables.insert("IMAGE_FACTORY_URL".into(), self.url());
+        variables.insert("IMAGE_FACTORY_TOKEN".into(), self.token());
+        variables
+    }
+
     /// The command line on this daemon's machine, with its settings.
     pub fn beside(&self, args: &[&str]) -> Cli {
         let cli = self.settings.iter().fold(Cli::new(args), |cli, (name, value)| cli.env(name, value));

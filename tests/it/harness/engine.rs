@@ -188,6 +188,7 @@ impl PrivateEngine {
     }
 
     /// Lets the engine reach what listens on 127.0.0.1 here, by the same address.
+    #[expect(unsafe_code, reason = "std joins no network namespace")]
     pub fn reach(&self, address: &str) {
         unsafe extern "C" {
             fn setns(fd: i32, kind: i32) -> i32;

@@ -23,7 +23,10 @@ impl Proc {
         let out = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
         // SAFETY: one system call between fork and exec, which allocates nothing.
-        unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        #[expect(unsafe_code, reason = "a test's servers end with it")]
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?))
+        };
         let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}; run `make setup`"));
         Self { name: name.into(), child, log: log.into() }
     }

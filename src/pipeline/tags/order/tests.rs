@@ -3,13 +3,27 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::CommitId;
+
+const OURS: &str = "000000000000000000000000000000006f757273";
+const THEIRS: &str = "0000000000000000000000000000746865697273";
 
 fn contest(seen: [Option<u64>; 2]) -> Contest<'static> {
-    Contest { ours: "ours", theirs: "theirs", began: 5, seen, set_by_older_job: true }
+    Contest { ours: OURS, theirs: THEIRS, began: 5, seen, set_by_older_job: true }
 }
 
-fn push(before: &str, after: &str) -> Push {
-    Push { before: before.into(), after: after.into() }
+/// The id whose last digits spell this name.
+fn id(name: &str) -> CommitId {
+    format!("{:0>40}", hex::encode(name)).parse().unwrap()
+}
+
+#[test]
+fn both_commits_are_spelled() {
+    assert_eq!([id("ours").as_str(), id("theirs").as_str()], [OURS, THEIRS]);
+}
+
+fn push(before: &str, after: &str) -> RefUpdate {
+    RefUpdate { before: id(before), after: id(after) }
 }
 
 #[test]
@@ -39,9 +53,9 @@ fn pushes_and_older_sights_tell_as_long_as_they_agree() {
     assert_eq!(contest([Some(1), Some(2)]).likely(&[], None), Some(Later::Theirs));
     // A third commit is the head, and pushes lead to it from one of the two.
     let amended = [push("x", "ours"), push("theirs", "head")];
-    assert_eq!(contest(none).likely(&amended, Some("head")), Some(Later::Theirs));
-    assert_eq!(contest(none).likely(&[push("ours", "head")], Some("head")), Some(Later::Ours));
-    assert_eq!(contest(none).likely(&[push("ours", "head"), push("theirs", "head")], Some("head")), None);
+    assert_eq!(contest(none).likely(&amended, Some(id("head").as_str())), Some(Later::Theirs));
+    assert_eq!(contest(none).likely(&[push("ours", "head")], Some(id("head").as_str())), Some(Later::Ours));
+    assert_eq!(contest(none).likely(&[push("ours", "head"), push("theirs", "head")], Some(id("head").as_str())), None);
     assert_eq!(contest([Some(2), Some(1)]).likely(&[push("theirs", "ours")], None), Some(Later::Ours));
     assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs")], None), None);
     assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
@@ -80,7 +94,7 @@ struct World {
     jobs: usize,
     queued: Vec<(usize, usize)>,
     building: Vec<Waiting>,
-    pushes: Vec<Push>,
+    pushes: Vec<RefUpdate>,
     number: u64,
     seen: HashMap<usize, u64>,
     fetched: usize,
@@ -92,8 +106,8 @@ struct World {
     came: Vec<usize>,
 }
 
-fn name(commit: usize) -> String {
-    format!("c{commit}")
+fn name(commit: usize) -> CommitId {
+    id(&format!("c{commit}"))
 }
 
 impl World {
@@ -124,10 +138,10 @@ impl World {
                 return;
             }
         };
-        let names = [name(commit), name(theirs)];
+        let names = [commit, theirs].map(name);
         let contest = |seen: &HashMap<usize, u64>| Contest {
-            ours: &names[0],
-            theirs: &names[1],
+            ours: names[0].as_str(),
+            theirs: names[1].as_str(),
             began,
             seen: [commit, theirs].map(|commit| seen.get(&commit).copied()),
             set_by_older_job: by < id,
@@ -136,9 +150,9 @@ impl World {
         if later.is_none() && !away {
             self.fetch();
             head = self.heads.last().map(|head| name(*head));
-            later = head.as_ref().and_then(|head| contest(&self.seen).of_head(head));
+            later = head.as_ref().and_then(|head| contest(&self.seen).of_head(head.as_str()));
         }
-        let later = later.or_else(|| contest(&self.seen).likely(&self.pushes, head.as_deref()));
+        let later = later.or_else(|| contest(&self.seen).likely(&self.pushes, head.as_ref().map(CommitId::as_str)));
         self.told.extend(later.map(|later| (commit, theirs, later)));
         // The greater number is the descendant.
         let ancestors = if commit < theirs { Later::Theirs } else { Later::Ours };
@@ -150,7 +164,7 @@ impl World {
     fn hook(&mut self, at: usize) {
         let place = self.hooks.remove(at);
         if let Some(before) = place.checked_sub(1) {
-            self.pushes.push(push(&name(self.heads[before]), &name(self.heads[place])));
+            self.pushes.push(RefUpdate { before: name(self.heads[before]), after: name(self.heads[place]) });
         }
         self.queued.push((self.jobs, self.heads[place]));
         self.jobs += 1;

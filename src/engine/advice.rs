@@ -1,0 +1,162 @@
+//! The engine's messages to users, each with its cause and its cure. docs/troubleshooting.md is made from the same
+//! rows.
+
+use std::fmt::{Display, Write as _};
+
+use crate::model::Advice;
+
+/// Returns the text of a message with `values` in place of its gaps `…`, in order.
+pub(super) fn fill(text: &str, values: &[&dyn Display]) -> String {
+    let mut message = String::with_capacity(text.len() + 32 * values.len());
+    let mut parts = text.split('…');
+    message.push_str(parts.next().unwrap_or_default());
+    for (part, value) in parts.zip(values) {
+        let _ = write!(message, "{value}{part}");
+    }
+    message
+}
+
+/// Returns a whole message: the text with its gaps filled, and the cure.
+pub(super) fn with_cure(advice: &Advice, values: &[&dyn Display]) -> String {
+    format!("{}: {}", fill(advice.text, values), advice.cure)
+}
+
+macro_rules! messages {
+    ($($name:ident: $code:literal, $text:literal, $cause:literal, $cure:literal;)*) => {
+        $(pub(super) const $name: Advice = Advice { code: $code, text: $text, cause: $cause, cure: $cure };)*
+        /// All messages of this file, in the order of the file.
+        pub(super) const MESSAGES: &[Advice] = &[$($name),*];
+    };
+}
+
+messages! {
+    // The connection to an engine.
+    UNREACHABLE: "engine", "cannot reach the Docker engine at … (…)",
+        "No engine listens at the address.",
+        "start it, or set DOCKER_HOST";
+    FORBIDDEN: "engine", "the Docker engine at … refuses this user (…)",
+        "The daemon's user may not open the engine's socket.",
+        "add this user to the socket's group (usually docker)";
+    NO_PLAIN_HTTP: "engine", "it does not speak plain HTTP (…)",
+        "DOCKER_HOST leads to something that answers plain HTTP with other bytes, as TLS does.",
+        "if it speaks TLS, set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH";
+    ONLY_HTTPS: "engine", "the Docker engine does not speak plain HTTP",
+        "The engine listens with TLS, and DOCKER_HOST is used without.",
+        "if it speaks TLS, set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH";
+    NO_TLS: "engine", "it does not speak TLS",
+        "DOCKER_TLS_VERIFY=1 is set, and the engine listens without TLS.",
+        "start it with --tlsverify, or, on this machine alone, unset DOCKER_TLS_VERIFY";
+    UNKNOWN_AUTHORITY: "engine", "its certificate is not signed by …/ca.pem",
+        "Another authority than that of DOCKER_CERT_PATH signed the engine's certificate.",
+        "put the engine's own authority there";
+    OTHER_NAME: "engine", "its certificate is not for …",
+        "The name in DOCKER_HOST is missing in the engine's certificate.",
+        "DOCKER_HOST must have a name or an address of the certificate's subjectAltName";
+    EXPIRED: "engine", "its certificate has expired",
+        "The engine's certificate is too old.",
+        "renew it";
+    NOT_YET_VALID: "engine", "its certificate is not valid yet",
+        "A clock is wrong, or the engine's certificate was made for later.",
+        "compare the clocks of both machines";
+    BAD_CERTIFICATE: "engine", "its certificate cannot be used (…)",
+        "The engine's certificate has another fault, which the message names.",
+        "make another one";
+    OUR_CERTIFICATE: "engine", "it refuses …/cert.pem (…)",
+        "The engine does not accept the daemon's own certificate.",
+        "the certificate must be for client authentication, not expired, and signed by the authority in the engine's \
+         --tlscacert";
+    BROKEN: "engine", "the connection to the Docker engine broke: …",
+        "The engine stopped, or something between cut the connection.",
+        "nothing if it is rare, because the job is tried again; otherwise read the engine's own log";
+    NO_ANSWER: "engine", "the Docker engine did not answer … in …",
+        "The engine is overloaded or hangs.",
+        "read the engine's own log, and restart it if it hangs";
+    // The choice of an engine and of a builder.
+    HANGS: "engine", "the Docker engine at … hangs: it does not answer",
+        "The engine accepts connections and answers no request.",
+        "restart the engine";
+    GIVEN_UP: "engine", "the Docker engine at … hangs: it is given up",
+        "The engine stopped answering while it worked for this job.",
+        "restart the engine; the job is tried again";
+    NO_ENGINE: "engine", "no engine can build now: …",
+        "Every engine is away, hangs, or has too little room on its disk.",
+        "follow what the message says about each engine; the job is tried again";
+    FULL_DISK: "engine", "the disk of the Docker engine at … (…) has …, jobs wait below …; our images and the build cache \
+        take … of it",
+        "The engine's disk is full, and removing our own images and build cache would not be enough.",
+        "make room there";
+    NO_BUILDKIT: "engine", "the engine at … (…) has no BuildKit",
+        "BUILDER=buildkit is set, and the engine is too old, or runs on Windows, or is Podman.",
+        "use Docker 18.09 or newer on Linux, or set BUILDER=auto";
+    NO_SESSION: "engine", "BuildKit cannot be given the tree (…)",
+        "Something between the daemon and the engine does not pass on POST /session, which BuildKit needs.",
+        "let POST /session through to the engine, or set BUILDER=auto";
+    // Builds.
+    ENDLESS_OUTPUT: "engine", "the engine reports no more progress of a step that wrote more than 1 MiB at once",
+        "Docker 20.10 never ends such a build (https://github.com/moby/buildkit/issues/1915).",
+        "leave BUILDKIT_STEP_LOG_MAX_SPEED in dockerd's environment at its default, 204800, or take a newer Docker";
+    NO_IMAGE: "engine", "the engine ended the build without an image",
+        "The engine broke off the build and gave no reason.",
+        "see its own log";
+    UNREADABLE_TREE: "lost-worker", "the repository cannot be read for the build: …",
+        "The daemon could not read the commit's files from its copy of the repository.",
+        "read what follows in the message; the job is tried again";
+    FAILED_STEP: "dockerfile", "step … failed with exit code …",
+        "A command of the Dockerfile failed.",
+        "its output is in the log";
+    OUT_OF_MEMORY: "out-of-memory", "it was killed for its memory",
+        "The kernel's OOM killer ended a process of the step.",
+        "let the step use less memory, or give the engine's machine more";
+    PERHAPS_OUT_OF_MEMORY: "out-of-memory", "it was killed, most likely because no memory was left for it",
+        "SIGKILL ended the step. Nobody can say who sent it, because the engine runs on another kernel.",
+        "let the step use less memory, or give the engine's machine more";
+    KILLED_BY_OTHERS: "dockerfile", "something in it was killed, though not for its memory",
+        "SIGKILL ended the step, and the kernel counted no OOM kill. `timeout -s KILL` in the step does the same.",
+        "look for what ends the step's processes";
+    NOT_ON_DOCKER_HUB: "dockerfile", "there is no such image on Docker Hub, or it is private and the dockercfg has no login \
+        that may read it",
+        "Docker Hub answers a wrong name and a private image alike.",
+        "correct the name after FROM, or store a login for docker.io in the dockercfg";
+    NOT_READABLE: "registry-auth", "there is no such image, or the dockercfg has no login that may read it",
+        "The registry of a base image answers a wrong name and a private image alike.",
+        "correct the name after FROM, or store a login for the registry in the dockercfg";
+    FOREIGN_PLATFORM: "dockerfile", "the engine's machine cannot run programs of …",
+        "A step runs a program of another processor architecture.",
+        "install qemu-user-static there (binfmt_misc), or let the Dockerfile build them on $BUILDPLATFORM";
+    ONLY_BUILDKIT: "dockerfile", "the Dockerfile uses …, which only BuildKit knows",
+        "The classic builder builds this image, because the engine has no BuildKit or BUILDER=classic is set.",
+        "use an engine with BuildKit, and BUILDER=auto or buildkit";
+    GIT_DIR_LEFT_OUT: "dockerfile", ".git is left out of the context",
+        "A step or a COPY needs the repository itself, which no build gets unless it is asked for.",
+        "to have it, give the build argument BUILDKIT_CONTEXT_KEEP_GIT_DIR=1, the job's option keepGitDir (--keep-git-dir), \
+         or set KEEP_GIT_DIR=1";
+    GIT_DIR_OUTSIDE: "dockerfile", ".git is left out of the context, because that is a folder of the repository",
+        "A step or a COPY needs the repository itself, and the context is only a part of it.",
+        "make the root the context, or give what the step needs as a build argument";
+    GIT_DIR_IGNORED: "dockerfile", ".git is left out of the context by .dockerignore",
+        "A step or a COPY needs the repository itself, and a pattern of .dockerignore excludes it.",
+        "remove the pattern that matches it";
+    // Pushes.
+    EXPOSED_LOGIN: "registry-auth", "its password was not sent, because the engine may speak to it without TLS \
+        (insecure-registries), beyond this machine",
+        "A password would cross the network in the clear.",
+        "give the registry TLS, and take it out of insecure-registries";
+    NO_DIGEST: "engine", "the engine pushed … without a digest",
+        "The engine ended the push and named no manifest.",
+        "read the engine's own log; the job is tried again";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_filled_in_order() {
+        insta::assert_snapshot!(
+            with_cure(&NO_BUILDKIT, &[&"unix:///a", &"18.06"]),
+            @"the engine at unix:///a (18.06) has no BuildKit: use Docker 18.09 or newer on Linux, or set BUILDER=auto"
+        );
+        assert_eq!(fill("a … b … c", &[&1, &"…"]), "a 1 b … c");
+        assert_eq!(fill("none", &[]), "none");
+    }
+}

@@ -1,0 +1,305 @@
+//! The connection to an engine: where it listens, and how a request gets there and its answer back.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::errors::EngineError;
+use super::tls::EngineTls;
+use crate::engine::advice::{self, fill, with_cure};
+use crate::outbound::{chain, is_loopback_host};
+
+/// Limit for the time that it takes to reach the engine.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Silence after which an engine on TCP is probed, and the interval of the probes. An engine that vanished during a
+/// build is noticed after about two minutes, because Linux gives up after nine probes. An engine that works silently
+/// is kept.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// Time limit of a small request. Builds and pushes have no such limit.
+pub(in crate::engine) const SMALL_REQUEST: Duration = Duration::from_secs(60);
+
+/// Size limit of an answer. `/system/df` has 500 bytes for each of the thousands of records that a build cache may
+/// have.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The address of a Docker engine, in the form of `DOCKER_HOST`: `unix:///path` or `tcp://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    Unix(PathBuf),
+    /// `host:port` on loopback only, because everyone who reaches an engine without TLS is root on its machine.
+    Tcp(String),
+    Tls(EngineTls),
+}
+
+impl Host {
+    /// Parses an address. `certs` is the folder of the certificates if `tcp://` speaks TLS.
+    ///
+    /// # Errors
+    /// The fault of `text` or of the files, and its remedy.
+    pub fn new(text: &str, certs: Option<PathBuf>) -> Result<Self, String> {
+        match (text.strip_prefix("tcp://"), certs) {
+            (Some(address), Some(certs)) => {
+                let (name, address) = name_and_address(address, 2376)?;
+                EngineTls::new(address, &name, certs).map(Self::Tls)
+            }
+            _ => text.parse(),
+        }
+    }
+}
+
+/// Parses the address of an engine that is reached without TLS.
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix://") {
+            return match path.starts_with('/') {
+                true => Ok(Self::Unix(path.into())),
+                false => Err("the path of the socket is not absolute: write unix:///var/run/docker.sock".into()),
+            };
+        }
+        if text.starts_with("ssh://") {
+            return Err("an engine is not reached by ssh: forward its socket with `ssh -NL \
+                        /path/engine.sock:/var/run/docker.sock user@host` and write unix:///path/engine.sock, or use TLS"
+                .into());
+        }
+        let Some(address) = text.strip_prefix("tcp://") else {
+            return Err("the address has an unknown form: write unix:///path or tcp://host:port".into());
+        };
+        let (name, address) = name_and_address(address, 2375)?;
+        if !is_loopback_host(&name) {
+            return Err("an engine on plain TCP beyond loopback gives root to everyone: set DOCKER_TLS_VERIFY=1, and \
+                        DOCKER_CERT_PATH to the folder of ca.pem, cert.pem and key.pem"
+                .into());
+        }
+        Ok(Self::Tcp(address))
+    }
+}
+
+/// Splits `[::1]:2376` into the name `::1` and the whole address.
+fn name_and_address(text: &str, usual_port: u16) -> Result<(String, String), String> {
+    let address = text.trim_end_matches('/');
+    match address.rsplit_once(':').filter(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
+        Some((name, _)) => Ok((name.trim_start_matches('[').trim_end_matches(']').into(), address.into())),
+        None => Err(format!("the address has no host or no port: write tcp://host:{usual_port}")),
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) | Self::Tls(EngineTls { address, .. }) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+pub(in crate::engine) type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+pub(in crate::engine) fn no_body() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// An answer whose head has arrived. Dropping it closes the connection, by which the engine learns that a build or a
+/// push is cancelled.
+pub(in crate::engine) struct Reply {
+    pub response: hyper::Response<Incoming>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Host {
+    /// Sends a request on a connection of its own, which costs 50 µs on a Unix socket and 3 ms with TLS on loopback.
+    pub(in crate::engine) async fn send(&self, request: Request<RequestBody>) -> Result<Reply, EngineError> {
+        let dialed = tokio::time::timeout(CONNECT, self.dial()).await;
+        let stream = dialed.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(|e| {
+            if let Some(why) = self.explain(&e) {
+                return EngineError::named_engine(format!("the Docker engine at {self} cannot be used: {why}"));
+            }
+            let advice = match e.kind() {
+                ErrorKind::PermissionDenied => advice::FORBIDDEN,
+                _ => advice::UNREACHABLE,
+            };
+            EngineError::named_engine(with_cure(&advice, &[self, &e]))
+        })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| EngineError::broken(&e))?;
+        // An error of the connection shows in the answer.
+        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        }));
+        let response = sender.send_request(request).await.map_err(|e| match self.explain(&e) {
+            Some(why) => EngineError::named_engine(format!("the Docker engine at {self} cannot be used: {why}")),
+            None => EngineError::broken(&e),
+        })?;
+        Ok(Reply { response, _connection: connection })
+    }
+
+    async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
+        Ok(match self {
+            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Self::Tcp(address) => Box::new(connect(address).await?),
+            Self::Tls(tls) => Box::new(tls.handshake(connect(&tls.address).await?).await?),
+        })
+    }
+
+    /// Returns the meaning and the cure of an error of the connection, if its own text does not say them.
+    fn explain(&self, error: &(dyn std::error::Error + 'static)) -> Option<String> {
+        match self {
+            Self::Tls(tls) => tls.explain(error),
+            // A server that expects TLS answers plain HTTP with an alert of TLS.
+            Self::Tcp(_) if error.downcast_ref::<hyper::Error>()?.is_parse() => {
+                Some(with_cure(&advice::NO_PLAIN_HTTP, &[&error]))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends a small request whose answer is JSON.
+    pub(in crate::engine) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, EngineError> {
+        let body = self.ask(method, path, SMALL_REQUEST).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))
+    }
+
+    /// Sends a request without a body and returns its whole answer, of at most 64 MiB.
+    pub(in crate::engine) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Bytes, EngineError> {
+        let ask = async {
+            let reply = self.send(request(method, path).body(no_body()).map_err(invalid)?).await?;
+            reply.accepted().await?.bytes().await
+        };
+        let late = |_| EngineError::engine(fill(advice::NO_ANSWER.text, &[&path, &format!("{limit:?}")]));
+        tokio::time::timeout(limit, ask).await.map_err(late)?
+    }
+}
+
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, KEEPALIVE.0)?;
+    sockopt::set_tcp_keepintvl(&stream, KEEPALIVE.1)?;
+    Ok(stream)
+}
+
+/// Begins a request to the engine, which requires a `Host` header of any value.
+pub(in crate::engine) fn request(method: Method, path: &str) -> hyper::http::request::Builder {
+    Request::builder().method(method).uri(path).header(header::HOST, "docker")
+}
+
+pub(in crate::engine) fn invalid(error: hyper::http::Error) -> EngineError {
+    EngineError::engine(format!("the request to the Docker engine cannot be written: {}", chain(&error)))
+}
+
+impl Reply {
+    /// Returns the answer itself, or an error with the engine's `message` if the status is one.
+    pub(in crate::engine) async fn accepted(self) -> Result<Self, EngineError> {
+        match self.response.status() {
+            status if status.is_client_error() || status.is_server_error() => {
+                Err(EngineError { status: Some(status), ..EngineError::engine(self.message(status).await) })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    async fn message(self, status: StatusCode) -> String {
+        #[derive(Deserialize)]
+        struct EngineErrorBody {
+            message: String,
+        }
+        let body = self.bytes().await.unwrap_or_default();
+        match serde_json::from_slice(&body) {
+            Ok(EngineErrorBody { message }) => message,
+            // Go's HTTPS server answers plain HTTP with this text.
+            Err(_) if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
+                with_cure(&advice::ONLY_HTTPS, &[])
+            }
+            Err(_) => format!("the Docker engine answered {status}: {}", String::from_utf8_lossy(&body)),
+        }
+    }
+
+    async fn bytes(self) -> Result<Bytes, EngineError> {
+        let body = Limited::new(self.response.into_body(), MAX_ANSWER);
+        Ok(body.collect().await.map_err(|e| EngineError::broken(&*e))?.to_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_and_written() {
+        for text in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "tcp://localhost:2375", "tcp://[::1]:2375"]
+        {
+            assert_eq!(text.parse::<Host>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_engine_beyond_loopback_is_refused() {
+        for text in ["tcp://10.0.0.1:2375", "tcp://0.0.0.0:2375", "tcp://docker.example:2375", "tcp://[::]:2375"] {
+            let error = text.parse::<Host>().unwrap_err();
+            assert!(error.contains("beyond loopback") && error.contains("DOCKER_TLS_VERIFY"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_address_is_refused_with_the_right_form() {
+        let malformed = ["", "http://127.0.0.1:1", "unix://x", "tcp://127.0.0.1", "tcp://127.0.0.1:x", "tcp://:1"];
+        let errors = malformed.map(|text| format!("{text:?}: {}", text.parse::<Host>().unwrap_err())).join("\n");
+        insta::assert_snapshot!(errors, @r#"
+        "": the address has an unknown form: write unix:///path or tcp://host:port
+        "http://127.0.0.1:1": the address has an unknown form: write unix:///path or tcp://host:port
+        "unix://x": the path of the socket is not absolute: write unix:///var/run/docker.sock
+        "tcp://127.0.0.1": the address has no host or no port: write tcp://host:2375
+        "tcp://127.0.0.1:x": the address has no host or no port: write tcp://host:2375
+        "tcp://:1": the address has no host or no port: write tcp://host:2375
+        "#);
+        let error = "ssh://user@h".parse::<Host>().unwrap_err();
+        assert!(error.contains("ssh -NL"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_needs_no_certificates() {
+        let host = Host::new("unix:///var/run/docker.sock", Some("/nowhere".into())).unwrap();
+        assert_eq!(host, Host::Unix("/var/run/docker.sock".into()));
+        let error = Host::new("tcp://docker.example:2376", Some("/nowhere".into())).unwrap_err();
+        assert!(error.contains("/nowhere/ca.pem cannot be read") && error.contains("DOCKER_CERT_PATH"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_absent_engine_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::Unix(dir.path().join("none.sock"));
+        let error = host.json::<()>(Method::GET, "/version").await.unwrap_err();
+        assert!(error.message.contains("none.sock") && error.message.contains("DOCKER_HOST"), "{error}");
+    }
+}

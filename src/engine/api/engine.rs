@@ -1,0 +1,168 @@
+//! One Docker engine: what it is, which of its builders is used, and the calls that are too small for a file.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use hyper::Method;
+use serde::Deserialize;
+
+use super::connect::{Host, invalid, no_body, request};
+use super::errors::EngineError;
+use crate::engine::advice::{self, with_cure};
+use crate::engine::buildkit::sync_slots::SyncSlots;
+use crate::engine::upkeep::instance::Instance;
+use crate::model::{Builder, ImageRef};
+
+/// The first API version with `POST /build?version=2` (Docker 18.09).
+const BUILDKIT_API: (u32, u32) = (1, 39);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    pub version: String,
+    pub api_version: String,
+    pub buildkit: bool,
+}
+
+/// The used part of `GET /version`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::engine) struct EngineVersion {
+    pub(super) version: String,
+    pub(super) api_version: String,
+    #[serde(default)]
+    pub(super) os: String,
+    #[serde(default)]
+    pub(super) platform: Platform,
+    #[serde(default)]
+    pub(super) components: Vec<Component>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Platform {
+    pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Component {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) version: String,
+}
+
+impl EngineVersion {
+    /// Returns true for Podman, which has the same API with a builder of its own behind it.
+    pub(in crate::engine) fn is_podman(&self) -> bool {
+        self.components.iter().any(|part| part.name.starts_with("Podman"))
+    }
+
+    pub(in crate::engine) fn info(&self) -> EngineInfo {
+        let number = |text: &str| text.parse::<u32>().ok();
+        let api = self.api_version.split_once('.').and_then(|(major, minor)| number(major).zip(number(minor)));
+        let buildkit = api.is_some_and(|api| api >= BUILDKIT_API) && self.os == "linux" && !self.is_podman();
+        EngineInfo { version: self.version.clone(), api_version: self.api_version.clone(), buildkit }
+    }
+}
+
+impl fmt::Display for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "either builder",
+            Self::Buildkit => "BuildKit",
+            Self::Classic => "the classic builder",
+        })
+    }
+}
+
+/// One Docker engine.
+pub struct Engine {
+    pub(in crate::engine) host: Host,
+    pub(in crate::engine) builder: Builder,
+    pub(in crate::engine) slots: SyncSlots,
+    /// Number of builds that the classic builder got because no session was possible.
+    pub(in crate::engine) fallbacks: AtomicU64,
+    /// True once a check found BuildKit in the engine.
+    pub(in crate::engine) has_buildkit: AtomicBool,
+    /// The daemon that marks its images and containers in the engine, to know them later.
+    pub(in crate::engine) instance: Option<Instance>,
+}
+
+impl Engine {
+    pub fn new(host: Host) -> Self {
+        Self {
+            host,
+            builder: Builder::Auto,
+            slots: SyncSlots::default(),
+            fallbacks: AtomicU64::new(0),
+            has_buildkit: AtomicBool::new(false),
+            instance: None,
+        }
+    }
+
+    pub fn with_builder(self, builder: Builder) -> Self {
+        Self { builder, ..self }
+    }
+
+    /// Marks images and containers that are made as this instance's.
+    pub fn with_instance(self, instance: Instance) -> Self {
+        Self { instance: Some(instance), ..self }
+    }
+
+    /// Returns the address in the form of DOCKER_HOST.
+    pub fn name(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Sends the smallest request that there is, to learn whether the engine answers.
+    pub(in crate::engine) async fn ping(&self) -> Result<(), EngineError> {
+        let request = request(Method::GET, "/_ping").body(no_body()).map_err(invalid)?;
+        self.host.send(request).await?.accepted().await.map(drop)
+    }
+
+    /// Asks the engine for its version and returns the builder that is used.
+    ///
+    /// # Errors
+    /// The engine does not answer, or lacks the builder that the setting names.
+    pub async fn check(&self) -> Result<Builder, EngineError> {
+        let info = self.info().await?;
+        self.has_buildkit.store(info.buildkit, Relaxed);
+        match self.builder {
+            Builder::Classic => Ok(Builder::Classic),
+            _ if info.buildkit => Ok(Builder::Buildkit),
+            Builder::Auto => Ok(Builder::Classic),
+            Builder::Buildkit => {
+                Err(EngineError::named_engine(with_cure(&advice::NO_BUILDKIT, &[&self.host, &info.version])))
+            }
+        }
+    }
+
+    pub(in crate::engine) async fn builder_now(&self) -> Result<Builder, EngineError> {
+        match self.builder {
+            Builder::Classic => Ok(Builder::Classic),
+            _ if self.has_buildkit.load(Relaxed) => Ok(Builder::Buildkit),
+            _ => self.check().await,
+        }
+    }
+
+    /// Asks the engine for its version and what it can do.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn info(&self) -> Result<EngineInfo, EngineError> {
+        Ok(self.version().await?.info())
+    }
+
+    pub(in crate::engine) async fn version(&self) -> Result<EngineVersion, EngineError> {
+        self.host.json(Method::GET, "/version").await
+    }
+
+    /// Removes the tag, and the image if nothing else uses it. A tag that does not exist is no error.
+    pub async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
+        let path = format!("/images/{image}");
+        match self.host.json::<serde_json::Value>(Method::DELETE, &path).await {
+            Err(e) if e.message.contains("No such image") => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+use super::*;
+
+#[test]
+fn a_failed_step_gives_its_exit_code_and_text() {
+    for message in [
+        "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running [/bin/sh -c exit 3]: exit code: 3",
+        "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
+    ] {
+        let error = EngineError::from_build(message, Some("[2/2] RUN exit 3"));
+        assert_eq!((error.kind, error.exit_code), (ErrorKind::Build, Some(3)));
+        assert!(error.message.contains("[2/2] RUN exit 3"), "{error}");
+    }
+}
+
+#[test]
+fn a_killed_step_says_who_killed_it() {
+    let message = "process \"/bin/sh -c make\" did not complete successfully: exit code: 137: cannot allocate memory";
+    let error = EngineError::from_build(message, Some("RUN make"));
+    assert_eq!((error.kind, error.exit_code), (ErrorKind::Memory, Some(137)));
+    let killed = |killer, kind| {
+        let error = EngineError::from_build("executor failed running [make]: exit code: 137", None).killed(killer);
+        assert_eq!((error.kind, error.exit_code), (kind, Some(137)));
+        error.message
+    };
+    let messages = [
+        killed(KilledBy::Kernel, ErrorKind::Memory),
+        killed(KilledBy::Unknown, ErrorKind::Memory),
+        killed(KilledBy::Other, ErrorKind::Build),
+    ];
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed for its memory
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed, most likely because no memory was left for it
+    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; something in it was killed, though not for its memory
+    "#);
+}
+
+/// The messages are those of Docker 20.10 and 26.1, with BuildKit and with the classic builder.
+#[test]
+fn failures_of_a_build_are_classified() {
+    use ErrorKind::{Auth, Build, Engine, Registry};
+    for (message, kind) in [
+        ("dockerfile parse error line 2: unknown instruction: FOO", Build),
+        ("localhost:5000/nope:latest: not found", Build),
+        ("manifest for 127.0.0.1:5000/a:v1 not found: manifest unknown: manifest unknown", Build),
+        ("failed to do request: Head https://q.io/v2/: dial tcp: lookup q.io: no such host", Registry),
+        ("Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Registry),
+        ("unexpected status from HEAD request to http://q.io/v2/a/manifests/v1: 503 Service Unavailable", Registry),
+        ("failed to load cache key: unexpected status code [manifests v1]: 429 Too Many Requests", Registry),
+        ("toomanyrequests: You have reached your pull rate limit.", Registry),
+        ("failed to copy: read tcp 10.0.0.1:1->10.0.0.2:443: read: connection reset by peer", Registry),
+        ("rpc error: code = Unavailable desc = 502 Bad Gateway", Registry),
+        ("unexpected status from HEAD request to http://q.io/v2/a/manifests/v1: 401 Unauthorized", Auth),
+        ("unexpected status code [manifests v1]: 403 Forbidden", Auth),
+        ("unexpected status from HEAD request to http://q.io/v2/a/manifests/v1: 400 Bad Request", Build),
+        ("pulling from host 127.0.0.1:1 failed with status code [manifests v1]: 401 Unauthorized", Auth),
+        ("pulling from host 127.0.0.1:1 failed with status code [manifests v1]: 503 Service Unavailable", Registry),
+        ("no basic auth credentials", Auth),
+        (
+            "q.io/a:v1: pull access denied, repository does not exist or may require authorization: authorization failed",
+            Auth,
+        ),
+        ("pull access denied for q.io/a, repository does not exist or may require 'docker login': denied", Auth),
+        ("pull access denied for localhost/a, repository does not exist or may require 'docker login'", Auth),
+        (
+            "docker.io/library/pythn:3: pull access denied, repository does not exist or may require authorization",
+            Build,
+        ),
+        ("pull access denied for acme/pythn, repository does not exist or may require 'docker login': denied", Build),
+        ("pull access denied for pythn, repository does not exist or may require 'docker login': denied", Build),
+        ("write /var/lib/x: no space left on device", Engine),
+        ("failed to do request: write /var/lib/x: no space left on device", Engine),
+        ("rpc error: code = Unavailable desc = transport is closing", Engine),
+        ("no active session for x: context deadline exceeded", Engine),
+        ("failed to compute cache key: \"/503\" not found: not found", Build),
+        // A step may print anything. Its exit code shows that the fault is the user's.
+        ("executor failed running [curl dial tcp]: exit code: 7", Build),
+        ("process \"echo exit code: 3\" did not complete successfully: exit code: 1", Build),
+    ] {
+        let error = EngineError::from_build(message, None);
+        assert_eq!(error.kind, kind, "{message}");
+        let has_advice = message.contains("pull access denied") || kind == Auth;
+        assert_eq!(error.message.contains("there is no such image"), has_advice, "{error}");
+    }
+}
+
+#[test]
+fn failures_of_a_push_are_final_or_worth_another_try() {
+    use ErrorKind::{Auth, Engine, Registry};
+    for (message, kind) in [
+        ("unauthorized: authentication required", Auth),
+        ("no basic auth credentials", Auth),
+        ("denied: requested access to the resource is denied", Auth),
+        ("received unexpected HTTP status: 403 Forbidden", Auth),
+        ("received unexpected HTTP status: 503 Service Unavailable", Registry),
+        ("EOF", Registry),
+        ("toomanyrequests: slow down", Registry),
+        ("Put \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Registry),
+        ("An image does not exist locally with the tag: 127.0.0.1:1/a", Engine),
+        ("write /var/lib/docker/tmp/x: no space left on device", Engine),
+    ] {
+        assert_eq!(EngineError::from_push(message).kind, kind, "{message}");
+    }
+}
+
+#[test]
+fn a_refused_request_is_the_users_fault_and_an_internal_error_the_engines() {
+    let refusal = |status, message: &str| EngineError { status: Some(status), ..EngineError::engine(message) };
+    let kind = |error: EngineError| error.classify_refusal().kind;
+    assert_eq!(kind(refusal(StatusCode::BAD_REQUEST, "\"x\" is an invalid platform")), ErrorKind::Build);
+    assert_eq!(kind(refusal(StatusCode::INTERNAL_SERVER_ERROR, "something broke")), ErrorKind::Engine);
+    assert_eq!(kind(EngineError::broken(&std::io::Error::other("gone"))), ErrorKind::Engine);
+}
+
+#[test]
+fn every_row_of_advice_has_a_failure_class_and_a_full_text() {
+    let rows = advice();
+    for row in &rows {
+        assert!(row.code.parse::<FailureClass>().is_ok(), "{row:?}");
+        assert!(![row.text, row.cause, row.cure].iter().any(|part| part.is_empty()), "{row:?}");
+    }
+    assert!(rows.len() > 40);
+}
+
+#[test]
+fn messages_are_one_line_without_wrapping() {
+    let error = EngineError::from_build("failed to solve: rpc error: code = Unknown desc = a\n  b", None);
+    assert_eq!(error.message, "a b");
+}

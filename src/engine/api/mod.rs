@@ -1,0 +1,10 @@
+//! The engine's HTTP API: how a request reaches an engine, what its answers and its errors mean, and the small calls.
+
+pub(super) mod connect;
+pub(super) mod doctor;
+pub(super) mod engine;
+pub(super) mod errors;
+mod insecure;
+pub(super) mod machine;
+pub(super) mod messages;
+mod tls;

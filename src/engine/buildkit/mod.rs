@@ -1,0 +1,10 @@
+//! BuildKit: the request that builds an image, the progress that BuildKit reports, and the session over which it
+//! fetches files and logins meanwhile.
+
+mod filesync;
+mod grpc;
+mod packet;
+mod progress;
+pub(super) mod session;
+mod solve;
+pub(super) mod sync_slots;

@@ -1,0 +1,228 @@
+//! Sends the build context as a tar (POSIX.1-2001: ustar with pax records) to an engine that does not use FileSync.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::filter::{PathFilter, choose};
+use super::pattern::{BadPattern, Matcher, read_ignore_file};
+use super::tree::Tree;
+use crate::engine::api::connect::RequestBody;
+use crate::engine::api::errors::{EngineError, ErrorKind};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
+
+const IGNORE_FILE: &str = ".dockerignore";
+const BLOCK: usize = 512;
+/// Size of a piece of the tar. Two pieces are read ahead of the engine, besides the sockets' buffers.
+const CHUNK: usize = 64 << 10;
+
+/// A context that is ready to be sent.
+pub(in crate::engine) struct ContextUpload {
+    pub body: RequestBody,
+    /// Path of the Dockerfile in the context.
+    pub dockerfile: String,
+}
+
+/// Makes a body that reads the context while the engine takes it. `.dockerignore` is applied here, because no builder
+/// applies it to an uploaded tar. Like Docker's client, this keeps the Dockerfile (resolved through links) and
+/// `.dockerignore` itself, which the engine reads, and then removes if they are excluded.
+///
+/// A Dockerfile outside of the context gets a name of its own in the context, like with Docker's client. An additional
+/// line in `.dockerignore` makes the engine remove it before the first step.
+pub(in crate::engine) async fn upload(
+    tree: Arc<Tree>,
+    dockerfile: &str,
+    context: &[u8],
+) -> Result<ContextUpload, EngineError> {
+    let git = |e: GitError| tree.fail(&e);
+    let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
+    let (entries, all) = (tree.context(), &tree.snapshot.entries);
+    let mut blobs = tree.snapshot.blobs().map_err(git)?;
+    let (mut excludes, mut more) = (Vec::new(), Vec::new());
+    let own = file(tree.find(format!("{dockerfile}.dockerignore").as_bytes()).await.map_err(git)?, all);
+    let ignore_file = file(tree.find_among(entries, IGNORE_FILE.as_bytes()).await.map_err(git)?, entries);
+    if let Some(entry) = own.or(ignore_file) {
+        excludes = read_ignore_file(&blobs.read(entry).await.map_err(git)?);
+    }
+    tree.note_excludes(&excludes);
+    let resolved = tree.resolved(dockerfile).await;
+    let dockerfile = match (path_below(&resolved, context), tree.snapshot.entry(resolved.as_bytes())) {
+        (Some(path), _) => path.to_owned(),
+        // The engine reports that the file does not exist.
+        (None, None) => resolved,
+        (None, Some(entry)) => {
+            let name = format!(".dockerfile.{}", hex::encode(&Sha256::digest(&resolved)[..8]));
+            let mut ignored = match ignore_file {
+                Some(entry) => blobs.read(entry).await.map_err(git)?,
+                None => IGNORE_FILE.into(),
+            };
+            ignored.extend(format!("\n{name}\n").into_bytes());
+            more.push((renamed(entry, &name), blobs.read(entry).await.map_err(git)?));
+            more.push((renamed(ignore_file.unwrap_or(entry), IGNORE_FILE), ignored));
+            name
+        }
+    };
+    for kept in [IGNORE_FILE, &dockerfile] {
+        if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
+            excludes.push([b"!", kept.as_bytes()].concat());
+            // The engine gets the file in place of a link to it, because it would leave the link to an excluded file
+            // behind.
+            if kept == IGNORE_FILE
+                && more.is_empty()
+                && let Some(entry) = ignore_file.filter(|entry| entry.path != IGNORE_FILE.as_bytes())
+            {
+                more.push((renamed(entry, IGNORE_FILE), blobs.read(entry).await.map_err(git)?));
+            }
+        }
+    }
+    let links = tree.links().await.map_err(git)?;
+    let mut chosen = choose(entries, links, &PathFilter { excludes, ..PathFilter::default() }).map_err(pattern)?;
+    chosen.retain(|&index| more.iter().all(|(entry, _)| entry.path != entries[index as usize].path));
+
+    let (out, frames) = mpsc::channel(1);
+    // The task ends with the body, because it cannot send any more then.
+    tokio::spawn(async move {
+        if let Err(e) = write(&tree, &chosen, &more, &mut blobs, &out).await {
+            let _ = out.send(Err(e)).await;
+        }
+    });
+    Ok(ContextUpload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
+}
+
+/// Returns the entry of a file that was found among these entries.
+fn file(found: PathEnd, entries: &[Entry]) -> Option<&Entry> {
+    match found {
+        PathEnd::File { at, .. } => entries.get(at),
+        _ => None,
+    }
+}
+
+/// Returns the path in the context, or `None` if the file is outside of it.
+fn path_below<'a>(path: &'a str, context: &[u8]) -> Option<&'a str> {
+    match context {
+        [] => Some(path),
+        context => path.strip_prefix(std::str::from_utf8(context).ok()?)?.strip_prefix('/'),
+    }
+}
+
+fn renamed(entry: &Entry, path: &str) -> Entry {
+    Entry { path: path.into(), kind: EntryKind::File, ..entry.clone() }
+}
+
+type TarSender = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
+
+/// Writes the tar. `more` are files besides the chosen entries.
+async fn write(
+    tree: &Tree,
+    chosen: &[u32],
+    more: &[(Entry, Vec<u8>)],
+    blobs: &mut Blobs,
+    out: &TarSender,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let links = tree.links().await.map_err(|e| tree.fail(&e))?;
+    let mut buffer = BytesMut::with_capacity(2 * CHUNK);
+    for (entry, content) in more {
+        let size = content.len() as u64;
+        header(&Entry { size, ..entry.clone() }, &[], &mut buffer);
+        buffer.extend(content);
+        buffer.put_bytes(0, padding(size));
+    }
+    for &index in chosen {
+        let entry = &tree.context()[index as usize];
+        header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
+        if matches!(entry.kind, EntryKind::File | EntryKind::Exec) {
+            let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
+            while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
+                tree.count_bytes(chunk.len());
+                buffer.extend(chunk);
+                if buffer.len() >= CHUNK {
+                    out.send(Ok(Frame::data(buffer.split().freeze()))).await?;
+                }
+            }
+            buffer.put_bytes(0, padding(entry.size));
+        }
+        if buffer.len() >= CHUNK {
+            out.send(Ok(Frame::data(buffer.split().freeze()))).await?;
+        }
+    }
+    buffer.put_bytes(0, 2 * BLOCK);
+    Ok(out.send(Ok(Frame::data(buffer.freeze()))).await?)
+}
+
+fn padding(size: u64) -> usize {
+    (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
+}
+
+/// Writes an entry's header, and before it pax records for values that do not fit: names over 100 bytes and sizes from
+/// 8 GiB.
+fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
+    let mut path = entry.path.clone();
+    let (r#type, mode, size) = match entry.kind {
+        EntryKind::File => (b'0', 0o644, entry.size),
+        EntryKind::Exec => (b'0', 0o755, entry.size),
+        EntryKind::Symlink => (b'2', 0o777, 0),
+        EntryKind::Dir | EntryKind::Gitlink => {
+            path.push(b'/');
+            (b'5', 0o755, 0)
+        }
+    };
+    let target = if r#type == b'2' { target } else { &[] };
+    let mtime = entry.mtime.max(0) as u64 / 1_000_000_000;
+    let mut records = Vec::new();
+    if path.len() > 100 {
+        record("path", &path, &mut records);
+    }
+    if target.len() > 100 {
+        record("linkpath", target, &mut records);
+    }
+    if size > MAX_OCTAL {
+        record("size", size.to_string().as_bytes(), &mut records);
+    }
+    if !records.is_empty() {
+        ustar(b"pax", &[], b'x', 0o644, records.len() as u64, mtime, buffer);
+        let padding = padding(records.len() as u64);
+        buffer.extend(records);
+        buffer.put_bytes(0, padding);
+    }
+    ustar(&path, target, r#type, mode, size, mtime, buffer);
+}
+
+/// Largest number in a field of 12 bytes, which has 11 octal digits.
+const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// Appends a record `LENGTH KEY=VALUE\n`, where LENGTH includes its own digits.
+fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    records.extend(format!("{length} {key}=").into_bytes());
+    records.extend(value);
+    records.push(b'\n');
+}
+
+fn ustar(path: &[u8], target: &[u8], r#type: u8, mode: u32, size: u64, mtime: u64, buffer: &mut BytesMut) {
+    let mut block = [0; BLOCK];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &path[..path.len().min(100)]);
+    put(100, format!("{mode:07o}\0{0:07o}\0{0:07o}\0", 0).as_bytes());
+    put(124, format!("{:011o}\0{:011o}\0", size.min(MAX_OCTAL), mtime.min(MAX_OCTAL)).as_bytes());
+    put(148, b"        ");
+    put(156, &[r#type]);
+    put(157, &target[..target.len().min(100)]);
+    put(257, b"ustar\x0000");
+    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    buffer.extend(block);
+}
+
+#[cfg(test)]
+#[path = "tar/tests.rs"]
+mod tests;

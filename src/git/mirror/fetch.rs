@@ -1,0 +1,208 @@
+//! Fetches into a mirror: its branches and tags, the whole repository into a new folder, or one commit by its id.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use super::sweep::{remove, sweep};
+use super::{Mirror, MirrorState, ORIGIN};
+use crate::git::command::{ask, local, network};
+use crate::git::errors::{IdRefusal, OTHER_FORMAT, RepoError, id_refusal, is_other_format, last_words};
+use crate::git::transport::redirect;
+use crate::git::transport::remote::Remote;
+use crate::git::{Fault, Git, GitError, Oid};
+use crate::model::LogSink;
+
+impl Git {
+    pub(super) async fn update(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        state: &mut MirrorState,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        // A fetch that fails may have moved some of the refs.
+        state.number = None;
+        let number = self.next_fetch_number();
+        let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        if !mirror.is_from(remote) {
+            self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await?;
+        } else {
+            match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
+                Err(RepoError::Damaged(what)) if state.is_refetch_futile() => {
+                    return Err(GitError::flawed(&what, &mirror.source));
+                }
+                Err(RepoError::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
+                fetched => fetched.map_err(|error| error.into_error(&mirror.source))?,
+            }
+        }
+        state.number = Some(number);
+        Ok(())
+    }
+
+    /// Fetches into a new folder, which replaces the old one when it is complete.
+    pub(super) async fn fetch_anew(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        why: &str,
+        state: &mut MirrorState,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        let (path, repo) = (&mirror.path, &mirror.source.repo);
+        tracing::info!(mirror = %repo, why, "fetching all of a repository");
+        let failed =
+            |error: io::Error| GitError::io(format_args!("the mirror {} cannot be written", path.display()), error);
+        let (new, old) = (path.with_extension("new"), path.with_extension("old"));
+        for format in ["sha1", "sha256"] {
+            for leftover in [&new, &old] {
+                remove(leftover).await.map_err(failed)?;
+            }
+            fs::create_dir_all(&new).map_err(failed)?;
+            let init =
+                local(&self.config, &new).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
+            let made = ask(init.arg(format!("--object-format={format}"))).await;
+            made.map_err(|error| error.into_error(&mirror.source))?;
+            let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
+            match self
+                .fetch(&new, mirror, remote, &refs, &mut MirrorState { swept: true, ..MirrorState::default() }, log)
+                .await
+            {
+                Ok(()) => break,
+                Err(RepoError::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
+                Err(RepoError::Damaged(why)) => {
+                    state.futile_since = Some(Instant::now());
+                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
+                }
+                Err(RepoError::Failed(error)) => return Err(error),
+            }
+        }
+        fs::write(new.join(ORIGIN), &remote.url).map_err(failed)?;
+        if path.exists() {
+            fs::rename(path, &old).map_err(failed)?;
+        }
+        fs::rename(&new, path).map_err(failed)?;
+        remove(&old).await.map_err(failed)
+    }
+
+    /// Fetches, by its id, a commit that no branch has any more. A server that has no commit of this id is no error
+    /// here; a server that gives out no commit by its id is one.
+    pub(super) async fn fetch_commit(
+        &self,
+        mirror: &Mirror,
+        remote: &Remote,
+        id: &str,
+        state: &mut MirrorState,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        if id.parse::<Oid>().is_err()
+            || self.object(mirror, &format!("{id}^{{}}")).await.is_ok_and(|found| found.is_some())
+        {
+            return Ok(());
+        }
+        match self.fetch(&mirror.path, mirror, remote, &[id], state, log).await {
+            Err(RepoError::Failed(error)) => Err(error),
+            Ok(()) | Err(RepoError::Damaged(_)) => Ok(()),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        dir: &Path,
+        mirror: &Mirror,
+        remote: &Remote,
+        refs: &[&str],
+        state: &mut MirrorState,
+        log: &dyn LogSink,
+    ) -> Result<(), RepoError> {
+        let (source, remote) = (&mirror.source, &self.config.authorized(remote));
+        let failed = |what| move |error: io::Error| GitError::io(what, error);
+        if !state.swept {
+            sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
+        }
+        let connection = self.connect(source, remote, log).await?;
+        // Git may be killed from here on, and then its lock files stay.
+        state.swept = false;
+        // The default would walk the history to report forced updates, which nobody here reads.
+        let mut quiet = vec!["-c", "advice.fetchShowForcedUpdates=false"];
+        if dir != mirror.path {
+            // A new mirror is stored as one pack. Later fetches are small and are sooner written as single objects.
+            quiet.extend(["-c", "fetch.unpackLimit=1"]);
+        }
+        let by_id = refs.iter().all(|name| !name.contains(':'));
+        let mut options =
+            vec!["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
+        // Without this option, which `git clone` uses too, Git skips the refs of a shallow repository and ends with 0.
+        options.push("--update-shallow");
+        if !by_id && dir.join("shallow").exists() {
+            // The repository may have its whole history by now, and the mirror then gets it.
+            options.push("--unshallow");
+        }
+        let mut at = Cow::Borrowed(remote);
+        let finished = loop {
+            let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
+            let program = network(&self.config, dir, &at, &connection).args(&quiet).args(&options);
+            let program = program.args(more).args(refs);
+            let finished = tokio::select! {
+                finished = program.run(log) => finished.map_err(GitError::from)?,
+                never = watch_growth(dir, log) => match never {},
+            };
+            // CLONE_TIMEOUT ends a circle of redirects.
+            match redirect::next(&self.config, &at, &finished.stderr).await? {
+                Some(next) => {
+                    log.write(format!("{} is now {}\n", at.url, next.url).as_bytes());
+                    at = Cow::Owned(next);
+                }
+                None => break finished,
+            }
+        };
+        let Some(exit_code) = finished.status.code() else {
+            let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
+            return Err(GitError { exit_code: 1, message, fault: Fault::Host }.into());
+        };
+        state.swept = true;
+        if exit_code == 0 {
+            return match finished.stderr.lines().find(|line| line.starts_with("warning: rejected ")) {
+                Some(rejected) => {
+                    let (repo, rejected) = (&source.repo, rejected.trim_start_matches("warning: "));
+                    let message = format!("{repo} was not fetched ({rejected}): give its Git server the whole history");
+                    Err(GitError::refused(message).into())
+                }
+                None => Ok(()),
+            };
+        }
+        if by_id {
+            match id_refusal(&finished.stderr) {
+                Some(IdRefusal::Always) => return Err(GitError::id_refused(&refs.join(" "), source).into()),
+                Some(IdRefusal::This) => return Err(RepoError::Damaged(last_words(&finished.stderr).into())),
+                None => {}
+            }
+        }
+        if is_other_format(&finished.stderr) {
+            // The server usually breaks off after these words, which alone would look like a lost connection.
+            return Err(RepoError::Damaged(OTHER_FORMAT.into()));
+        }
+        match self.explain(&connection, &finished.stderr, exit_code, source, remote) {
+            Some(error) => Err(error.into()),
+            None => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
+        }
+    }
+}
+
+/// Reports progress to the log while the pack grows, because Git says nothing while it fetches.
+async fn watch_growth(dir: &Path, log: &dyn LogSink) -> Infallible {
+    let packs = dir.join("objects/pack");
+    let mut before = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let size = |entry: fs::DirEntry| entry.metadata().ok().map(|file| (entry.file_name(), file.len()));
+        let now = fs::read_dir(&packs).map(|found| found.flatten().filter_map(size).collect::<BTreeMap<_, _>>()).ok();
+        if now != before {
+            log.alive();
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,12 @@
+//! The way to a repository's host: its URL, the ssh connection with the key in an agent, the token, redirects and the
+//! trusted authorities.
+
+pub(super) mod agent;
+pub(super) mod authorities;
+pub(super) mod connection;
+pub(super) mod redirect;
+pub(super) mod refusals;
+pub(super) mod remote;
+pub(super) mod ssh;
+pub(super) mod ssh_options;
+pub(super) mod token;

@@ -1,0 +1,103 @@
+//! The attributes of paths, read by Git itself from a tree's `.gitattributes` (gitattributes(5)).
+//!
+//! `git check-attr --source=TREE` came with Git 2.40. Every Git has `--cached`, which reads the attributes from an
+//! index. Our index contains only the `.gitattributes`, so this costs 5 ms in a tree of any size, and 2 µs for each
+//! path and attribute.
+
+use tokio::io::AsyncWriteExt;
+
+use super::blobs::ObjectReader;
+use crate::git::command::local;
+use crate::git::errors::{RepoError, last_words};
+use crate::git::{Entry, EntryKind, GitConfig, GitError, Mirror};
+use crate::process::{Finished, Program};
+
+/// A larger file is assumed to mention every word.
+const LARGEST: u64 = 1 << 20;
+
+/// Returns the `.gitattributes` among a repository's entries.
+pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
+    let name = |path: &'_ [u8]| path.rsplit(|&b| b == b'/').next() == Some(b".gitattributes");
+    entries.iter().filter(|entry| is_file(entry) && name(&entry.path)).collect()
+}
+
+pub(in crate::git) fn is_file(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::File | EntryKind::Exec)
+}
+
+/// Returns for each of the words whether one of the files may contain it, even in the definition of a macro.
+pub(in crate::git) async fn mentioned<const N: usize>(
+    files: &[&Entry],
+    reader: &mut ObjectReader,
+    words: [&str; N],
+) -> Result<[bool; N], GitError> {
+    let mut named = [false; N];
+    for entry in files {
+        let content = match entry.size {
+            ..=LARGEST => Some(reader.read(&entry.oid).await?),
+            _ => None,
+        };
+        for (named, word) in named.iter_mut().zip(words) {
+            let has = |content: &Vec<u8>| content.windows(word.len()).any(|window| window == word.as_bytes());
+            *named = *named || content.as_ref().is_none_or(has);
+        }
+    }
+    Ok(named)
+}
+
+/// Returns the values of the attributes of each path, as `git check-attr` prints them: `set`, `unset`, `unspecified`,
+/// or the value.
+pub(in crate::git) async fn values<const N: usize>(
+    config: &GitConfig,
+    mirror: &Mirror,
+    files: &[&Entry],
+    names: [&str; N],
+    paths: &[&[u8]],
+) -> Result<Vec<[Vec<u8>; N]>, RepoError> {
+    let dir = tempfile::Builder::new().prefix("attributes-").tempdir_in(&config.run_dir);
+    let dir = dir.map_err(|error| GitError::io(config.run_dir.display(), error))?;
+    let git = |args: &[&str]| {
+        let program = local(config, &mirror.path).args(args);
+        // Attributes that are set on this machine do not belong to the commit.
+        program.env("GIT_INDEX_FILE", dir.path().join("index")).env("GIT_ATTR_NOSYSTEM", "1")
+    };
+    let lines: Vec<_> = files.iter().flat_map(|entry| index_line(entry, &entry.path)).collect();
+    run_checked(git(&["update-index", "-z", "--index-info"]), lines).await?;
+    let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
+    let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
+    // Git prints `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
+    let values: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
+    let values: Vec<_> = values.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())).collect();
+    match values.len() == paths.len() {
+        true => Ok(values),
+        false => Err(RepoError::Damaged("git check-attr did not answer for all paths".into())),
+    }
+}
+
+/// Returns a line for `git update-index -z --index-info` that puts the entry's file at another path.
+pub(in crate::git) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
+    [format!("100644 {}\t", entry.oid).as_bytes(), path, b"\0"].concat()
+}
+
+/// Runs a program with this input, and fails unless it succeeds.
+pub(in crate::git) async fn run_checked(program: Program, input: Vec<u8>) -> Result<Finished, RepoError> {
+    let finished = run_with_input(program, input).await?;
+    match finished.status.success() {
+        true => Ok(finished),
+        false => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
+    }
+}
+
+/// Runs a program with this input to its end.
+pub(in crate::git) async fn run_with_input(program: Program, input: Vec<u8>) -> Result<Finished, GitError> {
+    let mut git = program.start()?;
+    let stdin = git.stdin();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // A failed write is ignored, because a program that does not read its input says why when it ends.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let ((), finished) = tokio::join!(write, git.finish(None));
+    Ok(finished?)
+}

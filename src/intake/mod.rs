@@ -1,0 +1,95 @@
+//! The one rule by which a request becomes a job: the policy allows it, and the queue stores it. Every kind of request has
+//! its own function (`push`, `create`, `rebuild`, `replay`, `missed`), which makes a [`Request`] of it; `submit` then treats all
+//! requests alike. Handlers only parse and render.
+
+mod api;
+mod missed;
+mod policy;
+mod push;
+mod rebuild;
+mod replay;
+mod request;
+
+use std::sync::Arc;
+
+use crate::model::{CommitSpec, Job, JobId, NewJob};
+use crate::queue::QueueHandle;
+use crate::store::{Added, NewDelivery, Store};
+pub use api::JobRequest;
+pub use policy::{AllowedRepos, Policy};
+pub use push::ForgePush;
+use request::Request;
+pub use request::{Refusal, Requester};
+
+/// The commit that a request means when it names none.
+pub const DEFAULT_COMMIT: &str = "HEAD";
+
+/// The way into the queue.
+#[derive(Clone)]
+pub struct Intake {
+    policy: Arc<Policy>,
+    store: Store,
+    queue: QueueHandle,
+}
+
+impl Intake {
+    pub fn new(policy: Policy, store: Store, queue: QueueHandle) -> Self {
+        Self { policy: Arc::new(policy), store, queue }
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Stores a job for the request if the policy allows it.
+    async fn submit(&self, request: Request, by: Requester<'_>) -> Result<Added, Refusal> {
+        let (new, delivery) = self.admit(request, by)?;
+        Ok(self.queue.add(new, delivery).await?)
+    }
+
+    /// Stores a job for a request that has no delivery, so that no earlier job can stand for it.
+    async fn submit_new(&self, request: Request, by: Requester<'_>) -> Result<Job, Refusal> {
+        let (Added::New(job) | Added::Duplicate(job)) = self.submit(request, by).await?;
+        Ok(job)
+    }
+
+    /// Makes the job that the request asks for, if the policy allows it.
+    fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
+        let Request {
+            context,
+            origin,
+            dialect,
+            git_ref,
+            before,
+            pushed,
+            forced,
+            tag_named,
+            rebuild_of,
+            any_commit,
+            delivery,
+        } = request;
+        let destination = self.policy.check(&context, by)?;
+        let new = NewJob {
+            origin,
+            dialect,
+            git_ref,
+            before,
+            pushed,
+            forced,
+            tag_named,
+            rebuild_of,
+            any_commit,
+            ..NewJob::bound_for(context, destination)
+        };
+        Ok((new, delivery))
+    }
+
+    async fn job(&self, id: JobId) -> Result<Job, Refusal> {
+        self.store.job(id).await?.ok_or(Refusal::UnknownJob(id))
+    }
+}
+
+/// True if the text is the full id of a commit.
+fn is_full_id(commit: &str) -> bool {
+    matches!(CommitSpec::parse(commit), Ok(CommitSpec::Full(_)))
+}

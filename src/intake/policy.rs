@@ -1,0 +1,106 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::request::{Refusal, Requester};
+use crate::logs::arguments_with_secrets;
+use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob};
+use crate::secrets::Secrets;
+
+/// The rules of what may be built, and where its image goes.
+pub struct Policy {
+    allowed_repos: AllowedRepos,
+    destinations: Destinations,
+    /// The daemon's own secrets, which no build may be given.
+    masks: Vec<Zeroizing<String>>,
+    secrets: watch::Receiver<Arc<Secrets>>,
+}
+
+impl Policy {
+    pub fn new(
+        allowed_repos: AllowedRepos,
+        destinations: Destinations,
+        masks: Vec<Zeroizing<String>>,
+        secrets: watch::Receiver<Arc<Secrets>>,
+    ) -> Self {
+        Self { allowed_repos, destinations, masks, secrets }
+    }
+
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
+    /// True if ALLOW_REPOS names the repository.
+    pub fn allows(&self, owner: &str, repo: &str) -> bool {
+        self.allowed_repos.allow(owner, repo)
+    }
+
+    /// Returns where the image of an allowed job goes.
+    pub(super) fn check(&self, context: &JobContext, by: Requester<'_>) -> Result<Destination, Refusal> {
+        if !self.allows(&context.owner, &context.repo) {
+            return Err(Refusal::Repository(format!("{}/{}", context.owner, context.repo)));
+        }
+        if context.docker_repo_base != self.destinations.base && !by.is_admin() {
+            return Err(Refusal::Base);
+        }
+        self.check_arguments(context)?;
+        Ok(self.destinations.of(context)?)
+    }
+
+    /// Refuses secrets in build arguments, because an argument stays readable in the image and in the job.
+    fn check_arguments(&self, context: &JobContext) -> Result<(), Refusal> {
+        let options = context.build_options().unwrap_or_default();
+        if options.build_args.is_empty() {
+            return Ok(());
+        }
+        let mut masks = self.secrets.borrow().masks();
+        masks.extend(self.masks.iter().cloned());
+        match arguments_with_secrets(&options.build_args, &masks) {
+            names if names.is_empty() => Ok(()),
+            names => Err(Refusal::SecretArguments(names)),
+        }
+    }
+}
+
+/// The repositories of `ALLOW_REPOS`. No glob allows all.
+pub struct AllowedRepos {
+    globs: Vec<RepoGlob>,
+    case: RepoCase,
+}
+
+impl AllowedRepos {
+    /// # Errors
+    /// A glob that cannot be read.
+    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
+        Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
+    }
+
+    fn allow(&self, owner: &str, repo: &str) -> bool {
+        self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_name_owners_and_repositories() {
+        let allowed = |globs: &[&str], owner, repo| {
+            let globs: Vec<String> = globs.iter().map(|&glob| glob.into()).collect();
+            AllowedRepos::new(&globs, RepoCase::Ignore).unwrap().allow(owner, repo)
+        };
+        assert!(allowed(&[], "acme", "hello"));
+        assert!(allowed(&["*"], "acme", "hello"));
+        assert!(allowed(&["acme"], "acme", "hello"));
+        assert!(allowed(&["Acme/hello"], "acme", "Hello"));
+        assert!(allowed(&["acme/*"], "acme", "hello"));
+        assert!(allowed(&["other/x", "acme/hel*"], "acme", "hello"));
+        assert!(!allowed(&["acme"], "acme-evil", "hello"));
+        assert!(!allowed(&["acme/*"], "acme/x", "hello"));
+        assert!(!allowed(&["acme/*"], "other", "hello"));
+        assert!(!allowed(&["acme/hello"], "acme", "hello2"));
+        assert!(AllowedRepos::new(&["a{".into()], RepoCase::Ignore).is_err());
+    }
+}

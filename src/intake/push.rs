@@ -1,0 +1,96 @@
+use serde_json::Map;
+
+use super::request::{Refusal, Request, Requester};
+use super::{DEFAULT_COMMIT, Intake};
+use crate::model::{CommitId, Dialect, JobContext, Origin};
+use crate::store::{Added, NewDelivery};
+
+/// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
+#[derive(Debug)]
+pub struct ForgePush {
+    pub owner: String,
+    pub repo: String,
+    /// The ref as the forge names it, usually `refs/heads/…` or `refs/tags/…`.
+    pub git_ref: Option<String>,
+    /// The commit that the ref named before the push.
+    pub before: Option<CommitId>,
+    /// The commit that the ref names now.
+    pub after: Option<String>,
+    /// The forge says that `after` does not follow `before`.
+    pub forced: bool,
+    pub dialect: Dialect,
+    pub delivery: NewDelivery,
+}
+
+impl ForgePush {
+    /// The name of the branch or tag: the ref without `refs/heads/` or `refs/tags/`.
+    pub fn branch(&self) -> &str {
+        let Some(git_ref) = self.git_ref.as_deref() else { return JobContext::BRANCH };
+        ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| git_ref.strip_prefix(prefix)).unwrap_or(git_ref)
+    }
+
+    fn into_request(self, docker_repo_base: String) -> Request {
+        let branch = self.branch().to_owned();
+        let pushed = self.after.is_some();
+        let commit = self.after.unwrap_or_else(|| DEFAULT_COMMIT.into());
+        let context = JobContext {
+            owner: self.owner,
+            repo: self.repo,
+            branch,
+            tag: commit.clone(),
+            commit,
+            github: true,
+            docker_repo_base,
+            branch_left_out: self.git_ref.is_none(),
+            extra: Map::new(),
+        };
+        Request {
+            git_ref: self.git_ref,
+            before: self.before,
+            pushed,
+            forced: self.forced,
+            delivery: Some(self.delivery),
+            ..Request::new(context, Origin::Hook, self.dialect)
+        }
+    }
+}
+
+impl Intake {
+    /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
+    pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
+        let base = self.policy.destinations().base.clone();
+        let added = self.submit(push.into_request(base), Requester::Forge).await?;
+        if let Added::New(job) = &added {
+            tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
+        }
+        Ok(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(git_ref: Option<&str>, after: Option<&str>) -> Request {
+        let (git_ref, after) = (git_ref.map(str::to_owned), after.map(str::to_owned));
+        let delivery = NewDelivery { route: "/", digest: String::new(), delivery_id: None, event: "push".into() };
+        let (owner, repo) = ("acme".into(), "hello".into());
+        let push =
+            ForgePush { owner, repo, git_ref, before: None, after, forced: true, dialect: Dialect::Totem, delivery };
+        push.into_request("q.io/t".into())
+    }
+
+    #[test]
+    fn a_push_is_its_commit_and_may_be_unreachable_later() {
+        let made = request(Some("refs/heads/develop"), Some("1234"));
+        let context = made.context;
+        assert_eq!((context.owner.as_str(), context.repo.as_str()), ("acme", "hello"));
+        assert_eq!((context.commit.as_str(), context.tag.as_str(), made.pushed), ("1234", "1234", true));
+        assert_eq!((context.docker_repo_base.as_str(), context.branch_left_out), ("q.io/t", false));
+        assert_eq!((made.git_ref.as_deref(), made.forced), (Some("refs/heads/develop"), true));
+        let made = request(None, None);
+        let context = made.context;
+        assert_eq!((context.owner.as_str(), context.branch.as_str()), ("acme", "develop"));
+        assert_eq!((context.commit.as_str(), made.pushed, context.branch_left_out), ("HEAD", false, true));
+    }
+}

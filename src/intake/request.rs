@@ -1,0 +1,93 @@
+use uuid::Uuid;
+
+use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, Role, Status};
+use crate::store::{NewDelivery, StoreError};
+
+/// The common form of a request for a job.
+pub struct Request {
+    pub context: JobContext,
+    pub origin: Origin,
+    pub dialect: Dialect,
+    /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed.
+    pub git_ref: Option<String>,
+    /// The commit that the ref named before the push.
+    pub before: Option<CommitId>,
+    /// The commit is known to have been pushed, so it is built even if no branch or tag reaches it any more.
+    pub pushed: bool,
+    /// The sender says that the push moved its ref to a commit that does not follow the former one.
+    pub forced: bool,
+    /// The request names the image's tag.
+    pub tag_named: bool,
+    pub rebuild_of: Option<JobId>,
+    /// The commit is built even if no branch or tag reaches it.
+    pub any_commit: bool,
+    /// The webhook delivery that makes the job. A delivery that came before means the job that it made then.
+    pub delivery: Option<NewDelivery>,
+}
+
+impl Request {
+    pub fn new(context: JobContext, origin: Origin, dialect: Dialect) -> Self {
+        Self {
+            context,
+            origin,
+            dialect,
+            git_ref: None,
+            before: None,
+            pushed: false,
+            forced: false,
+            tag_named: false,
+            rebuild_of: None,
+            any_commit: false,
+            delivery: None,
+        }
+    }
+}
+
+/// The party that asks for a job.
+#[derive(Debug, Clone, Copy)]
+pub enum Requester<'a> {
+    /// A forge, whose signature was verified.
+    Forge,
+    /// A caller of the API, with the name and role of the token.
+    Caller { name: &'a str, role: Role },
+    /// The sweep for missed pushes.
+    Sweep,
+}
+
+impl Requester<'_> {
+    pub fn is_admin(self) -> bool {
+        matches!(self, Self::Caller { role: Role::Admin, .. })
+    }
+
+    /// The token's name, for the log.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Forge => "a forge",
+            Self::Caller { name, .. } => name,
+            Self::Sweep => "the sweep for missed pushes",
+        }
+    }
+}
+
+/// Why a request becomes no job.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0} is not built here: ALLOW_REPOS does not name it")]
+    Repository(String),
+    #[error("another dockerRepoBase than the configured one needs the role admin")]
+    Base,
+    /// The names of the build arguments whose values contain a secret of the daemon.
+    #[error("secrets in the build arguments {}", .0.join(", "))]
+    SecretArguments(Vec<String>),
+    #[error(transparent)]
+    Destination(#[from] NoDestination),
+    #[error("there is no job {0}")]
+    UnknownJob(JobId),
+    #[error("there is no delivery {0}")]
+    UnknownDelivery(Uuid),
+    /// A rebuild of a job that has not ended.
+    #[error("the job has not ended yet: {}", .0.as_str())]
+    Unfinished(Status),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

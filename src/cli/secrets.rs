@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
-use crate::secrets::{Name, Scope, SecretsConfig, admin};
+use crate::secrets::{Scope, SecretName, SecretsConfig, admin};
 
 /// Stores the deploy keys and registry credentials where the daemon reads them, and checks them.
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,11 @@ pub async fn run(args: Args, config: SecretsConfig) -> anyhow::Result<ExitCode> 
     match args.command {
         Command::Put { kind, owner, repo, file } => {
             let name = match kind {
-                Kind::GithubKey => Name::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
+                Kind::GithubKey => SecretName::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
                 _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
-                Kind::Dockercfg => Name::Dockercfg,
-                Kind::AuthorizedKeys => Name::AuthorizedKeys,
-                Kind::SyslogHost => Name::SyslogHost,
+                Kind::Dockercfg => SecretName::Dockercfg,
+                Kind::AuthorizedKeys => SecretName::AuthorizedKeys,
+                Kind::SyslogHost => SecretName::SyslogHost,
             };
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             println!("{}", admin::put(&config, name, secret).await?);

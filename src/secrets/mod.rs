@@ -124,7 +124,7 @@ impl Secrets {
         let stored = move |wanted: Scope| {
             let wanted = wanted.key(self.repo_case);
             let is_wanted =
-                |name: &Name| matches!(name, SecretName::GithubKey(scope) if scope.key(self.repo_case) == wanted);
+                |name: &SecretName| matches!(name, SecretName::GithubKey(scope) if scope.key(self.repo_case) == wanted);
             self.held.iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>()
         };
         scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())

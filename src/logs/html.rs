@@ -1,3 +1,5 @@
+//! Escapes text for HTML.
+
 /// Escapes a text for the content of an HTML element, or for an attribute's value in quotes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 8);

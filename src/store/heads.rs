@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query};
 
 use super::{Store, StoreError};
-use crate::model::{CommitSpec, Millis, Push, RepoRef};
+use crate::model::{CommitSpec, Millis, RefUpdate, RepoRef};
 
 /// At most this many refs of a repository are watched: those whose heads changed last.
 const WATCHED: u32 = 200;
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// The pushes of a ref among its newest 1,000 jobs, whatever SUPERSEDE is.
-    pub async fn pushes(&self, of: &RepoRef) -> Result<Vec<Push>, StoreError> {
+    pub async fn pushes(&self, of: &RepoRef) -> Result<Vec<RefUpdate>, StoreError> {
         #[derive(Deserialize)]
         struct Pushed {
             commit: String,
@@ -117,7 +117,7 @@ impl Store {
                 if let (Ok(CommitSpec::Full(before)), Ok(CommitSpec::Full(after))) = ends
                     && !before.is_zero()
                 {
-                    pushes.push(Push { before, after });
+                    pushes.push(RefUpdate { before, after });
                 }
             }
             Ok(pushes)

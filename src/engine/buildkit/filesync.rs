@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::grpc::{self, GrpcMessages, GrpcStatus};
 use super::packet::{GO_DIR, GO_SYMLINK, Packet, PacketType, Stat};
 use crate::engine::context::filter::{PathFilter, choose};
-use crate::engine::context::follow_paths::LinkTargets;
+use crate::engine::context::follow_paths::SymlinkTargets;
 use crate::engine::context::tree::Tree;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
@@ -51,8 +51,8 @@ impl DiffCopy<'_> {
             self.tree.note_follow_paths(&filter.follow, chosen.iter().map(|&i| &entries[i as usize]));
         }
 
-        // The channel is unbounded, so that reading never waits for writing. The engine sends up to one request an entry
-        // while it still receives stats, and with a bounded channel both sides would wait for ever.
+        // The channel is unbounded, so that reading never waits for writing. The engine sends up to one request an
+        // entry while it still receives stats, and with a bounded channel both sides would wait for ever.
         let (requests, mut queue) = mpsc::unbounded_channel();
         let read = async {
             while let Some(packet) = messages.next::<Packet>().await? {
@@ -93,7 +93,7 @@ impl DiffCopy<'_> {
         &self,
         entries: &[Entry],
         chosen: &[u32],
-        links: &LinkTargets,
+        links: &SymlinkTargets,
         writer: &mut PacketWriter<'_>,
     ) -> Result<(), GrpcStatus> {
         let mut packet = Packet { stat: Some(Stat::default()), ..Packet::default() };
@@ -141,8 +141,8 @@ impl DiffCopy<'_> {
         writer.put(PacketType::Data, id, Bytes::new()).await
     }
 
-    /// Keeps the engine from following a `.dockerignore` that leads out of the tree. The link itself is sent. The engine
-    /// would take the root of the tree for the root of the file system, and read another file.
+    /// Keeps the engine from following a `.dockerignore` that leads out of the tree. The link itself is sent. The
+    /// engine would take the root of the tree for the root of the file system, and read another file.
     async fn leave_unfollowed(&self, entries: &[Entry], filter: &mut PathFilter) -> Result<(), GitError> {
         for path in std::mem::take(&mut filter.follow) {
             let is_lost = path.ends_with(b".dockerignore")

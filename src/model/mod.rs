@@ -12,6 +12,7 @@ mod image;
 mod job;
 mod name;
 mod naming;
+mod notification;
 mod occasion;
 mod options;
 mod origin;
@@ -34,6 +35,7 @@ pub use job::{
 };
 pub use name::{CommitSpec, GitRef, NameError, RepoName, bare_name, is_branch_or_tag, is_no_commit};
 pub use naming::{ImageName, TagTemplate};
+pub use notification::NotificationState;
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};
 pub use origin::{Dialect, Origin};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::intake::Refusal;
 use crate::logs::secret_argument;
-use crate::model::{NoDestination, Status};
+use crate::model::{NoDestination, NotificationState, Status};
 use crate::store::StoreError;
 
 use super::totem::request::invalid;
@@ -43,7 +43,7 @@ pub enum Error {
     /// The job has ended.
     Ended(Status),
     /// The notification is in this state.
-    NotDead(String),
+    NotDead(NotificationState),
     /// The job has not ended.
     Unfinished(Status),
     /// The log has only so many bytes.
@@ -172,9 +172,11 @@ impl IntoResponse for Error {
             Self::Ended(status) => {
                 (409, "ConflictError", format!("The job has ended already: {}", status.as_str()).into())
             }
-            Self::NotDead(state) => {
-                (409, "ConflictError", format!("The notification is {state}: only a dead one is sent again").into())
-            }
+            Self::NotDead(state) => (
+                409,
+                "ConflictError",
+                format!("The notification is {}: only a dead one is sent again", state.as_str()).into(),
+            ),
             Self::Unfinished(status) => {
                 (409, "ConflictError", format!("The job has not ended yet: {}", status.as_str()).into())
             }

@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::hooks::github::DUPLICATE;
 use crate::metrics::{Kind, Page, Webhook};
-use crate::model::{FailureClass, Millis, Status};
+use crate::model::{FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
 
 /// Prometheus' text format.
@@ -18,12 +18,12 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`
 pub async fn metrics(State(api): State<Arc<Api>>, _: Caller) -> Result<Response, Error> {
-    let figures = api.store.figures().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
+    let stats = api.store.stats().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
     let folder = api.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(folder)).await;
     let mut page = Page::default();
     let disk = disk.ok().and_then(Result::ok);
-    let text = fill(&api, &mut page, figures.ok(), disk).and_then(|()| api.metrics.text(&page));
+    let text = fill(&api, &mut page, stats.ok(), disk).and_then(|()| api.metrics.text(&page));
     let text = text.map_err(|error| Error::Internal(format!("the metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
@@ -49,15 +49,15 @@ fn number(is: bool) -> f64 {
 fn fill(
     api: &Api,
     page: &mut Page,
-    figures: Option<StoreStats>,
+    stats: Option<StoreStats>,
     disk: Option<rustix::fs::StatVfs>,
 ) -> prometheus::Result<()> {
     let info = ("image_factory_build_info", "The daemon's version, as a label of the value 1.");
     page.family(Kind::Gauge, info, ["version"], [([env!("CARGO_PKG_VERSION")], 1.0)])?;
     let readable = "Whether the store could be read for this page.";
-    page.gauge("image_factory_store_readable", readable, number(figures.is_some()))?;
-    if let Some(figures) = figures {
-        of_store(page, &figures)?;
+    page.gauge("image_factory_store_readable", readable, number(stats.is_some()))?;
+    if let Some(stats) = stats {
+        of_store(page, &stats)?;
     }
     let (commits, took) = api.store.commits();
     let counted = ("image_factory_store_commits_total", "Transactions that were written.");
@@ -97,15 +97,15 @@ fn fill(
     page.process()
 }
 
-fn of_store(page: &mut Page, figures: &StoreStats) -> prometheus::Result<()> {
+fn of_store(page: &mut Page, stats: &StoreStats) -> prometheus::Result<()> {
     let now = Millis::now();
     let age = |since: Option<Millis>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
-    let depth = figures.depth;
+    let depth = stats.depth;
     let rows = [(["pending"], depth.pending as f64), (["running"], depth.running as f64)];
     page.family(Kind::Gauge, ("image_factory_jobs", "Jobs that have not ended, by status."), ["status"], rows)?;
     let oldest = "For how long the oldest pending job has waited; 0 if none does.";
-    page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(figures.oldest_pending))?;
-    let running = figures.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
+    page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(stats.oldest_pending))?;
+    let running = stats.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
     page.family(Kind::Gauge, ("image_factory_builds_running", "Jobs that run, by engine."), ["engine"], running)?;
 
     // Those that may come are there with 0: a counter shows its first step only if it was there before.
@@ -115,15 +115,15 @@ fn of_store(page: &mut Page, figures: &StoreStats) -> prometheus::Result<()> {
     });
     let known = failures.into_iter().chain([(Status::Success.as_str(), "")]);
     let zeros = known.map(|(status, class)| ([status, class], 0.0));
-    let ended = figures.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
+    let ended = stats.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
     let help = "Jobs that have ended, by status and, if not well, class of the failure.";
     let name = ("image_factory_jobs_ended_total", help);
     page.family(Kind::Counter, name, ["status", "class"], zeros.chain(ended))?;
 
-    let lots = figures.outbox.iter().map(|lot| ([lot.channel.as_str(), lot.state.as_str()], lot.count as f64));
+    let counts = stats.outbox.iter().map(|row| ([row.channel.as_str(), row.state.as_str()], row.count as f64));
     let help = "Notifications that are not sent, by channel and state (due, dead).";
-    page.family(Kind::Gauge, ("image_factory_outbox", help), ["channel", "state"], lots)?;
-    let unsent = figures.outbox.iter().filter(|lot| lot.state == "due").map(|lot| lot.oldest).min();
+    page.family(Kind::Gauge, ("image_factory_outbox", help), ["channel", "state"], counts)?;
+    let unsent = stats.outbox.iter().filter(|row| row.state == NotificationState::Due).map(|row| row.oldest).min();
     let help = "For how long the oldest notification that is due has waited; 0 if none is.";
     page.gauge("image_factory_outbox_oldest_due_age_seconds", help, age(unsent))
 }

@@ -11,10 +11,8 @@ use super::auth::Caller;
 use super::error::Error;
 use super::page::{self, Page};
 use super::{Api, Role};
-use crate::model::{JobId, Millis};
+use crate::model::{JobId, Millis, NotificationState};
 use crate::store::{NotificationFilter, NotificationRecord};
-
-const STATES: [&str; 4] = ["due", "sent", "replaced", "dead"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,13 +34,13 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(api: &Api, letter: &'a NotificationRecord) -> Self {
-        let is_due = letter.state == "due";
+        let is_due = letter.state == NotificationState::Due;
         Self {
             id: &letter.id,
             job: letter.job,
             channel: &letter.channel,
             host: (api.host_of)(&letter.channel, &letter.destination),
-            state: &letter.state,
+            state: letter.state.as_str(),
             attempts: letter.attempts,
             create_time: letter.created,
             next_time: is_due.then_some(letter.next),
@@ -63,16 +61,18 @@ struct Listing {
 /// `GET /notifications?state=&job=&limit=&cursor=`: newest first; the cursor is the id of the page's last one.
 pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
     let Listing { state, job, limit, cursor } = page::query(&uri)?;
-    if state.as_ref().is_some_and(|state| !STATES.contains(&state.as_str())) {
-        return Err(Error::Argument(format!("state is one of {}", STATES.join(", "))));
-    }
+    let states = NotificationState::ALL.map(NotificationState::as_str).join(", ");
+    let state: Option<NotificationState> = state
+        .map(|state| state.parse())
+        .transpose()
+        .map_err(|_| Error::Argument(format!("state is one of {states}")))?;
     let page = Page::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
         job.map(|job| job.parse()).transpose().map_err(|_| Error::Argument("job is the id of a job".into()))?;
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
-    let mut letters = api.store.letters(&of, page.ahead()).await?;
+    let mut letters = api.store.notifications(&of, page.ahead()).await?;
     let job = of.job.map(|job| job.to_string());
-    let filters = [("state", of.state.as_deref()), ("job", job.as_deref())];
+    let filters = [("state", of.state.map(NotificationState::as_str)), ("job", job.as_deref())];
     let link = page.cut(&mut letters, |letter| letter.id.clone(), "/notifications", &filters);
     let views: Vec<View> = letters.iter().map(|letter| View::new(&api, letter)).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())

@@ -28,7 +28,7 @@ use crate::metrics::{Heart, Metrics};
 use crate::model::{Destinations, Job, JobId, Millis, Outcome, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
-use crate::store::{Announce, Store};
+use crate::store::Store;
 
 const SECRET: &str = "It's a Secret to Everybody";
 const LEASE: Duration = Duration::from_secs(60);
@@ -109,7 +109,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         rules: crate::queue::Rules::default(),
         heart: Heart::default(),
     };
-    let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
+    let (_, queue) = Queue::new(store.clone(), logs.clone(), queue);
     let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
     let (troubles, troubles_seen) = watch::channel(vec![]);
     let metrics = Metrics::new().unwrap();
@@ -126,10 +126,6 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }
-}
-
-fn announce() -> Announce {
-    Arc::new(|_, _| vec![])
 }
 
 async fn send(request: RequestBuilder) -> Answer {
@@ -164,7 +160,7 @@ impl Server {
 
     /// The oldest pending job, running now.
     async fn claim(&self) -> Job {
-        self.store.claim("test", LEASE, &announce()).await.unwrap().unwrap()
+        self.store.claim("test", LEASE).await.unwrap().unwrap()
     }
 
     async fn finish(&self, job: &Job, status: Status, stages: Stages) {
@@ -183,7 +179,7 @@ impl Server {
             superseded_by: None,
             tags: Vec::new(),
         };
-        self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
+        self.store.finish(job.id, job.attempt, &outcome).await.unwrap();
         self.logs.end(job.id);
     }
 }

@@ -83,7 +83,8 @@ impl Bench {
         let context: JobContext = serde_json::from_str(text).unwrap();
         let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
         let Added::New(job) = self.store.add_job(new, None).await.unwrap() else { panic!() };
-        self.store.claim("me", LIMIT, &announce).await.unwrap().unwrap();
+        let store = self.store.clone().with_announce(announce);
+        store.claim("me", LIMIT).await.unwrap().unwrap();
         let resolved_commit = commit.map(|id| CommitId::parse(id).unwrap());
         let outcome = Outcome {
             status,
@@ -95,7 +96,7 @@ impl Bench {
             superseded_by: None,
             tags: Vec::new(),
         };
-        self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
+        store.finish(job.id, 1, &outcome).await.unwrap()
     }
 
     async fn next(&mut self) -> (Method, HeaderMap, String) {
@@ -114,7 +115,7 @@ impl Bench {
 
     /// What became of all that was to be sent, the oldest first.
     async fn letters(&self) -> Vec<NotificationRecord> {
-        let mut letters = self.store.letters(&NotificationFilter::default(), 9999).await.unwrap();
+        let mut letters = self.store.notifications(&NotificationFilter::default(), 9999).await.unwrap();
         letters.reverse();
         letters
     }

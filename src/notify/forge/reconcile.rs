@@ -73,16 +73,16 @@ impl Reconciler {
         let (mut asked, mut missing) = (0, 0);
         let mut lanes = HashSet::new();
         let mut before = None;
-        self.store.mark_told(CHANNEL, since).await?;
+        self.store.mark_reported(CHANNEL, since).await?;
         loop {
-            let jobs = self.store.untold(CHANNEL, since, also_refused, before, PAGE).await?;
+            let jobs = self.store.unreported(CHANNEL, since, also_refused, before, PAGE).await?;
             let is_last = jobs.len() < PAGE as usize;
             before = jobs.last().map(|job| job.id);
             for job in jobs {
                 // Newest first: an older one of the same lane would undo it.
                 let status = CommitStatus::of(&job).filter(|status| lanes.insert(status.lane()));
                 let Some(status) = status else {
-                    self.store.told(job.id).await?;
+                    self.store.status_reported(job.id).await?;
                     continue;
                 };
                 if self.refusing.contains(&status.repo) {
@@ -93,10 +93,10 @@ impl Reconciler {
                 }
                 asked += 1;
                 match self.github.has(job.id, &status).await {
-                    Ok(true) => self.store.told(job.id).await?,
+                    Ok(true) => self.store.status_reported(job.id).await?,
                     Ok(false) => {
                         for row in rows(&self.config, &job) {
-                            missing += usize::from(self.store.tell_again(&job, row).await?);
+                            missing += usize::from(self.store.requeue_status(&job, row).await?);
                         }
                     }
                     Err(failure) if failure.permanent => {

@@ -35,10 +35,11 @@ use crate::queue::{Queue, QueueConfig};
 use crate::secrets::{self, Secrets};
 use crate::settings::{ApiAuth, Settings};
 use crate::store::Store;
-use crate::telemetry::{self, Syslog, tell_systemd};
+use crate::telemetry::{self, SyslogHandle, notify_systemd};
 pub use admin_token::path as admin_token_path;
 use ledger::Ledger;
 use missed::Missed;
+use readiness::Readiness;
 pub use startup::secrets_config;
 use systemd::Watchdog;
 
@@ -53,12 +54,13 @@ const LEASE: Duration = Duration::from_secs(60);
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
-    syslog: Option<Arc<Syslog>>,
+    syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let metrics = Metrics::new()?;
     let data_dir = settings.data_dir();
     let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
+    let store = store.with_repo_case(startup::repo_case(&settings)).await?;
     let run_dir = startup::fresh_run_dir(&data_dir)?;
     let known_hosts = startup::known_hosts(&settings, &run_dir)?;
     let logs_dir = data_dir.join("logs");
@@ -71,11 +73,11 @@ pub async fn run(
         tokio::spawn(follow_syslog_host(syslog, secrets.clone()));
     }
     startup::say(&settings, &listener.local_addr()?);
-    channels::say(&settings);
+    channels::log_summary(&settings);
 
-    let notify_config = channels::config(&settings, logs.clone())?;
-    let config = notify_config.clone();
-    let store = store.with_announce(Arc::new(move |job, previous| config.announce(job, previous)));
+    let channels = channels::channels(&settings, logs.clone())?;
+    let announcing = channels.clone();
+    let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
     let queue_config = QueueConfig {
         concurrency: settings.concurrency as usize,
         // One data folder has one daemon: the lock sees to it. So what this name holds at startup is ours of before.
@@ -94,7 +96,7 @@ pub async fn run(
     let room = readiness::watch_room(data_dir.clone(), floor, &shutdown);
     let seen = engines.watch();
     let engines_up = Arc::new(move || seen.borrow().each.clone());
-    let (ready, troubles) = readiness::watch(secrets.clone(), engines.watch(), room.clone());
+    let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), room.clone());
     let masks = masks(&settings, &tokens);
     let git = Git::new(startup::git_config(&settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
     git.number_fetches_after(store.newest_fetch().await?);
@@ -107,7 +109,7 @@ pub async fn run(
         config: pipeline_config(&settings, masks.clone()),
         metrics: metrics.clone(),
     };
-    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0)?;
+    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, startup::repo_case(&settings))?;
     let policy = Policy::new(allowed_repos, startup::destinations(&settings), masks, secrets.clone());
     let intake = Intake::new(policy, store.clone(), queue_handle.clone());
     let http_config = HttpConfig {
@@ -117,8 +119,8 @@ pub async fn run(
         cors_origins: settings.cors_origins.0.clone(),
         hosts: startup::hosts(&settings, &listener.local_addr()?),
         host_of: {
-            let config = notify_config.clone();
-            Arc::new(move |channel: &str, destination: &str| config.host(channel, destination))
+            let channels = channels.clone();
+            Arc::new(move |channel: &str, destination: &str| channels.host(channel, destination))
         },
         engines_up,
         data_dir,
@@ -126,28 +128,25 @@ pub async fn run(
     let watchdog = Watchdog {
         store: store.clone(),
         metrics: metrics.clone(),
-        secrets: secrets.clone(),
-        troubles: troubles.clone(),
+        degraded: degraded.clone(),
         shutdown: shutdown.clone(),
     };
-    let router = http::router(
-        http_config,
-        store.clone(),
+    let parts = http::Parts {
+        store: store.clone(),
         logs,
-        queue_handle,
-        intake.clone(),
+        queue: queue_handle,
+        intake: intake.clone(),
         secrets,
-        troubles,
-        metrics.clone(),
-    );
+        degraded,
+        metrics: metrics.clone(),
+    };
+    let router = http::router(http_config, parts);
 
     let outbox_stop = CancellationToken::new();
-    let reconciler = notify::reconcile(store.clone(), notify_config.clone());
-    tokio::spawn(outbox_stop.clone().run_until_cancelled_owned(reconciler));
-    let outbox = tokio::spawn(notify::run(store.clone(), notify_config, metrics.clone(), outbox_stop.clone()));
+    let outbox = tokio::spawn(notify::run(store.clone(), channels, metrics.clone(), outbox_stop.clone()));
     let http_stop = CancellationToken::new();
     let server = tokio::spawn(http::serve(listener, router, metrics.http, http_stop.clone()));
-    tell_systemd(&[NotifyState::Ready]);
+    notify_systemd(&[NotifyState::Ready]);
     let _watchdog = AbortOnDropHandle::new(tokio::spawn(watchdog.run()));
 
     let tools = Arc::new(tools);
@@ -167,14 +166,14 @@ pub async fn run(
         shutdown.cancelled().await;
         let drain = settings.drain_timeout.as_secs();
         tracing::info!("stopping: running jobs have {drain} s, what is left goes back to pending");
-        tell_systemd(&[NotifyState::Stopping]);
+        notify_systemd(&[NotifyState::Stopping]);
     };
     tokio::join!(queue.run(ready, shutdown.clone(), runner), farewell);
 
     http_stop.cancel();
     outbox_stop.cancel();
     server.await?;
-    outbox.await??;
+    outbox.await?;
     store.close().await;
     // Sockets of connections that are held open for the next fetch. What cannot be removed, the next start removes.
     let _ = std::fs::remove_dir_all(run_dir);
@@ -182,7 +181,7 @@ pub async fn run(
 }
 
 /// Sends log lines where `syslog/host` says, as soon as the secrets were read once.
-async fn follow_syslog_host(syslog: Arc<Syslog>, mut secrets: watch::Receiver<Arc<Secrets>>) {
+async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Receiver<Arc<Secrets>>) {
     loop {
         {
             let secrets = secrets.borrow_and_update();

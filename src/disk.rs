@@ -1,4 +1,4 @@
-//! How much room a disk has, and how much it is to have.
+//! The room that a disk has, and the room that it must have.
 
 use std::fmt;
 use std::io;
@@ -8,19 +8,22 @@ use rustix::fs::statvfs;
 
 use crate::model::Percent;
 
-/// What is free for us, in bytes and of the inodes.
+/// The free part of a disk, as far as this user may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes.
+    /// Free bytes.
     pub free: u64,
-    /// Of the bytes.
+    /// Free share of the bytes.
     pub percent: u64,
-    /// None where the file system makes inodes as it needs them.
+    /// Free share of the inodes. `None` where the file system makes inodes as it needs them.
     pub inodes_percent: Option<u64>,
 }
 
-/// Asks the file system that `path` is on.
-pub fn look(path: &Path) -> io::Result<Disk> {
+/// Measures the disk that `path` is on.
+///
+/// # Errors
+/// The path does not exist.
+pub fn measure(path: &Path) -> io::Result<Disk> {
     let disk = statvfs(path)?;
     let percent = |free: u64, total: u64| (u128::from(free) * 100).checked_div(u128::from(total)).map(|p| p as u64);
     Ok(Disk {
@@ -32,7 +35,7 @@ pub fn look(path: &Path) -> io::Result<Disk> {
 
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} %)", Size(self.free), self.percent)?;
+        write!(f, "{} ({} %)", ByteSize(self.free), self.percent)?;
         if let Some(inodes) = self.inodes_percent {
             write!(f, " and {inodes} % of the inodes")?;
         }
@@ -40,7 +43,7 @@ impl fmt::Display for Disk {
     }
 }
 
-/// What must be free before a job starts.
+/// The room that must be free before a job starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
     /// DISK_FLOOR, bytes.
@@ -50,11 +53,12 @@ pub struct Floor {
 }
 
 impl Floor {
+    /// Returns whether the disk has this room.
     pub fn holds(&self, disk: &Disk) -> bool {
         disk.free >= self.bytes && disk.inodes_percent.is_none_or(|percent| percent >= self.inodes.get().into())
     }
 
-    /// With a quarter more: who makes room makes some for the next job, too.
+    /// Returns a floor with a quarter more bytes, because whoever makes room makes some for the next job as well.
     pub fn with_margin(&self) -> Self {
         Self { bytes: self.bytes.saturating_add(self.bytes / 4), ..*self }
     }
@@ -62,14 +66,14 @@ impl Floor {
 
 impl fmt::Display for Floor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DISK_FLOOR={} and INODE_FLOOR={}", Size(self.bytes), self.inodes)
+        write!(f, "DISK_FLOOR={} and INODE_FLOOR={}", ByteSize(self.bytes), self.inodes)
     }
 }
 
-/// Bytes, as people read them.
-pub struct Size(pub u64);
+/// A number of bytes that is written for people.
+pub struct ByteSize(pub u64);
 
-impl fmt::Display for Size {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gib = self.0 as f64 / f64::from(1 << 30);
         match self.0 >> 30 {
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_free_is_said_and_compared_with_the_floor() {
+    fn free_room_is_shown_and_compared_with_the_floor() {
         let disk = |free, percent, inodes_percent| Disk { free, percent, inodes_percent };
         assert_eq!(disk(3 << 29, 50, Some(7)).to_string(), "1.5 GiB (50 %) and 7 % of the inodes free");
         assert_eq!(disk(600 << 20, 50, None).to_string(), "600 MiB (50 %) free");
@@ -98,6 +102,6 @@ mod tests {
             assert_eq!(floor.holds(&disk), holds, "{disk}");
         }
         assert!(!floor.with_margin().holds(&disk(2 << 30, 0, None)));
-        assert!(look(Path::new("/nowhere")).is_err());
+        assert!(measure(Path::new("/nowhere")).is_err());
     }
 }

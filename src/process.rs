@@ -1,10 +1,10 @@
 //! Starts programs; nothing else in the crate does. A program gets a cleared environment and a process group of its
-//! own, and neither outlives us: the group is killed when its handle is dropped, and the kernel kills the program when
-//! we die, even by SIGKILL ([`kill_leftovers`] has the rest).
+//! own. It does not outlive us: the group is killed when its handle is dropped, and the kernel kills the program when we
+//! die, even by SIGKILL. [`kill_leftovers`] kills the program's own children then.
 //!
 //! The kernel ties that parent-death signal to the *thread* that started the program. Tokio's workers live as long as
-//! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. So programs
-//! are started from async code alone.
+//! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. Programs
+//! are therefore started only by async code.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -20,11 +20,11 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::model::LogSink;
 
-/// Where programs are looked for; the daemon's own PATH is not passed on.
+/// The folders in which programs are looked for. The daemon's own PATH is not passed on.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Names the owner of a program in its environment, for [`kill_leftovers`].
+/// Variable that names a program's owner in its environment, for [`kill_leftovers`].
 const OWNER: &str = "IMAGE_FACTORY_OWNER";
-/// Of a program's stderr so much of the end is kept for the error message.
+/// The end of a program's stderr that is kept for the error message, in bytes.
 const STDERR_TAIL: usize = 64 << 10;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,19 +42,19 @@ pub struct Program {
     command: Command,
 }
 
-/// How a program ended.
+/// The end of a program, and its output.
 #[derive(Debug)]
 pub struct Finished {
     pub status: ExitStatus,
-    /// Everything, or nothing if it went to a log.
+    /// All of stdout, or nothing if it went to a log.
     pub stdout: Vec<u8>,
-    /// The last 64 KiB, or a little more.
+    /// The last 64 KiB of stderr, or a little more.
     pub stderr: String,
 }
 
 impl Program {
-    /// `name` is looked up in the system's usual folders. The environment has PATH, HOME (a folder that is not
-    /// there), LANG, and what [`Program::env`] adds; stdin is empty.
+    /// Prepares a program, which is looked up in the system's usual folders. Its environment has PATH, HOME (a folder that
+    /// does not exist), LANG, and the variables of [`Program::env`]; its stdin is empty.
     pub fn new(name: &str) -> Self {
         #[allow(clippy::disallowed_methods, reason = "this is the module that the others are sent to")]
         let mut command = Command::new(name);
@@ -79,7 +79,7 @@ impl Program {
         self
     }
 
-    /// Marks the program, and what it starts in turn, as `owner`'s.
+    /// Marks the program and its children as the owner's.
     pub fn owner(self, owner: &Path) -> Self {
         self.env(OWNER, owner)
     }
@@ -89,18 +89,18 @@ impl Program {
         self
     }
 
-    /// Starts it with all three streams piped.
+    /// Starts the program with all three streams piped.
     pub fn start(mut self) -> Result<Running, ProcessError> {
         self.command.stdin(Stdio::piped());
         self.spawn()
     }
 
-    /// Runs it to its end; stdout and stderr go to `log` as they come.
+    /// Runs the program to its end. Its stdout and stderr go to `log` as they come.
     pub async fn run(self, log: &dyn LogSink) -> Result<Finished, ProcessError> {
         self.spawn()?.finish(Some(log)).await
     }
 
-    /// Runs it to its end and keeps its output.
+    /// Runs the program to its end and keeps its output.
     pub async fn output(self) -> Result<Finished, ProcessError> {
         self.spawn()?.finish(None).await
     }
@@ -129,7 +129,7 @@ impl Program {
     }
 }
 
-/// A program that runs. Dropping it kills its process group; the runtime reaps it.
+/// A program that runs. Dropping this kills the program's group; the runtime reaps the program.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -148,7 +148,7 @@ impl Running {
         Ok(Self { name, child, group: Some(pid), ended })
     }
 
-    /// The process's id, which is its group's too, until it was waited for.
+    /// Returns the id of the process and its group, until [`Running::wait`] has returned.
     pub fn id(&self) -> Option<i32> {
         self.group.map(Pid::as_raw_pid)
     }
@@ -165,10 +165,10 @@ impl Running {
         self.child.stderr.take()
     }
 
-    /// Waits for its end; what is left of its group is killed then.
+    /// Waits for the program's end, then kills the rest of its group.
     pub async fn wait(&mut self) -> Result<ExitStatus, ProcessError> {
         let ended = async {
-            // Only seen here, not yet reaped: its id, and so its group's, cannot have become another's.
+            // The program has ended but is not reaped yet, so its id, and its group's, cannot belong to another one.
             self.ended.readable().await?.retain_ready();
             self.kill_group();
             self.child.wait().await
@@ -189,7 +189,7 @@ impl Running {
 impl Running {
     fn kill_group(&mut self) {
         if let Some(group) = self.group.take() {
-            // Fails only if all of the group has ended.
+            // The call fails only if the whole group has ended.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
@@ -201,7 +201,7 @@ impl Drop for Running {
     }
 }
 
-/// Reads to the end (or an error, which is one), and returns at least the last `keep` bytes.
+/// Reads a pipe until its end or an error. Returns at least the last `keep` bytes.
 async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&dyn LogSink>) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(mut pipe) = pipe else { return kept };
@@ -221,8 +221,12 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&d
     }
 }
 
-/// Kills what a former process of `owner` left behind: when that process is killed its programs are too, but not
-/// *their* children, such as a `git-remote-https` that waits for a server. Only with the owner's lock held.
+/// Kills the programs that a former process of `owner` left behind. When that process was killed, its programs were
+/// killed with it, but not *their* children, such as a `git-remote-https` that waits for a server. The caller holds the
+/// owner's lock.
+///
+/// # Errors
+/// /proc cannot be read.
 pub fn kill_leftovers(owner: &Path) -> io::Result<()> {
     let mark = [OWNER.as_bytes(), b"=", owner.as_os_str().as_bytes()].concat();
     let marked = |pid: i32| {
@@ -232,7 +236,7 @@ pub fn kill_leftovers(owner: &Path) -> io::Result<()> {
     for entry in fs::read_dir("/proc")? {
         let Some(raw) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Some(pid) = Pid::from_raw(raw).filter(|_| marked(raw)) else { continue };
-        // Looked at again with its handle open: the id may have become another's in between.
+        // The mark is checked again with the handle open, because the id may have become another process's.
         if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             && marked(raw)
         {

@@ -1,7 +1,9 @@
-//! What the daemon says about itself: log lines on standard error and to syslog, and its state to systemd.
+//! The daemon's log lines on standard error and to syslog, and its state for systemd.
 
+mod connection;
 mod format;
 mod layer;
+mod line;
 mod syslog;
 
 use std::io::IsTerminal;
@@ -12,21 +14,22 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{self, Settings};
-pub use syslog::{Syslog, reach};
+pub use connection::reach;
+pub use syslog::SyslogHandle;
 
 /// Sends log lines to standard error, coloured on a terminal unless NO_COLOR is set, and to syslog unless SYSLOG says
-/// off. Without SYSLOG the lines wait until [`Syslog::follow`] says where to. To be called on the runtime.
+/// off. Without SYSLOG the lines wait until [`SyslogHandle::follow`] names the target. The caller is on the runtime.
 ///
 /// # Errors
-/// As [`check`].
-pub fn init(settings: &Settings) -> anyhow::Result<Option<Syslog>> {
+/// The same as those of [`check`].
+pub fn init(settings: &Settings) -> anyhow::Result<Option<SyslogHandle>> {
     check(settings)?;
     let ansi = std::io::stderr().is_terminal() && settings.no_color.is_none();
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
     let (layer, syslog) = match &settings.syslog {
         Some(settings::Syslog::Off) => (None, None),
-        place => {
-            let (layer, syslog) = syslog::start(place.clone(), &settings.log_identifier);
+        target => {
+            let (layer, syslog) = syslog::start(target.clone(), &settings.log_identifier);
             (Some(layer), Some(syslog))
         }
     };
@@ -34,16 +37,18 @@ pub fn init(settings: &Settings) -> anyhow::Result<Option<Syslog>> {
     Ok(syslog)
 }
 
+/// Checks the settings of logging.
+///
 /// # Errors
 /// RUST_LOG cannot be read, or LOG_IDENTIFIER is no name that syslog takes.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     filter(settings)?;
     let name = &settings.log_identifier;
-    // APP-NAME of RFC 5424; the older form ends it at a bracket or a colon.
+    // The name is APP-NAME of RFC 5424. The older form ends it at a bracket or a colon.
     let fits = |b: u8| b.is_ascii_graphic() && !b"[]:".contains(&b);
     anyhow::ensure!(
         name.len() <= 48 && name.bytes().all(fits),
-        "LOG_IDENTIFIER={name:?} is not valid: it has at most 48 letters, digits and signs, without spaces, colons and brackets"
+        "LOG_IDENTIFIER={name:?} is not valid: use at most 48 letters, digits and signs, without spaces, colons and brackets"
     );
     Ok(())
 }
@@ -53,9 +58,9 @@ fn filter(settings: &Settings) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(directives).map_err(|e| anyhow::anyhow!("RUST_LOG={directives:?} is not valid: {e}"))
 }
 
-/// Tells systemd, when it started us with `Type=notify`.
-pub fn tell_systemd(states: &[NotifyState]) {
+/// Notifies systemd of our state, if it started us with `Type=notify`.
+pub fn notify_systemd(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd could not be told our state");
+        tracing::warn!(%error, "systemd could not be notified of our state");
     }
 }

@@ -101,6 +101,7 @@ pub async fn context() -> Vec<Row> {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     })
     .unwrap();
     let source = RepoSource {

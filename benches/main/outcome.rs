@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use image_factory::metrics::Metrics;
 use image_factory::model::{Job, JobContext, NewJob, Outcome, Stages, Status};
-use image_factory::notify::{self, NotifyConfig};
+use image_factory::notify::{self, Channels, PostBuild, PostBuildConfig};
+use image_factory::outbound;
 use image_factory::store::{Added, Announce, NewNotification, Store};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, query};
@@ -45,7 +46,7 @@ pub async fn measure() -> Vec<Row> {
 }
 
 async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    outbound::install_tls_provider();
     let came = Came::default();
     let server = Served::start(axum::Router::new().fallback(receive).with_state(came.clone()));
     let silent = Silent::start();
@@ -55,7 +56,7 @@ async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
     fill(dir.path(), sent).await;
     let store = Store::open(dir.path()).await.unwrap();
     if hangs {
-        let only = NotifyConfig { post_build: vec![hung.clone()], ..NotifyConfig::default() };
+        let only = hooks(vec![hung.clone()]);
         let many: Announce = Arc::new(move |job: &Job, previous| {
             let rows = only.announce(job, previous).into_iter();
             rows.flat_map(|row| (0..HUNG).map(move |n| NewNotification { lane: n.to_string(), ..row.clone() }))
@@ -63,18 +64,22 @@ async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
         });
         outcomes(&store.clone().with_announce(many), 1).await;
     }
-    let post_build = if hangs { vec![hung, good] } else { vec![good] };
-    let config = NotifyConfig { post_build, ..NotifyConfig::default() };
+    let channels = hooks(if hangs { vec![hung, good] } else { vec![good] });
     let stop = CancellationToken::new();
-    let outbox = tokio::spawn(notify::run(store.clone(), config.clone(), Metrics::new().unwrap(), stop.clone()));
-    let announce: Announce = Arc::new(move |job: &Job, previous| config.announce(job, previous));
+    let outbox = tokio::spawn(notify::run(store.clone(), channels.clone(), Metrics::new().unwrap(), stop.clone()));
+    let announce: Announce = Arc::new(move |job: &Job, previous| channels.announce(job, previous));
     let ended = outcomes(&store.clone().with_announce(announce), JOBS).await;
     poll("every notification has come", async || (came.lock().unwrap().len() == JOBS).then_some(())).await;
     stop.cancel();
-    outbox.await.unwrap().unwrap();
+    outbox.await.unwrap();
     store.close().await;
     let came = came.lock().unwrap();
     ended.iter().map(|(commit, at)| came[commit] - *at).collect()
+}
+
+fn hooks(urls: Vec<String>) -> Channels {
+    let config = PostBuildConfig { urls, ..PostBuildConfig::default() };
+    Channels::new(vec![Arc::new(PostBuild::new(config).unwrap())])
 }
 
 /// Jobs that end one after another: their commits, and when each outcome was handed in.

@@ -27,6 +27,7 @@ pub async fn measure() -> Vec<Row> {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     })
     .unwrap();
     let key = Arc::new(key);

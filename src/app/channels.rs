@@ -1,4 +1,4 @@
-//! Who is told of jobs, by the settings.
+//! The notification channels that the settings configure: one line each in [`channels`].
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -9,58 +9,96 @@ use reqwest::Url;
 use super::startup;
 use crate::logs::Logs;
 use crate::model::Occasion;
-use crate::notify::{HipChat, Links, Mail, MailConfig, MailTls, Mailing, NotifyConfig, Slack};
+use crate::notify::{
+    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, JobLinks, MailChannel, MailConfig, MailTls, Mailer,
+    PostBuild, PostBuildConfig, Slack, SlackConfig,
+};
 use crate::settings::{Settings, SmtpTls};
 
-pub fn config(settings: &Settings, logs: Logs) -> anyhow::Result<NotifyConfig> {
-    let occasions =
-        |default: &[Occasion]| settings.notify_on.as_ref().map_or_else(|| default.to_vec(), |on| on.0.clone());
-    let (bad, all) = (occasions(&[Occasion::Failure]), occasions(&[Occasion::Failure, Occasion::Success]));
-    Ok(NotifyConfig {
-        post_build: settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect(),
-        hook_secret: settings.post_build_secret().cloned(),
-        signing_key: settings.hook_signing_key.as_ref().map(|key| key.0.clone()),
-        links: Links {
-            base_url: settings.base_url.to_string(),
-            pages: pages(settings.git_url.as_ref().map(|url| url.0.as_str())),
-            environment: settings.totem_env.clone(),
-        },
-        github: startup::github(settings)?.map(Arc::new),
-        hipchat: hipchat(settings, &bad),
-        slack: slack(settings, &bad)?,
-        mail: mail(settings)?.map(|mail| Mailing { mail, logs, occasions: all }),
-    })
+/// Makes the configured channels. The outbox gets a job's rows in this order.
+///
+/// # Errors
+/// The setting that cannot be used, and why; nothing secret.
+pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(config) = post_build(settings) {
+        channels.push(Arc::new(PostBuild::new(config)?));
+    }
+    if let Some(github) = startup::github(settings)? {
+        channels.push(Arc::new(CommitStatuses::new(github)));
+    }
+    if let Some(config) = hipchat(settings) {
+        channels.push(Arc::new(HipChat::new(config)?));
+    }
+    if let Some(config) = slack(settings)? {
+        channels.push(Arc::new(Slack::new(config)?));
+    }
+    if let Some(mailer) = mailer(settings)? {
+        let occasions = occasions(settings, &[Occasion::Failure, Occasion::Success]);
+        channels.push(Arc::new(MailChannel { mailer, logs, occasions, links: links(settings) }));
+    }
+    Ok(Channels::new(channels))
 }
 
+/// Checks the settings of channels that their types cannot check.
+///
 /// # Errors
 /// The setting that cannot be used, and why; nothing secret.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    slack(settings, &[])?;
-    mail(settings)?;
+    slack(settings)?;
+    mailer(settings)?;
     Ok(())
 }
 
-pub fn hipchat(settings: &Settings, occasions: &[Occasion]) -> Option<HipChat> {
-    Some(HipChat {
-        api: settings.hipchat_api.0.clone(),
-        room: settings.hipchat_room.clone()?,
-        token: settings.hipchat_token.clone()?,
-        occasions: occasions.into(),
+fn occasions(settings: &Settings, default: &[Occasion]) -> Vec<Occasion> {
+    settings.notify_on.as_ref().map_or_else(|| default.to_vec(), |on| on.0.clone())
+}
+
+fn links(settings: &Settings) -> JobLinks {
+    JobLinks {
+        base_url: settings.base_url.to_string(),
+        pages: pages(settings.git_url.as_ref().map(|url| url.0.as_str())),
+        environment: settings.totem_env.clone(),
+    }
+}
+
+fn post_build(settings: &Settings) -> Option<PostBuildConfig> {
+    let urls: Vec<String> = settings.hook_post_url.0.iter().map(|url| url.0.to_string()).collect();
+    (!urls.is_empty()).then(|| PostBuildConfig {
+        urls,
+        secret: settings.post_build_secret().cloned(),
+        signing_key: settings.hook_signing_key.as_ref().map(|key| key.0.clone()),
+        links: links(settings),
     })
 }
 
-pub fn slack(settings: &Settings, occasions: &[Occasion]) -> anyhow::Result<Option<Slack>> {
+pub fn hipchat(settings: &Settings) -> Option<HipChatConfig> {
+    Some(HipChatConfig {
+        api: settings.hipchat_api.0.clone(),
+        room: settings.hipchat_room.clone()?,
+        token: settings.hipchat_token.clone()?,
+        occasions: occasions(settings, &[Occasion::Failure]),
+        links: links(settings),
+    })
+}
+
+pub fn slack(settings: &Settings) -> anyhow::Result<Option<SlackConfig>> {
     let Some(url) = settings.slack_url.clone() else { return Ok(None) };
-    let slack = Slack { url, room: settings.slack_room.clone(), occasions: occasions.into() };
-    match slack.place() {
-        Some(_) => Ok(Some(slack)),
+    let config = SlackConfig {
+        url,
+        room: settings.slack_room.clone(),
+        occasions: occasions(settings, &[Occasion::Failure]),
+        links: links(settings),
+    };
+    match config.host() {
+        Some(_) => Ok(Some(config)),
         None => {
             bail!("SLACK_URL cannot be used: it must be an http:// or https:// address (it is secret and not shown)")
         }
     }
 }
 
-pub fn mail(settings: &Settings) -> anyhow::Result<Option<Mail>> {
+pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
     let Some(host) = settings.smtp_host.clone() else { return Ok(None) };
     let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not");
     let login = match (settings.smtp_user.clone(), settings.smtp_pass.clone()) {
@@ -72,7 +110,7 @@ pub fn mail(settings: &Settings) -> anyhow::Result<Option<Mail>> {
         host,
         port: settings.smtp_port.map(NonZeroU16::get),
         tls: match settings.smtp_tls {
-            SmtpTls::Tls => MailTls::FromTheFirstByte,
+            SmtpTls::Tls => MailTls::Implicit,
             SmtpTls::StartTls => MailTls::StartTls,
             SmtpTls::None => MailTls::None,
         },
@@ -81,17 +119,19 @@ pub fn mail(settings: &Settings) -> anyhow::Result<Option<Mail>> {
         from: settings.smtp_from.clone().ok_or_else(|| missing("SMTP_FROM"))?,
         to: settings.smtp_to.0.clone(),
     };
-    Mail::new(config).map(Some).map_err(anyhow::Error::msg)
+    Mailer::new(config).map(Some).map_err(anyhow::Error::msg)
 }
 
-/// Which of them there are. No address, which may be secret.
-pub fn say(settings: &Settings) {
+/// Logs which channels there are. It shows no address, which may be secret.
+pub fn log_summary(settings: &Settings) {
     match (&settings.hipchat_room, &settings.hipchat_token) {
         (Some(room), Some(_)) => {
             tracing::info!("HipChat: room {room} at {}", settings.hipchat_api.0.host_str().unwrap_or_default());
         }
         (None, None) => {}
-        _ => tracing::warn!("HipChat: nobody is told; it needs both HIPCHAT_TOKEN and HIPCHAT_ROOM"),
+        _ => tracing::warn!(
+            "HipChat: not used, because it needs both HIPCHAT_TOKEN and HIPCHAT_ROOM: set both or neither"
+        ),
     }
     if settings.slack_url.is_some() {
         tracing::info!("Slack: {}", settings.slack_room.as_deref().unwrap_or("the webhook's own channel"));
@@ -101,7 +141,7 @@ pub fn say(settings: &Settings) {
     }
 }
 
-/// Where the Git server has its pages, by the template of its addresses; without one it is GitHub.
+/// Returns the address of the Git server's pages, by the template of its URLs. Without a template it is GitHub.
 fn pages(git_url: Option<&str>) -> Option<Url> {
     let Some(template) = git_url else { return Url::parse("https://github.com").ok() };
     let (scheme, authority) = match template.split_once("://") {
@@ -111,7 +151,7 @@ fn pages(git_url: Option<&str>) -> Option<Url> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     match scheme {
         "http" | "https" => Url::parse(&format!("{scheme}://{host}")).ok(),
-        // ssh's port is not the pages'.
+        // The pages are not at ssh's port.
         "ssh" => {
             let mut url = Url::parse(&format!("https://{host}")).ok()?;
             url.set_port(None).ok().map(|()| url)
@@ -125,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_where_git_is() {
+    fn the_pages_are_on_the_git_server() {
         for (template, expected) in [
             (None, Some("https://github.com/")),
             (Some("git@git.acme.org:{owner}/{repo}.git"), Some("https://git.acme.org/")),

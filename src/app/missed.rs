@@ -95,7 +95,8 @@ impl Missed {
 
     async fn heads(&self, repo: &RepoName) -> Result<HashMap<String, Oid>, GitError> {
         let secrets = self.tools.secrets.borrow().clone();
-        let source = pipeline::source(self.tools.config.git_url.as_deref(), &secrets, repo)?;
+        let source =
+            pipeline::source(self.tools.config.git_url.as_deref(), &secrets, &self.tools.git.first_spelling(repo))?;
         self.tools.git.heads(&source).await
     }
 }

@@ -52,7 +52,7 @@ pub fn watch_room(data_dir: PathBuf, floor: Floor, shutdown: &CancellationToken)
 
 /// What is wrong, and how many bytes would mend it; a folder that cannot be asked is the store's trouble.
 fn judge(data_dir: &std::path::Path, floor: &Floor) -> Option<(String, u64)> {
-    let disk = disk::look(data_dir).ok().filter(|disk| !floor.holds(disk))?;
+    let disk = disk::measure(data_dir).ok().filter(|disk| !floor.holds(disk))?;
     let missing = match floor.with_margin().bytes.saturating_sub(disk.free) {
         0 => FOR_INODES,
         missing => missing,
@@ -68,24 +68,35 @@ fn tell(trouble: Option<&str>) {
     }
 }
 
-/// Whether jobs can be claimed: the secrets were read once, there is an engine, and there is room. And what is wrong,
-/// beside the secrets.
+/// What [`watch`] publishes.
+pub struct Readiness {
+    /// True while jobs can be claimed: the secrets were read once, there is an engine, and there is room.
+    pub ready: watch::Receiver<bool>,
+    /// Why the daemon is degraded, one line a reason, without secrets.
+    pub degraded: watch::Receiver<Vec<String>>,
+}
+
+/// Watches the secrets, the engines and the room in the data folder.
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
     mut engines: watch::Receiver<PoolStatus>,
     room: Room,
-) -> (watch::Receiver<bool>, watch::Receiver<Vec<String>>) {
+) -> Readiness {
     let mut room = room.trouble;
     let (ready, ready_seen) = watch::channel(false);
-    let (troubles, troubles_seen) = watch::channel(Vec::new());
+    let (degraded, degraded_seen) = watch::channel(secret_reasons(&secrets.borrow()));
     tokio::spawn(async move {
         loop {
-            let loaded = secrets.borrow_and_update().loaded;
-            let PoolStatus { usable, troubles: mut found, .. } = engines.borrow_and_update().clone();
+            let (loaded, mut reasons) = {
+                let secrets = secrets.borrow_and_update();
+                (secrets.loaded, secret_reasons(&secrets))
+            };
+            let PoolStatus { usable, troubles, .. } = engines.borrow_and_update().clone();
             let full = room.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none();
-            found.extend(full);
-            troubles.send_if_modified(|current| std::mem::replace(current, found.clone()) != found);
+            reasons.extend(troubles);
+            reasons.extend(full);
+            degraded.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
             ready.send_if_modified(|current| std::mem::replace(current, is_ready) != is_ready);
             let changed = tokio::select! {
                 changed = secrets.changed() => changed,
@@ -97,5 +108,45 @@ pub fn watch(
             }
         }
     });
-    (ready_seen, troubles_seen)
+    Readiness { ready: ready_seen, degraded: degraded_seen }
+}
+
+/// Returns why the secrets make the daemon degraded.
+fn secret_reasons(secrets: &Secrets) -> Vec<String> {
+    let mut reasons = secrets.trouble.clone();
+    if !secrets.loaded && reasons.is_empty() {
+        reasons.push("the secrets are not loaded yet: jobs wait for them".into());
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_are_not_loaded_are_a_reason_unless_there_is_another() {
+        let mut secrets = Secrets::default();
+        assert_eq!(secret_reasons(&secrets), ["the secrets are not loaded yet: jobs wait for them"]);
+        secrets.trouble.push("etcd is away".into());
+        assert_eq!(secret_reasons(&secrets), ["etcd is away"]);
+        secrets = Secrets::default();
+        secrets.loaded = true;
+        assert!(secret_reasons(&secrets).is_empty());
+    }
+
+    #[tokio::test]
+    async fn all_reasons_are_published_in_one_list() {
+        let mut secrets = Secrets::default();
+        secrets.trouble.push("etcd is away".into());
+        let (_secrets, secrets) = watch::channel(Arc::new(secrets));
+        let found = PoolStatus { troubles: vec!["no engine answers".into()], ..PoolStatus::default() };
+        let (_engines, engines) = watch::channel(found);
+        let (_trouble, trouble) = watch::channel(Some("the disk is full".into()));
+        let (_missing, missing) = watch::channel(0);
+        let mut readiness = super::watch(secrets, engines, Room { trouble, missing });
+        let all = ["etcd is away", "no engine answers", "the disk is full"];
+        readiness.degraded.wait_for(|reasons| *reasons == all).await.unwrap();
+        assert!(!*readiness.ready.borrow());
+    }
 }

@@ -12,7 +12,7 @@ use crate::disk::Floor;
 use crate::durable::replace_file;
 use crate::engine::{Builder, Engine, Host, Instance};
 use crate::git::{self, GitConfig, GitToken};
-use crate::model::Destinations;
+use crate::model::{Destinations, RepoCase};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
 use crate::queue::{Priorities, Rules, Supersede};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
@@ -42,6 +42,7 @@ pub fn secrets_config(settings: &Settings) -> SecretsConfig {
         },
         passphrase: settings.enc_passphrase.clone(),
         authorized_keys_file: settings.authorized_keys_file.clone(),
+        repo_case: repo_case(settings),
     }
 }
 
@@ -53,7 +54,16 @@ pub fn git_config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hos
         token: git_token(settings),
         cacert: settings.git_cacert.clone(),
         pure_history_times: settings.file_times == FileTimes::History,
+        repo_case: repo_case(settings),
     }
+}
+
+/// Whether case matters in the names of repositories: REPO_CASE, or what is known of the host of GIT_URL.
+pub fn repo_case(settings: &Settings) -> RepoCase {
+    settings.repo_case.0.unwrap_or_else(|| match &settings.git_url {
+        Some(url) => RepoCase::of_host(&git::host_of(&url.0).unwrap_or_default()),
+        None => RepoCase::of_host("github.com"),
+    })
 }
 
 pub fn git_token(settings: &Settings) -> Option<GitToken> {
@@ -84,7 +94,8 @@ pub fn github(settings: &Settings) -> anyhow::Result<Option<GitHub>> {
 /// What decides about a job's place in the queue.
 pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     Ok(Rules {
-        priorities: Priorities::new(&settings.priorities.0).context("PRIORITIES cannot be used")?,
+        priorities: Priorities::new(&settings.priorities.0, repo_case(settings))
+            .context("PRIORITIES cannot be used")?,
         supersede: match settings.supersede {
             settings::Supersede::Off => Supersede::Nobody,
             settings::Supersede::Pending => Supersede::Pending,
@@ -101,6 +112,7 @@ pub fn destinations(settings: &Settings) -> Destinations {
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
         grants: settings.images_allowed.clone(),
+        repo_case: repo_case(settings),
     }
 }
 

@@ -1,17 +1,14 @@
 //! What systemd is told while the daemon runs: that it is well, how it is, and that it drains.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::http;
 use crate::metrics::Metrics;
-use crate::secrets::Secrets;
 use crate::store::Store;
-use crate::telemetry::tell_systemd;
+use crate::telemetry::notify_systemd;
 
 /// A loop that has been silent for longer hangs: they beat every 5 s.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -23,8 +20,7 @@ const EXTENSION: Duration = Duration::from_secs(30);
 pub struct Watchdog {
     pub store: Store,
     pub metrics: Metrics,
-    pub secrets: watch::Receiver<Arc<Secrets>>,
-    pub troubles: watch::Receiver<Vec<String>>,
+    pub degraded: watch::Receiver<Vec<String>>,
     pub shutdown: CancellationToken,
 }
 
@@ -42,7 +38,7 @@ impl Watchdog {
             if is_hungry {
                 let trouble = self.trouble().await;
                 if trouble.is_none() {
-                    tell_systemd(&[NotifyState::Watchdog]);
+                    notify_systemd(&[NotifyState::Watchdog]);
                     fed = Some(Instant::now());
                 } else if trouble != said {
                     let why = trouble.as_deref().unwrap_or_default();
@@ -52,11 +48,11 @@ impl Watchdog {
             }
             let status = self.status().await;
             if status != shown {
-                tell_systemd(&[NotifyState::Status(&status)]);
+                notify_systemd(&[NotifyState::Status(&status)]);
                 shown = status;
             }
             if self.shutdown.is_cancelled() && extended.is_none_or(|at| at.elapsed() > EXTENSION / 3) {
-                tell_systemd(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
+                notify_systemd(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
                 extended = Some(Instant::now());
             }
             // A quarter of what is to be fed in time, where that is less.
@@ -73,7 +69,7 @@ impl Watchdog {
         if self.shutdown.is_cancelled() {
             return None;
         }
-        let silent = self.metrics.hearts().into_iter().find(|(_, heart)| heart.silent_for() > SILENCE);
+        let silent = self.metrics.heartbeats().into_iter().find(|(_, heart)| heart.silent_for() > SILENCE);
         silent.map(|(name, _)| format!("the {name} loop makes no progress"))
     }
 
@@ -86,7 +82,7 @@ impl Watchdog {
         if self.shutdown.is_cancelled() {
             return format!("stopping: {status}");
         }
-        let reasons = http::reasons(&self.secrets.borrow(), &self.troubles.borrow());
+        let reasons = self.degraded.borrow().clone();
         if !reasons.is_empty() {
             status += &format!("; degraded: {}", reasons.join("; "));
         }

@@ -1,4 +1,5 @@
-//! The engine's messages to users, each with its cause and its cure. docs/troubleshooting.md is made from the same rows.
+//! The engine's messages to users, each with its cause and its cure. docs/troubleshooting.md is made from the same
+//! rows.
 
 use std::fmt::{Display, Write as _};
 

@@ -108,7 +108,8 @@ impl Engine {
     }
 }
 
-/// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for one.
+/// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for
+/// one.
 fn login_values(logins: &RegistryLogins) -> serde_json::Value {
     let value = |(host, login): (String, RegistryAuth)| {
         let server = if host == "docker.io" { DOCKER_HUB } else { &host };

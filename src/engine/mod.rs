@@ -1,9 +1,10 @@
 //! Docker engines: an engine is given a tree of a repository, builds an image from it and pushes the image.
 //!
-//! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read, `buildkit`
-//! serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build` chooses between
-//! both builders. `push` tags and pushes images. `pool` leases one of several engines to each job, and `upkeep` removes
-//! what builds leave behind. `advice` has the messages to users. A stage that runs containers would get a folder `run`.
+//! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read,
+//! `buildkit` serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build`
+//! chooses between both builders. `push` tags and pushes images. `pool` leases one of several engines to each job, and
+//! `upkeep` removes what builds leave behind. `advice` has the messages to users. A stage that runs containers would
+//! get a folder `run`.
 
 mod advice;
 mod api;

@@ -24,9 +24,9 @@ impl Engine {
         self.host.send(request).await?.accepted().await.map(drop)
     }
 
-    /// Pushes an image and returns the digest of its manifest (`sha256:…`). Dropping the future cancels the push. The engine
-    /// itself retries for about 50 s if a registry answers 5xx. It is not given `auth` for a registry beyond its own machine
-    /// that it may speak to without TLS.
+    /// Pushes an image and returns the digest of its manifest (`sha256:…`). Dropping the future cancels the push. The
+    /// engine itself retries for about 50 s if a registry answers 5xx. It is not given `auth` for a registry beyond
+    /// its own machine that it may speak to without TLS.
     pub async fn push(
         &self,
         image: &ImageRef,

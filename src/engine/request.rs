@@ -26,8 +26,9 @@ pub struct BuildRequest<'a> {
     pub labels: BTreeMap<String, String>,
     /// Unique per attempt.
     pub build_id: String,
-    /// Key that is the same for each build of one repository, context, Dockerfile and target, and for no other. Two different
-    /// builds on one key would evict each other's files, because the engine is sent only the files that a build copies.
+    /// Key that is the same for each build of one repository, context, Dockerfile and target, and for no other. Two
+    /// different builds on one key would evict each other's files, because the engine is sent only the files that a
+    /// build copies.
     pub sync_key: String,
     /// Logins for base images. Each is given to its own registry only.
     pub logins: RegistryLogins,
@@ -51,8 +52,8 @@ pub struct StepCounts {
 }
 
 impl BuildRequest<'_> {
-    /// Returns the path of `POST /build`. `dockerfile` is the name under which the builder finds the Dockerfile, and `more` are
-    /// the builder's own parameters.
+    /// Returns the path of `POST /build`. `dockerfile` is the name under which the builder finds the Dockerfile, and
+    /// `more` are the builder's own parameters.
     pub(super) fn path(&self, dockerfile: &str, more: &[(&str, &str)]) -> String {
         let labels = Value::from_iter(self.labels.clone()).to_string();
         let build_args = Value::from_iter(self.build_args.clone()).to_string();

@@ -1,5 +1,5 @@
-//! How Git is called: nothing of the user's or the system's configuration, no prompt, no hook, no gc, and only the
-//! protocol that is meant.
+//! The commands that run Git. Git reads no configuration of the user or the system, asks nothing, runs no hook and no
+//! gc, and uses only the intended protocol.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,22 +11,22 @@ use super::transport::ssh_options::{for_shell, for_ssh, ssh_options};
 use super::{GitConfig, GitError};
 use crate::process::{Finished, Program};
 
-/// `git …` on the repository in `dir`, which reaches no other one.
+/// Makes `git …` for the repository in `dir`, without access to any other repository.
 pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
     git(config, dir, "", &[])
 }
 
-/// `git …` on the repository in `dir`, which may reach `remote` by this connection.
+/// Makes `git …` for the repository in `dir`, with access to `remote` through this connection.
 pub(super) fn network(config: &GitConfig, dir: &Path, remote: &Remote, connection: &RemoteConnection) -> Program {
     let mut extra = Vec::new();
     if let Some(header) = &remote.authorization {
-        // See `redirect`.
+        // `transport::redirect` explains why Git must not follow redirects here.
         extra.extend([("http.extraHeader", header.as_str()), ("http.followRedirects", "false")]);
     }
     let bundle = config.cacert.as_ref().map(|bundle| bundle.to_string_lossy());
     extra.extend(bundle.iter().map(|bundle| ("http.sslCAInfo", &**bundle)));
     if let Some(addresses) = &remote.pinned {
-        // A redirect would lead past them.
+        // A redirect would lead past the pinned addresses.
         extra.extend([("http.curloptResolve", addresses.as_str()), ("http.followRedirects", "false")]);
     }
     let program = git(config, dir, remote.protocol.as_str(), &extra);
@@ -47,14 +47,15 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
         ("core.fsmonitor", "false"),
         ("gc.auto", "0"),
         ("maintenance.auto", "false"),
-        // Memory: else a file of 200 MB takes 209 MB to be received and 414 MB to be read; so it is 11 and 37.
+        // These limits save memory: without them Git takes 209 MB to receive a file of 200 MB and 414 MB to read it;
+        // with them 11 and 37.
         ("core.bigFileThreshold", "16m"),
         ("core.deltaBaseCacheLimit", "16m"),
         ("core.packedGitLimit", "32m"),
         ("core.packedGitWindowSize", "4m"),
         ("pack.threads", "2"),
         ("pack.windowMemory", "16m"),
-        // A server that hangs: ssh has its own limits.
+        // These limits end a transfer from a server that hangs; ssh has its own limits.
         ("http.lowSpeedLimit", "1"),
         ("http.lowSpeedTime", "60"),
     ];
@@ -74,8 +75,8 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
     program
 }
 
-/// Git gives this to a shell. ssh is a child of Git's, and a parent-death signal does not pass to children: hence
-/// setpriv, or an ssh that waits for its server would outlive us.
+/// Returns the command that Git gives to a shell. ssh is a child of Git, and a parent-death signal does not pass to
+/// children. It therefore runs under setpriv, because an ssh that waits for its server would outlive us.
 fn ssh_command(config: &GitConfig, agent: bool, control_socket: Option<&Path>) -> OsString {
     let mut options = ssh_options(config, agent);
     options.extend(control_socket.map(|socket| format!("ControlPath={}", for_ssh(socket))));
@@ -83,8 +84,8 @@ fn ssh_command(config: &GitConfig, agent: bool, control_socket: Option<&Path>) -
     format!("exec setpriv --pdeathsig KILL ssh -F none{options}").into()
 }
 
-/// Runs a command on a repository of ours and returns its output; `None` when it ends with 1, which is how Git says
-/// no; any other end but success is an error with the last line of stderr.
+/// Runs a command on a repository of ours and returns its output. Returns `None` for exit code 1, by which Git answers
+/// no. Any other failure is an error with the last line of stderr.
 pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, RepoError> {
     let Finished { status, stdout, stderr } = program.output().await.map_err(GitError::from)?;
     match status.code() {

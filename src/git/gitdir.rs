@@ -1,8 +1,9 @@
-//! A `.git` for the builds that ask for one: the commit, as deep as the original's clone, and the tags below it.
+//! A `.git` for the builds that ask for one: the commit, with as much history as totem's clone, and the tags of its
+//! commits.
 //!
-//! The bytes are a function of the commit and of these tags alone, because BuildKit's cache goes by content: a later
-//! fetch, another branch, a repack or a mirror that was fetched anew changes nothing in them. Git makes it in a folder of
-//! its own, which has no other refs, with the mirror's objects as an alternate:
+//! The bytes depend only on the commit and on these tags, because BuildKit's cache goes by content: a later fetch,
+//! another branch, a repack or a mirror that was fetched anew changes none of them. Git makes it in a folder of its
+//! own, which has no other refs, with the mirror's objects as an alternate:
 //!
 //! - `HEAD` is the commit itself, `packed-refs` has the tags; there is no branch, no remote, no hook and no log;
 //! - the pack takes no delta and no compressed object over from the mirror, and one thread searches for deltas;
@@ -33,12 +34,12 @@ use crate::model::LogSink;
 use crate::process::Program;
 use tags::GitTag;
 
-/// The beginning of the folders' names in the run folder, by which those of a killed process are removed.
+/// Start of the folders' names in the run folder, by which the folders of a killed process are removed.
 pub(super) const PREFIX: &str = "gitdir-";
 const NAME: &[u8] = b".git";
 
-/// Settings for the same bytes everywhere: their defaults depend on the number of processors (`index.threads`), or changed
-/// from one version to the next.
+/// Settings for the same bytes everywhere. Their defaults depend on the number of processors (`index.threads`), or
+/// changed from one version to the next.
 const SETTINGS: [&str; 5] = [
     "index.threads=1",
     "index.version=2",
@@ -46,17 +47,18 @@ const SETTINGS: [&str; 5] = [
     "pack.indexVersion=2",
     "core.commitGraph=false",
 ];
-/// Git's own window of 10 takes half as long again for 20,000 files of 3 KB, and saves 1 %.
+/// Smaller window than Git's own of 10, which takes half as long again for 20,000 files of 3 KB and saves 1 %.
 const WINDOW: &str = "--window=4";
 
-/// A `.git` on the disk, which is removed when the last snapshot that has it is dropped. The `index` comes with a snapshot.
+/// A `.git` on the disk, which is removed when the last snapshot that has it is dropped. The `index` is made with a
+/// snapshot.
 #[derive(Debug)]
 pub struct GitDir {
     dir: TempDir,
-    /// The number of commits in it.
+    /// Number of commits in the `.git`.
     pub commits: usize,
     pub tags: usize,
-    /// The commit's time, in seconds since the epoch.
+    /// The commit's time in seconds since the epoch.
     seconds: i64,
 }
 
@@ -64,7 +66,7 @@ impl Git {
     /// Makes the `.git` of a commit from the mirror.
     ///
     /// # Errors
-    /// A mirror that cannot be read although it was fetched anew, or a disk that takes no more.
+    /// The mirror cannot be read although it was fetched anew, or the disk is full.
     pub async fn git_dir(&self, mirror: &Mirror, commit: &Oid, log: &dyn LogSink) -> Result<Arc<GitDir>, GitError> {
         let made = match GitDir::make(&self.config, mirror, commit, log).await {
             Err(RepoError::Damaged(what)) => {
@@ -97,7 +99,7 @@ impl GitDir {
         Ok(made)
     }
 
-    /// Writes all but the pack and the index.
+    /// Writes everything except the pack and the index.
     fn write(&self, commit: &Oid, shallow: &[Oid], tags: &[GitTag]) -> io::Result<()> {
         let dir = self.dir.path();
         for folder in ["objects/pack", "refs/heads", "refs/tags"] {
@@ -114,16 +116,16 @@ impl GitDir {
         Ok(())
     }
 
-    /// `git …` in this folder, which finds the mirror's objects.
+    /// Makes `git …` for this folder, with access to the mirror's objects.
     fn git(&self, config: &GitConfig, mirror: &Mirror) -> Program {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
         let program = local(config, self.dir.path()).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", alternates(&mirror.path));
         program.env("GIT_ATTR_NOSYSTEM", "1").args(settings)
     }
 
-    /// The entries in [`path_order`], with the commit's time; `own` are those of the commit's tree. The index is made
-    /// here, because only now it is known which files Git LFS keeps: Git would find them changed where git-lfs is not
-    /// installed, so it is told not to look.
+    /// Returns the entries in [`path_order`], with the commit's time; `own` are those of the commit's tree. The index
+    /// is made here, because only now is it known which files Git LFS keeps. Git is told not to look at those, because
+    /// it would find them changed where git-lfs is not installed.
     pub(super) async fn entries(
         self: &Arc<Self>,
         config: &GitConfig,
@@ -137,7 +139,7 @@ impl GitDir {
         }
         let read = ask(self.git(config, mirror).args(["read-tree", "HEAD"])).await;
         read.map_err(|error| match error {
-            // Names such as `.GIT` and `git~1`, which a pusher chooses: nothing of the mirror is damaged.
+            // The pusher chooses names such as `.GIT` and `git~1`, so the mirror is not damaged.
             RepoError::Damaged(words) if words.contains("invalid path") => {
                 let message = format!("Git refuses a name in the commit ({words}): rename it, or build without .git");
                 RepoError::from(GitError::refused(message))
@@ -174,7 +176,7 @@ impl GitDir {
             next += 1;
         }
         entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
-        // Backwards, because a folder's id is over all that is in it.
+        // The order is backwards, because a folder's id is over all that is in it.
         for at in (0..entries.len()).rev().filter(|&at| entries[at].kind == EntryKind::Dir).collect::<Vec<_>>() {
             let mut digest = Sha256::new();
             let below = [&entries[at].path[..], b"/"].concat();
@@ -193,14 +195,14 @@ impl GitDir {
         Entry { path, kind, oid: id(Sha256::new()), size: 0, mtime, origin: GIT_DIR, lfs: false }
     }
 
-    /// The file with an entry's content.
+    /// Returns the path of the file with an entry's content.
     pub(super) fn file(&self, path: &[u8]) -> PathBuf {
         let below = path.strip_prefix(NAME).unwrap_or(path);
         self.dir.path().join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
     }
 }
 
-/// A file's size, and the SHA-256 of its content.
+/// Returns a file's size, and the SHA-256 of its content.
 fn content(path: &Path) -> io::Result<(u64, Oid)> {
     let mut file = File::open(path)?;
     let (mut digest, mut size, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
@@ -219,7 +221,7 @@ fn id(digest: Sha256) -> Oid {
     Oid::from_digest(digest.finalize().into())
 }
 
-/// The repository's `config`: SHA-256 takes an extension, and with it the newer format.
+/// Returns the repository's `config`. SHA-256 takes an extension, and with it the newer format.
 fn config_text(commit: &Oid) -> &'static str {
     match commit.as_bytes().len() {
         32 => {
@@ -229,7 +231,7 @@ fn config_text(commit: &Oid) -> &'static str {
     }
 }
 
-/// The mirror's objects in a list of paths, which is divided by colons unless a path is in quotes.
+/// Returns the mirror's objects as a list of paths, which colons separate unless a path is in quotes.
 fn alternates(mirror: &Path) -> OsString {
     let objects = mirror.join("objects");
     let mut alternates = vec![b'"'];
@@ -247,7 +249,7 @@ fn failed(dir: &Path, error: impl std::fmt::Display) -> GitError {
     GitError::io(format_args!("the .git of the build cannot be written to {}", dir.display()), error)
 }
 
-/// A log that takes Git's progress for a sign of life and keeps none of it.
+/// A log that reports Git's progress as a sign of life and keeps none of it.
 struct ProgressSink<'a>(&'a dyn LogSink);
 
 impl LogSink for ProgressSink<'_> {
@@ -256,13 +258,13 @@ impl LogSink for ProgressSink<'_> {
     }
 }
 
-/// Runs a program with this input to its end.
+/// Runs a program with this input, and fails unless it succeeds.
 async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(), RepoError> {
     let mut git = program.start().map_err(GitError::from)?;
     let stdin = git.stdin();
     let write = async move {
         if let Some(mut stdin) = stdin {
-            // A program that does not read it all says why by its end.
+            // A failed write is ignored, because a program that does not read its input says why when it ends.
             let _ = stdin.write_all(&input).await;
         }
     };

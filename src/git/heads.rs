@@ -1,7 +1,7 @@
-//! Which commits refs name, and in what order that was found.
+//! The commits that refs name, and the order in which they were found.
 //!
-//! Each fetch, and each look at the remote, has a number that it gets as it begins. Both hold the mirror's lock, so what
-//! has the greater number was found later; clocks have no say.
+//! Each fetch, and each question about a remote head, gets a number when it begins. Both hold the mirror's lock, so a
+//! greater number means a later finding, whatever the clocks say.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,24 +12,24 @@ use tokio::time::timeout;
 use super::command::{ask, local};
 use super::{Git, GitError, Mirror, Oid, probe};
 
-/// The longest wait of [`Git::mirror_heads`] for who uses the mirror.
+/// Longest wait of [`Git::mirror_heads`] for the mirror's lock.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The commits of refs, as one fetch or one look found them.
+/// Commits of refs that one fetch or one question found.
 #[derive(Debug)]
 pub struct Heads {
     pub number: u64,
-    /// By full name. A ref that is not there, or that leads to no commit, is left out.
+    /// Commits by the full names of their refs. A ref that does not exist, or that leads to no commit, is left out.
     pub commits: BTreeMap<String, String>,
 }
 
 impl Git {
-    /// Has numbers go on after this one.
+    /// Makes the next numbers greater than this one.
     pub fn number_fetches_after(&self, number: u64) {
         self.fetch_count.fetch_max(number, Relaxed);
     }
 
-    /// The number of the fetch or look that began last: what has a greater one begins after now.
+    /// Returns the number of the last fetch or question that began. Those that begin from now on get a greater one.
     pub fn last_fetch_number(&self) -> u64 {
         self.fetch_count.load(Relaxed)
     }
@@ -38,8 +38,9 @@ impl Git {
         self.fetch_count.fetch_add(1, Relaxed) + 1
     }
 
-    /// The commits of these refs in the mirror, with the number of the fetch that they are of. None if the mirror was
-    /// not fetched since the start, if its last fetch failed, or if somebody fetch_count it now, who will find newer ones.
+    /// Returns the commits of these refs in the mirror, with the number of the fetch that found them. Returns none if
+    /// the mirror was not fetched since the start, if its last fetch failed, or if a fetch is under way, which will
+    /// find newer ones.
     pub async fn mirror_heads(&self, mirror: &Mirror, refs: &[String]) -> Result<Option<Heads>, GitError> {
         let Ok(state) = timeout(PATIENCE, self.lock(mirror)).await else { return Ok(None) };
         let Some(number) = state.number else { return Ok(None) };
@@ -51,7 +52,7 @@ impl Git {
             let mut words = line.split(' ');
             let name = words.next().filter(|name| refs.iter().any(|wanted| wanted == name))?;
             let words: Vec<_> = words.collect();
-            // An annotated tag is followed by the object that it is of.
+            // The object of an annotated tag is followed by the object that the tag names.
             let (_, id) = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).find(|(kind, _)| *kind == "commit")?;
             Some((name.to_owned(), id.to_owned()))
         };
@@ -62,7 +63,7 @@ impl Git {
     pub async fn remote_head(&self, mirror: &Mirror, git_ref: &str) -> Result<Heads, GitError> {
         let _alone = self.lock(mirror).await;
         let number = self.next_fetch_number();
-        // Without this option the host would list all refs that it has, such as those of pull requests.
+        // Without this option the host would list all its refs, such as those of pull requests.
         let kind: &[&str] = match git_ref.starts_with("refs/tags/") {
             true => &["--tags"],
             false if git_ref.starts_with("refs/heads/") => &["--heads"],

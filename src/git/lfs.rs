@@ -1,8 +1,9 @@
-//! Git LFS: a repository has a pointer in the place of a large file, a server of its own has the file
+//! Git LFS: the repository has a pointer in the place of a large file, and a separate server has the file
 //! (`docs/spec.md` and `docs/api` of github.com/git-lfs/git-lfs).
 //!
-//! What a checkout with git-lfs would replace is replaced here, and nothing else: a file that is a pointer *and* has the
-//! attribute `filter=lfs` in the tree's own `.gitattributes`. `.lfsconfig` is ignored, as it would choose the server.
+//! Exactly those files are replaced that a checkout with git-lfs would replace: a file that is a pointer *and* has the
+//! attribute `filter=lfs` in the tree's own `.gitattributes`. `.lfsconfig` is ignored, because it would choose the
+//! server.
 
 mod batch;
 mod http;
@@ -30,17 +31,17 @@ use http::LfsClients;
 use method::KnownMethods;
 pub(super) use store::{LfsStore, StoredObject};
 
-/// How many objects are fetched at once.
+/// Number of objects that are fetched at once.
 const AT_ONCE: usize = 4;
-/// How many are asked for in one request, as git-lfs does.
+/// Number of objects in one request, as in git-lfs.
 const BATCH: usize = 100;
 
-/// A pointer is small, so most files are known by their size to be none.
+/// Returns true if the file's size is that of a pointer. Most files are larger and need not be read.
 pub(super) fn may_be_pointer(entry: &Entry) -> bool {
     pointer::SIZES.contains(&entry.size)
 }
 
-/// The objects of one data folder, and the ways to get more.
+/// The objects of one data folder, and the means to fetch more.
 #[derive(Debug)]
 pub(super) struct Lfs {
     pub store: Arc<LfsStore>,
@@ -53,7 +54,7 @@ pub(super) struct Lfs {
 struct WantedObject {
     oid: Oid,
     size: u64,
-    /// One of the places that it is needed in, for messages.
+    /// One of the paths that need the object, for messages.
     path: String,
 }
 
@@ -64,7 +65,7 @@ impl fmt::Display for WantedObject {
 }
 
 impl Lfs {
-    /// Removes what a former process left half fetched.
+    /// Opens the store, and removes what a former process left incomplete.
     pub fn open(dir: &Path) -> io::Result<Self> {
         Ok(Self {
             store: Arc::new(LfsStore::open(dir)?),
@@ -75,8 +76,8 @@ impl Lfs {
 }
 
 impl Git {
-    /// Replaces those of a repository's files that are pointers, among the entries at these positions, by what they point
-    /// to, which is then in the store.
+    /// Replaces the pointers among a repository's entries at these positions by their files, and fetches missing files
+    /// into the store.
     pub(super) async fn fetch_lfs(
         &self,
         part: &mut SnapshotPart,
@@ -94,7 +95,7 @@ impl Git {
             (entry.oid, entry.size, entry.lfs) = (oid, size, true);
             wanted.entry((oid, size)).or_insert(WantedObject { oid, size, path });
         }
-        // Empty files have no object: git-lfs gives them out without a look.
+        // An empty file has no object, and git-lfs does not ask for one.
         let mut missing: Vec<_> = wanted.into_values().filter(|object| object.size > 0).collect();
         let (source, remote) = (&part.mirror.source, &part.remote);
         let (store, access) = (&self.lfs.store, access(source, remote));

@@ -21,7 +21,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::errors::RepoError;
 use super::transport::remote::Remote;
-use super::{CommitSpec, Git, GitError, GitRef, RepoSource};
+use super::{CommitSpec, Git, GitError, GitRef, RepoSource, spelling};
 use crate::model::{LogSink, RepoName};
 
 use lease::MirrorLease;
@@ -147,7 +147,7 @@ impl Git {
     }
 
     fn mirror_path(&self, repo: &RepoName) -> PathBuf {
-        self.config.dir.join("mirrors").join(repo.owner()).join(format!("{}.git", repo.name()))
+        self.config.dir.join("mirrors").join(spelling::folder(&self.first_spelling(repo)))
     }
 
     /// Takes a lease, before the lock: who has the lock looks for leases before anything is done to the mirror.

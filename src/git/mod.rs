@@ -1,4 +1,4 @@
-//! Repositories: bare mirrors, the commit that is meant, its tree with its submodules and LFS files, the files' contents
+//! Repositories: bare mirrors, the commit to build, its tree with its submodules and LFS files, and the files' contents
 //! and times. There is no checkout.
 
 mod command;
@@ -11,6 +11,7 @@ mod oid;
 mod probe;
 mod resolve;
 mod snapshot;
+mod spelling;
 mod submodules;
 mod times;
 mod transport;
@@ -24,7 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::{fs, io};
 
-use crate::model::{CommitSpec, GitRef, RepoName};
+use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
 
@@ -37,31 +38,36 @@ pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
 pub use transport::authorities::read as read_authorities;
+pub use transport::remote::host_of;
 pub use transport::token::GitToken;
 pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};
 pub(crate) use tree::walk::{PathWalk, WalkStep};
 pub use tree::{CHUNK, Entry, EntryKind, path_order};
 
-/// Of a Unix socket's path, in bytes.
+/// Longest path of a Unix socket, in bytes.
 const LONGEST_SOCKET: usize = 107;
 
 #[derive(Debug, Clone)]
 pub struct GitConfig {
-    /// Mirrors, LFS files and file-time tables live here, and nobody else's data.
+    /// Folder of the mirrors, LFS files and file-time tables, and of nothing else.
     pub dir: PathBuf,
-    /// Agent sockets and the `.git` of builds live here (a short path; made 0700 if it is not there).
+    /// Folder of the agents' sockets and the `.git` of builds. Its path must be short; it is made with mode 0700 if it
+    /// does not exist.
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
-    /// GIT_TOKEN
+    /// The token of GIT_TOKEN.
     pub token: Option<GitToken>,
-    /// A PEM file of authorities that are trusted beside the system's; in a [`Git`] it has all of them.
+    /// PEM file of authorities that are trusted beside the system's. In a [`Git`] the file has the system's authorities
+    /// too.
     pub cacert: Option<PathBuf>,
-    /// FILE_TIMES=history
+    /// True for FILE_TIMES=history.
     pub pure_history_times: bool,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
-/// Where a repository comes from. `url` was expanded from the operator's template.
+/// Origin of a repository. `url` was expanded from the operator's template.
 #[derive(Clone)]
 pub struct RepoSource {
     pub repo: RepoName,
@@ -70,7 +76,7 @@ pub struct RepoSource {
 }
 
 impl fmt::Debug for RepoSource {
-    /// Without the URL, which may have a password.
+    /// Leaves out the URL, which may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.as_ref().map(|key| key.fingerprint());
         f.debug_struct("Source").field("repo", &self.repo).field("key", &key).finish_non_exhaustive()
@@ -87,13 +93,14 @@ pub struct Git {
     lfs: lfs::Lfs,
     conversions: snapshot::convert::ConversionCache,
     leases: Arc<mirror::lease::MirrorLeases>,
-    /// The number of fetch_count and looks that were begun, see [`heads`].
+    spellings: spelling::Spellings,
+    /// Number of fetches and of questions about remote heads that have begun, see [`heads`].
     fetch_count: AtomicU64,
 }
 
 impl Git {
-    /// Makes the folders, and removes and kills what a former process left in them and of them. So the lock of the data
-    /// folder must be held, and there is one of these at a time.
+    /// Makes the folders, removes what a former process left in them, and kills its programs. The lock of the data
+    /// folder must therefore be held, and only one value may exist at a time.
     pub fn new(mut config: GitConfig) -> Result<Self, GitError> {
         let made = |dir: &Path| {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -108,7 +115,7 @@ impl Git {
         if config.known_hosts.to_string_lossy().contains(['"', '\n']) {
             return Err(GitError::refused("KNOWN_HOSTS must not contain quotes: ssh cannot be given such a path"));
         }
-        // The agent's own part is shorter.
+        // The path of an agent's socket has a shorter last part.
         if config.run_dir.as_os_str().len() > LONGEST_SOCKET - transport::ssh::SOCKET_NAME {
             let dir = config.run_dir.display();
             return Err(GitError::refused(format!("the path {dir} is too long for a socket: take a shorter one")));
@@ -118,8 +125,14 @@ impl Git {
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
         config.bundle_authorities()?;
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
+        let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
         let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
-        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, fetch_count })
+        Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
+    }
+
+    /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.
+    pub fn first_spelling(&self, repo: &RepoName) -> RepoName {
+        self.spellings.first(repo)
     }
 }
 

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use crate::model::CommitId;
 
-/// A full object id, of SHA-1 (20 bytes) or SHA-256 (32); written as lower-case hexadecimal digits.
+/// A full object id of SHA-1 (20 bytes) or SHA-256 (32 bytes), written as lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Oid {
     bytes: [u8; 32],
@@ -19,7 +19,7 @@ impl Oid {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// An id in the place of Git's own, for what is no object.
+    /// Makes an id for content that is no Git object.
     pub(super) fn from_digest(sha256: [u8; 32]) -> Self {
         Self { bytes: sha256, len: 32 }
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Oid {
 
 impl From<Oid> for CommitId {
     fn from(oid: Oid) -> Self {
-        // An Oid has 20 or 32 bytes, so it is always written as an id.
+        // An Oid has 20 or 32 bytes, so its text is always a valid id.
         Self::parse(&oid.to_string()).unwrap_or_else(|e| unreachable!("{e}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Questions without a mirror, for whoever looks for what is wrong: nothing is fetched and nothing stays.
+//! Questions to a repository's host without a mirror, for diagnosis: nothing is fetched and nothing stays on the disk.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use super::transport::ssh::connection_name;
 use super::{Git, GitConfig, GitError, GitRef, Oid, RepoSource};
 use crate::process::Program;
 
-/// `GIT_CONFIG_COUNT`, by which Git gets its settings from us, came with 2.31.
+/// Oldest Git that reads its settings from `GIT_CONFIG_COUNT`.
 const OLDEST_GIT: (u32, u32) = (2, 31);
 
-/// What each program that Git's work needs says of its version, or what to do about it.
+/// Returns the version of each program that Git needs, or an error that says what to do.
 pub async fn programs() -> [Result<String, GitError>; 3] {
     let (git, ssh, setpriv) = tokio::join!(version("git", "--version"), version("ssh", "-V"), version("setpriv", "-V"));
     [git.and_then(new_enough), ssh, setpriv]
 }
 
-/// The first line that it prints, on either stream.
+/// Returns the first line that the program prints, on either stream.
 async fn version(program: &str, option: &str) -> Result<String, GitError> {
     let finished = Program::new(program).arg(option).output().await?;
     let said = String::from_utf8_lossy(&finished.stdout).into_owned() + &finished.stderr;
@@ -31,7 +31,7 @@ async fn version(program: &str, option: &str) -> Result<String, GitError> {
     }
 }
 
-/// Of `git version 2.39.5 (…)`.
+/// Checks the version in `git version 2.39.5 (…)`.
 fn new_enough(said: String) -> Result<String, GitError> {
     let mut numbers = said.trim_start_matches("git version ").split('.').map_while(|part| part.parse().ok());
     match numbers.next().zip(numbers.next()) {
@@ -42,9 +42,8 @@ fn new_enough(said: String) -> Result<String, GitError> {
     }
 }
 
-/// Asks the repository's host for a branch or tag, or for the default branch, as the fetch of a job reaches it: with the
-/// key through an agent of its own. Returns the commit's id. The folders of `config` are used, and must exist; no
-/// mirror is touched.
+/// Asks the repository's host for a branch or tag, or for the default branch, in the way of a job's fetch: with the key
+/// through an agent. Returns the commit's id. The folders of `config` are used and must exist; no mirror is touched.
 pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitRef>) -> Result<String, GitError> {
     let mut config = config.clone();
     config.bundle_authorities()?;
@@ -52,8 +51,9 @@ pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitR
         Some(branch) => branch.full_names(),
         None => vec!["HEAD".to_owned()],
     };
-    // The other branches are listed for the message about one that is not there. By these two options the server lists
-    // no pull requests, which by a pattern it does: Git looks for that in all that is listed.
+    // The other branches are listed for the message about a missing one. With these two options the server lists no
+    // pull requests. With a pattern it would, because Git filters by a pattern only after the server has listed all
+    // refs.
     let (options, patterns): (&[&str], &[&str]) = match branch {
         Some(_) => (&["--heads", "--tags"], &[]),
         None => (&[], &["HEAD"]),
@@ -71,7 +71,8 @@ pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitR
 }
 
 impl Git {
-    /// Every branch of a repository, by its short name, and its commit, as the host has them now. Nothing is fetched.
+    /// Returns every branch of a repository, by its short name, with its commit, as the host has them now. Nothing is
+    /// fetched.
     pub async fn heads(&self, source: &RepoSource) -> Result<HashMap<String, Oid>, GitError> {
         let listed = list(&self.config, source, &["--heads"], &[], Some(&self.ssh.refusals)).await?;
         let head = |line: &str| {
@@ -82,8 +83,9 @@ impl Git {
     }
 }
 
-/// Returns what `git ls-remote` says: lines of `ID<tab>NAME`. A pattern is matched with a name's end, so others may be
-/// listed, too. A key that the server refused, by `refusals`, is not shown again.
+/// Returns the output of `git ls-remote`: lines of `ID<tab>NAME`. A pattern also matches the end of a longer name, so
+/// the list may have more refs than were asked for. A key that the server refused, according to `refusals`, is not
+/// shown again.
 pub(super) async fn list(
     config: &GitConfig,
     source: &RepoSource,
@@ -92,7 +94,7 @@ pub(super) async fn list(
     refusals: Option<&KeyRefusals>,
 ) -> Result<String, GitError> {
     let mut remote = config.authorized(&source.remote()?);
-    // A kept connection for each of hundreds of keys would be a process each.
+    // A shared connection would be one process for each of hundreds of keys.
     let connection = RemoteConnection::unshared(config, source, &remote)?;
     let refusals = refusals.filter(|_| remote.protocol == Protocol::Ssh);
     let name = connection_name(config, &remote, connection.key_fingerprint());
@@ -103,7 +105,7 @@ pub(super) async fn list(
         let program = network(config, &config.dir, &remote, &connection);
         let program = program.args(["ls-remote", "--quiet"]).args(options).args(["--", &remote.url]).args(patterns);
         let finished = program.output().await?;
-        // It ends: who asks has a limit.
+        // The caller has a time limit, which ends a circle of redirects.
         match redirect::next(config, &remote, &finished.stderr).await? {
             Some(next) => remote = next,
             None => break finished,

@@ -1,4 +1,4 @@
-//! Which commit is meant, and which branch or tag it counts for.
+//! The commit that a job asks for, and the branch or tag that the job counts for.
 
 use super::command::{ask, local};
 use super::errors::RepoError;
@@ -6,7 +6,7 @@ use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 
-/// The object that a name or an id leads to, through all tag objects.
+/// Object at the end of a name or an id, behind all tag objects.
 enum ResolvedObject {
     Commit(Oid),
     /// An object of this other type.
@@ -15,8 +15,8 @@ enum ResolvedObject {
 }
 
 impl Git {
-    /// The commit to build. A branch or tag of the repository reaches it, or it `is_granted`: a signed push or an earlier
-    /// job named it, or an admin asks for it. `branch` counts only where no id is given.
+    /// Finds the commit to build. A branch or tag of the repository must reach it, unless it `is_granted`: a signed
+    /// push or an earlier job named it, or an admin asks for it. `branch` counts only if no id is given.
     pub async fn resolve<'a>(
         &self,
         mirror: &Mirror,
@@ -91,8 +91,9 @@ impl Git {
         }
     }
 
-    /// The full name of the ref that a job for `branch` counts for: the one that was resolved, or beside an id the one
-    /// that reaches `oid`. The log is told of a name that is two refs, and of one that does not count.
+    /// Returns the full name of the ref that a job for `branch` counts for: the ref that was resolved, or, if the job
+    /// names an id, the ref of that name that reaches `oid`. The log says if the name fits two refs, and if the job
+    /// counts for none.
     pub async fn counts_for(
         &self,
         mirror: &Mirror,
@@ -134,8 +135,8 @@ impl Git {
         Ok(None)
     }
 
-    /// True if the commit can be built without asking the other side: it is here, it `is_granted` or a branch or tag
-    /// reaches it, and so does the branch that was named beside it.
+    /// Returns true if the commit can be built without asking the host: it is in the mirror, it `is_granted` or a
+    /// branch or tag reaches it, and the branch that was named with it reaches it.
     pub(super) async fn has(&self, mirror: &Mirror, branch: Option<&GitRef>, id: &str, is_granted: bool) -> bool {
         let has = async {
             let ResolvedObject::Commit(oid) = self.target(mirror, id).await? else { return Ok(false) };
@@ -150,7 +151,7 @@ impl Git {
         has.await.unwrap_or(false)
     }
 
-    /// The branch, else the tag, of this name: its full name and its commit.
+    /// Returns the full name and the commit of the branch of this name, or else of the tag.
     pub(super) async fn tip(&self, mirror: &Mirror, branch: &GitRef) -> Result<Option<(String, Oid)>, RepoError> {
         let Some(name) = self.refs_of(mirror, branch).await?.into_iter().next() else { return Ok(None) };
         match self.target(mirror, &name).await? {
@@ -160,29 +161,29 @@ impl Git {
         }
     }
 
-    /// The refs of this name that exist, the preferred one first.
+    /// Returns the refs of this name that exist, the preferred one first.
     async fn refs_of(&self, mirror: &Mirror, branch: &GitRef) -> Result<Vec<String>, RepoError> {
         let mut names = branch.full_names();
-        // It also lists what is below a name: hence the comparison.
+        // Git also lists the refs below a name, which the comparison removes.
         let listed =
             ask(self.git_on(mirror, &["for-each-ref", "--format=%(refname)"]).args(&names)).await?.unwrap_or_default();
         names.retain(|name| listed.split(|&b| b == b'\n').any(|line| line == name.as_bytes()));
         Ok(names)
     }
 
-    /// The first names of branches; empty also when they cannot be read, as they are only for a message.
+    /// Returns the first names of branches for a message. The list is empty if they cannot be read.
     pub(super) async fn branches(&self, mirror: &Mirror) -> Vec<String> {
         let args = ["for-each-ref", "--count=6", "--format=%(refname:lstrip=2)", "refs/heads"];
         let listed = ask(self.git_on(mirror, &args)).await.ok().flatten().unwrap_or_default();
         listed.split(|&b| b == b'\n').filter(|n| !n.is_empty()).map(|n| String::from_utf8_lossy(n).into()).collect()
     }
 
-    /// The commit that a full id or a full ref name leads to.
+    /// Returns the commit that a full id or a full ref name leads to.
     pub(super) async fn commit(&self, mirror: &Mirror, name: &str) -> Result<Option<Oid>, RepoError> {
         self.object(mirror, &format!("{name}^{{commit}}")).await
     }
 
-    /// Why a full id leads to no commit: the type of the object that it leads to; none if there is no such object.
+    /// Returns the type of the object that a full id leads to, if that is no commit; none if there is no such object.
     pub(super) async fn other_kind(&self, mirror: &Mirror, id: &str) -> Result<Option<String>, RepoError> {
         Ok(match self.target(mirror, id).await? {
             ResolvedObject::Other(kind) => Some(kind),
@@ -197,13 +198,13 @@ impl Git {
         let Some(oid) = self.object(mirror, &format!("{name}^{{}}")).await? else { return Ok(ResolvedObject::Absent) };
         let kind = ask(self.git_on(mirror, &["cat-file", "-t", &oid.to_string()])).await?.unwrap_or_default();
         match kind.trim_ascii() {
-            // A commit that cannot be read; and a tag whose object is missing.
+            // An unreadable commit, or a tag whose object is missing, counts as absent.
             b"" | b"commit" | b"tag" => Ok(ResolvedObject::Absent),
             kind => Ok(ResolvedObject::Other(String::from_utf8_lossy(kind).into_owned())),
         }
     }
 
-    /// The object that this expression names, if it is there.
+    /// Returns the object that this expression names, if it exists.
     pub(super) async fn object(&self, mirror: &Mirror, expression: &str) -> Result<Option<Oid>, RepoError> {
         if has_other_format(mirror, expression) {
             return Ok(None);
@@ -213,7 +214,7 @@ impl Git {
         id.map(|id| oid(&id)).transpose()
     }
 
-    /// True if this ref leads to a commit that has `oid` in its history.
+    /// Returns true if this ref leads to a commit that has `oid` in its history.
     async fn reaches(&self, mirror: &Mirror, name: &str, oid: &Oid) -> Result<bool, RepoError> {
         let ResolvedObject::Commit(tip) = self.target(mirror, name).await? else { return Ok(false) };
         let args = ["merge-base", "--is-ancestor", &oid.to_string(), &tip.to_string()];
@@ -225,7 +226,8 @@ impl Git {
         Ok(ask(self.git_on(mirror, &args)).await?.is_some_and(|new| new.is_empty()))
     }
 
-    /// Whether `older` comes before `newer` in the history. A commit that is not here comes before none.
+    /// Returns true if `older` comes before `newer` in the history. A commit that is not in the mirror comes before
+    /// none.
     pub async fn is_ancestor(&self, mirror: &Mirror, older: &str, newer: &str) -> Result<bool, GitError> {
         let ask = async {
             if older == newer || self.commit(mirror, newer).await?.is_none() {
@@ -237,14 +239,14 @@ impl Git {
         ask.await.map_err(|error| error.into_error(&mirror.source))
     }
 
-    /// The commits whose ids start so, in no order.
+    /// Returns the commits whose ids start with this prefix, in no order.
     async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];
         let ids = ask(self.git_on(mirror, &args)).await?.unwrap_or_default();
         let mut commits = Vec::new();
         for id in ids.split(|&b| b == b'\n').filter(|id| !id.is_empty()) {
             let object = oid(id)?;
-            // A tag's object leads to a commit of another id.
+            // The object of a tag leads to a commit of another id.
             if self.commit(mirror, &object.to_string()).await? == Some(object) {
                 commits.push(object);
             }
@@ -257,12 +259,12 @@ impl Git {
     }
 }
 
-/// True if the expression begins with a whole id of the other length than this repository's. Git would look for a branch of
-/// that name, or take it for the beginning of a longer id.
+/// Returns true if the expression begins with a full id of the other length than this repository's. Git would look for
+/// a branch of that name, or take it for the beginning of a longer id.
 fn has_other_format(mirror: &Mirror, expression: &str) -> bool {
     let id = expression.split('^').next().unwrap_or_default();
     let digits = if id.bytes().all(|b| b.is_ascii_hexdigit()) { id.len() } else { 0 };
-    // Our own Git wrote the file.
+    // The file was written by our own Git.
     let is_sha256 = || std::fs::read_to_string(mirror.path.join("config")).is_ok_and(|text| text.contains("sha256"));
     matches!(digits, 40 | 64) && (digits == 64) != is_sha256()
 }

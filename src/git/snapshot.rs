@@ -1,5 +1,5 @@
-//! All of a commit as a checkout has it: its tree, with the trees of its submodules in their places, the files that Git
-//! LFS keeps, and those that Git converts.
+//! All files of a commit as in a checkout: its tree, the trees of its submodules, the files that Git LFS keeps, and the
+//! files that Git converts.
 
 pub(super) mod convert;
 pub(super) mod part;
@@ -20,11 +20,11 @@ use part::joined;
 #[derive(Debug)]
 pub struct Snapshot {
     pub commit: Oid,
-    /// In [`path_order`], directories included, the root not.
+    /// Entries in [`path_order`], with directories, without the root.
     pub entries: Vec<Entry>,
-    /// Names this life of the file-time table; part of the sync key.
+    /// Name of this generation of the file-time table; a part of the sync key.
     pub generation: String,
-    /// As [`Entry::origin`] counts them: the job's own first.
+    /// Mirrors in the order of [`Entry::origin`]: the job's own first.
     mirrors: Vec<Mirror>,
     objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
@@ -37,12 +37,13 @@ impl Snapshot {
         self.entries.get(at)
     }
 
-    /// The file at a path, which may lead through symlinks of the tree.
+    /// Finds the file at a path, which may lead through symlinks of the tree.
     pub async fn find(&self, path: &[u8]) -> Result<PathEnd, GitError> {
         Ok(self.walk(path).await?.0)
     }
 
-    /// The path without links of the folder at a path, which is empty for the root. Else what is there.
+    /// Returns the path, without links, of the folder at a path. The root has the empty path. The inner error says what
+    /// else is at the path.
     pub async fn folder(&self, path: &[u8]) -> Result<Result<Vec<u8>, PathEnd>, GitError> {
         let (found, place) = self.walk(path).await?;
         // A submodule that was not fetched is an empty folder.
@@ -54,7 +55,7 @@ impl Snapshot {
         })
     }
 
-    /// The end of a path, and where that is.
+    /// Returns the end of a path, and the path of that end without links.
     async fn walk(&self, path: &[u8]) -> Result<(PathEnd, Vec<u8>), GitError> {
         let (mut walk, mut blobs) = (PathWalk::new(path), None);
         loop {
@@ -72,7 +73,7 @@ impl Snapshot {
         }
     }
 
-    /// When the commit was made, in seconds since the epoch.
+    /// Returns the committer's time in seconds since the epoch.
     pub async fn commit_time(&self) -> Result<i64, GitError> {
         let mirror = &self.mirrors[0];
         let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
@@ -83,19 +84,19 @@ impl Snapshot {
         read.await.map_err(|error: RepoError| error.into_error(&mirror.source))
     }
 
-    /// A reader of the files' contents; from async code alone (see [`crate::process`]).
+    /// Returns a reader of the files' contents. It must be called from async code (see [`crate::process`]).
     pub fn blobs(&self) -> Result<Blobs, GitError> {
         Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone(), self.git_dir.clone())
     }
 
-    /// True if it has a `.git`, made by [`Git::git_dir`].
+    /// Returns true if the snapshot has a `.git`, made by [`Git::git_dir`].
     pub fn has_git_dir(&self) -> bool {
         self.git_dir.is_some()
     }
 }
 
-/// The seconds that Git prints for a commit's time. Whoever makes a commit may leave the time out, which counts as 0, or
-/// write one with any number of digits.
+/// Parses the seconds that Git prints for a commit's time. A commit without a time counts as made at 0, and a time may
+/// have any number of digits.
 fn seconds_of(printed: &[u8]) -> i64 {
     match printed.trim_ascii() {
         digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
@@ -106,8 +107,8 @@ fn seconds_of(printed: &[u8]) -> i64 {
 }
 
 impl Git {
-    /// Reads the commit's tree, fetches its submodules and LFS files as far as they are not here yet, converts what a
-    /// checkout converts, and gives each file its time. `times_key` names the table (the repository).
+    /// Reads the commit's tree, fetches the submodules and LFS files that are not here yet, converts what a checkout
+    /// converts, and sets the time of each file. `times_key` names the table (the repository).
     pub async fn snapshot(
         &self,
         mirror: &Mirror,
@@ -119,7 +120,7 @@ impl Git {
         self.snapshot_with(mirror, commit, times_key, None, secrets, log).await
     }
 
-    /// The same with the commit's `.git` in it, if there is one.
+    /// Makes a snapshot like [`Git::snapshot`], with the commit's `.git` in it if there is one.
     pub async fn snapshot_with(
         &self,
         mirror: &Mirror,

@@ -1,5 +1,5 @@
-//! Submodules: entries of mode 160000, whose repositories `.gitmodules` names (gitmodules(5)). It is whatever the
-//! committer wrote, so all of it is checked before any of it is used; only what Git would do with it is done.
+//! Submodules: entries of mode 160000, whose repositories `.gitmodules` names (gitmodules(5)). The committer may write
+//! anything there, so all of the file is checked before any of it is used, and only Git's own rules are applied.
 
 mod place;
 mod url;
@@ -15,31 +15,31 @@ use crate::model::LogSink;
 pub(super) use place::{SubmoduleSource, Superproject};
 pub(super) use url::split;
 
-/// A submodule of a tree, as it is named there; `url` is not checked yet.
+/// A submodule of a tree, as `.gitmodules` names it; `url` is not checked yet.
 #[derive(Debug)]
 pub(super) struct Submodule {
     pub name: String,
-    /// In the repository that has it.
+    /// Path in the repository that contains the submodule.
     pub path: Vec<u8>,
     pub commit: Oid,
     pub url: String,
 }
 
-/// What `.gitmodules` says of one name.
+/// The values of one name in `.gitmodules`.
 #[derive(Debug, Default, PartialEq)]
 struct GitmodulesSection {
     path: Option<Vec<u8>>,
     url: Option<String>,
     update: Option<String>,
-    /// Which of the file's lines gave it its path.
+    /// Number of the line that set the path.
     line: usize,
 }
 
-/// A larger `.gitmodules` is none that somebody wrote.
+/// Largest `.gitmodules` that is read. Nobody writes a larger one by hand.
 const LARGEST: u64 = 4 << 20;
 
-/// The submodules in a repository's entries. The log is told of those that stay empty; `prefix` is where in the snapshot
-/// the repository is.
+/// Returns the submodules among a repository's entries. The log names those that stay empty. `prefix` is the
+/// repository's path in the snapshot.
 pub(super) async fn read(
     config: &GitConfig,
     mirror: &Mirror,
@@ -92,7 +92,8 @@ pub(super) async fn read(
     Ok(found)
 }
 
-/// Git checks out no link of this name, lest something be written through it; to read through one is safe.
+/// Finds `.gitmodules`, which may be a link. Git checks out no link of this name, because something could be written
+/// through it; reading through it is safe.
 async fn gitmodules(entries: &[Entry], reader: &mut ObjectReader) -> Result<PathEnd, GitError> {
     let mut walk = PathWalk::new(b".gitmodules");
     loop {
@@ -111,8 +112,8 @@ fn find<'a>(entries: &'a [Entry], path: &[u8]) -> Option<&'a Entry> {
     entries.binary_search_by(|entry| path_order(&entry.path, path)).ok().and_then(|at| entries.get(at))
 }
 
-/// The file in Git's own reading: `KEY<newline>VALUE<nul>`, of a value that is missing `KEY<nul>`. Includes are not
-/// followed. (`git config --blob` reads otherwise than from a file: it takes the byte 0xFF for the end, and a byte order
+/// Lists the file by Git's own reading: `KEY<newline>VALUE<nul>`, or `KEY<nul>` without a value. Includes are not
+/// followed. (`git config --blob` differs from reading a file: it takes the byte 0xFF for the end, and a byte order
 /// mark for an error. Seen with Git 2.39 and 2.47.)
 async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Result<Vec<u8>, RepoError> {
     let args = ["config", "-z", "--no-includes", "--file", "-", "--list"];
@@ -129,8 +130,8 @@ async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Resul
     }
 }
 
-/// By name. As in Git, the last value counts, and what is neither path, url nor update is not for a reader of a commit
-/// (`branch`, `ignore`) or not for us (`active`, `fetchRecurseSubmodules`).
+/// Groups the values by name. The last value counts, as in Git. Keys other than path, url and update do not matter for
+/// reading a commit (`branch`, `ignore`) or for us (`active`, `fetchRecurseSubmodules`).
 fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, String> {
     let mut sections = BTreeMap::<String, GitmodulesSection>::new();
     for (line, item) in listing.split(|&b| b == 0).enumerate() {
@@ -155,7 +156,7 @@ fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, Strin
     Ok(sections)
 }
 
-/// Refuses what no honest `.gitmodules` has, also where no entry of the tree makes use of it.
+/// Refuses what no honest `.gitmodules` contains, even if no entry of the tree uses it.
 fn check(name: &str, section: &GitmodulesSection, entries: &[Entry]) -> Result<(), String> {
     check_path(name.as_bytes()).map_err(|why| format!("is refused: its name {why}"))?;
     if let Some(path) = &section.path {

@@ -10,6 +10,10 @@
 //! times before. Submodules' files are in the same table, and so are LFS files, by their content. One table serves all
 //! of a key's builds, also those at the same time: were there one for each sync slot, what changed could be older in one
 //! slot than an artefact that another slot's build left in a shared cache.
+//!
+//! The key is the repository's, `RepoName::key`. Versions before that rule had a table for each spelling of the name: the
+//! first build that finds them takes a single one over, and of several makes a table of a new generation, in which
+//! nothing is known. Then all files are new, because each of the tables may lack times that the others gave out.
 
 mod history;
 mod table;
@@ -62,6 +66,8 @@ impl Git {
         };
         let _lock = lock.lock().await;
         let path = self.table_path(times_key);
+        let spelled = self.spellings.all(times_key).iter().map(|repo| self.table_path(&repo.to_string())).collect();
+        Table::merge(&path, spelled).map_err(|error| GitError::io("the file times cannot be merged", error))?;
         let stored = Table::load(&path);
         let now = now();
         let seconds = match stored {

@@ -1,5 +1,5 @@
-//! A commit's tree as `git ls-tree -r -t -l -z` prints it: `MODE TYPE OID SIZE<tab>PATH<nul>`, SIZE padded with
-//! spaces and `-` for what has none.
+//! A commit's tree, as `git ls-tree -r -t -l -z` prints it: `MODE TYPE OID SIZE<tab>PATH<nul>`, SIZE padded with spaces
+//! and `-` for an entry without a size.
 
 pub(super) mod attributes;
 pub(super) mod blobs;
@@ -9,9 +9,9 @@ use std::cmp::Ordering;
 
 use super::Oid;
 
-/// The most that [`Blob::chunk`] gives at once.
+/// Longest chunk that [`Blob::chunk`](super::Blob::chunk) returns.
 pub const CHUNK: usize = 128 << 10;
-/// [`Entry::origin`] of what is in `.git`.
+/// Value of [`Entry::origin`] for entries of `.git`.
 pub(super) const GIT_DIR: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,40 +20,40 @@ pub enum EntryKind {
     File,
     Exec,
     Symlink,
-    /// The place of a submodule that is not there (one that is, is a directory); its `oid` is a commit of another
+    /// A submodule that was not fetched; a fetched one is a directory. The entry's `oid` is a commit of another
     /// repository.
     Gitlink,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Relative, parts joined by `/`, none of them empty, `.` or `..`. Need not be UTF-8.
+    /// Relative path, whose parts are joined by `/`. No part is empty, `.` or `..`. The path need not be UTF-8.
     pub path: Vec<u8>,
     pub kind: EntryKind,
     pub oid: Oid,
-    /// Bytes of a file; of a symlink, the length of its target; 0 else.
+    /// Bytes of a file, or the length of a symlink's target; 0 for other kinds.
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
-    /// Which of the snapshot's repositories has it: 0 the job's own, the others its submodules; what is in `.git` is in
-    /// none.
+    /// Repository of the entry: 0 is the job's own, greater numbers are its submodules. Entries of `.git` are in no
+    /// repository.
     pub origin: u32,
-    /// The store of LFS objects has its content, whose SHA-256 is `oid`: the repository has only a pointer to it, or
-    /// another form of it, which a checkout converts.
+    /// True if the store of LFS objects has the content, whose SHA-256 is then `oid`: the repository has only a pointer
+    /// to it, or another form of it, which a checkout converts.
     pub lfs: bool,
 }
 
 impl Entry {
-    /// True for what is in the `.git` that [`Git::git_dir`](super::Git::git_dir) made.
+    /// Returns true for an entry of the `.git` that [`Git::git_dir`](super::Git::git_dir) made.
     pub fn is_of_git_dir(&self) -> bool {
         self.origin == GIT_DIR
     }
 }
 
-/// The order of paths in a file transfer (fsutil's): part by part, so `a/b` is before `a.b`, other than in Git's trees
-/// and byte order.
+/// Compares paths part by part, in the order of a file transfer (fsutil's): `a/b` comes before `a.b`, unlike in Git's
+/// trees and in byte order.
 pub fn path_order(a: &[u8], b: &[u8]) -> Ordering {
-    // No path contains a NUL byte.
+    // A path contains no NUL byte.
     let key = |&byte: &u8| if byte == b'/' { 0 } else { byte };
     match a.iter().zip(b).find(|(a, b)| a != b) {
         Some((a, b)) => key(a).cmp(&key(b)),
@@ -63,10 +63,10 @@ pub fn path_order(a: &[u8], b: &[u8]) -> Ordering {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TreeError {
-    /// Whoever made the commit made it so.
-    #[error("the tree has an entry {0:?}, which is no is_proper path")]
+    /// The committer made an entry that no checkout may write.
+    #[error("the tree has an entry {0:?}, which is no proper path")]
     Unsafe(String),
-    /// An object is missing, or the output is not what Git writes.
+    /// An object is missing, or the output is not that of Git.
     #[error("the tree cannot be read at {0:?}")]
     Damaged(String),
 }
@@ -87,7 +87,7 @@ pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
     }
     for pair in entries.windows(2) {
         let [before, this] = pair else { break };
-        // A parent is the entry before, if that is a directory, or one of that entry's own parents.
+        // The parent is the entry before, if that is a directory, or one of that entry's own parents.
         let parent_seen = match this.path.iter().rposition(|&b| b == b'/') {
             None => true,
             Some(slash) => match before.path.strip_prefix(&this.path[..slash]) {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_order_is_part_by_part() {
-        // Git's own order: a-b, a.c, a/x, a0
+        // Git's own order is a-b, a.c, a/x, a0.
         let entries = parse(&listing(&[
             ("100644", "1", "a-b"),
             ("100644", "1", "a.c"),

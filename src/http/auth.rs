@@ -1,7 +1,5 @@
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
@@ -9,47 +7,43 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::error::Error;
-use super::{Api, ApiToken, Role};
-use crate::intake::By;
+use super::error::{Error, shortened};
+use super::messages;
+use crate::intake::Requester;
+use crate::model::{ApiToken, Role};
 
-/// Who sent a request. As a handler's argument it lets nobody in without the role that the method needs: read for
-/// what only looks, build for what changes anything.
-pub struct Caller {
-    /// The token's name.
+/// The sender of a request. A handler with this argument admits only callers with the role that the method needs: read
+/// for a safe method, build for one that changes anything.
+pub struct ApiCaller {
+    /// Name of the token.
     pub name: String,
     pub role: Role,
 }
 
-impl Caller {
-    pub fn by(&self) -> By<'_> {
-        By::Caller { name: &self.name, role: self.role }
-    }
-}
-
-impl FromRequestParts<Arc<Api>> for Caller {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
+impl ApiCaller {
+    /// Finds the request's token. Without one, a guard may let the request in as an admin's.
+    pub fn authenticate(parts: &Parts, tokens: &Tokens, guard: Option<&Guard>) -> Result<Self, Error> {
         let changes = !parts.method.is_safe();
-        let caller = match (api.tokens.find(&parts.headers), &api.guard) {
+        let caller = match (tokens.find(&parts.headers), guard) {
             (Some((name, role)), _) => Self { name: name.into(), role },
             (None, Some(guard)) => {
                 guard.check(&parts.headers, changes)?;
                 Self { name: "anyone".into(), role: Role::Admin }
             }
-            (None, None) => return Err(Error::Credentials),
+            (None, None) => return Err(Error::new(&messages::CREDENTIALS)),
         };
         if changes && caller.role < Role::Build {
-            return Err(Error::Forbidden(
-                "This token may only read: a token of the role build or admin is needed".into(),
-            ));
+            return Err(Error::new(&messages::READ_ONLY));
         }
         Ok(caller)
     }
+
+    pub fn requester(&self) -> Requester<'_> {
+        Requester::Caller { name: &self.name, role: self.role }
+    }
 }
 
-/// The tokens' SHA-256, so that comparing them tells neither content nor length.
+/// SHA-256 of the tokens, because comparing digests reveals neither the content nor the length of a token.
 pub struct Tokens(Vec<([u8; 32], String, Role)>);
 
 impl Tokens {
@@ -58,9 +52,9 @@ impl Tokens {
         Self(usable.map(|t| (Sha256::digest(t.token.as_bytes()).into(), t.name.clone(), t.role)).collect())
     }
 
-    /// The name and role of the request's token, compared with every token in constant time.
+    /// Returns the name and role of the request's token. It compares with every token, in constant time.
     fn find(&self, headers: &HeaderMap) -> Option<(&str, Role)> {
-        let digest = presented(headers)?;
+        let digest = token_digest(headers)?;
         let mut found = u64::MAX;
         for (index, (token, ..)) in (0u64..).zip(&self.0) {
             found.conditional_assign(&index, token.ct_eq(&digest));
@@ -70,8 +64,8 @@ impl Tokens {
     }
 }
 
-/// The SHA-256 of the token in `Authorization: Bearer TOKEN` or `Authorization: Basic base64(any:TOKEN)`.
-fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
+/// Returns the SHA-256 of the token in `Authorization: Bearer TOKEN` or `Authorization: Basic base64(any:TOKEN)`.
+fn token_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
     let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -85,8 +79,8 @@ fn presented(headers: &HeaderMap) -> Option<[u8; 32]> {
     Some(Sha256::digest(&pair[colon + 1..]).into())
 }
 
-/// Where nothing proves the sender, what a foreign web page could make a browser send is refused: a `Host` that is not
-/// ours (a name rebound to this address) always, a foreign `Origin` or `Sec-Fetch-Site` for what changes anything.
+/// The guard of an API without tokens. It refuses what a foreign web page could make a browser send: a `Host` that is not
+/// ours (a name rebound to this address) always, a foreign `Origin` or `Sec-Fetch-Site` for a method that changes anything.
 pub struct Guard {
     hosts: Vec<String>,
     origins: Vec<String>,
@@ -104,10 +98,7 @@ impl Guard {
         if let Some(host) = host
             && !self.is_ours(host)
         {
-            let host: String = host.chars().take(200).collect();
-            return Err(Error::Forbidden(format!(
-                "The Host {host} is not known here: add it to BASE_URL, or send a token"
-            )));
+            return Err(Error::with(&messages::UNKNOWN_HOST, shortened(host)));
         }
         if !changes {
             return Ok(());
@@ -116,19 +107,19 @@ impl Guard {
         if origin.is_some_and(|origin| self.origins.iter().any(|known| known == "*" || known == origin)) {
             return Ok(());
         }
-        let own_page = |origin: &str| {
+        let is_own_page = |origin: &str| {
             origin
                 .split_once("://")
                 .is_some_and(|(_, authority)| host.is_some_and(|host| authority.eq_ignore_ascii_case(host)))
         };
-        let from_outside = |site: &str| !matches!(site, "same-origin" | "none");
-        if origin.is_some_and(|origin| !own_page(origin)) || text(SEC_FETCH_SITE).is_some_and(from_outside) {
-            return Err(Error::Forbidden("Another web page sent this request: a token is needed".into()));
+        let is_foreign_site = |site: &str| !matches!(site, "same-origin" | "none");
+        if origin.is_some_and(|origin| !is_own_page(origin)) || text(SEC_FETCH_SITE).is_some_and(is_foreign_site) {
+            return Err(Error::new(&messages::FOREIGN_PAGE));
         }
         Ok(())
     }
 
-    /// An address is no name that could be rebound.
+    /// True for a configured name, `localhost`, and any IP address, because an address cannot be rebound.
     fn is_ours(&self, host: &str) -> bool {
         let host = without_port(host).to_ascii_lowercase();
         host == "localhost"
@@ -139,7 +130,7 @@ impl Guard {
 
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
 
-/// `name:port` and `[v6]:port` without the port; a bare IPv6 address as it is.
+/// Cuts the port off `name:port` and `[v6]:port`. A bare IPv6 address is returned as it is.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))

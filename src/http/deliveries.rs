@@ -1,37 +1,23 @@
-//! The webhook deliveries that were accepted, and one of them once more. Nothing of a delivery's headers and body is
-//! kept but what its job was made of.
+//! Lists the webhook deliveries that were accepted, and replays one. Of a delivery's headers and body, only what its job
+//! was made of is kept.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Api;
-use super::auth::Caller;
+use super::ApiState;
+use super::auth::ApiCaller;
 use super::error::Error;
-use super::page::{self, Page};
+use super::extract::DeliveryPath;
+use super::page::{self, PageRequest};
 use super::totem::views;
 use crate::model::{CommitId, JobContext, JobId, Millis};
 use crate::store::Delivery;
-
-/// The `{id}` of a path. What is no id of ours names an unknown delivery.
-pub struct DeliveryPath(Uuid);
-
-impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path(id) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::UnknownDelivery("(not UTF-8)".into()))?;
-        id.parse().map(Self).map_err(|_| Error::UnknownDelivery(id))
-    }
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +25,7 @@ struct DeliveryView {
     id: Uuid,
     route: String,
     event: String,
-    /// The sender's own id.
+    /// The sender's id of the delivery.
     delivery_id: Option<String>,
     /// SHA-256 of the body, hex.
     digest: String,
@@ -50,7 +36,7 @@ struct DeliveryView {
     before: Option<CommitId>,
     after: String,
     job: JobId,
-    /// How often it came again within 24 hours, and when that was last.
+    /// Number of times that it came again within 24 hours. `repeat_time` is the last of them.
     repeats: u32,
     repeat_time: Option<Millis>,
 }
@@ -78,36 +64,36 @@ impl From<Delivery> for DeliveryView {
 }
 
 #[derive(Deserialize)]
-struct Listing {
+struct DeliveryQuery {
     limit: Option<String>,
     cursor: Option<String>,
 }
 
-/// `GET /deliveries?limit=&cursor=`: newest first; the cursor is the id of the last one that the page before showed.
-pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Listing { limit, cursor } = page::query(&uri)?;
-    let page = Page::read(limit, cursor, "delivery")?;
-    let mut deliveries = api.store.deliveries(page.ahead(), page.cursor).await?;
+/// `GET /deliveries?limit=&cursor=`: newest first. The cursor is the id of the last delivery of the page before.
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, Error> {
+    let DeliveryQuery { limit, cursor } = page::query(&uri)?;
+    let page = PageRequest::read(limit, cursor, "delivery")?;
+    let mut deliveries = api.store.deliveries(page.lookahead(), page.cursor).await?;
     let link = page.cut(&mut deliveries, |delivery| delivery.id, "/deliveries", &[]);
     let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
 }
 
 /// `GET /deliveries/{id}`
-pub async fn show(State(api): State<Arc<Api>>, _caller: Caller, path: DeliveryPath) -> Result<Response, Error> {
+pub async fn show(State(api): State<Arc<ApiState>>, _caller: ApiCaller, path: DeliveryPath) -> Result<Response, Error> {
     Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
 }
 
 /// `POST /deliveries/{id}/replay`: a new job, as if the delivery came now for the first time.
 pub async fn replay(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
+    State(api): State<Arc<ApiState>>,
+    caller: ApiCaller,
     DeliveryPath(id): DeliveryPath,
 ) -> Result<Response, Error> {
-    let job = api.intake.replay(id, caller.by()).await?;
+    let job = api.intake.replay(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
 
-async fn find(api: &Api, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {
-    api.store.delivery(id).await?.ok_or_else(|| Error::UnknownDelivery(id.to_string()))
+async fn find(api: &ApiState, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {
+    api.store.delivery(id).await?.ok_or_else(|| Error::unknown_delivery(&id.to_string()))
 }

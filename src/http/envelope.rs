@@ -1,54 +1,85 @@
+//! What every request passes through. CORS, the time limit, panics and request ids are our own and not tower-http's,
+//! because of its four layers only the one for panics matches our wire: its CORS answers every `OPTIONS` itself, its timeout has no body
+//! and no `Retry-After`, and its request id takes whatever the sender gives.
+
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::error::{Cause, Error};
+use super::error::Error;
+use super::messages;
 
-/// From the request's headers to the answer's headers; a body may stream for as long as it likes.
+/// The time from a request's headers to the answer's headers. A body may stream for longer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What every request passes through: an id, the time limit, panics and other troubles of ours turned into a 500 that
-/// names the id alone, and CORS headers for the configured origins.
-pub async fn wrap(State(origins): State<Arc<[String]>>, request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let origin = allowed_origin(&origins, request.headers());
+/// Writes an error as one dialect does. The text is the request's id.
+pub type Render = fn(&Error, &str) -> Response;
+
+#[derive(Clone)]
+struct RequestId(HeaderValue);
+
+/// Marks an answer whose error has been rendered, so that an outer layer leaves it alone.
+#[derive(Clone)]
+struct Rendered;
+
+/// Limits the time of the routes' handlers, catches their panics, and has their errors rendered by `render`. A dialect
+/// that renders errors in another way than totem wraps its routes in this.
+pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, render: Render) -> Router<S> {
+    routes.layer(from_fn_with_state(render, answer))
+}
+
+async fn answer(State(render): State<Render>, request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let preflight = origin.is_some()
-        && method == Method::OPTIONS
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if preflight {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        let answer = AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request))).catch_unwind().await;
-        match answer {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => Error::Timeout.into_response(),
-            Err(panic) => Error::Internal(format!("the handler panicked: {}", text_of(&*panic))).into_response(),
-        }
+    let answer = AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request))).catch_unwind().await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Error::new(&messages::TIMEOUT).into_response(),
+        Err(panic) => Error::Internal(format!("the handler panicked: {}", text_of(&*panic))).into_response(),
     };
-    let cause = response.extensions_mut().remove::<Cause>();
-    if cause.is_some() || response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        let (id, cause) = (id.to_str().unwrap_or_default(), cause.map_or_else(|| "unknown".into(), |cause| cause.0));
-        // The path without its query: a query may carry a token.
-        tracing::error!(request = id, %method, path = uri.path(), cause, "a request failed");
-        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-            let message = format!("An internal error occurred; the log tells it under request id {id}");
-            let body = Json(json!({ "code": "InternalError", "message": message }));
-            response = (StatusCode::INTERNAL_SERVER_ERROR, body).into_response();
+    let is_fault = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
+    let error = match response.extensions_mut().remove::<Arc<Error>>() {
+        Some(error) => error,
+        None if is_fault && response.extensions().get::<Rendered>().is_none() => {
+            Arc::new(Error::Internal("unknown".into()))
         }
+        None => return response,
+    };
+    let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    if let Some(cause) = error.cause() {
+        // The path is logged without its query, because a query may carry a token.
+        tracing::error!(request = id, %method, path = uri.path(), cause, "a request failed");
     }
+    let mut rendered = render(&error, id);
+    error.add_headers(rendered.headers_mut());
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        rendered.headers_mut().insert(header::ALLOW, allow);
+    }
+    rendered.extensions_mut().insert(Rendered);
+    rendered
+}
+
+/// Gives every request an id, and the answer the headers that all answers have: CORS for the configured origins among
+/// them.
+pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let origin = allowed_origin(&origins, request.headers());
+    let preflight = origin.is_some()
+        && request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let status = response.status();
     let headers = response.headers_mut();
     if status == StatusCode::METHOD_NOT_ALLOWED
@@ -79,19 +110,19 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, request: Request, next: 
     response
 }
 
-/// The sender's id if it is one that cannot spoil a log, else a new one.
+/// Returns the sender's id if it cannot spoil a log, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let sane = |id: &&HeaderValue| {
+    let is_harmless = |id: &&HeaderValue| {
         (1..=128).contains(&id.len()) && id.as_bytes().iter().all(|&b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
-    headers.get(&REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+    headers.get(&REQUEST_ID).filter(is_harmless).cloned().unwrap_or_else(|| {
         let mut buffer = Uuid::encode_buffer();
         let id = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
         HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("none"))
     })
 }
 
-/// The request's `Origin`, if it is one of those that may read answers.
+/// Returns the request's `Origin` if its pages may read answers.
 fn allowed_origin(origins: &[String], headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN).filter(|_| !origins.is_empty())?;
     origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())

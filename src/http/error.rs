@@ -1,80 +1,121 @@
-use axum::Json;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::{Value, json};
+use std::sync::Arc;
 
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use super::messages::{self, Message};
+use super::violation::Violation;
 use crate::intake::Refusal;
 use crate::logs::secret_argument;
-use crate::model::{NoDestination, NotificationState, Status};
+use crate::model::NoDestination;
 use crate::store::StoreError;
 
-use super::totem::request::invalid;
-
-/// Why a request gets no answer of its own; the one place that knows status codes. The body is the original's:
-/// `{"code":…,"message":…}`, the codes those of restify 2, the web framework it was written with.
+/// Why a request is not answered as it asks. It has the facts alone: a dialect renders them (see `envelope`).
 #[derive(Debug)]
 pub enum Error {
-    UnknownJob(String),
-    UnknownNotification(String),
-    UnknownDelivery(String),
-    UnknownPath(String),
-    UnknownSchema(String),
-    WrongMethod(Method),
-    /// The body is not JSON, and why.
-    BadJson(String),
-    /// The body is JSON, but not what is wanted.
+    /// A message of the table, with the values that it names.
+    Message(&'static Message, Vec<String>),
+    /// The body is JSON, but not a valid request.
     Invalid(Vec<Violation>),
-    /// A query parameter, or a part of the request that is no JSON.
-    Argument(String),
-    MediaType,
-    /// The body is longer than so many bytes.
-    TooLarge(usize),
-    /// The body did not come in time.
-    SlowBody,
-    /// Too many large bodies are on their way.
-    Busy,
-    /// The answer did not get ready in time.
-    Timeout,
-    Signature,
-    NoHookSecret,
-    Credentials,
-    Forbidden(String),
-    /// The job has ended.
-    Ended(Status),
-    /// The notification is in this state.
-    NotDead(NotificationState),
-    /// The job has not ended.
-    Unfinished(Status),
-    /// The log has only so many bytes.
+    /// The requested range begins behind the end of the log, which has this many bytes.
     Range(u64),
-    /// Nothing can be stored now, as on a full disk; the cause is for the log alone.
+    /// Nothing can be stored now, for example because the disk is full. The cause is for the log alone.
     Unstorable(String),
-    /// Ours; the cause is for the log alone.
+    /// A fault of the daemon. The cause is for the log alone.
     Internal(String),
 }
 
-/// One thing that is wrong with a body, the way the original's validator (z-schema 2) says it.
-#[derive(Debug, Serialize, PartialEq)]
-pub struct Violation {
-    pub code: &'static str,
-    pub message: String,
-    /// A JSON pointer behind `#`; that of an object's missing property is the object's.
-    pub path: String,
-    pub params: Value,
+impl Error {
+    pub fn new(message: &'static Message) -> Self {
+        Self::Message(message, Vec::new())
+    }
+
+    pub fn with(message: &'static Message, value: impl Into<String>) -> Self {
+        Self::Message(message, vec![value.into()])
+    }
+
+    pub fn unknown_job(id: &str) -> Self {
+        Self::with(&messages::UNKNOWN_JOB, shortened(id))
+    }
+
+    pub fn unknown_delivery(id: &str) -> Self {
+        Self::with(&messages::UNKNOWN_DELIVERY, shortened(id))
+    }
+
+    fn row(&self) -> &'static Message {
+        match self {
+            Self::Message(message, _) => message,
+            Self::Invalid(_) => &messages::BAD_JSON,
+            Self::Range(_) => &messages::RANGE,
+            Self::Unstorable(_) => &messages::UNSTORABLE,
+            Self::Internal(_) => &messages::INTERNAL,
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.row().code
+    }
+
+    /// Returns the message in one line. For a fault of the daemon it names the request alone.
+    pub fn text(&self, request_id: &str) -> String {
+        match self {
+            Self::Message(message, values) => message.with(values.iter().map(String::as_str)),
+            Self::Invalid(violations) => {
+                violations.iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Self::Range(len) => messages::RANGE.with([len.to_string().as_str()]),
+            Self::Unstorable(_) => messages::UNSTORABLE.with([]),
+            Self::Internal(_) => messages::INTERNAL.with([request_id]),
+        }
+    }
+
+    /// The cause that only the log may show.
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Unstorable(cause) | Self::Internal(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// Adds the headers that belong to the status, whatever the dialect.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Range(len) => {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{len}")) {
+                    headers.insert(header::CONTENT_RANGE, value);
+                }
+            }
+            _ if *self.row() == messages::CREDENTIALS => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ if [&messages::BUSY, &messages::TIMEOUT, &messages::UNSTORABLE].contains(&self.row()) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+    }
 }
 
-/// Rides on an answer to the envelope, which logs it.
-#[derive(Clone)]
-pub struct Cause(pub String);
+impl IntoResponse for Error {
+    /// Returns an empty answer that carries the error to the layer that renders it.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict(status) => Self::Ended(status),
-            StoreError::NoJob(id) => Self::UnknownJob(id.to_string()),
-            StoreError::NoNotification(id) => Self::UnknownNotification(id),
-            StoreError::NotDead(state) => Self::NotDead(state),
+            StoreError::Conflict(status) => Self::with(&messages::ENDED, status.as_str()),
+            StoreError::NoJob(id) => Self::unknown_job(&id.to_string()),
+            StoreError::NoNotification(id) => Self::with(&messages::UNKNOWN_NOTIFICATION, shortened(&id)),
+            StoreError::NotDead(state) => Self::with(&messages::NOT_DEAD, state.as_str()),
             StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Slow { .. } | StoreError::Closed => {
                 Self::Unstorable(error.to_string())
             }
@@ -86,141 +127,36 @@ impl From<StoreError> for Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Repository(name) => {
-                Self::Forbidden(format!("{} is not built here: ALLOW_REPOS does not name it", shortened(&name)))
-            }
-            Refusal::Base => {
-                Self::Forbidden("Another dockerRepoBase than the configured one needs the role admin".into())
-            }
+            Refusal::Repository(name) => Self::with(&messages::REPOSITORY, shortened(&name)),
+            Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
-                let invalid = |name: &String| invalid(secret_argument(name), format!("#/buildArgs/{name}"));
-                Self::Invalid(names.iter().map(invalid).collect())
+                let violation =
+                    |name: &String| Violation::unusable(secret_argument(name), format!("#/buildArgs/{name}"));
+                Self::Invalid(names.iter().map(violation).collect())
             }
-            Refusal::Destination(error) => error.into(),
-            Refusal::UnknownJob(id) => Self::UnknownJob(id.to_string()),
-            Refusal::UnknownDelivery(id) => Self::UnknownDelivery(id.to_string()),
-            Refusal::Unfinished(status) => Self::Unfinished(status),
+            Refusal::Destination(NoDestination::NotAllowed { image, own, repository }) => {
+                Self::Message(&messages::IMAGE, vec![image.clone(), own, repository, image])
+            }
+            Refusal::Destination(error @ NoDestination::Invalid(_)) => {
+                Self::Invalid(vec![Violation::unusable(error.to_string(), "#/image".into())])
+            }
+            Refusal::UnknownJob(id) => Self::unknown_job(&id.to_string()),
+            Refusal::UnknownDelivery(id) => Self::unknown_delivery(&id.to_string()),
+            Refusal::Unfinished(status) => Self::with(&messages::UNFINISHED, status.as_str()),
             Refusal::Store(error) => error.into(),
         }
     }
 }
 
-impl From<NoDestination> for Error {
-    fn from(error: NoDestination) -> Self {
-        match error {
-            NoDestination::Invalid(_) => Self::Invalid(vec![invalid(error.to_string(), "#/image".into())]),
-            NoDestination::NotAllowed { .. } => Self::Forbidden(error.to_string()),
-        }
-    }
-}
-
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let (status, code, message) = match &self {
-            Self::UnknownJob(id) => {
-                (404, "ResourceNotFound", format!("Unable to locate job with id: {}", shortened(id)).into())
-            }
-            Self::UnknownNotification(id) => {
-                (404, "ResourceNotFound", format!("Unable to locate notification with id: {}", shortened(id)).into())
-            }
-            Self::UnknownDelivery(id) => {
-                (404, "ResourceNotFound", format!("Unable to locate delivery with id: {}", shortened(id)).into())
-            }
-            Self::UnknownPath(path) => (404, "ResourceNotFound", format!("{} does not exist", shortened(path)).into()),
-            Self::UnknownSchema(name) => {
-                (404, "ResourceNotFound", format!("Unable to locate schema: {}", shortened(name)).into())
-            }
-            Self::WrongMethod(method) => {
-                (405, "MethodNotAllowedError", format!("{} is not allowed", shortened(method.as_str())).into())
-            }
-            Self::BadJson(why) => (400, "InvalidContent", format!("Invalid JSON: {why}").into()),
-            Self::Invalid(violations) => (400, "InvalidContent", json!(violations)),
-            Self::Argument(why) => (400, "InvalidArgument", why.as_str().into()),
-            Self::MediaType => (
-                415,
-                "UnsupportedMediaTypeError",
-                "Send the job as application/json or application/vnd.sh.melt.cdp.if.job-create.v1+json".into(),
-            ),
-            Self::TooLarge(limit) => {
-                (413, "RequestEntityTooLargeError", format!("The body is longer than {limit} bytes").into())
-            }
-            Self::SlowBody => (408, "RequestTimeoutError", "The body did not come in time".into()),
-            Self::Busy => {
-                (503, "ServiceUnavailableError", "Too many large requests are on their way: send it again later".into())
-            }
-            Self::Timeout => {
-                (503, "ServiceUnavailableError", "The answer did not get ready in time: send it again later".into())
-            }
-            Self::Signature => (
-                401,
-                "InvalidCredentials",
-                "Mismatch in computed signature and the passed signature of the request payload.".into(),
-            ),
-            Self::NoHookSecret => (
-                503,
-                "ServiceUnavailableError",
-                "Webhooks are not accepted yet: set HOOK_SECRET here, and the same secret in the hook's settings"
-                    .into(),
-            ),
-            Self::Credentials => (
-                401,
-                "InvalidCredentials",
-                "A valid token is needed, as Authorization: Bearer TOKEN or as the password of basic authentication"
-                    .into(),
-            ),
-            Self::Forbidden(why) => (403, "NotAuthorized", why.as_str().into()),
-            Self::Ended(status) => {
-                (409, "ConflictError", format!("The job has ended already: {}", status.as_str()).into())
-            }
-            Self::NotDead(state) => (
-                409,
-                "ConflictError",
-                format!("The notification is {}: only a dead one is sent again", state.as_str()).into(),
-            ),
-            Self::Unfinished(status) => {
-                (409, "ConflictError", format!("The job has not ended yet: {}", status.as_str()).into())
-            }
-            Self::Range(len) => {
-                (416, "RequestedRangeNotSatisfiableError", format!("The log has {len} bytes so far").into())
-            }
-            Self::Unstorable(_) => {
-                (503, "ServiceUnavailableError", "Nothing can be stored now: send it again later".into())
-            }
-            Self::Internal(_) => (500, "InternalError", Value::Null),
-        };
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(json!({ "code": code, "message": message }))).into_response();
-        let headers = response.headers_mut();
-        match &self {
-            Self::Credentials => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::Range(len) => {
-                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{len}")) {
-                    headers.insert(header::CONTENT_RANGE, value);
-                }
-            }
-            Self::Busy | Self::Timeout | Self::Unstorable(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            _ => {}
-        }
-        if let Self::Unstorable(cause) | Self::Internal(cause) = self {
-            response.extensions_mut().insert(Cause(cause));
-        }
-        response
-    }
-}
-
-/// What the sender wrote, short enough to say back.
+/// Returns what the sender wrote, cut to 200 characters for an answer.
 pub fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
 pub async fn unknown_path(uri: Uri) -> Error {
-    Error::UnknownPath(uri.path().into())
+    Error::with(&messages::UNKNOWN_PATH, shortened(uri.path()))
 }
 
 pub async fn wrong_method(method: Method) -> Error {
-    Error::WrongMethod(method)
+    Error::with(&messages::WRONG_METHOD, shortened(method.as_str()))
 }

@@ -2,47 +2,47 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::Api;
-use super::auth::Caller;
+use super::ApiState;
+use super::auth::ApiCaller;
 use super::error::Error;
+use super::extract::JobPath;
+use super::page;
 use super::range::Range;
-use super::totem::jobs::JobPath;
 use crate::logs::LogFollower;
 
-/// The last position of a range whose end is not known yet, after RFC 8673; JavaScript can count so far.
+/// The last position of a range whose end is not known yet (RFC 8673): the largest integer that JavaScript counts exactly.
 const OPEN_END: u64 = (1 << 53) - 1;
 
 #[derive(Deserialize)]
-struct Reading {
+struct LogQuery {
     follow: Option<String>,
 }
 
-/// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends; of it what `Range` asks for.
+/// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it.
 pub async fn read(
-    State(api): State<Arc<Api>>,
-    _caller: Caller,
+    State(api): State<Arc<ApiState>>,
+    _caller: ApiCaller,
     JobPath(id): JobPath,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let Query(Reading { follow }) =
-        Query::try_from_uri(&uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")))?;
+    let LogQuery { follow } = page::query(&uri)?;
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
-    let trouble = |error: io::Error| Error::Internal(format!("the log of job {id}: {error}"));
+    let unreadable = |error: io::Error| Error::Internal(format!("the log of job {id}: {error}"));
     let has_ended = || async {
-        let job = api.store.job(id).await?.ok_or_else(|| Error::UnknownJob(id.to_string()))?;
+        let job = api.store.job(id).await?.ok_or_else(|| Error::unknown_job(&id.to_string()))?;
         Ok::<_, Error>(job.status.is_terminal())
     };
     let follow = !has_ended().await? && follow;
-    // After the job's end, so that a finished log is sent to its last byte.
-    let len = api.logs.len(id).await.map_err(trouble)?;
-    // `If-Range` names a version of the log; we name none, so it is another one.
+    // The length is read after the job's state, so that a finished log is sent to its last byte.
+    let len = api.logs.len(id).await.map_err(unreadable)?;
+    // A range with `If-Range` is ignored, because the header names a version of the log and our answers name none.
     let range = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
     let range = range.and_then(|range| Range::parse(range.to_str().ok()?));
     let (start, end, content_range) = match range {
@@ -64,7 +64,7 @@ pub async fn read(
     };
     let body = if follow {
         let mut follower = api.logs.follow(id, start);
-        // Asked again now that we listen: the job may have ended in between, and nobody would tell us any more.
+        // The state is read again now that the follower listens, because the job may have ended in between without waking it.
         if has_ended().await? {
             follower.stop_at_end();
         }
@@ -87,7 +87,7 @@ pub async fn read(
     Ok(response)
 }
 
-/// The next `left` bytes, or fewer if the log ends before.
+/// Streams the next `left` bytes, or fewer if the log ends before.
 fn at_most(follower: LogFollower, left: u64) -> impl stream::Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold((follower, left), |(mut follower, left)| async move {
         if left == 0 {

@@ -5,23 +5,23 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
-use super::auth::Caller;
+use super::ApiState;
+use super::auth::ApiCaller;
 use super::error::Error;
-use super::hooks::github::DUPLICATE;
-use crate::metrics::{Kind, Page, Webhook};
+use super::hooks::DUPLICATE;
+use crate::metrics::{MetricKind, Scrape, Webhook};
 use crate::model::{FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
 
-/// Prometheus' text format.
+/// Media type of Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`
-pub async fn metrics(State(api): State<Arc<Api>>, _: Caller) -> Result<Response, Error> {
+pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Result<Response, Error> {
     let stats = api.store.stats().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
     let folder = api.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(folder)).await;
-    let mut page = Page::default();
+    let mut page = Scrape::default();
     let disk = disk.ok().and_then(Result::ok);
     let text = fill(&api, &mut page, stats.ok(), disk).and_then(|()| api.metrics.text(&page));
     let text = text.map_err(|error| Error::Internal(format!("the metrics: {error}")))?;
@@ -29,7 +29,7 @@ pub async fn metrics(State(api): State<Arc<Api>>, _: Caller) -> Result<Response,
 }
 
 /// Counts a webhook by its answer.
-pub async fn count_webhook(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     api.metrics.webhook(match response.status() {
         _ if response.headers().contains_key(DUPLICATE) => Webhook::Duplicate,
@@ -45,15 +45,15 @@ fn number(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
-/// What is looked up now.
+/// Fills the page with what is looked up for it: the store, the engines, the secrets, the disk, the heartbeats.
 fn fill(
-    api: &Api,
-    page: &mut Page,
+    api: &ApiState,
+    page: &mut Scrape,
     stats: Option<StoreStats>,
     disk: Option<rustix::fs::StatVfs>,
 ) -> prometheus::Result<()> {
     let info = ("image_factory_build_info", "The daemon's version, as a label of the value 1.");
-    page.family(Kind::Gauge, info, ["version"], [([env!("CARGO_PKG_VERSION")], 1.0)])?;
+    page.family(MetricKind::Gauge, info, ["version"], [([env!("CARGO_PKG_VERSION")], 1.0)])?;
     let readable = "Whether the store could be read for this page.";
     page.gauge("image_factory_store_readable", readable, number(stats.is_some()))?;
     if let Some(stats) = stats {
@@ -61,24 +61,24 @@ fn fill(
     }
     let (commits, took) = api.store.commits();
     let counted = ("image_factory_store_commits_total", "Transactions that were written.");
-    page.family(Kind::Counter, counted, [], [([], commits as f64)])?;
+    page.family(MetricKind::Counter, counted, [], [([], commits as f64)])?;
     let timed = ("image_factory_store_commit_seconds_total", "How long they took in all, with the wait for the disk.");
-    page.family(Kind::Counter, timed, [], [([], took.as_secs_f64())])?;
+    page.family(MetricKind::Counter, timed, [], [([], took.as_secs_f64())])?;
 
     let up = ("image_factory_engine_up", "Whether the engine answered when it was asked last.");
     let engines = (api.engines_up)();
-    page.family(Kind::Gauge, up, ["engine"], engines.iter().map(|(name, up)| ([name.as_str()], number(*up))))?;
+    page.family(MetricKind::Gauge, up, ["engine"], engines.iter().map(|(name, up)| ([name.as_str()], number(*up))))?;
 
     let secrets = api.secrets.borrow().clone();
     let loaded = "Whether the secrets were read since the start: no job runs before.";
     page.gauge("image_factory_secrets_loaded", loaded, number(secrets.loaded))?;
     let kinds = secrets.kinds();
     let valid = ("image_factory_secret_valid", "Whether all that is stored of this kind can be used as it is now.");
-    page.family(Kind::Gauge, valid, ["kind"], kinds.iter().map(|(kind, (valid, _))| ([*kind], number(*valid))))?;
+    page.family(MetricKind::Gauge, valid, ["kind"], kinds.iter().map(|(kind, (valid, _))| ([*kind], number(*valid))))?;
     let now = Millis::now();
     let ages = kinds.iter().filter_map(|(kind, (_, since))| Some(([*kind], now.since((*since)?).as_secs_f64())));
     let age = ("image_factory_secret_age_seconds", "How long ago what is used of this kind was read, the oldest.");
-    page.family(Kind::Gauge, age, ["kind"], ages)?;
+    page.family(MetricKind::Gauge, age, ["kind"], ages)?;
 
     if let Some(disk) = disk {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize) as f64;
@@ -91,24 +91,24 @@ fn fill(
             disk.f_files as f64,
         )?;
     }
-    let hearts = api.metrics.hearts().map(|(name, heart)| ([name], heart.silent_for().as_secs_f64()));
+    let hearts = api.metrics.heartbeats().map(|(name, heart)| ([name], heart.silent_for().as_secs_f64()));
     let silent = ("image_factory_heartbeat_age_seconds", "How long ago the loop showed that it goes on; 5 s and less.");
-    page.family(Kind::Gauge, silent, ["loop"], hearts)?;
+    page.family(MetricKind::Gauge, silent, ["loop"], hearts)?;
     page.process()
 }
 
-fn of_store(page: &mut Page, stats: &StoreStats) -> prometheus::Result<()> {
+fn of_store(page: &mut Scrape, stats: &StoreStats) -> prometheus::Result<()> {
     let now = Millis::now();
     let age = |since: Option<Millis>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
     let depth = stats.depth;
     let rows = [(["pending"], depth.pending as f64), (["running"], depth.running as f64)];
-    page.family(Kind::Gauge, ("image_factory_jobs", "Jobs that have not ended, by status."), ["status"], rows)?;
+    page.family(MetricKind::Gauge, ("image_factory_jobs", "Jobs that have not ended, by status."), ["status"], rows)?;
     let oldest = "For how long the oldest pending job has waited; 0 if none does.";
     page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(stats.oldest_pending))?;
     let running = stats.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
-    page.family(Kind::Gauge, ("image_factory_builds_running", "Jobs that run, by engine."), ["engine"], running)?;
+    page.family(MetricKind::Gauge, ("image_factory_builds_running", "Jobs that run, by engine."), ["engine"], running)?;
 
-    // Those that may come are there with 0: a counter shows its first step only if it was there before.
+    // Series that may come start at 0, because Prometheus sees the first step of a counter only if it was there before.
     let failures = FailureClass::ALL.map(|class| match class {
         FailureClass::Cancelled => (Status::Cancelled.as_str(), class.as_str()),
         _ => (Status::Failure.as_str(), class.as_str()),
@@ -118,11 +118,11 @@ fn of_store(page: &mut Page, stats: &StoreStats) -> prometheus::Result<()> {
     let ended = stats.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
     let help = "Jobs that have ended, by status and, if not well, class of the failure.";
     let name = ("image_factory_jobs_ended_total", help);
-    page.family(Kind::Counter, name, ["status", "class"], zeros.chain(ended))?;
+    page.family(MetricKind::Counter, name, ["status", "class"], zeros.chain(ended))?;
 
     let counts = stats.outbox.iter().map(|row| ([row.channel.as_str(), row.state.as_str()], row.count as f64));
     let help = "Notifications that are not sent, by channel and state (due, dead).";
-    page.family(Kind::Gauge, ("image_factory_outbox", help), ["channel", "state"], counts)?;
+    page.family(MetricKind::Gauge, ("image_factory_outbox", help), ["channel", "state"], counts)?;
     let unsent = stats.outbox.iter().filter(|row| row.state == NotificationState::Due).map(|row| row.oldest).min();
     let help = "For how long the oldest notification that is due has waited; 0 if none is.";
     page.gauge("image_factory_outbox_oldest_due_age_seconds", help, age(unsent))

@@ -1,14 +1,17 @@
-//! The HTTP API: totem's wire and ours. One file an endpoint family; `error` alone knows status codes; `envelope` is what
-//! every answer passes through. No handler can build: they reach the store, the logs and a handle of the queue.
+//! The HTTP API: a folder a dialect (`totem`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
+//! message, `error` the facts that a dialect renders, `envelope` what every answer passes through. Handlers parse and render;
+//! they reach `intake`, the store, the logs and a handle of the queue, so none of them can build.
 
 mod auth;
 mod body;
 mod deliveries;
 mod envelope;
 mod error;
+mod extract;
 mod health;
 mod hooks;
 mod log;
+mod messages;
 mod metrics;
 mod notifications;
 mod page;
@@ -19,6 +22,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod totem;
+mod violation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,112 +36,111 @@ use zeroize::Zeroizing;
 use crate::intake::Intake;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::model::{ApiToken, Role};
+use crate::model::ApiToken;
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use auth::{Guard, Tokens};
-use hooks::github;
-use totem::{jobs, schemas};
 
-pub use health::reasons;
+pub use messages::advice;
 pub use serve::serve;
 
+/// The settings of the API.
 pub struct HttpConfig {
-    /// Without it webhooks are refused with what to set.
+    /// Secret of the webhooks. Without one they are refused, and the answer says what to set.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Vec<ApiToken>,
-    /// `API_AUTH=none`: whoever has no token is an admin, unless a foreign web page sent him.
+    /// True for `API_AUTH=none`: a request without a token is an admin's, unless a foreign web page sent it.
     pub open: bool,
     /// `https://host[:port]` of the web pages that may read answers, or `*`.
     pub cors_origins: Vec<String>,
-    /// Names, with or without a port, that a `Host` header may have where nothing proves the sender: the listening
-    /// address, BASE_URL's host. `localhost` and plain IP addresses always may.
+    /// Names, with or without a port, that the `Host` of a request without a token may have: the listening address and
+    /// BASE_URL's host. `localhost` and IP addresses are always allowed.
     pub hosts: Vec<String>,
     pub host_of: HostOf,
     pub engines_up: EnginesUp,
-    /// Whose disk is shown in the metrics.
+    /// The folder whose disk the metrics show.
     pub data_dir: PathBuf,
 }
 
-/// The host of a channel's destination, if that is configured now.
+/// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
-/// Each engine by name, and whether a job can have it.
+/// Returns each engine by name, and whether a job can have it.
 pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
-/// What the handlers share.
-struct Api {
+/// The parts of the daemon that the handlers share.
+pub struct Parts {
+    pub store: Store,
+    pub logs: Logs,
+    pub queue: QueueHandle,
+    pub intake: Intake,
+    pub secrets: watch::Receiver<Arc<Secrets>>,
+    /// Why the daemon is degraded, one line a reason, without secrets.
+    pub degraded: watch::Receiver<Vec<String>>,
+    pub metrics: Metrics,
+}
+
+/// The state of every handler.
+struct ApiState {
     hook_secret: Option<Zeroizing<String>>,
     tokens: Tokens,
     guard: Option<Guard>,
     host_of: HostOf,
+    engines_up: EnginesUp,
+    data_dir: PathBuf,
     bodies: body::Budget,
     store: Store,
     logs: Logs,
     queue: QueueHandle,
     intake: Intake,
     secrets: watch::Receiver<Arc<Secrets>>,
-    troubles: watch::Receiver<Vec<String>>,
-    engines_up: EnginesUp,
-    data_dir: PathBuf,
+    degraded: watch::Receiver<Vec<String>>,
     metrics: Metrics,
 }
 
-#[allow(clippy::too_many_arguments, reason = "a list of the parts that the handlers share")]
-/// Makes every route.
-pub fn router(
-    config: HttpConfig,
-    store: Store,
-    logs: Logs,
-    queue: QueueHandle,
-    intake: Intake,
-    secrets: watch::Receiver<Arc<Secrets>>,
-    troubles: watch::Receiver<Vec<String>>,
-    metrics: Metrics,
-) -> Router {
-    let api = Arc::new(Api {
+/// Makes the router of every route.
+pub fn router(config: HttpConfig, parts: Parts) -> Router {
+    let Parts { store, logs, queue, intake, secrets, degraded, metrics } = parts;
+    let api = Arc::new(ApiState {
         tokens: Tokens::new(&config.tokens),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
         host_of: config.host_of,
         hook_secret: config.hook_secret,
+        engines_up: config.engines_up,
+        data_dir: config.data_dir,
         bodies: body::Budget::default(),
         store,
         logs,
         queue,
         intake,
         secrets,
-        troubles,
-        engines_up: config.engines_up,
-        data_dir: config.data_dir,
+        degraded,
         metrics,
     });
-    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
-    let routes = Router::new()
-        .route("/", get(schemas::root))
-        .route("/_schema/{name}", get(schemas::schema))
-        .route("/job", get(jobs::list).post(jobs::create))
-        .route("/job/{id}", get(jobs::show))
-        .route("/job/{id}/log", get(log::read))
-        .route("/job/{id}/cancel", post(jobs::cancel))
-        .route("/job/{id}/rebuild", post(jobs::rebuild))
+    let routes = Router::new().merge(totem::routes()).merge(hooks::routes(&api)).merge(own_routes()).with_state(api);
+    enveloped(routes, config.cors_origins)
+}
+
+/// The endpoints that no program before this one had.
+fn own_routes() -> Router<Arc<ApiState>> {
+    Router::new()
         .route("/notifications", get(notifications::list))
         .route("/notifications/{id}/replay", post(notifications::replay))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/hooks/github", post(github::hook).route_layer(counted))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))
-        .with_state(api);
-    enveloped(routes, config.cors_origins)
 }
 
-/// What holds for every route, and for none.
+/// Adds what holds for every request, and the answers to requests that no route takes. Errors that no dialect has
+/// rendered are rendered as totem's.
 fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
     let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
-    // Around the whole router: axum sets `Allow` outside of a route's own layers.
-    Router::new().fallback_service(routes).layer(from_fn_with_state(origins, envelope::wrap))
+    // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers.
+    let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);
+    router.layer(from_fn_with_state(origins, envelope::wrap))
 }

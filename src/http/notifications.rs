@@ -7,83 +7,86 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::auth::Caller;
+use super::auth::ApiCaller;
 use super::error::Error;
-use super::page::{self, Page};
-use super::{Api, Role};
-use crate::model::{JobId, Millis, NotificationState};
+use super::page::{self, PageRequest};
+use super::{ApiState, messages};
+use crate::model::{JobId, Millis, NotificationState, Role};
 use crate::store::{NotificationFilter, NotificationRecord};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View<'a> {
+struct NotificationView<'a> {
     id: &'a str,
     job: JobId,
     channel: &'a str,
-    /// Of its destination, if that is configured now.
+    /// Host of the destination, if a present setting names it.
     host: Option<String>,
     state: &'a str,
     attempts: u32,
     create_time: Millis,
-    /// Of the next try.
+    /// Time of the next try.
     next_time: Option<Millis>,
-    /// When it was sent, replaced or given up.
+    /// Time when it was sent, replaced or given up.
     end_time: Option<Millis>,
     error: Option<&'a str>,
 }
 
-impl<'a> View<'a> {
-    fn new(api: &Api, letter: &'a NotificationRecord) -> Self {
-        let is_due = letter.state == NotificationState::Due;
+impl<'a> NotificationView<'a> {
+    fn new(api: &ApiState, record: &'a NotificationRecord) -> Self {
+        let is_due = record.state == NotificationState::Due;
         Self {
-            id: &letter.id,
-            job: letter.job,
-            channel: &letter.channel,
-            host: (api.host_of)(&letter.channel, &letter.destination),
-            state: letter.state.as_str(),
-            attempts: letter.attempts,
-            create_time: letter.created,
-            next_time: is_due.then_some(letter.next),
-            end_time: (!is_due).then_some(letter.next),
-            error: letter.error.as_deref(),
+            id: &record.id,
+            job: record.job,
+            channel: &record.channel,
+            host: (api.host_of)(&record.channel, &record.destination),
+            state: record.state.as_str(),
+            attempts: record.attempts,
+            create_time: record.created,
+            next_time: is_due.then_some(record.next),
+            end_time: (!is_due).then_some(record.next),
+            error: record.error.as_deref(),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Listing {
+struct NotificationQuery {
     state: Option<String>,
     job: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
 }
 
-/// `GET /notifications?state=&job=&limit=&cursor=`: newest first; the cursor is the id of the page's last one.
-pub async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Error> {
-    let Listing { state, job, limit, cursor } = page::query(&uri)?;
+/// `GET /notifications?state=&job=&limit=&cursor=`: newest first. The cursor is the id of the last
+/// notification of the page before.
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, Error> {
+    let NotificationQuery { state, job, limit, cursor } = page::query(&uri)?;
     let states = NotificationState::ALL.map(NotificationState::as_str).join(", ");
-    let state: Option<NotificationState> = state
-        .map(|state| state.parse())
-        .transpose()
-        .map_err(|_| Error::Argument(format!("state is one of {states}")))?;
-    let page = Page::<Uuid>::read(limit, cursor, "notification")?;
+    let state: Option<NotificationState> =
+        state.map(|state| state.parse()).transpose().map_err(|_| Error::with(&messages::BAD_STATE, states))?;
+    let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
-        job.map(|job| job.parse()).transpose().map_err(|_| Error::Argument("job is the id of a job".into()))?;
+        job.map(|job| job.parse()).transpose().map_err(|_| Error::new(&messages::BAD_JOB_FILTER))?;
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
-    let mut letters = api.store.notifications(&of, page.ahead()).await?;
+    let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
     let filters = [("state", of.state.map(NotificationState::as_str)), ("job", job.as_deref())];
-    let link = page.cut(&mut letters, |letter| letter.id.clone(), "/notifications", &filters);
-    let views: Vec<View> = letters.iter().map(|letter| View::new(&api, letter)).collect();
+    let link = page.cut(&mut records, |record| record.id.clone(), "/notifications", &filters);
+    let views: Vec<NotificationView> = records.iter().map(|record| NotificationView::new(&api, record)).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
 }
 
-/// `POST /notifications/{id}/replay`: a dead one is sent again.
-pub async fn replay(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Result<Response, Error> {
+/// `POST /notifications/{id}/replay`: sends a dead notification again.
+pub async fn replay(
+    State(api): State<Arc<ApiState>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+) -> Result<Response, Error> {
     if caller.role < Role::Admin {
-        return Err(Error::Forbidden("Sending a notification again needs the role admin".into()));
+        return Err(Error::new(&messages::REPLAY_ROLE));
     }
-    let letter = api.store.replay_notification(&id).await?;
-    tracing::info!(job = %letter.job, notification = id, by = caller.name, "notification is sent again");
-    Ok(Json(View::new(&api, &letter)).into_response())
+    let record = api.store.replay_notification(&id).await?;
+    tracing::info!(job = %record.job, notification = id, by = caller.name, "a notification is sent again");
+    Ok(Json(NotificationView::new(&api, &record)).into_response())
 }

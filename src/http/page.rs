@@ -1,4 +1,4 @@
-//! Lists in pages, newest first: `?limit=&cursor=`, where the cursor is the id of the last one that the page before showed.
+//! Lists in pages, newest first: `?limit=&cursor=`. The cursor is the id of the last entry of the page before.
 
 use std::str::FromStr;
 
@@ -7,38 +7,40 @@ use axum::http::Uri;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
+use super::messages;
 
-/// The most that one answer lists, and how many it lists when nobody says.
-const MOST: u32 = 1000;
+/// Largest number of entries in one answer, and the number when the request names none.
+const MAX_LIMIT: u32 = 1000;
 
-/// The parameters of a request.
+/// Reads the parameters of a request.
 pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
-    let read = Query::try_from_uri(uri).map_err(|error| Error::Argument(format!("The query cannot be read: {error}")));
-    Ok(read?.0)
+    let query = Query::try_from_uri(uri).map_err(|error| Error::with(&messages::BAD_QUERY, error.to_string()))?;
+    Ok(query.0)
 }
 
-/// Which page is asked for.
-pub struct Page<C> {
+/// The page that a request asks for.
+pub struct PageRequest<C> {
     limit: u32,
     pub cursor: Option<C>,
 }
 
-impl<C: FromStr> Page<C> {
-    /// `kind` is what is listed, as "job".
+impl<C: FromStr> PageRequest<C> {
+    /// Reads the two parameters. `kind` names what is listed, for example "job".
     pub fn read(limit: Option<String>, cursor: Option<String>, kind: &str) -> Result<Self, Error> {
-        let limit = limit.map_or(Some(MOST), |limit| limit.parse().ok().filter(|limit| (1..=MOST).contains(limit)));
-        let limit = limit.ok_or_else(|| Error::Argument(format!("limit is a number from 1 to {MOST}")))?;
+        let limit =
+            limit.map_or(Some(MAX_LIMIT), |limit| limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)));
+        let limit = limit.ok_or_else(|| Error::with(&messages::BAD_LIMIT, MAX_LIMIT.to_string()))?;
         let cursor = cursor.map(|cursor| cursor.parse()).transpose();
-        let cursor = cursor.map_err(|_| Error::Argument(format!("cursor is the id of a {kind}")))?;
+        let cursor = cursor.map_err(|_| Error::with(&messages::BAD_CURSOR, kind))?;
         Ok(Self { limit, cursor })
     }
 
-    /// How many to look for: one more than asked for tells whether there is another page.
-    pub fn ahead(&self) -> u32 {
+    /// Number of entries to look for: one more than the page has, because that one shows whether there is another page.
+    pub fn lookahead(&self) -> u32 {
         self.limit + 1
     }
 
-    /// Leaves what was asked for, and says where the next page is, if there is one, as a part of a `Link` header.
+    /// Cuts the entries to the page. Returns where the next page is, if there is one, as a part of a `Link` header.
     pub fn cut<T, I: ToString>(
         &self,
         found: &mut Vec<T>,

@@ -1,14 +1,15 @@
 /// The one range of a `Range: bytes=…` header (RFC 9110, section 14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
-    /// From a position to, and with, another one or the end.
+    /// From a position up to and including another one, or to the end.
     From(u64, Option<u64>),
-    /// The last so many bytes.
+    /// This many bytes at the end.
     Last(u64),
 }
 
 impl Range {
-    /// None for what the RFC lets a server ignore: another unit, several ranges, or what is no range at all.
+    /// Parses the header. Returns `None` for what the RFC lets a server ignore: another unit, several ranges, or text that is not a
+    /// range.
     pub fn parse(header: &str) -> Option<Self> {
         let (unit, range) = header.split_once('=')?;
         let (first, last) = range.trim().split_once('-')?;
@@ -25,8 +26,8 @@ impl Range {
         }
     }
 
-    /// The range in a text of `len` bytes, as the first position and the one after the last; None when there is
-    /// nothing of it.
+    /// Returns the range in a text of `len` bytes, as the first position and the one after the last. Returns `None` if the
+    /// text has nothing of it.
     pub fn within(self, len: u64) -> Option<(u64, u64)> {
         match self {
             Self::From(first, last) => {
@@ -37,7 +38,7 @@ impl Range {
     }
 }
 
-/// Digits alone; more of them than a number has room for are the largest number.
+/// Parses digits. More digits than a number has room for give the largest number.
 fn position(digits: &str) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -49,7 +50,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_rfcs_forms() {
+    fn the_forms_of_the_rfc_are_parsed() {
         let within = |header, len| Range::parse(header).map(|range| range.within(len));
         assert_eq!(within("bytes=0-499", 1000), Some(Some((0, 500))));
         assert_eq!(within("bytes=500-", 1000), Some(Some((500, 1000))));
@@ -75,7 +76,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_asked_for_is_cut_out(first in 0..500u64, more in 0..500u64, len in 1..2000u64) {
+        fn a_range_is_cut_out_of_its_text(first in 0..500u64, more in 0..500u64, len in 1..2000u64) {
             let range = Range::parse(&format!("bytes={first}-{}", first + more)).unwrap();
             prop_assert_eq!(range.within(len), (first < len).then(|| (first, (first + more + 1).min(len))));
         }

@@ -12,21 +12,21 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Heart;
+use crate::metrics::Heartbeat;
 
-/// For a request's headers; also how long a connection may be idle.
+/// Time for a request's headers, and for a connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Half of what a process may usually open (1,024 files): the rest is for the store, Git and the engine. Who comes later
-/// waits in the kernel's queue.
+/// Half of the files that a process may usually open (1,024), because the store, Git and the engine need the rest. A later
+/// connection waits in the kernel's queue.
 const MAX_CONNECTIONS: usize = 512;
-/// A connection's read buffer, and so what its headers may take. hyper's own 400 KB would be 200 MB for all of them.
+/// A connection's read buffer, and so the limit of its headers. hyper's own 400 KB would be 200 MB for all connections.
 const MAX_BUFFER: usize = 64 << 10;
-/// Answers that are on their way may end; followed logs are then cut, and their readers come back with a `Range`.
+/// Time for answers to end after the shutdown. Followed logs are cut then, and their readers come back with a `Range`.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown`, and a moment longer what was being answered. `axum::serve` is not used because it bounds
+/// Serves until `shutdown`, and answers under way for [`GRACE`] longer. `axum::serve` is not used because it bounds
 /// neither the time for headers nor the connections.
-pub async fn serve(mut listener: TcpListener, router: Router, heart: Heart, shutdown: CancellationToken) {
+pub async fn serve(mut listener: TcpListener, router: Router, heart: Heartbeat, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -36,13 +36,13 @@ pub async fn serve(mut listener: TcpListener, router: Router, heart: Heart, shut
         Some((permit, Listener::accept(listener).await.0))
     };
     while let Some(Some((permit, stream))) = shutdown.run_until_cancelled(heart.wait(next(&mut listener))).await {
-        // Without it the last packet of an answer may wait 40 ms for an acknowledgement.
+        // Without TCP_NODELAY, the last packet of an answer may wait 40 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let shutdown = shutdown.clone();
         connections.spawn(async move {
             let mut connection = pin!(connection);
-            // An error is the peer's: it went away, was too slow or spoke no HTTP.
+            // An error is the peer's, which went away, was too slow or did not speak HTTP.
             let ended = shutdown.run_until_cancelled(connection.as_mut()).await;
             if ended.is_none() {
                 connection.as_mut().graceful_shutdown();

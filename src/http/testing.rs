@@ -1,4 +1,4 @@
-//! Settings for the unit tests of this module.
+//! Destinations for the unit tests of this module.
 
 use crate::model::{ContextPath, Destinations, DockerfilePath, ImageGrants, ImageName};
 
@@ -9,5 +9,6 @@ pub fn destinations(base: &str) -> Destinations {
         dockerfile: DockerfilePath::new("Dockerfile").unwrap(),
         context: ContextPath::default(),
         grants: ImageGrants::default(),
+        repo_case: crate::model::RepoCase::default(),
     }
 }

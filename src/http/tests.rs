@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
-use super::{ApiToken, HttpConfig, Role, router, serve};
+use super::{HttpConfig, Parts, router, serve};
 use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
-use crate::metrics::{Heart, Metrics};
-use crate::model::{Destinations, Job, JobId, Millis, Outcome, Stages, Status};
+use crate::metrics::{Heartbeat, Metrics};
+use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -38,8 +38,9 @@ struct Server {
     http: reqwest::Client,
     store: Store,
     logs: Logs,
-    secrets: watch::Sender<Arc<Secrets>>,
-    troubles: watch::Sender<Vec<String>>,
+    /// Kept, because handlers see the secrets of a closed channel as they were.
+    _secrets: watch::Sender<Arc<Secrets>>,
+    degraded: watch::Sender<Vec<String>>,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -107,25 +108,36 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),
-        heart: Heart::default(),
+        heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue);
-    let (secrets, secrets_seen) = watch::channel(Arc::new(secrets(true, None)));
-    let (troubles, troubles_seen) = watch::channel(vec![]);
+    let mut loaded = Secrets::default();
+    loaded.loaded = true;
+    let (secrets, secrets_seen) = watch::channel(Arc::new(loaded));
+    let (degraded, degraded_seen) = watch::channel(vec![]);
     let metrics = Metrics::new().unwrap();
     let heart = metrics.http.clone();
     let masks = vec![Zeroizing::new(SECRET.into())];
-    let allowed_repos = AllowedRepos::new(&rules.allow_repos).unwrap();
+    let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
     let policy = Policy::new(allowed_repos, rules.destinations, masks, secrets_seen.clone());
     let intake = Intake::new(policy, store.clone(), queue.clone());
-    let router = router(config, store.clone(), logs.clone(), queue, intake, secrets_seen, troubles_seen, metrics);
+    let parts = Parts {
+        store: store.clone(),
+        logs: logs.clone(),
+        queue,
+        intake,
+        secrets: secrets_seen,
+        degraded: degraded_seen,
+        metrics,
+    };
+    let router = router(config, parts);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     tokio::spawn(serve(listener, router, heart, stop.clone()));
     crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Server { base, http, store, logs, secrets, troubles, _stop: stop.drop_guard(), _dir: dir }
+    Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }
 }
 
 async fn send(request: RequestBuilder) -> Answer {
@@ -186,12 +198,4 @@ impl Server {
 
 fn now() -> Option<i64> {
     Some(Millis::now().0)
-}
-
-/// A snapshot that holds nothing.
-fn secrets(loaded: bool, trouble: Option<&str>) -> Secrets {
-    let mut secrets = Secrets::default();
-    secrets.loaded = loaded;
-    secrets.trouble.extend(trouble.map(str::to_owned));
-    secrets
 }

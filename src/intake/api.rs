@@ -1,4 +1,4 @@
-use super::request::{By, Refusal, Request};
+use super::request::{Refusal, Request, Requester};
 use super::{Intake, is_full_id};
 use crate::model::{Dialect, Job, JobContext, Origin};
 
@@ -13,7 +13,7 @@ pub struct JobRequest {
 
 impl Intake {
     /// Stores the job that a caller of the API asks for.
-    pub async fn create(&self, request: JobRequest, by: By<'_>) -> Result<Job, Refusal> {
+    pub async fn create(&self, request: JobRequest, by: Requester<'_>) -> Result<Job, Refusal> {
         let JobRequest { context, tag_named, dialect } = request;
         let is_full_id = is_full_id(&context.commit);
         // A commit that a signed push has named is built even if its branch has moved on.

@@ -1,5 +1,5 @@
 use super::Intake;
-use super::request::{By, Refusal, Request};
+use super::request::{Refusal, Request, Requester};
 use crate::model::{Job, JobContext, JobId, Origin};
 use crate::store::KnownBranch;
 
@@ -17,7 +17,7 @@ impl Intake {
         // The commit was the branch's head, like the commit of a push, so it is built even if the branch has moved on.
         let pushed = true;
         let request = Request { git_ref, pushed, ..Request::new(context, Origin::Missed, branch.dialect) };
-        let (new, _) = self.admit(request, By::Sweep)?;
+        let (new, _) = self.admit(request, Requester::Sweep)?;
         let job = self.queue.add_missed(new, asked).await?;
         if let Some(job) = &job {
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook reported this push");

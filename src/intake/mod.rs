@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use crate::model::{CommitSpec, Job, JobId, NewJob};
 use crate::queue::QueueHandle;
-use crate::store::{Added, Store};
+use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
 pub use push::Push;
 use request::Request;
-pub use request::{By, Refusal};
+pub use request::{Refusal, Requester};
 
 /// The commit that a request means when it names none.
 pub const DEFAULT_COMMIT: &str = "HEAD";
@@ -42,19 +42,19 @@ impl Intake {
     }
 
     /// Stores a job for the request if the policy allows it.
-    async fn submit(&self, request: Request, by: By<'_>) -> Result<Added, Refusal> {
+    async fn submit(&self, request: Request, by: Requester<'_>) -> Result<Added, Refusal> {
         let (new, delivery) = self.admit(request, by)?;
         Ok(self.queue.add(new, delivery).await?)
     }
 
     /// Stores a job for a request that has no delivery, so that no earlier job can stand for it.
-    async fn submit_new(&self, request: Request, by: By<'_>) -> Result<Job, Refusal> {
+    async fn submit_new(&self, request: Request, by: Requester<'_>) -> Result<Job, Refusal> {
         let (Added::New(job) | Added::Duplicate(job)) = self.submit(request, by).await?;
         Ok(job)
     }
 
     /// Makes the job that the request asks for, if the policy allows it.
-    fn admit(&self, request: Request, by: By<'_>) -> Result<(NewJob, Option<crate::store::NewDelivery>), Refusal> {
+    fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
         let Request {
             context,
             origin,

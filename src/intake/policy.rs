@@ -1,12 +1,11 @@
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::request::{By, Refusal};
+use super::request::{Refusal, Requester};
 use crate::logs::arguments_with_secrets;
-use crate::model::{Destination, Destinations, JobContext};
+use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob};
 use crate::secrets::Secrets;
 
 /// What may be built, and where its image goes.
@@ -38,7 +37,7 @@ impl Policy {
     }
 
     /// Returns where the image of an allowed job goes.
-    pub(super) fn check(&self, context: &JobContext, by: By<'_>) -> Result<Destination, Refusal> {
+    pub(super) fn check(&self, context: &JobContext, by: Requester<'_>) -> Result<Destination, Refusal> {
         if !self.allows(&context.owner, &context.repo) {
             return Err(Refusal::Repository(format!("{}/{}", context.owner, context.repo)));
         }
@@ -64,24 +63,21 @@ impl Policy {
     }
 }
 
-/// The repositories of `ALLOW_REPOS`: globs over `owner/repo`. A glob without a slash names owners; no glob allows all.
-pub struct AllowedRepos(Option<GlobSet>);
+/// The repositories of `ALLOW_REPOS`. No glob allows all.
+pub struct AllowedRepos {
+    globs: Vec<RepoGlob>,
+    case: RepoCase,
+}
 
 impl AllowedRepos {
-    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
-        if globs.is_empty() {
-            return Ok(Self(None));
-        }
-        let mut set = GlobSetBuilder::new();
-        for glob in globs {
-            let glob = if glob.contains('/') { glob.clone() } else { format!("{glob}/*") };
-            set.add(GlobBuilder::new(&glob).literal_separator(true).build()?);
-        }
-        Ok(Self(Some(set.build()?)))
+    /// # Errors
+    /// A glob that cannot be read.
+    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
+        Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
     }
 
     fn allow(&self, owner: &str, repo: &str) -> bool {
-        self.0.as_ref().is_none_or(|set| set.is_match(format!("{owner}/{repo}")))
+        self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
     }
 }
 
@@ -93,17 +89,18 @@ mod tests {
     fn globs_name_owners_and_repositories() {
         let allowed = |globs: &[&str], owner, repo| {
             let globs: Vec<String> = globs.iter().map(|&glob| glob.into()).collect();
-            AllowedRepos::new(&globs).unwrap().allow(owner, repo)
+            AllowedRepos::new(&globs, RepoCase::Ignore).unwrap().allow(owner, repo)
         };
         assert!(allowed(&[], "acme", "hello"));
         assert!(allowed(&["*"], "acme", "hello"));
         assert!(allowed(&["acme"], "acme", "hello"));
+        assert!(allowed(&["Acme/hello"], "acme", "Hello"));
         assert!(allowed(&["acme/*"], "acme", "hello"));
         assert!(allowed(&["other/x", "acme/hel*"], "acme", "hello"));
         assert!(!allowed(&["acme"], "acme-evil", "hello"));
         assert!(!allowed(&["acme/*"], "acme/x", "hello"));
         assert!(!allowed(&["acme/*"], "other", "hello"));
         assert!(!allowed(&["acme/hello"], "acme", "hello2"));
-        assert!(AllowedRepos::new(&["a{".into()]).is_err());
+        assert!(AllowedRepos::new(&["a{".into()], RepoCase::Ignore).is_err());
     }
 }

@@ -1,6 +1,6 @@
 use serde_json::Map;
 
-use super::request::{By, Refusal, Request};
+use super::request::{Refusal, Request, Requester};
 use super::{DEFAULT_COMMIT, Intake};
 use crate::model::{CommitId, Dialect, JobContext, Origin};
 use crate::store::{Added, NewDelivery};
@@ -59,7 +59,7 @@ impl Intake {
     /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
     pub async fn push(&self, push: Push) -> Result<Added, Refusal> {
         let base = self.policy.destinations().base.clone();
-        let added = self.submit(push.into_request(base), By::Forge).await?;
+        let added = self.submit(push.into_request(base), Requester::Forge).await?;
         if let Added::New(job) = &added {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
         }

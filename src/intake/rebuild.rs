@@ -1,11 +1,11 @@
-use super::request::{By, Refusal, Request};
+use super::request::{Refusal, Request, Requester};
 use super::{Intake, is_full_id};
 use crate::model::{CommitSpec, Job, JobContext, JobId, Origin};
 
 impl Intake {
     /// Stores a new job for what an ended job built, or was to build. It keeps the former job's `dockerRepoBase` and image,
     /// if they are still allowed.
-    pub async fn rebuild(&self, id: JobId, by: By<'_>) -> Result<Job, Refusal> {
+    pub async fn rebuild(&self, id: JobId, by: Requester<'_>) -> Result<Job, Refusal> {
         let former = self.job(id).await?;
         if !former.status.is_terminal() {
             return Err(Refusal::Unfinished(former.status));

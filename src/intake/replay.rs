@@ -1,13 +1,13 @@
 use uuid::Uuid;
 
 use super::Intake;
-use super::request::{By, Refusal, Request};
+use super::request::{Refusal, Request, Requester};
 use crate::model::{Job, JobContext, Origin};
 
 impl Intake {
     /// Stores a new job for a delivery, as if it came now for the first time. The image goes where the present settings
     /// say.
-    pub async fn replay(&self, id: Uuid, by: By<'_>) -> Result<Job, Refusal> {
+    pub async fn replay(&self, id: Uuid, by: Requester<'_>) -> Result<Job, Refusal> {
         let delivery = self.store.delivery(id).await?.ok_or(Refusal::UnknownDelivery(id))?;
         let made = self.job(delivery.job).await?;
         let docker_repo_base = self.policy.destinations().base.clone();

@@ -45,7 +45,7 @@ impl Request {
 
 /// Who asks for a job.
 #[derive(Debug, Clone, Copy)]
-pub enum By<'a> {
+pub enum Requester<'a> {
     /// A forge, whose signature was verified.
     Forge,
     /// A caller of the API, with the name and role of the token.
@@ -54,7 +54,7 @@ pub enum By<'a> {
     Sweep,
 }
 
-impl By<'_> {
+impl Requester<'_> {
     pub fn is_admin(self) -> bool {
         matches!(self, Self::Caller { role: Role::Admin, .. })
     }

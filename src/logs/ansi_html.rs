@@ -1,8 +1,8 @@
-//! A log as people read it: what a terminal would show, as plain text and as HTML with its colours.
+//! Renders a log as a terminal would show it: as plain text, and as HTML with its colours.
 //!
-//! The escape sequences are read by anstyle-parse, and what they make of the text is ours. ansi-to-html 0.2 opens a tag in
-//! a tag with each change of colour (40,000 deep in a log of 256 KiB), gives up where a number is above 255, leaves in what
-//! hides the cursor, and names colours by CSS variables, which mail programs do not know.
+//! anstyle-parse reads the escape sequences; the rendering is ours. ansi-to-html 0.2 nests a tag with each change of colour
+//! (40,000 deep in a log of 256 KiB), gives up at a number above 255, keeps the sequences that hide the cursor, and names
+//! colours by CSS variables, which mail programs do not know.
 
 use std::fmt::Write;
 
@@ -10,29 +10,31 @@ use anstyle_parse::{Params, Parser, Perform, Utf8Parser};
 
 use super::html::push_escaped;
 
-/// Readable on the dark ground that the log stands on.
+/// The 16 named colours, readable on the dark background of the log.
 const COLORS: [u32; 16] = [
     0x6e7681, 0xff7b72, 0x7ee787, 0xe3b341, 0x79c0ff, 0xd2a8ff, 0x76e3ea, 0xc9d1d9, //
     0x8b949e, 0xffa198, 0x9bf0a5, 0xf2cc60, 0xa5d6ff, 0xe2c5ff, 0xb3f0ff, 0xffffff,
 ];
 
-pub struct Painted {
+/// A log that can be read without a terminal.
+pub struct RenderedLog {
     pub text: String,
     pub html: String,
 }
 
-/// Every other escape sequence and control character is left out, and of a line that was written over and over only
-/// what was written last is there. The HTML is well formed, and at most 90 bytes a character longer than the text.
-pub fn paint(log: &[u8]) -> Painted {
-    let (mut parser, mut painter) = (Parser::<Utf8Parser>::new(), Painter::default());
-    // What is not UTF-8 would swallow the byte that follows it, which may end a line.
-    String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut painter, byte));
-    painter.set(Style::default());
-    Painted { text: painter.text, html: painter.html }
+/// Renders the bytes of a log. Escape sequences other than colours and styles are left out, and so are control characters.
+/// A line that was overwritten has only its last content. The HTML is well formed, and longer than the text by at most 90
+/// bytes a character.
+pub fn render(log: &[u8]) -> RenderedLog {
+    let (mut parser, mut renderer) = (Parser::<Utf8Parser>::new(), Renderer::default());
+    // The parser would swallow the byte after one that is not UTF-8, which may end a line.
+    String::from_utf8_lossy(log).bytes().for_each(|byte| parser.advance(&mut renderer, byte));
+    renderer.set(TextStyle::default());
+    RenderedLog { text: renderer.text, html: renderer.html }
 }
 
 #[derive(Clone, Copy, PartialEq, Default)]
-struct Style {
+struct TextStyle {
     foreground: Option<u32>,
     background: Option<u32>,
     bold: bool,
@@ -44,27 +46,28 @@ struct Style {
 }
 
 #[derive(Default)]
-struct Painter {
+struct Renderer {
     text: String,
     html: String,
-    /// Where the present line begins, in both.
-    line: (usize, usize),
-    /// The cursor went back to there.
+    /// Offsets in the text and the HTML at which the current line begins.
+    line_start: (usize, usize),
+    /// True once the cursor has returned to that offset.
     returned: bool,
-    /// What is asked for, and what the HTML is in.
-    style: Style,
-    open: Style,
+    /// The style of the next character.
+    style: TextStyle,
+    /// The style of the tag that is open in the HTML.
+    open: TextStyle,
 }
 
-impl Perform for Painter {
+impl Perform for Renderer {
     fn print(&mut self, c: char) {
         if c.is_control() {
             return;
         }
         if std::mem::take(&mut self.returned) {
-            self.set(Style::default());
-            self.text.truncate(self.line.0);
-            self.html.truncate(self.line.1);
+            self.set(TextStyle::default());
+            self.text.truncate(self.line_start.0);
+            self.html.truncate(self.line_start.1);
         }
         self.set(self.style);
         self.text.push(c);
@@ -74,11 +77,11 @@ impl Perform for Painter {
     fn execute(&mut self, byte: u8) {
         match byte {
             b'\n' => {
-                // So that a line stands for itself.
-                self.set(Style::default());
+                // No tag spans two lines, so each line can be shown alone.
+                self.set(TextStyle::default());
                 self.text.push('\n');
                 self.html.push('\n');
-                self.line = (self.text.len(), self.html.len());
+                self.line_start = (self.text.len(), self.html.len());
                 self.returned = false;
             }
             b'\r' => self.returned = true,
@@ -97,23 +100,23 @@ impl Perform for Painter {
     }
 }
 
-impl Painter {
-    fn set(&mut self, style: Style) {
+impl Renderer {
+    fn set(&mut self, style: TextStyle) {
         if style == self.open {
             return;
         }
-        if self.open != Style::default() {
+        if self.open != TextStyle::default() {
             self.html.push_str("</span>");
         }
-        if style != Style::default() {
-            style.write(&mut self.html);
+        if style != TextStyle::default() {
+            style.write_tag(&mut self.html);
         }
         self.open = style;
     }
 }
 
-impl Style {
-    /// ECMA-48, 8.3.117 (SGR), and the colours of ISO 8613-6.
+impl TextStyle {
+    /// Applies the parameters of SGR (ECMA-48, 8.3.117), with the colours of ISO 8613-6.
     fn change(&mut self, params: &Params) {
         if params.is_empty() {
             *self = Self::default();
@@ -125,7 +128,7 @@ impl Style {
                 1 => self.bold = true,
                 2 => self.faint = true,
                 3 => self.italic = true,
-                // 4:0 is none.
+                // 4:0 ends the underline.
                 4 => self.underlined = param.get(1) != Some(&0),
                 7 => self.inverse = true,
                 9 => self.struck = true,
@@ -161,14 +164,14 @@ impl Style {
         }
     }
 
-    /// The tag that begins it, `</span>` ends it.
-    fn write(self, html: &mut String) {
+    /// Writes the opening tag.
+    fn write_tag(self, html: &mut String) {
         html.push_str("<span style=\"");
         let (mut foreground, mut background) = (self.foreground, self.background);
         if self.inverse {
             (foreground, background) = (background.or(Some(0x0d1117)), foreground.or(Some(0xc9d1d9)));
         }
-        // It cannot fail.
+        // Writing to a String cannot fail.
         let _ = foreground.map_or(Ok(()), |color| write!(html, "color:#{color:06x};"));
         let _ = background.map_or(Ok(()), |color| write!(html, "background:#{color:06x};"));
         let marks = [
@@ -183,7 +186,7 @@ impl Style {
     }
 }
 
-/// Of the 256: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
+/// Returns one of the 256 colours: 16 named ones, a cube of 6 × 6 × 6, 24 greys.
 fn indexed(index: u16) -> Option<u32> {
     let step = |n: u16| if n == 0 { 0 } else { 55 + 40 * n };
     match index {
@@ -204,16 +207,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn html(log: &str) -> String {
-        paint(log.as_bytes()).html
+        render(log.as_bytes()).html
     }
 
     #[test]
     fn colours_become_html_and_are_not_in_the_text() {
         let log = "plain \x1b[31mred \x1b[1mbold\x1b[22m\x1b[39m <b>&\n\x1b[38;5;208mx\x1b[48;2;1;2;3my\x1b[mz";
-        let painted = paint(log.as_bytes());
-        assert_eq!(painted.text, "plain red bold <b>&\nxyz");
+        let rendered = render(log.as_bytes());
+        assert_eq!(rendered.text, "plain red bold <b>&\nxyz");
         assert_eq!(
-            painted.html,
+            rendered.html,
             "plain <span style=\"color:#ff7b72;\">red </span><span style=\"color:#ff7b72;font-weight:bold;\">bold</span> \
              &lt;b&gt;&amp;\n<span style=\"color:#ff8700;\">x</span><span style=\"color:#ff8700;background:#010203;\">y\
              </span>z"
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_does_not_show_is_left_out() {
+    fn invisible_characters_are_left_out() {
         for (log, shown) in [
             ("10%\r50%\r100%\nnext\r\nend\r", "100%\nnext\nend"),
             ("a\x1b[2J\x1b[5;5Hb\x1b]0;title\x07c\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "abclink"),
@@ -234,11 +237,11 @@ mod tests {
             ("\x1b[é\x1b[999;;;;mx\x1b[38;5;999my\x1b[38mz\x1b[48;2;1mw", "xyzw"),
             ("\x1bPq secret \x1b\\after", "after"),
         ] {
-            let painted = paint(log.as_bytes());
-            assert_eq!(painted.text, shown, "{log:?}");
-            assert!(!painted.html.contains('\x1b'), "{log:?}");
+            let rendered = render(log.as_bytes());
+            assert_eq!(rendered.text, shown, "{log:?}");
+            assert!(!rendered.html.contains('\x1b'), "{log:?}");
         }
-        assert_eq!(paint(b"\xff\xc3\x28 \xe2\x82").text, "\u{fffd}\u{fffd}( \u{fffd}");
+        assert_eq!(render(b"\xff\xc3\x28 \xe2\x82").text, "\u{fffd}\u{fffd}( \u{fffd}");
         assert_eq!(html("\x1b[31mred\rok\n"), "<span style=\"color:#ff7b72;\">ok</span>\n");
     }
 
@@ -246,8 +249,8 @@ mod tests {
     fn a_hostile_log_does_not_grow_without_end() {
         let colours: String = (0..40_000).map(|n| format!("\x1b[38;5;{}mx", n % 256)).collect();
         let log = colours + &"\x1b[1mx\x1b[22mx".repeat(20_000);
-        let painted = paint(log.as_bytes());
-        assert!(painted.html.len() < 91 * painted.text.len(), "{}", painted.html.len());
+        let rendered = render(log.as_bytes());
+        assert!(rendered.html.len() < 91 * rendered.text.len(), "{}", rendered.html.len());
     }
 
     proptest! {
@@ -255,16 +258,16 @@ mod tests {
         fn any_bytes_are_well_formed_html(log in prop::collection::vec(prop_oneof![
             any::<u8>(), Just(0x1b), Just(b'['), Just(b'm'), Just(b';'), Just(b'3'), Just(b'<'), Just(b'\r'), Just(b'\n'),
         ], 0..200)) {
-            let painted = paint(&log);
+            let rendered = render(&log);
             let tags = regex::Regex::new("<span style=\"[a-z0-9:;#.-]+\">|</span>").unwrap();
-            prop_assert!(!tags.replace_all(&painted.html, "").contains(['<', '>', '"', '\'']));
+            prop_assert!(!tags.replace_all(&rendered.html, "").contains(['<', '>', '"', '\'']));
             let mut depth = 0;
-            for tag in tags.find_iter(&painted.html) {
+            for tag in tags.find_iter(&rendered.html) {
                 depth += if tag.as_str() == "</span>" { -1 } else { 1 };
                 prop_assert!((0..=1).contains(&depth));
             }
             prop_assert_eq!(depth, 0);
-            prop_assert!(painted.text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+            prop_assert!(rendered.text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
         }
     }
 }

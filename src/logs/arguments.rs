@@ -1,3 +1,5 @@
+//! Refuses secrets in build arguments.
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
@@ -10,7 +12,7 @@ pub fn arguments_with_secrets(arguments: &BTreeMap<String, String>, secrets: &[Z
     arguments.iter().filter(|(_, value)| has_secret(value)).map(|(name, _)| name.clone()).collect()
 }
 
-/// Says why the build argument is refused.
+/// Returns the message that refuses a build argument with a secret.
 pub fn secret_argument(name: &str) -> String {
     format!("buildArgs/{name} has a secret of this daemon in it, and everyone who has the image could read it there")
 }

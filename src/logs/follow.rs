@@ -1,3 +1,5 @@
+//! Follows a log while it grows.
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,41 +10,42 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use super::Tail;
+use super::LogSignal;
 
-/// Bytes that are read at once.
+/// Number of bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
-/// Reads a log from an offset, and waits where it ends for more. It reads the file at its own pace and keeps nothing:
-/// one that is slow or idle costs no memory.
+/// Reads a log from an offset on, and waits for more at its end. It reads the file at its own pace and buffers
+/// nothing, so a slow or idle follower costs no memory.
 pub struct LogFollower {
     path: PathBuf,
     file: Option<Arc<File>>,
     offset: u64,
-    /// Exclusive.
+    /// End of the range, exclusive.
     until: u64,
-    /// Ends where the file does.
+    /// True if the follower ends at the end of the file.
     complete: bool,
     wake: watch::Receiver<bool>,
-    /// Keeps the log's entry while someone waits for it.
-    _tail: Arc<Tail>,
+    /// Keeps the log's entry among the signals while the follower exists.
+    _signal: Arc<LogSignal>,
 }
 
 impl LogFollower {
-    pub(super) fn new(path: PathBuf, tail: Arc<Tail>, offset: u64, until: u64) -> Self {
-        let wake = tail.ended.subscribe();
-        Self { path, file: None, offset, until, complete: false, wake, _tail: tail }
+    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>, offset: u64, until: u64) -> Self {
+        let wake = signal.ended.subscribe();
+        Self { path, file: None, offset, until, complete: false, wake, _signal: signal }
     }
 
-    /// No more will be written: ends where the file does now.
+    /// Makes the follower end at the end of the file, because nothing more will be written.
     pub fn stop_at_end(&mut self) {
         self.complete = true;
     }
 
-    /// The next bytes, at most 64 KiB; None at the end of a log that has ended, or of the range.
+    /// Returns the next bytes, at most 64 KiB, or `None` at the end of the range or of a log that has ended.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            // Before the read: what was written before the end was told is found by it.
+            // The flag is read before the file, so that the read finds everything that was written before the log
+            // ended.
             let complete = *self.wake.borrow_and_update() || self.complete;
             let bytes = self.read().await?;
             if !bytes.is_empty() {
@@ -51,22 +54,22 @@ impl LogFollower {
             if complete || self.offset >= self.until {
                 return Ok(None);
             }
-            // It cannot fail: `_tail` holds the sender.
+            // This cannot fail, because `_signal` holds the sender.
             let _ = self.wake.changed().await;
         }
     }
 
-    /// [`Self::next`] as a stream.
+    /// Returns the pieces of [`Self::next`] as a stream.
     pub fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send {
         stream::try_unfold(self, async |mut log| Ok(log.next().await?.map(|bytes| (bytes, log))))
     }
 
     async fn read(&mut self) -> io::Result<Bytes> {
         let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
-        let wanted = self.until.saturating_sub(offset).min(PIECE as u64) as usize;
+        let size = self.until.saturating_sub(offset).min(PIECE as u64) as usize;
         let read = move || -> io::Result<(Arc<File>, Bytes)> {
             let file = file.map_or_else(|| File::open(path).map(Arc::new), Ok)?;
-            let mut bytes = vec![0; wanted];
+            let mut bytes = vec![0; size];
             let n = file.read_at(&mut bytes, offset)?;
             Ok((file, Bytes::copy_from_slice(&bytes[..n])))
         };

@@ -1,20 +1,21 @@
-//! The forms in which a secret may be written.
+//! Derives the forms in which programs may write a secret.
 
 use base64::Engine;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-/// Shorter ones are not masked: they would blacken words that are no secret.
+/// Shortest secret that is masked. Masking shorter ones would hit words that are no secret.
 const MIN: usize = 6;
 
-/// What the ways to write a text into a URL leave as it is, beside letters and digits: RFC 3986, JavaScript's
-/// `encodeURIComponent`, a form, a password before the `@` (<https://url.spec.whatwg.org/#userinfo-percent-encode-set>).
+/// Characters besides letters and digits that the encodings for URLs leave unchanged: RFC 3986, JavaScript's
+/// `encodeURIComponent`, a form, and a password before the `@`
+/// (<https://url.spec.whatwg.org/#userinfo-percent-encode-set>).
 const LEFT_IN_URLS: [&[u8]; 4] = [b"-_.~", b"-_.~!'()*", b"-_.*+", b"-_.~!$&'()*+,"];
 
-/// How this secret may look: as it is, in base64, in a URL, in JSON. One of several lines (a key) line by line, as
-/// programs indent what they print, and as one text without its breaks, as they may be others; the frame of a PEM file is
-/// no secret. No form has a line's break in it.
+/// Returns the forms of a secret: unchanged, in base64, in a URL and in JSON. A secret of several lines, such as a
+/// key, has forms for each line, because programs indent what they print, and for the whole text without its line
+/// breaks, because they may break it elsewhere. The frame of a PEM file is no secret. No form has a line break.
 pub(super) fn forms(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let lines: Vec<&str> = secret.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
     let whole = Zeroizing::new(lines.concat());
@@ -34,7 +35,7 @@ pub(super) fn forms(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     forms.0
 }
 
-/// How a part of a binary secret may look, as in the PEM file that it is a part of: in base64.
+/// Returns the forms of a part of a binary secret: in base64, as in the PEM file that contains the part.
 pub(super) fn binary_forms(secret: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let mut forms = Forms(Vec::new());
     if secret.len() >= MIN {
@@ -60,8 +61,8 @@ impl Forms {
     }
 }
 
-/// What the base64 of every text has in it that has `secret` in it, `shift` bytes behind a multiple of three. Characters
-/// that depend on the neighbours too are left out: 4 bits of the secret at either end.
+/// Returns the base64 characters of `secret` inside of any text that contains it `shift` bytes after a multiple of
+/// three. Characters that also depend on the neighbours of the secret, up to 4 bits at either end, are left out.
 fn core(alphabet: &GeneralPurpose, secret: &[u8], shift: usize) -> Zeroizing<Vec<u8>> {
     let shifted = Zeroizing::new([&[0; 2][..shift], secret].concat());
     let text = Zeroizing::new(alphabet.encode(&*shifted));
@@ -84,7 +85,7 @@ fn in_url(text: &str, left: &[u8]) -> Zeroizing<String> {
     url
 }
 
-/// `%2F` as `%2f`, which is the same.
+/// Converts `%2F` to the equivalent `%2f`.
 fn lower_hex(url: &str) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(url.as_bytes().to_vec());
     let percents: Vec<usize> = url.match_indices('%').map(|(at, _)| at).collect();

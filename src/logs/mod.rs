@@ -1,4 +1,5 @@
-//! One append-only file a job, `<id>.log`. Readers are woken when it grows and read the file themselves.
+//! Logs of jobs. Each job has one append-only file, `<id>.log`, in which secrets are masked. Readers are woken when the
+//! file grows, and read it themselves.
 
 pub mod ansi_html;
 mod arguments;
@@ -25,45 +26,45 @@ pub use writer::LogWriter;
 
 use crate::model::JobId;
 
-/// All logs of a folder. Clones share it.
+/// The logs of a folder, which clones share.
 #[derive(Clone)]
 pub struct Logs {
     dir: Arc<PathBuf>,
-    /// Of the logs that are written or followed now.
-    tails: Arc<Mutex<HashMap<JobId, Weak<Tail>>>>,
+    /// One entry for each log that is being written or followed.
+    signals: Arc<Mutex<HashMap<JobId, Weak<LogSignal>>>>,
 }
 
-/// What wakes the readers of one log: every change of `ended`, also to the same value.
-struct Tail {
+/// Wakes the readers of one log. Every change of `ended` does, even a change to the same value.
+struct LogSignal {
     ended: watch::Sender<bool>,
 }
 
-impl Tail {
-    fn grown(&self) {
+impl LogSignal {
+    fn wake_readers(&self) {
         self.ended.send_modify(|_| {});
     }
 }
 
 impl Logs {
-    /// Makes the folder (0700) if it is not there.
+    /// Opens a folder of logs, which is created (0700) if it does not exist.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir: Arc::new(dir), tails: Arc::default() })
+        Ok(Self { dir: Arc::new(dir), signals: Arc::default() })
     }
 
-    /// Appends to a job's log, which is made (0600) with its first byte.
+    /// Returns a writer that appends to a job's log. The file is created (0600) with its first byte.
     pub fn writer(&self, id: JobId) -> Arc<LogWriter> {
-        Arc::new(LogWriter::new(self.path(id), self.tail(id)))
+        Arc::new(LogWriter::new(self.path(id), self.signal(id)))
     }
 
-    /// The job has ended: its followers end after the last byte.
+    /// Ends the log of a job. Its followers end after the last byte.
     pub fn end(&self, id: JobId) {
-        if let Some(tail) = self.tails().remove(&id).and_then(|tail| tail.upgrade()) {
-            tail.ended.send_replace(true);
+        if let Some(signal) = self.signals().remove(&id).and_then(|signal| signal.upgrade()) {
+            signal.ended.send_replace(true);
         }
     }
 
-    /// How many bytes there are; none before the first.
+    /// Returns the size of a log in bytes, which is 0 if the log does not exist.
     pub async fn len(&self, id: JobId) -> io::Result<u64> {
         match tokio::fs::metadata(self.path(id)).await {
             Ok(meta) => Ok(meta.len()),
@@ -72,35 +73,35 @@ impl Logs {
         }
     }
 
-    /// The bytes from `start` to before `end`, or to where the file ends now.
+    /// Reads the bytes from `start` up to `end` (exclusive), or up to the current end of the file.
     pub fn range(&self, id: JobId, start: u64, end: u64) -> LogFollower {
-        let mut reader = LogFollower::new(self.path(id), self.tail(id), start, end);
+        let mut reader = LogFollower::new(self.path(id), self.signal(id), start, end);
         reader.stop_at_end();
         reader
     }
 
-    /// The bytes from `offset` on, those to come too, until [`Logs::end`]. A job may have ended before this: look at
-    /// its status after this call, and call [`LogFollower::stop_at_end`] if it has.
+    /// Reads the bytes from `offset` on, and waits for further ones until [`Logs::end`]. Because the job may have ended
+    /// before this call, the caller then reads its status, and calls [`LogFollower::stop_at_end`] if it has ended.
     pub fn follow(&self, id: JobId, offset: u64) -> LogFollower {
-        LogFollower::new(self.path(id), self.tail(id), offset, u64::MAX)
+        LogFollower::new(self.path(id), self.signal(id), offset, u64::MAX)
     }
 
     fn path(&self, id: JobId) -> PathBuf {
         self.dir.join(format!("{id}.log"))
     }
 
-    fn tail(&self, id: JobId) -> Arc<Tail> {
-        let mut tails = self.tails();
-        if let Some(tail) = tails.get(&id).and_then(Weak::upgrade) {
-            return tail;
+    fn signal(&self, id: JobId) -> Arc<LogSignal> {
+        let mut signals = self.signals();
+        if let Some(signal) = signals.get(&id).and_then(Weak::upgrade) {
+            return signal;
         }
-        tails.retain(|_, tail| tail.strong_count() > 0);
-        let tail = Arc::new(Tail { ended: watch::Sender::new(false) });
-        tails.insert(id, Arc::downgrade(&tail));
-        tail
+        signals.retain(|_, signal| signal.strong_count() > 0);
+        let signal = Arc::new(LogSignal { ended: watch::Sender::new(false) });
+        signals.insert(id, Arc::downgrade(&signal));
+        signal
     }
 
-    fn tails(&self) -> MutexGuard<'_, HashMap<JobId, Weak<Tail>>> {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    fn signals(&self) -> MutexGuard<'_, HashMap<JobId, Weak<LogSignal>>> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

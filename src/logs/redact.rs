@@ -14,13 +14,13 @@ use super::forms::forms;
 
 const MASK: &[u8] = b"***";
 
-/// So much of a secret must stand before a line's break to hold the line back until the next bytes come: what began with
-/// less is shown, and the rest is masked. Each letter of the alphabet begins some secret.
+/// Number of a secret's first characters that hold back the end of a line until the next bytes come. With fewer of them
+/// the line is shown, and only the rest of the secret is masked, because almost every letter begins some secret.
 const HOLD: usize = 3;
-/// So many bytes of breaks and indentation may be between two bytes of a secret.
+/// Number of bytes of line breaks and indentation that may be between two bytes of a secret.
 const GAP: usize = 64;
 
-/// Says of texts whether a log would mask any of them.
+/// Returns a function that is true for texts of which a log would mask any part.
 pub fn secret_finder(secrets: &[Zeroizing<String>]) -> impl Fn(&str) -> bool {
     let all = LazyCell::new(move || {
         let mut redactor = Redactor::default();
@@ -28,7 +28,7 @@ pub fn secret_finder(secrets: &[Zeroizing<String>]) -> impl Fn(&str) -> bool {
         redactor
     });
     move |text| {
-        let mut redactor = all.afresh();
+        let mut redactor = all.fork();
         redactor.held.extend_from_slice(text.as_bytes());
         redactor.scan(true);
         !redactor.masked.is_empty()
@@ -39,24 +39,25 @@ pub fn secret_finder(secrets: &[Zeroizing<String>]) -> impl Fn(&str) -> bool {
 struct Finder {
     nfa: NFA,
     start: StateID,
-    /// By state: how much has been seen of the longest form that may still come.
+    /// For each state: the number of bytes of the longest form that may still be completed.
     depths: Vec<u32>,
-    /// By states at whose end a form is and no longer one: what else may still come there.
-    falls: HashMap<StateID, StateID>,
+    /// For each state that completes a form and extends none: the state to continue from, which is that of the longest
+    /// proper suffix that may still be extended.
+    fallbacks: HashMap<StateID, StateID>,
 }
 
 impl Finder {
-    /// None: there are gigabytes of secrets.
+    /// Makes an automaton of the forms, or `None` if they are gigabytes.
     fn new(forms: &[Zeroizing<Vec<u8>>]) -> Option<Self> {
         let mut builder = NFA::builder();
         let nfa = builder.match_kind(MatchKind::Standard).build(forms.iter().map(|form| form.as_slice())).ok()?;
         let start = nfa.start_state(Anchored::No).ok()?;
-        let mut finder = Self { nfa, start, depths: Vec::new(), falls: HashMap::new() };
-        let mut goes_on = HashSet::new();
+        let mut finder = Self { nfa, start, depths: Vec::new(), fallbacks: HashMap::new() };
+        let mut extensible = HashSet::new();
         for form in forms {
             let mut state = start;
             for (seen, &byte) in form.iter().enumerate() {
-                goes_on.insert(state);
+                extensible.insert(state);
                 state = finder.nfa.next_state(Anchored::No, state, byte);
                 let index = state.as_usize();
                 if finder.depths.len() <= index {
@@ -64,20 +65,20 @@ impl Finder {
                 }
                 finder.depths[index] = seen as u32 + 1;
             }
-            finder.falls.insert(state, start);
+            finder.fallbacks.insert(state, start);
         }
-        finder.falls.retain(|state, _| !goes_on.contains(state));
+        finder.fallbacks.retain(|state, _| !extensible.contains(state));
         for form in forms {
             let end = finder.walk(form);
-            if !finder.falls.contains_key(&end) {
+            if !finder.fallbacks.contains_key(&end) {
                 continue;
             }
-            let mut fall = finder.walk(&form[1..]);
-            while fall != start && !goes_on.contains(&fall) {
-                // Another form, that this one ends with and that does not go on either.
-                fall = finder.walk(&form[form.len() + 1 - finder.depth(fall)..]);
+            let mut fallback = finder.walk(&form[1..]);
+            while fallback != start && !extensible.contains(&fallback) {
+                // The suffix is a whole form itself that no form extends, so the next shorter suffix is tried.
+                fallback = finder.walk(&form[form.len() + 1 - finder.depth(fallback)..]);
             }
-            finder.falls.insert(end, fall);
+            finder.fallbacks.insert(end, fallback);
         }
         Some(finder)
     }
@@ -90,72 +91,72 @@ impl Finder {
         self.depths.get(state.as_usize()).map_or(0, |&depth| depth as usize)
     }
 
-    /// The length of the longest form that ends here.
-    fn ended(&self, state: StateID) -> usize {
+    /// Returns the length of the longest form that ends in this state.
+    fn longest_match(&self, state: StateID) -> usize {
         let matches = 0..self.nfa.match_len(state);
         matches.map(|n| self.nfa.pattern_len(self.nfa.match_pattern(state, n))).max().unwrap_or(0)
     }
 }
 
-/// Masks secrets in a stream of bytes. What is masked is every byte that belongs to an occurrence of a form of a secret;
-/// a run of such bytes in a line becomes one `***`. So the output does not depend on how the stream is cut, and of two
-/// secrets that overlap nothing is left over.
+/// Masks secrets in a stream of bytes. Every byte of an occurrence of a form is masked, and a run of such bytes in a
+/// line becomes one `***`. Therefore the output does not depend on how the stream is cut, and nothing remains of two
+/// secrets that overlap.
 ///
-/// A form may be broken over lines, also with indentation and the number of BuildKit's step (`#12 `) before each.
+/// A form may be broken over lines, with indentation or the number of BuildKit's step (`#12 `) at the start of each.
 #[derive(Default)]
 pub(super) struct Redactor {
     forms: Arc<Vec<Zeroizing<Vec<u8>>>>,
-    /// None while there are no forms, or too many.
+    /// The automaton; `None` if there are no forms, or too many.
     finder: Option<Arc<Finder>>,
-    /// The end of the stream so far, as far back as a secret may begin in it: less than the longest form, and its gaps.
+    /// End of the stream so far, from the first byte that may begin a secret: less than the longest form and its gaps.
     held: Zeroizing<Vec<u8>>,
-    /// So much of it was looked at.
+    /// Number of bytes of `held` that were scanned.
     seen: usize,
     state: Option<StateID>,
-    /// Where in `held` the bytes are that led to `state`.
+    /// Positions in `held` of the bytes that led to `state`.
     path: Vec<usize>,
-    /// Before this nothing is held back.
+    /// Position in `held` before which no byte is held back.
     released: usize,
-    /// At a line's beginning, behind a part of a form.
+    /// True at the beginning of a line that follows a part of a form.
     indented: bool,
-    /// Bytes between two of a form.
+    /// Number of bytes since the last byte of a form.
     gap: usize,
-    /// What belongs to a secret, in order and apart.
+    /// Ranges of `held` that belong to secrets, in order and without overlaps.
     masked: Vec<Range<usize>>,
-    /// The byte before `held` was masked.
+    /// True if the byte before `held` was masked.
     masking: bool,
 }
 
 impl Redactor {
-    /// From now on these are masked: what [`forms`] makes of secrets.
+    /// Masks these forms of secrets, as made by [`forms`], from now on.
     pub(super) fn add(&mut self, forms: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) {
         let known: HashSet<_> = self.forms.iter().map(|form| form.to_vec()).collect();
         let before = self.forms.len();
         Arc::make_mut(&mut self.forms).extend(forms.into_iter().filter(|form| !known.contains(&**form)));
         if self.forms.len() > before {
             self.finder = Finder::new(&self.forms).map(Arc::new);
-            // What is held is looked at anew.
+            // The held bytes are scanned again.
             (self.state, self.seen, self.indented, self.gap) = (None, 0, false, 0);
             self.path.clear();
         }
     }
 
-    /// One for another stream, with the same secrets.
-    pub(super) fn afresh(&self) -> Self {
+    /// Returns a redactor of the same secrets for another stream.
+    pub(super) fn fork(&self) -> Self {
         Self { forms: self.forms.clone(), finder: self.finder.clone(), ..Self::default() }
     }
 
-    /// Takes the next bytes of the stream and appends to `out` what is sure.
+    /// Takes the next bytes of the stream, and appends the bytes that are decided to `out`.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         if self.forms.is_empty() {
             return out.extend_from_slice(bytes);
         }
         self.held.extend_from_slice(bytes);
-        let sure = self.scan(false);
-        self.emit(sure, out);
+        let decided = self.scan(false);
+        self.emit(decided, out);
     }
 
-    /// The stream ends here: appends what is held back.
+    /// Ends the stream, and appends the bytes that are held back to `out`.
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
         self.scan(true);
         self.emit(self.held.len(), out);
@@ -163,11 +164,11 @@ impl Redactor {
         self.path.clear();
     }
 
-    /// Looks at what is new. Returns how much at the head of `held` is known to be secret or not.
+    /// Scans the new bytes. Returns the number of bytes at the head of `held` that are known to be secret or not.
     fn scan(&mut self, at_end: bool) -> usize {
         let Some(finder) = self.finder.clone() else {
             if !self.forms.is_empty() {
-                // Nothing passes.
+                // There are too many forms for an automaton, so everything is masked.
                 cover(&mut self.masked, 0..self.held.len());
             }
             return self.held.len();
@@ -212,9 +213,9 @@ impl Redactor {
             } else {
                 self.path.push(at);
                 if finder.nfa.is_match(state) {
-                    let begin = self.path[self.path.len() - finder.ended(state)];
+                    let begin = self.path[self.path.len() - finder.longest_match(state)];
                     cover(&mut self.masked, begin.max(self.released)..at + 1);
-                    state = finder.falls.get(&state).copied().unwrap_or(state);
+                    state = finder.fallbacks.get(&state).copied().unwrap_or(state);
                     depth = finder.depth(state);
                 }
             }
@@ -225,16 +226,16 @@ impl Redactor {
         self.path.first().map_or(at, |&begin| begin.max(self.released))
     }
 
-    /// Moves the first `sure` bytes of `held` to `out`.
-    fn emit(&mut self, sure: usize, out: &mut Vec<u8>) {
+    /// Moves the first `decided` bytes of `held` to `out`.
+    fn emit(&mut self, decided: usize, out: &mut Vec<u8>) {
         let mut done = 0;
         for range in &self.masked {
-            let (start, end) = (range.start.min(sure), range.end.min(sure));
+            let (start, end) = (range.start.min(decided), range.end.min(decided));
             if start > done {
                 out.extend_from_slice(&self.held[done..start]);
                 self.masking = false;
             }
-            // Lines stay lines.
+            // Line breaks inside of a secret are kept.
             for &byte in &self.held[start..end] {
                 if matches!(byte, b'\n' | b'\r') {
                     out.push(byte);
@@ -245,21 +246,22 @@ impl Redactor {
             }
             done = end;
         }
-        if sure > done {
-            out.extend_from_slice(&self.held[done..sure]);
+        if decided > done {
+            out.extend_from_slice(&self.held[done..decided]);
             self.masking = false;
         }
         self.masked.retain_mut(|range| {
-            *range = range.start.saturating_sub(sure)..range.end.saturating_sub(sure);
+            *range = range.start.saturating_sub(decided)..range.end.saturating_sub(decided);
             range.start < range.end
         });
-        self.path.iter_mut().for_each(|at| *at = at.saturating_sub(sure));
-        (self.seen, self.released) = (self.seen.saturating_sub(sure), self.released.saturating_sub(sure));
-        self.held.drain(..sure);
+        self.path.iter_mut().for_each(|at| *at = at.saturating_sub(decided));
+        (self.seen, self.released) = (self.seen.saturating_sub(decided), self.released.saturating_sub(decided));
+        self.held.drain(..decided);
     }
 }
 
-/// The length of `#12 ` at the beginning of these bytes; 0 if they begin otherwise; None while that is open.
+/// Returns the length of `#12 ` at the beginning of these bytes, 0 if they begin otherwise, or `None` if more bytes are
+/// needed to decide.
 fn step_number(bytes: &[u8]) -> Option<usize> {
     let digits = bytes[1..].iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
     match bytes.get(1 + digits) {
@@ -269,7 +271,7 @@ fn step_number(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Adds a range that ends behind all others.
+/// Adds a range whose end is behind all others.
 fn cover(ranges: &mut Vec<Range<usize>>, mut new: Range<usize>) {
     while let Some(last) = ranges.pop_if(|last| last.end >= new.start) {
         new.start = new.start.min(last.start);

@@ -26,7 +26,7 @@ async fn rest(mut log: LogFollower) -> String {
 async fn followers_see_everything_once_and_end() {
     let (_dir, logs) = logs();
     let id = JobId::new();
-    // One that comes before the first byte, one in the middle of a line, one for whom it is too late.
+    // One follower comes before the first byte, one in the middle of a line, and one after the end.
     let early = tokio::spawn(rest(logs.follow(id, 0)));
     let writer = logs.writer(id);
     let big = "0123456789\n".repeat(20_000);
@@ -51,7 +51,7 @@ async fn followers_see_everything_once_and_end() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_not_there_is_empty() {
+async fn a_missing_log_is_empty() {
     let (_dir, logs) = logs();
     let id = JobId::new();
     assert_eq!(logs.len(id).await.unwrap(), 0);
@@ -59,13 +59,13 @@ async fn a_log_that_is_not_there_is_empty() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_those_who_left() {
+async fn dropped_followers_and_writers_leave_no_entry() {
     let (_dir, logs) = logs();
     for _ in 0..10 {
         drop(logs.follow(JobId::new(), 0));
         drop(logs.writer(JobId::new()));
     }
-    assert!(logs.tails().len() <= 1);
+    assert!(logs.signals().len() <= 1);
 }
 
 #[tokio::test]

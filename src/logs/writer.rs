@@ -1,3 +1,5 @@
+//! Writes a log, with its secrets masked.
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,52 +8,52 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::Tail;
+use super::LogSignal;
 use super::forms::{binary_forms, forms};
 use super::redact::Redactor;
 use crate::model::LogSink;
 
-/// Writes one job's log. What cannot be written (a full disk) is lost, and the log says so when it can; the job goes
-/// on.
+/// Writes one job's log. Bytes that cannot be written, because the disk is full for example, are lost. The log names
+/// their number as soon as it can be written again, and the job goes on.
 pub struct LogWriter {
-    state: Mutex<State>,
-    tail: Arc<Tail>,
+    state: Mutex<WriterState>,
+    signal: Arc<LogSignal>,
 }
 
-struct State {
+struct WriterState {
     path: PathBuf,
     file: Option<File>,
     redactor: Redactor,
-    /// Bytes that could not be written since the last ones that could.
+    /// Number of bytes that were lost since the last successful write.
     lost: u64,
 }
 
 impl LogWriter {
-    pub(super) fn new(path: PathBuf, tail: Arc<Tail>) -> Self {
-        Self { state: Mutex::new(State { path, file: None, redactor: Redactor::default(), lost: 0 }), tail }
+    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>) -> Self {
+        Self { state: Mutex::new(WriterState { path, file: None, redactor: Redactor::default(), lost: 0 }), signal }
     }
 
-    /// From now on each of these is written as `***`, if it has 6 bytes or more: also in pieces, broken over lines, in
-    /// base64, in a URL or in JSON.
+    /// Masks these secrets as `***` from now on, if they have 6 bytes or more. They are also found in pieces, broken
+    /// over lines, in base64, in a URL and in JSON.
     pub fn mask(&self, secrets: &[Zeroizing<String>]) {
         self.state().redactor.add(secrets.iter().flat_map(|secret| forms(secret)));
     }
 
-    /// The same of what is no text, as in a PEM file that has it somewhere.
+    /// Masks these binary secrets from now on, in the form that a PEM file gives to its parts.
     pub fn mask_binary(&self, secrets: &[Zeroizing<Vec<u8>>]) {
         self.state().redactor.add(secrets.iter().flat_map(|secret| binary_forms(secret)));
     }
 
-    /// A text as the log would show it.
+    /// Returns a text as the log would show it.
     pub fn masked(&self, text: &str) -> String {
-        let mut redactor = self.state().redactor.afresh();
+        let mut redactor = self.state().redactor.fork();
         let mut out = Vec::with_capacity(text.len());
         redactor.push(text.as_bytes(), &mut out);
         redactor.flush(&mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// Writes what the masking still holds back because a secret may begin with it, and how much could not be written.
+    /// Writes the bytes that are held back because a secret may begin with them, and the number of lost bytes.
     pub fn flush(&self) {
         let mut out = Vec::new();
         let mut state = self.state();
@@ -59,14 +61,14 @@ impl LogWriter {
         self.append(&mut state, &out);
     }
 
-    fn append(&self, state: &mut State, bytes: &[u8]) {
+    fn append(&self, state: &mut WriterState, bytes: &[u8]) {
         if !bytes.is_empty() || state.lost > 0 {
             state.append(bytes);
-            self.tail.grown();
+            self.signal.wake_readers();
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,7 +88,7 @@ impl Drop for LogWriter {
     }
 }
 
-impl State {
+impl WriterState {
     fn append(&mut self, bytes: &[u8]) {
         if self.lost > 0 {
             let note = format!("\n[{} bytes of this log could not be written]\n", self.lost);
@@ -99,11 +101,11 @@ impl State {
         if let Err((written, error)) = self.try_append(bytes) {
             self.lost = (bytes.len() - written) as u64;
             let log = self.path.display();
-            tracing::error!(%log, %error, "the log cannot be written: free some space; the job goes on without");
+            tracing::error!(%log, %error, "the log cannot be written: make room on its disk; the job goes on without it");
         }
     }
 
-    /// Err: how many bytes were written, and why no more.
+    /// Appends bytes. An error has the number of bytes that were written, and the reason why no more were.
     fn try_append(&mut self, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut written = 0;
         while written < bytes.len() {

@@ -3,35 +3,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How often a loop that only waits shows that it is there.
+/// The time between two beats of a loop that only waits.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// Shows that a loop goes on, by the monotonic clock. Clones share it.
+/// Shows that a loop is alive, by the monotonic clock. Clones share it.
 #[derive(Clone)]
-pub struct Heart {
-    birth: Instant,
-    /// Milliseconds after `birth`.
+pub struct Heartbeat {
+    start: Instant,
+    /// The last beat, in milliseconds after `start`.
     last: Arc<AtomicU64>,
 }
 
-impl Default for Heart {
+impl Default for Heartbeat {
     fn default() -> Self {
-        Self { birth: Instant::now(), last: Arc::default() }
+        Self { start: Instant::now(), last: Arc::default() }
     }
 }
 
-impl Heart {
+impl Heartbeat {
+    /// Records that the loop is alive now.
     pub fn beat(&self) {
-        self.last.store(self.birth.elapsed().as_millis() as u64, Relaxed);
+        self.last.store(self.start.elapsed().as_millis() as u64, Relaxed);
     }
 
-    /// Since the last beat.
+    /// Returns the time since the last beat.
     pub fn silent_for(&self) -> Duration {
-        self.birth.elapsed().saturating_sub(Duration::from_millis(self.last.load(Relaxed)))
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Relaxed)))
     }
 
-    /// Waits for what may come late or never: a loop that waits for it is well. What has to come soon (a write, a query)
-    /// is not waited for by this.
+    /// Waits for an event that may come late or never, and beats meanwhile, because a loop that waits for such an event is
+    /// healthy. An event that has to come soon (a write, a query) is awaited without this.
     pub async fn wait<T>(&self, event: impl Future<Output = T>) -> T {
         let mut event = pin!(event);
         loop {
@@ -49,8 +50,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_beats_when_it_is_waited_by() {
-        let old = || Heart { birth: Instant::now() - Duration::from_secs(100), ..Heart::default() };
+    async fn a_loop_that_waits_beats() {
+        let old = || Heartbeat { start: Instant::now() - Duration::from_secs(100), ..Heartbeat::default() };
         let (waits, ended, still) = (old(), old(), old());
         assert!(tokio::time::timeout(Duration::ZERO, waits.wait(std::future::pending::<()>())).await.is_err());
         ended.wait(async {}).await;

@@ -1,5 +1,5 @@
-//! What is counted and timed where it happens, and shown to Prometheus. A label's values are few: no repository and no
-//! job is one.
+//! Counters and times for Prometheus, taken where things happen. A label has few values, so no repository and no job is
+//! one.
 
 mod heartbeat;
 mod process;
@@ -10,31 +10,32 @@ use std::time::Duration;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::model::{StageName, StageStatus};
-pub use heartbeat::Heart;
-pub use scrape::{Kind, Page};
+pub use heartbeat::Heartbeat;
+pub use scrape::{MetricKind, Scrape};
 
-/// Seconds: from a checkout of 50 ms to a build of an hour.
+/// Bounds in seconds, from a checkout of 50 ms to a build of an hour.
 const BUCKETS: [f64; 13] = [0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0];
 
-/// How a try to send a notification ended.
+/// The result of an attempt to send a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sending {
+pub enum SendResult {
     Sent,
-    /// It failed and is tried again.
+    /// The attempt failed, and another one follows.
     Again,
+    /// The attempt failed, and none follows.
     Dead,
 }
 
-/// What came of a webhook.
+/// The result of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Webhook {
     Accepted,
-    /// The job was there already.
+    /// The job existed already.
     Duplicate,
-    /// An event that makes no job.
+    /// The event makes no job.
     Ignored,
     Refused,
-    /// It could not be stored.
+    /// The job could not be stored.
     Failed,
 }
 
@@ -48,12 +49,12 @@ pub struct Metrics {
     steps: IntCounterVec,
     webhooks: IntCounterVec,
     notifications: IntCounterVec,
-    /// Of the loop that claims jobs.
-    pub queue: Heart,
-    /// Of the loop that sends notifications.
-    pub outbox: Heart,
-    /// Of the loop that takes connections.
-    pub http: Heart,
+    /// Heartbeat of the loop that claims jobs.
+    pub queue: Heartbeat,
+    /// Heartbeat of the loop that sends notifications.
+    pub outbox: Heartbeat,
+    /// Heartbeat of the loop that takes connections.
+    pub http: Heartbeat,
 }
 
 impl Metrics {
@@ -90,9 +91,9 @@ impl Metrics {
                 Opts::new("image_factory_notification_tries_total", "Tries to send a notification, by how they ended."),
                 &["channel", "result"],
             )?,
-            queue: Heart::default(),
-            outbox: Heart::default(),
-            http: Heart::default(),
+            queue: Heartbeat::default(),
+            outbox: Heartbeat::default(),
+            http: Heartbeat::default(),
         };
         metrics.registry.register(Box::new(metrics.attempts.clone()))?;
         metrics.registry.register(Box::new(metrics.waits.clone()))?;
@@ -100,7 +101,7 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.steps.clone()))?;
         metrics.registry.register(Box::new(metrics.webhooks.clone()))?;
         metrics.registry.register(Box::new(metrics.notifications.clone()))?;
-        // A counter that is there from the start shows its first step, too.
+        // Prometheus sees a counter's first step only if the counter is there before it.
         metrics.build_steps(0, 0);
         for result in [Webhook::Accepted, Webhook::Duplicate, Webhook::Ignored, Webhook::Refused, Webhook::Failed] {
             metrics.webhooks.with_label_values(&[result.as_str()]).inc_by(0);
@@ -108,7 +109,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// An attempt at a job begins; `waited` if it is the first.
+    /// Counts an attempt at a job that begins. A first attempt has the time that the job waited.
     pub fn attempt(&self, waited: Option<Duration>) {
         self.attempts.inc();
         if let Some(waited) = waited {
@@ -116,36 +117,39 @@ impl Metrics {
         }
     }
 
+    /// Records how long a stage ran.
     pub fn stage(&self, stage: StageName, status: StageStatus, took: Duration) {
         self.stages.with_label_values(&[stage.as_str(), status.as_str()]).observe(took.as_secs_f64());
     }
 
-    /// The steps of a build that has ended.
+    /// Counts the steps of a build that has ended.
     pub fn build_steps(&self, cached: u64, run: u64) {
         self.steps.with_label_values(&["cached"]).inc_by(cached);
         self.steps.with_label_values(&["run"]).inc_by(run);
     }
 
+    /// Counts a webhook.
     pub fn webhook(&self, result: Webhook) {
         self.webhooks.with_label_values(&[result.as_str()]).inc();
     }
 
-    pub fn notification(&self, channel: &str, result: Sending) {
+    /// Counts an attempt to send a notification.
+    pub fn notification(&self, channel: &str, result: SendResult) {
         self.notifications.with_label_values(&[channel, result.as_str()]).inc();
     }
 
-    /// The loops by name.
-    pub fn hearts(&self) -> [(&'static str, &Heart); 3] {
+    /// Returns the loops' heartbeats by name.
+    pub fn heartbeats(&self) -> [(&'static str, &Heartbeat); 3] {
         [("queue", &self.queue), ("outbox", &self.outbox), ("http", &self.http)]
     }
 
-    /// All of it and what is in `page`, in Prometheus' text format 0.0.4.
+    /// Writes the counters and the scrape's metrics in Prometheus' text format 0.0.4.
     ///
     /// # Errors
     /// Two families of one name.
-    pub fn text(&self, page: &Page) -> prometheus::Result<String> {
+    pub fn text(&self, scrape: &Scrape) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
-        families.extend(page.families());
+        families.extend(scrape.families());
         TextEncoder::new().encode_to_string(&families)
     }
 }
@@ -162,7 +166,7 @@ impl Webhook {
     }
 }
 
-impl Sending {
+impl SendResult {
     fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent",

@@ -3,7 +3,7 @@
 use super::further::DockerfileName;
 use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
 use super::naming::{HASH_DIGITS, valid_tag, with_hash};
-use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext};
+use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext, RepoCase};
 
 /// Registries whose names have no parts below `account/name`: a push to a deeper one is denied there.
 const FLAT: [&str; 1] = [HUB];
@@ -21,6 +21,8 @@ pub struct Destinations {
     pub context: ContextPath,
     /// IMAGES_ALLOWED
     pub grants: ImageGrants,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
 /// The image of a job, with its tag.
@@ -67,7 +69,7 @@ impl Destinations {
                 ))),
             },
             (Some(RequestedImage::Absolute(image)), _) => {
-                if own.has(&image) || self.grants.allow(&context.owner, &context.repo, &image) {
+                if own.has(&image) || self.grants.allow(self.repo_case, &context.owner, &context.repo, &image) {
                     return only(image.name().into());
                 }
                 // ALLOW_REPOS may let any name pass.

@@ -1,6 +1,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::image::ImageRef;
+use super::{RepoCase, RepoGlob};
 
 /// IMAGES_ALLOWED: the images that a repository may name beside those below its own name.
 #[derive(Debug, Clone, Default)]
@@ -8,13 +9,13 @@ pub struct ImageGrants(Vec<Grant>);
 
 #[derive(Debug, Clone)]
 struct Grant {
-    repository: GlobMatcher,
+    repository: RepoGlob,
     image: GlobMatcher,
 }
 
 impl ImageGrants {
-    /// Reads `repository=image` pairs of globs. A repository's glob without a slash names owners, and case does not matter.
-    /// A `*` stays within one part of a name, `**` goes across parts.
+    /// Reads `repository=image` pairs: a [`RepoGlob`], and a glob over the image's name, in which case does not matter. A
+    /// `*` stays within one part of a name, `**` goes across parts.
     ///
     /// # Errors
     /// The pair that cannot be read, and why.
@@ -23,9 +24,9 @@ impl ImageGrants {
     }
 
     /// True if a grant lets this repository push to the image.
-    pub fn allow(&self, owner: &str, repo: &str, image: &ImageRef) -> bool {
-        let (repository, image) = (format!("{owner}/{repo}"), image.canonical());
-        self.0.iter().any(|grant| grant.repository.is_match(&repository) && grant.image.is_match(&image))
+    pub fn allow(&self, case: RepoCase, owner: &str, repo: &str, image: &ImageRef) -> bool {
+        let image = image.canonical();
+        self.0.iter().any(|grant| grant.repository.is_match(case, owner, repo) && grant.image.is_match(&image))
     }
 }
 
@@ -43,14 +44,18 @@ impl Grant {
             Some(path) => format!("docker.io/{path}"),
             None => image.to_owned(),
         };
-        let repository = if repository.contains('/') { repository.to_owned() } else { format!("{repository}/*") };
-        Ok(Self { repository: glob(&repository)?, image: glob(&image)? })
+        let repository = RepoGlob::new(repository).map_err(|e| no_glob(repository, &e))?;
+        Ok(Self { repository, image: glob(&image)? })
     }
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
     let glob = GlobBuilder::new(text).literal_separator(true).case_insensitive(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|e| format!("{text:?} is no glob: {}", e.kind()))
+    glob.map(|glob| glob.compile_matcher()).map_err(|e| no_glob(text, &e))
+}
+
+fn no_glob(text: &str, error: &globset::Error) -> String {
+    format!("{text:?} is no glob: {}", error.kind())
 }
 
 #[cfg(test)]
@@ -81,10 +86,13 @@ mod tests {
             ("a", "b", "localhost/x", true),
         ] {
             let parsed = ImageRef::parse(&format!("{image}:x")).unwrap();
-            assert_eq!(grants.allow(owner, repo, &parsed), allowed, "{owner}/{repo} {image}");
+            assert_eq!(grants.allow(RepoCase::Ignore, owner, repo, &parsed), allowed, "{owner}/{repo} {image}");
         }
         let image = ImageRef::parse("quay.io/acme/web:x").unwrap();
-        assert!(!ImageGrants::default().allow("acme", "mono", &image));
+        assert!(!ImageGrants::default().allow(RepoCase::Ignore, "acme", "mono", &image));
+        let grants = ImageGrants::parse(["Acme/*=quay.io/acme/*"]).unwrap();
+        let allowed = [RepoCase::Ignore, RepoCase::Keep].map(|case| grants.allow(case, "acme", "mono", &image));
+        assert_eq!(allowed, [true, false]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    BadOption, BuildOptions, CommitId, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin, TagResult,
+    BadOption, BuildOptions, CommitId, CommitSpec, Destination, Dialect, FailureClass, Millis, Origin, RepoCase,
+    TagResult,
 };
 
 /// A job's id: a UUIDv7, so that ids sort by the time of their making.
@@ -77,9 +78,9 @@ impl JobContext {
         serde_json::to_string(&context)
     }
 
-    /// `owner/repo` in lower case: one repository to a forge that knows no case.
-    pub fn repository(&self) -> String {
-        format!("{}/{}", self.owner, self.repo).to_ascii_lowercase()
+    /// Returns the identity of the repository, as [`RepoName::key`](super::RepoName::key) does for a name that is valid.
+    pub fn repository(&self, case: RepoCase) -> String {
+        case.key(&format!("{}/{}", self.owner, self.repo))
     }
 
     /// How the image is to be built, from `extra`.
@@ -230,9 +231,10 @@ pub struct Stages(pub Vec<StageRecord>);
 
 impl Job {
     /// A job that nobody has run yet.
-    pub fn pending(new: NewJob) -> Self {
+    pub fn pending(new: NewJob, case: RepoCase) -> Self {
         Self {
             id: JobId::new(),
+            repository: new.context.repository(case),
             image: new.image,
             context: new.context,
             status: Status::Pending,
@@ -352,6 +354,8 @@ impl NewJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub id: JobId,
+    /// [`RepoName::key`](super::RepoName::key) of its repository, by the rule that the store had when it was made.
+    pub repository: String,
     pub context: JobContext,
     pub image: String,
     pub status: Status,

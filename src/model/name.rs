@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::CommitId;
+use super::{CommitId, RepoCase};
 
 /// Why a name from outside is not passed on to Git or to the file system.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,11 @@ impl RepoName {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the identity of the repository: two spellings of one repository have the same key.
+    pub fn key(&self, case: RepoCase) -> String {
+        case.key(&self.to_string())
     }
 }
 

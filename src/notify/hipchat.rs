@@ -3,56 +3,87 @@
 
 use std::fmt::Write;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use reqwest::{Client, Url};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::send_error::Failure;
-use super::summary::Story;
-use super::{NotifyConfig, chat};
-use crate::logs::html::escape as html;
+use super::channel::Channel;
+use super::chat;
+use super::send_error::SendError;
+use super::summary::{JobLinks, JobSummary};
+use crate::logs::html::escape;
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
 
-pub(super) const CHANNEL: &str = "hipchat";
+const NAME: &str = "hipchat";
 
-#[derive(Clone)]
-pub struct HipChat {
+pub struct HipChatConfig {
     /// HIPCHAT_API
     pub api: Url,
+    /// HIPCHAT_ROOM
     pub room: String,
+    /// HIPCHAT_TOKEN
     pub token: Zeroizing<String>,
+    /// The occasions that the room is notified of.
     pub occasions: Vec<Occasion>,
+    pub links: JobLinks,
 }
 
-pub(super) fn rows(config: &NotifyConfig, job: &Job, previous: Option<Status>) -> Option<NewNotification> {
-    let HipChat { room, occasions, .. } = config.hipchat.as_ref()?;
-    let story = Story::of(job, previous, occasions, &config.links)?;
-    let lane = format!("{CHANNEL} {room} {}", job.id);
-    Some(NewNotification { channel: CHANNEL, destination: room.clone(), lane, replaces: false, body: body(&story) })
+/// Notifies one room.
+pub struct HipChat {
+    config: HipChatConfig,
+    client: Client,
 }
 
-/// The token goes in a header, which HipChat's API takes as well as `auth_token` in the URL, where the original had it:
-/// URLs are written into the logs of servers and proxies.
-pub(super) async fn send(
-    config: &NotifyConfig,
-    client: &Client,
-    notification: &Notification,
-    now: Millis,
-) -> Result<(), Failure> {
-    let gone = || Failure::permanent("HIPCHAT_TOKEN and HIPCHAT_ROOM do not name this room any more");
-    let hipchat = config.hipchat.as_ref().filter(|hipchat| hipchat.room == notification.destination);
-    let hipchat = hipchat.ok_or_else(gone)?;
-    let mut url = hipchat.api.clone();
-    // It has a host, so it has a path.
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["v2", "room", &hipchat.room, "notification"]);
+impl HipChat {
+    /// # Errors
+    /// The system has no usable TLS authorities.
+    pub fn new(config: HipChatConfig) -> reqwest::Result<Self> {
+        Ok(Self { config, client: chat::client()? })
     }
-    chat::post(client.post(url).bearer_auth(hipchat.token.as_str()), &notification.body, now).await
+
+    /// Sends the token in a header, which HipChat's API accepts as well as `auth_token` in the URL. The original put it
+    /// into the URL, but URLs are written into the logs of servers and proxies.
+    async fn post(&self, notification: &Notification, now: Millis) -> Result<(), SendError> {
+        let HipChatConfig { api, room, token, .. } = &self.config;
+        if *room != notification.destination {
+            return Err(SendError::permanent("HIPCHAT_ROOM no longer names this room"));
+        }
+        let mut url = api.clone();
+        // A URL with a host has a path, so this cannot fail.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v2", "room", room, "notification"]);
+        }
+        chat::post(self.client.post(url).bearer_auth(token.as_str()), &notification.body, now).await
+    }
 }
 
-fn body(story: &Story) -> String {
-    let (code, color) = match story.occasion {
+impl Channel for HipChat {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn rows(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
+        let HipChatConfig { room, occasions, links, .. } = &self.config;
+        let Some(summary) = JobSummary::new(job, previous, occasions, links) else { return Vec::new() };
+        let lane = format!("{NAME} {room} {}", job.id);
+        let body = body(&summary);
+        vec![NewNotification { channel: NAME, destination: room.clone(), lane, replaces: false, body }]
+    }
+
+    fn host(&self, _destination: &str) -> Option<String> {
+        self.config.api.host_str().map(str::to_owned)
+    }
+
+    fn send<'a>(&'a self, notification: &'a Notification, now: Millis) -> BoxFuture<'a, Result<(), SendError>> {
+        self.post(notification, now).boxed()
+    }
+}
+
+fn body(summary: &JobSummary) -> String {
+    let (code, color) = match summary.occasion {
         Occasion::Failure => ("IMAGE_BUILD_FAILED", "red"),
         Occasion::Fixed => ("IMAGE_BUILD_FIXED", "green"),
         Occasion::Success => ("IMAGE_BUILD_SUCCEEDED", "green"),
@@ -62,73 +93,56 @@ fn body(story: &Story) -> String {
         let _ = write!(table, "<tr><td><b>{name}</b></td><td>{value}</td></tr>");
     };
     row("Code", code.into());
-    row("Message", html(&story.cause().unwrap_or_else(|| story.headline())));
-    if let Some((class, advice)) = story.class() {
-        row("Class", html(class));
-        row("What to do", html(advice));
+    row("Message", escape(&summary.cause().unwrap_or_else(|| summary.headline())));
+    if let Some((class, advice)) = summary.class() {
+        row("Class", escape(class));
+        row("What to do", escape(advice));
     }
-    row("Environment", html(&story.environment()));
-    row("Repository", linked(story.repo_link(), &story.repo()));
-    row("Owner", linked(story.owner_link(), &story.owner()));
-    row("Branch", linked(story.branch_link(), &story.branch()));
-    row("Commit", linked(story.commit_link(), &story.commit()));
-    if let Some(names) = story.pushed() {
-        row("Image", html(&names));
+    row("Environment", escape(&summary.environment()));
+    row("Repository", link(summary.repo_link(), &summary.repo()));
+    row("Owner", link(summary.owner_link(), &summary.owner()));
+    row("Branch", link(summary.branch_link(), &summary.branch()));
+    row("Commit", link(summary.commit_link(), &summary.commit()));
+    if let Some(names) = summary.pushed() {
+        row("Image", escape(&names));
     }
-    if let Some(tags) = story.kept() {
-        row("Not moved, as a newer push has them", html(&tags));
+    if let Some(tags) = summary.kept() {
+        row("Not moved, as a newer push has them", escape(&tags));
     }
-    row("Job", linked(Some(story.job_link()), &story.job.id.to_string()));
-    row("Log", linked(Some(story.log_link()), "log"));
+    row("Job", link(Some(summary.job_link()), &summary.job.id.to_string()));
+    row("Log", link(Some(summary.log_link()), "log"));
     table += "</table>";
     json!({ "message": table, "color": color, "notify": true, "message_format": "html" }).to_string()
 }
 
-fn linked(url: Option<String>, text: &str) -> String {
+fn link(url: Option<String>, text: &str) -> String {
     match url {
-        Some(url) => format!(r#"<a href="{}">{}</a>"#, html(&url), html(text)),
-        None => html(text),
+        Some(url) => format!(r#"<a href="{}">{}</a>"#, escape(&url), escape(text)),
+        None => escape(text),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::testing::{job, links};
+    use super::super::summary::testing::{job, links, successful_job};
     use super::*;
 
     fn message(job: &Job) -> serde_json::Value {
-        let links = links();
-        serde_json::from_str(&body(&Story::of(job, None, &[Occasion::Failure], &links).unwrap())).unwrap()
+        let (links, all) = (links(), [Occasion::Failure, Occasion::Success]);
+        serde_json::from_str(&body(&JobSummary::new(job, None, &all, &links).unwrap())).unwrap()
     }
 
     #[test]
-    fn the_table_has_what_the_original_s_had() {
-        let job = job("acme", "develop", "build: step 2 failed");
-        let said = message(&job);
-        assert_eq!(
-            (&said["color"], &said["notify"], &said["message_format"]),
-            (&json!("red"), &json!(true), &json!("html"))
-        );
-        let (id, commit) = (job.id, "1a2b3c4d".repeat(5));
-        for cell in [
-            "<td>IMAGE_BUILD_FAILED</td>".to_owned(),
-            "<td>build: step 2 failed</td>".into(),
-            "<td>Mend what the message names and push again.</td>".into(),
-            r#"<a href="https://github.com/acme/hello">hello</a>"#.into(),
-            r#"<a href="https://github.com/acme">acme</a>"#.into(),
-            format!(r#"<a href="https://github.com/acme/hello/commit/{commit}">{commit}</a>"#),
-            format!(r#"<a href="https://ci.acme.org/job/{id}">{id}</a>"#),
-            format!(r#"<a href="https://ci.acme.org/job/{id}/log">log</a>"#),
-        ] {
-            assert!(said["message"].as_str().unwrap().contains(&cell), "{cell} is not in {said}");
-        }
+    fn the_table_has_the_rows_of_the_original_and_ours() {
+        insta::assert_json_snapshot!("hipchat_failure", message(&job("acme", "develop", "build: step 2 failed")));
+        insta::assert_json_snapshot!("hipchat_success", message(&successful_job()));
     }
 
     #[test]
-    fn nothing_from_outside_is_markup_and_nothing_is_too_long() {
+    fn outside_text_is_never_markup_and_a_message_is_never_too_long() {
         let evil = r#"<img src="x" onerror='y'>&"#;
-        let said = message(&job(evil, evil, evil));
-        let text = said["message"].as_str().unwrap();
+        let evil = message(&job(evil, evil, evil));
+        let text = evil["message"].as_str().unwrap();
         assert!(!text.contains("<img"), "{text}");
         assert!(text.contains("&lt;img src=&quot;x&quot; onerror=&#39;y&#39;&gt;&amp;"), "{text}");
         let long = "\"".repeat(5000);

@@ -1,86 +1,108 @@
 //! Slack's incoming webhooks (<https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments>), in
 //! the form that Mattermost takes too: one attachment, as totem's docker-image-factory 0.8.3 sent it.
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::send_error::Failure;
-use super::summary::Story;
-use super::{NotifyConfig, chat};
+use super::channel::Channel;
+use super::chat;
+use super::send_error::SendError;
+use super::summary::{JobLinks, JobSummary};
 use crate::model::{Job, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
 
-pub(super) const CHANNEL: &str = "slack";
+const NAME: &str = "slack";
 
-#[derive(Clone)]
-pub struct Slack {
-    /// Whoever has it may write.
+pub struct SlackConfig {
+    /// SLACK_URL. Whoever has it may write to the channel.
     pub url: Zeroizing<String>,
-    /// None: the webhook's own.
+    /// SLACK_ROOM, or the webhook's own channel.
     pub room: Option<String>,
+    /// The occasions that the channel is notified of.
     pub occasions: Vec<Occasion>,
+    pub links: JobLinks,
+}
+
+impl SlackConfig {
+    /// Returns the host of SLACK_URL, the only part that is not secret. `None` if SLACK_URL is no web address.
+    pub fn host(&self) -> Option<String> {
+        let url = Url::parse(&self.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        url.host_str().map(str::to_owned)
+    }
+}
+
+/// Notifies one channel of Slack or Mattermost.
+pub struct Slack {
+    config: SlackConfig,
+    client: Client,
 }
 
 impl Slack {
-    /// Where it goes, without what is secret: `hooks.slack.com:443`. None if SLACK_URL is no web address.
-    pub fn place(&self) -> Option<String> {
-        let url = Url::parse(&self.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-        Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+    /// # Errors
+    /// The system has no usable TLS authorities.
+    pub fn new(config: SlackConfig) -> reqwest::Result<Self> {
+        Ok(Self { config, client: chat::client()? })
     }
 }
 
-pub(super) fn rows(config: &NotifyConfig, job: &Job, previous: Option<Status>) -> Option<NewNotification> {
-    let Slack { room, occasions, .. } = config.slack.as_ref()?;
-    let story = Story::of(job, previous, occasions, &config.links)?;
-    let destination = room.clone().unwrap_or_default();
-    let lane = format!("{CHANNEL} {destination} {}", job.id);
-    let body = body(&story, room.as_deref());
-    Some(NewNotification { channel: CHANNEL, destination, lane, replaces: false, body })
+impl Channel for Slack {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn rows(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
+        let SlackConfig { room, occasions, links, .. } = &self.config;
+        let Some(summary) = JobSummary::new(job, previous, occasions, links) else { return Vec::new() };
+        let destination = room.clone().unwrap_or_default();
+        let lane = format!("{NAME} {destination} {}", job.id);
+        let body = body(&summary, room.as_deref());
+        vec![NewNotification { channel: NAME, destination, lane, replaces: false, body }]
+    }
+
+    fn host(&self, _destination: &str) -> Option<String> {
+        self.config.host()
+    }
+
+    fn send<'a>(&'a self, notification: &'a Notification, now: Millis) -> BoxFuture<'a, Result<(), SendError>> {
+        chat::post(self.client.post(self.config.url.as_str()), &notification.body, now).boxed()
+    }
 }
 
-pub(super) async fn send(
-    config: &NotifyConfig,
-    client: &Client,
-    notification: &Notification,
-    now: Millis,
-) -> Result<(), Failure> {
-    let slack = config.slack.as_ref().ok_or_else(|| Failure::permanent("SLACK_URL is not set any more"))?;
-    chat::post(client.post(slack.url.as_str()), &notification.body, now).await
-}
-
-fn body(story: &Story, room: Option<&str>) -> String {
-    let (color, headline) = (if story.failed() { "danger" } else { "good" }, story.headline());
-    let repo = format!("{}/{}", story.owner(), story.repo());
+fn body(summary: &JobSummary, room: Option<&str>) -> String {
+    let (color, headline) = (if summary.failed() { "danger" } else { "good" }, summary.headline());
+    let repo = format!("{}/{}", summary.owner(), summary.repo());
     let mut fields = vec![
-        field("Env", &escaped(&story.environment()), true),
-        field("Repo", &linked(story.repo_link(), &repo), true),
+        field("Env", &escape(&summary.environment()), true),
+        field("Repo", &link(summary.repo_link(), &repo), true),
     ];
-    if let Some((class, advice)) = story.class() {
-        fields.push(field("Class", &escaped(class), true));
-        fields.push(field("What to do", &escaped(advice), false));
+    if let Some((class, advice)) = summary.class() {
+        fields.push(field("Class", &escape(class), true));
+        fields.push(field("What to do", &escape(advice), false));
     }
-    if let Some(names) = story.pushed() {
-        fields.push(field("Image", &escaped(&names), false));
+    if let Some(names) = summary.pushed() {
+        fields.push(field("Image", &escape(&names), false));
     }
-    if let Some(tags) = story.kept() {
-        fields.push(field("Not moved, as a newer push has them", &escaped(&tags), false));
+    if let Some(tags) = summary.kept() {
+        fields.push(field("Not moved, as a newer push has them", &escape(&tags), false));
     }
-    fields.push(field("Log", &linked(Some(story.log_link()), &story.job.id.to_string()), false));
+    fields.push(field("Log", &link(Some(summary.log_link()), &summary.job.id.to_string()), false));
     let footer = [
-        linked(story.owner_link(), &story.owner()),
-        linked(story.repo_link(), &story.repo()),
-        linked(story.branch_link(), &story.branch()),
-        linked(story.commit_link(), &story.short_commit()),
+        link(summary.owner_link(), &summary.owner()),
+        link(summary.repo_link(), &summary.repo()),
+        link(summary.branch_link(), &summary.branch()),
+        link(summary.commit_link(), &summary.short_commit()),
     ];
     let mut message = json!({
         "username": "Image Factory",
         "attachments": [{
-            "fallback": escaped(&format!("{headline}: {}", story.log_link())),
+            "fallback": escape(&format!("{headline}: {}", summary.log_link())),
             "color": color,
-            "title": escaped(&headline),
-            "title_link": story.log_link(),
-            "text": escaped(&story.cause().unwrap_or_default()),
+            "title": escape(&headline),
+            "title_link": summary.log_link(),
+            "text": escape(&summary.cause().unwrap_or_default()),
             "fields": fields,
             "footer": footer.join(" / "),
             "mrkdwn_in": ["fields", "footer"],
@@ -96,55 +118,41 @@ fn field(title: &str, value: &str, short: bool) -> Value {
     json!({ "title": title, "value": value, "short": short })
 }
 
-/// The three that Slack reads as its own (<https://docs.slack.dev/messaging/formatting-message-text#escaping>).
-fn escaped(text: &str) -> String {
+/// Escapes the three characters that Slack gives a meaning
+/// (<https://docs.slack.dev/messaging/formatting-message-text#escaping>).
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn linked(url: Option<String>, text: &str) -> String {
+fn link(url: Option<String>, text: &str) -> String {
     match url {
-        Some(url) => format!("<{}|{}>", escaped(&url), escaped(text)),
-        None => escaped(text),
+        Some(url) => format!("<{}|{}>", escape(&url), escape(text)),
+        None => escape(text),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::testing::{job, links};
+    use super::super::summary::testing::{job, links, successful_job};
     use super::*;
 
     fn message(job: &Job, room: Option<&str>) -> Value {
-        let links = links();
-        serde_json::from_str(&body(&Story::of(job, None, &[Occasion::Failure], &links).unwrap(), room)).unwrap()
+        let (links, all) = (links(), [Occasion::Failure, Occasion::Success]);
+        serde_json::from_str(&body(&JobSummary::new(job, None, &all, &links).unwrap(), room)).unwrap()
     }
 
     #[test]
-    fn one_attachment_has_what_the_original_s_had() {
-        let job = job("acme", "feature/x", "build: a & b");
-        let said = message(&job, Some("#builds"));
-        assert_eq!((&said["username"], &said["channel"]), (&json!("Image Factory"), &json!("#builds")));
-        let attachment = &said["attachments"][0];
-        assert_eq!((&attachment["color"], &attachment["text"]), (&json!("danger"), &json!("build: a &amp; b")));
-        let log = format!("https://ci.acme.org/job/{}/log", job.id);
-        assert_eq!(attachment["title_link"], log);
-        assert_eq!(attachment["fields"][0], json!({"title": "Env", "value": "staging", "short": true}));
-        assert_eq!(attachment["fields"][1]["value"], "<https://github.com/acme/hello|acme/hello>");
-        assert_eq!(
-            attachment["footer"],
-            format!(
-                "<https://github.com/acme|acme> / <https://github.com/acme/hello|hello> / \
-                 <https://github.com/acme/hello/tree/feature/x|feature/x> / \
-                 <https://github.com/acme/hello/commit/{}|1a2b3c4>",
-                "1a2b3c4d".repeat(5)
-            )
-        );
-        assert!(message(&job, None).get("channel").is_none());
+    fn one_attachment_has_the_content_of_the_original_and_ours() {
+        let failed = job("acme", "feature/x", "build: a & b");
+        insta::assert_json_snapshot!("slack_failure", message(&failed, Some("#builds")));
+        insta::assert_json_snapshot!("slack_success", message(&successful_job(), None));
+        assert!(message(&failed, None).get("channel").is_none());
     }
 
     #[test]
-    fn nobody_is_called_by_a_name() {
-        let said = message(&job("<!channel>", "<!here>", "<@U1> & co"), None).to_string();
-        assert!(!said.contains("<!") && !said.contains("<@"), "{said}");
-        assert!(said.contains("&lt;!channel&gt;") && said.contains("&lt;@U1&gt; &amp; co"), "{said}");
+    fn outside_text_mentions_nobody() {
+        let message = message(&job("<!channel>", "<!here>", "<@U1> & co"), None).to_string();
+        assert!(!message.contains("<!") && !message.contains("<@"), "{message}");
+        assert!(message.contains("&lt;!channel&gt;") && message.contains("&lt;@U1&gt; &amp; co"), "{message}");
     }
 }

@@ -1,42 +1,42 @@
-//! How a job ended, for people: what the channels that they read have in common.
+//! The facts of an ended job, as the channels that people read show them.
 
 use reqwest::Url;
 
 use crate::model::{CommitId, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
 
-/// The longest that a name, and the longest that a cause is shown, in characters. HipChat takes 10,000 in all.
-const NAME: usize = 120;
-const CAUSE: usize = 600;
-const LINK: usize = 500;
+/// The longest name, cause and link that are shown, in characters. HipChat takes 10,000 in all.
+const LONGEST_NAME: usize = 120;
+const LONGEST_CAUSE: usize = 600;
+const LONGEST_LINK: usize = 500;
 
-/// Where people find more.
+/// The settings that links in notifications are made of.
 #[derive(Debug, Clone, Default)]
-pub struct Links {
+pub struct JobLinks {
     /// BASE_URL, without a `/` at its end.
     pub base_url: String,
-    /// Of the Git server's pages, such as `https://github.com`; None if it is not known to have any.
+    /// Address of the Git server's pages, such as `https://github.com`, if it is known to have any.
     pub pages: Option<Url>,
     /// TOTEM_ENV
     pub environment: String,
 }
 
-impl Links {
-    /// Where a job is shown.
+impl JobLinks {
+    /// Returns the URL of a job.
     pub(super) fn job(&self, id: JobId) -> String {
         format!("{}/job/{id}", self.base_url)
     }
 }
 
-/// A job that has ended, for a channel that is to tell of it.
-pub(super) struct Story<'a> {
+/// An ended job whose occasion a channel's readers want to know of.
+pub(super) struct JobSummary<'a> {
     pub job: &'a Job,
     pub occasion: Occasion,
-    links: &'a Links,
+    links: &'a JobLinks,
 }
 
-impl<'a> Story<'a> {
-    /// None if it is not among what the channel's readers want to know.
-    pub fn of(job: &'a Job, previous: Option<Status>, wanted: &[Occasion], links: &'a Links) -> Option<Self> {
+impl<'a> JobSummary<'a> {
+    /// Returns `None` if the job's end is none of the wanted occasions.
+    pub fn new(job: &'a Job, previous: Option<Status>, wanted: &[Occasion], links: &'a JobLinks) -> Option<Self> {
         let occasion = Occasion::of(job.status, previous).filter(|occasion| occasion.is_among(wanted))?;
         Some(Self { job, occasion, links })
     }
@@ -45,7 +45,7 @@ impl<'a> Story<'a> {
         self.occasion == Occasion::Failure
     }
 
-    /// `The build of acme/hello failed`
+    /// Returns for example `The build of acme/hello failed`.
     pub fn headline(&self) -> String {
         let end = match self.occasion {
             Occasion::Failure => "failed",
@@ -56,24 +56,24 @@ impl<'a> Story<'a> {
     }
 
     pub fn environment(&self) -> String {
-        line(&self.links.environment, NAME)
+        one_line(&self.links.environment, LONGEST_NAME)
     }
 
     pub fn owner(&self) -> String {
-        line(&self.job.context.owner, NAME)
+        one_line(&self.job.context.owner, LONGEST_NAME)
     }
 
     pub fn repo(&self) -> String {
-        line(&self.job.context.repo, NAME)
+        one_line(&self.job.context.repo, LONGEST_NAME)
     }
 
     pub fn branch(&self) -> String {
-        line(&self.job.context.branch, NAME)
+        one_line(&self.job.context.branch, LONGEST_NAME)
     }
 
-    /// The one that was built; where none was found, the one that was asked for.
+    /// Returns the commit that was built, or the one that was asked for if it was not found.
     pub fn commit(&self) -> String {
-        line(self.job.resolved_commit.as_ref().map_or(&self.job.context.commit, CommitId::as_str), NAME)
+        one_line(self.job.resolved_commit.as_ref().map_or(&self.job.context.commit, CommitId::as_str), LONGEST_NAME)
     }
 
     pub fn short_commit(&self) -> String {
@@ -81,34 +81,34 @@ impl<'a> Story<'a> {
     }
 
     pub fn cause(&self) -> Option<String> {
-        self.job.cause.as_ref().map(|cause| line(cause, CAUSE))
+        self.job.cause.as_ref().map(|cause| one_line(cause, LONGEST_CAUSE))
     }
 
-    /// Its class, and what to do.
+    /// Returns the failure's class and the advice for it.
     pub fn class(&self) -> Option<(&'static str, &'static str)> {
         self.job.class.map(|class| (class.as_str(), class.advice()))
     }
 
-    /// The names that the image has in the registry, the job's own first: `q.io/t/acme-hello:1a2b3c4, latest`.
+    /// Returns the names that the image has in the registry, the job's own first: `q.io/t/acme-hello:1a2b3c4, latest`.
     pub fn pushed(&self) -> Option<String> {
-        // A job of a version that kept no list of names.
+        // The job is of a version that kept no list of names.
         if self.job.tags.is_empty() {
-            return Some(line(&self.job.image, CAUSE)).filter(|_| self.job.status == Status::Success);
+            return Some(one_line(&self.job.image, LONGEST_CAUSE)).filter(|_| self.job.status == Status::Success);
         }
         let mut pushed = self.job.tags.iter().filter(|tag| tag.digest.is_some());
         let first = pushed.next()?.name.clone();
         let all = [first].into_iter().chain(pushed.map(|tag| short_name(tag).to_owned()));
-        Some(line(&all.collect::<Vec<_>>().join(", "), CAUSE))
+        Some(one_line(&all.collect::<Vec<_>>().join(", "), LONGEST_CAUSE))
     }
 
-    /// The tags that a newer push keeps: `latest (stays at 1a2b3c4)`.
+    /// Returns the tags that a newer push keeps: `latest (stays at 1a2b3c4)`.
     pub fn kept(&self) -> Option<String> {
         let stays = |tag: &TagResult| {
             let commit = tag.kept.as_ref()?.short();
             Some(format!("{} (stays at {commit})", short_name(tag)))
         };
         let kept: Vec<_> = self.job.tags.iter().filter_map(stays).collect();
-        Some(line(&kept.join(", "), CAUSE)).filter(|text| !text.is_empty())
+        Some(one_line(&kept.join(", "), LONGEST_CAUSE)).filter(|text| !text.is_empty())
     }
 
     pub fn job_link(&self) -> String {
@@ -138,23 +138,24 @@ impl<'a> Story<'a> {
         self.page(&[&self.job.context.repo, "commit", self.job.known_commit()?.as_str()])
     }
 
-    /// Below the owner's, as GitHub has them, and Gitea and GitLab understand them. None for names that are not valid.
+    /// Returns a page below the owner's. GitHub has such pages, and Gitea and GitLab understand them. Names that are not
+    /// valid have no page.
     fn page(&self, below: &[&str]) -> Option<String> {
         let repo = RepoName::new(&self.job.context.owner, &self.job.context.repo).ok()?;
         let mut url = self.links.pages.clone()?;
         url.path_segments_mut().ok()?.pop_if_empty().push(repo.owner()).extend(below);
-        // Of what a path may have, the one that ends an address for Slack.
-        Some(url.as_str().replace('|', "%7C")).filter(|url| url.len() <= LINK)
+        // Slack ends a link's address at this character, which a path may have.
+        Some(url.as_str().replace('|', "%7C")).filter(|url| url.len() <= LONGEST_LINK)
     }
 }
 
-/// The tag alone.
+/// Returns the tag without the image's name.
 fn short_name(tag: &TagResult) -> &str {
     tag.name.rsplit_once(':').map_or(&tag.name, |(_, tag)| tag)
 }
 
-/// In one line, without what moves a cursor or hides; the beginning of what is longer.
-fn line(text: &str, most: usize) -> String {
+/// Returns the beginning of a text as one line without control characters, which could move a cursor or hide text.
+fn one_line(text: &str, most: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     match text.char_indices().nth(most) {
         Some((end, _)) => text[..end].chars().map(clean).chain(['…']).collect(),
@@ -171,34 +172,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_stay_on_the_git_server_and_names_in_their_line() {
-        let told = |owner: &str, branch: &str| {
+    fn links_stay_on_the_git_server_and_names_on_one_line() {
+        let shown = |owner: &str, branch: &str| {
             let (job, links) = (job(owner, branch, "x"), links());
-            let story = Story::of(&job, None, &[Occasion::Failure], &links).unwrap();
-            (story.owner_link(), story.branch_link(), story.commit_link(), story.headline())
+            let summary = JobSummary::new(&job, None, &[Occasion::Failure], &links).unwrap();
+            (summary.owner_link(), summary.branch_link(), summary.commit_link(), summary.headline())
         };
-        let (owner, branch, commit, headline) = told("acme", "feature/ä|x");
+        let (owner, branch, commit, headline) = shown("acme", "feature/ä|x");
         assert_eq!(owner.unwrap(), "https://github.com/acme");
         assert_eq!(branch.unwrap(), "https://github.com/acme/hello/tree/feature/%C3%A4%7Cx");
         assert_eq!(commit.unwrap(), format!("https://github.com/acme/hello/commit/{}", "1a2b3c4d".repeat(5)));
         assert_eq!(headline, "The build of acme/hello failed");
-        let (owner, branch, _, headline) = told("../evil\nSubject: x", "develop");
+        let (owner, branch, _, headline) = shown("../evil\nSubject: x", "develop");
         assert_eq!((owner, branch), (None, None));
         assert_eq!(headline, "The build of ../evil Subject: x/hello failed");
-        assert_eq!(told("acme", "a b").1, None);
-        assert_eq!(told("acme", &"é".repeat(400)).1, None);
-        assert_eq!(line(&"x".repeat(999), CAUSE).chars().count(), CAUSE + 1);
+        assert_eq!(shown("acme", "a b").1, None);
+        assert_eq!(shown("acme", &"é".repeat(400)).1, None);
+        assert_eq!(one_line(&"x".repeat(999), LONGEST_CAUSE).chars().count(), LONGEST_CAUSE + 1);
     }
 
     #[test]
-    fn nobody_is_told_what_he_does_not_want() {
+    fn only_wanted_occasions_are_summarised() {
         let (mut job, links) = (job("acme", "develop", "x"), links());
-        let told = |job: &Job, previous, wanted| Story::of(job, previous, wanted, &links).map(|story| story.occasion);
-        assert_eq!(told(&job, None, &[Occasion::Success]), None);
+        let occasion = |job: &Job, previous, wanted| {
+            JobSummary::new(job, previous, wanted, &links).map(|summary| summary.occasion)
+        };
+        assert_eq!(occasion(&job, None, &[Occasion::Success]), None);
         job.status = Status::Success;
-        assert_eq!(told(&job, Some(Status::Failure), &[Occasion::Fixed]), Some(Occasion::Fixed));
-        assert_eq!(told(&job, None, &[Occasion::Fixed]), None);
+        assert_eq!(occasion(&job, Some(Status::Failure), &[Occasion::Fixed]), Some(Occasion::Fixed));
+        assert_eq!(occasion(&job, None, &[Occasion::Fixed]), None);
         job.status = Status::Cancelled;
-        assert_eq!(told(&job, None, &[Occasion::Failure, Occasion::Success]), None);
+        assert_eq!(occasion(&job, None, &[Occasion::Failure, Occasion::Success]), None);
     }
 }

@@ -4,6 +4,7 @@ mod post_build;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -11,15 +12,19 @@ use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::lanes::Lanes;
+use super::sender::OutboxSender;
 use super::*;
-use crate::model::{CommitId, JobContext, Millis, NewJob, Outcome, Stages, Status};
-use crate::store::{Added, Announce, NotificationFilter, NotificationRecord};
+use crate::metrics::Metrics;
+use crate::model::{CommitId, Job, JobContext, Millis, NewJob, Outcome, Stages, Status};
+use crate::store::{Added, Announce, NotificationFilter, NotificationRecord, Store};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Answers with these, then with 200; to 0 it answers nothing.
+/// A receiver of hooks that answers with these statuses, then with 200. For a 0 it never answers.
 #[derive(Clone)]
 struct Receiver {
     answers: Arc<Mutex<VecDeque<u16>>>,
@@ -38,20 +43,20 @@ async fn receive(State(to): State<Receiver>, method: Method, headers: HeaderMap,
 struct Bench {
     _dir: tempfile::TempDir,
     store: Store,
-    config: NotifyConfig,
+    hooks: PostBuildConfig,
     shutdown: CancellationToken,
-    /// How far its clock is ahead, in seconds.
+    /// The seconds by which the store's clock is ahead.
     ahead: Arc<AtomicU64>,
     got: mpsc::UnboundedReceiver<(Method, HeaderMap, String)>,
 }
 
 async fn start(answers: &[u16], secret: Option<&str>) -> Bench {
     let bench = stopped(answers, secret).await;
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), bench.shutdown.clone()));
+    bench.spawn(bench.shutdown.clone());
     bench
 }
 
-/// One that sends nothing by itself.
+/// A bench that sends nothing by itself.
 async fn stopped(answers: &[u16], secret: Option<&str>) -> Bench {
     crate::outbound::install_tls_provider();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -65,16 +70,29 @@ async fn stopped(answers: &[u16], secret: Option<&str>) -> Bench {
     let seconds = ahead.clone();
     let clock = move || Millis::now() + Duration::from_secs(seconds.load(Ordering::Relaxed));
     let store = Store::open(dir.path()).await.unwrap().with_clock(Arc::new(clock));
-    let hook_secret = secret.map(|s| Zeroizing::new(s.to_owned()));
-    let config = NotifyConfig { post_build: vec![url], hook_secret, ..NotifyConfig::default() };
-    Bench { _dir: dir, store, config, shutdown: CancellationToken::new(), ahead, got }
+    let secret = secret.map(|s| Zeroizing::new(s.to_owned()));
+    let hooks = PostBuildConfig { urls: vec![url], secret, ..PostBuildConfig::default() };
+    Bench { _dir: dir, store, hooks, shutdown: CancellationToken::new(), ahead, got }
 }
 
 impl Bench {
-    /// A job that ended so.
+    fn channels(&self) -> Channels {
+        Channels::new(vec![Arc::new(self.hook())])
+    }
+
+    fn hook(&self) -> PostBuild {
+        PostBuild::new(self.hooks.clone()).unwrap()
+    }
+
+    /// Starts to send the outbox.
+    fn spawn(&self, shutdown: CancellationToken) {
+        tokio::spawn(run(self.store.clone(), self.channels(), Metrics::new().unwrap(), shutdown));
+    }
+
+    /// Adds a job that ended with this status.
     async fn job(&self, status: Status, commit: Option<&str>) -> Job {
-        let config = self.config.clone();
-        self.job_with(status, commit, Arc::new(move |job, previous| config.announce(job, previous))).await
+        let channels = self.channels();
+        self.job_with(status, commit, Arc::new(move |job, previous| channels.announce(job, previous))).await
     }
 
     async fn job_with(&self, status: Status, commit: Option<&str>, announce: Announce) -> Job {
@@ -103,24 +121,18 @@ impl Bench {
         timeout(LIMIT, self.got.recv()).await.unwrap().unwrap()
     }
 
-    fn sender(&self) -> Sender {
-        Sender {
-            store: self.store.clone(),
-            config: self.config.clone(),
-            client: Client::new(),
-            outward: Client::new(),
-            metrics: Metrics::new().unwrap(),
-        }
+    fn sender(&self) -> OutboxSender {
+        OutboxSender { store: self.store.clone(), channels: self.channels(), metrics: Metrics::new().unwrap() }
     }
 
-    /// What became of all that was to be sent, the oldest first.
-    async fn letters(&self) -> Vec<NotificationRecord> {
-        let mut letters = self.store.notifications(&NotificationFilter::default(), 9999).await.unwrap();
-        letters.reverse();
-        letters
+    /// Returns all rows of the outbox, the oldest first.
+    async fn records(&self) -> Vec<NotificationRecord> {
+        let mut records = self.store.notifications(&NotificationFilter::default(), 9999).await.unwrap();
+        records.reverse();
+        records
     }
 
-    /// Nothing is left to send, now or later.
+    /// Waits until nothing is left to send, now or later.
     async fn settled(&self) {
         let wait = async {
             while !self.store.due_notifications(9).await.unwrap().is_empty()
@@ -162,7 +174,7 @@ async fn a_refusal_is_final_and_a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_does_not_stop_the_others_and_is_sent_after_a_restart() {
+async fn a_receiver_that_hangs_stops_no_other_and_gets_the_hook_after_a_restart() {
     let mut bench = start(&[0], None).await;
     bench.job(Status::Failure, None).await;
     let (_, hung, _) = bench.next().await;
@@ -175,42 +187,41 @@ async fn one_that_hangs_does_not_stop_the_others_and_is_sent_after_a_restart() {
     };
     timeout(LIMIT, others_done).await.unwrap();
     bench.shutdown.cancel();
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), CancellationToken::new()));
+    bench.spawn(CancellationToken::new());
     let (_, again, _) = bench.next().await;
     assert_eq!(again["x-hook-id"], hung["x-hook-id"]);
     bench.settled().await;
 }
 
 #[tokio::test]
-async fn what_has_no_destination_is_given_up_and_no_error_shows_a_url() {
+async fn a_hook_without_a_destination_is_given_up_and_no_error_shows_a_url() {
     let mut bench = start(&[], None).await;
     bench.shutdown.cancel();
     let job = bench.job(Status::Success, None).await;
-    assert!(NotifyConfig::default().announce(&job, None).is_empty());
+    assert!(Channels::default().announce(&job, None).is_empty());
     let mut due = bench.store.due_notifications(9).await.unwrap().remove(0);
-    let sender = |url: Option<&str>| Sender {
-        metrics: Metrics::new().unwrap(),
-        store: bench.store.clone(),
-        config: NotifyConfig { post_build: url.map(str::to_owned).into_iter().collect(), ..NotifyConfig::default() },
-        client: Client::new(),
-        outward: Client::new(),
+    let channels = |url: Option<&str>| {
+        let urls = url.map(str::to_owned).into_iter().collect();
+        Channels::new(vec![Arc::new(PostBuild::new(PostBuildConfig { urls, ..PostBuildConfig::default() }).unwrap())])
     };
     for (url, permanent) in [(None, true), (Some("no url"), true), (Some("http://127.0.0.1:1/?token=s3cret"), false)] {
         due.destination = url.map_or("gone".into(), super::post_build::destination);
-        let failure = sender(url).send(&due).await.err().unwrap();
-        assert_eq!(failure.permanent, permanent, "{}", failure.error);
-        assert!(!failure.error.contains("s3cret"), "{}", failure.error);
+        let error = channels(url).send(&due, bench.store.now()).await.err().unwrap();
+        assert_eq!(error.is_permanent, permanent, "{}", error.message);
+        assert!(!error.message.contains("s3cret"), "{}", error.message);
     }
-    sender(None).deliver(&due).await;
+    let error = Channels::default().send(&due, bench.store.now()).await.err().unwrap();
+    assert!(error.is_permanent && error.message.contains("post-build"), "{}", error.message);
+    OutboxSender { channels: channels(None), ..bench.sender() }.deliver(&due).await;
     bench.settled().await;
     assert!(bench.got.try_recv().is_err());
 }
 
 #[test]
-fn answers_and_pauses() {
+fn statuses_are_permanent_or_transient() {
     for (status, permanent) in
         [(400, true), (404, true), (408, false), (425, false), (429, false), (302, false), (500, false)]
     {
-        assert_eq!(Failure::answered(StatusCode::from_u16(status).unwrap()).permanent, permanent, "{status}");
+        assert_eq!(SendError::from_status(StatusCode::from_u16(status).unwrap()).is_permanent, permanent, "{status}");
     }
 }

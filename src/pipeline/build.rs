@@ -86,11 +86,11 @@ pub(super) async fn run(
     let log = runner.log.clone();
     let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
-    let Fetched { plan, repo, .. } = fetched;
+    let Fetched { plan, .. } = fetched;
     // What infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
-    let repo = repo.to_string();
-    let engine = runner.unless_cancelled(tools.engines.lease(&repo, avoid.as_deref())).await;
+    let repository = job.repository.clone();
+    let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The stage sees itself that it is cancelled.
@@ -121,7 +121,7 @@ pub(super) async fn run(
             platform: plan.platform.as_deref(),
             labels,
             build_id: format!("{id}-{attempt}"),
-            sync_key: fetched.sync_key(),
+            sync_key: fetched.sync_key(&repository),
             logins: RegistryLogins::new(tools.secrets.clone()),
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();

@@ -21,7 +21,7 @@ pub(super) async fn run(
 ) -> Result<Arc<Snapshot>, End> {
     let log = runner.log.clone();
     let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
-    let repository = runner.job.context.repository();
+    let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
     let mut resolved = None;
@@ -48,9 +48,8 @@ pub(super) async fn run(
             }
             false => None,
         };
-        let key = repo.to_string();
         let try_once = || {
-            let snapshot = tools.git.snapshot_with(mirror, &oid, &key, git_dir.as_ref(), secrets, &*log);
+            let snapshot = tools.git.snapshot_with(mirror, &oid, &times_key, git_dir.as_ref(), secrets, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
         let snapshot = patiently(tools.config.clone_timeout, &*log, try_once).await?;

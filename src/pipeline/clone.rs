@@ -57,8 +57,9 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
     let names =
         || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&runner.job)?)) };
     let planned = names().map_err(Failed::from).and_then(|names| {
-        let source = source(tools.config.git_url.as_deref(), secrets, &names.0)?;
-        Ok((names, source, Plan::of(tools, secrets, &context)?))
+        let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
+        let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
+        Ok(((repo, wanted), source, Plan::of(tools, secrets, &context)?))
     });
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,

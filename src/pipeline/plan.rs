@@ -91,9 +91,9 @@ impl Fetched {
     /// One synced context in the engine per repository, Dockerfile, target and context, with `.git` or without: these
     /// decide which files the engine wants, and what it does not want it forgets. The table of file times is the repository's alone: a cache mount
     /// may be shared by all of its Dockerfiles and targets.
-    pub fn sync_key(&self) -> String {
+    pub fn sync_key(&self, repository: &str) -> String {
         let target = self.plan.target.as_deref().unwrap_or_default();
-        let mut key = format!("{}\n{}\n{target}", self.repo, self.plan.dockerfile);
+        let mut key = format!("{repository}\n{}\n{target}", self.plan.dockerfile);
         if !self.plan.context.is_root() {
             key += &format!("\n{}", self.plan.context);
         }

@@ -36,7 +36,7 @@ mod tests {
     fn wanted(stored: &str, git_ref: Option<&str>) -> (Option<String>, Option<String>) {
         let context = JobContext::read(stored).unwrap();
         let new = NewJob { git_ref: git_ref.map(str::to_owned), ..NewJob::new(context, String::new()) };
-        let wanted = Wanted::of(&Job::pending(new)).unwrap();
+        let wanted = Wanted::of(&Job::pending(new, crate::model::RepoCase::default())).unwrap();
         (wanted.branch.map(|branch| branch.to_string()), wanted.pushed_ref)
     }
 

@@ -23,11 +23,11 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Neither running nor a zombie of ours.
+/// Returns whether a process is neither running nor a zombie of ours.
 fn gone(pid: i32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Err(_) => true,
-        // A zombie whose parent is another: this container's init may not reap.
+        // A zombie of another parent counts as gone, because a container's init may not reap.
         Ok(stat) => {
             let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
             fields.next() == Some("Z") && fields.next() != Some(&std::process::id().to_string())
@@ -76,7 +76,7 @@ async fn a_group_is_killed_on_drop_and_reaped() {
 }
 
 #[tokio::test]
-async fn what_a_program_leaves_behind_does_not_hold_its_end_up() {
+async fn children_that_a_program_leaves_do_not_delay_its_end() {
     let start = Instant::now();
     let done = sh("sleep 1000 & echo $!").output().await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(100));
@@ -85,11 +85,11 @@ async fn what_a_program_leaves_behind_does_not_hold_its_end_up() {
 }
 
 #[tokio::test]
-async fn leftovers_are_killed_by_their_owner_alone() {
+async fn only_the_leftovers_of_the_owner_are_killed() {
     let dir = tempfile::tempdir().unwrap();
     let owned = |name: &str| Program::new("sleep").arg("1000").owner(&dir.path().join(name)).start().unwrap();
     let (mut ours, theirs) = (owned("a"), owned("ab"));
-    // Until exec is done the environment is still that of the test.
+    // The environment is that of the test until exec is done.
     let marked = |r: &Running| fs::read(format!("/proc/{}/environ", r.id().unwrap())).is_ok_and(|e| e.len() > 50);
     until(|| marked(&ours) && marked(&theirs)).await;
     kill_leftovers(&dir.path().join("a")).unwrap();
@@ -97,7 +97,7 @@ async fn leftovers_are_killed_by_their_owner_alone() {
     assert!(!gone(theirs.id().unwrap()));
 }
 
-/// Not a test: the process that [`a_program_dies_with_a_killed_parent`] kills.
+/// The process that [`a_program_dies_with_a_killed_parent`] kills. It is no test itself.
 #[tokio::test]
 #[ignore = "run by another test"]
 async fn parent_to_be_killed() {
@@ -122,7 +122,7 @@ async fn a_program_dies_with_a_killed_parent() {
         }
     };
     assert!(!gone(pid));
-    // The parent alone, not its group: and the program is in a group of its own anyway.
+    // The parent is killed without its group. The program is in a group of its own anyway.
     rustix::process::kill_process(Pid::from_raw(parent.id().unwrap()).unwrap(), Signal::KILL).unwrap();
     until(|| gone(pid)).await;
 }

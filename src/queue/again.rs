@@ -43,7 +43,10 @@ mod tests {
         let context = r#"{"owner":"a","repo":"b","branch":"c","commit":"HEAD","github":true,"dockerRepoBase":"q.io",
             "tag":"HEAD"}"#;
         let context: JobContext = serde_json::from_str(context).unwrap();
-        let job = Job { failures, ..Job::pending(NewJob::new(context, "q.io/a-b:HEAD".into())) };
+        let job = Job {
+            failures,
+            ..Job::pending(NewJob::new(context, "q.io/a-b:HEAD".into()), crate::model::RepoCase::default())
+        };
         let mut stages = Stages::pending();
         stages.get_mut(failed).unwrap().status = StageStatus::Failure;
         let status = if class == FailureClass::Cancelled { Status::Cancelled } else { Status::Failure };

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::logs::Logs;
-use crate::metrics::Heart;
+use crate::metrics::Heartbeat;
 use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, NewDelivery, Store, StoreError, Superseding};
@@ -39,7 +39,7 @@ pub struct QueueConfig {
     pub drain: Duration,
     pub rules: Rules,
     /// Of the loop that claims.
-    pub heart: Heart,
+    pub heart: Heartbeat,
 }
 
 /// What others may do to the queue.

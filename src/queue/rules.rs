@@ -1,6 +1,6 @@
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::model::JobContext;
+use crate::model::{JobContext, RepoCase, RepoGlob};
 
 /// What the server decides about a job's place in the queue; nothing in a request does.
 #[derive(Default)]
@@ -21,41 +21,41 @@ pub enum Supersede {
 
 /// PRIORITIES: the first glob that fits counts.
 #[derive(Default)]
-pub struct Priorities(Vec<Rule>);
+pub struct Priorities {
+    rules: Vec<Rule>,
+    case: RepoCase,
+}
 
 struct Rule {
-    repository: GlobMatcher,
+    repository: RepoGlob,
     branch: Option<GlobMatcher>,
     priority: i64,
 }
 
 impl Priorities {
-    /// Of globs over `owner/repo` or `owner/repo@branch`. One without a slash names owners. Case does not matter in a
-    /// repository's name, and a `*` behind the `@` takes slashes, too.
-    pub fn new(rules: &[(String, i64)]) -> Result<Self, globset::Error> {
+    /// Reads rules of the form [`RepoGlob`] or `RepoGlob@branch`. A `*` behind the `@` takes slashes, too.
+    pub fn new(rules: &[(String, i64)], case: RepoCase) -> Result<Self, globset::Error> {
         let rule = |(glob, priority): &(String, i64)| {
             let (repository, branch) = match glob.split_once('@') {
                 Some((repository, branch)) => (repository, Some(branch)),
                 None => (glob.as_str(), None),
             };
-            let repository = if repository.contains('/') { repository.to_owned() } else { format!("{repository}/*") };
-            let repository = GlobBuilder::new(&repository).literal_separator(true).case_insensitive(true).build()?;
             let branch = branch.map(|branch| GlobBuilder::new(branch).build()).transpose()?;
             Ok(Rule {
-                repository: repository.compile_matcher(),
+                repository: RepoGlob::new(repository)?,
                 branch: branch.map(|glob| glob.compile_matcher()),
                 priority: *priority,
             })
         };
-        rules.iter().map(rule).collect::<Result<_, _>>().map(Self)
+        Ok(Self { rules: rules.iter().map(rule).collect::<Result<_, _>>()?, case })
     }
 
     pub fn of(&self, context: &JobContext) -> i64 {
-        let repository = format!("{}/{}", context.owner, context.repo);
         let fits = |rule: &&Rule| {
-            rule.repository.is_match(&repository) && rule.branch.as_ref().is_none_or(|b| b.is_match(&context.branch))
+            rule.repository.is_match(self.case, &context.owner, &context.repo)
+                && rule.branch.as_ref().is_none_or(|b| b.is_match(&context.branch))
         };
-        self.0.iter().find(fits).map_or(0, |rule| rule.priority)
+        self.rules.iter().find(fits).map_or(0, |rule| rule.priority)
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let rules =
             [("acme/web@release/*", 9), ("acme/web@main", 5), ("acme/slow-*", -3), ("other", 2), ("*@hotfix*", 7)];
         let rules: Vec<_> = rules.map(|(glob, priority)| (glob.to_owned(), priority)).into();
-        let priorities = Priorities::new(&rules).unwrap();
+        let priorities = Priorities::new(&rules, RepoCase::Ignore).unwrap();
         for (owner, repo, branch, expected) in [
             ("acme", "web", "release/1/2", 9),
             ("Acme", "Web", "main", 5),
@@ -87,6 +87,6 @@ mod tests {
             let context: JobContext = serde_json::from_str(&text).unwrap();
             assert_eq!(priorities.of(&context), expected, "{owner}/{repo}@{branch}");
         }
-        assert!(Priorities::new(&[("a{".into(), 1)]).is_err());
+        assert!(Priorities::new(&[("a{".into(), 1)], RepoCase::Ignore).is_err());
     }
 }

@@ -34,7 +34,7 @@ fn config(concurrency: usize) -> QueueConfig {
         lease: Duration::from_secs(30),
         drain: LIMIT,
         rules: Rules::default(),
-        heart: Heart::default(),
+        heart: Heartbeat::default(),
     }
 }
 

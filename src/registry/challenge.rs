@@ -4,15 +4,15 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use crate::outbound::{is_loopback, literal};
 
-/// How a registry wants a login, as its `WWW-Authenticate` says (RFC 7235; the bearer form is
-/// distribution's "Token Authentication Specification").
+/// The login that a registry asks for in `WWW-Authenticate` (RFC 7235; the bearer form is distribution's "Token
+/// Authentication Specification").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
     Bearer(Realm),
 }
 
-/// Who gives tokens.
+/// A server that gives tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Realm {
     pub url: Url,
@@ -20,7 +20,7 @@ pub(super) struct Realm {
 }
 
 impl Challenge {
-    /// The first one that we know, bearer before basic; None if there is none.
+    /// Returns the first known challenge, bearer before basic.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let all: Vec<ChallengeRef> = texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok)).collect();
@@ -42,16 +42,16 @@ impl Realm {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// May it see the credentials of the registry at `registry`? It is the same host (on any port), or one of the same
-    /// registered domain, by https; Docker Hub's own pair is of one. Plain HTTP only within this machine.
-    pub fn is_of(&self, registry: &Url) -> bool {
+    /// Returns whether the realm may see the credentials of a registry: by https if it is the same host (on any port) or
+    /// has the same registered domain, as Docker Hub's pair has, and by plain HTTP only on loopback.
+    pub fn may_see_credentials_of(&self, registry: &Url) -> bool {
         let host = registry.host_str().unwrap_or_default();
-        let of_one_domain = || match (psl::domain_str(self.host()), psl::domain_str(host)) {
+        let have_one_domain = || match (psl::domain_str(self.host()), psl::domain_str(host)) {
             (Some(ours), Some(its)) => ours == its && literal(&self.url).is_none() && literal(registry).is_none(),
             _ => false,
         };
         match self.url.scheme() {
-            "https" => self.host() == host || of_one_domain(),
+            "https" => self.host() == host || have_one_domain(),
             "http" => self.host() == host && is_loopback(&self.url),
             _ => false,
         }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_registries_say_is_read() {
+    fn challenges_of_registries_are_read() {
         let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io""#;
         let url = Url::parse("https://auth.docker.io/token").unwrap();
         let bearer = Challenge::Bearer(Realm { url, service: Some("registry.docker.io".into()) });
@@ -92,7 +92,7 @@ mod tests {
 
     /// The realms are those that the registries had in 2026.
     #[test]
-    fn credentials_stay_in_the_house() {
+    fn credentials_stay_with_their_registry() {
         for (registry, token_server) in [
             ("https://registry-1.docker.io/v2/", "https://auth.docker.io/token"),
             ("https://quay.io/v2/", "https://quay.io/v2/auth"),
@@ -104,7 +104,10 @@ mod tests {
             ("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/auth"),
             ("http://localhost:5000/v2/", "https://localhost/auth"),
         ] {
-            assert!(realm(token_server).is_of(&Url::parse(registry).unwrap()), "{registry} {token_server}");
+            assert!(
+                realm(token_server).may_see_credentials_of(&Url::parse(registry).unwrap()),
+                "{registry} {token_server}"
+            );
         }
         for (registry, token_server) in [
             ("https://registry.example.com/v2/", "https://evil.example/token"),
@@ -118,7 +121,10 @@ mod tests {
             ("http://127.0.0.1:5000/v2/", "file://127.0.0.1/etc/passwd"),
             ("https://registry/v2/", "https://token/auth"),
         ] {
-            assert!(!realm(token_server).is_of(&Url::parse(registry).unwrap()), "{registry} {token_server}");
+            assert!(
+                !realm(token_server).may_see_credentials_of(&Url::parse(registry).unwrap()),
+                "{registry} {token_server}"
+            );
         }
     }
 

@@ -10,31 +10,31 @@ use super::{Login, RegistryError};
 use crate::outbound::{self, Route, is_loopback};
 use crate::secrets::RegistryAuth;
 
-/// Of one request; the answers are small.
+/// The limit for one request, whose answer is small.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Docker Hub's name in image names, and the host that has its API.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
-/// One registry, found and spoken to. Redirects are not followed: they could take credentials elsewhere.
-pub(super) struct Client<'a> {
+/// A client of one registry. It follows no redirect, because a redirect could take credentials elsewhere.
+pub(super) struct RegistryClient<'a> {
     registry: &'a str,
     auth: Option<&'a RegistryAuth>,
     http: reqwest::Client,
     /// `https://host:port/v2/`.
     base: Url,
-    /// Of `base` itself.
+    /// The challenge at `base`, if the registry asks for a login there.
     challenge: Option<Challenge>,
 }
 
-/// What the requests of one login carry.
+/// The authorization that the requests of one login carry.
 struct Authorized {
     header: HeaderValue,
     login: Login,
-    /// Who gave the token that is in it.
+    /// The realm that gave the token in the header.
     realm: Option<Realm>,
 }
 
-impl<'a> Client<'a> {
+impl<'a> RegistryClient<'a> {
     /// Finds the registry by https, or on loopback by http, as the engine does.
     pub async fn find(
         registry: &'a str,
@@ -53,7 +53,7 @@ impl<'a> Client<'a> {
             client.base = at("http")?;
         }
         let mut answer = client.send(client.http.get(client.base.clone())).await?;
-        // What a server that wants TLS says to plain HTTP.
+        // A server that expects TLS answers 400 to plain HTTP.
         if client.base.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST {
             client.base = at("https")?;
             answer = client.send(client.http.get(client.base.clone())).await?;
@@ -62,14 +62,14 @@ impl<'a> Client<'a> {
             StatusCode::OK => Ok(client),
             StatusCode::UNAUTHORIZED => match Challenge::read(answer.headers()) {
                 Some(challenge) => Ok(Self { challenge: Some(challenge), ..client }),
-                None => Err(client.is_none("it asks for a login that is neither basic nor bearer".into())),
+                None => Err(client.not_registry("it asks for a login that is neither basic nor bearer".into())),
             },
-            status if is_trouble(status) => Err(client.trouble(&client.base, status)),
-            status => Err(client.is_none(format!("{} answers {status}", client.base))),
+            status if is_unavailable(status) => Err(client.unavailable(&client.base, status)),
+            status => Err(client.not_registry(format!("{} answers {status}", client.base))),
         }
     }
 
-    /// Begins an upload and takes it back; the login that this took.
+    /// Begins an upload and cancels it. Returns the login that this took.
     pub async fn try_upload(&self, repository: &str) -> Result<Option<Login>, RegistryError> {
         let url = self.url(&format!("{repository}/blobs/uploads/"))?;
         let mut authorized = match &self.challenge {
@@ -77,7 +77,7 @@ impl<'a> Client<'a> {
             None => None,
         };
         let mut answer = self.request(Method::POST, url.clone(), authorized.as_ref()).await?;
-        // Some let anyone read, and ask for a login only here.
+        // Some registries let anyone read, and ask for a login only here.
         if answer.status() == StatusCode::UNAUTHORIZED
             && authorized.is_none()
             && let Some(challenge) = Challenge::read(answer.headers())
@@ -99,14 +99,14 @@ impl<'a> Client<'a> {
             }
             StatusCode::NOT_FOUND => match answer.text().await {
                 Ok(text) if text.contains("NAME_UNKNOWN") => Err(RegistryError::NoRepository { registry, repository }),
-                _ => Err(self.is_none(format!("{url} answers 404"))),
+                _ => Err(self.not_registry(format!("{url} answers 404"))),
             },
-            status if status.is_success() => Err(self.is_none(format!("{url} answers {status}"))),
-            status => Err(self.trouble(&url, status)),
+            status if status.is_success() => Err(self.not_registry(format!("{url} answers {status}"))),
+            status => Err(self.unavailable(&url, status)),
         }
     }
 
-    /// Takes an upload back, as far as the registry lets us.
+    /// Cancels an upload, as far as the registry lets us.
     async fn cancel(&self, answer: &HeaderMap, authorized: Option<&Authorized>, repository: &str) {
         let location = answer.get(LOCATION).and_then(|location| location.to_str().ok());
         let Some(upload) = location.and_then(|location| self.base.join(location).ok()) else { return };
@@ -117,7 +117,7 @@ impl<'a> Client<'a> {
             Ok(answer) => answer.status() == StatusCode::UNAUTHORIZED,
             Err(_) => return,
         };
-        // To Docker's registry this needs another right than the upload itself.
+        // Docker's registry wants another right for this than for the upload itself.
         if refused
             && let Some(realm) = authorized.and_then(|authorized| authorized.realm.as_ref())
             && let Some(auth) = self.auth
@@ -139,7 +139,7 @@ impl<'a> Client<'a> {
                 let answer = self.request(Method::GET, self.base.clone(), Some(&authorized)).await?;
                 match answer.status() {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.wrong_login(auth)),
-                    status if is_trouble(status) => Err(self.trouble(&self.base, status)),
+                    status if is_unavailable(status) => Err(self.unavailable(&self.base, status)),
                     _ => Ok(authorized),
                 }
             }
@@ -147,8 +147,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// A token for `actions` on a repository: by `GET` with the password, or with an identity token by the OAuth2 form
-    /// of distribution's "Oauth2 Token Authentication".
+    /// Gets a token for `actions` on a repository: by `GET` with a password, or by the form of distribution's "Oauth2 Token
+    /// Authentication" with an identity token.
     async fn token(
         &self,
         realm: &Realm,
@@ -157,11 +157,11 @@ impl<'a> Client<'a> {
         actions: &str,
     ) -> Result<Authorized, RegistryError> {
         #[derive(Deserialize)]
-        struct Token {
+        struct TokenResponse {
             token: Option<String>,
             access_token: Option<String>,
         }
-        if !realm.is_of(&self.base) {
+        if !realm.may_see_credentials_of(&self.base) {
             let host = realm.host().to_owned();
             return Err(RegistryError::ForeignRealm { registry: self.registry.into(), host });
         }
@@ -185,16 +185,16 @@ impl<'a> Client<'a> {
         let answer = self.send(request).await?;
         match answer.status() {
             StatusCode::OK => {}
-            // 400 is OAuth2's for a token that is not, or no longer, valid.
+            // OAuth2 has 400 for a token that is not, or no longer, valid.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 return Err(self.wrong_login(auth));
             }
-            status => return Err(self.trouble(&realm.url, status)),
+            status => return Err(self.unavailable(&realm.url, status)),
         }
-        let answer = answer.json::<Token>().await.ok();
+        let answer = answer.json::<TokenResponse>().await.ok();
         let token = answer.and_then(|answer| answer.token.or(answer.access_token));
         let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-        let mut header = header.ok_or_else(|| self.is_none(format!("{} gave no token", realm.host())))?;
+        let mut header = header.ok_or_else(|| self.not_registry(format!("{} gave no token", realm.host())))?;
         header.set_sensitive(true);
         let login = Login { user: auth.username.clone(), token_from: Some(realm.host().into()) };
         Ok(Authorized { header, login, realm: Some(realm.clone()) })
@@ -218,22 +218,22 @@ impl<'a> Client<'a> {
         if answer.status().is_redirection() {
             let to = outbound::location(&answer);
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
-            return Err(self.is_none(format!("{} redirects to {to}", answer.url().host_str().unwrap_or_default())));
+            return Err(self.not_registry(format!("{} redirects to {to}", answer.url().host_str().unwrap_or_default())));
         }
         Ok(answer)
     }
 
     fn url(&self, path: &str) -> Result<Url, RegistryError> {
-        self.base.join(path).map_err(|e| self.is_none(e.to_string()))
+        self.base.join(path).map_err(|e| self.not_registry(e.to_string()))
     }
 
-    fn is_none(&self, cause: String) -> RegistryError {
+    fn not_registry(&self, cause: String) -> RegistryError {
         RegistryError::NotRegistry { registry: self.registry.into(), cause }
     }
 
-    fn trouble(&self, url: &Url, status: StatusCode) -> RegistryError {
+    fn unavailable(&self, url: &Url, status: StatusCode) -> RegistryError {
         let place = format!("{}{}", url.host_str().unwrap_or_default(), url.path());
-        RegistryError::Trouble { registry: self.registry.into(), cause: format!("{place} answers {status}") }
+        RegistryError::Unavailable { registry: self.registry.into(), cause: format!("{place} answers {status}") }
     }
 
     fn wrong_login(&self, auth: &RegistryAuth) -> RegistryError {
@@ -241,24 +241,25 @@ impl<'a> Client<'a> {
     }
 }
 
-fn is_trouble(status: StatusCode) -> bool {
+fn is_unavailable(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// One that trusts the system's authorities, and those that the engine has for this registry.
+/// Makes a client that trusts the system's authorities and those that the engine has for this registry.
 async fn http_client(registry: &str, base: &Url, certs_dir: &Path) -> Result<reqwest::Client, RegistryError> {
-    let trouble = |cause: String| RegistryError::Tls { registry: registry.into(), cause };
+    let unusable_tls = |cause: String| RegistryError::Tls { registry: registry.into(), cause };
     let mut authorities = Vec::new();
     if let Ok(mut folder) = tokio::fs::read_dir(certs_dir.join(registry)).await {
         while let Ok(Some(entry)) = folder.next_entry().await {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "crt") {
-                let unusable = |e: &dyn std::error::Error| trouble(format!("{} cannot be used ({e})", path.display()));
+                let unusable =
+                    |e: &dyn std::error::Error| unusable_tls(format!("{} cannot be used ({e})", path.display()));
                 let pem = tokio::fs::read(&path).await.map_err(|e| unusable(&e))?;
                 authorities.extend(Certificate::from_pem_bundle(&pem).map_err(|e| unusable(&e))?);
             }
         }
     }
     let http = outbound::client(Route::to(base)).timeout(TIMEOUT).tls_certs_merge(authorities);
-    http.build().map_err(|e| trouble(e.to_string()))
+    http.build().map_err(|e| unusable_tls(e.to_string()))
 }

@@ -1,5 +1,5 @@
-//! Asks a registry whether we may push to it, which `image-factory doctor` wants to know before a build does. The pushes
-//! themselves are the engine's.
+//! Asks a registry whether we may push to it, so that `image-factory doctor` knows it before a build does. The engine makes
+//! the pushes themselves.
 
 mod challenge;
 mod client;
@@ -10,28 +10,28 @@ use std::path::Path;
 
 use crate::model::ImageRef;
 use crate::secrets::RegistryAuth;
-use client::Client;
-pub use error::RegistryError;
+use client::RegistryClient;
+pub use error::{RegistryError, advice};
 
-/// Where the engine on this machine has the authorities of registries, `HOST:PORT/*.crt` below it.
+/// The folder in which Docker has the authorities of registries, `HOST:PORT/*.crt` below it.
 const CERTS_DIR: &str = "/etc/docker/certs.d";
 
-/// What a registry was seen to grant; its text is one line.
+/// The access that a registry granted. Its text is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// As in image names.
+    /// The registry's name in image names.
     pub registry: String,
     pub repository: String,
-    /// None: nobody was asked for a login.
+    /// The accepted login, if the registry asked for one.
     pub login: Option<Login>,
 }
 
-/// A login that a registry took.
+/// A login that a registry accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Empty for an identity token, which names none.
+    /// The user's name, which is empty for an identity token.
     pub user: String,
-    /// The host that gave a token for it; None: the registry took the password itself.
+    /// The host that gave a token for the login, if the registry did not take the password itself.
     pub token_from: Option<String>,
 }
 
@@ -47,16 +47,16 @@ impl fmt::Display for Access {
     }
 }
 
-/// Proves that `auth` may push to `image`'s repository: begins an upload there, and takes it back. Nothing is left
-/// behind; a registry whose tokens do not let us take it back drops it by itself (Docker's after a week).
+/// Proves that `auth` may push to the image's repository. It begins an upload there and cancels it, so nothing is left
+/// behind. A registry whose tokens do not let us cancel an upload drops it by itself (Docker's after a week).
 ///
 /// # Errors
-/// What stands in the way, told apart; see [`RegistryError`].
+/// The obstacle to a push; see [`RegistryError`].
 pub async fn check_push(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<Access, RegistryError> {
     check_push_trusting(image, auth, Path::new(CERTS_DIR)).await
 }
 
-/// As [`check_push`], with the authorities of registries in another folder than Docker's.
+/// Does the same as [`check_push`] with the authorities of registries in another folder than Docker's.
 ///
 /// # Errors
 /// See [`RegistryError`].
@@ -66,6 +66,6 @@ pub async fn check_push_trusting(
     certs_dir: &Path,
 ) -> Result<Access, RegistryError> {
     let (registry, repository) = (image.registry().to_owned(), image.repository().into_owned());
-    let login = Client::find(&registry, auth, certs_dir).await?.try_upload(&repository).await?;
+    let login = RegistryClient::find(&registry, auth, certs_dir).await?.try_upload(&repository).await?;
     Ok(Access { registry, repository, login })
 }

@@ -1,8 +1,11 @@
 //! What `image-factory secrets put` and `secrets check` do.
 
+use std::collections::BTreeMap;
+
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::name;
 use super::source::{MAX_SIZE, Source};
 use super::{Name, Place, Scope, SecretsConfig, SecretsError, key, live, pgp, value};
 
@@ -81,8 +84,14 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
             lines.push(CheckLine { name: name.to_string(), ok: true, text: format!("nothing is stored: {without}") });
         }
     }
-    for (name, stored) in std::mem::take(&mut contents.values) {
+    let values = std::mem::take(&mut contents.values);
+    let ambiguous = name::ambiguous(values.keys(), config.repo_case);
+    let ambiguous: BTreeMap<_, _> = ambiguous.into_iter().map(|(name, other)| (name.clone(), other.clone())).collect();
+    for (name, stored) in values {
         let (ok, text) = match live::open(name.clone(), stored, passphrase.as_ref()).await {
+            Ok(opened) if ambiguous.contains_key(&name) => {
+                (false, format!("{}; but {}", opened.describe(), name::why_ambiguous(&ambiguous[&name])))
+            }
             Ok(opened) if opened.trouble.is_empty() => (true, opened.describe()),
             Ok(opened) => (false, format!("{}; but {}", opened.describe(), opened.trouble.join("; "))),
             // A daemon that runs may have the last good one of any other secret.

@@ -49,11 +49,20 @@ impl Dockercfg {
             None => top,
         };
         let (mut found, mut trouble) = (BTreeMap::<String, (usize, RegistryAuth)>::new(), Vec::new());
+        let ambiguous = ambiguous(entries.keys());
+        for (host, [one, other]) in &ambiguous {
+            trouble.push(format!(
+                "the dockercfg's entries {one} and {other} differ only in case, and {host} gets neither login: delete one"
+            ));
+        }
         for (key, entry) in entries {
             let Some(host) = registry_host(&key) else {
                 trouble.push("an entry of the dockercfg is not named after a registry host".into());
                 continue;
             };
+            if ambiguous.contains_key(&host) {
+                continue;
+            }
             match registry_auth(entry) {
                 // `docker.io`, `https://index.docker.io/v1/` and `…/v1/access-token` are one host: the shortest is it.
                 Ok(auth) => {
@@ -99,15 +108,36 @@ impl Dockercfg {
 
 /// `https://Quay.io/v1/` → `quay.io`; Docker Hub's names → `docker.io`; None if it is no host with an optional port.
 fn registry_host(key: &str) -> Option<String> {
-    let key = key.trim().to_ascii_lowercase();
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(&key);
-    let host = key.split('/').next()?;
+    let host = spelled_host(key).to_ascii_lowercase();
     let valid = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
-    match host {
+    match host.as_str() {
         "index.docker.io" | "registry-1.docker.io" => Some("docker.io".into()),
         "" => None,
         host => host.bytes().all(valid).then(|| host.into()),
     }
+}
+
+/// Returns the host in a key of the file, as it is written there.
+fn spelled_host(key: &str) -> &str {
+    let key = key.trim();
+    let schemes = ["https://", "http://"].into_iter();
+    let scheme = schemes.map(str::len).find(|&length| {
+        key.get(..length)
+            .is_some_and(|start| start.eq_ignore_ascii_case("https://") || start.eq_ignore_ascii_case("http://"))
+    });
+    key[scheme.unwrap_or(0)..].split('/').next().unwrap_or_default()
+}
+
+/// Returns the hosts that two keys name which differ only in case, with both spellings.
+fn ambiguous<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeMap<String, [String; 2]> {
+    let (mut first, mut ambiguous) = (BTreeMap::<String, &str>::new(), BTreeMap::new());
+    for key in keys {
+        let Some(host) = registry_host(key) else { continue };
+        if let Some(one) = first.insert(key.trim().to_ascii_lowercase(), key) {
+            ambiguous.insert(host, [one, key].map(|key| spelled_host(key).to_owned()));
+        }
+    }
+    ambiguous
 }
 
 /// Reads one entry; the error completes "the entry for HOST …" and quotes nothing.
@@ -205,6 +235,25 @@ mod tests {
             let e = Dockercfg::parse(json.as_bytes()).err().unwrap().to_string();
             assert!(e.contains(part) && !e.contains("secret\""), "{json}: {e}");
         }
+    }
+
+    #[test]
+    fn of_two_keys_that_differ_only_in_case_neither_is_used() {
+        let login = |password: &str| format!(r#"{{"username":"u","password":"{password}"}}"#);
+        let (one, other, hub) = (login("one"), login("other"), login("hub"));
+        let (cfg, trouble) = parse(&format!(
+            r#"{{"Quay.io":{one},"quay.io":{other},"docker.io":{hub},"https://index.docker.io/v1/":{other}}}"#
+        ));
+        assert_eq!(cfg.hosts().collect::<Vec<_>>(), ["docker.io"]);
+        assert_eq!(cfg.get("docker.io").unwrap().password.as_str(), "hub");
+        assert_eq!(
+            trouble,
+            [
+                "the dockercfg's entries Quay.io and quay.io differ only in case, and quay.io gets neither login: delete one"
+            ]
+        );
+        let error = Dockercfg::parse(format!(r#"{{"Quay.io":{one},"quay.io":{one}}}"#).as_bytes()).err().unwrap();
+        assert!(error.to_string().contains("differ only in case"), "{error}");
     }
 
     proptest! {

@@ -11,11 +11,12 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::authorized::HEADER;
+use super::name;
 use super::source::{Contents, Source};
 use super::value::{self, Opened, Value};
 use super::{Name, Secrets, SecretsConfig, SecretsError, digest};
 use crate::durable::replace_file;
-use crate::model::Millis;
+use crate::model::{Millis, RepoCase};
 
 /// The wait before the file for an sshd is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
@@ -58,7 +59,9 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
     let mut source = Source::new(&config.place);
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
     let authorized_keys_file = config.authorized_keys_file;
-    let mut loader = Loader { authorized_keys_file, snapshot, held: BTreeMap::new(), loaded: false, place: Vec::new() };
+    let repo_case = config.repo_case;
+    let (held, place) = (BTreeMap::new(), Vec::new());
+    let mut loader = Loader { authorized_keys_file, repo_case, snapshot, held, loaded: false, place };
     let mut is_written = true;
     loop {
         // The source is not asked anew meanwhile, because what it has seen would be lost with the question.
@@ -87,6 +90,7 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
 /// The secrets that were read so far, and who is told of them.
 struct Loader {
     authorized_keys_file: Option<PathBuf>,
+    repo_case: RepoCase,
     snapshot: watch::Sender<Arc<Secrets>>,
     held: BTreeMap<Name, Held>,
     loaded: bool,
@@ -100,6 +104,8 @@ impl Loader {
     async fn publish(&self, changed: bool) -> bool {
         let mut trouble = self.place.clone();
         trouble.extend(self.held.iter().flat_map(|(name, h)| h.trouble.iter().map(move |t| format!("{name}: {t}"))));
+        let ambiguous = name::ambiguous(self.held.keys(), self.repo_case);
+        trouble.extend(ambiguous.iter().map(|(name, other)| format!("{name}: {}", name::why_ambiguous(other))));
         let mut is_written = true;
         if let (true, Some(path)) = (self.loaded, &self.authorized_keys_file) {
             let keys = match self.held.get(&Name::AuthorizedKeys).and_then(Held::value) {
@@ -115,7 +121,12 @@ impl Loader {
         self.snapshot.send_if_modified(|current| {
             let modified = changed || current.trouble != trouble;
             if modified {
-                *current = Arc::new(Secrets { loaded: self.loaded, trouble, held: self.held.clone() });
+                *current = Arc::new(Secrets {
+                    loaded: self.loaded,
+                    trouble,
+                    repo_case: self.repo_case,
+                    held: self.held.clone(),
+                });
             }
             modified
         });

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::model::{Millis, RepoName};
+use crate::model::{Millis, RepoCase, RepoName};
 pub use dockercfg::RegistryAuth;
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
@@ -46,6 +46,8 @@ pub struct SecretsConfig {
     pub passphrase: Option<Zeroizing<String>>,
     /// The valid authorized keys are written here, for an sshd.
     pub authorized_keys_file: Option<PathBuf>,
+    /// REPO_CASE, decided.
+    pub repo_case: RepoCase,
 }
 
 impl SecretsConfig {
@@ -76,6 +78,8 @@ pub struct Secrets {
     pub loaded: bool,
     /// One line each: what is wrong with which secret (or with the place) and what to do.
     pub trouble: Vec<String>,
+    /// The rule by which a repository finds its deploy key.
+    pub(crate) repo_case: RepoCase,
     held: BTreeMap<Name, live::Held>,
 }
 
@@ -83,7 +87,15 @@ impl Secrets {
     /// The most specific key that is stored: the repository's, its owner's, then the common one. An error names one that
     /// is stored and cannot be used: a more general one may open what that one was not to open.
     pub fn deploy_key(&self, repo: &RepoName) -> Result<Option<Arc<DeployKey>>, SecretsError> {
-        let Some((name, held)) = self.keys_of(repo).next() else { return Ok(None) };
+        let Some(stored) = self.keys_of(repo).next() else { return Ok(None) };
+        let (name, held) = match stored[..] {
+            [(name, _), (other, _), ..] => {
+                let why = name::why_ambiguous(other);
+                return Err(SecretsError(format!("the deploy key {name} of {repo} cannot be used: {why}")));
+            }
+            [only] => only,
+            [] => return Ok(None),
+        };
         match (held.value(), held.unusable()) {
             (Some(Value::Key(key)), _) => Ok(Some(key.clone())),
             (_, why) => {
@@ -95,17 +107,23 @@ impl Secrets {
 
     /// All keys that it could be, the most specific first: for what must not be shown.
     pub fn deploy_keys(&self, repo: &RepoName) -> impl Iterator<Item = &Arc<DeployKey>> {
-        self.keys_of(repo).filter_map(|(_, held)| match held.value()? {
+        self.keys_of(repo).flatten().filter_map(|(_, held)| match held.value()? {
             Value::Key(key) => Some(key),
             _ => None,
         })
     }
 
-    /// The keys that are stored for a repository, the most specific first.
-    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = (&Name, &live::Held)> {
+    /// Returns the keys that are stored for a repository, the most specific first. Where spellings of its name have keys,
+    /// these come together.
+    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = Vec<(&Name, &live::Held)>> {
         let scopes =
             [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
-        scopes.into_iter().filter_map(|scope| self.held.get_key_value(&Name::GithubKey(scope)))
+        let stored = move |wanted: Scope| {
+            let wanted = wanted.key(self.repo_case);
+            let is_wanted = |name: &Name| matches!(name, Name::GithubKey(scope) if scope.key(self.repo_case) == wanted);
+            self.held.iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>()
+        };
+        scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
     }
 
     /// Credentials for exactly this registry host (`docker.io` also by its index.docker.io names).
@@ -134,10 +152,11 @@ impl Secrets {
     /// Of each kind of secret that is stored: whether all of that kind are well, and since when the one that has been in
     /// use for the longest is; none if none can be used.
     pub fn kinds(&self) -> BTreeMap<&'static str, (bool, Option<Millis>)> {
+        let ambiguous = name::ambiguous(self.held.keys(), self.repo_case);
         let mut kinds = BTreeMap::new();
         for (name, held) in &self.held {
             let (valid, since) = kinds.entry(name.kind()).or_insert((true, None));
-            *valid &= held.is_well();
+            *valid &= held.is_well() && !ambiguous.contains_key(name);
             *since = [*since, held.since()].into_iter().flatten().min();
         }
         kinds

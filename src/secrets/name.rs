@@ -1,6 +1,8 @@
 use std::fmt;
 
-use crate::model::{NameError, RepoName};
+use std::collections::BTreeMap;
+
+use crate::model::{NameError, RepoCase, RepoName};
 
 /// Whose repositories a deploy key opens; the most specific one wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,15 @@ impl Scope {
                 Self::Repo(name.owner().into(), name.name().into())
             }
         })
+    }
+
+    /// Returns the identity of the scope: two spellings of one owner or repository have the same key.
+    pub fn key(&self, case: RepoCase) -> Self {
+        match self {
+            Self::Common => Self::Common,
+            Self::Owner(owner) => Self::Owner(case.key(owner)),
+            Self::Repo(owner, repo) => Self::Repo(case.key(owner), case.key(repo)),
+        }
     }
 }
 
@@ -78,6 +89,25 @@ impl Name {
             }
         }
     }
+}
+
+/// Returns the names of deploy keys that are spellings of one owner or repository, each with another one of them.
+pub fn ambiguous<'a>(names: impl Iterator<Item = &'a Name>, case: RepoCase) -> BTreeMap<&'a Name, &'a Name> {
+    let (mut first, mut ambiguous) = (BTreeMap::new(), BTreeMap::new());
+    for name in names {
+        let Name::GithubKey(scope) = name else { continue };
+        let one = *first.entry(scope.key(case)).or_insert(name);
+        if one != name {
+            ambiguous.entry(one).or_insert(name);
+            ambiguous.insert(name, one);
+        }
+    }
+    ambiguous
+}
+
+/// Says why a deploy key is not used beside this other one, and what to do.
+pub fn why_ambiguous(other: &Name) -> String {
+    format!("it differs only in case from {other}, and neither is used: delete one of the two")
 }
 
 impl fmt::Display for Name {

@@ -19,7 +19,8 @@ impl Live {
         let place = Place::Folder(root.into());
         let passphrase = Some(Zeroizing::new("passphrase".to_owned()));
         let stop = CancellationToken::new();
-        let snapshot = start(SecretsConfig { place, passphrase, authorized_keys_file }, stop.clone());
+        let snapshot =
+            start(SecretsConfig { place, passphrase, authorized_keys_file, repo_case: RepoCase::Ignore }, stop.clone());
         assert!(!snapshot.borrow().loaded);
         Self { root: root.into(), snapshot, _stop: stop.drop_guard() }
     }
@@ -96,6 +97,31 @@ async fn a_key_that_cannot_be_used_is_never_replaced_by_a_more_general_one() {
     std::fs::create_dir(live.root.join("image-factory/github-keys/acme/other")).unwrap();
     let secrets = live.until(|s| s.trouble.len() == 2).await;
     assert!(in_use(&secrets, "acme/hello").is_none() && in_use(&secrets, "acme/other").is_none());
+}
+
+#[tokio::test]
+async fn a_key_opens_every_spelling_and_two_that_differ_only_in_case_open_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(&dir.path().join("secrets"), None);
+    let [common, one, other] = ["common", "one", "other"].map(|name| keygen(dir.path(), name));
+    live.write("image-factory/github-key", &common.0);
+    live.write("image-factory/github-keys/Acme/hello", &one.0);
+    live.until(|s| ["acme/hello", "ACME/Hello"].iter().all(|name| in_use(s, name).as_ref() == Some(&one.1))).await;
+    live.write("image-factory/github-keys/acme/Hello", &other.0);
+    let secrets = live.until(|s| s.trouble.len() == 2).await;
+    let names = ["image-factory/github-keys/Acme/hello", "image-factory/github-keys/acme/Hello"];
+    for (trouble, [name, beside]) in secrets.trouble.iter().zip([names, [names[1], names[0]]]) {
+        let why = format!("it differs only in case from {beside}, and neither is used: delete one of the two");
+        assert_eq!(*trouble, format!("{name}: {why}"));
+    }
+    for repo in ["Acme/hello", "acme/Hello", "acme/hello"] {
+        let error = secrets.deploy_key(&RepoName::parse(repo).unwrap()).unwrap_err().to_string();
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    }
+    assert_eq!(secrets.deploy_keys(&RepoName::parse("acme/hello").unwrap()).count(), 3);
+    assert_eq!((secrets.kinds()["github-key"].0, in_use(&secrets, "acme/other")), (false, Some(common.1)));
+    std::fs::remove_file(live.root.join("image-factory/github-keys/acme/Hello")).unwrap();
+    live.until(|s| s.trouble.is_empty() && in_use(s, "acme/Hello").as_ref() == Some(&one.1)).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 use base64::Engine as _;
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -177,6 +179,18 @@ fn names_and_tags_of_images_are_checked_at_the_start() {
         let text = error(&[], None, &[(name, value)]);
         assert!(text.starts_with(&format!("{name}=\"{value}\"")) && text.contains(words), "{text}");
     }
+}
+
+#[test]
+fn every_setting_has_a_group_and_an_example_that_is_valid() {
+    for Spec { name, group, example, default, .. } in TABLE {
+        assert!(!group.is_empty() && !example.is_empty() && example != default, "{name}");
+        // Some examples need another setting beside them.
+        let refused = load(&[], None, &[(name, example)]).err().filter(|text| text.contains("is not valid"));
+        assert_eq!(refused, None, "{name}");
+    }
+    let groups: Vec<_> = TABLE.chunk_by(|one, next| one.group == next.group).map(|specs| specs[0].group).collect();
+    assert_eq!(groups.iter().collect::<std::collections::BTreeSet<_>>().len(), groups.len(), "a group is in one piece");
 }
 
 proptest! {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, Role, TagTemplate};
+use crate::model::{
+    ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, RepoCase, Role, TagTemplate,
+};
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -251,6 +253,21 @@ impl Value for ApiAuth {
 pub enum FileTimes {
     Stable,
     History,
+}
+
+/// Whether case matters in the names of repositories. `None` is `auto`: by the host of GIT_URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepoCaseChoice(pub Option<RepoCase>);
+
+impl Value for RepoCaseChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self(None)),
+            "ignore" => Ok(Self(Some(RepoCase::Ignore))),
+            "keep" => Ok(Self(Some(RepoCase::Keep))),
+            _ => Err("it must be auto, ignore or keep".into()),
+        }
+    }
 }
 
 impl Value for FileTimes {

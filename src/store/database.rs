@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::StoreError;
 use super::outbox::Announce;
 use super::sqlite::{self, CommitStats, Op, Readers, SqlConnection, StoreFault, StoreWriter, WriteRequest};
-use crate::model::Millis;
+use crate::model::{Millis, RepoCase};
 
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub struct Store {
     pub(super) announce: Announce,
     /// REPO_CONCURRENCY
     pub(super) repo_concurrency: u32,
+    /// The rule by which the keys of repositories are written.
+    pub(super) repo_case: RepoCase,
     writer_ended: CancellationToken,
     commits: Arc<CommitStats>,
 }
@@ -83,6 +85,7 @@ impl Store {
             clock: Arc::new(Millis::now),
             announce: Arc::new(|_, _| Vec::new()),
             repo_concurrency: 0,
+            repo_case: RepoCase::default(),
             writer_ended,
             commits,
         })

@@ -81,7 +81,7 @@ impl Store {
         rule: Option<Superseding>,
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let alternative = new.alternative_image.take();
-        let mut job = Job::pending(new);
+        let mut job = Job::pending(new, self.repo_case);
         let announce = self.announce.clone();
         let add = move |conn: &SqlConnection| {
             if let Some(delivery) = delivery {
@@ -155,7 +155,7 @@ fn record(conn: &SqlConnection, delivery: &NewDelivery, job: &Job) -> Result<Job
                 &job.created,
                 &(REMEMBERED.as_millis() as i64),
                 &job.context.commit,
-                &jobs::repository(job),
+                &job.repository,
                 &jobs::branch(job),
             ],
             |row| row.get("job"),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::jobs::repository;
 use super::sqlite::{SqlConnection, StoreFault, context};
 use super::{Store, StoreError};
 use crate::model::{ImageRef, Job, JobContext, Status};
@@ -24,7 +23,7 @@ impl Store {
     pub async fn other_users(&self, job: &Job) -> Result<Vec<String>, StoreError> {
         const SQL: &str =
             "SELECT repository FROM image_users WHERE image = $1 AND repository <> $2 ORDER BY repository LIMIT $3";
-        let (image, repository) = (key(&job.image), repository(job));
+        let (image, repository) = (key(&job.image), job.repository.clone());
         self.read(move |conn| conn.all(SQL, &[&image, &repository, &NAMED], |row| row.get("repository"))).await
     }
 
@@ -70,7 +69,7 @@ fn read_shared(file: &Path) -> Result<Vec<SharedImage>, StoreFault> {
 pub(super) fn choose(conn: &SqlConnection, job: &mut Job, alternative: Option<String>) -> Result<(), StoreFault> {
     let Some(alternative) = alternative else { return Ok(()) };
     let (first, second) = (key(&job.image), key(&alternative));
-    let (mine, repository) = (dockerfile(&job.context), repository(job));
+    let (mine, repository) = (dockerfile(&job.context), job.repository.clone());
     let mut is_taken = false;
     let users = conn.all(
         "SELECT image, dockerfile FROM image_users WHERE repository = $1 AND image IN ($2, $3)",
@@ -126,7 +125,7 @@ pub(super) fn record(conn: &SqlConnection, job: &Job) -> Result<(), StoreFault> 
     conn.execute(
         "INSERT INTO image_users (image, repository, dockerfile) VALUES ($1, $2, $3) \
          ON CONFLICT (image, repository) DO NOTHING",
-        &[&key(&job.image), &repository(job), &dockerfile(&job.context)],
+        &[&key(&job.image), &job.repository.clone(), &dockerfile(&job.context)],
     )?;
     Ok(())
 }

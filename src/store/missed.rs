@@ -50,7 +50,7 @@ impl Store {
     /// `linked` a newer commit may supersede it.
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId, linked: bool) -> Result<Option<Job>, StoreError> {
         let alternative = new.alternative_image.take();
-        let mut job = Job::pending(new);
+        let mut job = Job::pending(new, self.repo_case);
         // The commit is nearly always known, and then nothing is written.
         let wanted = job.clone();
         if self.read(move |conn| is_known(conn, &wanted, asked)).await? {
@@ -70,7 +70,7 @@ impl Store {
     /// Returns true if one of the repository's newest 1,000 jobs is of a signed push of this commit, or was granted the
     /// commit by one.
     pub async fn was_pushed(&self, context: &JobContext) -> Result<bool, StoreError> {
-        let (repository, commit) = (context.repository(), context.commit.to_ascii_lowercase());
+        let (repository, commit) = (context.repository(self.repo_case), context.commit.to_ascii_lowercase());
         self.read(move |conn| {
             let found = conn.first(
                 "SELECT 1 FROM (SELECT pushed, context FROM jobs WHERE repository = $1 ORDER BY id DESC LIMIT $2) \
@@ -89,7 +89,7 @@ fn is_known(conn: &SqlConnection, job: &Job, asked: JobId) -> Result<bool, Store
         "SELECT 1 FROM (SELECT id, context, resolved_commit FROM jobs \
          WHERE repository = $1 AND branch = $2 ORDER BY id DESC LIMIT $3) AS newest \
          WHERE id > $5 OR resolved_commit = $4 OR context ->> 'commit' = $4 LIMIT 1",
-        &[&jobs::repository(job), &jobs::branch(job), &SEARCHED, &job.context.commit, &asked],
+        &[&job.repository, &jobs::branch(job), &SEARCHED, &job.context.commit, &asked],
         |_| Ok(()),
     )?;
     Ok(found.is_some())

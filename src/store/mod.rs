@@ -11,6 +11,7 @@ mod images;
 mod jobs;
 mod missed;
 mod outbox;
+mod repo_case;
 mod sqlite;
 mod stats;
 mod tags;

@@ -3,6 +3,7 @@ mod images;
 mod migrating;
 mod outbox;
 mod reconcile;
+mod repo_case;
 mod superseding;
 mod tags;
 mod turns;

@@ -6,18 +6,18 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use tracing::Level;
 
-use super::layer::Line;
+use super::line::LogLine;
 
-/// What a receiver should take (RFC 5424, 6.1), and what a datagram brings through any network.
+/// The longest message, in bytes. Receivers should take it (RFC 5424, 6.1), and a datagram carries it through any network.
 const MAX: usize = 2048;
-/// Of one value in the structured data: a repository's name, at most.
+/// The longest value in the structured data, in bytes. A repository's name fits.
 const MAX_VALUE: usize = 256;
-/// The name of our structured data. 32473 is the number for those who have none (RFC 5612).
+/// The name of our structured data. 32473 is the number for senders without one of their own (RFC 5612).
 const DATA: &str = "image-factory@32473";
-/// The fields that are data, too: what lines are looked for by.
-const SOUGHT: [&str; 4] = ["job", "repo", "attempt", "stage"];
+/// The fields that the structured data repeats, because lines are searched by them.
+const SEARCHABLE: [&str; 4] = ["job", "repo", "attempt", "stage"];
 
-/// How a line is written for syslog.
+/// Formats lines for syslog.
 #[derive(Clone)]
 pub(super) struct Format {
     formatter: Formatter,
@@ -36,13 +36,13 @@ impl Format {
         Self { formatter: config.into_formatter(), tag: format!("{identifier}[{pid}]: ") }
     }
 
-    /// RFC 5424, without the byte order mark that it has before UTF-8: receivers show it.
-    pub fn rfc_5424(&self, line: &Line) -> Vec<u8> {
+    /// Formats a line by RFC 5424, but without the byte order mark before UTF-8, because receivers show it.
+    pub fn rfc_5424(&self, line: &LogLine) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         let at = rfc_3339(line.at);
-        let sought = SOUGHT.iter().filter_map(|name| line.fields.iter().find(|(known, _)| known == name));
-        let data: Vec<(&str, &str)> = sought.map(|(name, value)| (*name, cut(value, MAX_VALUE))).collect();
-        // A Vec takes all that is written to it.
+        let searchable = SEARCHABLE.iter().filter_map(|name| line.fields.iter().find(|(known, _)| known == name));
+        let data: Vec<(&str, &str)> = searchable.map(|(name, value)| (*name, cut(value, MAX_VALUE))).collect();
+        // Writing to a Vec cannot fail.
         let _ = self.formatter.write_header(&mut out, severity(line.level), at.as_str(), None);
         let _ = match data.is_empty() {
             true => write_nil_value(&mut out),
@@ -52,9 +52,9 @@ impl Format {
         finish(out, &text(line))
     }
 
-    /// The older form (RFC 3164), as the C library writes it into `/dev/log`. Without the time, which rsyslog and
-    /// journald take from their own clock, and which has no year and no zone in it.
-    pub fn rfc_3164(&self, line: &Line) -> Vec<u8> {
+    /// Formats a line in the older form (RFC 3164), as the C library writes it into `/dev/log`. The time is left out,
+    /// because it has no year and no zone, and rsyslog and journald take it from their own clock.
+    pub fn rfc_3164(&self, line: &LogLine) -> Vec<u8> {
         let priority = (Facility::Daemon as u8) | (severity(line.level) as u8);
         finish(format!("<{priority}>{}", self.tag).into_bytes(), &text(line))
     }
@@ -65,8 +65,8 @@ fn finish(mut out: Vec<u8>, text: &str) -> Vec<u8> {
     out
 }
 
-/// `message name=value …`, one line.
-fn text(line: &Line) -> String {
+/// Returns `message name=value …` as one line.
+fn text(line: &LogLine) -> String {
     let mut text = line.message.clone();
     for (name, value) in &line.fields {
         let bare = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
@@ -90,7 +90,7 @@ fn severity(level: Level) -> Severity {
 
 fn rfc_3339(at: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    // The nil value: a time that cannot be said.
+    // `-` is the nil value, for a time that cannot be formatted.
     OffsetDateTime::from(at).format(&format).unwrap_or_else(|_| "-".into())
 }
 
@@ -100,8 +100,8 @@ mod tests {
 
     use super::*;
 
-    fn line(message: &str, fields: &[(&'static str, &str)]) -> Line {
-        Line {
+    fn line(message: &str, fields: &[(&'static str, &str)]) -> LogLine {
+        LogLine {
             at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             level: Level::WARN,
             message: message.into(),
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    fn both(line: &Line) -> (String, String) {
+    fn both(line: &LogLine) -> (String, String) {
         let format = Format::new("image-factory", "ci", 42);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(format.rfc_5424(line)), text(format.rfc_3164(line)))
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_longer_than_a_receiver_takes() {
+    fn no_message_is_longer_than_a_receiver_takes() {
         let (new, old) = both(&line(&"ü".repeat(3000), &[("repo", &"ö".repeat(3000))]));
         assert!((MAX - 1..=MAX).contains(&new.len()) && (MAX - 1..=MAX).contains(&old.len()));
         assert!(new.contains("üü"));

@@ -6,36 +6,26 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::syslog::Item;
+use super::line::{LogLine, QueueItem};
 
-/// One log line on its way.
-#[derive(Debug, Clone)]
-pub(super) struct Line {
-    pub at: SystemTime,
-    pub level: Level,
-    pub message: String,
-    /// Its own fields, then those of the spans around it, each name once.
-    pub fields: Vec<(&'static str, String)>,
-}
-
-/// Puts log lines into the queue of the one that sends them. Never waits: a full queue drops them, and counts.
-pub(super) struct Lines {
-    pub queue: mpsc::Sender<Item>,
+/// Puts log lines into the sender's queue. It never waits: lines that a full queue cannot take are dropped and counted.
+pub(super) struct SyslogLayer {
+    pub queue: mpsc::Sender<QueueItem>,
     pub dropped: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
-struct Fields {
+struct FieldVisitor {
     message: String,
     others: Vec<(&'static str, String)>,
 }
 
-impl Visit for Fields {
+impl Visit for FieldVisitor {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message = value.to_owned(),
@@ -48,22 +38,22 @@ impl Visit for Fields {
     }
 }
 
-impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for SyslogLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::default();
+        let mut fields = FieldVisitor::default();
         attributes.record(&mut fields);
-        // `job{id=…}` is `job=…` in a line.
+        // A span `job{id=…}` becomes `job=…` in a line.
         let named = |(name, value)| if matches!(name, "id" | "name") { (span.name(), value) } else { (name, value) };
         fields.others = fields.others.into_iter().map(named).collect();
         span.extensions_mut().insert(fields);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = FieldVisitor::default();
         event.record(&mut fields);
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+            if let Some(outer) = span.extensions().get::<FieldVisitor>() {
                 for (name, value) in &outer.others {
                     if !fields.others.iter().any(|(known, _)| known == name) {
                         fields.others.push((name, value.clone()));
@@ -71,13 +61,13 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
                 }
             }
         }
-        let line = Line {
+        let line = LogLine {
             at: SystemTime::now(),
             level: *event.metadata().level(),
             message: fields.message,
             fields: fields.others,
         };
-        if self.queue.try_send(Item::Line(line)).is_err() {
+        if self.queue.try_send(QueueItem::Line(line)).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }

@@ -58,6 +58,7 @@ impl Bench {
             token: None,
             cacert: None,
             pure_history_times: false,
+            repo_case: image_factory::model::RepoCase::default(),
         };
         let bench = Self {
             git: Git::new(config).unwrap(),

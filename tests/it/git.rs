@@ -13,6 +13,7 @@ mod lfs_ssh;
 mod odd;
 mod resolving;
 mod shallow;
+mod spelling;
 mod ssh;
 mod submodules;
 mod times;
@@ -37,6 +38,7 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         token: None,
         cacert: None,
         pure_history_times: false,
+        repo_case: image_factory::model::RepoCase::default(),
     }
 }
 

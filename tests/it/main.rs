@@ -47,6 +47,7 @@ mod queue;
 mod rebuild;
 mod registry;
 mod secrets;
+mod spelling;
 mod start;
 mod supersede;
 mod surviving;

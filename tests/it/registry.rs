@@ -78,7 +78,7 @@ async fn a_token_proves_the_right_to_push() {
             Some(identity(BUILDER.identity_token())),
             format!("takes pushes to totem/hello from the identity token, {by_token}"),
         ),
-        (Some(password(READER.user, READER.password)), "does not let reader push to totem/hello: give".into()),
+        (Some(password(READER.user, READER.password)), "does not let reader push to totem/hello; give".into()),
         (Some(password("builder", "s3cret")), "does not accept the login of builder in the dockercfg".into()),
         (Some(identity("s3cret".into())), "does not accept the login of the identity token in the dockercfg".into()),
         (None, "asks for a login, and the dockercfg has none for it".into()),
@@ -192,7 +192,7 @@ async fn what_is_no_registry_is_told_from_what_is_not_there() {
     for (address, words) in [
         (web.address.to_string(), "is no registry: http://"),
         (all.address.to_string(), "is no registry: http://"),
-        (down.address.to_string(), "is in trouble: 127.0.0.1/v2/ answers 503"),
+        (down.address.to_string(), "is unavailable: 127.0.0.1/v2/ answers 503"),
         (closed.to_string(), "is not reached: Connection refused"),
         ("registry.invalid".into(), "is not reached: "),
     ] {

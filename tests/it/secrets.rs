@@ -41,6 +41,7 @@ impl Live {
             place: Place::Etcd(etcd),
             passphrase: Some(Zeroizing::new("passphrase".to_owned())),
             authorized_keys_file: None,
+            repo_case: image_factory::model::RepoCase::default(),
         }
     }
 

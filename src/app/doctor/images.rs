@@ -42,7 +42,7 @@ fn judge_one(destinations: &Destinations, shared: &SharedImage) -> Option<Findin
         let (owner, repo) = repository.rsplit_once('/')?;
         if destinations.is_own(owner, repo, &image) {
             own.push(repository.as_str());
-        } else if destinations.grants.allow(owner, repo, &image) {
+        } else if destinations.grants.allow(destinations.repo_case, owner, repo, &image) {
             granted.push(repository.as_str());
         }
     }
@@ -72,6 +72,7 @@ mod tests {
             dockerfile: DockerfilePath::new("Dockerfile").unwrap(),
             context: ContextPath::default(),
             grants: ImageGrants::parse(grants.iter().copied()).unwrap(),
+            repo_case: crate::model::RepoCase::default(),
         };
         let repositories = repositories.iter().map(|&name| name.into()).collect();
         let mut found = judge(&destinations, &[SharedImage { image: image.into(), repositories }]);

@@ -8,12 +8,14 @@ pub const NAME: &str = "mail";
 
 /// The mail server lets us in. Nothing is sent.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    vec![match channels::mail(&settings) {
+    vec![match channels::mailer(&settings) {
         Ok(None) => Finding::ok(NAME, "no mail: SMTP_HOST is not set"),
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
-        Ok(Some(mail)) => match mail.probe().await {
-            Ok(()) => Finding::ok(NAME, format!("{} lets us in, for {}", mail.place(), settings.smtp_to.0.join(", "))),
-            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or what is there", mail.place())),
+        Ok(Some(mailer)) => match mailer.probe().await {
+            Ok(()) => {
+                Finding::ok(NAME, format!("{} lets us in, for {}", mailer.server(), settings.smtp_to.0.join(", ")))
+            }
+            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or what is there", mailer.server())),
         },
     }]
 }

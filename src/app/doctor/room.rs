@@ -11,7 +11,7 @@ const SCARCE_PERCENT: u64 = 5;
 
 /// `what` begins the message, such as `/data can be written,`; `advice` is what to do when there is little room.
 pub fn judge(check: &'static str, what: &str, dir: &Path, floor: &Floor, advice: &str) -> Finding {
-    match disk::look(dir) {
+    match disk::measure(dir) {
         Err(error) => Finding::warn(check, format!("{what} its disk cannot be asked: {error}")),
         Ok(disk) if !floor.holds(&disk) => {
             Finding::bad(check, format!("{what} {disk}: jobs wait below {floor}; {advice}"))

@@ -27,13 +27,15 @@ use crate::outbound::{chain, is_loopback_host};
 
 /// Limit for the time that it takes to reach the engine.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Silence after which an engine on TCP is probed, and the interval of the probes. An engine that vanished during a build
-/// is noticed after about two minutes, because Linux gives up after nine probes. An engine that works silently is kept.
+/// Silence after which an engine on TCP is probed, and the interval of the probes. An engine that vanished during a
+/// build is noticed after about two minutes, because Linux gives up after nine probes. An engine that works silently
+/// is kept.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// Time limit of a small request. Builds and pushes have no such limit.
 pub(in crate::engine) const SMALL_REQUEST: Duration = Duration::from_secs(60);
 
-/// Size limit of an answer. `/system/df` has 500 bytes for each of the thousands of records that a build cache may have.
+/// Size limit of an answer. `/system/df` has 500 bytes for each of the thousands of records that a build cache may
+/// have.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// The address of a Docker engine, in the form of `DOCKER_HOST`: `unix:///path` or `tcp://host:port`.
@@ -117,8 +119,8 @@ pub(in crate::engine) fn no_body() -> RequestBody {
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// An answer whose head has arrived. Dropping it closes the connection, by which the engine learns that a build or a push
-/// is cancelled.
+/// An answer whose head has arrived. Dropping it closes the connection, by which the engine learns that a build or a
+/// push is cancelled.
 pub(in crate::engine) struct Reply {
     pub response: hyper::Response<Incoming>,
     _connection: AbortOnDropHandle<()>,

@@ -25,9 +25,9 @@ struct Vulnerability {
     fixed: &'static [(u32, u32, u32)],
 }
 
-/// Vulnerabilities of the BuildKit inside the engine. They go by the engine's version, because the engine does not report
-/// BuildKit's. Sources: <https://github.com/moby/buildkit/security/advisories> and the engine's release notes, as of
-/// November 2026.
+/// Vulnerabilities of the BuildKit inside the engine. They go by the engine's version, because the engine does not
+/// report BuildKit's. Sources: <https://github.com/moby/buildkit/security/advisories> and the engine's release notes,
+/// as of November 2026.
 const ENGINE: &[Vulnerability] = &[
     // 24.0.9 is missing in the list because it says of itself that it does not have these fixes.
     Vulnerability {

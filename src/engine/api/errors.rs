@@ -24,8 +24,8 @@ pub enum ErrorKind {
     Engine,
     /// This machine, which could not read the files to be built.
     Tree,
-    /// The commit, which has an object that is not what its tree says. The committer has to mend it, and another attempt
-    /// would not help.
+    /// The commit, which has an object that is not what its tree says. The committer has to mend it, and another
+    /// attempt would not help.
     Commit,
 }
 
@@ -132,8 +132,8 @@ impl EngineError {
         }
     }
 
-    /// Classifies the refusal of a whole build request. The engine's text decides about a 4xx; a 5xx is the engine's own
-    /// fault.
+    /// Classifies the refusal of a whole build request. The engine's text decides about a 4xx; a 5xx is the engine's
+    /// own fault.
     pub(in crate::engine) fn from_refusal(self) -> Self {
         match self.status {
             Some(status) if status.is_client_error() => Self::from_build(&self.message, None),
@@ -145,9 +145,9 @@ impl EngineError {
 /// Exit code that shells give for SIGKILL: 128 and the signal's number.
 pub(in crate::engine) const SIGKILL_EXIT: i32 = 137;
 
-/// Returns true for Docker Hub's answer about an image that does not exist or is private. Registries answer both alike, so
-/// that nobody finds out names. On Docker Hub most images are public, so there it is a wrong name. BuildKit writes
-/// `docker.io/library/x: pull access denied`, the classic builder `pull access denied for x, …`.
+/// Returns true for Docker Hub's answer about an image that does not exist or is private. Registries answer both
+/// alike, so that nobody finds out names. On Docker Hub most images are public, so there it is a wrong name. BuildKit
+/// writes `docker.io/library/x: pull access denied`, the classic builder `pull access denied for x, …`.
 fn is_denied_by_docker_hub(message: &str) -> bool {
     if !message.contains("pull access denied") {
         return false;
@@ -257,7 +257,8 @@ fn kind_by_text(message: &str, rows: &[KnownText]) -> Option<ErrorKind> {
     }
 }
 
-/// Finds a status with its phrase in a message in lower case, such as `unexpected http status: 503 service unavailable`.
+/// Finds a status with its phrase in a message in lower case, such as `unexpected http status: 503 service
+/// unavailable`.
 fn http_status(message: &str) -> Option<StatusCode> {
     let numbers = message.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| &message[at..]);
     let mut statuses = numbers.filter_map(|text| Some((StatusCode::from_bytes(text.get(..3)?.as_bytes()).ok()?, text)));
@@ -267,9 +268,9 @@ fn http_status(message: &str) -> Option<StatusCode> {
     })
 }
 
-/// Finds `… exit code: 3` at the end of a line, and returns the code and what follows it. `executor failed running […]` of
-/// BuildKit 0.8 and `process "…" did not complete successfully` of later ones both have it, the latter with
-/// `: cannot allocate memory`.
+/// Finds `… exit code: 3` at the end of a line, and returns the code and the rest of the line. Both `executor failed
+/// running […]` of BuildKit 0.8 and `process "…" did not complete successfully` of later ones have it. The latter may go
+/// on with `: cannot allocate memory`.
 fn exit_code(message: &str) -> Option<(i32, &str)> {
     let (_, rest) = message.lines().find_map(|line| line.rsplit_once("exit code: "))?;
     let (digits, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));

@@ -78,8 +78,8 @@ impl EngineTls {
     }
 }
 
-/// Finds the error of TLS in a chain of errors. An `io::Error` does not list the error that it holds among its sources, so
-/// it is asked directly.
+/// Finds the error of TLS in a chain of errors. An `io::Error` does not list the error that it holds among its
+/// sources, so it is asked directly.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let held = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
     let own = error.downcast_ref::<rustls::Error>();

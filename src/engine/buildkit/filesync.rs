@@ -51,8 +51,8 @@ impl DiffCopy<'_> {
             self.tree.note_follow_paths(&filter.follow, chosen.iter().map(|&i| &entries[i as usize]));
         }
 
-        // The channel is unbounded, so that reading never waits for writing. The engine sends up to one request an entry
-        // while it still receives stats, and with a bounded channel both sides would wait for ever.
+        // The channel is unbounded, so that reading never waits for writing. The engine sends up to one request an
+        // entry while it still receives stats, and with a bounded channel both sides would wait for ever.
         let (requests, mut queue) = mpsc::unbounded_channel();
         let read = async {
             while let Some(packet) = messages.next::<Packet>().await? {
@@ -141,8 +141,8 @@ impl DiffCopy<'_> {
         writer.put(PacketType::Data, id, Bytes::new()).await
     }
 
-    /// Keeps the engine from following a `.dockerignore` that leads out of the tree. The link itself is sent. The engine
-    /// would take the root of the tree for the root of the file system, and read another file.
+    /// Keeps the engine from following a `.dockerignore` that leads out of the tree. The link itself is sent. The
+    /// engine would take the root of the tree for the root of the file system, and read another file.
     async fn leave_unfollowed(&self, entries: &[Entry], filter: &mut PathFilter) -> Result<(), GitError> {
         for path in std::mem::take(&mut filter.follow) {
             let is_lost = path.ends_with(b".dockerignore")

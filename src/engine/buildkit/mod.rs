@@ -1,5 +1,5 @@
-//! BuildKit: the request that builds an image, the progress that BuildKit reports, and the session over which it fetches
-//! files and logins meanwhile.
+//! BuildKit: the request that builds an image, the progress that BuildKit reports, and the session over which it
+//! fetches files and logins meanwhile.
 
 mod filesync;
 mod grpc;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 
-/// A packet of fsutil's `types/wire.proto`. The generated type has `String`s, but paths and link targets need not be UTF-8.
+/// A packet of fsutil's `types/wire.proto`. The generated type has `String`s, but paths and link targets need not be
+/// UTF-8.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Packet {
     #[prost(enumeration = "PacketType", tag = "1")]
@@ -26,7 +27,8 @@ pub(super) enum PacketType {
     Err = 4,
 }
 
-/// The metadata of an entry: `types/stat.proto` without the fields that are always zero here (uid, gid, devices, xattrs).
+/// The metadata of an entry: `types/stat.proto` without the fields that are always zero here (uid, gid, devices,
+/// xattrs).
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Stat {
     #[prost(bytes = "vec", tag = "1")]

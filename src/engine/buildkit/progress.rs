@@ -10,8 +10,8 @@ use crate::engine::request::StepCounts;
 /// Size limit of a line of a step's output. A longer line is written in pieces.
 const MAX_LINE: usize = 64 << 10;
 
-/// Start of the line that BuildKit writes in place of output that it leaves out: `[output clipped, log limit 2MiB reached]`, or
-/// `200KiB/s`.
+/// Start of the line that BuildKit writes in place of output that it leaves out: `[output clipped, log limit 2MiB
+/// reached]`, or `200KiB/s`.
 const CLIPPED: &[u8] = b"[output clipped, log limit ";
 /// The kernel's message about a program of another architecture, which runc and shells pass on.
 const FOREIGN: &[u8] = b"exec format error";
@@ -110,8 +110,8 @@ impl BuildkitProgress {
         self.steps.values().any(|step| step.signs.is_foreign)
     }
 
-    /// Counts the Dockerfile's steps that have ended, such as `[1/2] FROM busybox` and `[build 2/3] RUN make`. The builder has
-    /// other steps of its own, for example to load the Dockerfile.
+    /// Counts the Dockerfile's steps that have ended, such as `[1/2] FROM busybox` and `[build 2/3] RUN make`. The
+    /// builder has other steps of its own, for example to load the Dockerfile.
     pub(in crate::engine) fn steps(&self) -> StepCounts {
         let own = |name: &str| name.starts_with('[') && !name.starts_with("[internal]") && !name.starts_with("[auth]");
         let ended = || self.steps.values().filter(|step| step.ended.is_some() && own(&step.name));

@@ -31,8 +31,8 @@ const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 const TOKEN_AUTHORITY: &str = "/moby.filesync.v1.Auth/GetTokenAuthority";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
-/// A session. It serves one build only, because the engine does not sync again for a second build and would build a stale
-/// image. Dropping a session ends it and its tasks.
+/// A session. It serves one build only, because the engine does not sync again for a second build and would build a
+/// stale image. Dropping a session ends it and its tasks.
 pub(in crate::engine) struct Session {
     pub id: String,
     tasks: SessionTasks,
@@ -93,9 +93,9 @@ fn http2(tasks: SessionTasks) -> http2::Builder<SessionTasks> {
         // Patterns travel as headers, and 400 lines of .dockerignore exceed the usual limit of 16 KiB.
         .max_header_list_size(4 << 20)
         // Each request for a file is a frame of about 12 bytes. The h2 crate (0.4.19 and later) ends a connection with
-        // ENHANCE_YOUR_CALM when unread small frames, which it counts as 256 bytes each, exceed half of the connection's
-        // window. With hyper's windows that limit is 2,100 frames, and one first sync of 20,000 files in ten failed. With
-        // these windows the stream is full before it reaches the limit.
+        // ENHANCE_YOUR_CALM when unread small frames, which it counts as 256 bytes each, exceed half of the
+        // connection's window. With hyper's windows that limit is 2,100 frames, and one first sync of 20,000 files in
+        // ten failed. With these windows the stream is full before it reaches the limit.
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(64 << 20);
     builder
@@ -157,7 +157,8 @@ async fn serve(
     })
 }
 
-/// Returns the credentials of exactly this registry. They are empty if there are none, as in the answer of Docker's client.
+/// Returns the credentials of exactly this registry. They are empty if there are none, as in the answer of Docker's
+/// client.
 fn credentials(logins: &RegistryLogins, host: &str) -> CredentialsResponse {
     match logins.get(host) {
         None => CredentialsResponse::default(),

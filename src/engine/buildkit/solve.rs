@@ -45,20 +45,20 @@ impl Engine {
     }
 }
 
-/// Line for a step that wrote more than the engine passes on: 1 MiB (2 MiB in later engines), and 200 KiB/s. The limits are
-/// not set to -1 (unlimited), because Docker 20.10 then leaves out everything. With a higher speed Docker 20.10 may never end
-/// the build, see [`MAX_EMPTY_REPORTS`].
+/// Line for a step that wrote more than the engine passes on: 1 MiB (2 MiB in later engines), and 200 KiB/s. The
+/// limits are not set to -1 (unlimited), because Docker 20.10 then leaves out everything. With a higher speed Docker
+/// 20.10 may never end the build, see [`MAX_EMPTY_REPORTS`].
 const CLIPPED: &str = "The engine left out a part of a step's output. To keep it all, set \
     BUILDKIT_STEP_LOG_MAX_SIZE=1073741824 and, unless it is Docker 20.10, BUILDKIT_STEP_LOG_MAX_SPEED=1073741824 in \
     dockerd's environment";
 
-/// Number of empty reports in a row after which a build is given up. Docker 20.10 does not recover from more than 1 MiB of
-/// output at once: it sends thousands of empty reports a second for ever, and never the build's end
+/// Number of empty reports in a row after which a build is given up. Docker 20.10 does not recover from more than 1
+/// MiB of output at once: it sends thousands of empty reports a second for ever, and never the build's end
 /// (<https://github.com/moby/buildkit/issues/1915>). No other build has so many in a row.
 const MAX_EMPTY_REPORTS: u32 = 1000;
 
-/// Reads the answer to its end and returns the image's id. The status of the answer is 200 even if the build fails, so a
-/// build has succeeded if the answer names an image and ends without an error.
+/// Reads the answer to its end and returns the image's id. The status of the answer is 200 even if the build fails, so
+/// a build has succeeded if the answer names an image and ends without an error.
 async fn follow(
     mut messages: MessageStream,
     progress: &mut BuildkitProgress,

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The slots of each key, and their use. Each slot is a context that the engine keeps. When two builds share a context, the
-/// engine sends all files again and may lock it for a whole build. Therefore a build takes a free slot or opens another
-/// one, and never waits.
+/// The slots of each key, and their use. Each slot is a context that the engine keeps. When two builds share a
+/// context, the engine sends all files again and may lock it for a whole build. Therefore a build takes a free slot or
+/// opens another one, and never waits.
 #[derive(Default, Clone)]
 pub(in crate::engine) struct SyncSlots(Arc<Mutex<HashMap<String, SlotsOfKey>>>);
 

@@ -1,5 +1,5 @@
-//! Selects the entries of a tree that BuildKit gets. The sender applies BuildKit's include-patterns, exclude-patterns and
-//! followpaths, here like `filter.go` of `github.com/tonistiigi/fsutil`.
+//! Selects the entries of a tree that BuildKit gets. The sender applies BuildKit's include-patterns, exclude-patterns
+//! and followpaths, here like `filter.go` of `github.com/tonistiigi/fsutil`.
 
 use crate::git::{Entry, EntryKind};
 

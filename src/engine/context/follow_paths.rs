@@ -1,5 +1,5 @@
-//! Resolves follow-paths like `github.com/tonistiigi/fsutil`: the paths that `COPY` names, and the targets of the symlinks on
-//! the way to them.
+//! Resolves follow-paths like `github.com/tonistiigi/fsutil`: the paths that `COPY` names, and the targets of the
+//! symlinks on the way to them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -51,7 +51,8 @@ impl LogSink for GitErrorDetector<'_> {
     }
 }
 
-/// Writes to the log that the context has no `.git` if the build needed it, and adds that to the error if it is the cause.
+/// Writes to the log that the context has no `.git` if the build needed it, and adds that to the error if it is the
+/// cause.
 pub(in crate::engine) fn explain_git_dir<T>(
     tree: &Tree,
     log: &GitErrorDetector<'_>,

@@ -29,8 +29,8 @@ pub(super) enum PatternKind {
     Broken,
 }
 
-/// A pattern that needs a regular expression. The expression is compiled when a path first has the pattern's literal head
-/// and tail, which most paths do not have. It takes 30 µs to compile and 50 ns to match.
+/// A pattern that needs a regular expression. The expression is compiled when a path first has the pattern's literal
+/// head and tail, which most paths do not have. It takes 30 µs to compile and 50 ns to match.
 pub(super) struct Glob {
     pub source: String,
     head: Vec<u8>,
@@ -175,7 +175,8 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
     })
 }
 
-/// Checks a pattern like Docker, by Go's `filepath.Match` with the path `.`. That reads on after a `*` only while it matches.
+/// Checks a pattern like Docker, by Go's `filepath.Match` with the path `.`. That reads on after a `*` only while it
+/// matches.
 fn check(pattern: &str) -> Result<(), &'static str> {
     let mut rest = pattern;
     while !rest.is_empty() {

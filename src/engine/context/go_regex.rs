@@ -1,7 +1,8 @@
 //! Translates Go's regular expressions into the syntax of the `regex` crate, as far as Docker makes them of patterns.
 //!
-//! Docker (`github.com/moby/patternmatcher`) copies classes and escapes of a pattern unchanged into a regular expression.
-//! Therefore `\d` matches a digit, `[*]` does not match a star, and `\c` is an error. This module reads them like Go.
+//! Docker (`github.com/moby/patternmatcher`) copies classes and escapes of a pattern unchanged into a regular
+//! expression. Therefore `\d` matches a digit, `[*]` does not match a star, and `\c` is an error. This module reads
+//! them like Go.
 
 use std::fmt::Write as _;
 

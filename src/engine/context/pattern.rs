@@ -18,8 +18,8 @@ impl Matcher {
         Ok(Self { patterns })
     }
 
-    /// Returns true if the patterns match `path`. `parent` is the value of `matched` from the call for the directory of the
-    /// path, and empty at the top.
+    /// Returns true if the patterns match `path`. `parent` is the value of `matched` from the call for the directory
+    /// of the path, and empty at the top.
     pub(super) fn matches(&self, path: &[u8], parent: &[bool], matched: &mut Matched) -> Result<bool, BadPattern> {
         let mut result = false;
         matched.clear();
@@ -45,8 +45,8 @@ impl Matcher {
         self.matches(path, &parent, &mut matched)
     }
 
-    /// Returns true if the walk may skip directories. That requires every pattern (with `exceptions`, every exception) to be
-    /// a plain path, for [`Matcher::reaches_into`].
+    /// Returns true if the walk may skip directories. That requires every pattern (with `exceptions`, every exception)
+    /// to be a plain path, for [`Matcher::reaches_into`].
     pub(super) fn is_plain(&self, exceptions: bool) -> bool {
         let glob = |p: &Pattern| p.trunk().iter().any(|b| b"*[]?^\\".contains(b));
         !self.patterns.iter().any(|p| p.exception == exceptions && glob(p))

@@ -33,8 +33,8 @@ pub(in crate::engine) struct ContextUpload {
 /// applies it to an uploaded tar. Like Docker's client, this keeps the Dockerfile (resolved through links) and
 /// `.dockerignore` itself, which the engine reads, and then removes if they are excluded.
 ///
-/// A Dockerfile outside of the context gets a name of its own in the context, like with Docker's client. An additional line
-/// in `.dockerignore` makes the engine remove it before the first step.
+/// A Dockerfile outside of the context gets a name of its own in the context, like with Docker's client. An additional
+/// line in `.dockerignore` makes the engine remove it before the first step.
 pub(in crate::engine) async fn upload(
     tree: Arc<Tree>,
     dockerfile: &str,
@@ -71,7 +71,8 @@ pub(in crate::engine) async fn upload(
     for kept in [IGNORE_FILE, &dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
-            // The engine gets the file in place of a link to it, because it would leave the link to an excluded file behind.
+            // The engine gets the file in place of a link to it, because it would leave the link to an excluded file
+            // behind.
             if kept == IGNORE_FILE
                 && more.is_empty()
                 && let Some(entry) = ignore_file.filter(|entry| entry.path != IGNORE_FILE.as_bytes())

@@ -14,8 +14,8 @@ pub(super) struct Candidate<'a> {
     pub running: usize,
 }
 
-/// Chooses by rendezvous hashing: the engine whose hash with the repository is the highest, if it has fewer jobs than its
-/// `share`; otherwise the least busy one. A repository thus stays on the engine that has its layers and its synced
+/// Chooses by rendezvous hashing: the engine whose hash with the repository is the highest, if it has fewer jobs than
+/// its `share`; otherwise the least busy one. A repository thus stays on the engine that has its layers and its synced
 /// context, and when an engine goes, only its repositories move. `avoid` is chosen only if there is no other.
 pub(super) fn choose(repo: &str, candidates: &[Candidate], share: usize, avoid: Option<&str>) -> Option<usize> {
     let others = || candidates.iter().filter(|candidate| Some(candidate.name) != avoid);

@@ -10,8 +10,8 @@ use crate::engine::advice::{self, fill};
 use crate::engine::api::errors::EngineError;
 use crate::model::Backoff;
 
-/// Interval of the pings. An engine that stops answering is noticed after at most one interval and two [`PING_TIMEOUT`],
-/// which is 5 s.
+/// Interval of the pings. An engine that stops answering is noticed after at most one interval and two
+/// [`PING_TIMEOUT`], which is 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Time limit of a ping. A busy engine answers in milliseconds too, because a ping takes no lock and reads no disk.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);

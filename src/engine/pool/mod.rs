@@ -89,8 +89,8 @@ impl Pool {
         self.status.subscribe()
     }
 
-    /// Leases an engine for a job of this repository (`acme/hello`): the one that has its layers, if that engine is well
-    /// and not busy. The engine `avoid` is leased only if it is the only one.
+    /// Leases an engine for a job of this repository (`acme/hello`): the one that has its layers, if that engine is
+    /// well and not busy. The engine `avoid` is leased only if it is the only one.
     ///
     /// # Errors
     /// No engine is usable, and none becomes so within seconds. The message names the trouble of each.
@@ -133,8 +133,8 @@ impl EngineLease {
         self.member.engine.name()
     }
 
-    /// Builds like [`Engine::build`], and ends at once when the engine is found dead. `names` are all names that the image
-    /// will have.
+    /// Builds like [`Engine::build`], and ends at once when the engine is found dead. `names` are all names that the
+    /// image will have.
     pub async fn build(
         &self,
         mut build: BuildRequest<'_>,

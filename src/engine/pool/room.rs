@@ -14,8 +14,8 @@ use crate::model::ImageRef;
 
 /// Interval at which a disk of this machine is read, which costs microseconds.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
-/// Interval at which room is made again, and at which an engine on another machine is asked for its usage. Each may cost
-/// the engine seconds.
+/// Interval at which room is made again, and at which an engine on another machine is asked for its usage. Each may
+/// cost the engine seconds.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Member {
@@ -42,7 +42,7 @@ impl Member {
     }
 
     async fn check_room(&self, folder: Option<&Path>, limits: &SpaceLimits, pruned: &mut Option<Instant>) {
-        let disk = folder.map(disk::look).and_then(Result::ok);
+        let disk = folder.map(disk::measure).and_then(Result::ok);
         if let Some(disk) = disk {
             if limits.floor.holds(&disk) {
                 *pruned = None;

@@ -8,8 +8,8 @@ use crate::model::ImageRef;
 
 /// Label of an image: the data folder whose daemon made it.
 const INSTANCE_LABEL: &str = "io.image-factory.instance";
-/// Label of an image: the repository of its names. An image that somebody else builds from it inherits its labels, but has
-/// a name of another repository.
+/// Label of an image: the repository of its names. An image that somebody else builds from it inherits its labels, but
+/// has a name of another repository.
 const NAME_LABEL: &str = "io.image-factory.name";
 /// Label of an image: the job that made it.
 pub const JOB_LABEL: &str = "io.image-factory.job";
@@ -29,9 +29,9 @@ impl Instance {
         [(INSTANCE_LABEL.into(), self.0.clone()), (NAME_LABEL.into(), full_repository(image))]
     }
 
-    /// Returns the line of `/etc/hosts` that marks a container of the classic builder. Such a container has only the labels
-    /// of its base image; the line is no part of the image, and no cached step depends on it. Nobody can own the name
-    /// (RFC 6761).
+    /// Returns the line of `/etc/hosts` that marks a container of the classic builder. Such a container has only the
+    /// labels of its base image; the line is no part of the image, and no cached step depends on it. Nobody can own
+    /// the name (RFC 6761).
     pub(in crate::engine) fn mark(&self, build_id: &str) -> String {
         format!("{build_id}{}:0.0.0.0", self.domain())
     }

@@ -1,10 +1,10 @@
 //! Removes what a build that died with its engine left there, and nothing that others made.
 //!
-//! When the daemon dies, both builders stop and remove what they made, because their connection ends. When the engine is
-//! killed (seen with 20.10 and 26.1), the classic builder leaves the container of its step, which the engine stops at its
-//! next start, and that container's volumes. BuildKit leaves the step's processes, see [`super::orphans`]. The images of
-//! finished steps are the classic builder's cache, which the next attempt uses. A push leaves its image under its name
-//! until a later attempt gives the name to another image.
+//! When the daemon dies, both builders stop and remove what they made, because their connection ends. When the engine
+//! is killed (seen with 20.10 and 26.1), the classic builder leaves the container of its step, which the engine stops
+//! at its next start, and that container's volumes. BuildKit leaves the step's processes, see [`super::orphans`]. The
+//! images of finished steps are the classic builder's cache, which the next attempt uses. A push leaves its image
+//! under its name until a later attempt gives the name to another image.
 
 use std::collections::HashSet;
 

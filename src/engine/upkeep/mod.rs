@@ -1,4 +1,5 @@
-//! Upkeep of an engine: the leftovers of builds that died are removed, and old images and caches make room for new ones.
+//! Upkeep of an engine: the leftovers of builds that died are removed, and old images and caches make room for new
+//! ones.
 
 pub(super) mod instance;
 mod leftovers;

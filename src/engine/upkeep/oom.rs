@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::engine::api::connect::Host;
 use crate::engine::api::errors::KilledBy;
 
-/// The number of OOM kills when a build began. `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts those of the whole
-/// kernel, including control groups and containers.
+/// The number of OOM kills when a build began. `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts those of the
+/// whole kernel, including control groups and containers.
 pub(in crate::engine) struct OomCounter(Option<u64>);
 
 impl OomCounter {
@@ -34,8 +34,9 @@ async fn kills() -> Option<u64> {
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// Returns true if the engine's steps run on our kernel. Such an engine is behind a Unix socket and reports our kernel's
-/// version and our amount of memory; a socket that leads to a virtual machine or elsewhere differs in one of them.
+/// Returns true if the engine's steps run on our kernel. Such an engine is behind a Unix socket and reports our
+/// kernel's version and our amount of memory; a socket that leads to a virtual machine or elsewhere differs in one of
+/// them.
 async fn shares_our_kernel(engine: &Host) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]

@@ -1,7 +1,7 @@
-//! Kills steps that outlived their engine. When an engine is killed, BuildKit's steps go on, because they are children of
-//! no process that dies with it. They hold processor and memory until they end by themselves, and the next engine does not
-//! know them (seen with 20.10 and 26.1). They can be killed only by root on the engine's machine; elsewhere they have to
-//! be waited for.
+//! Kills steps that outlived their engine. When an engine is killed, BuildKit's steps go on, because they are children
+//! of no process that dies with it. They hold processor and memory until they end by themselves, and the next engine
+//! does not know them (seen with 20.10 and 26.1). They can be killed only by root on the engine's machine; elsewhere
+//! they have to be waited for.
 
 use std::collections::HashSet;
 use std::fs;
@@ -58,8 +58,8 @@ fn steps(executor: &Path) -> HashSet<String> {
     folders.filter(is_step).filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
 }
 
-/// Returns the start of a process in clock ticks since the machine's boot. It is the 22nd field of proc(5)'s `stat`, whose
-/// second field may contain spaces and parentheses.
+/// Returns the start of a process in clock ticks since the machine's boot. It is the 22nd field of proc(5)'s `stat`,
+/// whose second field may contain spaces and parentheses.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()

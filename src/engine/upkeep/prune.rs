@@ -1,5 +1,5 @@
-//! Makes room in an engine: it removes our images and build cache, the least recently used first, until the disk is above
-//! its floor and they are within their budget.
+//! Makes room in an engine: it removes our images and build cache, the least recently used first, until the disk is
+//! above its floor and they are within their budget.
 //!
 //! Images share layers with each other and with the cache, so the space that one image occupies is known only after its
 //! removal. The engine's own `keep-storage` counts shared layers twice and removes too much
@@ -13,7 +13,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::instance::{EngineImage, Instance};
-use crate::disk::{self, Disk, Floor, Size};
+use crate::disk::{self, ByteSize, Disk, Floor};
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::EngineError;
@@ -90,7 +90,7 @@ impl Engine {
         is_in_use: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, EngineError> {
         let Some(instance) = &self.instance else { return Ok(None) };
-        let look = || folder.map(disk::look).transpose().map_err(|e| self.unreadable_disk(folder, &e));
+        let look = || folder.map(disk::measure).transpose().map_err(|e| self.unreadable_disk(folder, &e));
         let before = look()?;
         if before.is_some_and(|disk| limits.floor.holds(&disk)) {
             return Ok(None);
@@ -121,7 +121,7 @@ impl Engine {
             }
         }
         if removed > 0 {
-            let (name, taken) = (&self.host, Size(taken));
+            let (name, taken) = (&self.host, ByteSize(taken));
             let room = now.map_or(String::new(), |disk| format!(", its disk has {disk}"));
             tracing::info!(
                 "engine {name}: removed {removed} of our images and parts of the build cache; they take {taken}{room}"
@@ -129,7 +129,7 @@ impl Engine {
         }
         let short = now.filter(|disk| !limits.floor.holds(disk)).zip(folder);
         Ok(short.map(|(disk, folder)| {
-            with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &Size(taken)])
+            with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &ByteSize(taken)])
         }))
     }
 
@@ -141,8 +141,8 @@ impl Engine {
         ))
     }
 
-    /// Returns the time at which the image was last built or tagged. An image that is built again from the cache keeps its
-    /// old creation time, but its tag is new.
+    /// Returns the time at which the image was last built or tagged. An image that is built again from the cache keeps
+    /// its old creation time, but its tag is new.
     async fn last_tagged(&self, id: &str) -> Option<Millis> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -159,7 +159,8 @@ impl Engine {
         details.metadata.last_tag_time.parse().ok().filter(|at: &Millis| at.0 > 0)
     }
 
-    /// Removes the least recently used objects until `bytes` are free or an eighth of all is gone. Returns their number.
+    /// Removes the least recently used objects until `bytes` are free or an eighth of all is gone. Returns their
+    /// number.
     async fn remove_oldest(
         &self,
         mut removables: Vec<Removable>,
@@ -219,9 +220,9 @@ impl Engine {
     }
 }
 
-/// Returns the number of bytes that our images and cache may keep. On a disk that is too full they give up enough for the
-/// floor and a margin, unless removing all of them would not be enough: then others fill the disk, and removing ours would
-/// be in vain.
+/// Returns the number of bytes that our images and cache may keep. On a disk that is too full they give up enough for
+/// the floor and a margin, unless removing all of them would not be enough: then others fill the disk, and removing
+/// ours would be in vain.
 fn goal(limits: &SpaceLimits, taken: u64, disk: Option<&Disk>) -> u64 {
     let wanted = limits.floor.with_margin();
     let Some(disk) = disk.filter(|disk| !wanted.holds(disk)) else { return limits.budget };

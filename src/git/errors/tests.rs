@@ -3,7 +3,8 @@ use std::path::Path;
 use super::*;
 use crate::model::RepoName;
 
-/// Git 2.39 on repositories of Git 2.45 and later, and of a version that there is not yet.
+/// The messages are those of Git 2.39 for repositories of Git 2.45 and later, and for a version that does not exist
+/// yet.
 #[test]
 fn a_repository_that_is_too_new_is_named() {
     const FILE: &str = "file:///srv/git/acme/hello.git";
@@ -38,7 +39,7 @@ fn explained(url: &str, stderr: &str) -> Option<GitError> {
     explain(stderr, 128, &source, &source.remote().unwrap(), Path::new("/etc/known_hosts"))
 }
 
-/// What Git 2.39, OpenSSH 9.2 and GitHub really say, by way of which the cause is known.
+/// The messages are those of Git 2.39, OpenSSH 9.2 and GitHub.
 #[test]
 fn what_git_and_ssh_say_is_explained() {
     const SSH: &str = "git@github.com:acme/hello.git";
@@ -87,7 +88,7 @@ fn what_git_and_ssh_say_is_explained() {
             "dropped the connection before it let ssh in (kex_exchange_identification: Connection closed by remote host)",
             Fault::Throttled,
         ),
-        // An sshd that holds this address back after refused keys, seen from OpenSSH 10.6 and 9.2.
+        // An sshd that holds this address back after refused keys says this; seen with OpenSSH 10.6 and 9.2.
         (
             SSH,
             "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
@@ -264,7 +265,7 @@ fn a_warning_is_no_reason() {
     assert!(is_key_refusal(&refused) && explained(SSH, &refused).unwrap().message.contains("there is no deploy key"));
 }
 
-/// Git 2.39 and 2.55, by protocol 2 and by protocol 0, where the server's end of it may come first.
+/// Git 2.39 and 2.55 say this, by protocol 2 and by protocol 0, where the server's end may come first.
 #[test]
 fn another_object_format_is_told_by_either_wording() {
     const HUNG_UP: &str = "fatal: the remote end hung up unexpectedly\n";

@@ -1,5 +1,5 @@
-//! The commits that `git clone --depth` gives: all that are at most so many steps from the one that is built, by any
-//! parent. The file `shallow` names those that this ends with.
+//! The commits of `git clone --depth`: all that are at most so many steps from the one that is built, by any parent.
+//! The file `shallow` names the last ones.
 
 use std::collections::HashSet;
 
@@ -8,15 +8,15 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use super::*;
 
-/// A commit's headers have less; what follows is not read into memory.
+/// Largest headers of a commit that are read into memory; the headers of a real commit are smaller.
 const LARGEST_HEAD: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub struct History {
     pub commits: HashSet<Oid>,
-    /// The commits whose parents are not there, in the order of their ids.
+    /// Commits whose parents are left out, in the order of their ids.
     pub shallow: Vec<Oid>,
-    /// The first commit's time, in seconds since the epoch.
+    /// Time of the first commit, in seconds since the epoch.
     pub seconds: i64,
 }
 
@@ -52,7 +52,7 @@ pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<Hist
     Ok(history)
 }
 
-/// The commits whose parents the mirror itself lacks, because its origin does.
+/// Returns the commits whose parents the mirror itself lacks, because its origin is shallow.
 fn ends_of(mirror: &Mirror) -> io::Result<HashSet<Oid>> {
     match fs::read(mirror.path.join("shallow")) {
         Ok(text) => Ok(text.split(|&b| b == b'\n').filter_map(|line| Oid::from_hex(line).ok()).collect()),
@@ -67,7 +67,7 @@ struct CommitReader {
 }
 
 impl CommitReader {
-    /// The beginning of a commit.
+    /// Returns the first part of a commit.
     async fn head(&mut self, id: &Oid) -> Result<Vec<u8>, RepoError> {
         let read = async {
             self.requests.write_all(format!("{id}\n").as_bytes()).await?;
@@ -89,20 +89,20 @@ impl CommitReader {
     }
 }
 
-/// The size in `OID commit SIZE<newline>`.
+/// Returns the size in `OID commit SIZE<newline>`.
 fn size(header: &str) -> Option<u64> {
     let mut words = header.strip_suffix('\n')?.split(' ').skip(1);
     (words.next() == Some("commit")).then(|| words.next()?.parse().ok())?
 }
 
-/// The ids in the lines `parent OID`, which follow the line `tree OID`.
+/// Returns the ids in the lines `parent OID`, which follow the line `tree OID`.
 fn parents(head: &[u8]) -> Option<Vec<Oid>> {
     let mut lines = head.split(|&b| b == b'\n');
     lines.next()?.strip_prefix(b"tree ")?;
     lines.map_while(|line| line.strip_prefix(b"parent ")).map(|id| Oid::from_hex(id).ok()).collect()
 }
 
-/// The time in the line `committer NAME <MAIL> SECONDS ZONE`.
+/// Returns the time in the line `committer NAME <MAIL> SECONDS ZONE`.
 fn seconds(head: &[u8]) -> Option<i64> {
     let headers = head.split(|&b| b == b'\n').take_while(|line| !line.is_empty());
     let committer = headers.filter_map(|line| line.strip_prefix(b"committer ")).next()?;

@@ -1,4 +1,4 @@
-//! The tags that lead to one of the commits, lightweight and annotated.
+//! The tags, lightweight and annotated, that lead to one of the commits.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use super::*;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitTag {
-    /// `refs/tags/v1`
+    /// Full name, such as `refs/tags/v1`.
     name: Vec<u8>,
     pub object: Oid,
-    /// The commit that an annotated tag leads to.
+    /// Commit that an annotated tag leads to.
     peeled: Option<Oid>,
 }
 
@@ -19,9 +19,9 @@ impl GitTag {
     }
 }
 
-/// The mirror's tags of these commits, in the order of their names.
+/// Returns the mirror's tags of these commits, in the order of their names.
 pub async fn below(config: &GitConfig, mirror: &Mirror, commits: &HashSet<Oid>) -> Result<Vec<GitTag>, RepoError> {
-    // Git ends with 1 if there is none.
+    // Git ends with 1 if there is no tag.
     let listing = ask(local(config, &mirror.path).args(["show-ref", "--tags", "--dereference"])).await?;
     let mut tags = parse(&listing.unwrap_or_default())
         .ok_or_else(|| RepoError::Damaged("git show-ref wrote what is no list of tags".into()))?;
@@ -30,7 +30,7 @@ pub async fn below(config: &GitConfig, mirror: &Mirror, commits: &HashSet<Oid>) 
     Ok(tags)
 }
 
-/// Reads `OID NAME`, and after an annotated tag `OID NAME^{}` with what it leads to in the end.
+/// Reads lines `OID NAME`. An annotated tag is followed by `OID NAME^{}` with the object at its end.
 fn parse(listing: &[u8]) -> Option<Vec<GitTag>> {
     let mut tags: Vec<GitTag> = Vec::new();
     for line in listing.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
@@ -44,7 +44,7 @@ fn parse(listing: &[u8]) -> Option<Vec<GitTag>> {
     Some(tags)
 }
 
-/// The file `packed-refs`.
+/// Returns the content of the file `packed-refs`.
 pub fn packed(tags: &[GitTag]) -> Vec<u8> {
     let mut text = b"# pack-refs with: peeled fully-peeled sorted \n".to_vec();
     for GitTag { name, object, peeled } in tags {

@@ -1,5 +1,5 @@
-//! The batch API (`docs/api/batch.md`): asks where objects are; and the basic transfer (`docs/api/basic-transfers.md`),
-//! which fetches them.
+//! The batch API (`docs/api/batch.md`), which says where objects are, and the basic transfer
+//! (`docs/api/basic-transfers.md`), which fetches them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,7 +50,7 @@ struct ObjectActions {
     download: Option<DownloadAction>,
 }
 
-/// Where an object is, and what is to be sent there.
+/// URL of an object, and the headers of its request.
 #[derive(Deserialize)]
 pub struct DownloadAction {
     href: String,
@@ -66,7 +66,7 @@ struct LfsErrorBody {
 }
 
 impl LfsServer {
-    /// Fetches the objects into the store, as far as no other repository did.
+    /// Fetches those objects into the store that no other repository has fetched.
     pub async fn fetch_all(
         &self,
         wanted: &[WantedObject],
@@ -83,7 +83,7 @@ impl LfsServer {
         Ok(())
     }
 
-    /// Where these objects are, in their order.
+    /// Asks where these objects are. The answers are in the order of the objects.
     async fn batch(&self, wanted: &[WantedObject], repo: &RepoName) -> Result<Vec<DownloadAction>, GitError> {
         let objects =
             wanted.iter().map(|wanted| BatchObject { oid: wanted.oid.to_string(), size: wanted.size }).collect();
@@ -161,7 +161,7 @@ impl LfsServer {
     }
 }
 
-/// The words of a server, as a part of a line.
+/// Returns a server's words as the end of a line.
 fn shown(message: &str) -> String {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     format!(": {}", line.trim())

@@ -1,5 +1,5 @@
-//! The HTTP client for LFS. Its requests may carry credentials, and where they go is said by servers: so redirects are
-//! followed here, and credentials stay on their server.
+//! The HTTP client for LFS. Servers say where its requests go, and the requests may carry credentials. Redirects are
+//! therefore followed here, so that credentials stay on their server.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,30 +13,30 @@ use crate::git::{Fault, GitError};
 use crate::outbound::{self, BodyError, Route, chain, is_local_or_forbidden, read_limited};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// As Git's own low-speed limit: no byte for so long, and it is over.
+/// Longest silence of a server, as in Git's own low-speed limit.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS: usize = 5;
-/// Of an answer in JSON: 100 objects take 100 KB with long signatures.
+/// Longest JSON answer: 100 objects take 100 KB with long signatures.
 const LONGEST_ANSWER: usize = 4 << 20;
 pub const JSON: &str = "application/vnd.git-lfs+json";
 
-/// Made when they are first used: reading the system's authorities takes 20 ms and some memory.
+/// The clients. Each is made at its first use, because reading the system's authorities takes 20 ms and some memory.
 #[derive(Debug, Default)]
 pub struct LfsClients {
     anywhere: OnceLock<Client>,
     outward: OnceLock<Client>,
 }
 
-/// Where requests may go.
+/// A client, and the rule where its requests may go.
 #[derive(Debug, Clone)]
 pub struct LfsClient {
     client: Client,
-    /// Not to this machine and its link: a payload named the server.
+    /// True if this machine and its networks are forbidden, because a payload named the server.
     is_outward: bool,
 }
 
 impl LfsClients {
-    /// `authorities` is the file of those to be trusted, the system's if none.
+    /// Returns a client that trusts the authorities in this file, or the system's if there is none.
     pub fn client(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
         let client = match place.get() {
@@ -59,8 +59,8 @@ fn client(is_outward: bool, authorities: Option<&Path>) -> Result<Client, reqwes
 }
 
 impl LfsClient {
-    /// Sends a request, a POST if there is a body, and follows redirects. The headers go to the URL's own server only.
-    /// Any status is a success; an error has no URL in it, which may be signed.
+    /// Sends a request (a POST if there is a body) and follows redirects. The headers go only to the URL's own server.
+    /// Any status is a success. An error shows no URL, because the URL may be signed.
     pub async fn send(&self, url: &Url, headers: &HeaderMap, body: Option<&str>) -> Result<Response, GitError> {
         let (mut url, mut headers) = (url.clone(), headers.clone());
         for _ in 0..=REDIRECTS {
@@ -106,7 +106,7 @@ fn target(response: &Response, is_post: bool) -> Option<Url> {
     outbound::location(response).filter(|_| followed)
 }
 
-/// The body of a JSON answer.
+/// Reads the body of a JSON answer.
 pub async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, GitError> {
     let url = response.url().clone();
     read_limited(&mut response, LONGEST_ANSWER).await.map_err(|error| match error {
@@ -117,13 +117,13 @@ pub async fn body(mut response: Response) -> Result<Zeroizing<Vec<u8>>, GitError
     })
 }
 
-/// With the port, if the URL has one.
+/// Returns the host, with the port if the URL has one.
 pub fn host(url: &Url) -> String {
     let name = url.host_str().unwrap_or_default();
     url.port().map_or(name.to_owned(), |port| format!("{name}:{port}"))
 }
 
-/// Whether asking again may help.
+/// Returns true if asking again may help.
 pub fn is_transient_status(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
@@ -136,7 +136,7 @@ pub fn broken(url: &Url, error: reqwest::Error) -> GitError {
     GitError { exit_code: 1, message, fault: Fault::server_if(!is_ours) }
 }
 
-/// Headers that a server gave, as their values are secrets.
+/// Makes headers of those that a server gave. Their values are marked as secrets.
 pub fn headers<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<HeaderMap, GitError> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
@@ -171,7 +171,7 @@ mod tests {
             let error = outward.send(&url.parse().unwrap(), &HeaderMap::new(), None).await.unwrap_err();
             assert!(error.message.contains("which is refused"), "{url}: {error}");
         }
-        // The operator's own may be here.
+        // The operator's own server may be on this machine.
         let error = anywhere.send(&"http://127.0.0.1:1/?signed=1".parse().unwrap(), &HeaderMap::new(), None).await;
         let error = error.unwrap_err();
         assert!(error.is_transient() && error.message.contains("127.0.0.1:1 cannot be reached"), "{error}");

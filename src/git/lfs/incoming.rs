@@ -1,4 +1,4 @@
-//! An object on its way into the store, whichever way it comes.
+//! An object on its way into the store, by any method.
 
 use std::cmp::Ordering;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::{LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 
-/// Kept only if its size and its hash are those that its pointer says.
+/// An incoming object, which is kept only if it has the size and the hash of its pointer.
 pub struct Incoming<'a> {
     wanted: &'a WantedObject,
     file: NamedTempFile,
@@ -26,7 +26,7 @@ impl<'a> Incoming<'a> {
         Ok(Self { wanted, file, writer, hash: Sha256::new(), size: 0 })
     }
 
-    /// Takes the next bytes. False: it is larger than it should be, and no more of it is of use.
+    /// Takes the next bytes. Returns false if the object is larger than its pointer says, so that reading can end.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<bool, GitError> {
         self.size += chunk.len() as u64;
         if self.size > self.wanted.size {
@@ -37,7 +37,7 @@ impl<'a> Incoming<'a> {
         Ok(true)
     }
 
-    /// Puts it into the store; `host` is who gave it.
+    /// Puts the object into the store. `host` gave it, and is named in an error.
     pub async fn finish(mut self, host: &str, store: &LfsStore) -> Result<(), GitError> {
         let Self { wanted, size, .. } = self;
         self.writer.flush().await.map_err(|error| not_stored(wanted, &error))?;
@@ -49,7 +49,7 @@ impl<'a> Incoming<'a> {
                 return store.keep(self.file, &wanted.oid).map_err(|error| not_stored(wanted, &error));
             }
         };
-        // The answer may be a proxy's page, or half of it: another try may bring the right one.
+        // The answer may be a proxy's page or an incomplete object, and another try may bring the right one.
         let message = format!("{host} gives {problem} as {wanted}");
         Err(GitError { exit_code: 1, message, fault: Fault::Server })
     }

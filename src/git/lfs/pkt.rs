@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-/// The most that one line can have.
+/// Longest data of one line.
 const LONGEST: usize = 65516;
-/// As for HTTP: a server that says nothing for so long is given up.
+/// Longest silence of a server, as for HTTP.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A packet; data is in the reader until the next one is read.
+/// A pkt-line. Its data is in the reader until the next one is read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PktLine<'a> {
     Flush,
@@ -20,7 +20,7 @@ pub enum PktLine<'a> {
     Data(&'a [u8]),
 }
 
-/// Reads packets of which none needs more memory than one line can have.
+/// Reads pkt-lines. It needs no more memory than the longest line.
 pub struct PktReader<R> {
     stream: R,
     line: Vec<u8>,
@@ -32,7 +32,10 @@ impl<R: AsyncRead + Unpin> PktReader<R> {
         Self { stream, line: Vec::new(), patience: SILENCE }
     }
 
-    /// Errors: `InvalidData` for what is no packet, `UnexpectedEof` at the stream's end, `TimedOut` after silence.
+    /// Reads the next pkt-line.
+    ///
+    /// # Errors
+    /// `InvalidData` for anything else than a pkt-line, `UnexpectedEof` at the stream's end, `TimedOut` after silence.
     pub async fn next(&mut self) -> io::Result<PktLine<'_>> {
         timeout(self.patience, self.read()).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
         Ok(match &self.line[..] {
@@ -50,7 +53,7 @@ impl<R: AsyncRead + Unpin> PktReader<R> {
         let length = digits.and_then(|text| usize::from_str_radix(text, 16).ok()).ok_or_else(no_packet)?;
         match length {
             0 | 1 => Ok(()),
-            // An empty one is never sent: a stream of them would have no end.
+            // An empty line is invalid, because a stream of empty lines would have no end.
             5.. if length - 4 <= LONGEST => {
                 self.line.resize(length, 0);
                 self.stream.read_exact(&mut self.line[4..]).await.map(drop)
@@ -60,7 +63,7 @@ impl<R: AsyncRead + Unpin> PktReader<R> {
     }
 }
 
-/// A message: each text as a line, with a delimiter before the `lines` if there are some.
+/// Writes a message: each text as a line, with a delimiter before the `lines` if there are some.
 pub fn message(command: &str, arguments: &[String], lines: Option<&[String]>) -> Vec<u8> {
     let mut message = Vec::new();
     let mut add = |text: &str| message.extend(format!("{:04x}{text}\n", text.len() + 5).into_bytes());

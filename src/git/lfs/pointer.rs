@@ -1,13 +1,13 @@
-//! The pointer file (`docs/spec.md`): lines `KEY VALUE`, first the version, then in the order of their keys.
+//! The pointer file (`docs/spec.md`): lines `KEY VALUE`, first the version, then the others in the order of their keys.
 
 use std::ops::Range;
 
 use crate::git::Oid;
 
-/// Bytes of a file that can be one.
+/// Sizes of files that may be pointers, in bytes.
 pub const SIZES: Range<u64> = 1..1024;
 
-/// The present one, and those of before its release, which git-lfs reads too.
+/// The present version, and the older ones that git-lfs reads too.
 const VERSIONS: [&str; 3] =
     ["https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2"];
 
@@ -18,8 +18,8 @@ pub struct Pointer {
     pub size: u64,
 }
 
-/// `None`: it is none, so its text is what is meant. An error: it is one that only the committer's own programs could
-/// resolve.
+/// Parses a pointer. Returns `None` for a file that is no pointer and stands for itself, and an error for a pointer
+/// that only the committer's own programs can resolve.
 pub fn parse(content: &[u8]) -> Option<Result<Pointer, &'static str>> {
     let mut lines = std::str::from_utf8(content).ok()?.lines().filter(|line| !line.is_empty());
     let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');

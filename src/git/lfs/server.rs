@@ -1,5 +1,5 @@
-//! Which server has a repository's LFS objects (`docs/api/server-discovery.md`), and by which way it gives them out: over
-//! HTTP server_below the repository's own https URL; where that is ssh, the ways that git-lfs tries, in its order.
+//! The server of a repository's LFS objects (`docs/api/server-discovery.md`), and the method by which it gives them
+//! out: HTTP below the repository's own https URL or, for an ssh URL, the methods that git-lfs tries, in its order.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 
-/// A server that speaks the batch API, and what it is sent with every batch.
+/// A server that speaks the batch API, and the headers of every batch.
 pub struct LfsServer {
     pub url: Url,
     pub headers: HeaderMap,
     pub client: LfsClient,
 }
 
-/// What `git-lfs-authenticate` prints; when it expires is of no interest, as it is used at once.
+/// Output of `git-lfs-authenticate`. Its expiry is ignored, because it is used at once.
 #[derive(Deserialize)]
 struct Authenticated {
     #[serde(default)]
@@ -69,7 +69,8 @@ impl Git {
     ) -> Result<(), GitError> {
         let (name, methods) = (shell.name(), &self.lfs.methods);
         let (known, mut is_retry) = (methods.of(&name), false);
-        // A way that is gone, or a guess that fails, may be of a server that was changed: that is asked anew.
+        // If the known method is gone, or the guess fails, the server may have been changed, so all methods are tried
+        // again.
         for method in known.into_iter().chain([Method::Transfer, Method::Authenticate, Method::Guess]) {
             let fetched = match method {
                 Method::Transfer => self.by_transfer(shell, wanted, access).await,
@@ -118,7 +119,7 @@ impl Git {
         let answer = match shell.ask("git-lfs-authenticate").await {
             Ok(answer) => answer,
             Err(CommandFailure::Ssh(error)) => return Err(error.into()),
-            // 127 is a shell's, which found no such program; git-shell says it by words alone.
+            // A shell that finds no such program ends with 127; git-shell says it only in words.
             Err(CommandFailure::Command(code, words)) if code == 127 || words.contains("unrecognized command") => {
                 return Err(MethodError::Unavailable);
             }
@@ -163,7 +164,7 @@ impl Git {
         })
     }
 
-    /// The server server_below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
+    /// Returns the server below a repository's http or https URL, with GIT_TOKEN or the URL's own login.
     fn server_below(&self, remote: &Remote, source: &RepoSource) -> Result<LfsServer, GitError> {
         let remote = &self.config.authorized(remote);
         let authorization = remote.authorization.as_ref().and_then(|header| header.split_once(": "));
@@ -186,7 +187,8 @@ impl Git {
     }
 }
 
-/// Where git-lfs takes a repository to be by https that is fetched by ssh: on the same host, at the usual port.
+/// Returns the https URL at which git-lfs looks for a repository that is fetched by ssh: on the same host, at the usual
+/// port.
 fn https_remote(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError> {
     let url = format!("https://{}/{}.git", remote.host_name(), path(remote));
     let invalid = |why| GitError::refused(format!("the LFS server of {} has no valid URL: {why}", source.repo));
@@ -195,7 +197,7 @@ fn https_remote(remote: &Remote, source: &RepoSource) -> Result<Remote, GitError
     Ok(https)
 }
 
-/// A repository's path without `.git`.
+/// Returns a repository's path without `.git`.
 fn path(remote: &Remote) -> &str {
     let path = split(&remote.url).map_or("", |(_, path)| path).trim_matches('/');
     path.strip_suffix(".git").unwrap_or(path)
@@ -207,7 +209,7 @@ mod tests {
     use crate::git::{GitConfig, GitToken};
     use crate::model::RepoName;
 
-    /// GIT_TOKEN goes to GIT_URL's host alone, also where that is ssh and the guess is https.
+    /// GIT_TOKEN goes only to GIT_URL's host, even where GIT_URL is ssh and the guess is https.
     #[tokio::test]
     async fn a_guess_is_on_the_same_host_and_gets_its_token() {
         let dir = tempfile::tempdir().unwrap();
@@ -219,6 +221,7 @@ mod tests {
             token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         })
         .unwrap();
         for (url, is_foreign, batch, is_ours) in [

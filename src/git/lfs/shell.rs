@@ -11,12 +11,12 @@ use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 use crate::process::{Program, Running};
 
-/// The longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
+/// Longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
 const LONGEST_ANSWER: u64 = 1 << 20;
-/// The end of what a command says on stderr that may be one_line.
+/// Number of bytes at the end of a command's stderr that are kept for messages.
 const WORDS: usize = 16 << 10;
 
-/// A repository's server, with what opens it for as long as commands run there.
+/// A repository's server, with the connection and key for the commands that run there.
 pub struct RemoteShell<'a> {
     git: &'a Git,
     source: &'a RepoSource,
@@ -24,16 +24,16 @@ pub struct RemoteShell<'a> {
     connection: RemoteConnection,
 }
 
-/// The end of a command that did not do its work.
+/// End of a command that failed.
 pub enum CommandFailure {
-    /// ssh itself failed, so nothing is known about the command.
+    /// ssh itself failed, so the command's end is unknown.
     Ssh(GitError),
-    /// The command's own exit code and last words.
+    /// Exit code and last words of the command.
     Command(i32, String),
 }
 
 impl Git {
-    /// Connects to the remote as a fetch does, or takes the connection that a fetch has left open.
+    /// Connects to the remote like a fetch, or uses the connection that a fetch has left open.
     pub(super) async fn shell<'a>(
         &'a self,
         source: &'a RepoSource,
@@ -45,7 +45,7 @@ impl Git {
 }
 
 impl RemoteShell<'_> {
-    /// All commands go by one connection, so that another one costs little.
+    /// Returns true if all commands use one connection, so that another command costs little.
     pub fn is_shared(&self) -> bool {
         self.connection.socket().is_some()
     }
@@ -63,7 +63,7 @@ impl RemoteShell<'_> {
         self.source
     }
 
-    /// Starts `PROGRAM PATH download` there.
+    /// Starts `PROGRAM PATH download` on the server.
     pub fn start(&self, program: &str) -> Result<Running, GitError> {
         let config = &self.git.config;
         let mut ssh = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
@@ -75,7 +75,7 @@ impl RemoteShell<'_> {
         if let Some(agent) = self.connection.agent() {
             ssh = ssh.env("SSH_AUTH_SOCK", agent.socket());
         }
-        // As Git gives it to git-upload-pack: with its `/`, if the URL has a scheme.
+        // The path is written as Git writes it for git-upload-pack: with its `/` if the URL has a scheme.
         let url = &self.remote.url;
         let path = split(url).map_or("", |(root, path)| match root.ends_with('/') {
             true => &url[root.len() - 1..],
@@ -85,7 +85,7 @@ impl RemoteShell<'_> {
         Ok(ssh.args(self.remote.ssh_destination()).arg(command).start()?)
     }
 
-    /// Runs such a command to its end; what it wrote to stdout.
+    /// Runs such a command to its end, and returns its output.
     pub async fn ask(&self, program: &str) -> Result<Vec<u8>, CommandFailure> {
         let mut running = self.start(program).map_err(CommandFailure::Ssh)?;
         drop(running.stdin());
@@ -93,7 +93,7 @@ impl RemoteShell<'_> {
         let answer = async {
             let mut answer = Vec::new();
             if let Some(stdout) = stdout {
-                // Beyond the limit the command finds its output closed.
+                // A command that writes more than the limit finds its output closed.
                 let _ = stdout.take(LONGEST_ANSWER).read_to_end(&mut answer).await;
             }
             answer
@@ -105,7 +105,7 @@ impl RemoteShell<'_> {
         }
     }
 
-    /// Tells ssh's own end, by 255, from that of a command on the server.
+    /// Distinguishes a failure of ssh itself, which ends with 255, from that of a command on the server.
     pub fn failure_of(&self, code: Option<i32>, stderr: &str) -> CommandFailure {
         let words = last_words(stderr);
         match code {
@@ -122,7 +122,7 @@ impl RemoteShell<'_> {
     }
 }
 
-/// Reads a command's stderr to its end, so that it never waits for us, and keeps the end of it.
+/// Reads a command's stderr to its end, so that the command never waits for us, and returns the last part.
 pub async fn read_tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     if let Some(mut stderr) = stderr {
@@ -137,7 +137,7 @@ pub async fn read_tail(stderr: Option<impl tokio::io::AsyncRead + Unpin>) -> Str
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The words of a server, as a part of a line.
+/// Returns a server's words as a part of a line.
 pub fn one_line(words: &str) -> String {
     let line: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     line.trim().to_owned()

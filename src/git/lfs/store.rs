@@ -1,10 +1,10 @@
-//! Where LFS objects are kept: `lfs/ab/cd/SHA256`, shared by all repositories, and beside each an empty file
-//! `SHA256.ACCESS` for every server and key that gave it out (see [`access`](crate::git::mirror::access)): who knows
-//! an object's hash may not yet have its content. Converted files are kept beside them without such a mark, so no
-//! pointer opens one.
+//! The store of LFS objects: `lfs/ab/cd/SHA256`, shared by all repositories. Beside each object is an empty file
+//! `SHA256.ACCESS` for every server and key that gave it out (see [`access`](crate::git::mirror::access)), because
+//! knowing an object's hash gives no right to its content. Converted files are kept in the same folders without such a
+//! mark, so no pointer opens one.
 //!
-//! All of it is a cache: any file in it may be removed and is then fetched again. A snapshot sets the modification time of
-//! every file that it uses: what is older than all running jobs is used by none.
+//! All of it is a cache: any file in it may be removed and is then fetched again. A snapshot sets the modification time
+//! of every file that it uses, so a file that is older than all running jobs is unused.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ pub struct LfsStore {
 }
 
 impl LfsStore {
-    /// Makes the folder, and removes what a former process left half fetched.
+    /// Makes the folder, and removes incomplete files of a former process.
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         for entry in fs::read_dir(dir)? {
@@ -41,13 +41,13 @@ impl LfsStore {
         Ok(Self { dir: dir.into() })
     }
 
-    /// Whether the object is here, all of it, whoever it was given out to. Notes the use.
+    /// Returns true if the complete object is in the store, whoever it was given to. Records the use.
     pub fn has(&self, oid: &Oid, size: u64) -> bool {
         let path = self.path(oid);
         touch(&path) && fs::metadata(&path).is_ok_and(|file| file.len() == size)
     }
 
-    /// Whether it was given out to this access.
+    /// Returns true if the object was given out for this access. Records the use.
     pub fn is_granted(&self, oid: &Oid, access: &str) -> bool {
         touch(&granted(&self.path(oid), access))
     }
@@ -60,26 +60,26 @@ impl LfsStore {
         }
     }
 
-    /// A file to be filled, and then [kept](Self::keep).
+    /// Makes a file to be filled and then [kept](Self::keep).
     pub fn new_file(&self) -> io::Result<NamedTempFile> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PARTIAL).permissions(Permissions::from_mode(0o600)).tempfile_in(&self.dir)
     }
 
-    /// Puts a whole file, whose hash was checked, in its place at once. A crash of the machine may lose it again: its
-    /// size, and its hash when it is read, tell.
+    /// Puts a complete file, whose hash was checked, in its place atomically. A crash of the machine may lose its
+    /// content again, which its size and, when it is read, its hash reveal.
     pub fn keep(&self, file: NamedTempFile, oid: &Oid) -> io::Result<()> {
         let path = self.path(oid);
         fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
         file.persist(path).map(drop).map_err(|error| error.error)
     }
 
-    /// A folder of its own for files that may then be [taken in](Self::import).
+    /// Makes a folder for files that may then be [imported](Self::import).
     pub fn new_folder(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix(PARTIAL).permissions(Permissions::from_mode(0o700)).tempdir_in(&self.dir)
     }
 
-    /// Puts a file of such a folder in its place, which its SHA-256 and size name.
+    /// Moves a file of such a folder to its place in the store, and returns its SHA-256 and its size.
     pub fn import(&self, file: &Path) -> io::Result<(Oid, u64)> {
         let (mut hash, mut size, mut content) = (Sha256::new(), 0, File::open(file)?);
         let mut buffer = vec![0; CHUNK];
@@ -99,7 +99,7 @@ impl LfsStore {
         Ok((oid, size))
     }
 
-    /// Notes that this access may have the object.
+    /// Records that this access may have the object.
     pub fn grant(&self, oid: &Oid, access: &str) -> io::Result<()> {
         File::create(granted(&self.path(oid), access)).map(drop)
     }
@@ -110,9 +110,9 @@ impl LfsStore {
     }
 }
 
-/// Whether the file is there.
+/// Returns true if the file exists. Sets its time to now.
 fn touch(path: &Path) -> bool {
-    // One whose time cannot be set is removed a little early.
+    // A file whose time cannot be set is removed a little early.
     File::open(path).map(|file| drop(file.set_modified(SystemTime::now()))).is_ok()
 }
 
@@ -120,7 +120,7 @@ fn granted(path: &Path, access: &str) -> PathBuf {
     path.with_extension(access)
 }
 
-/// An object that is read.
+/// An object that is being read.
 #[derive(Debug)]
 pub struct StoredObject {
     file: tokio::fs::File,
@@ -131,7 +131,7 @@ pub struct StoredObject {
 }
 
 impl StoredObject {
-    /// The next 1 to `most` bytes, less only at the end; `None` at the end, if all of it was as it should be.
+    /// Returns the next 1 to `most` bytes, fewer only at the end. Returns `None` at the end if size and hash are right.
     pub async fn chunk(&mut self, most: usize) -> Result<Option<Vec<u8>>, GitError> {
         let wanted = self.left.min(most as u64);
         let mut chunk = Vec::with_capacity(wanted as usize);
@@ -152,7 +152,7 @@ impl StoredObject {
     }
 
     fn damaged(&self, what: &str) -> GitError {
-        // If it cannot be removed the disk has more to say soon.
+        // A failed removal is ignored, because a broken disk causes other errors soon.
         let _ = fs::remove_file(&self.path);
         let message = format!("the stored file {} is damaged ({what}): try again, it is then made anew", self.oid);
         GitError { exit_code: 128, message, fault: Fault::Host }
@@ -181,7 +181,7 @@ mod tests {
         assert!(store.has(&oid, 5) && !store.has(&oid, 4) && !store.is_granted(&oid, "a"));
         store.grant(&oid, "a").unwrap();
         assert!(store.is_granted(&oid, "a") && !store.is_granted(&oid, "b"));
-        // Its use is noted.
+        // The use of the object is recorded.
         let path = store.path(&oid);
         let used = || fs::metadata(&path).unwrap().modified().unwrap();
         File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();

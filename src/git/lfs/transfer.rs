@@ -1,5 +1,5 @@
 //! LFS by ssh alone (`docs/proposals/ssh_adapter.md` of git-lfs): `git-lfs-transfer PATH download` on the server speaks
-//! pkt-lines. Of its commands those for a download are spoken: `version`, `batch`, `get-object` and `quit`.
+//! pkt-lines. We use its commands for a download: `version`, `batch`, `get-object` and `quit`.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -22,12 +22,12 @@ use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
 use crate::git::{Fault, GitError};
 use crate::process::Running;
 
-/// The longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
+/// Longest answer that is kept: 100 objects take 10 KB, with long tokens 100 KB.
 const LONGEST_ANSWER: usize = 4 << 20;
-/// A server that has nothing more to do need not be waited for.
+/// Longest wait for a server to end a session that has nothing more to do.
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
-/// The sessions of one server, each with a `git-lfs-transfer` that waits for commands.
+/// Sessions with one server. In each, a `git-lfs-transfer` waits for commands.
 pub struct SshTransfer<'a> {
     shell: &'a RemoteShell<'a>,
     sessions: Vec<TransferSession>,
@@ -40,7 +40,7 @@ struct TransferSession {
     stderr: AbortOnDropHandle<String>,
 }
 
-/// The lines before the data, or all of them where there is no data.
+/// An answer without its data. `lines` are those behind the delimiter of an answer that has no data.
 #[derive(Default)]
 struct TransferAnswer {
     status: u16,
@@ -49,18 +49,18 @@ struct TransferAnswer {
     has_data: bool,
 }
 
-/// The words that the server gave with an object in the batch, and wants to see again.
+/// Words that the server gave with an object in the batch, and expects in the request for it.
 type ObjectTokens = Vec<String>;
 
 impl<'a> SshTransfer<'a> {
-    /// A first session. `Unavailable`: the server has no such program, or one that speaks another version.
+    /// Opens the first session. `Unavailable` means that the server has no such program, or another version of it.
     pub async fn open(shell: &'a RemoteShell<'a>) -> Result<Self, MethodError> {
         Ok(Self { sessions: vec![TransferSession::open(shell).await?], shell })
     }
 
-    /// Fetches the objects into the store, as far as no other repository did.
+    /// Fetches those objects into the store that no other repository has fetched.
     pub async fn fetch(&mut self, wanted: &[WantedObject], store: &LfsStore, access: &str) -> Result<(), GitError> {
-        // Sessions beside the first cost a connection each unless they share one.
+        // Each further session costs a connection, unless the sessions share one.
         let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
         for wanted in wanted.chunks(BATCH) {
             let [first, ..] = &mut self.sessions[..] else { return Ok(()) };
@@ -89,7 +89,7 @@ impl<'a> SshTransfer<'a> {
         Ok(())
     }
 
-    /// Ends the sessions as the protocol has it; a server that does not is cut off.
+    /// Ends the sessions by the protocol. A server that does not end in time is cut off.
     pub async fn quit(self) {
         let quits = self.sessions.into_iter().map(async |mut session| {
             let _ = session.stdin.write_all(&message("quit", &[], None)).await;
@@ -114,7 +114,7 @@ impl TransferSession {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 Err(broken(shell, "git-lfs-transfer says nothing").into())
             }
-            // A text that is no packet is of a shell, or of a server that allows other commands only.
+            // A text that is no pkt-line comes from a shell, or from a server that allows other commands only.
             Err(_) => match session.end(shell).await {
                 CommandFailure::Ssh(error) => Err(error.into()),
                 CommandFailure::Command(..) => Err(MethodError::Unavailable),
@@ -142,9 +142,9 @@ impl TransferSession {
         Ok(self.answer(false).await?.status == 200)
     }
 
-    /// The end of a program that spoke no further.
+    /// Ends a program that stopped speaking the protocol, and returns its failure.
     async fn end(mut self, shell: &RemoteShell<'_>) -> CommandFailure {
-        // The program may wait for us.
+        // The program may be waiting for our input.
         drop((self.stdin, self.packets));
         let status = match timeout(QUIT_LIMIT, self.running.wait()).await {
             Ok(Ok(status)) => status.code(),
@@ -156,7 +156,7 @@ impl TransferSession {
         shell.failure_of(status, &words)
     }
 
-    /// The server's words for each of these objects, in their order.
+    /// Returns the server's words for each of these objects, in their order.
     async fn batch(&mut self, wanted: &[WantedObject], shell: &RemoteShell<'_>) -> Result<Vec<ObjectTokens>, GitError> {
         let (host, repo) = (shell.host(), &shell.source().repo);
         let lines: Vec<_> = wanted.iter().map(|wanted| format!("{} {}", wanted.oid, wanted.size)).collect();
@@ -227,12 +227,12 @@ impl TransferSession {
         has_data: bool,
         shell: &RemoteShell<'_>,
     ) -> Result<TransferAnswer, GitError> {
-        // The server's answer, or its end, says more than that it takes nothing more.
+        // A failed write is ignored, because the server's answer or its end says more.
         let _ = self.stdin.write_all(request).await;
         self.answer(has_data).await.map_err(|error| broken(shell, &error.to_string()))
     }
 
-    /// Reads `status N`, arguments, and behind a delimiter lines; of a success that has data, not that.
+    /// Reads `status N`, arguments and, behind a delimiter, lines. The data of a success that has data is left unread.
     async fn answer(&mut self, has_data: bool) -> std::io::Result<TransferAnswer> {
         let no_answer = |what: &str| std::io::Error::new(ErrorKind::InvalidData, what);
         let (mut answer, mut is_behind, mut size) = (TransferAnswer::default(), false, 0);
@@ -249,7 +249,7 @@ impl TransferSession {
                 PktLine::Data(line) => line,
                 _ => return Err(no_answer("its answer has no status")),
             };
-            // A line costs some memory of its own.
+            // A line costs some memory besides its text.
             size += line.len() + 64;
             if size > LONGEST_ANSWER {
                 return Err(no_answer("its answer is too long"));

@@ -1,4 +1,4 @@
-//! Fetches into a mirror: its branches and tags, all of it anew, or one commit by its id.
+//! Fetches into a mirror: its branches and tags, the whole repository into a new folder, or one commit by its id.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl Git {
         Ok(())
     }
 
-    /// Fetches into a new folder, which takes the old one's place when it is complete.
+    /// Fetches into a new folder, which replaces the old one when it is complete.
     pub(super) async fn fetch_anew(
         &self,
         mirror: &Mirror,
@@ -88,8 +88,8 @@ impl Git {
         remove(&old).await.map_err(failed)
     }
 
-    /// Fetches a commit by its id that no branch has (any more). A server that has none of this id is no error here; one
-    /// that gives out nothing by its id is.
+    /// Fetches, by its id, a commit that no branch has any more. A server that has no commit of this id is no error
+    /// here; a server that gives out no commit by its id is one.
     pub(super) async fn fetch_commit(
         &self,
         mirror: &Mirror,
@@ -124,21 +124,21 @@ impl Git {
             sweep(dir).map_err(failed("the mirror's lock files cannot be removed"))?;
         }
         let connection = self.connect(source, remote, log).await?;
-        // From here on Git may be killed, and its locks stay.
+        // Git may be killed from here on, and then its lock files stay.
         state.swept = false;
-        // Finding out what was forced costs a walk of the history, and nobody here asks.
+        // The default would walk the history to report forced updates, which nobody here reads.
         let mut quiet = vec!["-c", "advice.fetchShowForcedUpdates=false"];
         if dir != mirror.path {
-            // A new one is one pack; what comes later, in small parts, is sooner written as single objects.
+            // A new mirror is stored as one pack. Later fetches are small and are sooner written as single objects.
             quiet.extend(["-c", "fetch.unpackLimit=1"]);
         }
         let by_id = refs.iter().all(|name| !name.contains(':'));
         let mut options =
             vec!["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"];
-        // As `git clone` does: without it, Git passes over the refs of a shallow repository, and ends with 0.
+        // Without this option, which `git clone` uses too, Git skips the refs of a shallow repository and ends with 0.
         options.push("--update-shallow");
         if !by_id && dir.join("shallow").exists() {
-            // The mirror gets what its repository has by now: all of the history, perhaps.
+            // The repository may have its whole history by now, and the mirror then gets it.
             options.push("--unshallow");
         }
         let mut at = Cow::Borrowed(remote);
@@ -150,7 +150,7 @@ impl Git {
                 finished = program.run(log) => finished.map_err(GitError::from)?,
                 never = watch_growth(dir, log) => match never {},
             };
-            // It ends: CLONE_TIMEOUT is over a server that sends us round in circles, too.
+            // CLONE_TIMEOUT ends a circle of redirects.
             match redirect::next(&self.config, &at, &finished.stderr).await? {
                 Some(next) => {
                     log.write(format!("{} is now {}\n", at.url, next.url).as_bytes());
@@ -182,7 +182,7 @@ impl Git {
             }
         }
         if is_other_format(&finished.stderr) {
-            // Its server breaks off behind these words as a rule, which alone would look like a lost connection.
+            // The server usually breaks off after these words, which alone would look like a lost connection.
             return Err(RepoError::Damaged(OTHER_FORMAT.into()));
         }
         match self.explain(&connection, &finished.stderr, exit_code, source, remote) {
@@ -192,7 +192,7 @@ impl Git {
     }
 }
 
-/// Git says nothing while it fetches; what it receives is a pack that grows.
+/// Reports progress to the log while the pack grows, because Git says nothing while it fetches.
 async fn watch_growth(dir: &Path, log: &dyn LogSink) -> Infallible {
     let packs = dir.join("objects/pack");
     let mut before = None;

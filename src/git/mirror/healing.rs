@@ -1,4 +1,5 @@
-//! Mirrors that cannot be read are fetched anew. What cannot be read after that is a flaw of the repository itself.
+//! Mirrors that cannot be read are fetched anew. If the new copy cannot be read either, the repository itself has the
+//! flaw.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,8 @@ use super::{Mirror, MirrorState, Silence};
 use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 
-/// The time for which a repository with a flaw of its own is not fetched anew. Whoever pushes chooses what is in the repository.
+/// Time for which a repository with a flaw of its own is not fetched anew. The limit is needed because whoever pushes
+/// chooses what the repository contains.
 const FUTILE_FOR: Duration = Duration::from_secs(3600);
 
 impl MirrorState {
@@ -16,7 +18,7 @@ impl MirrorState {
 }
 
 impl Git {
-    /// Fetches the mirror anew because something in it cannot be read, and `wanted`, if no branch has it.
+    /// Fetches the mirror anew because something in it cannot be read, and then `wanted`, if no branch has it.
     pub(in crate::git) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
         let remote = mirror.source.remote()?;
         let mut state = self.lock(mirror).await;
@@ -33,7 +35,7 @@ impl Git {
         }
     }
 
-    /// Has the mirror fetched anew next time because something in it cannot be read.
+    /// Marks a mirror in which something cannot be read, so that the next job fetches it anew.
     pub(in crate::git) async fn distrust(&self, mirror: &Mirror, what: &str) -> Result<(), GitError> {
         if self.lock(mirror).await.is_refetch_futile() {
             return Err(GitError::flawed(what, &mirror.source));
@@ -42,7 +44,8 @@ impl Git {
         Ok(())
     }
 
-    /// The result of reading a mirror after [`Git::heal`]. A flaw that is still there is the repository's own.
+    /// Converts the result of reading a mirror after [`Git::heal`]. A flaw that is still there belongs to the
+    /// repository.
     pub(in crate::git) async fn healed<T>(&self, mirror: &Mirror, read: Result<T, RepoError>) -> Result<T, GitError> {
         match read {
             Err(RepoError::Damaged(what)) => {

@@ -1,4 +1,5 @@
-//! Which mirrors are in use: from the fetch to the end of the build, since the engine reads files while it builds.
+//! Leases of mirrors. A job holds one from the fetch to the end of the build, because the engine reads files while it
+//! builds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,12 +18,12 @@ pub(in crate::git) struct MirrorLeases {
 #[derive(Debug, Default)]
 struct LeaseTable {
     next: u64,
-    /// The mirror, and since when. The first one is the oldest.
+    /// Mirror and start of each lease; the first entry is the oldest.
     live: BTreeMap<u64, (PathBuf, SystemTime)>,
     ended: HashSet<PathBuf>,
 }
 
-/// A mirror stays as it is while this is held.
+/// Keeps a mirror as it is while this value is held.
 #[derive(Debug)]
 pub(in crate::git) struct MirrorLease {
     leases: Arc<MirrorLeases>,
@@ -43,22 +44,22 @@ impl MirrorLeases {
         self.taken().live.values().any(|(path, _)| path == mirror)
     }
 
-    /// When the oldest one was taken.
+    /// Returns the start of the oldest lease.
     pub fn oldest(&self) -> Option<SystemTime> {
         self.taken().live.values().map(|(_, since)| *since).min()
     }
 
-    /// The mirrors whose leases ended since this was last asked.
+    /// Returns the mirrors whose leases have ended since the last call.
     pub fn take_ended(&self) -> HashSet<PathBuf> {
         std::mem::take(&mut self.taken().ended)
     }
 
-    /// Is ready when a lease was taken or has ended since this call.
+    /// Returns a future that completes when a lease is taken or ends after this call.
     pub fn change(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
-    /// Returns when somebody wants the mirror.
+    /// Returns when somebody leases the mirror.
     pub async fn until_taken(&self, mirror: &Path) {
         loop {
             let change = self.change();

@@ -9,7 +9,7 @@ use crate::git::{Git, GitError, Oid};
 use crate::model::LogSink;
 
 impl Git {
-    /// A mirror that has this commit, whether or not a branch has it. Superprojects share it.
+    /// Returns a mirror that has this commit, whether or not a branch has it. Superprojects share the mirror.
     pub(in crate::git) async fn clone_submodule(
         &self,
         place: &SubmoduleSource,
@@ -18,7 +18,7 @@ impl Git {
     ) -> Result<Mirror, GitError> {
         let SubmoduleSource { source, remote, .. } = place;
         let name = format!("{}.git", access(source, remote));
-        // No owner starts with an @.
+        // An owner's name never starts with an @.
         let path = self.config.dir.join("mirrors").join("@submodules").join(name);
         let mirror = self.mirror(path, source.clone());
         let id = commit.to_string();
@@ -45,8 +45,8 @@ impl Git {
     }
 }
 
-/// Names a place together with the key that opens it. What one key was given is not there for who has only another:
-/// a cached private repository would be open to whoever knows its URL.
+/// Names a URL together with the key that opens it. A mirror or LFS object that was fetched with one key is not given
+/// to a job with another key, because a cached private repository would be open to whoever knows its URL.
 pub(in crate::git) fn access(source: &RepoSource, remote: &Remote) -> String {
     let key = source.key.as_ref().map(|key| key.fingerprint()).unwrap_or_default();
     hex::encode(&Sha256::digest(format!("{}\0{key}", remote.url))[..16])

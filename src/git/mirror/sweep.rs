@@ -1,4 +1,4 @@
-//! Removal of folders, and of what a killed Git left in a mirror.
+//! Removes folders, and the files that a killed Git left in a mirror.
 
 use std::path::Path;
 use std::{fs, io};
@@ -10,10 +10,10 @@ pub(super) async fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what a killed Git left behind: lock files, which block the next one, and halves of packs and objects.
+/// Removes what a killed Git left behind: lock files, which block the next Git, and incomplete packs and objects.
 pub(super) fn sweep(dir: &Path) -> io::Result<()> {
     remove_files(dir, &|name| name.ends_with(b".lock"))?;
-    // There alone: a branch may be called tmp_x.
+    // Such files are removed only below `objects`, because a branch may be called tmp_x.
     remove_files(&dir.join("objects"), &|name| name.starts_with(b"tmp_") || name.starts_with(b".tmp-"))
 }
 

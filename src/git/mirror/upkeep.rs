@@ -1,8 +1,8 @@
-//! What is done to mirrors while no job needs them: they are kept within MIRROR_BUDGET, and repacked when they have
-//! become many files. Jobs never wait for it: whoever wants a mirror ends what is done to it.
+//! Upkeep of mirrors that no job uses: they are kept within MIRROR_BUDGET, and repacked when they have become many
+//! files. Jobs never wait for it, because a job that needs a mirror interrupts the upkeep of it.
 //!
-//! The tables of file times stay when their mirror goes. They are small (100 bytes a file), and a table that is made
-//! anew would give a changed file the time of its commit, which is older than what builds remaining in their cache mounts.
+//! The tables of file times stay when their mirror is removed. They are small (100 bytes a file), and a new table would
+//! give a changed file the time of its commit, which is older than what builds left in their cache mounts.
 
 mod disk;
 
@@ -23,27 +23,27 @@ use crate::git::errors::RepoError;
 use crate::git::{Git, GitError};
 use disk::{CacheItem, CacheSize, DiskInventory};
 
-/// Also when no job gave reason to look.
+/// Longest time between two rounds, even if no job used a mirror.
 const EVERY: Duration = Duration::from_secs(3600);
-/// The least time between two looks; and the looks take at most a twentieth of all time.
+/// Shortest time between two rounds. The rounds also take at most a twentieth of all time.
 const REST: Duration = Duration::from_secs(1);
-/// So many files more than after the last time, and a mirror is repacked. A small fetch leaves 5 to 10; after 50 of
-/// them a tree of 20,000 files took a fifth longer to list and its files nearly partial_mirror as long again to read.
+/// Number of new files since the last repack after which a mirror is repacked. A small fetch leaves 5 to 10; after 50
+/// fetches a tree of 20,000 files took a fifth longer to list, and its files nearly half as long again to read.
 const REPACK_AFTER: usize = 500;
-/// Clocks: a file's time is that of the kernel's last tick.
+/// Error of a file's time, which is that of the kernel's last tick.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Looks after the mirrors and the LFS files of a [`Git`].
 #[derive(Debug)]
 pub struct Upkeep<'a> {
     git: &'a Git,
-    /// Bytes.
+    /// Value of MIRROR_BUDGET in bytes.
     budget: u64,
-    /// So many bytes the disk has too little.
+    /// Number of bytes that the disk lacks.
     shortage: u64,
-    /// Of the mirrors that nobody used since.
+    /// Sizes of the mirrors that nobody has used since they were measured.
     sizes: HashMap<PathBuf, CacheSize>,
-    /// The number of files that was remaining when it was last repacked.
+    /// Number of files of each mirror after its last repack.
     repacked: HashMap<PathBuf, usize>,
     /// Mirrors that are known to be larger than the budget.
     too_large: HashSet<PathBuf>,
@@ -54,7 +54,8 @@ impl<'a> Upkeep<'a> {
         Self { git, budget, shortage: 0, sizes: HashMap::new(), repacked: HashMap::new(), too_large: HashSet::new() }
     }
 
-    /// Now, whenever a job has used a mirror or the disk is `shortage` bytes, and every hour; it does not return.
+    /// Runs a round now, whenever a job has used a mirror, whenever the number of bytes that the disk lacks changes,
+    /// and every hour. It does not return.
     pub async fn run(mut self, mut shortage: watch::Receiver<u64>) {
         loop {
             self.shortage = *shortage.borrow_and_update();
@@ -76,11 +77,11 @@ impl<'a> Upkeep<'a> {
         }
     }
 
-    /// Makes room if there is need, and repacks what needs it.
+    /// Makes room if there is too little, and repacks the mirrors that need it.
     pub async fn once(&mut self) -> Result<(), GitError> {
         let dir = &self.git.config.dir;
         let failed = |error: io::Error| GitError::io(format_args!("the folder {}", dir.display()), error);
-        // What an earlier process did not come to remove.
+        // A former process may have left files in the trash.
         remove(&self.trash()).await.map_err(failed)?;
         for path in self.git.leases.take_ended() {
             self.sizes.remove(&path);
@@ -97,8 +98,8 @@ impl<'a> Upkeep<'a> {
         Ok(())
     }
 
-    /// Removes what is of no use, and the least recently used until the rest is within the budget. Returns the mirrors
-    /// that are remaining.
+    /// Removes incomplete mirrors, and then the least recently used mirrors and LFS files until the rest is within the
+    /// budget. Returns the mirrors that remain.
     fn make_room(&mut self, found: DiskInventory) -> io::Result<Vec<PathBuf>> {
         let DiskInventory { mirrors, mut objects, partial } = found;
         let (mut remaining, mut removable, mut total) = (Vec::new(), Vec::new(), 0);
@@ -109,12 +110,17 @@ impl<'a> Upkeep<'a> {
             }
         }
         for mirror in mirrors {
+            if self.git.spellings.is_left_over(&mirror.path)
+                && self.remove_mirror(&mirror.path, "a spelling too many")?
+            {
+                continue;
+            }
             if mirror.size.bytes <= self.budget {
                 total += mirror.size.bytes;
                 removable.push(mirror);
                 continue;
             }
-            // It can never be kept, so nothing else goes for it.
+            // A mirror above the budget can never be kept, so nothing else is removed for its sake.
             if self.too_large.insert(mirror.path.clone()) {
                 let (path, taken, budget) = (mirror.path.display(), mirror.size.bytes >> 20, self.budget >> 20);
                 tracing::warn!(
@@ -122,15 +128,15 @@ impl<'a> Upkeep<'a> {
                      whenever no job uses it; raise MIRROR_BUDGET to keep it"
                 );
             }
-            if !self.remove_mirror(&mirror.path)? {
+            if !self.remove_mirror(&mirror.path, "MIRROR_BUDGET")? {
                 remaining.push(mirror.path);
             }
         }
-        // The least recently used last.
+        // The least recently used one comes last.
         removable.sort_unstable_by_key(|mirror| Reverse(mirror.used));
         objects.sort_unstable_by_key(|object| Reverse(object.used));
         total += objects.iter().map(|object| object.size.bytes).sum::<u64>();
-        // What is shortage goes from what is there now, in use or not.
+        // The bytes that the disk lacks are taken from the present total, which includes what is in use.
         let budget = match self.shortage {
             0 => self.budget,
             shortage => self.budget.min(total.saturating_sub(shortage)),
@@ -145,7 +151,7 @@ impl<'a> Upkeep<'a> {
             let Some(CacheItem { path, size, .. }) = oldest else { break };
             let is_gone = match is_object_older {
                 true => self.remove_object(&path)?,
-                false => self.remove_mirror(&path)?,
+                false => self.remove_mirror(&path, "MIRROR_BUDGET")?,
             };
             if is_gone {
                 total -= size.bytes;
@@ -157,18 +163,19 @@ impl<'a> Upkeep<'a> {
         Ok(remaining)
     }
 
-    fn remove_mirror(&mut self, path: &Path) -> io::Result<bool> {
+    fn remove_mirror(&mut self, path: &Path, why: &str) -> io::Result<bool> {
         let Some(_lock) = self.git.lock_unused(path) else { return Ok(false) };
-        tracing::info!("MIRROR_BUDGET: removing the mirror {}", path.display());
+        tracing::info!("{why}: removing the mirror {}", path.display());
         self.sizes.remove(path);
         self.repacked.remove(path);
         self.move_to_trash(path)?;
         Ok(true)
     }
 
-    /// An LFS file is in use if it was touched since the oldest running job began.
+    /// Removes an LFS file unless it is in use, which it is if it was touched since the oldest running job began.
     fn remove_object(&self, path: &Path) -> io::Result<bool> {
-        // First out of the way, then looked at: a job that touches it in between does not find it, and fetch_count it.
+        // The file is moved before it is examined: a job that needs it meanwhile does not find it, and fetches it
+        // again.
         let trashed = match self.move_to_trash(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             trashed => trashed?,
@@ -182,7 +189,8 @@ impl<'a> Upkeep<'a> {
         Ok(true)
     }
 
-    /// The path is free at once; the files of a large one take their time. Returns where it is now.
+    /// Moves a file or folder to the trash, which frees its path at once although the files of a large mirror take long
+    /// to remove. Returns the new path.
     fn move_to_trash(&self, path: &Path) -> io::Result<PathBuf> {
         let trash = self.trash();
         fs::create_dir_all(&trash)?;
@@ -194,9 +202,10 @@ impl<'a> Upkeep<'a> {
         self.git.config.dir.join("trash")
     }
 
-    /// Makes few files of many: loose objects and small packs become one pack, loose refs one file. What no ref reaches
-    /// stays, as a push that was overtaken may still be built. A kill, at any moment, loses nothing: Git removes the old
-    /// packs when the new one is in its place, and what it was writing is swept by the next fetch.
+    /// Makes few files of many: loose objects and small packs become one pack, and loose refs one file. Objects that no
+    /// ref reaches stay, because a push that was overtaken may still be built. A kill at any moment loses nothing,
+    /// because Git removes the old packs only when the new one is in its place, and the next fetch sweeps what Git was
+    /// writing.
     async fn repack(&mut self, path: &Path) {
         let files = self.sizes.get(path).map_or(0, |size| size.files);
         if files < self.repacked.get(path).copied().unwrap_or(0) + REPACK_AFTER {
@@ -212,7 +221,7 @@ impl<'a> Upkeep<'a> {
             let git = || local(&self.git.config, path);
             let done = [
                 ask(git().args(["pack-refs", "--all"])).await?,
-                // What is large stays as it is until what came since is partial_mirror as large.
+                // A large pack stays as it is until newer packs together are half as large.
                 ask(git().args(["repack", "--geometric=2", "-d", "-l", "-q"])).await?,
             ];
             state.swept = true;
@@ -229,7 +238,7 @@ impl<'a> Upkeep<'a> {
         self.sizes.remove(path);
         let measured = path.to_owned();
         let now = blocking(move || disk::size_of(&measured)).await.map_or(files, |size| size.files);
-        // Also where it failed: the next job finds out what is wrong, and until then it would fail again.
+        // A failed repack counts too, because it would fail again until the next job finds out what is wrong.
         self.repacked.insert(path.into(), now);
         match done {
             Ok(()) => tracing::info!("repacked {}: {files} files are {now}, in {:?}", path.display(), begun.elapsed()),

@@ -2,11 +2,11 @@
 //! attributes in the tree (gitattributes(5)), and the pointers of Git LFS.
 //!
 //! Git itself converts: `git checkout-index` writes these files, and no others, into a folder of the store, where each
-//! is then kept by its SHA-256. So their sizes are cached_results before they are sent, contents are read as those of LFS files
-//! are, and a file's time changes exactly when its bytes do. The folder has attributes of its own, which name the
-//! conversions and no filter: so no filter driver can run there, whatever the tree says. (`git cat-file --filters`
-//! differs from a checkout in `$$Id$`, and tells the size of the unconverted file; `git archive` leaves out what is
-//! `export-ignore`.)
+//! is then kept by its SHA-256. Their sizes are therefore known before they are sent, their contents are read like
+//! those of LFS files, and a file's time changes exactly when its bytes do. The folder has attributes of its own, which
+//! name the conversions and no filter, so no filter driver can run there, whatever the tree says. (`git cat-file
+//! --filters` differs from a checkout in `$$Id$`, and reports the size of the unconverted file; `git archive` leaves
+//! out what is `export-ignore`.)
 
 mod conversion;
 mod stats;
@@ -29,30 +29,31 @@ use crate::model::LogSink;
 use conversion::{Conversion, NAMES};
 use stats::Stats;
 
-/// The most files and bytes that are converted at once; the folder takes up to twice these bytes.
+/// Limits of files and bytes that are converted at once. The folder takes up to twice these bytes.
 const FILES: usize = 500;
 const BYTES: u64 = 256 << 20;
-/// Git holds a file with `text=auto` in memory, unless it is told whether the file is text.
+/// Largest file with `text=auto` that Git may hold in memory to find out whether it is text. For a larger one we say
+/// it.
 const LARGEST_GUESSED: u64 = 16 << 20;
-/// Git holds a file that it encodes in memory, in both forms.
+/// Largest file that Git may encode, because it holds both forms in memory.
 const LARGEST_ENCODED: u64 = 64 << 20;
-/// The log names at most this many files that could not be encoded.
+/// Number of files that the log names if they could not be encoded.
 const NAMED: usize = 10;
 
-/// The results for the files of each mirror; a restart forgets them, and the files are converted again.
+/// Results for the files of each mirror. After a restart the files are converted again.
 pub(in crate::git) type ConversionCache = Mutex<HashMap<PathBuf, HashMap<ConversionKey, ConversionResult>>>;
 /// SHA-256 of a blob's id and its conversion.
 type ConversionKey = [u8; 32];
 
 #[derive(Debug, Clone, Copy)]
 pub(in crate::git) enum ConversionResult {
-    /// The converted file is that of the repository.
+    /// The converted file is the same as in the repository.
     Same,
     Changed {
         oid: Oid,
         size: u64,
     },
-    /// Git could not encode it, and a checkout has it as it is in the repository.
+    /// Git could not encode the file, and a checkout leaves it as it is in the repository.
     NotEncoded,
 }
 
@@ -64,9 +65,9 @@ struct ConversionTask<'a> {
 }
 
 impl Git {
-    /// Makes a repository's files those of a checkout: fetches those that LFS keeps and converts those with such
-    /// attributes. A tree without `.gitattributes` costs nothing, one whose `.gitattributes` name none of them one
-    /// `git cat-file`.
+    /// Changes a repository's files into those of a checkout: fetches the files that LFS keeps, and converts those that
+    /// have such attributes. A tree without `.gitattributes` costs nothing, and a tree whose `.gitattributes` mention
+    /// none of these attributes costs one `git cat-file`.
     pub(in crate::git) async fn check_out(&self, part: &mut SnapshotPart, log: &dyn LogSink) -> Result<(), RepoError> {
         let files = attributes::files(&part.entries);
         if files.is_empty() {
@@ -94,7 +95,7 @@ impl Git {
             }
         }
         self.fetch_lfs(part, &pointers, &mut reader, log).await?;
-        // Git converts a pointer before git-lfs reads it, and not the file itself.
+        // Git converts only the pointer of an LFS file, before git-lfs reads it.
         conversions.retain(|(at, _)| !part.entries[*at].lfs);
         self.convert(part, conversions, &mut reader, log).await
     }
@@ -162,7 +163,8 @@ impl Git {
         converted.get(mirror).cloned().unwrap_or_default()
     }
 
-    /// Outcomes are kept for about as many files again as this commit has, which are those of other branches.
+    /// Stores the results. About as many results are kept in addition as this commit has files; they belong to other
+    /// branches.
     fn cache_results(
         &self,
         mirror: PathBuf,
@@ -207,7 +209,7 @@ impl Git {
         run_checked(git(&["update-index", "-z", "--index-info"]), index).await?;
         let finished = run_with_input(git(&["checkout-index", "--all"]), vec![]).await?;
         if !finished.status.success() {
-            // An object that cannot be read says by itself whose fault it is.
+            // Reading each object shows whose fault it is that one of them cannot be read.
             for task in tasks {
                 reader.open(&task.entry.oid).await?;
             }
@@ -216,7 +218,7 @@ impl Git {
         let not_encoded: Vec<_> = finished.stderr.lines().filter_map(not_encoded).collect();
         let size = |name: &String| fs::metadata(work.join(name)).map(|file| file.len());
         let sizes = names.iter().map(size).collect::<io::Result<Vec<_>>>().map_err(failed)?;
-        // Another content may have the same size.
+        // A file of the same size may have another content.
         let is_same_size = |at: &usize| sizes[*at] == tasks[*at].entry.size;
         let (same_size, mut changed): (Vec<_>, Vec<_>) = (0..tasks.len()).partition(is_same_size);
         let lines: String = same_size.iter().map(|at| format!("{}\n", names[*at])).collect();
@@ -240,7 +242,7 @@ impl Git {
     }
 }
 
-/// Refuses what a checkout fails at, or what would take too much memory.
+/// Refuses a file at which a checkout fails, or whose conversion takes too much memory.
 fn check_encoding(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -> Result<(), GitError> {
     if !conversion.encodes() {
         return Ok(());
@@ -262,7 +264,7 @@ fn check_encoding(part: &SnapshotPart, entry: &Entry, conversion: &Conversion) -
     Ok(())
 }
 
-/// Tells Git whether a large file is text, which Git would otherwise read into memory to find out.
+/// Tells Git whether a large file is text, because Git would otherwise read the file into memory to find out.
 async fn classify_large(task: &mut ConversionTask<'_>, reader: &mut ObjectReader) -> Result<(), GitError> {
     let Conversion { text, crlf, .. } = &task.conversion;
     let is_guessed = text == b"auto" || text == b"unspecified" && crlf == b"auto";
@@ -294,7 +296,7 @@ fn batches<'a, 'b>(tasks: &'a [ConversionTask<'b>]) -> impl Iterator<Item = &'a 
     })
 }
 
-/// The name in `error: failed to encode 'NAME' from UTF-8 to …`.
+/// Returns the name in `error: failed to encode 'NAME' from UTF-8 to …`.
 fn not_encoded(line: &str) -> Option<&str> {
     line.strip_prefix("error: failed to encode '")?.split('\'').next()
 }

@@ -12,33 +12,33 @@ use crate::git::{Entry, EntryKind, Git, GitError, Mirror, Oid, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
-/// How deep submodules may be in one another.
+/// Deepest nesting of submodules.
 const MAX_DEPTH: usize = 8;
-/// How many there may be in all: each level can have many times those of the one before.
+/// Number of submodules in all, which is limited because each level can have many times those of the one before.
 const MAX_SUBMODULES: usize = 200;
-/// How many of them are fetched at once.
+/// Number of submodules that are fetched at once.
 const AT_ONCE: usize = 4;
 
 /// One repository's share of a snapshot.
 #[derive(Debug)]
 pub(in crate::git) struct SnapshotPart {
-    /// The path of its root, with a `/` at its end; empty for the job's own.
+    /// Path of its root with a `/` at its end; empty for the job's own repository.
     prefix: Vec<u8>,
-    /// What a failure in it is about; empty for the job's own.
+    /// Words that name the submodule in an error; empty for the job's own repository.
     label: String,
     pub mirror: Mirror,
     pub remote: Remote,
-    /// Its paths are its own.
+    /// Entries with paths below the part's own root.
     pub entries: Vec<Entry>,
 }
 
 impl SnapshotPart {
-    /// A path of its own, for a message.
+    /// Returns the path in the snapshot of one of the part's paths, for a message.
     pub fn shown(&self, path: &[u8]) -> String {
         String::from_utf8_lossy(&[&self.prefix[..], path].concat()).escape_debug().to_string()
     }
 
-    /// Names the submodule in a line of the log; empty for the job's own.
+    /// Names the submodule in a line of the log. The text is empty for the job's own repository.
     pub fn place(&self) -> String {
         match &self.prefix[..] {
             [place @ .., _] => format!(" of {}", String::from_utf8_lossy(place).escape_debug()),
@@ -49,7 +49,7 @@ impl SnapshotPart {
     /// Names the submodule in an error.
     pub fn named<T>(&self, result: Result<T, RepoError>) -> Result<T, RepoError> {
         match result {
-            // The caller heals the job's own mirror; others are fetched anew by the next try.
+            // The caller heals the job's own mirror; the next job fetches the other mirrors anew.
             Err(error) if !self.label.is_empty() => {
                 if matches!(error, RepoError::Damaged(_)) {
                     self.mirror.distrust();
@@ -66,7 +66,7 @@ fn name(label: &str, error: GitError) -> GitError {
 }
 
 impl Git {
-    /// The repository's own part, then those of its submodules, each after the one that it is in.
+    /// Returns the repository's own part and those of its submodules, each after the one that contains it.
     pub(super) async fn parts(
         &self,
         mirror: &Mirror,
@@ -157,7 +157,7 @@ fn label_of(prefix: &[u8], submodule: &Submodule) -> String {
     format!("submodule {:?} at {}", submodule.name, String::from_utf8_lossy(&path).escape_debug())
 }
 
-/// All entries with their paths in the snapshot, in order, and their origins.
+/// Returns all entries with their paths in the snapshot, in order, and the mirrors of their origins.
 pub(super) fn joined(mut parts: Vec<SnapshotPart>) -> (Vec<Entry>, Vec<Mirror>) {
     let mirrors = parts.iter().map(|part| part.mirror.clone()).collect();
     let mut entries = std::mem::take(&mut parts[0].entries);

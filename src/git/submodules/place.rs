@@ -113,7 +113,7 @@ impl<'a> Superproject<'a> {
             url = self.with_login(&remote);
             remote = Remote::parse(&url).map_err(|why| format!("cannot be used: {why}"))?;
         }
-        let borrows_key = key.is_some() && !repo.owner().eq_ignore_ascii_case(self.source.repo.owner());
+        let borrows_key = key.is_some() && !self.secrets.repo_case.is_same(repo.owner(), self.source.repo.owner());
         remote.is_foreign = is_foreign;
         Ok(SubmoduleSource { source: RepoSource { repo, url, key }, remote, borrows_key })
     }
@@ -147,10 +147,7 @@ impl<'a> Superproject<'a> {
         let path = path.strip_suffix(".git").unwrap_or(path);
         let told = self.home().and_then(|home| RepoName::parse(path.strip_prefix(home)?).ok());
         let key = match &told {
-            // GitHub's names are the same in either case, those of our secrets are not.
-            Some(name) if name.owner().eq_ignore_ascii_case(ours.owner()) => {
-                RepoName::new(ours.owner(), name.name()).map_or(Ok(None), |name| self.secrets.deploy_key(&name))
-            }
+            Some(name) if self.secrets.repo_case.is_same(name.owner(), ours.owner()) => self.secrets.deploy_key(name),
             _ => Ok(None),
         };
         let key = match (key, &self.source.key) {

@@ -1,6 +1,6 @@
-//! The text of URLs that [`Remote`](crate::git::transport::remote::Remote) has accepted or will judge.
+//! The text of URLs that [`Remote`](crate::git::transport::remote::Remote) has accepted or will check.
 
-/// What names the host, up to the `/` or `:` before the path; and the path.
+/// Splits a URL into the part that names the host, up to the `/` or `:` before the path, and the path.
 pub fn split(url: &str) -> Option<(&str, &str)> {
     let at = match url.find("://") {
         Some(at) => at + 3 + url[at + 3..].find('/')? + 1,
@@ -12,13 +12,13 @@ pub fn split(url: &str) -> Option<(&str, &str)> {
     Some(url.split_at(at))
 }
 
-/// Whether it is to be read as relative to the superproject's, as Git decides it.
+/// Returns true if Git reads the URL as relative to the superproject's.
 pub fn is_relative(url: &str) -> bool {
     url.starts_with("./") || url.starts_with("../")
 }
 
-/// Resolves a relative URL as `git submodule` does, but never beyond the host (there Git goes on to eat the host and the
-/// scheme).
+/// Resolves a relative URL like `git submodule`, but never beyond the host (where Git goes on to remove the host and
+/// the scheme).
 pub fn resolve(base: &str, url: &str) -> Result<String, &'static str> {
     let (root, path) = split(base).ok_or("is relative to a URL that has no path")?;
     let mut parts: Vec<_> = path.trim_end_matches('/').split('/').collect();
@@ -41,20 +41,21 @@ pub fn resolve(base: &str, url: &str) -> Result<String, &'static str> {
     Ok(format!("{root}{}", parts.join("/")))
 }
 
-/// Whether a server could take a part of the path for `..`: Git decodes `%2e` for some protocols, servers for others.
+/// Returns true if a server could read a part of the path as `..`. Git decodes `%2e` for some protocols, and servers
+/// decode it for others.
 pub fn climbs(url: &str) -> bool {
     let plain = url.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
     split(&plain).is_some_and(|(_, path)| path.split('/').any(|part| part == ".."))
 }
 
-/// What is before the host's `@` in a URL with a scheme.
+/// Returns the text before the host's `@` in a URL with a scheme.
 pub fn user_info(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split('/').next().unwrap_or_default();
     authority.rsplit_once('@').map(|(user_info, _)| user_info)
 }
 
-/// A host without its port, in lower case; of an IPv6 address without its brackets.
+/// Returns a host without its port, in lower case, and an IPv6 address without its brackets.
 pub fn host_name(host: &str) -> String {
     let name = match host.strip_prefix('[') {
         Some(address) => address.split(']').next(),

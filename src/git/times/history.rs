@@ -1,4 +1,4 @@
-//! When each file was last touched, by one `git log`.
+//! The time at which each file was last touched, by one `git log`.
 
 use tokio::io::AsyncReadExt;
 
@@ -7,11 +7,11 @@ use crate::git::errors::RepoError;
 use crate::git::tree::{Entry, EntryKind, path_order};
 use crate::git::{GitConfig, GitError, Mirror, Oid};
 
-/// Seconds since the epoch for each entry, of the last commit that touched it; what none of the last `depth` commits
-/// touched has the oldest one's. Directories have their latest entry's.
+/// Returns for each entry the time of the last commit that touched it, in seconds since the epoch. An entry that none
+/// of the last `depth` commits touched has the oldest commit's time. A directory has the time of its latest entry.
 ///
-/// First parents only: a merge touches what it brought, at the time it was brought. By the commits on the merged
-/// branch a file could look older than what the branch being built had before the merge.
+/// Only first parents are followed: a merge touches the files that it brings, at the time of the merge. By the times of
+/// the commits on the merged branch, a file could look older than the file that the built branch had before the merge.
 pub(super) async fn read(
     config: &GitConfig,
     mirror: &Mirror,
@@ -28,7 +28,7 @@ pub(super) async fn read(
     let (mut scan, mut pending) = (Scan::new(entries), Vec::with_capacity(64 << 10));
     while scan.missing > 0 {
         if stdout.read_buf(&mut pending).await.map_err(|error| GitError::io("git log", error))? == 0 {
-            // Only a log that was read to its end has all there is.
+            // The times are complete only if the whole log was read.
             let status = git.wait().await.map_err(GitError::from)?;
             if !status.success() {
                 return Err(RepoError::Damaged(format!("its history cannot be read: {status}")));
@@ -42,12 +42,12 @@ pub(super) async fn read(
     Ok(scan.finish())
 }
 
-/// Reads the tokens of the log. A commit's is `/SECONDS`; the paths follow, the first after a newline. No path in a
-/// tree starts with `/`.
+/// Reads the tokens of the log. A commit's token is `/SECONDS`; the paths follow, the first one after a newline. No
+/// path in a tree starts with `/`.
 struct Scan<'a> {
     entries: &'a [Entry],
     times: Vec<Option<i64>>,
-    /// Entries, other than directories, that have no time yet.
+    /// Number of entries, other than directories, that have no time yet.
     missing: usize,
     commit: i64,
     first_path: bool,
@@ -77,7 +77,7 @@ impl<'a> Scan<'a> {
     }
 
     fn finish(mut self) -> Vec<i64> {
-        // Backwards, a directory comes after all that is in it.
+        // In backward order a directory comes after everything in it.
         for at in (0..self.times.len()).rev() {
             let time = self.times[at].unwrap_or(self.commit);
             self.times[at] = Some(time);
@@ -127,7 +127,7 @@ mod tests {
     fn the_last_commit_that_touched_a_file_counts() {
         use EntryKind::{Dir, File};
         let entries = entries(&[("12", File), ("a", Dir), ("a/b", Dir), ("a/b/c", File), ("a/d", File), ("old", File)]);
-        // The second commit is empty; "12" is a file, no time.
+        // The second commit is empty; "12" is a file, not a time.
         let log = b"/30\0\na/d\x0012\0/25\0/20\0\na/b/c\0a/d\0gone\0/10\0\nnone\0";
         assert_eq!(scan(&entries, log), [30, 30, 20, 20, 30, 10]);
     }

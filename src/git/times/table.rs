@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -56,6 +56,25 @@ impl Table {
 
     pub fn new_generation() -> String {
         Uuid::now_v7().simple().to_string()
+    }
+
+    /// Makes one table of those that spellings of one repository's name had. A single one is kept; of several nothing is
+    /// kept but the latest time, because what one of them calls unchanged may be older than an artefact of another.
+    pub fn merge(path: &Path, mut spelled: Vec<PathBuf>) -> io::Result<()> {
+        spelled.retain(|other| other != path && other.exists());
+        match &spelled[..] {
+            [] => return Ok(()),
+            [only] if !path.exists() => return fs::rename(only, path),
+            _ => {}
+        }
+        let latest = |path: &Path| match Self::load(path) {
+            StoredTable::Table(table) => table.latest,
+            StoredTable::Nothing | StoredTable::Damaged => 0,
+        };
+        let latest = spelled.iter().map(|other| latest(other)).fold(latest(path), i64::max);
+        Self { generation: Self::new_generation(), latest, rows: Vec::new() }.save(path)?;
+        // A kill before the last one is gone makes another generation, which is no harm.
+        spelled.iter().try_for_each(fs::remove_file)
     }
 
     pub fn load(path: &Path) -> StoredTable {
@@ -171,6 +190,33 @@ mod tests {
         assert!(matches!(Table::load(&path), StoredTable::Table(loaded) if loaded == table()));
         fs::write(&path, b"").unwrap();
         assert!(matches!(Table::load(&path), StoredTable::Damaged));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_single_table_of_another_spelling_is_kept_and_several_become_a_new_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["key", "Acme", "ACME"].map(|name| dir.path().join(name));
+        let merge = || Table::merge(&paths[0], paths.clone().into()).unwrap();
+        let load = || match Table::load(&paths[0]) {
+            StoredTable::Table(table) => Some(table),
+            _ => None,
+        };
+        merge();
+        assert_eq!(load(), None);
+        table().save(&paths[1]).unwrap();
+        merge();
+        assert_eq!(load(), Some(table()));
+        merge();
+        assert_eq!(load(), Some(table()));
+        Table { latest: 77, ..table() }.save(&paths[1]).unwrap();
+        fs::write(&paths[2], b"damaged").unwrap();
+        merge();
+        let merged = load().unwrap();
+        assert_eq!((merged.latest, merged.rows.len()), (77, 0));
+        assert_ne!(merged.generation, table().generation);
+        merge();
+        assert_eq!(load(), Some(merged));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 

@@ -1,6 +1,6 @@
-//! An ssh-agent that holds one deploy key, so that the key never leaves our memory: ssh reaches it through a socket
-//! that only our own user can open. It lists the key and signs with it; all else is refused. The protocol is
-//! draft-miller-ssh-agent: messages of a 4-byte length, a type byte, and fields.
+//! An ssh-agent that holds one deploy key. The key never leaves our memory, because ssh asks the agent to sign, through
+//! a socket that only our own user can open. The agent lists the key and signs with it; it refuses every other request.
+//! The protocol is draft-miller-ssh-agent: messages of a 4-byte length, a type byte, and fields.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
-/// As OpenSSH's own agent has it.
+/// Longest message that OpenSSH's own agent accepts.
 const MAX_MESSAGE: usize = 256 << 10;
 
-/// Serves until it is dropped, which removes the socket too.
+/// A running agent. It serves until it is dropped, which removes the socket too.
 #[derive(Debug)]
 pub(in crate::git) struct SshAgent {
     socket: PathBuf,
@@ -32,7 +32,7 @@ pub(in crate::git) struct SshAgent {
 }
 
 impl SshAgent {
-    /// Opens a socket of its own (0600, in a new 0700 folder) below `run_dir`.
+    /// Opens a new socket (0600, in a new 0700 folder) below `run_dir`.
     pub fn start(key: Arc<DeployKey>, run_dir: &Path) -> io::Result<Self> {
         let owner_only = fs::Permissions::from_mode(0o700);
         let dir = tempfile::Builder::new().prefix("agent-").permissions(owner_only).tempdir_in(run_dir)?;
@@ -48,7 +48,7 @@ impl SshAgent {
         &self.socket
     }
 
-    /// Of its key.
+    /// Returns the fingerprint of the key.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -60,7 +60,7 @@ async fn serve(listener: UnixListener, key: Arc<DeployKey>) {
     while let Ok((peer, _)) = listener.accept().await {
         if peer.peer_cred().is_ok_and(|cred| cred.uid() == our_uid) {
             let key = key.clone();
-            // An error is the end of this peer's connection and of nothing else.
+            // An error ends this peer's connection and nothing else.
             peers.spawn(async move { talk(peer, &key).await.ok() });
         }
         while peers.try_join_next().is_some() {}

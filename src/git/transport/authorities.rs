@@ -1,5 +1,5 @@
-//! GIT_CACERT: the authorities of a private server. Git takes one file, in the place of the system's; so that GitHub
-//! is still trusted, Git gets both in one.
+//! The certificate authorities of a private server (GIT_CACERT). Git takes one file of authorities instead of the
+//! system's, so we give it a file with both, because GitHub must stay trusted.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,10 +12,10 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::git::{GitConfig, GitError};
 
-/// The certificates of a PEM file, which has one at least.
+/// Reads the certificates of a PEM file, of which there must be at least one.
 ///
 /// # Errors
-/// What is wrong with the file, and what to do.
+/// The message says what is wrong with the file, and what to do.
 pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, GitError> {
     let wrong = |why: String| GitError::refused(format!("GIT_CACERT={path:?} cannot be used: {why}"));
     let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -28,7 +28,7 @@ pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, GitError> {
 }
 
 impl GitConfig {
-    /// Makes `cacert` a file that has the system's authorities too.
+    /// Replaces `cacert` by a file that has the system's authorities too.
     pub(in crate::git) fn bundle_authorities(&mut self) -> Result<(), GitError> {
         if let Some(cacert) = &mut self.cacert {
             *cacert = bundle(cacert, &self.run_dir)?;
@@ -37,9 +37,9 @@ impl GitConfig {
     }
 }
 
-/// Writes the system's authorities and those of `path` to a file in `dir`; its path.
+/// Writes the system's authorities and those of `path` to a file in `dir`, and returns its path.
 fn bundle(path: &Path, dir: &Path) -> Result<PathBuf, GitError> {
-    // Where the system has none, or some that cannot be read, the others count all the same.
+    // The authorities of GIT_CACERT count even if the system has none, or some that cannot be read.
     let system = rustls_native_certs::load_native_certs().certs;
     let mut pem = String::with_capacity(system.len() * 2048);
     for certificate in read(path)?.iter().chain(&system) {

@@ -1,4 +1,4 @@
-//! Connections to a repository's host: by ssh, with the key in an agent, through the kept connection.
+//! Connections to a repository's host. ssh gets the key through an agent and uses the shared connection.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::git::errors::{explain, is_key_refusal, refused_before};
 use crate::git::{Git, GitConfig, GitError, RepoSource};
 use crate::model::LogSink;
 
-/// Serves the programs that reach one remote; empty unless that is by ssh.
+/// Connection for the programs that reach one remote. It is empty for protocols other than ssh.
 #[derive(Default)]
 pub(in crate::git) struct RemoteConnection {
     agent: Option<SshAgent>,
@@ -17,7 +17,7 @@ pub(in crate::git) struct RemoteConnection {
 }
 
 impl RemoteConnection {
-    /// Without a kept connection: each program makes one of its own.
+    /// Makes a connection that is not shared: each program connects by itself.
     pub fn unshared(config: &GitConfig, source: &RepoSource, remote: &Remote) -> Result<Self, GitError> {
         let agent = match &source.key {
             Some(key) if remote.protocol == Protocol::Ssh => {
@@ -33,22 +33,22 @@ impl RemoteConnection {
         self.agent.as_ref()
     }
 
-    /// The fingerprint of the key.
+    /// Returns the fingerprint of the key.
     pub fn key_fingerprint(&self) -> Option<&str> {
         self.agent.as_ref().map(SshAgent::fingerprint)
     }
 
-    /// The control socket of the kept connection.
+    /// Returns the control socket of the shared connection.
     pub fn socket(&self) -> Option<&Path> {
         self.shared.as_ref().map(|ssh| ssh.socket.as_path())
     }
 }
 
 impl Git {
-    /// Connects to the remote, or finds the connection that is there.
+    /// Connects to the remote, or finds a connection that is open.
     ///
     /// # Errors
-    /// The server refused the key, now or in the last five minutes, or does not let ssh in. What ssh says is in the log.
+    /// The server refused the key, now or in the last five minutes, or does not let ssh in. The log has what ssh said.
     pub(in crate::git) async fn connect(
         &self,
         source: &RepoSource,
@@ -64,7 +64,7 @@ impl Git {
             Ok(ssh) => connection.shared = Some(ssh),
             Err(ConnectError::Refused(refusal)) => return Err(refused_before(refusal, source, remote, known_hosts)),
             Err(ConnectError::Failed(words)) => {
-                // Words that are not known are left to Git, which connects by itself then.
+                // Git connects by itself if ssh's words are unknown.
                 if let Some(error) = explain(&words, 128, source, remote, known_hosts) {
                     log.write(words.as_bytes());
                     return Err(error);
@@ -74,8 +74,8 @@ impl Git {
         Ok(connection)
     }
 
-    /// Explains what a program said that used this connection, and remembers a refused key. Behind a kept connection,
-    /// which has shown that its key is let in, such words are those of a program on the server.
+    /// Explains what a program that used this connection said, and remembers a refused key. Behind a shared connection,
+    /// whose key the server has accepted, a program on the server wrote such words.
     pub(in crate::git) fn explain(
         &self,
         connection: &RemoteConnection,
@@ -91,7 +91,7 @@ impl Git {
         explain(stderr, exit_code, source, remote, &self.config.known_hosts)
     }
 
-    /// Lets the next job ask the source's server again that has refused a key, because a person wants to know now.
+    /// Forgets the keys that the source's server has refused, so that the next job asks it again.
     pub fn forget_key_refusals(&self, source: &RepoSource) {
         if let Ok(remote) = source.remote() {
             self.ssh.refusals.forget(&remote.host);

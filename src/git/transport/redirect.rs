@@ -1,7 +1,8 @@
-//! Redirects of a server that gets a token. Git would follow them, and would send the token to wherever they lead: its
-//! library drops the header for another host, but Git's next request goes there directly, header and all (also with
-//! `http.URL.extraHeader`, and with a credential helper for the first host alone; seen with 2.39 and 2.47). So where
-//! there is a token Git follows none. We do, on the same server: a renamed repository is such a redirect.
+//! Redirects of a server that gets a token. Git would follow them and send the token to wherever they lead: its library
+//! drops the header for another host, but Git's next request goes there directly with the header (even with
+//! `http.URL.extraHeader`, and with a credential helper for the first host alone; seen with 2.39 and 2.47). Git
+//! therefore follows no redirect where there is a token. We follow those that stay on the same server, because a
+//! renamed repository is such a redirect.
 
 use std::time::Duration;
 
@@ -11,21 +12,21 @@ use super::remote::Remote;
 use crate::git::{Fault, GitConfig, GitError};
 use crate::outbound::{self, Route};
 
-/// What Git asks first, below the repository's URL.
+/// Path of Git's first request, below the repository's URL.
 const FIRST: &str = "/info/refs?service=git-upload-pack";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The other URL that the server sends us to, if Git says in `stderr` that it was sent on.
+/// Returns the URL that the server redirects to, if Git says in `stderr` that it was redirected.
 ///
 /// # Errors
-/// It is another server's.
+/// The URL belongs to another server.
 pub(in crate::git) async fn next(
     config: &GitConfig,
     remote: &Remote,
     stderr: &str,
 ) -> Result<Option<Remote>, GitError> {
     let sent_on = ["301", "302", "303", "307", "308"].iter().any(|code| {
-        // Git's words; a newer one may end the line otherwise.
+        // A newer Git may end the line with other words.
         stderr.contains(&format!("The requested URL returned error: {code}"))
     });
     match remote.authorization.as_ref().and_then(|header| header.strip_prefix("Authorization: ")) {
@@ -62,7 +63,7 @@ fn same_server(remote: &Remote, place: &str) -> Result<Remote, GitError> {
             Ok(next)
         }
         _ => {
-            // Without what is not to be shown: a query, a login.
+            // The message leaves out the query and the login of the URL, because they may be secret.
             let shown = reqwest::Url::parse(place).ok().and_then(|url| url.host_str().map(str::to_owned));
             Err(GitError::refused(format!(
                 "{} sends us on to {}, which is not given the token: ask for the repository by its present name, or \

@@ -1,6 +1,6 @@
-//! Keys that a server refused lately. sshd (OpenSSH 9.8 and newer) drops every connection from an address for 15 s and
-//! more after about four refused keys (PerSourcePenalties), those with good keys too. A refused key is therefore not
-//! shown again for five minutes, unless a person asks.
+//! Keys that a server refused lately. After about four refused keys, sshd (OpenSSH 9.8 and newer) drops every
+//! connection from an address for 15 s and more (PerSourcePenalties), even those with good keys. A refused key is
+//! therefore not shown again for five minutes, unless a person asks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::model::Millis;
 
 const KEPT: Duration = Duration::from_secs(5 * 60);
 
-/// The refusals, by the name that [`super::ssh::connection_name`] gives to a server with its host keys, a user and a key.
+/// Refused keys, each by the name that [`super::ssh::connection_name`] gives to its server, host keys, user and key.
 #[derive(Debug)]
 pub(in crate::git) struct KeyRefusals {
     kept: Duration,
@@ -26,7 +26,7 @@ struct RefusalRecord {
     refusal: KeyRefusal,
 }
 
-/// When a key was refused, and until when it is not shown again.
+/// Time of a refusal, and the time until which the key is not shown again.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::git) struct KeyRefusal {
     at: Millis,
@@ -45,7 +45,7 @@ impl KeyRefusals {
         Self { kept, known: Mutex::default() }
     }
 
-    /// The refusal that forbids to show this key there now.
+    /// Returns the refusal because of which this key must not be shown now.
     pub fn of(&self, name: &str) -> Option<KeyRefusal> {
         self.known().get(name).map(|known| known.refusal)
     }
@@ -55,12 +55,13 @@ impl KeyRefusals {
         self.known().insert(name.into(), RefusalRecord { host: host.into(), refusal });
     }
 
-    /// Forgets what this host (with its port) refused, of all keys: a submodule there may have another one.
+    /// Forgets all keys that this host (with its port) refused, because a submodule there may have another key than its
+    /// superproject.
     pub fn forget(&self, host: &str) {
         self.known().retain(|_, known| known.host != host);
     }
 
-    /// The refusals that have not ended.
+    /// Returns the refusals that have not ended.
     fn known(&self) -> MutexGuard<'_, HashMap<String, RefusalRecord>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, known| known.refusal.end > Instant::now());
@@ -69,7 +70,7 @@ impl KeyRefusals {
 }
 
 impl fmt::Display for KeyRefusal {
-    /// The end of a sentence that says what was refused.
+    /// Writes the end of a sentence that says what was refused.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, end) = (self.at, self.at + self.kept);
         write!(f, "refused at {at} and not asked again until {end}; `image-factory rebuild` asks at once")

@@ -1,5 +1,6 @@
-//! The URL that a repository is fetched from. The operator's template made it; only the validated names in it are from
-//! outside. Even so nothing but these forms reaches Git: `https://`, `http://`, `ssh://`, `file:///` and `user@host:path`.
+//! The URL that a repository is fetched from. The operator's template made it, and only the validated names in it come
+//! from outside. Nevertheless Git gets only URLs of these forms: `https://`, `http://`, `ssh://`, `file:///` and
+//! `user@host:path`.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ pub(in crate::git) enum Protocol {
 }
 
 impl Protocol {
-    /// As GIT_ALLOW_PROTOCOL names it.
+    /// Returns the protocol's name in GIT_ALLOW_PROTOCOL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Https => "https",
@@ -28,21 +29,29 @@ impl Protocol {
     }
 }
 
-/// A URL without its password, and the password as an HTTP header: an URL is shown, stored and on command lines.
+/// A URL without its password, and the password as an HTTP header, because a URL is shown, stored and put on command
+/// lines.
 #[derive(Clone)]
 pub(in crate::git) struct Remote {
     pub url: String,
     pub protocol: Protocol,
-    /// The user of an ssh URL, if it has one.
+    /// User of an ssh URL, if it has one.
     user: Option<String>,
-    /// With the port, if the URL has one; empty for a file.
+    /// Host with the port, if the URL has one; empty for a file URL.
     pub host: String,
-    /// `Authorization: Basic …`, which Git gets through its environment.
+    /// The header `Authorization: Basic …`, which Git gets through its environment.
     pub authorization: Option<Zeroizing<String>>,
-    /// Not on the superproject's host, or named by a repository that is not: none of our credentials go there.
+    /// True if the URL is not on the superproject's host, or a repository of another host named it: none of our
+    /// credentials go there.
     pub is_foreign: bool,
-    /// The only addresses that it may be at, as `http.curloptResolve` has them: a host that a payload named.
+    /// The only addresses at which Git may reach a host that a payload named, in the form of `http.curloptResolve`.
     pub pinned: Option<String>,
+}
+
+/// Returns the host of a URL, or of a template of URLs, in lower case and without the port; empty for a file, and `None`
+/// for what is no URL.
+pub fn host_of(url: &str) -> Option<String> {
+    Remote::parse(&url.replace(['{', '}'], "")).ok().map(|remote| remote.host_name().to_ascii_lowercase())
 }
 
 impl fmt::Debug for Remote {
@@ -52,7 +61,7 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// An error says what is wrong with the URL, and shows none of it.
+    /// Parses a URL. An error says what is wrong with the URL and shows no part of it.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         if url.bytes().any(|b| b <= b' ' || b == 0x7f) || ["%0", "%1", "%7f", "%7F"].iter().any(|c| url.contains(c)) {
             return Err("it contains a space or a control character");
@@ -92,12 +101,12 @@ impl Remote {
         let (url, user, authorization) = match (protocol, user_info) {
             (_, None) => (url.into(), None, None),
             (Protocol::Ssh, Some(user_info)) => {
-                // Git does not use a password here, and ours must not be shown.
+                // Git uses no password of an ssh URL, and an operator's password must not be shown.
                 let user = user_info.split(':').next().unwrap_or_default();
                 check_user(user)?;
                 (format!("{scheme}://{user}@{host}{path}"), Some(user.to_owned()), None)
             }
-            // A token may stand in the place of the user, so that is no less secret.
+            // The user is as secret as a password, because a token may stand in its place.
             (_, Some(user_info)) => (format!("{scheme}://{host}{path}"), None, Some(authorization(user_info))),
         };
         Ok(Self { url, protocol, user, host: host.into(), authorization, is_foreign: false, pinned: None })
@@ -124,7 +133,7 @@ impl Remote {
         })
     }
 
-    /// ssh's arguments for the server: `-p PORT user@host`.
+    /// Returns ssh's arguments for the server: `-p PORT user@host`.
     pub fn ssh_destination(&self) -> Vec<String> {
         let host = self.host_name().trim_start_matches('[').trim_end_matches(']');
         let login = self.user.as_ref().map_or(host.into(), |user| format!("{user}@{host}"));
@@ -132,7 +141,7 @@ impl Remote {
         port.chain([login]).collect()
     }
 
-    /// The host without the port; an IPv6 address in its brackets.
+    /// Returns the host without the port, and an IPv6 address in its brackets.
     pub fn host_name(&self) -> &str {
         self.port().map_or(&self.host, |port| &self.host[..self.host.len() - port.len() - 1])
     }
@@ -141,7 +150,7 @@ impl Remote {
         self.host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'))
     }
 
-    /// The URL had a user in it.
+    /// Returns true if the URL had a user in it.
     pub fn has_login(&self) -> bool {
         self.user.is_some() || self.authorization.is_some()
     }
@@ -266,7 +275,7 @@ mod tests {
         fn what_is_accepted_is_no_option_and_no_helper(url in "(https|ssh|file|ext|-x)?(://|::|:|@)?[a-z:@/%0.-]{0,20}") {
             if let Ok(remote) = Remote::parse(&url) {
                 prop_assert!(!remote.url.starts_with('-') && !remote.host.starts_with('-'));
-                // A helper's name ends with the first colon, if that is two.
+                // The name of a remote helper ends with the first `::`.
                 prop_assert!(!remote.url.split_once(':').unwrap().1.starts_with(':'));
                 prop_assert_eq!(remote.host.is_empty(), remote.protocol == Protocol::File);
             }

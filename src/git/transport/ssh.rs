@@ -1,5 +1,5 @@
-//! One ssh connection per server and key, kept a while for the next fetch_count: of the 310 ms that a small fetch by ssh
-//! took here, 240 were the connection.
+//! One ssh connection for each server and key, which is kept a while for the next fetches: a small fetch by ssh took
+//! 310 ms here, of which 240 ms were the connection.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,10 @@ use crate::git::GitConfig;
 use crate::git::errors::is_key_refusal;
 use crate::process::{Program, Running};
 
-/// A connection that was not used for so long is closed.
+/// Time after which an unused connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// Where ssh puts the socket there is first a longer name: `.` and 16 characters more.
+/// Length of the longest path that ssh makes below the run folder: it first puts the socket at a longer name, with `.`
+/// and 16 characters more.
 pub(in crate::git) const SOCKET_NAME: usize = "/m0123456789ab.0123456789abcdef".len();
 
 /// The connections of one data folder.
@@ -38,22 +39,22 @@ struct SshSlot {
     users: Arc<()>,
 }
 
-/// A connection in use: it stays open while this is held.
+/// A connection in use. It stays open while this value is held.
 pub(in crate::git) struct SshConnection {
     pub socket: PathBuf,
     _user: Arc<()>,
 }
 
-/// The reason for which there is no connection.
+/// Reason why there is no connection.
 pub(in crate::git) enum ConnectError {
-    /// ssh failed with these words.
+    /// ssh failed and said this on stderr.
     Failed(String),
     /// The server refused this key a while ago and was not asked now.
     Refused(KeyRefusal),
 }
 
 impl SshConnections {
-    /// The connection to the remote with the agent's key, or without a key; a new one if there is none that lives.
+    /// Returns the connection to the remote with the agent's key, or without a key, and opens one if none is alive.
     pub async fn connect_shared(
         &self,
         config: &GitConfig,
@@ -68,10 +69,10 @@ impl SshConnections {
             slots.entry(socket.clone()).or_insert_with(new).clone()
         };
         let mut held = slot.lock().await;
-        // ssh removes its socket when the connection ends. Were it there all the same, the next one finds nobody
-        // behind it and connects by itself.
+        // ssh removes its socket when the connection ends. If a dead socket stays, the next program finds nobody behind
+        // it and connects by itself.
         if held.ssh.is_none() || !socket.exists() {
-            // Jobs with one key wait for the same slot, so the first one's refusal is known to all that follow.
+            // Jobs with one key wait for the same slot, so every later job sees the refusal of the first one.
             if let Some(refusal) = self.refusals.of(&name) {
                 return Err(ConnectError::Refused(refusal));
             }
@@ -89,7 +90,7 @@ impl SshConnections {
     }
 }
 
-/// Starts ssh and waits until others can use its connection; an error is what ssh said.
+/// Starts ssh and waits until others can use its connection. An error is what ssh said.
 async fn connect(
     config: &GitConfig,
     remote: &Remote,
@@ -105,9 +106,9 @@ async fn connect(
         program = program.arg("-o").arg(option);
     }
     // A connection passes on only those variables of its users that it was itself started to send. Without this one the
-    // server speaks Git's protocol 0 and lists all its refs at each fetch, on GitHub every pull request's.
+    // server speaks Git's protocol 0 and lists all its refs at each fetch, on GitHub those of every pull request.
     program = program.args(["-o", "SendEnv=GIT_PROTOCOL"]);
-    // The local command is run when the connection stands and its socket listens.
+    // ssh runs the local command when the connection stands and its socket listens.
     let up = ["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo up"];
     let mut ssh = program
         .args(remote.ssh_destination())
@@ -127,7 +128,7 @@ async fn connect(
     }
     let mut words = String::new();
     if let Some(mut stderr) = stderr {
-        // What cannot be read of it is not known: then Git tries by itself.
+        // Words that cannot be read count as unknown, and Git then tries by itself.
         let _ = stderr.read_to_string(&mut words).await;
     }
     Err(words)
@@ -149,7 +150,8 @@ async fn close_when_idle(slot: std::sync::Weak<Mutex<SshSlot>>, socket: PathBuf)
     }
 }
 
-/// Names a server with its user, the fingerprint of a key and the pinned host keys, which say who the server is.
+/// Names a server with its user, the fingerprint of a key and the pinned host keys, because the host keys identify the
+/// server.
 pub(in crate::git) fn connection_name(config: &GitConfig, remote: &Remote, key: Option<&str>) -> String {
     let mut digest = Sha256::new();
     for part in remote.ssh_destination() {
@@ -157,7 +159,7 @@ pub(in crate::git) fn connection_name(config: &GitConfig, remote: &Remote, key: 
         digest.update([0]);
     }
     digest.update(key.unwrap_or_default());
-    // Without the file no server is known, which ssh will say.
+    // A missing file counts as empty: ssh then says that the server is unknown.
     digest.update(std::fs::read(&config.known_hosts).unwrap_or_default());
     format!("m{}", &hex::encode(digest.finalize())[..12])
 }
@@ -176,6 +178,7 @@ mod tests {
             token: None,
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         };
         std::fs::write(&config.known_hosts, "git.example.com ssh-ed25519 AAAA").unwrap();
         let of = |config: &GitConfig, url, key| connection_name(config, &Remote::parse(url).unwrap(), key);

@@ -1,10 +1,10 @@
-//! Options of every ssh, and the quoting that ssh and the shell need.
+//! The options that every ssh gets, and the quoting that ssh and the shell need.
 
 use std::path::Path;
 
 use crate::git::GitConfig;
 
-/// What every ssh of ours is told with `-o`.
+/// Returns the values of `-o` for every ssh that we start.
 pub(in crate::git) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String> {
     let agent = if agent { "SSH_AUTH_SOCK" } else { "none" };
     let mut options = vec![
@@ -26,7 +26,7 @@ pub(in crate::git) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String
     options
 }
 
-/// ssh takes a list of paths and expands `%`.
+/// Quotes a path for ssh, which splits a list of paths and expands `%`.
 pub(in crate::git) fn for_ssh(path: &Path) -> String {
     format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
 }

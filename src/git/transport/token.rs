@@ -1,4 +1,4 @@
-//! GIT_TOKEN, and the one server that it is for.
+//! The token of GIT_TOKEN, and the one server that gets it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::remote::{Protocol, Remote, base64_of, basic_authorization};
 use crate::git::GitConfig;
 
-/// The user that GitHub wants with a token; GitLab, Gitea and Forgejo take any.
+/// User that GitHub requires with a token; GitLab, Gitea and Forgejo accept any.
 const USER: &str = "x-access-token";
 
 /// A token that is sent by https to one server and to no other.
@@ -24,8 +24,8 @@ impl fmt::Debug for GitToken {
 }
 
 impl GitToken {
-    /// `secret` is a token or `user:password`; `git_url` is the template of the repositories' URLs, GitHub's if none.
-    /// None if that names no server.
+    /// Makes the token for the server of `git_url`, the template of the repositories' URLs (GitHub if there is none).
+    /// `secret` is a token or `user:password`. Returns none if the template names no server.
     pub fn new(secret: &Zeroizing<String>, git_url: Option<&str>) -> Option<Self> {
         let host = match git_url {
             None => "github.com".to_owned(),
@@ -33,7 +33,7 @@ impl GitToken {
                 let remote = Remote::parse(&url.replace(['{', '}'], "")).ok()?;
                 match remote.protocol {
                     Protocol::Https => server(&remote.host),
-                    // By ssh it is another port; what is had by https from there (LFS) has its usual one.
+                    // The port of ssh does not matter, because https (for LFS) uses its usual port on that host.
                     Protocol::Ssh => remote.host_name().to_ascii_lowercase(),
                     Protocol::Http | Protocol::File => return None,
                 }
@@ -46,17 +46,17 @@ impl GitToken {
         Some(Self { host, login })
     }
 
-    /// The server that it is for: its name, and its port if that is not 443.
+    /// Returns the server that gets the token: its name, and its port if that is not 443.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The header's line for this server (with its port, if the URL has one), reached by https; none for any other.
+    /// Returns the header for this server (with its port, if the URL has one) by https; none for any other server.
     pub(in crate::git) fn authorization(&self, host: &str) -> Option<Zeroizing<String>> {
         (server(host) == self.host).then(|| basic_authorization(&self.login))
     }
 
-    /// What no log may show.
+    /// Returns the texts that no log may show.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         let password = self.login.split_once(':').map_or("", |(_, password)| password);
         vec![password.to_owned().into(), base64_of(self.login.as_bytes())]
@@ -64,7 +64,7 @@ impl GitToken {
 }
 
 impl GitConfig {
-    /// The remote with GIT_TOKEN, if it is for that and the URL has no login of its own.
+    /// Returns the remote with GIT_TOKEN, if the token is for its server and the URL has no login.
     pub(in crate::git) fn authorized(&self, remote: &Remote) -> Remote {
         let mut remote = remote.clone();
         if let Some(token) = &self.token
@@ -122,6 +122,7 @@ mod tests {
             token: token("secret", None),
             cacert: None,
             pure_history_times: false,
+            repo_case: crate::model::RepoCase::default(),
         };
         let mut remote = Remote::parse("https://github.com/acme/private.git").unwrap();
         assert!(config.authorized(&remote).authorization.is_some());

@@ -1,8 +1,8 @@
-//! The attributes of paths, by Git's own reading of a tree's `.gitattributes` (gitattributes(5)).
+//! The attributes of paths, read by Git itself from a tree's `.gitattributes` (gitattributes(5)).
 //!
-//! `git check-attr --source=TREE` came with Git 2.40. Every Git has `--cached`, which reads the attributes from an index:
-//! it gets one that holds nothing but the `.gitattributes`, so this costs the same 5 ms in a tree of any size, and 2 µs
-//! for each path and attribute.
+//! `git check-attr --source=TREE` came with Git 2.40. Every Git has `--cached`, which reads the attributes from an
+//! index. Our index contains only the `.gitattributes`, so this costs 5 ms in a tree of any size, and 2 µs for each
+//! path and attribute.
 
 use tokio::io::AsyncWriteExt;
 
@@ -12,10 +12,10 @@ use crate::git::errors::{RepoError, last_words};
 use crate::git::{Entry, EntryKind, GitConfig, GitError, Mirror};
 use crate::process::{Finished, Program};
 
-/// A larger one is taken to name whatever is looked for.
+/// A larger file is assumed to mention every word.
 const LARGEST: u64 = 1 << 20;
 
-/// The `.gitattributes` among a repository's entries.
+/// Returns the `.gitattributes` among a repository's entries.
 pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
     let name = |path: &'_ [u8]| path.rsplit(|&b| b == b'/').next() == Some(b".gitattributes");
     entries.iter().filter(|entry| is_file(entry) && name(&entry.path)).collect()
@@ -25,7 +25,7 @@ pub(in crate::git) fn is_file(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File | EntryKind::Exec)
 }
 
-/// For each of the words, whether one of the files may have it, be it in the definition of a macro.
+/// Returns for each of the words whether one of the files may contain it, even in the definition of a macro.
 pub(in crate::git) async fn mentioned<const N: usize>(
     files: &[&Entry],
     reader: &mut ObjectReader,
@@ -45,8 +45,8 @@ pub(in crate::git) async fn mentioned<const N: usize>(
     Ok(named)
 }
 
-/// The values of the attributes of each path, as `git check-attr` prints them: `set`, `unset`, `unspecified`, or the
-/// value.
+/// Returns the values of the attributes of each path, as `git check-attr` prints them: `set`, `unset`, `unspecified`,
+/// or the value.
 pub(in crate::git) async fn values<const N: usize>(
     config: &GitConfig,
     mirror: &Mirror,
@@ -58,14 +58,14 @@ pub(in crate::git) async fn values<const N: usize>(
     let dir = dir.map_err(|error| GitError::io(config.run_dir.display(), error))?;
     let git = |args: &[&str]| {
         let program = local(config, &mirror.path).args(args);
-        // Attributes that are set on this machine are not the commit's.
+        // Attributes that are set on this machine do not belong to the commit.
         program.env("GIT_INDEX_FILE", dir.path().join("index")).env("GIT_ATTR_NOSYSTEM", "1")
     };
     let lines: Vec<_> = files.iter().flat_map(|entry| index_line(entry, &entry.path)).collect();
     run_checked(git(&["update-index", "-z", "--index-info"]), lines).await?;
     let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
     let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
-    // `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
+    // Git prints `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
     let values: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
     let values: Vec<_> = values.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())).collect();
     match values.len() == paths.len() {
@@ -74,12 +74,12 @@ pub(in crate::git) async fn values<const N: usize>(
     }
 }
 
-/// A line for `git update-index -z --index-info`: the entry's file, at another path.
+/// Returns a line for `git update-index -z --index-info` that puts the entry's file at another path.
 pub(in crate::git) fn index_line(entry: &Entry, path: &[u8]) -> Vec<u8> {
     [format!("100644 {}\t", entry.oid).as_bytes(), path, b"\0"].concat()
 }
 
-/// Runs a program with this input to its good end.
+/// Runs a program with this input, and fails unless it succeeds.
 pub(in crate::git) async fn run_checked(program: Program, input: Vec<u8>) -> Result<Finished, RepoError> {
     let finished = run_with_input(program, input).await?;
     match finished.status.success() {
@@ -94,7 +94,7 @@ pub(in crate::git) async fn run_with_input(program: Program, input: Vec<u8>) -> 
     let stdin = git.stdin();
     let write = async move {
         if let Some(mut stdin) = stdin {
-            // A program that does not read it all says why by its end.
+            // A failed write is ignored, because a program that does not read its input says why when it ends.
             let _ = stdin.write_all(&input).await;
         }
     };

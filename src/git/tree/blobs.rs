@@ -1,6 +1,6 @@
-//! Contents of files. Git's objects come from one `git cat-file --batch` a repository, which reads `OID<newline>` and
-//! writes `OID TYPE SIZE<newline>`, the content and a newline; LFS files and converted files come from their store, and
-//! those of `.git` from the disk.
+//! Contents of files. Git's objects come from one `git cat-file --batch` for each repository, which reads
+//! `OID<newline>` and writes `OID TYPE SIZE<newline>`, the content and a newline. LFS files and converted files come
+//! from their store, and files of `.git` from the disk.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::process::Running;
 pub struct Blobs {
     config: GitConfig,
     mirrors: Vec<Mirror>,
-    /// One a mirror, started when it is first asked.
+    /// One reader for each mirror, started at its first use.
     readers: Vec<Option<ObjectReader>>,
     objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
 }
 
-/// A file's content, read in chunks. It may be dropped before its end.
+/// A file's content, which is read in chunks. It may be dropped before its end.
 #[derive(Debug)]
 pub struct Blob<'a> {
     content: Content<'a>,
@@ -54,14 +54,14 @@ impl Blobs {
         git_dir: Option<Arc<GitDir>>,
     ) -> Result<Self, GitError> {
         let mut readers: Vec<_> = mirrors.iter().map(|_| None).collect();
-        // Most files are in the first.
+        // The first reader is started at once, because most files are in the first mirror.
         if let Some((mirror, reader)) = mirrors.first().zip(readers.first_mut()) {
             *reader = Some(ObjectReader::start(config, mirror)?);
         }
         Ok(Self { config: config.clone(), mirrors, readers, objects, git_dir })
     }
 
-    /// Asks for a file or a symlink (whose content is its target).
+    /// Opens a file or a symlink, whose content is its target.
     pub async fn open(&mut self, entry: &Entry) -> Result<Blob<'_>, GitError> {
         if entry.lfs && entry.size == 0 {
             return Ok(Blob { content: Content::Empty, size: 0 });
@@ -90,7 +90,7 @@ impl Blobs {
         Ok(Blob { content: Content::Git { reader, left: size }, size })
     }
 
-    /// All of a small file.
+    /// Reads a small file at once.
     pub async fn read(&mut self, entry: &Entry) -> Result<Vec<u8>, GitError> {
         let mut blob = self.open(entry).await?;
         let mut content = Vec::new();
@@ -102,12 +102,12 @@ impl Blobs {
 }
 
 impl Blob<'_> {
-    /// Bytes of all of it.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The next 1 to [`CHUNK`] bytes, less only at the end; `None` at the end.
+    /// Returns the next 1 to [`CHUNK`] bytes, fewer only at the end; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, GitError> {
         match &mut self.content {
             Content::Git { reader, left } => {
@@ -127,14 +127,14 @@ impl Blob<'_> {
     }
 }
 
-/// One repository's objects.
+/// Reader of one repository's objects.
 #[derive(Debug)]
 pub(in crate::git) struct ObjectReader {
     mirror: Mirror,
     _git: Running,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// Bytes of the last answer that nobody read yet.
+    /// Bytes of the last answer that were not read yet.
     unread: u64,
 }
 
@@ -148,7 +148,7 @@ impl ObjectReader {
         Ok(Self { mirror: mirror.clone(), _git: git, requests, answers, unread: 0 })
     }
 
-    /// All of a small blob.
+    /// Reads a small blob at once.
     pub async fn read(&mut self, oid: &Oid) -> Result<Vec<u8>, GitError> {
         let mut left = self.open(oid).await?;
         let mut content = Vec::new();
@@ -160,7 +160,7 @@ impl ObjectReader {
         Ok(content)
     }
 
-    /// The size of a blob in bytes; its content is read next.
+    /// Returns the size of a blob in bytes. Its content is read next.
     pub async fn open(&mut self, oid: &Oid) -> Result<u64, GitError> {
         match self.request(oid).await {
             Ok(Header::Blob(size)) => Ok(size),
@@ -187,7 +187,7 @@ impl ObjectReader {
         Ok(header)
     }
 
-    /// The next `wanted` bytes of what was opened.
+    /// Returns the next `wanted` bytes of the blob that was opened last.
     pub async fn chunk(&mut self, wanted: usize) -> Result<Vec<u8>, GitError> {
         let mut chunk = Vec::with_capacity(wanted);
         while chunk.len() < wanted {
@@ -208,17 +208,17 @@ impl ObjectReader {
     }
 }
 
-/// The answer to a request.
+/// The first line of an answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Header {
-    /// Bytes.
+    /// Size in bytes.
     Blob(u64),
     /// An object of this type.
     Other(String),
     Missing,
 }
 
-/// Reads `OID TYPE SIZE`; the size is how many bytes follow, whatever the type.
+/// Parses `OID TYPE SIZE`. The size says how many bytes follow, whatever the type.
 fn parse(header: &str) -> (Header, Option<u64>) {
     let mut words = header.strip_suffix('\n').unwrap_or_default().split(' ').skip(1);
     let (kind, size) = (words.next(), words.next().and_then(|size| size.parse().ok()));
@@ -229,7 +229,8 @@ fn parse(header: &str) -> (Header, Option<u64>) {
     }
 }
 
-/// A tree may name an object as something else than it is. The committer made it so, and no fetch would mend it.
+/// Makes the error of a tree that names an object as another type than it has. The committer made it so, and no fetch
+/// would repair it.
 pub(in crate::git) fn wrong_type(oid: &Oid, kind: &str, named: &str, source: &RepoSource) -> GitError {
     let repo = &source.repo;
     let message = format!("a tree of {repo} names the object {oid} as a {named}, and it is {kind}");
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn a_header_has_type_and_size() {
         assert_eq!(parse("0123 blob 42\n"), (Header::Blob(42), Some(42)));
-        // Its content follows, and is passed over.
+        // The tree's content follows, and is skipped.
         assert_eq!(parse("0123 tree 42\n"), (Header::Other("tree".into()), Some(42)));
         for header in ["", "0123 missing\n", "0123 blob 42", "0123 blob x\n", "0123 blob 4 2\n", "0123 x 4\n"] {
             assert_eq!(parse(header), (Header::Missing, None), "{header:?}");

@@ -1,20 +1,20 @@
-//! Which file a path means: a path of a tree is walked as the kernel walks one (path_resolution(7)), with the tree as the
-//! only file system there is.
+//! The file that a path means. A path of a tree is walked as the kernel walks one (path_resolution(7)), with the tree
+//! as the only file system.
 
 use std::fmt;
 
 use super::{Entry, EntryKind, path_order};
 
-/// As many links as Linux follows in one path.
+/// Number of links that Linux follows in one path.
 const MAX_LINKS: usize = 40;
 
 /// The end of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathEnd {
     File {
-        /// Its position among the entries.
+        /// Position among the entries.
         at: usize,
-        /// The links that lead to it, by their paths.
+        /// Paths of the links that lead to the file.
         links: Vec<Vec<u8>>,
     },
     Nothing,
@@ -40,15 +40,16 @@ impl fmt::Display for BrokenLink {
     }
 }
 
-/// A walk along a path. It rests at each link until it is told its target, since targets are read from elsewhere.
+/// A walk along a path. It stops at each link until the caller gives it the link's target, because targets are read
+/// elsewhere.
 #[derive(Debug)]
 pub(crate) struct PathWalk {
-    /// Parts of the folder that it is in.
+    /// Parts of the present folder's path.
     here: Vec<Vec<u8>>,
-    /// The parts that are left, the first one last.
+    /// Parts of the path that are left, the first one last.
     rest: Vec<Vec<u8>>,
     links: Vec<Vec<u8>>,
-    /// The last link's path and target.
+    /// Path and target of the last link.
     last: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -64,7 +65,7 @@ impl PathWalk {
         Self { here: vec![], rest: parts(path), links: vec![], last: None }
     }
 
-    /// Goes on to the next link, or to the end.
+    /// Walks to the next link, or to the end.
     pub fn step(&mut self, entries: &[Entry]) -> WalkStep {
         let mut end = PathEnd::Folder;
         while let Some(part) = self.rest.pop() {
@@ -89,7 +90,7 @@ impl PathWalk {
                 EntryKind::File | EntryKind::Exec if self.rest.is_empty() => {
                     return WalkStep::End(PathEnd::File { at, links: std::mem::take(&mut self.links) });
                 }
-                // One that was not fetched is an empty folder.
+                // A submodule that was not fetched is an empty folder.
                 EntryKind::Gitlink if self.rest.is_empty() => return WalkStep::End(PathEnd::Submodule),
                 EntryKind::File | EntryKind::Exec | EntryKind::Gitlink => return self.nothing("leads to nothing"),
             }
@@ -97,12 +98,12 @@ impl PathWalk {
         WalkStep::End(end)
     }
 
-    /// The path, without links, to where it is.
+    /// Returns the present path, without links.
     pub fn place(&self) -> Vec<u8> {
         self.here.join(&b'/')
     }
 
-    /// Follows the link that it rests at; the end, if it leads nowhere.
+    /// Follows the present link. Returns the end if the link leads nowhere.
     pub fn follow(&mut self, target: &[u8]) -> Option<PathEnd> {
         let path = self.place();
         self.last = Some((path.clone(), target.into()));
@@ -130,7 +131,7 @@ impl PathWalk {
     }
 }
 
-/// A submodule's folder is known by its files, which are of another repository.
+/// Returns true for a submodule's folder, which is recognised by its files: they belong to another repository.
 fn is_submodule(entries: &[Entry], at: usize) -> bool {
     let dir = &entries[at];
     let inside =
@@ -138,7 +139,7 @@ fn is_submodule(entries: &[Entry], at: usize) -> bool {
     inside.is_some_and(|next| next.origin != dir.origin)
 }
 
-/// The parts of a path, the first one last.
+/// Splits a path into its parts, the first one last.
 fn parts(path: &[u8]) -> Vec<Vec<u8>> {
     path.rsplit(|&b| b == b'/').map(<[u8]>::to_vec).collect()
 }
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
     use crate::git::Oid;
 
-    /// A path that ends with `/` is a folder, one with `→` in it a link.
+    /// The links of a test tree. In its list a path that ends with `/` is a folder, and one with `→` in it a link.
     type LinkTargets = Vec<(Vec<u8>, Vec<u8>)>;
 
     fn tree(paths: &[&str]) -> (Vec<Entry>, LinkTargets) {

@@ -1,28 +1,21 @@
-//! GitHub's push webhook, the way totem takes it.
+//! GitHub's push webhook, as totem accepts it.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::signature;
 use crate::http::error::Error;
-use crate::http::totem::request::{missing, unfit, wrong_type};
-use crate::http::totem::views;
-use crate::http::{Api, body};
+use crate::http::messages;
+use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::Push;
 use crate::model::{CommitId, Dialect, is_no_commit};
-use crate::store::{Added, NewDelivery};
+use crate::store::NewDelivery;
 
 const ROUTE: &str = "/hooks/github";
-/// The job was made by the same delivery, which came before.
-pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
 /// The fields of GitHub's push event that a job needs. The rest, mostly `commits`, is skipped unread.
 #[derive(Deserialize)]
@@ -49,29 +42,14 @@ struct RepositoryOwner {
     login: Option<String>,
 }
 
-/// `POST /hooks/github`
-pub async fn hook(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
-    let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty()).ok_or(Error::NoHookSecret)?;
-    let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
-    if !signature::is_valid(&headers, &body, secret.as_bytes()) {
-        return Err(Error::Signature);
-    }
-    let push = parse(&headers, &body)?;
-    drop(body);
-    let Some(push) = push else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    match api.intake.push(push).await? {
-        Added::New(job) => views::job(StatusCode::CREATED, &job),
-        Added::Duplicate(job) => {
-            let mut response = views::job(StatusCode::CREATED, &job)?;
-            response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
-            Ok(response)
-        }
-    }
+/// True if whoever knows the secret sent the body.
+pub fn verify(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
+    signature::is_valid(headers, body, secret)
 }
 
 /// Parses a verified webhook. Returns `None` for another event than a push, and for a push that deleted its branch or
 /// tag.
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
+pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if header("x-github-event") != Some("push") {
         return Ok(None);
@@ -87,7 +65,7 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
     read(&payload(body, is_form)?, delivery)
 }
 
-/// The JSON in a body: all of it, or the field `payload` of a form.
+/// Returns the JSON in a body: the whole body, or the field `payload` of a form.
 fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
     if !is_form {
         return Ok(body.into());
@@ -95,7 +73,7 @@ fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
     match form_urlencoded::parse(body).find(|(name, _)| name == "payload") {
         Some((_, Cow::Borrowed(json))) => Ok(json.as_bytes().into()),
         Some((_, Cow::Owned(json))) => Ok(json.into_bytes().into()),
-        None => Err(Error::Invalid(vec![missing("payload", "#/")])),
+        None => Err(Error::Invalid(vec![Violation::missing("payload", "#/")])),
     }
 }
 
@@ -107,7 +85,8 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Pu
     }
     let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let owner = filled(name).or(login).ok_or_else(|| Error::Invalid(vec![missing("name", "#/repository/owner")]))?;
+    let owner =
+        filled(name).or(login).ok_or_else(|| Error::Invalid(vec![Violation::missing("name", "#/repository/owner")]))?;
     let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
@@ -119,15 +98,16 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Pu
         (Some(push.branch()), "#/ref"),
         (push.after.as_deref(), "#/after"),
     ];
-    let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unfit(text?, path)).collect();
+    let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unstorable_text(text?, path)).collect();
     if wrong.is_empty() { Ok(Some(push)) } else { Err(Error::Invalid(wrong)) }
 }
 
-/// Why a body is no push, in the original validator's words. Reads the body a second time, which only bad ones cost.
+/// Says why a body is not a push, as totem's validator does. It parses the body a second time, but a valid body never
+/// comes here.
 fn explain(json: &[u8], error: &serde_json::Error) -> Error {
     let body: Value = match serde_json::from_slice(json) {
         Ok(body) => body,
-        Err(error) => return Error::BadJson(error.to_string()),
+        Err(error) => return Error::with(&messages::BAD_JSON, error.to_string()),
     };
     let mut wrong = Vec::new();
     let mut check = |value: &Value, expected: &str, path: &str| {
@@ -137,7 +117,7 @@ fn explain(json: &[u8], error: &serde_json::Error) -> Error {
             _ => value.is_string(),
         };
         if !fits {
-            wrong.push(wrong_type(value, expected, path));
+            wrong.push(Violation::wrong_type(value, expected, path));
         }
         fits
     };
@@ -148,7 +128,7 @@ fn explain(json: &[u8], error: &serde_json::Error) -> Error {
             }
         }
         match body.get("repository") {
-            None => wrong.push(missing("repository", "#/")),
+            None => wrong.push(Violation::missing("repository", "#/")),
             Some(repository) => {
                 if check(repository, "object", "#/repository") {
                     let owner = repository.get("owner");
@@ -166,19 +146,20 @@ fn explain(json: &[u8], error: &serde_json::Error) -> Error {
                     }
                     for name in ["name", "owner"] {
                         if repository.get(name).is_none() {
-                            wrong.push(missing(name, "#/repository"));
+                            wrong.push(Violation::missing(name, "#/repository"));
                         }
                     }
                 }
             }
         }
     }
-    if wrong.is_empty() { Error::BadJson(error.to_string()) } else { Error::Invalid(wrong) }
+    if wrong.is_empty() { Error::with(&messages::BAD_JSON, error.to_string()) } else { Error::Invalid(wrong) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::totem::violation;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -227,10 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_payload_is_said() {
+    fn a_refusal_names_the_fault_of_a_payload() {
         let wrong = |body: &str| match read(body.as_bytes()) {
-            Err(Error::Invalid(violations)) => format!("{} {}", violations[0].message, violations[0].path),
-            Err(Error::BadJson(why)) => why,
+            Err(Error::Invalid(violations)) => {
+                let violation = violation(&violations[0]);
+                format!("{} {}", violation["message"].as_str().unwrap(), violation["path"].as_str().unwrap())
+            }
+            Err(error @ Error::Message(..)) => error.text("").strip_prefix("Invalid JSON: ").unwrap().to_owned(),
             other => panic!("{other:?}"),
         };
         assert_eq!(wrong(r#"{"repository":{"name":"x"}}"#), "Missing required property: owner #/repository");
@@ -249,7 +233,7 @@ mod tests {
         assert_eq!(wrong(&long), "String is too long (5000 chars), maximum 4096 #/ref");
     }
 
-    /// GitHub sends a boolean; nothing else is a reason to lose the push.
+    /// GitHub sends a boolean; any other value must not lose the push.
     #[test]
     fn a_push_is_forced_if_its_sender_says_true() {
         for (forced, is_forced) in
@@ -270,7 +254,7 @@ mod tests {
         assert!(payload(b"a=1", true).is_err());
     }
 
-    /// JSON that has the right names in the wrong places now and then.
+    /// Makes JSON that sometimes has the right names in the wrong places.
     fn jsons() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -293,7 +277,8 @@ mod tests {
         fn any_json_makes_a_job_or_says_what_is_wrong(body in jsons()) {
             match read(&serde_json::to_vec(&body).unwrap()) {
                 Err(Error::Invalid(wrong)) => prop_assert!(!wrong.is_empty()),
-                Err(Error::BadJson(_)) | Ok(_) => {}
+                Err(Error::Message(message, _)) if *message == messages::BAD_JSON => {}
+                Ok(_) => {}
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
         }

@@ -1,4 +1,49 @@
-//! The webhooks of the forges.
+//! The webhooks of the forges. A file a forge, with two functions: `verify` proves the sender, `parse` makes a
+//! [`Push`](crate::intake::Push) of the body. Nothing behind them knows which forge it was.
 
-pub mod github;
+mod github;
 mod signature;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+
+use super::error::Error;
+use super::totem::views;
+use super::{ApiState, body, messages, metrics};
+use crate::store::Added;
+
+/// Marks the answer to a delivery that came before: the job is the one that it made then.
+pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
+
+pub fn routes(api: &Arc<ApiState>) -> Router<Arc<ApiState>> {
+    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
+    Router::new().route("/hooks/github", post(github)).route_layer(counted)
+}
+
+/// `POST /hooks/github`
+async fn github(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+    let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or(Error::new(&messages::NO_HOOK_SECRET))?;
+    let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
+    if !github::verify(&headers, body.bytes(), secret.as_bytes()) {
+        return Err(Error::new(&messages::SIGNATURE));
+    }
+    let push = github::parse(&headers, body.bytes())?;
+    drop(body);
+    let Some(push) = push else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    match api.intake.push(push).await? {
+        Added::New(job) => views::job(StatusCode::CREATED, &job),
+        Added::Duplicate(job) => {
+            let mut response = views::job(StatusCode::CREATED, &job)?;
+            response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+    }
+}

@@ -3,8 +3,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 
-/// Does GitHub's signature in the headers prove that whoever knows `secret` sent `body`? `X-Hub-Signature-256` alone
-/// counts when it is there; `X-Hub-Signature` (SHA-1, what hooks of 2014 send) only when it is not.
+/// True if GitHub's signature in the headers proves that whoever knows `secret` sent `body`. `X-Hub-Signature-256` decides
+/// if it is there; `X-Hub-Signature` (SHA-1, from hooks of 2014) counts only without it.
 pub fn is_valid(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
     let hex_of = |value: &axum::http::HeaderValue, prefix| {
         let value = value.to_str().ok()?;
@@ -19,7 +19,7 @@ pub fn is_valid(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
     }
 }
 
-/// In constant time.
+/// Compares in constant time.
 fn verify<M: Mac + KeyInit>(secret: &[u8], body: &[u8], tag: &[u8]) -> bool {
     <M as KeyInit>::new_from_slice(secret).is_ok_and(|mac| mac.chain_update(body).verify_slice(tag).is_ok())
 }
@@ -37,15 +37,15 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    /// The example of GitHub's manual.
+    /// The signature of GitHub's manual for [`BODY`] and [`SECRET`].
     const SHA256: &str = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    /// HMAC-SHA1 of the same.
+    /// HMAC-SHA1 of the same body with the same secret.
     const SHA1: &str = "sha1=01dc10d0c83e72ed246219cdd91669667fe2ca59";
     const BODY: &[u8] = b"Hello, World!";
     const SECRET: &[u8] = b"It's a Secret to Everybody";
 
     #[test]
-    fn both_kinds_are_read_and_the_stronger_one_decides() {
+    fn sha256_decides_where_it_is_sent_and_sha1_elsewhere() {
         let ok = |pairs: &[(&'static str, &str)]| is_valid(&headers(pairs), BODY, SECRET);
         assert!(ok(&[("x-hub-signature-256", SHA256)]));
         assert!(ok(&[("x-hub-signature", SHA1)]));

@@ -103,7 +103,7 @@ async fn an_open_api_takes_nothing_from_foreign_pages() {
 async fn only_allowed_repositories_are_built() {
     let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into(), "acme/web-*".into()]).await;
     let refused = server.post("/job", NEW).await.error();
-    let message = "acme/hello is not built here: ALLOW_REPOS does not name it";
+    let message = "acme/hello is not built here: the operator must name it in ALLOW_REPOS";
     assert_eq!(refused, (403, "NotAuthorized".into(), message.into()));
     assert_eq!(server.post("/job", r#"{"owner":"acme","repo":"web-1"}"#).await.status, 201);
     assert_eq!(server.post("/job", r#"{"owner":"other","repo":"x"}"#).await.status, 201);

@@ -4,8 +4,11 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::http::enveloped;
-use crate::http::error::Error;
+use axum::response::IntoResponse;
+
+use crate::http::envelope::{Render, rendered_by};
+use crate::http::error::{Error, wrong_method};
+use crate::http::{enveloped, messages};
 
 #[tokio::test]
 async fn every_answer_has_an_id() {
@@ -35,7 +38,7 @@ async fn a_500_names_its_request_and_nothing_else() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heart::default(), stop));
+    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heartbeat::default(), stop));
     let http = server(|_| {}).await.http;
     for (path, status) in [("panics", 500), ("fails", 500), ("full", 503)] {
         let answer = send(http.get(format!("{base}/{path}")).header("x-request-id", "r-1")).await;
@@ -47,6 +50,37 @@ async fn a_500_names_its_request_and_nothing_else() {
             assert!(answer.text().contains("r-1"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_dialect_renders_the_errors_of_its_routes_and_no_others() {
+    async fn panics() -> &'static str {
+        panic!("the inner life")
+    }
+    let render: Render =
+        |error, id| (error.status(), format!("{} {id}: {}", error.code(), error.text(id))).into_response();
+    let dialect = Router::new()
+        .route("/fails", get(async || Error::Internal("the inner life".into())))
+        .route("/panics", get(panics))
+        .route("/refuses", get(async || Error::with(&messages::REPOSITORY, "a/b")))
+        .method_not_allowed_fallback(wrong_method);
+    let routes = rendered_by(dialect, render).route("/neutral", get(async || Error::new(&messages::BUSY)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heartbeat::default(), stop));
+    let http = server(|_| {}).await.http;
+    let mut answers = String::new();
+    for (method, path) in
+        [("GET", "fails"), ("GET", "panics"), ("GET", "refuses"), ("POST", "refuses"), ("GET", "neutral"), ("GET", "x")]
+    {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = send(http.request(method, format!("{base}/{path}")).header("x-request-id", "r-1")).await;
+        let (allow, retry) = (answer.header("allow"), answer.header("retry-after"));
+        answers += &format!("{path}: {} [{allow}] [{retry}] {}\n", answer.status, answer.text());
+    }
+    insta::assert_snapshot!(answers);
 }
 
 #[tokio::test]
@@ -92,8 +126,7 @@ async fn ready_says_what_is_wrong_and_is_503_only_without_a_store() {
         (answer.status, answer.json()["status"].as_str().unwrap().to_owned(), answer.json()["reasons"].clone())
     };
     assert_eq!(ready().await, (200, "ready".into(), serde_json::json!([])));
-    server.secrets.send_replace(Arc::new(super::secrets(false, Some("etcd is away"))));
-    server.troubles.send_replace(vec!["no engine answers".into()]);
+    server.degraded.send_replace(vec!["etcd is away".into(), "no engine answers".into()]);
     assert_eq!(ready().await, (200, "degraded".into(), serde_json::json!(["etcd is away", "no engine answers"])));
     server.store.close().await;
     assert_eq!(ready().await.0, 503);

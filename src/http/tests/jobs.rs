@@ -132,5 +132,5 @@ async fn a_rebuild_is_allowed_anew() {
     let job = server.claim().await;
     server.finish(&job, Status::Success, Stages::pending()).await;
     let answer = rebuild(&server, "admin", &job.id.to_string()).await;
-    assert_eq!((answer.status, answer.error().2.contains("ALLOW_REPOS does not name it")), (403, true));
+    assert_eq!((answer.status, answer.error().2.contains("the operator must name it in ALLOW_REPOS")), (403, true));
 }

@@ -1,28 +1,28 @@
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::http::error::{Error, Violation, shortened};
+use crate::http::error::Error;
+use crate::http::messages;
+use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
 use crate::model::{BadOption, Destinations, Dialect, JobContext, Problem, is_tag};
 
-/// The longest name, in bytes; Git's and the registries' own limits are far below.
-const MAX_TEXT: usize = 4 << 10;
-/// Of an image's tag.
+/// Pattern of an image's tag.
 const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
-/// What a sender's own names may take together, in bytes: they come back in every list.
+/// Largest size of the sender's own names together, in bytes. It is bounded because they come back in every list.
 const MAX_EXTRA: usize = 16 << 10;
 
-/// Reads the body of `POST /job`. Git's names are not validated beyond their type and length: what the original took is
-/// taken, and the job then says what is wrong with it. Where the image goes is: it is used as it was asked for, or not
-/// at all. Names that we do not know are kept.
+/// Reads the body of `POST /job`. Git's names are validated for type and length alone, because totem accepted any; the
+/// job then says what is wrong with them. The destination of the image is validated, because it is used as the request has
+/// it or refused. Unknown names are kept.
 pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Error> {
-    let value = serde_json::from_slice(body).map_err(|error| Error::BadJson(error.to_string()))?;
+    let value = serde_json::from_slice(body).map_err(|error| Error::with(&messages::BAD_JSON, error.to_string()))?;
     let Value::Object(mut body) = value else {
-        return Err(Error::Invalid(vec![wrong_type(&value, "object", "#/")]));
+        return Err(Error::Invalid(vec![Violation::wrong_type(&value, "object", "#/")]));
     };
     let mut wrong = Vec::new();
     for name in ["owner", "repo"] {
         if !body.contains_key(name) {
-            wrong.push(missing(name, "#/"));
+            wrong.push(Violation::missing(name, "#/"));
         }
     }
     let branch_left_out = !body.contains_key("branch");
@@ -31,17 +31,17 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Erro
     let (branch, commit) = (text("branch", JobContext::BRANCH), text("commit", DEFAULT_COMMIT));
     let docker_repo_base = text("dockerRepoBase", &destinations.base);
     if let Err(why) = destinations.name.check_base(&docker_repo_base) {
-        wrong.push(wrong_format("docker-repo-base", &docker_repo_base, &why, "#/dockerRepoBase"));
+        wrong.push(Violation::wrong_format(&docker_repo_base, "docker-repo-base", why, "#/dockerRepoBase"));
     }
     let github = match body.remove("github") {
         None => true,
         Some(Value::Bool(github)) => github,
         Some(other) => {
-            wrong.push(wrong_type(&other, "boolean", "#/github"));
+            wrong.push(Violation::wrong_type(&other, "boolean", "#/github"));
             true
         }
     };
-    // The original took any tag, and the commit in place of an empty one: a build's number is a tag, too.
+    // totem accepted any tag, a number too because a build's number is a tag, and took the commit in place of an empty one.
     let tag = match body.get("tag") {
         Some(Value::Null) => None,
         Some(Value::Number(number)) => Some(number.to_string()),
@@ -50,18 +50,18 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Erro
     body.remove("tag");
     let tag = tag.filter(|tag| !tag.is_empty());
     if let Some(tag) = tag.as_ref().filter(|tag| !is_tag(tag)) {
-        wrong.push(wrong_pattern(tag, TAG_PATTERN, "#/tag"));
+        wrong.push(Violation::wrong_pattern(tag, TAG_PATTERN, "#/tag"));
     }
     let tag_named = tag.is_some();
     let tag = tag.unwrap_or_else(|| if commit.is_empty() { DEFAULT_COMMIT.into() } else { commit.clone() });
     let size = serde_json::to_string(&body).map_or(0, |extra| extra.len());
     if size > MAX_EXTRA {
-        wrong.push(too_long(size, MAX_EXTRA, "#/"));
+        wrong.push(Violation::too_long(size, MAX_EXTRA, "#/"));
     }
     let context =
         JobContext { owner, repo, branch, commit, github, docker_repo_base, tag, branch_left_out, extra: body };
-    // What is built by is ours alone, so nothing that the original took is refused here.
-    wrong.extend(context.build_options().err().into_iter().flatten().map(unusable));
+    // The build options are new, so checking them refuses nothing that totem accepted.
+    wrong.extend(context.build_options().err().into_iter().flatten().map(bad_option));
     if wrong.is_empty() {
         Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
     } else {
@@ -69,87 +69,39 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Erro
     }
 }
 
-fn unusable(option: BadOption) -> Violation {
-    // A JSON pointer escapes these two, and `buildArgs/` itself is a path.
+fn bad_option(option: BadOption) -> Violation {
+    // A JSON pointer escapes `~` and `/` in a key; the slash behind `buildArgs` separates two keys.
     let path = match option.name.split_once('/') {
         Some((object, key)) => format!("#/{object}/{}", key.replace('~', "~0").replace('/', "~1")),
         None => format!("#/{}", option.name),
     };
     match &option.problem {
-        Problem::Type { expected, found } => wrong_type(found, expected, &path),
-        Problem::Value(_) => invalid(option.to_string(), path),
+        Problem::Type { expected, found } => Violation::wrong_type(found, expected, &path),
+        Problem::Value(_) => Violation::unusable(option.to_string(), path),
     }
-}
-
-/// A value of the right type that cannot be used, and why.
-pub fn invalid(message: String, path: String) -> Violation {
-    Violation { code: "INVALID_FORMAT", message, path, params: json!({}) }
 }
 
 fn take_text(body: &mut Map<String, Value>, name: &str, wrong: &mut Vec<Violation>) -> Option<String> {
     let path = format!("#/{name}");
     match body.remove(name)? {
         Value::String(text) => {
-            wrong.extend(unfit(&text, &path));
+            wrong.extend(unstorable_text(&text, &path));
             Some(text)
         }
         other => {
-            wrong.push(wrong_type(&other, "string", &path));
+            wrong.push(Violation::wrong_type(&other, "string", &path));
             None
         }
     }
 }
 
-/// A text that cannot be stored: too long, or with a NUL in it, which PostgreSQL's TEXT does not take.
-pub fn unfit(text: &str, path: &str) -> Option<Violation> {
-    if text.len() > MAX_TEXT {
-        return Some(too_long(text.chars().count(), MAX_TEXT, path));
-    }
-    text.contains('\0').then(|| wrong_pattern(text, r"^[^\u0000]*$", path))
-}
-
-fn wrong_pattern(text: &str, pattern: &str, path: &str) -> Violation {
-    let message = format!("String does not match pattern {pattern}: {}", shortened(text));
-    Violation { code: "PATTERN", message, path: path.into(), params: json!({ "pattern": pattern }) }
-}
-
-fn wrong_format(format: &str, text: &str, why: &str, path: &str) -> Violation {
-    let message = format!("Object didn't pass validation for format {format}: {} ({why})", shortened(text));
-    Violation { code: "INVALID_FORMAT", message, path: path.into(), params: json!({ "format": format }) }
-}
-
-fn too_long(length: usize, maximum: usize, path: &str) -> Violation {
-    let message = format!("String is too long ({length} chars), maximum {maximum}");
-    let params = json!({ "length": length, "maximum": maximum });
-    Violation { code: "MAX_LENGTH", message, path: path.into(), params }
-}
-
-/// `path` is the object's that misses the property.
-pub fn missing(property: &str, path: &str) -> Violation {
-    let message = format!("Missing required property: {property}");
-    Violation { code: "OBJECT_REQUIRED", message, path: path.into(), params: json!({ "property": property }) }
-}
-
-pub fn wrong_type(value: &Value, expected: &str, path: &str) -> Violation {
-    let name = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let message = format!("invalid type: {name} (expected {expected})");
-    let params = json!({ "type": name, "expected": expected });
-    Violation { code: "INVALID_TYPE", message, path: path.into(), params }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::totem::render::violation;
     use crate::model::NewJob;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn read(body: &[u8]) -> Result<JobContext, Error> {
         asked(body).map(|asked| asked.context)
@@ -161,7 +113,7 @@ mod tests {
 
     fn wrong(body: &str) -> Value {
         match read(body.as_bytes()) {
-            Err(Error::Invalid(violations)) => json!(violations),
+            Err(Error::Invalid(violations)) => violations.iter().map(violation).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -202,7 +154,7 @@ mod tests {
         assert!(!asked(br#"{"owner":"a","repo":"b","commit":"1234"}"#).unwrap().tag_named);
     }
 
-    /// Never changed silently: an image must be where it was asked for.
+    /// Neither is changed silently, because an image must be where the request asked for it.
     #[test]
     fn a_tag_or_a_base_that_is_not_valid_is_refused() {
         for tag in ["feature/x", "-x", ".", "a b", "é", &"x".repeat(129)] {

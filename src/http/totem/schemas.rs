@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::views;
-use crate::http::error::Error;
+use crate::http::error::{Error, shortened};
+use crate::http::messages;
 
 /// `GET /`
 pub async fn root() -> Result<Response, Error> {
@@ -23,7 +24,7 @@ pub async fn schema(name: Result<Path<String>, PathRejection>) -> Result<Respons
         "job-list" => include_str!("schemas/job-list.json"),
         "job-create" => include_str!("schemas/job-create.json"),
         "github-hook" => include_str!("schemas/github-hook.json"),
-        _ => return Err(Error::UnknownSchema(name)),
+        _ => return Err(Error::with(&messages::UNKNOWN_SCHEMA, shortened(&name))),
     };
     Ok(([(header::CONTENT_TYPE, "application/schema+json")], schema).into_response())
 }

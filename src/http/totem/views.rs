@@ -1,4 +1,4 @@
-//! A job the way totem's clients know it, and what we add to that.
+//! A job as totem's clients know it, with the fields that are new.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,12 +20,12 @@ pub struct JobView<'a> {
     id: JobId,
     context: &'a JobContext,
     image: &'a str,
-    /// The original knows no `cancelled`: it is a `failure` here.
+    /// A cancelled job is a `failure` here, because totem has no such status.
     status: &'static str,
     results: Results<'a>,
     start_time: Option<Millis>,
     end_time: Option<Millis>,
-    // From here on ours.
+    // The fields below are new; totem did not have them.
     create_time: Millis,
     attempt: u32,
     resolved_commit: Option<&'a CommitId>,
@@ -58,7 +58,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             digest: job.digest.as_deref(),
             cause: job.cause.as_deref(),
             class: job.class,
-            // What is tried again by itself asks nobody to do anything.
+            // A job that is retried needs nobody to act, so the advice comes with its end.
             advice: job.class.filter(|_| job.status.is_terminal()).map(FailureClass::advice),
             cancelled: job.status == Status::Cancelled,
             cancel_requested: job.cancel_requested,
@@ -83,7 +83,7 @@ impl Serialize for Results<'_> {
     }
 }
 
-/// One that has not begun is `{"status":"pending"}`; `exitCode` and `killSignal` come with its end.
+/// One stage. Before it begins it is `{"status":"pending"}`; `exitCode` and `killSignal` come with its end.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StageView<'a> {
@@ -105,7 +105,7 @@ struct StageEnd<'a> {
     err: Option<StageError<'a>>,
 }
 
-/// `killed`, `code` and `signal` are what the original's Node wrote of an error; the message is ours.
+/// The error of a stage. totem's Node wrote `killed`, `code` and `signal`; the message is ours.
 #[derive(Serialize)]
 struct StageError<'a> {
     message: &'a str,
@@ -134,12 +134,12 @@ impl<'a> From<&'a StageRecord> for StageView<'a> {
     }
 }
 
-/// An answer with one job.
+/// Answers with one job.
 pub fn job(status: StatusCode, job: &Job) -> Result<Response, Error> {
     json(status, JOB, r#"</_schema/job>; rel="describedBy""#, &JobView::from(job))
 }
 
-/// An answer of a media type that has a schema.
+/// Answers with a media type that has a schema.
 pub fn json(
     status: StatusCode,
     media_type: &'static str,
@@ -163,7 +163,7 @@ mod tests {
         let destinations = crate::http::testing::destinations("127.0.0.1:5555/totem");
         let context = super::super::request::read(body, &destinations).unwrap().context;
         let to = destinations.of(&context).unwrap();
-        Job { status, stages, ..Job::pending(NewJob::bound_for(context, to)) }
+        Job { status, stages, ..Job::pending(NewJob::bound_for(context, to), crate::model::RepoCase::default()) }
     }
 
     fn written(job: &Job) -> Value {

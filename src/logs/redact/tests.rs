@@ -22,7 +22,7 @@ fn redact<'a>(secrets: &[&str], chunks: impl IntoIterator<Item = &'a [u8]>) -> S
     String::from_utf8(out).unwrap()
 }
 
-/// Whole, and byte by byte.
+/// Redacts a text as a whole and byte by byte, and compares the results.
 fn masked(secrets: &[&str], text: &str) -> String {
     let whole = redact(secrets, [text.as_bytes()]);
     assert_eq!(whole, redact(secrets, text.as_bytes().chunks(1)), "{text}");
@@ -57,7 +57,7 @@ fn secrets_are_masked_across_lines() {
         ("- hunt\n  er2\n", "- ***\n***\n"),
         ("#5 hunt\n#5 er2\n#6 x\n", "#5 ***\n***\n#6 x\n"),
         ("#5 hu\n#5   nt\n#5   er\n#5   2\n", "#5 hu\n***\n***\n***\n"),
-        // What is begun with one or two letters is not held back, but the rest is known.
+        // A line that ends with one or two letters of a secret is not held back, but the rest of the secret is masked.
         ("h\nunter2\n", "h\n***\n"),
         ("hunt\n\n\ner2\n", "***\n\n\n***\n"),
         ("hunt\n#12 er2", "***\n***"),
@@ -68,19 +68,19 @@ fn secrets_are_masked_across_lines() {
     ] {
         assert_eq!(masked(&["hunter2"], text), expected, "{text:?}");
     }
-    // A break beside a space of the secret's own.
+    // A line break may stand beside a space that belongs to the secret.
     for text in ["correct\n horse", "correct \nhorse", "correct horse", "cor\n  rect horse"] {
         assert!(masked(&["correct horse"], text).chars().all(|c| "*\n".contains(c)), "{text:?}");
     }
-    // A comment that begins with the secret is no number of a step.
+    // A comment that begins with the secret is not taken for the number of a step.
     assert_eq!(masked(&["123456abc"], "x1\n#123456abc\n"), "x1\n#***\n");
     let far = format!("hunt{}er2", "\n".repeat(GAP + 1));
     assert_eq!(masked(&["hunter2"], &far), far);
 }
 
-/// `fold` to every width, with and without BuildKit's numbers.
+/// The lines have every width that `fold` may make, with and without BuildKit's numbers.
 #[test]
-fn a_key_may_be_wrapped_anew() {
+fn a_key_is_masked_at_any_line_width() {
     let lines: Vec<String> = (0..5).map(|n| format!("{n:02}").repeat(32)).collect();
     let key = format!("-----BEGIN KEY-----\n{}\n-----END KEY-----\n", lines.join("\n"));
     let whole = lines.concat();
@@ -103,7 +103,7 @@ fn base64_is_masked_at_each_alignment() {
             let text = format!("{before}{secret}{after}");
             for encoded in [BASE64_STANDARD.encode(&text), BASE64_URL_SAFE.encode(&text)] {
                 let out = masked(&[secret], &encoded);
-                // All but the characters that the neighbours have a part in.
+                // Only the characters that also depend on the neighbours remain.
                 let left: usize = out.split("***").map(|part| part.trim_end_matches('=').len()).sum();
                 assert!(out.contains("***"), "{encoded}");
                 assert!(left <= (before.len() + after.len()) * 4 / 3 + 4, "{out} of {encoded}");
@@ -130,7 +130,7 @@ fn urls_and_json_are_masked() {
         "p%c3%a4ss%20w%2frd%2b%22%3f%26x",
         "p%C3%A4ss+w%2Frd%2B%22%3F%26x",
         "p\u{e4}ss w/rd+\\\"?&x",
-        // The `url` crate's password before the `@`.
+        // The `url` crate encodes a password before the `@` like this.
         "p%C3%A4ss%20w%2Frd+%22%3F&x",
     ] {
         assert_eq!(masked(&[secret], &format!("https://u:{form}@host/")), "https://u:***@host/", "{form}");
@@ -155,7 +155,7 @@ fn the_numbers_of_a_key_are_masked_in_every_format() {
 }
 
 #[test]
-fn a_text_with_a_secret_is_known() {
+fn a_text_with_a_secret_is_found() {
     let has = |secrets: &[&str], text: &str| secret_finder(&zeroizing(secrets))(text);
     assert!(has(&["other one", "hunter2"], "x=hunter2!"));
     assert!(has(&["hunter2"], &BASE64_STANDARD.encode("x:hunter2")));
@@ -165,7 +165,7 @@ fn a_text_with_a_secret_is_known() {
 }
 
 #[test]
-fn only_what_may_become_a_secret_is_held_back() {
+fn only_the_beginning_of_a_secret_is_held_back() {
     let mut redactor = redactor(&["hunter2"]);
     let mut out = Vec::new();
     redactor.push(b"password: hun", &mut out);
@@ -176,7 +176,7 @@ fn only_what_may_become_a_secret_is_held_back() {
     redactor.push(b" another one", &mut out);
     redactor.push(b".", &mut out);
     assert_eq!(out, b"password: hundred ***.");
-    // A line is shown at its end, also if a secret is there, unless the next may go on with one.
+    // A line is shown when it ends, even after a secret, unless the next line may continue a secret.
     for (line, shown) in
         [("hunter2\n", "***\n"), ("hu\n", "hu\n"), ("#12 \n", "#12 \n"), ("hunt\n", ""), ("#1", ""), ("x", "hunt\n#1x")]
     {
@@ -186,9 +186,9 @@ fn only_what_may_become_a_secret_is_held_back() {
     }
 }
 
-/// Neither memory nor time grows with what was written: a text that holds back as much as it can.
+/// A text that holds back as many bytes as possible needs no more memory as it grows.
 #[test]
-fn what_is_held_back_is_bounded() {
+fn the_held_bytes_are_bounded() {
     let secret = "ab".repeat(500) + "c";
     let mut redactor = redactor(&[&secret]);
     let mut out = Vec::new();
@@ -201,7 +201,7 @@ fn what_is_held_back_is_bounded() {
     }
 }
 
-/// With the secrets of a daemon nothing of an ordinary text is masked: here of what this program is made of.
+/// Ordinary text, here the source of this program, has nothing that the secrets of a daemon mask.
 #[test]
 fn ordinary_text_is_not_masked() {
     let token = |n: u64| {

@@ -10,6 +10,7 @@ fn destinations(base: &str, template: &str, dockerfile: &str, grants: &[&str]) -
         dockerfile: DockerfilePath::new(dockerfile).unwrap(),
         context: ContextPath::default(),
         grants: ImageGrants::parse(grants.iter().copied()).unwrap(),
+        repo_case: RepoCase::default(),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Commit statuses at the forges that have the repositories.
+//! Commit statuses at the forges that have the repositories. GitHub is the only forge so far.
 
 mod github;
 mod reconcile;
 mod status;
+mod statuses;
 
-pub(super) use github::{CHANNEL, rows, send};
 pub use github::{GitHub, GitHubAccess, GitHubConfig, GitHubError};
-pub use reconcile::reconcile;
+pub use statuses::CommitStatuses;

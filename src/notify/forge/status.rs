@@ -1,44 +1,49 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::model::{CommitId, Dialect, FailureClass, Job, RepoName, Status};
-use crate::notify::send_error::Failure;
+use crate::notify::send_error::SendError;
+use crate::store::NewNotification;
 
-/// GitHub cuts nothing: it refuses a longer one.
+/// The channel's name in the outbox, the metrics and the API.
+pub(super) const CHANNEL: &str = "github";
+/// The longest description, in characters. GitHub refuses a longer one.
 const LONGEST_DESCRIPTION: usize = 140;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum CommitState {
     Pending,
     Success,
-    /// The commit's fault.
+    /// The commit is at fault.
     Failure,
-    /// Nobody knows whether the commit is good.
+    /// The job ended without a verdict on the commit.
     Error,
 }
 
-/// What is told of a job; the body of a row.
+/// The status of a commit; the body of an outbox row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CommitStatus {
     /// `owner/name`
     pub repo: String,
     /// 40 hexadecimal digits.
     pub sha: String,
-    pub state: State,
+    pub state: CommitState,
     pub context: String,
     pub description: String,
 }
 
 impl CommitStatus {
-    /// GitHub has no repositories of SHA-256. None for a job that does not run yet, that is not GitHub's, or whose commit is not known: GitHub answers 422 to a
-    /// status of a tag object.
+    /// Returns the status that a job gives its commit. `None` for a job that is not running yet, that is not of GitHub,
+    /// or whose commit is unknown, because GitHub answers 422 to a status of a tag object. GitHub has no repositories of
+    /// SHA-256.
     pub fn of(job: &Job) -> Option<Self> {
         let context = &job.context;
         let repo = RepoName::new(&context.owner, &context.repo).ok().filter(|_| context.github)?;
         let sha = job.known_commit().filter(CommitId::is_sha1)?;
-        let (state, description) = outcome(job)?;
+        let (state, description) = verdict(job)?;
         let repo = format!("{}/{}", repo.owner(), repo.name());
         Some(Self {
             sha: sha.to_string(),
@@ -48,44 +53,55 @@ impl CommitStatus {
                 Dialect::Conveyor => "container/docker".into(),
                 Dialect::ComposeCi => format!("[{repo} CI]"),
             },
-            description: cut(&description),
+            description: shorten(&description),
             repo,
         })
     }
 
-    pub fn repo(&self) -> Result<RepoName, Failure> {
-        RepoName::parse(&self.repo).map_err(|error| Failure::permanent(error.to_string()))
+    pub fn repo(&self) -> Result<RepoName, SendError> {
+        RepoName::parse(&self.repo).map_err(|error| SendError::permanent(error.to_string()))
     }
 
-    /// What comes later in it takes the place of what came before.
+    /// Returns the lane of this commit and context, in which a later status replaces an earlier one.
     pub fn lane(&self) -> String {
-        format!("{} {} {} {}", super::github::CHANNEL, self.repo.to_ascii_lowercase(), self.sha, self.context)
+        format!("{CHANNEL} {} {} {}", self.repo.to_ascii_lowercase(), self.sha, self.context)
+    }
+
+    /// Returns the outbox row for the API at this host.
+    pub fn row(&self, host: &str) -> NewNotification {
+        NewNotification {
+            channel: CHANNEL,
+            destination: host.to_owned(),
+            lane: self.lane(),
+            replaces: true,
+            body: json!(self).to_string(),
+        }
     }
 }
 
-fn outcome(job: &Job) -> Option<(State, String)> {
+fn verdict(job: &Job) -> Option<(CommitState, String)> {
     let cause = job.cause.as_deref();
     Some(match job.status {
         Status::Pending => return None,
-        Status::Running => (State::Pending, "The image is being built.".into()),
-        Status::Success => (State::Success, format!("Image built in {}.", took(job))),
+        Status::Running => (CommitState::Pending, "The image is being built.".into()),
+        Status::Success => (CommitState::Success, format!("Image built in {}.", duration(job))),
         Status::Cancelled => match &job.superseded_by {
-            Some(newer) => (State::Error, format!("superseded by {newer}")),
-            None => (State::Error, cause.unwrap_or("cancelled").to_owned()),
+            Some(newer) => (CommitState::Error, format!("superseded by {newer}")),
+            None => (CommitState::Error, cause.unwrap_or("cancelled").to_owned()),
         },
         Status::Failure => {
-            let is_ours = |class: FailureClass| class.is_infrastructure() || class == FailureClass::RegistryAuth;
-            let state = if job.class.is_some_and(is_ours) { State::Error } else { State::Failure };
-            let said = [job.class.map(FailureClass::as_str), cause].into_iter().flatten().collect::<Vec<_>>();
-            (state, if said.is_empty() { "The build failed.".into() } else { said.join(": ") })
+            let is_operators = |class: FailureClass| class.is_infrastructure() || class == FailureClass::RegistryAuth;
+            let state = if job.class.is_some_and(is_operators) { CommitState::Error } else { CommitState::Failure };
+            let parts = [job.class.map(FailureClass::as_str), cause].into_iter().flatten().collect::<Vec<_>>();
+            (state, if parts.is_empty() { "The build failed.".into() } else { parts.join(": ") })
         }
     })
 }
 
-/// As Go writes a duration of whole seconds: `1h0m5s`, `1m2s`, `0s`.
-fn took(job: &Job) -> String {
-    let took = job.end.zip(job.start).map_or(Duration::ZERO, |(end, start)| end.since(start));
-    let seconds = took.as_secs_f64().round() as u64;
+/// Formats how long a job ran as Go does, in whole seconds: `1h0m5s`, `1m2s`, `0s`.
+fn duration(job: &Job) -> String {
+    let duration = job.end.zip(job.start).map_or(Duration::ZERO, |(end, start)| end.since(start));
+    let seconds = duration.as_secs_f64().round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s}s"),
@@ -93,8 +109,8 @@ fn took(job: &Job) -> String {
     }
 }
 
-/// One line of as many characters as GitHub takes.
-fn cut(text: &str) -> String {
+/// Returns one line of at most as many characters as GitHub takes.
+fn shorten(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST_DESCRIPTION) {
         None => line,

@@ -1,4 +1,4 @@
-//! What a mail says: facts on top, the end of the log, the job's id at the end; as plain text and as HTML.
+//! The content of a mail as plain text and as HTML: the facts, the end of the log, the job's id.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
@@ -8,14 +8,14 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use serde::{Deserialize, Serialize};
 
-use crate::logs::ansi_html::paint;
-use crate::logs::html::escape as html;
+use crate::logs::ansi_html::render;
+use crate::logs::html::escape;
 use crate::model::Millis;
-use crate::notify::summary::Story;
+use crate::notify::summary::JobSummary;
 
-/// What the outbox keeps of a mail: all but the log, which is read when it is sent.
+/// The content of a mail in the outbox, without the log, which is read when the mail is sent.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Letter {
+pub(super) struct MailContent {
     pub subject: String,
     headline: String,
     facts: Vec<(String, String)>,
@@ -24,48 +24,49 @@ pub(super) struct Letter {
 }
 
 /// The end of a log.
-pub(super) struct Tail {
+pub(super) struct LogTail {
     pub bytes: Vec<u8>,
-    /// How many there are before it.
+    /// The number of bytes before it.
     pub cut: u64,
 }
 
-impl Letter {
-    pub fn of(story: &Story) -> Self {
-        let (owner, repo) = (story.owner(), story.repo());
+impl MailContent {
+    pub fn new(summary: &JobSummary) -> Self {
+        let (owner, repo) = (summary.owner(), summary.repo());
         let mut facts = vec![
             ("Repository", format!("{owner}/{repo}")),
-            ("Branch", story.branch()),
-            ("Commit", story.commit()),
-            ("Environment", story.environment()),
+            ("Branch", summary.branch()),
+            ("Commit", summary.commit()),
+            ("Environment", summary.environment()),
         ];
-        if story.failed() {
-            facts.extend(story.cause().map(|cause| ("Cause", cause)));
-            if let Some((class, advice)) = story.class() {
+        if summary.failed() {
+            facts.extend(summary.cause().map(|cause| ("Cause", cause)));
+            if let Some((class, advice)) = summary.class() {
                 facts.push(("Class", class.into()));
                 facts.push(("What to do", advice.into()));
             }
         }
-        facts.extend(story.pushed().map(|names| ("Image", names)));
-        facts.extend(story.job.digest.clone().map(|digest| ("Digest", digest)));
-        facts.extend(story.kept().map(|tags| ("Not moved, as a newer push has them", tags)));
+        facts.extend(summary.pushed().map(|names| ("Image", names)));
+        facts.extend(summary.job.digest.clone().map(|digest| ("Digest", digest)));
+        facts.extend(summary.kept().map(|tags| ("Not moved, as a newer push has them", tags)));
         Self {
-            subject: format!("[{owner}/{repo}]: {} {}", story.short_commit(), verdict(story)),
-            headline: story.headline(),
+            subject: format!("[{owner}/{repo}]: {} {}", summary.short_commit(), verdict(summary)),
+            headline: summary.headline(),
             facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            log_link: story.log_link(),
-            job: story.job.id.to_string(),
+            log_link: summary.log_link(),
+            job: summary.job.id.to_string(),
         }
     }
 
-    /// The whole mail. `id` is the outbox row's and `at` its time, so that each try is the same mail to its reader.
-    pub fn write(
+    /// Makes the mail. Its id and its date are those of the outbox row, because mail programs then show a mail that was
+    /// sent again only once.
+    pub fn message(
         &self,
         from: &Mailbox,
         to: &Mailbox,
         id: &str,
         at: Millis,
-        tail: &Tail,
+        tail: &LogTail,
     ) -> Result<Message, lettre::error::Error> {
         let (text, page) = self.bodies(tail);
         let sent_by_a_machine =
@@ -80,26 +81,26 @@ impl Letter {
             .multipart(MultiPart::alternative_plain_html(text, page))
     }
 
-    /// Plain, and HTML whose styles are in its tags: mail programs pass over style sheets.
-    fn bodies(&self, Tail { bytes, cut }: &Tail) -> (String, String) {
-        let log = paint(bytes);
+    /// Renders the plain text and the HTML. The styles are in the tags, because mail programs ignore style sheets.
+    fn bodies(&self, LogTail { bytes, cut }: &LogTail) -> (String, String) {
+        let log = render(bytes);
         let mut text = format!("{}\n\n", self.headline);
         let mut page = format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"></head>\n\
              <body style=\"font-family:sans-serif\">\n<p><b>{}</b></p>\n<table>\n",
-            html(&self.headline)
+            escape(&self.headline)
         );
         for (name, value) in &self.facts {
-            // Writing to a text cannot fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{name}: {value}");
             let _ = writeln!(
                 page,
                 "<tr><td style=\"padding-right:1em;vertical-align:top\">{}</td><td>{}</td></tr>",
-                html(name),
-                html(value)
+                escape(name),
+                escape(value)
             );
         }
-        let link = format!("<a href=\"{0}\">{0}</a>", html(&self.log_link));
+        let link = format!("<a href=\"{0}\">{0}</a>", escape(&self.log_link));
         let _ = writeln!(text, "Log: {}\n", self.log_link);
         let _ = writeln!(page, "<tr><td>Log</td><td>{link}</td></tr>\n</table>");
         if *cut > 0 {
@@ -113,18 +114,18 @@ impl Letter {
             "<pre style=\"background:#0d1117;color:#c9d1d9;padding:1em;white-space:pre-wrap\">{}</pre>\n\
              <p>Job {}</p>\n</body></html>",
             log.html.trim_end(),
-            html(&self.job)
+            escape(&self.job)
         );
         (text, page)
     }
 }
 
-/// As compose-ci had it: `success!`, `failed! (exit code: 2)`.
-fn verdict(story: &Story) -> String {
-    if !story.failed() {
+/// Returns compose-ci's words: `success!`, or `failed! (exit code: 2)`.
+fn verdict(summary: &JobSummary) -> String {
+    if !summary.failed() {
         return "success!".into();
     }
-    let code = story.job.stages.0.iter().filter_map(|stage| stage.exit_code).find(|code| *code != 0);
+    let code = summary.job.stages.0.iter().filter_map(|stage| stage.exit_code).find(|code| *code != 0);
     format!("failed! (exit code: {})", code.unwrap_or(1))
 }
 
@@ -132,13 +133,14 @@ fn verdict(story: &Story) -> String {
 mod tests {
     use super::*;
     use crate::model::{Occasion, Stages};
-    use crate::notify::summary::testing::{job, links};
+    use crate::notify::summary::testing::{job, links, successful_job};
 
     #[test]
-    fn subjects_are_compose_ci_s() {
+    fn subjects_are_those_of_compose_ci() {
         let (mut job, links) = (job("acme", "develop", "x"), links());
         let subject = |job: &crate::model::Job| {
-            Letter::of(&Story::of(job, None, &[Occasion::Failure, Occasion::Success], &links).unwrap()).subject
+            MailContent::new(&JobSummary::new(job, None, &[Occasion::Failure, Occasion::Success], &links).unwrap())
+                .subject
         };
         assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 failed! (exit code: 1)");
         job.stages = Stages::pending();
@@ -150,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn names_from_outside_are_text_and_make_no_header() {
+    fn outside_text_is_escaped_and_makes_no_header() {
         let (job, links) = (job("acme\r\nBcc: me@evil.example", "<script>", "<img>"), links());
-        let letter = Letter::of(&Story::of(&job, None, &[Occasion::Failure], &links).unwrap());
+        let content = MailContent::new(&JobSummary::new(&job, None, &[Occasion::Failure], &links).unwrap());
         let (from, to) = ("CI <ci@acme.org>".parse().unwrap(), "dev@acme.org".parse().unwrap());
-        let tail = Tail { bytes: b"<b>\x1b[31mred".into(), cut: 5 };
-        let mail = letter.write(&from, &to, "an-id", Millis(1_795_215_567_930), &tail).unwrap();
+        let tail = LogTail { bytes: b"<b>\x1b[31mred".into(), cut: 5 };
+        let mail = content.message(&from, &to, "an-id", Millis(1_795_215_567_930), &tail).unwrap();
         let mail = String::from_utf8(mail.formatted()).unwrap();
         let (head, _) = mail.split_once("\r\n\r\n").unwrap();
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
@@ -167,7 +169,7 @@ mod tests {
         ] {
             assert!(head.lines().any(|found| found == line), "{line} is not in {head}");
         }
-        let (text, page) = letter.bodies(&tail);
+        let (text, page) = content.bodies(&tail);
         assert!(!page.contains("<script>") && !page.contains("<img>") && !page.contains("<b>\u{1b}"), "{page}");
         assert!(page.contains("&lt;b&gt;<span style=\"color:#ff7b72;\">red</span></pre>"), "{page}");
         assert!(
@@ -175,5 +177,18 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with(&format!("<b>red\n\nJob {}\n", job.id)), "{text}");
+    }
+    #[test]
+    fn a_mail_has_facts_log_and_job() {
+        let links = links();
+        let all = [Occasion::Failure, Occasion::Success];
+        let tail = LogTail { bytes: b"Step 1/2\n\x1b[31mfailed\x1b[0m & done\n".into(), cut: 0 };
+        for (name, job) in [("failure", job("acme", "develop", "build: step 2 failed")), ("success", successful_job())]
+        {
+            let content = MailContent::new(&JobSummary::new(&job, None, &all, &links).unwrap());
+            let (text, page) = content.bodies(&tail);
+            insta::assert_snapshot!(format!("mail_{name}_text"), format!("{}\n\n{text}", content.subject));
+            insta::assert_snapshot!(format!("mail_{name}_html"), page);
+        }
     }
 }

@@ -1,17 +1,17 @@
-//! The order, the patience and the end of it; the clock is the test's.
+//! The order, the retries and the end of notifications. The clock is the test's.
 
 use super::*;
 use crate::model::NotificationState::{self, Dead, Due, Replaced, Sent};
 use crate::notify::lanes::AT_ONCE;
-use crate::notify::post_build::{CHANNEL, destination};
+use crate::notify::post_build::{NAME, destination};
 use crate::store::NewNotification;
 
 impl Bench {
-    /// Of one job, to the receiver: lane, whether it replaces, body.
+    /// Adds rows of one job to the receiver: lane, whether it replaces, body.
     async fn add(&self, rows: &[(&str, bool, &str)]) {
-        let destination = destination(&self.config.post_build[0]);
+        let destination = destination(&self.hooks.urls[0]);
         let row = |&(lane, replaces, body): &(&str, bool, &str)| NewNotification {
-            channel: CHANNEL,
+            channel: NAME,
             destination: destination.clone(),
             lane: lane.into(),
             replaces,
@@ -29,7 +29,7 @@ impl Bench {
         .await;
     }
 
-    /// Sends what is due, and what is due then, until nothing is; returns the bodies that came.
+    /// Sends until nothing is due. Returns the bodies that arrived.
     async fn round(&mut self) -> Vec<String> {
         let (sender, mut lanes) = (self.sender(), Lanes::default());
         let mut bodies = Vec::new();
@@ -48,12 +48,12 @@ impl Bench {
     }
 
     async fn states(&self) -> Vec<NotificationState> {
-        self.letters().await.into_iter().map(|letter| letter.state).collect()
+        self.records().await.into_iter().map(|record| record.state).collect()
     }
 }
 
 #[tokio::test]
-async fn the_oldest_of_a_lane_holds_back_its_lane_alone() {
+async fn the_oldest_row_of_a_lane_holds_back_only_its_lane() {
     let mut bench = stopped(&[500], None).await;
     bench.add(&[("a", false, "a1")]).await;
     bench.add(&[("a", false, "a2")]).await;
@@ -66,7 +66,7 @@ async fn the_oldest_of_a_lane_holds_back_its_lane_alone() {
 }
 
 #[tokio::test]
-async fn a_dead_one_makes_way_and_a_newer_one_takes_the_place_of_what_was_not_sent() {
+async fn a_dead_row_makes_way_and_a_newer_row_replaces_unsent_ones() {
     let mut bench = stopped(&[410, 500], None).await;
     bench.add(&[("a", false, "a1"), ("a", false, "a2"), ("a", false, "a3")]).await;
     assert_eq!(bench.round().await, ["a1", "a2"]);
@@ -80,9 +80,9 @@ async fn a_dead_one_makes_way_and_a_newer_one_takes_the_place_of_what_was_not_se
     assert_eq!(bench.states().await[4..], [Sent, Due], "what was sent stays sent");
 }
 
-/// What is under way when a newer one comes ends first, and is told as it ended.
+/// A notification in flight ends, and its result is stored, before the newer one that replaces it is sent.
 #[tokio::test]
-async fn the_newer_one_waits_for_what_is_under_way() {
+async fn a_newer_row_waits_for_the_one_in_flight() {
     for is_sent in [true, false] {
         let bench = stopped(&[], None).await;
         let mut lanes = Lanes::default();
@@ -113,7 +113,7 @@ async fn the_newer_one_waits_for_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn it_is_tried_for_a_day_and_then_dead_until_it_is_sent_again() {
+async fn a_notification_is_retried_for_a_day_and_then_dead_until_it_is_replayed() {
     let mut bench = stopped(&[500; 1000], None).await;
     bench.job(Status::Success, None).await;
     let began = bench.store.now();
@@ -131,10 +131,10 @@ async fn it_is_tried_for_a_day_and_then_dead_until_it_is_sent_again() {
     let hours = last.since(began).as_secs_f64() / 3600.0;
     assert!((23.9..24.0).contains(&hours), "{hours} h");
     assert!((288..600).contains(&tries), "{tries} tries");
-    let dead = bench.letters().await.remove(0);
+    let dead = bench.records().await.remove(0);
     assert_eq!((dead.attempts, dead.error.as_deref()), (tries, Some("it was answered 500 Internal Server Error")));
 
-    // A fresh day, and the pauses begin anew.
+    // A replay has another day, and the pauses begin anew.
     let again = bench.store.replay_notification(&dead.id).await.unwrap();
     assert_eq!((again.id.as_str(), again.state.as_str(), again.attempts), (dead.id.as_str(), "due", 0));
     bench.round().await;
@@ -142,26 +142,22 @@ async fn it_is_tried_for_a_day_and_then_dead_until_it_is_sent_again() {
     assert!(next.since(bench.store.now()) <= Duration::from_secs(1));
 }
 
-/// Thousands for a destination that never answers: few are under way, and another one waits for none of them.
+/// A destination that never answers has thousands of rows: few are in flight, and another destination waits for none.
 #[tokio::test]
 async fn a_destination_that_hangs_delays_no_other() {
     let hung = stopped(&[0; 100], None).await;
     let mut bench = stopped(&[], None).await;
-    let good = bench.config.post_build[0].clone();
-    bench.config.post_build = hung.config.post_build.clone();
+    let good = bench.hooks.urls[0].clone();
+    bench.hooks.urls = hung.hooks.urls.clone();
     let lanes: Vec<_> = (0..3000).map(|n| format!("hung {n}")).collect();
     bench.add(&lanes.iter().map(|lane| (lane.as_str(), false, "hung")).collect::<Vec<_>>()).await;
     let mut hung = hung;
-    tokio::spawn(run(
-        bench.store.clone(),
-        NotifyConfig { post_build: vec![good.clone(), bench.config.post_build[0].clone()], ..NotifyConfig::default() },
-        Metrics::new().unwrap(),
-        bench.shutdown.clone(),
-    ));
+    bench.hooks.urls.insert(0, good.clone());
+    bench.spawn(bench.shutdown.clone());
     for _ in 0..AT_ONCE {
         hung.next().await;
     }
-    bench.config.post_build = vec![good];
+    bench.hooks.urls = vec![good];
     for _ in 0..10 {
         bench.add(&[("good", false, "good")]).await;
         assert_eq!(bench.next().await.2, "good");
@@ -170,7 +166,7 @@ async fn a_destination_that_hangs_delays_no_other() {
     bench.shutdown.cancel();
 }
 
-/// The receiver's own word counts, unless it is less than ours or more than a day.
+/// A receiver's own pause counts, unless it is shorter than ours or longer than a week.
 #[tokio::test]
 async fn retry_after_is_respected() {
     let now = Millis(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110
@@ -183,12 +179,12 @@ async fn retry_after_is_respected() {
         ("-1", None),
         ("soon", None),
     ] {
-        assert_eq!(crate::notify::send_error::wait(text, now), wait.map(Duration::from_secs), "{text}");
+        assert_eq!(crate::notify::send_error::parse_retry_after(text, now), wait.map(Duration::from_secs), "{text}");
     }
     let app = axum::Router::new().fallback(async || (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "600")]));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut bench = stopped(&[], None).await;
-    bench.config.post_build = vec![format!("http://{}", listener.local_addr().unwrap())];
+    bench.hooks.urls = vec![format!("http://{}", listener.local_addr().unwrap())];
     tokio::spawn(async move { axum::serve(listener, app).await });
     bench.job(Status::Success, None).await;
     bench.round().await;

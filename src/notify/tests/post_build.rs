@@ -3,10 +3,11 @@ use standardwebhooks::Webhook;
 
 use super::*;
 use crate::model::{CommitId, FailureClass, TagResult};
-use crate::notify::post_build::{destination, host, rows, signature};
+use crate::notify::post_build::{destination, signature};
+use crate::notify::summary::testing;
 
 #[tokio::test]
-async fn the_hook_is_sent_as_the_original_did() {
+async fn a_hook_has_the_body_and_the_signature_of_the_original() {
     let mut bench = start(&[], Some("key")).await;
     let id = bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await.id;
     let (method, headers, body) = bench.next().await;
@@ -32,9 +33,9 @@ async fn the_hook_is_sent_as_the_original_did() {
 }
 
 #[tokio::test]
-async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
+async fn a_body_has_tags_and_the_cause_of_a_failure() {
     let bench = stopped(&[], None).await;
-    let told = |job: &Job| -> Value { serde_json::from_str(&rows(&bench.config, job)[0].body).unwrap() };
+    let body_of = |job: &Job| -> Value { serde_json::from_str(&bench.hook().rows(job, None)[0].body).unwrap() };
     let mut job = bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await;
     let tag = |tag: &str, digest: Option<&str>, kept: Option<&str>| TagResult {
         name: format!("quay.io/totem/acme-hello:{tag}"),
@@ -48,7 +49,7 @@ async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
     job.digest = Some("sha256:1".into());
     job.context.extra =
         json!({"target": "prod", "buildArgs": {"A": "1"}, "realm": {"a": [1]}, "job": 7}).as_object().unwrap().clone();
-    let body = told(&job);
+    let body = body_of(&job);
     assert_eq!(
         body["tags"],
         json!([{"name": "quay.io/totem/acme-hello:HEAD", "digest": "sha256:1", "kept": null},
@@ -58,27 +59,27 @@ async fn a_hook_says_which_tags_the_image_has_and_why_it_has_none() {
     assert_eq!(body["extra"], json!({"realm": {"a": [1]}, "job": 7}), "the caller's own names");
 
     let (class, cause) = (Some(FailureClass::Dockerfile), Some("build: step 2 failed".to_owned()));
-    let body = told(&Job { status: Status::Failure, class, cause, digest: None, tags: vec![], ..job.clone() });
+    let body = body_of(&Job { status: Status::Failure, class, cause, digest: None, tags: vec![], ..job.clone() });
     assert_eq!((&body["status"], &body["class"]), (&json!("failed"), &json!("dockerfile")));
     assert_eq!((&body["cause"], &body["cancelled"]), (&json!("build: step 2 failed"), &json!(false)));
-    let body = told(&Job { status: Status::Cancelled, ..job });
+    let body = body_of(&Job { status: Status::Cancelled, ..job });
     assert_eq!((&body["status"], &body["cancelled"]), (&json!("failed"), &json!(true)));
 }
 
-/// By the library that the makers of Standard Webhooks publish for receivers.
+/// The receiver is the library that the makers of Standard Webhooks publish.
 #[tokio::test]
-async fn a_receiver_can_verify_it_and_refuse_replays() {
+async fn a_receiver_can_verify_a_hook_and_refuse_replays() {
     let mut bench = stopped(&[503], None).await;
-    bench.config.signing_key = Some(Zeroizing::new((0..24).collect()));
+    bench.hooks.signing_key = Some(Zeroizing::new((0..24).collect()));
     bench.job(Status::Success, Some("c0ffee0123456789c0ffee0123456789c0ffee01")).await;
-    let id = bench.letters().await[0].id.clone();
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), bench.shutdown.clone()));
+    let id = bench.records().await[0].id.clone();
+    bench.spawn(bench.shutdown.clone());
     let receiver = Webhook::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX").unwrap();
     let mut signatures = Vec::new();
     for seconds in [0, 3600] {
         let (_, mut headers, body) = bench.next().await;
         assert_eq!(headers["webhook-id"], id.as_str());
-        // It looks at the time as well: what was signed an hour ahead of its clock is as wrong to it as an hour ago.
+        // The library checks the time as well, and refuses a signature of an hour ahead as it does one of an hour ago.
         let verified = receiver.verify(body.as_bytes(), &headers);
         assert_eq!(verified.is_ok(), seconds == 0, "{verified:?}");
         let stamp: i64 = headers["webhook-timestamp"].to_str().unwrap().parse().unwrap();
@@ -93,16 +94,16 @@ async fn a_receiver_can_verify_it_and_refuse_replays() {
     bench.settled().await;
 
     bench.shutdown.cancel();
-    bench.config.signing_key = None;
+    bench.hooks.signing_key = None;
     bench.job(Status::Success, None).await;
-    tokio::spawn(run(bench.store.clone(), bench.config.clone(), Metrics::new().unwrap(), CancellationToken::new()));
+    bench.spawn(CancellationToken::new());
     let (_, headers, _) = bench.next().await;
     assert!(headers.contains_key("webhook-id") && !headers.contains_key("webhook-signature"));
 }
 
 #[tokio::test]
 async fn some_addresses_are_never_connected_to() {
-    let bench = stopped(&[], None).await;
+    let mut bench = stopped(&[], None).await;
     bench.job(Status::Success, None).await;
     let mut due = bench.store.due_notifications(1).await.unwrap().remove(0);
     for (url, refused) in [
@@ -116,35 +117,52 @@ async fn some_addresses_are_never_connected_to() {
         ("http://127.0.0.1:1/", false),
         ("http://localhost:1/", false),
     ] {
-        let mut sender = bench.sender();
-        sender.config.post_build = vec![url.into()];
+        bench.hooks.urls = vec![url.into()];
         due.destination = destination(url);
-        let failure = sender.send(&due).await.unwrap_err();
+        let error = bench.channels().send(&due, bench.store.now()).await.unwrap_err();
         assert_eq!(
-            (failure.permanent, failure.error.contains("which is refused")),
+            (error.is_permanent, error.message.contains("which is refused")),
             (refused, refused),
-            "{url}: {failure:?}"
+            "{url}: {error:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn who_is_told_and_where() {
+async fn each_url_gets_a_row_and_shows_its_host() {
     let mut bench = stopped(&[], None).await;
-    bench.config.post_build.push("https://user:pw@hooks.example.org:8443/s3cret".into());
+    bench.hooks.urls.push("https://user:pw@hooks.example.org:8443/s3cret".into());
     let job = bench.job(Status::Success, None).await;
-    let [first, second] = rows(&bench.config, &job).try_into().unwrap();
+    let hook = bench.hook();
+    let rows = |job: &Job| hook.rows(job, None);
+    let [first, second] = rows(&job).try_into().unwrap();
     assert_ne!((&first.lane, &first.destination), (&second.lane, &second.destination));
-    assert_eq!(host(&bench.config, &first.destination).as_deref(), Some("127.0.0.1"));
-    assert_eq!(bench.config.host("post-build", &second.destination).as_deref(), Some("hooks.example.org"));
-    assert_eq!(host(&bench.config, "").as_deref(), Some("127.0.0.1"), "a row of an older version");
-    assert_eq!((bench.config.host("post-build", "gone"), bench.config.host("else", &first.destination)), (None, None));
+    assert_eq!(hook.host(&first.destination).as_deref(), Some("127.0.0.1"));
+    assert_eq!(bench.channels().host("post-build", &second.destination).as_deref(), Some("hooks.example.org"));
+    assert_eq!(hook.host("").as_deref(), Some("127.0.0.1"), "a row of an older version");
+    assert_eq!(
+        (bench.channels().host("post-build", "gone"), bench.channels().host("else", &first.destination)),
+        (None, None)
+    );
     let superseded = Job {
         superseded_by: CommitId::read_stored(Some("c0ffee0123456789c0ffee0123456789c0ffee01")),
         status: Status::Cancelled,
         ..job.clone()
     };
-    assert_eq!(rows(&bench.config, &superseded), []);
-    assert_eq!(rows(&bench.config, &Job { status: Status::Running, ..job.clone() }), []);
-    assert_eq!(rows(&bench.config, &Job { status: Status::Cancelled, ..job }).len(), 2);
+    assert_eq!(rows(&superseded), []);
+    assert_eq!(rows(&Job { status: Status::Running, ..job.clone() }), []);
+    assert_eq!(rows(&Job { status: Status::Cancelled, ..job }).len(), 2);
+}
+
+#[test]
+fn bodies_are_compatible() {
+    crate::outbound::install_tls_provider();
+    let (urls, links) = (vec!["https://hooks.example.org/".to_owned()], testing::links());
+    let hook = PostBuild::new(PostBuildConfig { urls, links, ..PostBuildConfig::default() }).unwrap();
+    for (name, job) in
+        [("success", testing::successful_job()), ("failure", testing::job("acme", "develop", "build: step 2 failed"))]
+    {
+        // The text itself, because its members are in the order of the original.
+        insta::assert_snapshot!(format!("post_build_{name}"), hook.rows(&job, None)[0].body);
+    }
 }

@@ -9,7 +9,12 @@ const CFG: &[u8] = br#"{"auths":{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}}"#;
 
 fn config(root: &Path, passphrase: Option<&str>) -> SecretsConfig {
     let passphrase = passphrase.map(|p| Zeroizing::new(p.to_owned()));
-    SecretsConfig { place: Place::Folder(root.into()), passphrase, authorized_keys_file: None }
+    SecretsConfig {
+        place: Place::Folder(root.into()),
+        passphrase,
+        authorized_keys_file: None,
+        repo_case: crate::model::RepoCase::default(),
+    }
 }
 
 fn keygen(dir: &Path, args: &[&str]) -> Vec<u8> {
@@ -89,4 +94,27 @@ async fn a_place_that_cannot_be_read_is_one_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let lines = check(&config(file.path(), None)).await;
     assert!(lines.len() == 1 && !lines[0].ok && lines[0].text.contains("cannot be read"), "{}", lines[0].text);
+}
+
+#[tokio::test]
+async fn keys_that_differ_only_in_case_are_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("secrets");
+    let mut config = config(&root, Some("passphrase"));
+    let names = [("Acme", "hello"), ("acme", "Hello")];
+    for (owner, repo) in names {
+        let name = Name::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap());
+        put(&config, name, keygen(dir.path(), &["-N", ""]).into()).await.unwrap();
+    }
+    let lines = check(&config).await;
+    let bad: Vec<_> = lines.iter().filter(|line| !line.ok).collect();
+    assert_eq!(bad.len(), 2);
+    for (line, other) in
+        bad.iter().zip(["image-factory/github-keys/acme/Hello", "image-factory/github-keys/Acme/hello"])
+    {
+        let why = format!("but it differs only in case from {other}, and neither is used: delete one of the two");
+        assert!(line.text.ends_with(&why), "{}: {}", line.name, line.text);
+    }
+    config.repo_case = crate::model::RepoCase::Keep;
+    assert!(check(&config).await.iter().all(|line| line.ok));
 }

@@ -1,6 +1,6 @@
 //! The end of a job, or its way back into the queue.
 
-use super::rows::{branch, by_id, columns, conflict, decode, enqueue, repository};
+use super::rows::{branch, by_id, columns, conflict, decode, enqueue};
 use crate::model::{
     CommitId, Event, FailureClass, Job, JobId, Millis, Outcome, StageStatus, Stages, Status, transition,
 };
@@ -95,7 +95,7 @@ fn previous(conn: &SqlConnection, job: &Job) -> Result<Option<Status>, StoreFaul
     conn.first(
         "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
          AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
-        &[&repository(job), &branch(job), &job.id],
+        &[&job.repository, &branch(job), &job.id],
         |row| row.get("status"),
     )
 }

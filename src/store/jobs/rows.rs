@@ -12,7 +12,7 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit, forced"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository"
     };
 }
 pub(in crate::store) use columns;
@@ -20,6 +20,7 @@ pub(in crate::store) use columns;
 pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
     Ok(Job {
         id: row.get("id")?,
+        repository: row.get("repository")?,
         context: context(row)?,
         image: row.get("image")?,
         status: row.get("status")?,
@@ -53,7 +54,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
 /// The jobs that a list has: those that meet every condition that is given.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// `owner/repo`, in any case.
+    /// `owner/repo`, in any case where the host ignores it.
     pub repository: Option<String>,
     /// A branch or tag of that repository.
     pub branch: Option<String>,
@@ -93,7 +94,7 @@ impl Store {
             (Some(_), Some(_), Some(_)) => sql!("repository = $3 AND branch = $4 AND status = $5 AND "),
         };
         let before = before.map_or(LAST_ID.into(), |id| id.to_string());
-        let repository = repository.as_deref().map(str::to_ascii_lowercase);
+        let repository = repository.as_deref().map(|name| self.repo_case.key(name));
         let branch = branch.as_deref().map(|branch| bare_name(branch).to_owned());
         let status = *status;
         self.read(move |conn| conn.all(sql, &[&before, &limit, &repository, &branch, &status], decode)).await
@@ -128,7 +129,7 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
             &Status::Pending,
             &serde_json::to_string(&Stages::default())?,
             &job.created,
-            &repository(job),
+            &job.repository,
             &branch(job),
             &job.origin,
             &job.dialect,
@@ -151,7 +152,7 @@ pub(in crate::store) fn enqueue(conn: &SqlConnection, job: &Job) -> Result<(), S
     conn.execute(
         "INSERT INTO turns (repository, priority, turn, since) VALUES ($1, $2, 0, $3) \
          ON CONFLICT (repository, priority) DO UPDATE SET since = excluded.since WHERE turns.since IS NULL",
-        &[&repository(job), &job.priority, &job.id],
+        &[&job.repository, &job.priority, &job.id],
     )?;
     Ok(())
 }
@@ -159,11 +160,6 @@ pub(in crate::store) fn enqueue(conn: &SqlConnection, job: &Job) -> Result<(), S
 /// Returns the bare name of the job's branch or tag, so that jobs of one branch are listed together.
 pub(in crate::store) fn branch(job: &Job) -> &str {
     bare_name(&job.context.branch)
-}
-
-/// Returns the key of the job's repository.
-pub(in crate::store) fn repository(job: &Job) -> String {
-    job.context.repository()
 }
 
 /// Returns the commit that the job's branch names since the push. Tags, API builds and rebuilds have none, because they

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::outcome;
-use super::rows::{after, columns, decode, repository};
+use super::rows::{after, columns, decode};
 use crate::model::{CommitId, Job, Status};
 use crate::store::outbox::Announce;
 use crate::store::sqlite::{SqlConnection, StoreFault, commit as read_commit};
@@ -32,7 +32,7 @@ pub(in crate::store) fn supersede_older(
     announce: &Announce,
 ) -> Result<(Job, Vec<Job>), StoreFault> {
     let (Some(after), Some(git_ref)) = (after(&job), job.git_ref.clone()) else { return Ok((job, Vec::new())) };
-    let branch = Branch { conn, repository: repository(&job), git_ref };
+    let branch = Branch { conn, repository: job.repository.clone(), git_ref };
     let Some(newest) = branch.newest(&after)? else { return Ok((job, Vec::new())) };
     let mut superseded = Vec::new();
     for older in branch.older(&job, &after)? {

@@ -13,6 +13,7 @@ async fn by(store: &Store, dockerfile: &str) -> Job {
         dockerfile: DockerfilePath::new("Dockerfile").unwrap(),
         context: ContextPath::default(),
         grants: ImageGrants::default(),
+        repo_case: crate::model::RepoCase::default(),
     };
     let mut context = context("mono");
     context.extra.insert("dockerfile".into(), dockerfile.into());

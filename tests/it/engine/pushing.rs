@@ -34,8 +34,12 @@ pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc
     fs::create_dir(dir.path().join("image-factory")).unwrap();
     let auths = serde_json::json!({ registry: { "username": user, "password": password } });
     fs::write(dir.path().join("image-factory/dockercfg"), auths.to_string()).unwrap();
-    let config =
-        SecretsConfig { place: Place::Folder(dir.path().into()), passphrase: None, authorized_keys_file: None };
+    let config = SecretsConfig {
+        place: Place::Folder(dir.path().into()),
+        passphrase: None,
+        authorized_keys_file: None,
+        repo_case: image_factory::model::RepoCase::default(),
+    };
     let stop = CancellationToken::new();
     let mut secrets = secrets::start(config, stop.clone());
     let loaded = secrets.wait_for(|s| s.registry_auth(registry).is_some()).await.unwrap().clone();

@@ -343,6 +343,7 @@ impl Keys {
             place: Place::Folder(dir.path().join("secrets")),
             passphrase: None,
             authorized_keys_file: None,
+            repo_case: image_factory::model::RepoCase::default(),
         };
         let mut receiver = secrets::start(config, CancellationToken::new());
         let secrets = receiver.wait_for(|secrets| secrets.loaded).await.unwrap().clone();

@@ -5,7 +5,7 @@ use super::*;
 
 const SECOND: i64 = 1_000_000_000;
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64
 }
 
@@ -13,7 +13,7 @@ fn seconds(snapshot: &Snapshot, path: &str) -> i64 {
     time(snapshot, path) / SECOND
 }
 
-fn time(snapshot: &Snapshot, path: &str) -> i64 {
+pub(super) fn time(snapshot: &Snapshot, path: &str) -> i64 {
     snapshot.entry(path.as_bytes()).unwrap_or_else(|| panic!("no {path}")).mtime
 }
 

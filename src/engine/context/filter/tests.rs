@@ -100,8 +100,8 @@ fn exceptions_bring_back_files_and_their_directories() {
     assert_eq!(excluding(&lines, &["foo"]), ["bar", "foo2"]);
 }
 
-/// fsutil removes both wildcards from such an exception, and then skips the directory with the files that the exception would
-/// bring back. Docker does the same, and therefore so do we.
+/// fsutil removes both wildcards from such an exception, and then skips the directory with the files that the
+/// exception would bring back. Docker does the same, and therefore so do we.
 #[test]
 fn an_exception_for_all_directories_brings_nothing_back() {
     assert_eq!(excluding(&["b/", "b/a/", "b/a/c"], &["*", "!b/*/**"]), [""; 0]);

@@ -1,4 +1,4 @@
-//! What mirrors and LFS files take on the disk.
+//! Measures the disk space of mirrors and LFS files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::git::mirror::ORIGIN;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CacheSize {
-    /// On the disk.
+    /// Bytes on the disk.
     pub bytes: u64,
     pub files: usize,
 }
@@ -26,13 +26,14 @@ pub(super) struct CacheItem {
 #[derive(Debug, Default)]
 pub(super) struct DiskInventory {
     pub mirrors: Vec<CacheItem>,
-    /// LFS files.
+    /// The LFS files.
     pub objects: Vec<CacheItem>,
-    /// Folders of mirrors that are being fetched anew, or were when we were killed.
+    /// Folders of mirrors that are being fetched anew, or were when the daemon was killed.
     pub partial: Vec<CacheItem>,
 }
 
-/// Mirrors are `mirrors/OWNER/NAME.git`, LFS files anywhere below `lfs`. A mirror in `known` is not measured again.
+/// Lists the mirrors (`mirrors/OWNER/NAME.git`) and the LFS files (anywhere below `lfs`). A mirror in `known` is not
+/// measured again.
 pub(super) fn measure(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Result<DiskInventory> {
     let mut found = DiskInventory::default();
     for owner in folders(&dir.join("mirrors"))? {
@@ -54,7 +55,7 @@ pub(super) fn measure(dir: &Path, known: &HashMap<PathBuf, CacheSize>) -> io::Re
     Ok(found)
 }
 
-/// Of all that is in the folder. What goes while we measure takes nothing.
+/// Measures a folder. A file that disappears meanwhile counts as nothing.
 pub(super) fn size_of(dir: &Path) -> io::Result<CacheSize> {
     let mut size = CacheSize::default();
     for_each_file(dir, &mut |_, file| {

@@ -5,10 +5,10 @@ use sha2::{Digest, Sha256};
 use super::ConversionKey;
 use crate::git::Oid;
 
-/// The attributes that say what becomes of a file; `crlf` is an older name of `text`.
+/// Names of the attributes that decide how a file is converted; `crlf` is an older name of `text`.
 pub(super) const NAMES: [&str; 6] = ["filter", "text", "crlf", "eol", "ident", "working-tree-encoding"];
 
-/// The values of all of [`NAMES`] but the filter.
+/// Values of all attributes in [`NAMES`] except the filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Conversion {
     pub text: Vec<u8>,
@@ -28,7 +28,7 @@ impl Conversion {
         !matches!(&self.encoding[..], b"unspecified" | b"")
     }
 
-    /// A conversion that is none changes no file on Linux.
+    /// Returns false if a checkout on Linux changes no file by these values.
     pub fn changes_files(&self) -> bool {
         self.changes_line_ends() || self.ident == b"set" || self.encodes()
     }
@@ -38,7 +38,7 @@ impl Conversion {
         [("text", text), ("crlf", crlf), ("eol", eol), ("ident", ident), (NAMES[5], encoding)]
     }
 
-    /// The attributes that give a pattern of a `.gitattributes` these values.
+    /// Returns the attributes that give these values to a pattern of a `.gitattributes`.
     pub fn line(&self) -> Vec<u8> {
         let mut line = Vec::new();
         for (name, value) in self.values() {

@@ -1,4 +1,4 @@
-//! The counts by which Git tells text from other content where an attribute says `text=auto` (its `convert.c`).
+//! The counts by which Git distinguishes text from other content if an attribute says `text=auto` (its `convert.c`).
 
 #[derive(Debug, Default)]
 pub(super) struct Stats {
@@ -25,7 +25,7 @@ impl Stats {
                     self.nul += 1;
                     self.unprintable += 1;
                 }
-                // Backspace, tab, form feed, escape.
+                // These are backspace, tab, form feed and escape.
                 8 | 9 | 12 | 27 => self.printable += 1,
                 1..32 | 127 => self.unprintable += 1,
                 _ => self.printable += 1,
@@ -34,10 +34,10 @@ impl Stats {
         }
     }
 
-    /// Text with line ends of which none has a CR: `text=auto` adds CRs to no other content.
+    /// Returns true for text with line ends none of which has a CR. `text=auto` adds CRs to no other content.
     pub fn is_plain_text(&self) -> bool {
         let lone_cr = self.lone_cr + u64::from(self.last == Some(b'\r'));
-        // DOS ended a text with it.
+        // DOS ended a text with this byte.
         let unprintable = self.unprintable - u64::from(self.last == Some(26));
         self.lone_lf > 0 && lone_cr == 0 && self.crlf == 0 && self.nul == 0 && self.printable >> 7 >= unprintable
     }

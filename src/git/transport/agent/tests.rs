@@ -72,7 +72,7 @@ async fn any_bytes_are_survived() {
             prop_assert_eq!(answer(&asked[..end], &key), None);
         }
     });
-    // Flags 0: RSA with SHA-1.
+    // Flags of 0 ask for RSA with SHA-1.
     let sha1 = [&[SIGN_REQUEST], &public[..], &string(b"data"), &[0; 4]].concat();
     assert_eq!(answer(&sha1, &key), None);
 }

@@ -1,4 +1,5 @@
-//! A GitHub App's tokens: a JWT, signed with its key, is traded for a token of one hour of an installation
+//! The tokens of a GitHub App. A JWT that is signed with the App's key is exchanged for an installation's token, which is
+//! valid for one hour
 //! (<https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app>).
 
 use std::collections::HashMap;
@@ -16,36 +17,37 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::GitHubError;
-use super::api::{Answer, Api};
+use super::api::{ApiResponse, GitHubApi};
+use super::config::GitHubError;
 use crate::model::{Millis, RepoName};
-use crate::notify::send_error::Failure;
+use crate::notify::send_error::SendError;
 
-/// A token is not used in its last five minutes.
+/// The end of a token's life in which it is not used any more.
 const MARGIN: Duration = Duration::from_secs(300);
-/// A JWT is dated back, for clocks that differ, and lives for 10 minutes in all, which is what GitHub allows.
+/// The seconds by which a JWT is dated back, because GitHub's clock may be behind ours.
 const DATED_BACK: i64 = 60;
+/// The life of a JWT in seconds, the longest that GitHub allows.
 const LIFE: i64 = 600;
 
 pub(super) struct App {
     id: String,
     key: Arc<dyn SigningKey>,
     installation: Option<String>,
-    /// Locked while a token is fetched: whoever needs the same one waits for it.
-    known: Mutex<Known>,
+    /// Locked while a token is fetched, so that further callers wait for that token and fetch none.
+    cache: Mutex<TokenCache>,
 }
 
 #[derive(Default)]
-struct Known {
-    /// By repository, in lower case.
+struct TokenCache {
+    /// Installation of each repository, whose name is in lower case.
     installations: HashMap<String, String>,
-    /// By installation.
-    tokens: HashMap<String, Granted>,
+    /// Token of each installation.
+    tokens: HashMap<String, InstallationToken>,
 }
 
-struct Granted {
+struct InstallationToken {
     token: Zeroizing<String>,
-    good_until: Instant,
+    valid_until: Instant,
 }
 
 impl App {
@@ -56,100 +58,101 @@ impl App {
         if let Some(installation) = installation.iter().find(|id| id.parse::<u64>().is_err()) {
             return Err(GitHubError::Installation(installation.clone()));
         }
-        Ok(Self { id, key: read_key(private_key)?, installation, known: Mutex::default() })
+        Ok(Self { id, key: read_key(private_key)?, installation, cache: Mutex::default() })
     }
 
-    /// A token for this repository, kept or new. `refused` is one that GitHub does not take any more.
+    /// Returns a token for this repository, from the cache or new. `refused` is a cached one that GitHub refused.
     pub async fn token(
         &self,
-        api: &Api,
+        api: &GitHubApi,
         repo: &RepoName,
         refused: Option<&Zeroizing<String>>,
-    ) -> Result<Zeroizing<String>, Failure> {
-        let mut known = self.known.lock().await;
+    ) -> Result<Zeroizing<String>, SendError> {
+        let mut cache = self.cache.lock().await;
         let name = format!("{}/{}", repo.owner(), repo.name()).to_ascii_lowercase();
-        let installation = match self.installation.as_ref().or(known.installations.get(&name)) {
+        let installation = match self.installation.as_ref().or(cache.installations.get(&name)) {
             Some(id) => id.clone(),
             None => {
-                let found = self.find(api, repo).await?;
-                known.installations.entry(name.clone()).or_insert(found).clone()
+                let found = self.find_installation(api, repo).await?;
+                cache.installations.entry(name.clone()).or_insert(found).clone()
             }
         };
-        if let Some(granted) = known.tokens.get(&installation)
-            && granted.good_until > Instant::now()
+        if let Some(granted) = cache.tokens.get(&installation)
+            && granted.valid_until > Instant::now()
             && refused != Some(&granted.token)
         {
             return Ok(granted.token.clone());
         }
-        let granted = self.trade(api, &installation).await.inspect_err(|_| {
-            // It may have been installed anew, by another id.
-            known.installations.remove(&name);
+        let granted = self.exchange(api, &installation).await.inspect_err(|_| {
+            // The App may have been installed anew, which gives it another id.
+            cache.installations.remove(&name);
         })?;
         let token = granted.token.clone();
-        known.tokens.insert(installation, granted);
+        cache.tokens.insert(installation, granted);
         Ok(token)
     }
 
-    /// The installation that this repository has.
-    async fn find(&self, api: &Api, repo: &RepoName) -> Result<String, Failure> {
+    /// Looks up the installation on this repository.
+    async fn find_installation(&self, api: &GitHubApi, repo: &RepoName) -> Result<String, SendError> {
         let path = format!("/repos/{}/{}/installation", repo.owner(), repo.name());
-        let answer = api.call(Method::GET, &path, &self.jwt()?, None).await?;
-        match (answer.status, answer.body["id"].as_u64()) {
+        let response = api.call(Method::GET, &path, &self.jwt()?, None).await?;
+        match (response.status, response.body["id"].as_u64()) {
             (StatusCode::OK, Some(id)) => Ok(id.to_string()),
-            (StatusCode::NOT_FOUND, _) => Err(Failure::permanent(format!(
+            (StatusCode::NOT_FOUND, _) => Err(SendError::permanent(format!(
                 "the GitHub App is not installed on {}/{}: install it there",
                 repo.owner(),
                 repo.name()
             ))),
-            _ => Err(refused(&answer)),
+            _ => Err(refusal(&response)),
         }
     }
 
-    async fn trade(&self, api: &Api, installation: &str) -> Result<Granted, Failure> {
+    /// Exchanges a JWT for an installation's token.
+    async fn exchange(&self, api: &GitHubApi, installation: &str) -> Result<InstallationToken, SendError> {
         let path = format!("/app/installations/{installation}/access_tokens");
-        let mut answer = api.call(Method::POST, &path, &self.jwt()?, None).await?;
-        match (answer.status, answer.body["token"].take(), answer.body["expires_at"].as_str().map(str::parse)) {
+        let mut response = api.call(Method::POST, &path, &self.jwt()?, None).await?;
+        match (response.status, response.body["token"].take(), response.body["expires_at"].as_str().map(str::parse)) {
             (StatusCode::CREATED, Value::String(token), Some(Ok(expires))) => {
                 let life = Millis::since(expires, Millis::now()).saturating_sub(MARGIN);
-                Ok(Granted { token: token.into(), good_until: Instant::now() + life })
+                Ok(InstallationToken { token: token.into(), valid_until: Instant::now() + life })
             }
             (StatusCode::NOT_FOUND, ..) => {
                 let error = match &self.installation {
                     Some(_) => "the GitHub App has no installation GITHUB_INSTALLATION_ID: correct it, or leave it out",
                     None => "the GitHub App's installation is gone",
                 };
-                Err(Failure { error: error.into(), permanent: self.installation.is_some(), retry_after: None })
+                Err(SendError { is_permanent: self.installation.is_some(), ..SendError::permanent(error) })
             }
-            _ => Err(refused(&answer)),
+            _ => Err(refusal(&response)),
         }
     }
 
-    fn jwt(&self) -> Result<Zeroizing<String>, Failure> {
+    fn jwt(&self) -> Result<Zeroizing<String>, SendError> {
         let now = Millis::now().0 / 1000;
         let iat = now - DATED_BACK;
-        // GitHub takes an App's number, or the client id, which is a text.
+        // GitHub takes the App's id, which is a number, or its client id, which is a text.
         let iss = self.id.parse::<u64>().map_or_else(|_| json!(self.id), Value::from);
         let parts = [json!({"alg": "RS256", "typ": "JWT"}), json!({"iat": iat, "exp": iat + LIFE, "iss": iss})];
         let signed = parts.map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
         let signer = self.key.choose_scheme(&[RSA_PKCS1_SHA256]);
         let signature = signer.and_then(|signer| signer.sign(signed.as_bytes()).ok());
-        let signature = signature.ok_or_else(|| Failure::permanent("GITHUB_PRIVATE_KEY does not sign"))?;
+        let signature = signature.ok_or_else(|| SendError::permanent("GITHUB_PRIVATE_KEY does not sign"))?;
         Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature)).into())
     }
 }
 
-fn refused(answer: &Answer) -> Failure {
-    let said = answer.message();
-    Failure::permanent(match answer.status {
+fn refusal(response: &ApiResponse) -> SendError {
+    let message = response.message();
+    SendError::permanent(match response.status {
         StatusCode::UNAUTHORIZED => format!(
-            "GitHub does not know the App by its signature ({said}): check GITHUB_APP_ID, GITHUB_PRIVATE_KEY and this \
+            "GitHub does not know the App by its signature ({message}): check GITHUB_APP_ID, GITHUB_PRIVATE_KEY and this \
              machine's clock"
         ),
-        status => format!("GitHub answered {status} to the App: {said}"),
+        status => format!("GitHub answered {status} to the App: {message}"),
     })
 }
 
-/// An RSA key in PEM, PKCS#1 or PKCS#8. In a variable of one line `\n` stands for the line's end.
+/// Reads an RSA key in PEM, PKCS#1 or PKCS#8. A variable of one line has `\n` for each line's end.
 fn read_key(pem: &str) -> Result<Arc<dyn SigningKey>, GitHubError> {
     let pem = Zeroizing::new(pem.replace("\\n", "\n"));
     let der = PrivateKeyDer::from_pem_slice(pem.as_bytes());

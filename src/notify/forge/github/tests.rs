@@ -7,9 +7,13 @@ use axum::http::{HeaderMap, StatusCode as Code};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 
-use super::super::status::State;
+use reqwest::StatusCode;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
 use super::*;
-use crate::model::{Dialect, FailureClass, JobContext, Millis, NewJob, Status};
+use crate::model::{Dialect, FailureClass, Job, JobContext, Millis, NewJob, Status};
+use crate::notify::forge::status::{CommitState, CommitStatus};
 
 const SHA: &str = "0123456789012345678901234567890123456789";
 
@@ -30,74 +34,74 @@ fn job(status: Status, cause: Option<&str>, class: Option<FailureClass>) -> Job 
         resolved_commit: Some(SHA.parse().unwrap()),
         start: Some(Millis(0)),
         end: Some(Millis(62_400)),
-        ..Job::pending(new)
+        ..Job::pending(new, crate::model::RepoCase::default())
     }
 }
 
 #[test]
-fn a_status_says_who_has_to_act() {
+fn a_state_tells_the_commit_s_faults_from_the_operator_s() {
     use FailureClass::*;
     let long = format!("{}ü{}", "a".repeat(126), "b".repeat(40));
     let cut = format!("dockerfile: {}ü…", "a".repeat(126));
     for (status, cause, class, state, description) in [
-        (Status::Running, None, None, State::Pending, "The image is being built."),
-        // As in Conveyor.
-        (Status::Success, None, None, State::Success, "Image built in 1m2s."),
-        (Status::Failure, Some("step 3\nfailed"), Some(Dockerfile), State::Failure, "dockerfile: step 3 failed"),
-        (Status::Failure, Some("no such branch"), Some(Source), State::Failure, "source: no such branch"),
-        (Status::Failure, Some("2 of 9"), Some(Test), State::Failure, "test: 2 of 9"),
-        (Status::Failure, Some("killed"), Some(OutOfMemory), State::Failure, "out-of-memory: killed"),
-        (Status::Failure, Some("too long"), Some(Timeout), State::Failure, "timeout: too long"),
-        (Status::Failure, Some("denied"), Some(RegistryAuth), State::Error, "registry-auth: denied"),
-        (Status::Failure, Some("it says 503"), Some(Registry), State::Error, "registry: it says 503"),
-        (Status::Failure, Some("it is gone"), Some(Engine), State::Error, "engine: it is gone"),
-        (Status::Failure, None, Some(LostWorker), State::Error, "lost-worker"),
-        (Status::Failure, None, None, State::Failure, "The build failed."),
-        (Status::Cancelled, Some("it was cancelled"), Some(Cancelled), State::Error, "it was cancelled"),
-        (Status::Failure, Some(&long), Some(Dockerfile), State::Failure, &cut),
+        (Status::Running, None, None, CommitState::Pending, "The image is being built."),
+        // Conveyor has the same text.
+        (Status::Success, None, None, CommitState::Success, "Image built in 1m2s."),
+        (Status::Failure, Some("step 3\nfailed"), Some(Dockerfile), CommitState::Failure, "dockerfile: step 3 failed"),
+        (Status::Failure, Some("no such branch"), Some(Source), CommitState::Failure, "source: no such branch"),
+        (Status::Failure, Some("2 of 9"), Some(Test), CommitState::Failure, "test: 2 of 9"),
+        (Status::Failure, Some("killed"), Some(OutOfMemory), CommitState::Failure, "out-of-memory: killed"),
+        (Status::Failure, Some("too long"), Some(Timeout), CommitState::Failure, "timeout: too long"),
+        (Status::Failure, Some("denied"), Some(RegistryAuth), CommitState::Error, "registry-auth: denied"),
+        (Status::Failure, Some("it says 503"), Some(Registry), CommitState::Error, "registry: it says 503"),
+        (Status::Failure, Some("it is gone"), Some(Engine), CommitState::Error, "engine: it is gone"),
+        (Status::Failure, None, Some(LostWorker), CommitState::Error, "lost-worker"),
+        (Status::Failure, None, None, CommitState::Failure, "The build failed."),
+        (Status::Cancelled, Some("it was cancelled"), Some(Cancelled), CommitState::Error, "it was cancelled"),
+        (Status::Failure, Some(&long), Some(Dockerfile), CommitState::Failure, &cut),
     ] {
-        let told = CommitStatus::of(&job(status, cause, class)).unwrap();
-        assert_eq!((told.state, told.description.as_str()), (state, description));
-        assert!(told.description.chars().count() <= 140);
+        let status = CommitStatus::of(&job(status, cause, class)).unwrap();
+        assert_eq!((status.state, status.description.as_str()), (state, description));
+        assert!(status.description.chars().count() <= 140);
     }
     let newer = "f".repeat(40);
     let superseded =
         Job { superseded_by: Some(newer.parse().unwrap()), ..job(Status::Cancelled, Some("x"), Some(Cancelled)) };
-    let told = CommitStatus::of(&superseded).unwrap();
-    assert_eq!((told.state, told.description), (State::Error, format!("superseded by {newer}")));
+    let status = CommitStatus::of(&superseded).unwrap();
+    assert_eq!((status.state, status.description), (CommitState::Error, format!("superseded by {newer}")));
 }
 
 #[test]
-fn a_status_is_of_a_commit_and_a_context() {
+fn a_lane_is_a_commit_and_a_context() {
     for (dialect, context) in [
         (Dialect::Totem, "image-factory"),
         (Dialect::Generator, "image-factory"),
         (Dialect::Conveyor, "container/docker"),
         (Dialect::ComposeCi, "[Acme/hello CI]"),
     ] {
-        let told = CommitStatus::of(&Job { dialect, ..job(Status::Success, None, None) }).unwrap();
-        assert_eq!((told.context.as_str(), told.sha.as_str()), (context, SHA));
-        assert_eq!(told.lane(), format!("github acme/hello {SHA} {context}"));
+        let status = CommitStatus::of(&Job { dialect, ..job(Status::Success, None, None) }).unwrap();
+        assert_eq!((status.context.as_str(), status.sha.as_str()), (context, SHA));
+        assert_eq!(status.lane(), format!("github acme/hello {SHA} {context}"));
     }
-    // A branch's new head is a commit. Any other id may be a tag object's until it is found.
+    // A branch's new head is a commit. Any other id may be a tag object's until it is resolved.
     let asked = |commit: &str, git_ref: Option<&str>| {
         let git_ref = git_ref.map(str::to_owned);
         let job = Job { resolved_commit: None, git_ref, context: context(commit), ..job(Status::Running, None, None) };
-        CommitStatus::of(&job).map(|told| told.sha)
+        CommitStatus::of(&job).map(|status| status.sha)
     };
     let (id, branch) = ("AB".repeat(20), Some("refs/heads/develop"));
     assert_eq!(asked(&id, branch), Some("ab".repeat(20)));
     assert_eq!((asked(&id, Some("refs/tags/v1")), asked(&id, None)), (None, None));
     assert_eq!((asked("HEAD", branch), asked("0123456", branch), asked(&"ab".repeat(32), branch)), (None, None, None));
 
-    let told = |change: fn(&mut Job)| {
+    let status = |change: fn(&mut Job)| {
         let mut job = job(Status::Success, None, None);
         change(&mut job);
         CommitStatus::of(&job)
     };
-    assert_eq!(told(|job| job.status = Status::Pending), None);
-    assert_eq!(told(|job| job.context.github = false), None);
-    assert_eq!(told(|job| job.context.repo = "../../app".into()), None);
+    assert_eq!(status(|job| job.status = Status::Pending), None);
+    assert_eq!(status(|job| job.context.github = false), None);
+    assert_eq!(status(|job| job.context.repo = "../../app".into()), None);
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn durations_are_written_as_in_go() {
 }
 
 #[test]
-fn a_limit_is_waited_for() {
+fn a_response_may_ask_for_a_pause() {
     let now = Millis(1_795_215_567_930);
     let reset = (now.0 / 1000 + 30).to_string();
     let reset = reset.as_str();
@@ -119,7 +123,7 @@ fn a_limit_is_waited_for() {
         (503, vec![("retry-after", "7")], "", Some(7)),
         (200, vec![("retry-after", "7")], "", None),
         (403, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset)], "", Some(30)),
-        // The last one that was allowed.
+        // This was the last request that the limit allowed.
         (201, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset)], "", Some(30)),
         (201, vec![("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", reset)], "", None),
         // Our clock is two hours behind.
@@ -136,7 +140,7 @@ fn a_limit_is_waited_for() {
 }
 
 #[test]
-fn a_gate_opens_by_itself_and_never_earlier() {
+fn a_gate_opens_at_the_latest_time() {
     let gate = limit::Gate::default();
     let (now, second) = (Instant::now(), Duration::from_secs(1));
     assert_eq!(gate.closed(now), None);
@@ -147,9 +151,9 @@ fn a_gate_opens_by_itself_and_never_earlier() {
     assert_eq!(gate.closed(now + 60 * second), None);
 }
 
-type Given = Arc<Mutex<(u16, Vec<(&'static str, String)>, &'static str)>>;
+type CannedResponse = Arc<Mutex<(u16, Vec<(&'static str, String)>, &'static str)>>;
 
-async fn answer(Shared(given): Shared<Given>) -> impl IntoResponse {
+async fn respond(Shared(given): Shared<CannedResponse>) -> impl IntoResponse {
     let (status, headers, body) = given.lock().unwrap().clone();
     let headers: HeaderMap = headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect();
     (Code::from_u16(status).unwrap(), headers, body)
@@ -166,11 +170,11 @@ fn token() -> GitHubAccess {
 }
 
 #[tokio::test]
-async fn what_is_for_good_says_what_to_do() {
-    let given: Given = Arc::new(Mutex::new((201, Vec::new(), "{}")));
+async fn permanent_errors_say_what_to_do() {
+    let given: CannedResponse = Arc::new(Mutex::new((201, Vec::new(), "{}")));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/api/v3/", listener.local_addr().unwrap());
-    let app = Router::new().fallback(answer).with_state(given.clone());
+    let app = Router::new().fallback(respond).with_state(given.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let job = job(Status::Success, None, None);
     let status = CommitStatus::of(&job).unwrap();
@@ -195,31 +199,31 @@ async fn what_is_for_good_says_what_to_do() {
         (422, vec![], r#"{"message":"No commit found for SHA: 0"}"#, true, "Entity for Acme/hello: No commit found"),
         (500, vec![], "oops", false, "GitHub answered 500"),
         (408, vec![], "", false, "GitHub answered 408"),
-        (307, elsewhere(), "", false, "sends us on to elsewhere.example, which is not given the token"),
-        (301, vec![], "", false, "sends us on to nowhere"),
-        (307, vec![("location", "/again".into())], "", false, "on and on"),
+        (307, elsewhere(), "", false, "redirects to elsewhere.example, which is not given the token"),
+        (301, vec![], "", false, "redirects to nowhere"),
+        (307, vec![("location", "/again".into())], "", false, "redirects more than 3 times"),
     ] {
         *given.lock().unwrap() = (code, headers, body);
-        // A new one each time: a limit is not to be met by the next.
-        let failure = github(&url, token()).unwrap().set(job.id, &status).await.unwrap_err();
-        assert!(failure.error.contains(words), "{code}: {words:?} is not in {:?}", failure.error);
-        assert_eq!(failure.permanent, permanent, "{code}");
-        assert!(!failure.error.contains("ghp_secret"), "{}", failure.error);
+        // Each case has a client of its own, because a limit would hold back the next case.
+        let error = github(&url, token()).unwrap().set(job.id, &status).await.unwrap_err();
+        assert!(error.message.contains(words), "{code}: {words:?} is not in {:?}", error.message);
+        assert_eq!(error.is_permanent, permanent, "{code}");
+        assert!(!error.message.contains("ghp_secret"), "{}", error.message);
     }
-    // A limit closes the gate for whatever comes after it.
+    // A limit closes the gate for every later call.
     let github = github(&url, token()).unwrap();
     *given.lock().unwrap() = (429, vec![("retry-after", "60".into())], "{}");
     let limited = github.set(job.id, &status).await.unwrap_err();
     *given.lock().unwrap() = (201, vec![], "{}");
     let closed = github.set(job.id, &status).await.unwrap_err();
-    for failure in [limited, closed] {
-        assert!(!failure.permanent && failure.error.contains("rate limit"), "{}", failure.error);
-        assert!(failure.retry_after.is_some_and(|after| after > Duration::from_secs(50)));
+    for error in [limited, closed] {
+        assert!(!error.is_permanent && error.message.contains("rate limit"), "{}", error.message);
+        assert!(error.retry_after.is_some_and(|after| after > Duration::from_secs(50)));
     }
 }
 
 #[test]
-fn what_is_set_wrong_is_named() {
+fn a_wrong_setting_is_named() {
     let app = |id: &str, key: &str, installation: Option<&str>| GitHubAccess::App {
         id: id.into(),
         private_key: key.to_owned().into(),
@@ -235,4 +239,12 @@ fn what_is_set_wrong_is_named() {
         let error = github(api, access).err().unwrap().to_string();
         assert!(error.starts_with(name) && !error.contains("two words") && !error.contains("no key"), "{error}");
     }
+}
+
+#[test]
+fn rows_are_readable_by_later_versions() {
+    let body = |job: &Job| CommitStatus::of(job).unwrap().row("api.github.com").body;
+    let success = body(&job(Status::Success, None, None));
+    let failure = body(&job(Status::Failure, Some("step 3\nfailed"), Some(FailureClass::Dockerfile)));
+    insta::assert_snapshot!("github_rows", format!("{success}\n{failure}"));
 }

@@ -1,0 +1,212 @@
+//! Every message of the HTTP API, once: what an answer says and what docs/troubleshooting.md says about it cannot differ.
+
+use crate::model::Advice;
+
+/// A refusal that a client can meet. Each `…` of the text stands for a value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    pub status: u16,
+    /// The code of restify 2, the web framework of totem.
+    pub code: &'static str,
+    pub text: &'static str,
+    cause: &'static str,
+    cure: &'static str,
+}
+
+impl Message {
+    /// Returns the text with the values in the place of its `…`, in their order.
+    pub fn with<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> String {
+        let mut parts = self.text.split('…');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for (value, part) in values.into_iter().zip(parts) {
+            text += value;
+            text += part;
+        }
+        text
+    }
+}
+
+macro_rules! messages {
+    ($($name:ident: $status:literal $code:literal, $text:literal, $cause:literal, $cure:literal;)*) => {
+        $(pub static $name: Message =
+            Message { status: $status, code: $code, text: $text, cause: $cause, cure: $cure };)*
+        static ALL: &[&Message] = &[$(&$name),*];
+    };
+}
+
+messages! {
+    UNKNOWN_JOB: 404 "ResourceNotFound", "Unable to locate job with id: …",
+        "The path names a job that this daemon does not have.",
+        "Take the id from the list of jobs (GET /job).";
+    UNKNOWN_NOTIFICATION: 404 "ResourceNotFound", "Unable to locate notification with id: …",
+        "The path names a notification that this daemon does not have.",
+        "Take the id from the list of notifications (GET /notifications).";
+    UNKNOWN_DELIVERY: 404 "ResourceNotFound", "Unable to locate delivery with id: …",
+        "The delivery is older than 30 days, or another daemon accepted it.",
+        "Take the id from the list of deliveries (GET /deliveries).";
+    UNKNOWN_SCHEMA: 404 "ResourceNotFound", "Unable to locate schema: …",
+        "There is no schema of this name.",
+        "Use ROOT, job, job-list, job-create or github-hook.";
+    UNKNOWN_PATH: 404 "ResourceNotFound", "… does not exist",
+        "The API has no such path.",
+        "Check the address and BASE_URL against api.md.";
+    WRONG_METHOD: 405 "MethodNotAllowedError", "… is not allowed",
+        "The path exists, but not for this method.",
+        "Use a method that the header Allow of the answer names.";
+    BAD_JSON: 400 "InvalidContent", "Invalid JSON: …",
+        "The body cannot be parsed as JSON.",
+        "Correct the body where the message says.";
+    MISSING: 400 "InvalidContent", "Missing required property: …",
+        "The body lacks a property that a job needs.",
+        "Add the property to the object that `path` names.";
+    WRONG_TYPE: 400 "InvalidContent", "invalid type: … (expected …)",
+        "A property has a value of another JSON type.",
+        "Send the expected type at `path`.";
+    TOO_LONG: 400 "InvalidContent", "String is too long (… chars), maximum …",
+        "A text has more than 4,096 bytes, or the sender's own names have more than 16 KB together.",
+        "Shorten the value that `path` names.";
+    WRONG_PATTERN: 400 "InvalidContent", "String does not match pattern …: …",
+        "A tag is not valid for a registry, or a text contains a NUL.",
+        "Send a value that matches the pattern.";
+    WRONG_FORMAT: 400 "InvalidContent", "Object didn't pass validation for format …: … (…)",
+        "dockerRepoBase is not a name that a registry takes.",
+        "Send a name such as quay.io/totem; the parentheses say what is wrong with yours.";
+    BAD_IMAGE: 400 "InvalidContent", "image is not valid: …",
+        "The image that the request asks for cannot be a name below the repository's own.",
+        "Shorten or correct the image's name.";
+    SECRET_ARGUMENT: 400 "InvalidContent",
+        "buildArgs/… has a secret of this daemon in it, and everyone who has the image could read it there",
+        "The value of a build argument contains a secret of the daemon.",
+        "Remove the secret from the argument; a Dockerfile must do without it.";
+    BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
+        "The query of the address is malformed, or names a parameter twice.",
+        "Correct the query.";
+    BAD_LIMIT: 400 "InvalidArgument", "limit is a number from 1 to …",
+        "The parameter limit is not such a number.",
+        "Send a number in that range, or leave limit out.";
+    BAD_CURSOR: 400 "InvalidArgument", "cursor is the id of a …",
+        "The parameter cursor is not an id.",
+        "Follow the Link of the page before.";
+    BRANCH_ALONE: 400 "InvalidArgument", "branch is one of a repository: name that, too",
+        "A list was filtered by branch but not by repository.",
+        "Add repository=OWNER/REPO to the query.";
+    BAD_STATUS: 400 "InvalidArgument", "status is pending, running, success, failure or cancelled",
+        "A list was filtered by a status that does not exist.",
+        "Use one of the five.";
+    BAD_STATE: 400 "InvalidArgument", "state is one of …",
+        "A list was filtered by a state that does not exist.",
+        "Use one of the states that the message lists.";
+    BAD_JOB_FILTER: 400 "InvalidArgument", "job is the id of a job",
+        "Notifications were filtered by a text that is not a job's id.",
+        "Take the id from the list of jobs.";
+    BROKEN_BODY: 400 "InvalidArgument", "The body broke off: …",
+        "The connection ended before the whole body had arrived.",
+        "Send the request again, and look for a proxy that cuts bodies off.";
+    MEDIA_TYPE: 415 "UnsupportedMediaTypeError",
+        "Send the job as application/json or application/vnd.sh.melt.cdp.if.job-create.v1+json",
+        "The header Content-Type names another type, such as a form's.",
+        "Set Content-Type to one of the two.";
+    TOO_LARGE: 413 "RequestEntityTooLargeError", "The body is longer than … bytes",
+        "A job's description has more than 1 MB, or a webhook more than GitHub's 25 MB.",
+        "Send a smaller body.";
+    SLOW_BODY: 408 "RequestTimeoutError", "The body did not come in time",
+        "The body took longer than 20 s.",
+        "Send it again over a faster connection.";
+    BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
+        "Bodies above 64 KB take more than 128 MB together.",
+        "Wait for as long as Retry-After says, then send it again.";
+    TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
+        "A handler took longer than 30 s, most often because the disk is slow.",
+        "Send it again; if it recurs, the operator looks at the disk of DATA_DIR.";
+    SIGNATURE: 401 "InvalidCredentials",
+        "Mismatch in computed signature and the passed signature of the request payload.",
+        "The webhook was signed with another secret than HOOK_SECRET, or not at all.",
+        "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    NO_HOOK_SECRET: 503 "ServiceUnavailableError",
+        "Webhooks are not accepted yet: set HOOK_SECRET here, and the same secret in the hook's settings",
+        "HOOK_SECRET is not set.",
+        "The operator sets HOOK_SECRET and restarts the daemon.";
+    CREDENTIALS: 401 "InvalidCredentials",
+        "A valid token is needed, as Authorization: Bearer TOKEN or as the password of basic authentication",
+        "The request has no token, or one that the daemon does not know.",
+        "Send a token of API_TOKENS, or the one in DATA_DIR/admin-token.";
+    READ_ONLY: 403 "NotAuthorized", "This token may only read: use a token of the role build or admin",
+        "A token of the role read was sent with a request that changes something.",
+        "Use a token of the role build or admin.";
+    UNKNOWN_HOST: 403 "NotAuthorized", "The Host … is not known here: add it to BASE_URL, or send a token",
+        "With API_AUTH=none, a request without a token must come to a known host.",
+        "The operator sets BASE_URL to the name that people use, or you send a token.";
+    FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token with it",
+        "With API_AUTH=none, a browser sent the request for a page of another origin.",
+        "Send a token, or have the operator add the page to CORS_ORIGINS.";
+    OTHER_BASE: 403 "NotAuthorized", "Another dockerRepoBase than the configured one needs the role admin",
+        "The request names a dockerRepoBase that is not DOCKER_REPO_BASE.",
+        "Leave dockerRepoBase out, or use a token of the role admin.";
+    REPLAY_ROLE: 403 "NotAuthorized", "Sending a notification again needs the role admin",
+        "A token of a lower role was used.",
+        "Use a token of the role admin.";
+    REPOSITORY: 403 "NotAuthorized", "… is not built here: the operator must name it in ALLOW_REPOS",
+        "ALLOW_REPOS is set and does not name the repository.",
+        "The operator adds the repository or its owner to ALLOW_REPOS.";
+    IMAGE: 403 "NotAuthorized",
+        "… is not below …: leave the name to the daemon, or have its operator set IMAGES_ALLOWED=…=…",
+        "The request asks for an image outside of the repository's own name.",
+        "Leave image out, name one below the repository's own, or have the operator grant it.";
+    ENDED: 409 "ConflictError", "The job has ended already: …",
+        "A job that has ended cannot be cancelled.",
+        "Nothing is to be done.";
+    UNFINISHED: 409 "ConflictError", "The job has not ended yet: …",
+        "Only an ended job can be rebuilt.",
+        "Wait for its end, or cancel it first.";
+    NOT_DEAD: 409 "ConflictError", "The notification is …: only a dead one is sent again",
+        "The notification was sent, was replaced, or is still being tried.",
+        "Nothing is to be done.";
+    RANGE: 416 "RequestedRangeNotSatisfiableError", "The log has … bytes so far",
+        "The header Range begins behind the end of the log.",
+        "Ask for a range that begins earlier, or follow the log.";
+    UNSTORABLE: 503 "ServiceUnavailableError", "Nothing can be stored now: send it again later",
+        "The disk of DATA_DIR is full, read-only or too slow, or the daemon is stopping.",
+        "The operator makes room on the disk; the log names the cause.";
+    INTERNAL: 500 "InternalError", "An internal error occurred: the operator finds it in the log under request id …",
+        "The daemon has a fault.",
+        "Report it with the line of the log that has the request id.";
+}
+
+/// The rows of docs/troubleshooting.md for this module.
+pub fn advice() -> Vec<Advice> {
+    ALL.iter().map(|m| Advice { code: m.code, text: m.text, cause: m.cause, cure: m.cure }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::secret_argument;
+    use crate::model::NoDestination;
+
+    #[test]
+    fn values_fill_the_gaps_in_order() {
+        assert_eq!(WRONG_TYPE.with(["null", "string"]), "invalid type: null (expected string)");
+        assert_eq!(SLOW_BODY.with([]), "The body did not come in time");
+    }
+
+    /// Other modules make these texts.
+    #[test]
+    fn messages_of_other_modules_are_the_tables() {
+        assert_eq!(secret_argument("A"), SECRET_ARGUMENT.with(["A"]));
+        let [image, own, repository] = ["q.io/x", "q.io/own", "a/b"].map(str::to_owned);
+        let refused = NoDestination::NotAllowed { image, own, repository };
+        assert_eq!(refused.to_string(), IMAGE.with(["q.io/x", "q.io/own", "a/b", "q.io/x"]));
+        assert_eq!(NoDestination::Invalid("so".into()).to_string(), BAD_IMAGE.with(["so"]));
+    }
+
+    #[test]
+    fn no_text_stands_twice_and_no_sentence_is_long() {
+        let rows = advice();
+        for (index, row) in rows.iter().enumerate() {
+            assert!(rows[..index].iter().all(|other| other.text != row.text), "{}", row.text);
+            for sentence in [row.text, row.cause, row.cure] {
+                assert!(sentence.split_whitespace().count() <= 25, "{sentence}");
+            }
+        }
+    }
+}

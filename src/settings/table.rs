@@ -1,0 +1,283 @@
+//! The table of the settings: the name, type, default, example and meaning of each one stand here, and nowhere else.
+//! docs/settings.md, `etc/`, the flags and the checks are derived from it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::etcd::{Endpoints, HostName};
+use super::secret::Secret;
+use super::sources::Sources;
+use super::{
+    ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, Priorities,
+    RepoCaseChoice, SettingError, SigningKey, SmtpTls, Spec, Supersede, Switch, Syslog, Urls,
+};
+use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, TagTemplate};
+
+macro_rules! settings {
+    ($($group:literal { $(
+        $(#[doc = $meaning:literal])+
+        $name:ident $(= $alias:ident)* => $field:ident: $type:ty, $default:literal, $example:literal $($secret:ident)?;
+    )+ })+) => {
+        /// The settings, checked.
+        #[derive(Clone)]
+        pub struct Settings {
+            $($($(#[doc = $meaning])+ pub $field: $type,)+)+
+        }
+
+        /// Every setting, in the order of the documents.
+        pub const TABLE: &[Spec] = &[$($(Spec {
+            group: $group,
+            name: stringify!($name),
+            aliases: &[$(stringify!($alias)),*],
+            default: $default,
+            example: $example,
+            secret: settings!(@secret $($secret)?),
+            meaning: concat!($($meaning),+),
+        }),+),+];
+
+        impl Settings {
+            /// Returns the parts of the secret settings that must not be shown.
+            pub fn secrets(&self) -> Vec<Zeroizing<String>> {
+                let mut secrets = Vec::new();
+                $($($(settings!(@hidden $secret); secrets.extend(self.$field.masks());)?)+)+
+                secrets
+            }
+
+            pub(super) fn read(sources: &Sources, errors: &mut Vec<SettingError>) -> Option<Self> {
+                let mut specs = TABLE.iter();
+                $($(let $field: Option<$type> = specs.next().and_then(|spec| sources.value(spec, errors));)+)+
+                Some(Self { $($($field: $field?,)+)+ })
+            }
+        }
+    };
+    (@hidden secret) => {};
+    (@secret) => { false };
+    (@secret secret) => { true };
+}
+
+settings! {
+    "Start here" {
+        /// Address and port to listen on.
+        LISTEN => listen: SocketAddr, "127.0.0.1:8080", "0.0.0.0:8080";
+        /// Address at which users and forges reach the daemon. Links in notifications begin with it, and requests may name
+        /// its host.
+        BASE_URL => base_url: HttpUrl, "http://localhost:8080", "https://builds.example.com";
+        /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, for a service and for the
+        /// owner of that folder, else `$XDG_STATE_HOME/image-factory`.
+        DATA_DIR => data_dir: Option<PathBuf>, "", "/srv/image-factory";
+        /// Secret that signs GitHub's webhooks. Webhooks are refused until it is set.
+        HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret;
+        /// Repositories that are built: globs over `owner/repo`, comma-separated.
+        ALLOW_REPOS => allow_repos: Globs, "*", "acme/*,other/hello";
+        /// Registry and path of the images, which are named `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`. A path without a
+        /// registry is one at Docker Hub.
+        DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem", "registry.example.com/builds";
+        /// Number of builds that run at once. With 0 jobs are accepted, and none is run.
+        CONCURRENCY = WORKERS => concurrency: u32, "2", "4";
+    }
+
+    "Git" {
+        /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git` with a deploy
+        /// key, else `https://github.com/{owner}/{repo}.git`.
+        GIT_URL => git_url: Option<GitUrl>, "", "https://git.example.com/{owner}/{repo}.git";
+        /// `ignore`: the Git server takes `Acme/Hello` and `acme/hello` for one repository, as every GitLab, Gitea, Forgejo and
+    /// GitHub Enterprise does. `keep`: they are two. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org and
+    /// codeberg.org, else `keep`.
+    REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
+    /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
+        /// set). No other host gets it.
+        GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
+        /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.
+        GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem";
+        /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys.
+        KNOWN_HOSTS => known_hosts: Option<PathBuf>, "", "/etc/image-factory/known_hosts";
+        /// Rule for the times of the files in a build: `stable` (a changed file is always newer) or `history` (the time of
+        /// the last commit that changed it).
+        FILE_TIMES => file_times: FileTimes, "stable", "history";
+        /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
+        /// commits that no webhook reported.
+        SWEEP_MISSED => sweep_missed: Switch, "0", "1";
+    }
+
+    "Images and tags" {
+        /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
+        IMAGE_NAME => image_name: ImageName, "{owner}-{repo}", "{owner}/{repo}";
+        /// Tags that every image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`.
+        IMAGE_TAGS => image_tags: Vec<TagTemplate>, "", "latest,{branch}";
+        /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
+        /// whole name, comma-separated.
+        IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*";
+        /// Path of the Dockerfile in a repository (in its folder CONTEXT, if that is set), unless the job names another one.
+        DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile", "docker/Dockerfile";
+        /// Folder of a repository that is the build context, unless the job names another one.
+        CONTEXT => context: ContextPath, ".", "app";
+        /// `1` puts `.git` into the build context, 50 commits deep with their tags, unless the job says otherwise.
+        KEEP_GIT_DIR => keep_git_dir: Switch, "0", "1";
+    }
+
+    "Engines" {
+        /// Address of the Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or `tcp://` on any address with
+        /// DOCKER_TLS_VERIFY.
+        DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock", "tcp://engine.example.com:2376";
+        /// Addresses of several engines, comma-separated, instead of DOCKER_HOST. A repository keeps to the engine that has
+        /// its layers, as long as that engine is well and not busy.
+        DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376,tcp://engine-2.example.com:2376";
+        /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
+        DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "", "1";
+        /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.
+        DOCKER_CERT_PATH => docker_cert_path: Option<PathBuf>, "", "/etc/image-factory/docker";
+        /// Builder of the engine: `buildkit`, `classic`, or `auto` (BuildKit where the engine has it).
+        BUILDER => builder: BuilderChoice, "auto", "buildkit";
+    }
+
+    "Queue" {
+        /// Number of jobs of one repository that run at once. 0 sets no limit beside CONCURRENCY.
+        REPO_CONCURRENCY => repo_concurrency: u32, "0", "1";
+        /// Priorities of jobs: `glob=number` over `owner/repo` or `owner/repo@branch`, comma-separated. Higher numbers run
+        /// first. The first glob that fits counts; a job that none fits has 0.
+        PRIORITIES => priorities: Priorities, "", "acme/*@main=10,acme/nightly=-5";
+        /// Older jobs that a newer commit of their branch cancels: `off` (none), `pending` (those that wait) or `running`
+        /// (those that wait or run).
+        SUPERSEDE => supersede: Supersede, "off", "pending";
+        /// Time for which running jobs may go on after SIGTERM. Jobs that are left then go back to pending.
+        DRAIN_TIMEOUT => drain_timeout: Duration, "60s", "10m";
+    }
+
+    "Secrets" {
+        /// Folder of secrets when there is no etcd. It may be empty. Default: `DATA_DIR/secrets`.
+        SECRETS_DIR => secrets_dir: Option<PathBuf>, "", "/etc/image-factory/secrets";
+        /// Passphrase that decrypts the deploy keys and the dockercfg.
+        ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
+        /// File to which the valid authorized keys are written, for an sshd.
+        AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
+        /// Host of etcd. Secrets come from SECRETS_DIR while neither ETCD_HOST nor ETCD_ENDPOINTS is set.
+        ETCD_HOST => etcd_host: Option<HostName>, "", "etcd.example.com";
+        /// Port of ETCD_HOST.
+        ETCD_PORT => etcd_port: NonZeroU16, "4001", "2379";
+        /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
+        ETCD_ENDPOINTS => etcd_endpoints: Endpoints, "", "https://etcd-1.example.com:2379,https://etcd-2.example.com:2379";
+        /// API of etcd: `v3`, `v2` (clusters from before 2022), or `auto` (v3 if it has the secrets, else v2).
+        ETCD_API => etcd_api: EtcdApi, "auto", "v3";
+        /// User of etcd, if etcd asks for one.
+        ETCD_USER => etcd_user: Option<String>, "", "image-factory";
+        /// Password of ETCD_USER.
+        ETCD_PASSWORD => etcd_password: Option<Zeroizing<String>>, "", "password-of-the-etcd-user" secret;
+        /// PEM file of the authorities that sign etcd's certificate, instead of the system's. ETCD_HOST is then reached by
+        /// TLS.
+        ETCD_CACERT => etcd_cacert: Option<PathBuf>, "", "/etc/image-factory/etcd-ca.pem";
+        /// PEM file of the client certificate that the daemon shows to etcd.
+        ETCD_CERT => etcd_cert: Option<PathBuf>, "", "/etc/image-factory/etcd-cert.pem";
+        /// PEM file of the key of ETCD_CERT.
+        ETCD_KEY => etcd_key: Option<PathBuf>, "", "/etc/image-factory/etcd-key.pem";
+        /// Key in etcd below which the secrets are.
+        ETCD_TOTEM_BASE => etcd_totem_base: String, "/totem", "/image-factory";
+    }
+
+    "Notifications" {
+        /// Events that HipChat, Slack and mail report: `failure`, `fixed` (the first success after a failure) and `success`,
+        /// comma-separated. Default: `failure` for HipChat and Slack, all for mail.
+        NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed";
+        /// Name of this environment in notifications.
+        TOTEM_ENV => totem_env: String, "local", "production";
+        /// Token for GitHub's API, which sets commit statuses. It also serves https clones if GIT_TOKEN is not set.
+        GITHUB_TOKEN => github_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
+        /// Address of GitHub's API.
+        GITHUB_API => github_api: HttpUrl, "https://api.github.com", "https://github.example.com/api/v3";
+        /// Id of a GitHub App, which then sets the commit statuses instead of GITHUB_TOKEN.
+        GITHUB_APP_ID => github_app_id: Option<String>, "", "123456";
+        /// Id of the installation of the GitHub App. Default: the installation that the repository has.
+        GITHUB_INSTALLATION_ID => github_installation_id: Option<String>, "", "7890123";
+        /// Private key of the GitHub App, in PEM. In one line, `\n` stands for a line's end.
+        GITHUB_PRIVATE_KEY => github_private_key: Option<Zeroizing<String>>, "", "contents-of-the-pem-file" secret;
+        /// Addresses to which the post-build hook is sent, comma-separated.
+        HOOK_POST_URL => hook_post_url: Urls, "", "https://deploy.example.com/hooks/image-factory";
+        /// Secret that signs the post-build hooks. Default: HOOK_SECRET. A receiver that knows HOOK_SECRET can forge GitHub's
+        /// webhooks, so set another one.
+        HOOK_POST_SECRET => hook_post_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret;
+        /// Key of a further signature of the post-build hooks, by Standard Webhooks: `whsec_` and base64. A receiver can
+        /// refuse replays by that signature.
+        HOOK_SIGNING_KEY => hook_signing_key: Option<SigningKey>, "", "whsec_b3V0cHV0LW9mLW9wZW5zc2wtcmFuZC0zMg==" secret;
+        /// Token of a HipChat room. The room gets notifications if HIPCHAT_ROOM is set, too.
+        HIPCHAT_TOKEN => hipchat_token: Option<Zeroizing<String>>, "", "token-of-the-room" secret;
+        /// Id or name of the HipChat room.
+        HIPCHAT_ROOM => hipchat_room: Option<String>, "", "builds";
+        /// Address of a server that speaks version 2 of HipChat's API.
+        HIPCHAT_API => hipchat_api: HttpUrl, "https://api.hipchat.com", "https://chat.example.com";
+        /// Address of an incoming webhook of Slack or of Mattermost.
+        SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret;
+        /// Channel of Slack. Default: the webhook's own channel.
+        SLACK_ROOM => slack_room: Option<String>, "", "#builds";
+        /// Server for outgoing mail. Mail is sent if SMTP_FROM and SMTP_TO are set, too.
+        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com";
+        /// Port of SMTP_HOST. Default: 465 with `SMTP_TLS=tls`, 587 with `starttls`, 25 with `none`.
+        SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587";
+        /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and
+        /// is for a server on the same machine.
+        SMTP_TLS => smtp_tls: SmtpTls, "tls", "starttls";
+        /// PEM file of authorities that are trusted beside the system's for the certificate of SMTP_HOST.
+        SMTP_CACERT => smtp_cacert: Option<PathBuf>, "", "/etc/image-factory/mail-ca.pem";
+        /// User for SMTP_HOST, if it asks for one.
+        SMTP_USER => smtp_user: Option<String>, "", "image-factory";
+        /// Password of SMTP_USER.
+        SMTP_PASS => smtp_pass: Option<Zeroizing<String>>, "", "password-of-the-mail-user" secret;
+        /// Sender of the mail.
+        SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>";
+        /// Recipients of the mail, comma-separated.
+        SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com";
+    }
+
+    "HTTP and access" {
+        /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
+        /// or more.
+        API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret;
+        /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port.
+        API_AUTH => api_auth: ApiAuth, "token", "none";
+        /// Origins whose pages may call the API (CORS), comma-separated.
+        CORS_ORIGINS => cors_origins: List, "", "https://dashboard.example.com";
+    }
+
+    "Limits and retention" {
+        /// Longest time for `clone`, and for the submodules and LFS files that `checkout` fetches, in each try.
+        CLONE_TIMEOUT => clone_timeout: Duration, "15m", "30m";
+        /// Longest time in which `checkout` finds the commit, and makes a `.git` for the build.
+        CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m", "10m";
+        /// Longest time for `build`.
+        BUILD_TIMEOUT => build_timeout: Duration, "30m", "1h";
+        /// Longest time for `push`, in each try.
+        PUSH_TIMEOUT => push_timeout: Duration, "30m", "1h";
+        /// Number of further tries of a push while the registry is in trouble.
+        PUSH_RETRIES => push_retries: u32, "20", "5";
+        /// Time between two tries of a push.
+        PUSH_RETRY_WAIT => push_retry_wait: Duration, "20s", "1m";
+        /// Longest time for which a running stage may produce no output and do nothing.
+        STALL_TIMEOUT => stall_timeout: Duration, "20m", "1h";
+        /// Longest time for a whole run of a job, without its time in the queue.
+        JOB_TIMEOUT => job_timeout: Duration, "3h", "6h";
+        /// Disk space that must be free before a job starts, in the data folder and at the engine.
+        DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
+        /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.
+        INODE_FLOOR => inode_floor: Percent, "5", "10";
+        /// Disk space that the Git mirrors and LFS files may take. Those that were used least recently are removed first;
+        /// those in use stay.
+        MIRROR_BUDGET => mirror_budget: Bytes, "20GiB", "100GiB";
+        /// Disk space that this daemon's images and the build cache may take in an engine once DISK_FLOOR or INODE_FLOOR is
+        /// reached. Those that were used least recently are removed first.
+        ENGINE_BUDGET => engine_budget: Bytes, "20GiB", "100GiB";
+    }
+
+    "Logs" {
+        /// Lines that are logged: a level, or directives of the Rust crate `tracing`.
+        RUST_LOG => rust_log: String, "info", "debug";
+        /// Any value turns colours off in the log on standard error.
+        NO_COLOR => no_color: Option<String>, "", "1";
+        /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),
+        /// `unix:///path` (another socket), or `off`. Default: the host in etcd's `syslog/host`, by UDP, if there is one.
+        SYSLOG => syslog: Option<Syslog>, "", "udp://logs.example.com:514";
+        /// Name of this daemon in the system log.
+        LOG_IDENTIFIER => log_identifier: String, "image-factory", "image-factory-staging";
+    }
+}

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, SigningKey, SmtpTls, Syslog, Urls};
-pub use queue::{Priorities, Supersede, Switch};
+pub use channels::{Occasions, SigningKey, SyslogTarget, Urls};
+pub use queue::{PriorityList, Switch};
 pub use sources::Flags;
 use sources::Sources;
 pub use table::{Settings, TABLE};
-use value::Value;
-pub use value::{ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
+use value::SettingValue;
+pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
-/// The file of settings that is read when there is one and `--config` names no other.
+/// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
 
 /// A setting as the documents describe it.
@@ -50,10 +50,10 @@ pub struct Spec {
 pub struct SettingError(String);
 
 impl Settings {
-    /// Reads the sources. `file` is `--config`; `env` looks up a variable.
+    /// Reads the settings. `file` is the value of `--config`, and `env` looks up a variable.
     ///
     /// # Errors
-    /// Every setting that is wrong, each with its name, its value unless it is secret, and what is allowed.
+    /// Every setting that cannot be used, with its name, its value unless it is secret, and the rule that it breaks.
     pub fn load(
         flags: &Flags,
         file: Option<&Path>,
@@ -71,7 +71,7 @@ impl Settings {
         }
     }
 
-    /// Rules over more than one setting.
+    /// Checks the rules over more than one setting.
     fn check_together(&self, errors: &mut Vec<SettingError>) {
         let secrets = [
             ("HOOK_SECRET", &self.hook_secret, "GitHub's webhook"),
@@ -111,7 +111,7 @@ impl Settings {
         }
     }
 
-    /// The secret that signs our post-build hooks.
+    /// Returns the secret that signs the post-build hooks.
     pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
         self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
     }
@@ -124,7 +124,7 @@ impl Settings {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir().join("secrets"))
     }
 
-    /// The folder of the engine's certificates; none if TLS is not asked for.
+    /// Returns the folder of the engine's certificates; `None` without DOCKER_TLS_VERIFY.
     pub fn docker_certs(&self) -> Option<PathBuf> {
         self.docker_tls_verify.as_ref()?;
         let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
@@ -132,12 +132,12 @@ impl Settings {
     }
 }
 
-/// Where the data is when DATA_DIR is not set.
+/// Returns the data folder that applies when DATA_DIR is not set.
 fn default_data_dir() -> PathBuf {
     let system = Path::new("/var/lib/image-factory");
     let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
     let user = rustix::process::geteuid();
-    // The service's user at a command line.
+    // The service's user may run a command by hand, without the service's environment.
     let is_owner = || std::fs::metadata(system).is_ok_and(|dir| dir.uid() == user.as_raw());
     if is_service || user.is_root() || is_owner() {
         return system.into();

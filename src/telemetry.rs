@@ -27,7 +27,7 @@ pub fn init(settings: &Settings) -> anyhow::Result<Option<SyslogHandle>> {
     let ansi = std::io::stderr().is_terminal() && settings.no_color.is_none();
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
     let (layer, syslog) = match &settings.syslog {
-        Some(settings::Syslog::Off) => (None, None),
+        Some(settings::SyslogTarget::Off) => (None, None),
         target => {
             let (layer, syslog) = syslog::start(target.clone(), &settings.log_identifier);
             (Some(layer), Some(syslog))

@@ -10,10 +10,10 @@ use super::startup;
 use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{
-    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, JobLinks, MailChannel, MailConfig, MailTls, Mailer,
-    PostBuild, PostBuildConfig, Slack, SlackConfig,
+    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, JobLinks, MailChannel, MailConfig, Mailer, PostBuild,
+    PostBuildConfig, Slack, SlackConfig,
 };
-use crate::settings::{Settings, SmtpTls};
+use crate::settings::Settings;
 
 /// Makes the configured channels. The outbox gets a job's rows in this order.
 ///
@@ -109,11 +109,7 @@ pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
     let config = MailConfig {
         host,
         port: settings.smtp_port.map(NonZeroU16::get),
-        tls: match settings.smtp_tls {
-            SmtpTls::Tls => MailTls::Implicit,
-            SmtpTls::StartTls => MailTls::StartTls,
-            SmtpTls::None => MailTls::None,
-        },
+        tls: settings.smtp_tls,
         cacert: settings.smtp_cacert.clone(),
         login,
         from: settings.smtp_from.clone().ok_or_else(|| missing("SMTP_FROM"))?,

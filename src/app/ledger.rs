@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
 
-use crate::model::{Push, RepoRef, TagHolder};
+use crate::model::{RefUpdate, RepoRef, TagHolder};
 use crate::pipeline::{Answer, LedgerError, TagLedger};
 use crate::store::{Store, StoreError};
 
@@ -34,7 +34,7 @@ impl TagLedger for Ledger {
         async move { self.0.last_seen(of, commits).await.map_err(error) }.boxed()
     }
 
-    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<Push>> {
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<RefUpdate>> {
         async move { self.0.pushes(of).await.map_err(error) }.boxed()
     }
 }

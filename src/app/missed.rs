@@ -1,4 +1,4 @@
-//! SWEEP_MISSED: finds the commits of branches that no webhook told of, and queues them.
+//! SWEEP_MISSED: finds heads of branches that no webhook reported, and queues them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,32 +12,34 @@ use crate::model::{JobContext, JobId, RepoName};
 use crate::pipeline::{self, Tools};
 use crate::store::{KnownBranch, Store, StoreError};
 
+/// Pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(15 * 60);
-/// For one repository's answer.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Time for one repository's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The sweep for missed pushes.
 pub struct Missed {
     tools: Arc<Tools>,
     store: Store,
     intake: Intake,
-    /// What is wrong with a repository, as it was logged.
-    troubles: HashMap<String, String>,
+    /// The errors of repositories that were logged last, so that each is logged once.
+    logged: HashMap<String, String>,
 }
 
 impl Missed {
     pub fn new(tools: Arc<Tools>, store: Store, intake: Intake) -> Self {
-        Self { tools, store, intake, troubles: HashMap::new() }
+        Self { tools, store, intake, logged: HashMap::new() }
     }
 
-    /// Looks at once and then every 15 minutes, at one repository after the other, until it is dropped.
+    /// Sweeps at once and then every 15 minutes, one repository after the other, until it is dropped.
     pub async fn run(mut self) {
-        // Before that there is no deploy key.
+        // The deploy keys come with the secrets.
         if self.tools.secrets.clone().wait_for(|secrets| secrets.loaded).await.is_err() {
             return;
         }
         loop {
             if let Err(error) = self.round().await {
-                tracing::warn!(%error, "missed pushes cannot be looked for: trying again in 15 minutes");
+                tracing::warn!(%error, "missed pushes cannot be found, because the store failed: the next sweep is in 15 minutes");
             }
             sleep(PAUSE).await;
         }
@@ -46,23 +48,23 @@ impl Missed {
     async fn round(&mut self) -> Result<(), StoreError> {
         let mut last = String::new();
         while let Some((repository, branches)) = self.store.known_branches(&last).await? {
-            let trouble = self.look_at(&branches).await?.err();
-            match trouble {
-                Some(trouble) if self.troubles.get(&repository) != Some(&trouble) => {
-                    tracing::warn!(repo = repository, trouble, "missed pushes cannot be looked for");
-                    self.troubles.insert(repository.clone(), trouble);
+            let error = self.sweep_repository(&branches).await?.err();
+            match error {
+                Some(error) if self.logged.get(&repository) != Some(&error) => {
+                    tracing::warn!(repo = repository, error, "missed pushes of this repository cannot be found");
+                    self.logged.insert(repository.clone(), error);
                 }
                 Some(_) => {}
-                None => _ = self.troubles.remove(&repository),
+                None => _ = self.logged.remove(&repository),
             }
             last = repository;
         }
         Ok(())
     }
 
-    /// The inner error is the repository's, in one line.
-    async fn look_at(&self, branches: &[KnownBranch]) -> Result<Result<(), String>, StoreError> {
-        // One repository may have been written in several ways; the newest counts.
+    /// Queues the missed heads of one repository. The inner error is the repository's, in one line.
+    async fn sweep_repository(&self, branches: &[KnownBranch]) -> Result<Result<(), String>, StoreError> {
+        // The newest spelling counts, because pushes may have spelled one repository in several ways.
         let Some(JobContext { owner, repo, .. }) = branches.last().map(|branch| &branch.context) else {
             return Ok(Ok(()));
         };
@@ -71,13 +73,13 @@ impl Missed {
         }
         let asked = JobId::new();
         let heads = match RepoName::new(owner, repo) {
-            Ok(name) => timeout(LIMIT, self.heads(&name)).await,
+            Ok(name) => timeout(ANSWER_TIMEOUT, self.heads(&name)).await,
             Err(error) => return Ok(Err(error.to_string())),
         };
         let heads = match heads {
             Ok(Ok(heads)) => heads,
             Ok(Err(error)) => return Ok(Err(error.message)),
-            Err(_) => return Ok(Err(format!("no answer within {} s", LIMIT.as_secs()))),
+            Err(_) => return Ok(Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
         };
         for branch in branches {
             if let Some(head) = heads.get(&branch.context.branch) {

@@ -10,13 +10,13 @@ use reqwest::Certificate;
 
 use crate::disk::Floor;
 use crate::durable::replace_file;
-use crate::engine::{Builder, Engine, Host, Instance};
+use crate::engine::{Engine, Host, Instance};
 use crate::git::{self, GitConfig, GitToken};
-use crate::model::{Destinations, RepoCase};
+use crate::model::{Destinations, EtcdApi, RepoCase};
 use crate::notify::{GitHub, GitHubAccess, GitHubConfig};
-use crate::queue::{Priorities, Rules, Supersede};
+use crate::queue::{Priorities, Rules};
 use crate::secrets::{EtcdConfig, Place, SecretsConfig, TlsFiles};
-use crate::settings::{self, ApiAuth, BuilderChoice, EtcdApi, FileTimes, Settings};
+use crate::settings::{ApiAuth, FileTimes, Settings};
 
 /// GitHub's, for a start without any set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../etc/known_hosts");
@@ -96,11 +96,7 @@ pub fn rules(settings: &Settings) -> anyhow::Result<Rules> {
     Ok(Rules {
         priorities: Priorities::new(&settings.priorities.0, repo_case(settings))
             .context("PRIORITIES cannot be used")?,
-        supersede: match settings.supersede {
-            settings::Supersede::Off => Supersede::Nobody,
-            settings::Supersede::Pending => Supersede::Pending,
-            settings::Supersede::Running => Supersede::Running,
-        },
+        supersede: settings.supersede,
     })
 }
 
@@ -117,12 +113,7 @@ pub fn destinations(settings: &Settings) -> Destinations {
 }
 
 pub fn engines(settings: &Settings) -> anyhow::Result<Vec<Engine>> {
-    let builder = match settings.builder {
-        BuilderChoice::Auto => Builder::Auto,
-        BuilderChoice::Buildkit => Builder::Buildkit,
-        BuilderChoice::Classic => Builder::Classic,
-    };
-    Ok(engine_hosts(settings)?.into_iter().map(|host| Engine::new(host).with_builder(builder)).collect())
+    Ok(engine_hosts(settings)?.into_iter().map(|host| Engine::new(host).with_builder(settings.builder)).collect())
 }
 
 /// One at least, none twice.

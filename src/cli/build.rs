@@ -1,15 +1,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, follow, print_json};
-use crate::client::NewJob;
+use super::{ConnectionArgs, LocalDaemon, follow, print_json};
+use crate::client::BuildRequest;
 
 /// Build a repository's image and push it
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct BuildArgs {
     /// OWNER/REPO, or OWNER/REPO@COMMIT, or OWNER/REPO:COMMIT
-    #[arg(value_name = "OWNER/REPO[@COMMIT]", value_parser = what)]
-    what: What,
+    #[arg(value_name = "OWNER/REPO[@COMMIT]", value_parser = build_target)]
+    repository: BuildTarget,
     /// The branch or tag; refs/tags/NAME for a tag that has a branch's name [default: develop]
     #[arg(long)]
     branch: Option<String>,
@@ -35,31 +35,31 @@ pub struct Args {
     /// A build argument; it stays readable in the image
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     build_args: Vec<(String, String)>,
-    /// Such as linux/arm64 [default: the engine's own]
+    /// The platform, such as linux/arm64 [default: the engine's own]
     #[arg(long)]
     platform: Option<String>,
     /// Show the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct What {
+struct BuildTarget {
     owner: String,
     repo: String,
     commit: Option<String>,
 }
 
-fn what(text: &str) -> Result<What, String> {
+fn build_target(text: &str) -> Result<BuildTarget, String> {
     let (name, commit) = match text.split_once(['@', ':']) {
         Some((name, commit)) => (name, Some(commit)),
         None => (text, None),
     };
     match name.split_once('/') {
         Some((owner, repo)) if !owner.is_empty() && !repo.is_empty() && !repo.contains('/') && commit != Some("") => {
-            Ok(What { owner: owner.into(), repo: repo.into(), commit: commit.map(str::to_owned) })
+            Ok(BuildTarget { owner: owner.into(), repo: repo.into(), commit: commit.map(str::to_owned) })
         }
         _ => Err("write OWNER/REPO, OWNER/REPO@COMMIT or OWNER/REPO:COMMIT".into()),
     }
@@ -70,10 +70,10 @@ fn build_arg(text: &str) -> Result<(String, String), String> {
     Ok((name.into(), value.into()))
 }
 
-/// Without `--follow` the new job's id is what goes to stdout.
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
-    let Args {
-        what,
+/// Makes the job. Without `--follow`, its id alone goes to stdout.
+pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
+    let BuildArgs {
+        repository,
         branch,
         tag,
         image,
@@ -86,10 +86,10 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
         follow,
         connection,
     } = args;
-    let What { owner, repo, commit } = what;
+    let BuildTarget { owner, repo, commit } = repository;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = NewJob {
+    let job = BuildRequest {
         owner,
         repo,
         branch,
@@ -111,7 +111,7 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
         print_json(&job)?;
     } else {
         let _ =
-            writeln!(io::stderr(), "{}\nwatch it: image-factory logs --follow {}", super::plain(&job.image), job.id);
+            writeln!(io::stderr(), "{}\nfollow it: image-factory logs --follow {}", super::plain(&job.image), job.id);
         writeln!(io::stdout(), "{}", job.id)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -122,8 +122,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_is_behind_an_at_or_a_colon() {
-        let read = |text| what(text).map(|what| (what.owner, what.repo, what.commit));
+    fn a_commit_stands_behind_an_at_sign_or_a_colon() {
+        let read = |text| build_target(text).map(|target| (target.owner, target.repo, target.commit));
         let is = |commit: Option<&str>| Ok(("acme".into(), "hello".into(), commit.map(str::to_owned)));
         assert_eq!(read("acme/hello"), is(None));
         assert_eq!(read("acme/hello@1234"), is(Some("1234")));

@@ -1,18 +1,19 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, print_json, state};
+use super::{ConnectionArgs, LocalDaemon, print_json, state};
 
 /// Cancel a job
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct CancelArgs {
     /// The job's id
     id: String,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: CancelArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let job = args.connection.client(daemon)?.cancel(&args.id).await?;
     if args.connection.json {
         print_json(&job)?;

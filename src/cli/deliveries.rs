@@ -1,47 +1,48 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, plain, print_json, short};
-use crate::client::{Delivery, Millis};
+use super::{ConnectionArgs, LocalDaemon, plain, print_json, short};
+use crate::client::{Millis, RemoteDelivery};
 
 /// List the webhook deliveries of the last 30 days, or build one of them again
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct DeliveriesArgs {
     #[command(subcommand)]
-    command: Command,
+    command: DeliveriesCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum DeliveriesCommand {
     /// List the newest deliveries
     List {
-        /// How many
+        /// Number of deliveries
         #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     },
-    /// Make a job of a delivery once more
+    /// Make a new job of a delivery
     Replay {
         /// The delivery's id
         id: String,
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     },
 }
 
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: DeliveriesArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout();
     match args.command {
-        Command::List { limit, connection } => {
+        DeliveriesCommand::List { limit, connection } => {
             let deliveries = connection.client(daemon)?.deliveries(limit).await?;
             match connection.json {
                 true => print_json(&deliveries)?,
                 false => out.write_all(table(&deliveries, Millis::now()).as_bytes())?,
             }
         }
-        Command::Replay { id, connection } => {
-            let job = connection.client(daemon)?.replay(&id).await?;
+        DeliveriesCommand::Replay { id, connection } => {
+            let job = connection.client(daemon)?.replay_delivery(&id).await?;
             match connection.json {
                 true => print_json(&job)?,
                 false => writeln!(out, "{}", job.id)?,
@@ -51,9 +52,9 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(deliveries: &[Delivery], now: Millis) -> String {
+fn table(deliveries: &[RemoteDelivery], now: Millis) -> String {
     let head = ["ID", "REPOSITORY", "REF", "COMMIT", "AGE", "REPEATS", "JOB"].map(str::to_owned);
-    let row = |delivery: &Delivery| {
+    let row = |delivery: &RemoteDelivery| {
         [
             delivery.id.clone(),
             plain(&format!("{}/{}", delivery.owner, delivery.repo)),

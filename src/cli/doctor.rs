@@ -10,13 +10,13 @@ use crate::app::doctor::{self, Finding, Patient, Status};
 use crate::model::{GitRef, RepoName};
 use crate::settings::{Flags, Settings};
 
-/// Checks everything that a build needs, and says what to do where something is wrong
+/// Check everything that a build needs, and say what to do where something is wrong
 #[derive(clap::Args)]
-pub struct Args {
-    /// Try whether this repository can be fetched, and its image pushed
+pub struct DoctorArgs {
+    /// Check whether this repository can be fetched and its image pushed
     #[arg(long, value_name = "OWNER/REPO", value_parser = RepoName::parse)]
     repo: Option<RepoName>,
-    /// Try this branch or tag of it [default: only whether it can be read]
+    /// Fetch this branch or tag of it [default: only check that it can be read]
     #[arg(long, value_name = "BRANCH", requires = "repo", value_parser = GitRef::new)]
     branch: Option<GitRef>,
     /// Write JSON: an array of {check, status, message}
@@ -29,12 +29,12 @@ pub struct Args {
     flags: Flags,
 }
 
-/// Returns failure when something is BAD.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Runs the checks. Returns failure if something is BAD.
+pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&args.flags, args.config.as_deref(), |name| std::env::var(name).ok());
     let mut report = Report { json: args.json, found: Vec::new() };
     match settings {
-        // What else there is to check, only settings can tell.
+        // Every other check needs the settings.
         Err(errors) => {
             for error in errors {
                 report.add(Finding::bad(doctor::SETTINGS, error.to_string()))?;

@@ -6,31 +6,31 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{INTERRUPTED, code_of, colored, colors_on, plain, print_json, short, state};
-use crate::client::{Client, Job, Millis};
+use super::{INTERRUPTED, colored, colors_on, exit_code, plain, print_json, short, state};
+use crate::client::{ApiClient, Millis, RemoteJob};
 
-/// How often a terminal's status line, and a JSON reader, learn how far the job is.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which the job's progress is asked for, for a terminal's status line and for JSON.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows a job's log until the job ends, and how far the job is: in a terminal as a line below the log, with `json` as
-/// events. Ends with the job's result. Ctrl-C leaves the job running.
-pub async fn follow(client: &Client, mut job: Job, json: bool) -> anyhow::Result<ExitCode> {
+/// Shows a job's log until the job ends, and its progress: in a terminal as a line below the log, with `json` as events.
+/// Returns the exit code of the job's result. Ctrl-C leaves the job running.
+pub async fn follow(client: &ApiClient, mut job: RemoteJob, json: bool) -> anyhow::Result<ExitCode> {
     let mut log = pin!(client.log(&job.id, true));
-    let mut view = View::new(json);
+    let mut view = LogView::new(json);
     view.job(&job)?;
-    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    let mut poll = tokio::time::interval_at(tokio::time::Instant::now() + POLL_INTERVAL, POLL_INTERVAL);
     loop {
         tokio::select! {
             piece = log.next() => match piece {
                 Some(bytes) => view.log(&bytes?, &job)?,
                 None => break,
             },
-            _ = look.tick(), if view.is_live() => {
-                // The log tells, by ending, when the daemon is away for too long.
+            _ = poll.tick(), if view.is_live() => {
+                // An error is ignored, because the log ends with one if the daemon is away for too long.
                 if let Ok(now) = client.job(&job.id).await {
                     let changed = now != job;
                     job = now;
-                    view.look(&job, changed)?;
+                    view.update(&job, changed)?;
                 }
             }
             interrupted = tokio::signal::ctrl_c() => {
@@ -42,19 +42,19 @@ pub async fn follow(client: &Client, mut job: Job, json: bool) -> anyhow::Result
     }
     let job = client.job(&job.id).await?;
     view.end(&job)?;
-    Ok(code_of(&job))
+    Ok(exit_code(&job))
 }
 
-enum View {
-    /// Text on stdout; a line on stderr tells begin and end.
+enum LogView {
+    /// The log on stdout, and a line on stderr at the beginning and at the end.
     Plain,
-    /// The same, and a status line on stderr below the log.
+    /// The same with a status line on stderr below the log.
     Terminal { at_line_start: bool },
-    /// Events; what of the log is no full line yet waits.
+    /// Events. `line` has the part of the log that is not a full line yet.
     Json { line: Vec<u8> },
 }
 
-impl View {
+impl LogView {
     fn new(json: bool) -> Self {
         match json {
             true => Self::Json { line: Vec::new() },
@@ -67,17 +67,17 @@ impl View {
         !matches!(self, Self::Plain)
     }
 
-    fn job(&mut self, job: &Job) -> anyhow::Result<()> {
+    fn job(&mut self, job: &RemoteJob) -> anyhow::Result<()> {
         match self {
             Self::Json { .. } => print_json(&json!({ "event": "job", "job": job })),
             _ => {
                 let _ = writeln!(io::stderr(), "job {}: {}", job.id, plain(&job.image));
-                self.look(job, true)
+                self.update(job, true)
             }
         }
     }
 
-    fn log(&mut self, bytes: &[u8], job: &Job) -> anyhow::Result<()> {
+    fn log(&mut self, bytes: &[u8], job: &RemoteJob) -> anyhow::Result<()> {
         match self {
             Self::Plain => write_out(bytes),
             Self::Terminal { at_line_start } => {
@@ -86,7 +86,7 @@ impl View {
                 }
                 *at_line_start = bytes.ends_with(b"\n");
                 write_out(bytes)?;
-                self.look(job, false)
+                self.update(job, false)
             }
             Self::Json { line } => {
                 let mut rest = bytes;
@@ -102,7 +102,7 @@ impl View {
         }
     }
 
-    fn look(&mut self, job: &Job, changed: bool) -> anyhow::Result<()> {
+    fn update(&mut self, job: &RemoteJob, changed: bool) -> anyhow::Result<()> {
         match self {
             Self::Terminal { at_line_start: true } => {
                 let _ = write!(io::stderr(), "\r\x1b[K{}", status_line(job, Millis::now(), terminal_width()));
@@ -113,7 +113,7 @@ impl View {
         Ok(())
     }
 
-    fn end(self, job: &Job) -> anyhow::Result<()> {
+    fn end(self, job: &RemoteJob) -> anyhow::Result<()> {
         self.finish_line();
         if let Self::Json { line } = self {
             if !line.is_empty() {
@@ -144,13 +144,14 @@ impl View {
         Ok(())
     }
 
-    fn interrupted(self, job: &Job) -> anyhow::Result<()> {
+    fn interrupted(self, job: &RemoteJob) -> anyhow::Result<()> {
         self.finish_line();
-        let _ = writeln!(io::stderr(), "job {} goes on; to cancel it: image-factory cancel {}", job.id, job.id);
+        let _ =
+            writeln!(io::stderr(), "job {} is still running; to cancel it: image-factory cancel {}", job.id, job.id);
         Ok(())
     }
 
-    /// So that what comes next begins on a line of its own.
+    /// Ends the current line, so that the next text begins on a line of its own.
     fn finish_line(&self) {
         match self {
             Self::Terminal { at_line_start: true } => clear(),
@@ -178,8 +179,8 @@ fn terminal_width() -> usize {
     if size == 0 { 80 } else { size }
 }
 
-/// How far a job is, cut so that the line does not wrap: only a single line can be cleared.
-fn status_line(job: &Job, now: Millis, width: usize) -> String {
+/// Describes a job's progress, cut to the width because only a single line can be cleared.
+fn status_line(job: &RemoteJob, now: Millis, width: usize) -> String {
     let stage = match job.stage() {
         Some(stage) if !job.is_over() => stage.as_str(),
         _ => state(job),

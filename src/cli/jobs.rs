@@ -1,20 +1,21 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, colored, colors_on, plain, print_json, short, state};
-use crate::client::{Job, Millis};
+use super::{ConnectionArgs, LocalDaemon, colored, colors_on, plain, print_json, short, state};
+use crate::client::{Millis, RemoteJob};
 
 /// List the newest jobs
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// How many
+pub struct JobsArgs {
+    /// Number of jobs
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: JobsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let jobs = args.connection.client(daemon)?.jobs(args.limit).await?;
     if args.connection.json {
         print_json(&jobs)?;
@@ -26,9 +27,10 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
+/// Column of the status.
 const STATUS: usize = 4;
 
-fn table(jobs: &[Job], now: Millis, colors: bool) -> String {
+fn table(jobs: &[RemoteJob], now: Millis, colors: bool) -> String {
     let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "CLASS", "AGE", "TOOK"].map(str::to_owned);
     let rows: Vec<[String; 8]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -46,14 +48,14 @@ fn table(jobs: &[Job], now: Millis, colors: bool) -> String {
     text
 }
 
-fn row(job: &Job, now: Millis) -> [String; 8] {
+fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
     let context = &job.context;
     let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
     let took = job.start_time.map(|start| short(job.end_time.unwrap_or(now).since(start)));
     [
         job.id.clone(),
-        cut(&format!("{}/{}", context.owner, context.repo), 40),
-        cut(&context.branch, 30),
+        shortened(&format!("{}/{}", context.owner, context.repo), 40),
+        shortened(&context.branch, 30),
         plain(commit).chars().take(12).collect(),
         state(job).into(),
         job.class.map(|class| class.as_str().into()).unwrap_or_default(),
@@ -62,12 +64,12 @@ fn row(job: &Job, now: Millis) -> [String; 8] {
     ]
 }
 
-fn cut(text: &str, most: usize) -> String {
+fn shortened(text: &str, limit: usize) -> String {
     let text = plain(text);
-    if text.chars().count() <= most {
+    if text.chars().count() <= limit {
         return text;
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    text.chars().take(limit - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn job(status: &str, branch: &str) -> Job {
+    fn job(status: &str, branch: &str) -> RemoteJob {
         serde_json::from_value(json!({
             "id": "0199a1b2", "context": {"owner": "acme", "repo": "hello", "branch": branch, "commit": "HEAD",
                 "github": true, "dockerRepoBase": "q", "tag": "HEAD"}, "image": "q/acme-hello:HEAD", "status": status,

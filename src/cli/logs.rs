@@ -5,21 +5,22 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{Connection, Daemon, follow, print_json};
+use super::{ConnectionArgs, LocalDaemon, follow, print_json};
 
 /// Show a job's log
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct LogsArgs {
     /// The job's id
     id: String,
-    /// Go on until the job ends, and end with its result
+    /// Follow the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: LogsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let client = args.connection.client(daemon)?;
     if args.follow {
         let job = client.job(&args.id).await?;

@@ -1,4 +1,4 @@
-//! The command line. One file a subcommand, each with its `Args` and `run`.
+//! The command line. Each subcommand has a file with its arguments and its `run`.
 
 mod build;
 mod cancel;
@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use crate::app;
-use crate::client::{Client, ClientError, Job, Status, is_this_machine};
+use crate::client::{ApiClient, ClientError, RemoteJob, Status, is_this_machine};
 use crate::settings::{Flags, Settings};
 
 /// Turns a Git push into a Docker image in a registry.
@@ -35,48 +35,48 @@ pub struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     #[command(alias = "server")]
-    Serve(Box<serve::Args>),
-    Build(Box<build::Args>),
-    Jobs(jobs::Args),
-    Logs(logs::Args),
-    Cancel(cancel::Args),
-    Rebuild(rebuild::Args),
-    Notifications(notifications::Args),
-    Deliveries(deliveries::Args),
-    Secrets(secrets::Args),
-    Doctor(Box<doctor::Args>),
+    Serve(Box<serve::ServeArgs>),
+    Build(Box<build::BuildArgs>),
+    Jobs(jobs::JobsArgs),
+    Logs(logs::LogsArgs),
+    Cancel(cancel::CancelArgs),
+    Rebuild(rebuild::RebuildArgs),
+    Notifications(notifications::NotificationsArgs),
+    Deliveries(deliveries::DeliveriesArgs),
+    Secrets(secrets::SecretsArgs),
+    Doctor(Box<doctor::DoctorArgs>),
 }
 
-/// Runs the subcommand; its exit code is the process's.
+/// Runs the subcommand. Returns the exit code of the process.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => serve::run(*args).await,
-        Command::Build(args) => build::run(*args, Daemon::here()).await,
-        Command::Jobs(args) => jobs::run(args, Daemon::here()).await,
-        Command::Logs(args) => logs::run(args, Daemon::here()).await,
-        Command::Cancel(args) => cancel::run(args, Daemon::here()).await,
-        Command::Rebuild(args) => rebuild::run(args, Daemon::here()).await,
-        Command::Notifications(args) => notifications::run(args, Daemon::here()).await,
-        Command::Deliveries(args) => deliveries::run(args, Daemon::here()).await,
+        Command::Build(args) => build::run(*args, LocalDaemon::here()).await,
+        Command::Jobs(args) => jobs::run(args, LocalDaemon::here()).await,
+        Command::Logs(args) => logs::run(args, LocalDaemon::here()).await,
+        Command::Cancel(args) => cancel::run(args, LocalDaemon::here()).await,
+        Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here()).await,
+        Command::Notifications(args) => notifications::run(args, LocalDaemon::here()).await,
+        Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
         Command::Doctor(args) => doctor::run(*args).await,
     }
 }
 
-/// The settings as a daemon of this environment has them.
+/// Loads the settings as a daemon in this environment would.
 fn settings() -> anyhow::Result<Settings> {
     serve::load(&Flags::default(), None)
 }
 
-/// The daemon of this machine, as its settings say: who is spoken to unless the user names another one.
-pub struct Daemon {
+/// The daemon of this machine, as its settings say. Subcommands use it unless the user names another one.
+pub struct LocalDaemon {
     /// `http://127.0.0.1:PORT`, the port from LISTEN.
     pub url: String,
     /// `DATA_DIR/admin-token`.
     pub token_file: PathBuf,
 }
 
-impl Daemon {
+impl LocalDaemon {
     fn here() -> anyhow::Result<Self> {
         let settings = settings()?;
         let url = format!("http://127.0.0.1:{}", settings.listen.port());
@@ -84,58 +84,60 @@ impl Daemon {
     }
 }
 
-/// What the subcommands that speak to a daemon share. The token has no flag: a command line is visible to all.
+/// The arguments that the subcommands with a daemon share. The token has no flag, because a command line is visible to all.
 #[derive(Debug, clap::Args)]
-pub struct Connection {
+pub struct ConnectionArgs {
     /// The daemon's address [default: IMAGE_FACTORY_URL, else this machine's daemon]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Write JSON: one document, or one line an event when a log is followed
+    /// Write JSON: one document, or one line per event when a log is followed
     #[arg(long)]
     json: bool,
 }
 
-/// Exit codes beside 0; clap's own for wrong usage is 2.
+// Exit codes beside 0. clap's own code for wrong usage is 2.
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const CANCELLED: u8 = 3;
 const UNREACHED: u8 = 4;
 const REFUSED: u8 = 5;
-/// 128 + SIGINT, as shells have it.
+/// 128 + SIGINT, as in shells.
 const INTERRUPTED: u8 = 130;
 
-impl Connection {
-    /// `daemon` may be an error: not every user may read the settings, and who names a server does not need them.
-    fn client(&self, daemon: anyhow::Result<Daemon>) -> anyhow::Result<Client> {
+impl ConnectionArgs {
+    /// Makes a client. `daemon` may be an error, because not every user may read the settings; a user who names a server does
+    /// not need them.
+    fn client(&self, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ApiClient> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (url, token_file) = match (self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")), daemon) {
             (Some(url), daemon) => (url, daemon.ok().map(|daemon| daemon.token_file)),
             (None, daemon) => {
                 let daemon =
-                    daemon.context("IMAGE_FACTORY_URL is not set, and this machine's settings are of no use")?;
+                    daemon.context("IMAGE_FACTORY_URL is not set, and the settings of this machine cannot be used: set it, or mend them")?;
                 (daemon.url, Some(daemon.token_file))
             }
         };
-        // This machine's token goes to no other one. Who may not read it may still be let in: API_AUTH=none.
+        // This machine's token goes to no other machine. A user who may not read it goes without, because API_AUTH=none
+        // needs none.
         let own = || std::fs::read_to_string(token_file?).ok().filter(|_| is_this_machine(&url));
         let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
-        Ok(Client::new(&url, token)?)
+        Ok(ApiClient::new(&url, token)?)
     }
 }
 
-/// Says on stderr why a subcommand failed, in one line, and gives its exit code.
+/// Writes to stderr why a subcommand failed, in one line. Returns its exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     if error.downcast_ref().is_some_and(is_broken_pipe) {
-        // Whoever read our output, as `head` does, has enough.
+        // The reader of our output, for example `head`, has read enough.
         return ExitCode::SUCCESS;
     }
     let (code, hint) = match error.downcast_ref() {
         Some(ClientError::Address { .. }) => (USAGE, ""),
-        Some(ClientError::Unreachable { .. } | ClientError::Trouble { .. } | ClientError::Foreign { .. }) => {
-            (UNREACHED, "")
-        }
+        Some(
+            ClientError::Unreachable { .. } | ClientError::Unavailable { .. } | ClientError::UnexpectedAnswer { .. },
+        ) => (UNREACHED, ""),
         Some(ClientError::Refused { status: 401, .. }) => {
             (REFUSED, "; set IMAGE_FACTORY_TOKEN, or run this as a user who may read DATA_DIR/admin-token")
         }
@@ -146,8 +148,8 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// What a job's result is for a script.
-fn code_of(job: &Job) -> ExitCode {
+/// Returns the exit code of a job's result.
+fn exit_code(job: &RemoteJob) -> ExitCode {
     match job.status {
         _ if job.cancelled => ExitCode::from(CANCELLED),
         Status::Failure => ExitCode::from(FAILED),
@@ -155,12 +157,12 @@ fn code_of(job: &Job) -> ExitCode {
     }
 }
 
-/// The job's state in one word.
-fn state(job: &Job) -> &'static str {
+/// Returns the job's state in one word.
+fn state(job: &RemoteJob) -> &'static str {
     if job.cancelled { "cancelled" } else { job.status.as_str() }
 }
 
-/// The word in green, red or yellow, where colors are wanted.
+/// Returns the word in green, red or yellow if `colors` is set.
 fn colored(word: &str, state: &str, colors: bool) -> String {
     let color = match state {
         "success" => 32,
@@ -171,17 +173,17 @@ fn colored(word: &str, state: &str, colors: bool) -> String {
     if colors && color != 0 { format!("\x1b[{color}m{word}\x1b[0m") } else { word.into() }
 }
 
-/// Colors go to a terminal, unless NO_COLOR (no-color.org) says no.
+/// True for a terminal, unless NO_COLOR (no-color.org) is set.
 fn colors_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What a sender wrote, without what would move the terminal's cursor.
+/// Replaces the control characters in a sender's text, because they would move the terminal's cursor.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// `4.2s`, `1m05s`, `2h03m`, `5d`.
+/// Formats a duration as `4.2s`, `1m05s`, `2h03m` or `5d`.
 fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -192,7 +194,7 @@ fn short(duration: Duration) -> String {
     }
 }
 
-/// One JSON document on a line of its own.
+/// Prints one JSON document on a line of its own.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, value).map_err(io::Error::from)?;

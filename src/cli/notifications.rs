@@ -1,44 +1,45 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, plain, print_json, short};
-use crate::client::{Millis, Notification};
+use super::{ConnectionArgs, LocalDaemon, plain, print_json, short};
+use crate::client::{Millis, RemoteNotification};
 
-/// List what is told to others about jobs, and send again what was given up
+/// List the notifications about jobs, and send dead ones again
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct NotificationsArgs {
     #[command(subcommand)]
-    command: Command,
+    command: NotificationsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum NotificationsCommand {
     /// List the newest notifications
     List {
-        /// Only those that were given up
+        /// List only dead notifications, which were given up
         #[arg(long)]
         dead: bool,
-        /// Only those of this job
+        /// List only notifications of this job
         #[arg(long, value_name = "ID")]
         job: Option<String>,
-        /// How many
+        /// Number of notifications
         #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     },
-    /// Send one again that was given up; its receiver gets the same id
+    /// Send a dead notification again; its receiver gets the same id
     Replay {
         /// The notification's id
         id: String,
         #[command(flatten)]
-        connection: Connection,
+        connection: ConnectionArgs,
     },
 }
 
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: NotificationsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::List { dead, job, limit, connection } => {
+        NotificationsCommand::List { dead, job, limit, connection } => {
             let state = dead.then_some("dead");
             let notifications = connection.client(daemon)?.notifications(limit, state, job.as_deref()).await?;
             if connection.json {
@@ -49,7 +50,7 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
                 out.flush()?;
             }
         }
-        Command::Replay { id, connection } => {
+        NotificationsCommand::Replay { id, connection } => {
             let notification = connection.client(daemon)?.replay_notification(&id).await?;
             if connection.json {
                 print_json(&notification)?;
@@ -61,17 +62,27 @@ pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(notifications: &[Notification], now: Millis) -> String {
+fn table(notifications: &[RemoteNotification], now: Millis) -> String {
     let line = |cells: [&str; 8]| {
         let [id, job, channel, state, tries, age, host, error] = cells;
         let line = format!("{id:36}  {job:36}  {channel:10}  {state:8}  {tries:>5}  {age:>6}  {host:20}  {error}");
         format!("{}\n", line.trim_end())
     };
     let mut text = line(["ID", "JOB", "CHANNEL", "STATE", "TRIES", "AGE", "HOST", "ERROR"]);
-    for it in notifications {
-        let (tries, age) = (it.attempts.to_string(), short(now.since(it.create_time)));
-        let (host, error) = (it.host.as_deref().unwrap_or("-"), plain(it.error.as_deref().unwrap_or_default()));
-        text += &line([&it.id, &it.job, &it.channel, &it.state, &tries, &age, host, &error]);
+    for notification in notifications {
+        let (tries, age) = (notification.attempts.to_string(), short(now.since(notification.create_time)));
+        let (host, error) =
+            (notification.host.as_deref().unwrap_or("-"), plain(notification.error.as_deref().unwrap_or_default()));
+        text += &line([
+            &notification.id,
+            &notification.job,
+            &notification.channel,
+            &notification.state,
+            &tries,
+            &age,
+            host,
+            &error,
+        ]);
     }
     text
 }
@@ -82,7 +93,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
-        let dead = Notification {
+        let dead = RemoteNotification {
             id: "0199a1b2-0000-7000-8000-000000000001".into(),
             job: "0199a1b2-0000-7000-8000-000000000002".into(),
             channel: "post-build".into(),

@@ -1,22 +1,22 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{Connection, Daemon, follow, print_json};
+use super::{ConnectionArgs, LocalDaemon, follow, print_json};
 
-/// Build what an ended job built once more: the same commit; its tags move back to it
+/// Build the commit of an ended job again; its tags move back to it
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct RebuildArgs {
     /// The job's id
     id: String,
     /// Show the log until the new job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
 }
 
-/// Without `--follow` the new job's id is what goes to stdout.
-pub async fn run(args: Args, daemon: anyhow::Result<Daemon>) -> anyhow::Result<ExitCode> {
+/// Makes the job. Without `--follow`, its id alone goes to stdout.
+pub async fn run(args: RebuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let client = args.connection.client(daemon)?;
     let job = client.rebuild(&args.id).await?;
     if args.follow {

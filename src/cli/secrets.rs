@@ -8,18 +8,18 @@ use zeroize::Zeroizing;
 
 use crate::secrets::{Name, Scope, SecretsConfig, admin};
 
-/// Stores the deploy keys and registry credentials where the daemon reads them, and checks them.
+/// Store deploy keys and registry credentials where the daemon reads them, and check them
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct SecretsArgs {
     #[command(subcommand)]
-    command: Command,
+    command: SecretsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Checks a secret, encrypts it with ENC_PASSPHRASE if it is not encrypted yet, and stores it in etcd or SECRETS_DIR
+enum SecretsCommand {
+    /// Check a secret, encrypt it with ENC_PASSPHRASE if it is not encrypted yet, and store it in etcd or SECRETS_DIR
     Put {
-        kind: Kind,
+        kind: SecretKind,
         /// The key is for this owner's repositories
         #[arg(long)]
         owner: Option<String>,
@@ -29,38 +29,38 @@ enum Command {
         /// The file with the secret; - is standard input
         file: PathBuf,
     },
-    /// Says of each secret what is stored, whether it decrypts, and what to do if not
+    /// Show for each secret whether it is stored and decrypts, and what to do if not
     Check,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Kind {
+enum SecretKind {
     /// A private key for Git, as ssh-keygen writes it
     GithubKey,
     /// Registry credentials: Docker's config.json or .dockercfg
     Dockercfg,
-    /// Public keys, one a line, for an sshd
+    /// Public keys for an sshd, one per line
     AuthorizedKeys,
-    /// Where log lines are sent by syslog: host or host:port
+    /// Host or host:port to which log lines are sent by syslog
     SyslogHost,
 }
 
-/// Returns failure when `check` found something that cannot be used.
-pub async fn run(args: Args, config: SecretsConfig) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand. Returns failure if `check` found a secret that cannot be used.
+pub async fn run(args: SecretsArgs, config: SecretsConfig) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Put { kind, owner, repo, file } => {
+        SecretsCommand::Put { kind, owner, repo, file } => {
             let name = match kind {
-                Kind::GithubKey => Name::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
+                SecretKind::GithubKey => Name::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
                 _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
-                Kind::Dockercfg => Name::Dockercfg,
-                Kind::AuthorizedKeys => Name::AuthorizedKeys,
-                Kind::SyslogHost => Name::SyslogHost,
+                SecretKind::Dockercfg => Name::Dockercfg,
+                SecretKind::AuthorizedKeys => Name::AuthorizedKeys,
+                SecretKind::SyslogHost => Name::SyslogHost,
             };
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             println!("{}", admin::put(&config, name, secret).await?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check => {
+        SecretsCommand::Check => {
             let lines = admin::check(&config).await;
             for line in &lines {
                 println!("{:4} {}: {}", if line.ok { "ok" } else { "BAD" }, line.name, line.text);

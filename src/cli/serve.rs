@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,26 +13,29 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::{Flags, Settings};
 use crate::{app, telemetry};
 
-/// How long the last log lines may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time for the last log lines to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time to wait for a port that is in use.
 const PORT_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two tries to listen.
 const PORT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the daemon.
+/// Run the daemon
 #[derive(clap::Args)]
-pub struct Args {
-    /// Check the settings and end.
+pub struct ServeArgs {
+    /// Check the settings and exit
     #[arg(long)]
     check: bool,
-    /// File of settings instead of /etc/image-factory/image-factory.toml.
+    /// File of settings instead of /etc/image-factory/image-factory.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
 }
 
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Runs the subcommand.
+pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let settings = load(&args.flags, args.config.as_deref())?;
     app::check(&settings)?;
     if args.check {
@@ -44,7 +46,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listen = settings.listen;
     let listener = bind(listen)
         .await
-        .with_context(|| format!("cannot listen on {listen}: is another program there? LISTEN says where"))?;
+        .with_context(|| format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"))?;
     let shutdown = CancellationToken::new();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
@@ -57,24 +59,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     let ended = app::run(settings, listener, syslog.clone(), shutdown).await;
     if let Some(syslog) = syslog {
-        syslog.flush(FAREWELL).await;
+        syslog.flush(FLUSH_TIMEOUT).await;
     }
     ended?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Listens there, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a
+/// Listens on the address, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a
 /// process that it had just forked has become Git, because a fork holds its parent's sockets until it execs: some
 /// milliseconds, on a busy machine 300 and more.
 async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let end = Instant::now() + PORT_WAIT;
-    let mut told = false;
+    let mut warned = false;
     loop {
         match TcpListener::bind(listen).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
-                if !told {
+                if !warned {
                     tracing::warn!("{listen} is in use: waiting for it, {} s at most", PORT_WAIT.as_secs());
-                    told = true;
+                    warned = true;
                 }
                 tokio::time::sleep(PORT_PAUSE).await;
             }
@@ -83,7 +85,7 @@ async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// The settings of this process's flags, environment and file; every fault is in the error, a line each.
+/// Loads the settings from the flags, the environment and the file. The error has a line for every fault.
 pub fn load(flags: &Flags, file: Option<&std::path::Path>) -> anyhow::Result<Settings> {
     Settings::load(flags, file, |name| std::env::var(name).ok()).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();

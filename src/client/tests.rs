@@ -1,4 +1,5 @@
-//! Against a server that answers what the test says, connection by connection: a real one does not break off at will.
+//! Tests against a server that gives each connection the answer that the test wants, because a real server does not break off
+//! on demand.
 
 use std::pin::pin;
 
@@ -8,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::model::StageName;
 
 fn job(status: &str) -> String {
     let body = format!(
@@ -20,7 +22,7 @@ fn whole(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
-/// What a followed log looks like; without the last chunk it was broken off.
+/// Makes the answer to a followed log. Without `is_whole` it lacks the last chunk, as if it was cut off.
 fn chunked(status: &str, body: &str, is_whole: bool) -> String {
     let end = if is_whole { "0\r\n\r\n" } else { "" };
     format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n{end}", body.len())
@@ -46,11 +48,11 @@ async fn serve(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     (url, task)
 }
 
-fn client(url: &str) -> Client {
-    Client::new(url, Some(Zeroizing::new("t0ken".into()))).unwrap()
+fn client(url: &str) -> ApiClient {
+    ApiClient::new(url, Some(Zeroizing::new("t0ken".into()))).unwrap()
 }
 
-async fn read(client: &Client, follow: bool) -> Result<String, ClientError> {
+async fn read(client: &ApiClient, follow: bool) -> Result<String, ClientError> {
     let mut log = pin!(client.log("j", follow));
     let mut text = String::new();
     while let Some(bytes) = log.next().await {
@@ -60,13 +62,13 @@ async fn read(client: &Client, follow: bool) -> Result<String, ClientError> {
 }
 
 #[tokio::test]
-async fn a_broken_log_is_taken_up_where_it_broke() {
+async fn a_broken_log_is_resumed_where_it_broke() {
     let (url, server) = serve(vec![
         chunked("200 OK", "one\n", false),
         chunked("206 Partial Content", "two\n", true),
-        // It ended, and the job did not: the server was stopped.
+        // The log has ended and the job has not, because the server was stopped.
         job("pending"),
-        // Something between ignores the range.
+        // A proxy ignores the range.
         chunked("200 OK", "one\ntwo\nthree\n", true),
         job("failure"),
     ])
@@ -80,7 +82,7 @@ async fn a_broken_log_is_taken_up_where_it_broke() {
 }
 
 #[tokio::test]
-async fn nothing_more_to_read_is_an_end() {
+async fn a_range_behind_the_end_ends_the_log() {
     let refused = whole("416 Range Not Satisfiable", r#"{"code":"x","message":"y"}"#);
     let (url, _) = serve(vec![chunked("200 OK", "one\n", false), refused, job("success")]).await;
     assert_eq!(read(&client(&url), true).await.unwrap(), "one\n");
@@ -94,7 +96,13 @@ async fn a_job_is_read_with_its_stage() {
     let read = client(&format!("{url}/behind/")).job("a/../b").await.unwrap();
     assert_eq!((read.stage(), read.is_over()), (Some(StageName::Clone), false));
     assert_eq!(read.results.keys().next(), Some(&StageName::Clone));
-    let new = NewJob { owner: "acme".into(), repo: "hello".into(), branch: None, commit: None, ..NewJob::default() };
+    let new = BuildRequest {
+        owner: "acme".into(),
+        repo: "hello".into(),
+        branch: None,
+        commit: None,
+        ..BuildRequest::default()
+    };
     assert!(client(&url).create(&new).await.unwrap().is_over());
     let heads = server.await.unwrap();
     assert!(heads[0].starts_with("GET /behind/job/a%2F..%2Fb HTTP/1.1\r\n"), "{}", heads[0]);
@@ -102,7 +110,7 @@ async fn a_job_is_read_with_its_stage() {
 }
 
 #[tokio::test]
-async fn errors_tell_the_absent_from_the_refusing() {
+async fn an_absent_server_and_a_refusing_one_are_different_errors() {
     // No other test listens on this address.
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let gone = format!("http://{}", listener.local_addr().unwrap());
@@ -119,15 +127,15 @@ async fn errors_tell_the_absent_from_the_refusing() {
     assert_eq!(refused.to_string(), "refused (409 ConflictError): It has ended");
     let refused = error("400 Bad Request", r#"{"code":"InvalidContent","message":[{"code":"X"}]}"#).await;
     assert_eq!(refused.to_string(), r#"refused (400 InvalidContent): [{"code":"X"}]"#);
-    assert!(matches!(error("502 Bad Gateway", "<html>").await, ClientError::Trouble { status: 502, .. }));
-    assert!(matches!(error("302 Found", "").await, ClientError::Foreign { .. }));
-    assert!(matches!(error("200 OK", "<html>").await, ClientError::Foreign { .. }));
+    assert!(matches!(error("502 Bad Gateway", "<html>").await, ClientError::Unavailable { status: 502, .. }));
+    assert!(matches!(error("302 Found", "").await, ClientError::UnexpectedAnswer { .. }));
+    assert!(matches!(error("200 OK", "<html>").await, ClientError::UnexpectedAnswer { .. }));
 }
 
 #[test]
-fn an_address_has_to_be_one() {
+fn an_address_is_checked() {
     for url in ["", "localhost:8080", "ftp://x", "http://", "/x"] {
-        assert!(matches!(Client::new(url, None), Err(ClientError::Address { .. })), "{url}");
+        assert!(matches!(ApiClient::new(url, None), Err(ClientError::Address { .. })), "{url}");
     }
     for url in ["http://localhost:1", "http://127.0.0.2", "http://[::1]:8080/x", "http://LOCALHOST"] {
         assert!(is_this_machine(url), "{url}");

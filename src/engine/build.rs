@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use sha2::{Digest, Sha256};
 
 use super::advice::{self, with_cure};
-use super::api::engine::{Builder, Engine};
+use super::api::engine::Engine;
 use super::api::errors::{EngineError, ErrorKind, SIGKILL_EXIT, one_line, write_line};
 use super::buildkit::session::{Session, SessionError};
 use super::context::git_dir::{GitErrorDetector, explain_git_dir};
 use super::context::tree::{SyncStats, Tree};
 use super::request::{BuildRequest, BuiltImage};
 use super::upkeep::oom::OomCounter;
-use crate::model::LogSink;
+use crate::model::{Builder, LogSink};
 
 impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build; a `RUN` step is then killed in about 30 ms.

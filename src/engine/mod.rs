@@ -19,7 +19,7 @@ mod upkeep;
 
 pub use api::connect::Host;
 pub use api::doctor::EngineReport;
-pub use api::engine::{Builder, Engine, EngineInfo};
+pub use api::engine::{Engine, EngineInfo};
 pub use api::errors::{EngineError, ErrorKind, advice};
 pub use api::machine::Machine;
 pub use context::tree::SyncStats;

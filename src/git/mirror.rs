@@ -1,13 +1,14 @@
-//! The bare repositories that we fetch into: heads and tags alone (with `refs/pull/*` a fork's commits would become
-//! buildable). A mirror is a cache: one that Git cannot read is fetched anew.
+//! The bare repositories that we fetch into. They have heads and tags only, because with `refs/pull/*` a fork's commits
+//! would become buildable. A mirror is a cache: one that Git cannot read is fetched anew.
 //!
-//! `transfer.fsckObjects` stays off: it refuses old repositories for flaws that hurt nobody here (zero-padded modes,
-//! a missing space before a date), and what it guards is a checkout, which we never make; the names in a tree are
-//! checked as it is read.
+//! `transfer.fsckObjects` stays off, because it refuses old repositories for flaws that do no harm here (zero-padded
+//! modes, a missing space before a date). It protects a checkout, which we never make; the names in a tree are checked
+//! when the tree is read.
 
 mod fetch;
 mod healing;
 pub(super) mod lease;
+mod origin;
 mod submodule;
 mod sweep;
 pub(super) mod upkeep;
@@ -25,9 +26,11 @@ use super::{CommitSpec, Git, GitError, GitRef, RepoSource, spelling};
 use crate::model::{LogSink, RepoName};
 
 use lease::MirrorLease;
+pub(super) use origin::ORIGIN;
 pub(super) use submodule::access;
 
-/// A mirror that holds the wanted commit; cheap to clone. As long as one of its clones lives, it stays where it is.
+/// A mirror that holds the wanted commit. It is cheap to clone, and stays where it is as long as one of its clones
+/// lives.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     pub path: PathBuf,
@@ -35,31 +38,27 @@ pub struct Mirror {
     _lease: Arc<MirrorLease>,
 }
 
-/// In this file in a mirror is the URL that all of it came from. Without it the mirror is not to be trusted. Its time
-/// is that of the mirror's last use.
-pub(super) const ORIGIN: &str = "image-factory-origin";
-
-/// What is known of a mirror as long as we run; behind its lock.
+/// Facts about a mirror that a process knows while it runs. The mirror's lock protects them.
 #[derive(Debug, Default)]
 pub(super) struct MirrorState {
-    /// Nothing was cut off since its lock files were swept.
+    /// True if no Git was killed since the lock files were swept.
     pub swept: bool,
-    /// When all of it was last fetched anew and was as before: the flaw is the repository's own, not the mirror's.
+    /// Time of the last full fetch that brought the same flaw again, which is therefore the repository's own.
     futile_since: Option<Instant>,
-    /// The number of the fetch that its branches and tags are of. None if that failed, or was made before the start.
+    /// Number of the fetch that found the branches and tags. None if that fetch failed, or was made before the start.
     pub number: Option<u64>,
 }
 
 impl Mirror {
-    /// Have it fetched anew next time.
+    /// Makes the next job fetch the mirror anew.
     pub(super) fn distrust(&self) {
-        // If it cannot be removed the disk has more to say soon.
+        // A failed removal is ignored, because a broken disk causes other errors soon.
         let _ = fs::remove_file(self.path.join(ORIGIN));
     }
 
-    /// Notes that it is used now.
+    /// Records that the mirror is used now.
     fn touch(&self) {
-        // Only the order in which mirrors are removed depends on it.
+        // An error is ignored, because only the order in which mirrors are removed depends on the time.
         let _ = fs::File::options()
             .append(true)
             .open(self.path.join(ORIGIN))
@@ -80,9 +79,9 @@ impl RepoSource {
 }
 
 impl Git {
-    /// Brings the mirror up to date, or finds that it has what is wanted. Fails when the branch (or tag) whose head is
-    /// wanted does not exist; about a commit that is named by its id [`Git::resolve`] decides, and a commit that
-    /// `is_granted` is asked for by its id.
+    /// Brings the mirror up to date, unless it has the wanted commit already. Fails if the branch (or tag) whose head
+    /// is wanted does not exist. [`Git::resolve`] checks a commit that is named by its id; such a commit is fetched by
+    /// its id if it `is_granted`.
     pub async fn clone<'a>(
         &self,
         source: &RepoSource,
@@ -94,8 +93,8 @@ impl Git {
         self.clone_at(source, branch.into(), commit, is_granted, true, log).await
     }
 
-    /// The same; unless `may_use_cached`, a fetch is made also where the mirror has the commit, because a branch that a request
-    /// only claims is judged by where it is now.
+    /// Does the same as [`Git::clone`]. Unless `may_use_cached`, it fetches even if the mirror has the commit, because
+    /// a branch that a request only claims is checked against its present head.
     pub async fn clone_at(
         &self,
         source: &RepoSource,
@@ -150,7 +149,7 @@ impl Git {
         self.config.dir.join("mirrors").join(spelling::folder(&self.first_spelling(repo)))
     }
 
-    /// Takes a lease, before the lock: who has the lock looks for leases before anything is done to the mirror.
+    /// Takes a lease before the lock, because whoever has the lock looks for leases before changing the mirror.
     fn mirror(&self, path: PathBuf, source: RepoSource) -> Mirror {
         Mirror { _lease: self.leases.take(&path), path, source }
     }
@@ -161,7 +160,7 @@ impl Git {
         lock
     }
 
-    /// The lock of a mirror that nobody uses or waits for; none if somebody does.
+    /// Returns the lock of a mirror that nobody uses or waits for; none if somebody does.
     pub(super) fn lock_unused(&self, mirror: &Path) -> Option<OwnedMutexGuard<MirrorState>> {
         let lock = self.mutex(mirror).try_lock_owned().ok()?;
         (!self.leases.is_leased(mirror)).then_some(lock)

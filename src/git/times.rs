@@ -1,5 +1,5 @@
 //! The times of files in a build context. The engine compares size, mode and **time**, never content, and programs that
-//! keep artefacts in a cache mount (make, cargo) compare times too. So:
+//! keep artefacts in a cache mount (make, cargo) compare times too. Therefore:
 //!
 //! 1. two contents of a path never have the same time: else the engine keeps the old one;
 //! 2. what changed is newer than all that came before: else an artefact of the old content looks newer than it;
@@ -30,15 +30,15 @@ use super::tree::{Entry, path_order};
 use super::{Git, GitError, Mirror, Oid};
 use table::{StoredTable, Table};
 
-/// As deep as the clones of the program that we replace.
+/// Number of commits of history in totem's clones.
 pub(super) const DEPTH: usize = 50;
 pub(super) const SECOND: i64 = 1_000_000_000;
-/// The year 2255; nanoseconds in 64 bits end in 2262.
+/// A second in the year 2255; nanoseconds in 64 bits end in 2262.
 const LAST_SECOND: i64 = 9_000_000_000;
 
 impl Git {
-    /// Sets the entries' times and returns the generation that they belong to. `own` are those of the repository itself,
-    /// where submodules or `.git` have added theirs.
+    /// Sets the entries' times and returns the generation that they belong to. `own` are the entries of the repository
+    /// itself, if submodules or `.git` have added theirs.
     pub(super) async fn set_times(
         &self,
         mirror: &Mirror,
@@ -53,7 +53,7 @@ impl Git {
             Ok::<_, RepoError>(spread_seconds(own, seconds, entries))
         };
         if self.config.pure_history_times {
-            // All the way back: with a limit, every file beyond it would change its time with each commit.
+            // The log has no limit here, because with one every file beyond it would change its time with each commit.
             let seconds = seconds(None, entries).await?;
             for (entry, seconds) in entries.iter_mut().zip(seconds) {
                 entry.mtime = from_history(seconds, LAST_SECOND, &entry.oid);
@@ -77,7 +77,7 @@ impl Git {
         let (generation, changed) = assign(stored, seconds.as_deref(), entries, now);
         if let Some(table) = changed {
             let failed = |error: io::Error| GitError::io("the file times cannot be stored", error);
-            // Some ms of fsync, on a slow disk 100.
+            // The fsync takes some ms, and 100 on a slow disk.
             let saved = tokio::task::spawn_blocking(move || table.save(&path)).await;
             saved.unwrap_or_else(|error| Err(error.into())).map_err(failed)?;
         }
@@ -95,8 +95,8 @@ fn now() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The seconds of all entries from those of a repository's own: what is in a submodule has that of the commit that set
-/// the submodule, as it came with it; what is in `.git` came with the commit's. Both lists are in order.
+/// Returns the seconds of all entries, given those of the repository's own. A submodule's file has the time of the
+/// commit that set the submodule; a file of `.git` has the time of its commit. Both lists are in order.
 fn spread_seconds(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
     let (mut own, mut last) = (own.iter().zip(seconds).peekable(), 0);
     let of = |entry: &Entry| {
@@ -111,21 +111,22 @@ fn spread_seconds(own: &[Entry], seconds: Vec<i64>, all: &[Entry]) -> Vec<i64> {
     all.iter().map(of).collect()
 }
 
-/// The nanoseconds come from the content, so that two contents of one second differ.
+/// Returns a time whose nanoseconds come from the content, so that two contents of one second differ.
 fn from_history(seconds: i64, last: i64, oid: &Oid) -> i64 {
     let nanos = oid.as_bytes().iter().take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte)) % SECOND as u64;
     seconds.clamp(0, last) * SECOND + nanos as i64
 }
 
-/// Sets the entries' times. `history` has their seconds where nothing was stored. Returns the generation, and the table
-/// if it is to be stored.
+/// Sets the entries' times. `history` has their seconds if nothing was stored. Returns the generation, and the table if
+/// it must be stored.
 fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], now: i64) -> (String, Option<Table>) {
     let before = match stored {
         StoredTable::Table(table) => table,
-        // What it said is lost, but not what was built by it: all that is there may have changed, so all of it is new.
+        // The table is lost, but builds that used it have left artefacts. Every file may have changed, so all of them
+        // are new.
         StoredTable::Damaged => Table { generation: Table::new_generation(), latest: 0, rows: vec![] },
         StoredTable::Nothing => {
-            // A commit of tomorrow must not push all later times there.
+            // A commit with a time in the future must not push all later times there.
             let last = now / SECOND - 1;
             for (at, entry) in entries.iter_mut().enumerate() {
                 let seconds = history.and_then(|seconds| seconds.get(at)).copied().unwrap_or(last);
@@ -139,7 +140,7 @@ fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], n
     let (mut rows, mut changed) = (before.rows.iter().peekable(), false);
     for entry in &mut *entries {
         while rows.next_if(|row| path_order(&row.path, &entry.path).is_lt()).is_some() {
-            changed = true; // It is gone; if it comes back it is new.
+            changed = true; // A file that comes back later is new.
         }
         let known = rows.next_if(|row| row.path == entry.path);
         entry.mtime = match known {

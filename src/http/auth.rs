@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::error::{Error, shortened};
+use super::error::{ApiError, shortened};
 use super::messages;
 use crate::intake::Requester;
 use crate::model::{ApiToken, Role};
@@ -22,7 +22,7 @@ pub struct ApiCaller {
 
 impl ApiCaller {
     /// Finds the request's token. Without one, a guard may let the request in as an admin's.
-    pub fn authenticate(parts: &Parts, tokens: &Tokens, guard: Option<&Guard>) -> Result<Self, Error> {
+    pub fn authenticate(parts: &Parts, tokens: &Tokens, guard: Option<&Guard>) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
         let caller = match (tokens.find(&parts.headers), guard) {
             (Some((name, role)), _) => Self { name: name.into(), role },
@@ -30,10 +30,10 @@ impl ApiCaller {
                 guard.check(&parts.headers, changes)?;
                 Self { name: "anyone".into(), role: Role::Admin }
             }
-            (None, None) => return Err(Error::new(&messages::CREDENTIALS)),
+            (None, None) => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
         if changes && caller.role < Role::Build {
-            return Err(Error::new(&messages::READ_ONLY));
+            return Err(ApiError::new(&messages::READ_ONLY));
         }
         Ok(caller)
     }
@@ -92,13 +92,13 @@ impl Guard {
         Self { hosts, origins: origins.to_vec() }
     }
 
-    fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), Error> {
+    fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(header::HOST);
         if let Some(host) = host
             && !self.is_ours(host)
         {
-            return Err(Error::with(&messages::UNKNOWN_HOST, shortened(host)));
+            return Err(ApiError::with(&messages::UNKNOWN_HOST, shortened(host)));
         }
         if !changes {
             return Ok(());
@@ -114,7 +114,7 @@ impl Guard {
         };
         let is_foreign_site = |site: &str| !matches!(site, "same-origin" | "none");
         if origin.is_some_and(|origin| !is_own_page(origin)) || text(SEC_FETCH_SITE).is_some_and(is_foreign_site) {
-            return Err(Error::new(&messages::FOREIGN_PAGE));
+            return Err(ApiError::new(&messages::FOREIGN_PAGE));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::Error;
+use super::error::ApiError;
 use super::messages;
 
 /// Largest description of a job.
@@ -46,14 +46,14 @@ impl ReceivedBody<'_> {
 
 impl Budget {
     /// Reads a body of at most `limit` bytes.
-    pub async fn read(&self, body: Body, limit: usize) -> Result<ReceivedBody<'_>, Error> {
+    pub async fn read(&self, body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
         match tokio::time::timeout(TIMEOUT, self.collect(body, limit)).await {
             Ok(read) => read,
-            Err(_) => Err(Error::new(&messages::SLOW_BODY)),
+            Err(_) => Err(ApiError::new(&messages::SLOW_BODY)),
         }
     }
 
-    async fn collect(&self, mut body: Body, limit: usize) -> Result<ReceivedBody<'_>, Error> {
+    async fn collect(&self, mut body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
         use axum::body::HttpBody;
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large(limit));
@@ -62,7 +62,7 @@ impl Budget {
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         let mut held: Option<SemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Error::with(&messages::BROKEN_BODY, error.to_string()))?;
+            let frame = frame.map_err(|error| ApiError::with(&messages::BROKEN_BODY, error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             let len = first.len() + all.len() + data.len();
             if len > limit {
@@ -70,7 +70,7 @@ impl Budget {
             }
             let owed = len.saturating_sub(FREE).div_ceil(UNIT) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
             if owed > 0 {
-                let more = self.0.try_acquire_many(owed as u32).map_err(|_| Error::new(&messages::BUSY))?;
+                let more = self.0.try_acquire_many(owed as u32).map_err(|_| ApiError::new(&messages::BUSY))?;
                 match &mut held {
                     Some(held) => held.merge(more),
                     None => held = Some(more),
@@ -88,8 +88,8 @@ impl Budget {
     }
 }
 
-fn too_large(limit: usize) -> Error {
-    Error::with(&messages::TOO_LARGE, limit.to_string())
+fn too_large(limit: usize) -> ApiError {
+    ApiError::with(&messages::TOO_LARGE, limit.to_string())
 }
 
 #[cfg(test)]
@@ -101,8 +101,8 @@ mod tests {
         Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size])))))
     }
 
-    fn is_refused(read: Result<ReceivedBody, Error>, message: &messages::Message, text: &str) -> bool {
-        matches!(read, Err(error @ Error::Message(found, _)) if found == message && error.text("") == text)
+    fn is_refused(read: Result<ReceivedBody, ApiError>, message: &messages::Message, text: &str) -> bool {
+        matches!(read, Err(error @ ApiError::Message(found, _)) if found == message && error.text("") == text)
     }
 
     #[tokio::test]

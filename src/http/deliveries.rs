@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::auth::ApiCaller;
-use super::error::Error;
+use super::error::ApiError;
 use super::extract::DeliveryPath;
 use super::page::{self, PageRequest};
 use super::totem::views;
@@ -70,7 +70,7 @@ struct DeliveryQuery {
 }
 
 /// `GET /deliveries?limit=&cursor=`: newest first. The cursor is the id of the last delivery of the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, Error> {
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
     let DeliveryQuery { limit, cursor } = page::query(&uri)?;
     let page = PageRequest::read(limit, cursor, "delivery")?;
     let mut deliveries = api.store.deliveries(page.lookahead(), page.cursor).await?;
@@ -80,7 +80,11 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
 }
 
 /// `GET /deliveries/{id}`
-pub async fn show(State(api): State<Arc<ApiState>>, _caller: ApiCaller, path: DeliveryPath) -> Result<Response, Error> {
+pub async fn show(
+    State(api): State<Arc<ApiState>>,
+    _caller: ApiCaller,
+    path: DeliveryPath,
+) -> Result<Response, ApiError> {
     Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
 }
 
@@ -89,11 +93,11 @@ pub async fn replay(
     State(api): State<Arc<ApiState>>,
     caller: ApiCaller,
     DeliveryPath(id): DeliveryPath,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     let job = api.intake.replay(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
 
-async fn find(api: &ApiState, DeliveryPath(id): DeliveryPath) -> Result<Delivery, Error> {
-    api.store.delivery(id).await?.ok_or_else(|| Error::unknown_delivery(&id.to_string()))
+async fn find(api: &ApiState, DeliveryPath(id): DeliveryPath) -> Result<Delivery, ApiError> {
+    api.store.delivery(id).await?.ok_or_else(|| ApiError::unknown_delivery(&id.to_string()))
 }

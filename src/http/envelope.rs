@@ -1,6 +1,6 @@
-//! What every request passes through. CORS, the time limit, panics and request ids are our own and not tower-http's,
+//! The layers that every request passes through. CORS, the time limit, panics and request ids are our own and not tower-http's,
 //! because of its four layers only the one for panics matches our wire: its CORS answers every `OPTIONS` itself, its timeout has no body
-//! and no `Retry-After`, and its request id takes whatever the sender gives.
+//! and no `Retry-After`, and its request id accepts any text of the sender.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::error::Error;
+use super::error::ApiError;
 use super::messages;
 
 /// The time from a request's headers to the answer's headers. A body may stream for longer.
@@ -24,7 +24,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Writes an error as one dialect does. The text is the request's id.
-pub type Render = fn(&Error, &str) -> Response;
+pub type Render = fn(&ApiError, &str) -> Response;
 
 #[derive(Clone)]
 struct RequestId(HeaderValue);
@@ -45,14 +45,14 @@ async fn answer(State(render): State<Render>, request: Request, next: Next) -> R
     let answer = AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request))).catch_unwind().await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => Error::new(&messages::TIMEOUT).into_response(),
-        Err(panic) => Error::Internal(format!("the handler panicked: {}", text_of(&*panic))).into_response(),
+        Ok(Err(_)) => ApiError::new(&messages::TIMEOUT).into_response(),
+        Err(panic) => ApiError::Internal(format!("the handler panicked: {}", text_of(&*panic))).into_response(),
     };
     let is_fault = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
-    let error = match response.extensions_mut().remove::<Arc<Error>>() {
+    let error = match response.extensions_mut().remove::<Arc<ApiError>>() {
         Some(error) => error,
         None if is_fault && response.extensions().get::<Rendered>().is_none() => {
-            Arc::new(Error::Internal("unknown".into()))
+            Arc::new(ApiError::Internal("unknown".into()))
         }
         None => return response,
     };

@@ -6,13 +6,12 @@ use axum::response::{IntoResponse, Response};
 use super::messages::{self, Message};
 use super::violation::Violation;
 use crate::intake::Refusal;
-use crate::logs::secret_argument;
 use crate::model::NoDestination;
 use crate::store::StoreError;
 
 /// Why a request is not answered as it asks. It has the facts alone: a dialect renders them (see `envelope`).
 #[derive(Debug)]
-pub enum Error {
+pub enum ApiError {
     /// A message of the table, with the values that it names.
     Message(&'static Message, Vec<String>),
     /// The body is JSON, but not a valid request.
@@ -25,7 +24,7 @@ pub enum Error {
     Internal(String),
 }
 
-impl Error {
+impl ApiError {
     pub fn new(message: &'static Message) -> Self {
         Self::Message(message, Vec::new())
     }
@@ -100,7 +99,7 @@ impl Error {
     }
 }
 
-impl IntoResponse for Error {
+impl IntoResponse for ApiError {
     /// Returns an empty answer that carries the error to the layer that renders it.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -109,7 +108,7 @@ impl IntoResponse for Error {
     }
 }
 
-impl From<StoreError> for Error {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(status) => Self::with(&messages::ENDED, status.as_str()),
@@ -124,21 +123,22 @@ impl From<StoreError> for Error {
     }
 }
 
-impl From<Refusal> for Error {
+impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Repository(name) => Self::with(&messages::REPOSITORY, shortened(&name)),
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
-                let violation =
-                    |name: &String| Violation::unusable(secret_argument(name), format!("#/buildArgs/{name}"));
+                let violation = |name: &String| {
+                    Violation::unusable(messages::SECRET_ARGUMENT.with([&**name]), format!("#/buildArgs/{name}"))
+                };
                 Self::Invalid(names.iter().map(violation).collect())
             }
             Refusal::Destination(NoDestination::NotAllowed { image, own, repository }) => {
                 Self::Message(&messages::IMAGE, vec![image.clone(), own, repository, image])
             }
-            Refusal::Destination(error @ NoDestination::Invalid(_)) => {
-                Self::Invalid(vec![Violation::unusable(error.to_string(), "#/image".into())])
+            Refusal::Destination(NoDestination::Invalid(why)) => {
+                Self::Invalid(vec![Violation::unusable(messages::BAD_IMAGE.with([&*why]), "#/image".into())])
             }
             Refusal::UnknownJob(id) => Self::unknown_job(&id.to_string()),
             Refusal::UnknownDelivery(id) => Self::unknown_delivery(&id.to_string()),
@@ -153,10 +153,10 @@ pub fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-pub async fn unknown_path(uri: Uri) -> Error {
-    Error::with(&messages::UNKNOWN_PATH, shortened(uri.path()))
+pub async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::with(&messages::UNKNOWN_PATH, shortened(uri.path()))
 }
 
-pub async fn wrong_method(method: Method) -> Error {
-    Error::with(&messages::WRONG_METHOD, shortened(method.as_str()))
+pub async fn wrong_method(method: Method) -> ApiError {
+    ApiError::with(&messages::WRONG_METHOD, shortened(method.as_str()))
 }

@@ -1,4 +1,4 @@
-//! What handlers take from a request by its type.
+//! The extractors: arguments that a handler takes from a request by their type.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::auth::ApiCaller;
-use super::error::Error;
+use super::error::ApiError;
 use crate::model::JobId;
 
 impl FromRequestParts<Arc<ApiState>> for ApiCaller {
-    type Rejection = Error;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
         Self::authenticate(parts, &api.tokens, api.guard.as_ref())
     }
 }
@@ -23,11 +23,11 @@ impl FromRequestParts<Arc<ApiState>> for ApiCaller {
 pub struct JobPath(pub JobId);
 
 impl<S: Send + Sync> FromRequestParts<S> for JobPath {
-    type Rejection = Error;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = id(parts, state).await;
-        id.parse().map(Self).map_err(|_| Error::unknown_job(&id))
+        id.parse().map(Self).map_err(|_| ApiError::unknown_job(&id))
     }
 }
 
@@ -35,11 +35,11 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
 pub struct DeliveryPath(pub Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
-    type Rejection = Error;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = id(parts, state).await;
-        id.parse().map(Self).map_err(|_| Error::unknown_delivery(&id))
+        id.parse().map(Self).map_err(|_| ApiError::unknown_delivery(&id))
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::ApiState;
 use super::auth::ApiCaller;
-use super::error::Error;
+use super::error::ApiError;
 use super::extract::JobPath;
 use super::page;
 use super::range::Range;
@@ -31,13 +31,13 @@ pub async fn read(
     JobPath(id): JobPath,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     let LogQuery { follow } = page::query(&uri)?;
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
-    let unreadable = |error: io::Error| Error::Internal(format!("the log of job {id}: {error}"));
+    let unreadable = |error: io::Error| ApiError::Internal(format!("the log of job {id}: {error}"));
     let has_ended = || async {
-        let job = api.store.job(id).await?.ok_or_else(|| Error::unknown_job(&id.to_string()))?;
-        Ok::<_, Error>(job.status.is_terminal())
+        let job = api.store.job(id).await?.ok_or_else(|| ApiError::unknown_job(&id.to_string()))?;
+        Ok::<_, ApiError>(job.status.is_terminal())
     };
     let follow = !has_ended().await? && follow;
     // The length is read after the job's state, so that a finished log is sent to its last byte.
@@ -53,12 +53,12 @@ pub async fn read(
                 Range::Last(count) => (len.saturating_sub(count), OPEN_END),
             };
             if start > len {
-                return Err(Error::Range(len));
+                return Err(ApiError::Range(len));
             }
             (start, last + 1, Some(format!("bytes {start}-{last}/*")))
         }
         Some(range) => {
-            let (start, end) = range.within(len).ok_or(Error::Range(len))?;
+            let (start, end) = range.within(len).ok_or(ApiError::Range(len))?;
             (start, end, Some(format!("bytes {start}-{}/{len}", end - 1)))
         }
     };

@@ -181,7 +181,6 @@ pub fn advice() -> Vec<Advice> {
 mod tests {
     use super::*;
     use crate::logs::secret_argument;
-    use crate::model::NoDestination;
 
     #[test]
     fn values_fill_the_gaps_in_order() {
@@ -189,14 +188,10 @@ mod tests {
         assert_eq!(SLOW_BODY.with([]), "The body did not come in time");
     }
 
-    /// Other modules make these texts.
+    /// The pipeline refuses such an argument, too, in the same words.
     #[test]
-    fn messages_of_other_modules_are_the_tables() {
+    fn the_pipeline_says_the_same_about_a_secret() {
         assert_eq!(secret_argument("A"), SECRET_ARGUMENT.with(["A"]));
-        let [image, own, repository] = ["q.io/x", "q.io/own", "a/b"].map(str::to_owned);
-        let refused = NoDestination::NotAllowed { image, own, repository };
-        assert_eq!(refused.to_string(), IMAGE.with(["q.io/x", "q.io/own", "a/b", "q.io/x"]));
-        assert_eq!(NoDestination::Invalid("so".into()).to_string(), BAD_IMAGE.with(["so"]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::ApiState;
 use super::auth::ApiCaller;
-use super::error::Error;
+use super::error::ApiError;
 use super::hooks::DUPLICATE;
 use crate::metrics::{MetricKind, Scrape, Webhook};
 use crate::model::{FailureClass, Millis, NotificationState, Status};
@@ -17,14 +17,14 @@ use crate::store::StoreStats;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`
-pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Result<Response, Error> {
+pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Result<Response, ApiError> {
     let stats = api.store.stats().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
     let folder = api.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(folder)).await;
     let mut page = Scrape::default();
     let disk = disk.ok().and_then(Result::ok);
     let text = fill(&api, &mut page, stats.ok(), disk).and_then(|()| api.metrics.text(&page));
-    let text = text.map_err(|error| Error::Internal(format!("the metrics: {error}")))?;
+    let text = text.map_err(|error| ApiError::Internal(format!("the metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
 
@@ -54,46 +54,60 @@ fn fill(
 ) -> prometheus::Result<()> {
     let info = ("image_factory_build_info", "The daemon's version, as a label of the value 1.");
     page.family(MetricKind::Gauge, info, ["version"], [([env!("CARGO_PKG_VERSION")], 1.0)])?;
-    let readable = "Whether the store could be read for this page.";
+    let readable = "1 if the store could be read for this page.";
     page.gauge("image_factory_store_readable", readable, number(stats.is_some()))?;
     if let Some(stats) = stats {
         of_store(page, &stats)?;
     }
     let (commits, took) = api.store.commits();
-    let counted = ("image_factory_store_commits_total", "Transactions that were written.");
+    let counted = ("image_factory_store_commits_total", "Transactions that the store has written.");
     page.family(MetricKind::Counter, counted, [], [([], commits as f64)])?;
-    let timed = ("image_factory_store_commit_seconds_total", "How long they took in all, with the wait for the disk.");
+    let timed = (
+        "image_factory_store_commit_seconds_total",
+        "Time that the transactions took in all, with the wait for the disk.",
+    );
     page.family(MetricKind::Counter, timed, [], [([], took.as_secs_f64())])?;
 
-    let up = ("image_factory_engine_up", "Whether the engine answered when it was asked last.");
+    let up = ("image_factory_engine_up", "1 if the engine answered the last check.");
     let engines = (api.engines_up)();
     page.family(MetricKind::Gauge, up, ["engine"], engines.iter().map(|(name, up)| ([name.as_str()], number(*up))))?;
 
     let secrets = api.secrets.borrow().clone();
-    let loaded = "Whether the secrets were read since the start: no job runs before.";
+    let loaded = "1 once the secrets were read since the start; no job runs before.";
     page.gauge("image_factory_secrets_loaded", loaded, number(secrets.loaded))?;
     let kinds = secrets.kinds();
-    let valid = ("image_factory_secret_valid", "Whether all that is stored of this kind can be used as it is now.");
+    let valid = ("image_factory_secret_valid", "1 if every stored secret of this kind can be used.");
     page.family(MetricKind::Gauge, valid, ["kind"], kinds.iter().map(|(kind, (valid, _))| ([*kind], number(*valid))))?;
     let now = Millis::now();
     let ages = kinds.iter().filter_map(|(kind, (_, since))| Some(([*kind], now.since((*since)?).as_secs_f64())));
-    let age = ("image_factory_secret_age_seconds", "How long ago what is used of this kind was read, the oldest.");
+    let age = ("image_factory_secret_age_seconds", "Seconds since the oldest secret in use of this kind was read.");
     page.family(MetricKind::Gauge, age, ["kind"], ages)?;
 
     if let Some(disk) = disk {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize) as f64;
-        page.gauge("image_factory_disk_free_bytes", "Free for us where the data folder is.", bytes(disk.f_bavail))?;
-        page.gauge("image_factory_disk_size_bytes", "Size of the disk where it is.", bytes(disk.f_blocks))?;
-        page.gauge("image_factory_disk_free_inodes", "Inodes free for us there.", disk.f_favail as f64)?;
+        page.gauge(
+            "image_factory_disk_free_bytes",
+            "Free bytes for the daemon on the disk of the data folder.",
+            bytes(disk.f_bavail),
+        )?;
+        page.gauge("image_factory_disk_size_bytes", "Size of the disk of the data folder.", bytes(disk.f_blocks))?;
+        page.gauge(
+            "image_factory_disk_free_inodes",
+            "Free inodes for the daemon on the disk of the data folder.",
+            disk.f_favail as f64,
+        )?;
         page.gauge(
             "image_factory_disk_inodes",
-            "Inodes in all; 0 where they are made as needed.",
+            "Inodes of the disk of the data folder; 0 if the file system makes them as needed.",
             disk.f_files as f64,
         )?;
     }
-    let hearts = api.metrics.heartbeats().map(|(name, heart)| ([name], heart.silent_for().as_secs_f64()));
-    let silent = ("image_factory_heartbeat_age_seconds", "How long ago the loop showed that it goes on; 5 s and less.");
-    page.family(MetricKind::Gauge, silent, ["loop"], hearts)?;
+    let heartbeats = api.metrics.heartbeats().map(|(name, heartbeat)| ([name], heartbeat.silent_for().as_secs_f64()));
+    let silent = (
+        "image_factory_heartbeat_age_seconds",
+        "Seconds since the loop showed progress; a healthy loop shows it every 5 s.",
+    );
+    page.family(MetricKind::Gauge, silent, ["loop"], heartbeats)?;
     page.process()
 }
 
@@ -103,10 +117,10 @@ fn of_store(page: &mut Scrape, stats: &StoreStats) -> prometheus::Result<()> {
     let depth = stats.depth;
     let rows = [(["pending"], depth.pending as f64), (["running"], depth.running as f64)];
     page.family(MetricKind::Gauge, ("image_factory_jobs", "Jobs that have not ended, by status."), ["status"], rows)?;
-    let oldest = "For how long the oldest pending job has waited; 0 if none does.";
+    let oldest = "Seconds that the oldest pending job has waited; 0 without one.";
     page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(stats.oldest_pending))?;
     let running = stats.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
-    page.family(MetricKind::Gauge, ("image_factory_builds_running", "Jobs that run, by engine."), ["engine"], running)?;
+    page.family(MetricKind::Gauge, ("image_factory_builds_running", "Running jobs, by engine."), ["engine"], running)?;
 
     // Series that may come start at 0, because Prometheus sees the first step of a counter only if it was there before.
     let failures = FailureClass::ALL.map(|class| match class {
@@ -116,14 +130,14 @@ fn of_store(page: &mut Scrape, stats: &StoreStats) -> prometheus::Result<()> {
     let known = failures.into_iter().chain([(Status::Success.as_str(), "")]);
     let zeros = known.map(|(status, class)| ([status, class], 0.0));
     let ended = stats.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
-    let help = "Jobs that have ended, by status and, if not well, class of the failure.";
+    let help = "Ended jobs, by status and, if not a success, class of the failure.";
     let name = ("image_factory_jobs_ended_total", help);
     page.family(MetricKind::Counter, name, ["status", "class"], zeros.chain(ended))?;
 
     let counts = stats.outbox.iter().map(|row| ([row.channel.as_str(), row.state.as_str()], row.count as f64));
-    let help = "Notifications that are not sent, by channel and state (due, dead).";
+    let help = "Notifications that were not sent, by channel and state (due, dead).";
     page.family(MetricKind::Gauge, ("image_factory_outbox", help), ["channel", "state"], counts)?;
     let unsent = stats.outbox.iter().filter(|row| row.state == NotificationState::Due).map(|row| row.oldest).min();
-    let help = "For how long the oldest notification that is due has waited; 0 if none is.";
+    let help = "Seconds that the oldest due notification has waited; 0 without one.";
     page.gauge("image_factory_outbox_oldest_due_age_seconds", help, age(unsent))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::auth::ApiCaller;
-use super::error::Error;
+use super::error::ApiError;
 use super::page::{self, PageRequest};
 use super::{ApiState, messages};
 use crate::model::{JobId, Millis, NotificationState, Role};
@@ -60,14 +60,14 @@ struct NotificationQuery {
 
 /// `GET /notifications?state=&job=&limit=&cursor=`: newest first. The cursor is the id of the last
 /// notification of the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, Error> {
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
     let NotificationQuery { state, job, limit, cursor } = page::query(&uri)?;
     let states = NotificationState::ALL.map(NotificationState::as_str).join(", ");
     let state: Option<NotificationState> =
-        state.map(|state| state.parse()).transpose().map_err(|_| Error::with(&messages::BAD_STATE, states))?;
+        state.map(|state| state.parse()).transpose().map_err(|_| ApiError::with(&messages::BAD_STATE, states))?;
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
-        job.map(|job| job.parse()).transpose().map_err(|_| Error::new(&messages::BAD_JOB_FILTER))?;
+        job.map(|job| job.parse()).transpose().map_err(|_| ApiError::new(&messages::BAD_JOB_FILTER))?;
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
     let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
@@ -82,9 +82,9 @@ pub async fn replay(
     State(api): State<Arc<ApiState>>,
     caller: ApiCaller,
     Path(id): Path<String>,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     if caller.role < Role::Admin {
-        return Err(Error::new(&messages::REPLAY_ROLE));
+        return Err(ApiError::new(&messages::REPLAY_ROLE));
     }
     let record = api.store.replay_notification(&id).await?;
     tracing::info!(job = %record.job, notification = id, by = caller.name, "a notification is sent again");

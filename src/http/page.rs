@@ -6,15 +6,15 @@ use axum::extract::Query;
 use axum::http::Uri;
 use serde::de::DeserializeOwned;
 
-use super::error::Error;
+use super::error::ApiError;
 use super::messages;
 
 /// Largest number of entries in one answer, and the number when the request names none.
 const MAX_LIMIT: u32 = 1000;
 
 /// Reads the parameters of a request.
-pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
-    let query = Query::try_from_uri(uri).map_err(|error| Error::with(&messages::BAD_QUERY, error.to_string()))?;
+pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let query = Query::try_from_uri(uri).map_err(|error| ApiError::with(&messages::BAD_QUERY, error.to_string()))?;
     Ok(query.0)
 }
 
@@ -26,12 +26,12 @@ pub struct PageRequest<C> {
 
 impl<C: FromStr> PageRequest<C> {
     /// Reads the two parameters. `kind` names what is listed, for example "job".
-    pub fn read(limit: Option<String>, cursor: Option<String>, kind: &str) -> Result<Self, Error> {
+    pub fn read(limit: Option<String>, cursor: Option<String>, kind: &str) -> Result<Self, ApiError> {
         let limit =
             limit.map_or(Some(MAX_LIMIT), |limit| limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)));
-        let limit = limit.ok_or_else(|| Error::with(&messages::BAD_LIMIT, MAX_LIMIT.to_string()))?;
+        let limit = limit.ok_or_else(|| ApiError::with(&messages::BAD_LIMIT, MAX_LIMIT.to_string()))?;
         let cursor = cursor.map(|cursor| cursor.parse()).transpose();
-        let cursor = cursor.map_err(|_| Error::with(&messages::BAD_CURSOR, kind))?;
+        let cursor = cursor.map_err(|_| ApiError::with(&messages::BAD_CURSOR, kind))?;
         Ok(Self { limit, cursor })
     }
 

@@ -1,4 +1,4 @@
-//! The API over a real connection, on the real store, logs and queue (which runs nothing).
+//! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
 mod envelope;
@@ -8,6 +8,7 @@ mod jobs;
 mod log;
 mod notifications;
 mod totem;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ struct Server {
     http: reqwest::Client,
     store: Store,
     logs: Logs,
-    /// Kept, because handlers see the secrets of a closed channel as they were.
+    /// The sender is kept, so that the channel stays open.
     _secrets: watch::Sender<Arc<Secrets>>,
     degraded: watch::Sender<Vec<String>>,
     _stop: DropGuard,
@@ -64,7 +65,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Status, `code` and `message`.
+    /// Returns status, `code` and `message`.
     fn error(&self) -> (u16, String, String) {
         let body = self.json();
         let text = |name: &str| body[name].as_str().map_or_else(|| body[name].to_string(), str::to_owned);
@@ -72,12 +73,12 @@ impl Answer {
     }
 }
 
-/// One with a hook secret and the tokens `read`, `build` and `admin`, unless `change` changes it.
+/// Starts a server with a hook secret and the tokens `read`, `build` and `admin`. `change` may change the configuration.
 async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
     server_with(change, |_| {}).await
 }
 
-/// What the policy is made of.
+/// The parts of the policy that a test can change.
 struct Rules {
     allow_repos: Vec<String>,
     destinations: Destinations,
@@ -164,13 +165,13 @@ impl Server {
         send(request.body(body.to_owned())).await
     }
 
-    /// A new job's id.
+    /// Makes a job and returns its id.
     async fn job(&self) -> JobId {
         let answer = self.post("/job", r#"{"owner":"acme","repo":"hello"}"#).await;
         answer.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// The oldest pending job, running now.
+    /// Claims the oldest pending job.
     async fn claim(&self) -> Job {
         self.store.claim("test", LEASE).await.unwrap().unwrap()
     }

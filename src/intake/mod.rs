@@ -1,6 +1,6 @@
-//! The one rule by which a request becomes a job: the policy allows it, the queue stores it. Every door has its own
-//! function here (`push`, `create`, `rebuild`, `replay`, `missed`), which says what the request asks for; `submit` then
-//! treats all of them alike. Handlers only parse and render.
+//! The one rule by which a request becomes a job: the policy allows it, and the queue stores it. Every kind of request has
+//! its own function (`push`, `create`, `rebuild`, `replay`, `missed`), which makes a [`Request`] of it; `submit` then treats all
+//! requests alike. Handlers only parse and render.
 
 mod api;
 mod missed;
@@ -17,7 +17,7 @@ use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
-pub use push::Push;
+pub use push::ForgePush;
 use request::Request;
 pub use request::{Refusal, Requester};
 

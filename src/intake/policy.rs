@@ -8,7 +8,7 @@ use crate::logs::arguments_with_secrets;
 use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob};
 use crate::secrets::Secrets;
 
-/// What may be built, and where its image goes.
+/// The rules of what may be built, and where its image goes.
 pub struct Policy {
     allowed_repos: AllowedRepos,
     destinations: Destinations,

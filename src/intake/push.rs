@@ -7,7 +7,7 @@ use crate::store::{Added, NewDelivery};
 
 /// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
 #[derive(Debug)]
-pub struct Push {
+pub struct ForgePush {
     pub owner: String,
     pub repo: String,
     /// The ref as the forge names it, usually `refs/heads/…` or `refs/tags/…`.
@@ -22,7 +22,7 @@ pub struct Push {
     pub delivery: NewDelivery,
 }
 
-impl Push {
+impl ForgePush {
     /// The name of the branch or tag: the ref without `refs/heads/` or `refs/tags/`.
     pub fn branch(&self) -> &str {
         let Some(git_ref) = self.git_ref.as_deref() else { return JobContext::BRANCH };
@@ -57,7 +57,7 @@ impl Push {
 
 impl Intake {
     /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
-    pub async fn push(&self, push: Push) -> Result<Added, Refusal> {
+    pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
         let base = self.policy.destinations().base.clone();
         let added = self.submit(push.into_request(base), Requester::Forge).await?;
         if let Added::New(job) = &added {
@@ -75,7 +75,8 @@ mod tests {
         let (git_ref, after) = (git_ref.map(str::to_owned), after.map(str::to_owned));
         let delivery = NewDelivery { route: "/", digest: String::new(), delivery_id: None, event: "push".into() };
         let (owner, repo) = ("acme".into(), "hello".into());
-        let push = Push { owner, repo, git_ref, before: None, after, forced: true, dialect: Dialect::Totem, delivery };
+        let push =
+            ForgePush { owner, repo, git_ref, before: None, after, forced: true, dialect: Dialect::Totem, delivery };
         push.into_request("q.io/t".into())
     }
 

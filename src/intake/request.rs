@@ -3,7 +3,7 @@ use uuid::Uuid;
 use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, Role, Status};
 use crate::store::{NewDelivery, StoreError};
 
-/// What every door makes of what it was asked for.
+/// The common form of a request for a job.
 pub struct Request {
     pub context: JobContext,
     pub origin: Origin,
@@ -43,7 +43,7 @@ impl Request {
     }
 }
 
-/// Who asks for a job.
+/// The party that asks for a job.
 #[derive(Debug, Clone, Copy)]
 pub enum Requester<'a> {
     /// A forge, whose signature was verified.

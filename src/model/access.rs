@@ -1,17 +1,20 @@
 use zeroize::Zeroizing;
 
-/// What a token may do; each role may also do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// See jobs and logs.
-    Read,
-    /// Make and cancel jobs.
-    Build,
-    /// Everything.
-    Admin,
+use super::words::words;
+
+words! {
+    /// Rights of a token. Each role includes those before it.
+    pub enum Role {
+        /// May see jobs and logs.
+        Read = "read",
+        /// May create and cancel jobs.
+        Build = "build",
+        /// May do everything.
+        Admin = "admin",
+    }
 }
 
-/// A bearer token and what its holder may do.
+/// A bearer token and its rights.
 #[derive(Clone)]
 pub struct ApiToken {
     pub name: String,

@@ -1,11 +1,11 @@
-//! Where a job's image goes: the one rule by which every request becomes an image's name.
+//! Destination of a job's image: the one rule that makes an image's name of every request.
 
 use super::further::DockerfileName;
 use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
 use super::naming::{HASH_DIGITS, valid_tag, with_hash};
 use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext, RepoCase};
 
-/// Registries whose names have no parts below `account/name`: a push to a deeper one is denied there.
+/// Registries whose names have no parts below `account/name`, because they deny a push to a deeper name.
 const FLAT: [&str; 1] = [HUB];
 
 /// The settings that say where images go.
@@ -15,9 +15,9 @@ pub struct Destinations {
     pub base: String,
     /// IMAGE_NAME
     pub name: ImageName,
-    /// DOCKERFILE: the one of the image that has the repository's own name.
+    /// DOCKERFILE, whose image has the repository's own name.
     pub dockerfile: DockerfilePath,
-    /// CONTEXT: a job with another one, and no Dockerfile of its own, has another Dockerfile.
+    /// CONTEXT. A job with another context, and no Dockerfile of its own, has another Dockerfile.
     pub context: ContextPath,
     /// IMAGES_ALLOWED
     pub grants: ImageGrants,
@@ -29,11 +29,11 @@ pub struct Destinations {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     pub image: String,
-    /// The image that is taken instead if another Dockerfile of the repository has the first. Both are valid.
+    /// Image that is taken instead if another Dockerfile of the repository has the first. Both are valid.
     pub alternative: Option<String>,
 }
 
-/// Why a job's image has no destination.
+/// The reason why a job's image has no destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoDestination {
     #[error("image is not valid: {0}")]
@@ -46,11 +46,12 @@ pub enum NoDestination {
 }
 
 impl Destinations {
-    /// A job goes to the `image` that it asks for, else to a name below the repository's own if it has another
-    /// Dockerfile than DOCKERFILE, else to the repository's own name. A target, arguments and a platform name nothing.
+    /// Returns the destination of a job: the `image` that the job asks for; else a name below the repository's own if the
+    /// job has another Dockerfile than DOCKERFILE; else the repository's own name. The target, the arguments and the
+    /// platform do not change the name.
     ///
     /// # Errors
-    /// A name that is too long, or that belongs to nobody and was not granted.
+    /// A name that is too long, or that is neither below the repository's own name nor granted.
     pub fn of(&self, context: &JobContext) -> Result<Destination, NoDestination> {
         let own = self.own(&context.docker_repo_base, &context.owner, &context.repo);
         // A job whose options cannot be read fails before it builds anything.
@@ -89,7 +90,7 @@ impl Destinations {
         }
     }
 
-    /// True if IMAGE_NAME gives this repository the image, or a name above it.
+    /// Returns true if IMAGE_NAME gives this repository the image, or a name above it.
     pub fn is_own(&self, owner: &str, repo: &str, image: &ImageRef) -> bool {
         self.own(&self.base, owner, repo).has(image)
     }
@@ -101,16 +102,16 @@ impl Destinations {
     }
 }
 
-/// A repository's own name, and what can be below it.
+/// A repository's own name, and the rule for the names below it.
 struct Own {
     name: String,
-    /// `owner/repo` in lower case
+    /// `owner/repo` in lower case.
     repository: String,
     is_flat: bool,
 }
 
 impl Own {
-    /// The name of these valid parts below this one; None if it is too long.
+    /// Returns the name of these valid parts below this one; `None` if it is too long.
     fn below(&self, parts: &str) -> Option<String> {
         match self.is_flat {
             true => {
@@ -121,7 +122,7 @@ impl Own {
         }
     }
 
-    /// The long name of a Dockerfile, cut where it has to be.
+    /// Returns the long name of a Dockerfile, cut where it has to be.
     fn further(&self, name: &DockerfileName) -> String {
         if self.is_flat {
             return self.beside(&name.stem, &name.hashed);
@@ -133,13 +134,14 @@ impl Own {
         }
     }
 
-    /// `own-parts-1a2b3c4d`. The hash is of the repository, too: `a-b/c` and `a/b-c` do not share this name.
+    /// Returns `own-parts-1a2b3c4d`. The hash is made of the repository, too, so that `a-b/c` and `a/b-c` do not share the
+    /// name.
     fn beside(&self, parts: &str, hashed: &str) -> String {
         let name = format!("{}-{}", self.name, parts.replace('/', "-"));
         with_hash(&name, NAME_LIMIT, &format!("{}\n{hashed}", self.repository))
     }
 
-    /// True if the image is this one, or below it where a registry has deeper names.
+    /// Returns true for this image, and for images below it where a registry has deeper names.
     fn has(&self, image: &ImageRef) -> bool {
         let Ok(own) = ImageRef::parse(&format!("{}:x", self.name)) else { return false };
         let (own, image) = (own.canonical(), image.canonical());

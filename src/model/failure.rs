@@ -1,69 +1,63 @@
-use std::str::FromStr;
+use super::Advice;
+use super::words::words;
 
-use serde::{Deserialize, Serialize};
+words! {
+    /// Kind of the thing that ended a job without success, which tells who has to act.
+    pub enum FailureClass {
+        Source = "source",
+        Dockerfile = "dockerfile",
+        Test = "test",
+        OutOfMemory = "out-of-memory",
+        Timeout = "timeout",
+        RegistryAuth = "registry-auth",
+        Registry = "registry",
+        Engine = "engine",
+        LostWorker = "lost-worker",
+        Cancelled = "cancelled",
+    }
+}
 
-/// What kind of thing ended a job without success: who has to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureClass {
-    /// The repository, the commit, or what they refer to (submodules, LFS files) cannot be had; also while its server is
-    /// away.
-    Source,
-    /// The Dockerfile: it is missing, or wrong, or a step of it failed, or a base image does not exist.
-    Dockerfile,
-    /// The test command.
-    Test,
-    /// A step was killed, for its memory as far as can be told.
-    OutOfMemory,
-    /// A stage, or the whole job, took too long, or said nothing for too long.
-    Timeout,
-    /// The registry does not let us in.
-    RegistryAuth,
-    /// The registry is in trouble.
-    Registry,
-    /// The Docker Engine is gone, hangs, or is in trouble.
-    Engine,
-    /// The daemon that ran it stopped or broke, or its machine is in trouble.
-    LostWorker,
-    /// Someone, or a newer commit, cancelled it.
-    Cancelled,
+/// Returns one row for each failure class.
+pub fn advice() -> Vec<Advice> {
+    let row = |class: FailureClass| Advice {
+        code: class.as_str(),
+        text: "The build ended (…): …",
+        cause: class.cause(),
+        cure: class.advice(),
+    };
+    FailureClass::ALL.map(row).into()
 }
 
 impl FailureClass {
-    pub const ALL: [Self; 10] = [
-        Self::Source,
-        Self::Dockerfile,
-        Self::Test,
-        Self::OutOfMemory,
-        Self::Timeout,
-        Self::RegistryAuth,
-        Self::Registry,
-        Self::Engine,
-        Self::LostWorker,
-        Self::Cancelled,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Dockerfile => "dockerfile",
-            Self::Test => "test",
-            Self::OutOfMemory => "out-of-memory",
-            Self::Timeout => "timeout",
-            Self::RegistryAuth => "registry-auth",
-            Self::Registry => "registry",
-            Self::Engine => "engine",
-            Self::LostWorker => "lost-worker",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// Nobody who pushed can mend it, and it may go by itself: worth another attempt.
+    /// Returns true if nobody who pushed can correct the failure and it may pass by itself, so that another attempt is
+    /// worth its time.
     pub fn is_infrastructure(self) -> bool {
         matches!(self, Self::Registry | Self::Engine | Self::LostWorker)
     }
 
-    /// What to do, in one sentence. It stands behind a message that may say so more exactly, and agrees with it.
+    /// Returns what ended the job, in one sentence.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Source => {
+                "The repository, the commit, or the submodules and LFS files that it refers to could not be fetched; \
+                 their server may be away."
+            }
+            Self::Dockerfile => {
+                "The Dockerfile is missing or wrong, or one of its steps failed, or a base image does not exist."
+            }
+            Self::Test => "The test command failed.",
+            Self::OutOfMemory => "A step was killed, for its memory as far as that can be told.",
+            Self::Timeout => "A stage, or the whole job, took too long or produced no output for too long.",
+            Self::RegistryAuth => "The registry refused the login, or the push with it.",
+            Self::Registry => "The registry had a fault of its own, or could not be reached.",
+            Self::Engine => "The Docker Engine was gone, did not answer, or had a fault of its own.",
+            Self::LostWorker => "The daemon that ran the job stopped or failed, or its machine had a fault.",
+            Self::Cancelled => "A user, or a newer commit, cancelled the job.",
+        }
+    }
+
+    /// Returns what to do, in one sentence. The sentence follows a message that may say so more exactly, and agrees with
+    /// it.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Source => "Put right what the message names, then push again or rebuild the job.",
@@ -83,12 +77,5 @@ impl FailureClass {
             Self::LostWorker => "Nothing is known to be wrong with the commit: rebuild the job.",
             Self::Cancelled => "Rebuild the job if it is wanted after all.",
         }
-    }
-}
-
-impl FromStr for FailureClass {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|c| c.as_str() == text).ok_or_else(|| format!("{text:?} is no class of failures"))
     }
 }

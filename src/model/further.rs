@@ -1,4 +1,4 @@
-//! Names of the further images of a repository: those that have another Dockerfile than DOCKERFILE.
+//! Names of the further images of a repository, which have another Dockerfile than DOCKERFILE.
 //!
 //! A Dockerfile's short name (`api` for `services/api/Dockerfile`) is the one that people expect, and several Dockerfiles
 //! may have the same. The long name ends with a hash of the path, so no two paths of a repository share it. The store gives
@@ -7,20 +7,20 @@
 use super::naming::{HASH_DIGITS, tidied, with_hash};
 use super::options::DockerfilePath;
 
-/// Names of a Dockerfile's file, in lower case.
+/// File names of a Dockerfile, in lower case.
 const WORDS: [&str; 2] = ["dockerfile", "containerfile"];
 
-/// Folders that are named after Docker and say nothing of the image, in lower case and without a `.` in front.
+/// Folders that are named after Docker and do not name the image, in lower case and without a `.` in front.
 const FOLDERS: [&str; 6] = ["docker", "dockerfile", "dockerfiles", "container", "containers", "containerfiles"];
 
-/// The names of a Dockerfile's image, each one part of a path.
+/// Names of a Dockerfile's image, each of them one part of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DockerfileName {
-    /// None if a letter had to be changed to make a valid name, or if it looks like a long one.
+    /// Name that people expect. `None` if a letter had to be changed to make it valid, or if it looks like a long name.
     pub short: Option<String>,
-    /// The short name made valid, without the hash that ends the long one.
+    /// Short name made valid, which the long name begins with.
     pub stem: String,
-    /// The text that the long name's hash is made of. No short name begins with a `/`.
+    /// Text that the long name's hash is made of. No short name begins with a `/`.
     pub hashed: String,
 }
 
@@ -32,24 +32,25 @@ impl DockerfileName {
         Self { short: is_plain.then(|| stem.clone()), stem, hashed: format!("/{path}") }
     }
 
-    /// The stem and 8 digits of the hash of the whole path, at most `limit` characters.
+    /// Returns the stem and 8 digits of the hash of the whole path, in at most `limit` characters.
     pub fn long(&self, limit: usize) -> String {
         with_hash(&self.stem, limit, &self.hashed)
     }
 }
 
-/// A short name of this form could be another Dockerfile's long one.
+/// Returns true if a short name could be another Dockerfile's long name.
 fn looks_long(name: &str) -> bool {
     let digits = name.rsplit('-').next().unwrap_or_default();
     digits.len() == HASH_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The text that tells this Dockerfile from the others: what its file's name has beside `Dockerfile`, behind its folder's name.
+/// Returns the text that distinguishes this Dockerfile from others: its folder's name, then the part of its file name
+/// beside `Dockerfile`.
 fn readable(path: &str) -> String {
     let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
     let own = own_part(file);
-    let says_nothing = |folder: &&str| !FOLDERS.contains(&&*folder.trim_start_matches('.').to_ascii_lowercase());
-    let folder = folders.rsplit('/').filter(|folder| !folder.is_empty()).find(says_nothing);
+    let is_meaningful = |folder: &&str| !FOLDERS.contains(&&*folder.trim_start_matches('.').to_ascii_lowercase());
+    let folder = folders.rsplit('/').filter(|folder| !folder.is_empty()).find(is_meaningful);
     match (folder, own) {
         (Some(folder), "") => folder.into(),
         (Some(folder), own) => format!("{folder}-{own}"),
@@ -58,7 +59,7 @@ fn readable(path: &str) -> String {
     }
 }
 
-/// `web` of `Dockerfile.web`, `web.Dockerfile` and `web`; empty of `Dockerfile`.
+/// Returns `web` for `Dockerfile.web`, `web.Dockerfile` and `web`, and nothing for `Dockerfile`.
 fn own_part(file: &str) -> &str {
     let lower = file.to_ascii_lowercase();
     for word in WORDS {
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_name_is_what_people_expect() {
+    fn a_short_name_is_the_expected_one() {
         for (path, short) in [
             ("services/api/Dockerfile", "api"),
             ("api/Dockerfile", "api"),

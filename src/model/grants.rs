@@ -3,7 +3,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::image::ImageRef;
 use super::{RepoCase, RepoGlob};
 
-/// IMAGES_ALLOWED: the images that a repository may name beside those below its own name.
+/// Images that a repository may name beside those below its own name (IMAGES_ALLOWED).
 #[derive(Debug, Clone, Default)]
 pub struct ImageGrants(Vec<Grant>);
 
@@ -23,7 +23,7 @@ impl ImageGrants {
         pairs.into_iter().map(Grant::parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// True if a grant lets this repository push to the image.
+    /// Returns true if a grant lets this repository push to the image.
     pub fn allow(&self, case: RepoCase, owner: &str, repo: &str, image: &ImageRef) -> bool {
         let image = image.canonical();
         self.0.iter().any(|grant| grant.repository.is_match(case, owner, repo) && grant.image.is_match(&image))
@@ -39,7 +39,7 @@ impl Grant {
         if host != "localhost" && !host.contains(['.', ':', '*', '?', '[', '{']) {
             return Err(format!("{image:?} must begin with a registry's host, such as quay.io/acme/*"));
         }
-        // The canonical name of Docker Hub is the one that an image is compared by.
+        // Images are compared by their canonical names, which have Docker Hub by this host.
         let image = match image.strip_prefix("index.docker.io/") {
             Some(path) => format!("docker.io/{path}"),
             None => image.to_owned(),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_grant_is_named() {
+    fn a_pair_that_is_no_grant_is_named() {
         for (pair, words) in [
             ("acme/mono", "\"acme/mono\" is not REPOSITORY=IMAGE"),
             ("acme/mono=acme/web", "must begin with a registry's host"),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Why an image name or tag from outside cannot be used.
+/// The reason why an image name or tag from outside cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("image {value:?} is not a valid reference: {why}")]
 pub struct ImageRefError {
@@ -9,7 +9,7 @@ pub struct ImageRefError {
     pub(super) why: &'static str,
 }
 
-/// Docker Hub, as image names have it.
+/// Host of Docker Hub in image names.
 pub(super) const HUB: &str = "docker.io";
 
 /// A tagged image reference, `[registry/]path:tag`, by the grammar of `github.com/distribution/reference`.
@@ -17,14 +17,14 @@ pub(super) const HUB: &str = "docker.io";
 pub struct ImageRef {
     registry: String,
     name: String,
-    /// Where in `name` the path begins.
+    /// Position in `name` at which the path begins.
     path: usize,
     tag: String,
 }
 
 impl ImageRef {
-    /// Reads `[registry/]path:tag`. The first part is a registry if it has a `.` or `:` or is
-    /// `localhost`; else the registry is `docker.io`.
+    /// Reads `[registry/]path:tag`. The first part is a registry if it has a `.` or `:` or is `localhost`; otherwise the
+    /// registry is `docker.io`.
     pub fn parse(text: &str) -> Result<Self, ImageRefError> {
         let bad = |why| Err(ImageRefError { value: text.chars().take(300).collect(), why });
         let Some((name, tag)) = text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) else {
@@ -56,17 +56,17 @@ impl ImageRef {
         Ok(Self { registry: registry.into(), name: name.into(), path: name.len() - path.len(), tag: tag.into() })
     }
 
-    /// The registry's host and port, `docker.io` when the name has none.
+    /// Returns the registry's host and port, `docker.io` when the name has none.
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The name as it was written, without the tag.
+    /// Returns the name as it was written, without the tag.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The path of the repository within its registry. What names no account at Docker Hub is in its `library/`.
+    /// Returns the path of the repository within its registry. A name without an account at Docker Hub is in `library/`.
     pub fn repository(&self) -> Cow<'_, str> {
         let path = &self.name[self.path..];
         match self.registry == HUB && !path.contains('/') {
@@ -75,7 +75,7 @@ impl ImageRef {
         }
     }
 
-    /// One text for each image, however its name is written: the registry in lower case, and the path within it.
+    /// Returns the same text for every spelling of an image: the registry in lower case, and the path within it.
     pub fn canonical(&self) -> String {
         format!("{}/{}", self.registry.to_ascii_lowercase(), self.repository())
     }
@@ -84,24 +84,24 @@ impl ImageRef {
         &self.tag
     }
 
-    /// The same name with another tag.
+    /// Returns the same name with another tag.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ImageRefError> {
         Self::parse(&format!("{}:{tag}", self.name))
     }
 }
 
-/// The name that a job wants for its image, without a tag.
+/// Name that a job asks for its image, without a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestedImage {
     /// One or several parts below the repository's own name: `api`, `tools/lint`.
     Below(String),
-    /// A name that begins with a registry's host, as Docker tells it: `quay.io/acme/web`.
+    /// A name that begins with a registry's host, by Docker's rule: `quay.io/acme/web`.
     Absolute(ImageRef),
 }
 
 impl RequestedImage {
     /// # Errors
-    /// The form that a name has, to stand behind "is not valid:".
+    /// The form that a name has, as a sentence to follow "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
         let image = ImageRef::parse(&format!("{text}:x")).map_err(|_| {
             "it must be a name without a tag, such as api or quay.io/acme/api: lower-case letters and digits, and between \
@@ -111,17 +111,18 @@ impl RequestedImage {
     }
 }
 
-/// The longest name, registry included.
+/// Longest name in characters, registry included.
 pub(super) const NAME_LIMIT: usize = 255;
 pub(super) const TAG_LIMIT: usize = 128;
 
-/// `[\w][\w.-]{0,127}`
+/// Returns true for `[\w][\w.-]{0,127}`.
 pub fn is_tag(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     (1..=TAG_LIMIT).contains(&text.len()) && !text.starts_with(['.', '-']) && text.bytes().all(allowed)
 }
 
-/// `name[:port]`, the name of parts of letters, digits and inner `-`, or an IPv6 address in brackets.
+/// Returns true for `name[:port]`, where the name has parts of letters, digits and inner `-`, or is an IPv6 address in
+/// brackets.
 fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
         Some((name, port)) => (name, Some(port)),
@@ -138,7 +139,7 @@ fn is_host(text: &str) -> bool {
     name_ok && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// Lower-case letters and digits, with separators between them.
+/// Returns true for lower-case letters and digits with separators between them.
 fn is_component(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !text.is_empty()

@@ -1,8 +1,8 @@
 use std::fmt;
 
-use super::{CommitId, RepoCase};
+use super::RepoCase;
 
-/// Why a name from outside is not passed on to Git or to the file system.
+/// The reason why a name from outside is not passed on to Git or to the file system.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {value:?} is not valid: {why}")]
 pub struct NameError {
@@ -16,8 +16,9 @@ pub(super) fn refuse(what: &'static str, value: &str, why: &'static str) -> Name
     NameError { what, value, why }
 }
 
-/// `owner/name` of a repository, each part 1–100 of `A–Z a–z 0–9 . _ -`, not starting with `-` and the owner not with
-/// `.`: safe as a path component, inside a URL and in an argument. (`acme/.github` is a usual repository.)
+/// `owner/name` of a repository. Each part has 1 to 100 of `A–Z a–z 0–9 . _ -` and does not start with `-`, the owner does
+/// not start with `.` either, so that both are safe as a path component, inside a URL and in an argument.
+/// (`acme/.github` is a usual repository.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoName {
     owner: String,
@@ -72,11 +73,11 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// Where branches and tags are, in the order in which a bare name is looked up.
+/// Prefixes of branches and tags, in the order in which a bare name is looked up.
 const KINDS: [&str; 2] = ["refs/heads/", "refs/tags/"];
 
-/// The name of a branch or tag, bare (`v1`) or in full (`refs/tags/v1`), by the rules of `git check-ref-format` and not
-/// starting with `-`.
+/// Name of a branch or tag, bare (`v1`) or in full (`refs/tags/v1`), by the rules of `git check-ref-format`. It does not
+/// start with `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GitRef(String);
 
@@ -105,7 +106,7 @@ impl GitRef {
         &self.0
     }
 
-    /// The refs that the name can stand for, the preferred one first: a bare name is a branch, else a tag.
+    /// Returns the refs that the name can stand for, the preferred one first: a bare name is a branch, else a tag.
     pub fn full_names(&self) -> Vec<String> {
         match is_branch_or_tag(&self.0) {
             true => vec![self.0.clone()],
@@ -114,12 +115,12 @@ impl GitRef {
     }
 }
 
-/// True if this is the full name of a branch or of a tag.
+/// Returns true for the full name of a branch or of a tag.
 pub fn is_branch_or_tag(name: &str) -> bool {
     KINDS.iter().any(|kind| name.starts_with(kind))
 }
 
-/// The bare name of a branch or tag that is named in full; any other name as it is.
+/// Returns the bare name of a branch or tag that is named in full, and any other name unchanged.
 pub fn bare_name(name: &str) -> &str {
     KINDS.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name)
 }
@@ -128,52 +129,6 @@ impl fmt::Display for GitRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Which commit of a branch is wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum CommitSpec {
-    /// The branch's or tag's own commit.
-    Head,
-    /// The commit of this id.
-    Full(CommitId),
-    /// 4 to 39 hexadecimal digits, lower case.
-    Short(String),
-}
-
-impl CommitSpec {
-    /// `HEAD` and the empty string mean [`CommitSpec::Head`].
-    pub fn parse(text: &str) -> Result<Self, NameError> {
-        if text.is_empty() || text == "HEAD" {
-            return Ok(Self::Head);
-        }
-        if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(refuse("commit", text, "it must be HEAD or hexadecimal digits"));
-        }
-        if is_no_commit(text) {
-            return Err(refuse("commit", text, "an id of zeros stands for a branch or tag that was deleted"));
-        }
-        match text.len() {
-            40 | 64 => CommitId::parse(text).map(Self::Full),
-            4..40 => Ok(Self::Short(text.to_ascii_lowercase())),
-            0..4 => Err(refuse("commit", text, "it must have at least 4 hexadecimal digits")),
-            _ => Err(refuse("commit", text, "an id has 40 or 64 digits, and a short one 4 to 39")),
-        }
-    }
-
-    /// The digits of the id, all or the first ones; `None` for [`CommitSpec::Head`].
-    pub fn digits(&self) -> Option<&str> {
-        match self {
-            Self::Head => None,
-            Self::Full(id) => Some(id.as_str()),
-            Self::Short(digits) => Some(digits),
-        }
-    }
-}
-
-/// True if this is the id that pushes have in the place of a commit that is not there: 40 or 64 zeros.
-pub fn is_no_commit(id: &str) -> bool {
-    matches!(id.len(), 40 | 64) && id.bytes().all(|b| b == b'0')
 }
 
 #[cfg(test)]
@@ -202,40 +157,14 @@ mod tests {
         ] {
             assert!(RepoName::new(owner, repo).is_err(), "{owner}/{repo}");
         }
-        for commit in ["--help", "123", "g123456", "HEAD~1", "HEAD^{tree}"] {
-            assert!(CommitSpec::parse(commit).is_err(), "{commit}");
-        }
     }
 
     #[test]
-    fn what_people_use_is_accepted() {
+    fn usual_names_are_accepted() {
         for name in ["develop", "feature/x", "v1.2", "ünïcode", "a-b_c.d", "release/2026.11"] {
             assert!(GitRef::new(name).is_ok(), "{name}");
         }
-        assert_eq!(CommitSpec::parse("1234"), Ok(CommitSpec::Short("1234".into())));
-        assert_eq!(CommitSpec::parse("HEAD"), Ok(CommitSpec::Head));
-        assert_eq!(
-            CommitSpec::parse(&"A1".repeat(20)),
-            Ok(CommitSpec::Full(CommitId::parse(&"a1".repeat(20)).unwrap()))
-        );
-        assert_eq!(
-            CommitSpec::parse(&"a1".repeat(32)),
-            Ok(CommitSpec::Full(CommitId::parse(&"a1".repeat(32)).unwrap()))
-        );
         assert!(RepoName::parse("acme/hello.world_1-2").is_ok() && RepoName::parse("acme/.github").is_ok());
-    }
-
-    #[test]
-    fn zeros_and_an_id_of_another_length_are_told_as_that() {
-        for zeros in [40, 64] {
-            let error = CommitSpec::parse(&"0".repeat(zeros)).unwrap_err();
-            assert!(error.to_string().contains("stands for a branch or tag that was deleted"), "{error}");
-        }
-        for digits in [41, 63, 65] {
-            let error = CommitSpec::parse(&"1".repeat(digits)).unwrap_err();
-            assert!(error.to_string().contains("an id has 40 or 64 digits"), "{error}");
-        }
-        assert!(CommitSpec::parse("0000000").is_ok());
     }
 
     #[test]

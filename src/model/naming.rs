@@ -1,5 +1,5 @@
-//! How images are named: always validly, the same for the same repository and branch, and two repositories never alike
-//! unless the template itself makes them so (`a-b/c` and `a/b-c` with `{owner}-{repo}`).
+//! Names and tags of images. A name is always valid, and the same for the same repository and branch. Two repositories
+//! share a name only where the template itself makes them (`a-b/c` and `a/b-c` with `{owner}-{repo}`).
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use sha2::{Digest, Sha256};
 
 use super::image::{HUB, ImageRef, NAME_LIMIT, TAG_LIMIT, is_separator, is_tag};
 
-/// So much is left of a name for what the template makes.
+/// Longest base, in characters. The rest of a name is for the template.
 const BASE_LIMIT: usize = 150;
 
-/// The number of digits of the hash in a name.
+/// Number of digits of the hash in a name.
 pub(super) const HASH_DIGITS: usize = 8;
 
-/// The template of an image's name below its base, `{owner}-{repo}`.
+/// Template of an image's name below its base, such as `{owner}-{repo}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageName(String);
 
 impl ImageName {
     /// # Errors
-    /// What is allowed.
+    /// The rule that the template breaks.
     pub fn parse(template: &str) -> Result<Self, String> {
         known_placeholders(template, &["owner", "repo"])?;
         if !template.contains("{repo}") {
@@ -35,8 +35,9 @@ impl ImageName {
         }
     }
 
-    /// `{base}/` and the name of this repository's image, in lower case. If more had to be changed to make it valid, 8
-    /// hexadecimal digits of the SHA-256 of `owner/repo` end it, so that another repository has another name.
+    /// Returns `{base}/` and the name of this repository's image, in lower case. If more had to be changed to make the name
+    /// valid, it ends with 8 hexadecimal digits of the SHA-256 of `owner/repo`, so that another repository has another
+    /// name.
     pub fn of(&self, base: &str, owner: &str, repo: &str) -> String {
         let [owner, repo] = [owner, repo].map(str::to_ascii_lowercase);
         let plain = |text: &str| text.replace(|c: char| !is_inner(c) && !"._-".contains(c), "-");
@@ -49,7 +50,10 @@ impl ImageName {
         format!("{base}/{name}")
     }
 
-    /// Can images be pushed below this base? The error says what is wrong with it.
+    /// Checks that images can be pushed below this base.
+    ///
+    /// # Errors
+    /// The rule that the base breaks.
     pub fn check_base(&self, base: &str) -> Result<(), String> {
         if base.contains("://") {
             return Err("it begins with the registry's host, without a scheme: quay.io/totem".into());
@@ -65,18 +69,18 @@ impl ImageName {
     }
 
     fn filled(&self, owner: &str, repo: &str) -> String {
-        // What comes from outside is put in last: it may look like a placeholder.
+        // The texts from outside are put in last, because they may look like a placeholder.
         self.0.split("{owner}").map(|part| part.replace("{repo}", repo)).collect::<Vec<_>>().join(owner)
     }
 }
 
-/// A tag beside a job's own: a text with `{branch}`, `{sha}` and `{short_sha}` (7 digits) in it.
+/// Template of a tag beside a job's own, with `{branch}`, `{sha}` and `{short_sha}` (7 digits).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagTemplate(String);
 
 impl TagTemplate {
     /// # Errors
-    /// What is allowed.
+    /// The rule that the template breaks.
     pub fn parse(template: &str) -> Result<Self, String> {
         known_placeholders(template, &["branch", "sha", "short_sha"])?;
         let tag = Self(template.into());
@@ -89,17 +93,17 @@ impl TagTemplate {
         }
     }
 
-    /// True if the tag names the commit, and so is made without a branch, too.
+    /// Returns true if the tag names the commit and no branch, so that a commit without a branch gets it, too.
     pub fn is_of_commit(&self) -> bool {
         !self.0.contains("{branch}") && (self.0.contains("{sha}") || self.0.contains("{short_sha}"))
     }
 
-    /// The tag for this branch and full commit id.
+    /// Returns the tag for this branch and full commit id.
     pub fn of(&self, branch: &str, sha: &str) -> String {
         valid_tag(&self.filled(branch, sha))
     }
 
-    /// True if no two commits get the same tag from this template.
+    /// Returns true if no two commits get the same tag from this template.
     pub fn names_commit(&self) -> bool {
         self.0.contains("{sha}") || self.0.contains("{short_sha}")
     }
@@ -116,9 +120,9 @@ impl fmt::Display for TagTemplate {
     }
 }
 
-/// `text` if it is a tag, else one made of it: `feature/x` → `feature-x`. Predictable rather than unique: branches that
-/// differ in such characters alone share a tag. Only where a letter is lost that is not ASCII, or the end beyond 128
-/// characters, 8 hexadecimal digits of the SHA-256 of `text` end it.
+/// Returns `text` if it is a tag, else a tag made of it: `feature/x` → `feature-x`. The tag is predictable rather than
+/// unique: branches that differ only in such characters share it. Where a letter outside ASCII is lost, or the end beyond
+/// 128 characters, the tag ends with 8 hexadecimal digits of the SHA-256 of `text`.
 pub fn valid_tag(text: &str) -> String {
     if is_tag(text) {
         return text.into();
@@ -133,7 +137,7 @@ pub fn valid_tag(text: &str) -> String {
     }
 }
 
-/// At most `limit` characters, of which the last 8 are a hash of `whole`.
+/// Returns a name of at most `limit` characters that ends with a hash of `whole`.
 pub(super) fn with_hash(name: &str, limit: usize, whole: &str) -> String {
     let hash = hex::encode(&Sha256::digest(whole)[..HASH_DIGITS / 2]);
     let end = name.len().min(limit.saturating_sub(hash.len() + 1));
@@ -147,7 +151,7 @@ fn is_inner(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-/// One component of a name, made valid: separators that are none become `-`, those at the ends nothing.
+/// Makes one component of a name valid: runs that are no separator become `-`, and separators at the ends are dropped.
 pub(super) fn tidied(part: &str) -> String {
     let (mut name, mut run) = (String::new(), String::new());
     for c in part.chars() {
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_of_a_commit_if_it_names_no_branch() {
+    fn a_tag_without_a_branch_is_of_a_commit() {
         let is_of_commit = |template: &str| TagTemplate::parse(template).unwrap().is_of_commit();
         assert_eq!(["{sha}", "v-{short_sha}"].map(is_of_commit), [true, true]);
         assert_eq!(["latest", "{branch}", "{branch}-{sha}"].map(is_of_commit), [false, false, false]);

@@ -1,17 +1,19 @@
 use super::Status;
+use super::words::words;
 
-/// How a job can end that people are told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    Failure,
-    /// The first success after a failure.
-    Fixed,
-    Success,
+words! {
+    /// End of a job that notifications report.
+    pub enum Occasion {
+        Failure = "failure",
+        /// The first success after a failure.
+        Fixed = "fixed",
+        Success = "success",
+    }
 }
 
 impl Occasion {
-    /// Of a job that ended so, after one of its branch that ended so before. None of one that has not ended or was
-    /// cancelled, be it by a newer commit: that is nobody's failure.
+    /// Classifies how a job ended, given how the previous job of its branch ended. Returns `None` for a job that has not
+    /// ended, and for a cancelled one, because that is nobody's failure.
     pub fn of(status: Status, previous: Option<Status>) -> Option<Self> {
         match status {
             Status::Failure => Some(Self::Failure),
@@ -21,7 +23,7 @@ impl Occasion {
         }
     }
 
-    /// Whether one who wants to hear of these hears of it.
+    /// Returns true if a receiver of the `wanted` occasions gets this one. A fix is a success, too.
     pub fn is_among(self, wanted: &[Self]) -> bool {
         wanted.contains(&self) || self == Self::Fixed && wanted.contains(&Self::Success)
     }
@@ -32,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_success_is_fixed_after_a_failure_alone() {
+    fn a_success_is_a_fix_only_after_a_failure() {
         use Status::{Cancelled, Failure, Pending, Running, Success};
         for (status, previous, expected) in [
             (Failure, None, Some(Occasion::Failure)),

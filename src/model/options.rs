@@ -1,4 +1,4 @@
-//! What a job may say of its build beside the repository and the image.
+//! Options of a build that a job can set beside the repository and the image.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ const ARCHITECTURES: &[&str] = &["386", "amd64", "arm", "arm64", "loong64", "mip
 const VARIANTS: &[&str] = &["v5", "v6", "v7", "v8"];
 const MAX_ARGS: usize = 100;
 
-/// Where a Dockerfile is in a repository: relative, no part of it `..`, at most 1,000 bytes and none of them a control
-/// character; `./a//b` is `a/b`.
+/// Path of a Dockerfile in a repository. It is relative, has no part `..`, no control character and at most 1,000 bytes.
+/// `./a//b` is read as `a/b`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DockerfilePath(String);
 
 impl DockerfilePath {
     /// # Errors
-    /// The rule that it breaks, to stand behind "is not valid:".
+    /// The rule that the text breaks, as a sentence to follow "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
         match inside(text)? {
             path if path.is_empty() => Err(OUTSIDE),
@@ -34,7 +34,7 @@ impl DockerfilePath {
 
 const OUTSIDE: &str = "it must be a path inside the repository, without / in front and without ..";
 
-/// A path inside the repository without needless parts; empty for the root.
+/// Returns a path inside the repository without needless parts; empty for the root.
 fn inside(text: &str) -> Result<String, &'static str> {
     let parts: Vec<_> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if text.starts_with('/') || parts.contains(&"..") {
@@ -46,18 +46,18 @@ fn inside(text: &str) -> Result<String, &'static str> {
     Ok(parts.join("/"))
 }
 
-/// The folder of a repository that is the build context, under the same rules; `.` is the root.
+/// Folder of a repository that is the build context, by the rules of [`DockerfilePath`]; `.` is the root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ContextPath(String);
 
 impl ContextPath {
     /// # Errors
-    /// The rule that it breaks, to stand behind "is not valid:".
+    /// The rule that the text breaks, as a sentence to follow "is not valid:".
     pub fn new(text: &str) -> Result<Self, &'static str> {
         inside(text).map(Self)
     }
 
-    /// Empty for the root.
+    /// Returns the path, which is empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,7 +66,7 @@ impl ContextPath {
         self.0.is_empty()
     }
 
-    /// The path in the repository of a file in this folder.
+    /// Returns the path in the repository of a file in this folder.
     pub fn join(&self, path: &DockerfilePath) -> DockerfilePath {
         match self.is_root() {
             true => path.clone(),
@@ -87,20 +87,20 @@ impl fmt::Display for DockerfilePath {
     }
 }
 
-/// Checked options of a build; what is absent is the daemon's or the engine's to choose.
+/// Checked options of a build. The daemon or the engine chooses the absent ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildOptions {
-    /// From the repository's root, whatever the context is.
+    /// Path from the repository's root, whatever the context is.
     pub dockerfile: Option<DockerfilePath>,
     pub context: Option<ContextPath>,
-    /// `.git` is in the context.
+    /// True if `.git` is in the context.
     pub keep_git_dir: Option<bool>,
-    /// The name of a stage.
+    /// Name of a stage of the Dockerfile.
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
-    /// `linux/arm64`, `linux/arm/v7`.
+    /// `linux/arm64` or `linux/arm/v7`, for example.
     pub platform: Option<String>,
-    /// The image's name, if the job is to choose it.
+    /// Name of the image, if the job chooses it.
     pub image: Option<RequestedImage>,
 }
 
@@ -108,18 +108,19 @@ pub struct BuildOptions {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name} is not valid: {problem}")]
 pub struct BadOption {
-    /// `target`; of an argument, `buildArgs/NAME`.
+    /// Name such as `target`, or `buildArgs/NAME` for a build argument.
     pub name: String,
     pub problem: Problem,
 }
 
+/// The reason why an option cannot be used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem {
     Type {
         expected: &'static str,
         found: Value,
     },
-    /// What is allowed.
+    /// The rule that the value breaks.
     Value(&'static str),
 }
 
@@ -133,15 +134,15 @@ impl fmt::Display for Problem {
 }
 
 impl BuildOptions {
-    /// The names of all options.
+    /// Names of all options.
     pub const NAMES: [&str; 7] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image"];
 
-    /// Reads the options of [`Self::NAMES`] of a job's own names; null and the empty text count as absent.
+    /// Reads the options of [`Self::NAMES`] from the entries that the sender added. Null and the empty text count as absent.
     ///
     /// # Errors
-    /// Everything that cannot be used.
+    /// Every option that cannot be used.
     pub(super) fn read(extra: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
-        let mut reader = Reader { extra, bad: Vec::new() };
+        let mut reader = OptionReader { extra, bad: Vec::new() };
         let options = Self {
             dockerfile: reader.text("dockerfile", DockerfilePath::new),
             context: reader.text("context", ContextPath::new),
@@ -154,15 +155,15 @@ impl BuildOptions {
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
     }
 
-    /// The Dockerfile and the context, by the settings `DOCKERFILE` and `CONTEXT` where the job says nothing. As with
-    /// Docker, a Dockerfile that is not named is looked for in the context.
+    /// Returns the Dockerfile and the context. The settings `DOCKERFILE` and `CONTEXT` apply where the job sets none. A
+    /// Dockerfile that the job does not set is in the context, as it is with Docker.
     pub fn paths(&self, dockerfile: &DockerfilePath, context: &ContextPath) -> (DockerfilePath, ContextPath) {
         let context = self.context.as_ref().unwrap_or(context).clone();
         let dockerfile = self.dockerfile.clone().unwrap_or_else(|| context.join(dockerfile));
         (dockerfile, context)
     }
 
-    /// Decides if `.git` is in the context: by the job's option, else by BuildKit's own build argument, else by the
+    /// Returns true if `.git` is in the context: by the job's option, else by BuildKit's own build argument, else by the
     /// setting `KEEP_GIT_DIR`.
     pub fn keeps_git_dir(&self, setting: bool) -> bool {
         let argument = || self.build_args.get(KEEP_GIT_DIR_ARG).and_then(|value| go_bool(value));
@@ -170,7 +171,7 @@ impl BuildOptions {
     }
 }
 
-/// The argument by which BuildKit's Dockerfile frontend keeps `.git` in contexts that it fetches itself.
+/// Build argument by which BuildKit's Dockerfile frontend keeps `.git` in contexts that it fetches itself.
 const KEEP_GIT_DIR_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// Reads what Go's `strconv.ParseBool` reads, as BuildKit does; it passes over anything else.
@@ -182,12 +183,12 @@ fn go_bool(text: &str) -> Option<bool> {
     }
 }
 
-struct Reader<'a> {
+struct OptionReader<'a> {
     extra: &'a Map<String, Value>,
     bad: Vec<BadOption>,
 }
 
-impl Reader<'_> {
+impl OptionReader<'_> {
     fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
         match self.extra.get(name)? {
             Value::Null => None,
@@ -247,7 +248,7 @@ impl Reader<'_> {
     }
 }
 
-/// The name of an environment variable.
+/// Returns true for the name of an environment variable.
 fn is_variable(name: &str) -> bool {
     let fits = (1..=200).contains(&name.len()) && !name.starts_with(|c: char| c.is_ascii_digit());
     fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

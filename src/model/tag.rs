@@ -2,14 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{CommitId, JobId};
 
-/// A name that a job's image was to get in the registry, and its end.
+/// Result of one of the names that a job's image was to get in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagResult {
     /// `registry/path:tag`
     pub name: String,
-    /// `sha256:…` of the manifest that this job pushed there; None if it pushed none.
+    /// `sha256:…` of the manifest that this job pushed there; `None` if it pushed none.
     pub digest: Option<String>,
-    /// The commit that keeps the tag: a newer push of the same ref, or a newer request, has set it, or the tag is its id.
+    /// Commit that keeps the tag, because a newer push of the same ref, or a newer request, has set it, or because the tag
+    /// is that commit's id.
     #[serde(default, deserialize_with = "CommitId::deserialize_stored")]
     pub kept: Option<CommitId>,
 }
@@ -23,11 +24,11 @@ pub struct RepoRef {
     pub git_ref: String,
 }
 
-/// The image that a tag was given last.
+/// The image that a tag was last given to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagHolder {
     pub commit: CommitId,
-    /// The ref whose job set the tag. None if the job had none, or if the tag was set before this was kept.
+    /// Ref whose job set the tag. `None` if the job had none, or if the tag was set before refs were recorded.
     pub git_ref: Option<RepoRef>,
     pub job: Option<JobId>,
     /// The Dockerfile, target, arguments and platform, in words.
@@ -38,9 +39,9 @@ pub struct TagHolder {
     pub named: bool,
 }
 
-/// A push of a ref, as its webhook told it.
+/// Change of a ref from one commit to another, as a webhook reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
+pub struct RefUpdate {
     pub before: CommitId,
     pub after: CommitId,
 }

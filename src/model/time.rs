@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-/// A point in time: milliseconds since the Unix epoch. Serialized as RFC 3339 with milliseconds
-/// and `Z`, the way `Date.prototype.toISOString` writes it.
+/// A point in time, in milliseconds since the Unix epoch. It is serialized as RFC 3339 with milliseconds and `Z`, as
+/// `Date.prototype.toISOString` writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub i64);
 
@@ -14,7 +14,7 @@ impl Millis {
         Self(since.as_millis() as i64)
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// Returns the time from `earlier` to this point; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
@@ -44,7 +44,7 @@ impl Serialize for Millis {
 
 impl std::str::FromStr for Millis {
     type Err = time::error::Parse;
-    /// Reads RFC 3339; what is finer than a millisecond is cut off.
+    /// Reads RFC 3339, and drops fractions of a millisecond.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let nanos = OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp_nanos();
         Ok(Self(nanos.div_euclid(1_000_000) as i64))

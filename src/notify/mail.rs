@@ -15,7 +15,7 @@ use crate::logs::Logs;
 use crate::model::{Job, JobId, Millis, Occasion, Status};
 use crate::store::{NewNotification, Notification};
 use content::{LogTail, MailContent};
-pub use smtp::{MailConfig, MailTls, Mailer};
+pub use smtp::{MailConfig, Mailer};
 
 const NAME: &str = "mail";
 

@@ -20,7 +20,7 @@ mod tests;
 pub use channel::{Channel, Channels};
 pub use forge::{CommitStatuses, GitHub, GitHubAccess, GitHubConfig, GitHubError};
 pub use hipchat::{HipChat, HipChatConfig};
-pub use mail::{MailChannel, MailConfig, MailTls, Mailer};
+pub use mail::{MailChannel, MailConfig, Mailer};
 pub use post_build::{PostBuild, PostBuildConfig};
 pub use send_error::SendError;
 pub use sender::run;

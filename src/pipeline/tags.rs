@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::model::{Push, RepoRef, TagHolder};
+use crate::model::{RefUpdate, RepoRef, TagHolder};
 pub(super) use order::{Contest, Later};
 
 /// The reason why the ledger cannot be read or written, in one line.
@@ -36,7 +36,7 @@ pub trait TagLedger: Send + Sync {
     fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> Answer<'a, [Option<u64>; 2]>;
 
     /// The newest pushes of a ref.
-    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<Push>>;
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<RefUpdate>>;
 }
 
 /// The ledger, and a lock for each tag.

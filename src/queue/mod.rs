@@ -18,10 +18,10 @@ use tracing::Instrument;
 
 use crate::logs::Logs;
 use crate::metrics::Heartbeat;
-use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status};
+use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status, Supersede};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, NewDelivery, Store, StoreError, Superseding};
-pub use rules::{Priorities, Rules, Supersede};
+pub use rules::{Priorities, Rules};
 
 /// How long it waits for a new job at most: what an event missed is found after this.
 const TICK: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl QueueHandle {
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         new.priority = self.rules.priorities.of(&new.context);
         let rule = match self.rules.supersede {
-            Supersede::Nobody => None,
+            Supersede::Off => None,
             Supersede::Pending => Some(Superseding::Pending),
             Supersede::Running => Some(Superseding::PendingAndRunning),
         };
@@ -88,7 +88,7 @@ impl QueueHandle {
     /// or one that was created after `asked`.
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
         new.priority = self.rules.priorities.of(&new.context);
-        let supersedes = self.rules.supersede != Supersede::Nobody;
+        let supersedes = self.rules.supersede != Supersede::Off;
         let added = self.store.add_missed(new, asked, supersedes).await?;
         if added.is_some() {
             self.wake();

@@ -1,22 +1,12 @@
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::model::{JobContext, RepoCase, RepoGlob};
+use crate::model::{JobContext, RepoCase, RepoGlob, Supersede};
 
 /// What the server decides about a job's place in the queue; nothing in a request does.
 #[derive(Default)]
 pub struct Rules {
     pub priorities: Priorities,
     pub supersede: Supersede,
-}
-
-/// Whose place a newer commit of the same branch takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Supersede {
-    #[default]
-    Nobody,
-    Pending,
-    /// Pending ones, too.
-    Running,
 }
 
 /// PRIORITIES: the first glob that fits counts.

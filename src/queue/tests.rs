@@ -9,7 +9,7 @@ use super::again::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 
-use crate::model::{CommitId, FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus};
+use crate::model::{CommitId, FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus, Supersede};
 use crate::model::{JobProgress, Stages};
 use crate::store::{Added, Announce, NewNotification};
 

@@ -1,4 +1,4 @@
-//! Types of the settings of what is told to others.
+//! Types of the settings of notifications and of the system log.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,26 +7,26 @@ use std::path::PathBuf;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use zeroize::Zeroizing;
 
-use super::value::{HttpUrl, List, Value};
+use super::value::{HttpUrl, List, SettingValue};
 use crate::model::Occasion;
 
 /// Addresses, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Urls(pub Vec<HttpUrl>);
 
-impl Value for Urls {
+impl SettingValue for Urls {
     fn parse(text: &str) -> Result<Self, String> {
         let List(parts) = List::parse(text)?;
         parts.iter().map(|part| HttpUrl::parse(part)).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// The bytes of a key of Standard Webhooks, written `whsec_` and their base64: 24 to 64 of them
+/// Bytes of a key of Standard Webhooks, written `whsec_` and their base64: 24 to 64 of them
 /// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 #[derive(Clone)]
 pub struct SigningKey(pub Zeroizing<Vec<u8>>);
 
-impl Value for SigningKey {
+impl SettingValue for SigningKey {
     fn parse(text: &str) -> Result<Self, String> {
         let key = text.strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok()).map(Zeroizing::new);
         key.filter(|key| (24..=64).contains(&key.len()))
@@ -35,53 +35,30 @@ impl Value for SigningKey {
     }
 }
 
+/// Occasions, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occasions(pub Vec<Occasion>);
 
-impl Value for Occasions {
+impl SettingValue for Occasions {
     fn parse(text: &str) -> Result<Self, String> {
         let List(parts) = List::parse(text)?;
-        let one = |part: &String| match part.as_str() {
-            "failure" => Ok(Occasion::Failure),
-            "fixed" => Ok(Occasion::Fixed),
-            "success" => Ok(Occasion::Success),
-            _ => Err("it must be one or more of failure, fixed and success, comma-separated".to_owned()),
-        };
-        parts.iter().map(one).collect::<Result<_, _>>().map(Self)
+        let expected = |_| "it must be one or more of failure, fixed and success, comma-separated".to_owned();
+        parts.iter().map(|part| part.parse().map_err(expected)).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// How mail is protected on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmtpTls {
-    Tls,
-    StartTls,
-    None,
-}
-
-impl Value for SmtpTls {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "tls" => Ok(Self::Tls),
-            "starttls" => Ok(Self::StartTls),
-            "none" => Ok(Self::None),
-            _ => Err("it must be tls, starttls or none".into()),
-        }
-    }
-}
-
-/// Where the system log is.
+/// Place of the system log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Syslog {
+pub enum SyslogTarget {
     Off,
-    /// A socket that takes datagrams: `/dev/log`
+    /// Path of a datagram socket, `/dev/log` as a rule.
     Local(PathBuf),
     /// `host:port`
     Udp(String),
     Tcp(String),
 }
 
-impl fmt::Display for Syslog {
+impl fmt::Display for SyslogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -92,10 +69,10 @@ impl fmt::Display for Syslog {
     }
 }
 
-impl Value for Syslog {
+impl SettingValue for SyslogTarget {
     fn parse(text: &str) -> Result<Self, String> {
         let address = |rest: &str| {
-            // The name itself is looked up when it is used; here only its form counts.
+            // Only the form is checked here, because the name is looked up when it is used.
             let (host, port) = rest.rsplit_once(':')?;
             let is_plain = !host.is_empty() && !host.contains(['/', '@']) && port.parse::<u16>().is_ok();
             (is_plain && (!host.contains(':') || rest.parse::<SocketAddr>().is_ok())).then(|| rest.to_owned())

@@ -3,14 +3,15 @@ use std::net::Ipv6Addr;
 
 use reqwest::Url;
 
-use super::value::{List, Value};
-use super::{EtcdApi, SettingError, Settings};
+use super::value::{List, SettingValue};
+use super::{SettingError, Settings};
+use crate::model::EtcdApi;
 
-/// Addresses of one etcd cluster, `http[s]://host[:port]`, all of one scheme.
+/// Addresses of one etcd cluster, `http[s]://host[:port]`, all with the same scheme.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints(pub Vec<String>);
 
-impl Value for Endpoints {
+impl SettingValue for Endpoints {
     fn parse(text: &str) -> Result<Self, String> {
         let List(parts) = List::parse(text)?;
         let endpoints = parts.iter().map(|part| endpoint(part)).collect::<Result<Vec<_>, _>>()?;
@@ -21,11 +22,11 @@ impl Value for Endpoints {
     }
 }
 
-/// Checked, and without a `/` at its end.
+/// Checks an address and removes a `/` at its end.
 fn endpoint(text: &str) -> Result<String, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let url = url.ok_or("each must be http://HOST:PORT or https://HOST:PORT")?;
-    // Addresses are shown.
+    // Addresses are shown in logs, so they must contain no password.
     if !url.username().is_empty() || url.password().is_some() {
         return Err("an address must have no user in it: set ETCD_USER and ETCD_PASSWORD".into());
     }
@@ -39,11 +40,11 @@ fn is_https(endpoint: &str) -> bool {
     endpoint.starts_with("https://")
 }
 
-/// The name or address of a host alone.
+/// Name or address of a host, without a scheme and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(String);
 
-impl Value for HostName {
+impl SettingValue for HostName {
     fn parse(text: &str) -> Result<Self, String> {
         // In a URL an IPv6 address stands in brackets.
         if let Ok(address) = text.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
@@ -64,7 +65,7 @@ impl fmt::Display for HostName {
 }
 
 impl Settings {
-    /// The addresses of etcd; empty when secrets come from a folder.
+    /// Returns the addresses of etcd; none when the secrets come from a folder.
     pub fn etcd(&self) -> Vec<String> {
         let scheme = if self.etcd_tls().next().is_some() { "https" } else { "http" };
         match &self.etcd_host {
@@ -73,7 +74,7 @@ impl Settings {
         }
     }
 
-    /// Which of the settings about TLS are set.
+    /// Returns the names of the TLS settings that are set.
     fn etcd_tls(&self) -> impl Iterator<Item = &'static str> {
         let all = [
             ("ETCD_CACERT", self.etcd_cacert.is_some()),

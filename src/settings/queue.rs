@@ -1,12 +1,12 @@
-//! Types of the settings of the queue.
+//! Types of the queue's settings.
 
-use super::value::{Globs, List, Value};
+use super::value::{Globs, List, SettingValue};
 
-/// Which jobs run before others: globs over `owner/repo` or `owner/repo@branch`, the first that fits counts.
+/// Globs over `owner/repo` or `owner/repo@branch` with a priority each; the first that fits a job counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Priorities(pub Vec<(String, i64)>);
+pub struct PriorityList(pub Vec<(String, i64)>);
 
-impl Value for Priorities {
+impl SettingValue for PriorityList {
     fn parse(text: &str) -> Result<Self, String> {
         let List(parts) = List::parse(text)?;
         let one = |part: &String| {
@@ -19,30 +19,11 @@ impl Value for Priorities {
     }
 }
 
-/// Whose place a newer commit of the same branch takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Supersede {
-    Off,
-    Pending,
-    Running,
-}
-
-impl Value for Supersede {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            "pending" => Ok(Self::Pending),
-            "running" => Ok(Self::Running),
-            _ => Err("it must be off, pending or running".into()),
-        }
-    }
-}
-
-/// On or off.
+/// A choice between on and off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch(pub bool);
 
-impl Value for Switch {
+impl SettingValue for Switch {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "1" | "true" => Ok(Self(true)),

@@ -4,9 +4,9 @@ use zeroize::Zeroizing;
 use super::SigningKey;
 use crate::model::ApiToken;
 
-/// A type that a secret setting can have.
+/// Type of a secret setting.
 pub(super) trait Secret {
-    /// What of it must not be shown.
+    /// Returns the parts that must not be shown.
     fn masks(&self) -> Vec<Zeroizing<String>>;
 }
 
@@ -17,8 +17,8 @@ impl<T: Secret> Secret for Option<T> {
 }
 
 impl Secret for Zeroizing<String> {
-    /// Of an address (SLACK_URL) also what stands behind its host, as errors may show that alone, and its last part, by
-    /// which it is one.
+    /// Returns the text. For an address (SLACK_URL), also returns the path, because errors may show it alone, and the last
+    /// part of the path, because that part is the actual secret.
     fn masks(&self) -> Vec<Zeroizing<String>> {
         let path = self.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
         let last = path.and_then(|path| path.rsplit('/').next());

@@ -5,14 +5,14 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use zeroize::Zeroizing;
 
-use super::{DEFAULT_FILE, SettingError, Spec, TABLE, Value};
+use super::{DEFAULT_FILE, SettingError, SettingValue, Spec, TABLE};
 
-/// `--flag VALUE` for every setting that is no secret.
+/// Values of the flags. Every setting that is not secret has a flag.
 #[derive(Debug, Clone, Default)]
 pub struct Flags(pub BTreeMap<&'static str, String>);
 
 impl Spec {
-    /// `drain-timeout` for `DRAIN_TIMEOUT`.
+    /// Returns the name of the flag, `drain-timeout` for `DRAIN_TIMEOUT`.
     pub fn flag(&self) -> String {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
@@ -49,10 +49,10 @@ impl FromArgMatches for Flags {
     }
 }
 
-/// Looks up a variable of the environment.
+/// Lookup of a variable of the environment.
 type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
-/// Where values come from, the strongest first.
+/// Sources of values, the strongest first.
 pub(super) struct Sources<'a> {
     flags: &'a Flags,
     env: Lookup<'a>,
@@ -73,8 +73,8 @@ impl<'a> Sources<'a> {
         Self { flags, env: Box::new(env), file }
     }
 
-    /// The setting's value, checked; on an error `None`, with the error added.
-    pub fn value<T: Value>(&self, spec: &Spec, errors: &mut Vec<SettingError>) -> Option<T> {
+    /// Returns the checked value of a setting. On an error, returns `None` and adds the error.
+    pub fn value<T: SettingValue>(&self, spec: &Spec, errors: &mut Vec<SettingError>) -> Option<T> {
         let (text, origin) = match self.text(spec) {
             Ok(Some(found)) => found,
             Ok(None) => (Zeroizing::new(spec.default.to_owned()), "the default".to_owned()),
@@ -116,7 +116,8 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// What `look` finds under the setting's names, which must not differ.
+    /// Returns the text that `look` finds under the setting's names, and the source. Several names must not have different
+    /// texts.
     fn one(
         &self,
         spec: &Spec,
@@ -139,7 +140,7 @@ impl<'a> Sources<'a> {
         Ok(found.map(|(text, name)| (text, format!("{name} in {origin}"))))
     }
 
-    /// `NAME_FILE`, or the file `NAME` in systemd's credentials directory.
+    /// Reads the file that `NAME_FILE` names, or the file `NAME` in systemd's credentials directory.
     fn secret_file(&self, name: &str) -> Result<Option<Zeroizing<String>>, SettingError> {
         if let Some(path) = (self.env)(&format!("{name}_FILE")).filter(|path| !path.is_empty()) {
             return read_secret(name, Path::new(&path)).map(Some);
@@ -149,7 +150,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// What stands before the `@` of an address may be a password.
+/// Returns an address without the part before `@`, which may be a password.
 fn without_user(text: &str) -> String {
     match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
         Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
@@ -166,7 +167,7 @@ fn read_secret(name: &str, path: &Path) -> Result<Zeroizing<String>, SettingErro
     }
 }
 
-/// The file's keys in lower case, each value as text.
+/// Returns the file's keys in lower case, each with its value as text.
 fn read_file(path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<SettingError>> {
     let is_asked = path.is_some();
     let path = path.unwrap_or(Path::new(DEFAULT_FILE));

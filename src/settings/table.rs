@@ -12,10 +12,13 @@ use super::etcd::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::Sources;
 use super::{
-    ApiAuth, BuilderChoice, Bytes, EtcdApi, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, Priorities,
-    RepoCaseChoice, SettingError, SigningKey, SmtpTls, Spec, Supersede, Switch, Syslog, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SettingError,
+    SigningKey, Spec, Switch, SyslogTarget, Urls,
 };
-use crate::model::{ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, TagTemplate};
+use crate::model::{
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
+    TagTemplate,
+};
 
 macro_rules! settings {
     ($($group:literal { $(
@@ -131,7 +134,7 @@ settings! {
         /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.
         DOCKER_CERT_PATH => docker_cert_path: Option<PathBuf>, "", "/etc/image-factory/docker";
         /// Builder of the engine: `buildkit`, `classic`, or `auto` (BuildKit where the engine has it).
-        BUILDER => builder: BuilderChoice, "auto", "buildkit";
+        BUILDER => builder: Builder, "auto", "buildkit";
     }
 
     "Queue" {
@@ -139,7 +142,7 @@ settings! {
         REPO_CONCURRENCY => repo_concurrency: u32, "0", "1";
         /// Priorities of jobs: `glob=number` over `owner/repo` or `owner/repo@branch`, comma-separated. Higher numbers run
         /// first. The first glob that fits counts; a job that none fits has 0.
-        PRIORITIES => priorities: Priorities, "", "acme/*@main=10,acme/nightly=-5";
+        PRIORITIES => priorities: PriorityList, "", "acme/*@main=10,acme/nightly=-5";
         /// Older jobs that a newer commit of their branch cancels: `off` (none), `pending` (those that wait) or `running`
         /// (those that wait or run).
         SUPERSEDE => supersede: Supersede, "off", "pending";
@@ -217,7 +220,7 @@ settings! {
         SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587";
         /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and
         /// is for a server on the same machine.
-        SMTP_TLS => smtp_tls: SmtpTls, "tls", "starttls";
+        SMTP_TLS => smtp_tls: MailTls, "tls", "starttls";
         /// PEM file of authorities that are trusted beside the system's for the certificate of SMTP_HOST.
         SMTP_CACERT => smtp_cacert: Option<PathBuf>, "", "/etc/image-factory/mail-ca.pem";
         /// User for SMTP_HOST, if it asks for one.
@@ -276,7 +279,7 @@ settings! {
         NO_COLOR => no_color: Option<String>, "", "1";
         /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),
         /// `unix:///path` (another socket), or `off`. Default: the host in etcd's `syslog/host`, by UDP, if there is one.
-        SYSLOG => syslog: Option<Syslog>, "", "udp://logs.example.com:514";
+        SYSLOG => syslog: Option<SyslogTarget>, "", "udp://logs.example.com:514";
         /// Name of this daemon in the system log.
         LOG_IDENTIFIER => log_identifier: String, "image-factory", "image-factory-staging";
     }

@@ -7,80 +7,83 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, ContextPath, DockerfilePath, ImageGrants, ImageName, Percent, RepoCase, Role, TagTemplate,
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, RepoCase,
+    Supersede, TagTemplate, words,
 };
 
-/// A type that a setting can have.
-pub(super) trait Value: Sized {
+/// Type of a setting.
+pub(super) trait SettingValue: Sized {
+    /// Reads the text of a setting.
+    ///
     /// # Errors
-    /// The rule that it breaks, to stand behind "is not valid:".
+    /// The rule that the text breaks, as a sentence to follow "is not valid:".
     fn parse(text: &str) -> Result<Self, String>;
 }
 
-impl<T: Value> Value for Option<T> {
+impl<T: SettingValue> SettingValue for Option<T> {
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
     }
 }
 
-impl Value for String {
+impl SettingValue for String {
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.into())
     }
 }
 
-impl Value for Zeroizing<String> {
+impl SettingValue for Zeroizing<String> {
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.to_owned().into())
     }
 }
 
-impl Value for PathBuf {
+impl SettingValue for PathBuf {
     fn parse(text: &str) -> Result<Self, String> {
         let path = PathBuf::from(text);
         if path.is_absolute() { Ok(path) } else { Err("it must be an absolute path".into()) }
     }
 }
 
-impl Value for DockerfilePath {
+impl SettingValue for DockerfilePath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
     }
 }
 
-impl Value for ContextPath {
+impl SettingValue for ContextPath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
     }
 }
 
-impl Value for SocketAddr {
+impl SettingValue for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "it must be ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".into())
     }
 }
 
 /// A port that can be connected to.
-impl Value for NonZeroU16 {
+impl SettingValue for NonZeroU16 {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "it must be a whole number from 1 to 65535".into())
     }
 }
 
-impl Value for Percent {
+impl SettingValue for Percent {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(str::to_owned)
     }
 }
 
-impl Value for u32 {
+impl SettingValue for u32 {
     fn parse(text: &str) -> Result<Self, String> {
         let number = text.parse().ok().filter(|n| *n <= 1000);
         number.ok_or_else(|| "it must be a whole number from 0 to 1000".into())
     }
 }
 
-impl Value for Duration {
+impl SettingValue for Duration {
     fn parse(text: &str) -> Result<Self, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
@@ -99,18 +102,18 @@ impl Value for Duration {
     }
 }
 
-/// An address that starts with `http://` or `https://`.
+/// Address that starts with `http://` or `https://`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl(pub reqwest::Url);
 
 impl fmt::Display for HttpUrl {
-    /// Without a `/` at its end.
+    /// Writes the address without a `/` at its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }
 }
 
-impl Value for HttpUrl {
+impl SettingValue for HttpUrl {
     fn parse(text: &str) -> Result<Self, String> {
         let url =
             reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -118,11 +121,11 @@ impl Value for HttpUrl {
     }
 }
 
-/// A Git address with `{owner}` and `{repo}`.
+/// Address of a Git repository, with `{owner}` and `{repo}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitUrl(pub String);
 
-impl Value for GitUrl {
+impl SettingValue for GitUrl {
     fn parse(text: &str) -> Result<Self, String> {
         if !text.contains("{repo}") {
             return Err("it must have {repo}, and mostly {owner}, in it".into());
@@ -135,7 +138,7 @@ impl Value for GitUrl {
         if is_odd || !(is_scp || schemes.iter().any(|scheme| text.starts_with(scheme))) {
             return Err("it must be ssh://…, user@host:…, https://…, http://… or file:///…".into());
         }
-        // The address is shown in logs and labels, and a token may stand in the place of the user.
+        // Logs and labels show the address, and a token may stand in the place of the user.
         let has_secret = text.split_once("://").is_some_and(|(scheme, rest)| {
             let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
             user.is_some_and(|user| scheme.starts_with("http") || user.contains(':'))
@@ -148,21 +151,21 @@ impl Value for GitUrl {
     }
 }
 
-/// Parts between commas, trimmed, none empty.
+/// Texts between commas, trimmed and not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct List(pub Vec<String>);
 
-impl Value for List {
+impl SettingValue for List {
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()))
     }
 }
 
-/// A [`List`] of globs.
+/// Globs, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Globs(pub Vec<String>);
 
-impl Value for Globs {
+impl SettingValue for Globs {
     fn parse(text: &str) -> Result<Self, String> {
         let List(globs) = List::parse(text)?;
         for glob in &globs {
@@ -172,11 +175,11 @@ impl Value for Globs {
     }
 }
 
-/// A size: a whole number, with KiB, MiB, GiB or TiB.
+/// Size in bytes, written as a whole number with KiB, MiB, GiB or TiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
-impl Value for Bytes {
+impl SettingValue for Bytes {
     fn parse(text: &str) -> Result<Self, String> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
@@ -193,73 +196,41 @@ impl Value for Bytes {
     }
 }
 
-/// Which API of etcd is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EtcdApi {
-    Auto,
-    V3,
-    V2,
-}
-
-impl Value for EtcdApi {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "v3" => Ok(Self::V3),
-            "v2" => Ok(Self::V2),
-            _ => Err("it must be auto, v3 or v2".into()),
-        }
+words! {
+    /// Authentication that the API asks for.
+    pub enum ApiAuth {
+        Token = "token",
+        /// Everyone who reaches the port is an admin.
+        None = "none",
     }
 }
 
-/// Which of the engine's builders is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuilderChoice {
-    Auto,
-    Buildkit,
-    Classic,
-}
-
-impl Value for BuilderChoice {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "buildkit" => Ok(Self::Buildkit),
-            "classic" => Ok(Self::Classic),
-            _ => Err("it must be auto, buildkit or classic".into()),
-        }
+words! {
+    /// Rule for the times of files in a build.
+    pub enum FileTimes {
+        /// A changed file is always newer.
+        Stable = "stable",
+        /// Each file has the time of the last commit that changed it.
+        History = "history",
     }
 }
 
-/// Who the API lets in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiAuth {
-    Token,
-    None,
+/// Reads settings whose values are words.
+macro_rules! word_settings {
+    ($($name:ty),+) => {
+        $(impl SettingValue for $name {
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse()
+            }
+        })+
+    };
 }
 
-impl Value for ApiAuth {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "token" => Ok(Self::Token),
-            "none" => Ok(Self::None),
-            _ => Err("it must be token or none".into()),
-        }
-    }
-}
-
-/// The rule for the times of files in a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileTimes {
-    Stable,
-    History,
-}
-
-/// Whether case matters in the names of repositories. `None` is `auto`: by the host of GIT_URL.
+/// Rule for case in the names of repositories. `None` is `auto`: the host of GIT_URL decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepoCaseChoice(pub Option<RepoCase>);
 
-impl Value for RepoCaseChoice {
+impl SettingValue for RepoCaseChoice {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self(None)),
@@ -270,49 +241,36 @@ impl Value for RepoCaseChoice {
     }
 }
 
-impl Value for FileTimes {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "stable" => Ok(Self::Stable),
-            "history" => Ok(Self::History),
-            _ => Err("it must be stable or history".into()),
-        }
-    }
-}
+word_settings!(ApiAuth, FileTimes, EtcdApi, Builder, MailTls, Supersede);
 
-impl Value for ImageName {
+impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text)
     }
 }
 
-impl Value for ImageGrants {
+impl SettingValue for ImageGrants {
     fn parse(text: &str) -> Result<Self, String> {
         let List(pairs) = List::parse(text)?;
         Self::parse(pairs.iter().map(String::as_str))
     }
 }
 
-impl Value for Vec<TagTemplate> {
+impl SettingValue for Vec<TagTemplate> {
     fn parse(text: &str) -> Result<Self, String> {
         let List(tags) = List::parse(text)?;
         tags.iter().map(|tag| TagTemplate::parse(tag)).collect()
     }
 }
 
-impl Value for Vec<ApiToken> {
+impl SettingValue for Vec<ApiToken> {
     fn parse(text: &str) -> Result<Self, String> {
         let List(entries) = List::parse(text)?;
         let token = |(place, entry): (usize, &String)| {
             let wrong = |why: &str| format!("entry {} {why}", place + 1);
             let (name, rest) = entry.split_once(':').ok_or_else(|| wrong("must be name:role:token"))?;
             let (role, token) = rest.split_once(':').ok_or_else(|| wrong("must be name:role:token"))?;
-            let role = match role {
-                "read" => Role::Read,
-                "build" => Role::Build,
-                "admin" => Role::Admin,
-                _ => return Err(wrong("must have the role read, build or admin")),
-            };
+            let role = role.parse().map_err(|_| wrong("must have the role read, build or admin"))?;
             if token.len() < 16 {
                 return Err(wrong("has a token of less than 16 characters"));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Store, StoreError};
-use crate::model::{CommitSpec, Millis, Push, RepoRef};
+use crate::model::{CommitSpec, Millis, RefUpdate, RepoRef};
 
 /// The number of refs of a repository that are watched: those whose heads changed last.
 const WATCHED: u32 = 200;
@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// Returns the pushes of a ref among its newest 1,000 jobs, whatever SUPERSEDE is.
-    pub async fn pushes(&self, of: &RepoRef) -> Result<Vec<Push>, StoreError> {
+    pub async fn pushes(&self, of: &RepoRef) -> Result<Vec<RefUpdate>, StoreError> {
         let branch = ["refs/heads/", "refs/tags/"].iter().find_map(|kind| of.git_ref.strip_prefix(kind));
         let (branch, of) = (branch.unwrap_or(&of.git_ref).to_owned(), of.clone());
         let pushes = self.read(move |conn| {
@@ -92,7 +92,7 @@ impl Store {
         let push = |(before, after): (String, String)| match (CommitSpec::parse(&before), CommitSpec::parse(&after)) {
             // A new ref named nothing before, which is written as 40 zeros.
             (Ok(CommitSpec::Full(before)), Ok(CommitSpec::Full(after))) if !before.is_zero() => {
-                Some(Push { before, after })
+                Some(RefUpdate { before, after })
             }
             _ => None,
         };

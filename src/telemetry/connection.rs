@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::format::Format;
 use super::line::LogLine;
-use crate::settings::Syslog as SyslogTarget;
+use crate::settings::SyslogTarget;
 
 /// The limit for a connection, and for a line to be taken.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);

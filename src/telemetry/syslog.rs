@@ -10,7 +10,7 @@ use super::connection::{SyslogConnection, within_limit};
 use super::format::Format;
 use super::layer::SyslogLayer;
 use super::line::{LogLine, QueueItem};
-use crate::settings::Syslog as SyslogTarget;
+use crate::settings::SyslogTarget;
 
 /// The most lines that wait, about 200 bytes each. A busy daemon writes them in some minutes.
 const QUEUE: usize = 4096;

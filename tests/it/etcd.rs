@@ -5,8 +5,8 @@ mod cluster;
 mod tls;
 mod v2;
 
+use image_factory::model::EtcdApi;
 use image_factory::secrets::{EtcdConfig, admin};
-use image_factory::settings::EtcdApi;
 
 use crate::secrets::{Live, plain};
 

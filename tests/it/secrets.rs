@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use image_factory::model::EtcdApi;
 use image_factory::model::RepoName;
 use image_factory::secrets::{EtcdConfig, Name, Place, Scope, Secrets, SecretsConfig, TlsFiles, admin, start};
-use image_factory::settings::EtcdApi;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;

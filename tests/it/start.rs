@@ -60,7 +60,7 @@ async fn a_port_in_use_is_waited_for() {
     let _held = std::net::TcpListener::bind(("127.0.0.1", daemon.port())).unwrap();
     daemon.spawn();
     assert!(!daemon.exit(Duration::from_secs(20)).await.success());
-    assert!(daemon.output().contains("is another program there?"), "{}", daemon.output());
+    assert!(daemon.output().contains("stop the program that uses it, or set LISTEN"), "{}", daemon.output());
 }
 
 #[test]

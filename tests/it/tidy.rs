@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image_factory::model::Advice;
 use image_factory::settings::{Spec, TABLE};
+use image_factory::{engine, git, http, registry};
 use regex::Regex;
 
 pub fn top() -> PathBuf {
@@ -103,6 +105,21 @@ fn modules_use_only_what_the_table_allows() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The programs whose APIs the daemon speaks. Some are still to come.
+const DIALECTS: [&str; 4] = ["totem", "conveyor", "generator", "compose_ci"];
+
+#[test]
+fn a_dialect_uses_no_other_dialect() {
+    for (path, text) in sources() {
+        for own in DIALECTS.iter().filter(|dialect| path.starts_with(format!("src/http/{dialect}"))) {
+            for other in DIALECTS.iter().filter(|dialect| *dialect != own) {
+                let uses = Regex::new(&format!(r"\b(?:http|super)::\{{?[^;]*\b{other}\b")).unwrap();
+                assert!(!uses.is_match(without_tests(&text)), "{} uses the dialect {other}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_model_does_no_io_and_only_process_starts_programs() {
     for (path, text) in sources() {
@@ -120,14 +137,61 @@ fn the_model_does_no_io_and_only_process_starts_programs() {
 
 #[test]
 fn every_setting_is_in_the_documents() {
-    let mut table = String::from("| setting | default | meaning |\n|---|---|---|\n");
+    let mut text = String::new();
+    let mut group = "";
     for spec in TABLE {
+        if spec.group != group {
+            group = spec.group;
+            text += &format!("\n### {group}\n\n| setting | default | example | meaning |\n|---|---|---|---|\n");
+        }
         let aliases: String = spec.aliases.iter().map(|alias| format!(", `{alias}`")).collect();
-        let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
         let secret = if spec.secret { " *Secret.*" } else { "" };
-        table += &format!("| `{}`{aliases} | {default} | {}{secret} |\n", spec.name, spec.meaning.trim());
+        text += &format!(
+            "| `{}`{aliases} | {} | {} | {}{secret} |\n",
+            spec.name,
+            code(spec.default),
+            code(spec.example),
+            spec.meaning.trim()
+        );
     }
-    derived_part("docs/settings.md", "settings", &table);
+    derived_part("docs/settings.md", "settings", &format!("{text}\n"));
+}
+
+#[test]
+fn every_message_is_in_the_documents() {
+    let rooms = [
+        ("Answers of the API", http::advice()),
+        ("Failures of Git", git::advice()),
+        ("Failures of the engine, and of registries at a build or push", engine::advice()),
+        ("Registries, as `image-factory doctor` asks them", registry::advice()),
+    ];
+    let mut text = String::new();
+    for (heading, rows) in rooms {
+        text +=
+            &format!("\n### {heading}\n\n| code | message | what is the matter | what to do |\n|---|---|---|---|\n");
+        for Advice { code, text: message, cause, cure } in rows {
+            let [message, cause, cure] = [cell(message), sentence(cause), sentence(cure)];
+            text += &format!("| `{code}` | {message} | {cause} | {cure} |\n");
+        }
+    }
+    derived_part("docs/troubleshooting.md", "messages", &format!("{text}\n"));
+}
+
+/// Text as it can stand in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
+}
+
+/// A cell that begins with a capital letter and ends with a full stop.
+fn sentence(text: &str) -> String {
+    // A name such as `dockerRepoBase` stays as it is.
+    let is_name = text.split(' ').next().is_some_and(|word| word.chars().skip(1).any(char::is_uppercase));
+    let mut letters = text.chars();
+    let first = letters.next().into_iter();
+    let first: String = if is_name { first.collect() } else { first.flat_map(char::to_uppercase).collect() };
+    let end = if text.is_empty() || text.ends_with(['.', '!', '?']) { "" } else { "." };
+    cell(&format!("{first}{}{end}", letters.as_str()))
 }
 
 #[test]

@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use super::{Finding, room};
 use crate::app::startup;
 use crate::engine::{Engine, Host};
-use crate::settings::{BuilderChoice, Settings};
+use crate::model::Builder;
+use crate::settings::Settings;
 
 pub const NAME: &str = "engine";
 
@@ -28,10 +29,10 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
     };
     let what = format!("Docker Engine {} (API {}) at {name}", report.version, report.api_version);
     let mut findings = vec![match (report.buildkit, settings.builder) {
-        (false, BuilderChoice::Buildkit) => {
+        (false, Builder::Buildkit) => {
             Finding::bad(NAME, format!("{what} has no BuildKit: use 18.09 or newer, or set BUILDER=auto"))
         }
-        (false, _) | (_, BuilderChoice::Classic) => Finding::ok(NAME, format!("{what}, with its classic builder")),
+        (false, _) | (_, Builder::Classic) => Finding::ok(NAME, format!("{what}, with its classic builder")),
         _ => Finding::ok(NAME, what),
     }];
     findings.extend(report.notes.into_iter().map(|note| Finding::warn(NAME, note)));

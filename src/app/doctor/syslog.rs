@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::Finding;
-use crate::settings::{Settings, Syslog};
+use crate::settings::{Settings, SyslogTarget};
 use crate::telemetry;
 
 pub const NAME: &str = "syslog";
@@ -10,7 +10,7 @@ pub const NAME: &str = "syslog";
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     vec![match &settings.syslog {
         None => Finding::ok(NAME, "SYSLOG is not set: log lines also go to the host in syslog/host, if there is one"),
-        Some(Syslog::Off) => Finding::ok(NAME, "off: log lines go to standard error alone"),
+        Some(SyslogTarget::Off) => Finding::ok(NAME, "off: log lines go to standard error alone"),
         Some(place) => match telemetry::reach(place).await {
             Ok(()) => Finding::ok(NAME, format!("{place} is reached")),
             Err(error) => {

@@ -11,7 +11,7 @@ use super::errors::EngineError;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::buildkit::sync_slots::SyncSlots;
 use crate::engine::upkeep::instance::Instance;
-use crate::model::ImageRef;
+use crate::model::{Builder, ImageRef};
 
 /// The first API version with `POST /build?version=2` (Docker 18.09).
 const BUILDKIT_API: (u32, u32) = (1, 39);
@@ -63,15 +63,6 @@ impl EngineVersion {
         let buildkit = api.is_some_and(|api| api >= BUILDKIT_API) && self.os == "linux" && !self.is_podman();
         EngineInfo { version: self.version.clone(), api_version: self.api_version.clone(), buildkit }
     }
-}
-
-/// The setting that selects one of an engine's builders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Builder {
-    /// BuildKit if the engine has it and accepts sessions, else the classic builder.
-    Auto,
-    Buildkit,
-    Classic,
 }
 
 impl fmt::Display for Builder {

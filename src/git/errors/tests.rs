@@ -41,192 +41,72 @@ fn explained(url: &str, stderr: &str) -> Option<GitError> {
 
 /// The messages are those of Git 2.39, OpenSSH 9.2 and GitHub.
 #[test]
-fn what_git_and_ssh_say_is_explained() {
+fn messages_of_git_and_ssh_are_explained() {
     const SSH: &str = "git@github.com:acme/hello.git";
     const HTTPS: &str = "https://github.com/acme/hello.git";
     const READ: &str = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n";
-    for (url, stderr, message, fault) in [
-        (
-            SSH,
-            "git@github.com: Permission denied (publickey).\r\n",
-            "there is no deploy key for acme/hello: store one with `image-factory secrets put",
-            Fault::Request,
-        ),
-        (
-            SSH,
-            "No ED25519 host key is known for github.com and you have requested strict checking.\r\nHost key verification failed.\r\n",
-            "host key of github.com is unknown: add it to /etc/known_hosts",
-            Fault::Request,
-        ),
-        (
-            SSH,
-            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key for github.com has changed and you have requested strict checking.\r\nHost key verification failed.\r\n",
-            "is not the one in /etc/known_hosts",
-            Fault::Request,
-        ),
-        (
-            SSH,
-            "ssh: Could not resolve hostname github.com: Name or service not known\r\n",
-            "the host github.com is unknown",
-            Fault::Server,
-        ),
-        (
-            SSH,
-            "ssh: connect to host github.com port 22: Connection refused\r\n",
-            "cannot be reached, or broke the connection off (ssh: connect to host github.com port 22: Connection refused)",
-            Fault::Server,
-        ),
-        (
-            SSH,
-            "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n",
-            "cannot be reached",
-            Fault::Server,
-        ),
-        (
-            SSH,
-            "kex_exchange_identification: Connection closed by remote host\r\n",
-            "dropped the connection before it let ssh in (kex_exchange_identification: Connection closed by remote host)",
-            Fault::Throttled,
-        ),
+    let explained = [
+        (SSH, "git@github.com: Permission denied (publickey).\r\n"),
+        (SSH, "No ED25519 host key is known for github.com and you have requested strict checking.\r\nHost key verification failed.\r\n"),
+        (SSH, "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key for github.com has changed and you have requested strict checking.\r\nHost key verification failed.\r\n"),
+        (SSH, "ssh: Could not resolve hostname github.com: Name or service not known\r\n"),
+        (SSH, "ssh: connect to host github.com port 22: Connection refused\r\n"),
+        (SSH, "Connection timed out during banner exchange\r\nConnection to 127.0.0.1 port 2222 timed out\r\n"),
+        (SSH, "kex_exchange_identification: Connection closed by remote host\r\n"),
         // An sshd that holds this address back after refused keys says this; seen with OpenSSH 10.6 and 9.2.
-        (
-            SSH,
-            "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n",
-            "(PerSourcePenalties)",
-            Fault::Throttled,
-        ),
-        (
-            SSH,
-            "ssh: connect to host github.com port 22: Connection reset by peer\r\n",
-            "dropped the connection",
-            Fault::Throttled,
-        ),
-        (
-            SSH,
-            "Connection closed by 192.0.2.1 port 22\r\n",
-            "dropped the connection before it let ssh in (Connection closed by 192.0.2.1 port 22)",
-            Fault::Throttled,
-        ),
-        (
-            SSH,
-            "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\r\nDisconnected from 192.0.2.1 port 22\r\n",
-            "there is no deploy key for acme/hello",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': Recv failure: Connection reset by peer\n",
-            "cannot be reached",
-            Fault::Server,
-        ),
-        (
-            SSH,
-            "ERROR: Repository not found.\n",
-            "there is no repository acme/hello at git@github.com:acme/hello.git",
-            Fault::Request,
-        ),
-        (
-            SSH,
-            "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
-            "there is no repository acme/hello",
-            Fault::Request,
-        ),
-        (SSH, "sh: 1: exec: setpriv: not found\n", "install openssh-client and util-linux", Fault::Host),
-        (
-            SSH,
-            "remote: something new\n",
-            "github.com does not give out acme/hello (remote: something new)",
-            Fault::Server,
-        ),
-        (
-            HTTPS,
-            "fatal: could not read Username for 'https://github.com': terminal prompts disabled\n",
-            "or it is private",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "remote: Not Found\nfatal: repository 'https://github.com/acme/hello.git/' not found\n",
-            "there is no repository acme/hello",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: Authentication failed for 'https://github.com/acme/hello.git/'\n",
-            "lets nobody read acme/hello without a login: set GIT_TOKEN",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': The requested URL returned error: 503\n",
-            "cannot be reached",
-            Fault::Server,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': Could not resolve host: github.com\n",
-            "the host github.com is unknown",
-            Fault::Server,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: self-signed certificate\n",
-            "is signed by nobody who is trusted: put its authority's certificate",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': server certificate verification failed. CAfile: none CRLfile: none\n",
-            "the certificate of github.com is not trusted, or has expired",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: certificate has expired\n",
-            "the certificate of github.com has expired",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL: no alternative certificate subject name matches target host name 'github.com'\n",
-            "github.com shows another host's certificate",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': error:0A00010B:SSL routines::wrong version number\n",
-            "no TLS with github.com (fatal: unable to access",
-            Fault::Request,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': SSL connection timeout\n",
-            "cannot be reached",
-            Fault::Server,
-        ),
-        (
-            HTTPS,
-            "fatal: unable to access 'https://github.com/acme/hello.git/': Operation too slow. Less than 1 bytes/sec transferred the last 60 seconds\n",
-            "cannot be reached",
-            Fault::Server,
-        ),
-        (
-            "file:///srv/acme/hello.git",
-            "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n",
-            "there is no repository acme/hello at file:///srv",
-            Fault::Request,
-        ),
-        (
-            "file:///srv/acme/hello.git",
-            "fatal: detected dubious ownership in repository at '/srv/acme/hello.git'\n",
-            "belongs to another user",
-            Fault::Request,
-        ),
-    ] {
+        (SSH, "kex_exchange_identification: read: Connection reset by peer\r\nConnection reset by 192.0.2.1 port 22\r\n"),
+        (SSH, "ssh: connect to host github.com port 22: Connection reset by peer\r\n"),
+        (SSH, "Connection closed by 192.0.2.1 port 22\r\n"),
+        (SSH, "Received disconnect from 192.0.2.1 port 22:2: Too many authentication failures\r\nDisconnected from 192.0.2.1 port 22\r\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': Recv failure: Connection reset by peer\n"),
+        (SSH, "ERROR: Repository not found.\n"),
+        (SSH, "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n"),
+        (SSH, "sh: 1: exec: setpriv: not found\n"),
+        (SSH, "remote: something new\n"),
+        (HTTPS, "fatal: could not read Username for 'https://github.com': terminal prompts disabled\n"),
+        (HTTPS, "remote: Not Found\nfatal: repository 'https://github.com/acme/hello.git/' not found\n"),
+        (HTTPS, "fatal: Authentication failed for 'https://github.com/acme/hello.git/'\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': The requested URL returned error: 503\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': Could not resolve host: github.com\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: self-signed certificate\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': server certificate verification failed. CAfile: none CRLfile: none\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': SSL certificate problem: certificate has expired\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': SSL: no alternative certificate subject name matches target host name 'github.com'\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': error:0A00010B:SSL routines::wrong version number\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': SSL connection timeout\n"),
+        (HTTPS, "fatal: unable to access 'https://github.com/acme/hello.git/': Operation too slow. Less than 1 bytes/sec transferred the last 60 seconds\n"),
+        ("file:///srv/acme/hello.git", "fatal: '/srv/acme/hello.git' does not appear to be a git repository\n"),
+        ("file:///srv/acme/hello.git", "fatal: detected dubious ownership in repository at '/srv/acme/hello.git'\n"),
+    ]
+    .map(|(url, stderr)| {
         let error = explained(url, &format!("{stderr}{READ}")).unwrap_or_else(|| panic!("{stderr}"));
-        assert!(error.message.contains(message), "{stderr}\n{error}");
         assert!(!error.message.contains('\n') && error.exit_code == 128);
-        assert_eq!(error.fault, fault, "{stderr}");
+        format!("{url}\n{}\n{:?}: {error}\n", stderr.replace('\r', "").trim_end(), error.fault)
+    });
+    insta::assert_snapshot!(explained.join("\n"));
+}
+
+/// The details of each message stand in their places, and no part of a message is longer than 25 words.
+#[test]
+fn messages_of_missing_branches_and_commits() {
+    let source = RepoSource { repo: RepoName::parse("acme/hello").unwrap(), url: "file:///x".into(), key: None };
+    let branch = GitRef::new("topic").unwrap();
+    let others = ["a", "b", "c", "d", "e", "f"].map(String::from);
+    let messages = [
+        GitError::no_branch(&branch, &source, &[]),
+        GitError::no_branch(&branch, &source, &others[..2]),
+        GitError::no_branch(&branch, &source, &others),
+        GitError::no_commit("0123", &source, false),
+        GitError::no_commit("0123", &source, true),
+        GitError::unreachable_commit("0123", &source),
+        GitError::wrong_kind("v1", "tree", &source),
+        GitError::id_refused("0123", &source),
+        GitError::flawed("object 0123 is missing", &source),
+        GitError::damaged("object 0123 is missing", &source),
+    ];
+    insta::assert_snapshot!(messages.map(|error| format!("{:?}: {error}", error.fault)).join("\n"));
+    for Advice { text, cause, cure, .. } in advice() {
+        assert!([text, cause, cure].iter().all(|part| (1..=25).contains(&part.split(' ').count())), "{text}: {cure}");
     }
 }
 

@@ -67,7 +67,7 @@ impl<'a> Upkeep<'a> {
             sleep(REST.max(begun.elapsed() * 20)).await;
             let need = async {
                 if shortage.changed().await.is_err() {
-                    std::future::pending::<()>().await; // nobody watches the disk any more
+                    std::future::pending::<()>().await; // Nobody watches the disk any more.
                 }
             };
             tokio::select! {
@@ -144,7 +144,7 @@ impl<'a> Upkeep<'a> {
         while total > budget {
             let is_object_older = match (removable.last(), objects.last()) {
                 (Some(mirror), Some(object)) => object.used < mirror.used,
-                (None, None) => break, // all that is remaining is in use
+                (None, None) => break, // All the rest is in use.
                 (_, object) => object.is_some(),
             };
             let oldest = if is_object_older { objects.pop() } else { removable.pop() };

@@ -32,8 +32,8 @@ use stats::Stats;
 /// Limits of files and bytes that are converted at once. The folder takes up to twice these bytes.
 const FILES: usize = 500;
 const BYTES: u64 = 256 << 20;
-/// Largest file with `text=auto` that Git may hold in memory to find out whether it is text. For a larger one we say
-/// it.
+/// Largest file with `text=auto` that Git may hold in memory to find out whether it is text. For a larger one we tell
+/// Git.
 const LARGEST_GUESSED: u64 = 16 << 20;
 /// Largest file that Git may encode, because it holds both forms in memory.
 const LARGEST_ENCODED: u64 = 64 << 20;

@@ -112,7 +112,8 @@ impl Git {
     ) -> Result<SnapshotPart, GitError> {
         let label = label_of(&parent.prefix, &submodule);
         let fetch = async {
-            let place = superproject.place(&parent.mirror.source.url, parent.remote.is_foreign, &submodule.url).await?;
+            let place =
+                superproject.locate(&parent.mirror.source.url, parent.remote.is_foreign, &submodule.url).await?;
             let mirror =
                 self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
             let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {

@@ -1,14 +1,14 @@
-//! Where a submodule is fetched from, and with what rights.
+//! The place from which a submodule is fetched, and the rights for it.
 //!
-//! Whoever can push to a repository chooses its submodules. So a submodule gets no more than the repository itself has:
-//! a deploy key and a password go to GIT_URL's host alone; the key is that of a submodule of the same owner, and else
-//! the repository's own; another host is reached by https, without credentials, and not on this machine or its link;
-//! and so is what a repository on another host names.
+//! Whoever can push to a repository chooses its submodules, so a submodule gets no more rights than the repository
+//! itself: a deploy key and a password go to GIT_URL's host alone, and the key is that of a submodule of the same
+//! owner, or else the repository's own. Another host is reached by https, without credentials, and must not be on this
+//! machine or its link. The same holds for every URL that a repository on another host names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::url::{climbs, host_name, is_relative, resolve, split, user_info};
+use super::url::{has_parent_part, host_name, is_relative, resolve, split, user_info};
 use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, GitError, RepoSource};
 use crate::model::RepoName;
@@ -22,17 +22,17 @@ pub(in crate::git) struct Superproject<'a> {
     secrets: &'a Secrets,
 }
 
-/// Where a submodule is.
+/// A submodule's URL, and the key for it.
 #[derive(Debug)]
 pub(in crate::git) struct SubmoduleSource {
     pub source: RepoSource,
     pub remote: Remote,
-    /// The key is the superproject's, and not because both have one owner.
+    /// True if the key is the superproject's although the submodule has another owner.
     pub borrows_key: bool,
 }
 
 impl SubmoduleSource {
-    /// Says whose key it was that did not open it.
+    /// Adds to an error about a refused key whose key it was.
     pub fn explain(&self, error: GitError) -> GitError {
         match self.borrows_key && error.fault == Fault::Key {
             true => GitError {
@@ -52,25 +52,26 @@ impl<'a> Superproject<'a> {
         Self { source, remote, secrets }
     }
 
-    /// `url` is as in `.gitmodules`, `base` that of the repository which has it, and which may itself be foreign: then
-    /// all that it names is.
-    pub async fn place(&self, base: &str, is_foreign: bool, url: &str) -> Result<SubmoduleSource, GitError> {
-        let mut place = self.judge(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
+    /// Checks a submodule's URL and chooses the key. `url` is that of `.gitmodules`, `base` that of the repository
+    /// which contains the file. If that repository is foreign, so is everything that it names.
+    pub async fn locate(&self, base: &str, is_foreign: bool, url: &str) -> Result<SubmoduleSource, GitError> {
+        let mut place =
+            self.check_url(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
         if place.remote.is_foreign {
             place.remote.pinned = self.pin(&place.remote).await?;
         }
         Ok(place)
     }
 
-    /// All that can be said without asking the name service.
-    fn judge(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, String> {
+    /// Makes all checks that need no name service.
+    fn check_url(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, String> {
         if url.starts_with('-') {
             return Err("starts with '-'".into());
         }
         let is_relative = is_relative(url);
         let mut url = if is_relative { resolve(base, url)? } else { url.to_owned() };
         let mut remote = Remote::parse(&url).map_err(|why| format!("cannot be used: {why}"))?;
-        if climbs(&url) {
+        if has_parent_part(&url) {
             return Err("has .. in its path".into());
         }
         let is_foreign = base_is_foreign || host_name(&remote.host) != host_name(&self.remote.host);
@@ -79,7 +80,7 @@ impl<'a> Superproject<'a> {
                 return Err("has a password in it: take it out, everybody who may read the repository sees it".into());
             }
             if remote.protocol != Protocol::Ssh {
-                // A user without a password helps nobody.
+                // A user without a password is of no use.
                 url = if is_foreign { remote.url } else { self.with_login(&remote) };
                 remote = Remote::parse(&url).map_err(|why| format!("cannot be used: {why}"))?;
             }
@@ -95,7 +96,7 @@ impl<'a> Superproject<'a> {
             Protocol::Ssh => {}
             Protocol::Http if self.remote.protocol == Protocol::Http && !is_foreign => {}
             Protocol::Http => return Err("is a http URL: use https or ssh".into()),
-            Protocol::File if is_relative && self.is_beside(&url) => {}
+            Protocol::File if is_relative && self.is_below_root(&url) => {}
             Protocol::File => return Err("is a file URL, which only the operator may use: use https or ssh".into()),
         }
         let (repo, key) = self.name_and_key(&url);
@@ -105,7 +106,8 @@ impl<'a> Superproject<'a> {
         };
         let ours = self.remote.protocol;
         if remote.protocol == Protocol::Ssh && key.is_none() && matches!(ours, Protocol::Https | Protocol::Http) {
-            // As whoever has a token instead of keys expects it: what is there by ssh is there by https too.
+            // An operator who has a token instead of keys expects https, and a repository that ssh serves is served by
+            // https too.
             let path = split(&url).map_or("", |(_, path)| path);
             remote.protocol = ours;
             remote.url = format!("{}://{}/{}", ours.as_str(), self.remote.host, path.trim_start_matches('/'));
@@ -118,7 +120,7 @@ impl<'a> Superproject<'a> {
         Ok(SubmoduleSource { source: RepoSource { repo, url, key }, remote, borrows_key })
     }
 
-    /// The remote's URL, with GIT_URL's user and password if it is on that server.
+    /// Returns the remote's URL, with GIT_URL's user and password if it is on that server.
     fn with_login(&self, remote: &Remote) -> String {
         let ours = &self.remote;
         let is_same = remote.protocol == ours.protocol && remote.host.eq_ignore_ascii_case(&ours.host);
@@ -128,8 +130,9 @@ impl<'a> Superproject<'a> {
         }
     }
 
-    /// The path of all repositories: of GIT_URL, what is before `{owner}/{repo}`; `None` if it is not of this form.
-    fn home(&self) -> Option<&str> {
+    /// Returns the path of all repositories: the part of GIT_URL before `{owner}/{repo}`. Returns `None` for another
+    /// form of GIT_URL.
+    fn repos_root(&self) -> Option<&str> {
         let (_, path) = split(&self.source.url)?;
         let repo = self.source.repo.to_string();
         let path = path.trim_matches('/');
@@ -139,20 +142,20 @@ impl<'a> Superproject<'a> {
             .filter(|home| home.is_empty() || home.ends_with('/'))
     }
 
-    /// The name that the URL tells, as far as it is one, and the key that the submodule is fetched with. An error is of a
-    /// key that is stored and cannot be used.
+    /// Returns the name in the URL, as far as it is one, and the key for the submodule. The error is that of a stored
+    /// key that cannot be used.
     fn name_and_key(&self, url: &str) -> (RepoName, Result<Option<Arc<DeployKey>>, SecretsError>) {
         let ours = &self.source.repo;
         let path = split(url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        let told = self.home().and_then(|home| RepoName::parse(path.strip_prefix(home)?).ok());
+        let told = self.repos_root().and_then(|home| RepoName::parse(path.strip_prefix(home)?).ok());
         let key = match &told {
             Some(name) if self.secrets.repo_case.is_same(name.owner(), ours.owner()) => self.secrets.deploy_key(name),
             _ => Ok(None),
         };
         let key = match (key, &self.source.key) {
             (Ok(None), Some(ours)) => Ok(Some(ours.clone())),
-            // The superproject is fetched without its key, which need not be one that can be used.
+            // The superproject is fetched without a key here, so nobody has checked that its key can be used.
             (Ok(None), None) => self.secrets.deploy_key(ours),
             (key, _) => key,
         };
@@ -164,15 +167,15 @@ impl<'a> Superproject<'a> {
         (told.or_else(shown).unwrap_or_else(|| ours.clone()), key)
     }
 
-    /// Whether a file URL is below the folder of the operator's repositories.
-    fn is_beside(&self, url: &str) -> bool {
+    /// Returns true if a file URL is below the folder of the operator's repositories.
+    fn is_below_root(&self, url: &str) -> bool {
         let Some((root, path)) = split(&self.source.url) else { return false };
         let path = path.trim_end_matches('/');
-        let home = self.home().or_else(|| path.rfind('/').map(|slash| &path[..=slash])).unwrap_or_default();
+        let home = self.repos_root().or_else(|| path.rfind('/').map(|slash| &path[..=slash])).unwrap_or_default();
         self.remote.protocol == Protocol::File && url.starts_with(&format!("{root}{home}"))
     }
 
-    /// Looks the host up and refuses an inward address; what is good is what Git may connect to (in the form of
+    /// Looks the host up and refuses a local address. Returns the addresses that Git may connect to (in the form of
     /// `http.curloptResolve`), so that a second look-up cannot lead elsewhere.
     async fn pin(&self, remote: &Remote) -> Result<Option<String>, GitError> {
         if addresses(&self.remote.host)

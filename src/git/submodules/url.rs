@@ -43,7 +43,7 @@ pub fn resolve(base: &str, url: &str) -> Result<String, &'static str> {
 
 /// Returns true if a server could read a part of the path as `..`. Git decodes `%2e` for some protocols, and servers
 /// decode it for others.
-pub fn climbs(url: &str) -> bool {
+pub fn has_parent_part(url: &str) -> bool {
     let plain = url.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
     split(&plain).is_some_and(|(_, path)| path.split('/').any(|part| part == ".."))
 }
@@ -91,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn what_climbs_is_seen() {
+    fn a_parent_part_is_seen() {
         for url in ["https://h/a/../b", "https://h/a/..", "git@h:../a", "ssh://h/%2e%2E/a", "https://h/a%2f..%2Fb"] {
-            assert!(climbs(url), "{url}");
+            assert!(has_parent_part(url), "{url}");
         }
         for url in ["https://h/a..b/...", "git@h:a/b"] {
-            assert!(!climbs(url), "{url}");
+            assert!(!has_parent_part(url), "{url}");
         }
     }
 

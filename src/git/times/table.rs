@@ -23,9 +23,10 @@ const HEADER: &[u8] = b"image-factory file times 1\n";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
-    /// Names this life of the table: what was synced under another one's times is to be synced in full.
+    /// Name of this generation of the table. Files that were synced with the times of another generation are synced in
+    /// full.
     pub generation: String,
-    /// No time in the table, now or ever, was later.
+    /// Latest time that the table has ever had.
     pub latest: i64,
     pub rows: Vec<Row>,
 }
@@ -38,17 +39,17 @@ pub(super) struct Row {
     pub mtime: i64,
 }
 
-/// What there is in the place of a table.
+/// The file in the place of a table.
 #[derive(Debug)]
 pub(super) enum StoredTable {
     Nothing,
-    /// It cannot be read, or not all of it is as it was written.
+    /// The file cannot be read, or was changed since it was written.
     Damaged,
     Table(Table),
 }
 
 impl Table {
-    /// A table of what is now in `entries`.
+    /// Makes a table of the present `entries`.
     pub fn of(entries: &[Entry], generation: String, latest: i64) -> Self {
         let row = |e: &Entry| Row { path: e.path.clone(), kind: e.kind, oid: e.oid, mtime: e.mtime };
         Self { generation, latest, rows: entries.iter().map(row).collect() }
@@ -85,7 +86,7 @@ impl Table {
         }
     }
 
-    /// Replaces the file at once or not at all.
+    /// Replaces the file completely or not at all.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         replace_file(path, 0o644, &self.to_bytes())
     }
@@ -237,7 +238,7 @@ mod tests {
             }
         }
 
-        /// Each byte of a sound row changed: what is still read is sound.
+        /// After a change of any byte, a table that can still be read is sound.
         #[test]
         fn a_row_is_read_or_not(at in 0..200usize, byte: u8) {
             let mut bytes = table().to_bytes();

@@ -7,7 +7,7 @@ use crate::git::tree::EntryKind;
 
 const NOW: i64 = 1_800_000_000 * SECOND;
 
-/// `(path, content)`, in order.
+/// Makes entries of `(path, content)`, which must be in order.
 fn tree(files: &[(&str, u8)]) -> Vec<Entry> {
     let entry = |(path, content): &(&str, u8)| Entry {
         path: (*path).into(),
@@ -25,7 +25,7 @@ fn tree(files: &[(&str, u8)]) -> Vec<Entry> {
 struct Times(Option<Table>);
 
 impl Times {
-    /// The table is new; its files are from `history`, in seconds.
+    /// Makes a new table, whose files have the seconds of `history`.
     fn new(files: &[(&str, u8)], history: &[i64]) -> (Self, Vec<i64>) {
         let mut entries = tree(files);
         let (_, table) = assign(StoredTable::Nothing, Some(history), &mut entries, NOW);
@@ -45,7 +45,7 @@ impl Times {
 fn at_first_files_have_the_time_of_their_commit() {
     let (_, times) = Times::new(&[("a", 1), ("b", 2)], &[100, 200]);
     assert_eq!(times.iter().map(|t| t / SECOND).collect::<Vec<_>>(), [100, 200]);
-    // From the future, or before time began: a wrong clock somewhere.
+    // A wrong clock can give a time in the future, or before 1970.
     let (_, times) = Times::new(&[("a", 1), ("b", 2)], &[i64::MAX, i64::MIN]);
     assert!(times[0] < NOW && times[0] >= NOW - 2 * SECOND && (0..SECOND).contains(&times[1]));
 }
@@ -55,7 +55,7 @@ fn trap_an_edit_of_the_same_size_is_seen() {
     let (mut times, first) = Times::new(&[("a", 1), ("b", 2)], &[100, 100]);
     let second = times.build(&[("a", 3), ("b", 2)], NOW + 1);
     assert_ne!(second[0], first[0]);
-    // In a table that is lost and made again, in the same second of history too.
+    // A table that is lost and made again differs too, even in the same second of history.
     let (_, again) = Times::new(&[("a", 3), ("b", 2)], &[100, 100]);
     assert_ne!(again[0], first[0]);
     assert_eq!(again[1], first[1]);
@@ -65,11 +65,11 @@ fn trap_an_edit_of_the_same_size_is_seen() {
 fn trap_a_change_is_newer_than_an_artefact_of_what_was_before() {
     let (mut times, _) = Times::new(&[("a", 1)], &[100]);
     let artefact = NOW + 5 * SECOND;
-    // Its commit may be as old as it likes, and it may be a content that there was before.
+    // The commit may be of any age, and its content may have been there before.
     for (content, now) in [(2, artefact + 1), (1, artefact + 2)] {
         assert!(times.build(&[("a", content)], now)[0] > artefact);
     }
-    // Nor does a clock that is set back make it older.
+    // A clock that is set back does not make the change older either.
     let before = times.build(&[("a", 1)], NOW)[0];
     assert!(times.build(&[("a", 2)], NOW - 1000 * SECOND)[0] > before);
 }
@@ -106,14 +106,15 @@ fn a_damaged_table_makes_all_new_and_is_another_generation() {
     assert_eq!(unchanged, None);
 }
 
-/// Some of five paths, each with one of three contents; and by how much the clock moves on, or back.
+/// Generates builds: some of five paths, each with one of three contents, and the clock's step forward or back.
 fn builds() -> impl Strategy<Value = Vec<(Vec<Option<u8>>, i64)>> {
     let files = prop::collection::vec(prop::option::weighted(0.8, 0..3u8), 5);
     prop::collection::vec((files, -5..20i64), 1..30)
 }
 
 proptest! {
-    /// As the engine sees it, with as many slots as it likes: whatever it synced last, equal times are equal contents.
+    /// The property is the engine's view with any number of slots: whatever it synced last, equal times are equal
+    /// contents.
     #[test]
     fn a_path_and_a_time_name_one_content(builds in builds()) {
         let paths = ["a", "a.x", "b", "cx", "d"];

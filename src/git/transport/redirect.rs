@@ -47,7 +47,7 @@ async fn ask(config: &GitConfig, remote: &Remote, authorization: &str) -> Result
     let client = outbound::trust_bundle(client, config.cacert.as_deref())?;
     let mut authorization = match HeaderValue::from_str(authorization) {
         Ok(value) => value,
-        Err(_) => return Ok(None), // Git would not have sent it either
+        Err(_) => return Ok(None), // Git did not send such a header either.
     };
     authorization.set_sensitive(true);
     let url = format!("{}{FIRST}", remote.url.trim_end_matches('/'));

@@ -152,9 +152,9 @@ mod tests {
     use crate::git::Oid;
 
     /// The links of a test tree. In its list a path that ends with `/` is a folder, and one with `→` in it a link.
-    type LinkTargets = Vec<(Vec<u8>, Vec<u8>)>;
+    type TestLinks = Vec<(Vec<u8>, Vec<u8>)>;
 
-    fn tree(paths: &[&str]) -> (Vec<Entry>, LinkTargets) {
+    fn tree(paths: &[&str]) -> (Vec<Entry>, TestLinks) {
         let oid = Oid::from_hex(&[b'1'; 40]).unwrap();
         let mut links = Vec::new();
         let entry = |path: &&str| {

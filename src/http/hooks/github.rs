@@ -8,10 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::signature;
-use crate::http::error::Error;
+use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
-use crate::intake::Push;
+use crate::intake::ForgePush;
 use crate::model::{CommitId, Dialect, is_no_commit};
 use crate::store::NewDelivery;
 
@@ -49,7 +49,7 @@ pub fn verify(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
 
 /// Parses a verified webhook. Returns `None` for another event than a push, and for a push that deleted its branch or
 /// tag.
-pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
+pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<ForgePush>, ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if header("x-github-event") != Some("push") {
         return Ok(None);
@@ -66,32 +66,33 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<Push>, Error> {
 }
 
 /// Returns the JSON in a body: the whole body, or the field `payload` of a form.
-fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, Error> {
+fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, ApiError> {
     if !is_form {
         return Ok(body.into());
     }
     match form_urlencoded::parse(body).find(|(name, _)| name == "payload") {
         Some((_, Cow::Borrowed(json))) => Ok(json.as_bytes().into()),
         Some((_, Cow::Owned(json))) => Ok(json.into_bytes().into()),
-        None => Err(Error::Invalid(vec![Violation::missing("payload", "#/")])),
+        None => Err(ApiError::Invalid(vec![Violation::missing("payload", "#/")])),
     }
 }
 
 /// Reads a push event. Returns `None` when it deleted its branch or tag, which some forges say by zeros alone.
-fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Push>, Error> {
+fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<ForgePush>, ApiError> {
     let push: PushEvent = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
     if push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
         return Ok(None);
     }
     let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let owner =
-        filled(name).or(login).ok_or_else(|| Error::Invalid(vec![Violation::missing("name", "#/repository/owner")]))?;
+    let owner = filled(name)
+        .or(login)
+        .ok_or_else(|| ApiError::Invalid(vec![Violation::missing("name", "#/repository/owner")]))?;
     let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
     let dialect = Dialect::Totem;
-    let push = Push { owner, repo, git_ref, before, after, forced, dialect, delivery: delivery() };
+    let push = ForgePush { owner, repo, git_ref, before, after, forced, dialect, delivery: delivery() };
     let texts = [
         (Some(&*push.owner), "#/repository/owner/name"),
         (Some(&*push.repo), "#/repository/name"),
@@ -99,15 +100,15 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Pu
         (push.after.as_deref(), "#/after"),
     ];
     let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unstorable_text(text?, path)).collect();
-    if wrong.is_empty() { Ok(Some(push)) } else { Err(Error::Invalid(wrong)) }
+    if wrong.is_empty() { Ok(Some(push)) } else { Err(ApiError::Invalid(wrong)) }
 }
 
 /// Says why a body is not a push, as totem's validator does. It parses the body a second time, but a valid body never
 /// comes here.
-fn explain(json: &[u8], error: &serde_json::Error) -> Error {
+fn explain(json: &[u8], error: &serde_json::Error) -> ApiError {
     let body: Value = match serde_json::from_slice(json) {
         Ok(body) => body,
-        Err(error) => return Error::with(&messages::BAD_JSON, error.to_string()),
+        Err(error) => return ApiError::with(&messages::BAD_JSON, error.to_string()),
     };
     let mut wrong = Vec::new();
     let mut check = |value: &Value, expected: &str, path: &str| {
@@ -153,7 +154,7 @@ fn explain(json: &[u8], error: &serde_json::Error) -> Error {
             }
         }
     }
-    if wrong.is_empty() { Error::with(&messages::BAD_JSON, error.to_string()) } else { Error::Invalid(wrong) }
+    if wrong.is_empty() { ApiError::with(&messages::BAD_JSON, error.to_string()) } else { ApiError::Invalid(wrong) }
 }
 
 #[cfg(test)]
@@ -163,12 +164,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn read(json: &[u8]) -> Result<Option<Push>, Error> {
+    fn read(json: &[u8]) -> Result<Option<ForgePush>, ApiError> {
         let digest = String::new();
         super::read(json, || NewDelivery { route: ROUTE, digest, delivery_id: None, event: "push".into() })
     }
 
-    fn read_json(body: &Value) -> Push {
+    fn read_json(body: &Value) -> ForgePush {
         read(&serde_json::to_vec(body).unwrap()).unwrap().unwrap()
     }
 
@@ -210,11 +211,11 @@ mod tests {
     #[test]
     fn a_refusal_names_the_fault_of_a_payload() {
         let wrong = |body: &str| match read(body.as_bytes()) {
-            Err(Error::Invalid(violations)) => {
+            Err(ApiError::Invalid(violations)) => {
                 let violation = violation(&violations[0]);
                 format!("{} {}", violation["message"].as_str().unwrap(), violation["path"].as_str().unwrap())
             }
-            Err(error @ Error::Message(..)) => error.text("").strip_prefix("Invalid JSON: ").unwrap().to_owned(),
+            Err(error @ ApiError::Message(..)) => error.text("").strip_prefix("Invalid JSON: ").unwrap().to_owned(),
             other => panic!("{other:?}"),
         };
         assert_eq!(wrong(r#"{"repository":{"name":"x"}}"#), "Missing required property: owner #/repository");
@@ -276,8 +277,8 @@ mod tests {
         #[test]
         fn any_json_makes_a_job_or_says_what_is_wrong(body in jsons()) {
             match read(&serde_json::to_vec(&body).unwrap()) {
-                Err(Error::Invalid(wrong)) => prop_assert!(!wrong.is_empty()),
-                Err(Error::Message(message, _)) if *message == messages::BAD_JSON => {}
+                Err(ApiError::Invalid(wrong)) => prop_assert!(!wrong.is_empty()),
+                Err(ApiError::Message(message, _)) if *message == messages::BAD_JSON => {}
                 Ok(_) => {}
                 Err(other) => prop_assert!(false, "{:?}", other),
             }

@@ -1,5 +1,5 @@
 //! The webhooks of the forges. A file a forge, with two functions: `verify` proves the sender, `parse` makes a
-//! [`Push`](crate::intake::Push) of the body. Nothing behind them knows which forge it was.
+//! [`ForgePush`](crate::intake::ForgePush) of the body. Nothing behind them knows which forge it was.
 
 mod github;
 mod signature;
@@ -14,7 +14,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use super::error::Error;
+use super::error::ApiError;
 use super::totem::views;
 use super::{ApiState, body, messages, metrics};
 use crate::store::Added;
@@ -28,12 +28,12 @@ pub fn routes(api: &Arc<ApiState>) -> Router<Arc<ApiState>> {
 }
 
 /// `POST /hooks/github`
-async fn github(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+async fn github(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty());
-    let secret = secret.ok_or(Error::new(&messages::NO_HOOK_SECRET))?;
+    let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
     let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
     if !github::verify(&headers, body.bytes(), secret.as_bytes()) {
-        return Err(Error::new(&messages::SIGNATURE));
+        return Err(ApiError::new(&messages::SIGNATURE));
     }
     let push = github::parse(&headers, body.bytes())?;
     drop(body);

@@ -8,7 +8,7 @@ fn post(request: RequestBuilder, body: &'static str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn each_role_may_do_what_it_may() {
+async fn each_role_has_its_rights() {
     let server = server(|_| {}).await;
     let id = server.job().await;
     let (show, log, cancel) = (format!("/job/{id}"), format!("/job/{id}/log"), format!("/job/{id}/cancel"));
@@ -92,10 +92,10 @@ async fn an_open_api_takes_nothing_from_foreign_pages() {
     assert_eq!(asks("GET", &[]).await.status, 200);
     assert_eq!(asks("GET", &[("sec-fetch-site", "cross-site")]).await.status, 200);
     assert_eq!(asks("GET", &[("host", "evil.example")]).await.status, 403);
-    // A token proves the sender, wherever the request came from.
+    // A token proves the sender, so the Host does not matter.
     let proved = server.as_role("build", "POST", "/job").header("host", "evil.example");
     assert_eq!(send(post(proved, NEW)).await.status, 201);
-    // A role is a role also here.
+    // A token keeps its role in an open API.
     assert_eq!(send(post(server.as_role("read", "POST", "/job"), NEW)).await.status, 403);
 }
 

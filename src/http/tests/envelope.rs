@@ -7,7 +7,7 @@ use super::*;
 use axum::response::IntoResponse;
 
 use crate::http::envelope::{Render, rendered_by};
-use crate::http::error::{Error, wrong_method};
+use crate::http::error::{ApiError, wrong_method};
 use crate::http::{enveloped, messages};
 
 #[tokio::test]
@@ -32,8 +32,8 @@ async fn a_500_names_its_request_and_nothing_else() {
     }
     let routes = Router::new()
         .route("/panics", get(panics))
-        .route("/fails", get(async || Error::Internal("the inner life".into())))
-        .route("/full", get(async || Error::Unstorable("the inner life".into())));
+        .route("/fails", get(async || ApiError::Internal("the inner life".into())))
+        .route("/full", get(async || ApiError::Unstorable("the inner life".into())));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
@@ -60,11 +60,11 @@ async fn a_dialect_renders_the_errors_of_its_routes_and_no_others() {
     let render: Render =
         |error, id| (error.status(), format!("{} {id}: {}", error.code(), error.text(id))).into_response();
     let dialect = Router::new()
-        .route("/fails", get(async || Error::Internal("the inner life".into())))
+        .route("/fails", get(async || ApiError::Internal("the inner life".into())))
         .route("/panics", get(panics))
-        .route("/refuses", get(async || Error::with(&messages::REPOSITORY, "a/b")))
+        .route("/refuses", get(async || ApiError::with(&messages::REPOSITORY, "a/b")))
         .method_not_allowed_fallback(wrong_method);
-    let routes = rendered_by(dialect, render).route("/neutral", get(async || Error::new(&messages::BUSY)));
+    let routes = rendered_by(dialect, render).route("/neutral", get(async || ApiError::new(&messages::BUSY)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
@@ -119,7 +119,7 @@ async fn bodies_have_a_limit_with_and_without_a_length() {
 }
 
 #[tokio::test]
-async fn ready_says_what_is_wrong_and_is_503_only_without_a_store() {
+async fn ready_lists_the_reasons_and_is_503_only_without_a_store() {
     let server = server(|_| {}).await;
     let ready = || async {
         let answer = send(server.request("GET", "/ready")).await;
@@ -134,7 +134,7 @@ async fn ready_says_what_is_wrong_and_is_503_only_without_a_store() {
     assert_eq!(server.post("/job", r#"{"owner":"a","repo":"b"}"#).await.status, 503);
 }
 
-/// What no client library sends.
+/// The requests are ones that no client library sends.
 #[tokio::test]
 async fn odd_requests_are_answered() {
     let server = server(|config| config.open = true).await;

@@ -59,7 +59,7 @@ async fn the_same_delivery_is_the_same_job() {
     let server = server(|_| {}).await;
     let first = send(server.signed(&push("1234"))).await;
     assert_eq!(first.header("x-image-factory-duplicate"), "");
-    // A replay may come under any id: the signature covers the body alone.
+    // A replay may come under any id, because the signature covers the body alone.
     let again = send(server.signed(&push("1234")).header("x-github-delivery", "d-2")).await;
     assert_eq!((again.status, again.header("x-image-factory-duplicate")), (201, "true"));
     assert_eq!(again.json(), first.json());
@@ -155,7 +155,7 @@ async fn a_body_of_githubs_largest_size_is_taken_and_none_larger() {
     assert_eq!((status, code.as_str()), (413, "RequestEntityTooLargeError"));
 }
 
-/// Its names may be odd: Git's are the job's to complain of, and the image's is made valid.
+/// Odd names are accepted: the job fails by Git's names, and the image's name is made valid.
 #[tokio::test]
 async fn a_signed_push_never_fails_by_its_names() {
     let server = server(|_| {}).await;

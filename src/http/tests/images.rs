@@ -1,4 +1,4 @@
-//! The image that a request gets: by its Dockerfile, by its own choice, by a grant.
+//! Tests of the image that a request gets: by its Dockerfile, by its own choice, by a grant.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ async fn a_job_gets_the_image_that_it_asks_for() {
         assert_eq!((answer.status, &answer.json()["image"]), (201, &json!(image)), "{options}");
         assert_eq!(answer.json()["context"]["image"], options["image"]);
     }
-    // Both wait, so the second one has another name.
+    // Both jobs are pending, so the second one has another name.
     let first = make(&server, "build", json!({"dockerfile": "services/api/Dockerfile"})).await.json();
     let second = make(&server, "build", json!({"dockerfile": "libs/api/Dockerfile"})).await.json();
     assert_eq!(first["image"], "127.0.0.1:5555/totem/acme-mono/api:v1");
@@ -69,7 +69,7 @@ async fn a_rebuild_keeps_its_name_while_it_is_allowed() {
         let job = server.claim().await;
         server.finish(&job, Status::Success, Stages::pending()).await;
     }
-    // Made when there was a grant.
+    // This job was made when there was a grant.
     let context = server.store.jobs(1, None).await.unwrap().remove(0).context;
     let extra = json!({"image": "quay.io/acme/site"}).as_object().unwrap().clone();
     let granted = crate::model::JobContext { extra, ..context };

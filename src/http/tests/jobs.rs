@@ -1,4 +1,4 @@
-//! Lists that are asked for by what jobs are, and rebuilds.
+//! Tests of filtered lists and of rebuilds.
 
 use serde_json::json;
 
@@ -13,14 +13,14 @@ async fn rebuild(server: &Server, role: &str, id: &str) -> Answer {
     send(server.as_role(role, "POST", &format!("/job/{id}/rebuild"))).await
 }
 
-/// Ends the only job that waits.
+/// Ends the only pending job.
 async fn end(server: &Server, stages: Stages) {
     let job = server.claim().await;
     server.finish(&job, Status::Success, stages).await;
 }
 
 #[tokio::test]
-async fn a_list_can_be_of_one_repository_branch_and_state() {
+async fn a_list_is_filtered_by_repository_branch_and_status() {
     let server = server(|_| {}).await;
     for (repo, branch) in [("a", "x/1"), ("a", "x/1"), ("b", "x/1"), ("a", "y")] {
         let body = json!({"owner": "Acme", "repo": repo, "branch": branch}).to_string();
@@ -74,13 +74,14 @@ async fn a_rebuild_is_a_new_job_for_the_commit_that_was_built() {
     assert_eq!(rebuild(&server, "build", &unknown).await.status, 404);
 }
 
-/// A forge gives out the commits of everybody's forks by their ids.
+/// A forge serves the commits of everybody's forks by their ids.
 #[tokio::test]
 async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
     let server = server(|_| {}).await;
     let id = "b".repeat(40);
     let body = |commit: &str| json!({"owner": "acme", "repo": "hello", "commit": commit}).to_string();
-    // Each row has who makes a job and who rebuilds it, and whether each may build what nothing reaches.
+    // Each row has the role that makes a job and the role that rebuilds it, and whether each may build a commit that nothing
+    // reaches.
     for (commit, made_by, rebuilt_by, expected) in [
         (&*id, "admin", "admin", ((true, false), (true, false))),
         (&id, "admin", "build", ((true, false), (false, false))),
@@ -124,7 +125,7 @@ async fn a_rebuild_is_allowed_anew() {
     let answer = rebuild(&server, "build", &id).await;
     assert_eq!((answer.status, answer.error().2.contains("needs the role admin")), (403, true));
     assert_eq!(rebuild(&server, "admin", &id).await.status, 201);
-    // Made when ALLOW_REPOS still had it.
+    // This job was made when ALLOW_REPOS still named its owner.
     let context = server.store.job(id.parse().unwrap()).await.unwrap().unwrap().context;
     let other = crate::model::JobContext { owner: "gone".into(), ..context };
     end(&server, Stages::pending()).await;

@@ -8,7 +8,7 @@ async fn ask(server: &Server, path: &str, range: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_log_is_sent_as_far_as_it_is() {
+async fn a_log_is_sent_up_to_its_end() {
     let server = server(|_| {}).await;
     let id = server.job().await;
     let path = format!("/job/{id}/log");
@@ -71,7 +71,7 @@ async fn a_followed_log_ends_with_its_job() {
     let server = server(|_| {}).await;
     let id = server.job().await;
     let path = format!("/job/{id}/log?follow=1");
-    // It waits although nothing runs yet.
+    // The log is followed although the job has not started.
     let mut whole = server.as_role("read", "GET", &path).send().await.unwrap();
     assert_eq!(whole.status(), 200);
     assert!(whole.headers().get("content-length").is_none());
@@ -90,7 +90,7 @@ async fn a_followed_log_ends_with_its_job() {
     assert_eq!(ask(&server, &path, "bytes=5-").await.status, 416);
     log.write(b"two\n");
     log.flush();
-    // A part that is there ends before the job does.
+    // A range that the log has already ends before the job does.
     assert_eq!(tokio::time::timeout(WAIT, piece.text()).await.unwrap().unwrap(), "\ntw");
 
     server.finish(&job, Status::Success, Stages::pending()).await;

@@ -4,8 +4,8 @@ use super::*;
 use crate::store::{Announce, NewNotification};
 
 impl Server {
-    /// A job's end told to three: one is dead, one sent, one due.
-    async fn told(&self) -> JobId {
+    /// Ends a job with three notifications: one is dead, one sent, one due.
+    async fn notified(&self) -> JobId {
         let id = self.job().await;
         let job = self.claim().await;
         let row = |n: usize| NewNotification {
@@ -38,7 +38,7 @@ impl Server {
 #[tokio::test]
 async fn notifications_are_listed() {
     let server = server(|_| {}).await;
-    let job = server.told().await;
+    let job = server.notified().await;
     let answer = server.get("/notifications").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     let all = answer.json();
@@ -67,9 +67,9 @@ async fn notifications_are_listed() {
 }
 
 #[tokio::test]
-async fn a_dead_one_is_sent_again_by_an_admin() {
+async fn an_admin_sends_a_dead_notification_again() {
     let server = server(|_| {}).await;
-    server.told().await;
+    server.notified().await;
     let all = server.get("/notifications").await.json();
     let path = |n: usize| format!("/notifications/{}/replay", all[n]["id"].as_str().unwrap());
     let replay = async |role: &str, path: &str| send(server.as_role(role, "POST", path)).await;
@@ -93,7 +93,7 @@ async fn a_dead_one_is_sent_again_by_an_admin() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_listed_is_said() {
+async fn a_bad_filter_is_refused() {
     let server = server(|_| {}).await;
     for (query, message) in [
         ("state=lost", "state is one of due, sent, replaced, dead"),

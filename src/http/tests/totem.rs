@@ -1,4 +1,4 @@
-//! The wire that totem's clients know, row by row of the recorded one.
+//! Tests of the wire that totem's clients know, row by row of the recorded one.
 
 use serde_json::json;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::request;
 use super::views::{self, JobView};
 use crate::http::auth::ApiCaller;
-use crate::http::error::Error;
+use crate::http::error::ApiError;
 use crate::http::extract::JobPath;
 use crate::http::page::{self, PageRequest};
 use crate::http::{ApiState, body, messages};
@@ -22,9 +22,9 @@ pub async fn create(
     caller: ApiCaller,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     if !is_json(&headers) {
-        return Err(Error::new(&messages::MEDIA_TYPE));
+        return Err(ApiError::new(&messages::MEDIA_TYPE));
     }
     let body = api.bodies.read(body, body::JOB_LIMIT).await?;
     let request = request::read(body.bytes(), api.intake.policy().destinations())?;
@@ -38,7 +38,7 @@ pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
     caller: ApiCaller,
     JobPath(id): JobPath,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     let job = api.intake.rebuild(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
@@ -62,14 +62,14 @@ struct JobQuery {
 
 /// `GET /job?limit=&cursor=&repository=&branch=&status=`: newest first. The cursor is the id of the last job of
 /// the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, Error> {
+pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
     let JobQuery { limit, cursor, repository, branch, status } = page::query(&uri)?;
     let page = PageRequest::read(limit, cursor, "job")?;
     if branch.is_some() && repository.is_none() {
-        return Err(Error::new(&messages::BRANCH_ALONE));
+        return Err(ApiError::new(&messages::BRANCH_ALONE));
     }
     let status = status.map(|status| status.parse());
-    let status = status.transpose().map_err(|_| Error::new(&messages::BAD_STATUS))?;
+    let status = status.transpose().map_err(|_| ApiError::new(&messages::BAD_STATUS))?;
     let filter = JobFilter { repository, branch, status };
     let mut jobs = api.store.jobs_like(&filter, page.lookahead(), page.cursor).await?;
     let filters = [
@@ -88,8 +88,8 @@ pub async fn show(
     State(api): State<Arc<ApiState>>,
     _caller: ApiCaller,
     JobPath(id): JobPath,
-) -> Result<Response, Error> {
-    let job = api.store.job(id).await?.ok_or_else(|| Error::unknown_job(&id.to_string()))?;
+) -> Result<Response, ApiError> {
+    let job = api.store.job(id).await?.ok_or_else(|| ApiError::unknown_job(&id.to_string()))?;
     views::job(StatusCode::OK, &job)
 }
 
@@ -98,7 +98,7 @@ pub async fn cancel(
     State(api): State<Arc<ApiState>>,
     caller: ApiCaller,
     JobPath(id): JobPath,
-) -> Result<Response, Error> {
+) -> Result<Response, ApiError> {
     let job = api.queue.cancel(id).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
     views::job(StatusCode::OK, &job)

@@ -2,15 +2,15 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::http::error::{Error, shortened};
+use crate::http::error::{ApiError, shortened};
 use crate::http::messages;
 use crate::http::violation::{Defect, Violation};
 
 /// Renders an error as restify 2 did, the web framework of totem: `{"code":…,"message":…}`. The message of an invalid body is
 /// a list of what its validator, z-schema 2, says.
-pub fn render(error: &Error, request_id: &str) -> Response {
+pub fn render(error: &ApiError, request_id: &str) -> Response {
     let message = match error {
-        Error::Invalid(violations) => violations.iter().map(violation).collect(),
+        ApiError::Invalid(violations) => violations.iter().map(violation).collect(),
         _ => Value::from(error.text(request_id)),
     };
     (error.status(), Json(json!({ "code": error.code(), "message": message }))).into_response()

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use crate::http::error::Error;
+use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
@@ -14,10 +14,10 @@ const MAX_EXTRA: usize = 16 << 10;
 /// Reads the body of `POST /job`. Git's names are validated for type and length alone, because totem accepted any; the
 /// job then says what is wrong with them. The destination of the image is validated, because it is used as the request has
 /// it or refused. Unknown names are kept.
-pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Error> {
-    let value = serde_json::from_slice(body).map_err(|error| Error::with(&messages::BAD_JSON, error.to_string()))?;
+pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiError> {
+    let value = serde_json::from_slice(body).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
     let Value::Object(mut body) = value else {
-        return Err(Error::Invalid(vec![Violation::wrong_type(&value, "object", "#/")]));
+        return Err(ApiError::Invalid(vec![Violation::wrong_type(&value, "object", "#/")]));
     };
     let mut wrong = Vec::new();
     for name in ["owner", "repo"] {
@@ -65,7 +65,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, Erro
     if wrong.is_empty() {
         Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
     } else {
-        Err(Error::Invalid(wrong))
+        Err(ApiError::Invalid(wrong))
     }
 }
 
@@ -103,17 +103,17 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn read(body: &[u8]) -> Result<JobContext, Error> {
+    fn read(body: &[u8]) -> Result<JobContext, ApiError> {
         asked(body).map(|asked| asked.context)
     }
 
-    fn asked(body: &[u8]) -> Result<JobRequest, Error> {
+    fn asked(body: &[u8]) -> Result<JobRequest, ApiError> {
         super::read(body, &crate::http::testing::destinations("quay.io/totem"))
     }
 
     fn wrong(body: &str) -> Value {
         match read(body.as_bytes()) {
-            Err(Error::Invalid(violations)) => violations.iter().map(violation).collect(),
+            Err(ApiError::Invalid(violations)) => violations.iter().map(violation).collect(),
             other => panic!("{other:?}"),
         }
     }

@@ -7,16 +7,16 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::views;
-use crate::http::error::{Error, shortened};
+use crate::http::error::{ApiError, shortened};
 use crate::http::messages;
 
 /// `GET /`
-pub async fn root() -> Result<Response, Error> {
+pub async fn root() -> Result<Response, ApiError> {
     views::json(StatusCode::OK, "application/json", r#"</_schema/ROOT>; rel="describedBy""#, &json!({}))
 }
 
 /// `GET /_schema/{name}`
-pub async fn schema(name: Result<Path<String>, PathRejection>) -> Result<Response, Error> {
+pub async fn schema(name: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
     let name = name.map_or_else(|_| "(not UTF-8)".into(), |Path(name)| name);
     let schema = match name.as_str() {
         "ROOT" => include_str!("schemas/ROOT.json"),
@@ -24,7 +24,7 @@ pub async fn schema(name: Result<Path<String>, PathRejection>) -> Result<Respons
         "job-list" => include_str!("schemas/job-list.json"),
         "job-create" => include_str!("schemas/job-create.json"),
         "github-hook" => include_str!("schemas/github-hook.json"),
-        _ => return Err(Error::with(&messages::UNKNOWN_SCHEMA, shortened(&name))),
+        _ => return Err(ApiError::with(&messages::UNKNOWN_SCHEMA, shortened(&name))),
     };
     Ok(([(header::CONTENT_TYPE, "application/schema+json")], schema).into_response())
 }

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::http::error::Error;
+use crate::http::error::ApiError;
 use crate::model::{
     CommitId, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult,
 };
@@ -135,7 +135,7 @@ impl<'a> From<&'a StageRecord> for StageView<'a> {
 }
 
 /// Answers with one job.
-pub fn job(status: StatusCode, job: &Job) -> Result<Response, Error> {
+pub fn job(status: StatusCode, job: &Job) -> Result<Response, ApiError> {
     json(status, JOB, r#"</_schema/job>; rel="describedBy""#, &JobView::from(job))
 }
 
@@ -145,9 +145,9 @@ pub fn json(
     media_type: &'static str,
     link: &str,
     value: &impl Serialize,
-) -> Result<Response, Error> {
-    let body = serde_json::to_vec(value).map_err(|error| Error::Internal(format!("writing JSON: {error}")))?;
-    let link = HeaderValue::from_str(link).map_err(|error| Error::Internal(format!("the Link header: {error}")))?;
+) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(value).map_err(|error| ApiError::Internal(format!("writing JSON: {error}")))?;
+    let link = HeaderValue::from_str(link).map_err(|error| ApiError::Internal(format!("the Link header: {error}")))?;
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type)), (header::LINK, link)];
     Ok((status, headers, body).into_response())
 }

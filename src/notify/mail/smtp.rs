@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use zeroize::Zeroizing;
 
+use crate::model::MailTls;
 use crate::notify::send_error::SendError;
 use crate::outbound::is_loopback_host;
 
@@ -20,16 +21,6 @@ use crate::outbound::is_loopback_host;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The limit for one mail, which has at most 2 MB with its HTML.
 const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// The protection of a connection to the mail server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailTls {
-    /// TLS from the first byte.
-    Implicit,
-    /// STARTTLS. Without it nothing is sent.
-    StartTls,
-    None,
-}
 
 /// SMTP_*
 pub struct MailConfig {

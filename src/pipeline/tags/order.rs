@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::Push;
+use crate::model::RefUpdate;
 
 /// The commit that a tag has, and ours; both of one ref.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ impl Contest<'_> {
 
     /// Judges by what was seen at any time and by the pushes, if all of it agrees. `head` is the remote's answer if that
     /// is a third commit: the one of the two from which pushes lead to it was there later.
-    pub fn likely(&self, pushes: &[Push], head: Option<&str>) -> Option<Later> {
+    pub fn likely(&self, pushes: &[RefUpdate], head: Option<&str>) -> Option<Later> {
         let seen = match self.seen {
             [Some(ours), Some(theirs)] if ours > theirs => Some(Later::Ours),
             [Some(_), Some(_)] => Some(Later::Theirs),
@@ -80,9 +80,9 @@ impl Contest<'_> {
 }
 
 /// True if pushes lead from one commit to another.
-fn leads(pushes: &[Push], from: &str, to: &str) -> bool {
+fn leads(pushes: &[RefUpdate], from: &str, to: &str) -> bool {
     let mut next = HashMap::<&str, Vec<&str>>::new();
-    for Push { before, after } in pushes {
+    for RefUpdate { before, after } in pushes {
         next.entry(before.as_str()).or_default().push(after.as_str());
     }
     let (mut open, mut met) = (vec![from], HashSet::from([from]));

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use crate::settings::EtcdApi;
+use crate::model::EtcdApi;
 
 /// Where etcd is and how it is spoken to.
 #[derive(Clone)]

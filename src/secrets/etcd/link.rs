@@ -9,7 +9,7 @@ use super::config::EtcdConfig;
 use super::failure::{Failure, NO_TLS};
 use super::tls::Tls;
 use super::{REQUEST, v2, v3};
-use crate::settings::EtcdApi;
+use crate::model::EtcdApi;
 
 /// A connection to one member by the API, or the two, that it has.
 pub struct Link {

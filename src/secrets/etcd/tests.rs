@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::settings::EtcdApi;
+use crate::model::EtcdApi;
 
 fn config(endpoint: &str, base: &str) -> EtcdConfig {
     let (endpoints, base) = (vec![endpoint.into()], base.into());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CommitId, Push, RepoRef, TagHolder};
+use crate::model::{CommitId, RefUpdate, RepoRef, TagHolder};
 
 const TAG: &str = "q.io/t/a:latest";
 
@@ -109,5 +109,8 @@ async fn pushes_are_known_whatever_supersedes_what() {
     // An older version stored whatever a webhook said.
     add(Some("refs/heads/main"), Some(&"1".repeat(40)), &c).await;
     sql(&store, "UPDATE jobs SET before = 'what?' WHERE before = '1111111111111111111111111111111111111111'").await;
-    assert_eq!(store.pushes(&main()).await.unwrap(), [Push { before: a.parse().unwrap(), after: b.parse().unwrap() }]);
+    assert_eq!(
+        store.pushes(&main()).await.unwrap(),
+        [RefUpdate { before: a.parse().unwrap(), after: b.parse().unwrap() }]
+    );
 }

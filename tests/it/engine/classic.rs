@@ -1,6 +1,6 @@
 //! The classic builder: the same as with BuildKit, by a tar.
 
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::pushing::dockercfg;
 use super::*;

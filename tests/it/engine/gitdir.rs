@@ -1,6 +1,6 @@
 //! `.git` in the context, signs that it is missed, and a folder of the repository as the context.
 
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::*;
 

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::*;
 use crate::harness::{Served, folder};

@@ -1,7 +1,7 @@
 //! Files that a builder reads by their path may be links inside the tree; contents that a checkout converts are sent
 //! converted. Both builders do the same.
 
-use image_factory::engine::Builder;
+use image_factory::model::Builder;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 use std::process::Command;
 
+use image_factory::model::EtcdApi::{self, Auto, V2, V3};
 use image_factory::secrets::{EtcdConfig, admin};
-use image_factory::settings::EtcdApi::{self, Auto, V2, V3};
 
 use super::{by, check};
 use crate::harness::{Etcd, USER, folder, succeed};

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use image_factory::model::EtcdApi::{Auto, V2, V3};
 use image_factory::secrets::{Name, Scope, admin};
-use image_factory::settings::EtcdApi::{Auto, V2, V3};
 use rustix::process::Signal;
 
 use super::by;

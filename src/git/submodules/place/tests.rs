@@ -4,10 +4,10 @@ fn source(url: &str) -> RepoSource {
     RepoSource { repo: RepoName::new("acme", "hello").unwrap(), url: url.into(), key: None }
 }
 
-/// What becomes of a submodule's URL in a repository at `base`: the URL that is fetched, or why it is refused.
-fn judged(base: &str, url: &str) -> Result<SubmoduleSource, String> {
+/// Checks a submodule's URL in a repository at `base`. The error says why the URL is refused.
+fn checked(base: &str, url: &str) -> Result<SubmoduleSource, String> {
     let (source, secrets) = (source(base), Secrets::default());
-    Superproject::new(&source, Remote::parse(base).unwrap(), &secrets).judge(base, false, url)
+    Superproject::new(&source, Remote::parse(base).unwrap(), &secrets).check_url(base, false, url)
 }
 
 const HTTPS: &str = "https://github.com/acme/hello.git";
@@ -24,7 +24,7 @@ fn where_submodules_are_fetched_from() {
         (SSH, "https://github.com/acme/lib.git", "https://github.com/acme/lib.git", "acme/lib", false),
         (SSH, "https://gitlab.com/a/b/lib.git", "https://gitlab.com/a/b/lib.git", "b/lib", true),
         (HTTPS, "../lib.git", "https://github.com/acme/lib.git", "acme/lib", false),
-        // Without a key, but perhaps with a token.
+        // There is no key here, but perhaps a token.
         (HTTPS, "git@github.com:acme/lib.git", "https://github.com/acme/lib.git", "acme/lib", false),
         (HTTPS, "ssh://git@github.com/acme/lib.git", "https://github.com/acme/lib.git", "acme/lib", false),
         (HTTPS, "https://me@bitbucket.org/a/lib.git", "https://bitbucket.org/a/lib.git", "a/lib", true),
@@ -33,7 +33,7 @@ fn where_submodules_are_fetched_from() {
         (FILE, "../../other/lib.git", "file:///srv/git/other/lib.git", "other/lib", false),
         (FILE, "https://github.com/a/b", "https://github.com/a/b", "a/b", true),
     ] {
-        let place = judged(base, url).unwrap_or_else(|why| panic!("{base} {url}: {why}"));
+        let place = checked(base, url).unwrap_or_else(|why| panic!("{base} {url}: {why}"));
         assert_eq!((place.source.url.as_str(), place.remote.is_foreign), (fetched, is_foreign), "{base} {url}");
         assert_eq!((place.remote.url.as_str(), place.source.repo.to_string()), (fetched, repo.into()), "{base} {url}");
     }
@@ -43,13 +43,13 @@ fn where_submodules_are_fetched_from() {
 fn a_password_stays_with_its_server() {
     let base = "https://me:hunter22@git.corp/acme/hello.git";
     for url in ["../lib.git", "https://git.corp/acme/lib.git", "https://you@git.corp/acme/lib.git"] {
-        let place = judged(base, url).unwrap();
+        let place = checked(base, url).unwrap();
         assert_eq!(place.remote.url, "https://git.corp/acme/lib.git");
         assert_eq!(place.remote.authorization, Remote::parse(base).unwrap().authorization, "{url}");
     }
     for url in ["https://git.corp:8443/acme/lib.git", "https://git.corp.example.com/acme/lib.git", "https://other/a/b"]
     {
-        let place = judged(base, url).unwrap();
+        let place = checked(base, url).unwrap();
         assert!(place.remote.authorization.is_none() && !place.source.url.contains("hunter22"), "{url}");
     }
 }
@@ -82,7 +82,7 @@ fn attacks_are_refused() {
         (HTTPS, "../", "has an empty part, or one of dots"),
         (HTTPS, "", "cannot be used"),
     ] {
-        let refused = judged(base, url).map(|place| place.source.url).expect_err(url);
+        let refused = checked(base, url).map(|place| place.source.url).expect_err(url);
         assert!(refused.contains(why) && !refused.contains("pw"), "{url}: {refused}");
     }
 }
@@ -99,21 +99,21 @@ async fn nothing_inward_is_fetched_for_a_payload() {
         "https://2130706433/a/b",
         "https://0x7f.1/a/b",
     ] {
-        // No name service is asked for this one.
+        // An address needs no name service.
         let source = source("https://192.0.2.1/acme/hello.git");
         let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
-        let error = superproject.place(&source.url, false, url).await.expect_err(url);
+        let error = superproject.locate(&source.url, false, url).await.expect_err(url);
         assert!(error.message.contains("which is this machine or its own network: refused"), "{url}: {error}");
         assert!(!error.is_transient());
     }
-    // Where the operator's own host is inward, its neighbours are no secret.
+    // If the operator's own host is local, other local hosts may be reached too.
     let source = source("https://127.0.0.1:3000/acme/hello.git");
     let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
-    let place = superproject.place(&source.url, false, "https://127.0.0.2/a/b").await.unwrap();
+    let place = superproject.locate(&source.url, false, "https://127.0.0.2/a/b").await.unwrap();
     assert_eq!((place.remote.is_foreign, place.remote.pinned), (true, None));
     let source = self::source("https://192.0.2.1/acme/hello.git");
     let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
-    let place = superproject.place(&source.url, false, "https://192.0.2.7:8443/a/b").await.unwrap();
+    let place = superproject.locate(&source.url, false, "https://192.0.2.7:8443/a/b").await.unwrap();
     assert_eq!(place.remote.pinned.as_deref(), Some("192.0.2.7:8443:192.0.2.7"));
 }
 
@@ -121,12 +121,12 @@ async fn nothing_inward_is_fetched_for_a_payload() {
 fn what_a_foreign_repository_names_is_foreign() {
     let (source, secrets) = (source("https://me:hunter22@git.corp/acme/hello.git"), Secrets::default());
     let superproject = Superproject::new(&source, source.remote().unwrap(), &secrets);
-    let judge = |url| superproject.judge("https://example.com/a/b.git", true, url);
+    let check = |url| superproject.check_url("https://example.com/a/b.git", true, url);
     for url in ["../c.git", "https://git.corp/acme/private.git"] {
-        let place = judge(url).unwrap();
+        let place = check(url).unwrap();
         assert!(place.remote.is_foreign && place.remote.authorization.is_none(), "{url}");
         assert!(!place.source.url.contains("hunter22"), "{url}");
     }
-    let why = judge("git@git.corp:acme/private.git").unwrap_err();
+    let why = check("git@git.corp:acme/private.git").unwrap_err();
     assert!(why.contains("in a repository of another host, which is given no key"), "{why}");
 }

@@ -22,8 +22,8 @@ fn both_commits_are_spelled() {
     assert_eq!([id("ours").as_str(), id("theirs").as_str()], [OURS, THEIRS]);
 }
 
-fn push(before: &str, after: &str) -> Push {
-    Push { before: id(before), after: id(after) }
+fn push(before: &str, after: &str) -> RefUpdate {
+    RefUpdate { before: id(before), after: id(after) }
 }
 
 #[test]
@@ -94,7 +94,7 @@ struct World {
     jobs: usize,
     queued: Vec<(usize, usize)>,
     building: Vec<Waiting>,
-    pushes: Vec<Push>,
+    pushes: Vec<RefUpdate>,
     number: u64,
     seen: HashMap<usize, u64>,
     fetched: usize,
@@ -164,7 +164,7 @@ impl World {
     fn hook(&mut self, at: usize) {
         let place = self.hooks.remove(at);
         if let Some(before) = place.checked_sub(1) {
-            self.pushes.push(Push { before: name(self.heads[before]), after: name(self.heads[place]) });
+            self.pushes.push(RefUpdate { before: name(self.heads[before]), after: name(self.heads[place]) });
         }
         self.queued.push((self.jobs, self.heads[place]));
         self.jobs += 1;

@@ -1,0 +1,107 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult};
+
+/// A job as the server shows it; see api.md.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteJob {
+    pub id: String,
+    pub context: JobContext,
+    pub image: String,
+    /// A cancelled job has `Failure` here, with `cancelled`.
+    pub status: Status,
+    pub results: BTreeMap<StageName, Stage>,
+    pub start_time: Option<Millis>,
+    pub end_time: Option<Millis>,
+    pub create_time: Millis,
+    pub attempt: u32,
+    pub resolved_commit: Option<String>,
+    pub digest: Option<String>,
+    pub cause: Option<String>,
+    /// `None` from a server that is older than classes.
+    pub class: Option<FailureClass>,
+    pub advice: Option<String>,
+    pub cancelled: bool,
+    pub cancel_requested: bool,
+    pub origin: Option<String>,
+    #[serde(default)]
+    pub priority: i64,
+    pub rebuild_of: Option<String>,
+    pub superseded_by: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<TagResult>,
+}
+
+impl RemoteJob {
+    pub fn is_over(&self) -> bool {
+        self.status.is_terminal()
+    }
+
+    /// Returns the stage that runs, or that ended the job.
+    pub fn stage(&self) -> Option<StageName> {
+        let at = |wanted| self.results.iter().find(|(_, stage)| stage.status == wanted).map(|(&name, _)| name);
+        at(StageStatus::Running).or_else(|| at(StageStatus::Failure))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    pub status: StageStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Millis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Millis>,
+}
+
+/// A webhook delivery as the server shows it; see api.md.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteDelivery {
+    pub id: String,
+    pub route: String,
+    pub event: String,
+    pub delivery_id: Option<String>,
+    pub digest: String,
+    pub receive_time: Millis,
+    pub owner: String,
+    pub repo: String,
+    pub r#ref: String,
+    pub before: Option<String>,
+    pub after: String,
+    pub job: String,
+    pub repeats: u32,
+    pub repeat_time: Option<Millis>,
+}
+
+/// A request for a job. The server chooses each field that is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BuildRequest {
+    pub owner: String,
+    pub repo: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    #[serde(rename = "keepGitDir", skip_serializing_if = "Option::is_none")]
+    pub keep_git_dir: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(rename = "buildArgs", skip_serializing_if = "BTreeMap::is_empty")]
+    pub build_args: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}

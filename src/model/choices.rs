@@ -1,0 +1,47 @@
+//! Choices that a setting makes for a module, which both of them know by these types.
+
+use super::words::words;
+
+words! {
+    /// Older jobs of a branch that a newer commit cancels.
+    #[derive(Default)]
+    pub enum Supersede {
+        #[default]
+        Off = "off",
+        /// Jobs that wait.
+        Pending = "pending",
+        /// Jobs that wait, and jobs that run.
+        Running = "running",
+    }
+}
+
+words! {
+    /// Builder of a Docker Engine.
+    pub enum Builder {
+        /// BuildKit if the engine has it and accepts sessions, else the classic builder.
+        Auto = "auto",
+        Buildkit = "buildkit",
+        Classic = "classic",
+    }
+}
+
+words! {
+    /// Encryption of mail on its way to the mail server.
+    pub enum MailTls {
+        /// TLS from the first byte.
+        Implicit = "tls",
+        /// TLS after STARTTLS. Nothing is sent without it.
+        StartTls = "starttls",
+        None = "none",
+    }
+}
+
+words! {
+    /// API of etcd.
+    pub enum EtcdApi {
+        /// The v3 API if it has the secrets, else the v2 API.
+        Auto = "auto",
+        V3 = "v3",
+        V2 = "v2",
+    }
+}

@@ -1,0 +1,84 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{BadOption, BuildOptions, RepoCase};
+
+/// The build that a sender asks for, as the sender gave it: **not validated**. The wire form is totem's `context` object;
+/// unknown names are kept and echoed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobContext {
+    pub owner: String,
+    pub repo: String,
+    pub branch: String,
+    pub commit: String,
+    pub github: bool,
+    pub docker_repo_base: String,
+    pub tag: String,
+    /// True if the sender named no branch. `branch` is then the wire's default, and counts for nothing beside a commit's id.
+    /// No answer shows the flag; the stored context has no `branch` then.
+    #[serde(skip)]
+    pub branch_left_out: bool,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl JobContext {
+    /// Branch on totem's wire when a sender names none.
+    pub const BRANCH: &str = "develop";
+
+    /// Reads a text of [`JobContext::stored`].
+    pub fn read(stored: &str) -> Result<Self, serde_json::Error> {
+        let mut context: Map<String, Value> = serde_json::from_str(stored)?;
+        let branch_left_out = !context.contains_key("branch");
+        if branch_left_out {
+            context.insert("branch".into(), Self::BRANCH.into());
+        }
+        Ok(Self { branch_left_out, ..serde_json::from_value(context.into())? })
+    }
+
+    /// Returns the JSON to store, with only what the sender gave.
+    pub fn stored(&self) -> Result<String, serde_json::Error> {
+        let mut context = serde_json::to_value(self)?;
+        if let Some(context) = context.as_object_mut().filter(|_| self.branch_left_out) {
+            context.remove("branch");
+        }
+        serde_json::to_string(&context)
+    }
+
+    /// Returns the identity of the repository, as [`RepoName::key`](super::RepoName::key) does for a name that is valid.
+    pub fn repository(&self, case: RepoCase) -> String {
+        case.key(&format!("{}/{}", self.owner, self.repo))
+    }
+
+    /// Reads the options of the build from `extra`.
+    ///
+    /// # Errors
+    /// Every option that cannot be used.
+    pub fn build_options(&self) -> Result<BuildOptions, Vec<BadOption>> {
+        BuildOptions::read(&self.extra)
+    }
+
+    /// Returns the entries of `extra` that are not options of the build: the caller's own, which are passed on unread.
+    pub fn callers_own(&self) -> Map<String, Value> {
+        let own = self.extra.iter().filter(|(name, _)| !BuildOptions::NAMES.contains(&name.as_str()));
+        own.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_context_has_no_branch_that_nobody_named() {
+        let sent = r#"{"owner":"a","repo":"b","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"q","tag":"t","z":[1]}"#;
+        let named = JobContext::read(sent).unwrap();
+        assert!(!named.branch_left_out && JobContext::read(&named.stored().unwrap()).unwrap() == named);
+        let left_out = JobContext { branch_left_out: true, ..named };
+        let stored = left_out.stored().unwrap();
+        assert!(!stored.contains("branch"), "{stored}");
+        assert_eq!(JobContext::read(&stored).unwrap(), left_out);
+        assert_eq!(serde_json::to_string(&left_out).unwrap(), sent);
+    }
+}

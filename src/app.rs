@@ -28,7 +28,7 @@ use crate::http::{self, HttpConfig};
 use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::model::{ApiToken, Job, Role, Status};
+use crate::model::{ApiToken, Role};
 use crate::notify;
 use crate::pipeline::{self, PipelineConfig, Tags, Tools};
 use crate::queue::{Queue, QueueConfig};
@@ -77,7 +77,7 @@ pub async fn run(
 
     let channels = channels::channels(&settings, logs.clone())?;
     let announcing = channels.clone();
-    let announce = Arc::new(move |job: &Job, previous: Option<Status>| announcing.announce(job, previous));
+    let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
     let queue_config = QueueConfig {
         concurrency: settings.concurrency as usize,
         // One data folder has one daemon: the lock sees to it. So what this name holds at startup is ours of before.
@@ -87,7 +87,7 @@ pub async fn run(
         rules: startup::rules(&settings)?,
         heart: metrics.queue.clone(),
     };
-    let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
+    let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
 
     let floor = startup::floor(&settings);
     let budget = settings.engine_budget.0;

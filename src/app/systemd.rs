@@ -75,7 +75,7 @@ impl Watchdog {
 
     /// One line: how much there is to do, and what is wrong.
     async fn status(&self) -> String {
-        let mut status = match self.store.depth().await {
+        let mut status = match self.store.queue_depth().await {
             Ok(depth) => format!("{} running, {} pending", depth.running, depth.pending),
             Err(_) => "the store cannot be read".into(),
         };

@@ -7,7 +7,7 @@ use super::epoch;
 use super::failure::{JobEnd, StageFailure};
 use super::folder;
 use super::stage::StageRunner;
-use crate::engine::{BuildRequest, EngineError, EngineLease, JOB_LABEL};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate,
@@ -112,7 +112,7 @@ pub(super) async fn run(
             .filter(|s| (0..=epoch::LATEST).contains(s));
         let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
-        let request = BuildRequest {
+        let request = ImageBuild {
             snapshot,
             context: &context,
             dockerfile: plan.dockerfile.as_str(),

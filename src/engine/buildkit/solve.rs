@@ -12,14 +12,14 @@ use crate::engine::api::connect::{invalid, no_body, request};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::{EngineError, write_line};
 use crate::engine::api::messages::MessageStream;
-use crate::engine::request::{BuildRequest, StepCounts};
+use crate::engine::request::{ImageBuild, StepCounts};
 use crate::model::LogSink;
 
 impl Engine {
     /// Sends one `POST /build` and follows it to its end. The session with this id serves the context.
     pub(in crate::engine) async fn build_by_buildkit(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         session: &str,
         log: &dyn LogSink,
     ) -> Result<(String, StepCounts), EngineError> {

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
-use super::super::channels;
 use super::{Finding, post_build};
+use crate::app::assemble;
 use crate::outbound::is_loopback;
 use crate::settings::{HttpUrl, Settings};
 
@@ -12,9 +12,9 @@ pub const NAME: &str = "chat";
 /// HipChat and Slack are reached. They are connected to and nothing is sent: whether a token is right shows only when
 /// something is written.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let hipchat = channels::hipchat(&settings).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
+    let hipchat = assemble::notify::hipchat(&settings).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
     // What cannot be used is among the settings' findings.
-    let slack = channels::slack(&settings).ok().flatten();
+    let slack = assemble::notify::slack(&settings).ok().flatten();
     let slack = slack.and_then(|slack| Some(("Slack", "SLACK_URL", Url::parse(&slack.url).ok()?)));
     let each = hipchat.into_iter().chain(slack).map(|(who, setting, url)| check_one(who, setting, HttpUrl(url)));
     let findings = futures_util::future::join_all(each).await;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use reqwest::header::DATE;
 
 use super::Finding;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::engine::{Engine, Host};
 use crate::model::{ImageRef, Millis};
 use crate::outbound::{self, Route};
@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let urls = urls(&settings);
     let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
-    let hosts = startup::engine_hosts(&settings).unwrap_or_default();
+    let hosts = assemble::engine::hosts(&settings).unwrap_or_default();
     let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine));
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::Finding;
 use super::medium::{Medium, medium};
 use super::room;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::disk::Floor;
 use crate::settings::Settings;
 
@@ -19,7 +19,7 @@ const TRIAL: usize = 1 << 20;
 
 /// The data folder is there or can be made, can be written, lasts and has room.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let floor = startup::floor(&settings);
+    let floor = assemble::engine::floor(&settings);
     let look = spawn_blocking(move || look(&settings.data_dir(), &floor));
     look.await.unwrap_or_else(|e| vec![Finding::bad(NAME, e.to_string())])
 }

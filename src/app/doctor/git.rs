@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::secrets::{Live, loaded};
 use super::{Finding, Patient};
-use crate::app::startup;
+use crate::app::assemble;
 use crate::git;
 use crate::pipeline;
 use crate::settings::Settings;
@@ -29,7 +29,7 @@ pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
 fn known_hosts(settings: &Settings) -> Finding {
     let read = || -> anyhow::Result<_> {
         let dir = tempfile::tempdir()?;
-        let path = startup::known_hosts(settings, dir.path())?;
+        let path = assemble::git::known_hosts(settings, dir.path())?;
         let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         Ok((path.clone(), path.starts_with(dir.path()), text))
     };
@@ -66,8 +66,8 @@ pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>
     };
     let probe = async {
         let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
-        let known_hosts = startup::known_hosts(&settings, dir.path())?;
-        let config = startup::git_config(&settings, dir.path().into(), dir.path().into(), known_hosts);
+        let known_hosts = assemble::git::known_hosts(&settings, dir.path())?;
+        let config = assemble::git::config(&settings, dir.path().into(), dir.path().into(), known_hosts);
         anyhow::Ok(git::probe(&config, &source, branch.as_ref()).await?)
     };
     let by = source.key.as_ref().map_or("without a key".into(), |key| format!("with the key {}", key.fingerprint()));

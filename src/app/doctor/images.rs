@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::Finding;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::model::{Destinations, ImageRef};
 use crate::settings::Settings;
 use crate::store::{SharedImage, Store};
@@ -14,7 +14,7 @@ const NAMED: usize = 20;
 /// No two repositories push to one image, as the settings are now.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     match Store::shared_images(&settings.data_dir()).await {
-        Ok(shared) => judge(&startup::destinations(&settings), &shared),
+        Ok(shared) => judge(&assemble::images::destinations(&settings), &shared),
         Err(error) => {
             vec![Finding::warn(NAME, format!("which repositories share an image cannot be read: {error}"))]
         }

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Status};
-use crate::app::startup;
+use crate::app::assemble;
 use crate::secrets::{self, Secrets, SecretsConfig, admin};
 use crate::settings::Settings;
 
@@ -16,7 +16,7 @@ pub type Live = watch::Receiver<Arc<Secrets>>;
 /// Reads the secrets for the checks that use some.
 pub fn load(settings: &Settings, stop: CancellationToken) -> Live {
     // The daemon alone writes the authorized keys.
-    let config = SecretsConfig { authorized_keys_file: None, ..startup::secrets_config(settings) };
+    let config = SecretsConfig { authorized_keys_file: None, ..assemble::secrets::config(settings) };
     secrets::start(config, stop)
 }
 
@@ -28,7 +28,7 @@ pub async fn loaded(mut live: Live) -> Option<Arc<Secrets>> {
 
 /// The place can be read, and each secret in it be used.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let lines = admin::check(&startup::secrets_config(&settings)).await;
+    let lines = admin::check(&assemble::secrets::config(&settings)).await;
     let finding = |line: admin::CheckLine| {
         let status = if line.ok { Status::Ok } else { Status::Bad };
         Finding::new(NAME, status, format!("{}: {}", line.name, line.text))

@@ -23,7 +23,7 @@ use log::LogReading;
 pub use crate::model::{Millis, Status};
 pub use error::ClientError;
 pub use notifications::RemoteNotification;
-pub use views::{BuildRequest, RemoteDelivery, RemoteJob, Stage};
+pub use views::{NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.
@@ -57,7 +57,7 @@ impl ApiClient {
         Ok(Self { http, base, token })
     }
 
-    pub async fn create(&self, job: &BuildRequest) -> Result<RemoteJob, ClientError> {
+    pub async fn create(&self, job: &NewRemoteJob) -> Result<RemoteJob, ClientError> {
         self.json(self.request(Method::POST, &["job"]).json(job)).await
     }
 
@@ -122,13 +122,13 @@ impl ApiClient {
             return Ok(response);
         }
         #[derive(Deserialize)]
-        struct ErrorBody {
+        struct ErrorAnswer {
             code: String,
             message: serde_json::Value,
         }
         let url = self.base.to_string();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        let Ok(ErrorBody { code, message }) = serde_json::from_slice(&body) else {
+        let Ok(ErrorAnswer { code, message }) = serde_json::from_slice(&body) else {
             return Err(match status.is_server_error() {
                 true => ClientError::Unavailable { url, status: status.as_u16(), message: "no reason given".into() },
                 false => ClientError::UnexpectedAnswer { url, cause: format!("status {status}") },

@@ -40,7 +40,7 @@ pub fn instance(data_dir: &Path) -> anyhow::Result<Instance> {
 pub fn fresh_run_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
     let mut dir = data_dir.join("run");
     if dir.as_os_str().len() > LONGEST_RUN_DIR {
-        // Named after the inode of the data folder, so that the next start finds and clears it.
+        // The name has the inode of the data folder, so that the next start finds and clears the folder.
         let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(data_dir)?);
         dir = std::env::temp_dir().join(format!("image-factory-{inode}"));
     }

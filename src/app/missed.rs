@@ -51,7 +51,7 @@ impl Missed {
             let error = self.sweep_repository(&branches).await?.err();
             match error {
                 Some(error) if self.logged.get(&repository) != Some(&error) => {
-                    tracing::warn!(repo = repository, error, "missed pushes of this repository cannot be found");
+                    tracing::warn!(repo = repository, error, "missed pushes cannot be found in this repository");
                     self.logged.insert(repository.clone(), error);
                 }
                 Some(_) => {}

@@ -20,7 +20,6 @@ use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig};
 use crate::intake::{AllowedRepos, Intake, Policy};
 use crate::metrics::Metrics;
-use crate::model::{Job, Status};
 use crate::notify::{self, Channels};
 use crate::pipeline::{self, Tags, Tools};
 use crate::queue::Queue;
@@ -81,9 +80,9 @@ impl DaemonParts {
 
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
-        let announce = Arc::new(move |job: &Job, previous: Option<Status>| announcing.announce(job, previous));
+        let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
         let queue_config = queue::config(settings, &metrics)?;
-        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config, announce);
+        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
 
         let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);

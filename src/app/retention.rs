@@ -30,5 +30,7 @@ pub async fn run(store: Store) {
 
 async fn batch(store: &Store) -> Result<u64, StoreError> {
     let now = Millis::now();
-    Ok(store.forget_deliveries(now).await? + store.forget_heads(now).await? + store.forget_tags(now).await?)
+    Ok(store.delete_old_deliveries(now).await?
+        + store.delete_old_heads(now).await?
+        + store.delete_old_tags(now).await?)
 }

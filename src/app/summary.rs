@@ -56,7 +56,7 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
     match settings.hook_post_url.0.as_slice() {
         [] => tracing::info!("post-build hook: none (HOOK_POST_URL is not set)"),
         urls => {
-            // Not the whole addresses, which may have tokens in them.
+            // Only the hosts are logged, because the addresses may contain tokens.
             let hosts: Vec<_> = urls.iter().map(|url| url.0.host_str().unwrap_or_default()).collect();
             let signed = match (&settings.hook_post_secret, &settings.hook_secret) {
                 (Some(own), github) if Some(own) != github.as_ref() => "signed with HOOK_POST_SECRET",

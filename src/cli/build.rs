@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::{ConnectionArgs, LocalDaemon, follow, print_json};
-use crate::client::BuildRequest;
+use crate::client::NewRemoteJob;
 
 /// Build a repository's image and push it
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
     let BuildTarget { owner, repo, commit } = repository;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = BuildRequest {
+    let job = NewRemoteJob {
         owner,
         repo,
         branch,

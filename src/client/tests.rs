@@ -96,12 +96,12 @@ async fn a_job_is_read_with_its_stage() {
     let read = client(&format!("{url}/behind/")).job("a/../b").await.unwrap();
     assert_eq!((read.stage(), read.is_over()), (Some(StageName::Clone), false));
     assert_eq!(read.results.keys().next(), Some(&StageName::Clone));
-    let new = BuildRequest {
+    let new = NewRemoteJob {
         owner: "acme".into(),
         repo: "hello".into(),
         branch: None,
         commit: None,
-        ..BuildRequest::default()
+        ..NewRemoteJob::default()
     };
     assert!(client(&url).create(&new).await.unwrap().is_over());
     let heads = server.await.unwrap();

@@ -81,7 +81,7 @@ pub struct RemoteDelivery {
 
 /// A request for a job. The server chooses each field that is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct BuildRequest {
+pub struct NewRemoteJob {
     pub owner: String,
     pub repo: String,
     #[serde(skip_serializing_if = "Option::is_none")]

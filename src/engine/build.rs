@@ -11,13 +11,13 @@ use super::api::errors::{EngineError, ErrorKind, SIGKILL_EXIT, one_line, write_l
 use super::buildkit::session::{Session, SessionError};
 use super::context::git_dir::{GitErrorDetector, explain_git_dir};
 use super::context::tree::{SyncStats, Tree};
-use super::request::{BuildRequest, BuiltImage};
+use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::oom::OomCounter;
 use crate::model::{Builder, LogSink};
 
 impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build; a `RUN` step is then killed in about 30 ms.
-    pub async fn build(&self, build: BuildRequest<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
+    pub async fn build(&self, build: ImageBuild<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
         let ooms = OomCounter::start().await;
         let tree = Arc::new(Tree::new(build.snapshot.clone(), build.context));
         let log = GitErrorDetector::new(log);
@@ -35,7 +35,7 @@ impl Engine {
 
     async fn build_tree(
         &self,
-        build: BuildRequest<'_>,
+        build: ImageBuild<'_>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {

@@ -14,7 +14,7 @@ use super::api::messages::{EngineMessage, MessageStream};
 use super::context::tar;
 use super::context::tree::Tree;
 use super::push::{auth_config, auth_header};
-use super::request::{BuildRequest, BuiltImage, StepCounts};
+use super::request::{BuiltImage, ImageBuild, StepCounts};
 use crate::model::LogSink;
 use crate::secrets::{RegistryAuth, RegistryLogins};
 
@@ -25,7 +25,7 @@ impl Engine {
     /// Builds an image. Dropping the future cancels the build, and the engine then removes the container of its step.
     pub(super) async fn build_classic(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
@@ -58,7 +58,7 @@ impl Engine {
 
     async fn run_classic(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         mark: Option<String>,
         tree: Arc<Tree>,
         log: &dyn LogSink,

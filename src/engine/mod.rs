@@ -24,5 +24,5 @@ pub use api::errors::{EngineError, ErrorKind, advice};
 pub use api::machine::Machine;
 pub use context::tree::SyncStats;
 pub use pool::{EngineLease, Pool, PoolConfig, PoolStatus};
-pub use request::{BuildRequest, BuiltImage, StepCounts};
+pub use request::{BuiltImage, ImageBuild, StepCounts};
 pub use upkeep::instance::{Instance, JOB_LABEL};

@@ -10,7 +10,7 @@ use crate::git::Snapshot;
 use crate::model::ImageRef;
 use crate::secrets::RegistryLogins;
 
-pub struct BuildRequest<'a> {
+pub struct ImageBuild<'a> {
     pub snapshot: Arc<Snapshot>,
     /// Path of the tree's folder that is the context, with all links resolved; empty if the whole tree is the context.
     pub context: &'a [u8],
@@ -51,7 +51,7 @@ pub struct StepCounts {
     pub run: u64,
 }
 
-impl BuildRequest<'_> {
+impl ImageBuild<'_> {
     /// Returns the path of `POST /build`. `dockerfile` is the name under which the builder finds the Dockerfile, and
     /// `more` are the builder's own parameters.
     pub(super) fn path(&self, dockerfile: &str, more: &[(&str, &str)]) -> String {

@@ -118,7 +118,9 @@ pub fn router(config: HttpConfig, parts: Parts) -> Router {
         degraded,
         metrics,
     });
-    let routes = Router::new().merge(totem::routes()).merge(hooks::routes(&api)).merge(own_routes()).with_state(api);
+    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
+    let hooks = hooks::routes().route_layer(counted);
+    let routes = Router::new().merge(totem::routes()).merge(hooks).merge(own_routes()).with_state(api);
     enveloped(routes, config.cors_origins)
 }
 

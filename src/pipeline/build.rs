@@ -6,7 +6,7 @@ use super::clone::Fetched;
 use super::epoch;
 use super::folder;
 use super::stage::{End, Failed, StageRunner};
-use crate::engine::{BuildRequest, EngineError, EngineLease, JOB_LABEL};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName, TagTemplate,
@@ -111,7 +111,7 @@ pub(super) async fn run(
             .filter(|s| (0..=epoch::LATEST).contains(s));
         let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
-        let request = BuildRequest {
+        let request = ImageBuild {
             snapshot,
             context: &context,
             dockerfile: plan.dockerfile.as_str(),

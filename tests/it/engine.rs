@@ -21,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_factory::engine::{BuildRequest, BuiltImage, Engine, EngineError, ErrorKind, Host};
+use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild};
 use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
 use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
@@ -154,8 +154,8 @@ impl Bench {
         self.engine.build(self.request(snapshot, image, dockerfile), log).await
     }
 
-    fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> BuildRequest<'a> {
-        BuildRequest {
+    fn request<'a>(&self, snapshot: Arc<Snapshot>, image: &'a ImageRef, dockerfile: &'a str) -> ImageBuild<'a> {
+        ImageBuild {
             snapshot,
             context: b"",
             dockerfile,

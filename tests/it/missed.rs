@@ -41,10 +41,10 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     .await;
     // By their names it is the last one that is looked at.
     let log = eventually(LIMIT, "the one that is gone is told", async || {
-        Some(world.daemon.output()).filter(|log| log.contains("missed pushes cannot be looked for"))
+        Some(world.daemon.output()).filter(|log| log.contains("missed pushes cannot be found"))
     })
     .await;
-    assert_eq!(log.matches("missed pushes cannot be looked for").count(), 1, "{log}");
+    assert_eq!(log.matches("missed pushes cannot be found").count(), 1, "{log}");
     let jobs = world.daemon.get("/job").await;
     assert_eq!(jobs.as_array().unwrap().len(), 6, "{jobs:#}");
     assert!(!commits(&world).await.contains(&third));
@@ -60,7 +60,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     world.daemon.term(Duration::from_secs(20)).await;
     world.daemon.restart().await;
     eventually(LIMIT, "the second look is done", async || {
-        (world.daemon.output().matches("missed pushes cannot be looked for").count() == 2).then_some(())
+        (world.daemon.output().matches("missed pushes cannot be found").count() == 2).then_some(())
     })
     .await;
     assert_eq!(world.daemon.get("/job").await.as_array().unwrap().len(), 6);
@@ -79,7 +79,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     let fourth = world.repo.commit("develop", &[("A", "5")]);
     world.daemon.restart().await;
     eventually(LIMIT, "the third look is done", async || {
-        (world.daemon.output().matches("missed pushes cannot be looked for").count() == 3).then_some(())
+        (world.daemon.output().matches("missed pushes cannot be found").count() == 3).then_some(())
     })
     .await;
     assert!(!commits(&world).await.contains(&fourth));

@@ -21,7 +21,7 @@ pub fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>>
     let mut masks = settings.secrets();
     masks.extend(tokens.iter().map(|token| token.token.clone()));
     masks.extend(git::token(settings).iter().flat_map(GitToken::masks));
-    // An address may have a token in it.
+    // An address may contain a token.
     for url in &settings.hook_post_url.0 {
         masks.extend(url.0.password().map(|password| password.to_owned().into()));
         masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));

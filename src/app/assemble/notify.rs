@@ -18,7 +18,7 @@ use crate::settings::Settings;
 /// Makes the configured channels. The outbox gets a job's rows in this order.
 ///
 /// # Errors
-/// The setting that cannot be used, and why; nothing secret.
+/// The setting that cannot be used, and the reason, without secrets.
 pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
     let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
     if let Some(config) = post_build(settings) {
@@ -43,7 +43,7 @@ pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
 /// Checks the settings of channels that their types cannot check.
 ///
 /// # Errors
-/// The setting that cannot be used, and why; nothing secret.
+/// The setting that cannot be used, and the reason, without secrets.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     slack(settings)?;
     mailer(settings)?;

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 pub const NAME: &str = "engine";
 
-/// Each engine answers, can build, and has room. Of several one that is well is enough to build.
+/// Checks that each engine answers, can build and has room. One engine that is well is enough to build.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let hosts = match assemble::engine::hosts(&settings) {
         Ok(hosts) => hosts,

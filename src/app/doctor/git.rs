@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::secrets::{Live, loaded};
-use super::{Finding, Patient};
+use super::{Finding, ProbedRepo};
 use crate::app::assemble;
 use crate::git;
 use crate::pipeline;
@@ -10,7 +10,7 @@ use crate::settings::Settings;
 pub const NAME: &str = "git";
 pub const PROGRAMS: &str = "programs";
 
-/// Git and ssh are there and new enough, and ssh knows hosts.
+/// Checks that Git and ssh are installed and new enough, and that ssh knows hosts.
 pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
     let (mut found, mut findings) = (Vec::new(), Vec::new());
     for program in git::programs().await {
@@ -51,9 +51,9 @@ fn known_hosts(settings: &Settings) -> Finding {
     }
 }
 
-/// The repository can be read, by the way that a job takes.
-pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>) -> Vec<Finding> {
-    let Some(Patient { repo, branch }) = patient else {
+/// Checks that the repository can be read, as a job reads it.
+pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRepo>) -> Vec<Finding> {
+    let Some(ProbedRepo { repo, branch }) = probed else {
         return vec![Finding::ok(NAME, "no repository was tried: `image-factory doctor --repo OWNER/REPO` does")];
     };
     let Some(secrets) = loaded(live).await else {

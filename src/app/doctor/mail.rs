@@ -6,7 +6,7 @@ use crate::settings::Settings;
 
 pub const NAME: &str = "mail";
 
-/// The mail server lets us in. Nothing is sent.
+/// Checks that the mail server accepts the login. Nothing is sent.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     vec![match assemble::notify::mailer(&settings) {
         Ok(None) => Finding::ok(NAME, "no mail: SMTP_HOST is not set"),

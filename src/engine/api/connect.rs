@@ -231,12 +231,12 @@ impl Reply {
 
     async fn message(self, status: StatusCode) -> String {
         #[derive(Deserialize)]
-        struct ErrorBody {
+        struct EngineErrorBody {
             message: String,
         }
         let body = self.bytes().await.unwrap_or_default();
         match serde_json::from_slice(&body) {
-            Ok(ErrorBody { message }) => message,
+            Ok(EngineErrorBody { message }) => message,
             // Go's HTTPS server answers plain HTTP with this text.
             Err(_) if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
                 with_cure(&advice::ONLY_HTTPS, &[])

@@ -134,7 +134,7 @@ impl EngineError {
 
     /// Classifies the refusal of a whole build request. The engine's text decides about a 4xx; a 5xx is the engine's
     /// own fault.
-    pub(in crate::engine) fn from_refusal(self) -> Self {
+    pub(in crate::engine) fn classify_refusal(self) -> Self {
         match self.status {
             Some(status) if status.is_client_error() => Self::from_build(&self.message, None),
             _ => self,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::grpc::{self, GrpcMessages, GrpcStatus};
 use super::packet::{GO_DIR, GO_SYMLINK, Packet, PacketType, Stat};
 use crate::engine::context::filter::{PathFilter, choose};
-use crate::engine::context::follow_paths::LinkTargets;
+use crate::engine::context::follow_paths::SymlinkTargets;
 use crate::engine::context::tree::Tree;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
@@ -93,7 +93,7 @@ impl DiffCopy<'_> {
         &self,
         entries: &[Entry],
         chosen: &[u32],
-        links: &LinkTargets,
+        links: &SymlinkTargets,
         writer: &mut PacketWriter<'_>,
     ) -> Result<(), GrpcStatus> {
         let mut packet = Packet { stat: Some(Stat::default()), ..Packet::default() };

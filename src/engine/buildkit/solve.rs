@@ -12,14 +12,14 @@ use crate::engine::api::connect::{invalid, no_body, request};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::{EngineError, write_line};
 use crate::engine::api::messages::MessageStream;
-use crate::engine::request::{BuildRequest, StepCounts};
+use crate::engine::request::{ImageBuild, StepCounts};
 use crate::model::LogSink;
 
 impl Engine {
     /// Sends one `POST /build` and follows it to its end. The session with this id serves the context.
     pub(in crate::engine) async fn build_by_buildkit(
         &self,
-        build: &BuildRequest<'_>,
+        build: &ImageBuild<'_>,
         session: &str,
         log: &dyn LogSink,
     ) -> Result<(String, StepCounts), EngineError> {
@@ -28,7 +28,7 @@ impl Engine {
             &[("version", "2"), ("buildid", &build.build_id), ("remote", "client-session"), ("session", session)],
         );
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
-        let reply = self.host.send(request).await?.accepted().await.map_err(EngineError::from_refusal)?;
+        let reply = self.host.send(request).await?.accepted().await.map_err(EngineError::classify_refusal)?;
 
         let mut progress = BuildkitProgress::default();
         let result = follow(MessageStream::new(reply), &mut progress, log).await;

@@ -3,7 +3,7 @@
 
 use crate::git::{Entry, EntryKind};
 
-use super::follow_paths::{LinkTargets, follow, is_below, without_nested};
+use super::follow_paths::{SymlinkTargets, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
 
 /// The paths that the engine asks for, from the request's metadata.
@@ -25,7 +25,7 @@ struct ParentDir {
 /// Returns the indices of the entries that are sent, in fsutil's order, which is that of the entries.
 pub(in crate::engine) fn choose(
     entries: &[Entry],
-    links: &LinkTargets,
+    links: &SymlinkTargets,
     filter: &PathFilter,
 ) -> Result<Vec<u32>, BadPattern> {
     let mut includes = filter.includes.clone();

@@ -8,7 +8,7 @@ use crate::git::{Entry, EntryKind, Oid, path_order};
 use super::pattern::{BadPattern, Pattern, clean};
 
 /// The targets of a tree's symlinks, by the id of their blob.
-pub(in crate::engine) type LinkTargets = HashMap<Oid, Vec<u8>>;
+pub(in crate::engine) type SymlinkTargets = HashMap<Oid, Vec<u8>>;
 
 /// Number of symlinks that one path may lead through, as in Linux's own resolution of paths.
 const MAX_LINKS: usize = 40;
@@ -18,7 +18,7 @@ const MAX_PATHS: usize = 10_000;
 /// Returns the include patterns for `paths`, or `None` if one of them leads to the whole tree.
 pub(in crate::engine) fn follow(
     entries: &[Entry],
-    links: &LinkTargets,
+    links: &SymlinkTargets,
     paths: &[Vec<u8>],
 ) -> Result<Option<Vec<Vec<u8>>>, BadPattern> {
     let mut resolver = LinkResolver { entries, links, seen: HashSet::new(), found: BTreeSet::new() };
@@ -49,7 +49,7 @@ pub(super) fn is_below(path: &[u8], dir: &[u8]) -> bool {
 
 struct LinkResolver<'a> {
     entries: &'a [Entry],
-    links: &'a LinkTargets,
+    links: &'a SymlinkTargets,
     seen: HashSet<Vec<u8>>,
     found: BTreeSet<Vec<u8>>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::follow_paths::LinkTargets;
+use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
 use crate::engine::api::errors::EngineError;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
@@ -33,7 +33,7 @@ pub(in crate::engine) struct Tree {
     pub snapshot: Arc<Snapshot>,
     /// Entries of the folder that is the context; `None` if the whole tree is the context.
     folder: Option<Vec<Entry>>,
-    links: OnceCell<LinkTargets>,
+    links: OnceCell<SymlinkTargets>,
     called: AtomicBool,
     stats: AtomicU64,
     requests: AtomicU64,
@@ -192,7 +192,7 @@ impl Tree {
     }
 
     /// Returns the targets of all symlinks, which are read once.
-    pub(in crate::engine) async fn links(&self) -> Result<&LinkTargets, GitError> {
+    pub(in crate::engine) async fn links(&self) -> Result<&SymlinkTargets, GitError> {
         let read = async || {
             let mut links = HashMap::new();
             let mut blobs = None;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice::{self, fill};
 use super::api::engine::Engine;
 use super::api::errors::{EngineError, ErrorKind};
-use super::request::{BuildRequest, BuiltImage};
+use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
 use super::upkeep::prune::SpaceLimits;
 use crate::disk::Floor;
@@ -137,7 +137,7 @@ impl EngineLease {
     /// image will have.
     pub async fn build(
         &self,
-        mut build: BuildRequest<'_>,
+        mut build: ImageBuild<'_>,
         names: &[ImageRef],
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {

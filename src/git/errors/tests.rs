@@ -111,7 +111,7 @@ fn messages_of_missing_branches_and_commits() {
 }
 
 #[test]
-fn what_is_unknown_is_not_explained() {
+fn unknown_words_are_not_explained() {
     for stderr in ["fatal: bad object refs/heads/develop\n", "error: packfile x.pack is corrupt\n", ""] {
         assert_eq!(explained("git@github.com:acme/hello.git", stderr), None);
     }

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_not_given_it_has_it_not() {
+    fn an_object_opens_only_for_the_access_that_it_was_given_to() {
         let dir = tempfile::tempdir().unwrap();
         let store = LfsStore::open(dir.path()).unwrap();
         let oid = stored(&store, b"hello");
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_fetched_is_swept() {
+    fn incomplete_files_are_removed_when_the_store_opens() {
         let dir = tempfile::tempdir().unwrap();
         let store = LfsStore::open(dir.path()).unwrap();
         store.new_file().unwrap().keep().unwrap();

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_encoded_is_named() {
+    fn a_file_that_was_not_encoded_is_named() {
         assert_eq!(not_encoded("error: failed to encode '0/7' from UTF-8 to UTF-16"), Some("0/7"));
         assert_eq!(not_encoded("warning: something"), None);
     }

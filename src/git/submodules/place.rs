@@ -148,8 +148,8 @@ impl<'a> Superproject<'a> {
         let ours = &self.source.repo;
         let path = split(url).map_or("", |(_, path)| path).trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        let told = self.repos_root().and_then(|home| RepoName::parse(path.strip_prefix(home)?).ok());
-        let key = match &told {
+        let named = self.repos_root().and_then(|home| RepoName::parse(path.strip_prefix(home)?).ok());
+        let key = match &named {
             Some(name) if self.secrets.repo_case.is_same(name.owner(), ours.owner()) => self.secrets.deploy_key(name),
             _ => Ok(None),
         };
@@ -164,7 +164,7 @@ impl<'a> Superproject<'a> {
             let (name, owner) = (parts.next()?, parts.next()?);
             RepoName::new(owner, name).ok()
         };
-        (told.or_else(shown).unwrap_or_else(|| ours.clone()), key)
+        (named.or_else(shown).unwrap_or_else(|| ours.clone()), key)
     }
 
     /// Returns true if a file URL is below the folder of the operator's repositories.

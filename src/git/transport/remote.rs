@@ -200,7 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_operators_write_is_read() {
+    fn urls_that_operators_write_are_parsed() {
         for (url, protocol, host) in [
             ("https://github.com/acme/hello.git", Protocol::Https, "github.com"),
             ("http://127.0.0.1:3000/acme/hello.git", Protocol::Http, "127.0.0.1:3000"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_is_told_where_to_go() {
+    fn ssh_gets_its_destination_as_arguments() {
         let destination = |url| Remote::parse(url).unwrap().ssh_destination().join(" ");
         assert_eq!(destination("git@github.com:acme/hello.git"), "git@github.com");
         assert_eq!(destination("ssh://me@127.0.0.1:2222/a/b.git"), "-p 2222 me@127.0.0.1");

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_to_one_server() {
+    fn a_token_goes_to_one_server() {
         for (git_url, host) in [
             (None, "github.com"),
             (Some("https://GHE.example.com/{owner}/{repo}.git"), "ghe.example.com"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_named_does_not_get_it() {
+    fn a_foreign_remote_gets_no_token() {
         let config = GitConfig {
             dir: "/".into(),
             run_dir: "/".into(),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_password_and_is_not_shown() {
+    fn a_token_is_sent_as_a_password_and_not_shown() {
         let (token, login) = (token("ghp_secret", None).unwrap(), token("me:hunter22", None).unwrap());
         let header = |token: &GitToken| token.authorization("github.com").unwrap();
         assert_eq!(*header(&token), "Authorization: Basic eC1hY2Nlc3MtdG9rZW46Z2hwX3NlY3JldA==");

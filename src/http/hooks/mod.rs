@@ -10,21 +10,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use super::error::ApiError;
 use super::totem::views;
-use super::{ApiState, body, messages, metrics};
+use super::{ApiState, body, messages};
 use crate::store::Added;
 
 /// Marks the answer to a delivery that came before: the job is the one that it made then.
 pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
-pub fn routes(api: &Arc<ApiState>) -> Router<Arc<ApiState>> {
-    let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
-    Router::new().route("/hooks/github", post(github)).route_layer(counted)
+pub fn routes() -> Router<Arc<ApiState>> {
+    Router::new().route("/hooks/github", post(github))
 }
 
 /// `POST /hooks/github`

@@ -103,7 +103,7 @@ fn base64_is_masked_at_each_alignment() {
             let text = format!("{before}{secret}{after}");
             for encoded in [BASE64_STANDARD.encode(&text), BASE64_URL_SAFE.encode(&text)] {
                 let out = masked(&[secret], &encoded);
-                // Only the characters that also depend on the neighbours remain.
+                // The characters that also depend on the neighbours remain.
                 let left: usize = out.split("***").map(|part| part.trim_end_matches('=').len()).sum();
                 assert!(out.contains("***"), "{encoded}");
                 assert!(left <= (before.len() + after.len()) * 4 / 3 + 4, "{out} of {encoded}");

@@ -91,7 +91,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
     bench.commit();
     let log = Log::default();
     let images = ["a", "b"].map(|tag| ImageRef::parse(&format!("{}:{tag}", bench.name)).unwrap());
-    let request = BuildRequest {
+    let request = ImageBuild {
         snapshot: bench.snapshot(&log).await,
         context: b"",
         dockerfile: "docker files/web.dockerfile",

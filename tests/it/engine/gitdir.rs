@@ -41,7 +41,7 @@ impl Bench {
         let log = Log::default();
         let (snapshot, image) = (self.snapshot(&log).await, self.image());
         let sync_key = format!("{} {dockerfile} {context:?}", self.name);
-        let request = BuildRequest { context, sync_key, ..self.request(snapshot, &image, dockerfile) };
+        let request = ImageBuild { context, sync_key, ..self.request(snapshot, &image, dockerfile) };
         self.engine.build(request, &log).await
     }
 

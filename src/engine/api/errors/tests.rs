@@ -105,7 +105,7 @@ fn failures_of_a_push_are_final_or_worth_another_try() {
 #[test]
 fn a_refused_request_is_the_users_fault_and_an_internal_error_the_engines() {
     let refusal = |status, message: &str| EngineError { status: Some(status), ..EngineError::engine(message) };
-    let kind = |error: EngineError| error.from_refusal().kind;
+    let kind = |error: EngineError| error.classify_refusal().kind;
     assert_eq!(kind(refusal(StatusCode::BAD_REQUEST, "\"x\" is an invalid platform")), ErrorKind::Build);
     assert_eq!(kind(refusal(StatusCode::INTERNAL_SERVER_ERROR, "something broke")), ErrorKind::Engine);
     assert_eq!(kind(EngineError::broken(&std::io::Error::other("gone"))), ErrorKind::Engine);

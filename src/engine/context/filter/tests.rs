@@ -4,8 +4,8 @@ use super::*;
 use crate::git::Oid;
 
 /// Makes a tree of lines `path`, `path/` or `path -> target`.
-fn tree(lines: &[&str]) -> (Vec<Entry>, LinkTargets) {
-    let mut links = LinkTargets::new();
+fn tree(lines: &[&str]) -> (Vec<Entry>, SymlinkTargets) {
+    let mut links = SymlinkTargets::new();
     let mut entries: Vec<Entry> = lines
         .iter()
         .map(|line| {
@@ -36,7 +36,7 @@ fn patterns(list: &[&str]) -> Vec<Vec<u8>> {
     list.iter().map(|p| p.as_bytes().to_vec()).collect()
 }
 
-fn chosen(tree: &(Vec<Entry>, LinkTargets), filter: &PathFilter) -> Vec<String> {
+fn chosen(tree: &(Vec<Entry>, SymlinkTargets), filter: &PathFilter) -> Vec<String> {
     let chosen = choose(&tree.0, &tree.1, filter).unwrap();
     chosen.iter().map(|&i| String::from_utf8(tree.0[i as usize].path.clone()).unwrap()).collect()
 }

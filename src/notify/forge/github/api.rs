@@ -107,8 +107,7 @@ impl GitHubApi {
         for _ in 0..=REDIRECTS {
             let mut request = self.http.request(method.clone(), url.clone());
             request = request.header(AUTHORIZATION, bearer(token)?);
-            request =
-                request.header(ACCEPT, "application/vnd.github+json").header("X-GitHub-GitHubApi-Version", VERSION);
+            request = request.header(ACCEPT, "application/vnd.github+json").header("X-GitHub-Api-Version", VERSION);
             if let Some(body) = body {
                 request = request.json(body);
             }

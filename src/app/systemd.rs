@@ -43,7 +43,9 @@ impl Watchdog {
                     signalled = Some(Instant::now());
                 } else if stall != reported {
                     let why = stall.as_deref().unwrap_or_default();
-                    tracing::error!("systemd's watchdog gets no signal, and restarts the daemon if this lasts: {why}");
+                    tracing::error!(
+                        "the watchdog of systemd is not fed, so systemd restarts the daemon if this lasts: {why}"
+                    );
                 }
                 reported = stall;
             }

@@ -6,7 +6,7 @@ use crate::model::{RefUpdate, RepoRef, TagHolder};
 use crate::pipeline::{LedgerError, LedgerFuture, TagLedger};
 use crate::store::{Store, StoreError};
 
-/// The store as the pipeline's ledger of tags.
+/// Implements the pipeline's ledger of tags by the store.
 pub struct Ledger(pub Store);
 
 fn error(error: StoreError) -> LedgerError {

@@ -62,13 +62,13 @@ async fn one(hangs: bool, sent: u32) -> Vec<Duration> {
             rows.flat_map(|row| (0..HUNG).map(move |n| NewNotification { lane: n.to_string(), ..row.clone() }))
                 .collect()
         });
-        outcomes(&store, &many, 1).await;
+        outcomes(&store.clone().with_announce(many), 1).await;
     }
     let channels = hooks(if hangs { vec![hung, good] } else { vec![good] });
     let stop = CancellationToken::new();
     let outbox = tokio::spawn(notify::run(store.clone(), channels.clone(), Metrics::new().unwrap(), stop.clone()));
     let announce: Announce = Arc::new(move |job: &Job, previous| channels.announce(job, previous));
-    let ended = outcomes(&store, &announce, JOBS).await;
+    let ended = outcomes(&store.clone().with_announce(announce), JOBS).await;
     poll("every notification has come", async || (came.lock().unwrap().len() == JOBS).then_some(())).await;
     stop.cancel();
     outbox.await.unwrap();
@@ -83,7 +83,7 @@ fn hooks(urls: Vec<String>) -> Channels {
 }
 
 /// Jobs that end one after another: their commits, and when each outcome was handed in.
-async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(String, Instant)> {
+async fn outcomes(store: &Store, count: usize) -> Vec<(String, Instant)> {
     let mut ended = Vec::with_capacity(count);
     for n in 0..count {
         let text = r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,
@@ -91,7 +91,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
         let context: JobContext = serde_json::from_str(text).unwrap();
         let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
         let Added::New(_) = store.add_job(new, None).await.unwrap() else { unreachable!("no delivery") };
-        let job = store.claim("bench", Duration::from_secs(60), announce).await.unwrap().unwrap();
+        let job = store.claim("bench", Duration::from_secs(60)).await.unwrap().unwrap();
         let commit = format!("{n:040x}");
         let outcome = Outcome {
             status: Status::Success,
@@ -104,7 +104,7 @@ async fn outcomes(store: &Store, announce: &Announce, count: usize) -> Vec<(Stri
             tags: Vec::new(),
         };
         let at = Instant::now();
-        store.finish(job.id, job.attempt, &outcome, announce).await.unwrap();
+        store.finish(job.id, job.attempt, &outcome).await.unwrap();
         ended.push((commit, at));
     }
     ended

@@ -114,7 +114,7 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict(status) => Self::with(&messages::ENDED, status.as_str()),
             StoreError::NoJob(id) => Self::unknown_job(&id.to_string()),
             StoreError::NoNotification(id) => Self::with(&messages::UNKNOWN_NOTIFICATION, shortened(&id)),
-            StoreError::NotDead(state) => Self::with(&messages::NOT_DEAD, state),
+            StoreError::NotDead(state) => Self::with(&messages::NOT_DEAD, state.as_str()),
             StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Slow { .. } | StoreError::Closed => {
                 Self::Unstorable(error.to_string())
             }

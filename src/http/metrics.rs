@@ -10,7 +10,7 @@ use super::auth::ApiCaller;
 use super::error::ApiError;
 use super::hooks::DUPLICATE;
 use crate::metrics::{MetricKind, Scrape, Webhook};
-use crate::model::{FailureClass, Millis, Status};
+use crate::model::{FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
 
 /// Media type of Prometheus' text format.
@@ -18,12 +18,12 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `GET /metrics`
 pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Result<Response, ApiError> {
-    let figures = api.store.figures().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
+    let stats = api.store.stats().await.inspect_err(|error| tracing::error!(%error, "no metrics of the store"));
     let folder = api.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || rustix::fs::statvfs(folder)).await;
     let mut page = Scrape::default();
     let disk = disk.ok().and_then(Result::ok);
-    let text = fill(&api, &mut page, figures.ok(), disk).and_then(|()| api.metrics.text(&page));
+    let text = fill(&api, &mut page, stats.ok(), disk).and_then(|()| api.metrics.text(&page));
     let text = text.map_err(|error| ApiError::Internal(format!("the metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
@@ -49,15 +49,15 @@ fn number(is: bool) -> f64 {
 fn fill(
     api: &ApiState,
     page: &mut Scrape,
-    figures: Option<StoreStats>,
+    stats: Option<StoreStats>,
     disk: Option<rustix::fs::StatVfs>,
 ) -> prometheus::Result<()> {
     let info = ("image_factory_build_info", "The daemon's version, as a label of the value 1.");
     page.family(MetricKind::Gauge, info, ["version"], [([env!("CARGO_PKG_VERSION")], 1.0)])?;
     let readable = "1 if the store could be read for this page.";
-    page.gauge("image_factory_store_readable", readable, number(figures.is_some()))?;
-    if let Some(figures) = figures {
-        of_store(page, &figures)?;
+    page.gauge("image_factory_store_readable", readable, number(stats.is_some()))?;
+    if let Some(stats) = stats {
+        of_store(page, &stats)?;
     }
     let (commits, took) = api.store.commits();
     let counted = ("image_factory_store_commits_total", "Transactions that the store has written.");
@@ -111,15 +111,15 @@ fn fill(
     page.process()
 }
 
-fn of_store(page: &mut Scrape, figures: &StoreStats) -> prometheus::Result<()> {
+fn of_store(page: &mut Scrape, stats: &StoreStats) -> prometheus::Result<()> {
     let now = Millis::now();
     let age = |since: Option<Millis>| since.map_or(0.0, |since| now.since(since).as_secs_f64());
-    let depth = figures.depth;
+    let depth = stats.depth;
     let rows = [(["pending"], depth.pending as f64), (["running"], depth.running as f64)];
     page.family(MetricKind::Gauge, ("image_factory_jobs", "Jobs that have not ended, by status."), ["status"], rows)?;
     let oldest = "Seconds that the oldest pending job has waited; 0 without one.";
-    page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(figures.oldest_pending))?;
-    let running = figures.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
+    page.gauge("image_factory_oldest_pending_age_seconds", oldest, age(stats.oldest_pending))?;
+    let running = stats.running.iter().map(|(engine, count)| ([engine.as_str()], *count as f64));
     page.family(MetricKind::Gauge, ("image_factory_builds_running", "Running jobs, by engine."), ["engine"], running)?;
 
     // Series that may come start at 0, because Prometheus sees the first step of a counter only if it was there before.
@@ -129,15 +129,15 @@ fn of_store(page: &mut Scrape, figures: &StoreStats) -> prometheus::Result<()> {
     });
     let known = failures.into_iter().chain([(Status::Success.as_str(), "")]);
     let zeros = known.map(|(status, class)| ([status, class], 0.0));
-    let ended = figures.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
+    let ended = stats.ended.iter().map(|(status, class, jobs)| ([status.as_str(), class.as_str()], *jobs as f64));
     let help = "Ended jobs, by status and, if not a success, class of the failure.";
     let name = ("image_factory_jobs_ended_total", help);
     page.family(MetricKind::Counter, name, ["status", "class"], zeros.chain(ended))?;
 
-    let lots = figures.outbox.iter().map(|lot| ([lot.channel.as_str(), lot.state.as_str()], lot.count as f64));
+    let counts = stats.outbox.iter().map(|row| ([row.channel.as_str(), row.state.as_str()], row.count as f64));
     let help = "Notifications that were not sent, by channel and state (due, dead).";
-    page.family(MetricKind::Gauge, ("image_factory_outbox", help), ["channel", "state"], lots)?;
-    let unsent = figures.outbox.iter().filter(|lot| lot.state == "due").map(|lot| lot.oldest).min();
+    page.family(MetricKind::Gauge, ("image_factory_outbox", help), ["channel", "state"], counts)?;
+    let unsent = stats.outbox.iter().filter(|row| row.state == NotificationState::Due).map(|row| row.oldest).min();
     let help = "Seconds that the oldest due notification has waited; 0 without one.";
     page.gauge("image_factory_outbox_oldest_due_age_seconds", help, age(unsent))
 }

@@ -11,10 +11,8 @@ use super::auth::ApiCaller;
 use super::error::ApiError;
 use super::page::{self, PageRequest};
 use super::{ApiState, messages};
-use crate::model::{JobId, Millis, Role};
+use crate::model::{JobId, Millis, NotificationState, Role};
 use crate::store::{NotificationFilter, NotificationRecord};
-
-const STATES: [&str; 4] = ["due", "sent", "replaced", "dead"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,13 +34,13 @@ struct NotificationView<'a> {
 
 impl<'a> NotificationView<'a> {
     fn new(api: &ApiState, record: &'a NotificationRecord) -> Self {
-        let is_due = record.state == "due";
+        let is_due = record.state == NotificationState::Due;
         Self {
             id: &record.id,
             job: record.job,
             channel: &record.channel,
             host: (api.host_of)(&record.channel, &record.destination),
-            state: &record.state,
+            state: record.state.as_str(),
             attempts: record.attempts,
             create_time: record.created,
             next_time: is_due.then_some(record.next),
@@ -64,16 +62,16 @@ struct NotificationQuery {
 /// notification of the page before.
 pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
     let NotificationQuery { state, job, limit, cursor } = page::query(&uri)?;
-    if state.as_ref().is_some_and(|state| !STATES.contains(&state.as_str())) {
-        return Err(ApiError::with(&messages::BAD_STATE, STATES.join(", ")));
-    }
+    let states = NotificationState::ALL.map(NotificationState::as_str).join(", ");
+    let state: Option<NotificationState> =
+        state.map(|state| state.parse()).transpose().map_err(|_| ApiError::with(&messages::BAD_STATE, states))?;
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
         job.map(|job| job.parse()).transpose().map_err(|_| ApiError::new(&messages::BAD_JOB_FILTER))?;
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
-    let mut records = api.store.letters(&of, page.lookahead()).await?;
+    let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
-    let filters = [("state", of.state.as_deref()), ("job", job.as_deref())];
+    let filters = [("state", of.state.map(NotificationState::as_str)), ("job", job.as_deref())];
     let link = page.cut(&mut records, |record| record.id.clone(), "/notifications", &filters);
     let views: Vec<NotificationView> = records.iter().map(|record| NotificationView::new(&api, record)).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())

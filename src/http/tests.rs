@@ -29,7 +29,7 @@ use crate::metrics::{Heartbeat, Metrics};
 use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
-use crate::store::{Announce, Store};
+use crate::store::Store;
 
 const SECRET: &str = "It's a Secret to Everybody";
 const LEASE: Duration = Duration::from_secs(60);
@@ -111,7 +111,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         rules: crate::queue::Rules::default(),
         heart: Heartbeat::default(),
     };
-    let (_, queue) = Queue::new(store.clone(), logs.clone(), queue, announce());
+    let (_, queue) = Queue::new(store.clone(), logs.clone(), queue);
     let mut loaded = Secrets::default();
     loaded.loaded = true;
     let (secrets, secrets_seen) = watch::channel(Arc::new(loaded));
@@ -139,10 +139,6 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }
-}
-
-fn announce() -> Announce {
-    Arc::new(|_, _| vec![])
 }
 
 async fn send(request: RequestBuilder) -> Answer {
@@ -177,7 +173,7 @@ impl Server {
 
     /// Claims the oldest pending job.
     async fn claim(&self) -> Job {
-        self.store.claim("test", LEASE, &announce()).await.unwrap().unwrap()
+        self.store.claim("test", LEASE).await.unwrap().unwrap()
     }
 
     async fn finish(&self, job: &Job, status: Status, stages: Stages) {
@@ -196,7 +192,7 @@ impl Server {
             superseded_by: None,
             tags: Vec::new(),
         };
-        self.store.finish(job.id, job.attempt, &outcome, &announce()).await.unwrap();
+        self.store.finish(job.id, job.attempt, &outcome).await.unwrap();
         self.logs.end(job.id);
     }
 }

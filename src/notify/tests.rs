@@ -101,7 +101,8 @@ impl Bench {
         let context: JobContext = serde_json::from_str(text).unwrap();
         let new = NewJob::new(context, "quay.io/totem/acme-hello:HEAD".into());
         let Added::New(job) = self.store.add_job(new, None).await.unwrap() else { panic!() };
-        self.store.claim("me", LIMIT, &announce).await.unwrap().unwrap();
+        let store = self.store.clone().with_announce(announce);
+        store.claim("me", LIMIT).await.unwrap().unwrap();
         let resolved_commit = commit.map(|id| CommitId::parse(id).unwrap());
         let outcome = Outcome {
             status,
@@ -113,7 +114,7 @@ impl Bench {
             superseded_by: None,
             tags: Vec::new(),
         };
-        self.store.finish(job.id, 1, &outcome, &announce).await.unwrap()
+        store.finish(job.id, 1, &outcome).await.unwrap()
     }
 
     async fn next(&mut self) -> (Method, HeaderMap, String) {
@@ -126,7 +127,7 @@ impl Bench {
 
     /// Returns all rows of the outbox, the oldest first.
     async fn records(&self) -> Vec<NotificationRecord> {
-        let mut records = self.store.letters(&NotificationFilter::default(), 9999).await.unwrap();
+        let mut records = self.store.notifications(&NotificationFilter::default(), 9999).await.unwrap();
         records.reverse();
         records
     }

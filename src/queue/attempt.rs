@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::again::{self, ATTEMPTS};
-use super::{Queue, QueueHandle, insist};
+use super::{Queue, insist};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, JobProgress, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{BuildSlot, Run};
@@ -146,8 +146,7 @@ impl Queue {
                 progress = newer;
             }
             stages.clone_from(&progress.stages);
-            let QueueHandle { store, announce, .. } = &self.handle;
-            match store.save_stages(job.id, job.attempt, &progress, announce).await {
+            match self.handle.store.save_progress(job.id, job.attempt, &progress).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
                 // The outcome has all of it again.
@@ -172,16 +171,16 @@ impl Queue {
         let written = match (&outcome, &retry) {
             (Some(_), Some(retry)) => {
                 say(&rests(job, retry));
-                insist(give_up, || handle.store.retry(job.id, job.attempt, retry, &handle.announce)).await
+                insist(give_up, || handle.store.retry(job.id, job.attempt, retry)).await
             }
             (Some(outcome), None) => {
                 say(&last_line(outcome.class, outcome.cause.as_deref()));
-                let finish = || handle.store.finish(job.id, job.attempt, outcome, &handle.announce);
+                let finish = || handle.store.finish(job.id, job.attempt, outcome);
                 insist(give_up, finish).await
             }
             (None, _) => {
                 say("\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
-                insist(give_up, || handle.store.requeue(job.id, job.attempt, &handle.announce)).await
+                insist(give_up, || handle.store.requeue(job.id, job.attempt)).await
             }
         };
         match written {

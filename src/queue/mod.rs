@@ -20,7 +20,7 @@ use crate::logs::Logs;
 use crate::metrics::Heartbeat;
 use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status, Supersede};
 use crate::pipeline::{BuildSlot, Run};
-use crate::store::{Added, Announce, NewDelivery, Store, StoreError, Superseding};
+use crate::store::{Added, NewDelivery, Store, StoreError, Superseding};
 pub use rules::{Priorities, Rules};
 
 /// How long it waits for a new job at most: what an event missed is found after this.
@@ -47,7 +47,6 @@ pub struct QueueConfig {
 pub struct QueueHandle {
     store: Store,
     logs: Logs,
-    announce: Announce,
     rules: Arc<Rules>,
     wake: Arc<Notify>,
     running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
@@ -58,11 +57,10 @@ impl QueueHandle {
     /// if it is the older one.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         new.priority = self.rules.priorities.of(&new.context);
-        let superseding = |running| Superseding { running, announce: self.announce.clone() };
         let rule = match self.rules.supersede {
             Supersede::Off => None,
-            Supersede::Pending => Some(superseding(false)),
-            Supersede::Running => Some(superseding(true)),
+            Supersede::Pending => Some(Superseding::Pending),
+            Supersede::Running => Some(Superseding::PendingAndRunning),
         };
         let (added, superseded) = self.store.add_superseding(new, delivery, rule).await?;
         let itself = match &added {
@@ -105,7 +103,7 @@ impl QueueHandle {
 
     /// A pending job is cancelled now; a running one is told, and ends soon. One that has ended is a conflict.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.cancel(id, &self.announce).await?;
+        let job = self.store.cancel(id).await?;
         if job.status == Status::Running {
             self.tell(id);
         } else {
@@ -138,9 +136,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn new(store: Store, logs: Logs, mut config: QueueConfig, announce: Announce) -> (Self, QueueHandle) {
+    pub fn new(store: Store, logs: Logs, mut config: QueueConfig) -> (Self, QueueHandle) {
         let rules = Arc::new(std::mem::take(&mut config.rules));
-        let handle = QueueHandle { store, logs, announce, rules, wake: Arc::default(), running: Arc::default() };
+        let handle = QueueHandle { store, logs, rules, wake: Arc::default(), running: Arc::default() };
         (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
     }
 
@@ -175,9 +173,9 @@ impl Queue {
         R: Fn(Run) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let QueueHandle { store, announce, .. } = &self.handle;
+        let store = &self.handle.store;
         let QueueConfig { node, lease, concurrency, heart, .. } = &self.config;
-        let put_back = insist(shutdown.cancelled(), || store.recover(node, announce)).await;
+        let put_back = insist(shutdown.cancelled(), || store.recover(node)).await;
         self.put_back(&put_back.unwrap_or_default());
         let slots = Arc::new(Semaphore::new(*concurrency));
         loop {
@@ -188,7 +186,7 @@ impl Queue {
             let Some(Some(slot)) = shutdown.run_until_cancelled(heart.wait(turn)).await else { break };
             let claimed = insist(shutdown.cancelled(), || async {
                 let at = Instant::now();
-                Ok(store.claim(node, *lease, announce).await?.map(|job| (job, at)))
+                Ok(store.claim(node, *lease).await?.map(|job| (job, at)))
             });
             if let Ok(Some((job, at))) = claimed.await {
                 // Of this level, so that every line has it, whatever RUST_LOG says.
@@ -210,7 +208,7 @@ impl Queue {
     async fn sweep(&self) {
         loop {
             sleep(self.config.lease).await;
-            match self.handle.store.sweep(&self.config.node, &self.handle.announce).await {
+            match self.handle.store.sweep(&self.config.node).await {
                 Ok(jobs) => self.put_back(&jobs),
                 Err(error) => tracing::warn!(%error, "jobs that other nodes lost cannot be looked for"),
             }

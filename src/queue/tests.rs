@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::model::{CommitId, FailureClass, JobContext, LogSink, NewJob, Origin, StageName, StageStatus, Supersede};
 use crate::model::{JobProgress, Stages};
-use crate::store::{Added, NewNotification};
+use crate::store::{Added, Announce, NewNotification};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -40,13 +40,13 @@ fn config(concurrency: usize) -> QueueConfig {
 
 async fn start(config: QueueConfig) -> Bench {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path()).await.unwrap().with_announce(announce());
     start_on(dir, store, config)
 }
 
 fn start_on(dir: TempDir, store: Store, config: QueueConfig) -> Bench {
     let logs = Logs::open(dir.path().join("logs")).unwrap();
-    let (queue, handle) = Queue::new(store.clone(), logs.clone(), config, announce());
+    let (queue, handle) = Queue::new(store.clone(), logs.clone(), config);
     let (ready, is_ready) = watch::channel(true);
     let (runs_in, runs) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
@@ -284,7 +284,7 @@ async fn a_cancel_that_the_handle_did_not_see_comes_with_the_lease() {
     let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
     let id = bench.add().await.id;
     let (run, end) = bench.next().await;
-    bench.store.cancel(id, &announce()).await.unwrap();
+    bench.store.cancel(id).await.unwrap();
     timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
     end.send(outcome(Status::Cancelled)).unwrap();
     bench.status(id, Status::Cancelled).await;
@@ -395,15 +395,15 @@ async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
     let store = Store::open(dir.path()).await.unwrap();
     let [once, often] = [add(&store).await.id, add(&store).await.id];
     for _ in 0..10 {
-        store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
-        store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
-        store.requeue(often, store.job(often).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
-        store.requeue(once, store.job(once).await.unwrap().unwrap().attempt, &announce()).await.unwrap();
+        store.claim("me", LIMIT).await.unwrap().unwrap();
+        store.claim("me", LIMIT).await.unwrap().unwrap();
+        store.requeue(often, store.job(often).await.unwrap().unwrap().attempt).await.unwrap();
+        store.requeue(once, store.job(once).await.unwrap().unwrap().attempt).await.unwrap();
     }
     let fresh = add(&store).await.id;
-    store.cancel(once, &announce()).await.unwrap();
-    store.claim("me", LIMIT, &announce()).await.unwrap().unwrap();
-    store.requeue(often, 11, &announce()).await.unwrap();
+    store.cancel(once).await.unwrap();
+    store.claim("me", LIMIT).await.unwrap().unwrap();
+    store.requeue(often, 11).await.unwrap();
     let mut bench = start_on(dir, store, config(1));
     assert_eq!(bench.next().await.0.job.id, fresh);
     let job = bench.status(often, Status::Failure).await;
@@ -415,7 +415,7 @@ async fn a_lost_lease_stops_the_run_and_its_outcome_counts_for_nothing() {
     let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
     let id = bench.add().await.id;
     let (run, end) = bench.next().await;
-    bench.store.requeue(id, 1, &announce()).await.unwrap();
+    bench.store.requeue(id, 1).await.unwrap();
     timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
     end.send(outcome(Status::Success)).unwrap();
     drop(run);

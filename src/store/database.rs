@@ -4,50 +4,54 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, query};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::StoreError;
-use super::sqlite::{Commits, Fault, Op, Work, Writer, explain, migrate, take_lock};
+use super::outbox::Announce;
+use super::sqlite::{self, CommitStats, Op, Readers, SqlConnection, StoreFault, StoreWriter, WriteRequest};
 use crate::model::{Millis, RepoCase};
 
 /// How long [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
 
-/// Tells what time it is.
+/// Returns the present time.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// The database of one data folder, `DATA_DIR/image-factory.db`. Clones share it.
 #[derive(Clone)]
 pub struct Store {
     file: Arc<Path>,
-    ops: mpsc::Sender<Op>,
-    pub(super) readers: SqlitePool,
+    requests: mpsc::Sender<WriteRequest>,
+    readers: Arc<Readers>,
+    /// Wakes the sender of notifications.
     pub(super) notified: Arc<Notify>,
     clock: Clock,
+    /// Makes the notifications of a job that starts or ends.
+    pub(super) announce: Announce,
     /// REPO_CONCURRENCY
     pub(super) repo_concurrency: u32,
-    /// The rule that the keys of repositories are written by.
+    /// The rule by which the keys of repositories are written.
     pub(super) repo_case: RepoCase,
-    closing: CancellationToken,
-    writer: TaskTracker,
-    commits: Arc<Commits>,
+    writer_ended: CancellationToken,
+    commits: Arc<CommitStats>,
 }
 
 impl Store {
-    /// Opens the data folder's database; makes both if they are not there. Takes the folder's lock: a second daemon is
-    /// refused.
+    /// Opens the data folder's database, and makes both if they do not exist. Takes the folder's lock, so that a second
+    /// daemon is refused.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let lock = take_lock(data_dir)?;
+        let data_dir = data_dir.to_owned();
+        spawn_blocking(move || Self::open_now(&data_dir)).await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn open_now(data_dir: &Path) -> Result<Self, StoreError> {
+        let unusable =
+            |e: std::io::Error| StoreError::Folder { folder: data_dir.display().to_string(), cause: e.to_string() };
+        let lock = sqlite::lock(data_dir)?;
         let file: Arc<Path> = data_dir.join("image-factory.db").into();
-        // SQLite would make it readable for all; its companions -wal and -shm get this file's mode.
+        // SQLite would make the file readable for all. Its companions -wal and -shm get this file's mode.
         OpenOptions::new()
             .write(true)
             .create(true)
@@ -55,113 +59,118 @@ impl Store {
             .mode(0o600)
             .open(&file)
             .and_then(|f| f.set_permissions(Permissions::from_mode(0o600)))
-            // Its name must outlive a power failure too; of its companions' SQLite takes care.
+            // The file's name must outlive a power failure too. SQLite takes care of its companions.
             .and_then(|()| File::open(data_dir)?.sync_all())
-            .map_err(|e| StoreError::Folder { folder: data_dir.display().to_string(), cause: e.to_string() })?;
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging();
-        let mut conn = options.connect().await.map_err(|e| explain(&e, &file))?;
-        migrate(&mut conn, &file).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(2)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone().read_only(true));
-
-        let (ops, queue) = mpsc::channel(1024);
-        let (closing, writer) = (CancellationToken::new(), TaskTracker::new());
-        let commits = Arc::new(Commits::default());
-        let run = Writer {
-            options,
+            .map_err(unusable)?;
+        let conn = SqlConnection::open(&file).map_err(|e| sqlite::explain(&e, &file))?;
+        sqlite::migrate(&conn, &file)?;
+        let readers = Arc::new(Readers::new(file.clone()));
+        let (requests, received) = mpsc::channel(1024);
+        let writer_ended = CancellationToken::new();
+        let commits = Arc::new(CommitStats::default());
+        let writer = StoreWriter {
             file: file.clone(),
             conn: Some(conn),
-            ops: queue,
-            closing: closing.clone(),
+            requests: received,
             commits: commits.clone(),
             lock,
+            ended: writer_ended.clone().drop_guard(),
         };
-        writer.spawn(run.run());
-        writer.close();
-        let (notified, clock) = (Arc::default(), Arc::new(Millis::now));
-        let (repo_concurrency, repo_case) = (0, RepoCase::default());
-        Ok(Self { file, ops, readers, notified, clock, repo_concurrency, repo_case, closing, writer, commits })
+        writer.start().map_err(unusable)?;
+        Ok(Self {
+            file,
+            requests,
+            readers,
+            notified: Arc::default(),
+            clock: Arc::new(Millis::now),
+            announce: Arc::new(|_, _| Vec::new()),
+            repo_concurrency: 0,
+            repo_case: RepoCase::default(),
+            writer_ended,
+            commits,
+        })
     }
 
-    /// With another clock for the outbox, whose rows wait for hours.
+    /// Sets what is announced of jobs that start or end; nothing unless it is set.
+    pub fn with_announce(self, announce: Announce) -> Self {
+        Self { announce, ..self }
+    }
+
+    /// Sets another clock for the outbox, whose rows wait for hours.
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// From now on no more jobs of one repository are claimed than run at once; 0: as many as there are slots.
+    /// Sets how many jobs of one repository may run at once; 0 sets no limit.
     pub fn with_repo_concurrency(self, most: u32) -> Self {
         Self { repo_concurrency: most, ..self }
     }
 
-    /// The time that the outbox goes by.
+    /// Returns the time by the outbox's clock.
     pub fn now(&self) -> Millis {
         (self.clock)()
     }
 
-    /// Writes what was asked for before, then lets go of the database and of the folder's lock. What comes later gets
-    /// [`StoreError::Closed`].
+    /// Completes the writes that were asked for before, then releases the database and the folder's lock. Later calls
+    /// get [`StoreError::Closed`].
     pub async fn close(&self) {
         self.readers.close().await;
-        self.closing.cancel();
-        self.writer.wait().await;
+        let _ = self.requests.send(WriteRequest::Close).await;
+        self.writer_ended.cancelled().await;
     }
 
-    /// Proves that a write becomes durable, within 2 s. Costs one fsync, shared with all that waits.
+    /// Proves that a write becomes durable within 2 s. Costs one fsync, which it shares with all writes that wait.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let write = self.enqueue(false, |conn| {
-            query("INSERT INTO pulse (id, at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
-                .bind(Millis::now().0)
-                .execute(conn)
-                .map(|done| done.map(drop).map_err(Fault::from))
-                .boxed()
+        let write = self.write_unsaved(|conn| {
+            conn.execute(
+                "INSERT INTO pulse (id, at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
+                &[&Millis::now()],
+            )?;
+            Ok(())
         });
         let slow = |_| StoreError::Slow { file: self.file.display().to_string(), seconds: PING.as_secs() };
         tokio::time::timeout(PING, write).await.map_err(slow)?
     }
 
-    /// How many transactions were written since the start, and how long that took in all.
+    /// Returns the number of transactions since the start, and the time that they took together.
     pub fn commits(&self) -> (u64, Duration) {
         self.commits.read()
     }
 
-    /// Has the writer do it, all or nothing; its value comes when it is durable. What was enqueued is done, also when
-    /// the caller is gone.
-    pub(super) async fn write<T, F>(&self, op: F) -> Result<T, StoreError>
+    /// Runs an operation that writes, all or nothing. Its value comes when it is durable. The operation is completed even
+    /// if the caller is gone.
+    pub(super) async fn write<T, F>(&self, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+        F: FnOnce(&SqlConnection) -> Result<T, StoreFault> + Send + 'static,
     {
-        self.enqueue(true, op).await
+        self.submit(Op::new(true, run)).await
     }
 
-    /// Without a savepoint for what comes often: it would be 40 % of the costs (83 µs of CPU time against 48).
-    pub(super) async fn enqueue<T, F>(&self, savepoint: bool, op: F) -> Result<T, StoreError>
+    /// Runs an operation that writes, without a savepoint, because a savepoint costs more than a webhook's own
+    /// statements. The operation must refuse before it writes.
+    pub(super) async fn write_unsaved<T, F>(&self, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+        F: FnOnce(&SqlConnection) -> Result<T, StoreFault> + Send + 'static,
     {
-        let (value, result) = oneshot::channel();
-        let (done, durable) = oneshot::channel();
-        let work: Work = Box::new(move |conn| {
-            async move {
-                let _ = value.send(op(conn).await?);
-                Ok(())
-            }
-            .boxed()
-        });
-        self.ops.send(Op { work, savepoint, done }).await.map_err(|_| StoreError::Closed)?;
-        durable.await.map_err(|_| StoreError::Closed)??;
-        result.await.map_err(|_| StoreError::Closed)
+        self.submit(Op::new(false, run)).await
     }
 
-    pub(super) fn explain(&self, fault: impl Into<Fault>) -> StoreError {
-        fault.into().at(&self.file)
+    async fn submit<T>(
+        &self,
+        (op, answer): (Op, tokio::sync::oneshot::Receiver<Result<T, StoreError>>),
+    ) -> Result<T, StoreError> {
+        self.requests.send(WriteRequest::Write(op)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs an operation that reads only.
+    pub(super) async fn read<T, F>(&self, run: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&SqlConnection) -> Result<T, StoreFault> + Send + 'static,
+    {
+        self.readers.read(run).await
     }
 }

@@ -1,22 +1,21 @@
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row, query};
+use rusqlite::Row;
+use rusqlite::types::FromSqlError;
 use uuid::Uuid;
 
-use super::sqlite::Fault;
-use super::{Store, StoreError, Superseding, images, jobs};
+use super::jobs::{self, LAST_ID};
+use super::sqlite::{SqlConnection, StoreFault, commit, context};
+use super::{Store, StoreError, Superseding, images};
 use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob};
 
 /// How long the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// How long a delivery is kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// So many are deleted at once: webhooks wait for these 2 ms at most.
+/// The number of deliveries that one write deletes, because webhooks wait for these 2 ms.
 const BATCH: u32 = 200;
 
-/// Of a [`Delivery`], in the order that [`read`] reads.
 macro_rules! select {
     () => {
         "SELECT d.id, d.route, d.digest, d.delivery, d.event, d.received, d.repeats, d.repeated, d.job, j.context, \
@@ -27,186 +26,170 @@ macro_rules! select {
 /// A signed webhook delivery that makes a job.
 #[derive(Debug)]
 pub struct NewDelivery {
-    /// Where it came in, as `/hooks/github`.
+    /// The path that received it, as `/hooks/github`.
     pub route: &'static str,
     /// SHA-256 of the raw body, hex.
     pub digest: String,
-    /// The sender's id of it. For people: anyone can send another one.
+    /// The sender's id of the delivery. It is only for people, because anyone can send another one.
     pub delivery_id: Option<String>,
     pub event: String,
 }
 
-/// A delivery that was accepted in the last 30 days, and what it asked for.
+/// A delivery that was accepted in the last 30 days, and the job that it asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    /// A UUIDv7, our own.
+    /// Our own id, a UUIDv7.
     pub id: Uuid,
     pub route: String,
     pub digest: String,
     pub delivery_id: Option<String>,
     pub event: String,
     pub received: Millis,
-    /// How often it came again, and when that was last.
+    /// The number of times that the delivery came again.
     pub repeats: u32,
+    /// When it came again last.
     pub repeated: Option<Millis>,
     pub job: JobId,
     pub context: JobContext,
-    /// `refs/heads/…` or `refs/tags/…`, and the commit that it named before.
+    /// `refs/heads/…` or `refs/tags/…`
     pub git_ref: Option<String>,
+    /// The commit that this ref named before the push.
     pub before: Option<CommitId>,
 }
 
-/// What became of a request for a job.
+/// The answer to a request for a job.
 #[derive(Debug)]
 pub enum Added {
     New(Job),
-    /// The same delivery came within 24 h, or its commit is what was found to be missing on its branch last: the job that
-    /// was made then.
+    /// The job already exists: the same body came within 24 h, or the sweep for missed pushes had queued this commit.
     Duplicate(Job),
 }
 
 impl Store {
-    /// Stores a job, its delivery and its dedupe mark in one transaction. Without a delivery it is always a new job.
+    /// Stores a job, its delivery and its dedupe mark in one transaction. A request without a delivery is always a new
+    /// job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         Ok(self.add_superseding(new, delivery, None).await?.0)
     }
 
-    /// The same; and, if its branch has a newer commit by it, or had one before, the older ones are superseded in that
-    /// transaction: those others are returned beside it.
+    /// Stores a job as [`Store::add_job`] does, and has the newest commit of its branch supersede older ones in the same
+    /// transaction. Returns the other jobs that are superseded beside it.
     pub async fn add_superseding(
         &self,
         mut new: NewJob,
         delivery: Option<NewDelivery>,
         rule: Option<Superseding>,
     ) -> Result<(Added, Vec<Job>), StoreError> {
-        let json = new.context.stored().map_err(|e| self.explain(e))?;
         let alternative = new.alternative_image.take();
         let mut job = Job::pending(new, self.repo_case);
-        let superseding = rule.is_some();
-        let added = self.enqueue(superseding, move |conn| {
-            async move {
-                if let Some(delivery) = delivery {
-                    let made = note(conn, &delivery, &job).await?;
-                    if made != job.id {
-                        let job = jobs::by_id(conn, made).await?;
-                        return Ok((Added::Duplicate(job.ok_or(StoreError::NoJob(made))?), Vec::new()));
-                    }
+        let announce = self.announce.clone();
+        let add = move |conn: &SqlConnection| {
+            if let Some(delivery) = delivery {
+                let made = record(conn, &delivery, &job)?;
+                if made != job.id {
+                    let job = jobs::by_id(conn, made)?.ok_or(StoreError::NoJob(made))?;
+                    return Ok((Added::Duplicate(job), Vec::new()));
                 }
-                images::choose(conn, &mut job, alternative).await?;
-                jobs::insert(conn, &job, json, rule.is_some()).await?;
-                let (job, superseded) = match rule {
-                    Some(rule) => jobs::settle(conn, job, &rule).await?,
-                    None => (job, Vec::new()),
-                };
-                Ok((Added::New(job), superseded))
             }
-            .boxed()
-        });
-        let added = added.await?;
-        if superseding {
-            self.notified.notify_one();
+            images::choose(conn, &mut job, alternative)?;
+            jobs::insert(conn, &job, rule.is_some())?;
+            let (job, superseded) = match rule {
+                Some(rule) => jobs::supersede_older(conn, job, rule, &announce)?,
+                None => (job, Vec::new()),
+            };
+            Ok((Added::New(job), superseded))
+        };
+        if rule.is_none() {
+            return self.write_unsaved(add).await;
         }
+        let added = self.write(add).await?;
+        self.notified.notify_one();
         Ok(added)
     }
 
-    /// Newest first; those before the delivery `before`, which is the last one of the page before.
+    /// Returns deliveries, the newest first, that came before the delivery `before`, the last one of the page before.
     pub async fn deliveries(&self, limit: u32, before: Option<Uuid>) -> Result<Vec<Delivery>, StoreError> {
-        query(concat!(select!(), " WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2"))
-            // Every id is less than that one: it is no version 7.
-            .bind(before.unwrap_or(Uuid::max()).to_string())
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .and_then(|rows| rows.iter().map(read).collect())
-            .map_err(|e| self.explain(e))
+        const SQL: &str = concat!(select!(), " WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2");
+        let before = before.map_or(LAST_ID.into(), |id| id.to_string());
+        self.read(move |conn| conn.all(SQL, &[&before, &limit], decode)).await
     }
 
+    /// Returns the delivery with this id of ours.
     pub async fn delivery(&self, id: Uuid) -> Result<Option<Delivery>, StoreError> {
-        let row =
-            query(concat!(select!(), " WHERE d.id = $1")).bind(id.to_string()).fetch_optional(&self.readers).await;
-        row.and_then(|row| row.as_ref().map(read).transpose()).map_err(|e| self.explain(e))
+        const SQL: &str = concat!(select!(), " WHERE d.id = $1");
+        self.read(move |conn| conn.first(SQL, &[&id.to_string()], decode)).await
     }
 
-    /// Deletes some of the deliveries of more than 30 days ago; how many, 0 if there were none.
-    pub async fn forget_deliveries(&self, now: Millis) -> Result<u64, StoreError> {
+    /// Deletes some of the deliveries that are older than 30 days, and returns their number.
+    pub async fn delete_old_deliveries(&self, now: Millis) -> Result<u64, StoreError> {
         let oldest = first_id(now.0 - KEPT.as_millis() as i64);
         self.write(move |conn| {
-            async move {
-                let done = query(
-                    "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < $1 ORDER BY id LIMIT $2)",
-                )
-                .bind(oldest)
-                .bind(BATCH)
-                .execute(conn)
-                .await?;
-                Ok(done.rows_affected())
-            }
-            .boxed()
+            let deleted = conn.execute(
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE id < $1 ORDER BY id LIMIT $2)",
+                &[&oldest, &BATCH],
+            )?;
+            Ok(deleted as u64)
         })
         .await
     }
 }
 
-/// Notes a delivery that is to make `job`. The job that it means: this one, or the one that there is of it. In one
-/// statement, since webhooks wait for it.
-async fn note(conn: &mut SqliteConnection, delivery: &NewDelivery, job: &Job) -> Result<JobId, Fault> {
+/// Records a delivery that is to make `job`. Returns the job that the delivery means: this one, or an existing one. The
+/// usual case is one statement, because webhooks wait for it.
+fn record(conn: &SqlConnection, delivery: &NewDelivery, job: &Job) -> Result<JobId, StoreFault> {
     loop {
-        let row = query(
+        let made = conn.first(
             "INSERT INTO deliveries (id, route, digest, delivery, event, job, received, newest, repeats) \
              VALUES ($1, $2, $3, $4, $5, COALESCE((SELECT CASE WHEN origin = 'missed' AND context ->> 'commit' = $9 \
              THEN id END FROM jobs WHERE repository = $10 AND branch = $11 ORDER BY id DESC LIMIT 1), $6), $7, 1, 0) \
              ON CONFLICT (route, digest) WHERE newest = 1 \
              DO UPDATE SET repeats = deliveries.repeats + 1, repeated = excluded.received \
              WHERE deliveries.received > excluded.received - $8 RETURNING job",
-        )
-        .bind(Uuid::now_v7().to_string())
-        .bind(delivery.route)
-        .bind(delivery.digest.clone())
-        .bind(delivery.delivery_id.clone())
-        .bind(delivery.event.clone())
-        .bind(job.id.to_string())
-        .bind(job.created.0)
-        .bind(REMEMBERED.as_millis() as i64)
-        .bind(job.context.commit.clone())
-        .bind(job.repository.clone())
-        .bind(jobs::branch(job))
-        .fetch_optional(&mut *conn)
-        .await?;
-        if let Some(row) = row {
-            return Ok(row.try_get::<&str, _>(0)?.parse().map_err(damaged)?);
+            &[
+                &Uuid::now_v7().to_string(),
+                &delivery.route,
+                &delivery.digest,
+                &delivery.delivery_id,
+                &delivery.event,
+                &job.id,
+                &job.created,
+                &(REMEMBERED.as_millis() as i64),
+                &job.context.commit,
+                &job.repository,
+                &jobs::branch(job),
+            ],
+            |row| row.get("job"),
+        )?;
+        if let Some(made) = made {
+            return Ok(made);
         }
-        // The same came before, but too long ago: that one is no mark any more.
-        query("UPDATE deliveries SET newest = 0 WHERE route = $1 AND digest = $2 AND newest = 1")
-            .bind(delivery.route)
-            .bind(delivery.digest.clone())
-            .execute(&mut *conn)
-            .await?;
+        // The same delivery came too long ago, so it is no dedupe mark any more.
+        conn.execute(
+            "UPDATE deliveries SET newest = 0 WHERE route = $1 AND digest = $2 AND newest = 1",
+            &[&delivery.route, &delivery.digest],
+        )?;
     }
 }
 
-/// What comes before every UUIDv7 of this millisecond: their first 48 bits are the time.
+/// Returns a text that comes before every UUIDv7 of this millisecond, because the first 48 bits of those are the time.
 fn first_id(at: i64) -> String {
     let at = at.max(0);
     format!("{:08x}-{:04x}", at >> 16, at & 0xffff)
 }
 
-fn damaged(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Decode(e.into())
-}
-
-fn read(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+fn decode(row: &Row) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
-        id: row.try_get::<&str, _>(0)?.parse().map_err(damaged)?,
-        route: row.try_get(1)?,
-        digest: row.try_get(2)?,
-        delivery_id: row.try_get(3)?,
-        event: row.try_get(4)?,
-        received: Millis(row.try_get(5)?),
-        repeats: row.try_get(6)?,
-        repeated: row.try_get::<Option<i64>, _>(7)?.map(Millis),
-        job: row.try_get::<&str, _>(8)?.parse().map_err(damaged)?,
-        context: JobContext::read(row.try_get(9)?).map_err(damaged)?,
-        git_ref: row.try_get(10)?,
-        before: CommitId::read_stored(row.try_get(11)?),
+        id: row.get_ref("id")?.as_str()?.parse().map_err(FromSqlError::other)?,
+        route: row.get("route")?,
+        digest: row.get("digest")?,
+        delivery_id: row.get("delivery")?,
+        event: row.get("event")?,
+        received: row.get("received")?,
+        repeats: row.get("repeats")?,
+        repeated: row.get("repeated")?,
+        job: row.get("job")?,
+        context: context(row)?,
+        git_ref: row.get("git_ref")?,
+        before: commit(row, "before")?,
     })
 }

@@ -1,6 +1,6 @@
-use crate::model::{JobId, Status};
+use crate::model::{JobId, NotificationState, Status};
 
-/// Why the store did not do what it was asked to. Nothing of a failed operation is stored.
+/// The reason why an operation of the store failed. Nothing of a failed operation is stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The job is in another state, or in another attempt, than the operation is for.
@@ -10,9 +10,9 @@ pub enum StoreError {
     NoJob(JobId),
     #[error("there is no notification {0}")]
     NoNotification(String),
-    /// It is in this state instead.
-    #[error("the notification is {0}: only a dead one is sent again")]
-    NotDead(String),
+    /// The notification is in this state instead.
+    #[error("the notification is {}: only a dead one is sent again", .0.as_str())]
+    NotDead(NotificationState),
     #[error("the data folder {folder} is in use by {holder}: stop that one, or set another DATA_DIR")]
     Locked { folder: String, holder: String },
     #[error(

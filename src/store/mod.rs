@@ -1,6 +1,7 @@
 //! Jobs, deliveries and the outbox in SQLite: one writer with group commit, readers beside it.
 //!
-//! The SQL is portable to PostgreSQL, but for `context ->> 'commit'` (deliveries, missed). Every write is durable when it returns.
+//! Every write is durable when it returns. The SQL is portable to PostgreSQL, except `context ->> 'commit'` (deliveries, missed,
+//! heads).
 
 mod database;
 mod deliveries;

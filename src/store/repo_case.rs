@@ -4,11 +4,7 @@
 //! When the rule is another one than the last time, the keys are made anew from the contexts of the jobs, which have the
 //! senders' spelling. Heads of refs have no such source and are forgotten: the remote is asked instead.
 
-use futures_util::FutureExt;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Row, query};
-
-use super::sqlite::Fault;
+use super::sqlite::{SqlConnection, StoreFault};
 use super::{Store, StoreError};
 use crate::model::RepoCase;
 
@@ -49,15 +45,15 @@ impl Store {
     /// Has the keys of repositories follow this rule. If the last rule was another one, all keys are written anew in one
     /// transaction: some seconds for a million jobs.
     pub async fn with_repo_case(mut self, case: RepoCase) -> Result<Self, StoreError> {
-        self.write(move |conn| async move { follow(conn, case).await }.boxed()).await?;
+        self.write(move |conn| follow(conn, case)).await?;
         self.repo_case = case;
         Ok(self)
     }
 }
 
-async fn follow(conn: &mut SqliteConnection, case: RepoCase) -> Result<(), Fault> {
-    let last = query("SELECT rule FROM repo_case").fetch_one(&mut *conn).await?;
-    if last.try_get::<&str, _>(0)? == case.as_str() {
+fn follow(conn: &SqlConnection, case: RepoCase) -> Result<(), StoreFault> {
+    let last = conn.first("SELECT rule FROM repo_case", &[], |row| row.get::<_, String>("rule"))?;
+    if last.as_deref() == Some(case.as_str()) {
         return Ok(());
     }
     tracing::info!(rule = case.as_str(), "REPO_CASE has changed: writing the names of all repositories anew");
@@ -66,8 +62,8 @@ async fn follow(conn: &mut SqliteConnection, case: RepoCase) -> Result<(), Fault
         RepoCase::Ignore => IGNORE,
     };
     for &sql in first.iter().chain(BOTH) {
-        query(sql).execute(&mut *conn).await?;
+        conn.execute(sql, &[])?;
     }
-    query("UPDATE repo_case SET rule = $1").bind(case.as_str()).execute(conn).await?;
+    conn.execute("UPDATE repo_case SET rule = $1", &[&case.as_str()])?;
     Ok(())
 }

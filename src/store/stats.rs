@@ -1,18 +1,18 @@
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, query};
+use rusqlite::Row;
 
+use super::sqlite::{SqlConnection, StoreFault};
 use super::{Store, StoreError};
-use crate::model::Millis;
+use crate::model::{Millis, NotificationState, Status};
 
-/// What is in the store, as numbers. Each comes from an index or from a small table: with a million ended jobs it is
-/// asked for in a millisecond.
+/// The content of the store as numbers. Each comes from an index or from a small table, so with a million ended jobs the
+/// answer takes a millisecond.
 #[derive(Debug, Default)]
 pub struct StoreStats {
     pub depth: QueueDepth,
     pub oldest_pending: Option<Millis>,
-    /// Of each engine (empty: not known) how many jobs it runs.
+    /// The number of running jobs by engine (empty: not known).
     pub running: Vec<(String, u64)>,
-    /// By status and class (empty: none), since the data folder was made.
+    /// The number of ended jobs by status and class (empty: none), since the data folder was made.
     pub ended: Vec<(String, String, u64)>,
     pub outbox: Vec<OutboxCount>,
 }
@@ -23,88 +23,71 @@ pub struct QueueDepth {
     pub running: u64,
 }
 
-/// The notifications of one channel and state: those not sent yet, and the dead.
+/// The notifications of one channel that are due, or dead.
 #[derive(Debug)]
 pub struct OutboxCount {
     pub channel: String,
-    pub state: String,
+    pub state: NotificationState,
     pub count: u64,
     pub oldest: Millis,
 }
 
-const DEPTH: &str = "SELECT status, COUNT(*) FROM jobs WHERE status IN ('pending', 'running') GROUP BY status";
+const DEPTH: &str = "SELECT status, COUNT(*) AS jobs FROM jobs WHERE status IN ('pending', 'running') GROUP BY status";
 const OLDEST: &str = "SELECT created FROM jobs WHERE status = 'pending' ORDER BY id LIMIT 1";
-const RUNNING: &str =
-    "SELECT COALESCE(engine, ''), COUNT(*) FROM jobs WHERE status = 'running' GROUP BY COALESCE(engine, '')";
+const RUNNING: &str = "SELECT COALESCE(engine, '') AS engine, COUNT(*) AS jobs FROM jobs WHERE status = 'running' \
+    GROUP BY COALESCE(engine, '')";
 const ENDED: &str = "SELECT status, class, jobs FROM ended";
-const OUTBOX: &str = "SELECT channel, state, COUNT(*), MIN(created) FROM outbox WHERE state IN ('due', 'dead') \
-    GROUP BY state, channel";
+const OUTBOX: &str = "SELECT channel, state, COUNT(*) AS notifications, MIN(created) AS oldest FROM outbox \
+    WHERE state IN ('due', 'dead') GROUP BY state, channel";
 
 impl Store {
-    pub async fn figures(&self) -> Result<StoreStats, StoreError> {
-        self.read_figures().await.map_err(|e| self.explain(e))
-    }
-
-    /// How many jobs wait and run.
-    pub async fn depth(&self) -> Result<QueueDepth, StoreError> {
-        self.read_depth().await.map_err(|e| self.explain(e))
-    }
-
-    async fn read_depth(&self) -> Result<QueueDepth, sqlx::Error> {
-        let mut depth = QueueDepth::default();
-        for row in query(DEPTH).fetch_all(&self.readers).await? {
-            match row.try_get(0)? {
-                "pending" => depth.pending = count(&row, 1)?,
-                _ => depth.running = count(&row, 1)?,
-            }
-        }
-        Ok(depth)
-    }
-
-    async fn read_figures(&self) -> Result<StoreStats, sqlx::Error> {
-        let depth = self.read_depth().await?;
-        let oldest = query(OLDEST).fetch_optional(&self.readers).await?;
-        let running = query(RUNNING).fetch_all(&self.readers).await?;
-        let ended = query(ENDED).fetch_all(&self.readers).await?;
-        let outbox = query(OUTBOX).fetch_all(&self.readers).await?;
-        let lot = |row: &SqliteRow| {
-            let (channel, state) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(OutboxCount { channel, state, count: count(row, 2)?, oldest: Millis(row.try_get(3)?) })
-        };
-        Ok(StoreStats {
-            depth,
-            oldest_pending: oldest.map(|row| row.try_get(0).map(Millis)).transpose()?,
-            running: running
-                .iter()
-                .map(|row| Ok((row.try_get(0)?, count(row, 1)?)))
-                .collect::<Result<_, sqlx::Error>>()?,
-            ended: ended
-                .iter()
-                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, count(row, 2)?)))
-                .collect::<Result<_, sqlx::Error>>()?,
-            outbox: outbox.iter().map(lot).collect::<Result<_, sqlx::Error>>()?,
+    pub async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.read(|conn| {
+            Ok(StoreStats {
+                depth: depth(conn)?,
+                oldest_pending: conn.first(OLDEST, &[], |row| row.get("created"))?,
+                running: conn.all(RUNNING, &[], |row| Ok((row.get("engine")?, count(row, "jobs")?)))?,
+                ended: conn.all(ENDED, &[], |row| Ok((row.get("status")?, row.get("class")?, count(row, "jobs")?)))?,
+                outbox: conn.all(OUTBOX, &[], |row| {
+                    let (channel, state) = (row.get("channel")?, row.get("state")?);
+                    Ok(OutboxCount { channel, state, count: count(row, "notifications")?, oldest: row.get("oldest")? })
+                })?,
+            })
         })
+        .await
+    }
+
+    /// Returns the number of jobs that wait, and that run.
+    pub async fn queue_depth(&self) -> Result<QueueDepth, StoreError> {
+        self.read(depth).await
     }
 }
 
-fn count(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
-    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
+fn depth(conn: &SqlConnection) -> Result<QueueDepth, StoreFault> {
+    let mut depth = QueueDepth::default();
+    for (status, jobs) in conn.all(DEPTH, &[], |row| Ok((row.get("status")?, count(row, "jobs")?)))? {
+        match status {
+            Status::Pending => depth.pending = jobs,
+            _ => depth.running = jobs,
+        }
+    }
+    Ok(depth)
+}
+
+fn count(row: &Row, column: &str) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.unsigned_abs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
-    use sqlx::AssertSqlSafe;
 
     #[tokio::test]
     async fn nothing_is_read_that_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         for sql in [DEPTH, OLDEST, RUNNING, OUTBOX] {
-            let plan =
-                query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&store.readers).await.unwrap();
-            let steps: Vec<String> = plan.iter().map(|row| row.get(3)).collect();
+            let steps = store.read(|conn| conn.plan(sql)).await.unwrap();
             assert!(
                 steps[0].starts_with("SEARCH ") && steps.iter().all(|step| !step.starts_with("SCAN")),
                 "{sql}: {steps:?}"
@@ -121,23 +104,17 @@ mod tests {
         let count = migrated.split(';').find(|statement| statement.contains("INSERT INTO ended")).unwrap();
         store
             .write(move |conn| {
-                async move {
-                    let insert = format!(
-                        "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created) \
-                         SELECT hex(randomblob(8)), '{{}}', 0, '', column1, 1, '[]', 0, 7 FROM (VALUES {job})"
-                    );
-                    query(AssertSqlSafe(insert)).execute(&mut *conn).await?;
-                    query(AssertSqlSafe(count)).execute(conn).await?;
-                    Ok(())
-                }
-                .boxed()
+                conn.execute_all(&format!(
+                    "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created) \
+                     SELECT hex(randomblob(8)), '{{}}', 0, '', column1, 1, '[]', 0, 7 FROM (VALUES {job}); {count}"
+                ))
             })
             .await
             .unwrap();
-        let figures = store.figures().await.unwrap();
-        assert_eq!(figures.depth, QueueDepth { pending: 1, running: 0 });
-        assert_eq!(figures.oldest_pending, Some(Millis(7)));
-        let mut ended = figures.ended;
+        let stats = store.stats().await.unwrap();
+        assert_eq!(stats.depth, QueueDepth { pending: 1, running: 0 });
+        assert_eq!(stats.oldest_pending, Some(Millis(7)));
+        let mut ended = stats.ended;
         ended.sort();
         assert_eq!(ended, [("failure", 1), ("success", 2)].map(|(status, n)| (status.into(), String::new(), n)));
     }

@@ -13,10 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
-use sqlx::{ConnectOptions, Row, query};
-
+use super::sqlite::SqlConnection;
 use super::*;
 use crate::model::{
     CommitId, FailureClass, Job, JobContext, JobId, JobProgress, Millis, NewJob, Origin, Outcome, StageName,
@@ -27,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(30);
 
 async fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("data")).await.unwrap();
+    let store = Store::open(&dir.path().join("data")).await.unwrap().with_announce(announce());
     (dir, store)
 }
 
@@ -93,7 +90,7 @@ fn outcome(status: Status) -> Outcome {
 }
 
 async fn sql(store: &Store, sql: &'static str) {
-    store.write(move |conn| async move { Ok(query(sql).execute(conn).await.map(drop)?) }.boxed()).await.unwrap();
+    store.write(move |conn| conn.execute(sql, &[])).await.unwrap();
 }
 
 #[tokio::test]
@@ -112,14 +109,8 @@ async fn a_job_whose_stored_commits_are_no_ids_is_read_without_them() {
     let (_dir, store) = open().await;
     let job = add(&store, "hello").await;
     let tags = r#"[{"name":"q.io/a:b","digest":null,"kept":"dead10"},{"name":"q.io/a:c","digest":"sha256:1"}]"#;
-    store
-        .write(move |conn| {
-            let old =
-                query("UPDATE jobs SET resolved_commit = 'c0ffee', before = 'what?', superseded_by = '', tags = $1");
-            async move { Ok(old.bind(tags).execute(conn).await.map(drop)?) }.boxed()
-        })
-        .await
-        .unwrap();
+    let old = "UPDATE jobs SET resolved_commit = 'c0ffee', before = 'what?', superseded_by = '', tags = $1";
+    store.write(move |conn| conn.execute(old, &[&tags])).await.unwrap();
     let tag = |name: &str, digest: Option<&str>| TagResult {
         name: name.into(),
         digest: digest.map(str::to_owned),
@@ -155,7 +146,7 @@ async fn jobs_are_found_by_repository_branch_and_status() {
         let Added::New(job) = store.add_job(NewJob::new(context, image()), None).await.unwrap() else { panic!() };
         ids.push(job.id);
     }
-    store.cancel(ids[0], &announce()).await.unwrap();
+    store.cancel(ids[0]).await.unwrap();
     let found = async |repository: Option<&str>, branch: Option<&str>, status, before| {
         let (repository, branch) = (repository.map(str::to_owned), branch.map(str::to_owned));
         let jobs = store.jobs_like(&JobFilter { repository, branch, status }, 9, before).await.unwrap();
@@ -176,9 +167,7 @@ async fn jobs_are_found_by_repository_branch_and_status() {
 async fn a_job_is_claimed_once_and_the_oldest_first() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
-    let told = announce();
-    let (one, two, three) =
-        tokio::join!(store.claim("n", LEASE, &told), store.claim("n", LEASE, &told), store.claim("n", LEASE, &told));
+    let (one, two, three) = tokio::join!(store.claim("n", LEASE), store.claim("n", LEASE), store.claim("n", LEASE));
     let one = one.unwrap().unwrap();
     assert_eq!((one.id, one.status, one.attempt, one.stages.clone()), (ids[0], Status::Running, 1, Stages::pending()));
     assert!(one.start.is_some() && one.end.is_none());
@@ -190,43 +179,43 @@ async fn a_job_is_claimed_once_and_the_oldest_first() {
 async fn a_runner_writes_only_in_its_attempt() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
     let mut stages = job.stages.clone();
     stages.get_mut(StageName::Clone).unwrap().status = StageStatus::Running;
     let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
     let (resolved_commit, engine) = (Some(commit()), Some("one".to_owned()));
     let git_ref = Some("refs/heads/develop".to_owned());
     let progress = JobProgress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
-    store.save_stages(job.id, 1, &progress, &announce()).await.unwrap();
+    store.save_progress(job.id, 1, &progress).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
     assert_eq!((stored.stages, stored.resolved_commit), (stages.clone(), Some(commit())));
     assert_eq!(stored.engine.as_deref(), Some("one"));
 
     // Put back and claimed again: the first attempt has no say any more.
-    let back = store.requeue(job.id, 1, &announce()).await.unwrap();
+    let back = store.requeue(job.id, 1).await.unwrap();
     assert_eq!((back.status, back.start, back.stages), (Status::Pending, None, Stages::pending()));
-    let second = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let second = store.claim("n", LEASE).await.unwrap().unwrap();
     assert_eq!((second.id, second.attempt), (job.id, 2));
     let is_late = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Conflict(_))));
-    is_late(store.save_stages(job.id, 1, &progress, &announce()).await);
+    is_late(store.save_progress(job.id, 1, &progress).await);
     is_late(store.renew(job.id, 1, LEASE).await.map(drop));
-    is_late(store.requeue(job.id, 1, &announce()).await.map(drop));
+    is_late(store.requeue(job.id, 1).await.map(drop));
     let cause = "the engine is gone".to_owned();
     let retry = Retry { class: FailureClass::Engine, cause, resolved_commit: None, rest: LONGEST_REST };
-    is_late(store.retry(job.id, 1, &retry, &announce()).await.map(drop));
+    is_late(store.retry(job.id, 1, &retry).await.map(drop));
     assert_eq!(store.job(job.id).await.unwrap().unwrap().failures, 0);
-    is_late(store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.map(drop));
+    is_late(store.finish(job.id, 1, &outcome(Status::Success)).await.map(drop));
     assert!(store.due_notifications(9).await.unwrap().is_empty());
 
-    let done = store.finish(job.id, 2, &outcome(Status::Success), &announce()).await.unwrap();
+    let done = store.finish(job.id, 2, &outcome(Status::Success)).await.unwrap();
     assert_eq!(store.job(job.id).await.unwrap(), Some(done.clone()));
     // The second attempt told of no tag: what the first one pushed is still there.
     assert_eq!(done.tags, tags);
     assert_eq!((done.status, done.digest.as_deref()), (Status::Success, Some("sha256:1")));
     assert!(done.end >= done.start);
-    is_late(store.finish(job.id, 2, &outcome(Status::Failure), &announce()).await.map(drop));
-    is_late(store.cancel(job.id, &announce()).await.map(drop));
+    is_late(store.finish(job.id, 2, &outcome(Status::Failure)).await.map(drop));
+    is_late(store.cancel(job.id).await.map(drop));
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
 }
 
@@ -234,8 +223,8 @@ async fn a_runner_writes_only_in_its_attempt() {
 async fn an_outcome_must_be_an_end() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
-    assert!(store.finish(job.id, 1, &outcome(Status::Pending), &announce()).await.is_err());
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    assert!(store.finish(job.id, 1, &outcome(Status::Pending)).await.is_err());
     assert_eq!(store.job(job.id).await.unwrap().unwrap().status, Status::Running);
 }
 
@@ -243,19 +232,19 @@ async fn an_outcome_must_be_an_end() {
 async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
-    let running = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
-    let pending = store.cancel(ids[1], &announce()).await.unwrap();
+    let running = store.claim("n", LEASE).await.unwrap().unwrap();
+    let pending = store.cancel(ids[1]).await.unwrap();
     assert_eq!((pending.status, pending.start), (Status::Cancelled, None));
     assert!(pending.end.is_some());
-    let marked = store.cancel(running.id, &announce()).await.unwrap();
+    let marked = store.cancel(running.id).await.unwrap();
     assert_eq!((marked.status, marked.cancel_requested), (Status::Running, true));
     assert!(store.renew(running.id, 1, LEASE).await.unwrap());
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
     // What a user cancelled does not run again.
-    let back = store.requeue(running.id, 1, &announce()).await.unwrap();
+    let back = store.requeue(running.id, 1).await.unwrap();
     assert_eq!(back.status, Status::Cancelled);
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 2);
-    assert!(matches!(store.cancel(JobId::new(), &announce()).await, Err(StoreError::NoJob(_))));
+    assert!(matches!(store.cancel(JobId::new()).await, Err(StoreError::NoJob(_))));
 }
 
 #[tokio::test]
@@ -264,37 +253,37 @@ async fn what_a_former_incarnation_held_is_put_back() {
     for repo in ["mine", "cancelled", "other", "expired"] {
         add(&store, repo).await;
     }
-    let mine = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
-    let cancelled = store.claim("me", LEASE, &announce()).await.unwrap().unwrap();
+    let mine = store.claim("me", LEASE).await.unwrap().unwrap();
+    let cancelled = store.claim("me", LEASE).await.unwrap().unwrap();
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
-    store.save_stages(cancelled.id, 1, &JobProgress { stages, ..JobProgress::default() }, &announce()).await.unwrap();
-    store.cancel(cancelled.id, &announce()).await.unwrap();
-    let other = store.claim("other", LEASE, &announce()).await.unwrap().unwrap();
-    let expired = store.claim("gone", Duration::ZERO, &announce()).await.unwrap().unwrap();
+    store.save_progress(cancelled.id, 1, &JobProgress { stages, ..JobProgress::default() }).await.unwrap();
+    store.cancel(cancelled.id).await.unwrap();
+    let other = store.claim("other", LEASE).await.unwrap().unwrap();
+    let expired = store.claim("gone", Duration::ZERO).await.unwrap().unwrap();
     sql(&store, "UPDATE jobs SET lease_until = lease_until - 1").await;
 
-    let swept = store.sweep("me", &announce()).await.unwrap();
+    let swept = store.sweep("me").await.unwrap();
     assert_eq!(swept.iter().map(|j| j.id).collect::<Vec<_>>(), [expired.id]);
-    let back = store.recover("me", &announce()).await.unwrap();
+    let back = store.recover("me").await.unwrap();
     assert_eq!(
         back.iter().map(|j| (j.id, j.status)).collect::<Vec<_>>(),
         [(mine.id, Status::Pending), (cancelled.id, Status::Cancelled)]
     );
     assert_eq!(back[1].clone().stages.get_mut(StageName::Build).unwrap().status, StageStatus::Cancelled);
     assert_eq!(store.job(other.id).await.unwrap().unwrap().status, Status::Running);
-    assert_eq!(store.claim("me", LEASE, &announce()).await.unwrap().unwrap().id, mine.id);
+    assert_eq!(store.claim("me", LEASE).await.unwrap().unwrap().id, mine.id);
 }
 
 #[tokio::test]
 async fn notifications_wait_for_their_time() {
     let (_dir, store) = open().await;
     add(&store, "a").await;
-    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
     // A start is told as well.
     store.notified().await;
     let two: Announce = Arc::new(|_, _| vec![notification("{}"), notification("{}")]);
-    store.finish(job.id, 1, &outcome(Status::Failure), &two).await.unwrap();
+    store.clone().with_announce(two).finish(job.id, 1, &outcome(Status::Failure)).await.unwrap();
     store.notified().await;
     let due = store.due_notifications(9).await.unwrap();
     assert_eq!(due.len(), 2);
@@ -375,16 +364,12 @@ async fn a_full_disk_refuses_and_loses_nothing() {
 async fn an_operation_that_fails_takes_nothing_with_it() {
     let (_dir, store) = open().await;
     let fails = store.write(|conn| {
-        async move {
-            query("INSERT INTO pulse (id, at) VALUES (7, 7)").execute(&mut *conn).await?;
-            query("INSERT INTO pulse (id, at) VALUES (7, 8)").execute(conn).await?;
-            Ok(())
-        }
-        .boxed()
+        conn.execute("INSERT INTO pulse (id, at) VALUES (7, 7)", &[])?;
+        conn.execute("INSERT INTO pulse (id, at) VALUES (7, 8)", &[])
     });
     let (before, failed, after) = tokio::join!(add(&store, "a"), fails, add(&store, "b"));
     assert!(matches!(failed, Err(StoreError::Database { .. })));
     assert_eq!(store.jobs(9, None).await.unwrap(), [after, before]);
-    let left = query("SELECT COUNT(*) FROM pulse").fetch_one(&store.readers).await.unwrap();
-    assert_eq!(left.get::<i64, _>(0), 0);
+    let count = store.read(|conn| conn.first("SELECT COUNT(*) FROM pulse", &[], |row| row.get::<_, i64>(0)));
+    assert_eq!(count.await.unwrap(), Some(0));
 }

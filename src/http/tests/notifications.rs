@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::store::NewNotification;
+use crate::store::{Announce, NewNotification};
 
 impl Server {
     /// Ends a job with three notifications: one is dead, one sent, one due.
@@ -26,7 +26,7 @@ impl Server {
             superseded_by: None,
             tags: Vec::new(),
         };
-        self.store.finish(job.id, job.attempt, &outcome, &announce).await.unwrap();
+        self.store.clone().with_announce(announce).finish(job.id, job.attempt, &outcome).await.unwrap();
         let due = self.store.due_notifications(9).await.unwrap();
         let at = |destination: &str| due.iter().find(|n| n.destination == destination).unwrap().id.clone();
         self.store.notification_failed(&at("d0"), "it was answered 410 Gone", None).await.unwrap();

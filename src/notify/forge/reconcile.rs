@@ -72,16 +72,16 @@ impl Reconciler {
         let (mut lookups, mut missing) = (0, 0);
         let mut lanes = HashSet::new();
         let mut before = None;
-        self.store.mark_told(CHANNEL, since).await?;
+        self.store.mark_reported(CHANNEL, since).await?;
         loop {
-            let jobs = self.store.untold(CHANNEL, since, also_refused, before, PAGE).await?;
+            let jobs = self.store.unreported(CHANNEL, since, also_refused, before, PAGE).await?;
             let is_last = jobs.len() < PAGE as usize;
             before = jobs.last().map(|job| job.id);
             for job in jobs {
                 // The newest job of a lane comes first, and the status of an older one would undo its.
                 let status = CommitStatus::of(&job).filter(|status| lanes.insert(status.lane()));
                 let Some(status) = status else {
-                    self.store.told(job.id).await?;
+                    self.store.status_reported(job.id).await?;
                     continue;
                 };
                 if self.refusing.contains(&status.repo) {
@@ -92,10 +92,10 @@ impl Reconciler {
                 }
                 lookups += 1;
                 match self.github.has(job.id, &status).await {
-                    Ok(true) => self.store.told(job.id).await?,
+                    Ok(true) => self.store.status_reported(job.id).await?,
                     Ok(false) => {
                         let row = status.row(self.github.host());
-                        missing += usize::from(self.store.tell_again(&job, row).await?);
+                        missing += usize::from(self.store.requeue_status(&job, row).await?);
                     }
                     Err(error) if error.is_permanent => {
                         tracing::warn!(job = %job.id, error = error.message, "a commit's statuses cannot be read");

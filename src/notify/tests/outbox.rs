@@ -1,6 +1,7 @@
 //! The order, the retries and the end of notifications. The clock is the test's.
 
 use super::*;
+use crate::model::NotificationState::{self, Dead, Due, Replaced, Sent};
 use crate::notify::lanes::AT_ONCE;
 use crate::notify::post_build::{NAME, destination};
 use crate::store::NewNotification;
@@ -46,7 +47,7 @@ impl Bench {
         self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    async fn states(&self) -> Vec<String> {
+    async fn states(&self) -> Vec<NotificationState> {
         self.records().await.into_iter().map(|record| record.state).collect()
     }
 }
@@ -61,7 +62,7 @@ async fn the_oldest_row_of_a_lane_holds_back_only_its_lane() {
     assert_eq!(bench.round().await, ["b1"]);
     bench.pass(1);
     assert_eq!(bench.round().await, ["a1", "a2", "a3"]);
-    assert_eq!(bench.states().await, ["sent"; 4]);
+    assert_eq!(bench.states().await, [Sent; 4]);
 }
 
 #[tokio::test]
@@ -69,14 +70,14 @@ async fn a_dead_row_makes_way_and_a_newer_row_replaces_unsent_ones() {
     let mut bench = stopped(&[410, 500], None).await;
     bench.add(&[("a", false, "a1"), ("a", false, "a2"), ("a", false, "a3")]).await;
     assert_eq!(bench.round().await, ["a1", "a2"]);
-    assert_eq!(bench.states().await, ["dead", "due", "due"]);
+    assert_eq!(bench.states().await, [Dead, Due, Due]);
     bench.add(&[("b", false, "b1"), ("a", true, "a4")]).await;
-    assert_eq!(bench.states().await, ["replaced", "replaced", "replaced", "due", "due"]);
+    assert_eq!(bench.states().await, [Replaced, Replaced, Replaced, Due, Due]);
     let mut came = bench.round().await;
     came.sort_unstable();
     assert_eq!(came, ["a4", "b1"]);
     bench.add(&[("a", true, "a5")]).await;
-    assert_eq!(bench.states().await[4..], ["sent", "due"], "what was sent stays sent");
+    assert_eq!(bench.states().await[4..], [Sent, Due], "what was sent stays sent");
 }
 
 /// A notification in flight ends, and its result is stored, before the newer one that replaces it is sent.
@@ -107,7 +108,7 @@ async fn a_newer_row_waits_for_the_one_in_flight() {
         go.send(()).unwrap();
         lanes.one_ended().await;
         assert!(lanes.are_free_for(&due[0]));
-        assert_eq!(bench.states().await, [if is_sent { "sent" } else { "replaced" }, "due"]);
+        assert_eq!(bench.states().await, [if is_sent { Sent } else { Replaced }, Due]);
     }
 }
 
@@ -118,13 +119,13 @@ async fn a_notification_is_retried_for_a_day_and_then_dead_until_it_is_replayed(
     let began = bench.store.now();
     let mut tries = 0;
     let mut last = began;
-    while bench.states().await == ["due"] {
+    while bench.states().await == [Due] {
         last = bench.store.now();
         assert_eq!(bench.round().await.len(), 1);
         tries += 1;
         match bench.store.next_notification().await.unwrap() {
             Some(next) => bench.pass(next.since(bench.store.now()).as_secs() + 1),
-            None => assert_eq!(bench.states().await, ["dead"]),
+            None => assert_eq!(bench.states().await, [Dead]),
         }
     }
     let hours = last.since(began).as_secs_f64() / 3600.0;

@@ -88,7 +88,7 @@ async fn one_that_was_cancelled_as_it_failed_does_not_run_again() {
     let (run, end) = bench.next().await;
     drop(run);
     // The handle does not know of it yet.
-    bench.store.cancel(id, &announce()).await.unwrap();
+    bench.store.cancel(id).await.unwrap();
     end.send(engine_died()).unwrap();
     let job = bench.status(id, Status::Cancelled).await;
     assert_eq!((job.failures, job.class), (0, Some(FailureClass::Cancelled)));

@@ -1,173 +1,129 @@
-//! Who is next: the repositories take turns, and each has its oldest job run.
+//! The order of the queue: the repositories take turns, and each has its oldest job run.
 //!
 //! `turns` has a row for each repository and priority that ever had a job. `since` is a hint: the job that began to wait
-//! there. Where it is wrong, because that job was cancelled, the claim that meets it puts it right.
+//! there. It is wrong once that job is cancelled, and the claim that meets it corrects it.
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Row, query};
-
 use super::retry::LONGEST_REST;
-use super::rows::{by_id, columns, conflict, json, line_up, read};
-use crate::model::{Job, JobId, JobProgress, Millis, Stages};
-use crate::store::outbox::{self, Announce};
-use crate::store::sqlite::Fault;
+use super::rows::{by_id, columns, conflict, decode, enqueue};
+use crate::model::{Event, Job, JobId, JobProgress, Millis, Stages, Status, transition};
+use crate::store::outbox;
+use crate::store::sqlite::{SqlConnection, StoreFault};
 use crate::store::{Store, StoreError};
 
-/// The highest priority first; of one priority the repository whose turn was longest ago. One that has as many running
-/// jobs as it may is passed over: no more rows than jobs run.
+/// The highest priority comes first; of one priority, the repository whose turn was longest ago. A repository that has
+/// as many running jobs as it may have is passed over, which reads no more rows than jobs run.
 const NEXT: &str = "SELECT repository, priority FROM turns WHERE since IS NOT NULL AND ($1 = 0 OR $1 > \
      (SELECT COUNT(*) FROM jobs WHERE jobs.repository = turns.repository AND jobs.status = 'running')) \
      ORDER BY priority DESC, turn, since LIMIT 1";
 
 const CLAIM: &str = concat!(
-    "UPDATE jobs SET status = 'running', attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
+    "UPDATE jobs SET status = $7, attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
      start_time = $2, end_time = NULL, claimed_by = $3, lease_until = $4 \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
      AND not_before = 0) AND status = 'pending' RETURNING ",
     columns!()
 );
 
-/// The turn was taken, or its hint was wrong: then it keeps its number. Who waits there next is looked up.
-const TAKEN: &str = "UPDATE turns SET turn = CASE WHEN $1 = 1 THEN (SELECT MAX(turn) FROM turns) + 1 ELSE turn END, \
+/// The repository keeps its number if its hint was wrong, and gets the last one if it had its turn.
+const END_TURN: &str = "UPDATE turns SET turn = CASE WHEN $1 = 1 THEN (SELECT MAX(turn) FROM turns) + 1 ELSE turn END, \
      since = (SELECT MIN(id) FROM jobs WHERE repository = $2 AND priority = $3 AND status = 'pending' \
      AND not_before = 0) WHERE repository = $2 AND priority = $3";
 
 impl Store {
-    /// The next job, now running with one more attempt, fresh stages and a new start, held by `node` for `lease`; what is
-    /// told of a start is written in the same transaction.
-    pub async fn claim(&self, node: &str, lease: Duration, announce: &Announce) -> Result<Option<Job>, StoreError> {
-        let (announce, most) = (announce.clone(), self.repo_concurrency);
-        let (node, stages) = (node.to_owned(), json(&Stages::pending()).map_err(|e| self.explain(e))?);
+    /// Claims the next job for `node`, for the time `lease`: the job runs, with one more attempt, fresh stages and a new
+    /// start. The notifications of its start are stored in the same transaction.
+    pub async fn claim(&self, node: &str, lease: Duration) -> Result<Option<Job>, StoreError> {
+        let (announce, most, node) = (self.announce.clone(), self.repo_concurrency, node.to_owned());
         self.write(move |conn| {
-            async move {
-                let now = Millis::now();
-                end_rests(conn, now).await?;
-                while let Some(next) = query(NEXT).bind(most).fetch_optional(&mut *conn).await? {
-                    let (repository, priority): (String, i64) = (next.try_get(0)?, next.try_get(1)?);
-                    let row = query(CLAIM)
-                        .bind(stages.clone())
-                        .bind(now.0)
-                        .bind(node.clone())
-                        .bind((now + lease).0)
-                        .bind(repository.clone())
-                        .bind(priority)
-                        .fetch_optional(&mut *conn)
-                        .await?;
-                    let job = row.as_ref().map(read).transpose()?;
-                    query(TAKEN)
-                        .bind(i64::from(job.is_some()))
-                        .bind(repository)
-                        .bind(priority)
-                        .execute(&mut *conn)
-                        .await?;
-                    if let Some(job) = job {
-                        outbox::insert(conn, &job, announce(&job, None)).await?;
-                        return Ok(Some(job));
-                    }
+            let (now, stages) = (Millis::now(), serde_json::to_string(&Stages::pending())?);
+            let running = transition(Status::Pending, Event::Claim)?;
+            end_rests(conn, now)?;
+            while let Some((repository, priority)) = conn.first(NEXT, &[&most], |row| {
+                Ok((row.get::<_, String>("repository")?, row.get::<_, i64>("priority")?))
+            })? {
+                let until = now + lease;
+                let job =
+                    conn.first(CLAIM, &[&stages, &now, &node, &until, &repository, &priority, &running], decode)?;
+                conn.execute(END_TURN, &[&job.is_some(), &repository, &priority])?;
+                if let Some(job) = job {
+                    outbox::insert(conn, &job, announce(&job, None))?;
+                    return Ok(Some(job));
                 }
-                Ok(None)
             }
-            .boxed()
+            Ok(None)
         })
         .await
         .inspect(|_| self.notified.notify_one())
     }
 
-    /// When the next of the jobs that rest after a failure may run again.
+    /// Returns when the next of the jobs that rest after a failure may run again.
     pub async fn next_rest(&self) -> Result<Option<Millis>, StoreError> {
-        query("SELECT MIN(not_before) FROM jobs WHERE status = 'pending' AND not_before > 0")
-            .fetch_one(&self.readers)
-            .await
-            .and_then(|row| Ok(row.try_get::<Option<i64>, _>(0)?.map(Millis)))
-            .map_err(|e| self.explain(e))
+        const SQL: &str = "SELECT MIN(not_before) FROM jobs WHERE status = 'pending' AND not_before > 0";
+        self.read(|conn| Ok(conn.first(SQL, &[], |row| row.get(0))?.flatten())).await
     }
 
-    /// Holds a running job for `lease` from now on. True if a user wants it cancelled.
+    /// Holds a running job for the time `lease` from now on. Returns true if a user wants it cancelled.
     pub async fn renew(&self, id: JobId, attempt: u32, lease: Duration) -> Result<bool, StoreError> {
         self.write(move |conn| {
-            async move {
-                let row = query(
-                    "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND status = 'running' AND attempt = $3 \
-                     RETURNING cancel_requested",
-                )
-                .bind((Millis::now() + lease).0)
-                .bind(id.to_string())
-                .bind(attempt)
-                .fetch_optional(&mut *conn)
-                .await?;
-                match row {
-                    Some(row) => Ok(row.try_get::<i64, _>(0)? != 0),
-                    None => Err(conflict(conn, id).await),
-                }
-            }
-            .boxed()
+            conn.first(
+                "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND status = 'running' AND attempt = $3 \
+                 RETURNING cancel_requested",
+                &[&(Millis::now() + lease), &id, &attempt],
+                |row| row.get("cancel_requested"),
+            )?
+            .ok_or_else(|| conflict(conn, id))
         })
         .await
     }
 
-    /// Stores how far a running job is, and where. Its start is announced once more when its commit becomes known,
-    /// because what is told of a commit could not be told before.
-    pub async fn save_stages(
-        &self,
-        id: JobId,
-        attempt: u32,
-        progress: &JobProgress,
-        announce: &Announce,
-    ) -> Result<(), StoreError> {
-        let JobProgress { stages, resolved_commit: commit, git_ref, engine, tags } = progress.clone();
-        let (stages, tags) =
-            json(&stages).and_then(|stages| Ok((stages, json(&tags)?))).map_err(|e| self.explain(e))?;
-        let announce = announce.clone();
-        let told = self
+    /// Stores the progress of a running job. Its start is announced once more when its commit becomes known, because
+    /// notifications about a commit could not be made before.
+    pub async fn save_progress(&self, id: JobId, attempt: u32, progress: &JobProgress) -> Result<(), StoreError> {
+        let (announce, progress) = (self.announce.clone(), progress.clone());
+        let is_announced = self
             .write(move |conn| {
-                async move {
-                    let before = by_id(conn, id).await?;
-                    let row = query(concat!(
-                        "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
-                         engine = COALESCE($3, engine), git_ref = COALESCE(git_ref, $7), tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
-                         WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
-                        columns!()
-                    ))
-                    .bind(stages)
-                    .bind(commit.map(|id| id.to_string()))
-                    .bind(engine)
-                    .bind(id.to_string())
-                    .bind(attempt)
-                    .bind(tags)
-                    .bind(git_ref)
-                    .fetch_optional(&mut *conn)
-                    .await?;
-                    let Some(row) = row else { return Err(conflict(conn, id).await) };
-                    let job = read(&row)?;
-                    let known = before.as_ref().and_then(Job::known_commit);
-                    let is_found = job.known_commit().is_some() && job.known_commit() != known;
-                    if is_found {
-                        outbox::insert(conn, &job, announce(&job, None)).await?;
-                    }
-                    Ok(is_found)
+                let JobProgress { stages, resolved_commit: commit, git_ref, engine, tags } = progress;
+                let (stages, tags) = (serde_json::to_string(&stages)?, serde_json::to_string(&tags)?);
+                let before = by_id(conn, id)?;
+                let job = conn
+                    .first(
+                        concat!(
+                            "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
+                             engine = COALESCE($3, engine), git_ref = COALESCE(git_ref, $7), \
+                             tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
+                             WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
+                            columns!()
+                        ),
+                        &[&stages, &commit, &engine, &id, &attempt, &tags, &git_ref],
+                        decode,
+                    )?
+                    .ok_or_else(|| conflict(conn, id))?;
+                let known = before.as_ref().and_then(Job::known_commit);
+                let is_found = job.known_commit().is_some() && job.known_commit() != known;
+                if is_found {
+                    outbox::insert(conn, &job, announce(&job, None))?;
                 }
-                .boxed()
+                Ok(is_found)
             })
             .await?;
-        if told {
+        if is_announced {
             self.notified.notify_one();
         }
         Ok(())
     }
 }
 
-/// Jobs that have rested long enough wait for their turn again.
-async fn end_rests(conn: &mut SqliteConnection, now: Millis) -> Result<(), Fault> {
+/// Puts the jobs whose rest is over back into the queue.
+fn end_rests(conn: &SqlConnection, now: Millis) -> Result<(), StoreFault> {
     const RESTED: &str = concat!(
         "UPDATE jobs SET not_before = 0 WHERE status = 'pending' AND not_before > 0 \
          AND (not_before <= $1 OR not_before > $2) RETURNING ",
         columns!()
     );
-    for row in query(RESTED).bind(now.0).bind((now + LONGEST_REST).0).fetch_all(&mut *conn).await? {
-        line_up(conn, &read(&row)?).await?;
+    for job in conn.all(RESTED, &[&now, &(now + LONGEST_REST)], decode)? {
+        enqueue(conn, &job)?;
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+//! Jobs: their rows, and the operations that move a job from one state to another.
+
 mod claim;
 mod outcome;
 mod retry;
@@ -6,6 +8,6 @@ mod supersede;
 
 pub use retry::{LONGEST_REST, Retry};
 pub use rows::JobFilter;
-pub(super) use rows::{branch, by_id, columns, insert, read};
+pub(super) use rows::{LAST_ID, branch, by_id, columns, decode, insert};
 pub use supersede::Superseding;
-pub(super) use supersede::settle;
+pub(super) use supersede::supersede_older;

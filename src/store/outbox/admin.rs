@@ -1,45 +1,46 @@
-//! The outbox as an operator sees it: what became of each notification, the dead ones sent again, the old ones gone.
+//! The outbox for an operator: lists of notifications, replays of dead ones, and the deletion of old ones.
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, query};
+use rusqlite::{Row, ToSql};
 
 use super::rows::LIFE;
-use crate::model::{JobId, Millis};
+use crate::model::{JobId, Millis, NotificationState};
+use crate::store::jobs::LAST_ID;
 use crate::store::{Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How long each is kept once it is finished.
-const KEPT: [(&str, Duration); 3] =
-    [("sent", DAY.saturating_mul(30)), ("replaced", DAY.saturating_mul(30)), ("dead", DAY.saturating_mul(90))];
-/// So many go in one write, which takes 2 ms.
+/// How long a notification is kept once it is finished.
+const KEPT: [(NotificationState, Duration); 3] = [
+    (NotificationState::Sent, DAY.saturating_mul(30)),
+    (NotificationState::Replaced, DAY.saturating_mul(30)),
+    (NotificationState::Dead, DAY.saturating_mul(90)),
+];
+/// The number of notifications that one write deletes, which takes 2 ms.
 const BATCH: u32 = 200;
 
-/// A notification and what became of it.
+/// A notification and its state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotificationRecord {
     pub id: String,
     pub job: JobId,
     pub channel: String,
     pub destination: String,
-    /// due, sent, replaced or dead
-    pub state: String,
+    pub state: NotificationState,
     pub attempts: u32,
     pub created: Millis,
-    /// When it is tried next, or was finished.
+    /// Time of the next attempt, or of the end.
     pub next: Millis,
-    /// Of the last attempt.
+    /// Error of the last attempt.
     pub error: Option<String>,
 }
 
-/// What a list of notifications is of.
+/// The notifications that a list has.
 #[derive(Debug, Clone, Default)]
 pub struct NotificationFilter {
-    pub state: Option<String>,
+    pub state: Option<NotificationState>,
     pub job: Option<JobId>,
-    /// The last one of the page before.
+    /// Id of the last notification of the page before.
     pub before: Option<String>,
 }
 
@@ -49,7 +50,8 @@ macro_rules! columns {
     };
 }
 
-/// Newest first. Three statements, so that each has its index: of all, of a state, of a job.
+/// The lists of all notifications, of a state and of a job, newest first. There are three statements so that each has its
+/// index.
 pub(in crate::store) const LISTS: [&str; 3] = [
     concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND '' = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
     concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND state = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
@@ -63,120 +65,114 @@ pub(in crate::store) const LISTS: [&str; 3] = [
 pub(in crate::store) const OLD: &str = "SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3";
 pub(in crate::store) const AHEAD: &str = "SELECT id FROM outbox WHERE state = 'due' AND created > $1 LIMIT 1";
 
-fn read(row: &SqliteRow) -> Result<NotificationRecord, sqlx::Error> {
+fn decode(row: &Row) -> rusqlite::Result<NotificationRecord> {
     Ok(NotificationRecord {
-        id: row.try_get(0)?,
-        job: row.try_get::<&str, _>(1)?.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
-        channel: row.try_get(2)?,
-        destination: row.try_get(3)?,
-        state: row.try_get(4)?,
-        attempts: row.try_get(5)?,
-        created: Millis(row.try_get(6)?),
-        next: Millis(row.try_get(7)?),
-        error: row.try_get(8)?,
+        id: row.get("id")?,
+        job: row.get("job")?,
+        channel: row.get("channel")?,
+        destination: row.get("destination")?,
+        state: row.get("state")?,
+        attempts: row.get("attempts")?,
+        created: row.get("created")?,
+        next: row.get("next_at")?,
+        error: row.get("error")?,
     })
 }
 
 impl Store {
-    /// Newest first.
-    pub async fn letters(&self, of: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRecord>, StoreError> {
-        let list = match of {
+    /// Returns notifications, the newest first.
+    pub async fn notifications(
+        &self,
+        filter: &NotificationFilter,
+        limit: u32,
+    ) -> Result<Vec<NotificationRecord>, StoreError> {
+        let list = match filter {
             NotificationFilter { job: Some(_), .. } => LISTS[2],
             NotificationFilter { state: Some(_), .. } => LISTS[1],
             _ => LISTS[0],
         };
-        query(list)
-            // Every id is less than this: it is the greatest UUID, and no version 7.
-            .bind(of.before.clone().unwrap_or_else(|| "ffffffff-ffff-ffff-ffff-ffffffffffff".into()))
-            .bind(of.state.clone().unwrap_or_default())
-            .bind(of.job.map(|job| job.to_string()).unwrap_or_default())
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .and_then(|rows| rows.iter().map(read).collect())
-            .map_err(|e| self.explain(e))
+        let before = filter.before.clone().unwrap_or_else(|| LAST_ID.into());
+        let state = filter.state.map_or("", NotificationState::as_str);
+        let job = filter.job.map(|job| job.to_string()).unwrap_or_default();
+        self.read(move |conn| conn.all(list, &[&before, &state, &job, &limit], decode)).await
     }
 
     /// Has a dead notification sent again, with its old id and as much time as a new one.
     ///
     /// # Errors
-    /// There is none with this id, or it is not dead.
+    /// No notification has this id, or it is not dead.
     pub async fn replay_notification(&self, id: &str) -> Result<NotificationRecord, StoreError> {
         let (id, now) = (id.to_owned(), self.now());
-        let letter = self
+        let replayed = self
             .write(move |conn| {
-                async move {
-                    let again = query(concat!(
+                let replayed = conn.first(
+                    concat!(
                         "UPDATE outbox SET state = 'due', attempts = 0, next_at = $1, expires = $2 \
                          WHERE id = $3 AND state = 'dead' RETURNING ",
                         columns!()
-                    ));
-                    let again = again.bind(now.0).bind((now + LIFE).0).bind(id.clone());
-                    if let Some(row) = again.fetch_optional(&mut *conn).await? {
-                        return Ok(read(&row)?);
-                    }
-                    let found = query("SELECT state FROM outbox WHERE id = $1").bind(id.clone());
-                    Err(match found.fetch_optional(conn).await? {
-                        Some(row) => StoreError::NotDead(row.try_get(0)?).into(),
-                        None => StoreError::NoNotification(id).into(),
-                    })
+                    ),
+                    &[&now, &(now + LIFE), &id],
+                    decode,
+                )?;
+                if let Some(replayed) = replayed {
+                    return Ok(replayed);
                 }
-                .boxed()
+                let state = conn.first("SELECT state FROM outbox WHERE id = $1", &[&id], |row| row.get("state"))?;
+                Err(state.map_or(StoreError::NoNotification(id), StoreError::NotDead).into())
             })
             .await?;
         self.notified.notify_one();
-        Ok(letter)
+        Ok(replayed)
     }
 
-    /// Deletes what was finished long ago, and makes due what a clock put off that was ahead and was set back.
+    /// Deletes the notifications that were finished long ago, and makes due those that were stored by a clock that was
+    /// ahead and has been set back.
     pub async fn tidy_notifications(&self) -> Result<(), StoreError> {
         for (state, kept) in KEPT {
             let before = Millis(self.now().0 - kept.as_millis() as i64);
-            // A look first: without it an idle daemon would write once a minute.
-            while self.finds(query(OLD).bind(state).bind(before.0).bind(1)).await? {
-                self.forget(state, before).await?;
+            // The read comes first, because otherwise an idle daemon would write once a minute.
+            while self.finds(OLD, [Box::new(state), Box::new(before), Box::new(1)]).await? {
+                self.delete_old_notifications(state, before).await?;
             }
         }
         let now = self.now();
-        if self.finds(query(AHEAD).bind(now.0)).await? {
-            self.mend(now).await?;
+        if self.finds(AHEAD, [Box::new(now)]).await? {
+            self.make_due(now).await?;
             self.notified.notify_one();
         }
         Ok(())
     }
 
-    async fn finds(
+    async fn finds<const N: usize>(
         &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+        sql: &'static str,
+        args: [Box<dyn ToSql + Send>; N],
     ) -> Result<bool, StoreError> {
-        query.fetch_optional(&self.readers).await.map(|row| row.is_some()).map_err(|e| self.explain(e))
-    }
-
-    async fn forget(&self, state: &'static str, before: Millis) -> Result<(), StoreError> {
-        self.write(move |conn| {
-            async move {
-                let old = query(
-                    "DELETE FROM outbox WHERE id IN \
-                     (SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3)",
-                );
-                old.bind(state).bind(before.0).bind(BATCH).execute(conn).await?;
-                Ok(())
-            }
-            .boxed()
+        self.read(move |conn| {
+            let args = args.each_ref().map(|arg| &**arg as &dyn ToSql);
+            Ok(conn.first(sql, &args, |_| Ok(()))?.is_some())
         })
         .await
     }
 
-    async fn mend(&self, now: Millis) -> Result<(), StoreError> {
+    async fn delete_old_notifications(&self, state: NotificationState, before: Millis) -> Result<(), StoreError> {
         self.write(move |conn| {
-            async move {
-                let ahead = query(
-                    "UPDATE outbox SET created = $1, next_at = $1, expires = $2 WHERE state = 'due' AND created > $1",
-                );
-                ahead.bind(now.0).bind((now + LIFE).0).execute(conn).await?;
-                Ok(())
-            }
-            .boxed()
+            conn.execute(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3)",
+                &[&state, &before, &BATCH],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn make_due(&self, now: Millis) -> Result<(), StoreError> {
+        self.write(move |conn| {
+            conn.execute(
+                "UPDATE outbox SET created = $1, next_at = $1, expires = $2 WHERE state = 'due' AND created > $1",
+                &[&now, &(now + LIFE)],
+            )?;
+            Ok(())
         })
         .await
     }

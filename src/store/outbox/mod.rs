@@ -1,3 +1,5 @@
+//! The outbox: notifications are stored with the change that they announce, and sent later.
+
 mod admin;
 mod due;
 mod reconcile;

@@ -1,33 +1,44 @@
 use std::path::Path;
 
+use rusqlite::ErrorCode;
+
+use crate::model::Conflict;
 use crate::store::StoreError;
 
-/// What an operation ends with, before the file that it was about is known.
+/// The error of an operation, before the file that it concerns is known.
 #[derive(Debug)]
-pub(in crate::store) enum Fault {
+pub(in crate::store) enum StoreFault {
+    /// The operation itself refused.
     Refused(StoreError),
-    Sql(sqlx::Error),
+    Sql(rusqlite::Error),
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for StoreFault {
     fn from(error: StoreError) -> Self {
         Self::Refused(error)
     }
 }
 
-impl From<sqlx::Error> for Fault {
-    fn from(error: sqlx::Error) -> Self {
+impl From<Conflict> for StoreFault {
+    fn from(conflict: Conflict) -> Self {
+        Self::Refused(StoreError::Conflict(conflict.status))
+    }
+}
+
+impl From<rusqlite::Error> for StoreFault {
+    fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<serde_json::Error> for Fault {
+impl From<serde_json::Error> for StoreFault {
     fn from(error: serde_json::Error) -> Self {
-        Self::Sql(sqlx::Error::Decode(Box::new(error)))
+        Self::Sql(rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
     }
 }
 
-impl Fault {
+impl StoreFault {
+    /// Returns the error that the store's callers get.
     pub(in crate::store) fn at(self, file: &Path) -> StoreError {
         match self {
             Self::Refused(error) => error,
@@ -36,25 +47,17 @@ impl Fault {
     }
 }
 
-/// Tells the conditions that an operator can mend from the others, by SQLite's result codes
-/// (<https://www.sqlite.org/rescode.html>; the low byte of an extended code is the primary one).
-pub(in crate::store) fn explain(error: &sqlx::Error, file: &Path) -> StoreError {
-    const IO_ERROR: i32 = 10;
-    const CORRUPT: i32 = 11;
-    const FULL: i32 = 13;
-    const CANNOT_OPEN: i32 = 14;
-    const READ_ONLY: i32 = 8;
-    const NOT_A_DATABASE: i32 = 26;
-    if matches!(error, sqlx::Error::PoolClosed) {
-        return StoreError::Closed;
-    }
+/// Separates the conditions that an operator can remedy from the others, by SQLite's result codes
+/// (<https://www.sqlite.org/rescode.html>).
+pub(in crate::store) fn explain(error: &rusqlite::Error, file: &Path) -> StoreError {
     let file = file.display().to_string();
-    let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
     let cause = error.to_string();
-    match code.map(|c| c & 0xff) {
-        Some(FULL) => StoreError::Full { file },
-        Some(READ_ONLY | IO_ERROR | CANNOT_OPEN) => StoreError::ReadOnly { file, cause },
-        Some(CORRUPT | NOT_A_DATABASE) => StoreError::Damaged { file, cause },
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full { file },
+        Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+            StoreError::ReadOnly { file, cause }
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged { file, cause },
         _ => StoreError::Database { file, cause },
     }
 }

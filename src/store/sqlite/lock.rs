@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::store::StoreError;
 
-/// Makes the data folder (0700; one that is there keeps its mode) and takes its lock, which lasts as long as the file
-/// that is returned stays open, so also until a killed daemon is gone.
-pub(in crate::store) fn take(folder: &Path) -> Result<File, StoreError> {
+/// Makes the data folder (mode 0700; a folder that exists keeps its mode) and takes its lock. The lock lasts until the
+/// returned file is closed, and so until a killed daemon is gone.
+pub(in crate::store) fn lock(folder: &Path) -> Result<File, StoreError> {
     let unusable =
         |e: std::io::Error| StoreError::Folder { folder: folder.display().to_string(), cause: e.to_string() };
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
@@ -27,7 +27,7 @@ pub(in crate::store) fn take(folder: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(e)) => return Err(unusable(e)),
     }
-    // The pid is only for people: on a full disk the lock holds without it.
+    // The pid is only for people, because on a full disk the lock holds without it.
     let _ = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
     let _ = write!(file, "{}", std::process::id());
     Ok(file)

@@ -1,12 +1,13 @@
 use std::path::Path;
+use std::time::Instant;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{SqlSafeStr, SqliteConnection};
+use sha2::{Digest, Sha384};
 
-use super::errors::explain;
+use super::connection::SqlConnection;
+use super::errors::StoreFault;
 use crate::store::StoreError;
 
-/// One row a version. A released file is never changed: what comes later is another file.
+/// The migrations by version. A released file is never changed: what comes later is another file.
 const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "told", include_str!("../migrations/0002_told.sql")),
@@ -19,24 +20,54 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
 /// The version that this program writes.
 pub(in crate::store) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
+/// The table of the migrations that were made, as sqlx writes it: older versions of the daemon read and write it so.
+const LEDGER: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
+    execution_time BIGINT NOT NULL)";
+
 /// Brings the schema to the newest version.
-pub(in crate::store) async fn migrate(conn: &mut SqliteConnection, file: &Path) -> Result<(), StoreError> {
-    migrate_to(conn, file, NEWEST).await
+pub(in crate::store) fn migrate(conn: &SqlConnection, file: &Path) -> Result<(), StoreError> {
+    migrate_to(conn, file, NEWEST)
 }
 
-/// Brings the schema to this version. Each step is a transaction of its own.
-pub(in crate::store) async fn migrate_to(
-    conn: &mut SqliteConnection,
-    file: &Path,
-    known: i64,
-) -> Result<(), StoreError> {
-    let migrations = MIGRATIONS.iter().filter(|&&(version, ..)| version <= known).map(|&(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
+/// Brings the schema to the version `known`. Each step is a transaction of its own.
+pub(in crate::store) fn migrate_to(conn: &SqlConnection, file: &Path, known: i64) -> Result<(), StoreError> {
+    steps(conn, file, known).map_err(|fault| fault.at(file))
+}
+
+fn steps(conn: &SqlConnection, file: &Path, known: i64) -> Result<(), StoreFault> {
     let name = || file.display().to_string();
-    Migrator::with_migrations(migrations.collect()).run(conn).await.map_err(|error| match error {
-        MigrateError::VersionMissing(found) => StoreError::Newer { file: name(), found, known },
-        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => explain(&e, file),
-        other => StoreError::Damaged { file: name(), cause: other.to_string() },
-    })
+    let damaged = |cause: String| StoreError::Damaged { file: name(), cause };
+    conn.execute_all(LEDGER)?;
+    let made = conn.all("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version", &[], |row| {
+        Ok((
+            row.get::<_, i64>("version")?,
+            row.get::<_, bool>("success")?,
+            row.get_ref("checksum")?.as_bytes()?.to_vec(),
+        ))
+    })?;
+    if let Some((version, ..)) = made.iter().find(|(_, success, _)| !success) {
+        return Err(damaged(format!("migration {version} was not completed")).into());
+    }
+    if let Some(&(found, ..)) = made.iter().find(|(version, ..)| *version > known) {
+        return Err(StoreError::Newer { file: name(), found, known }.into());
+    }
+    for (version, description, sql) in MIGRATIONS.into_iter().filter(|(version, ..)| *version <= known) {
+        let checksum = Sha384::digest(sql).to_vec();
+        match made.iter().find(|(number, ..)| *number == version) {
+            Some((.., made)) if *made == checksum => {}
+            Some(_) => return Err(damaged(format!("migration {version} is not the one of this program")).into()),
+            None => {
+                let begun = Instant::now();
+                conn.execute_all(&format!("BEGIN IMMEDIATE; {sql}"))?;
+                conn.execute(
+                    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES ($1, $2, 1, $3, $4)",
+                    &[&version, &description, &checksum, &(begun.elapsed().as_nanos() as i64)],
+                )?;
+                conn.execute_all("COMMIT")?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -4,122 +4,171 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, query};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
-use super::errors::{Fault, explain};
+use super::connection::SqlConnection;
+use super::errors::StoreFault;
 use crate::store::StoreError;
 
-/// How many operations share one transaction at most: the first of them waits for the work of the others (20 µs each).
-pub(in crate::store) const BATCH: usize = 256;
+/// The most operations that share one transaction: the first of them waits for the work of the others (20 µs each).
+const BATCH: usize = 256;
 
-pub(in crate::store) type Work =
-    Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<(), Fault>> + Send>;
+/// What the writer is asked for.
+pub(in crate::store) enum WriteRequest {
+    Write(Op),
+    /// The writer does what was asked for before, and ends.
+    Close,
+}
 
 /// One operation. It is answered when it is durable.
 pub(in crate::store) struct Op {
-    /// Makes it all or nothing. Without one it must refuse before it writes, and an SQL error fails the transaction.
-    pub(in crate::store) savepoint: bool,
-    pub(in crate::store) work: Work,
-    pub(in crate::store) done: oneshot::Sender<Result<(), StoreError>>,
+    /// A savepoint makes the operation all or nothing. An operation without one must refuse before it writes, and its
+    /// SQL error fails the whole transaction.
+    savepoint: bool,
+    work: Box<dyn Work>,
 }
 
-/// The transactions that were written.
+impl Op {
+    /// Returns the operation, and the channel by which its answer comes.
+    pub(in crate::store) fn new<T, F>(savepoint: bool, run: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>)
+    where
+        T: Send + 'static,
+        F: FnOnce(&SqlConnection) -> Result<T, StoreFault> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        (Self { savepoint, work: Box::new(Typed { run: Some(run), value: None, answer }) }, answered)
+    }
+}
+
+/// An operation whose type of value is hidden.
+trait Work: Send {
+    fn run(&mut self, conn: &SqlConnection) -> Result<(), StoreFault>;
+    fn answer(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+struct Typed<F, T> {
+    run: Option<F>,
+    value: Option<T>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Work for Typed<F, T>
+where
+    T: Send,
+    F: FnOnce(&SqlConnection) -> Result<T, StoreFault> + Send,
+{
+    fn run(&mut self, conn: &SqlConnection) -> Result<(), StoreFault> {
+        if let Some(run) = self.run.take() {
+            self.value = Some(run(conn)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { value, answer, .. } = *self;
+        let _ = answer.send(result.and_then(|()| value.ok_or(StoreError::Closed)));
+    }
+}
+
+/// The number of transactions that were committed, and the time that they took.
 #[derive(Default)]
-pub(in crate::store) struct Commits {
+pub(in crate::store) struct CommitStats {
     count: AtomicU64,
     nanos: AtomicU64,
 }
 
-impl Commits {
+impl CommitStats {
     pub(in crate::store) fn read(&self) -> (u64, Duration) {
         (self.count.load(Relaxed), Duration::from_nanos(self.nanos.load(Relaxed)))
     }
 }
 
-/// The only one that writes to the database. Everything that waits goes into one transaction, because what a commit
-/// costs is its fsync (0.2–10 ms), whatever is in it.
-pub(in crate::store) struct Writer {
-    pub(in crate::store) options: SqliteConnectOptions,
+/// The only part that writes to the database, on a thread of its own. All operations that wait go into one transaction,
+/// because the cost of a commit is its fsync (0.2–10 ms), whatever the transaction holds.
+pub(in crate::store) struct StoreWriter {
     pub(in crate::store) file: Arc<Path>,
-    /// None after an error: a new connection owes nothing to what broke the old one.
-    pub(in crate::store) conn: Option<SqliteConnection>,
-    pub(in crate::store) ops: mpsc::Receiver<Op>,
-    pub(in crate::store) closing: CancellationToken,
-    pub(in crate::store) commits: Arc<Commits>,
-    /// Held until the last write is done.
+    /// None after an error: a new connection has nothing of what broke the old one.
+    pub(in crate::store) conn: Option<SqlConnection>,
+    pub(in crate::store) requests: mpsc::Receiver<WriteRequest>,
+    pub(in crate::store) commits: Arc<CommitStats>,
+    /// The data folder's lock, which is held until the last write is done.
     pub(in crate::store) lock: File,
+    /// Signals the end of the thread.
+    pub(in crate::store) ended: DropGuard,
 }
 
-impl Writer {
-    /// Works until the store is closed, or all its handles are gone.
-    pub(in crate::store) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            let waiting = tokio::select! {
-                biased;
-                () = self.closing.cancelled(), if !self.ops.is_closed() => {
-                    self.ops.close();
-                    continue;
+impl StoreWriter {
+    /// Starts the thread. It ends when the store is closed, or when all its handles are gone.
+    pub(in crate::store) fn start(self) -> std::io::Result<()> {
+        std::thread::Builder::new().name("store-writer".into()).spawn(|| self.run()).map(drop)
+    }
+
+    fn run(mut self) {
+        let (mut requests, mut ops) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        while self.requests.blocking_recv_many(&mut requests, BATCH) > 0 {
+            for request in requests.drain(..) {
+                match request {
+                    WriteRequest::Write(op) => ops.push(op),
+                    WriteRequest::Close => self.requests.close(),
                 }
-                n = self.ops.recv_many(&mut batch, BATCH) => n,
-            };
-            if waiting == 0 {
-                break;
             }
-            self.commit(&mut batch).await;
+            self.commit(&mut ops);
         }
-        if let Some(conn) = self.conn {
-            let _ = conn.close().await;
-        }
+        drop(self.conn);
         drop(self.lock);
+        drop(self.ended);
     }
 
-    async fn commit(&mut self, batch: &mut Vec<Op>) {
-        let (works, done): (Vec<_>, Vec<_>) = batch.drain(..).map(|op| ((op.work, op.savepoint), op.done)).unzip();
+    fn commit(&mut self, ops: &mut Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
         let begun = Instant::now();
-        let written = self.transaction(works).await.inspect(|_| {
-            self.commits.count.fetch_add(1, Relaxed);
-            self.commits.nanos.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        });
-        let results = written.unwrap_or_else(|error| {
-            // Dropped, and with it what the transaction did: SQLite rolls back.
-            self.conn = None;
-            vec![Err(explain(&error, &self.file)); done.len()]
-        });
-        for (done, result) in done.into_iter().zip(results) {
-            let _ = done.send(result);
+        match self.transaction(ops) {
+            Ok(results) => {
+                self.commits.count.fetch_add(1, Relaxed);
+                self.commits.nanos.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+                for (op, result) in ops.drain(..).zip(results) {
+                    op.work.answer(result);
+                }
+            }
+            Err(fault) => {
+                // SQLite rolls back what a connection that is closed did not commit.
+                self.conn = None;
+                let error = fault.at(&self.file);
+                for op in ops.drain(..) {
+                    op.work.answer(Err(error.clone()));
+                }
+            }
         }
     }
 
-    /// Each operation's own result; an error is the whole transaction's.
-    async fn transaction(&mut self, works: Vec<(Work, bool)>) -> Result<Vec<Result<(), StoreError>>, sqlx::Error> {
+    /// Returns each operation's own result. An error is that of the whole transaction.
+    fn transaction(&mut self, ops: &mut [Op]) -> Result<Vec<Result<(), StoreError>>, StoreFault> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
-            none => none.insert(self.options.connect().await?),
+            none => none.insert(SqlConnection::open(&self.file)?),
         };
-        let mut results = Vec::with_capacity(works.len());
-        query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        for (work, savepoint) in works {
-            if savepoint {
-                query("SAVEPOINT op").execute(&mut *conn).await?;
+        let mut results = Vec::with_capacity(ops.len());
+        conn.execute("BEGIN IMMEDIATE", &[])?;
+        for Op { savepoint, work } in ops {
+            if *savepoint {
+                conn.execute("SAVEPOINT op", &[])?;
             }
-            let result = match work(conn).await {
-                Err(Fault::Sql(error)) if !savepoint => return Err(error),
+            let result = match work.run(conn) {
+                Err(fault @ StoreFault::Sql(_)) if !*savepoint => return Err(fault),
                 result => result.map_err(|fault| fault.at(&self.file)),
             };
-            if savepoint && result.is_err() {
-                query("ROLLBACK TO op").execute(&mut *conn).await?;
+            if *savepoint && result.is_err() {
+                conn.execute("ROLLBACK TO op", &[])?;
             }
-            if savepoint {
-                query("RELEASE op").execute(&mut *conn).await?;
+            if *savepoint {
+                conn.execute("RELEASE op", &[])?;
             }
             results.push(result);
         }
-        query("COMMIT").execute(conn).await?;
+        conn.execute("COMMIT", &[])?;
         Ok(results)
     }
 }

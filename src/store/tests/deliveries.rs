@@ -39,8 +39,8 @@ async fn a_delivery_is_kept_with_its_repeats_for_30_days() {
     assert_eq!(store.delivery(uuid::Uuid::now_v7()).await.unwrap(), None);
 
     let later = |days: u64| Millis::now() + Duration::from_secs(days * 24 * 3600);
-    assert_eq!(store.forget_deliveries(later(29)).await.unwrap(), 0);
-    assert_eq!(store.forget_deliveries(later(31)).await.unwrap(), 2);
+    assert_eq!(store.delete_old_deliveries(later(29)).await.unwrap(), 0);
+    assert_eq!(store.delete_old_deliveries(later(31)).await.unwrap(), 2);
     assert_eq!(store.deliveries(9, None).await.unwrap(), []);
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 3);
 }
@@ -79,8 +79,8 @@ async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
     assert_eq!(store.add_missed(missed("x", "7"), asked, false).await.unwrap(), None);
     // What was asked for otherwise and found to be it counts, too.
     let job = add(&store, "b").await;
-    while store.claim("n", LEASE, &announce()).await.unwrap().is_some_and(|claimed| claimed.id != job.id) {}
-    store.finish(job.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
+    while store.claim("n", LEASE).await.unwrap().is_some_and(|claimed| claimed.id != job.id) {}
+    store.finish(job.id, 1, &outcome(Status::Success)).await.unwrap();
     assert_eq!(
         store.add_missed(of("b", "develop", commit().as_str(), Origin::Missed), JobId::new(), false).await.unwrap(),
         None
@@ -118,28 +118,20 @@ async fn branches_are_known_by_their_webhooks() {
 async fn deliveries_of_before_keep_their_jobs() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("image-factory.db");
-    let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
-    let mut old = options.connect().await.unwrap();
-    sqlite::migrate_to(&mut old, &file, 1).await.unwrap();
+    std::fs::write(&file, "").unwrap();
+    let old = SqlConnection::open(&file).unwrap();
+    sqlite::migrate_to(&old, &file, 1).unwrap();
     let context = serde_json::to_string(&context("a")).unwrap();
     let (job, received) = (JobId::new(), Millis::now());
-    query(
+    old.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created) \
            VALUES ($1, $2, 1, 'i', 'success', 1, '[]', 0, $3)",
+        &[&job, &context, &received],
     )
-    .bind(job.to_string())
-    .bind(context)
-    .bind(received.0)
-    .execute(&mut old)
-    .await
     .unwrap();
-    query("INSERT INTO deliveries VALUES ('/hooks/github', '1', 'an id', 'push', $1, $2)")
-        .bind(job.to_string())
-        .bind(received.0)
-        .execute(&mut old)
-        .await
-        .unwrap();
-    sqlx::Connection::close(old).await.unwrap();
+    let delivery_of_before = "INSERT INTO deliveries VALUES ('/hooks/github', '1', 'an id', 'push', $1, $2)";
+    old.execute(delivery_of_before, &[&job, &received]).unwrap();
+    drop(old);
 
     let store = Store::open(dir.path()).await.unwrap();
     let kept = store.deliveries(9, None).await.unwrap();

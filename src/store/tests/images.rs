@@ -30,8 +30,8 @@ fn name(job: &Job) -> &str {
 
 /// Ends the oldest job that waits.
 async fn end(store: &Store, status: Status) -> Job {
-    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
-    store.finish(job.id, job.attempt, &outcome(status), &announce()).await.unwrap()
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
+    store.finish(job.id, job.attempt, &outcome(status)).await.unwrap()
 }
 
 #[tokio::test]
@@ -42,9 +42,9 @@ async fn the_first_dockerfile_keeps_a_short_name() {
     let long = |job: &Job| name(job).strip_prefix("api-").is_some_and(|hash| hash.len() == 8);
     assert_eq!(name(&by(&store, first).await), "api");
     assert!(long(&by(&store, second).await));
-    let running = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let running = store.claim("n", LEASE).await.unwrap().unwrap();
     assert!(long(&by(&store, second).await));
-    store.finish(running.id, running.attempt, &outcome(Status::Success), &announce()).await.unwrap();
+    store.finish(running.id, running.attempt, &outcome(Status::Success)).await.unwrap();
     assert!(long(&by(&store, second).await));
     assert_eq!(name(&by(&store, first).await), "api");
     assert_eq!(name(&by(&store, "./services//api/Dockerfile").await), "api");

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqlSafeStr, query};
 
 use super::*;
 
@@ -46,7 +47,7 @@ async fn version_1_is_taken_over_whole() {
     let dir = tempfile::tempdir().unwrap();
     let ids: Vec<JobId> = (0..6).map(|_| JobId::new()).collect();
     version_1(dir.path(), &ids).await;
-    let store = Store::open(dir.path()).await.unwrap();
+    let store = Store::open(dir.path()).await.unwrap().with_announce(announce());
     let jobs = store.jobs(99, None).await.unwrap();
     assert_eq!(jobs.iter().rev().map(|job| job.id).collect::<Vec<_>>(), ids);
     let state = |job: &Job| (job.origin.as_str(), job.dialect.as_str(), job.priority, job.failures, job.pushed);
@@ -65,11 +66,11 @@ async fn version_1_is_taken_over_whole() {
     assert_eq!(store.due_notifications(9).await.unwrap().iter().map(|n| n.job).collect::<Vec<_>>(), [ids[2]]);
 
     // All that had not ended runs: what waited, and what the former process held.
-    let back = store.recover("me", &announce()).await.unwrap();
+    let back = store.recover("me").await.unwrap();
     assert_eq!(back.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[3]]);
     let mut claimed = BTreeSet::new();
-    while let Some(job) = store.claim("me", LEASE, &announce()).await.unwrap() {
-        store.finish(job.id, job.attempt, &outcome(Status::Success), &announce()).await.unwrap();
+    while let Some(job) = store.claim("me", LEASE).await.unwrap() {
+        store.finish(job.id, job.attempt, &outcome(Status::Success)).await.unwrap();
         claimed.insert(job.id);
     }
     assert_eq!(claimed, BTreeSet::from([ids[3], ids[4], ids[5]]));

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use sqlx::AssertSqlSafe;
-
 use super::*;
+use crate::model::NotificationState::{self, Dead, Due, Replaced, Sent};
 use crate::store::outbox;
 
 /// A store whose clock is so many milliseconds ahead, with a job that told of these (lane, body), oldest first.
@@ -14,21 +13,21 @@ async fn told(rows: &[(&'static str, bool)]) -> (tempfile::TempDir, Store, Arc<A
     let by = ahead.clone();
     let store = store.with_clock(Arc::new(move || Millis(Millis::now().0 + by.load(Ordering::Relaxed))));
     add(&store, "a").await;
-    let job = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+    let job = store.claim("n", LEASE).await.unwrap().unwrap();
     let rows: Vec<_> = rows
         .iter()
         .map(|&(lane, replaces)| NewNotification { lane: lane.into(), replaces, ..notification("{}") })
         .collect();
     let all: Announce = Arc::new(move |_, _| rows.clone());
-    let job = store.finish(job.id, 1, &outcome(Status::Failure), &all).await.unwrap();
+    let job = store.clone().with_announce(all).finish(job.id, 1, &outcome(Status::Failure)).await.unwrap();
     (dir, store, ahead, job)
 }
 
 async fn list(store: &Store, of: NotificationFilter) -> Vec<NotificationRecord> {
-    store.letters(&of, 99).await.unwrap()
+    store.notifications(&of, 99).await.unwrap()
 }
 
-async fn states(store: &Store) -> Vec<String> {
+async fn states(store: &Store) -> Vec<NotificationState> {
     list(store, NotificationFilter::default()).await.into_iter().rev().map(|letter| letter.state).collect()
 }
 
@@ -41,16 +40,16 @@ async fn they_are_listed_in_pages_by_state_and_by_job() {
     assert_eq!(due.iter().map(|n| n.lane.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     store.notification_failed(&due[0].id, "it was answered 410 Gone", None).await.unwrap();
     store.notification_sent(&due[1].id).await.unwrap();
-    assert_eq!(states(&store).await, ["dead", "sent", "replaced", "due"]);
+    assert_eq!(states(&store).await, [Dead, Sent, Replaced, Due]);
 
     let all = list(&store, NotificationFilter::default()).await;
     assert!(all.is_sorted_by(|a, b| a.id > b.id));
     let page = store
-        .letters(&NotificationFilter { before: Some(all[0].id.clone()), ..NotificationFilter::default() }, 2)
+        .notifications(&NotificationFilter { before: Some(all[0].id.clone()), ..NotificationFilter::default() }, 2)
         .await
         .unwrap();
     assert_eq!(page, all[1..3]);
-    let dead = NotificationFilter { state: Some("dead".into()), ..NotificationFilter::default() };
+    let dead = NotificationFilter { state: Some(Dead), ..NotificationFilter::default() };
     assert_eq!(list(&store, dead.clone()).await, all[3..]);
     assert_eq!(all[3].error.as_deref(), Some("it was answered 410 Gone"));
     assert_eq!(list(&store, NotificationFilter { job: Some(job.id), ..dead.clone() }).await, all[3..]);
@@ -65,7 +64,7 @@ async fn only_a_dead_one_is_sent_again() {
     store.notification_failed(&due[0].id, "gone", None).await.unwrap();
     store.notification_sent(&due[1].id).await.unwrap();
     let again = store.replay_notification(&due[0].id).await.unwrap();
-    assert_eq!((again.state.as_str(), again.attempts), ("due", 0));
+    assert_eq!((again.state, again.attempts), (Due, 0));
     for (id, why) in [
         (&due[0].id, "the notification is due: only a dead one is sent again"),
         (&due[1].id, "the notification is sent: only a dead one is sent again"),
@@ -89,9 +88,9 @@ async fn the_sent_are_kept_for_30_days_and_the_dead_for_90() {
     for (day, sent, replaced, dead) in [(29, 1, 249, 1), (31, 0, 0, 1), (89, 0, 0, 1), (91, 0, 0, 0)] {
         ahead.store(day * DAY, Ordering::Relaxed);
         store.tidy_notifications().await.unwrap();
-        let all = store.letters(&NotificationFilter::default(), 999).await.unwrap();
-        let count = |state: &str| all.iter().filter(|letter| letter.state == state).count();
-        assert_eq!(["sent", "replaced", "dead", "due"].map(count), [sent, replaced, dead, 1], "day {day}");
+        let all = store.notifications(&NotificationFilter::default(), 999).await.unwrap();
+        let count = |state| all.iter().filter(|letter| letter.state == state).count();
+        assert_eq!([Sent, Replaced, Dead, Due].map(count), [sent, replaced, dead, 1], "day {day}");
     }
 }
 
@@ -114,17 +113,17 @@ async fn a_clock_that_is_set_back_holds_nothing_back() {
 /// What a version before lanes left behind is sent, each by itself.
 #[tokio::test]
 async fn an_older_outbox_is_taken_over() {
-    let mut conn = SqliteConnectOptions::new().in_memory(true).connect().await.unwrap();
-    sqlx::raw_sql(include_str!("../migrations/0001_initial.sql")).execute(&mut conn).await.unwrap();
+    let conn = SqlConnection::open(Path::new(":memory:")).unwrap();
+    conn.execute_all(include_str!("../migrations/0001_initial.sql")).unwrap();
     for id in ["a", "b"] {
-        let old = query("INSERT INTO outbox VALUES ($1, 'job', 'post-build', '{}', 'due', 2, 1000, 3000, 'refused')");
-        old.bind(id).execute(&mut conn).await.unwrap();
+        let old = "INSERT INTO outbox VALUES ($1, 'job', 'post-build', '{}', 'due', 2, 1000, 3000, 'refused')";
+        conn.execute(old, &[&id]).unwrap();
     }
-    sqlx::raw_sql(include_str!("../migrations/0002_told.sql")).execute(&mut conn).await.unwrap();
-    let due = query(outbox::DUE).bind("post-build").bind("").bind(3000).bind(9).fetch_all(&mut conn).await.unwrap();
-    assert_eq!(due.len(), 2);
-    let ends = query("SELECT DISTINCT expires FROM outbox").fetch_all(&mut conn).await.unwrap();
-    assert_eq!(ends.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1000 + DAY]);
+    conn.execute_all(include_str!("../migrations/0002_told.sql")).unwrap();
+    let due = conn.all(outbox::DUE, &[&"post-build", &"", &3000, &9], |row| row.get::<_, String>("id")).unwrap();
+    assert_eq!(due, ["a", "b"]);
+    let ends = conn.all("SELECT DISTINCT expires FROM outbox", &[], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(ends, [1000 + DAY]);
 }
 
 /// No statement of the outbox looks at every row.
@@ -143,9 +142,7 @@ async fn every_look_has_its_index() {
         ("ahead", outbox::AHEAD, "outbox_by_state"),
     ];
     for (name, statement, index) in statements {
-        let plan =
-            query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"))).fetch_all(&store.readers).await.unwrap();
-        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        let plan = store.read(|conn| conn.plan(statement)).await.unwrap();
         assert!(plan.iter().any(|step| step.contains(index)), "{name}: {plan:#?}");
         let scans = |step: &String| step.starts_with("SCAN outbox") && name != "list";
         assert!(!plan.iter().any(scans), "{name}: {plan:#?}");

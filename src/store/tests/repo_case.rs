@@ -61,7 +61,7 @@ async fn another_rule_writes_all_keys_anew_and_back() {
     assert!(store.watched_refs("acme/hello").await.unwrap().is_empty());
     // Both wait for a turn of their own.
     let mut claimed = Vec::new();
-    while let Some(job) = store.claim("n", Duration::from_secs(60), &announce()).await.unwrap() {
+    while let Some(job) = store.claim("n", Duration::from_secs(60)).await.unwrap() {
         assert_eq!(job.status, Status::Running);
         claimed.push(job.repository);
     }

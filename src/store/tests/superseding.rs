@@ -23,7 +23,7 @@ fn push(git_ref: &str, before: Option<char>, after: char) -> NewJob {
 }
 
 async fn add_by(store: &Store, new: NewJob, running: bool) -> (Job, Vec<Job>) {
-    let rule = Superseding { running, announce: announce() };
+    let rule = if running { Superseding::PendingAndRunning } else { Superseding::Pending };
     match store.add_superseding(new, None, Some(rule)).await.unwrap() {
         (Added::New(job), superseded) => (job, superseded),
         (Added::Duplicate(job), _) => panic!("{} is a duplicate", job.id),
@@ -92,8 +92,8 @@ async fn a_superseded_job_says_by_what_and_tells_it() {
     // The chain goes on over jobs that have ended; what comes late ends itself.
     let (late, superseded) = add_by(&store, push(BRANCH, Some('0'), 'a'), false).await;
     assert_eq!((late.status, late.superseded_by, superseded), (Status::Cancelled, Some(commit('c')), vec![]));
-    assert_eq!(store.claim("n", LEASE, &announce()).await.unwrap().unwrap().id, new.id);
-    assert_eq!(store.claim("n", LEASE, &announce()).await.unwrap(), None);
+    assert_eq!(store.claim("n", LEASE).await.unwrap().unwrap().id, new.id);
+    assert_eq!(store.claim("n", LEASE).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -101,22 +101,22 @@ async fn a_running_job_is_stopped_only_where_that_is_the_rule() {
     for rule in [false, true] {
         let (_dir, store) = open().await;
         add_by(&store, push(BRANCH, Some('a'), 'b'), rule).await;
-        let old = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+        let old = store.claim("n", LEASE).await.unwrap().unwrap();
         let (_, superseded) = add_by(&store, push(BRANCH, Some('b'), 'c'), rule).await;
         assert_eq!(superseded.len(), usize::from(rule));
         assert_eq!(store.renew(old.id, 1, LEASE).await.unwrap(), rule);
         // It may have been too late to stop it.
-        let done = store.finish(old.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
+        let done = store.finish(old.id, 1, &outcome(Status::Success)).await.unwrap();
         assert_eq!((done.status, done.superseded_by), (Status::Success, None));
     }
     for put_back in [false, true] {
         let (_dir, store) = open().await;
         add_by(&store, push(BRANCH, Some('a'), 'b'), true).await;
-        let old = store.claim("n", LEASE, &announce()).await.unwrap().unwrap();
+        let old = store.claim("n", LEASE).await.unwrap().unwrap();
         add_by(&store, push(BRANCH, Some('b'), 'c'), true).await;
         let ended = match put_back {
-            true => store.requeue(old.id, 1, &announce()).await.unwrap(),
-            false => store.finish(old.id, 1, &outcome(Status::Cancelled), &announce()).await.unwrap(),
+            true => store.requeue(old.id, 1).await.unwrap(),
+            false => store.finish(old.id, 1, &outcome(Status::Cancelled)).await.unwrap(),
         };
         assert_eq!((ended.status, ended.superseded_by), (Status::Cancelled, Some(commit('c'))));
         assert_eq!(ended.cause, Some(format!("superseded by {}", id('c'))));
@@ -164,7 +164,7 @@ proptest! {
             for (count, index) in order.iter().copied().filter(|&index| !lost[index]).enumerate() {
                 add_by(&store, push(BRANCH, Some(letter(index)), letter(index + 1)), false).await;
                 if count == started {
-                    store.claim("n", LEASE, &announce()).await.unwrap();
+                    store.claim("n", LEASE).await.unwrap();
                 }
             }
             let place = |commit: &str| (0..9).find(|&index| commit == id(letter(index))).unwrap();

@@ -59,8 +59,14 @@ async fn only_names_of_old_commits_and_old_heads_are_forgotten() {
     store.give_tag(name, &holder("c0ffee", false)).await.unwrap();
     store.saw_heads("acme/a", 7, [(main().git_ref, "a".into())].into()).await.unwrap();
     let days = |days: u64| Millis::now() + Duration::from_secs(days * 24 * 3600);
-    assert_eq!((store.forget_tags(days(29)).await.unwrap(), store.forget_heads(days(29)).await.unwrap()), (0, 0));
-    assert_eq!((store.forget_tags(days(31)).await.unwrap(), store.forget_heads(days(31)).await.unwrap()), (1, 1));
+    assert_eq!(
+        (store.delete_old_tags(days(29)).await.unwrap(), store.delete_old_heads(days(29)).await.unwrap()),
+        (0, 0)
+    );
+    assert_eq!(
+        (store.delete_old_tags(days(31)).await.unwrap(), store.delete_old_heads(days(31)).await.unwrap()),
+        (1, 1)
+    );
     assert!(store.tag_holder(TAG).await.unwrap().is_some() && store.tag_holder(name).await.unwrap().is_none());
     assert_eq!(store.newest_fetch().await.unwrap(), 0);
 }

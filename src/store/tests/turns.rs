@@ -13,7 +13,7 @@ async fn add_with(store: &Store, repo: &str, priority: i64) -> JobId {
 }
 
 async fn claim(store: &Store) -> Option<Job> {
-    store.claim("n", LEASE, &announce()).await.unwrap()
+    store.claim("n", LEASE).await.unwrap()
 }
 
 /// The repositories of the next claims.
@@ -56,10 +56,10 @@ async fn a_repository_runs_no_more_than_it_may() {
     }
     let first = claim(&store).await.unwrap();
     assert_eq!(claims(&store, 2).await, "b -");
-    store.finish(first.id, 1, &outcome(Status::Success), &announce()).await.unwrap();
+    store.finish(first.id, 1, &outcome(Status::Success)).await.unwrap();
     let second = claim(&store).await.unwrap();
     assert_eq!((second.context.repo.as_str(), claim(&store).await), ("a", None));
-    store.requeue(second.id, 1, &announce()).await.unwrap();
+    store.requeue(second.id, 1).await.unwrap();
     assert_eq!(claim(&store).await.unwrap().id, second.id);
 }
 
@@ -84,7 +84,7 @@ async fn a_cancelled_job_takes_no_turn() {
     let (_dir, store) = open().await;
     let gone = add_with(&store, "a", 0).await;
     add_with(&store, "b", 0).await;
-    store.cancel(gone, &announce()).await.unwrap();
+    store.cancel(gone).await.unwrap();
     assert_eq!(claims(&store, 2).await, "b -");
     add_with(&store, "b", 0).await;
     add_with(&store, "a", 0).await;
@@ -171,17 +171,17 @@ proptest! {
                     Step::Claim => expected.claimed(claim(&store).await.as_ref()),
                     Step::End(n) => if let Some(id) = nth(&expected.running, n) {
                         let attempt = store.job(id).await.unwrap().unwrap().attempt;
-                        store.finish(id, attempt, &outcome(Status::Success), &announce()).await.unwrap();
+                        store.finish(id, attempt, &outcome(Status::Success)).await.unwrap();
                         expected.running.remove(&id);
                     }
                     Step::PutBack(n) => if let Some(id) = nth(&expected.running, n) {
                         let attempt = store.job(id).await.unwrap().unwrap().attempt;
-                        store.requeue(id, attempt, &announce()).await.unwrap();
+                        store.requeue(id, attempt).await.unwrap();
                         let of = expected.running.remove(&id).unwrap();
                         expected.pending.insert(id, of);
                     }
                     Step::Cancel(n) => if let Some(id) = nth(&expected.pending, n) {
-                        store.cancel(id, &announce()).await.unwrap();
+                        store.cancel(id).await.unwrap();
                         expected.pending.remove(&id);
                     }
                 }

@@ -114,7 +114,7 @@ impl Crash {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_by_kills() {
+async fn no_job_is_lost_when_the_daemon_is_killed() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let kills = number("CRASH_KILLS").unwrap_or(20) as usize;
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));

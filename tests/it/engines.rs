@@ -173,7 +173,7 @@ async fn its_socket_is_replaced(docker: Docker) {
 
 /// Of two engines one dies: what it had goes to the other one, and comes back to it.
 #[tokio::test]
-async fn of_two_engines_one_is_enough() {
+async fn one_of_two_engines_is_enough() {
     let mut private = PrivateEngine::start(Docker::V20).await;
     let shared = Engine::of(Docker::V26);
     let both = format!("{}, {}", private.engine.host, shared.host);
@@ -206,7 +206,7 @@ async fn of_two_engines_one_is_enough() {
 
 /// An engine that is named twice, or cannot be one, keeps the daemon from starting.
 #[test]
-fn what_no_pool_can_be() {
+fn a_wrong_list_of_engines_stops_the_start() {
     for (hosts, words) in [
         ("unix:///a.sock, unix:///a.sock", "DOCKER_HOSTS has \"unix:///a.sock\" twice"),
         ("unix:///a.sock,tcp://10.0.0.1:2375", "DOCKER_HOSTS=\"tcp://10.0.0.1:2375\" cannot be used"),

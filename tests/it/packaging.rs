@@ -94,7 +94,7 @@ fn the_service_is_valid_and_confined() {
 }
 
 #[test]
-fn what_make_installs_it_uninstalls() {
+fn make_uninstall_removes_what_make_install_made() {
     let dir = folder();
     let at = |name: &str| dir.path().join("root").join(name);
     let binary = stripped(dir.path());

@@ -184,7 +184,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_no_registry_is_told_from_what_is_not_there() {
+async fn a_server_that_is_no_registry_is_distinguished_from_an_absent_one() {
     let answers = |status: StatusCode| Served::start(axum::Router::new().fallback(async move || status));
     let (web, down) = (answers(StatusCode::NOT_FOUND), answers(StatusCode::SERVICE_UNAVAILABLE));
     let all = answers(StatusCode::OK);

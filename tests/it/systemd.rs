@@ -30,7 +30,7 @@ async fn fed(supervisor: &Supervisor, times: usize) {
 }
 
 #[tokio::test]
-async fn ready_fed_and_told_how_it_is_until_it_stops() {
+async fn systemd_gets_readiness_watchdog_and_status_until_the_stop() {
     let supervisor = Supervisor::start();
     let mut daemon = daemon(&supervisor).await;
     fed(&supervisor, 5).await;
@@ -65,7 +65,7 @@ async fn ready_fed_and_told_how_it_is_until_it_stops() {
 /// Another program keeps the store from being written to (as a disk that hangs would): systemd hears nothing until that
 /// is over, and the log says why.
 #[tokio::test]
-async fn not_fed_while_nothing_can_be_stored() {
+async fn the_watchdog_is_not_fed_while_nothing_can_be_stored() {
     let supervisor = Supervisor::start();
     let daemon = daemon(&supervisor).await;
     fed(&supervisor, 1).await;

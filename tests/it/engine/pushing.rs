@@ -7,12 +7,12 @@ use axum::response::IntoResponse;
 use super::*;
 
 on_each_engine!(
-    a_push_to_an_absent_registry_is_worth_another_try,
+    a_push_to_an_absent_registry_is_retryable,
     credentials_go_to_their_registry,
     a_password_is_not_sent_in_the_clear,
 );
 
-async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
+async fn a_push_to_an_absent_registry_is_retryable(docker: Docker) {
     let bench = Bench::new(docker, "push");
     bench.write("Dockerfile", "FROM image-factory-busybox:1\n");
     bench.commit();

@@ -14,7 +14,7 @@ fn logged_in(api: EtcdApi, etcd: &Etcd, (user, password): (&str, &str)) -> EtcdC
 }
 
 #[tokio::test]
-async fn who_is_refused_is_told_what_to_do() {
+async fn a_refused_login_names_the_remedy() {
     let dir = folder();
     let [v3, v2] = ["v3", "v2"].map(|name| keygen(dir.path(), name));
     let mut etcd = Etcd::with_v2().await;

@@ -44,7 +44,7 @@ async fn a_leader_that_dies_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_member_that_hangs_is_left() {
+async fn a_member_that_hangs_is_abandoned() {
     let dir = folder();
     let [old, new] = ["old", "new"].map(|name| keygen(dir.path(), name));
     let members = Etcd::cluster(&["--enable-v2"]).await;

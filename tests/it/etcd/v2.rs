@@ -46,7 +46,7 @@ async fn the_syslog_host_is_read_by_either_api() {
 }
 
 #[tokio::test]
-async fn what_is_stored_by_either_api_is_seen() {
+async fn a_value_stored_by_either_api_is_seen() {
     let dir = folder();
     let etcd = Etcd::with_v2().await;
     let [old, newer, short, v3] = ["old", "newer", "short", "v3"].map(|name| keygen(dir.path(), name));
@@ -89,7 +89,7 @@ async fn what_is_stored_by_either_api_is_seen() {
 }
 
 #[tokio::test]
-async fn what_the_v2_api_cannot_keep_is_told() {
+async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     let dir = folder();
     let etcd = Etcd::with_v2().await;
     let [owners, repos] = ["owners", "repos"].map(|name| keygen(dir.path(), name));
@@ -124,7 +124,7 @@ async fn what_the_v2_api_cannot_keep_is_told() {
 }
 
 #[tokio::test]
-async fn where_v2_is_not_served_it_is_not_asked_for() {
+async fn v2_is_not_requested_where_it_is_not_served() {
     let etcd = Etcd::start().await;
     let said = check(plain(&[etcd.endpoint()])).await;
     assert!(said.0 && said.1.contains("by the v3 API of"), "{said:?}");

@@ -72,7 +72,7 @@ async fn a_full_disk_costs_time_and_no_job() {
 /// The kernel makes a disk read-only after an error: nothing more can be stored until it is repaired, but what was
 /// accepted is there.
 #[tokio::test]
-async fn a_read_only_disk_is_said_and_survived() {
+async fn a_read_only_disk_is_reported_and_survived() {
     let disk = Disk::new(24);
     let mut world = world(&disk, &[("CONCURRENCY", "1"), ("DRAIN_TIMEOUT", "1s")]).await;
     let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} ru''ns; sleep 2\n", unique());

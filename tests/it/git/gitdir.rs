@@ -257,7 +257,7 @@ async fn its_times_begin_with_the_commit_and_grow() {
 }
 
 #[tokio::test]
-async fn nothing_of_it_is_left() {
+async fn the_git_dir_is_removed_with_its_last_user() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     let run = local.dir.path().join("run");

@@ -36,7 +36,7 @@ async fn works(local: &Local, expected: &str) {
 }
 
 #[tokio::test]
-async fn what_a_killed_git_leaves_behind_is_swept() {
+async fn leftovers_of_a_killed_git_are_swept() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.repo.commit("tmp_x", &[("a", "1")]);
@@ -106,7 +106,7 @@ async fn a_damaged_mirror_is_fetched_anew() {
 }
 
 #[tokio::test]
-async fn what_was_pushed_and_overtaken_survives_healing() {
+async fn an_overtaken_commit_survives_healing() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
     let second = local.repo.commit("develop", &[("a", "2")]);

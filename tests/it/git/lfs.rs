@@ -63,7 +63,7 @@ pub async fn text(snapshot: &Snapshot, path: &str) -> Result<String, GitError> {
 }
 
 #[tokio::test]
-async fn what_git_lfs_has_pushed_is_fetched_by_ssh() {
+async fn an_lfs_file_is_fetched_from_a_server_with_ssh() {
     let (host, dir) = (GitHost::start().await, folder());
     let key = DeployKey::generate(KeyType::Ed25519, "");
     host.authorize(&[&key]);
@@ -201,7 +201,7 @@ async fn empty_files_need_no_server_and_no_file_is_converted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_had_is_named_and_never_built_as_text() {
+async fn a_missing_lfs_file_is_named_and_its_pointer_is_never_built() {
     let web = Web::start();
     let pointer = web.server.put(b"hello");
     web.commit(&[("a.bin", &pointer)]);
@@ -267,7 +267,7 @@ async fn a_redirect_takes_no_credentials_to_another_server() {
 }
 
 #[tokio::test]
-async fn objects_are_shared_but_not_with_who_was_not_given_them() {
+async fn objects_are_shared_only_with_those_who_were_given_them() {
     let web = Web::start();
     let pointer = web.server.put(b"hello");
     web.commit(&[("a.bin", &pointer)]);

@@ -41,7 +41,7 @@ impl Host {
 
 /// The program of the harness is what the real client takes for a server: it pushes there and pulls from there.
 #[tokio::test]
-async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
+async fn an_lfs_file_is_fetched_by_ssh_alone() {
     let host = Host::start().await;
     let identity = host.dir.path().join("key");
     std::fs::write(&identity, &host.key.private).unwrap();
@@ -76,7 +76,7 @@ async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
 }
 
 #[tokio::test]
-async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
+async fn a_wrong_answer_by_ssh_is_named_and_costs_no_memory() {
     let host = Host::start().await;
     let pointer = host.transfer.put(b"hello");
     host.repo.commit("develop", &[("a.bin", &pointer)]);
@@ -109,7 +109,7 @@ async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_server_is_asked_by_the_way_that_it_has() {
+async fn a_server_is_asked_by_the_protocol_that_it_has() {
     let mut host = Host::start().await;
     let server = crate::harness::LfsServer::start(Some("RemoteAuth 123"), Path::new("/nonexistent"));
     let commit = |host: &Host, name: &str| {

@@ -28,7 +28,7 @@ async fn a_renamed_branch_is_named() {
 }
 
 #[tokio::test]
-async fn an_empty_repository_is_said_to_be_empty() {
+async fn an_empty_repository_is_named_as_empty() {
     let local = Local::new();
     for _ in 0..2 {
         let error = local.commit("develop", "HEAD", false).await.unwrap_err();
@@ -59,7 +59,7 @@ async fn a_tag_that_moved_is_where_it_is_now() {
 }
 
 #[tokio::test]
-async fn refs_that_stand_in_each_others_way() {
+async fn refs_whose_names_conflict() {
     let local = Local::new();
     local.repo.commit("topic/one", &[("a", "1")]);
     local.commit("topic/one", "HEAD", false).await.unwrap();

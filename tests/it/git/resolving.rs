@@ -28,7 +28,7 @@ async fn branch_tag_commit_short_commit_and_head() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_named() {
+async fn a_missing_ref_or_commit_is_named() {
     let local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.repo.commit("feature/x", &[("a", "1")]);
@@ -108,7 +108,7 @@ async fn a_pull_request_is_not_buildable_and_a_push_that_was_overtaken_is() {
 }
 
 #[tokio::test]
-async fn what_is_there_is_not_fetched_again() {
+async fn a_commit_in_the_mirror_is_not_fetched_again() {
     let mut local = Local::new();
     let id = local.repo.commit("develop", &[("a", "1")]);
     local.commit("develop", "HEAD", false).await.unwrap();

@@ -100,7 +100,7 @@ async fn submodules_are_in_their_places() {
 }
 
 #[tokio::test]
-async fn what_changes_in_a_submodule_is_newer() {
+async fn a_changed_file_of_a_submodule_is_newer() {
     let local = Local::new();
     let lib = Repo::create(&local.dir.path().join("lib.git"));
     let first = lib.commit("main", &[("kept", "1"), ("changed", "1")]);
@@ -264,7 +264,7 @@ async fn gitmodules_may_be_a_link_in_the_repository() {
 }
 
 #[tokio::test]
-async fn a_gitlink_cannot_be_where_something_else_is() {
+async fn a_gitlink_cannot_share_its_place() {
     let local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     let raw = |id: String| hex::decode(id).unwrap();
@@ -413,7 +413,7 @@ async fn a_submodule_whose_key_cannot_be_used_gets_no_other_one() {
 }
 
 #[tokio::test]
-async fn what_one_key_has_fetched_is_not_there_for_another() {
+async fn a_commit_that_one_key_fetched_is_not_available_to_another() {
     let [ours, theirs] = [(); 2].map(|()| DeployKey::generate(KeyType::Ed25519, ""));
     let keys = Keys::start(&[("acme/@owner", &ours), ("evil/@owner", &theirs)]).await;
     keys.host.authorize(&[&ours, &theirs]);

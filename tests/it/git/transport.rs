@@ -73,7 +73,7 @@ async fn by_ssh_with_each_kind_of_key() {
 }
 
 #[tokio::test]
-async fn what_the_host_refuses_is_explained() {
+async fn a_refusal_by_the_host_is_explained() {
     let ssh = Ssh::start().await;
     ssh.repo.commit("develop", &[("a", "1")]);
 
@@ -122,7 +122,7 @@ async fn host_keys_are_pinned() {
 }
 
 #[tokio::test]
-async fn an_unreachable_host_is_worth_another_try() {
+async fn an_unreachable_host_is_retryable() {
     let ssh = Ssh::start().await;
     let nobody = port();
     let error = ssh.fails(&ssh.source_at(&ssh.host.url_at(nobody), "acme/hello")).await;
@@ -218,7 +218,7 @@ async fn after_a_sigkill_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_password_reaches_the_server_and_nobody_else() {
+async fn a_password_reaches_only_the_server() {
     let port = port();
     let server = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let dir = folder();

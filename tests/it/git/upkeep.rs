@@ -76,7 +76,7 @@ async fn the_least_recently_used_goes_first() {
 }
 
 #[tokio::test]
-async fn what_is_in_use_stays_until_the_build_has_ended() {
+async fn a_mirror_in_use_stays_until_the_build_has_ended() {
     let local = filled();
     let mut upkeep = Upkeep::new(&local.git, 1000);
     let snapshot = local.snapshot().await.unwrap();
@@ -102,7 +102,7 @@ async fn what_is_in_use_stays_until_the_build_has_ended() {
 }
 
 #[tokio::test]
-async fn nothing_goes_for_a_mirror_that_never_fits() {
+async fn no_mirror_is_removed_for_one_that_never_fits() {
     let local = filled();
     let small = Local::new();
     small.repo.commit("develop", &[("a", "1")]);
@@ -149,7 +149,7 @@ async fn lfs_files_count_and_go_by_their_age_too() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_is_removed_and_nothing_else() {
+async fn only_leftovers_of_a_killed_process_are_removed() {
     let local = filled();
     let mirrors = local.dir.path().join("data/mirrors");
     // Names that look like it.

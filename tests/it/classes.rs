@@ -1,4 +1,4 @@
-//! What kind of thing ended a job, what is tried again by itself, and that nothing runs for ever.
+//! The class of a job's failure, the automatic retries, and the time limits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -175,7 +175,7 @@ async fn a_silent_or_endless_step_times_out(docker: Docker) {
     assert_ended(&world, &chatty, FailureClass::Timeout, 1, &words).await;
 }
 
-/// What the total leaves out: nothing, not even the waits of a push.
+/// JOB_TIMEOUT limits the whole job, including the waits of a push.
 #[tokio::test]
 async fn job_timeout_includes_the_waits_of_a_push() {
     let world = World::start_with(&[("JOB_TIMEOUT", "10s"), ("STALL_TIMEOUT", "4s"), ("PUSH_RETRY_WAIT", "1h")]).await;

@@ -35,7 +35,7 @@ async fn only_an_admin_builds_a_commit_of_a_fork_and_it_gets_no_tags_of_a_branch
     let world = World::start_with(&more).await;
     let develop = world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
     let fork = world.repo.commit("fork", &[("a", "2")]);
-    // As a forge has a pull request of a fork.
+    // A forge has a pull request of a fork under such a ref.
     world.repo.git(&["push", "-q", "origin", &format!("{fork}:refs/pull/1/head"), ":refs/heads/fork"]);
     let good = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": "develop"})).await;
     let good = world.daemon.wait_success(&good).await;

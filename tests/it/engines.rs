@@ -52,14 +52,14 @@ async fn in_push(world: &World) -> String {
     id
 }
 
-/// What becomes of a job whose engine went away at `since`: soon it is to run again, by the engine's fault.
+/// Asserts that a job whose engine went away at `since` is soon pending again, with the class `engine`.
 async fn ends_by_the_engine(world: &World, id: &str, since: Instant) {
     let job = world.daemon.wait_for(id, LIMIT, |job| job["status"] == "pending").await;
     eprintln!("noticed after {:?}: {}", since.elapsed(), job["cause"]);
     assert_eq!(job["class"], "engine", "{job}");
 }
 
-/// It does, and succeeds.
+/// Asserts that the second attempt succeeds.
 async fn succeeds_again(world: &World, id: &str) {
     assert_eq!(world.daemon.wait_success(id).await["attempt"], 2);
 }
@@ -81,7 +81,7 @@ async fn killed(docker: Docker) {
             reasons(&world).await.contains(&private.engine.host).then_some(())
         })
         .await;
-        // What is accepted meanwhile waits.
+        // A job that is accepted meanwhile waits.
         let waiting = submit(&world).await;
         assert_eq!(world.daemon.job(&waiting).await["status"], "pending");
         private.restart().await;
@@ -171,7 +171,7 @@ async fn its_socket_is_replaced(docker: Docker) {
     world.daemon.wait_success(&id).await;
 }
 
-/// Of two engines one dies: what it had goes to the other one, and comes back to it.
+/// One of two engines dies. Its jobs go to the other one, and return when it is back.
 #[tokio::test]
 async fn one_of_two_engines_is_enough() {
     let mut private = PrivateEngine::start(Docker::V20).await;

@@ -205,7 +205,7 @@ async fn a_registry_with_tokens_is_pushed_to_and_pulled_from() {
     assert!(!asked.is_empty() && asked.iter().all(|call| call.user.as_deref() == Some("builder")), "{asked:?}");
     assert!(asked.iter().any(|call| call.scopes == ["repository:totem/acme-hello:push,pull"]), "{asked:?}");
 
-    // As a base image, by the same login.
+    // A base image is pulled with the same login.
     let base = format!("{}/totem/acme-hello:{sha}", world.registry.address());
     world.engine.docker(&["rmi", &base, &base.replace(&sha, "latest")]);
     world.repo.commit("develop", &[("Dockerfile", &format!("FROM {base}\nRUN echo {}\n", unique()))]);

@@ -75,7 +75,7 @@ async fn metrics_of_a_daemon_without_jobs() {
     eventually(Duration::from_secs(10), "the job ages", ages).await;
 }
 
-/// What happened is what is counted; what the documents name is there, and what is there is documented.
+/// The counters match the events. The metrics are exactly those that the documents name.
 #[tokio::test]
 async fn events_are_counted() {
     let capture = Capture::start(&[500, 410, 204]);

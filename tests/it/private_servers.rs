@@ -19,7 +19,7 @@ fn settings(host: &HttpsHost, registry: &Registry, more: &[(&str, &str)]) -> Set
     own.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Nothing but the host is configured: no key, no token, no etcd.
+/// Only the host is configured: no key, no token, no etcd.
 #[tokio::test]
 async fn a_public_repository_is_built() {
     let (host, registry, engine) = (HttpsHost::start(), Registry::open().await, Engine::shared());

@@ -1,4 +1,4 @@
-//! Who runs next, and beside whom.
+//! The order of the jobs, and which of them run at the same time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What systemd is told, by a socket of the test's own.
+//! The daemon's messages to systemd, received on a socket of the test.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::harness::{Daemon, Settings, Supervisor, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// As WatchdogSec=1s would be.
+/// The interval that WatchdogSec=1s sets.
 const WATCHDOG: Duration = Duration::from_secs(1);
 
 async fn daemon(supervisor: &Supervisor) -> Daemon {
@@ -53,7 +53,7 @@ async fn systemd_gets_readiness_watchdog_and_status_until_the_stop() {
     let submit = daemon.submit(json!({"owner": "acme", "repo": "hello"}));
     let (line, _) = tokio::join!(pending, submit);
     assert!(line.contains("/nowhere/docker.sock"), "{line}");
-    // Only what changes is said.
+    // The daemon sends a status only when it changes.
     fed(&supervisor, 2).await;
     assert!(states().windows(2).all(|pair| pair[0] != pair[1]), "{:?}", states());
 

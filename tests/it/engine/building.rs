@@ -1,4 +1,4 @@
-//! How builds end, well and badly.
+//! Builds that succeed and builds that fail.
 
 use super::*;
 
@@ -96,7 +96,7 @@ async fn dropping_a_build_stops_its_step(docker: Docker) {
     }
     until("the end of the step", || !runs()).await;
     assert!(!bench.exists());
-    // And the next build is right.
+    // The next build is right.
     bench.write("Dockerfile", ALL);
     bench.commit();
     bench.build().await;
@@ -204,7 +204,7 @@ async fn another_platform(docker: Docker) {
         (request.platform, request.target) = (Some("linux/arm64"), target);
         request
     };
-    // What is only copied needs no program of that platform.
+    // A Dockerfile that only copies needs no program of that platform.
     let built = bench.engine.build(request(Some("cross")), &log).await.unwrap();
     let made = bench.docker(&["inspect", "-f", "{{.Os}}/{{.Architecture}}", &built.image_id]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&made.stdout).trim(), "linux/arm64");

@@ -1,4 +1,4 @@
-//! What dead builds leave in an engine.
+//! The leftovers of dead builds in an engine.
 
 use crate::harness::{BASE, processes_of};
 

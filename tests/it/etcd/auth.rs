@@ -47,7 +47,7 @@ async fn a_refused_login_names_the_remedy() {
         assert!(!ok && parts.iter().all(|part| said.contains(part)), "{said}");
         assert!(!said.contains(wrong) && !said.contains(USER.1) && !said.contains('\n'), "{said}");
     }
-    // Who may read may not write.
+    // A user with the right to read may not write.
     for (api, part) in [(V3, "permission denied"), (V2, "factory is refused"), (Auto, "permission denied")] {
         let config = Live::config(logged_in(api, &etcd, USER));
         let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me\n";

@@ -45,7 +45,7 @@ async fn a_branch_that_was_merged_and_deleted_is_not_needed() {
 async fn a_commit_that_only_a_deleted_branch_or_tag_reached_needs_permission() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
-    // As a merge queue makes and deletes it.
+    // A merge queue makes and deletes such a branch.
     let queued = local.repo.commit("gh-readonly-queue/develop/pr-1", &[("a", "2")]);
     local.repo.git(&["checkout", "-q", "--detach"]);
     let tagged = local.repo.commit("gone", &[("a", "3")]);
@@ -62,7 +62,7 @@ async fn a_commit_that_only_a_deleted_branch_or_tag_reached_needs_permission() {
     for (id, expected) in [(&queued, &queued), (&tag, &tagged)] {
         assert_eq!(local.without_branch(id, true).await.unwrap().to_string(), *expected);
     }
-    // That the mirror has them now changes nothing for others.
+    // The commits are in the mirror now, but others still may not build them.
     for id in [&queued[..], &tagged, &tag, &queued[..9]] {
         let error = local.without_branch(id, false).await.unwrap_err();
         assert!(error.message.contains("is on no branch and no tag of acme/hello: push it to one"), "{error}");

@@ -211,7 +211,7 @@ async fn a_converted_file_that_is_lost_is_made_again() {
     let error = snapshot.blobs().unwrap().read(snapshot.entry(b"a").unwrap()).await.unwrap_err();
     assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
     is_checked_out(&local, &commit, "after damage").await;
-    // Nothing else is left there.
+    // No other file is left there.
     assert_eq!(std::fs::read_dir(&objects).unwrap().count(), 1);
     local.restart();
     let after = is_checked_out(&local, &commit, "after a restart").await;

@@ -122,7 +122,7 @@ async fn git_answers_as_in_a_clone() {
     assert_eq!(git(&["fsck", "--strict"]), "");
     std::fs::write(dir.path().join("a"), "changed").unwrap();
     assert_eq!(git(&["describe", "--tags", "--dirty"]), format!("{described}-dirty"));
-    // Nothing that a program would run, nothing that says where it came from.
+    // The folder has no hook and no address of the origin.
     let there: Vec<_> = snapshot.entries.iter().map(|e| String::from_utf8_lossy(&e.path).into_owned()).collect();
     let there: Vec<_> = there.iter().filter(|path| path.starts_with(".git/") && !path.contains("/pack-")).collect();
     let expected =

@@ -1,4 +1,4 @@
-//! By https, from Git's own server.
+//! Fetches by https from Git's own server.
 
 use std::path::PathBuf;
 
@@ -136,7 +136,7 @@ fn https_config(of: &Https, at: &Https) -> GitConfig {
     GitConfig { token, ..config(at.dir.path(), Path::new("/nonexistent")) }
 }
 
-/// With `http.extraHeader`, with `http.URL.extraHeader` and with a credential helper Git sends it to the second host.
+/// Git would send the token to the second host with `http.extraHeader`, `http.URL.extraHeader` and a credential helper.
 #[tokio::test]
 async fn a_token_is_not_sent_to_the_target_of_a_redirect() {
     let (https, other) = (Https::start(), HttpsHost::start());

@@ -153,7 +153,7 @@ fn most_memory(pid: &str) -> u64 {
 async fn a_file_of_200_mib_passes_through() {
     const MIB: usize = 200;
     let (local, mut chunk) = (Local::new(), vec![0; 1 << 20]);
-    // It does not compress.
+    // Random bytes do not compress.
     fastrand::Rng::with_seed(1).fill(&mut chunk);
     let stream =
         [format!("{}M 644 inline large\ndata {}\n", head("develop"), MIB << 20).into_bytes(), chunk.repeat(MIB)];

@@ -55,7 +55,7 @@ impl Capture {
 }
 
 impl Drop for Capture {
-    /// What the daemon sends out shows no secret.
+    /// Asserts that no request shows a secret.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;

@@ -80,7 +80,7 @@ impl Daemon {
         let mut canaries = self.canaries.clone();
         let token = std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap_or_default();
         canaries.add("the admin token", token.trim());
-        // That is where they belong.
+        // These files are the place of the secrets.
         let mut leaks = canaries.found_below(&self.data_dir(), &["admin-token", "secrets"]);
         leaks.extend(canaries.found_in(self.output().as_bytes()).iter().map(|name| format!("standard error: {name}")));
         leaks
@@ -103,7 +103,7 @@ impl Daemon {
         std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap().trim().to_string()
     }
 
-    /// What it has written to stderr, in all its starts.
+    /// Returns the daemon's standard error, from all its starts.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -140,7 +140,7 @@ impl Daemon {
         assert!(started, "it ended on its restart");
     }
 
-    /// As `restart`, without waiting until it is ready.
+    /// Starts the daemon as `restart` does, without waiting until it is ready.
     pub fn spawn(&mut self) {
         assert!(!self.server.running(), "it still runs");
         let mut command = serve(&self.settings, self.dir.path(), self.port);

@@ -19,9 +19,9 @@ pub enum SmtpTls {
 pub struct Mail {
     pub from: String,
     pub to: Vec<String>,
-    /// By their names in lower case.
+    /// The headers' values, by their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// What the parser found to be against the standards.
+    /// The violations of the standards that the parser found.
     pub defects: Vec<String>,
     pub kind: String,
     pub plain: String,
@@ -29,7 +29,7 @@ pub struct Mail {
     pub authenticated: bool,
     pub encrypted: bool,
     pub longest_line: usize,
-    /// What it was answered with.
+    /// The server's answer to this mail.
     pub answer: String,
 }
 

@@ -23,12 +23,12 @@ impl World {
         Self::start_with(&[]).await
     }
 
-    /// With further settings, or other values of its own.
+    /// Starts a world with further settings, or with other values of its own settings.
     pub async fn start_with(more: &[(&str, &str)]) -> Self {
         Self::start_at(Engine::shared(), more).await
     }
 
-    /// With this registry, into which the dockercfg has this login.
+    /// Starts a world with this registry, for which the dockercfg has this login.
     pub async fn start_on(registry: Registry, (user, password): (&str, &str), more: &[(&str, &str)]) -> Self {
         Self::put_together(Engine::shared(), registry, (user, password), more).await
     }
@@ -73,7 +73,7 @@ impl World {
         Self { daemon, etcd, registry, git, repo, engine, key }
     }
 
-    /// From now on the daemon, which is restarted, reaches the Git server through this gate.
+    /// Restarts the daemon, which reaches the Git server through this gate from now on.
     pub async fn gate_git(&mut self) -> Gate {
         let gate = Gate::start(self.git.port());
         let hosts = std::fs::read_to_string(self.git.known_hosts()).unwrap();

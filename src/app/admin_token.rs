@@ -6,13 +6,13 @@ use zeroize::Zeroizing;
 
 use crate::durable::replace_file;
 
-/// Where the admin token of the daemon on `data_dir` is.
+/// Returns the path of the admin token of the daemon on `data_dir`.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("admin-token")
 }
 
-/// The token that the first start makes, so that the API is never open to every local user and yet whoever may read
-/// the data folder needs to set nothing up.
+/// Returns the token that the first start makes. It closes the API to other local users, and users who may read the data
+/// folder need no set-up.
 pub fn read_or_create(data_dir: &Path) -> anyhow::Result<Zeroizing<String>> {
     let path = path(data_dir);
     match fs::read_to_string(&path) {

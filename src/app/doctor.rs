@@ -1,5 +1,5 @@
-//! What `image-factory doctor` looks at: all that a build needs, each part asked as the daemon asks it. Nothing of a
-//! daemon that runs is touched: no lock is taken, no mirror, no state.
+//! The checks of `image-factory doctor`: everything that a build needs, asked as the daemon asks it. A daemon that runs is
+//! not disturbed, because the checks take no lock and touch no mirror and no state.
 
 mod address;
 mod chat;
@@ -29,55 +29,55 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{GitRef, RepoName};
 use crate::settings::Settings;
 
-/// A check that takes longer has found something: ssh gives a silent host 15 s.
+/// Longest time of a check. ssh waits 15 s for a silent host.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum FindingStatus {
     Ok,
-    /// It works, or can wait, but somebody should know.
+    /// The thing works, or can wait, but the operator should know.
     Warn,
-    /// It does not work.
+    /// The thing does not work.
     Bad,
 }
 
-/// One line of the doctor's: what was looked at and how it is.
+/// One line of the report: the thing that was checked, and its state.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// One word; several findings may have the same.
+    /// Name of the check, in one word. Several findings may have the same.
     pub check: &'static str,
-    pub status: Status,
-    /// One line; when not ok, also what to do. Nothing secret.
+    pub status: FindingStatus,
+    /// One line without secrets. It says what to do unless the status is ok.
     pub message: String,
 }
 
 impl Finding {
-    fn new(check: &'static str, status: Status, message: impl Into<String>) -> Self {
+    fn new(check: &'static str, status: FindingStatus, message: impl Into<String>) -> Self {
         Self { check, status, message: message.into() }
     }
 
     fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self::new(check, Status::Ok, message)
+        Self::new(check, FindingStatus::Ok, message)
     }
 
     fn warn(check: &'static str, message: impl Into<String>) -> Self {
-        Self::new(check, Status::Warn, message)
+        Self::new(check, FindingStatus::Warn, message)
     }
 
     pub fn bad(check: &'static str, message: impl Into<String>) -> Self {
-        Self::new(check, Status::Bad, message)
+        Self::new(check, FindingStatus::Bad, message)
     }
 }
 
-/// The repository whose access is tried.
+/// Repository to which access is tried.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub struct ProbedRepo {
     pub repo: RepoName,
     pub branch: Option<GitRef>,
 }
 
-/// What is wrong with the settings, if that keeps the daemon from starting. The other checks need settings.
+/// Checks the settings. A bad finding keeps the daemon from starting, and the other checks need valid settings.
 pub fn settings(settings: &Settings) -> Finding {
     match super::check(settings) {
         Ok(()) => Finding::ok(SETTINGS, "valid"),
@@ -85,12 +85,12 @@ pub fn settings(settings: &Settings) -> Finding {
     }
 }
 
-/// The name of the first check.
+/// Name of the first check.
 pub const SETTINGS: &str = "settings";
 
-/// Makes all checks at once, 20 s each at most; findings come in a fixed order, each as soon as those before it are
-/// there. Settings that [`settings`] finds bad give bad findings here, too.
-pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item = Finding> {
+/// Makes all checks at once, each in at most 20 s. Findings come in a fixed order, each as soon as those before it have
+/// come. Settings that [`settings`] finds bad give bad findings here, too.
+pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<Item = Finding> {
     let settings = Arc::new(settings);
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
@@ -103,8 +103,8 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (secrets::NAME, Box::pin(secrets::check(s()))),
         (engine::NAME, Box::pin(engine::check(s()))),
         (git::PROGRAMS, Box::pin(git::programs(s()))),
-        (git::NAME, Box::pin(git::check(s(), live.clone(), patient.clone()))),
-        (registry::NAME, Box::pin(registry::check(s(), live, patient))),
+        (git::NAME, Box::pin(git::check(s(), live.clone(), probed.clone()))),
+        (registry::NAME, Box::pin(registry::check(s(), live, probed))),
         (images::NAME, Box::pin(images::check(s()))),
         (post_build::NAME, Box::pin(post_build::check(s()))),
         (chat::NAME, Box::pin(chat::check(s()))),
@@ -113,7 +113,7 @@ pub fn examine(settings: Settings, patient: Option<Patient>) -> impl Stream<Item
         (limits::NAME, Box::pin(limits::check())),
     ];
     let findings: FuturesOrdered<_> = checks.into_iter().map(|(name, check)| within_limit(name, check)).collect();
-    // The secrets are watched as long as somebody reads this.
+    // The secrets are watched as long as the stream is read.
     let guard = stop.drop_guard();
     findings.flat_map(stream::iter).inspect(move |_| _ = &guard)
 }

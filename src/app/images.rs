@@ -1,4 +1,4 @@
-//! The store tells the pipeline which repositories have pushed an image.
+//! Gives the pipeline the repositories that have pushed an image, from the store.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;

@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use futures_util::FutureExt;
 
 use crate::model::{RefUpdate, RepoRef, TagHolder};
-use crate::pipeline::{Answer, LedgerError, TagLedger};
+use crate::pipeline::{LedgerError, LedgerFuture, TagLedger};
 use crate::store::{Store, StoreError};
 
-/// The store as the pipeline's ledger of tags.
+/// Implements the pipeline's ledger of tags by the store.
 pub struct Ledger(pub Store);
 
 fn error(error: StoreError) -> LedgerError {
@@ -14,27 +14,27 @@ fn error(error: StoreError) -> LedgerError {
 }
 
 impl TagLedger for Ledger {
-    fn holder<'a>(&'a self, image: &'a str) -> Answer<'a, Option<TagHolder>> {
+    fn holder<'a>(&'a self, image: &'a str) -> LedgerFuture<'a, Option<TagHolder>> {
         async move { self.0.tag_holder(image).await.map_err(error) }.boxed()
     }
 
-    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> Answer<'a, ()> {
+    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()> {
         async move { self.0.give_tag(image, holder).await.map_err(error) }.boxed()
     }
 
-    fn watched<'a>(&'a self, repository: &'a str) -> Answer<'a, BTreeMap<String, String>> {
+    fn watched<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>> {
         async move { self.0.watched_refs(repository).await.map_err(error) }.boxed()
     }
 
-    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> Answer<'a, ()> {
+    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> LedgerFuture<'a, ()> {
         async move { self.0.saw_heads(repository, number, heads).await.map_err(error) }.boxed()
     }
 
-    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> Answer<'a, [Option<u64>; 2]> {
+    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> LedgerFuture<'a, [Option<u64>; 2]> {
         async move { self.0.last_seen(of, commits).await.map_err(error) }.boxed()
     }
 
-    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<RefUpdate>> {
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> LedgerFuture<'a, Vec<RefUpdate>> {
         async move { self.0.pushes(of).await.map_err(error) }.boxed()
     }
 }

@@ -1,4 +1,4 @@
-//! Whether jobs can be claimed, and what is in trouble.
+//! Watches the things without which no job can be claimed: the secrets, an engine, and room in the data folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,46 +11,47 @@ use crate::disk::{self, Floor};
 use crate::engine::PoolStatus;
 use crate::secrets::Secrets;
 
-/// How often the data folder's disk is looked at, which costs microseconds.
+/// Time between two looks at the data folder's disk, which cost microseconds each.
 const LOOK: Duration = Duration::from_secs(5);
-/// Inodes have no size: while they are missing, so many bytes of mirrors go at each look.
+/// Bytes of mirrors that are removed at each look while inodes are missing, because inodes have no size.
 const FOR_INODES: u64 = 256 << 20;
 
-/// The room in the data folder.
+/// Room in the data folder.
 #[derive(Clone)]
-pub struct Room {
-    /// Why there is too little.
-    pub trouble: watch::Receiver<Option<String>>,
-    /// How many bytes the mirrors are to give.
+pub struct DiskSpace {
+    /// The reason why jobs wait, if there is too little.
+    pub shortage: watch::Receiver<Option<String>>,
+    /// Number of bytes that the mirrors have to free.
     pub missing: watch::Receiver<u64>,
 }
 
-/// Looks again and again. Jobs are claimed only while the disk has its floor; webhooks are stored all the same.
-pub fn watch_room(data_dir: PathBuf, floor: Floor, shutdown: &CancellationToken) -> Room {
+/// Watches the disk. Jobs are claimed only while it has DISK_FLOOR and INODE_FLOOR; webhooks are stored all the same.
+pub fn watch_disk(data_dir: PathBuf, floor: Floor, shutdown: &CancellationToken) -> DiskSpace {
     let first = judge(&data_dir, &floor);
-    let (trouble, seen) = watch::channel(first.as_ref().map(|(why, _)| why.clone()));
+    let (shortage, seen) = watch::channel(first.as_ref().map(|(why, _)| why.clone()));
     let (missing, wanted) = watch::channel(first.as_ref().map_or(0, |(_, missing)| *missing));
     if let Some((why, _)) = &first {
-        tell(Some(why));
+        log_disk_state(Some(why));
     }
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
         loop {
             tokio::time::sleep(LOOK).await;
             let found = judge(&data_dir, &floor);
-            let (was, is) = (trouble.borrow().is_some(), found.is_some());
+            let (was, is) = (shortage.borrow().is_some(), found.is_some());
             if was != is {
-                tell(found.as_ref().map(|(why, _)| why.as_str()));
+                log_disk_state(found.as_ref().map(|(why, _)| why.as_str()));
             }
             if was || is {
                 missing.send_replace(found.as_ref().map_or(0, |(_, missing)| *missing));
-                trouble.send_replace(found.map(|(why, _)| why));
+                shortage.send_replace(found.map(|(why, _)| why));
             }
         }
     }));
-    Room { trouble: seen, missing: wanted }
+    DiskSpace { shortage: seen, missing: wanted }
 }
 
-/// What is wrong, and how many bytes would mend it; a folder that cannot be asked is the store's trouble.
+/// Returns the shortage, and the bytes that would end it. A folder whose disk cannot be measured counts as one with room,
+/// because the store reports it.
 fn judge(data_dir: &std::path::Path, floor: &Floor) -> Option<(String, u64)> {
     let disk = disk::measure(data_dir).ok().filter(|disk| !floor.holds(disk))?;
     let missing = match floor.with_margin().bytes.saturating_sub(disk.free) {
@@ -61,18 +62,18 @@ fn judge(data_dir: &std::path::Path, floor: &Floor) -> Option<(String, u64)> {
     Some((why, missing))
 }
 
-fn tell(trouble: Option<&str>) {
-    match trouble {
+fn log_disk_state(shortage: Option<&str>) {
+    match shortage {
         Some(why) => tracing::warn!("{why}"),
         None => tracing::info!("the disk of the data folder has room"),
     }
 }
 
-/// What [`watch`] publishes.
+/// State that [`watch`] publishes.
 pub struct Readiness {
     /// True while jobs can be claimed: the secrets were read once, there is an engine, and there is room.
     pub ready: watch::Receiver<bool>,
-    /// Why the daemon is degraded, one line a reason, without secrets.
+    /// Reasons why the daemon is degraded, one line each, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
 }
 
@@ -80,9 +81,9 @@ pub struct Readiness {
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
     mut engines: watch::Receiver<PoolStatus>,
-    room: Room,
+    disk_space: DiskSpace,
 ) -> Readiness {
-    let mut room = room.trouble;
+    let mut shortage = disk_space.shortage;
     let (ready, ready_seen) = watch::channel(false);
     let (degraded, degraded_seen) = watch::channel(secret_reasons(&secrets.borrow()));
     tokio::spawn(async move {
@@ -92,7 +93,7 @@ pub fn watch(
                 (secrets.loaded, secret_reasons(&secrets))
             };
             let PoolStatus { usable, troubles, .. } = engines.borrow_and_update().clone();
-            let full = room.borrow_and_update().clone();
+            let full = shortage.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none();
             reasons.extend(troubles);
             reasons.extend(full);
@@ -101,7 +102,7 @@ pub fn watch(
             let changed = tokio::select! {
                 changed = secrets.changed() => changed,
                 changed = engines.changed() => changed,
-                changed = room.changed() => changed,
+                changed = shortage.changed() => changed,
             };
             if changed.is_err() {
                 return; // the daemon stops
@@ -111,7 +112,7 @@ pub fn watch(
     Readiness { ready: ready_seen, degraded: degraded_seen }
 }
 
-/// Returns why the secrets make the daemon degraded.
+/// Returns the reasons why the secrets make the daemon degraded.
 fn secret_reasons(secrets: &Secrets) -> Vec<String> {
     let mut reasons = secrets.trouble.clone();
     if !secrets.loaded && reasons.is_empty() {
@@ -142,9 +143,9 @@ mod tests {
         let (_secrets, secrets) = watch::channel(Arc::new(secrets));
         let found = PoolStatus { troubles: vec!["no engine answers".into()], ..PoolStatus::default() };
         let (_engines, engines) = watch::channel(found);
-        let (_trouble, trouble) = watch::channel(Some("the disk is full".into()));
+        let (_shortage, shortage) = watch::channel(Some("the disk is full".into()));
         let (_missing, missing) = watch::channel(0);
-        let mut readiness = super::watch(secrets, engines, Room { trouble, missing });
+        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing });
         let all = ["etcd is away", "no engine answers", "the disk is full"];
         readiness.degraded.wait_for(|reasons| *reasons == all).await.unwrap();
         assert!(!*readiness.ready.borrow());

@@ -1,4 +1,4 @@
-//! What systemd is told while the daemon runs: that it is well, how it is, and that it drains.
+//! Reports to systemd while the daemon runs: the watchdog's signal, a line of status, and more time while it drains.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
 
-/// A loop that has been silent for longer hangs: they beat every 5 s.
+/// Longest silence of a loop that does not hang. Loops give a heartbeat every 5 s.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How often the state is looked at.
+/// Time between two looks at the state.
 const TICK: Duration = Duration::from_secs(2);
-/// While it drains, the time for stopping is asked for in pieces of this length.
+/// Length of the pieces in which a draining daemon asks for more time.
 const EXTENSION: Duration = Duration::from_secs(30);
 
+/// The daemon's side of systemd's watchdog.
 pub struct Watchdog {
     pub store: Store,
     pub metrics: Metrics,
@@ -25,26 +26,28 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Until it is dropped. Without systemd, nothing.
+    /// Reports until it is dropped. Does nothing without systemd.
     pub async fn run(self) {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return;
         }
         let half = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-        let (mut fed, mut extended): (Option<Instant>, Option<Instant>) = (None, None);
-        let (mut shown, mut said) = (String::new(), None);
+        let (mut signalled, mut extended): (Option<Instant>, Option<Instant>) = (None, None);
+        let (mut shown, mut reported) = (String::new(), None);
         loop {
-            let is_hungry = half.is_some_and(|half| fed.is_none_or(|fed| fed.elapsed() >= half));
-            if is_hungry {
-                let trouble = self.trouble().await;
-                if trouble.is_none() {
+            let is_due = half.is_some_and(|half| signalled.is_none_or(|signalled| signalled.elapsed() >= half));
+            if is_due {
+                let stall = self.stall().await;
+                if stall.is_none() {
                     notify_systemd(&[NotifyState::Watchdog]);
-                    fed = Some(Instant::now());
-                } else if trouble != said {
-                    let why = trouble.as_deref().unwrap_or_default();
-                    tracing::error!("the watchdog of systemd is not fed, which restarts us if it lasts: {why}");
+                    signalled = Some(Instant::now());
+                } else if stall != reported {
+                    let why = stall.as_deref().unwrap_or_default();
+                    tracing::error!(
+                        "the watchdog of systemd is not fed, so systemd restarts the daemon if this lasts: {why}"
+                    );
                 }
-                said = trouble;
+                reported = stall;
             }
             let status = self.status().await;
             if status != shown {
@@ -55,17 +58,17 @@ impl Watchdog {
                 notify_systemd(&[NotifyState::ExtendTimeoutUsec(EXTENSION.as_micros() as u32)]);
                 extended = Some(Instant::now());
             }
-            // A quarter of what is to be fed in time, where that is less.
+            // systemd wants a signal within twice `half`, so a quarter of `half` is in time even if TICK is longer.
             tokio::time::sleep(half.map_or(TICK, |half| (half / 4).min(TICK))).await;
         }
     }
 
-    /// Why nothing goes on, if so.
-    async fn trouble(&self) -> Option<String> {
+    /// Returns the reason why the daemon makes no progress, if it makes none.
+    async fn stall(&self) -> Option<String> {
         if let Err(error) = self.store.ping().await {
             return Some(error.to_string());
         }
-        // They end one after the other while the daemon stops.
+        // The loops end one after the other while the daemon stops.
         if self.shutdown.is_cancelled() {
             return None;
         }
@@ -73,7 +76,7 @@ impl Watchdog {
         silent.map(|(name, _)| format!("the {name} loop makes no progress"))
     }
 
-    /// One line: how much there is to do, and what is wrong.
+    /// Returns one line with the number of jobs and the reasons why the daemon is degraded.
     async fn status(&self) -> String {
         let mut status = match self.store.queue_depth().await {
             Ok(depth) => format!("{} running, {} pending", depth.running, depth.pending),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 
 use super::{colored, colors_on, plain, print_json};
-use crate::app::doctor::{self, Finding, Patient, Status};
+use crate::app::doctor::{self, Finding, FindingStatus, ProbedRepo};
 use crate::model::{GitRef, RepoName};
 use crate::settings::{Flags, Settings};
 
@@ -42,8 +42,8 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         }
         Ok(settings) => {
             report.add(doctor::settings(&settings))?;
-            let patient = args.repo.map(|repo| Patient { repo, branch: args.branch });
-            let mut findings = pin!(doctor::examine(settings, patient));
+            let probed = args.repo.map(|repo| ProbedRepo { repo, branch: args.branch });
+            let mut findings = pin!(doctor::examine(settings, probed));
             while let Some(finding) = findings.next().await {
                 report.add(finding)?;
             }
@@ -62,9 +62,9 @@ impl Report {
         if !self.json {
             let mut out = io::stdout().lock();
             let (word, state) = match finding.status {
-                Status::Ok => ("ok  ", "success"),
-                Status::Warn => ("warn", "running"),
-                Status::Bad => ("BAD ", "failure"),
+                FindingStatus::Ok => ("ok  ", "success"),
+                FindingStatus::Warn => ("warn", "running"),
+                FindingStatus::Bad => ("BAD ", "failure"),
             };
             let word = colored(word, state, colors_on(&out));
             writeln!(out, "{word} {}: {}", finding.check, plain(&finding.message))?;
@@ -78,7 +78,7 @@ impl Report {
         if self.json {
             print_json(&self.found)?;
         }
-        let is_bad = self.found.iter().any(|finding| finding.status == Status::Bad);
+        let is_bad = self.found.iter().any(|finding| finding.status == FindingStatus::Bad);
         Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

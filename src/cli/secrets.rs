@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
-use crate::secrets::{Name, Scope, SecretsConfig, admin};
+use crate::secrets::{Scope, SecretName, SecretsConfig, admin};
 
 /// Store deploy keys and registry credentials where the daemon reads them, and check them
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,11 @@ pub async fn run(args: SecretsArgs, config: SecretsConfig) -> anyhow::Result<Exi
     match args.command {
         SecretsCommand::Put { kind, owner, repo, file } => {
             let name = match kind {
-                SecretKind::GithubKey => Name::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
+                SecretKind::GithubKey => SecretName::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
                 _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
-                SecretKind::Dockercfg => Name::Dockercfg,
-                SecretKind::AuthorizedKeys => Name::AuthorizedKeys,
-                SecretKind::SyslogHost => Name::SyslogHost,
+                SecretKind::Dockercfg => SecretName::Dockercfg,
+                SecretKind::AuthorizedKeys => SecretName::AuthorizedKeys,
+                SecretKind::SyslogHost => SecretName::SyslogHost,
             };
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             println!("{}", admin::put(&config, name, secret).await?);

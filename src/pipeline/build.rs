@@ -4,8 +4,9 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::Fetched;
 use super::epoch;
+use super::failure::{JobEnd, StageFailure};
 use super::folder;
-use super::stage::{End, Failed, StageRunner};
+use super::stage::StageRunner;
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
@@ -14,7 +15,7 @@ use crate::model::{
 };
 use crate::secrets::RegistryLogins;
 
-impl From<EngineError> for Failed {
+impl From<EngineError> for StageFailure {
     fn from(e: EngineError) -> Self {
         Self { exit_code: e.exit_code.unwrap_or(1), class: e.kind.class(), message: e.message }
     }
@@ -22,18 +23,18 @@ impl From<EngineError> for Failed {
 
 /// A name that an image is to get.
 #[derive(Debug, PartialEq)]
-pub(super) struct Name {
+pub(super) struct PlannedTag {
     pub image: ImageRef,
     /// True if another commit can get the name, because the name does not say which commit it is.
     pub moving: bool,
 }
 
 /// An image in the engine.
-pub(super) struct Built {
+pub(super) struct BuiltImage {
     /// `sha256:…` of its configuration.
     pub id: String,
     /// The job's own name first.
-    pub names: Vec<Name>,
+    pub names: Vec<PlannedTag>,
     pub commit: CommitId,
 }
 
@@ -45,13 +46,13 @@ fn names(
     branch: Option<&str>,
     commit: &str,
     log: &dyn LogSink,
-) -> Result<Vec<Name>, Failed> {
-    let invalid = |e: ImageRefError| Failed::new(FailureClass::Source, e);
+) -> Result<Vec<PlannedTag>, StageFailure> {
+    let invalid = |e: ImageRefError| StageFailure::new(FailureClass::Source, e);
     let image = ImageRef::parse(own).map_err(invalid)?;
     let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
     // A job is asked for by the commit's id, the beginning of it, or the id of a tag's object.
     let is_asked = asked.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
-    let mut names = vec![Name { moving: !is_asked && !is_commit(image.tag()), image }];
+    let mut names = vec![PlannedTag { moving: !is_asked && !is_commit(image.tag()), image }];
     for template in templates {
         // A commit of no branch takes none of the tags that say what a branch has.
         if branch.is_none() && !template.is_of_commit() {
@@ -69,7 +70,7 @@ fn names(
         let moving = !template.names_commit() && !is_commit(image.tag());
         match names.iter_mut().find(|name| name.image == image) {
             Some(same) => same.moving &= moving,
-            None => names.push(Name { image, moving }),
+            None => names.push(PlannedTag { image, moving }),
         }
     }
     Ok(names)
@@ -82,7 +83,7 @@ pub(super) async fn run(
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
-) -> Result<(Built, EngineLease), End> {
+) -> Result<(BuiltImage, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
@@ -128,7 +129,7 @@ pub(super) async fn run(
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok((Built { id: built.image_id, names, commit }, engine))
+        Ok((BuiltImage { id: built.image_id, names, commit }, engine))
     });
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use super::Tools;
 use super::clone::Fetched;
+use super::failure::JobEnd;
 use super::retry::patiently;
-use super::stage::{End, StageRunner};
+use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{EntryKind, Snapshot};
@@ -18,7 +19,7 @@ pub(super) async fn run(
     secrets: &Secrets,
     fetched: &mut Fetched,
     runner: &mut StageRunner,
-) -> Result<Arc<Snapshot>, End> {
+) -> Result<Arc<Snapshot>, JobEnd> {
     let log = runner.log.clone();
     let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());

@@ -1,7 +1,8 @@
 use super::Tools;
+use super::failure::{JobEnd, StageFailure};
 use super::plan::Plan;
 use super::retry::patiently;
-use super::stage::{End, Failed, StageRunner};
+use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::{Fault, GitError, Mirror, RepoSource};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
@@ -20,13 +21,31 @@ pub(super) struct Fetched {
     pub began: u64,
 }
 
-impl From<GitError> for Failed {
+impl Fetched {
+    /// Returns the name of the synced context in the engine: one for each repository (by its key), Dockerfile, target and
+    /// context, with `.git` or without. These choices decide which files the engine asks for, and it forgets the others.
+    /// The table of file times is the repository's alone, because all of its Dockerfiles and targets may share a cache
+    /// mount.
+    pub fn sync_key(&self, repository: &str) -> String {
+        let target = self.plan.target.as_deref().unwrap_or_default();
+        let mut key = format!("{repository}\n{}\n{target}", self.plan.dockerfile);
+        if !self.plan.context.is_root() {
+            key += &format!("\n{}", self.plan.context);
+        }
+        if self.plan.keep_git_dir {
+            key += "\n.git\n";
+        }
+        key
+    }
+}
+
+impl From<GitError> for StageFailure {
     fn from(e: GitError) -> Self {
         Self { exit_code: e.exit_code, class: e.fault.class(), message: e.message }
     }
 }
 
-impl From<NameError> for Failed {
+impl From<NameError> for StageFailure {
     fn from(e: NameError) -> Self {
         Self { exit_code: 128, class: FailureClass::Source, message: e.to_string() }
     }
@@ -50,13 +69,13 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     Ok(RepoSource { repo: repo.clone(), url, key })
 }
 
-pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, End> {
+pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, JobEnd> {
     let began = tools.git.last_fetch_number();
     let context = runner.job.context.clone();
     let log = runner.log.clone();
     let names =
         || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&runner.job)?)) };
-    let planned = names().map_err(Failed::from).and_then(|names| {
+    let planned = names().map_err(StageFailure::from).and_then(|names| {
         let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
         let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
         Ok(((repo, wanted), source, Plan::of(tools, secrets, &context)?))

@@ -1,6 +1,6 @@
 //! The Dockerfile and its `.dockerignore` in a commit's tree: where they are, and what to say if they are no files.
 
-use super::stage::Failed;
+use super::failure::StageFailure;
 use crate::git::{PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
@@ -15,7 +15,7 @@ pub(super) async fn find(
     asked: &DockerfilePath,
     context: &[u8],
     log: &dyn LogSink,
-) -> Result<DockerfilePath, Failed> {
+) -> Result<DockerfilePath, StageFailure> {
     let place = format!("of {repo} in commit {}", snapshot.commit);
     let mut path = asked.clone();
     let mut found = snapshot.find(path.as_str().as_bytes()).await?;
@@ -43,7 +43,7 @@ pub(super) async fn find(
         PathEnd::Submodule => Some(format!("{path} {place} is a submodule: name the Dockerfile in it")),
     };
     match message {
-        Some(message) => Err(Failed::new(FailureClass::Dockerfile, message)),
+        Some(message) => Err(StageFailure::new(FailureClass::Dockerfile, message)),
         None => check_ignore_file(snapshot, &path, context, &place, log).await.map(|()| path),
     }
 }
@@ -61,7 +61,7 @@ async fn check_ignore_file(
     context: &[u8],
     place: &str,
     log: &dyn LogSink,
-) -> Result<(), Failed> {
+) -> Result<(), StageFailure> {
     let folder = String::from_utf8_lossy(context);
     let of_context = if folder.is_empty() { ".dockerignore".to_owned() } else { format!("{folder}/.dockerignore") };
     for name in [format!("{dockerfile}.dockerignore"), of_context] {
@@ -77,7 +77,7 @@ async fn check_ignore_file(
             PathEnd::Submodule => "submodule",
         };
         let message = format!("{name} {place} is a {kind}: make it a file, or give it another name");
-        return Err(Failed::new(FailureClass::Dockerfile, message));
+        return Err(StageFailure::new(FailureClass::Dockerfile, message));
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The folder of a repository that is the build context.
 
-use super::stage::Failed;
+use super::failure::StageFailure;
 use crate::git::{PathEnd, Snapshot};
 use crate::model::{ContextPath, FailureClass, RepoName};
 
 /// The folder's path without links; empty for the root.
-pub(super) async fn of(snapshot: &Snapshot, repo: &RepoName, context: &ContextPath) -> Result<Vec<u8>, Failed> {
+pub(super) async fn of(snapshot: &Snapshot, repo: &RepoName, context: &ContextPath) -> Result<Vec<u8>, StageFailure> {
     snapshot.folder(context.as_str().as_bytes()).await?.map_err(|found| {
         let what = match found {
             PathEnd::File { .. } => "it is a file".to_owned(),
@@ -18,6 +18,6 @@ pub(super) async fn of(snapshot: &Snapshot, repo: &RepoName, context: &ContextPa
              (\"context\" of the job, or the setting CONTEXT), or add it",
             snapshot.commit
         );
-        Failed::new(FailureClass::Dockerfile, message)
+        StageFailure::new(FailureClass::Dockerfile, message)
     })
 }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::Tools;
 use super::clone::Fetched;
-use super::stage::Failed;
+use super::failure::StageFailure;
 use super::tags::{Contest, Later, LedgerError};
 use crate::git::{Heads, Mirror};
 use crate::model::{FailureClass, Job, LogSink, RepoRef, TagHolder};
@@ -14,7 +14,7 @@ use crate::model::{FailureClass, Job, LogSink, RepoRef, TagHolder};
 /// The longest time that the remote may take to say which commit a ref names.
 const LOOK: Duration = Duration::from_secs(30);
 
-impl From<LedgerError> for Failed {
+impl From<LedgerError> for StageFailure {
     fn from(error: LedgerError) -> Self {
         Self::new(FailureClass::LostWorker, format!("which image has a tag cannot be read or stored: {error}"))
     }
@@ -54,7 +54,7 @@ pub(super) async fn later(
     (ours, of): (&str, &RepoRef),
     holder: &TagHolder,
     log: &dyn LogSink,
-) -> Result<Later, Failed> {
+) -> Result<Later, StageFailure> {
     let ledger = &tools.tags.ledger;
     let theirs = holder.commit.as_str();
     let set_by_older_job = holder.job.is_some_and(|setter| setter < job.id);

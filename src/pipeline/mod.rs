@@ -1,10 +1,11 @@
-//! Runs one job: clone, checkout, build, push. Knows no store and no HTTP.
+//! One run of a job: clone, checkout, build, push. The pipeline knows neither the store nor HTTP.
 
 mod build;
 mod checkout;
 mod clone;
 mod dockerfile;
 mod epoch;
+mod failure;
 mod folder;
 mod heads;
 mod plan;
@@ -33,12 +34,13 @@ use crate::model::{
 };
 use crate::secrets::Secrets;
 pub use clone::source;
+use failure::JobEnd;
 use pulse::Pulse;
-use stage::{End, StageRunner};
-pub use tags::{Answer, LedgerError, TagLedger, Tags};
+use stage::StageRunner;
+pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
 pub use users::ImageUsers;
 
-/// What a job is run with.
+/// The parts of the daemon that a run uses.
 pub struct Tools {
     pub git: Git,
     pub engines: Arc<Pool>,
@@ -54,7 +56,7 @@ pub struct PipelineConfig {
     pub git_url: Option<String>,
     /// Tags that every image gets beside the job's own.
     pub image_tags: Vec<TagTemplate>,
-    /// Unless a job names another one; a path in the context.
+    /// DOCKERFILE: the Dockerfile of a job that names none, as a path in the context.
     pub dockerfile: DockerfilePath,
     /// CONTEXT
     pub context: ContextPath,
@@ -63,13 +65,13 @@ pub struct PipelineConfig {
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,
-    /// Of one try.
+    /// PUSH_TIMEOUT: the longest time of one try.
     pub push_timeout: Duration,
     pub push_retries: u32,
     pub push_retry_wait: Duration,
-    /// How long a stage may say and do nothing.
+    /// STALL_TIMEOUT: the longest time in which a stage may say and do nothing.
     pub stall_timeout: Duration,
-    /// Of a whole run.
+    /// JOB_TIMEOUT: the longest time of a whole run.
     pub job_timeout: Duration,
     /// The daemon's own secrets, which no log may show.
     pub masks: Vec<Zeroizing<String>>,
@@ -79,7 +81,7 @@ pub struct PipelineConfig {
 pub struct Run {
     pub job: Job,
     pub log: Arc<LogWriter>,
-    /// How far it is, stored as it comes.
+    /// Receives the progress of the run, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
     pub slot: BuildSlot,
@@ -88,8 +90,8 @@ pub struct Run {
 /// One of the CONCURRENCY build slots; a push that waits gives it back early.
 pub struct BuildSlot(pub Option<OwnedSemaphorePermit>);
 
-/// Runs the job to its end; what the log says of a failure at last is left to the caller, who knows whether it runs once
-/// more. When `run.cancel` fires, what runs is stopped and the outcome is `cancelled`.
+/// Runs the job to its end. The caller writes the last line about a failure to the log, because it knows whether the job
+/// is tried again. `run.cancel` stops the stage that runs, and the outcome is then `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
     mask(&run, &tools.config, &secrets);
@@ -101,16 +103,16 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let result = stages(tools, secrets, &mut runner, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
-        Err(End::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
-        Err(End::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
-        Err(End::Superseded(newer)) => {
+        Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
+        Err(JobEnd::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
+        Err(JobEnd::Superseded(newer)) => {
             let image = &runner.job.image;
             let cause = format!("superseded by {newer}: {image} stays at that commit; a rebuild of this job moves it");
             (Status::Cancelled, Some(cause), Some(FailureClass::Cancelled))
         }
     };
     let superseded_by = match &result {
-        Err(End::Superseded(newer)) => Some(newer.clone()),
+        Err(JobEnd::Superseded(newer)) => Some(newer.clone()),
         _ => None,
     };
     if status == Status::Success {
@@ -145,7 +147,7 @@ async fn stages(
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
     slot: BuildSlot,
-) -> Result<String, End> {
+) -> Result<String, JobEnd> {
     let mut fetched = clone::run(tools, &secrets, runner).await?;
     let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
     let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;

@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::Tools;
-use super::clone::Fetched;
-use super::stage::Failed;
+use super::failure::StageFailure;
 use crate::logs::{arguments_with_secrets, secret_argument};
 use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext};
 use crate::secrets::Secrets;
@@ -24,14 +23,14 @@ pub(super) struct Plan {
 impl Plan {
     /// What the job says, with the settings' defaults. It was checked when the job was made, but what is stored may be
     /// older than a rule, or than a secret.
-    pub fn of(tools: &Tools, secrets: &Secrets, context: &JobContext) -> Result<Self, Failed> {
+    pub fn of(tools: &Tools, secrets: &Secrets, context: &JobContext) -> Result<Self, StageFailure> {
         let options = context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
-            Failed::new(FailureClass::Source, bad.join("; "))
+            StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
         let masks = [tools.config.masks.clone(), secrets.masks()].concat();
         if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
-            return Err(Failed::new(FailureClass::Source, secret_argument(name)));
+            return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
         }
         let (dockerfile, context) = options.paths(&tools.config.dockerfile, &tools.config.context);
         let keep_git_dir = options.keeps_git_dir(tools.config.keep_git_dir);
@@ -84,23 +83,6 @@ impl Plan {
         }
         command.extend(self.build_args.keys().map(|name| format!(" --build-arg {name}")));
         command + " ./" + self.context.as_str()
-    }
-}
-
-impl Fetched {
-    /// One synced context in the engine per repository, Dockerfile, target and context, with `.git` or without: these
-    /// decide which files the engine wants, and what it does not want it forgets. The table of file times is the repository's alone: a cache mount
-    /// may be shared by all of its Dockerfiles and targets.
-    pub fn sync_key(&self, repository: &str) -> String {
-        let target = self.plan.target.as_deref().unwrap_or_default();
-        let mut key = format!("{repository}\n{}\n{target}", self.plan.dockerfile);
-        if !self.plan.context.is_root() {
-            key += &format!("\n{}", self.plan.context);
-        }
-        if self.plan.keep_git_dir {
-            key += "\n.git\n";
-        }
-        key
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::stage::Failed;
+use super::failure::StageFailure;
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, LogSink};
 
@@ -37,8 +37,8 @@ impl Pulse {
         &self,
         limit: Duration,
         setting: &str,
-        work: impl Future<Output = Result<T, Failed>>,
-    ) -> Result<T, Failed> {
+        work: impl Future<Output = Result<T, StageFailure>>,
+    ) -> Result<T, StageFailure> {
         self.alive();
         tokio::select! {
             biased;
@@ -74,13 +74,13 @@ impl LogSink for Pulse {
 }
 
 /// That `what` took longer than a setting allows.
-pub(super) fn overdue(what: &str, limit: Duration, setting: &str) -> Failed {
+pub(super) fn overdue(what: &str, limit: Duration, setting: &str) -> StageFailure {
     late(format!("{what} took longer than {} s ({setting})", limit.as_secs_f64()))
 }
 
 /// 124 is what `timeout` of the coreutils ends with.
-fn late(message: String) -> Failed {
-    Failed { exit_code: 124, class: FailureClass::Timeout, message }
+fn late(message: String) -> StageFailure {
+    StageFailure { exit_code: 124, class: FailureClass::Timeout, message }
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
         let begun = Instant::now();
         let endless = async {
             work(&pulse).await;
-            std::future::pending::<Result<(), Failed>>().await
+            std::future::pending::<Result<(), StageFailure>>().await
         };
         let failed = pulse.within(limit, "LIMIT", endless).await.err().unwrap();
         assert_eq!((failed.exit_code, failed.class), (124, FailureClass::Timeout));

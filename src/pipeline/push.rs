@@ -1,8 +1,9 @@
 use futures_util::future::join_all;
 
-use super::build::{Built, Name};
+use super::build::{BuiltImage, PlannedTag};
 use super::clone::Fetched;
-use super::stage::{End, Failed, StageRunner, TagResults};
+use super::failure::{JobEnd, StageFailure};
+use super::stage::{StageRunner, TagResults};
 use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
@@ -10,16 +11,16 @@ use crate::model::{CommitId, ImageRef, Job, LogSink, Origin, StageName, TagHolde
 use crate::secrets::RegistryAuth;
 
 /// Discards output: an image's further tags share the layers of the first.
-struct Quiet;
+struct DiscardedOutput;
 
-impl LogSink for Quiet {
+impl LogSink for DiscardedOutput {
     fn write(&self, _: &[u8]) {}
 }
 
 /// The reason why a try failed.
 enum PushError {
     Engine(EngineError),
-    Here(Failed),
+    Here(StageFailure),
 }
 
 impl From<EngineError> for PushError {
@@ -28,22 +29,22 @@ impl From<EngineError> for PushError {
     }
 }
 
-impl From<Failed> for PushError {
-    fn from(failed: Failed) -> Self {
+impl From<StageFailure> for PushError {
+    fn from(failed: StageFailure) -> Self {
         Self::Here(failed)
     }
 }
 
-/// The state of a name.
-enum State {
+/// The state of a tag that is pushed.
+enum PushState {
     Open,
-    /// The registry has it, with this digest.
+    /// The registry has the tag, with this digest.
     Pushed(String),
     /// The tag stays at this commit.
     Kept(CommitId),
 }
 
-impl State {
+impl PushState {
     fn digest(&self) -> Option<&str> {
         match self {
             Self::Pushed(digest) => Some(digest),
@@ -70,21 +71,21 @@ pub(super) async fn run(
     tools: &Tools,
     engine: &EngineLease,
     fetched: &Fetched,
-    built: &Built,
+    built: &BuiltImage,
     runner: &mut StageRunner,
     slot: BuildSlot,
-) -> Result<String, End> {
+) -> Result<String, JobEnd> {
     let (log, job, results) = (runner.log.clone(), runner.job.clone(), runner.tags.clone());
     let config = &tools.config;
     let mut command = "docker push".to_owned();
-    for Name { image, .. } in &built.names {
+    for PlannedTag { image, .. } in &built.names {
         command += &format!(" {image}");
         results.expect(&image.to_string());
     }
     let work = async {
-        let states = built.names.iter().map(|_| State::Open).collect();
+        let states = built.names.iter().map(|_| PushState::Open).collect();
         let mut push =
-            Push { context: PushContext { tools, engine, fetched, built, job: &job, log: &*log }, states, results };
+            TagPush { context: PushContext { tools, engine, fetched, built, job: &job, log: &*log }, states, results };
         let (mut slot, mut tries) = (Some(slot), 0);
         loop {
             // Read anew for each try: a password that was put right while a push waits is used.
@@ -120,20 +121,20 @@ pub(super) async fn run(
 }
 
 /// The names of one image, on their way into the registry.
-struct Push<'a> {
+struct TagPush<'a> {
     context: PushContext<'a>,
     /// One for each name.
-    states: Vec<State>,
+    states: Vec<PushState>,
     results: TagResults,
 }
 
-impl Push<'_> {
+impl TagPush<'_> {
     /// Pushes what is not there yet: the first with its layers, then the others at once, because each is only a manifest.
     async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<(), PushError> {
         let Self { context, states, results } = self;
         let names = &context.built.names;
         for (index, name) in names.iter().enumerate() {
-            if states.iter().all(|state| state.digest().is_none()) && matches!(states[index], State::Open) {
+            if states.iter().all(|state| state.digest().is_none()) && matches!(states[index], PushState::Open) {
                 states[index] = context.push(index, auth, context.log).await?;
                 results.put(states[index].result(&name.image));
                 if let Some(pushed) = states[index].digest().filter(|_| index > 0) {
@@ -141,10 +142,10 @@ impl Push<'_> {
                 }
             }
         }
-        let Some(digest) = states.iter().find_map(State::digest).map(str::to_owned) else { return Ok(()) };
-        let open = states.iter_mut().enumerate().filter(|(_, state)| matches!(state, State::Open));
+        let Some(digest) = states.iter().find_map(PushState::digest).map(str::to_owned) else { return Ok(()) };
+        let open = states.iter_mut().enumerate().filter(|(_, state)| matches!(state, PushState::Open));
         let pushes = open.map(async |(index, state)| {
-            *state = context.push(index, auth, &Quiet).await?;
+            *state = context.push(index, auth, &DiscardedOutput).await?;
             let image = &names[index].image;
             results.put(state.result(image));
             if let Some(pushed) = state.digest() {
@@ -156,25 +157,28 @@ impl Push<'_> {
         join_all(pushes).await.into_iter().collect()
     }
 
-    /// When no name is open: the digest of the job's own name, or the commit that keeps it.
-    fn finish(&self) -> Result<String, End> {
+    /// Returns the digest of the job's own tag, or the commit that keeps it, once no tag is open.
+    fn finish(&self) -> Result<String, JobEnd> {
         match &self.states[0] {
-            State::Kept(newer) => Err(End::Superseded(newer.clone())),
+            PushState::Kept(newer) => Err(JobEnd::Superseded(newer.clone())),
             own => Ok(own.digest().unwrap_or_default().to_owned()),
         }
     }
 
-    /// Says which tags are there although the stage failed, and which are not.
-    fn with_pushed_tags(&self, failed: Failed) -> Failed {
-        let tags = |wanted: fn(&State) -> bool| {
+    /// Adds to the failure which tags were pushed and which were not.
+    fn with_pushed_tags(&self, failed: StageFailure) -> StageFailure {
+        let tags = |wanted: fn(&PushState) -> bool| {
             let all = self.context.built.names.iter().zip(&self.states).filter(|(_, state)| wanted(state));
             all.map(|(name, _)| name.image.tag()).collect::<Vec<_>>().join(", ")
         };
-        match tags(|state| matches!(state, State::Pushed(_))).as_str() {
+        match tags(|state| matches!(state, PushState::Pushed(_))).as_str() {
             "" => failed,
             there => {
-                let missing = tags(|state| matches!(state, State::Open));
-                Failed { message: format!("{}; pushed: {there}; not pushed: {missing}", failed.message), ..failed }
+                let missing = tags(|state| matches!(state, PushState::Open));
+                StageFailure {
+                    message: format!("{}; pushed: {there}; not pushed: {missing}", failed.message),
+                    ..failed
+                }
             }
         }
     }
@@ -185,7 +189,7 @@ struct PushContext<'a> {
     tools: &'a Tools,
     engine: &'a EngineLease,
     fetched: &'a Fetched,
-    built: &'a Built,
+    built: &'a BuiltImage,
     job: &'a Job,
     log: &'a dyn LogSink,
 }
@@ -193,13 +197,13 @@ struct PushContext<'a> {
 impl PushContext<'_> {
     /// Gives the image a name, in the engine and in the registry, unless the same ref has set it for a later commit. Other
     /// jobs that push the same name wait, because the engine pushes whatever image has the name then.
-    async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<State, PushError> {
+    async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<PushState, PushError> {
         let Self { tools, engine, built, .. } = self;
-        let Name { image, moving } = &built.names[index];
+        let PlannedTag { image, moving } = &built.names[index];
         // Docker Hub's images can be written in several ways.
         let key = format!("{}/{}:{}", image.registry(), image.repository(), image.tag());
         let _alone = tools.tags.lock(&key).await;
-        let former = tools.tags.ledger.holder(&key).await.map_err(Failed::from)?;
+        let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
             && let Some(why) = self.stays(former).await?
         {
@@ -209,7 +213,7 @@ impl PushContext<'_> {
                 former.commit
             );
             self.log.write(line.as_bytes());
-            return Ok(State::Kept(former.commit.clone()));
+            return Ok(PushState::Kept(former.commit.clone()));
         }
         let holder = self.holder(former.as_ref(), index);
         if let Some(line) = former.as_ref().and_then(|former| taken(image, former, &holder)) {
@@ -223,12 +227,12 @@ impl PushContext<'_> {
             && let Err(error) = tools.tags.ledger.give(&key, &holder).await
         {
             if *moving {
-                return Err(Failed::from(error).into());
+                return Err(StageFailure::from(error).into());
             }
             // A name that says its commit is noted only for the line above, so a full disk costs that line alone.
             tracing::warn!(%error, image = key, "the image that has a tag cannot be noted");
         }
-        Ok(State::Pushed(digest))
+        Ok(PushState::Pushed(digest))
     }
 
     /// True if a person asked for just this tag, or for the whole job once more.
@@ -237,7 +241,7 @@ impl PushContext<'_> {
     }
 
     /// The reason why a tag stays where it is, if it does.
-    async fn stays(&self, former: &TagHolder) -> Result<Option<String>, Failed> {
+    async fn stays(&self, former: &TagHolder) -> Result<Option<String>, StageFailure> {
         let Self { tools, fetched, built, job, log, .. } = self;
         let is_other = former.commit != built.commit;
         if is_other && !former.moving {
@@ -282,12 +286,12 @@ fn taken(name: &ImageRef, former: &TagHolder, holder: &TagHolder) -> Option<Stri
         .then(|| format!("{name} was the image of job {job} ({theirs}); it is this job's now ({ours})\n"))
 }
 
-/// Says which registry it was, and what to do about a login that it refused.
-fn failed(registry: &str, has_login: bool, error: EngineError) -> Failed {
+/// Adds the registry to the failure, and what to do about a refused login.
+fn failed(registry: &str, has_login: bool, error: EngineError) -> StageFailure {
     let advice = match (error.kind, has_login) {
         (ErrorKind::Auth, true) => "; is the login in the dockercfg right, and may it push there?",
         (ErrorKind::Auth, false) => "; the dockercfg has no login for it: `image-factory secrets put dockercfg FILE`",
         _ => "",
     };
-    Failed { message: format!("{registry}: {}{advice}", error.message), ..error.into() }
+    StageFailure { message: format!("{registry}: {}{advice}", error.message), ..error.into() }
 }

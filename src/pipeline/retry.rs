@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::stage::Failed;
+use super::failure::StageFailure;
 use crate::git::{Fault, GitError};
 use crate::model::LogSink;
 
@@ -20,9 +20,9 @@ pub(super) async fn patiently<T, F>(
     limit: Duration,
     log: &dyn LogSink,
     try_once: impl FnMut() -> F,
-) -> Result<T, Failed>
+) -> Result<T, StageFailure>
 where
-    F: Future<Output = Result<Result<T, GitError>, Failed>>,
+    F: Future<Output = Result<Result<T, GitError>, StageFailure>>,
 {
     with_rests(limit, &RESTS.map(Duration::from_secs), WAIT, log, try_once).await
 }
@@ -33,9 +33,9 @@ async fn with_rests<T, F>(
     wait: Duration,
     log: &dyn LogSink,
     mut try_once: impl FnMut() -> F,
-) -> Result<T, Failed>
+) -> Result<T, StageFailure>
 where
-    F: Future<Output = Result<Result<T, GitError>, Failed>>,
+    F: Future<Output = Result<Result<T, GitError>, StageFailure>>,
 {
     let begun = Instant::now();
     let (mut rests, mut waits) = (rests.iter().copied(), [wait].into_iter());

@@ -8,33 +8,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::failure::{JobEnd, StageFailure};
 use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
 use crate::model::{
-    CommitId, FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
+    CommitId, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
 };
-
-/// Why a stage failed.
-pub(super) struct Failed {
-    pub exit_code: i32,
-    pub class: FailureClass,
-    /// One line: what is wrong, where, and what to do.
-    pub message: String,
-}
-
-impl Failed {
-    pub fn new(class: FailureClass, message: impl ToString) -> Self {
-        Self { exit_code: 1, class, message: message.to_string() }
-    }
-}
-
-/// How a job ends without success.
-pub(super) enum End {
-    Failed(String, FailureClass),
-    Cancelled,
-    /// The job's own tag stays at this commit, which its ref named later.
-    Superseded(CommitId),
-}
 
 /// The end of each of the image's names. Shared with the push stage, which may be cut off in the middle.
 #[derive(Clone, Default)]
@@ -117,8 +96,8 @@ impl StageRunner {
         &mut self,
         name: StageName,
         command: &str,
-        work: impl Future<Output = Result<T, Failed>>,
-    ) -> Result<T, End> {
+        work: impl Future<Output = Result<T, StageFailure>>,
+    ) -> Result<T, JobEnd> {
         self.record(name, |stage| {
             stage.status = StageStatus::Running;
             stage.start = Some(Millis::now().0);
@@ -136,8 +115,8 @@ impl StageRunner {
             }
         };
         // What a step said may be in it, and it goes further than the log.
-        let result =
-            result.map(|ended| ended.map_err(|failed| Failed { message: self.log.masked(&failed.message), ..failed }));
+        let result = result
+            .map(|ended| ended.map_err(|failed| StageFailure { message: self.log.masked(&failed.message), ..failed }));
         let (status, exit_code, error) = match &result {
             Some(Ok(_)) => (StageStatus::Success, Some(0), None),
             Some(Err(failed)) => (StageStatus::Failure, Some(failed.exit_code), Some(failed.message.clone())),
@@ -166,8 +145,8 @@ impl StageRunner {
         });
         match result {
             Some(Ok(value)) => Ok(value),
-            Some(Err(failed)) => Err(End::Failed(format!("{}: {}", name.as_str(), failed.message), failed.class)),
-            None => Err(End::Cancelled),
+            Some(Err(failed)) => Err(JobEnd::Failed(format!("{}: {}", name.as_str(), failed.message), failed.class)),
+            None => Err(JobEnd::Cancelled),
         }
     }
 

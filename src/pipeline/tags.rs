@@ -16,27 +16,27 @@ pub(super) use order::{Contest, Later};
 #[error("{0}")]
 pub struct LedgerError(pub String);
 
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
+pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
 /// The record of tags and of the refs that set them, which outlives jobs. Tags are named `registry/path:tag`.
 pub trait TagLedger: Send + Sync {
     /// The image that a tag was given last.
-    fn holder<'a>(&'a self, image: &'a str) -> Answer<'a, Option<TagHolder>>;
+    fn holder<'a>(&'a self, image: &'a str) -> LedgerFuture<'a, Option<TagHolder>>;
 
     /// Notes that an image has a tag from now on.
-    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> Answer<'a, ()>;
+    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()>;
 
     /// The refs of a repository whose heads are noted, and the newest head of each.
-    fn watched<'a>(&'a self, repository: &'a str) -> Answer<'a, BTreeMap<String, String>>;
+    fn watched<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>>;
 
     /// Notes the heads of a repository's refs, as the fetch of this number found them.
-    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> Answer<'a, ()>;
+    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> LedgerFuture<'a, ()>;
 
     /// The number of the last fetch that found each of these commits at the head of the ref.
-    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> Answer<'a, [Option<u64>; 2]>;
+    fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> LedgerFuture<'a, [Option<u64>; 2]>;
 
     /// The newest pushes of a ref.
-    fn pushes<'a>(&'a self, of: &'a RepoRef) -> Answer<'a, Vec<RefUpdate>>;
+    fn pushes<'a>(&'a self, of: &'a RepoRef) -> LedgerFuture<'a, Vec<RefUpdate>>;
 }
 
 /// The ledger, and a lock for each tag.

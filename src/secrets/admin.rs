@@ -1,4 +1,4 @@
-//! What `image-factory secrets put` and `secrets check` do.
+//! The commands `image-factory secrets put` and `secrets check`.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 
 use super::name;
 use super::source::{MAX_SIZE, Source};
-use super::{Name, Place, Scope, SecretsConfig, SecretsError, key, live, pgp, value};
+use super::{Place, Scope, SecretName, SecretsConfig, SecretsError, key, live, pgp, value};
 
 /// Checks a secret, encrypts it with the passphrase if it is not yet, and stores it. Returns one line about what was
 /// stored where. Refused, and nothing stored: what the daemon could not use.
-pub async fn put(config: &SecretsConfig, name: Name, bytes: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+pub async fn put(config: &SecretsConfig, name: SecretName, bytes: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
     let sealing = name.clone();
     let sealed = spawn_blocking(move || seal(&sealing, &bytes, passphrase.as_ref().map(|p| p.as_str())));
@@ -20,26 +20,32 @@ pub async fn put(config: &SecretsConfig, name: Name, bytes: Zeroizing<Vec<u8>>) 
     Ok(format!("stored {what} as {path}"))
 }
 
-fn seal(name: &Name, bytes: &[u8], passphrase: Option<&str>) -> Result<(Zeroizing<Vec<u8>>, String), SecretsError> {
+fn seal(
+    name: &SecretName,
+    bytes: &[u8],
+    passphrase: Option<&str>,
+) -> Result<(Zeroizing<Vec<u8>>, String), SecretsError> {
     let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
-        (Name::AuthorizedKeys | Name::SyslogHost, _) => bytes.to_vec().into(),
+        (SecretName::AuthorizedKeys | SecretName::SyslogHost, _) => bytes.to_vec().into(),
         (_, None) => {
             return Err(SecretsError::new(
                 "set ENC_PASSPHRASE to the passphrase that the daemon has: it encrypts what is stored",
             ));
         }
-        (Name::GithubKey(_), Some(passphrase)) => key::seal(bytes, passphrase)?.as_bytes().to_vec().into(),
-        (Name::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
+        (SecretName::GithubKey(_), Some(passphrase)) => key::seal(bytes, passphrase)?.as_bytes().to_vec().into(),
+        (SecretName::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
             pgp::encrypt(bytes, passphrase)?.into_bytes().into()
         }
-        (Name::Dockercfg, Some(_)) => bytes.to_vec().into(),
+        (SecretName::Dockercfg, Some(_)) => bytes.to_vec().into(),
     };
     if sealed.len() as u64 > MAX_SIZE {
         return Err(SecretsError::new("it is larger than 1 MiB: that is no such secret"));
     }
-    // What was encrypted is read back: what is stored is what the daemon will be able to use.
+    // The encrypted bytes are read back, because only what the daemon can use may be stored.
     let opened = value::open(name, &sealed, passphrase).map_err(|e| match name {
-        Name::GithubKey(_) => SecretsError(format!("{e} (`ssh-keygen -p -f KEY` changes the passphrase of a key)")),
+        SecretName::GithubKey(_) => {
+            SecretsError(format!("{e} (`ssh-keygen -p -f KEY` changes the passphrase of a key)"))
+        }
         _ => e,
     })?;
     match opened.trouble.is_empty() {
@@ -50,10 +56,10 @@ fn seal(name: &Name, bytes: &[u8], passphrase: Option<&str>) -> Result<(Zeroizin
 
 /// One line of `secrets check`.
 pub struct CheckLine {
-    /// The path below the base or the folder, or the place itself.
+    /// Path below the base or in the folder, or the place itself.
     pub name: String,
     pub ok: bool,
-    /// What it is, or what is wrong and what to do; nothing secret.
+    /// Description of the secret, or what is wrong and what to do. Nothing secret is in it.
     pub text: String,
 }
 
@@ -75,10 +81,10 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
     };
     let mut lines = vec![CheckLine { name: place, ok: true, text }];
     for (name, without) in [
-        (Name::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
-        (Name::Dockercfg, "registries are used without credentials"),
-        (Name::AuthorizedKeys, "nobody is let in by it"),
-        (Name::SyslogHost, "log lines go to a syslog server only if SYSLOG names one"),
+        (SecretName::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
+        (SecretName::Dockercfg, "registries are used without credentials"),
+        (SecretName::AuthorizedKeys, "nobody is let in by it"),
+        (SecretName::SyslogHost, "log lines go to a syslog server only if SYSLOG names one"),
     ] {
         if !contents.values.contains_key(&name) {
             lines.push(CheckLine { name: name.to_string(), ok: true, text: format!("nothing is stored: {without}") });
@@ -94,8 +100,8 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
             }
             Ok(opened) if opened.trouble.is_empty() => (true, opened.describe()),
             Ok(opened) => (false, format!("{}; but {}", opened.describe(), opened.trouble.join("; "))),
-            // A daemon that runs may have the last good one of any other secret.
-            Err(e) if name == Name::AuthorizedKeys => (false, format!("{e}; {}", live::without(&name))),
+            // A daemon that runs may still use the last good value of any other kind.
+            Err(e) if name == SecretName::AuthorizedKeys => (false, format!("{e}; {}", live::without(&name))),
             Err(e) => (false, e.to_string()),
         };
         lines.push(CheckLine { name: name.to_string(), ok, text });

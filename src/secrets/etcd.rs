@@ -15,14 +15,14 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::source::Contents;
-use super::{Name, SecretsError};
+use super::{SecretName, SecretsError};
 use crate::model::Backoff;
 pub use config::{EtcdConfig, TlsFiles};
-use failure::{Failure, IS_IT_THERE};
-use link::Link;
-use tls::Tls;
+use failure::{EtcdFailure, IS_IT_THERE};
+use link::EtcdConnection;
+use tls::EtcdTls;
 
-/// A get takes half a millisecond; what is not there after this hangs.
+/// Longest time for an answer. A get takes half a millisecond, so a request that takes longer hangs.
 const REQUEST: Duration = Duration::from_secs(5);
 /// The next member is asked when one has been silent for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,11 +32,11 @@ const MAX_ANSWER: usize = 64 << 20;
 /// etcd by its API v3, v2 or both.
 pub struct Etcd {
     config: Arc<EtcdConfig>,
-    /// To one member at a time: etcd-client's own balancing has no failover (35 % of the calls fail while one of two
-    /// members is down).
-    link: Option<Link>,
+    /// Connection to one member at a time, because etcd-client's own balancing has no failover: 35 % of the calls fail
+    /// while one of two members is down.
+    link: Option<EtcdConnection>,
     failures: u32,
-    /// By which API the last read was made.
+    /// The API that the last read used.
     via: Option<String>,
 }
 
@@ -45,8 +45,8 @@ impl Etcd {
         Self { config: Arc::new(config.clone()), link: None, failures: 0, via: None }
     }
 
-    /// List, then watch from the revision after it; on any error, cancel or silence from the beginning, so nothing
-    /// depends on what a watch says beyond "something changed".
+    /// Lists all secrets, then watches from the next revision. Any error, cancellation or silence begins with a new list, so
+    /// that nothing depends on what a watch says beyond "something changed".
     pub async fn next(&mut self) -> Result<Contents, SecretsError> {
         if let Some(link) = &mut self.link {
             let read = match link.changed().await {
@@ -79,24 +79,26 @@ impl Etcd {
         }
     }
 
-    /// To the API that has the others. Reads first: a member that hangs now could do a put much later.
-    pub async fn put(&self, name: &Name, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+    /// Stores a secret by the API that has the others. It reads first, because a member that hangs could carry out a put
+    /// much later.
+    pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (mut link, _) = self.link("written").await?;
         let put = link.put(name, &value).await;
         put.map_err(|failure| away("written", &[(link.endpoint().to_owned(), failure)]))
     }
 
-    /// The first member that answers.
-    async fn link(&self, done: &str) -> Result<(Link, Contents), SecretsError> {
+    /// Returns a connection to the first member that answers.
+    async fn link(&self, done: &str) -> Result<(EtcdConnection, Contents), SecretsError> {
         let files = self.config.tls.clone();
-        let tls = spawn_blocking(move || Tls::read(&files)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())));
+        let tls =
+            spawn_blocking(move || EtcdTls::read(&files)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())));
         let tls = tls.map_err(|e| SecretsError(format!("etcd cannot be {done}: {e}")))?;
         let (mut waiting, mut attempts, mut failures) =
             (self.config.endpoints.iter(), FuturesUnordered::new(), Vec::new());
         loop {
             match waiting.next() {
                 Some(endpoint) => attempts.push(async {
-                    let link = Link::open(&self.config, endpoint, &tls).await;
+                    let link = EtcdConnection::open(&self.config, endpoint, &tls).await;
                     link.map_err(|failure| (endpoint.clone(), failure))
                 }),
                 None if attempts.is_empty() => return Err(away(done, &failures)),
@@ -118,7 +120,7 @@ impl Etcd {
         }
     }
 
-    /// Says so when another API is used than before.
+    /// Logs when another API is used than before.
     fn heard(&mut self, contents: Contents) -> Contents {
         if self.via != contents.via {
             tracing::info!("secrets: read by the {}", contents.via.as_deref().unwrap_or_default());
@@ -131,11 +133,11 @@ impl Etcd {
 impl EtcdConfig {
     /// Reads the certificates and the key, and drops them again. Errors: what is wrong with which file.
     pub fn check(&self) -> Result<(), SecretsError> {
-        Tls::read(&self.tls).map(drop)
+        EtcdTls::read(&self.tls).map(drop)
     }
 }
 
-fn away(done: &str, failures: &[(String, Failure)]) -> SecretsError {
+fn away(done: &str, failures: &[(String, EtcdFailure)]) -> SecretsError {
     let reasons: Vec<_> = failures.iter().map(|(endpoint, failure)| format!("{endpoint}: {}", failure.why)).collect();
     let todo = failures.iter().find_map(|(_, failure)| failure.todo.as_deref());
     SecretsError(format!("etcd cannot be {done} ({}): {}", reasons.join("; "), todo.unwrap_or(IS_IT_THERE)))

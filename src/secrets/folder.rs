@@ -11,14 +11,14 @@ use zeroize::Zeroizing;
 
 use super::name::{GITHUB_KEYS, OWNER, Scope};
 use super::source::{Contents, MAX_SIZE};
-use super::{Name, SecretsError, digest};
+use super::{SecretName, SecretsError, digest};
 use crate::durable::replace_file;
 
-/// A handful of small files: looking costs 0.1 ms. Unlike inotify it sees every kind of change on every file system
-/// (a Kubernetes volume swaps a symbolic link).
+/// Interval at which the folder is read. Reading a handful of small files costs 0.1 ms, and unlike inotify it sees every
+/// kind of change on every file system (a Kubernetes volume swaps a symbolic link).
 const POLL: Duration = Duration::from_secs(1);
 
-/// The files of a folder, by [`Name`]'s paths. A folder that does not exist is an empty one.
+/// The files of a folder, by [`SecretName`]'s paths. A folder that does not exist is an empty one.
 pub struct Folder {
     root: PathBuf,
     /// Digest of what was seen last, a failure included.
@@ -46,15 +46,15 @@ impl Folder {
     }
 
     /// The file is 0600, new folders 0700.
-    pub async fn put(&self, name: &Name, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+    pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (root, name) = (self.root.clone(), name.clone());
         spawn_blocking(move || put(&root, &name, &value)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())))
     }
 }
 
-fn put(root: &Path, name: &Name, value: &[u8]) -> Result<String, SecretsError> {
+fn put(root: &Path, name: &SecretName, value: &[u8]) -> Result<String, SecretsError> {
     let path = match name {
-        Name::GithubKey(Scope::Owner(_)) if !root.join(name.to_string()).is_file() => {
+        SecretName::GithubKey(Scope::Owner(_)) if !root.join(name.to_string()).is_file() => {
             root.join(format!("{name}/{OWNER}"))
         }
         name => root.join(name.to_string()),
@@ -77,7 +77,7 @@ fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
     let owner = fs::metadata(there)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     replace_file(path, 0o600, value)?;
-    // What root stores, the service must be able to read.
+    // Files that root stores get the folder's owner, because the service must be able to read them.
     if rustix::process::geteuid().is_root() {
         for made in path.ancestors().take_while(|made| *made != there) {
             chown(made, Some(owner.uid()), Some(owner.gid()))?;
@@ -88,7 +88,12 @@ fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
 
 fn read(root: &Path) -> Result<Contents, SecretsError> {
     let mut contents = Contents::default();
-    for name in [Name::GithubKey(Scope::Common), Name::Dockercfg, Name::AuthorizedKeys, Name::SyslogHost] {
+    for name in [
+        SecretName::GithubKey(Scope::Common),
+        SecretName::Dockercfg,
+        SecretName::AuthorizedKeys,
+        SecretName::SyslogHost,
+    ] {
         add(root, &name.to_string(), &name.to_string(), &mut contents);
     }
     for owner in list(&root.join(GITHUB_KEYS))? {
@@ -111,13 +116,13 @@ fn add(root: &Path, file: &str, path: &str, contents: &mut Contents) {
     let mut value = Zeroizing::new(Vec::with_capacity(8 << 10));
     match fs::File::open(&file).and_then(|f| f.take(MAX_SIZE + 1).read_to_end(&mut value)) {
         Ok(_) => contents.add(path, Ok(value)),
-        // A link to nothing is stored all the same.
+        // A symbolic link to nothing counts as a secret that is stored and cannot be read.
         Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(&file).is_err() => {}
         Err(e) => contents.add(path, Err(SecretsError(format!("{} cannot be read: {e}", file.display())))),
     }
 }
 
-/// The names in a folder, without hidden ones: an editor's, or a Kubernetes volume's own.
+/// Returns the names in a folder, without the hidden ones of an editor or of a Kubernetes volume.
 fn list(folder: &Path) -> Result<Vec<String>, SecretsError> {
     let names = fs::read_dir(folder).and_then(|entries| {
         entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>, _>>()

@@ -13,33 +13,33 @@ use zeroize::Zeroizing;
 use super::authorized::HEADER;
 use super::name;
 use super::source::{Contents, Source};
-use super::value::{self, Opened, Value};
-use super::{Name, Secrets, SecretsConfig, SecretsError, digest};
+use super::value::{self, Opened, SecretValue};
+use super::{SecretName, Secrets, SecretsConfig, SecretsError, digest};
 use crate::durable::replace_file;
 use crate::model::{Millis, RepoCase};
 
-/// The wait before the file for an sshd is tried again.
+/// Pause before the file for an sshd is written again.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
-/// What is known of one stored secret.
+/// A secret that is stored, and what became of it.
 #[derive(Clone)]
-pub(super) struct Held {
-    /// Of the stored bytes: the same ones are not decrypted again (bcrypt takes 110 ms).
+pub(super) struct StoredSecret {
+    /// Digest of the stored bytes. Bytes that have not changed are not decrypted again, because bcrypt takes 110 ms.
     digest: [u8; 32],
-    /// The last good value, and when it was read.
+    /// The last good value, and the time at which it was read.
     opened: Option<(Arc<Opened>, Millis)>,
-    /// Why what is stored now cannot be used at all.
+    /// The reason why nothing of the present value can be used.
     refused: Option<SecretsError>,
-    /// What is wrong with what is stored now.
+    /// Faults of the present value, one line each.
     trouble: Vec<String>,
 }
 
-impl Held {
-    pub(super) fn value(&self) -> Option<&Value> {
+impl StoredSecret {
+    pub(super) fn value(&self) -> Option<&SecretValue> {
         self.opened.as_ref().map(|(opened, _)| &opened.value)
     }
 
-    /// Why nothing that was ever stored here can be used; none if something can.
+    /// Returns the reason why no value can be used; `None` if the present value or a former one can.
     pub(super) fn unusable(&self) -> Option<&SecretsError> {
         self.refused.as_ref().filter(|_| self.opened.is_none())
     }
@@ -48,7 +48,7 @@ impl Held {
         self.opened.as_ref().map(|(_, since)| *since)
     }
 
-    /// What is stored now can be used, all of it.
+    /// Returns true if all of the present value can be used.
     pub(super) fn is_well(&self) -> bool {
         self.trouble.is_empty()
     }
@@ -64,7 +64,7 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
     let mut loader = Loader { authorized_keys_file, repo_case, snapshot, held, loaded: false, place };
     let mut is_written = true;
     loop {
-        // The source is not asked anew meanwhile, because what it has seen would be lost with the question.
+        // The call to the source is kept over the retries, because a new call would lose what this one has read.
         let mut next = pin!(source.next());
         let read = loop {
             tokio::select! {
@@ -87,14 +87,14 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
     }
 }
 
-/// The secrets that were read so far, and who is told of them.
+/// The secrets that were read so far, and the channel that publishes them.
 struct Loader {
     authorized_keys_file: Option<PathBuf>,
     repo_case: RepoCase,
     snapshot: watch::Sender<Arc<Secrets>>,
-    held: BTreeMap<Name, Held>,
+    held: BTreeMap<SecretName, StoredSecret>,
     loaded: bool,
-    /// The troubles of the place, and of names in it.
+    /// Faults of the place, and of names in it.
     place: Vec<String>,
 }
 
@@ -108,8 +108,8 @@ impl Loader {
         trouble.extend(ambiguous.iter().map(|(name, other)| format!("{name}: {}", name::why_ambiguous(other))));
         let mut is_written = true;
         if let (true, Some(path)) = (self.loaded, &self.authorized_keys_file) {
-            let keys = match self.held.get(&Name::AuthorizedKeys).and_then(Held::value) {
-                Some(Value::AuthorizedKeys(keys)) => Some(keys.to_file()),
+            let keys = match self.held.get(&SecretName::AuthorizedKeys).and_then(StoredSecret::value) {
+                Some(SecretValue::AuthorizedKeys(keys)) => Some(keys.to_file()),
                 _ => None,
             };
             if let Err(e) = write_authorized_keys(path.clone(), keys).await {
@@ -134,8 +134,12 @@ impl Loader {
     }
 }
 
-/// Takes over what is stored now. True: something can be used, or can no longer, that was not so before.
-async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase: Option<&Zeroizing<String>>) -> bool {
+/// Takes over what is stored now. Returns true if a secret became usable, or ceased to be.
+async fn update(
+    held: &mut BTreeMap<SecretName, StoredSecret>,
+    contents: Contents,
+    passphrase: Option<&Zeroizing<String>>,
+) -> bool {
     let mut changed = false;
     held.retain(|name, _| {
         let stays = contents.values.contains_key(name);
@@ -153,8 +157,8 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
         .buffer_unordered(processors);
     while let Some((digest, name, opened)) = opening.next().await {
         let last = held.remove(&name).and_then(|h| h.opened);
-        // A list that was replaced is not used on: it may have a key that was taken out of it.
-        let last = last.filter(|_| name != Name::AuthorizedKeys);
+        // An old list of authorized keys is dropped, because it may contain a key that was removed since.
+        let last = last.filter(|_| name != SecretName::AuthorizedKeys);
         let now = match opened {
             Ok(opened) => {
                 match opened.bare {
@@ -163,12 +167,12 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
                 }
                 changed = true;
                 let trouble = opened.trouble.clone();
-                Held { digest, trouble, opened: Some((Arc::new(opened), Millis::now())), refused: None }
+                StoredSecret { digest, trouble, opened: Some((Arc::new(opened), Millis::now())), refused: None }
             }
             Err(e) => {
-                changed |= name == Name::AuthorizedKeys;
+                changed |= name == SecretName::AuthorizedKeys;
                 let use_of = if last.is_some() { "the last good one stays in use" } else { without(&name) };
-                Held { digest, trouble: vec![format!("{e}; {use_of}")], opened: last, refused: Some(e) }
+                StoredSecret { digest, trouble: vec![format!("{e}; {use_of}")], opened: last, refused: Some(e) }
             }
         };
         held.insert(name, now);
@@ -177,17 +181,17 @@ async fn update(held: &mut BTreeMap<Name, Held>, contents: Contents, passphrase:
 }
 
 /// The consequence where the value that is stored as `name` cannot be used.
-pub(super) fn without(name: &Name) -> &'static str {
+pub(super) fn without(name: &SecretName) -> &'static str {
     match name {
-        Name::GithubKey(_) => "it is not used, and no other key in its place",
-        Name::AuthorizedKeys => "it lets nobody in",
-        Name::Dockercfg | Name::SyslogHost => "it is not used",
+        SecretName::GithubKey(_) => "it is not used, and no other key in its place",
+        SecretName::AuthorizedKeys => "it lets nobody in",
+        SecretName::Dockercfg | SecretName::SyslogHost => "it is not used",
     }
 }
 
-/// [`value::open`] on a thread that may block.
+/// Runs [`value::open`] on a thread that may block.
 pub(super) async fn open(
-    name: Name,
+    name: SecretName,
     stored: Result<Zeroizing<Vec<u8>>, SecretsError>,
     passphrase: Option<&Zeroizing<String>>,
 ) -> Result<Opened, SecretsError> {

@@ -29,10 +29,10 @@ pub use dockercfg::RegistryAuth;
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
 pub use logins::RegistryLogins;
-pub use name::{Name, Scope};
-use value::Value;
+pub use name::{Scope, SecretName};
+use value::SecretValue;
 
-/// Where secrets are stored.
+/// The place where secrets are stored.
 #[derive(Clone)]
 pub enum Place {
     Etcd(EtcdConfig),
@@ -42,16 +42,16 @@ pub enum Place {
 #[derive(Clone)]
 pub struct SecretsConfig {
     pub place: Place,
-    /// ENC_PASSPHRASE; an empty one is none.
+    /// ENC_PASSPHRASE. An empty one counts as not set.
     pub passphrase: Option<Zeroizing<String>>,
-    /// The valid authorized keys are written here, for an sshd.
+    /// File that the valid authorized keys are written to, for an sshd.
     pub authorized_keys_file: Option<PathBuf>,
     /// REPO_CASE, decided.
     pub repo_case: RepoCase,
 }
 
 impl SecretsConfig {
-    /// Checks the files that it names, without asking etcd anything.
+    /// Checks the files that the configuration names. It asks etcd nothing.
     pub fn check(&self) -> Result<(), SecretsError> {
         match &self.place {
             Place::Etcd(config) => config.check(),
@@ -60,7 +60,7 @@ impl SecretsConfig {
     }
 }
 
-/// What is wrong with a secret or its place, and what to do: one line, nothing secret in it.
+/// One line about what is wrong with a secret or its place, and what to do. Nothing secret is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SecretsError(String);
@@ -74,18 +74,21 @@ impl SecretsError {
 /// The secrets as they are now.
 #[derive(Default)]
 pub struct Secrets {
-    /// The place was read at least once since the start. While false no job is claimed.
+    /// True once the place was read after the start. No job is claimed before that.
     pub loaded: bool,
-    /// One line each: what is wrong with which secret (or with the place) and what to do.
+    /// One line for each secret that is wrong, or for the place, with what to do.
     pub trouble: Vec<String>,
     /// The rule by which a repository finds its deploy key.
     pub(crate) repo_case: RepoCase,
-    held: BTreeMap<Name, live::Held>,
+    held: BTreeMap<SecretName, live::StoredSecret>,
 }
 
 impl Secrets {
-    /// The most specific key that is stored: the repository's, its owner's, then the common one. An error names one that
-    /// is stored and cannot be used: a more general one may open what that one was not to open.
+    /// Returns the most specific key that is stored: the repository's, else its owner's, else the common one.
+    ///
+    /// # Errors
+    /// The most specific key cannot be used. No more general key takes its place, because that one may open repositories
+    /// which the specific key was meant to shut out.
     pub fn deploy_key(&self, repo: &RepoName) -> Result<Option<Arc<DeployKey>>, SecretsError> {
         let Some(stored) = self.keys_of(repo).next() else { return Ok(None) };
         let (name, held) = match stored[..] {
@@ -97,7 +100,7 @@ impl Secrets {
             [] => return Ok(None),
         };
         match (held.value(), held.unusable()) {
-            (Some(Value::Key(key)), _) => Ok(Some(key.clone())),
+            (Some(SecretValue::Key(key)), _) => Ok(Some(key.clone())),
             (_, why) => {
                 let why = why.map(|why| format!(": {why}")).unwrap_or_default();
                 Err(SecretsError(format!("the deploy key {name} of {repo} is stored and cannot be used{why}")))
@@ -105,52 +108,53 @@ impl Secrets {
         }
     }
 
-    /// All keys that it could be, the most specific first: for what must not be shown.
+    /// Returns all keys that a repository could use, the most specific first, because no log may show any of them.
     pub fn deploy_keys(&self, repo: &RepoName) -> impl Iterator<Item = &Arc<DeployKey>> {
         self.keys_of(repo).flatten().filter_map(|(_, held)| match held.value()? {
-            Value::Key(key) => Some(key),
+            SecretValue::Key(key) => Some(key),
             _ => None,
         })
     }
 
     /// Returns the keys that are stored for a repository, the most specific first. Where spellings of its name have keys,
     /// these come together.
-    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = Vec<(&Name, &live::Held)>> {
+    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = Vec<(&SecretName, &live::StoredSecret)>> {
         let scopes =
             [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
         let stored = move |wanted: Scope| {
             let wanted = wanted.key(self.repo_case);
-            let is_wanted = |name: &Name| matches!(name, Name::GithubKey(scope) if scope.key(self.repo_case) == wanted);
+            let is_wanted =
+                |name: &SecretName| matches!(name, SecretName::GithubKey(scope) if scope.key(self.repo_case) == wanted);
             self.held.iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>()
         };
         scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
     }
 
-    /// Credentials for exactly this registry host (`docker.io` also by its index.docker.io names).
+    /// Returns the credentials for exactly this registry host. `docker.io` is also found by its index.docker.io names.
     pub fn registry_auth(&self, registry: &str) -> Option<RegistryAuth> {
         self.dockercfg()?.get(registry).cloned()
     }
 
-    /// The registry hosts that there are credentials for.
+    /// Returns the registry hosts that have credentials.
     pub fn registries(&self) -> impl Iterator<Item = &str> {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.hosts())
     }
 
-    /// What must be masked in logs: registry passwords, `user:password` in base64, tokens.
+    /// Returns what logs must mask: registry passwords, `user:password` in base64, tokens.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()
     }
 
-    /// `host:port` of `syslog/host`.
+    /// Returns `syslog/host` as `host:port`.
     pub fn syslog_host(&self) -> Option<&str> {
-        match self.held.get(&Name::SyslogHost)?.value()? {
-            Value::SyslogHost(host) => Some(host),
+        match self.held.get(&SecretName::SyslogHost)?.value()? {
+            SecretValue::SyslogHost(host) => Some(host),
             _ => None,
         }
     }
 
-    /// Of each kind of secret that is stored: whether all of that kind are well, and since when the one that has been in
-    /// use for the longest is; none if none can be used.
+    /// Returns, for each kind of secret that is stored, whether all secrets of the kind are well, and when the one that has
+    /// been in use for the longest was read. The time is `None` if none of them can be used.
     pub fn kinds(&self) -> BTreeMap<&'static str, (bool, Option<Millis>)> {
         let ambiguous = name::ambiguous(self.held.keys(), self.repo_case);
         let mut kinds = BTreeMap::new();
@@ -163,8 +167,8 @@ impl Secrets {
     }
 
     fn dockercfg(&self) -> Option<&dockercfg::Dockercfg> {
-        match self.held.get(&Name::Dockercfg)?.value()? {
-            Value::Dockercfg(cfg) => Some(cfg),
+        match self.held.get(&SecretName::Dockercfg)?.value()? {
+            SecretValue::Dockercfg(cfg) => Some(cfg),
             _ => None,
         }
     }
@@ -179,7 +183,7 @@ pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Recei
     receiver
 }
 
-/// Tells stored values apart without keeping them.
+/// Returns the digest by which stored values are compared without being kept.
 fn digest(stored: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> [u8; 32] {
     match stored {
         Ok(bytes) => Sha256::digest(bytes).into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{NameError, RepoCase, RepoName};
 
-/// Whose repositories a deploy key opens; the most specific one wins.
+/// The repositories that a deploy key opens. The most specific key wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     Common,
@@ -35,7 +35,7 @@ impl Scope {
     }
 }
 
-/// What is stored, by its path below the base of etcd or the folder:
+/// The name of a secret: its path below the base of etcd, or in the folder.
 ///
 /// | | |
 /// |---|---|
@@ -49,7 +49,7 @@ impl Scope {
 /// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's key may also be
 /// `image-factory/github-keys/{owner}/@owner`: no repository can be called that.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
+pub enum SecretName {
     GithubKey(Scope),
     Dockercfg,
     AuthorizedKeys,
@@ -57,11 +57,11 @@ pub enum Name {
 }
 
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
-/// What an owner's key is called in the owner's folder.
+/// Name of an owner's key in the owner's folder.
 pub const OWNER: &str = "@owner";
 
-impl Name {
-    /// What kind of secret it is: few words, for metrics.
+impl SecretName {
+    /// Returns the kind of the secret, as metrics name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::GithubKey(_) => "github-key",
@@ -71,8 +71,10 @@ impl Name {
         }
     }
 
-    /// Reads such a path (not with `@owner`). None: not one of ours. An error: one of ours, with a name in it
-    /// that no owner or repository can have.
+    /// Reads a path without `@owner`. Returns `None` for a path that is not ours.
+    ///
+    /// # Errors
+    /// The path is ours, and names an owner or a repository that cannot exist.
     pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
         match path {
             "image-factory/github-key" => Some(Ok(Self::GithubKey(Scope::Common))),
@@ -92,10 +94,13 @@ impl Name {
 }
 
 /// Returns the names of deploy keys that are spellings of one owner or repository, each with another one of them.
-pub fn ambiguous<'a>(names: impl Iterator<Item = &'a Name>, case: RepoCase) -> BTreeMap<&'a Name, &'a Name> {
+pub fn ambiguous<'a>(
+    names: impl Iterator<Item = &'a SecretName>,
+    case: RepoCase,
+) -> BTreeMap<&'a SecretName, &'a SecretName> {
     let (mut first, mut ambiguous) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
-        let Name::GithubKey(scope) = name else { continue };
+        let SecretName::GithubKey(scope) = name else { continue };
         let one = *first.entry(scope.key(case)).or_insert(name);
         if one != name {
             ambiguous.entry(one).or_insert(name);
@@ -106,11 +111,11 @@ pub fn ambiguous<'a>(names: impl Iterator<Item = &'a Name>, case: RepoCase) -> B
 }
 
 /// Says why a deploy key is not used beside this other one, and what to do.
-pub fn why_ambiguous(other: &Name) -> String {
+pub fn why_ambiguous(other: &SecretName) -> String {
     format!("it differs only in case from {other}, and neither is used: delete one of the two")
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GithubKey(Scope::Common) => f.write_str("image-factory/github-key"),
@@ -136,7 +141,7 @@ mod tests {
             "ssh/authorized-keys",
             "syslog/host",
         ] {
-            assert_eq!(Name::parse(path).unwrap().unwrap().to_string(), path);
+            assert_eq!(SecretName::parse(path).unwrap().unwrap().to_string(), path);
         }
         for path in [
             "",
@@ -146,10 +151,10 @@ mod tests {
             "image-factory/github-keyring",
             "image-factory",
         ] {
-            assert!(Name::parse(path).is_none(), "{path}");
+            assert!(SecretName::parse(path).is_none(), "{path}");
         }
         for scope in ["", "..", "a/..", "a/b/c", "a/", "/b", "-o", "a b", "a/@owner"] {
-            assert!(Name::parse(&format!("{GITHUB_KEYS}/{scope}")).unwrap().is_err(), "{scope}");
+            assert!(SecretName::parse(&format!("{GITHUB_KEYS}/{scope}")).unwrap().is_err(), "{scope}");
         }
         assert!(Scope::new(None, Some("hello")).is_err());
     }
@@ -157,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_accepted_path_stays_in_its_folder(path in "(image-factory/github-keys/)?[a-z./@-]{0,12}") {
-            if let Some(Ok(name)) = Name::parse(&path) {
+            if let Some(Ok(name)) = SecretName::parse(&path) {
                 prop_assert_eq!(name.to_string(), path.clone());
                 prop_assert!(path.split('/').all(|part| !part.is_empty() && part != ".."));
             }

@@ -4,31 +4,31 @@ use zeroize::Zeroizing;
 
 use super::etcd::Etcd;
 use super::folder::Folder;
-use super::{Name, Place, SecretsError};
+use super::{Place, SecretName, SecretsError};
 
-/// A deploy key has 3 KiB, a dockercfg of a thousand registries 300 KiB.
+/// Largest secret in bytes. A deploy key has 3 KiB, and a dockercfg of a thousand registries 300 KiB.
 pub const MAX_SIZE: u64 = 1 << 20;
 
-/// All that is stored in a place.
+/// The secrets that a place has.
 #[derive(Default)]
 pub struct Contents {
-    /// An error is of what is there and cannot be read.
-    pub values: BTreeMap<Name, Result<Zeroizing<Vec<u8>>, SecretsError>>,
-    /// One line for each path that looks like one of ours and cannot be.
+    /// Stored bytes by name. An error stands for a secret that is stored and cannot be read.
+    pub values: BTreeMap<SecretName, Result<Zeroizing<Vec<u8>>, SecretsError>>,
+    /// One line for each path that looks like one of ours and is not valid.
     pub trouble: Vec<String>,
-    /// By which API of which member, if the place is etcd.
+    /// The API and the member that were read, if the place is etcd.
     pub via: Option<String>,
 }
 
 impl Contents {
-    /// Nothing is stored that is ours.
+    /// Returns true if nothing of ours is stored.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.trouble.is_empty()
     }
 
-    /// Nothing that is ours alone: the syslog host is the whole cluster's.
+    /// Returns true if nothing is stored but the syslog host, which belongs to the whole cluster.
     pub fn has_no_secrets(&self) -> bool {
-        self.values.keys().all(|name| *name == Name::SyslogHost) && self.trouble.is_empty()
+        self.values.keys().all(|name| *name == SecretName::SyslogHost) && self.trouble.is_empty()
     }
 
     /// Adds what is stored below the base at `path`, if it is one of ours.
@@ -37,7 +37,7 @@ impl Contents {
             ..=MAX_SIZE => Ok(v),
             size => Err(SecretsError(format!("it has {size} bytes, more than 1 MiB"))),
         });
-        match Name::parse(path) {
+        match SecretName::parse(path) {
             Some(Ok(name)) => drop(self.values.insert(name, value)),
             Some(Err(e)) => self.trouble.push(format!("{}: {e}; it is not used", path.escape_debug())),
             None => {}
@@ -58,8 +58,10 @@ impl Source {
         }
     }
 
-    /// At once the first time, then when something may have changed: all that is stored, or why the place cannot be
-    /// read. Called again, it tries again after a pause of its own.
+    /// Returns all that is stored: at once the first time, then when something may have changed.
+    ///
+    /// # Errors
+    /// The place cannot be read. The next call tries again after a pause of its own.
     pub async fn next(&mut self) -> Result<Contents, SecretsError> {
         match self {
             Self::Etcd(etcd) => etcd.next().await,
@@ -67,8 +69,8 @@ impl Source {
         }
     }
 
-    /// Stores one value and makes sure of it; returns where.
-    pub async fn put(&self, name: &Name, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
+    /// Stores one value durably, and returns where.
+    pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         match self {
             Self::Etcd(etcd) => etcd.put(name, value).await,
             Self::Folder(folder) => folder.put(name, value).await,

@@ -2,11 +2,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::SecretsError;
 
-/// What syslog by UDP listens on (RFC 5426).
+/// Port of syslog by UDP (RFC 5426).
 const PORT: u16 = 514;
 
-/// `host:port` of what is stored: `host`, `host:port`, `[v6]:port` or an IPv6 address; white space around it counts for
-/// nothing.
+/// Reads `host`, `host:port`, `[v6]:port` or an IPv6 address, and returns `host:port`. White space around it is ignored.
 pub fn parse(stored: &[u8]) -> Result<String, SecretsError> {
     let text = std::str::from_utf8(stored).unwrap_or_default().trim();
     let is_name = |host: &str| {

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
-use super::{Name, SecretsError, pgp, syslog_host};
+use super::{SecretName, SecretsError, pgp, syslog_host};
 
 /// A secret that can be used.
-pub enum Value {
+pub enum SecretValue {
     Key(Arc<DeployKey>),
     Dockercfg(Dockercfg),
     AuthorizedKeys(AuthorizedKeys),
@@ -14,12 +14,12 @@ pub enum Value {
     SyslogHost(String),
 }
 
-/// What became of stored bytes.
+/// A secret that was decrypted and read.
 pub struct Opened {
-    pub value: Value,
-    /// One line each: what in it is not used.
+    pub value: SecretValue,
+    /// One line for each part that is not used.
     pub trouble: Vec<String>,
-    /// It was stored without encryption that ought to be there.
+    /// True if the secret was stored unencrypted although its kind is meant to be encrypted.
     pub bare: bool,
 }
 
@@ -28,13 +28,13 @@ pub struct Opened {
 /// Unencrypted keys and dockercfgs are accepted: a folder is often another system's secret store (Kubernetes, systemd,
 /// Docker), which has decrypted them already, and a passphrase beside them would protect nothing. It is said wherever
 /// they are named, because in etcd everybody who reaches its port reads them.
-pub fn open(name: &Name, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
+pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
     Ok(match name {
-        Name::GithubKey(_) => {
+        SecretName::GithubKey(_) => {
             let key = Arc::new(DeployKey::parse(stored, passphrase)?);
-            Opened { value: Value::Key(key), trouble: Vec::new(), bare: !key::is_encrypted(stored) }
+            Opened { value: SecretValue::Key(key), trouble: Vec::new(), bare: !key::is_encrypted(stored) }
         }
-        Name::Dockercfg => {
+        SecretName::Dockercfg => {
             let bare = is_json(stored);
             let (dockercfg, trouble) = match (bare, passphrase) {
                 (true, _) => Dockercfg::parse(stored)?,
@@ -43,35 +43,35 @@ pub fn open(name: &Name, stored: &[u8], passphrase: Option<&str>) -> Result<Open
                     return Err(SecretsError::new("the dockercfg is encrypted: set ENC_PASSPHRASE to its passphrase"));
                 }
             };
-            Opened { value: Value::Dockercfg(dockercfg), trouble, bare }
+            Opened { value: SecretValue::Dockercfg(dockercfg), trouble, bare }
         }
-        Name::AuthorizedKeys => {
+        SecretName::AuthorizedKeys => {
             let (keys, trouble) = AuthorizedKeys::parse(stored)?;
-            Opened { value: Value::AuthorizedKeys(keys), trouble, bare: false }
+            Opened { value: SecretValue::AuthorizedKeys(keys), trouble, bare: false }
         }
-        Name::SyslogHost => {
+        SecretName::SyslogHost => {
             let host = syslog_host::parse(stored)?;
-            Opened { value: Value::SyslogHost(host), trouble: Vec::new(), bare: false }
+            Opened { value: SecretValue::SyslogHost(host), trouble: Vec::new(), bare: false }
         }
     })
 }
 
-/// Neither OpenPGP nor base64 begins with a brace.
+/// Returns true for JSON, because neither OpenPGP nor base64 begins with a brace.
 pub fn is_json(stored: &[u8]) -> bool {
     stored.trim_ascii_start().first() == Some(&b'{')
 }
 
 impl Opened {
-    /// What it is, for a log or a person; nothing secret.
+    /// Returns a description for a log or a person. Nothing secret is in it.
     pub fn describe(&self) -> String {
         let what = match &self.value {
-            Value::Key(key) => format!("deploy key {} {}", key.public_key().algorithm(), key.fingerprint()),
-            Value::Dockercfg(cfg) => match cfg.hosts().collect::<Vec<_>>() {
+            SecretValue::Key(key) => format!("deploy key {} {}", key.public_key().algorithm(), key.fingerprint()),
+            SecretValue::Dockercfg(cfg) => match cfg.hosts().collect::<Vec<_>>() {
                 hosts if hosts.is_empty() => "credentials for no registry".into(),
                 hosts => format!("credentials for {}", hosts.join(", ")),
             },
-            Value::AuthorizedKeys(keys) => format!("authorized keys: {}", keys.len()),
-            Value::SyslogHost(host) => format!("the syslog host {host}"),
+            SecretValue::AuthorizedKeys(keys) => format!("authorized keys: {}", keys.len()),
+            SecretValue::SyslogHost(host) => format!("the syslog host {host}"),
         };
         match self.bare {
             true => what + ", stored unencrypted (`image-factory secrets put` encrypts it)",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use image_factory::model::EtcdApi;
 use image_factory::model::RepoName;
-use image_factory::secrets::{EtcdConfig, Name, Place, Scope, Secrets, SecretsConfig, TlsFiles, admin, start};
+use image_factory::secrets::{EtcdConfig, Place, Scope, SecretName, Secrets, SecretsConfig, TlsFiles, admin, start};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
@@ -61,7 +61,7 @@ impl Live {
     }
 
     pub async fn put_key(&self, owner: Option<&str>, repo: Option<&str>, key: &[u8]) -> String {
-        let name = Name::GithubKey(Scope::new(owner, repo).unwrap());
+        let name = SecretName::GithubKey(Scope::new(owner, repo).unwrap());
         admin::put(&self.config, name, key.to_vec().into()).await.unwrap()
     }
 }
@@ -96,7 +96,7 @@ async fn a_stored_secret_is_used_and_a_deleted_one_is_not() {
     live.put_key(Some("acme"), None, &owners.0).await;
     live.until_key("acme/hello", Some(&owners.1)).await;
 
-    admin::put(&live.config, Name::Dockercfg, CFG.as_bytes().to_vec().into()).await.unwrap();
+    admin::put(&live.config, SecretName::Dockercfg, CFG.as_bytes().to_vec().into()).await.unwrap();
     live.until(|s| s.registry_auth("quay.io").is_some()).await;
     let stored = etcd.get("/totem/image-factory/dockercfg").await.unwrap();
     assert!(stored.starts_with(b"-----BEGIN PGP MESSAGE-----"));

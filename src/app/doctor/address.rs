@@ -5,7 +5,7 @@ use crate::settings::{ApiAuth, Settings};
 
 pub const NAME: &str = "address";
 
-/// What the world sees of us: webhooks are signed, tokens do not travel in the clear.
+/// Checks that webhooks are signed, and that tokens do not travel in the clear.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let (listen, base) = (settings.listen, &settings.base_url);
     let is_public = !listen.ip().is_loopback();

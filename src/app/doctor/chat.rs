@@ -2,19 +2,18 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
-use super::super::channels;
 use super::{Finding, post_build};
+use crate::app::assemble;
 use crate::outbound::is_loopback;
 use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "chat";
 
-/// HipChat and Slack are reached. They are connected to and nothing is sent: whether a token is right shows only when
-/// something is written.
+/// Checks that HipChat and Slack are reached. Nothing is sent, so a wrong token is not found: only a message would show it.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let hipchat = channels::hipchat(&settings).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
-    // What cannot be used is among the settings' findings.
-    let slack = channels::slack(&settings).ok().flatten();
+    let hipchat = assemble::notify::hipchat(&settings).map(|hipchat| ("HipChat", "HIPCHAT_API", hipchat.api));
+    // The check of the settings reports an address that cannot be used.
+    let slack = assemble::notify::slack(&settings).ok().flatten();
     let slack = slack.and_then(|slack| Some(("Slack", "SLACK_URL", Url::parse(&slack.url).ok()?)));
     let each = hipchat.into_iter().chain(slack).map(|(who, setting, url)| check_one(who, setting, HttpUrl(url)));
     let findings = futures_util::future::join_all(each).await;
@@ -25,7 +24,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
 }
 
 async fn check_one(who: &str, setting: &str, url: HttpUrl) -> Finding {
-    // Not the whole address, which may have a token in it.
+    // Only the host and port are shown, because the address may contain a token.
     let host = url.0.host_str().unwrap_or_default();
     let place = format!("{host}:{}", url.0.port_or_known_default().unwrap_or_default());
     let is_here = is_loopback(&url.0);

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use reqwest::header::DATE;
 
 use super::Finding;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::engine::{Engine, Host};
 use crate::model::{ImageRef, Millis};
 use crate::outbound::{self, Route};
@@ -13,17 +13,18 @@ use crate::settings::Settings;
 
 pub const NAME: &str = "clock";
 
-/// Tokens of registries and of GitHub Apps are valid from the second on that they were made, give or take a minute.
+/// Greatest difference that is no finding. Tokens of registries and of GitHub Apps are valid from the second in which they
+/// were made, give or take a minute.
 const MOST_MILLIS: i64 = 30_000;
 
-/// Who does not answer in this time is not asked: others may have.
+/// Time for an answer. A server that is slower is left out, because others may answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Our clock is the one of those that we speak to: the registry, a Git host on the web, an engine elsewhere.
+/// Checks that the clock agrees with the clocks of the registry, of a Git host on the web and of engines on other machines.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let urls = urls(&settings);
     let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
-    let hosts = startup::engine_hosts(&settings).unwrap_or_default();
+    let hosts = assemble::engine::hosts(&settings).unwrap_or_default();
     let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine));
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();
@@ -42,7 +43,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
 fn urls(settings: &Settings) -> Vec<String> {
     let base = &settings.docker_repo_base;
     let registry = ImageRef::parse(&format!("{base}/any:any")).map(|image| image.registry().to_owned());
-    // As Docker: a registry on loopback may do without TLS.
+    // A registry on loopback may have no TLS, as it is with Docker.
     let is_local = |host: &str| host.starts_with("127.") || host.starts_with("localhost");
     let registry = registry.ok().map(|host| format!("{}://{host}/v2/", if is_local(&host) { "http" } else { "https" }));
     let git = match settings.git_url.as_ref().map(|url| url.0.as_str()) {
@@ -55,9 +56,9 @@ fn urls(settings: &Settings) -> Vec<String> {
     registry.into_iter().chain(git).collect()
 }
 
-/// How many milliseconds we are ahead of a web server; None if it does not say.
+/// Returns the milliseconds by which this clock is ahead of a web server's; `None` if the server does not tell the time.
 async fn date(url: &str) -> Option<i64> {
-    // No certificate is checked: to a wrong clock good ones look expired. Nothing but the time is learnt here.
+    // No certificate is checked, because a good one looks expired to a wrong clock, and only the time is read here.
     let http = outbound::client(Route::Environment).tls_danger_accept_invalid_certs(true);
     let http = http.timeout(ANSWER).build().ok()?;
     let answer = http.head(url).send().await.ok()?;
@@ -66,7 +67,7 @@ async fn date(url: &str) -> Option<i64> {
     Some(Millis::now().0 - date.as_millis() as i64)
 }
 
-/// The same for an engine by TCP; another's clock is ours.
+/// Returns the same for an engine that is reached by TCP. An engine on a socket has this machine's clock.
 async fn engine(host: Host) -> Option<(String, i64)> {
     let name = host.to_string();
     let machine = Engine::new(host).machine().await.ok()?;

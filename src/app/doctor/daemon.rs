@@ -11,11 +11,11 @@ use crate::outbound::{self, Route};
 use crate::settings::Settings;
 
 pub const NAME: &str = "daemon";
-/// A daemon of ours answers in a millisecond.
+/// Time for an answer. A daemon of this program answers in a millisecond.
 const ANSWER: Duration = Duration::from_secs(5);
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
-/// LISTEN is free, or a daemon of ours answers there.
+/// Checks that LISTEN is free, or that a daemon of this program answers there.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let listen = settings.listen;
     let Err(error) = bind(listen) else {
@@ -33,7 +33,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     vec![Finding::bad(NAME, finding)]
 }
 
-/// It is bound and never listened on: a daemon that starts now finds it free.
+/// Binds the address, and does not listen on it, so that a daemon that starts now finds it free.
 fn bind(address: SocketAddr) -> std::io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -49,15 +49,15 @@ fn running(listen: SocketAddr, version: &str, reasons: &[String]) -> Vec<Finding
     findings
 }
 
-/// The version of our daemon at the address, and why it is not ready, if it says so.
+/// Returns the version of the daemon at the address, and the reasons why it is not ready.
 async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
     #[derive(Deserialize)]
-    struct Health {
+    struct HealthAnswer {
         status: String,
         version: String,
     }
     #[derive(Deserialize)]
-    struct Ready {
+    struct ReadyAnswer {
         reasons: Vec<String>,
     }
     let ip = match listen.ip() {
@@ -67,8 +67,8 @@ async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
     };
     let http = outbound::client(Route::Direct).timeout(ANSWER).build().ok()?;
     let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
-    let health: Health = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
-    let ready = async { http.get(format!("{url}/ready")).send().await.ok()?.json::<Ready>().await.ok() };
+    let health: HealthAnswer = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
+    let ready = async { http.get(format!("{url}/ready")).send().await.ok()?.json::<ReadyAnswer>().await.ok() };
     let reasons = ready.await.map(|ready| ready.reasons).unwrap_or_default();
     (health.status == "alive").then_some((health.version, reasons))
 }

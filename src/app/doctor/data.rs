@@ -8,18 +8,18 @@ use tokio::task::spawn_blocking;
 use super::Finding;
 use super::medium::{Medium, medium};
 use super::room;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::disk::Floor;
 use crate::settings::Settings;
 
 pub const NAME: &str = "data";
 
-/// Written to see whether there is room: a full disk may still have some KiB.
+/// Bytes that are written as a trial. A full disk may still have some KiB.
 const TRIAL: usize = 1 << 20;
 
-/// The data folder is there or can be made, can be written, lasts and has room.
+/// Checks that the data folder exists or can be made, can be written, is on a lasting disk and has room.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let floor = startup::floor(&settings);
+    let floor = assemble::engine::floor(&settings);
     let look = spawn_blocking(move || look(&settings.data_dir(), &floor));
     look.await.unwrap_or_else(|e| vec![Finding::bad(NAME, e.to_string())])
 }
@@ -52,7 +52,7 @@ fn look(dir: &Path, floor: &Floor) -> Vec<Finding> {
     findings
 }
 
-/// In a file without a name, which is gone whatever happens.
+/// Writes a trial into a file without a name, which disappears whatever happens.
 fn write_trial(dir: &Path) -> io::Result<()> {
     fs::read_dir(dir)?;
     tempfile::tempfile_in(dir)?.write_all(&vec![1; TRIAL])

@@ -3,16 +3,16 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{Finding, room};
-use crate::app::startup;
+use crate::app::assemble;
 use crate::engine::{Engine, Host};
 use crate::model::Builder;
 use crate::settings::Settings;
 
 pub const NAME: &str = "engine";
 
-/// Each engine answers, can build, and has room. Of several one that is well is enough to build.
+/// Checks that each engine answers, can build and has room. One engine that is well is enough to build.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let hosts = match startup::engine_hosts(&settings) {
+    let hosts = match assemble::engine::hosts(&settings) {
         Ok(hosts) => hosts,
         Err(error) => return vec![Finding::bad(NAME, format!("{error:#}"))],
     };
@@ -40,7 +40,7 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
         Ok(Some(folder)) => {
             let what = format!("its folder {} has", folder.display());
             let advice = "`docker system df` shows what takes it";
-            findings.push(room::judge(NAME, &what, &folder, &startup::floor(settings), advice));
+            findings.push(room::judge(NAME, &what, &folder, &assemble::engine::floor(settings), advice));
         }
         Ok(None) => {}
         Err(error) => findings.push(Finding::bad(NAME, error.message)),

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::secrets::{Live, loaded};
-use super::{Finding, Patient};
-use crate::app::startup;
+use super::{Finding, ProbedRepo};
+use crate::app::assemble;
 use crate::git;
 use crate::pipeline;
 use crate::settings::Settings;
@@ -10,7 +10,7 @@ use crate::settings::Settings;
 pub const NAME: &str = "git";
 pub const PROGRAMS: &str = "programs";
 
-/// Git and ssh are there and new enough, and ssh knows hosts.
+/// Checks that Git and ssh are installed and new enough, and that ssh knows hosts.
 pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
     let (mut found, mut findings) = (Vec::new(), Vec::new());
     for program in git::programs().await {
@@ -29,7 +29,7 @@ pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
 fn known_hosts(settings: &Settings) -> Finding {
     let read = || -> anyhow::Result<_> {
         let dir = tempfile::tempdir()?;
-        let path = startup::known_hosts(settings, dir.path())?;
+        let path = assemble::git::known_hosts(settings, dir.path())?;
         let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         Ok((path.clone(), path.starts_with(dir.path()), text))
     };
@@ -51,9 +51,9 @@ fn known_hosts(settings: &Settings) -> Finding {
     }
 }
 
-/// The repository can be read, by the way that a job takes.
-pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>) -> Vec<Finding> {
-    let Some(Patient { repo, branch }) = patient else {
+/// Checks that the repository can be read, as a job reads it.
+pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRepo>) -> Vec<Finding> {
+    let Some(ProbedRepo { repo, branch }) = probed else {
         return vec![Finding::ok(NAME, "no repository was tried: `image-factory doctor --repo OWNER/REPO` does")];
     };
     let Some(secrets) = loaded(live).await else {
@@ -66,8 +66,8 @@ pub async fn check(settings: Arc<Settings>, live: Live, patient: Option<Patient>
     };
     let probe = async {
         let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
-        let known_hosts = startup::known_hosts(&settings, dir.path())?;
-        let config = startup::git_config(&settings, dir.path().into(), dir.path().into(), known_hosts);
+        let known_hosts = assemble::git::known_hosts(&settings, dir.path())?;
+        let config = assemble::git::config(&settings, dir.path().into(), dir.path().into(), known_hosts);
         anyhow::Ok(git::probe(&config, &source, branch.as_ref()).await?)
     };
     let by = source.key.as_ref().map_or("without a key".into(), |key| format!("with the key {}", key.fingerprint()));

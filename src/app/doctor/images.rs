@@ -1,20 +1,20 @@
 use std::sync::Arc;
 
 use super::Finding;
-use crate::app::startup;
+use crate::app::assemble;
 use crate::model::{Destinations, ImageRef};
 use crate::settings::Settings;
 use crate::store::{SharedImage, Store};
 
 pub const NAME: &str = "images";
 
-/// The number of shared images that are named.
+/// Number of shared images that are named.
 const NAMED: usize = 20;
 
-/// No two repositories push to one image, as the settings are now.
+/// Checks that no two repositories push to one image by the present settings.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     match Store::shared_images(&settings.data_dir()).await {
-        Ok(shared) => judge(&startup::destinations(&settings), &shared),
+        Ok(shared) => judge(&assemble::images::destinations(&settings), &shared),
         Err(error) => {
             vec![Finding::warn(NAME, format!("which repositories share an image cannot be read: {error}"))]
         }
@@ -34,7 +34,7 @@ fn judge(destinations: &Destinations, shared: &[SharedImage]) -> Vec<Finding> {
     findings
 }
 
-/// None if the settings have parted these repositories since they pushed.
+/// Returns `None` if the present settings give these repositories images of their own.
 fn judge_one(destinations: &Destinations, shared: &SharedImage) -> Option<Finding> {
     let image = ImageRef::parse(&format!("{}:x", shared.image)).ok()?;
     let (mut own, mut granted) = (Vec::new(), Vec::new());
@@ -62,10 +62,10 @@ fn judge_one(destinations: &Destinations, shared: &SharedImage) -> Option<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::doctor::Status;
+    use crate::app::doctor::FindingStatus;
     use crate::model::{ContextPath, DockerfilePath, ImageGrants, ImageName};
 
-    fn judged(template: &str, grants: &[&str], image: &str, repositories: &[&str]) -> (Status, String) {
+    fn judged(template: &str, grants: &[&str], image: &str, repositories: &[&str]) -> (FindingStatus, String) {
         let destinations = Destinations {
             base: "q.io/t".into(),
             name: ImageName::parse(template).unwrap(),
@@ -86,7 +86,7 @@ mod tests {
         let pair = ["a-b/c", "a/b-c"];
         for image in ["q.io/t/a-b-c", "q.io/t/a-b-c/web"] {
             let (status, message) = judged("{owner}-{repo}", &[], image, &pair);
-            assert_eq!(status, Status::Warn);
+            assert_eq!(status, FindingStatus::Warn);
             let expected = format!("a-b/c and a/b-c are pushed as one image, {image}, ");
             assert!(message.starts_with(&expected) && message.ends_with("set IMAGE_NAME={owner}/{repo}"), "{message}");
         }
@@ -95,6 +95,9 @@ mod tests {
         }
         let grants = ["a/*=r.io/x", "b/*=r.io/x"];
         let (status, message) = judged("{owner}-{repo}", &grants, "r.io/x", &["a/x", "b/y", "c/z"]);
-        assert_eq!((status, &*message), (Status::Ok, "a/x and b/y are pushed as one image, r.io/x, by IMAGES_ALLOWED"));
+        assert_eq!(
+            (status, &*message),
+            (FindingStatus::Ok, "a/x and b/y are pushed as one image, r.io/x, by IMAGES_ALLOWED")
+        );
     }
 }

@@ -4,10 +4,10 @@ use super::Finding;
 
 pub const NAME: &str = "limits";
 
-/// Every client that follows a log takes two files, a running job some ten.
+/// Smallest limit that is no finding. A client that follows a log takes two files, a running job about ten.
 const FEW_FILES: u64 = 1024;
 
-/// How many files a daemon that is started like this may open.
+/// Checks the number of files that a daemon of this user may open.
 pub async fn check() -> Vec<Finding> {
     vec![match getrlimit(Resource::Nofile).current {
         Some(files) if files < FEW_FILES => {

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
-use super::super::channels;
 use super::Finding;
+use crate::app::assemble;
 use crate::settings::Settings;
 
 pub const NAME: &str = "mail";
 
-/// The mail server lets us in. Nothing is sent.
+/// Checks that the mail server accepts the login. Nothing is sent.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    vec![match channels::mailer(&settings) {
+    vec![match assemble::notify::mailer(&settings) {
         Ok(None) => Finding::ok(NAME, "no mail: SMTP_HOST is not set"),
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
         Ok(Some(mailer)) => match mailer.probe().await {

@@ -1,10 +1,10 @@
-//! Of what kind a disk is.
+//! Kinds of file systems.
 
 use std::path::Path;
 
 use rustix::fs::statfs;
 
-/// What a file system is made of.
+/// The medium of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
     Disk,
@@ -13,9 +13,9 @@ pub enum Medium {
     Container,
 }
 
-/// What cannot be asked counts as a disk.
+/// Returns the medium of the file system that has `path`. An unknown one counts as a disk.
 pub fn medium(path: &Path) -> Medium {
-    // The numbers are of linux/magic.h.
+    // The numbers are those of linux/magic.h.
     match statfs(path).map(|fs| fs.f_type as u32) {
         Ok(0x0102_1994) => Medium::Memory("tmpfs"),
         Ok(0x8584_58F6) => Medium::Memory("ramfs"),

@@ -12,7 +12,7 @@ use crate::settings::{HttpUrl, Settings};
 
 pub const NAME: &str = "hook";
 
-/// The post-build hook's address is reached. It is connected to and nothing is sent: a request is a hook.
+/// Checks that the post-build hook's address is reached. Nothing is sent, because any request would be a hook.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     if settings.hook_post_url.0.is_empty() {
         return vec![Finding::ok(NAME, "no post-build hook: HOOK_POST_URL is not set")];
@@ -22,7 +22,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
 }
 
 async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
-    // Not the whole address, which may have a token in it.
+    // Only the host and port are shown, because the address may contain a token.
     let place =
         format!("{}:{}", url.0.host_str().unwrap_or_default(), url.0.port_or_known_default().unwrap_or_default());
     match connect(url, &place).await {

@@ -1,15 +1,16 @@
-//! Whether a disk has the room that a job wants.
+//! The finding on a disk's room.
 
 use std::path::Path;
 
 use super::Finding;
 use crate::disk::{self, Disk, Floor};
 
-/// Some builds' worth of mirrors and logs.
+/// Room below which a disk is scarce: the mirrors and logs of some builds.
 const SCARCE_BYTES: u64 = 5 << 30;
 const SCARCE_PERCENT: u64 = 5;
 
-/// `what` begins the message, such as `/data can be written,`; `advice` is what to do when there is little room.
+/// Compares the disk of `dir` with the floor. `what` begins the message, such as `/data can be written,`; `advice` is what
+/// to do when there is little room.
 pub fn judge(check: &'static str, what: &str, dir: &Path, floor: &Floor, advice: &str) -> Finding {
     match disk::measure(dir) {
         Err(error) => Finding::warn(check, format!("{what} its disk cannot be asked: {error}")),
@@ -30,7 +31,7 @@ fn is_scarce(disk: &Disk) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::doctor::Status;
+    use crate::app::doctor::FindingStatus;
     use crate::model::Percent;
 
     #[test]
@@ -42,7 +43,7 @@ mod tests {
         assert!(!is_scarce(&disk(5 << 30, 5, Some(5))));
         let floor = Floor { bytes: u64::MAX, inodes: Percent::new(0).unwrap() };
         let found = judge("data", "/ has", Path::new("/"), &floor, "make room");
-        assert_eq!(found.status, Status::Bad);
+        assert_eq!(found.status, FindingStatus::Bad);
         assert!(found.message.contains("jobs wait below DISK_FLOOR=") && found.message.ends_with("; make room"));
     }
 }

@@ -6,7 +6,7 @@ use crate::telemetry;
 
 pub const NAME: &str = "syslog";
 
-/// Where SYSLOG says is reached; nothing is sent.
+/// Checks that the place that SYSLOG names is reached. Nothing is sent.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     vec![match &settings.syslog {
         None => Finding::ok(NAME, "SYSLOG is not set: log lines also go to the host in syslog/host, if there is one"),

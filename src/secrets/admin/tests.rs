@@ -25,7 +25,7 @@ fn keygen(dir: &Path, args: &[&str]) -> Vec<u8> {
     std::fs::read(file).unwrap()
 }
 
-async fn refused(config: &SecretsConfig, name: Name, bytes: &[u8]) -> String {
+async fn refused(config: &SecretsConfig, name: SecretName, bytes: &[u8]) -> String {
     let e = put(config, name, bytes.to_vec().into()).await.unwrap_err().to_string();
     assert!(!e.contains("c2Vj") && !e.contains('\n'), "{e}");
     e
@@ -36,7 +36,7 @@ async fn what_is_stored_is_encrypted_and_checks() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     let config_with = config(&root, Some("passphrase"));
-    let scope = |owner, repo| Name::GithubKey(Scope::new(owner, repo).unwrap());
+    let scope = |owner, repo| SecretName::GithubKey(Scope::new(owner, repo).unwrap());
     let plain = keygen(dir.path(), &["-N", ""]);
     let said = put(&config_with, scope(None, None), plain.clone().into()).await.unwrap();
     assert!(said.contains("deploy key ssh-ed25519 SHA256:") && said.ends_with("image-factory/github-key"), "{said}");
@@ -45,10 +45,10 @@ async fn what_is_stored_is_encrypted_and_checks() {
     let sealed = keygen(dir.path(), &["-N", "passphrase", "-a", "1"]);
     put(&config_with, scope(Some("acme"), Some("hello")), sealed.clone().into()).await.unwrap();
     assert_eq!(std::fs::read(root.join("image-factory/github-keys/acme/hello")).unwrap(), sealed);
-    put(&config_with, Name::Dockercfg, CFG.to_vec().into()).await.unwrap();
+    put(&config_with, SecretName::Dockercfg, CFG.to_vec().into()).await.unwrap();
     let stored = std::fs::read_to_string(root.join("image-factory/dockercfg")).unwrap();
     assert!(stored.starts_with("-----BEGIN PGP MESSAGE-----"));
-    put(&config_with, Name::Dockercfg, stored.into_bytes().into()).await.unwrap();
+    put(&config_with, SecretName::Dockercfg, stored.into_bytes().into()).await.unwrap();
 
     let lines = check(&config_with).await;
     assert!(lines.iter().all(|l| l.ok && !l.text.contains("secret\"")));
@@ -74,18 +74,18 @@ async fn what_is_stored_is_encrypted_and_checks() {
 async fn what_the_daemon_could_not_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
-    let key = Name::GithubKey(Scope::Common);
+    let key = SecretName::GithubKey(Scope::Common);
     let with = config(&root, Some("passphrase"));
-    assert!(refused(&config(&root, None), Name::Dockercfg, CFG).await.contains("set ENC_PASSPHRASE"));
+    assert!(refused(&config(&root, None), SecretName::Dockercfg, CFG).await.contains("set ENC_PASSPHRASE"));
     let other = keygen(dir.path(), &["-N", "another one", "-a", "1"]);
     let e = refused(&with, key.clone(), &other).await;
     assert!(e.contains("not the passphrase") && e.contains("ssh-keygen -p"), "{e}");
     assert!(refused(&with, key, b"hello").await.contains("not a private key"));
-    assert!(refused(&with, Name::Dockercfg, b"hello").await.contains("not a gpg message"));
-    assert!(refused(&with, Name::Dockercfg, br#"{"quay.io":{"auth":"c2Vj"}}"#).await.contains("quay.io"));
+    assert!(refused(&with, SecretName::Dockercfg, b"hello").await.contains("not a gpg message"));
+    assert!(refused(&with, SecretName::Dockercfg, br#"{"quay.io":{"auth":"c2Vj"}}"#).await.contains("quay.io"));
     let sealed = pgp::encrypt(CFG, "another one").unwrap();
-    assert!(refused(&with, Name::Dockercfg, sealed.as_bytes()).await.contains("not the passphrase"));
-    assert!(refused(&with, Name::AuthorizedKeys, b"hello").await.contains("line 1"));
+    assert!(refused(&with, SecretName::Dockercfg, sealed.as_bytes()).await.contains("not the passphrase"));
+    assert!(refused(&with, SecretName::AuthorizedKeys, b"hello").await.contains("line 1"));
     assert!(!root.exists(), "nothing was stored");
 }
 
@@ -103,7 +103,7 @@ async fn keys_that_differ_only_in_case_are_bad() {
     let mut config = config(&root, Some("passphrase"));
     let names = [("Acme", "hello"), ("acme", "Hello")];
     for (owner, repo) in names {
-        let name = Name::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap());
+        let name = SecretName::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap());
         put(&config, name, keygen(dir.path(), &["-N", ""]).into()).await.unwrap();
     }
     let lines = check(&config).await;

@@ -8,13 +8,13 @@ use crate::outbound::causes;
 
 /// Why an endpoint was of no use.
 #[derive(Debug)]
-pub struct Failure {
+pub struct EtcdFailure {
     pub why: String,
     /// What to do about it, where that is known.
     pub todo: Option<String>,
 }
 
-impl Failure {
+impl EtcdFailure {
     pub fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), todo: None }
     }

@@ -3,27 +3,27 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::super::Name;
+use super::super::SecretName;
 use super::super::source::Contents;
 use super::config::EtcdConfig;
-use super::failure::{Failure, NO_TLS};
-use super::tls::Tls;
+use super::failure::{EtcdFailure, NO_TLS};
+use super::tls::EtcdTls;
 use super::{REQUEST, v2, v3};
 use crate::model::EtcdApi;
 
 /// A connection to one member by the API, or the two, that it has.
-pub struct Link {
+pub struct EtcdConnection {
     endpoint: String,
-    by: By,
+    by: ServedApis,
 }
 
-enum By {
-    V3(Box<v3::Link>),
-    V2(Box<v2::Link>),
+enum ServedApis {
+    V3(Box<v3::V3Client>),
+    V2(Box<v2::V2Client>),
     /// Two stores side by side, and what we look for can be put into either at any time.
     Both {
-        v3: Box<v3::Link>,
-        v2: Box<v2::Link>,
+        v3: Box<v3::V3Client>,
+        v2: Box<v2::V2Client>,
         has: Has,
     },
 }
@@ -35,14 +35,18 @@ struct Has {
     v2: bool,
 }
 
-impl Link {
+impl EtcdConnection {
     /// Finds out what the endpoint speaks, and reads by it.
-    pub async fn open(config: &Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<(Self, Contents), Failure> {
+    pub async fn open(
+        config: &Arc<EtcdConfig>,
+        endpoint: &str,
+        tls: &EtcdTls,
+    ) -> Result<(Self, Contents), EtcdFailure> {
         let open = async {
-            let by = within(By::open(config, endpoint, tls)).await??;
+            let by = within(ServedApis::open(config, endpoint, tls)).await??;
             let mut link = Self { endpoint: endpoint.into(), by };
             let contents = link.read().await?;
-            Ok::<_, Failure>((link, contents))
+            Ok::<_, EtcdFailure>((link, contents))
         };
         match open.await {
             Err(failure) if config.is_tls() && failure.todo.is_none() => {
@@ -57,20 +61,20 @@ impl Link {
     }
 
     /// All that is stored, with the name of the API.
-    pub async fn read(&mut self) -> Result<Contents, Failure> {
+    pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
         let (mut contents, api, note) = within(self.by.read()).await??;
         contents.via = Some(format!("{api} API of {}{note}", self.endpoint));
         Ok(contents)
     }
 
     /// Returns when something may have changed.
-    pub async fn changed(&mut self) -> Result<(), Failure> {
+    pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
         match &mut self.by {
-            By::V3(v3) => v3.changed().await,
-            By::V2(v2) => v2.changed().await,
+            ServedApis::V3(v3) => v3.changed().await,
+            ServedApis::V2(v2) => v2.changed().await,
             // What v2 has does not matter then.
-            By::Both { v3, has: Has { v3: true, .. }, .. } => v3.changed().await,
-            By::Both { v3, v2, .. } => tokio::select! {
+            ServedApis::Both { v3, has: Has { v3: true, .. }, .. } => v3.changed().await,
+            ServedApis::Both { v3, v2, .. } => tokio::select! {
                 changed = v3.changed() => changed,
                 changed = v2.changed() => changed,
             },
@@ -78,19 +82,21 @@ impl Link {
     }
 
     /// After a read: puts it where that found the others; says where that is.
-    pub async fn put(&mut self, name: &Name, value: &[u8]) -> Result<String, Failure> {
+    pub async fn put(&mut self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
         match &mut self.by {
-            By::V2(v2) | By::Both { v2, has: Has { v3: false, v2: true }, .. } => {
+            ServedApis::V2(v2) | ServedApis::Both { v2, has: Has { v3: false, v2: true }, .. } => {
                 Ok(format!("{} in etcd (v2 API)", within(v2.put(name, value)).await??))
             }
-            By::V3(v3) | By::Both { v3, .. } => Ok(format!("{} in etcd (v3 API)", within(v3.put(name, value)).await??)),
+            ServedApis::V3(v3) | ServedApis::Both { v3, .. } => {
+                Ok(format!("{} in etcd (v3 API)", within(v3.put(name, value)).await??))
+            }
         }
     }
 }
 
-impl By {
-    async fn open(config: &Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
-        let v2 = Box::new(v2::Link::new(config.clone(), endpoint, tls)?);
+impl ServedApis {
+    async fn open(config: &Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Result<Self, EtcdFailure> {
+        let v2 = Box::new(v2::V2Client::new(config.clone(), endpoint, tls)?);
         if config.api == EtcdApi::V2 {
             return Ok(Self::V2(v2));
         }
@@ -99,10 +105,10 @@ impl By {
             Err(failure) if config.is_tls() && failure.todo.is_some() => return Err(failure),
             version => version.unwrap_or_default(),
         };
-        let v3 = async || Ok::<_, Failure>(Box::new(v3::Link::open(config.clone(), endpoint, tls).await?));
+        let v3 = async || Ok::<_, EtcdFailure>(Box::new(v3::V3Client::open(config.clone(), endpoint, tls).await?));
         match (config.api, version) {
             (EtcdApi::V3, Some(old @ ..3)) => {
-                Err(Failure::todo(format!("etcd {old} has no v3 API"), "set ETCD_API=v2, or auto"))
+                Err(EtcdFailure::todo(format!("etcd {old} has no v3 API"), "set ETCD_API=v2, or auto"))
             }
             (EtcdApi::Auto, Some(..3)) => Ok(Self::V2(v2)),
             (EtcdApi::Auto, Some(_)) if v2.is_served().await? => {
@@ -114,7 +120,7 @@ impl By {
 
     /// What is used does not depend on what was stored first or when we connected: v3's if it has any of ours, else
     /// v2's.
-    async fn read(&mut self) -> Result<(Contents, &'static str, &'static str), Failure> {
+    async fn read(&mut self) -> Result<(Contents, &'static str, &'static str), EtcdFailure> {
         let (v3, v2, has) = match self {
             Self::V3(v3) => return Ok((v3.read().await?, "v3", "")),
             Self::V2(v2) => return Ok((v2.read().await?, "v2", "")),
@@ -136,18 +142,18 @@ impl By {
 
 /// Why a connection by TLS ended without a word. By TLS 1.3 a certificate is refused after the handshake, and HTTP often
 /// loses what was said then; by TLS 1.2 it is part of the handshake.
-async fn explain(config: &Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Option<Failure> {
-    let older = v2::Link::new(config.clone(), endpoint, &tls.at_most_1_2()).ok()?;
-    let Failure { why, todo } = within(older.version()).await.ok()?.err()?;
-    Some(Failure { why, todo: todo.or(Some(NO_TLS.into())) })
+async fn explain(config: &Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Option<EtcdFailure> {
+    let older = v2::V2Client::new(config.clone(), endpoint, &tls.at_most_1_2()).ok()?;
+    let EtcdFailure { why, todo } = within(older.version()).await.ok()?.err()?;
+    Some(EtcdFailure { why, todo: todo.or(Some(NO_TLS.into())) })
 }
 
 /// Tells which API failed, and how to do without it.
-fn of_api(failure: Failure, failed: &str, other: &str) -> Failure {
+fn of_api(failure: EtcdFailure, failed: &str, other: &str) -> EtcdFailure {
     let todo = failure.todo.map(|todo| format!("{todo}; or set ETCD_API={other} if the secrets are there"));
-    Failure { why: format!("{failed} API: {}", failure.why), todo }
+    EtcdFailure { why: format!("{failed} API: {}", failure.why), todo }
 }
 
-pub async fn within<T>(call: impl Future<Output = T>) -> Result<T, Failure> {
-    timeout(REQUEST, call).await.map_err(|_| Failure::silence())
+pub async fn within<T>(call: impl Future<Output = T>) -> Result<T, EtcdFailure> {
+    timeout(REQUEST, call).await.map_err(|_| EtcdFailure::silence())
 }

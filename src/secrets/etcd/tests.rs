@@ -71,23 +71,23 @@ async fn a_watch_from_a_time_that_is_forgotten_ends() {
     let up = async { while etcd.next().await.is_err() {} };
     timeout(Duration::from_secs(60), up).await.unwrap();
     for value in ["1", "2", "3"] {
-        etcd.put(&Name::Dockercfg, Zeroizing::new(value.into())).await.unwrap();
+        etcd.put(&SecretName::Dockercfg, Zeroizing::new(value.into())).await.unwrap();
     }
 
     let soon = Duration::from_secs(30);
-    let mut link = v3::Link::open(config.clone(), &client, &Tls::default()).await.unwrap();
-    assert_eq!(*link.read().await.unwrap().values[&Name::Dockercfg].clone().unwrap(), b"3");
+    let mut link = v3::V3Client::open(config.clone(), &client, &EtcdTls::default()).await.unwrap();
+    assert_eq!(*link.read().await.unwrap().values[&SecretName::Dockercfg].clone().unwrap(), b"3");
     link.client.kv_client().compact(link.revision, None).await.unwrap();
     let read = std::mem::replace(&mut link.revision, 1);
     let why = timeout(soon, link.changed()).await.unwrap().unwrap_err().why;
     assert!(why.contains("compacted"), "{why}");
     // One from after it sees what follows.
     (link.revision, link.watch) = (read, None);
-    etcd.put(&Name::AuthorizedKeys, Zeroizing::new(b"x".to_vec())).await.unwrap();
+    etcd.put(&SecretName::AuthorizedKeys, Zeroizing::new(b"x".to_vec())).await.unwrap();
     timeout(soon, link.changed()).await.unwrap().unwrap();
 
     // By v2 a thousand events are kept.
-    let mut link = v2::Link::new(config, &client, &Tls::default()).unwrap();
+    let mut link = v2::V2Client::new(config, &client, &EtcdTls::default()).unwrap();
     link.read().await.unwrap();
     let first = link.index;
     for _ in 0..1001 {

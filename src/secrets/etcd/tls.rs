@@ -14,14 +14,14 @@ use super::config::TlsFiles;
 
 /// What is in the [`TlsFiles`], checked.
 #[derive(Clone, Default)]
-pub struct Tls {
+pub struct EtcdTls {
     cacert: Option<Vec<u8>>,
     /// Certificates and key.
     identity: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
     at_most_1_2: bool,
 }
 
-impl Tls {
+impl EtcdTls {
     /// Errors: what is wrong with which file.
     pub fn read(files: &TlsFiles) -> Result<Self, SecretsError> {
         let cacert = files.cacert.as_ref().map(|path| authorities(path)).transpose()?;

@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use super::super::name::{GITHUB_KEYS, OWNER, Scope};
 use super::super::source::Contents;
-use super::super::{Name, SecretsError};
+use super::super::{SecretName, SecretsError};
 use super::config::EtcdConfig;
-use super::failure::{Failure, role};
+use super::failure::{EtcdFailure, role};
 use super::link::within;
-use super::tls::Tls;
+use super::tls::EtcdTls;
 use super::{MAX_ANSWER, REQUEST};
 use crate::outbound::{self, BodyError, Route, read_limited};
 
@@ -24,7 +24,7 @@ const RESYNC: Duration = Duration::from_secs(10);
 ///
 /// Traps: what begins with `_` is hidden from lists; a value that is not UTF-8 is damaged; a role for `/totem/*` may
 /// read `/totem/` and not `/totem`; a name is a key or a directory.
-pub struct Link {
+pub struct V2Client {
     config: Arc<EtcdConfig>,
     pub(super) http: Client,
     /// `http://host:port/`
@@ -42,7 +42,7 @@ struct Wait {
 
 /// What an answer with a key, and an event, has in it.
 #[derive(Deserialize)]
-struct Answer {
+struct V2Response {
     node: Node,
 }
 
@@ -63,7 +63,7 @@ struct Node {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Refusal {
+struct V2Refusal {
     error_code: u32,
     message: String,
     #[serde(default)]
@@ -80,21 +80,21 @@ struct Got {
     body: Vec<u8>,
 }
 
-impl Link {
-    pub fn new(config: Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
+impl V2Client {
+    pub fn new(config: Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Result<Self, EtcdFailure> {
         let builder = outbound::client(Route::Direct).connect_timeout(REQUEST);
         let http = match config.is_tls() {
             true => tls.client(builder),
             // Reading the system's authorities takes 10 ms.
             false => builder.tls_certs_only([]).build(),
         };
-        let http = http.map_err(|e| Failure::of(&e, &config))?;
-        let root = Url::parse(endpoint).map_err(|e| Failure::new(e.to_string()))?;
+        let http = http.map_err(|e| EtcdFailure::of(&e, &config))?;
+        let root = Url::parse(endpoint).map_err(|e| EtcdFailure::new(e.to_string()))?;
         Ok(Self { config, http, root, index: 0, wait: None })
     }
 
     /// The major version of etcd, if it says one.
-    pub async fn version(&self) -> Result<Option<u32>, Failure> {
+    pub async fn version(&self) -> Result<Option<u32>, EtcdFailure> {
         let got = self.ask(self.http.get(self.url("version"))).await?;
         if got.status != StatusCode::OK {
             return Ok(None);
@@ -105,13 +105,13 @@ impl Link {
     }
 
     /// Since 3.4 only with `--enable-v2`.
-    pub async fn is_served(&self) -> Result<bool, Failure> {
+    pub async fn is_served(&self) -> Result<bool, EtcdFailure> {
         let got = self.ask(self.get("", "")).await?;
         Ok(got.status != StatusCode::NOT_FOUND || refusal(&got).is_some())
     }
 
     /// All below the base.
-    pub async fn read(&mut self) -> Result<Contents, Failure> {
+    pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
         let got = self.ask(self.get("", "recursive=true&quorum=true")).await?;
         let mut contents = Contents::default();
         let mut nodes = match got.status {
@@ -119,7 +119,7 @@ impl Link {
             StatusCode::NOT_FOUND if refusal(&got).is_some_and(|r| r.error_code == KEY_NOT_FOUND) => Vec::new(),
             _ => return Err(self.refused(&got)),
         };
-        self.index = got.index.ok_or_else(|| Failure::new("an answer without X-Etcd-Index"))?;
+        self.index = got.index.ok_or_else(|| EtcdFailure::new("an answer without X-Etcd-Index"))?;
         while let Some(node) = nodes.pop() {
             nodes.extend(node.nodes);
             if let (Some(path), Some(value)) = (self.path(&node.key), node.value) {
@@ -131,18 +131,18 @@ impl Link {
 
     /// Returns when one of our keys was set, deleted or expired since the last read, or it is time to look. Can be
     /// dropped and called again.
-    pub async fn changed(&mut self) -> Result<(), Failure> {
+    pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
         let until = Instant::now() + RESYNC;
         loop {
             if self.wait.is_none() {
                 let query = format!("recursive=true&wait=true&waitIndex={}", self.index + 1);
                 let response = within(self.get("", &query).send()).await?;
-                let response = response.map_err(|e| Failure::of(&e, &self.config))?;
+                let response = response.map_err(|e| EtcdFailure::of(&e, &self.config))?;
                 self.wait = Some(Wait { response, body: Vec::new() });
             }
             let Some(wait) = &mut self.wait else { continue };
             let Ok(chunk) = timeout_at(until, wait.response.chunk()).await else { return Ok(()) };
-            match chunk.map_err(|e| Failure::of(&e, &self.config))? {
+            match chunk.map_err(|e| EtcdFailure::of(&e, &self.config))? {
                 Some(chunk) if wait.body.len() + chunk.len() > MAX_ANSWER => return Err(too_large()),
                 Some(chunk) => wait.body.extend_from_slice(&chunk),
                 None => {
@@ -157,13 +157,13 @@ impl Link {
     }
 
     /// Is what the wait brought a reason to read?
-    async fn is_over(&mut self, got: &Got, until: Instant) -> Result<bool, Failure> {
+    async fn is_over(&mut self, got: &Got, until: Instant) -> Result<bool, EtcdFailure> {
         match got.status {
             // etcd 2 ends a wait with nothing after some minutes. Not again at once: that could go round in circles.
             StatusCode::OK if got.body.trim_ascii().is_empty() => sleep_until(until).await,
             StatusCode::OK => {
                 let node = parse(&got.body)?.node;
-                let ours = |path: &str| node.dir || Name::parse(path).is_some();
+                let ours = |path: &str| node.dir || SecretName::parse(path).is_some();
                 // Of a directory above, and of the base itself, all is ours.
                 if self.path(&node.key).is_none_or(ours) {
                     return Ok(true);
@@ -179,19 +179,19 @@ impl Link {
     }
 
     /// Returns the key.
-    pub async fn put(&self, name: &Name, value: &[u8]) -> Result<String, Failure> {
+    pub async fn put(&self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
         let text = std::str::from_utf8(value).map_err(|_| {
-            Failure::todo("it is not text, and the v2 API keeps text only", "encrypt it with `gpg -c --armor`")
+            EtcdFailure::todo("it is not text, and the v2 API keeps text only", "encrypt it with `gpg -c --armor`")
         })?;
         let mut path = name.to_string();
         if path.split('/').any(|part| part.starts_with('_')) {
-            return Err(Failure::todo(
+            return Err(EtcdFailure::todo(
                 format!("{path}: the v2 API hides what begins with _"),
                 "use the owner's key or the common one instead",
             ));
         }
         // The owner's key, unless it is there as a plain one, leaves room for those of repositories.
-        if matches!(name, Name::GithubKey(Scope::Owner(_))) {
+        if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
             let got = self.ask(self.get(&path, "")).await?;
             if got.status != StatusCode::OK || parse(&got.body)?.node.dir {
                 path = format!("{path}/{OWNER}");
@@ -233,8 +233,8 @@ impl Link {
         }
     }
 
-    async fn ask(&self, request: RequestBuilder) -> Result<Got, Failure> {
-        let failed = |e: reqwest::Error| Failure::of(&e, &self.config);
+    async fn ask(&self, request: RequestBuilder) -> Result<Got, EtcdFailure> {
+        let failed = |e: reqwest::Error| EtcdFailure::of(&e, &self.config);
         let mut response = request.send().await.map_err(failed)?;
         let index = response.headers().get("X-Etcd-Index").and_then(|index| index.to_str().ok()?.parse().ok());
         let body = read_limited(&mut response, MAX_ANSWER).await.map_err(|error| match error {
@@ -251,26 +251,26 @@ impl Link {
         Some(owner.filter(|path| path.starts_with(GITHUB_KEYS)).unwrap_or(path))
     }
 
-    fn refused(&self, got: &Got) -> Failure {
+    fn refused(&self, got: &Got) -> EtcdFailure {
         let refusal = refusal(got);
         match (got.status, &refusal) {
             // The password and the role: it does not say which.
             (StatusCode::UNAUTHORIZED, _) => match &self.config.login {
-                None => Failure::anonymous("refused (HTTP 401)"),
-                Some((user, _)) => Failure::todo(
+                None => EtcdFailure::anonymous("refused (HTTP 401)"),
+                Some((user, _)) => EtcdFailure::todo(
                     format!("{user} is refused (HTTP 401)"),
                     format!("check ETCD_USER and ETCD_PASSWORD, or {}", role(&self.config)),
                 ),
             },
-            (_, Some(r)) if r.error_code == NOT_A_DIRECTORY => Failure::todo(
+            (_, Some(r)) if r.error_code == NOT_A_DIRECTORY => EtcdFailure::todo(
                 format!("{} is a key with the owner's key, and a directory is needed there", r.cause),
                 format!("store that as {}/{OWNER} instead", r.cause),
             ),
-            (status, Some(r)) => Failure::new(format!("{} {} (HTTP {})", r.message, r.cause, status.as_u16())),
+            (status, Some(r)) => EtcdFailure::new(format!("{} {} (HTTP {})", r.message, r.cause, status.as_u16())),
             (StatusCode::NOT_FOUND, None) => {
-                Failure::todo("it has no v2 API", "start it with --enable-v2, or set ETCD_API=v3")
+                EtcdFailure::todo("it has no v2 API", "start it with --enable-v2, or set ETCD_API=v3")
             }
-            (status, None) => Failure::new(format!("HTTP {}", status.as_u16())),
+            (status, None) => EtcdFailure::new(format!("HTTP {}", status.as_u16())),
         }
     }
 }
@@ -284,14 +284,14 @@ fn text(value: String) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Answer, Failure> {
-    serde_json::from_slice(body).map_err(|e| Failure::new(format!("its answer is not that of etcd: {e}")))
+fn parse(body: &[u8]) -> Result<V2Response, EtcdFailure> {
+    serde_json::from_slice(body).map_err(|e| EtcdFailure::new(format!("its answer is not that of etcd: {e}")))
 }
 
-fn refusal(got: &Got) -> Option<Refusal> {
+fn refusal(got: &Got) -> Option<V2Refusal> {
     serde_json::from_slice(&got.body).ok()
 }
 
-fn too_large() -> Failure {
-    Failure::new(format!("its answer has more than {} MiB", MAX_ANSWER >> 20))
+fn too_large() -> EtcdFailure {
+    EtcdFailure::new(format!("its answer has more than {} MiB", MAX_ANSWER >> 20))
 }

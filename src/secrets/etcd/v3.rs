@@ -6,12 +6,12 @@ use etcd_client::{Client, ConnectOptions, Error, GetOptions, WatchOptions, Watch
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::Name;
+use super::super::SecretName;
 use super::super::source::Contents;
 use super::config::EtcdConfig;
-use super::failure::{Failure, role};
+use super::failure::{EtcdFailure, role};
 use super::link::within;
-use super::tls::Tls;
+use super::tls::EtcdTls;
 use super::{MAX_ANSWER, REQUEST};
 
 /// A peer that hangs without closing the connection is noticed after 10 s. etcd refuses clients that ask more often
@@ -21,7 +21,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from
 const RESYNC: Duration = Duration::from_secs(300);
 
 /// A connection to one member by etcd's API v3, which is gRPC.
-pub struct Link {
+pub struct V3Client {
     config: Arc<EtcdConfig>,
     pub(super) client: Client,
     /// Of what was read last.
@@ -31,8 +31,8 @@ pub struct Link {
     pub(super) watch: Option<WatchStream>,
 }
 
-impl Link {
-    pub async fn open(config: Arc<EtcdConfig>, endpoint: &str, tls: &Tls) -> Result<Self, Failure> {
+impl V3Client {
+    pub async fn open(config: Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Result<Self, EtcdFailure> {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(REQUEST)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
@@ -55,7 +55,7 @@ impl Link {
     }
 
     /// All below the base.
-    pub async fn read(&mut self) -> Result<Contents, Failure> {
+    pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
         let prefix = self.config.prefix();
         let mut kv = self.client.kv_client().max_decoding_message_size(MAX_ANSWER);
         let got = kv.get(prefix.as_str(), Some(GetOptions::new().with_prefix())).await;
@@ -65,13 +65,13 @@ impl Link {
             let path = String::from_utf8_lossy(pair.key());
             contents.add(&path[prefix.len()..], Ok(Zeroizing::new(pair.value().to_vec())));
         }
-        self.revision = got.header().ok_or_else(|| Failure::new("an answer without a header"))?.revision();
+        self.revision = got.header().ok_or_else(|| EtcdFailure::new("an answer without a header"))?.revision();
         Ok(contents)
     }
 
     /// Returns when one of our keys was put or deleted since the last read, or it is time to look; an error when the
     /// watch has ended. Can be dropped and called again.
-    pub async fn changed(&mut self) -> Result<(), Failure> {
+    pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
         let prefix = self.config.prefix();
         let watch = match &mut self.watch {
             Some(watch) => watch,
@@ -85,18 +85,18 @@ impl Link {
         loop {
             let Ok(message) = timeout(RESYNC, watch.message()).await else { return Ok(()) };
             let message = message.map_err(|e| failure(&self.config, &e))?;
-            let message = message.ok_or_else(|| Failure::new("the connection was closed"))?;
+            let message = message.ok_or_else(|| EtcdFailure::new("the connection was closed"))?;
             // After a compaction the stream says so once and then falls silent for ever.
             if message.compact_revision() > 0 {
                 let before = message.compact_revision();
-                return Err(Failure::new(format!("the history before revision {before} was compacted")));
+                return Err(EtcdFailure::new(format!("the history before revision {before} was compacted")));
             }
             if message.canceled() {
-                return Err(Failure::new(format!("cancelled: {}", message.cancel_reason())));
+                return Err(EtcdFailure::new(format!("cancelled: {}", message.cancel_reason())));
             }
             let ours = |key: &[u8]| {
                 let path = key.strip_prefix(prefix.as_bytes()).and_then(|p| std::str::from_utf8(p).ok());
-                path.is_some_and(|p| Name::parse(p).is_some())
+                path.is_some_and(|p| SecretName::parse(p).is_some())
             };
             if message.events().iter().filter_map(|e| e.kv()).any(|kv| ours(kv.key())) {
                 return Ok(());
@@ -105,30 +105,32 @@ impl Link {
     }
 
     /// Returns the key.
-    pub async fn put(&self, name: &Name, value: &[u8]) -> Result<String, Failure> {
+    pub async fn put(&self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
         let key = format!("{}{name}", self.config.prefix());
         let put = self.client.kv_client().put(key.as_str(), value, None).await;
         put.map(|_| key).map_err(|e| failure(&self.config, &e))
     }
 }
 
-fn failure(config: &EtcdConfig, error: &Error) -> Failure {
+fn failure(config: &EtcdConfig, error: &Error) -> EtcdFailure {
     let status = match error {
         Error::GRpcStatus(status) => status,
-        Error::TransportError(e) => return Failure::of(e, config),
-        e => return Failure::new(e.to_string()),
+        Error::TransportError(e) => return EtcdFailure::of(e, config),
+        e => return EtcdFailure::new(e.to_string()),
     };
     // Without a source the status is etcd's own.
     if let Some(cause) = status.source() {
-        return Failure::of(cause, config);
+        return EtcdFailure::of(cause, config);
     }
     let why = status.message();
     // Source of the messages: etcd's api/v3rpc/rpctypes/error.go.
     match why.trim_start_matches("etcdserver: ") {
-        "authentication failed, invalid user ID or password" => Failure::todo(why, "check ETCD_USER and ETCD_PASSWORD"),
-        "user name is empty" => Failure::anonymous(why),
-        "permission denied" => Failure::todo(why, role(config)),
-        "no leader" => Failure::todo(why, "are most members of its cluster away?"),
-        _ => Failure::new(why),
+        "authentication failed, invalid user ID or password" => {
+            EtcdFailure::todo(why, "check ETCD_USER and ETCD_PASSWORD")
+        }
+        "user name is empty" => EtcdFailure::anonymous(why),
+        "permission denied" => EtcdFailure::todo(why, role(config)),
+        "no leader" => EtcdFailure::todo(why, "are most members of its cluster away?"),
+        _ => EtcdFailure::new(why),
     }
 }

@@ -6,15 +6,15 @@ fn bytes(text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.as_bytes().to_vec())
 }
 
-fn owner(owner: &str) -> Name {
-    Name::GithubKey(Scope::new(Some(owner), None).unwrap())
+fn owner(owner: &str) -> SecretName {
+    SecretName::GithubKey(Scope::new(Some(owner), None).unwrap())
 }
 
-fn repo(owner: &str, repo: &str) -> Name {
-    Name::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap())
+fn repo(owner: &str, repo: &str) -> SecretName {
+    SecretName::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap())
 }
 
-fn values(root: &Path) -> BTreeMap<Name, String> {
+fn values(root: &Path) -> BTreeMap<SecretName, String> {
     let text = |v: Result<Zeroizing<Vec<u8>>, _>| String::from_utf8(v.unwrap().to_vec()).unwrap();
     read(root).unwrap().values.into_iter().map(|(name, v)| (name, text(v))).collect()
 }
@@ -24,12 +24,12 @@ fn what_is_put_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     assert!(values(&root).is_empty(), "a folder that does not exist is an empty one");
-    let common = Name::GithubKey(Scope::Common);
+    let common = SecretName::GithubKey(Scope::Common);
     let names = [
         common,
-        Name::Dockercfg,
-        Name::AuthorizedKeys,
-        Name::SyslogHost,
+        SecretName::Dockercfg,
+        SecretName::AuthorizedKeys,
+        SecretName::SyslogHost,
         owner("acme"),
         repo("acme", "a"),
         repo("other", "b"),
@@ -73,9 +73,9 @@ fn what_is_not_ours_is_left_out_and_what_cannot_be_is_named() {
     fs::write(dir.path().join("image-factory/github-key"), vec![0; MAX_SIZE as usize + 1]).unwrap();
     let contents = read(dir.path()).unwrap();
     assert_eq!(contents.trouble.len(), 2, "{:?}", contents.trouble);
-    let e = |name: Name| contents.values[&name].clone().unwrap_err().to_string();
-    assert!(e(Name::Dockercfg).contains("cannot be read"));
-    assert!(e(Name::GithubKey(Scope::Common)).contains("more than 1 MiB"));
+    let e = |name: SecretName| contents.values[&name].clone().unwrap_err().to_string();
+    assert!(e(SecretName::Dockercfg).contains("cannot be read"));
+    assert!(e(SecretName::GithubKey(Scope::Common)).contains("more than 1 MiB"));
     assert_eq!(contents.values.len(), 2);
 }
 
@@ -85,8 +85,8 @@ async fn a_change_is_seen_also_with_the_same_size() {
     let mut folder = Folder::new(dir.path());
     assert!(folder.next().await.unwrap().values.is_empty());
     for text in ["one", "two"] {
-        folder.put(&Name::AuthorizedKeys, bytes(text)).await.unwrap();
-        assert_eq!(*folder.next().await.unwrap().values[&Name::AuthorizedKeys].clone().unwrap(), text.as_bytes());
+        folder.put(&SecretName::AuthorizedKeys, bytes(text)).await.unwrap();
+        assert_eq!(*folder.next().await.unwrap().values[&SecretName::AuthorizedKeys].clone().unwrap(), text.as_bytes());
     }
     fs::remove_dir_all(dir.path().join("ssh")).unwrap();
     assert!(folder.next().await.unwrap().values.is_empty());
@@ -100,7 +100,7 @@ async fn what_root_stores_belongs_to_the_service() {
     let dir = tempfile::tempdir().unwrap();
     chown(dir.path(), Some(4711), Some(4712)).unwrap();
     let folder = Folder::new(&dir.path().join("secrets"));
-    let path = folder.put(&Name::Dockercfg, b"x".to_vec().into()).await.unwrap();
+    let path = folder.put(&SecretName::Dockercfg, b"x".to_vec().into()).await.unwrap();
     for made in Path::new(&path).ancestors().take(3) {
         let owner = fs::metadata(made).unwrap();
         assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{}", made.display());

@@ -51,7 +51,7 @@ async fn a_refused_login_names_the_remedy() {
     for (api, part) in [(V3, "permission denied"), (V2, "factory is refused"), (Auto, "permission denied")] {
         let config = Live::config(logged_in(api, &etcd, USER));
         let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me\n";
-        let name = image_factory::secrets::Name::AuthorizedKeys;
+        let name = image_factory::secrets::SecretName::AuthorizedKeys;
         let said = admin::put(&config, name, keys.as_bytes().to_vec().into()).await.unwrap_err().to_string();
         assert!(said.starts_with("etcd cannot be written") && said.contains(part), "{said}");
         assert!(said.contains("for `secrets put` write"), "{said}");

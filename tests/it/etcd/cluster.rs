@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use image_factory::model::EtcdApi::{Auto, V2, V3};
-use image_factory::secrets::{Name, Scope, admin};
+use image_factory::secrets::{Scope, SecretName, admin};
 use rustix::process::Signal;
 
 use super::by;
@@ -15,7 +15,7 @@ fn endpoints(members: &[Etcd]) -> Vec<String> {
 /// `secrets put`, again while the cluster chooses a leader.
 async fn put(live: &Live, key: &[u8]) {
     eventually(Duration::from_secs(60), "the key is put", async || {
-        let name = Name::GithubKey(Scope::Common);
+        let name = SecretName::GithubKey(Scope::Common);
         admin::put(&live.config, name, key.to_vec().into()).await.ok()
     })
     .await;

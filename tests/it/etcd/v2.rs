@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use image_factory::model::EtcdApi;
-use image_factory::secrets::{Name, Scope, admin};
+use image_factory::secrets::{Scope, SecretName, admin};
 use reqwest::Method;
 use rustix::process::Signal;
 use tokio::net::TcpListener;
@@ -101,10 +101,10 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     live.until_key("acme/hello", Some(&repos.1)).await;
     live.until_key("acme/other", Some(&owners.1)).await;
 
-    let refused = async |name: Name, value: &[u8]| {
+    let refused = async |name: SecretName, value: &[u8]| {
         admin::put(&live.config, name, value.to_vec().into()).await.unwrap_err().to_string()
     };
-    let key = |owner, repo| Name::GithubKey(Scope::new(Some(owner), repo).unwrap());
+    let key = |owner, repo| SecretName::GithubKey(Scope::new(Some(owner), repo).unwrap());
     curl(&etcd, "image-factory/github-keys/plain", &repos.0);
     let said = live.put_key(Some("plain"), None, &owners.0).await;
     assert!(said.ends_with("/github-keys/plain in etcd (v2 API)"), "{said}");
@@ -114,7 +114,7 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
 
     let armored = gpg_encrypt(r#"{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase");
     let binary = succeed(Command::new("gpg").arg("--dearmor").env("GNUPGHOME", dir.path()), armored.as_bytes()).stdout;
-    let said = refused(Name::Dockercfg, &binary).await;
+    let said = refused(SecretName::Dockercfg, &binary).await;
     assert!(said.contains("keeps text only") && said.contains("gpg -c --armor"), "{said}");
     curl(&etcd, "image-factory/dockercfg", &binary);
     let secrets = live.until(|s| !s.trouble.is_empty()).await;

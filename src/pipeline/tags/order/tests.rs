@@ -75,7 +75,7 @@ enum Step {
     /// A waiting job begins, and fetches unless its commit was fetched before.
     Begin(usize),
     /// A job has built and comes to the tag; the remote may be away.
-    End(usize, bool),
+    JobEnd(usize, bool),
 }
 
 struct Waiting {
@@ -182,7 +182,7 @@ impl World {
             }
             Step::Fetch => self.fetch(),
             Step::Begin(pick) if !self.queued.is_empty() => self.begin(pick % self.queued.len()),
-            Step::End(pick, away) if !self.building.is_empty() => self.end(pick % self.building.len(), away),
+            Step::JobEnd(pick, away) if !self.building.is_empty() => self.end(pick % self.building.len(), away),
             _ => {}
         }
     }
@@ -194,7 +194,7 @@ impl World {
             world.step(step);
         }
         while !(world.hooks.is_empty() && world.queued.is_empty() && world.building.is_empty()) {
-            for step in [Step::Hook(0), Step::Begin(1), Step::End(1, false)] {
+            for step in [Step::Hook(0), Step::Begin(1), Step::JobEnd(1, false)] {
                 world.step(&step);
             }
         }
@@ -210,7 +210,7 @@ fn steps(trouble: bool) -> impl Strategy<Value = Vec<Step>> {
         u32::from(trouble) => (0..4usize).prop_map(Step::Lose),
         1 => Just(Step::Fetch),
         3 => (0..4usize).prop_map(Step::Begin),
-        3 => ((0..4usize), any::<bool>()).prop_map(move |(pick, away)| Step::End(pick, away && trouble)),
+        3 => ((0..4usize), any::<bool>()).prop_map(move |(pick, away)| Step::JobEnd(pick, away && trouble)),
     ];
     prop::collection::vec(step, 0..60)
 }

@@ -1,4 +1,4 @@
-//! Deletes what is kept for some time only.
+//! Deletes rows whose time of retention is over.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use tokio::time::sleep;
 use crate::model::Millis;
 use crate::store::{Store, StoreError};
 
+/// Pause after the last batch.
 const PAUSE: Duration = Duration::from_secs(3600);
-/// Between two batches: others write in between.
-const BREATH: Duration = Duration::from_millis(50);
+/// Pause between two batches, in which others can write.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
 
 /// Deletes deliveries, heads of refs and names of commits that are older than 30 days, each hour, in small batches. Runs
 /// until it is dropped.
@@ -17,9 +18,9 @@ pub async fn run(store: Store) {
     loop {
         let pause = match batch(&store).await {
             Ok(0) => PAUSE,
-            Ok(_) => BREATH,
+            Ok(_) => BATCH_PAUSE,
             Err(error) => {
-                tracing::warn!(%error, "what is old cannot be deleted");
+                tracing::warn!(%error, "old rows cannot be deleted: trying again in an hour");
                 PAUSE
             }
         };

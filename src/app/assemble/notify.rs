@@ -4,27 +4,27 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 
-use super::startup;
+use crate::git;
 use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{
-    Channel, Channels, CommitStatuses, HipChat, HipChatConfig, JobLinks, MailChannel, MailConfig, Mailer, PostBuild,
-    PostBuildConfig, Slack, SlackConfig,
+    Channel, Channels, CommitStatuses, GitHub, GitHubAccess, GitHubConfig, HipChat, HipChatConfig, JobLinks,
+    MailChannel, MailConfig, Mailer, PostBuild, PostBuildConfig, Slack, SlackConfig,
 };
 use crate::settings::Settings;
 
 /// Makes the configured channels. The outbox gets a job's rows in this order.
 ///
 /// # Errors
-/// The setting that cannot be used, and why; nothing secret.
+/// The setting that cannot be used, and the reason, without secrets.
 pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
     let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
     if let Some(config) = post_build(settings) {
         channels.push(Arc::new(PostBuild::new(config)?));
     }
-    if let Some(github) = startup::github(settings)? {
+    if let Some(github) = github(settings)? {
         channels.push(Arc::new(CommitStatuses::new(github)));
     }
     if let Some(config) = hipchat(settings) {
@@ -43,7 +43,7 @@ pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
 /// Checks the settings of channels that their types cannot check.
 ///
 /// # Errors
-/// The setting that cannot be used, and why; nothing secret.
+/// The setting that cannot be used, and the reason, without secrets.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     slack(settings)?;
     mailer(settings)?;
@@ -154,6 +154,24 @@ fn pages(git_url: Option<&str>) -> Option<Url> {
         }
         _ => None,
     }
+}
+
+/// Returns the client that sets commit statuses; `None` if neither a token nor an App is set.
+pub fn github(settings: &Settings) -> anyhow::Result<Option<GitHub>> {
+    let access = match (&settings.github_app_id, &settings.github_private_key, &settings.github_token) {
+        (Some(id), Some(key), _) => GitHubAccess::App {
+            id: id.clone(),
+            private_key: key.clone(),
+            installation: settings.github_installation_id.clone(),
+        },
+        (None, None, Some(token)) => GitHubAccess::Token(token.clone()),
+        (None, None, None) => return Ok(None),
+        _ => anyhow::bail!("GITHUB_APP_ID and GITHUB_PRIVATE_KEY belong together: set both, or neither"),
+    };
+    let authorities = settings.git_cacert.as_deref().map(git::read_authorities).transpose()?.unwrap_or_default();
+    let authorities = authorities.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?;
+    let (api, base_url) = (settings.github_api.0.clone(), settings.base_url.to_string());
+    Ok(Some(GitHub::new(GitHubConfig { api, base_url, access, authorities })?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,36 @@
+use std::net::SocketAddr;
+
+use zeroize::Zeroizing;
+
+use super::git;
+use crate::app::admin_token;
+use crate::git::GitToken;
+use crate::model::{ApiToken, Role};
+use crate::settings::Settings;
+
+/// Returns the configured tokens and the admin token, which the first start makes.
+pub fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
+    let mut tokens = settings.api_tokens.clone();
+    let token = admin_token::read_or_create(&settings.data_dir())?;
+    tokens.push(ApiToken { name: "admin-token".into(), role: Role::Admin, token });
+    Ok(tokens)
+}
+
+/// Returns the daemon's own secrets, which no log may show, beside those in etcd or in the folder of secrets.
+pub fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
+    let mut masks = settings.secrets();
+    masks.extend(tokens.iter().map(|token| token.token.clone()));
+    masks.extend(git::token(settings).iter().flat_map(GitToken::masks));
+    // An address may contain a token.
+    for url in &settings.hook_post_url.0 {
+        masks.extend(url.0.password().map(|password| password.to_owned().into()));
+        masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
+    }
+    masks
+}
+
+/// Returns the Host names that a request without proof of its sender may have, beside those of loopback.
+pub fn hosts(settings: &Settings, listen: &SocketAddr) -> Vec<String> {
+    let base = settings.base_url.0.host_str().unwrap_or_default();
+    vec![listen.to_string(), base.into()]
+}

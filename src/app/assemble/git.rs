@@ -1,0 +1,56 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::git::{self, GitConfig, GitToken};
+use crate::model::RepoCase;
+use crate::settings::{FileTimes, Settings};
+
+/// Host keys of GitHub, so that a first start needs no set-up.
+const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../../etc/known_hosts");
+const SYSTEM_KNOWN_HOSTS: &str = "/etc/image-factory/known_hosts";
+
+/// Returns the configuration of Git, whose mirrors are in `dir` and whose sockets are in `run_dir`.
+pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: PathBuf) -> GitConfig {
+    GitConfig {
+        dir,
+        run_dir,
+        known_hosts,
+        token: token(settings),
+        cacert: settings.git_cacert.clone(),
+        pure_history_times: settings.file_times == FileTimes::History,
+        repo_case: repo_case(settings),
+    }
+}
+
+/// Returns the rule for case in the names of repositories: REPO_CASE, or the rule of the host of GIT_URL.
+pub fn repo_case(settings: &Settings) -> RepoCase {
+    settings.repo_case.0.unwrap_or_else(|| match &settings.git_url {
+        Some(url) => RepoCase::of_host(&git::host_of(&url.0).unwrap_or_default()),
+        None => RepoCase::of_host("github.com"),
+    })
+}
+
+/// Returns the token for https: GIT_TOKEN, else GITHUB_TOKEN.
+pub fn token(settings: &Settings) -> Option<GitToken> {
+    GitToken::new(
+        settings.git_token.as_ref().or(settings.github_token.as_ref())?,
+        settings.git_url.as_ref().map(|url| url.0.as_str()),
+    )
+}
+
+/// Returns the file of host keys: KNOWN_HOSTS, else the system's file, else the shipped one, which is written into `run_dir`.
+pub fn known_hosts(settings: &Settings, run_dir: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &settings.known_hosts {
+        fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
+        return Ok(path.clone());
+    }
+    let system = Path::new(SYSTEM_KNOWN_HOSTS);
+    if system.exists() {
+        return Ok(system.into());
+    }
+    let shipped = run_dir.join("known_hosts");
+    fs::write(&shipped, SHIPPED_KNOWN_HOSTS).with_context(|| format!("cannot write {}", shipped.display()))?;
+    Ok(shipped)
+}

@@ -1,0 +1,10 @@
+//! The configuration of each module, made of the settings: one file a module.
+
+pub mod access;
+pub mod engine;
+pub mod git;
+pub mod images;
+pub mod notify;
+pub mod pipeline;
+pub mod queue;
+pub mod secrets;

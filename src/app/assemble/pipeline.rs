@@ -1,0 +1,24 @@
+use zeroize::Zeroizing;
+
+use crate::pipeline::PipelineConfig;
+use crate::settings::Settings;
+
+/// Returns the configuration of the pipeline. No job's log shows the `masks`.
+pub fn config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {
+    PipelineConfig {
+        git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
+        dockerfile: settings.dockerfile.clone(),
+        context: settings.context.clone(),
+        keep_git_dir: settings.keep_git_dir.0,
+        image_tags: settings.image_tags.clone(),
+        clone_timeout: settings.clone_timeout,
+        checkout_timeout: settings.checkout_timeout,
+        build_timeout: settings.build_timeout,
+        push_timeout: settings.push_timeout,
+        push_retries: settings.push_retries,
+        push_retry_wait: settings.push_retry_wait,
+        stall_timeout: settings.stall_timeout,
+        job_timeout: settings.job_timeout,
+        masks,
+    }
+}

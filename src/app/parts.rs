@@ -1,0 +1,205 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::assemble::{access, engine, git, images, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::ledger::Ledger;
+use super::missed::Missed;
+use super::readiness::{self, DiskSpace, Readiness};
+use super::systemd::Watchdog;
+use super::{data_dir, retention};
+use crate::engine::{Pool, PoolConfig};
+use crate::git::{Git, Upkeep};
+use crate::http::{self, HttpConfig};
+use crate::intake::{AllowedRepos, Intake, Policy};
+use crate::metrics::Metrics;
+use crate::notify::{self, Channels};
+use crate::pipeline::{self, Tags, Tools};
+use crate::queue::Queue;
+use crate::secrets::Secrets;
+use crate::settings::{ApiAuth, Settings};
+use crate::store::Store;
+use crate::telemetry::notify_systemd;
+
+/// The parts of the daemon, made of the settings. The secrets, the engines and the disk are watched already; nothing else
+/// runs.
+pub struct DaemonParts {
+    store: Store,
+    secrets: watch::Receiver<Arc<Secrets>>,
+    channels: Channels,
+    queue: Queue,
+    tools: Arc<Tools>,
+    intake: Intake,
+    router: Router,
+    watchdog: Watchdog,
+    metrics: Metrics,
+    /// True while jobs can be claimed.
+    ready: watch::Receiver<bool>,
+    disk_space: DiskSpace,
+    run_dir: PathBuf,
+    drain_timeout: Duration,
+    mirror_budget: u64,
+    sweep_missed: bool,
+    shutdown: CancellationToken,
+}
+
+impl DaemonParts {
+    /// Makes the parts. The daemon will listen on `listener`.
+    ///
+    /// # Errors
+    /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
+    pub async fn assemble(
+        settings: &Settings,
+        listener: &TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
+        let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
+        let store = store.with_repo_case(repo_case).await?;
+        let run_dir = data_dir::fresh_run_dir(&data_dir)?;
+        let known_hosts = git::known_hosts(settings, &run_dir)?;
+        let logs = data_dir::logs(&data_dir)?;
+        let tokens = access::tokens(settings)?;
+        let masks = access::masks(settings, &tokens);
+        let engines = engine::engines(settings)?;
+        let floor = engine::floor(settings);
+        let pool_config = PoolConfig {
+            instance: data_dir::instance(&data_dir)?,
+            concurrency: settings.concurrency as usize,
+            floor,
+            budget: settings.engine_budget.0,
+        };
+        let secrets = crate::secrets::start(secrets::config(settings), shutdown.clone());
+
+        let channels = channels::channels(settings, logs.clone())?;
+        let announcing = channels.clone();
+        let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
+        let queue_config = queue::config(settings, &metrics)?;
+        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
+
+        let engines = Pool::start(engines, pool_config, &shutdown);
+        let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
+        let pool_status = engines.watch();
+        let engines_up = Arc::new(move || pool_status.borrow().each.clone());
+        let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), disk_space.clone());
+        let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
+        git.number_fetches_after(store.newest_fetch().await?);
+        let tools = Tools {
+            git,
+            engines,
+            secrets: secrets.clone(),
+            tags: Tags::new(Ledger(store.clone())),
+            users: Box::new(store.clone()),
+            config: pipeline_settings::config(settings, masks.clone()),
+            metrics: metrics.clone(),
+        };
+
+        let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, repo_case)?;
+        let policy = Policy::new(allowed_repos, images::destinations(settings), masks, secrets.clone());
+        let intake = Intake::new(policy, store.clone(), queue_handle.clone());
+        let watchdog = Watchdog {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            degraded: degraded.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let host_of = {
+            let channels = channels.clone();
+            Arc::new(move |channel: &str, destination: &str| channels.host(channel, destination))
+        };
+        let http_config = HttpConfig {
+            hook_secret: settings.hook_secret.clone(),
+            tokens,
+            open: settings.api_auth == ApiAuth::None,
+            cors_origins: settings.cors_origins.0.clone(),
+            hosts: access::hosts(settings, &listener.local_addr()?),
+            host_of,
+            engines_up,
+            data_dir,
+        };
+        let http_parts = http::Parts {
+            store: store.clone(),
+            logs,
+            queue: queue_handle,
+            intake: intake.clone(),
+            secrets: secrets.clone(),
+            degraded,
+            metrics: metrics.clone(),
+        };
+        Ok(Self {
+            store,
+            secrets,
+            channels,
+            queue,
+            tools: Arc::new(tools),
+            intake,
+            router: http::router(http_config, http_parts),
+            watchdog,
+            metrics,
+            ready,
+            disk_space,
+            run_dir,
+            drain_timeout: settings.drain_timeout,
+            mirror_budget: settings.mirror_budget.0,
+            sweep_missed: settings.sweep_missed.0,
+            shutdown,
+        })
+    }
+
+    pub fn secrets(&self) -> watch::Receiver<Arc<Secrets>> {
+        self.secrets.clone()
+    }
+
+    /// Serves until the shutdown, and until the running jobs are drained. HTTP and the outbox go on while they drain.
+    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        let Self { store, tools, shutdown, metrics, .. } = self;
+        let outbox_stop = CancellationToken::new();
+        let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
+        let outbox = tokio::spawn(outbox);
+        let http_stop = CancellationToken::new();
+        let server = tokio::spawn(http::serve(listener, self.router, metrics.http, http_stop.clone()));
+        notify_systemd(&[NotifyState::Ready]);
+        let _watchdog = AbortOnDropHandle::new(tokio::spawn(self.watchdog.run()));
+
+        let (upkeep_tools, budget, missing) = (tools.clone(), self.mirror_budget, self.disk_space.missing);
+        let upkeep = async move { Upkeep::new(&upkeep_tools.git, budget).run(missing).await };
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(retention::run(store.clone())));
+        if self.sweep_missed {
+            let missed = Missed::new(tools.clone(), store.clone(), self.intake);
+            tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));
+        }
+        let runner = move |run| {
+            let tools = tools.clone();
+            async move { pipeline::run(&tools, run).await }
+        };
+        tokio::join!(
+            self.queue.run(self.ready, shutdown.clone(), runner),
+            announce_stop(&shutdown, self.drain_timeout)
+        );
+
+        http_stop.cancel();
+        outbox_stop.cancel();
+        server.await?;
+        outbox.await?;
+        store.close().await;
+        // The folder has the sockets of connections that are kept for the next fetch. The next start removes the rest.
+        let _ = std::fs::remove_dir_all(self.run_dir);
+        Ok(())
+    }
+}
+
+/// Waits for the shutdown, and reports it to the log and to systemd.
+async fn announce_stop(shutdown: &CancellationToken, drain_timeout: Duration) {
+    shutdown.cancelled().await;
+    let drain = drain_timeout.as_secs();
+    tracing::info!("stopping: running jobs have {drain} s; jobs that are left then go back to pending");
+    notify_systemd(&[NotifyState::Stopping]);
+}

@@ -133,7 +133,7 @@ async fn a_server_is_asked_by_the_protocol_that_it_has() {
             assert_eq!((host.transfer.log().len(), server.requests().len()), (asked, 2), "{name}");
         }
     }
-    // The daemon uses the other protocol when the program is gone.
+    // The remembered protocol is dropped when git-lfs-authenticate is gone, and LFS objects come by ssh.
     host.transfer.fault("");
     host.host.uninstall("git-lfs-authenticate");
     commit(&host, "by ssh");

@@ -167,7 +167,7 @@ async fn only_leftovers_of_a_killed_process_are_removed() {
     fs::create_dir_all(trash.join("x/y")).unwrap();
     let mut upkeep = Upkeep::new(&local.git, u64::MAX);
     upkeep.once().await.unwrap();
-    // The mirror may be in the middle of a fetch.
+    // The third folder may belong to a fetch of the mirror that is in use.
     assert_eq!(left.each_ref().map(|path| path.exists()), [false, false, true]);
     drop(in_use);
     upkeep.once().await.unwrap();

@@ -60,7 +60,7 @@ impl HipChat {
         self.room.messages.lock().unwrap().clone()
     }
 
-    /// Why requests were refused.
+    /// Returns the reasons for which requests were refused.
     pub fn refused(&self) -> Vec<String> {
         self.room.refused.lock().unwrap().clone()
     }
@@ -126,7 +126,7 @@ impl Slack {
         self.room.messages.lock().unwrap().clone()
     }
 
-    /// Why requests were refused.
+    /// Returns the reasons for which requests were refused.
     pub fn refused(&self) -> Vec<String> {
         self.room.refused.lock().unwrap().clone()
     }

@@ -85,13 +85,13 @@ impl World {
         gate
     }
 
-    /// The digest in the registry of an image of `acme/hello` with this tag.
+    /// Returns the digest in the registry of the image of `acme/hello` with this tag.
     pub async fn digest(&self, tag: &str) -> Option<String> {
         Some(self.registry.manifest("totem/acme-hello", tag).await?.0)
     }
 }
 
-/// Filters of the images that a world makes: by their names, and of those that lost theirs to a later build.
+/// Returns the filters of the images that a world makes: by name, and of those that lost their name to a later build.
 fn made(registry: &Registry, git: &GitHost) -> [String; 3] {
     let source = git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
     let named = |depth| format!("reference={}/{depth}", registry.address());

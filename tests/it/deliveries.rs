@@ -69,7 +69,7 @@ async fn deliveries_are_listed_and_replayed() {
 
     // The command line does the same.
     let table = String::from_utf8(daemon.cli(&["deliveries", "list"]).run().stdout).unwrap();
-    let age = regex::Regex::new("[0-9.]+m?s +").unwrap();
+    let age = regex::Regex::new("(AGE|[0-9.]+m?s) +").unwrap();
     let values = jobs.iter().zip(["job a", "job b", "job c"]).map(|(id, name)| (id.as_str(), name)).collect::<Vec<_>>();
     insta::assert_snapshot!("table", masked(&age.replace_all(&table, "[age]  "), &values));
     let printed = String::from_utf8(daemon.cli(&["deliveries", "replay", id]).run().stdout).unwrap();

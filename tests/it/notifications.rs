@@ -116,10 +116,10 @@ async fn a_permanent_refusal_makes_a_dead_notification_that_an_operator_can_repl
     };
     let (code, listed) = cli(&["list", "--dead"]);
     assert_eq!(code, 0, "{listed}");
-    let age = regex::Regex::new(" [0-9.]+m?s  ").unwrap();
-    insta::assert_snapshot!(masked(&age.replace_all(&listed, " [age]  "), &[(id, "notification"), (&job, "job")]), @r"
+    let age = regex::Regex::new(" +[0-9.]+m?s  ").unwrap();
+    insta::assert_snapshot!(masked(&age.replace_all(&listed, "  [age]  "), &[(id, "notification"), (&job, "job")]), @r"
     ID                                    JOB                                   CHANNEL     STATE     TRIES     AGE  HOST                  ERROR
-    [notification]  [job]  post-build  dead          1    [age]  127.0.0.1             it was answered 410 Gone
+    [notification]  [job]  post-build  dead          1  [age]  127.0.0.1             it was answered 410 Gone
     ");
     let (code, said) = cli(&["replay", id]);
     assert_eq!((code, said.trim()), (0, format!("notification {id} is being sent again").as_str()));

@@ -1,4 +1,4 @@
-//! Measures what the daemon costs while it waits, and how soon it answers.
+//! The daemon's costs while it waits, and the time of its start.
 
 use std::time::{Duration, Instant};
 

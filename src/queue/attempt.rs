@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::again::{self, ATTEMPTS};
-use super::{Queue, insist};
+use super::backoff::{self, ATTEMPTS};
+use super::{Queue, retry_until_stored};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, JobProgress, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Retry, StoreError};
 
-/// A job that was begun so often and never ended takes its daemon down with it: it is not run once more.
+/// The number of starts without an end after which a job is not run again, because it takes its daemon down with it.
 const MAX_STOPS: u32 = 10;
 
-/// How long a runner may take to stop.
+/// The time that a runner has to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 impl Queue {
@@ -34,7 +34,8 @@ impl Queue {
         if job.attempt > 1 {
             log.write(format!("\n[attempt {}]\n", job.attempt).as_bytes());
         }
-        // Poison is told from what infrastructure ended, which has its own count.
+        // A job that keeps killing the daemon is given up. Attempts that infrastructure ended are counted separately
+        // (`failures`).
         let is_poison = job.attempt > MAX_STOPS + job.failures;
         let outcome = if is_poison {
             Some(poisonous(&job))
@@ -42,16 +43,16 @@ impl Queue {
             let cancel = CancellationToken::new();
             self.handle.running().insert(job.id, cancel.clone());
             let outcome = self.supervise(&job, claimed, &log, cancel, slot, runner).await;
-            // Before the job is put back: the next attempt's token takes this one's place.
+            // The token is removed before the job is put back, because the next attempt's token takes its place.
             self.handle.running().remove(&job.id);
             outcome
         };
         log.flush();
-        let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| again::retry(&job, end, fastrand::f64()));
-        self.settle(&job, outcome, retry, &log).await;
+        let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| backoff::retry(&job, end, fastrand::f64()));
+        self.record_end(&job, outcome, retry, &log).await;
     }
 
-    /// Runs it to its end, or until it must not go on. None: it is to be put back.
+    /// Runs a job to its end, or until it must stop. `None` means that the job is to be put back.
     async fn supervise<R, F>(
         &self,
         job: &Job,
@@ -77,7 +78,7 @@ impl Queue {
             biased;
             ended = &mut task => Some(ended),
             () = self.hold(job, claimed) => None,
-            () = self.record(job, &mut events, &mut stages) => None,
+            () = self.store_progress(job, &mut events, &mut stages) => None,
             () = self.stop.cancelled() => None,
             () = overdue => None,
         };
@@ -100,14 +101,15 @@ impl Queue {
                     task.abort();
                     let _ = task.await;
                 }
-                // Its image is in the registry: running it again would change nothing. All else may come of the stop.
+                // A success has its image in the registry, so another run would change nothing. Any other outcome may
+                // come from the stop.
                 ended.ok().and_then(Result::ok).filter(|outcome| outcome.status == Status::Success)
             }
         }
     }
 
-    /// Renews the lease. Returns when it is lost, or when it could not be renewed for two thirds of its time: the last
-    /// third is for stopping.
+    /// Renews the lease. Returns when it is lost, or when it could not be renewed for two thirds of its time, because the
+    /// last third is for stopping.
     async fn hold(&self, job: &Job, claimed: Instant) {
         let lease = self.config.lease;
         let mut until = claimed + lease;
@@ -116,15 +118,15 @@ impl Queue {
             let renewal = self.handle.store.renew(job.id, job.attempt, lease);
             match timeout_at(until - lease / 3, renewal).await {
                 Ok(Ok(cancelled)) => {
-                    // Also one that was cancelled before the handle knew of this run.
+                    // The job may have been cancelled before the handle knew of this run.
                     if cancelled {
-                        self.handle.tell(job.id);
+                        self.handle.signal_cancel(job.id);
                     }
                     until = asked + lease;
                     sleep_until(asked + lease / 3).await;
                 }
                 Ok(Err(error @ (StoreError::Conflict(_) | StoreError::NoJob(_) | StoreError::Closed))) => {
-                    tracing::warn!(%error, "the job's lease is lost: it is stopped");
+                    tracing::warn!(%error, "the job's lease is lost, so the job is stopped");
                     return;
                 }
                 Ok(Err(error)) => {
@@ -132,15 +134,15 @@ impl Queue {
                     sleep(lease / 20).await;
                 }
                 Err(_) => {
-                    tracing::error!("the job's lease could not be renewed: it is stopped");
+                    tracing::error!("the job's lease could not be renewed, so the job is stopped");
                     return;
                 }
             }
         }
     }
 
-    /// Stores the progress as it comes, the newest if it comes faster. Returns when the job is someone else's.
-    async fn record(&self, job: &Job, events: &mut mpsc::UnboundedReceiver<JobProgress>, stages: &mut Stages) {
+    /// Stores the progress as it comes, and only the newest if it comes faster. Returns when another attempt has the job.
+    async fn store_progress(&self, job: &Job, events: &mut mpsc::UnboundedReceiver<JobProgress>, stages: &mut Stages) {
         while let Some(mut progress) = events.recv().await {
             while let Ok(newer) = events.try_recv() {
                 progress = newer;
@@ -149,73 +151,73 @@ impl Queue {
             match self.handle.store.save_progress(job.id, job.attempt, &progress).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => return,
-                // The outcome has all of it again.
+                // The outcome repeats the progress.
                 Err(error) => tracing::warn!(%error, "the job's progress cannot be stored"),
             }
         }
         std::future::pending().await
     }
 
-    /// Stores the end of this attempt: the job's, or with `retry` that another one follows, or without `outcome` that it
-    /// runs again. What the log says of it comes first: who sees the end may read it at once.
-    async fn settle(&self, job: &Job, outcome: Option<Outcome>, retry: Option<Retry>, log: &LogWriter) {
+    /// Stores the end of this attempt: the outcome, or with `retry` the rest before the next attempt, or without `outcome`
+    /// the way back into the queue. The log is written first, because a reader who sees the end may read it at once.
+    async fn record_end(&self, job: &Job, outcome: Option<Outcome>, retry: Option<Retry>, log: &LogWriter) {
         let handle = &self.handle;
         let give_up = async {
             self.stop.cancelled().await;
             sleep(GRACE).await;
         };
-        let say = |text: &str| {
+        let log_line = |text: &str| {
             log.write(text.as_bytes());
             log.flush();
         };
         let written = match (&outcome, &retry) {
             (Some(_), Some(retry)) => {
-                say(&rests(job, retry));
-                insist(give_up, || handle.store.retry(job.id, job.attempt, retry)).await
+                log_line(&retry_line(job, retry));
+                retry_until_stored(give_up, || handle.store.retry(job.id, job.attempt, retry)).await
             }
             (Some(outcome), None) => {
-                say(&last_line(outcome.class, outcome.cause.as_deref()));
+                log_line(&last_line(outcome.class, outcome.cause.as_deref()));
                 let finish = || handle.store.finish(job.id, job.attempt, outcome);
-                insist(give_up, finish).await
+                retry_until_stored(give_up, finish).await
             }
             (None, _) => {
-                say("\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
-                insist(give_up, || handle.store.requeue(job.id, job.attempt)).await
+                log_line("\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
+                retry_until_stored(give_up, || handle.store.requeue(job.id, job.attempt)).await
             }
         };
         match written {
             Ok(Job { status, class, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
-                // A user had it cancelled while it was to run again.
+                // A user cancelled the job while it was to run again.
                 if outcome.is_none() || retry.is_some() {
-                    say(&last_line(class, cause.as_deref()));
+                    log_line(&last_line(class, cause.as_deref()));
                 } else if let (Some(newer), None) = (superseded_by, outcome.and_then(|end| end.superseded_by)) {
-                    say(&format!("Superseded by {newer}\n"));
+                    log_line(&format!("Superseded by {newer}\n"));
                 }
                 let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 let class = class.map(FailureClass::as_str);
                 tracing::info!(status = status.as_str(), class, cause, ran_ms, "job ended");
-                // A disk that was full has room again: the log says what it lacks.
+                // A disk that was full has room again, so the log can note its gap.
                 log.flush();
                 handle.logs.end(job.id);
-                // Its repository may have reached REPO_CONCURRENCY.
+                // The job's repository may have been at REPO_CONCURRENCY.
                 handle.wake();
             }
             Ok(Job { failures, class, cause, .. }) if let Some(Retry { rest, .. }) = retry => {
                 let (class, rest_ms) = (class.map(FailureClass::as_str), rest.as_millis() as u64);
                 tracing::warn!(failures, class, cause, rest_ms, "attempt ended, another follows");
-                // For the queue to see when this rest ends.
+                // The queue has to read when this rest ends.
                 handle.wake();
             }
             Ok(_) => {
                 tracing::info!("job is pending again");
                 handle.wake();
             }
-            Err(error) => tracing::warn!(%error, "what this run made is not recorded"),
+            Err(error) => tracing::warn!(%error, "the end of this run cannot be stored"),
         }
     }
 }
 
-/// The last line of a job's log; of a success the pipeline has said what there is to say.
+/// Returns the last line of a job's log. It is empty for a success, which the pipeline has described.
 pub(super) fn last_line(class: Option<FailureClass>, cause: Option<&str>) -> String {
     let cause = sentence(cause.unwrap_or_default());
     class.map_or_else(String::new, |class| {
@@ -223,8 +225,8 @@ pub(super) fn last_line(class: Option<FailureClass>, cause: Option<&str>) -> Str
     })
 }
 
-/// What the log says of an attempt that is followed by another one.
-fn rests(job: &Job, Retry { class, cause, rest, .. }: &Retry) -> String {
+/// Returns the log's text for an attempt that another one follows.
+fn retry_line(job: &Job, Retry { class, cause, rest, .. }: &Retry) -> String {
     let (attempt, next, class, cause) = (job.attempt, job.attempt + 1, class.as_str(), sentence(cause));
     let (retry, of, seconds) = (job.failures + 1, ATTEMPTS - 1, rest.as_secs_f64());
     format!(
@@ -250,7 +252,7 @@ fn failure(stages: Stages, cause: &str) -> Outcome {
     }
 }
 
-/// How a run ends that has no outcome of its own.
+/// Returns the outcome of a run that has none of its own.
 fn broken(mut stages: Stages) -> Outcome {
     let cause = "an internal error ended the run; the daemon's log has it";
     for stage in stages.0.iter_mut().filter(|s| s.status == StageStatus::Running) {

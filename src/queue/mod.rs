@@ -1,7 +1,7 @@
 //! Claims jobs, runs each in a lease, and records how it ended: the only writer of terminal states.
 
-mod again;
 mod attempt;
+mod backoff;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -23,26 +23,26 @@ use crate::pipeline::{BuildSlot, Run};
 use crate::store::{Added, NewDelivery, Store, StoreError, Superseding};
 pub use rules::{Priorities, Rules};
 
-/// How long it waits for a new job at most: what an event missed is found after this.
+/// The longest wait for a new job. A job whose event was missed is found after this time.
 const TICK: Duration = Duration::from_secs(5);
 /// The pauses between attempts to store the state of a job.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), TICK);
 
 pub struct QueueConfig {
-    /// How many run at once; 0 runs none.
+    /// The number of jobs that run at once; 0 runs none.
     pub concurrency: usize,
-    /// This node's name, the same after a restart.
+    /// The name of this node, which stays the same after a restart.
     pub node: String,
-    /// How long a claim lasts without being renewed; 30 s and more.
+    /// The time that a claim lasts unless it is renewed; at least 30 s.
     pub lease: Duration,
-    /// How long running jobs may go on after the shutdown.
+    /// The time that running jobs may go on after the shutdown.
     pub drain: Duration,
     pub rules: Rules,
-    /// Of the loop that claims.
+    /// The heartbeat of the loop that claims.
     pub heart: Heartbeat,
 }
 
-/// What others may do to the queue.
+/// The operations of the queue for other modules.
 #[derive(Clone)]
 pub struct QueueHandle {
     store: Store,
@@ -53,8 +53,8 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    /// Stores a job by the rules: with its priority, and in the place of older commits of its branch, or superseded itself
-    /// if it is the older one.
+    /// Stores a job by the rules: with its priority, and with older commits of its branch superseded. The job itself is
+    /// superseded if a newer commit is known.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         new.priority = self.rules.priorities.of(&new.context);
         let rule = match self.rules.supersede {
@@ -71,9 +71,9 @@ impl QueueHandle {
             if let Some(newer) = &job.superseded_by {
                 let (id, repo, status) = (job.id, repo(job), job.status.as_str());
                 tracing::info!(job = %id, repo, newer = newer.as_str(), status, "superseded");
-                // What runs says so when it has ended.
+                // A running job logs the newer commit when it has ended.
                 if job.status == Status::Running {
-                    self.tell(id);
+                    self.signal_cancel(id);
                 } else {
                     self.logs.writer(id).write(format!("Superseded by {newer}\n").as_bytes());
                     self.logs.end(id);
@@ -96,16 +96,19 @@ impl QueueHandle {
         Ok(added)
     }
 
-    /// There may be something to claim.
+    /// Wakes the loop that claims, because there may be a job for it.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// A pending job is cancelled now; a running one is told, and ends soon. One that has ended is a conflict.
+    /// Cancels a pending job now, and signals a running one, which ends soon.
+    ///
+    /// # Errors
+    /// A job that has ended is a conflict.
     pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
         let job = self.store.cancel(id).await?;
         if job.status == Status::Running {
-            self.tell(id);
+            self.signal_cancel(id);
         } else {
             if job.attempt > 0 {
                 let line = attempt::last_line(job.class, job.cause.as_deref());
@@ -116,7 +119,7 @@ impl QueueHandle {
         Ok(job)
     }
 
-    fn tell(&self, id: JobId) {
+    fn signal_cancel(&self, id: JobId) {
         if let Some(cancel) = self.running().get(&id) {
             cancel.cancel();
         }
@@ -131,7 +134,7 @@ impl QueueHandle {
 pub struct Queue {
     config: QueueConfig,
     handle: QueueHandle,
-    /// The drain is over.
+    /// Cancelled when the drain is over.
     stop: CancellationToken,
 }
 
@@ -142,8 +145,8 @@ impl Queue {
         (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
     }
 
-    /// Puts back what a former incarnation held; then claims and runs jobs, while `ready`, until `shutdown`. Returns
-    /// when all that ran has ended or is pending again.
+    /// Puts back the jobs that a former process held, then claims and runs jobs until `shutdown`, while `ready` is true.
+    /// Returns when every job that ran has ended or is pending again.
     pub async fn run<R, F>(self, mut ready: watch::Receiver<bool>, shutdown: CancellationToken, runner: R)
     where
         R: Fn(Run) -> F + Send + Sync + 'static,
@@ -162,7 +165,7 @@ impl Queue {
         }
     }
 
-    /// Recovers, and claims until the shutdown. A claim that was begun is never cut off: nobody would run that job.
+    /// Recovers, and claims until the shutdown. A claim that was begun is completed, because nobody else would run that job.
     async fn claim<R, F>(
         self: Arc<Self>,
         ready: &mut watch::Receiver<bool>,
@@ -175,8 +178,8 @@ impl Queue {
     {
         let store = &self.handle.store;
         let QueueConfig { node, lease, concurrency, heart, .. } = &self.config;
-        let put_back = insist(shutdown.cancelled(), || store.recover(node)).await;
-        self.put_back(&put_back.unwrap_or_default());
+        let requeued = retry_until_stored(shutdown.cancelled(), || store.recover(node)).await;
+        self.log_requeued(&requeued.unwrap_or_default());
         let slots = Arc::new(Semaphore::new(*concurrency));
         loop {
             let turn = async {
@@ -184,12 +187,12 @@ impl Queue {
                 ready.wait_for(|&ready| ready).await.ok().map(|_| slot)
             };
             let Some(Some(slot)) = shutdown.run_until_cancelled(heart.wait(turn)).await else { break };
-            let claimed = insist(shutdown.cancelled(), || async {
+            let claimed = retry_until_stored(shutdown.cancelled(), || async {
                 let at = Instant::now();
                 Ok(store.claim(node, *lease).await?.map(|job| (job, at)))
             });
             if let Ok(Some((job, at))) = claimed.await {
-                // Of this level, so that every line has it, whatever RUST_LOG says.
+                // The span has the level of errors, so that every line has it, whatever RUST_LOG is.
                 let (id, attempt) = (job.id, job.attempt);
                 let span = tracing::error_span!("job", %id, repo = repo(&job), attempt);
                 attempts.spawn(self.clone().attempt(job, at, BuildSlot(Some(slot)), runner.clone()).instrument(span));
@@ -204,19 +207,19 @@ impl Queue {
         shutdown.cancelled().await;
     }
 
-    /// Looks for jobs that other nodes lost, now and then.
+    /// Looks for jobs that other nodes lost, once per lease.
     async fn sweep(&self) {
         loop {
             sleep(self.config.lease).await;
             match self.handle.store.sweep(&self.config.node).await {
-                Ok(jobs) => self.put_back(&jobs),
-                Err(error) => tracing::warn!(%error, "jobs that other nodes lost cannot be looked for"),
+                Ok(jobs) => self.log_requeued(&jobs),
+                Err(error) => tracing::warn!(%error, "the jobs that other nodes lost cannot be read"),
             }
         }
     }
 
-    /// These are not running any more: pending, or cancelled.
-    fn put_back(&self, jobs: &[Job]) {
+    /// Logs the jobs that were put back: each is pending or cancelled.
+    fn log_requeued(&self, jobs: &[Job]) {
         for job in jobs {
             let (id, repo, status) = (job.id, repo(job), job.status.as_str());
             tracing::info!(job = %id, repo, attempt = job.attempt, status, "put back a job that nobody runs any more");
@@ -232,9 +235,9 @@ fn repo(job: &Job) -> String {
     format!("{}/{}", job.context.owner, job.context.repo)
 }
 
-/// Tries until it is written or refused, or `give_up` comes: a full disk must not lose what happened. Reports an error
-/// once.
-async fn insist<T, F>(give_up: impl Future<Output = ()>, write: impl Fn() -> F) -> Result<T, StoreError>
+/// Tries a write until it is stored or refused, or until `give_up` comes, because a full disk must not lose an outcome.
+/// Logs each error once.
+async fn retry_until_stored<T, F>(give_up: impl Future<Output = ()>, write: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

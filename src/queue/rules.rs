@@ -2,14 +2,14 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::model::{JobContext, RepoCase, RepoGlob, Supersede};
 
-/// What the server decides about a job's place in the queue; nothing in a request does.
+/// The server's rules for a job's place in the queue. A request has no influence on it.
 #[derive(Default)]
 pub struct Rules {
     pub priorities: Priorities,
     pub supersede: Supersede,
 }
 
-/// PRIORITIES: the first glob that fits counts.
+/// The rules of PRIORITIES. The first one that matches counts.
 #[derive(Default)]
 pub struct Priorities {
     rules: Vec<Rule>,

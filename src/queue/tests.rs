@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::again::ATTEMPTS;
+use super::backoff::ATTEMPTS;
 use super::*;
 use tokio::sync::mpsc;
 

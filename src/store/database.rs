@@ -13,7 +13,7 @@ use super::outbox::Announce;
 use super::sqlite::{self, CommitStats, Op, Readers, SqlConnection, StoreFault, StoreWriter, WriteRequest};
 use crate::model::{Millis, RepoCase};
 
-/// How long [`Store::ping`] waits.
+/// The time that [`Store::ping`] waits.
 const PING: Duration = Duration::from_secs(2);
 
 /// Returns the present time.

@@ -9,9 +9,9 @@ use super::sqlite::{SqlConnection, StoreFault, commit, context};
 use super::{Store, StoreError, Superseding, images};
 use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob};
 
-/// How long the same signed delivery means the same job.
+/// The time for which the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// How long a delivery is kept.
+/// The time for which a delivery is kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of deliveries that one write deletes, because webhooks wait for these 2 ms.
 const BATCH: u32 = 200;

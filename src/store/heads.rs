@@ -10,7 +10,7 @@ use crate::model::{CommitSpec, Millis, RefUpdate, RepoRef};
 const WATCHED: u32 = 200;
 /// The number of a branch's newest jobs that are read for its pushes.
 const SEARCHED: u32 = 1000;
-/// How long a head is kept after it was seen last. Later the remote is asked instead.
+/// The time for which a head is kept after it was seen last. Later the remote is asked instead.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of heads that one write deletes, because webhooks wait for these 2 ms.
 const BATCH: u32 = 200;

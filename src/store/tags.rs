@@ -8,7 +8,7 @@ use super::sqlite::commit;
 use super::{Store, StoreError};
 use crate::model::{Millis, RepoRef, TagHolder};
 
-/// How long a tag that names its commit is kept, because two jobs of one commit are seldom further apart.
+/// The time for which a tag that names its commit is kept, because two jobs of one commit are seldom further apart.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of tags that one write deletes, because webhooks wait for these 2 ms.
 const BATCH: u32 = 200;

@@ -240,7 +240,7 @@ async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
     assert_eq!((marked.status, marked.cancel_requested), (Status::Running, true));
     assert!(store.renew(running.id, 1, LEASE).await.unwrap());
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
-    // What a user cancelled does not run again.
+    // A job that a user cancelled does not run again.
     let back = store.requeue(running.id, 1).await.unwrap();
     assert_eq!(back.status, Status::Cancelled);
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 2);
@@ -354,7 +354,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     assert!(matches!(full, StoreError::Full { .. }), "{full}");
     let stored = store.jobs(9, None).await.unwrap().len();
     assert_eq!(stored, 1 + usize::from(small.is_ok()));
-    // It works on, in a new connection, which knows no limit; and the delivery was not marked as seen.
+    // The store works on in a new connection, which has no limit, and the delivery was not marked as seen.
     assert!(matches!(store.add_job(NewJob::new(big(), image()), delivery("1")).await.unwrap(), Added::New(_)));
     store.ping().await.unwrap();
     assert_eq!(store.job(first.id).await.unwrap(), Some(first));

@@ -197,7 +197,7 @@ impl Bench {
         self.docker(&["image", "inspect", &self.image().to_string()]).output().unwrap().status.success()
     }
 
-    /// Returns what the image has in `/ctx`.
+    /// Returns the content of the image's `/ctx`.
     fn content(&self, image: &ImageRef) -> Tree {
         let out = self.docker(&["create", &image.to_string(), "x"]).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

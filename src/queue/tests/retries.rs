@@ -37,7 +37,7 @@ async fn what_infrastructure_ends_runs_again_after_a_rest() {
     assert_eq!((job.failures, job.class, job.cause), (1, Some(FailureClass::Engine), engine_died().cause));
     assert_eq!(job.stages, Stages::pending());
     assert!(bench.runs.try_recv().is_err() && bench.store.due_notifications(9).await.unwrap().is_empty());
-    // It wakes the queue by itself, after 2 s at most.
+    // The retry wakes the queue by itself, after 2 s at most.
     let (run, end) = bench.next().await;
     assert_eq!((run.job.id, run.job.attempt), (id, 2));
     drop(run);

@@ -10,7 +10,7 @@ use crate::store::jobs::LAST_ID;
 use crate::store::{Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// How long a notification is kept once it is finished.
+/// The time for which a notification is kept once it is finished.
 const KEPT: [(NotificationState, Duration); 3] = [
     (NotificationState::Sent, DAY.saturating_mul(30)),
     (NotificationState::Replaced, DAY.saturating_mul(30)),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::model::{Job, JobId, Millis, Status};
 use crate::store::sqlite::{SqlConnection, StoreFault};
 
-/// How long a notification is tried.
+/// The time for which a notification is tried.
 pub(in crate::store) const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes the notifications of a job that has just begun to run, or has just ended. The status is that with which the

@@ -5,7 +5,7 @@ use rusqlite::{OpenFlags, Row, Rows, ToSql};
 
 use super::errors::StoreFault;
 
-/// How long a statement waits for the lock of another process.
+/// The time that a statement waits for the lock of another process.
 const BUSY: Duration = Duration::from_secs(5);
 /// The number of prepared statements that a connection keeps; the store has about 60.
 const STATEMENTS: usize = 100;

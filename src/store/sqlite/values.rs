@@ -1,4 +1,4 @@
-//! How values of the model are stored, and read again.
+//! The stored forms of the model's values.
 
 use std::error::Error;
 

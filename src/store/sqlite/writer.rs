@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// The most operations that share one transaction: the first of them waits for the work of the others (20 µs each).
 const BATCH: usize = 256;
 
-/// What the writer is asked for.
+/// A message to the writer.
 pub(in crate::store) enum WriteRequest {
     Write(Op),
     /// The writer does what was asked for before, and ends.

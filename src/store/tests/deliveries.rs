@@ -77,7 +77,7 @@ async fn a_commit_that_was_missed_and_its_webhook_are_one_job() {
     let asked = JobId::new();
     store.add_job(hook("x", "8"), delivery("8")).await.unwrap();
     assert_eq!(store.add_missed(missed("x", "7"), asked, false).await.unwrap(), None);
-    // What was asked for otherwise and found to be it counts, too.
+    // A job that was asked for by a name, and found to be this commit, counts too.
     let job = add(&store, "b").await;
     while store.claim("n", LEASE).await.unwrap().is_some_and(|claimed| claimed.id != job.id) {}
     store.finish(job.id, 1, &outcome(Status::Success)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of notifications, and that a look at them costs little beside a million sent ones.
+//! The states of notifications, and the indices that keep queries cheap beside a million sent ones.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -105,12 +105,12 @@ async fn a_clock_that_is_set_back_holds_nothing_back() {
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 0);
     store.tidy_notifications().await.unwrap();
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
-    // And it has its day.
+    // The notification has 24 hours from now.
     let again = store.now() + Duration::from_secs(23 * 3600);
     assert_eq!(store.notification_failed(&due.id, "500", Some(again)).await.unwrap(), Some(again));
 }
 
-/// What a version before lanes left behind is sent, each by itself.
+/// Notifications of a version before lanes are sent, each in a lane of its own.
 #[tokio::test]
 async fn an_older_outbox_is_taken_over() {
     let conn = SqlConnection::open(Path::new(":memory:")).unwrap();

@@ -33,14 +33,14 @@ async fn what_never_arrived_is_found() {
     assert_eq!(page.iter().map(|job| job.id).collect::<Vec<_>>(), [first.id]);
     assert_eq!(store.unreported("test", Millis::now() + LEASE, false, None, 100).await.unwrap(), []);
 
-    // What waits to be sent is under way, what was sent has arrived; of another channel it means nothing.
+    // A due notification is under way, and a sent one has arrived. Those of another channel do not count.
     assert!(store.requeue_status(&second, row("lane")).await.unwrap());
     assert_eq!(unreported(&store, false).await, [first.id]);
     sql(&store, "UPDATE outbox SET channel = 'other'").await;
     assert_eq!(unreported(&store, false).await, [second.id, first.id]);
     sql(&store, "UPDATE outbox SET channel = 'test', state = 'sent'").await;
     assert_eq!(unreported(&store, false).await, [first.id]);
-    // It stays so when its row is long gone.
+    // The mark stays when the row is long gone.
     sql(&store, "DELETE FROM outbox").await;
     assert_eq!(unreported(&store, false).await, [first.id]);
     store.status_reported(first.id).await.unwrap();
@@ -57,7 +57,7 @@ async fn what_was_refused_is_not_what_was_tried_in_vain() {
     assert_eq!(unreported(&store, true).await, [job.id]);
     sql(&store, "UPDATE outbox SET next_at = created + 23 * 3600 * 1000").await;
     assert_eq!(unreported(&store, false).await, [job.id]);
-    // That its start was told says nothing of its end.
+    // A report of the start does not count as one of the end.
     sql(&store, "UPDATE outbox SET state = 'sent', created = created - 60000").await;
     assert_eq!(unreported(&store, false).await, [job.id]);
 }

@@ -30,7 +30,7 @@ async fn add_by(store: &Store, new: NewJob, running: bool) -> (Job, Vec<Job>) {
     }
 }
 
-/// What is told of these pushes, `AB` from A to B, in this order: `B>C` for each job that C superseded.
+/// Adds these pushes, `AB` from A to B, in this order. Returns `B>C` for each job that C superseded.
 async fn told(pushes: &str) -> String {
     let (_dir, store) = open().await;
     for push_of in pushes.split(' ') {
@@ -105,7 +105,7 @@ async fn a_running_job_is_stopped_only_where_that_is_the_rule() {
         let (_, superseded) = add_by(&store, push(BRANCH, Some('b'), 'c'), rule).await;
         assert_eq!(superseded.len(), usize::from(rule));
         assert_eq!(store.renew(old.id, 1, LEASE).await.unwrap(), rule);
-        // It may have been too late to stop it.
+        // The stop may have come too late.
         let done = store.finish(old.id, 1, &outcome(Status::Success)).await.unwrap();
         assert_eq!((done.status, done.superseded_by), (Status::Success, None));
     }

@@ -1,4 +1,4 @@
-//! Who is claimed next.
+//! The order in which jobs are claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,13 +113,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..80)
 }
 
-/// What of the store's jobs the rule is about.
+/// The facts about the store's jobs that the rule needs.
 #[derive(Default)]
 struct Expected {
     /// Pending and running jobs with repository and priority.
     pending: BTreeMap<JobId, (String, i64)>,
     running: BTreeMap<JobId, (String, i64)>,
-    /// Who had a turn since one of this repository and priority had its own, while it could have had one.
+    /// The repositories that had a turn since this repository and priority had its own and could have had another.
     passed: BTreeMap<(String, i64), BTreeSet<String>>,
 }
 

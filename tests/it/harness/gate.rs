@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::listen;
 
-/// A gate's handling of the connections that pass it, old and new.
+/// The treatment of a gate's connections, old and new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     Pass,
@@ -18,7 +18,7 @@ pub enum Flow {
     Reset {
         after: usize,
     },
-    /// This many bytes a second in each direction.
+    /// Each direction passes this many bytes a second.
     Slow {
         rate: usize,
     },
@@ -106,7 +106,7 @@ impl Gate {
         self.shared.state.lock().unwrap().came
     }
 
-    /// Returns how many bytes have passed since the flow was set.
+    /// Returns the number of bytes that have passed since the flow was set.
     pub fn passed(&self) -> usize {
         self.shared.state.lock().unwrap().passed
     }

@@ -12,7 +12,7 @@ use super::Served;
 
 const JSON: &str = "application/vnd.git-lfs+json";
 
-/// The server's handling of an object's download, until the next change.
+/// The server's treatment of downloads, until another one is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LfsFault {
     None,
@@ -46,13 +46,13 @@ struct Kept {
     objects: Mutex<HashMap<String, Vec<u8>>>,
     requests: Mutex<Vec<LfsRequest>>,
     fault: Mutex<LfsFault>,
-    /// The Authorization header that a batch must have.
+    /// The Authorization that a batch must have.
     authorization: Option<String>,
     repositories: PathBuf,
 }
 
 impl LfsServer {
-    /// With `authorization`, batches for downloads must have that header.
+    /// Starts a server. With `authorization`, batches for downloads must have that header.
     pub fn start(authorization: Option<&str>, repositories: &Path) -> Self {
         let state = Arc::new(Kept {
             objects: Mutex::default(),

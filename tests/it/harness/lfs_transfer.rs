@@ -19,7 +19,7 @@ impl LfsTransfer {
         self.folder.join("objects").join(hex::encode(Sha256::digest(content))).exists()
     }
 
-    /// Sets what goes wrong from now on: a word that the program knows, or nothing.
+    /// Sets the fault from now on: a word that the program knows, or an empty text for none.
     pub fn fault(&self, fault: &str) {
         std::fs::write(self.folder.join("fault"), fault).unwrap();
     }

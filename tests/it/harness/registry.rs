@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::token_server::{ISSUER, SERVICE};
 use super::{Account, Proc, Served, TokenCall, TokenServer, folder, http_client, start};
 
-/// The registry's handling of the next pushes, until the next change.
+/// The registry's treatment of pushes and pulls, until another one is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -47,7 +47,7 @@ pub struct Registry {
     dir: TempDir,
 }
 
-/// The way in which a registry lets somebody in.
+/// The login that a registry requires.
 enum Auth {
     None,
     Password(String, String),
@@ -133,20 +133,20 @@ impl Registry {
         }
     }
 
-    /// Counts the uploads into this repository that were begun and neither ended nor taken back.
+    /// Returns the number of uploads into this repository that were begun and neither completed nor cancelled.
     pub fn open_uploads(&self, repository: &str) -> usize {
         let uploads = format!("data/docker/registry/v2/repositories/{repository}/_uploads");
-        // The registry keeps a folder with the state of a hash for an upload that was taken back.
+        // The registry leaves a folder with the state of a hash for an upload that was cancelled.
         let is_open = |upload: &std::fs::DirEntry| upload.path().join("startedat").exists();
         std::fs::read_dir(self.dir.path().join(uploads)).map_or(0, |all| all.flatten().filter(is_open).count())
     }
 
-    /// Counts the requests with this method whose path contains `part`.
+    /// Returns the number of requests with this method whose path contains `part`.
     pub fn calls(&self, method: &str, part: &str) -> usize {
         self.state.calls.lock().unwrap().iter().filter(|(m, path)| m == method && path.contains(part)).count()
     }
 
-    /// Looks for the tag in the registry's folder, because a request costs 3 ms of a core for the password's hash,
+    /// Returns true if the registry's folder has the tag. A request would cost 3 ms of a core for the password's hash,
     /// which a measurement must not spend.
     #[allow(dead_code, reason = "the benches use it")]
     pub fn has_tag(&self, repository: &str, tag: &str) -> bool {
@@ -204,7 +204,7 @@ struct Front {
 }
 
 impl Front {
-    /// Applies the fault to this request; `None` lets it pass.
+    /// Returns the fault that this request meets. `None` lets it pass.
     fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
         if !path.contains("/manifests/") {
             return None;

@@ -38,7 +38,7 @@ struct Issuer {
     calls: Mutex<Vec<TokenCall>>,
 }
 
-/// An account and what it may do with every repository.
+/// An account, and its rights to every repository.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     pub user: &'static str,
@@ -101,7 +101,7 @@ pub fn self_signed(dir: &Path, key_type: &str) -> (PathBuf, PathBuf) {
 }
 
 impl Issuer {
-    /// As much of the scopes as these actions allow.
+    /// Makes a token for the part of the scopes that these actions allow.
     fn token(&self, user: &str, scopes: &[String], actions: &[&str]) -> String {
         let access = scopes.iter().map(|scope| {
             let (resource, wanted) = scope.rsplit_once(':').unwrap();

@@ -1,25 +1,25 @@
-//! Which ends of an attempt are followed by another one, and when.
+//! The rules by which another attempt follows one that infrastructure ended.
 
 use std::time::Duration;
 
 use crate::model::{FailureClass, Job, Outcome, StageName, StageStatus, Status};
 use crate::store::Retry;
 
-/// How often a job that infrastructure ends is run. What a stop of the daemon ends is not counted.
+/// The number of attempts of a job that infrastructure ends. An attempt that a stop of the daemon ends is not counted.
 pub const ATTEMPTS: u32 = 3;
 
-/// The rest before the second attempt, and before the third.
+/// The rests before the second attempt, and before the third.
 const RESTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// After an engine's trouble the queue itself waits until one is well. What is left for this rest is that the trouble
-/// be noticed there, too.
+/// The rests after an engine's failure. They only have to last until the pool notices it, because the queue then waits for
+/// a healthy engine.
 const ENGINE_RESTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
 
-/// None: this outcome is final. `jitter` is 0 to 1, and makes of a rest three quarters to all of it, so that jobs that
-/// were ended by one thing do not come back as one.
+/// Returns the next attempt, or `None` if the outcome is final. `jitter` is 0 to 1 and scales a rest to three quarters to
+/// all of it, so that jobs that failed together do not come back together.
 pub fn retry(job: &Job, outcome: &Outcome, jitter: f64) -> Option<Retry> {
     let class = outcome.class.filter(|class| class.is_infrastructure() && outcome.status == Status::Failure)?;
-    // The push itself has asked the registry for PUSH_RETRIES times PUSH_RETRY_WAIT, 7 minutes unless it is set: three
-    // times as long would be longer than anybody waits.
+    // A push has already retried PUSH_RETRIES times, for 7 minutes by default. Three times as long is longer than anybody
+    // waits.
     let in_push = outcome.stages.0.iter().any(|s| s.name == StageName::Push && s.status == StageStatus::Failure);
     if class == FailureClass::Registry && in_push {
         return None;

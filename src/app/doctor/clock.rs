@@ -30,9 +30,10 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();
     vec![match differences.max_by_key(|(_, difference)| difference.abs()) {
-        None => {
-            Finding::warn(NAME, format!("nobody says what time it is, not {}: compare it by hand", urls.join(", ")))
-        }
+        None => Finding::warn(
+            NAME,
+            format!("the clock was not compared, because {} gave no time: compare it by hand", urls.join(", ")),
+        ),
         Some((who, difference)) if difference.abs() > MOST_MILLIS => {
             let (seconds, way) = (difference.abs() / 1000, if difference > 0 { "ahead of" } else { "behind" });
             Finding::warn(NAME, format!("{seconds} s {way} {who}: set it by NTP, or logins and TLS may fail"))

@@ -23,7 +23,7 @@ impl From<EngineError> for StageFailure {
 #[derive(Debug, PartialEq)]
 pub(super) struct PlannedTag {
     pub image: ImageRef,
-    /// Whether another commit can get the name, because the name contains no commit.
+    /// True if another commit can get the name, because the name contains no commit.
     pub moving: bool,
 }
 
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Lines(Mutex<String>);
-    impl LogSink for Lines {
+    struct WrittenLines(Mutex<String>);
+    impl LogSink for WrittenLines {
         fn write(&self, bytes: &[u8]) {
             self.0.lock().unwrap().push_str(std::str::from_utf8(bytes).unwrap());
         }
@@ -177,7 +177,7 @@ mod tests {
         let tag_object = "f".repeat(40);
         let templates =
             ["latest", "{branch}", "{short_sha}", "b-{sha}"].map(|template| TagTemplate::parse(template).unwrap());
-        let log = Lines::default();
+        let log = WrittenLines::default();
         let moving_of = |own: &str, requested: &str, branch: Option<&str>| -> Vec<(String, bool)> {
             let requested = CommitSpec::parse(requested).unwrap();
             let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, branch, commit, &log);

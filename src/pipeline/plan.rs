@@ -8,12 +8,12 @@ use crate::logs::{arguments_with_secrets, secret_argument};
 use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext};
 use crate::secrets::Secrets;
 
-/// How a job's image is built.
+/// The files and the options with which a job's image is built.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub dockerfile: DockerfilePath,
     pub context: ContextPath,
-    /// Whether the context has `.git`.
+    /// True if the context has `.git`.
     pub keep_git_dir: bool,
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,

@@ -7,7 +7,7 @@ pub(super) struct Wanted {
     pub branch: Option<GitRef>,
     /// Ref of a signed push. The commit counts for this ref even if the ref has moved since the push.
     pub pushed_ref: Option<String>,
-    /// Whether the commit is built even if no branch or tag reaches it.
+    /// True if the commit is built even if no branch or tag reaches it.
     pub is_granted: bool,
 }
 

@@ -19,7 +19,7 @@ pub struct CommitPair<'a> {
     pub began: u64,
     /// Numbers of the last sightings of our commit and of theirs.
     pub seen: [Option<u64>; 2],
-    /// Whether the tag was set by a job that is older than ours.
+    /// True if the tag was set by a job that is older than ours.
     pub set_by_older_job: bool,
 }
 

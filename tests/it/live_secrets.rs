@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use image_factory::git;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -124,9 +125,11 @@ async fn a_key_that_cannot_be_used_is_named_and_no_other_takes_its_place() {
     let job = run(&world).await;
     assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
     let said = job.to_string();
+    let no_key = "there is no deploy key";
+    assert!(git::advice().iter().any(|row| row.text.contains(no_key)), "another wording: {no_key}");
     for part in ["the deploy key image-factory/github-keys/acme/hello of acme/hello is stored", "not the passphrase of"]
     {
-        assert!(said.contains(part) && !said.contains("there is no deploy key"), "{part}: {job:#}");
+        assert!(said.contains(part) && !said.contains(no_key), "{part}: {job:#}");
     }
     world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
     until_ready_is_content(&world).await;

@@ -90,7 +90,7 @@ fn defining(files: &BTreeMap<Module, File>, from: &[String], path: &[String], de
         _ => return BTreeSet::new(),
     }
     while let Some(child) =
-        rest.first().map(|part| [&module[..], &[part.clone()]].concat()).filter(|c| files.contains_key(c))
+        rest.first().map(|part| [&module[..], std::slice::from_ref(part)].concat()).filter(|c| files.contains_key(c))
     {
         (module, rest) = (child, &rest[1..]);
     }

@@ -28,7 +28,7 @@ async fn is_unready(daemon: &Daemon, words: &str) {
     eventually(LIMIT, "/ready says what is wrong", async || {
         let answer = daemon.request(Method::GET, "/ready").send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());
-        (status == 503 && text.contains("jobs cannot be stored: the log says why")).then_some(())
+        (status == 503 && text.contains("jobs cannot be stored: the log has the cause")).then_some(())
     })
     .await;
     assert!(daemon.output().contains(words), "{words}");

@@ -4,6 +4,8 @@
 
 mod channels;
 mod etcd;
+mod etcd_address;
+mod flags;
 mod queue;
 mod secret;
 mod sources;
@@ -16,11 +18,10 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use channels::{Occasions, SigningKey, SyslogTarget, Urls};
+pub use flags::Flags;
 pub use queue::{PriorityList, Switch};
-pub use sources::Flags;
 use sources::Sources;
 pub use table::{Settings, TABLE};
-use value::SettingValue;
 pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
 /// File of settings that is read if it exists and `--config` names no other.
@@ -60,7 +61,7 @@ impl Settings {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<SettingError>> {
         let mut errors = Vec::new();
-        let sources = Sources::read(flags, file, env, &mut errors);
+        let sources = Sources::read(TABLE, &flags.0, file, env, &mut errors);
         let settings = Self::read(&sources, &mut errors);
         if let Some(settings) = &settings {
             settings.check_together(&mut errors);

@@ -1,4 +1,4 @@
-//! What the daemon costs while it waits, and how soon it is there.
+//! The daemon's costs while it waits, and the time of its start.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a user waits for, measured on real parts over loopback: `make bench`. Prints a table with
+//! The times that a user waits, measured on real parts over loopback: `make bench`. Prints a table with
 //! each target. `cargo bench --bench main -- push-300` runs one; the names are in `MEASUREMENTS`.
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
 

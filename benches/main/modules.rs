@@ -1,4 +1,4 @@
-//! What submodules and LFS files add to push → manifest: the same 300 files, in one repository, and with three
+//! The time that submodules and LFS files add to push → manifest: the same 300 files, in one repository, and with three
 //! submodules (by ssh) and three LFS files of 100 KB in another.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! From a job's outcome to its notification at a local server, `Store::finish` and the outbox as the daemon has them.
+//! The time from a job's outcome to its notification at a local server, by the daemon's `Store::finish` and outbox.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use super::{Row, ms, poll};
 
 const JOBS: usize = 300;
 const SENT: u32 = 1_000_000;
-/// What waits for the target that hangs.
+/// The notifications that wait for the target that hangs.
 const HUNG: usize = 5_000;
 
 /// When the notification of a commit came.

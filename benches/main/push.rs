@@ -36,7 +36,7 @@ pub async fn measure(files: usize, order: Order, rounds: usize, target: f64) -> 
     let script = Script::new(&world, &registry);
     fill(&world, files, order);
 
-    // What another run left in the engine's cache must not be found.
+    // The text is unique, because the engine's cache may hold the layers of another run.
     let run = registry.rsplit(':').next().unwrap_or_default();
     let (mut ours, mut theirs, mut own, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // The first round warms up: layers, the mirror, the synced context.
@@ -53,7 +53,7 @@ pub async fn measure(files: usize, order: Order, rounds: usize, target: f64) -> 
         .await;
         assert_eq!(job["status"], "success", "{job:#}\n{}", world.daemon.log(&id).await);
         let stages = ["clone", "checkout", "build", "push"].map(|name| stage(&job, name));
-        // What the daemon does in a checkout is its own; the rest waits for Git, the engine and the registry.
+        // The checkout is the daemon's own work. The other stages wait for Git, the engine and the registry.
         let whole = start.elapsed().saturating_sub(stages[0] + stages[2] + stages[3]);
         let cpu = cpu_time(world.daemon.pid()) - cpu;
 
@@ -113,7 +113,7 @@ fn parts_of(rounds: &[[Duration; 4]]) -> String {
     format!("clone {}, checkout {}, build {}, push {}", part(0), part(1), part(2), part(3))
 }
 
-/// How long a stage of a finished job took.
+/// Returns the duration of a stage of a finished job.
 pub fn stage(job: &Value, name: &str) -> Duration {
     let millis = |time: &Value| {
         let format = &time::format_description::well_known::Rfc3339;
@@ -123,7 +123,7 @@ pub fn stage(job: &Value, name: &str) -> Duration {
     Duration::from_millis((millis(&stage["endTime"]) - millis(&stage["startTime"])) as u64)
 }
 
-/// What a process, without its children, has used so far; in steps of 10 ms.
+/// Returns the CPU time that a process has used so far without its children, in steps of 10 ms.
 fn cpu_time(pid: i32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // Fields 14 and 15, utime and stime, in clock ticks; the second field ends with the last `)`.

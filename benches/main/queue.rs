@@ -157,7 +157,7 @@ fn copy_id(n: u32) -> String {
     format!("01900000-{:04x}-7{:03x}-8{:03x}-{n:012x}", n >> 16, (n >> 4) & 0xfff, n & 0xf)
 }
 
-/// So many copies of a finished job, of 1,000 repositories, as a daemon of years would have them.
+/// Makes `count` copies of a finished job, of 1,000 repositories, as a daemon would have after years.
 async fn copies(conn: &mut SqliteConnection, of: JobId, count: u32) {
     assert_eq!(copy_id(0x123456), "01900000-0012-7345-8006-000000123456");
     // Else it writes its indices' pages again and again: 1 GB of memory for the time of the filling.

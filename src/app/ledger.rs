@@ -18,15 +18,20 @@ impl TagLedger for Ledger {
         async move { self.0.tag_holder(image).await.map_err(error) }.boxed()
     }
 
-    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()> {
+    fn set_holder<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()> {
         async move { self.0.give_tag(image, holder).await.map_err(error) }.boxed()
     }
 
-    fn watched<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>> {
+    fn watched_refs<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>> {
         async move { self.0.watched_refs(repository).await.map_err(error) }.boxed()
     }
 
-    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> LedgerFuture<'a, ()> {
+    fn record_heads<'a>(
+        &'a self,
+        repository: &'a str,
+        number: u64,
+        heads: BTreeMap<String, String>,
+    ) -> LedgerFuture<'a, ()> {
         async move { self.0.saw_heads(repository, number, heads).await.map_err(error) }.boxed()
     }
 

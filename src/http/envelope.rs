@@ -34,7 +34,8 @@ struct RequestId(HeaderValue);
 struct Rendered;
 
 /// Limits the time of the routes' handlers, catches their panics, and has their errors rendered by `render`. A dialect
-/// that renders errors in another way than totem wraps its routes in this.
+/// that renders errors in another way than totem wraps its routes in this. A layer that adds a header stands around the
+/// result, because an error loses the headers of a layer inside.
 pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, render: Render) -> Router<S> {
     routes.layer(from_fn_with_state(render, answer))
 }

@@ -1,3 +1,5 @@
+//! `GET /job/{id}/log`: a route of totem's dialect, whose answer is plain text.
+
 use std::io;
 use std::sync::Arc;
 

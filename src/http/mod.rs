@@ -142,7 +142,8 @@ fn own_routes() -> Router<Arc<ApiState>> {
 fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
     let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
-    // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers.
+    // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
+    // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.
     let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);
     router.layer(from_fn_with_state(origins, envelope::wrap))
 }

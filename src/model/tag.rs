@@ -18,7 +18,7 @@ pub struct TagResult {
 /// A branch or tag of one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepoRef {
-    /// `owner/repo` in lower case.
+    /// `owner/repo`, as `RepoName::key` spells it.
     pub repository: String,
     /// `refs/heads/…` or `refs/tags/…`
     pub git_ref: String,

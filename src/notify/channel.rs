@@ -12,8 +12,8 @@ pub trait Channel: Send + Sync {
     /// changes.
     fn name(&self) -> &'static str;
 
-    /// Returns the outbox rows for a job that has just begun to run, or has just ended. `previous` is how the branch's
-    /// previous job ended. The store calls this inside its transaction, so it is pure and quick.
+    /// Returns the outbox rows for a job that has just begun to run, whose commit has just become known while it runs, or
+    /// that has just ended. `previous` is how the branch's previous job ended. The store calls this inside its transaction, so it is pure and quick.
     fn rows(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification>;
 
     /// Returns the host that notifications for a destination go to, if the destination is configured now.

@@ -20,13 +20,14 @@ const METADATA: [IpAddr; 8] = [
 ];
 
 /// Returns whether an address belongs to this machine or its link, or is a forbidden target. Nothing that a payload
-/// names is fetched from there.
+/// names is fetched from there. The rule builds on [`is_forbidden_target`], so a change of that rule changes this one.
 pub fn is_local_or_forbidden(address: IpAddr) -> bool {
     plain(address).is_loopback() || is_forbidden_target(address)
 }
 
 /// Returns whether an address can belong to no server of an operator: it is link-local, a cloud's metadata service,
-/// unspecified or multicast. Loopback and private networks are allowed.
+/// unspecified or multicast. Loopback and private networks are allowed. The rule holds for hooks, and as a part of
+/// [`is_local_or_forbidden`] for what a repository names.
 pub fn is_forbidden_target(address: IpAddr) -> bool {
     let address = plain(address);
     let is_special = match address {

@@ -1,12 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Tools;
 use super::clone::Fetched;
-use super::epoch;
 use super::failure::{JobEnd, StageFailure};
-use super::folder;
 use super::stage::StageRunner;
+use super::{Tools, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
@@ -21,27 +19,27 @@ impl From<EngineError> for StageFailure {
     }
 }
 
-/// A name that an image is to get.
+/// A name that the image gets when it is pushed.
 #[derive(Debug, PartialEq)]
 pub(super) struct PlannedTag {
     pub image: ImageRef,
-    /// True if another commit can get the name, because the name does not say which commit it is.
+    /// Whether another commit can get the name, because the name contains no commit.
     pub moving: bool,
 }
 
-/// An image in the engine.
-pub(super) struct BuiltImage {
-    /// `sha256:…` of its configuration.
+/// An image in the engine, with the names that it gets in the registry.
+pub(super) struct ImageToPush {
+    /// Digest (`sha256:…`) of the image's configuration.
     pub id: String,
-    /// The job's own name first.
+    /// Planned names; the job's own name is the first.
     pub names: Vec<PlannedTag>,
     pub commit: CommitId,
 }
 
-/// The names of an image: the job's own, and those that the templates make.
-fn names(
+/// Returns the names of an image: the job's own, and those that the templates make.
+fn planned_tags(
     own: &str,
-    asked: &CommitSpec,
+    requested: &CommitSpec,
     templates: &[TagTemplate],
     branch: Option<&str>,
     commit: &str,
@@ -50,13 +48,13 @@ fn names(
     let invalid = |e: ImageRefError| StageFailure::new(FailureClass::Source, e);
     let image = ImageRef::parse(own).map_err(invalid)?;
     let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
-    // A job is asked for by the commit's id, the beginning of it, or the id of a tag's object.
-    let is_asked = asked.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
-    let mut names = vec![PlannedTag { moving: !is_asked && !is_commit(image.tag()), image }];
+    // A request names the commit by its id, by the beginning of its id, or by the id of a tag's object.
+    let is_requested = requested.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
+    let mut names = vec![PlannedTag { moving: !is_requested && !is_commit(image.tag()), image }];
     for template in templates {
-        // A commit of no branch takes none of the tags that say what a branch has.
+        // A commit of no branch gets no tag that names a branch, because the tag would say what that branch has.
         if branch.is_none() && !template.is_of_commit() {
-            let line = format!("IMAGE_TAGS: {template} is left out, as the commit is built as one of no branch\n");
+            let line = format!("IMAGE_TAGS: {template} is left out, because the commit is built as one of no branch\n");
             log.write(line.as_bytes());
             continue;
         }
@@ -76,33 +74,34 @@ fn names(
     Ok(names)
 }
 
-/// Builds the image, and returns it with the lease of the engine that has it. The engine is told no name: names are given
-/// as they are pushed, by one job at a time, because the engine pushes whatever image has a name then.
+/// Builds the image, and returns it with the lease of the engine that holds it. The build gives the image no name. `push`
+/// gives each name under its tag lock, because the engine pushes whichever image has the name at that moment.
 pub(super) async fn run(
     tools: &Tools,
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
-) -> Result<(BuiltImage, EngineLease), JobEnd> {
+) -> Result<(ImageToPush, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
     let Fetched { plan, .. } = fetched;
-    // What infrastructure ended is tried on another engine, if there is one.
+    // A job that infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repository = job.repository.clone();
     let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
-        // The stage sees itself that it is cancelled.
+        // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
         let commit = CommitId::from(snapshot.commit);
         let branch = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
-        let names = names(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, commit.as_str(), &*log)?;
+        let names =
+            planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, commit.as_str(), &*log)?;
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
-            && let Some(seconds) = epoch::of(&snapshot, plan.dockerfile.as_str()).await?
+            && let Some(seconds) = epoch::commit_time(&snapshot, plan.dockerfile.as_str()).await?
         {
             build_args.insert(epoch::NAME.into(), seconds.to_string());
         }
@@ -110,7 +109,7 @@ pub(super) async fn run(
             .get(epoch::NAME)
             .and_then(|seconds| seconds.parse().ok())
             .filter(|s| (0..=epoch::LATEST).contains(s));
-        let context = folder::of(&snapshot, &fetched.repo, &plan.context).await?;
+        let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = ImageBuild {
             snapshot,
@@ -129,12 +128,13 @@ pub(super) async fn run(
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok((BuiltImage { id: built.image_id, names, commit }, engine))
+        Ok((ImageToPush { id: built.image_id, names, commit }, engine))
     });
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }
 
-/// With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, so that the image can be.
+/// Returns the image's labels. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
+/// reproducible image needs constant labels.
 fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
     let created = epoch.map_or_else(Millis::now, |seconds| Millis(seconds.saturating_mul(1000)));
     let mut labels = BTreeMap::from([
@@ -148,7 +148,7 @@ fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTre
     labels
 }
 
-/// The address for `org.opencontainers.image.source`: of GitHub's ssh form, the page.
+/// Returns the address for `org.opencontainers.image.source`. GitHub's ssh form becomes the address of the page.
 fn web_url(url: &str) -> String {
     let url = url.strip_suffix(".git").unwrap_or(url);
     match url.strip_prefix("git@github.com:") {
@@ -159,32 +159,38 @@ fn web_url(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
-    struct Nowhere;
-    impl LogSink for Nowhere {
-        fn write(&self, _: &[u8]) {}
+    #[derive(Default)]
+    struct Lines(Mutex<String>);
+    impl LogSink for Lines {
+        fn write(&self, bytes: &[u8]) {
+            self.0.lock().unwrap().push_str(std::str::from_utf8(bytes).unwrap());
+        }
     }
 
     #[test]
-    fn a_name_moves_unless_it_says_which_commit_it_is() {
+    fn a_name_is_moving_unless_it_contains_the_commit() {
         let commit = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
         let tag_object = "f".repeat(40);
         let templates =
             ["latest", "{branch}", "{short_sha}", "b-{sha}"].map(|template| TagTemplate::parse(template).unwrap());
-        let moving_of = |own: &str, asked: &str, branch: Option<&str>| -> Vec<(String, bool)> {
-            let asked = CommitSpec::parse(asked).unwrap();
-            let names = names(&format!("q.io/a:{own}"), &asked, &templates, branch, commit, &Nowhere);
+        let log = Lines::default();
+        let moving_of = |own: &str, requested: &str, branch: Option<&str>| -> Vec<(String, bool)> {
+            let requested = CommitSpec::parse(requested).unwrap();
+            let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, branch, commit, &log);
             let names = names.unwrap_or_else(|failed| panic!("{}", failed.message));
             names.into_iter().map(|name| (name.image.tag().to_owned(), name.moving)).collect()
         };
-        let moving = |own: &str, asked: &str, branch: &str| moving_of(own, asked, Some(branch));
+        let moving = |own: &str, requested: &str, branch: &str| moving_of(own, requested, Some(branch));
         let all = moving(commit, commit, "release-1a2b3c4");
         let expected = [(commit, false), ("latest", true), ("release-1a2b3c4", true), ("1a2b3c4", false)];
         let expected: Vec<_> = expected.map(|(tag, moving)| (tag.to_owned(), moving)).into();
         assert_eq!(all[..4], expected);
         assert_eq!(all[4], (format!("b-{commit}"), false));
-        for (own, asked, is_moving) in [
+        for (own, requested, is_moving) in [
             ("HEAD", "HEAD", true),
             ("prod", commit, true),
             ("v1-1a2b3c4", commit, true),
@@ -193,12 +199,17 @@ mod tests {
             ("1a2b", "HEAD", true),
             (commit, "HEAD", false),
         ] {
-            assert_eq!(moving(own, asked, "main")[0], (own.to_owned(), is_moving), "{own} {asked}");
+            assert_eq!(moving(own, requested, "main")[0], (own.to_owned(), is_moving), "{own} {requested}");
         }
-        // Tags that say something of a branch are left out for a commit of none.
+        // A commit of no branch gets no tag that names a branch.
+        assert_eq!(*log.0.lock().unwrap(), "");
         let of_none = [commit.to_owned(), "1a2b3c4".into(), format!("b-{commit}")].map(|tag| (tag, false));
         assert_eq!(moving_of(commit, commit, None), of_none);
-        // The job's own name is a template's, too: both know which commit it is.
+        insta::assert_snapshot!(log.0.lock().unwrap(), @r"
+        IMAGE_TAGS: latest is left out, because the commit is built as one of no branch
+        IMAGE_TAGS: {branch} is left out, because the commit is built as one of no branch
+        ");
+        // The job's own name is also made by a template, and contains the commit.
         assert_eq!(moving("1a2b3c4", "HEAD", "main")[0], ("1a2b3c4".to_owned(), false));
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::Fetched;
 use super::failure::JobEnd;
-use super::retry::patiently;
+use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
@@ -11,9 +11,9 @@ use crate::git::{EntryKind, Snapshot};
 use crate::model::{CommitId, LogSink, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
-/// Finds the commit, reads its tree, fetches what is not in the repository itself (submodules and LFS files), and finds
-/// the Dockerfile, whose name in the tree is the plan's from then on. Nothing is written to a work tree: the engine gets
-/// its files from Git's objects.
+/// Resolves the commit, reads its tree, fetches submodules and LFS files, which other places hold, and finds the
+/// Dockerfile. The plan then has the Dockerfile's name in the tree. No work tree is written, because the engine gets its
+/// files from Git's objects.
 pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
@@ -40,7 +40,7 @@ pub(super) async fn run(
         resolved = Some(CommitId::from(oid));
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
-            heads::note(tools, mirror, git_ref, *began).await;
+            heads::record_fetched(tools, mirror, git_ref, *began).await;
         }
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {
@@ -53,7 +53,7 @@ pub(super) async fn run(
             let snapshot = tools.git.snapshot_with(mirror, &oid, &times_key, git_dir.as_ref(), secrets, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
         };
-        let snapshot = patiently(tools.config.clone_timeout, &*log, try_once).await?;
+        let snapshot = with_retries(tools.config.clone_timeout, &*log, try_once).await?;
         let files =
             snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
@@ -64,14 +64,15 @@ pub(super) async fn run(
         } else if plan.keep_git_dir {
             log.write(b".git is left out, because the context is a folder of the repository\n");
         }
-        let folder = folder::of(&snapshot, repo, &plan.context).await?;
+        let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
         Ok((snapshot, dockerfile))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
     let name = commit.digits().unwrap_or(branch_name);
     let checked_out = runner.stage(StageName::Checkout, &format!("git checkout -f {name}"), work).await;
-    // The commit is known also where its tree or its Dockerfile is wrong.
+    // The commit is recorded before the stage's error is returned, because it is known even if its tree or its Dockerfile
+    // is unusable.
     runner.resolved_commit = resolved;
     runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
     let (snapshot, dockerfile) = checked_out?;

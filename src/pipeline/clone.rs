@@ -1,31 +1,31 @@
 use super::Tools;
 use super::failure::{JobEnd, StageFailure};
 use super::plan::Plan;
-use super::retry::patiently;
+use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::{Fault, GitError, Mirror, RepoSource};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
-/// A mirror that holds what the job wants, and what that is.
+/// The mirror that holds the job's commit, with the job's plan and the names that it asks for.
 pub(super) struct Fetched {
     pub repo: RepoName,
     pub url: String,
     pub wanted: Wanted,
-    /// The ref that the job counts for, once its commit is known; None of a commit that is built for its own sake.
+    /// Ref that the job counts for, once its commit is known; `None` for a commit that is built without a ref.
     pub git_ref: Option<RepoRef>,
     pub mirror: Mirror,
     pub plan: Plan,
-    /// The number of the last fetch that had begun when the job began.
+    /// Number of the last fetch that had begun when the job began.
     pub began: u64,
 }
 
 impl Fetched {
-    /// Returns the name of the synced context in the engine: one for each repository (by its key), Dockerfile, target and
-    /// context, with `.git` or without. These choices decide which files the engine asks for, and it forgets the others.
-    /// The table of file times is the repository's alone, because all of its Dockerfiles and targets may share a cache
-    /// mount.
+    /// Returns the name of the synced context in the engine. Each repository (by its key), Dockerfile, target and context,
+    /// with `.git` or without, has its own, because these choices decide which files the engine asks for, and the engine
+    /// forgets the other files. The table of file times is kept by repository alone, because all of its Dockerfiles and
+    /// targets may share a cache mount.
     pub fn sync_key(&self, repository: &str) -> String {
         let target = self.plan.target.as_deref().unwrap_or_default();
         let mut key = format!("{repository}\n{}\n{target}", self.plan.dockerfile);
@@ -51,8 +51,11 @@ impl From<NameError> for StageFailure {
     }
 }
 
-/// Where a job's repository comes from, by the template of GIT_URL if there is one. An error names the deploy key that
-/// is stored for it and cannot be used; none where GIT_URL goes without keys.
+/// Returns the source of a repository, by the template of GIT_URL if there is one.
+///
+/// # Errors
+/// The repository's stored deploy key cannot be used; the error names it. A GIT_URL by https, http or file needs no key,
+/// so there the unusable key is ignored.
 pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Result<RepoSource, GitError> {
     let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     let key = match secrets.deploy_key(repo) {
@@ -69,20 +72,22 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     Ok(RepoSource { repo: repo.clone(), url, key })
 }
 
+/// Plans the job, and brings the mirror of its repository up to date.
 pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, JobEnd> {
     let began = tools.git.last_fetch_number();
     let context = runner.job.context.clone();
     let log = runner.log.clone();
-    let names =
-        || -> Result<_, NameError> { Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::of(&runner.job)?)) };
+    let names = || -> Result<_, NameError> {
+        Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::from_job(&runner.job)?))
+    };
     let planned = names().map_err(StageFailure::from).and_then(|names| {
         let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
         let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
-        Ok(((repo, wanted), source, Plan::of(tools, secrets, &context)?))
+        Ok(((repo, wanted), source, Plan::new(tools, secrets, &context)?))
     });
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,
-        // A name that is none is shown, but never as part of a command.
+        // The command leaves out an invalid name, which only the message shows.
         Err(failed) => return runner.stage(StageName::Clone, "git clone", async { Err(failed) }).await,
     };
     if runner.job.origin == Origin::Rebuild {
@@ -100,7 +105,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
             let clone = tools.git.clone_at(&source, branch.as_ref(), commit, *is_granted, may_be_old, &*log);
             log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
         };
-        patiently(tools.config.clone_timeout, &*log, try_once).await
+        with_retries(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = runner.stage(StageName::Clone, &command, work).await?;
     Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan, began })

@@ -1,30 +1,30 @@
-//! The Dockerfile and its `.dockerignore` in a commit's tree: where they are, and what to say if they are no files.
+//! Finds the Dockerfile and its `.dockerignore` in a commit's tree, and explains to the user if they are no files.
 
 use super::failure::StageFailure;
 use crate::git::{PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
-/// Docker's name for it, for which alone the lower case counts too.
+/// Docker's default name. For this name alone, Docker accepts the lower case, too.
 const DEFAULT: &str = "Dockerfile";
 
-/// The path of the Dockerfile: as it was asked for, or with its name in lower case. `context` is the folder that is the
-/// context, empty for all of the tree.
+/// Returns the path of the Dockerfile: as it was requested, or with its default name in lower case. `context` is the folder
+/// that is the context; it is empty if the context is the whole tree.
 pub(super) async fn find(
     snapshot: &Snapshot,
     repo: &RepoName,
-    asked: &DockerfilePath,
+    requested: &DockerfilePath,
     context: &[u8],
     log: &dyn LogSink,
 ) -> Result<DockerfilePath, StageFailure> {
     let place = format!("of {repo} in commit {}", snapshot.commit);
-    let mut path = asked.clone();
+    let mut path = requested.clone();
     let mut found = snapshot.find(path.as_str().as_bytes()).await?;
     if found == PathEnd::Nothing
-        && let Some(lower) = in_lower_case(asked)
+        && let Some(lower) = in_lower_case(requested)
     {
         let other = snapshot.find(lower.as_str().as_bytes()).await?;
         if other != PathEnd::Nothing {
-            log.write(format!("There is no {asked}: the file is {lower}\n").as_bytes());
+            log.write(format!("There is no {requested}: the file is {lower}\n").as_bytes());
             (path, found) = (lower, other);
         }
     }
@@ -48,13 +48,14 @@ pub(super) async fn find(
     }
 }
 
-/// `docker/dockerfile` for `docker/Dockerfile`.
+/// Returns `docker/dockerfile` for `docker/Dockerfile`, and `None` for a path with another file name.
 fn in_lower_case(path: &DockerfilePath) -> Option<DockerfilePath> {
     let folder = path.as_str().strip_suffix(DEFAULT).filter(|folder| folder.is_empty() || folder.ends_with('/'))?;
     DockerfilePath::new(&format!("{folder}{}", DEFAULT.to_ascii_lowercase())).ok()
 }
 
-/// Refuses what cannot be read as the file that both builders look for, and says which link counts as absent.
+/// Refuses a directory or a submodule in the place of the ignore file that both builders look for. Writes to the log which
+/// broken link counts as absent.
 async fn check_ignore_file(
     snapshot: &Snapshot,
     dockerfile: &DockerfilePath,
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_dockers_own_name_has_a_lower_case() {
+    fn the_default_name_alone_has_a_lower_case() {
         let lower = |path: &str| in_lower_case(&DockerfilePath::new(path).unwrap()).map(|path| path.to_string());
         assert_eq!(lower("Dockerfile").as_deref(), Some("dockerfile"));
         assert_eq!(lower("a/Dockerfile").as_deref(), Some("a/dockerfile"));

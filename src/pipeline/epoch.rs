@@ -1,19 +1,20 @@
-//! The commit's time as `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), for the
+//! Gives the commit's time as `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>) to the
 //! Dockerfiles that declare it.
 //!
-//! Not for all: BuildKit from 0.11 on makes it the image's creation time, by which images are pruned and listed, and
-//! later ones put it into `WORKDIR`, so that each commit would run every step behind one anew.
+//! Other Dockerfiles do not get it. BuildKit from 0.11 on makes it the image's creation time, by which images are pruned
+//! and listed. Later versions put it into `WORKDIR`, which would make each commit run every step after a `WORKDIR` anew.
 
 use crate::git::{GitError, PathEnd, Snapshot};
 
+/// Name of the build argument.
 pub(super) const NAME: &str = "SOURCE_DATE_EPOCH";
-/// A larger file is no Dockerfile that anybody wrote.
+/// Largest Dockerfile that is read, in bytes. Nobody writes a larger one by hand.
 const LARGEST: u64 = 1 << 20;
-/// The last second of the year 9999.
+/// Last second of the year 9999.
 pub(super) const LATEST: i64 = 253_402_300_799;
 
-/// The commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
-pub(super) async fn of(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
+/// Returns the commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
+pub(super) async fn commit_time(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
     let PathEnd::File { at, .. } = snapshot.find(dockerfile.as_bytes()).await? else { return Ok(None) };
     let entry = &snapshot.entries[at];
     if entry.size > LARGEST {
@@ -23,12 +24,12 @@ pub(super) async fn of(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i
     if !is_declared(&String::from_utf8_lossy(&text)) {
         return Ok(None);
     }
-    // Git takes any number; years 1970 to 9999 are what programs take.
+    // Git takes any number, but programs take the years 1970 to 9999.
     Ok(Some(snapshot.commit_time().await?.clamp(0, LATEST)))
 }
 
-/// An `ARG` may declare several, with or without a default. (One in a heredoc is taken for an instruction; then the
-/// step gets a variable more.)
+/// Returns whether a Dockerfile declares the argument. One `ARG` may declare several names, with or without a default. An
+/// `ARG` line in a heredoc is taken for an instruction, which costs no more than an unused variable in that step.
 fn is_declared(dockerfile: &str) -> bool {
     let whole = dockerfile.replace("\\\r\n", " ").replace("\\\n", " ");
     whole.lines().any(|line| {

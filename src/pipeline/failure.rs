@@ -4,7 +4,7 @@ use crate::model::{CommitId, FailureClass};
 pub(super) struct StageFailure {
     pub exit_code: i32,
     pub class: FailureClass,
-    /// One line: what is wrong, where, and what to do.
+    /// One line that says what is wrong, where, and what to do.
     pub message: String,
 }
 
@@ -14,10 +14,11 @@ impl StageFailure {
     }
 }
 
-/// The end of a job without success.
+/// The reason why a job ends without success.
 pub(super) enum JobEnd {
+    /// The cause, which names the stage, and its class.
     Failed(String, FailureClass),
     Cancelled,
-    /// The job's own tag stays at this commit, which its ref named later.
+    /// The job's own tag stays at this commit, because its ref named the commit later.
     Superseded(CommitId),
 }

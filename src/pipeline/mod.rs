@@ -1,5 +1,6 @@
 //! One run of a job: clone, checkout, build, push. The pipeline knows neither the store nor HTTP.
 
+mod activity;
 mod build;
 mod checkout;
 mod clone;
@@ -9,7 +10,6 @@ mod failure;
 mod folder;
 mod heads;
 mod plan;
-mod pulse;
 mod push;
 mod retry;
 mod stage;
@@ -33,9 +33,9 @@ use crate::model::{
     TagTemplate,
 };
 use crate::secrets::Secrets;
+use activity::ActivityLog;
 pub use clone::source;
 use failure::JobEnd;
-use pulse::Pulse;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
 pub use users::ImageUsers;
@@ -52,28 +52,28 @@ pub struct Tools {
 }
 
 pub struct PipelineConfig {
-    /// Template with `{owner}` and `{repo}`; none: GitHub's, by ssh with a deploy key, else by https.
+    /// GIT_URL: template with `{owner}` and `{repo}`. `None` is GitHub, by ssh if there is a deploy key, else by https.
     pub git_url: Option<String>,
-    /// Tags that every image gets beside the job's own.
+    /// IMAGE_TAGS: tags that every image gets besides the job's own.
     pub image_tags: Vec<TagTemplate>,
-    /// DOCKERFILE: the Dockerfile of a job that names none, as a path in the context.
+    /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
     pub dockerfile: DockerfilePath,
-    /// CONTEXT
+    /// CONTEXT: build context of a job that names none.
     pub context: ContextPath,
-    /// KEEP_GIT_DIR
+    /// KEEP_GIT_DIR: whether the context has `.git` if the job does not say.
     pub keep_git_dir: bool,
     pub clone_timeout: Duration,
     pub checkout_timeout: Duration,
     pub build_timeout: Duration,
-    /// PUSH_TIMEOUT: the longest time of one try.
+    /// PUSH_TIMEOUT: longest time of one try.
     pub push_timeout: Duration,
     pub push_retries: u32,
     pub push_retry_wait: Duration,
-    /// STALL_TIMEOUT: the longest time in which a stage may say and do nothing.
+    /// STALL_TIMEOUT: longest time in which a stage may say and do nothing.
     pub stall_timeout: Duration,
-    /// JOB_TIMEOUT: the longest time of a whole run.
+    /// JOB_TIMEOUT: longest time of a whole run.
     pub job_timeout: Duration,
-    /// The daemon's own secrets, which no log may show.
+    /// Secrets of the daemon itself, which no log may show.
     pub masks: Vec<Zeroizing<String>>,
 }
 
@@ -81,23 +81,23 @@ pub struct PipelineConfig {
 pub struct Run {
     pub job: Job,
     pub log: Arc<LogWriter>,
-    /// Receives the progress of the run, which is stored as it comes.
+    /// Receiver of the run's progress, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
     pub slot: BuildSlot,
 }
 
-/// One of the CONCURRENCY build slots; a push that waits gives it back early.
+/// One of the CONCURRENCY build slots. A push that waits for the registry gives it back early.
 pub struct BuildSlot(pub Option<OwnedSemaphorePermit>);
 
-/// Runs the job to its end. The caller writes the last line about a failure to the log, because it knows whether the job
-/// is tried again. `run.cancel` stops the stage that runs, and the outcome is then `cancelled`.
+/// Runs the job to its end. The caller writes the last line about a failure to the log, because the caller knows whether
+/// the job is tried again. `run.cancel` stops the current stage, and the outcome is then `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
     mask(&run, &tools.config, &secrets);
     let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
     tools.metrics.attempt(waited);
-    let log = Arc::new(Pulse::new(run.log.clone(), tools.config.stall_timeout));
+    let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
     let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
     let result = stages(tools, secrets, &mut runner, run.slot).await;
@@ -131,7 +131,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     }
 }
 
-/// Keeps the job's secrets, and the daemon's, out of its log.
+/// Masks the secrets of the job and of the daemon in the job's log.
 fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
     let mut masks = [config.masks.clone(), secrets.masks()].concat();
     let JobContext { owner, repo, .. } = &run.job.context;
@@ -151,6 +151,6 @@ async fn stages(
     let mut fetched = clone::run(tools, &secrets, runner).await?;
     let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
     let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
-    users::tell(tools, runner).await;
+    users::log_shared_image(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

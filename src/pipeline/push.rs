@@ -1,6 +1,6 @@
 use futures_util::future::join_all;
 
-use super::build::{BuiltImage, PlannedTag};
+use super::build::{ImageToPush, PlannedTag};
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::{StageRunner, TagResults};
@@ -10,7 +10,7 @@ use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{CommitId, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
 use crate::secrets::RegistryAuth;
 
-/// Discards output: an image's further tags share the layers of the first.
+/// Discards output, because an image's further tags share the layers of the first.
 struct DiscardedOutput;
 
 impl LogSink for DiscardedOutput {
@@ -20,7 +20,7 @@ impl LogSink for DiscardedOutput {
 /// The reason why a try failed.
 enum PushError {
     Engine(EngineError),
-    Here(StageFailure),
+    Stage(StageFailure),
 }
 
 impl From<EngineError> for PushError {
@@ -31,12 +31,13 @@ impl From<EngineError> for PushError {
 
 impl From<StageFailure> for PushError {
     fn from(failed: StageFailure) -> Self {
-        Self::Here(failed)
+        Self::Stage(failed)
     }
 }
 
-/// The state of a tag that is pushed.
+/// The state of a tag in the push stage.
 enum PushState {
+    /// The tag still has to be pushed.
     Open,
     /// The registry has the tag, with this digest.
     Pushed(String),
@@ -52,7 +53,7 @@ impl PushState {
         }
     }
 
-    fn keeper(&self) -> Option<&CommitId> {
+    fn kept_at(&self) -> Option<&CommitId> {
         match self {
             Self::Kept(commit) => Some(commit),
             _ => None,
@@ -60,18 +61,18 @@ impl PushState {
     }
 
     fn result(&self, image: &ImageRef) -> TagResult {
-        let (digest, kept) = (self.digest().map(str::to_owned), self.keeper().cloned());
+        let (digest, kept) = (self.digest().map(str::to_owned), self.kept_at().cloned());
         TagResult { name: image.to_string(), digest, kept }
     }
 }
 
-/// Pushes all names, again and again while the registry is in trouble, and returns the digest of the job's own. The image
-/// is not built again, and the build slot is free from the first wait on.
+/// Pushes all names, and returns the digest of the job's own name. A fault of the registry is followed by further tries,
+/// without another build. The build slot is free from the first pause on.
 pub(super) async fn run(
     tools: &Tools,
     engine: &EngineLease,
     fetched: &Fetched,
-    built: &BuiltImage,
+    built: &ImageToPush,
     runner: &mut StageRunner,
     slot: BuildSlot,
 ) -> Result<String, JobEnd> {
@@ -88,7 +89,7 @@ pub(super) async fn run(
             TagPush { context: PushContext { tools, engine, fetched, built, job: &job, log: &*log }, states, results };
         let (mut slot, mut tries) = (Some(slot), 0);
         loop {
-            // Read anew for each try: a password that was put right while a push waits is used.
+            // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
             let secrets = tools.secrets.borrow().clone();
             log.mask(&secrets.masks());
             let registry = built.names[0].image.registry();
@@ -97,39 +98,39 @@ pub(super) async fn run(
             let error = match limited.await {
                 Ok(Ok(())) => break Ok(push.finish()),
                 Ok(Err(PushError::Engine(error))) => error,
-                Ok(Err(PushError::Here(failed))) | Err(failed) => break Err(push.with_pushed_tags(failed)),
+                Ok(Err(PushError::Stage(failed))) | Err(failed) => break Err(push.with_pushed_tags(failed)),
             };
             if error.kind != ErrorKind::Registry || tries == config.push_retries {
-                break Err(push.with_pushed_tags(failed(registry, auth.is_some(), error)));
+                break Err(push.with_pushed_tags(registry_failure(registry, auth.is_some(), error)));
             }
             tries += 1;
             slot.take();
-            let wait = config.push_retry_wait;
+            let pause = config.push_retry_wait;
             log.write(
                 format!(
                     "{registry}: {}\nTry {tries} of {} follows in {} s.\n",
                     error.message,
                     config.push_retries,
-                    wait.as_secs()
+                    pause.as_secs()
                 )
                 .as_bytes(),
             );
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(pause).await;
         }
     };
     runner.stage(StageName::Push, &command, work).await?
 }
 
-/// The names of one image, on their way into the registry.
+/// The push of one image's names.
 struct TagPush<'a> {
     context: PushContext<'a>,
-    /// One for each name.
+    /// State of each name, in the order of the names.
     states: Vec<PushState>,
     results: TagResults,
 }
 
 impl TagPush<'_> {
-    /// Pushes what is not there yet: the first with its layers, then the others at once, because each is only a manifest.
+    /// Pushes the open names: the first with the layers, then the others at the same time, because each is only a manifest.
     async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<(), PushError> {
         let Self { context, states, results } = self;
         let names = &context.built.names;
@@ -167,16 +168,16 @@ impl TagPush<'_> {
 
     /// Adds to the failure which tags were pushed and which were not.
     fn with_pushed_tags(&self, failed: StageFailure) -> StageFailure {
-        let tags = |wanted: fn(&PushState) -> bool| {
-            let all = self.context.built.names.iter().zip(&self.states).filter(|(_, state)| wanted(state));
+        let tags = |is_listed: fn(&PushState) -> bool| {
+            let all = self.context.built.names.iter().zip(&self.states).filter(|(_, state)| is_listed(state));
             all.map(|(name, _)| name.image.tag()).collect::<Vec<_>>().join(", ")
         };
         match tags(|state| matches!(state, PushState::Pushed(_))).as_str() {
             "" => failed,
-            there => {
+            pushed => {
                 let missing = tags(|state| matches!(state, PushState::Open));
                 StageFailure {
-                    message: format!("{}; pushed: {there}; not pushed: {missing}", failed.message),
+                    message: format!("{}; pushed: {pushed}; not pushed: {missing}", failed.message),
                     ..failed
                 }
             }
@@ -184,31 +185,31 @@ impl TagPush<'_> {
     }
 }
 
-/// The things that every name is pushed with.
+/// The values that the push of every name needs.
 struct PushContext<'a> {
     tools: &'a Tools,
     engine: &'a EngineLease,
     fetched: &'a Fetched,
-    built: &'a BuiltImage,
+    built: &'a ImageToPush,
     job: &'a Job,
     log: &'a dyn LogSink,
 }
 
 impl PushContext<'_> {
-    /// Gives the image a name, in the engine and in the registry, unless the same ref has set it for a later commit. Other
-    /// jobs that push the same name wait, because the engine pushes whatever image has the name then.
+    /// Gives the image a name in the engine and in the registry, unless the tag has to stay where it is. Other jobs that push
+    /// the same name wait, because the engine pushes whichever image has the name at that moment.
     async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<PushState, PushError> {
         let Self { tools, engine, built, .. } = self;
         let PlannedTag { image, moving } = &built.names[index];
-        // Docker Hub's images can be written in several ways.
+        // The key is built from the parts, because the names of Docker Hub's images can be written in several ways.
         let key = format!("{}/{}:{}", image.registry(), image.repository(), image.tag());
-        let _alone = tools.tags.lock(&key).await;
+        let _tag_lock = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
-            && let Some(why) = self.stays(former).await?
+            && let Some(reason) = self.reason_to_stay(former).await?
         {
             let line = format!(
-                "{}: stays at {}, {why}; a rebuild, or a request for this tag by name, moves it\n",
+                "{}: stays at {}, {reason}; a rebuild, or a request for this tag by name, moves it\n",
                 image.tag(),
                 former.commit
             );
@@ -216,32 +217,32 @@ impl PushContext<'_> {
             return Ok(PushState::Kept(former.commit.clone()));
         }
         let holder = self.holder(former.as_ref(), index);
-        if let Some(line) = former.as_ref().and_then(|former| taken(image, former, &holder)) {
+        if let Some(line) = former.as_ref().and_then(|former| replaced_line(image, former, &holder)) {
             self.log.write(line.as_bytes());
         }
         engine.tag(&built.id, image).await?;
         let digest = engine.push(image, auth, log).await?;
-        // Noted when it is there: a push that failed, or was cut off, keeps no tag from anybody. One that arrived all the
-        // same is made once more by its job, or its job has said that it failed.
+        // The holder is stored after the push, because a push that failed or was cut off must not keep the tag from other
+        // jobs. If such a push reached the registry all the same, its job repeats it or has reported a failure.
         if former.as_ref() != Some(&holder)
-            && let Err(error) = tools.tags.ledger.give(&key, &holder).await
+            && let Err(error) = tools.tags.ledger.set_holder(&key, &holder).await
         {
             if *moving {
                 return Err(StageFailure::from(error).into());
             }
-            // A name that says its commit is noted only for the line above, so a full disk costs that line alone.
-            tracing::warn!(%error, image = key, "the image that has a tag cannot be noted");
+            // The holder of a name that contains its commit serves the log line above alone, so a full disk fails no job.
+            tracing::warn!(%error, image = key, "the image that has a tag cannot be stored");
         }
         Ok(PushState::Pushed(digest))
     }
 
-    /// True if a person asked for just this tag, or for the whole job once more.
+    /// Returns whether a person requested just this tag, or a rebuild of the whole job.
     fn is_unconditional(&self, index: usize) -> bool {
         self.job.origin == Origin::Rebuild || (index == 0 && self.job.tag_named)
     }
 
-    /// The reason why a tag stays where it is, if it does.
-    async fn stays(&self, former: &TagHolder) -> Result<Option<String>, StageFailure> {
+    /// Returns the reason why a tag stays where it is, or `None` if it moves to this image.
+    async fn reason_to_stay(&self, former: &TagHolder) -> Result<Option<String>, StageFailure> {
         let Self { tools, fetched, built, job, log, .. } = self;
         let is_other = former.commit != built.commit;
         if is_other && !former.moving {
@@ -253,15 +254,15 @@ impl PushContext<'_> {
         if let Some(of) = &fetched.git_ref
             && is_other
             && former.git_ref.as_ref() == Some(of)
-            && heads::later(tools, fetched, job, (built.commit.as_str(), of), former, *log).await? == Later::Theirs
+            && heads::later_head(tools, fetched, job, (built.commit.as_str(), of), former, *log).await? == Later::Theirs
         {
             return Ok(Some(format!("which {} named later", of.git_ref)));
         }
         Ok(None)
     }
 
-    /// This image, as the ledger has it. Where it has the same commit already, the newer of both jobs counts: the ref may
-    /// have come back to the commit since the older one.
+    /// Returns this image as the new holder of a tag. If the former holder has the same commit and ref, the newer of both jobs
+    /// is stored, because the ref may have come back to the commit since the older job.
     fn holder(&self, former: Option<&TagHolder>, index: usize) -> TagHolder {
         let Self { fetched, built, job, .. } = self;
         let git_ref = fetched.git_ref.clone();
@@ -278,16 +279,16 @@ impl PushContext<'_> {
     }
 }
 
-/// The log's line where another image of the same commit loses its name.
-fn taken(name: &ImageRef, former: &TagHolder, holder: &TagHolder) -> Option<String> {
+/// Returns the log line about another image of the same commit that loses its name.
+fn replaced_line(name: &ImageRef, former: &TagHolder, holder: &TagHolder) -> Option<String> {
     let [theirs, ours] = [former, holder].map(|holder| holder.recipe.as_deref());
     let (job, theirs, ours) = (former.job?, theirs?, ours?);
     (former.commit == holder.commit && theirs != ours)
         .then(|| format!("{name} was the image of job {job} ({theirs}); it is this job's now ({ours})\n"))
 }
 
-/// Adds the registry to the failure, and what to do about a refused login.
-fn failed(registry: &str, has_login: bool, error: EngineError) -> StageFailure {
+/// Makes a failure that names the registry and, for a refused login, the remedy.
+fn registry_failure(registry: &str, has_login: bool, error: EngineError) -> StageFailure {
     let advice = match (error.kind, has_login) {
         (ErrorKind::Auth, true) => "; is the login in the dockercfg right, and may it push there?",
         (ErrorKind::Auth, false) => "; the dockercfg has no login for it: `image-factory secrets put dockercfg FILE`",

@@ -1,4 +1,4 @@
-//! Further tries of what asks a Git server.
+//! Repeats requests to a Git server.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::failure::StageFailure;
 use crate::git::{Fault, GitError};
 use crate::model::LogSink;
 
-/// The original's budget: one more try, ten seconds later.
-const WAIT: Duration = Duration::from_secs(10);
-/// The rests before further tries at a server that drops connections. sshd holds an address back for 15 s at least
-/// (PerSourcePenalties), and for 20 s after four refused keys. In seconds.
-const RESTS: [u64; 5] = [5, 15, 40, 90, 180];
+/// Pause before the one more try after a fault of the server, as the original has it.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// Pauses, in seconds, before further tries at a server that drops connections. sshd refuses an address for at least 15 s
+/// (PerSourcePenalties), and for 20 s after four refused keys.
+const THROTTLED_PAUSES: [u64; 5] = [5, 15, 40, 90, 180];
 
-/// Repeats `try_once` while its error may pass; no rest begins that would end later than `limit` after the first try. The
-/// build slot is kept meanwhile: the jobs that it could be given to would ask the same server, as a rule.
-pub(super) async fn patiently<T, F>(
+/// Repeats `try_once` while its error may pass. A pause that would end later than `limit` after the first try is not begun.
+/// The job keeps its build slot meanwhile, because the next jobs would usually ask the same server.
+pub(super) async fn with_retries<T, F>(
     limit: Duration,
     log: &dyn LogSink,
     try_once: impl FnMut() -> F,
@@ -24,13 +24,14 @@ pub(super) async fn patiently<T, F>(
 where
     F: Future<Output = Result<Result<T, GitError>, StageFailure>>,
 {
-    with_rests(limit, &RESTS.map(Duration::from_secs), WAIT, log, try_once).await
+    retry_with_pauses(limit, &THROTTLED_PAUSES.map(Duration::from_secs), RETRY_PAUSE, log, try_once).await
 }
 
-async fn with_rests<T, F>(
+/// Repeats `try_once`: after `retry_pause` once, and after each of `throttled_pauses` while the server drops connections.
+async fn retry_with_pauses<T, F>(
     limit: Duration,
-    rests: &[Duration],
-    wait: Duration,
+    throttled_pauses: &[Duration],
+    retry_pause: Duration,
     log: &dyn LogSink,
     mut try_once: impl FnMut() -> F,
 ) -> Result<T, StageFailure>
@@ -38,20 +39,20 @@ where
     F: Future<Output = Result<Result<T, GitError>, StageFailure>>,
 {
     let begun = Instant::now();
-    let (mut rests, mut waits) = (rests.iter().copied(), [wait].into_iter());
+    let (mut throttled_pauses, mut retry_pauses) = (throttled_pauses.iter().copied(), [retry_pause].into_iter());
     loop {
         let error = match try_once().await? {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let rest = match error.fault {
+        let pause = match error.fault {
             Fault::Request | Fault::Key => None,
-            Fault::Server | Fault::Host => waits.next(),
-            Fault::Throttled => rests.next().filter(|rest| begun.elapsed() + *rest < limit),
+            Fault::Server | Fault::Host => retry_pauses.next(),
+            Fault::Throttled => throttled_pauses.next().filter(|pause| begun.elapsed() + *pause < limit),
         };
-        let Some(rest) = rest else { return Err(error.into()) };
-        log.write(format!("{}\nOnce more in {} s.\n", error.message, rest.as_secs()).as_bytes());
-        sleep(rest).await;
+        let Some(pause) = pause else { return Err(error.into()) };
+        log.write(format!("{}\nOnce more in {} s.\n", error.message, pause.as_secs()).as_bytes());
+        sleep(pause).await;
     }
 }
 
@@ -73,25 +74,24 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_secs(60);
 
-    /// The number of tries, and whether the last one succeeded: try `n` fails with `blames[n]`, if there is one.
-    async fn tries(limit: Duration, rests: &[Duration], blames: &[Fault]) -> (usize, bool) {
+    /// Returns the number of tries, and whether the last one succeeded. Try `n` fails with `faults[n]`, if there is one.
+    async fn tries(limit: Duration, pauses: &[Duration], faults: &[Fault]) -> (usize, bool) {
         let (mut made, log) = (0, Lines::default());
-        let ended = with_rests(limit, rests, SHORT, &log, || {
-            let error = blames.get(made).map(|&fault| GitError { exit_code: 128, message: "no".into(), fault });
+        let ended = retry_with_pauses(limit, pauses, SHORT, &log, || {
+            let error = faults.get(made).map(|&fault| GitError { exit_code: 128, message: "no".into(), fault });
             made += 1;
             async { Ok(error.map_or(Ok(()), Err)) }
         });
         let is_done = ended.await.is_ok();
-        let announced = log.0.lock().unwrap().matches("no\nOnce more in 0 s.\n").count();
-        assert_eq!(announced, made - 1);
+        assert_eq!(*log.0.lock().unwrap(), "no\nOnce more in 0 s.\n".repeat(made - 1));
         (made, is_done)
     }
 
     #[tokio::test]
-    async fn each_kind_of_trouble_has_its_own_tries() {
+    async fn each_fault_has_its_own_number_of_tries() {
         use Fault::{Host, Request, Server, Throttled};
-        let rests = [SHORT; 4];
-        for (blames, expected) in [
+        let pauses = [SHORT; 4];
+        for (faults, expected) in [
             (&[][..], (1, true)),
             (&[Request], (1, false)),
             (&[Server], (2, true)),
@@ -101,12 +101,12 @@ mod tests {
             (&[Throttled, Throttled, Request], (3, false)),
             (&[Throttled, Server, Throttled], (4, true)),
         ] {
-            assert_eq!(tries(LONG, &rests, blames).await, expected, "{blames:?}");
+            assert_eq!(tries(LONG, &pauses, faults).await, expected, "{faults:?}");
         }
     }
 
     #[tokio::test]
-    async fn no_rest_is_begun_that_would_outlast_the_limit() {
+    async fn a_pause_that_would_outlast_the_limit_is_not_begun() {
         assert_eq!(tries(LONG, &[SHORT, LONG], &[Fault::Throttled; 3]).await, (2, false));
     }
 }

@@ -1,4 +1,4 @@
-//! The bookkeeping around every stage: its record, its frame in the log, its deadline, its cancelling.
+//! Runs each stage with its record, its frame in the log, its deadline and its cancellation.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::activity::{ActivityLog, overdue};
 use super::failure::{JobEnd, StageFailure};
-use super::pulse::{Pulse, overdue};
 use crate::metrics::Metrics;
 use crate::model::{
     CommitId, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
 };
 
-/// The end of each of the image's names. Shared with the push stage, which may be cut off in the middle.
+/// The result of each of the image's names. The push stage shares the list, because the stage may be cut off in the middle.
 #[derive(Clone, Default)]
 pub(super) struct TagResults(Arc<Mutex<Vec<TagResult>>>);
 
@@ -24,7 +24,7 @@ impl TagResults {
         self.list().clone()
     }
 
-    /// Adds a name that is to be pushed. The result of an earlier attempt counts until then.
+    /// Adds a name that is not pushed yet. The result of an earlier attempt stays until the name is pushed again.
     pub fn expect(&self, name: &str) {
         let mut list = self.list();
         if list.iter().all(|result| result.name != name) {
@@ -32,6 +32,7 @@ impl TagResults {
         }
     }
 
+    /// Stores the result of a name.
     pub fn put(&self, result: TagResult) {
         let mut list = self.list();
         match list.iter_mut().find(|former| former.name == result.name) {
@@ -45,19 +46,20 @@ impl TagResults {
     }
 }
 
+/// Runs the stages of one attempt, and holds what they have found so far.
 pub(super) struct StageRunner {
     pub job: Job,
-    pub log: Arc<Pulse>,
+    pub log: Arc<ActivityLog>,
     pub stages: Stages,
     pub resolved_commit: Option<CommitId>,
-    /// The ref that the job counts for, once that is known.
+    /// Ref that the job counts for, once it is known.
     pub git_ref: Option<String>,
-    /// The engine that the job has.
+    /// Name of the engine that the job has leased.
     pub engine: Option<String>,
-    /// The results of an earlier attempt until this one comes to the push.
+    /// Results of the names. Until this attempt reaches the push, they are those of an earlier attempt.
     pub tags: TagResults,
     begun: Instant,
-    /// JOB_TIMEOUT, from `begun` on
+    /// JOB_TIMEOUT, counted from `begun`.
     limit: Duration,
     progress: mpsc::UnboundedSender<JobProgress>,
     cancel: CancellationToken,
@@ -67,7 +69,7 @@ pub(super) struct StageRunner {
 impl StageRunner {
     pub fn new(
         job: Job,
-        log: Arc<Pulse>,
+        log: Arc<ActivityLog>,
         limit: Duration,
         progress: mpsc::UnboundedSender<JobProgress>,
         cancel: CancellationToken,
@@ -91,7 +93,7 @@ impl StageRunner {
         }
     }
 
-    /// Runs `work` as the stage `name`, framed in the log as the original framed its commands.
+    /// Runs `work` as the stage `name`. The log frames it as the original framed its commands, with `command` as its title.
     pub async fn stage<T>(
         &mut self,
         name: StageName,
@@ -106,7 +108,7 @@ impl StageRunner {
         self.log.write(format!("{stars}\nExecuting: {command}\n{dashes}\n\n").as_bytes());
         let begun = Instant::now();
         let span = tracing::error_span!("stage", name = name.as_str());
-        // The work is dropped here when it is cancelled: that stops what it started.
+        // A cancellation drops the work here, which stops the processes and requests that it started.
         let result = tokio::select! {
             result = work.instrument(span.clone()) => Some(result),
             () = self.cancel.cancelled() => None,
@@ -114,7 +116,7 @@ impl StageRunner {
                 Some(Err(overdue("the job", self.limit, "JOB_TIMEOUT")))
             }
         };
-        // What a step said may be in it, and it goes further than the log.
+        // The message may contain the output of a step, and leaves the log, so it is masked here.
         let result = result
             .map(|ended| ended.map_err(|failed| StageFailure { message: self.log.masked(&failed.message), ..failed }));
         let (status, exit_code, error) = match &result {
@@ -125,8 +127,8 @@ impl StageRunner {
         self.metrics.stage(name, status, begun.elapsed());
         let ran_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(parent: &span, status = status.as_str(), ran_ms, "stage ended");
-        let how = match (status, exit_code) {
-            (StageStatus::Success, _) => "completed successfuly".to_owned(), // the original's spelling
+        let ending = match (status, exit_code) {
+            (StageStatus::Success, _) => "completed successfuly".to_owned(), // The spelling is the original's.
             (_, Some(code)) => format!("failed with exit code {code}"),
             _ => "was cancelled".to_owned(),
         };
@@ -135,7 +137,7 @@ impl StageRunner {
         }
         let millis = begun.elapsed().as_millis();
         self.log.write(
-            format!("\n{dashes}\nCommand {command} {how}\nTotal execution time: {millis} ms\n{stars}\n").as_bytes(),
+            format!("\n{dashes}\nCommand {command} {ending}\nTotal execution time: {millis} ms\n{stars}\n").as_bytes(),
         );
         self.record(name, |stage| {
             stage.status = status;
@@ -150,11 +152,12 @@ impl StageRunner {
         }
     }
 
-    /// `work`, or None at once when the job is cancelled.
+    /// Returns the result of `work`, or `None` at once when the job is cancelled.
     pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.cancel.run_until_cancelled(work).await
     }
 
+    /// Changes the record of a stage, and sends the progress.
     fn record(&mut self, name: StageName, change: impl FnOnce(&mut StageRecord)) {
         if let Some(stage) = self.stages.get_mut(name) {
             change(stage);
@@ -162,7 +165,7 @@ impl StageRunner {
         let (stages, resolved_commit, git_ref, engine) =
             (self.stages.clone(), self.resolved_commit.clone(), self.git_ref.clone(), self.engine.clone());
         let progress = JobProgress { stages, resolved_commit, git_ref, engine, tags: self.tags.get() };
-        // Nobody listens any more when the queue gave this attempt up: its end is not ours to tell.
+        // The receiver is gone when the queue has given this attempt up. Another attempt then reports the job's progress.
         let _ = self.progress.send(progress);
     }
 }

@@ -1,4 +1,4 @@
-//! Tags that several jobs give to their images: the ledger of who has each, and a lock for each.
+//! Records which image has each tag, in a ledger, and locks a tag while a job sets it.
 
 mod order;
 
@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::model::{RefUpdate, RepoRef, TagHolder};
-pub(super) use order::{Contest, Later};
+pub(super) use order::{CommitPair, Later};
 
 /// The reason why the ledger cannot be read or written, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -18,28 +18,33 @@ pub struct LedgerError(pub String);
 
 pub type LedgerFuture<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
-/// The record of tags and of the refs that set them, which outlives jobs. Tags are named `registry/path:tag`.
+/// The record of tags and of the refs that set them. It outlives jobs. A tag's name has the form `registry/path:tag`.
 pub trait TagLedger: Send + Sync {
-    /// The image that a tag was given last.
+    /// Returns the image that has a tag.
     fn holder<'a>(&'a self, image: &'a str) -> LedgerFuture<'a, Option<TagHolder>>;
 
-    /// Notes that an image has a tag from now on.
-    fn give<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()>;
+    /// Stores that an image has a tag from now on.
+    fn set_holder<'a>(&'a self, image: &'a str, holder: &'a TagHolder) -> LedgerFuture<'a, ()>;
 
-    /// The refs of a repository whose heads are noted, and the newest head of each.
-    fn watched<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>>;
+    /// Returns the refs of a repository whose heads are recorded, and the newest head of each.
+    fn watched_refs<'a>(&'a self, repository: &'a str) -> LedgerFuture<'a, BTreeMap<String, String>>;
 
-    /// Notes the heads of a repository's refs, as the fetch of this number found them.
-    fn saw<'a>(&'a self, repository: &'a str, number: u64, heads: BTreeMap<String, String>) -> LedgerFuture<'a, ()>;
+    /// Stores the heads of a repository's refs, as the fetch of this number found them.
+    fn record_heads<'a>(
+        &'a self,
+        repository: &'a str,
+        number: u64,
+        heads: BTreeMap<String, String>,
+    ) -> LedgerFuture<'a, ()>;
 
-    /// The number of the last fetch that found each of these commits at the head of the ref.
+    /// Returns, for each of these commits, the number of the last fetch that found it at the head of the ref.
     fn last_seen<'a>(&'a self, of: &'a RepoRef, commits: [&'a str; 2]) -> LedgerFuture<'a, [Option<u64>; 2]>;
 
-    /// The newest pushes of a ref.
+    /// Returns the newest pushes of a ref.
     fn pushes<'a>(&'a self, of: &'a RepoRef) -> LedgerFuture<'a, Vec<RefUpdate>>;
 }
 
-/// The ledger, and a lock for each tag.
+/// The ledger, with a lock for each tag.
 pub struct Tags {
     pub ledger: Box<dyn TagLedger>,
     locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -50,7 +55,7 @@ impl Tags {
         Self { ledger: Box::new(ledger), locks: Mutex::default() }
     }
 
-    /// Nobody else gives this tag to anything as long as the guard lives.
+    /// Locks a tag. No other job sets this tag while the guard lives.
     pub(super) async fn lock(&self, image: &str) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,24 +4,25 @@ use super::Tools;
 use super::stage::StageRunner;
 use crate::model::{Job, LogSink, RequestedImage};
 
-/// Knows which repositories have pushed an image.
+/// The record of the repositories that have pushed an image.
 pub trait ImageUsers: Send + Sync {
-    /// The repositories (`owner/repo`) that have pushed the image of this job beside its own; an error in one line.
+    /// Returns the other repositories (`owner/repo`) that have pushed the image of this job, or an error of one line.
     fn others<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Vec<String>, String>>;
 }
 
-/// Says in the job's log which other repositories push the image that it is about to push. A failure to find out ends no
-/// job, because the image is the right one either way.
-pub(super) async fn tell(tools: &Tools, runner: &StageRunner) {
+/// Writes to the job's log which other repositories push the job's image. A failed look-up fails no job, because the image
+/// itself does not depend on it.
+pub(super) async fn log_shared_image(tools: &Tools, runner: &StageRunner) {
     let job = &runner.job;
     match tools.users.others(job).await {
         Ok(others) if others.is_empty() => {}
-        Ok(others) => runner.log.write(shared(job, &others).as_bytes()),
+        Ok(others) => runner.log.write(shared_image_line(job, &others).as_bytes()),
         Err(error) => tracing::warn!(error, "the other repositories of an image cannot be looked up"),
     }
 }
 
-fn shared(job: &Job, others: &[String]) -> String {
+/// Returns the log line about an image that other repositories push, too.
+fn shared_image_line(job: &Job, others: &[String]) -> String {
     let name = job.image.rsplit_once(':').map_or(&*job.image, |(name, _)| name);
     let is_requested =
         matches!(job.context.build_options().unwrap_or_default().image, Some(RequestedImage::Absolute(_)));

@@ -1,20 +1,20 @@
 use crate::model::{CommitSpec, GitRef, Job, NameError, is_branch_or_tag};
 
-/// Which commit a job is for.
+/// The commit that a job is for, as the request or the push names it.
 pub(super) struct Wanted {
     pub commit: CommitSpec,
-    /// The branch or tag whose head is built; or, beside an id, the one that the request claims for it.
+    /// Branch or tag whose head is built. If the commit is an id, the branch that the request claims for the commit.
     pub branch: Option<GitRef>,
-    /// The ref of a signed push: the push was this ref's, wherever the ref is by now.
+    /// Ref of a signed push. The commit counts for this ref even if the ref has moved since the push.
     pub pushed_ref: Option<String>,
-    /// The commit is built even if no branch or tag reaches it.
+    /// Whether the commit is built even if no branch or tag reaches it.
     pub is_granted: bool,
 }
 
 impl Wanted {
-    /// Reads the names in a job. A push's own ref decides, as its bare name may be a branch's and a tag's; and a branch
-    /// that the sender did not name counts for nothing beside an id.
-    pub fn of(job: &Job) -> Result<Self, NameError> {
+    /// Reads the names in a job. The ref of a push decides, because its bare name may be both a branch's and a tag's. The
+    /// default branch is ignored if the commit is an id, because the sender did not name the branch.
+    pub fn from_job(job: &Job) -> Result<Self, NameError> {
         let context = &job.context;
         let commit = CommitSpec::parse(&context.commit)?;
         let pushed_ref = job.git_ref.clone().filter(|name| is_branch_or_tag(name));
@@ -36,12 +36,12 @@ mod tests {
     fn wanted(stored: &str, git_ref: Option<&str>) -> (Option<String>, Option<String>) {
         let context = JobContext::read(stored).unwrap();
         let new = NewJob { git_ref: git_ref.map(str::to_owned), ..NewJob::new(context, String::new()) };
-        let wanted = Wanted::of(&Job::pending(new, crate::model::RepoCase::default())).unwrap();
+        let wanted = Wanted::from_job(&Job::pending(new, crate::model::RepoCase::default())).unwrap();
         (wanted.branch.map(|branch| branch.to_string()), wanted.pushed_ref)
     }
 
     #[test]
-    fn a_branch_that_nobody_named_counts_for_nothing_beside_an_id() {
+    fn the_default_branch_is_ignored_beside_an_id() {
         let id = "0123456789".repeat(4);
         let (named, left_out) = (r#""branch":"develop","#, "");
         for (branch, commit, expected) in [

@@ -21,6 +21,12 @@ const MAX_STOPS: u32 = 10;
 /// The time that a runner has to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The part of a log that is searched for the end of the former attempt. A cause has a few KB at most.
+const TAIL: u64 = 64 * 1024;
+
+/// The beginning of the log's line for an attempt that was stopped.
+const STOPPED_LINE: &str = "\n[stopped here";
+
 impl Queue {
     /// Runs a claimed job and stores how it ended, or puts it back.
     pub(super) async fn attempt<R, F>(self: Arc<Self>, job: Job, claimed: Instant, slot: BuildSlot, runner: Arc<R>)
@@ -32,7 +38,7 @@ impl Queue {
         tracing::info!(waited_ms, "job runs");
         let log = self.handle.logs.writer(job.id);
         if job.attempt > 1 {
-            log.write(format!("\n[attempt {}]\n", job.attempt).as_bytes());
+            log.write(self.attempt_line(&job).await.as_bytes());
         }
         // A job that keeps killing the daemon is given up. Attempts that infrastructure ended are counted separately
         // (`failures`).
@@ -50,6 +56,25 @@ impl Queue {
         log.flush();
         let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| backoff::retry(&job, end, fastrand::f64()));
         self.record_end(&job, outcome, retry, &log).await;
+    }
+
+    /// Returns the log's line at the start of a further attempt. The line says that the daemon stopped, unless the log
+    /// already says why the former attempt ended.
+    async fn attempt_line(&self, job: &Job) -> String {
+        let (attempt, former) = (job.attempt, job.attempt - 1);
+        // Infrastructure ended every former attempt if there are as many failures.
+        if job.failures >= former || says_why(&self.log_tail(job).await, former) {
+            format!("\n[attempt {attempt}]\n")
+        } else {
+            format!("\n[attempt {attempt}: the daemon stopped during attempt {former}]\n")
+        }
+    }
+
+    /// Returns the last `TAIL` bytes of a job's log, or less if the log cannot be read.
+    async fn log_tail(&self, job: &Job) -> String {
+        let size = self.handle.logs.len(job.id).await.unwrap_or_default();
+        let tail = self.handle.logs.range(job.id, size.saturating_sub(TAIL), size).next().await;
+        tail.ok().flatten().map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Runs a job to its end, or until it must stop. `None` means that the job is to be put back.
@@ -181,7 +206,7 @@ impl Queue {
                 retry_until_stored(give_up, finish).await
             }
             (None, _) => {
-                log_line("\n[stopped here: unless it was cancelled, the job runs again from the start]\n");
+                log_line(&format!("{STOPPED_LINE}: unless it was cancelled, the job runs again from the start]\n"));
                 retry_until_stored(give_up, || handle.store.requeue(job.id, job.attempt)).await
             }
         };
@@ -223,6 +248,12 @@ pub(super) fn last_line(class: Option<FailureClass>, cause: Option<&str>) -> Str
     class.map_or_else(String::new, |class| {
         format!("\nThe build ended ({}): {cause} {}\n", class.as_str(), class.advice())
     })
+}
+
+/// Returns whether the end of a log says why its last attempt, whose number is `former`, ended.
+fn says_why(log: &str, former: u32) -> bool {
+    let attempt = log.rsplit("\n[attempt ").next().unwrap_or(log);
+    attempt.contains(STOPPED_LINE) || attempt.contains(&format!("\nAttempt {former} ended ("))
 }
 
 /// Returns the log's text for an attempt that another one follows.
@@ -272,4 +303,26 @@ fn poisonous(job: &Job) -> Outcome {
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it has no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_why_the_former_attempt_ended() {
+        let stopped = format!("step 1\n{STOPPED_LINE}: …]\n");
+        let failed = "step 1\n\nAttempt 1 ended (engine): it is gone. Attempt 2 follows in 2 s (retry 1 of 2).\n";
+        let then_killed = |log: &str| format!("{log}\n[attempt 2]\nstep 1\n");
+        for (log, former, expected) in [
+            ("", 1, false),
+            ("step 1\n", 1, false),
+            (&*stopped, 1, true),
+            (failed, 1, true),
+            (&*then_killed(&stopped), 2, false),
+            (&*then_killed(failed), 2, false),
+        ] {
+            assert_eq!(says_why(log, former), expected, "{log}");
+        }
+    }
 }

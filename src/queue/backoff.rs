@@ -9,13 +9,13 @@ use crate::store::Retry;
 pub const ATTEMPTS: u32 = 3;
 
 /// The rests before the second attempt, and before the third.
-const RESTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+const RESTS: [Duration; ATTEMPTS as usize - 1] = [Duration::from_secs(5), Duration::from_secs(30)];
 /// The rests after an engine's failure. They only have to last until the pool notices it, because the queue then waits for
 /// a healthy engine.
-const ENGINE_RESTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(15)];
+const ENGINE_RESTS: [Duration; ATTEMPTS as usize - 1] = [Duration::from_secs(2), Duration::from_secs(15)];
 
-/// Returns the next attempt, or `None` if the outcome is final. `jitter` is 0 to 1 and scales a rest to three quarters to
-/// all of it, so that jobs that failed together do not come back together.
+/// Returns the next attempt, or `None` if the outcome is final. A `jitter` from 0 to 1 makes the rest 75 % to 100 % of
+/// its length, so that jobs that failed together do not come back together.
 pub fn retry(job: &Job, outcome: &Outcome, jitter: f64) -> Option<Retry> {
     let class = outcome.class.filter(|class| class.is_infrastructure() && outcome.status == Status::Failure)?;
     // A push has already retried PUSH_RETRIES times, for 7 minutes by default. Three times as long is longer than anybody

@@ -390,6 +390,21 @@ async fn the_shutdown_drains_and_then_puts_back() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_attempt_during_which_the_daemon_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let id = add(&store).await.id;
+    store.claim("me", LIMIT).await.unwrap().unwrap();
+    let mut bench = start_on(dir, store, config(1));
+    let (run, end) = bench.next().await;
+    assert_eq!((run.job.id, run.job.attempt), (id, 2));
+    assert_eq!(bench.log(id), "\n[attempt 2: the daemon stopped during attempt 1]\n");
+    drop(run);
+    end.send(outcome(Status::Success)).unwrap();
+    bench.status(id, Status::Success).await;
+}
+
+#[tokio::test]
 async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();

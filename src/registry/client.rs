@@ -7,11 +7,13 @@ use serde::Deserialize;
 
 use super::challenge::{Challenge, Realm};
 use super::{Login, RegistryError};
-use crate::outbound::{self, Route, is_loopback};
+use crate::outbound::{self, Route, is_loopback, read_limited};
 use crate::secrets::RegistryAuth;
 
 /// The limit for one request, whose answer is small.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest body that is read, in bytes. A registry that sends more cannot fill the memory, because the rest stays unread.
+const MAX_BODY: usize = 64 << 10;
 /// Docker Hub's name in image names, and the host that has its API.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
@@ -97,10 +99,10 @@ impl<'a> RegistryClient<'a> {
                 let user = authorized.map_or_else(|| "anyone".into(), |authorized| authorized.login.user);
                 Err(RegistryError::NoPush { registry, repository, user })
             }
-            StatusCode::NOT_FOUND => match answer.text().await {
-                Ok(text) if text.contains("NAME_UNKNOWN") => Err(RegistryError::NoRepository { registry, repository }),
-                _ => Err(self.not_registry(format!("{url} answers 404"))),
-            },
+            StatusCode::NOT_FOUND if says_name_unknown(&mut answer).await => {
+                Err(RegistryError::NoRepository { registry, repository })
+            }
+            StatusCode::NOT_FOUND => Err(self.not_registry(format!("{url} answers 404"))),
             status if status.is_success() => Err(self.not_registry(format!("{url} answers {status}"))),
             status => Err(self.unavailable(&url, status)),
         }
@@ -156,11 +158,6 @@ impl<'a> RegistryClient<'a> {
         repository: &str,
         actions: &str,
     ) -> Result<Authorized, RegistryError> {
-        #[derive(Deserialize)]
-        struct TokenResponse {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
         if !realm.may_see_credentials_of(&self.base) {
             let host = realm.host().to_owned();
             return Err(RegistryError::ForeignRealm { registry: self.registry.into(), host });
@@ -182,7 +179,7 @@ impl<'a> RegistryClient<'a> {
                 self.http.post(realm.url.clone()).header(CONTENT_TYPE, kind).body(form)
             }
         };
-        let answer = self.send(request).await?;
+        let mut answer = self.send(request).await?;
         match answer.status() {
             StatusCode::OK => {}
             // OAuth2 has 400 for a token that is not, or no longer, valid.
@@ -191,8 +188,7 @@ impl<'a> RegistryClient<'a> {
             }
             status => return Err(self.unavailable(&realm.url, status)),
         }
-        let answer = answer.json::<TokenResponse>().await.ok();
-        let token = answer.and_then(|answer| answer.token.or(answer.access_token));
+        let token = read_token(&mut answer).await;
         let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
         let mut header = header.ok_or_else(|| self.not_registry(format!("{} gave no token", realm.host())))?;
         header.set_sensitive(true);
@@ -241,6 +237,25 @@ impl<'a> RegistryClient<'a> {
     }
 }
 
+#[derive(Deserialize)]
+struct TokenResponse {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// Returns the token of a token server's answer, unless the body is longer than [`MAX_BODY`].
+async fn read_token(answer: &mut Response) -> Option<String> {
+    let body = read_limited(answer, MAX_BODY).await.ok()?;
+    let TokenResponse { token, access_token } = serde_json::from_slice(&body).ok()?;
+    token.or(access_token)
+}
+
+/// Returns whether a 404 is a registry's answer about a repository that does not exist.
+async fn says_name_unknown(answer: &mut Response) -> bool {
+    let body = read_limited(answer, MAX_BODY).await;
+    body.is_ok_and(|body| String::from_utf8_lossy(&body).contains("NAME_UNKNOWN"))
+}
+
 fn is_unavailable(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
@@ -262,4 +277,30 @@ async fn http_client(registry: &str, base: &Url, certs_dir: &Path) -> Result<req
     }
     let http = outbound::client(Route::to(base)).timeout(TIMEOUT).tls_certs_merge(authorities);
     http.build().map_err(|e| unusable_tls(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: String) -> Response {
+        axum::http::Response::new(body).into()
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_not_used() {
+        let token = |padding: usize| answer(format!(r#"{{"token":"t","padding":"{}"}}"#, "x".repeat(padding)));
+        assert_eq!(read_token(&mut token(0)).await.as_deref(), Some("t"));
+        assert_eq!(read_token(&mut token(MAX_BODY)).await, None);
+        let not_found = |padding: usize| answer(format!("{}NAME_UNKNOWN", " ".repeat(padding)));
+        assert!(says_name_unknown(&mut not_found(0)).await);
+        assert!(!says_name_unknown(&mut not_found(MAX_BODY)).await);
+    }
+
+    #[tokio::test]
+    async fn a_token_may_have_its_oauth2_name() {
+        assert_eq!(read_token(&mut answer(r#"{"access_token":"a"}"#.into())).await.as_deref(), Some("a"));
+        assert_eq!(read_token(&mut answer(r#"{"token":"t","access_token":"a"}"#.into())).await.as_deref(), Some("t"));
+        assert_eq!(read_token(&mut answer("{}".into())).await, None);
+    }
 }

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::contents::MAX_SIZE;
 use super::name;
-use super::source::{MAX_SIZE, Source};
+use super::source::Source;
 use super::{Place, Scope, SecretName, SecretsConfig, SecretsError, key, live, pgp, value};
 
-/// Checks a secret, encrypts it with the passphrase if it is not yet, and stores it. Returns one line about what was
-/// stored where. Refused, and nothing stored: what the daemon could not use.
+/// Checks a secret, encrypts it with the passphrase if it is not encrypted yet, and stores it. Returns one line with the
+/// description and the path.
+///
+/// # Errors
+/// The daemon could not use the secret, or it could not be stored. Nothing is stored then.
 pub async fn put(config: &SecretsConfig, name: SecretName, bytes: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
     let sealing = name.clone();
@@ -59,11 +63,11 @@ pub struct CheckLine {
     /// Path below the base or in the folder, or the place itself.
     pub name: String,
     pub ok: bool,
-    /// Description of the secret, or what is wrong and what to do. Nothing secret is in it.
+    /// Description of the secret, or its fault and the move. Nothing secret is in it.
     pub text: String,
 }
 
-/// Reads the place once and says of each secret what is stored and whether it can be used.
+/// Reads the place once. Returns a line for each secret, with its description or the reason why it cannot be used.
 pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
     let place = match &config.place {
         Place::Etcd(etcd) => format!("etcd {} {}", etcd.endpoints.join(","), etcd.base),
@@ -100,7 +104,8 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
             }
             Ok(opened) if opened.trouble.is_empty() => (true, opened.describe()),
             Ok(opened) => (false, format!("{}; but {}", opened.describe(), opened.trouble.join("; "))),
-            // A daemon that runs may still use the last good value of any other kind.
+            // Only authorized keys get their consequence here, because a running daemon may still use the last good value
+            // of any other kind.
             Err(e) if name == SecretName::AuthorizedKeys => (false, format!("{e}; {}", live::without(&name))),
             Err(e) => (false, e.to_string()),
         };

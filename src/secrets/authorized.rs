@@ -12,14 +12,17 @@ const MAX_TROUBLE: usize = 10;
 /// The longest name of a kind of key, in bytes (RFC 4251, 6).
 const MAX_KIND: usize = 64;
 
-/// The valid lines of an `authorized_keys` file (sshd(8)): `[options] type base64 [comment]`. A line is bytes, because a
+/// Valid lines of an `authorized_keys` file (sshd(8)): `[options] type base64 [comment]`. A line is bytes, because a
 /// comment may be in any encoding.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AuthorizedKeys(Vec<Vec<u8>>);
 
 impl AuthorizedKeys {
-    /// Returns the lines that are keys by their form, and one line of text for each that is not; an error when there are
-    /// none but such. Empty lines and comments are dropped; an empty text is an empty list.
+    /// Returns the lines that have the form of a key, and one line of text for each that has not. Empty lines and comments
+    /// are dropped; an empty text is an empty list.
+    ///
+    /// # Errors
+    /// There are lines, and none of them is a key.
     pub fn parse(text: &[u8]) -> Result<(Self, Vec<String>), SecretsError> {
         if text.trim_ascii_start().starts_with(b"-----BEGIN") {
             return Err(SecretsError::new(
@@ -35,7 +38,7 @@ impl AuthorizedKeys {
                 Err(why) => trouble.push(format!("line {} of the authorized keys {why}; it is left out", i + 1)),
             }
         }
-        // A file of another kind is not reported line by line.
+        // Faults above the limit are only counted, because a file of another kind has a fault in every line.
         let more = trouble.len().saturating_sub(MAX_TROUBLE);
         if more > 0 {
             trouble.truncate(MAX_TROUBLE);
@@ -51,14 +54,14 @@ impl AuthorizedKeys {
         self.0.len()
     }
 
-    /// The file for an sshd.
+    /// Returns the file for an sshd.
     pub fn to_file(&self) -> Vec<u8> {
         let lines = self.0.iter().flat_map(|line| [line.as_slice(), b"\n"]);
         [HEADER.as_bytes()].into_iter().chain(lines).collect::<Vec<_>>().concat()
     }
 }
 
-/// Reads a line as sshd does: a key, or options and then a key.
+/// Checks a line as sshd does: it must be a key, or options followed by a key.
 fn check(line: &[u8]) -> Result<(), &'static str> {
     if String::from_utf8_lossy(line).contains(|c: char| c.is_control() && c != '\t') {
         return Err("has a control character");
@@ -70,9 +73,9 @@ fn check(line: &[u8]) -> Result<(), &'static str> {
     if is_key(rest) { Ok(()) } else { Err("is not a public key: it must be `[options] type base64 [comment]`") }
 }
 
-/// True if a line begins with a public key, `type base64`. A kind that ssh-key knows is checked by ssh-key. Any other
-/// kind is left to the sshd that will use it, because that may be newer than we are: its form is right if the base64
-/// begins with the kind's name, as each public key does (RFC 4253, 6.6).
+/// Returns true if a line begins with a public key, `type base64`. The crate ssh-key checks the kinds that it knows. Any
+/// other kind is left to the sshd that will use it, because that sshd may be newer than the daemon: its form is right if
+/// the base64 begins with the kind's name, as each public key does (RFC 4253, 6.6).
 pub fn is_key(line: &[u8]) -> bool {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(std::str::from_utf8);
     let (Some(Ok(kind)), Some(Ok(body))) = (words.next(), words.next()) else { return false };
@@ -86,7 +89,8 @@ pub fn is_key(line: &[u8]) -> bool {
     }
 }
 
-/// What follows the first white space outside quotation marks; `\"` inside them is a character. None: not closed.
+/// Returns the text after the first white space outside quotation marks, where `\"` is a character. Returns `None` if a
+/// quotation mark is not closed.
 fn after_options(line: &[u8]) -> Option<&[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     for (i, &b) in line.iter().enumerate() {
@@ -141,16 +145,16 @@ mod tests {
         assert!(trouble[MAX_TROUBLE].starts_with("990 more lines"));
     }
 
-    /// A public key as a kind of tomorrow has it.
-    fn of_kind(kind: &str, rest: &[u8]) -> String {
+    /// Returns a public key of any kind, also of one that does not exist yet.
+    fn public_key(kind: &str, rest: &[u8]) -> String {
         let blob = [&(kind.len() as u32).to_be_bytes(), kind.as_bytes(), rest].concat();
         format!("{kind} {}", STANDARD.encode(blob))
     }
 
     #[test]
-    fn a_kind_that_is_not_known_is_left_to_sshd() {
-        let new = of_kind("ssh-mldsa44-ed25519", &[7; 1400]);
-        let sk = of_kind("sk-ssh-ed25519-cert-v01@openssh.com", &[7; 200]);
+    fn an_unknown_kind_is_left_to_sshd() {
+        let new = public_key("ssh-mldsa44-ed25519", &[7; 1400]);
+        let sk = public_key("sk-ssh-ed25519-cert-v01@openssh.com", &[7; 200]);
         let mut latin1 = format!("{new} ").into_bytes();
         latin1.extend(b"J\xfcrgen");
         let good = [
@@ -158,22 +162,22 @@ mod tests {
             format!("{new} me@example.com").into_bytes(),
             format!("restrict,command=\"a \\\" b\" {new} me").into_bytes(),
             format!("cert-authority,principals=\"a,b\" {sk}").into_bytes(),
-            of_kind("ssh-ed25519-cert-v01@openssh.com", &[7; 300]).into_bytes(),
+            public_key("ssh-ed25519-cert-v01@openssh.com", &[7; 300]).into_bytes(),
             latin1,
         ];
         let (keys, trouble) = AuthorizedKeys::parse(&good.join(&b'\n')).unwrap();
         assert!(keys.0 == good && trouble.is_empty(), "{trouble:?}");
         let body = new.split(' ').nth(1).unwrap();
         for bad in [
-            format!("ssh-mldsa65-ed25519 {body}"), // another kind inside
+            format!("ssh-mldsa65-ed25519 {body}"), // the base64 names another kind
             format!("ssh-mldsa44-ed25519 {}", &body[..body.len() - 1]),
             format!("ssh-mldsa44-ed25519 {}!", &body[..body.len() - 1]),
             "ssh-mldsa44-ed25519".into(),
             format!("ssh-mldsa44-ed25519 me@example.com {body}"),
-            of_kind("ssh-mldsa44-ed25519", b""),
-            of_kind(&"k".repeat(MAX_KIND + 1), b"x"),
-            of_kind("a,b", b"x"),
-            of_kind("ssh-ed25519", &[7; 5]), // a kind that is known, and is not so
+            public_key("ssh-mldsa44-ed25519", b""),
+            public_key(&"k".repeat(MAX_KIND + 1), b"x"),
+            public_key("a,b", b"x"),
+            public_key("ssh-ed25519", &[7; 5]), // a known kind with a wrong body
         ] {
             assert!(AuthorizedKeys::parse(bad.as_bytes()).is_err(), "{bad}");
         }
@@ -200,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_input_panics_and_what_is_kept_is_one_line(text in "(\\PC|[\n\r\t\"\\\\ ]){0,80}") {
+        fn no_input_panics_and_each_key_is_one_line(text in "(\\PC|[\n\r\t\"\\\\ ]){0,80}") {
             let text = format!("{text}\n{KEY}");
             let (keys, _) = AuthorizedKeys::parse(text.as_bytes()).unwrap();
             prop_assert!(keys.0.iter().all(|line| !line.contains(&b'\n') && line.windows(4).any(|part| part == b"AAAA")));

@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What a registry wants to see.
+/// Credentials for one registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryAuth {
     pub username: String,
@@ -29,9 +29,12 @@ pub struct Dockercfg(BTreeMap<String, RegistryAuth>);
 impl Dockercfg {
     /// Reads both shapes of Docker's file: `{"https://quay.io": {"auth": …}}` (`.dockercfg`) and
     /// `{"auths": {…}}` (`config.json`). An entry has `auth` (base64 of `user:password`), else `username` and
-    /// `password`, or an `identitytoken`. Returns one line for each entry that cannot be used; when none can, an error.
+    /// `password`, or an `identitytoken`. Returns one line for each entry that cannot be used.
+    ///
+    /// # Errors
+    /// The file is not of either shape, or has entries of which none can be used.
     pub fn parse(json: &[u8]) -> Result<(Self, Vec<String>), SecretsError> {
-        // Not serde's own message: it may quote the value.
+        // serde's own message is left out, because it may quote the value.
         let json: Value = serde_json::from_slice(json).map_err(|e| {
             SecretsError(format!("the dockercfg is not JSON (line {}, column {})", e.line(), e.column()))
         })?;
@@ -64,7 +67,7 @@ impl Dockercfg {
                 continue;
             }
             match registry_auth(entry) {
-                // `docker.io`, `https://index.docker.io/v1/` and `…/v1/access-token` are one host: the shortest is it.
+                // `docker.io`, `https://index.docker.io/v1/` and `…/v1/access-token` are one host; the shortest key wins.
                 Ok(auth) => {
                     if found.get(&host).is_none_or(|(length, _)| key.len() < *length) {
                         found.insert(host, (key.len(), auth));
@@ -85,7 +88,7 @@ impl Dockercfg {
         Ok((Self(found.into_iter().map(|(host, (_, auth))| (host, auth)).collect()), trouble))
     }
 
-    /// Credentials for exactly this registry: a host with its port, as an image reference names it.
+    /// Returns the credentials for exactly this registry, a host with its port, as an image reference names it.
     pub fn get(&self, registry: &str) -> Option<&RegistryAuth> {
         self.0.get(&registry_host(registry)?)
     }
@@ -94,8 +97,8 @@ impl Dockercfg {
         self.0.keys().map(String::as_str)
     }
 
-    /// What must not be seen in a log: passwords, tokens, `user:password`, its base64 in both alphabets. Without
-    /// padding, so that what is padded matches too.
+    /// Returns the texts that a log must not show: passwords, tokens, and `user:password` in base64 of both alphabets. The
+    /// base64 has no padding, because it then also matches text that is padded.
     pub fn masks(&self) -> impl Iterator<Item = Zeroizing<String>> {
         self.0.values().flat_map(|auth| {
             let pair = Zeroizing::new(format!("{}:{}", auth.username, auth.password.as_str()));
@@ -106,7 +109,8 @@ impl Dockercfg {
     }
 }
 
-/// `https://Quay.io/v1/` → `quay.io`; Docker Hub's names → `docker.io`; None if it is no host with an optional port.
+/// Returns the registry host of a key: `quay.io` for `https://Quay.io/v1/`, and `docker.io` for all names of Docker Hub.
+/// Returns `None` if the key is not a host with an optional port.
 fn registry_host(key: &str) -> Option<String> {
     let host = spelled_host(key).to_ascii_lowercase();
     let valid = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
@@ -140,7 +144,7 @@ fn ambiguous<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeMap<String, [St
     ambiguous
 }
 
-/// Reads one entry; the error completes "the entry for HOST …" and quotes nothing.
+/// Reads one entry. The error completes "the entry for HOST …", and quotes nothing of the entry.
 fn registry_auth(entry: Value) -> Result<RegistryAuth, &'static str> {
     let Value::Object(mut entry) = entry else { return Err("is not an object") };
     let mut take = |key| match entry.remove(key) {
@@ -168,7 +172,7 @@ fn user_and_password(auth: &str) -> Result<(String, Zeroizing<String>), &'static
     if username.is_empty() {
         return Err("has an `auth` without a user");
     }
-    // Docker's own command pads with zero bytes, and takes them away.
+    // Zero bytes are removed, because Docker's own command pads with them and removes them, too.
     Ok((username.into(), Zeroizing::new(password.trim_matches('\0').into())))
 }
 
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_keys_that_differ_only_in_case_neither_is_used() {
+    fn keys_that_differ_only_in_case_are_not_used() {
         let login = |password: &str| format!(r#"{{"username":"u","password":"{password}"}}"#);
         let (one, other, hub) = (login("one"), login("other"), login("hub"));
         let (cfg, trouble) = parse(&format!(
@@ -263,7 +267,7 @@ mod tests {
         }
 
         #[test]
-        fn what_docker_writes_is_found_again_and_masked(
+        fn credentials_that_docker_writes_are_found_and_masked(
             host in "[a-z0-9]{1,8}\\.[a-z]{2,3}(:[0-9]{2,4})?",
             scheme in prop_oneof!["", "http://", "https://"],
             path in prop_oneof!["", "/", "/v1/", "/v2/"],

@@ -1,5 +1,6 @@
 mod config;
 mod failure;
+mod limits;
 mod link;
 mod tls;
 mod v2;
@@ -14,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::source::Contents;
+use super::contents::Contents;
 use super::{SecretName, SecretsError};
 use crate::model::Backoff;
 pub use config::{EtcdConfig, TlsFiles};
@@ -22,14 +23,10 @@ use failure::{EtcdFailure, IS_IT_THERE};
 use link::EtcdConnection;
 use tls::EtcdTls;
 
-/// Longest time for an answer. A get takes half a millisecond, so a request that takes longer hangs.
-const REQUEST: Duration = Duration::from_secs(5);
-/// The next member is asked when one has been silent for so long.
+/// Time for which a member may be silent before the next one is asked, too.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The range read is shared with other programs: gRPC's own limit of 4 MiB could be theirs.
-const MAX_ANSWER: usize = 64 << 20;
 
-/// etcd by its API v3, v2 or both.
+/// An etcd cluster, which is read by its API v3, v2 or both.
 pub struct Etcd {
     config: Arc<EtcdConfig>,
     /// Connection to one member at a time, because etcd-client's own balancing has no failover: 35 % of the calls fail
@@ -45,8 +42,8 @@ impl Etcd {
         Self { config: Arc::new(config.clone()), link: None, failures: 0, via: None }
     }
 
-    /// Lists all secrets, then watches from the next revision. Any error, cancellation or silence begins with a new list, so
-    /// that nothing depends on what a watch says beyond "something changed".
+    /// Lists all secrets, then watches from the next revision. A new list follows any error, cancellation or silence, because
+    /// a watch is trusted only to report that something changed.
     pub async fn next(&mut self) -> Result<Contents, SecretsError> {
         if let Some(link) = &mut self.link {
             let read = match link.changed().await {
@@ -56,12 +53,13 @@ impl Etcd {
             match read {
                 Ok(contents) => {
                     self.failures = 0;
-                    return Ok(self.heard(contents));
+                    return Ok(self.log_api(contents));
                 }
                 Err(failure) => {
                     tracing::debug!("the watch on etcd ended: {}", failure.why);
                     self.link = None;
-                    // Counted until something arrives: a watch that ends at once must not make a busy loop.
+                    // Failures are counted until contents arrive, because a watch that ends at once must not make a
+                    // busy loop.
                     self.failures += 1;
                 }
             }
@@ -70,7 +68,7 @@ impl Etcd {
         match self.link("read").await {
             Ok((link, contents)) => {
                 self.link = Some(link);
-                Ok(self.heard(contents))
+                Ok(self.log_api(contents))
             }
             Err(e) => {
                 self.failures += 1;
@@ -84,7 +82,7 @@ impl Etcd {
     pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (mut link, _) = self.link("written").await?;
         let put = link.put(name, &value).await;
-        put.map_err(|failure| away("written", &[(link.endpoint().to_owned(), failure)]))
+        put.map_err(|failure| unreachable("written", &[(link.endpoint().to_owned(), failure)]))
     }
 
     /// Returns a connection to the first member that answers.
@@ -101,7 +99,7 @@ impl Etcd {
                     let link = EtcdConnection::open(&self.config, endpoint, &tls).await;
                     link.map_err(|failure| (endpoint.clone(), failure))
                 }),
-                None if attempts.is_empty() => return Err(away(done, &failures)),
+                None if attempts.is_empty() => return Err(unreachable(done, &failures)),
                 None => {}
             }
             let patience = async {
@@ -120,8 +118,8 @@ impl Etcd {
         }
     }
 
-    /// Logs when another API is used than before.
-    fn heard(&mut self, contents: Contents) -> Contents {
+    /// Logs the API if it is another one than that of the last read.
+    fn log_api(&mut self, contents: Contents) -> Contents {
         if self.via != contents.via {
             tracing::info!("secrets: read by the {}", contents.via.as_deref().unwrap_or_default());
             self.via.clone_from(&contents.via);
@@ -131,13 +129,17 @@ impl Etcd {
 }
 
 impl EtcdConfig {
-    /// Reads the certificates and the key, and drops them again. Errors: what is wrong with which file.
+    /// Reads the certificates and the key, and drops them again.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and its fault.
     pub fn check(&self) -> Result<(), SecretsError> {
         EtcdTls::read(&self.tls).map(drop)
     }
 }
 
-fn away(done: &str, failures: &[(String, EtcdFailure)]) -> SecretsError {
+/// Returns the error over all members: the reason for each, and the first move that is known.
+fn unreachable(done: &str, failures: &[(String, EtcdFailure)]) -> SecretsError {
     let reasons: Vec<_> = failures.iter().map(|(endpoint, failure)| format!("{endpoint}: {}", failure.why)).collect();
     let todo = failures.iter().find_map(|(_, failure)| failure.todo.as_deref());
     SecretsError(format!("etcd cannot be {done} ({}): {}", reasons.join("; "), todo.unwrap_or(IS_IT_THERE)))

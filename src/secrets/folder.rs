@@ -9,8 +9,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+use super::contents::{Contents, MAX_SIZE};
 use super::name::{GITHUB_KEYS, OWNER, Scope};
-use super::source::{Contents, MAX_SIZE};
 use super::{SecretName, SecretsError, digest};
 use crate::durable::replace_file;
 
@@ -18,34 +18,35 @@ use crate::durable::replace_file;
 /// kind of change on every file system (a Kubernetes volume swaps a symbolic link).
 const POLL: Duration = Duration::from_secs(1);
 
-/// The files of a folder, by [`SecretName`]'s paths. A folder that does not exist is an empty one.
+/// A folder of secrets, with the paths of [`SecretName`]. A folder that does not exist counts as empty.
 pub struct Folder {
     root: PathBuf,
-    /// Digest of what was seen last, a failure included.
-    seen: Option<[u8; 32]>,
+    /// Digest of the result of the last read, contents or failure.
+    last_read: Option<[u8; 32]>,
 }
 
 impl Folder {
     pub fn new(root: &Path) -> Self {
-        Self { root: root.into(), seen: None }
+        Self { root: root.into(), last_read: None }
     }
 
+    /// Returns the contents: at once the first time, then when they have changed.
     pub async fn next(&mut self) -> Result<Contents, SecretsError> {
         loop {
-            if self.seen.is_some() {
+            if self.last_read.is_some() {
                 sleep(POLL).await;
             }
             let root = self.root.clone();
             let read = spawn_blocking(move || read(&root)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())));
-            let seen = Some(print(&read));
-            if seen != self.seen {
-                self.seen = seen;
+            let digest = Some(digest_of(&read));
+            if digest != self.last_read {
+                self.last_read = digest;
                 return read;
             }
         }
     }
 
-    /// The file is 0600, new folders 0700.
+    /// Stores a secret in a file of mode 0600, and returns the path. New folders have mode 0700.
     pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (root, name) = (self.root.clone(), name.clone());
         spawn_blocking(move || put(&root, &name, &value)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())))
@@ -73,13 +74,13 @@ fn put(root: &Path, name: &SecretName, value: &[u8]) -> Result<String, SecretsEr
 }
 
 fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let owner = fs::metadata(there)?;
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let owner = fs::metadata(existing)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     replace_file(path, 0o600, value)?;
     // Files that root stores get the folder's owner, because the service must be able to read them.
     if rustix::process::geteuid().is_root() {
-        for made in path.ancestors().take_while(|made| *made != there) {
+        for made in path.ancestors().take_while(|made| *made != existing) {
             chown(made, Some(owner.uid()), Some(owner.gid()))?;
         }
     }
@@ -134,7 +135,8 @@ fn list(folder: &Path) -> Result<Vec<String>, SecretsError> {
     }
 }
 
-fn print(read: &Result<Contents, SecretsError>) -> [u8; 32] {
+/// Returns a digest by which two reads are compared.
+fn digest_of(read: &Result<Contents, SecretsError>) -> [u8; 32] {
     let text = match read {
         Ok(contents) => {
             let values: BTreeMap<_, _> = contents.values.iter().map(|(name, v)| (name, digest(v))).collect();

@@ -20,7 +20,7 @@ use super::SecretsError;
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
 
-/// Bits of an RSA key. sshd accepts none below; above a signature takes seconds.
+/// Range of the bits of an RSA key. sshd accepts no smaller key, and a signature by a larger one takes seconds.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 /// A decrypted deploy key (rsa, ed25519 or ecdsa). Its private part is zeroized on drop; `Debug` shows the
@@ -29,11 +29,13 @@ pub struct DeployKey(PrivateKey);
 
 impl DeployKey {
     /// Reads a private key as ssh-keygen or openssl wrote it, encrypted or not: OpenSSH's own format (its PROTOCOL.key),
-    /// PEM with `DEK-Info` (RFC 1421), PKCS#8 (RFC 5958). The passphrase of an unencrypted one is not looked at.
-    /// To derive a key takes 0.1 s and more: call it where a thread may block.
+    /// PEM with `DEK-Info` (RFC 1421), PKCS#8 (RFC 5958). The passphrase is ignored for an unencrypted key.
     ///
-    /// Told apart where the format allows: another passphrase, a damaged key, a kind of key or of encryption that is not
-    /// supported, one that would take too long to open.
+    /// The call takes 0.1 s and more where a key is derived, so it belongs on a thread that may block.
+    ///
+    /// # Errors
+    /// The passphrase is wrong, the key is damaged, the kind of key or of encryption is not supported, or the key would
+    /// take too long to open. The message says which of them, where the format allows that.
     pub fn parse(text: &[u8], passphrase: Option<&str>) -> Result<Self, SecretsError> {
         match (Stored::read(text)?, passphrase) {
             (Stored::Plain(key), _) => Self::checked(*key),
@@ -44,7 +46,7 @@ impl DeployKey {
         }
     }
 
-    /// Refuses a key that cannot sign: openssl's formats have no code that would show a changed byte.
+    /// Refuses a key that cannot sign, because openssl's formats have no checksum that would show a changed byte.
     fn checked(key: PrivateKey) -> Result<Self, SecretsError> {
         if let KeypairData::Rsa(pair) = key.key_data() {
             check_size(pair)?;
@@ -61,17 +63,17 @@ impl DeployKey {
         self.0.public_key()
     }
 
-    /// `SHA256:…` of the public key, as ssh-keygen and GitHub show it.
+    /// Returns `SHA256:…` of the public key, as ssh-keygen and GitHub show it.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }
 
-    /// It as OpenSSH writes it without a passphrase, for what must not be shown.
+    /// Returns the unencrypted key in OpenSSH's format, for the masks of logs.
     pub fn openssh(&self) -> Option<Zeroizing<String>> {
         self.0.to_openssh(LineEnding::LF).ok()
     }
 
-    /// The numbers that are its secret, big-endian: each format of a private key has them somewhere.
+    /// Returns the secret numbers of the key, big-endian. Every format of a private key contains them.
     pub fn private_numbers(&self) -> Vec<Zeroizing<Vec<u8>>> {
         let numbers: Vec<&[u8]> = match self.0.key_data() {
             KeypairData::Rsa(pair) => {
@@ -85,8 +87,8 @@ impl DeployKey {
         numbers.into_iter().map(|number| Zeroizing::new(number.to_vec())).collect()
     }
 
-    /// Signs as an ssh-agent does: `flags` 4 = rsa-sha2-512, 2 = rsa-sha2-256 (other kinds of key ignore them; RSA
-    /// without a flag would be SHA-1 and is refused). Returns `string algorithm, string signature`.
+    /// Signs as an ssh-agent does. The flag 4 stands for rsa-sha2-512, and 2 for rsa-sha2-256; other kinds of key ignore
+    /// the flags. RSA without a flag would use SHA-1, and is refused. Returns `string algorithm, string signature`.
     pub fn sign(&self, data: &[u8], flags: u32) -> Result<Vec<u8>, SecretsError> {
         let signature: Result<Signature, _> = match self.0.key_data() {
             KeypairData::Rsa(pair) if flags & RSA_SHA2_512 != 0 => (pair, Some(HashAlg::Sha512)).try_sign(data),
@@ -109,8 +111,10 @@ impl fmt::Debug for DeployKey {
     }
 }
 
-/// The text of a private key that is safe to store: encrypted with `passphrase` (OpenSSH's format, aes256-ctr, bcrypt),
-/// or as it is when it is encrypted already, by whichever passphrase. Takes as long as [`DeployKey::parse`].
+/// Returns the text of a private key that is safe to store. An unencrypted key is encrypted with `passphrase` (OpenSSH's
+/// format, aes256-ctr, bcrypt); a key that is encrypted with any passphrase is returned unchanged.
+///
+/// The call takes as long as [`DeployKey::parse`].
 pub fn seal(text: &[u8], passphrase: &str) -> Result<Zeroizing<String>, SecretsError> {
     match Stored::read(text)? {
         Stored::Plain(key) => {
@@ -121,7 +125,7 @@ pub fn seal(text: &[u8], passphrase: &str) -> Result<Zeroizing<String>, SecretsE
     }
 }
 
-/// Whether a private key is encrypted; false for what is no such key.
+/// Returns true for an encrypted private key, and false for any other text.
 pub fn is_encrypted(text: &[u8]) -> bool {
     matches!(Stored::read(text), Ok(Stored::Encrypted(_)))
 }
@@ -140,7 +144,7 @@ impl Stored {
         Self::Plain(Box::new(key))
     }
 
-    /// Reads the container and refuses by name what cannot be a deploy key here, as far as it can be seen.
+    /// Reads the container. Refuses a key that cannot be a deploy key by its kind, as far as the container shows it.
     fn read(text: &[u8]) -> Result<Self, SecretsError> {
         let pem = Pem::find(text)?;
         match pem.label.as_str() {
@@ -155,7 +159,7 @@ impl Stored {
     }
 }
 
-/// What is too large would keep a processor busy whenever it signs.
+/// Refuses an RSA key that is too small or too large, because a large one would keep a processor busy at each signature.
 fn check_size(pair: &RsaKeypair) -> Result<(), SecretsError> {
     let modulus = pair.public().n().as_positive_bytes().unwrap_or_default();
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |b| b.leading_zeros() as usize);
@@ -174,8 +178,8 @@ fn check_size(pair: &RsaKeypair) -> Result<(), SecretsError> {
     }
 }
 
-/// What was decrypted without a code that would prove the passphrase. By a wrong one it ends with no padding, or (one
-/// time in 256) it is not one ASN.1 value of just this length.
+/// Reads plain text that was decrypted without a checksum that would prove the passphrase. With a wrong passphrase the text
+/// has no valid padding, or (one time in 256) is not one ASN.1 value of exactly this length.
 fn decrypted(
     plain: Option<Zeroizing<Vec<u8>>>,
     read: impl FnOnce(&[u8]) -> Result<PrivateKey, SecretsError>,
@@ -194,12 +198,12 @@ fn wrong_or_damaged() -> SecretsError {
 }
 
 fn damaged(why: impl fmt::Display) -> SecretsError {
-    // The decoder's reason may quote the key's own bytes.
+    // Control characters are replaced, because the decoder's reason may quote the key's own bytes.
     let why: String = why.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     SecretsError(format!("the key is damaged ({why}): store it again"))
 }
 
-/// A kind of key that cannot be used.
+/// Returns the error for a kind of key that cannot be used.
 fn refused(what: &str, why: &str) -> SecretsError {
     SecretsError(format!("{what} {why}: make a deploy key with `ssh-keygen -t ed25519`"))
 }
@@ -208,7 +212,7 @@ fn dsa() -> SecretsError {
     refused("a DSA key", "is no longer accepted by SSH servers")
 }
 
-/// openssl has had more ciphers than we read; its own version 3 has the older ones in a module of their own.
+/// Returns the error for a cipher of openssl that is not supported. openssl 3 has the older ones in its legacy provider.
 fn other_cipher(name: &str) -> SecretsError {
     SecretsError(format!(
         "the key is encrypted with {name}, which is not supported: \

@@ -11,8 +11,9 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::authorized::HEADER;
+use super::contents::Contents;
 use super::name;
-use super::source::{Contents, Source};
+use super::source::Source;
 use super::value::{self, Opened, SecretValue};
 use super::{SecretName, Secrets, SecretsConfig, SecretsError, digest};
 use crate::durable::replace_file;
@@ -21,7 +22,7 @@ use crate::model::{Millis, RepoCase};
 /// Pause before the file for an sshd is written again.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
-/// A secret that is stored, and what became of it.
+/// A secret that is stored, with its last good value and its faults.
 #[derive(Clone)]
 pub(super) struct StoredSecret {
     /// Digest of the stored bytes. Bytes that have not changed are not decrypted again, because bcrypt takes 110 ms.
@@ -99,8 +100,8 @@ struct Loader {
 }
 
 impl Loader {
-    /// Writes the file for an sshd, and gives out a new snapshot if something can be used that could not, or the other
-    /// way round (`changed`), or if the trouble is another one. False: the file was not written.
+    /// Writes the file for an sshd. Publishes a new snapshot if a secret became usable or ceased to be (`changed`), or if
+    /// the trouble differs. Returns false if the file could not be written.
     async fn publish(&self, changed: bool) -> bool {
         let mut trouble = self.place.clone();
         trouble.extend(self.held.iter().flat_map(|(name, h)| h.trouble.iter().map(move |t| format!("{name}: {t}"))));
@@ -134,7 +135,7 @@ impl Loader {
     }
 }
 
-/// Takes over what is stored now. Returns true if a secret became usable, or ceased to be.
+/// Updates `held` to the contents that are stored now. Returns true if a secret became usable, or ceased to be.
 async fn update(
     held: &mut BTreeMap<SecretName, StoredSecret>,
     contents: Contents,
@@ -200,8 +201,8 @@ pub(super) async fn open(
     opening.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))
 }
 
-/// Makes the file for an sshd what is stored. With nothing stored, or nothing that can be read, what we wrote there is
-/// emptied, so that a deleted key does not open for ever; a file that is not ours is left alone.
+/// Writes the stored keys to the file for an sshd. If there are no keys that can be read, a file that the daemon wrote is
+/// emptied, because a deleted key must not open for ever; any other file is left alone.
 async fn write_authorized_keys(path: PathBuf, keys: Option<Vec<u8>>) -> Result<(), SecretsError> {
     let shown = path.display().to_string();
     let writing = spawn_blocking(move || {
@@ -228,7 +229,8 @@ async fn write_authorized_keys(path: PathBuf, keys: Option<Vec<u8>>) -> Result<(
     Ok(())
 }
 
+/// Logs the trouble that is new, and the trouble that has gone.
 fn report(before: &[String], now: &[String]) {
     now.iter().filter(|t| !before.contains(t)).for_each(|t| tracing::warn!("{t}"));
-    before.iter().filter(|t| !now.contains(t)).for_each(|t| tracing::info!("no longer so: {t}"));
+    before.iter().filter(|t| !now.contains(t)).for_each(|t| tracing::info!("no longer true: {t}"));
 }

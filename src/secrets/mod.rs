@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod authorized;
+mod contents;
 mod dockercfg;
 mod etcd;
 mod folder;
@@ -42,11 +43,11 @@ pub enum Place {
 #[derive(Clone)]
 pub struct SecretsConfig {
     pub place: Place,
-    /// ENC_PASSPHRASE. An empty one counts as not set.
+    /// ENC_PASSPHRASE. An empty passphrase counts as not set.
     pub passphrase: Option<Zeroizing<String>>,
     /// File that the valid authorized keys are written to, for an sshd.
     pub authorized_keys_file: Option<PathBuf>,
-    /// REPO_CASE, decided.
+    /// Rule for case in repository names, decided from REPO_CASE and the host of GIT_URL.
     pub repo_case: RepoCase,
 }
 
@@ -140,7 +141,7 @@ impl Secrets {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.hosts())
     }
 
-    /// Returns what logs must mask: registry passwords, `user:password` in base64, tokens.
+    /// Returns the texts that logs must mask: registry passwords, `user:password` in base64, tokens.
     pub fn masks(&self) -> Vec<Zeroizing<String>> {
         self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()
     }
@@ -174,9 +175,11 @@ impl Secrets {
     }
 }
 
-/// Starts the loader; the receiver always has a snapshot (the first one `loaded: false`). Values that do not decrypt
-/// keep the last good one in use, except authorized keys, where an old list would let in who is no longer in it; a place
-/// that cannot be read keeps all; a deleted secret is gone.
+/// Starts the loader. The receiver always has a snapshot; the first one has `loaded: false`.
+///
+/// The last good value stays in use when a new one does not decrypt. Authorized keys are the exception, because an old list
+/// would admit people who were removed from it. All values stay in use while the place cannot be read. A deleted secret
+/// is no longer used.
 pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Receiver<Arc<Secrets>> {
     let (sender, receiver) = watch::channel(Arc::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(live::run(config, sender)));

@@ -35,19 +35,19 @@ impl Scope {
     }
 }
 
-/// The name of a secret: its path below the base of etcd, or in the folder.
+/// The name of a secret, which is its path below the base of etcd or in the folder.
 ///
 /// | | |
 /// |---|---|
 /// | `image-factory/github-key` | the deploy key of every repository |
-/// | `image-factory/github-keys/{owner}` | that of one owner's |
-/// | `image-factory/github-keys/{owner}/{repo}` | that of one |
+/// | `image-factory/github-keys/{owner}` | the deploy key of one owner's repositories |
+/// | `image-factory/github-keys/{owner}/{repo}` | the deploy key of one repository |
 /// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
-/// | `ssh/authorized-keys` | who may log in to the sshd beside the daemon |
-/// | `syslog/host` | where log lines are sent; no secret |
+/// | `ssh/authorized-keys` | public keys that may log in to the sshd beside the daemon |
+/// | `syslog/host` | the server that log lines are sent to; no secret |
 ///
 /// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's key may also be
-/// `image-factory/github-keys/{owner}/@owner`: no repository can be called that.
+/// `image-factory/github-keys/{owner}/@owner`, because no repository can have that name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretName {
     GithubKey(Scope),
@@ -110,7 +110,7 @@ pub fn ambiguous<'a>(
     ambiguous
 }
 
-/// Says why a deploy key is not used beside this other one, and what to do.
+/// Returns the reason why a deploy key is not used beside this other one, and the move.
 pub fn why_ambiguous(other: &SecretName) -> String {
     format!("it differs only in case from {other}, and neither is used: delete one of the two")
 }

@@ -16,18 +16,21 @@ use zeroize::Zeroizing;
 
 use super::SecretsError;
 
-/// A dockercfg of a thousand registries has 200 KiB; a message that unpacks to more than this is a bomb.
+/// Most bytes of plain text. A dockercfg of a thousand registries has 200 KiB, and a message that unpacks to more than this
+/// limit is a bomb.
 const MAX_PLAIN: u64 = 1 << 20;
 
-/// gpg compresses once, and encrypts with one passphrase; each further one costs a hash over up to 65 MB (0.1 s).
+/// Most layers of compression. gpg compresses once.
 const MAX_LAYERS: usize = 4;
+/// Most passphrases of a message. gpg encrypts with one, and each further one costs a hash over up to 65 MB (0.1 s).
 const MAX_PASSPHRASES: usize = 8;
 
-/// Decrypts what `gpg -c` (2.x, or 1.4 with integrity protection) wrote: armoured, binary, or base64 of either.
+/// Decrypts a message that `gpg -c` (2.x, or 1.4 with integrity protection) wrote: armoured, binary, or base64 of either.
 ///
-/// Told apart: a wrong passphrase; changed or cut after it was encrypted; no gpg message at all; no integrity
-/// protection (tag 9); LibrePGP's OCB (`--force-ocb`) and RFC 9580's AEAD; encrypted to a public key; a cipher that is
-/// not supported; more than 1 MiB of plain text.
+/// # Errors
+/// Each fault has its own message: a wrong passphrase; a message that was changed or cut after it was encrypted; a text
+/// that is no gpg message; no integrity protection (tag 9); LibrePGP's OCB (`--force-ocb`) and RFC 9580's AEAD; encryption
+/// to a public key; a cipher that is not supported; more than 1 MiB of plain text.
 pub fn decrypt(message: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
     let message = unwrap(message)?;
     let keys = outline(&message)?;
@@ -41,7 +44,7 @@ pub fn decrypt(message: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, S
     Err(too_large())
 }
 
-/// Encrypts so that gpg 2.2 and 1.4 read it: armoured, AES-256, integrity-protected (SEIPD version 1).
+/// Encrypts a text into a message that gpg 2.2 and 1.4 read: armoured, AES-256, integrity-protected (SEIPD version 1).
 pub fn encrypt(plain: &[u8], passphrase: &str) -> Result<String, SecretsError> {
     let mut armoured = Vec::new();
     let write = |sink: &mut Vec<u8>| -> openpgp::Result<()> {
@@ -56,10 +59,10 @@ pub fn encrypt(plain: &[u8], passphrase: &str) -> Result<String, SecretsError> {
     String::from_utf8(armoured).map_err(|e| SecretsError(format!("cannot encrypt: {e}")))
 }
 
-/// Takes base64 and what an editor did to armour away: the result is a binary or an armoured message.
+/// Removes base64, and the white space that an editor added to armour. Returns a binary or an armoured message.
 fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
     let not_gpg = || SecretsError::new("this is not a gpg message: `gpg -c` or `image-factory secrets put` writes one");
-    // Every binary OpenPGP packet begins with the highest bit set, no base64 and no armour does.
+    // Every binary OpenPGP packet begins with the highest bit set, while base64 and armour begin without it.
     let binary = |bytes: &[u8]| bytes.first().is_some_and(|b| b & 0x80 != 0);
     let armour = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).ok()?.trim();
@@ -81,14 +84,14 @@ fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
     }
 }
 
-/// What a packet holds, out of its compression: plain text, or packets.
+/// The content of a packet: plain text, or the packets that were compressed in it.
 enum Layer {
     Literal(Zeroizing<Vec<u8>>),
     Compressed(Zeroizing<Vec<u8>>),
 }
 
-/// Looks at the packets before the passphrase is tried, for the messages that a decryptor cannot give. Returns those
-/// that make a key of a passphrase. Nothing is unpacked.
+/// Checks the packets before the passphrase is tried, because a decryptor cannot name all faults. Returns the packets that
+/// derive a key from a passphrase. Nothing is unpacked.
 fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
     let cut = || SecretsError::new("the gpg message is cut short or damaged: store it again");
     let (mut keys, mut public, mut sealed) = (Vec::new(), false, false);
@@ -124,7 +127,7 @@ fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
             (_, Tag::SKESK | Tag::SEIP | Tag::AED) => return Err(aead()),
             _ => return Err(cut()),
         }
-        // To its end: a packet that is cut is an error here.
+        // The packet is read to its end, because a packet that is cut is an error here.
         next = packet.next().map_err(|_| cut())?.1;
     }
     match (sealed, keys.is_empty()) {
@@ -136,8 +139,8 @@ fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
     }
 }
 
-/// Decrypts. What is inside is looked at no further before the integrity code (MDC) behind it was compared.
-#[allow(deprecated)] // sequoia's word for a packet of version 1, the one that gpg writes.
+/// Decrypts the outer packet, and returns its content after the integrity code (MDC) behind it was compared.
+#[allow(deprecated)] // sequoia deprecates packets of version 1, which are the ones that gpg writes.
 fn open(message: &[u8], keys: &[SKESK4], passphrase: &Password) -> Result<Layer, SecretsError> {
     let (mut layer, mut intact) = (None, false);
     let parser = PacketParserBuilder::from_bytes(message).map(|b| b.max_recursion_depth(1));
@@ -156,11 +159,11 @@ fn open(message: &[u8], keys: &[SKESK4], passphrase: &Password) -> Result<Layer,
                 }
             }
             (0, _) => {}
-            // The code is the last packet.
+            // A packet behind the integrity code is refused, because the code is the last packet.
             _ if intact => return Err(tampered()),
             (_, Tag::Literal | Tag::CompressedData) if layer.is_none() => layer = content(&mut packet)?,
             (_, Tag::MDC) => intact = matches!(&packet.packet, Packet::MDC(code) if code.valid()),
-            // A signature is not asked for: whoever knows the passphrase may write.
+            // A signature is ignored, because everyone who knows the passphrase may write the message.
             (_, Tag::OnePassSig | Tag::Signature | Tag::Marker | Tag::Padding) => {}
             _ => return Err(tampered()),
         }
@@ -169,7 +172,7 @@ fn open(message: &[u8], keys: &[SKESK4], passphrase: &Password) -> Result<Layer,
     layer.filter(|_| intact).ok_or_else(tampered)
 }
 
-/// The layer below a compressed one.
+/// Returns the layer inside a compressed one.
 fn unpack(packets: &[u8]) -> Result<Layer, SecretsError> {
     let parser = PacketParserBuilder::from_bytes(packets).map(|b| b.max_recursion_depth(0).dearmor(Dearmor::Disabled));
     let mut next = parser.and_then(|b| b.build()).map_err(|_| tampered())?;
@@ -182,7 +185,7 @@ fn unpack(packets: &[u8]) -> Result<Layer, SecretsError> {
     Err(tampered())
 }
 
-/// Reads what a packet holds, if it is one that holds something, up to the limit.
+/// Reads the content of a packet up to the limit. Returns `None` for a packet without content.
 fn content(packet: &mut PacketParser<'_>) -> Result<Option<Layer>, SecretsError> {
     let layer = match packet.packet.tag() {
         Tag::Literal => Layer::Literal,

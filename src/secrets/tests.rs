@@ -82,13 +82,13 @@ async fn a_key_that_cannot_be_used_is_never_replaced_by_a_more_general_one() {
         assert!(error.starts_with(&wanted), "{error}");
     }
     assert_eq!(in_use(&secrets, "acme/other"), Some(common.1.clone()));
-    // The good one before it stays, at its own name.
+    // The last good key of the same name stays in use.
     live.write("image-factory/github-keys/acme/hello", &repo.0);
     live.until(|s| in_use(s, "acme/hello").as_ref() == Some(&repo.1)).await;
     live.write("image-factory/github-keys/acme/hello", b"damaged");
     let secrets = live.until(|s| s.trouble.len() == 2).await;
     assert_eq!(in_use(&secrets, "acme/hello"), Some(repo.1));
-    // One that is there and cannot be read is stored, too; only a deleted one makes room.
+    // A key that cannot be read counts as stored. A more general key is used only after a key is deleted.
     for name in ["acme/hello", "bolt"] {
         std::fs::remove_file(live.root.join("image-factory/github-keys").join(name)).unwrap();
     }
@@ -100,7 +100,7 @@ async fn a_key_that_cannot_be_used_is_never_replaced_by_a_more_general_one() {
 }
 
 #[tokio::test]
-async fn a_key_opens_every_spelling_and_two_that_differ_only_in_case_open_none() {
+async fn a_key_serves_every_spelling_and_keys_that_differ_only_in_case_serve_none() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::start(&dir.path().join("secrets"), None);
     let [common, one, other] = ["common", "one", "other"].map(|name| keygen(dir.path(), name));
@@ -192,7 +192,7 @@ async fn an_sshd_gets_the_valid_keys_and_loses_the_deleted_ones() {
     assert!(written.starts_with('#') && written.ends_with(KEYS) && !written.contains("hello"), "{written}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    // Deleted while no daemon runs.
+    // The list is deleted while no daemon runs.
     drop(live);
     std::fs::remove_dir_all(dir.path().join("secrets/ssh")).unwrap();
     let mut live = Live::start(&dir.path().join("secrets"), Some(file.clone()));
@@ -213,7 +213,7 @@ async fn an_old_list_never_outlives_its_replacement() {
         (std::fs::read_to_string(&file).unwrap().lines().count() - 1, secrets.trouble.concat())
     };
     assert_eq!(lines(both.as_bytes(), 0).await.0, 2);
-    // The readable lines of the new one alone.
+    // Only the readable lines of the new list are used.
     let (left, trouble) = lines(format!("{other}ssh-ed25519 AAAA\n").as_bytes(), 1).await;
     assert!(
         left == 1 && trouble.contains("line 2 of the authorized keys") && trouble.contains("left out"),

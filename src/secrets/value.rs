@@ -10,11 +10,11 @@ pub enum SecretValue {
     Key(Arc<DeployKey>),
     Dockercfg(Dockercfg),
     AuthorizedKeys(AuthorizedKeys),
-    /// `host:port`
+    /// Address as `host:port`.
     SyslogHost(String),
 }
 
-/// A secret that was decrypted and read.
+/// A secret that was decrypted and parsed.
 pub struct Opened {
     pub value: SecretValue,
     /// One line for each part that is not used.
@@ -23,11 +23,11 @@ pub struct Opened {
     pub bare: bool,
 }
 
-/// Decrypts and reads what is stored as `name`; 0.1 s and more for an encrypted one.
+/// Decrypts and parses the bytes that are stored as `name`. An encrypted secret takes 0.1 s and more.
 ///
 /// Unencrypted keys and dockercfgs are accepted: a folder is often another system's secret store (Kubernetes, systemd,
-/// Docker), which has decrypted them already, and a passphrase beside them would protect nothing. It is said wherever
-/// they are named, because in etcd everybody who reaches its port reads them.
+/// Docker), which has decrypted them already, and a passphrase beside them would protect nothing. Their descriptions say
+/// that they are unencrypted, because everybody who reaches the port of etcd can read them there.
 pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
     Ok(match name {
         SecretName::GithubKey(_) => {

@@ -2,14 +2,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use zeroize::Zeroizing;
 
-use super::{DEFAULT_FILE, SettingError, SettingValue, Spec, TABLE};
-
-/// Values of the flags. Every setting that is not secret has a flag.
-#[derive(Debug, Clone, Default)]
-pub struct Flags(pub BTreeMap<&'static str, String>);
+use super::value::SettingValue;
+use super::{DEFAULT_FILE, SettingError, Spec};
 
 impl Spec {
     /// Returns the name of the flag, `drain-timeout` for `DRAIN_TIMEOUT`.
@@ -22,51 +18,27 @@ impl Spec {
     }
 }
 
-impl Args for Flags {
-    fn augment_args(cmd: Command) -> Command {
-        let flags = TABLE.iter().filter(|spec| !spec.secret).map(|spec| {
-            let arg = Arg::new(spec.name).long(spec.flag()).value_name(spec.name);
-            let default = if spec.default.is_empty() { String::new() } else { format!(" [{}]", spec.default) };
-            arg.help(format!("{}{default}", spec.meaning.trim()))
-        });
-        cmd.args(flags)
-    }
-
-    fn augment_args_for_update(cmd: Command) -> Command {
-        Self::augment_args(cmd)
-    }
-}
-
-impl FromArgMatches for Flags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |spec: &Spec| Some((spec.name, matches.get_one::<String>(spec.name)?.clone()));
-        Ok(Self(TABLE.iter().filter(|spec| !spec.secret).filter_map(given).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
 /// Lookup of a variable of the environment.
 type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
 /// Sources of values, the strongest first.
 pub(super) struct Sources<'a> {
-    flags: &'a Flags,
+    /// Values of the flags, by the names of the settings.
+    flags: &'a BTreeMap<&'static str, String>,
     env: Lookup<'a>,
     file: BTreeMap<String, String>,
 }
 
 impl<'a> Sources<'a> {
+    /// Reads the file, which may have the keys of `table` only.
     pub fn read(
-        flags: &'a Flags,
+        table: &[Spec],
+        flags: &'a BTreeMap<&'static str, String>,
         file: Option<&Path>,
         env: impl Fn(&str) -> Option<String> + 'a,
         errors: &mut Vec<SettingError>,
     ) -> Self {
-        let file = read_file(file).unwrap_or_else(|e| {
+        let file = read_file(table, file).unwrap_or_else(|e| {
             errors.extend(e);
             BTreeMap::new()
         });
@@ -94,7 +66,7 @@ impl<'a> Sources<'a> {
     }
 
     fn text(&self, spec: &Spec) -> Result<Option<(Zeroizing<String>, String)>, SettingError> {
-        if let Some(text) = self.flags.0.get(spec.name) {
+        if let Some(text) = self.flags.get(spec.name) {
             return Ok(Some((text.clone().into(), format!("from --{}", spec.flag()))));
         }
         let from_env = self.one(spec, "the environment", |name| {
@@ -168,7 +140,7 @@ fn read_secret(name: &str, path: &Path) -> Result<Zeroizing<String>, SettingErro
 }
 
 /// Returns the file's keys in lower case, each with its value as text.
-fn read_file(path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<SettingError>> {
+fn read_file(table: &[Spec], path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<SettingError>> {
     let is_asked = path.is_some();
     let path = path.unwrap_or(Path::new(DEFAULT_FILE));
     let fail = |what: String| vec![SettingError(format!("{}: {what}", path.display()))];
@@ -177,11 +149,11 @@ fn read_file(path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<Settin
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !is_asked => return Ok(BTreeMap::new()),
         Err(e) => return Err(fail(format!("cannot be read: {e}"))),
     };
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fail(e.message().to_owned()))?;
+    let entries: toml::Table = text.parse().map_err(|e: toml::de::Error| fail(e.message().to_owned()))?;
     let mut values = BTreeMap::new();
     let mut errors = Vec::new();
-    for (key, value) in &table {
-        match known(key).and_then(|()| as_text(value)) {
+    for (key, value) in &entries {
+        match check_key(table, key).and_then(|()| as_text(value)) {
             Ok(text) => drop(values.insert(key.to_ascii_lowercase(), text)),
             Err(why) => errors.extend(fail(format!("{key}: {why}"))),
         }
@@ -189,9 +161,10 @@ fn read_file(path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<Settin
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
-fn known(key: &str) -> Result<(), String> {
+/// Refuses a key of the file that is no setting, or a secret.
+fn check_key(table: &[Spec], key: &str) -> Result<(), String> {
     let is = |name: &str| name.eq_ignore_ascii_case(key);
-    for spec in TABLE {
+    for spec in table {
         if spec.secret && spec.names().any(is) {
             return Err(format!("a secret does not belong in this file: set {key}_file, or the environment"));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::etcd::{Endpoints, HostName};
+use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::Sources;
 use super::{
@@ -88,10 +88,10 @@ settings! {
         /// key, else `https://github.com/{owner}/{repo}.git`.
         GIT_URL => git_url: Option<GitUrl>, "", "https://git.example.com/{owner}/{repo}.git";
         /// `ignore`: the Git server takes `Acme/Hello` and `acme/hello` for one repository, as every GitLab, Gitea, Forgejo and
-    /// GitHub Enterprise does. `keep`: they are two. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org and
-    /// codeberg.org, else `keep`.
-    REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
-    /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
+        /// GitHub Enterprise does. `keep`: they are two. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org and
+        /// codeberg.org, else `keep`.
+        REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
+        /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
         /// set). No other host gets it.
         GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
         /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.

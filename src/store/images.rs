@@ -14,7 +14,7 @@ const NAMED: u32 = 5;
 pub struct SharedImage {
     /// `registry/path`
     pub image: String,
-    /// `owner/repo` in lower case; at least two.
+    /// `owner/repo`, as `RepoName::key` spells it; at least two.
     pub repositories: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ pub struct KnownBranch {
 }
 
 impl Store {
-    /// Returns the repository that follows `after` in the order of names (`owner/repo`, lower case), and those of its
+    /// Returns the repository that follows `after` in the order of names (`RepoName::key`), and those of its
     /// branches of which a webhook has come, which may be none. `""` comes before the first repository.
     pub async fn known_branches(&self, after: &str) -> Result<Option<(String, Vec<KnownBranch>)>, StoreError> {
         let after = after.to_owned();

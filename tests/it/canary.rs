@@ -161,7 +161,7 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
     // BuildKit's message quotes the step.
     assert!(job["cause"].as_str().unwrap().contains("***"), "{job:#}");
 
-    // By each of the API's doors, and where secrets do not belong.
+    // The secrets are also sent where the API does not expect them.
     let daemon = &world.daemon;
     for request in [
         daemon.bare_request(Method::GET, "/job?token=canary-of-the-api"),
@@ -179,7 +179,7 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
         let text = headers + &answer.text().await.unwrap();
         assert!(!text.contains("canary-of") && !text.contains(&admin), "{text}");
     }
-    // What is sent to others: at least the hook, once more after its failure.
+    // The capture gets at least the hook, and the hook again after its failure.
     capture.wait(2, Duration::from_secs(20)).await;
 
     // A build that goes well, so that the registry's password is used.

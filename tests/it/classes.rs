@@ -1,4 +1,4 @@
-//! What kind of thing ended a job, what is tried again by itself, and that nothing runs for ever.
+//! The class of a job's failure, the automatic retries, and the time limits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::harness::{Docker, Engine, Fault, Machine, PrivateEngine, Registry, World, unique};
 
 on_each_engine!(
-    what_users_do_wrong_ends_at_once,
+    a_mistake_of_a_user_is_not_retried,
     a_step_that_needs_too_much_memory,
-    a_registry_in_trouble_is_asked_again_by_another_attempt,
-    nothing_runs_for_ever,
+    a_failure_of_the_registry_gets_another_attempt,
+    a_silent_or_endless_step_times_out,
 );
 
 async fn submit(world: &World, request: Value) -> String {
@@ -39,7 +39,7 @@ async fn assert_ended(world: &World, id: &str, class: FailureClass, attempt: u32
     job
 }
 
-async fn what_users_do_wrong_ends_at_once(docker: Docker) {
+async fn a_mistake_of_a_user_is_not_retried(docker: Docker) {
     use FailureClass::{Dockerfile, RegistryAuth, Source};
     let world = World::start_at(Engine::of(docker), &[]).await;
     world.repo.commit("develop", &[("readme", "no Dockerfile")]);
@@ -125,7 +125,7 @@ async fn a_step_that_needs_too_much_memory(docker: Docker) {
 }
 
 /// While it rests, a job survives the daemon and can be cancelled.
-async fn a_registry_in_trouble_is_asked_again_by_another_attempt(docker: Docker) {
+async fn a_failure_of_the_registry_gets_another_attempt(docker: Docker) {
     let mut world = World::start_at(Engine::of(docker), &[]).await;
     let base = format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique());
     world.repo.commit("base", &[("Dockerfile", &base)]);
@@ -159,7 +159,7 @@ async fn a_registry_in_trouble_is_asked_again_by_another_attempt(docker: Docker)
 }
 
 /// A step that is silent, and one that is not.
-async fn nothing_runs_for_ever(docker: Docker) {
+async fn a_silent_or_endless_step_times_out(docker: Docker) {
     let settings = [("STALL_TIMEOUT", "6s"), ("JOB_TIMEOUT", "14s")];
     let world = World::start_at(Engine::of(docker), &settings).await;
     for (branch, step) in [("silent", "sleep 1000"), ("chatty", "while true; do echo; sleep 1; done")] {
@@ -175,9 +175,9 @@ async fn nothing_runs_for_ever(docker: Docker) {
     assert_ended(&world, &chatty, FailureClass::Timeout, 1, &words).await;
 }
 
-/// What the total leaves out: nothing, not even the waits of a push.
+/// JOB_TIMEOUT limits the whole job, including the waits of a push.
 #[tokio::test]
-async fn a_push_that_waits_has_no_more_time_than_its_job() {
+async fn job_timeout_includes_the_waits_of_a_push() {
     let world = World::start_with(&[("JOB_TIMEOUT", "10s"), ("STALL_TIMEOUT", "4s"), ("PUSH_RETRY_WAIT", "1h")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     world.registry.fault(Fault::Manifests { status: 503, times: 1 });

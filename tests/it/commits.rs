@@ -30,12 +30,12 @@ fn whole_fetches(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_forks_commit_is_an_admins_alone_and_takes_no_branchs_tags() {
+async fn only_an_admin_builds_a_commit_of_a_fork_and_it_gets_no_tags_of_a_branch() {
     let more = [("API_TOKENS", TOKENS), ("IMAGE_TAGS", "latest,{branch},c-{short_sha}")];
     let world = World::start_with(&more).await;
     let develop = world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
     let fork = world.repo.commit("fork", &[("a", "2")]);
-    // As a forge has a pull request of a fork.
+    // A forge has a pull request of a fork under such a ref.
     world.repo.git(&["push", "-q", "origin", &format!("{fork}:refs/pull/1/head"), ":refs/heads/fork"]);
     let good = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": "develop"})).await;
     let good = world.daemon.wait_success(&good).await;
@@ -100,7 +100,7 @@ async fn a_commit_is_built_though_its_branch_is_merged_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_no_commit_is_told_in_one_attempt() {
+async fn an_id_of_no_commit_fails_in_one_attempt() {
     let world = World::start_with(&[("API_TOKENS", TOKENS)]).await;
     world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
     world.repo.git(&["push", "-q", "origin", "HEAD^{tree}:refs/tags/tree", "HEAD:a:refs/tags/file"]);
@@ -146,7 +146,7 @@ async fn a_folder_that_is_called_a_file_is_the_commits_fault() {
 
 /// A tag's push is the tag's, also where a branch has its name.
 #[tokio::test]
-async fn a_branch_and_a_tag_of_one_name_are_two() {
+async fn a_branch_and_a_tag_of_the_same_name_are_distinct() {
     let world = World::start().await;
     let first = world.repo.commit("develop", &[("Dockerfile", &dockerfile()), ("a", "1")]);
     world.repo.tag("v1");

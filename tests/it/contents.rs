@@ -53,7 +53,7 @@ async fn a_push_with_a_submodule_and_an_lfs_file_becomes_an_image_with_both() {
     assert!(log.contains("Sent what changed: 1 files, 7 bytes"), "{log}");
     assert!(server.requests().is_empty());
 
-    // What cannot be had fails the job, in so many words.
+    // A submodule or file that cannot be fetched fails the job, and the message names it.
     repo.commit("develop", &[(".gitmodules", &gitmodules.replace("../lib.git", "ext::sh -c id"))]);
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     let job = world.daemon.wait_failure(&id).await;

@@ -102,7 +102,7 @@ async fn a_job_has_git_dir(docker: Docker) {
     assert!(!log.contains(".git:"), "{log}");
     let log = succeeds(&world, "sub", json!({"keepGitDir": true, "context": "sub"})).await;
     assert!(log.contains(".git is left out, because the context is a folder"), "{log}");
-    // Nothing of it stays on the disk.
+    // The job leaves no files on the disk.
     let run = world.daemon.data_dir().join("run");
     let left = || {
         std::fs::read_dir(&run)
@@ -115,7 +115,7 @@ async fn a_job_has_git_dir(docker: Docker) {
 }
 
 #[tokio::test]
-async fn the_command_line_says_it() {
+async fn the_command_line_sets_the_context() {
     let world = World::start_with(&[("CONCURRENCY", "0"), ("KEEP_GIT_DIR", "1")]).await;
     let run = |args: &[&str]| {
         let cli = Cli::new(&[&["build", "acme/hello", "--json"], args].concat());

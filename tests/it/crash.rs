@@ -22,7 +22,7 @@ const STAGES: [&str; 4] = ["clone", "checkout", "build", "push"];
 const ATTEMPTS: u64 = 6;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What is sent, until it is answered, and sometimes once more.
+/// A delivery that is sent until it is answered, and sometimes again.
 struct Delivery {
     repo: &'static str,
     sha: String,
@@ -35,13 +35,13 @@ struct Delivery {
 /// When the daemon is killed.
 #[derive(Debug, Clone, Copy)]
 enum Aim {
-    /// So long after it was started: mostly before it is ready.
+    /// This long after the daemon was started, which is mostly before it is ready.
     Start(Duration),
-    /// So long after this stage of some job began.
+    /// This long after this stage of some job began.
     Stage(&'static str, Duration),
-    /// So long after it answered a webhook.
+    /// This long after the daemon answered a webhook.
     Answer(Duration),
-    /// So long after it told of an outcome.
+    /// This long after the daemon sent the notification of an outcome.
     Told(Duration),
 }
 
@@ -114,7 +114,7 @@ impl Crash {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_by_kills() {
+async fn no_job_is_lost_when_the_daemon_is_killed() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let kills = number("CRASH_KILLS").unwrap_or(20) as usize;
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
@@ -123,7 +123,7 @@ async fn nothing_is_lost_by_kills() {
     let mut rng = Rng::with_seed(seed);
     let receivers = [Capture::start(&[]), Capture::start(&[])];
     let urls = format!("{},{}", receivers[0].url(), receivers[1].url());
-    // Of the repositories it knows one.
+    // This GitHub knows one of the repositories.
     let github = GitHubApi::start();
     let api = github.url();
     let settings = [("HOOK_POST_URL", urls.as_str()), ("GITHUB_API", &api), ("GITHUB_TOKEN", github.token())];
@@ -174,7 +174,7 @@ async fn nothing_is_lost_by_kills() {
             .await;
         }
         let told = receivers[0].requests().len();
-        // What is aimed at may not come: then it is killed all the same.
+        // The daemon is killed even if the event does not come in time.
         let aimed = timeout(Duration::from_secs(3), async {
             match aim {
                 Aim::Start(_) => {}
@@ -199,7 +199,7 @@ async fn nothing_is_lost_by_kills() {
     }
     let killed = begun.elapsed();
 
-    // From now on it is left alone.
+    // The daemon is not killed from now on.
     eventually(LIMIT, "all is answered", async || {
         for index in crash.unanswered().await {
             crash.send(index).await;

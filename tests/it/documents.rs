@@ -1,5 +1,5 @@
-//! What the documents promise holds: links lead somewhere, pages are short, versions and settings are those of the code,
-//! and every command works.
+//! The documents keep their promises: links lead somewhere, pages are short, versions and settings are those of the
+//! code, and every command works.
 
 mod commands;
 

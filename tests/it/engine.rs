@@ -197,7 +197,7 @@ impl Bench {
         self.docker(&["image", "inspect", &self.image().to_string()]).output().unwrap().status.success()
     }
 
-    /// What the image has in `/ctx`.
+    /// Returns the content of the image's `/ctx`.
     fn content(&self, image: &ImageRef) -> Tree {
         let out = self.docker(&["create", &image.to_string(), "x"]).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -210,7 +210,7 @@ impl Bench {
         read_tree(&dir.path().join("ctx"))
     }
 
-    /// What the newest commit has.
+    /// Returns the tree of the newest commit.
     fn archive(&self) -> Tree {
         harness::archive(&self.work(), "HEAD")
     }
@@ -223,7 +223,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // Also those that lost their name to a later build.
+        // The filter also finds images that lost their name to a later build.
         self.on().remove_images(&self.filter());
     }
 }

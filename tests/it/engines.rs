@@ -52,14 +52,14 @@ async fn in_push(world: &World) -> String {
     id
 }
 
-/// What becomes of a job whose engine went away at `since`: soon it is to run again, by the engine's fault.
+/// Asserts that a job whose engine went away at `since` is soon pending again, with the class `engine`.
 async fn ends_by_the_engine(world: &World, id: &str, since: Instant) {
     let job = world.daemon.wait_for(id, LIMIT, |job| job["status"] == "pending").await;
     eprintln!("noticed after {:?}: {}", since.elapsed(), job["cause"]);
     assert_eq!(job["class"], "engine", "{job}");
 }
 
-/// It does, and succeeds.
+/// Asserts that the second attempt succeeds.
 async fn succeeds_again(world: &World, id: &str) {
     assert_eq!(world.daemon.wait_success(id).await["attempt"], 2);
 }
@@ -81,7 +81,7 @@ async fn killed(docker: Docker) {
             reasons(&world).await.contains(&private.engine.host).then_some(())
         })
         .await;
-        // What is accepted meanwhile waits.
+        // A job that is accepted meanwhile waits.
         let waiting = submit(&world).await;
         assert_eq!(world.daemon.job(&waiting).await["status"], "pending");
         private.restart().await;
@@ -171,9 +171,9 @@ async fn its_socket_is_replaced(docker: Docker) {
     world.daemon.wait_success(&id).await;
 }
 
-/// Of two engines one dies: what it had goes to the other one, and comes back to it.
+/// One of two engines dies. Its jobs go to the other one, and return when it is back.
 #[tokio::test]
-async fn of_two_engines_one_is_enough() {
+async fn one_of_two_engines_is_enough() {
     let mut private = PrivateEngine::start(Docker::V20).await;
     let shared = Engine::of(Docker::V26);
     let both = format!("{}, {}", private.engine.host, shared.host);
@@ -206,7 +206,7 @@ async fn of_two_engines_one_is_enough() {
 
 /// An engine that is named twice, or cannot be one, keeps the daemon from starting.
 #[test]
-fn what_no_pool_can_be() {
+fn a_wrong_list_of_engines_stops_the_start() {
     for (hosts, words) in [
         ("unix:///a.sock, unix:///a.sock", "DOCKER_HOSTS has \"unix:///a.sock\" twice"),
         ("unix:///a.sock,tcp://10.0.0.1:2375", "DOCKER_HOSTS=\"tcp://10.0.0.1:2375\" cannot be used"),

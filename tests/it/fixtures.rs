@@ -43,7 +43,7 @@ async fn a_registry_takes_a_push_and_makes_faults() {
 }
 
 #[tokio::test]
-async fn a_git_host_lets_in_who_holds_the_key() {
+async fn a_git_host_admits_the_holder_of_the_key() {
     let host = GitHost::start().await;
     let repo = host.repo("acme", "hello");
     let first = repo.commit("develop", &[("a/b", "1")]);
@@ -85,7 +85,7 @@ fn keys_and_files_are_encrypted() {
 }
 
 #[tokio::test]
-async fn a_capture_keeps_what_comes() {
+async fn a_capture_keeps_every_request() {
     let capture = Capture::start(&[500]);
     for status in [500, 204] {
         let sent = http_client().post(capture.url()).body("hello").send().await.unwrap();

@@ -78,7 +78,7 @@ impl Local {
         Self { git: Git::new(config).unwrap(), source, repo, dir }
     }
 
-    /// As after a restart.
+    /// Makes a new `Git`, as a restart does.
     fn restart(&mut self) {
         self.git = Git::new(config(self.dir.path(), Path::new("/nonexistent"))).unwrap();
     }

@@ -162,7 +162,7 @@ async fn a_name_elsewhere_is_refused_until_it_is_granted() {
 
 /// `a-b/c` and `a/b-c` are one name to totem, and stay it.
 #[tokio::test]
-async fn two_repositories_that_meet_in_a_name_are_told() {
+async fn two_repositories_with_the_same_image_name_are_reported() {
     let world = World::start().await;
     let image = format!("{}/totem/a-b-c", world.registry.address());
     let mut logs = Vec::new();
@@ -205,7 +205,7 @@ async fn a_registry_with_tokens_is_pushed_to_and_pulled_from() {
     assert!(!asked.is_empty() && asked.iter().all(|call| call.user.as_deref() == Some("builder")), "{asked:?}");
     assert!(asked.iter().any(|call| call.scopes == ["repository:totem/acme-hello:push,pull"]), "{asked:?}");
 
-    // As a base image, by the same login.
+    // A base image is pulled with the same login.
     let base = format!("{}/totem/acme-hello:{sha}", world.registry.address());
     world.engine.docker(&["rmi", &base, &base.replace(&sha, "latest")]);
     world.repo.commit("develop", &[("Dockerfile", &format!("FROM {base}\nRUN echo {}\n", unique()))]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use image_factory::git;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -57,7 +58,7 @@ async fn a_rotated_key_is_used_by_the_next_job() {
     }
 }
 
-/// What a cluster of 2014 holds: a key as openssl encrypted it, a dockercfg in its old shape by gpg 1.4.
+/// The secrets are those of a cluster of 2014: a key that openssl encrypted, and an old dockercfg by gpg 1.4.
 #[tokio::test]
 async fn the_secrets_of_2014_build() {
     let world = world().await;
@@ -95,7 +96,7 @@ async fn the_last_good_value_stays_in_use() {
     assert_eq!(run(&world).await["status"], "success");
 }
 
-/// What never decrypted cannot be used; once it is put right, the next job has it.
+/// A secret that was never decrypted cannot be used. Once the passphrase is right, the next job has it.
 #[tokio::test]
 async fn a_wrong_passphrase_is_put_right_without_a_restart() {
     let mut world = world().await;
@@ -124,9 +125,11 @@ async fn a_key_that_cannot_be_used_is_named_and_no_other_takes_its_place() {
     let job = run(&world).await;
     assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
     let said = job.to_string();
+    let no_key = "there is no deploy key";
+    assert!(git::advice().iter().any(|row| row.text.contains(no_key)), "another wording: {no_key}");
     for part in ["the deploy key image-factory/github-keys/acme/hello of acme/hello is stored", "not the passphrase of"]
     {
-        assert!(said.contains(part) && !said.contains("there is no deploy key"), "{part}: {job:#}");
+        assert!(said.contains(part) && !said.contains(no_key), "{part}: {job:#}");
     }
     world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
     until_ready_is_content(&world).await;
@@ -158,7 +161,7 @@ async fn keys_of_owners_and_repositories() {
 async fn etcd_is_away_and_comes_back() {
     let mut world = world().await;
     world.etcd.stop();
-    // What was loaded is still in use.
+    // The loaded secrets are still in use.
     assert_eq!(run(&world).await["status"], "success");
     until_ready_says(&world, "etcd").await;
 

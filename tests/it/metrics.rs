@@ -40,7 +40,7 @@ fn families(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_daemon_without_anything_says_so() {
+async fn metrics_of_a_daemon_without_jobs() {
     let settings =
         [("CONCURRENCY", "0"), ("API_TOKENS", "scraper:read:0123456789abcdef"), ("DOCKER_HOST", "unix:///nowhere")];
     let daemon = Daemon::start(Settings::from(settings.map(|(name, value)| (name.into(), value.into())))).await;
@@ -75,9 +75,9 @@ async fn a_daemon_without_anything_says_so() {
     eventually(Duration::from_secs(10), "the job ages", ages).await;
 }
 
-/// What happened is what is counted; what the documents name is there, and what is there is documented.
+/// The counters match the events. The metrics are exactly those that the documents name.
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn events_are_counted() {
     let capture = Capture::start(&[500, 410, 204]);
     let mut world = World::start_with(&[("HOOK_POST_URL", &capture.url())]).await;
     let daemon = &world.daemon;

@@ -23,7 +23,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     world.daemon.push_event("acme/hello", "develop", &first).await;
     world.daemon.push_event("acme/hello", "feature/x", &first).await;
     world.daemon.push_event("acme/zone", "develop", &other).await;
-    // By hand is no push: nothing is known of when it is wanted again.
+    // A job made by hand is no push, so its branch is not searched for missed pushes.
     world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello", "branch": "by-hand"})).await;
     std::fs::remove_dir_all(&gone.bare).unwrap();
     world.daemon.term(Duration::from_secs(20)).await;
@@ -39,7 +39,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
         (commits.contains(&second) && commits.contains(&tagged)).then_some(())
     })
     .await;
-    // By their names it is the last one that is looked at.
+    // The repositories are examined in the order of their names, and this is the last one.
     let log = eventually(LIMIT, "the one that is gone is told", async || {
         Some(world.daemon.output()).filter(|log| log.contains("missed pushes cannot be found"))
     })
@@ -52,7 +52,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     assert_eq!((&missed["context"]["branch"], &missed["context"]["tag"]), (&"develop".into(), &second.as_str().into()));
     assert!(missed["image"].as_str().unwrap().ends_with(&format!("/acme-hello:{second}")));
 
-    // Its webhook comes late: it is this job's. Another look finds nothing.
+    // The webhook comes late and belongs to this job. Another search finds no missed push.
     let late = push_payload("acme/hello", "refs/heads/develop", &second);
     let answer = world.daemon.hook("push", &late).await;
     assert_eq!(answer.headers()["x-image-factory-duplicate"], "true");
@@ -73,7 +73,7 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     let answer = world.daemon.hook("push", &back).await;
     assert!(answer.headers().get("x-image-factory-duplicate").is_none());
 
-    // What is not allowed any more is not looked at.
+    // A repository that is no longer allowed is not examined.
     world.daemon.term(Duration::from_secs(20)).await;
     world.daemon.set("ALLOW_REPOS", "acme/zone");
     let fourth = world.repo.commit("develop", &[("A", "5")]);

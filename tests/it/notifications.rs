@@ -1,5 +1,5 @@
-//! What the daemon tells others, with targets as they are: in trouble, silent, endless, gone. A pending job that is
-//! cancelled is an outcome that needs no build.
+//! Notifications to targets that fail, stay silent, answer without end or are gone. The tests cancel pending jobs,
+//! because that is an outcome without a build.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
-use crate::harness::{Capture, Daemon, HOOK_SECRET, Received, Served, Settings, Silent, eventually};
+use crate::harness::{
+    Capture, Daemon, HOOK_SECRET, Received, Served, Settings, Silent, eventually, masked, masked_json,
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -23,7 +25,7 @@ async fn daemon(hooks: &[&str]) -> Daemon {
     Daemon::start(Settings::from(settings.map(|(name, value)| (name.into(), value.into())))).await
 }
 
-/// A job that has ended; its id.
+/// Makes a job, cancels it and returns its id.
 async fn ended(daemon: &Daemon) -> String {
     let id = daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
     let answer = daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
@@ -31,7 +33,7 @@ async fn ended(daemon: &Daemon) -> String {
     id
 }
 
-/// The job's only notification, when it is in this state.
+/// Waits until the job's only notification is in this state, and returns it.
 async fn notification(daemon: &Daemon, job: &str, state: &str) -> Value {
     let path = format!("/notifications?job={job}&state={state}");
     eventually(LIMIT, &format!("the notification is {state}"), async || daemon.get(&path).await.get(0).cloned()).await
@@ -44,7 +46,7 @@ fn id_of(request: &Received) -> String {
 }
 
 #[tokio::test]
-async fn a_target_in_trouble_is_told_when_it_is_well() {
+async fn a_notification_is_sent_again_until_the_target_takes_it() {
     let capture = Capture::start(&[500, 503]);
     let daemon = daemon(&[&capture.url()]).await;
     let job = ended(&daemon).await;
@@ -54,14 +56,18 @@ async fn a_target_in_trouble_is_told_when_it_is_well() {
     for request in &sent {
         assert_eq!(request.body, sent[0].body);
         let body = std::str::from_utf8(&request.body).unwrap();
-        assert!(body.contains(r#""status":"failed""#), "{body}");
+        insta::assert_snapshot!(
+            "post_build_cancelled",
+            masked_json(&serde_json::from_str(body).unwrap(), &[(&job, "job")])
+        );
         assert_eq!(request.headers["x-hook-signature"], daemon.sha1(body).as_str());
     }
-    let told = notification(&daemon, &job, "sent").await;
-    assert_eq!((&told["attempts"], &told["host"], &told["error"]), (&json!(3), &json!("127.0.0.1"), &json!(null)));
+    let record = notification(&daemon, &job, "sent").await;
+    assert_eq!(&json!(ids.first()), &record["id"]);
+    insta::assert_snapshot!("notification_sent", masked_json(&record, &[(&job, "job")]));
 }
 
-/// Of two targets one takes the connection and says nothing: the other hears of every job at once.
+/// One of two targets takes the connection and answers nothing. The other one gets every notification at once.
 #[tokio::test]
 async fn a_silent_target_delays_no_other() {
     let (silent, capture) = (Silent::start(), Capture::start(&[]));
@@ -69,9 +75,9 @@ async fn a_silent_target_delays_no_other() {
     for _ in 0..30 {
         ended(&daemon).await;
     }
-    // Sooner than the first of those to the silent one, which is given 10 s.
+    // The limit is below the 10 s after which the first request to the silent target is given up.
     capture.wait(30, Duration::from_secs(9)).await;
-    // The others wait; of those that arrived the last may not be stored as sent yet.
+    // The last of those that arrived may not be stored as sent yet.
     eventually(LIMIT, "30 are left", async || {
         let due = daemon.get("/notifications?state=due").await;
         (due.as_array().unwrap().len() == 30).then_some(())
@@ -79,9 +85,9 @@ async fn a_silent_target_delays_no_other() {
     .await;
 }
 
-/// What it answers is read no further than its status.
+/// The answer is read no further than its status.
 #[tokio::test]
-async fn an_answer_without_end_is_an_answer() {
+async fn an_endless_answer_counts_by_its_status() {
     let endless = || {
         let mib = Bytes::from(vec![b'x'; 1 << 20]);
         Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(mib.clone())))
@@ -93,7 +99,7 @@ async fn an_answer_without_end_is_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_dead_and_an_operator_sends_it_again() {
+async fn a_permanent_refusal_makes_a_dead_notification_that_an_operator_can_replay() {
     let capture = Capture::start(&[410]);
     let url = format!("{}?token=s3cret", capture.url());
     let daemon = daemon(&[&url]).await;
@@ -110,9 +116,11 @@ async fn what_is_refused_for_good_is_dead_and_an_operator_sends_it_again() {
     };
     let (code, listed) = cli(&["list", "--dead"]);
     assert_eq!(code, 0, "{listed}");
-    for part in [id, job.as_str(), "post-build", "127.0.0.1", "dead", "it was answered 410 Gone"] {
-        assert!(listed.contains(part), "{part} is not in {listed}");
-    }
+    let age = regex::Regex::new(" +[0-9.]+m?s  ").unwrap();
+    insta::assert_snapshot!(masked(&age.replace_all(&listed, "  [age]  "), &[(id, "notification"), (&job, "job")]), @r"
+    ID                                    JOB                                   CHANNEL     STATE     TRIES     AGE  HOST                  ERROR
+    [notification]  [job]  post-build  dead          1  [age]  127.0.0.1             it was answered 410 Gone
+    ");
     let (code, said) = cli(&["replay", id]);
     assert_eq!((code, said.trim()), (0, format!("notification {id} is being sent again").as_str()));
     let sent = capture.wait(2, LIMIT).await;
@@ -124,13 +132,13 @@ async fn what_is_refused_for_good_is_dead_and_an_operator_sends_it_again() {
     assert_eq!(serde_json::from_str::<Value>(&all).unwrap()[0]["state"], "sent");
     let (code, refused) = cli(&["replay", id]);
     assert_eq!(code, 5);
-    assert!(refused.contains("The notification is sent: only a dead one is sent again"), "{refused}");
+    insta::assert_snapshot!(refused, @"image-factory: refused (409 ConflictError): The notification is sent: only a dead one is sent again");
     assert!(!daemon.output().contains("s3cret"));
 }
 
-/// The daemon is killed while the target hangs on to a request, and again while it waits for the next try.
+/// The daemon is killed while the target does not answer a request, and again while it waits for the next try.
 #[tokio::test]
-async fn the_id_outlives_a_kill() {
+async fn a_notification_keeps_its_id_when_the_daemon_is_killed() {
     let capture = Capture::start(&[0, 500]);
     let mut daemon = daemon(&[&capture.url()]).await;
     let job = ended(&daemon).await;
@@ -139,14 +147,14 @@ async fn the_id_outlives_a_kill() {
         daemon.kill9();
         daemon.restart().await;
     }
-    let told = notification(&daemon, &job, "sent").await;
+    let record = notification(&daemon, &job, "sent").await;
     let sent = capture.requests();
     assert!(sent.len() >= 3, "{sent:?}");
-    assert!(sent.iter().all(|request| id_of(request) == told["id"]), "{sent:?}");
+    assert!(sent.iter().all(|request| id_of(request) == record["id"]), "{sent:?}");
 }
 
 #[tokio::test]
-async fn a_clouds_metadata_is_told_nothing() {
+async fn an_address_of_cloud_metadata_gets_no_request() {
     let daemon = daemon(&["http://[::ffff:169.254.169.254]/latest"]).await;
     let job = ended(&daemon).await;
     let dead = notification(&daemon, &job, "dead").await;

@@ -1,4 +1,4 @@
-//! What is shipped beside the binary: the service, `make install`, the Debian package and the image, each used for real.
+//! The files beside the binary: the service, `make install`, the Debian package and the image, each used for real.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -57,7 +57,7 @@ impl<'a> Container<'a> {
         command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
     }
 
-    /// What it prints; it must succeed.
+    /// Runs the command, which must succeed, and returns its output.
     fn done(&self, args: &[&str]) -> String {
         let output = self.exec(args);
         assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());
@@ -87,14 +87,14 @@ fn the_service_is_valid_and_confined() {
     std::fs::write(&file, read("systemd/image-factory.service").replace("/usr/bin/image-factory", BINARY)).unwrap();
     let said = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();
     assert!(said.status.success() && said.stderr.is_empty(), "{}", text(&said));
-    // From 0, safe, to 10; a service without any of it has 9.6.
+    // The exposure goes from 0, safe, to 10. A service without any of these settings has 9.6.
     let most = ["security", "--offline=yes", "--no-pager", "--threshold=20"];
     let said = Command::new("systemd-analyze").args(most).arg(&file).output().unwrap();
     assert!(said.status.success(), "{}", text(&said));
 }
 
 #[test]
-fn what_make_installs_it_uninstalls() {
+fn make_uninstall_removes_what_make_install_made() {
     let dir = folder();
     let at = |name: &str| dir.path().join("root").join(name);
     let binary = stripped(dir.path());

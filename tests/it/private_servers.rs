@@ -19,7 +19,7 @@ fn settings(host: &HttpsHost, registry: &Registry, more: &[(&str, &str)]) -> Set
     own.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Nothing but the host is configured: no key, no token, no etcd.
+/// Only the host is configured: no key, no token, no etcd.
 #[tokio::test]
 async fn a_public_repository_is_built() {
     let (host, registry, engine) = (HttpsHost::start(), Registry::open().await, Engine::shared());
@@ -35,7 +35,7 @@ async fn a_public_repository_is_built() {
 }
 
 #[tokio::test]
-async fn a_private_one_needs_the_token_which_no_log_shows() {
+async fn a_private_repository_needs_the_token_which_no_log_shows() {
     let (host, registry, engine) = (HttpsHost::start(), Registry::open().await, Engine::shared());
     let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {TOKEN} # {}\n", crate::harness::unique());
     host.repo("acme", "hello").commit("develop", &[("Dockerfile", &dockerfile)]);
@@ -57,7 +57,7 @@ async fn a_private_one_needs_the_token_which_no_log_shows() {
 }
 
 #[test]
-fn what_cannot_be_right_is_said_at_the_start() {
+fn wrong_settings_for_git_stop_the_start() {
     let fails = |settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let output = Daemon::fail(&settings, &["--check"]);

@@ -1,4 +1,4 @@
-//! Who runs next, and beside whom.
+//! The order of the jobs, and which of them run at the same time.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ async fn a_repository_has_no_more_slots_than_it_may() {
 }
 
 #[test]
-fn rules_that_cannot_be_read_are_refused_at_the_start() {
+fn unreadable_rules_stop_the_start() {
     for (name, value, why) in [
         ("PRIORITIES", "acme/x", "is not GLOB=NUMBER"),
         ("PRIORITIES", "acme/x=high", "needs a number"),

@@ -1,4 +1,4 @@
-//! What `doctor` asks a registry, on real ones.
+//! The requests of `doctor` to real registries.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -92,7 +92,7 @@ async fn a_token_proves_the_right_to_push() {
     assert_eq!(calls[1].scopes, ["repository:totem/hello:delete"]);
     assert_eq!(calls.iter().filter(|call| call.user.is_none()).count(), 2);
 
-    // What cannot be taken back is the registry's to drop.
+    // The registry drops an upload that cannot be cancelled.
     let line = said(&image, Some(&password(PUSHER.user, PUSHER.password))).await;
     assert!(line.contains("takes pushes to totem/hello from pusher"), "{line}");
     assert_eq!(registry.open_uploads("totem/hello"), 1);
@@ -184,7 +184,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_no_registry_is_told_from_what_is_not_there() {
+async fn a_server_that_is_no_registry_is_distinguished_from_an_absent_one() {
     let answers = |status: StatusCode| Served::start(axum::Router::new().fallback(async move || status));
     let (web, down) = (answers(StatusCode::NOT_FOUND), answers(StatusCode::SERVICE_UNAVAILABLE));
     let all = answers(StatusCode::OK);

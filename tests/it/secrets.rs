@@ -81,7 +81,7 @@ pub fn keygen(dir: &Path, name: &str) -> (Vec<u8>, String) {
 }
 
 #[tokio::test]
-async fn what_is_put_is_used_and_what_is_deleted_is_not() {
+async fn a_stored_secret_is_used_and_a_deleted_one_is_not() {
     let dir = folder();
     let etcd = Etcd::start().await;
     let mut live = Live::start(plain(&[etcd.endpoint()]));

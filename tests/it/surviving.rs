@@ -159,7 +159,7 @@ async fn sigterm_lets_running_jobs_finish_and_claims_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_not_drained_in_time_goes_back_to_pending() {
+async fn a_job_that_is_not_drained_in_time_is_pending_again() {
     let mut world = World::start_with(&[("DRAIN_TIMEOUT", "1s")]).await;
     let mark = unique();
     world.repo.commit("develop", &[("Dockerfile", &hangs_once(&mark))]);

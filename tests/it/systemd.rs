@@ -1,4 +1,4 @@
-//! What systemd is told, by a socket of the test's own.
+//! The daemon's messages to systemd, received on a socket of the test.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::harness::{Daemon, Settings, Supervisor, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// As WatchdogSec=1s would be.
+/// The interval that WatchdogSec=1s sets.
 const WATCHDOG: Duration = Duration::from_secs(1);
 
 async fn daemon(supervisor: &Supervisor) -> Daemon {
@@ -30,7 +30,7 @@ async fn fed(supervisor: &Supervisor, times: usize) {
 }
 
 #[tokio::test]
-async fn ready_fed_and_told_how_it_is_until_it_stops() {
+async fn systemd_gets_readiness_watchdog_and_status_until_the_stop() {
     let supervisor = Supervisor::start();
     let mut daemon = daemon(&supervisor).await;
     fed(&supervisor, 5).await;
@@ -53,7 +53,7 @@ async fn ready_fed_and_told_how_it_is_until_it_stops() {
     let submit = daemon.submit(json!({"owner": "acme", "repo": "hello"}));
     let (line, _) = tokio::join!(pending, submit);
     assert!(line.contains("/nowhere/docker.sock"), "{line}");
-    // Only what changes is said.
+    // The daemon sends a status only when it changes.
     fed(&supervisor, 2).await;
     assert!(states().windows(2).all(|pair| pair[0] != pair[1]), "{:?}", states());
 
@@ -65,7 +65,7 @@ async fn ready_fed_and_told_how_it_is_until_it_stops() {
 /// Another program keeps the store from being written to (as a disk that hangs would): systemd hears nothing until that
 /// is over, and the log says why.
 #[tokio::test]
-async fn not_fed_while_nothing_can_be_stored() {
+async fn the_watchdog_is_not_fed_while_nothing_can_be_stored() {
     let supervisor = Supervisor::start();
     let daemon = daemon(&supervisor).await;
     fed(&supervisor, 1).await;

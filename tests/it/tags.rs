@@ -33,7 +33,7 @@ async fn release(mark: &str) {
         let steps = processes_of(mark);
         for step in &steps {
             let pid = step.split(' ').next().unwrap().parse().unwrap();
-            // It may have ended since it was listed.
+            // The process may have ended since it was listed.
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM);
         }
         steps.is_empty().then_some(())
@@ -73,7 +73,7 @@ fn image(world: &World, tag: &str) -> String {
     format!("{}/totem/acme-hello:{tag}", world.registry.address())
 }
 
-/// What a job says of one of its names.
+/// Returns the job's entry for one of its names.
 fn tag<'a>(world: &World, job: &'a Value, tag: &str) -> &'a Value {
     let name = image(world, tag);
     let found = job["tags"].as_array().unwrap().iter().find(|tag| tag["name"] == name.as_str());
@@ -109,7 +109,7 @@ impl TagView {
 }
 
 #[tokio::test]
-async fn who_asks_by_name_gets_the_tag() {
+async fn a_request_by_name_sets_the_tag() {
     let world = World::start_with(&[("IMAGE_TAGS", "latest,{short_sha}")]).await;
     let [old, wip] = [commit(&world, "main"), commit(&world, "wip")];
     let job = asked(&world, json!({"branch": "wip"})).await;
@@ -148,7 +148,7 @@ async fn who_asks_by_name_gets_the_tag() {
 }
 
 #[tokio::test]
-async fn a_slow_job_undoes_nothing() {
+async fn a_slow_job_moves_no_tag_back() {
     let world = World::start_with(&[("IMAGE_TAGS", "latest,{short_sha}")]).await;
     let mark = unique();
     let old = held(&world, "develop", &mark);
@@ -181,7 +181,7 @@ async fn a_fetch_made_while_a_job_builds_counts() {
     let old = held(&world, "develop", &mark);
     let slow = told(&world, "develop", NONE, &old).await;
     world.daemon.wait_log(&slow, "it waits").await;
-    // Not a descendant, so that ancestors say nothing.
+    // The commit is no descendant, so the order cannot come from ancestors.
     world.repo.git(&["checkout", "-q", "--orphan", "anew"]);
     let new = commit(&world, "other");
     world.repo.force("develop", &new);
@@ -257,7 +257,7 @@ async fn webhooks_come_late_and_the_server_may_be_away() {
 }
 
 #[tokio::test]
-async fn a_tag_of_before_the_rule_is_another_refs() {
+async fn a_tag_without_a_record_counts_as_another_refs() {
     let mut world = World::start_with(&[("IMAGE_TAGS", "latest")]).await;
     let [old, new] = [commit(&world, "develop"), commit(&world, "develop")];
     let job = world.daemon.wait_success(&told(&world, "develop", &old, &new).await).await;
@@ -274,7 +274,7 @@ async fn a_tag_of_before_the_rule_is_another_refs() {
 }
 
 #[tokio::test]
-async fn another_image_of_a_commit_does_not_take_its_name_unseen() {
+async fn another_image_of_a_commit_does_not_take_its_name_silently() {
     let world = World::start().await;
     let sha = commit(&world, "develop");
     let whole = world.daemon.wait_success(&told(&world, "develop", NONE, &sha).await).await;
@@ -289,7 +289,7 @@ async fn another_image_of_a_commit_does_not_take_its_name_unseen() {
     );
     let log = world.daemon.log(&part).await;
     assert!(log.contains(&line), "{log}");
-    // Nothing is lost where nothing changes.
+    // A name that does not change is not reported.
     let log = world.daemon.log(&whole).await;
     assert!(!log.contains("was the image of"), "{log}");
 }

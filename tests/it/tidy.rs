@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image_factory::model::Advice;
 use image_factory::settings::{Spec, TABLE};
-use image_factory::{engine, git, http, registry};
+use image_factory::{engine, git, http, model, registry};
 use regex::Regex;
 
 pub fn top() -> PathBuf {
@@ -161,6 +161,7 @@ fn every_setting_is_in_the_documents() {
 #[test]
 fn every_message_is_in_the_documents() {
     let rooms = [
+        ("Classes of failures", model::advice()),
         ("Answers of the API", http::advice()),
         ("Failures of Git", git::advice()),
         ("Failures of the engine, and of registries at a build or push", engine::advice()),

@@ -36,7 +36,7 @@ async fn check_one(who: &str, setting: &str, url: HttpUrl) -> Finding {
         Ok(()) => Finding::ok(NAME, format!("{who} is reached at {place}")),
         Err(error) => Finding::bad(
             NAME,
-            format!("{who} is not reached at {place}: {error:#}; correct {setting}, or what is there"),
+            format!("{who} is not reached at {place}: {error:#}; correct {setting}, or the server there"),
         ),
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::future::join_all;
+use reqwest::Url;
 use reqwest::header::DATE;
 
 use super::Finding;
@@ -29,9 +30,10 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();
     vec![match differences.max_by_key(|(_, difference)| difference.abs()) {
-        None => {
-            Finding::warn(NAME, format!("nobody says what time it is, not {}: compare it by hand", urls.join(", ")))
-        }
+        None => Finding::warn(
+            NAME,
+            format!("the clock was not compared, because {} gave no time: compare it by hand", urls.join(", ")),
+        ),
         Some((who, difference)) if difference.abs() > MOST_MILLIS => {
             let (seconds, way) = (difference.abs() / 1000, if difference > 0 { "ahead of" } else { "behind" });
             Finding::warn(NAME, format!("{seconds} s {way} {who}: set it by NTP, or logins and TLS may fail"))
@@ -43,17 +45,22 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
 fn urls(settings: &Settings) -> Vec<String> {
     let base = &settings.docker_repo_base;
     let registry = ImageRef::parse(&format!("{base}/any:any")).map(|image| image.registry().to_owned());
-    // A registry on loopback may have no TLS, as it is with Docker.
-    let is_local = |host: &str| host.starts_with("127.") || host.starts_with("localhost");
-    let registry = registry.ok().map(|host| format!("{}://{host}/v2/", if is_local(&host) { "http" } else { "https" }));
+    let registry = registry.ok().map(|host| registry_url(&host));
     let git = match settings.git_url.as_ref().map(|url| url.0.as_str()) {
         None => Some("https://github.com/".to_owned()),
         Some(url) if url.starts_with("http") => {
-            reqwest::Url::parse(url).ok().map(|url| format!("{}/", url.origin().ascii_serialization()))
+            Url::parse(url).ok().map(|url| format!("{}/", url.origin().ascii_serialization()))
         }
         Some(_) => None,
     };
     registry.into_iter().chain(git).collect()
+}
+
+/// Returns the address of a registry's API. A registry on loopback may have no TLS, because Docker needs none there.
+fn registry_url(host: &str) -> String {
+    let url = |scheme: &str| format!("{scheme}://{host}/v2/");
+    let is_local = Url::parse(&url("https")).is_ok_and(|url| outbound::is_loopback(&url));
+    url(if is_local { "http" } else { "https" })
 }
 
 /// Returns the milliseconds by which this clock is ahead of a web server's; `None` if the server does not tell the time.
@@ -72,4 +79,22 @@ async fn engine(host: Host) -> Option<(String, i64)> {
     let name = host.to_string();
     let machine = Engine::new(host).machine().await.ok()?;
     Some((name, Millis::now().0 - machine.clock.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_asked_by_http_on_loopback_alone() {
+        for (host, expected) in [
+            ("localhost:5000", "http://localhost:5000/v2/"),
+            ("127.0.0.2:5000", "http://127.0.0.2:5000/v2/"),
+            ("localhost.example.com", "https://localhost.example.com/v2/"),
+            ("127.example.com", "https://127.example.com/v2/"),
+            ("quay.io", "https://quay.io/v2/"),
+        ] {
+            assert_eq!(registry_url(host), expected);
+        }
+    }
 }

@@ -13,9 +13,9 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
         Ok(Some(mailer)) => match mailer.probe().await {
             Ok(()) => {
-                Finding::ok(NAME, format!("{} lets us in, for {}", mailer.server(), settings.smtp_to.0.join(", ")))
+                Finding::ok(NAME, format!("{} is ready for mail to {}", mailer.server(), settings.smtp_to.0.join(", ")))
             }
-            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or what is there", mailer.server())),
+            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or the server there", mailer.server())),
         },
     }]
 }

@@ -1,4 +1,4 @@
-//! Kinds of file systems.
+//! Kinds of file systems: a helper of the checks, not a check.
 
 use std::path::Path;
 

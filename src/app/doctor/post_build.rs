@@ -39,7 +39,7 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
         ),
         Ok(()) => Finding::ok(NAME, format!("{place} is reached")),
         Err(error) => {
-            Finding::bad(NAME, format!("{place} is not reached: {error:#}; correct HOOK_POST_URL, or what is there"))
+            Finding::bad(NAME, format!("{place} is not reached: {error:#}; correct HOOK_POST_URL, or the server there"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The finding on a disk's room.
+//! The finding on a disk's room: a helper of the checks, not a check.
 
 use std::path::Path;
 

@@ -14,7 +14,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         Some(place) => match telemetry::reach(place).await {
             Ok(()) => Finding::ok(NAME, format!("{place} is reached")),
             Err(error) => {
-                Finding::bad(NAME, format!("{place} is not reached: {error}; correct SYSLOG, or what is there"))
+                Finding::bad(NAME, format!("{place} is not reached: {error}; correct SYSLOG, or the server there"))
             }
         },
     }]

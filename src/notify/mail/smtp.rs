@@ -59,7 +59,7 @@ impl Mailer {
         }
         if tls == MailTls::None && !is_loopback_host(&host) {
             return Err(format!(
-                "SMTP_TLS=none with SMTP_HOST={host}: only a server of this machine is spoken to without TLS"
+                "SMTP_TLS=none with SMTP_HOST={host}: mail leaves this machine by TLS alone; set tls or starttls"
             ));
         }
         if tls == MailTls::None && login.is_some() {
@@ -188,7 +188,7 @@ mod tests {
             (MailConfig { to: vec![], ..good() }, "SMTP_TO is not"),
             (
                 MailConfig { tls: MailTls::None, host: "mail.acme.org".into(), ..good() },
-                "only a server of this machine",
+                "mail leaves this machine by TLS alone",
             ),
             (MailConfig { tls: MailTls::None, login: login(), ..good() }, "a password goes by TLS alone"),
             (MailConfig { cacert: Some(empty), login: login(), ..good() }, "it has no certificate in it"),

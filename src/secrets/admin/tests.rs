@@ -32,7 +32,7 @@ async fn refused(config: &SecretsConfig, name: SecretName, bytes: &[u8]) -> Stri
 }
 
 #[tokio::test]
-async fn what_is_stored_is_encrypted_and_checks() {
+async fn stored_secrets_are_encrypted_and_pass_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     let config_with = config(&root, Some("passphrase"));
@@ -71,7 +71,7 @@ async fn what_is_stored_is_encrypted_and_checks() {
 }
 
 #[tokio::test]
-async fn what_the_daemon_could_not_use_is_refused() {
+async fn unusable_secrets_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     let key = SecretName::GithubKey(Scope::Common);

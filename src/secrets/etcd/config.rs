@@ -4,10 +4,10 @@ use zeroize::Zeroizing;
 
 use crate::model::EtcdApi;
 
-/// Where etcd is and how it is spoken to.
+/// Addresses of an etcd cluster, and the API, login and certificates for it.
 #[derive(Clone)]
 pub struct EtcdConfig {
-    /// `http[s]://host[:port]`, all of one scheme.
+    /// Addresses `http[s]://host[:port]`, all of one scheme.
     pub endpoints: Vec<String>,
     /// ETCD_TOTEM_BASE: the secrets are below it.
     pub base: String,
@@ -17,17 +17,17 @@ pub struct EtcdConfig {
     pub tls: TlsFiles,
 }
 
-/// PEM files; they are read again at each connection, so that a renewed certificate is used.
+/// PEM files. They are read again at each connection, because a renewed certificate must be used.
 #[derive(Clone, Default)]
 pub struct TlsFiles {
     /// ETCD_CACERT: the authorities, instead of the system's.
     pub cacert: Option<PathBuf>,
-    /// ETCD_CERT and ETCD_KEY: what we show.
+    /// ETCD_CERT and ETCD_KEY: the certificate that the daemon shows, and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl EtcdConfig {
-    /// `/totem/`: with the slash, else `/totemX` would match.
+    /// Returns the base as `/totem/`. It ends with a slash, because `/totemX` would match without it.
     pub(super) fn prefix(&self) -> String {
         match self.base.trim_matches('/') {
             "" => "/".into(),

@@ -6,11 +6,11 @@ use rustls::{AlertDescription, CertificateError};
 use super::config::EtcdConfig;
 use crate::outbound::causes;
 
-/// Why an endpoint was of no use.
+/// The reason why an endpoint could not be used.
 #[derive(Debug)]
 pub struct EtcdFailure {
     pub why: String,
-    /// What to do about it, where that is known.
+    /// The move of the operator, where it is known.
     pub todo: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl EtcdFailure {
         Self { why: why.into(), todo: Some(todo.into()) }
     }
 
-    /// Of a connection: what it was is at the end of the chain of causes.
+    /// Returns the failure of a connection. The last error in the chain of causes is the reason.
     pub fn of(error: &(dyn Error + 'static), config: &EtcdConfig) -> Self {
         let mut failure = Self::new("");
         for cause in causes(error) {
@@ -33,21 +33,13 @@ impl EtcdFailure {
         failure
     }
 
-    /// Nothing was heard for [`super::REQUEST`].
-    pub fn silence() -> Self {
-        Self::todo(
-            format!("no answer within {} s", super::REQUEST.as_secs()),
-            "does it hang, or are most members of its cluster away?",
-        )
-    }
-
-    /// etcd wants to know who we are.
+    /// Returns the failure for an etcd that asks for a user while none is set.
     pub fn anonymous(why: impl Into<String>) -> Self {
         Self::todo(why, "it asks for a user: set ETCD_USER and ETCD_PASSWORD")
     }
 }
 
-/// What the user's role lacks.
+/// Returns the move for a user whose role does not cover the secrets.
 pub fn role(config: &EtcdConfig) -> String {
     let prefix = config.prefix();
     format!(
@@ -59,7 +51,7 @@ pub fn role(config: &EtcdConfig) -> String {
 pub const IS_IT_THERE: &str = "is it running, and are ETCD_HOST and ETCD_PORT, or ETCD_ENDPOINTS, right?";
 pub const NO_TLS: &str = "is it running, and does it speak TLS there (else write http://, and leave out ETCD_CACERT, ETCD_CERT and ETCD_KEY)?";
 
-/// What etcd says of our certificate, or of there being none; which, depends on the version of Go.
+/// TLS alerts by which etcd refuses our certificate, or the lack of one. The alert depends on the version of Go.
 const ALERTS: [AlertDescription; 5] = [
     AlertDescription::BadCertificate,
     AlertDescription::CertificateRequired,
@@ -68,17 +60,17 @@ const ALERTS: [AlertDescription; 5] = [
     AlertDescription::UnknownCA,
 ];
 
-/// What to do about a connection that did not come about.
+/// Returns the move for a connection that failed with this cause, if one is known.
 fn advice(cause: &(dyn Error + 'static), config: &EtcdConfig) -> Option<String> {
     let tls = &config.tls;
     if cause.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused) {
         return Some(IS_IT_THERE.into());
     }
-    // An etcd with TLS closes a connection without it, and says nothing.
+    // An etcd that speaks TLS closes a plain connection without a message.
     if cause.is::<hyper::Error>() && !config.is_tls() {
         return Some("is it running, and does it speak TLS there (then write https://)?".into());
     }
-    // HTTP/2 keeps only the text of what ended its connection.
+    // HTTP/2 keeps only the text of the error that ended its connection.
     if ALERTS.iter().any(|alert| cause.to_string().ends_with(&format!("received fatal alert: {alert:?}"))) {
         return Some(match &tls.identity {
             None => "it asks for a client's certificate: set ETCD_CERT and ETCD_KEY".into(),

@@ -1,56 +1,55 @@
-use std::future::Future;
 use std::sync::Arc;
 
-use tokio::time::timeout;
-
 use super::super::SecretName;
-use super::super::source::Contents;
+use super::super::contents::Contents;
 use super::config::EtcdConfig;
 use super::failure::{EtcdFailure, NO_TLS};
+use super::limits::within;
 use super::tls::EtcdTls;
-use super::{REQUEST, v2, v3};
+use super::{v2, v3};
 use crate::model::EtcdApi;
 
-/// A connection to one member by the API, or the two, that it has.
+/// A connection to one member, by the one or two APIs that it serves.
 pub struct EtcdConnection {
     endpoint: String,
-    by: ServedApis,
+    apis: ServedApis,
 }
 
+/// Clients for the APIs that a member serves.
 enum ServedApis {
     V3(Box<v3::V3Client>),
     V2(Box<v2::V2Client>),
-    /// Two stores side by side, and what we look for can be put into either at any time.
+    /// The two APIs have a store each, and secrets can be put into either store at any time.
     Both {
         v3: Box<v3::V3Client>,
         v2: Box<v2::V2Client>,
-        has: Has,
+        has: StoresWithSecrets,
     },
 }
 
-/// In which of two stores the last read found something of ours.
+/// The stores in which the last read found secrets.
 #[derive(Default)]
-struct Has {
+struct StoresWithSecrets {
     v3: bool,
     v2: bool,
 }
 
 impl EtcdConnection {
-    /// Finds out what the endpoint speaks, and reads by it.
+    /// Connects by the APIs that the endpoint serves, and reads the contents.
     pub async fn open(
         config: &Arc<EtcdConfig>,
         endpoint: &str,
         tls: &EtcdTls,
     ) -> Result<(Self, Contents), EtcdFailure> {
         let open = async {
-            let by = within(ServedApis::open(config, endpoint, tls)).await??;
-            let mut link = Self { endpoint: endpoint.into(), by };
+            let apis = within(ServedApis::open(config, endpoint, tls)).await??;
+            let mut link = Self { endpoint: endpoint.into(), apis };
             let contents = link.read().await?;
             Ok::<_, EtcdFailure>((link, contents))
         };
         match open.await {
             Err(failure) if config.is_tls() && failure.todo.is_none() => {
-                Err(explain(config, endpoint, tls).await.unwrap_or(failure))
+                Err(reason_by_tls_1_2(config, endpoint, tls).await.unwrap_or(failure))
             }
             opened => opened,
         }
@@ -60,20 +59,20 @@ impl EtcdConnection {
         &self.endpoint
     }
 
-    /// All that is stored, with the name of the API.
+    /// Returns all that is stored, with the name of the API.
     pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
-        let (mut contents, api, note) = within(self.by.read()).await??;
+        let (mut contents, api, note) = within(self.apis.read()).await??;
         contents.via = Some(format!("{api} API of {}{note}", self.endpoint));
         Ok(contents)
     }
 
-    /// Returns when something may have changed.
+    /// Waits until the contents may have changed.
     pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
-        match &mut self.by {
+        match &mut self.apis {
             ServedApis::V3(v3) => v3.changed().await,
             ServedApis::V2(v2) => v2.changed().await,
-            // What v2 has does not matter then.
-            ServedApis::Both { v3, has: Has { v3: true, .. }, .. } => v3.changed().await,
+            // Changes in v2's store are ignored while v3's store has secrets, because those are the ones in use.
+            ServedApis::Both { v3, has: StoresWithSecrets { v3: true, .. }, .. } => v3.changed().await,
             ServedApis::Both { v3, v2, .. } => tokio::select! {
                 changed = v3.changed() => changed,
                 changed = v2.changed() => changed,
@@ -81,10 +80,10 @@ impl EtcdConnection {
         }
     }
 
-    /// After a read: puts it where that found the others; says where that is.
+    /// Stores a secret where the last read found the others, and returns the place.
     pub async fn put(&mut self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
-        match &mut self.by {
-            ServedApis::V2(v2) | ServedApis::Both { v2, has: Has { v3: false, v2: true }, .. } => {
+        match &mut self.apis {
+            ServedApis::V2(v2) | ServedApis::Both { v2, has: StoresWithSecrets { v3: false, v2: true }, .. } => {
                 Ok(format!("{} in etcd (v2 API)", within(v2.put(name, value)).await??))
             }
             ServedApis::V3(v3) | ServedApis::Both { v3, .. } => {
@@ -100,7 +99,7 @@ impl ServedApis {
         if config.api == EtcdApi::V2 {
             return Ok(Self::V2(v2));
         }
-        // None: there are endpoints for gRPC alone.
+        // The version is `None` at an endpoint that serves gRPC alone.
         let version = match v2.version().await {
             Err(failure) if config.is_tls() && failure.todo.is_some() => return Err(failure),
             version => version.unwrap_or_default(),
@@ -112,14 +111,14 @@ impl ServedApis {
             }
             (EtcdApi::Auto, Some(..3)) => Ok(Self::V2(v2)),
             (EtcdApi::Auto, Some(_)) if v2.is_served().await? => {
-                Ok(Self::Both { v3: v3().await?, v2, has: Has::default() })
+                Ok(Self::Both { v3: v3().await?, v2, has: StoresWithSecrets::default() })
             }
             _ => Ok(Self::V3(v3().await?)),
         }
     }
 
-    /// What is used does not depend on what was stored first or when we connected: v3's if it has any of ours, else
-    /// v2's.
+    /// Returns the contents of v3's store if it has any secrets, else those of v2's store. The choice does not depend on
+    /// the order in which secrets were stored, or on the time of the connection.
     async fn read(&mut self) -> Result<(Contents, &'static str, &'static str), EtcdFailure> {
         let (v3, v2, has) = match self {
             Self::V3(v3) => return Ok((v3.read().await?, "v3", "")),
@@ -127,33 +126,29 @@ impl ServedApis {
             Self::Both { v3, v2, has } => (v3, v2, has),
         };
         let (new, old) = tokio::join!(v3.read(), v2.read());
-        // Never the one for the other because that did not answer: what it has may be of last year.
-        let new = new.map_err(|e| of_api(e, "v3", "v2"))?;
-        *has = Has { v3: !new.has_no_secrets(), v2: old.as_ref().is_ok_and(|old| !old.has_no_secrets()) };
+        // A store never replaces the other one because that one did not answer: its contents may be a year old.
+        let new = new.map_err(|e| in_api(e, "v3", "v2"))?;
+        *has = StoresWithSecrets { v3: !new.has_no_secrets(), v2: old.as_ref().is_ok_and(|old| !old.has_no_secrets()) };
         match (has, old) {
-            (Has { v3: false, v2: true }, Ok(old)) => Ok((old, "v2", "")),
-            (Has { v3: false, .. }, Ok(old)) if new.is_empty() && !old.is_empty() => Ok((old, "v2", "")),
-            (Has { v3: false, .. }, Err(e)) => Err(of_api(e, "v2", "v3")),
-            (Has { v3: true, v2: true }, _) => Ok((new, "v3", ", and not what its v2 API has")),
+            (StoresWithSecrets { v3: false, v2: true }, Ok(old)) => Ok((old, "v2", "")),
+            (StoresWithSecrets { v3: false, .. }, Ok(old)) if new.is_empty() && !old.is_empty() => Ok((old, "v2", "")),
+            (StoresWithSecrets { v3: false, .. }, Err(e)) => Err(in_api(e, "v2", "v3")),
+            (StoresWithSecrets { v3: true, v2: true }, _) => Ok((new, "v3", ", and not what its v2 API has")),
             _ => Ok((new, "v3", "")),
         }
     }
 }
 
-/// Why a connection by TLS ended without a word. By TLS 1.3 a certificate is refused after the handshake, and HTTP often
-/// loses what was said then; by TLS 1.2 it is part of the handshake.
-async fn explain(config: &Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Option<EtcdFailure> {
+/// Returns the reason why a connection by TLS ended without a message. TLS 1.3 refuses a certificate after the handshake,
+/// and HTTP often loses that alert; TLS 1.2 refuses it in the handshake, so the version is asked for by TLS 1.2.
+async fn reason_by_tls_1_2(config: &Arc<EtcdConfig>, endpoint: &str, tls: &EtcdTls) -> Option<EtcdFailure> {
     let older = v2::V2Client::new(config.clone(), endpoint, &tls.at_most_1_2()).ok()?;
     let EtcdFailure { why, todo } = within(older.version()).await.ok()?.err()?;
     Some(EtcdFailure { why, todo: todo.or(Some(NO_TLS.into())) })
 }
 
-/// Tells which API failed, and how to do without it.
-fn of_api(failure: EtcdFailure, failed: &str, other: &str) -> EtcdFailure {
+/// Adds the API that failed, and the setting that does without it.
+fn in_api(failure: EtcdFailure, failed: &str, other: &str) -> EtcdFailure {
     let todo = failure.todo.map(|todo| format!("{todo}; or set ETCD_API={other} if the secrets are there"));
     EtcdFailure { why: format!("{failed} API: {}", failure.why), todo }
-}
-
-pub async fn within<T>(call: impl Future<Output = T>) -> Result<T, EtcdFailure> {
-    timeout(REQUEST, call).await.map_err(|_| EtcdFailure::silence())
 }

@@ -26,16 +26,16 @@ fn pauses_grow_to_ten_seconds() {
     }
 }
 
-/// A URL with a loopback address of its own, where nobody listens. A client's address is 127.0.0.1, so no client can be
-/// given this very address and port, and talk to itself.
-fn nowhere() -> String {
+/// Returns a URL with a random loopback address at which nobody listens. Clients have the address 127.0.0.1, so none can
+/// be given this address and port and connect to itself.
+fn unused_url() -> String {
     let address = std::net::Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
     format!("http://{}", std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap())
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_reason_is_named() {
-    let url = nowhere();
+async fn a_refused_connection_is_named() {
+    let url = unused_url();
     for api in [EtcdApi::Auto, EtcdApi::V3, EtcdApi::V2] {
         let config = EtcdConfig { api, ..config(&url, "/totem") };
         let e = Etcd::new(&config).next().await.err().unwrap().to_string();
@@ -43,7 +43,7 @@ async fn where_nobody_listens_the_reason_is_named() {
     }
 }
 
-/// A real one, killed on drop.
+/// A real etcd, which is killed on drop.
 struct Server(std::process::Child);
 
 impl Drop for Server {
@@ -54,9 +54,9 @@ impl Drop for Server {
 }
 
 #[tokio::test]
-async fn a_watch_from_a_time_that_is_forgotten_ends() {
+async fn a_watch_from_a_compacted_revision_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let (client, peer) = (nowhere(), nowhere());
+    let (client, peer) = (unused_url(), unused_url());
     let etcd = std::process::Command::new("etcd")
         .args(["--enable-v2", "--data-dir", dir.path().to_str().unwrap(), "--log-level", "error"])
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -65,7 +65,7 @@ async fn a_watch_from_a_time_that_is_forgotten_ends() {
         .stderr(std::process::Stdio::null())
         .spawn();
     let _server = Server(etcd.unwrap());
-    // It tries again by itself until the server is up.
+    // The client retries by itself until the server is up.
     let config = Arc::new(config(&client, "/totem"));
     let mut etcd = Etcd::new(&config);
     let up = async { while etcd.next().await.is_err() {} };
@@ -81,12 +81,12 @@ async fn a_watch_from_a_time_that_is_forgotten_ends() {
     let read = std::mem::replace(&mut link.revision, 1);
     let why = timeout(soon, link.changed()).await.unwrap().unwrap_err().why;
     assert!(why.contains("compacted"), "{why}");
-    // One from after it sees what follows.
+    // A watch from a later revision sees the events after it.
     (link.revision, link.watch) = (read, None);
     etcd.put(&SecretName::AuthorizedKeys, Zeroizing::new(b"x".to_vec())).await.unwrap();
     timeout(soon, link.changed()).await.unwrap().unwrap();
 
-    // By v2 a thousand events are kept.
+    // The v2 API keeps a thousand events.
     let mut link = v2::V2Client::new(config, &client, &EtcdTls::default()).unwrap();
     link.read().await.unwrap();
     let first = link.index;
@@ -98,7 +98,7 @@ async fn a_watch_from_a_time_that_is_forgotten_ends() {
     timeout(Duration::from_secs(5), link.changed()).await.unwrap().unwrap();
     link.read().await.unwrap();
     assert!(link.index > first + 1000);
-    // Only what is ours is a reason to read, whatever it was stored as.
+    // Only an event of a secret is a reason to read, in whichever form it was stored.
     for path in ["/totem/else", "/totem/image-factory/github-keys/acme/@owner"] {
         assert!(timeout(Duration::from_millis(200), link.changed()).await.is_err(), "before {path}");
         assert!(link.http.put(format!("{client}/v2/keys{path}")).send().await.unwrap().status().is_success());

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::super::SecretsError;
 use super::config::TlsFiles;
 
-/// What is in the [`TlsFiles`], checked.
+/// Contents of the [`TlsFiles`], checked.
 #[derive(Clone, Default)]
 pub struct EtcdTls {
     cacert: Option<Vec<u8>>,
@@ -22,19 +22,22 @@ pub struct EtcdTls {
 }
 
 impl EtcdTls {
-    /// Errors: what is wrong with which file.
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and its fault.
     pub fn read(files: &TlsFiles) -> Result<Self, SecretsError> {
         let cacert = files.cacert.as_ref().map(|path| authorities(path)).transpose()?;
         let identity = files.identity.as_ref().map(|(cert, key)| identity(cert, key)).transpose()?;
         Ok(Self { cacert, identity, at_most_1_2: false })
     }
 
-    /// Without TLS 1.3, by HTTP.
+    /// Returns the same for HTTP without TLS 1.3.
     pub fn at_most_1_2(&self) -> Self {
         Self { at_most_1_2: true, ..self.clone() }
     }
 
-    /// For gRPC.
+    /// Returns the options of a gRPC client.
     pub fn options(&self) -> TlsOptions {
         let options = match &self.cacert {
             Some(pem) => TlsOptions::new().ca_certificate(etcd_client::Certificate::from_pem(pem)),
@@ -46,7 +49,7 @@ impl EtcdTls {
         }
     }
 
-    /// For HTTP.
+    /// Builds an HTTP client.
     pub fn client(&self, builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
         let builder = match &self.cacert {
             Some(pem) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem)?),

@@ -6,23 +6,23 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
+use super::super::contents::Contents;
 use super::super::name::{GITHUB_KEYS, OWNER, Scope};
-use super::super::source::Contents;
 use super::super::{SecretName, SecretsError};
 use super::config::EtcdConfig;
 use super::failure::{EtcdFailure, role};
-use super::link::within;
+use super::limits::{MAX_ANSWER, REQUEST, within};
 use super::tls::EtcdTls;
-use super::{MAX_ANSWER, REQUEST};
 use crate::outbound::{self, BodyError, Route, read_limited};
 
-/// Everything is read again this often: a wait on a member that hangs or lost its cluster is silent for ever.
+/// Interval at which everything is read again, because a wait on a member that hangs or lost its cluster is silent for
+/// ever.
 const RESYNC: Duration = Duration::from_secs(10);
 
-/// One member by etcd's API v2: JSON over HTTP, with a store of its own beside v3's.
+/// A client of one member by etcd's API v2, which is JSON over HTTP and has a store of its own beside v3's.
 /// Source: Documentation/v2/api.md and auth_api.md of etcd 3.3.
 ///
-/// Traps: what begins with `_` is hidden from lists; a value that is not UTF-8 is damaged; a role for `/totem/*` may
+/// Traps: a name that begins with `_` is hidden from lists; a value that is not UTF-8 is damaged; a role for `/totem/*` may
 /// read `/totem/` and not `/totem`; a name is a key or a directory.
 pub struct V2Client {
     config: Arc<EtcdConfig>,
@@ -34,13 +34,13 @@ pub struct V2Client {
     wait: Option<Wait>,
 }
 
-/// A long poll: its head comes at once, its body with the next event.
+/// A long poll. Its head comes at once, and its body with the next event.
 struct Wait {
     response: Response,
     body: Vec<u8>,
 }
 
-/// What an answer with a key, and an event, has in it.
+/// Body of an answer with a key, and of an event.
 #[derive(Deserialize)]
 struct V2Response {
     node: Node,
@@ -53,7 +53,7 @@ struct Node {
     key: String,
     #[serde(default)]
     dir: bool,
-    /// None: deleted, or a directory.
+    /// `None` for a deleted key and for a directory.
     value: Option<String>,
     #[serde(default)]
     nodes: Vec<Node>,
@@ -74,7 +74,7 @@ const KEY_NOT_FOUND: u32 = 100;
 const NOT_A_DIRECTORY: u32 = 104;
 const INDEX_CLEARED: u32 = 401;
 
-struct Got {
+struct V2Answer {
     status: StatusCode,
     index: Option<u64>,
     body: Vec<u8>,
@@ -85,7 +85,7 @@ impl V2Client {
         let builder = outbound::client(Route::Direct).connect_timeout(REQUEST);
         let http = match config.is_tls() {
             true => tls.client(builder),
-            // Reading the system's authorities takes 10 ms.
+            // A client without TLS gets no authorities, because reading the system's takes 10 ms.
             false => builder.tls_certs_only([]).build(),
         };
         let http = http.map_err(|e| EtcdFailure::of(&e, &config))?;
@@ -93,24 +93,24 @@ impl V2Client {
         Ok(Self { config, http, root, index: 0, wait: None })
     }
 
-    /// The major version of etcd, if it says one.
+    /// Returns the major version of etcd, if etcd names one.
     pub async fn version(&self) -> Result<Option<u32>, EtcdFailure> {
         let got = self.ask(self.http.get(self.url("version"))).await?;
         if got.status != StatusCode::OK {
             return Ok(None);
         }
-        // {"etcdserver":"3.4.23",…}, {"releaseVersion":"2.0.5",…}, etcd 0.4.6
+        // Answers of versions: {"etcdserver":"3.4.23",…}, {"releaseVersion":"2.0.5",…}, etcd 0.4.6
         let digits = got.body.iter().copied().skip_while(|b| !b.is_ascii_digit()).take_while(u8::is_ascii_digit);
         Ok(String::from_utf8(digits.collect()).ok().and_then(|digits| digits.parse().ok()))
     }
 
-    /// Since 3.4 only with `--enable-v2`.
+    /// Returns true if the member serves the v2 API. Since 3.4 it does so only with `--enable-v2`.
     pub async fn is_served(&self) -> Result<bool, EtcdFailure> {
         let got = self.ask(self.get("", "")).await?;
         Ok(got.status != StatusCode::NOT_FOUND || refusal(&got).is_some())
     }
 
-    /// All below the base.
+    /// Returns all that is below the base.
     pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
         let got = self.ask(self.get("", "recursive=true&quorum=true")).await?;
         let mut contents = Contents::default();
@@ -129,8 +129,8 @@ impl V2Client {
         Ok(contents)
     }
 
-    /// Returns when one of our keys was set, deleted or expired since the last read, or it is time to look. Can be
-    /// dropped and called again.
+    /// Waits until a secret was set, deleted or expired since the last read, or [`RESYNC`] is over. The call can be dropped
+    /// and made again.
     pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
         let until = Instant::now() + RESYNC;
         loop {
@@ -146,9 +146,10 @@ impl V2Client {
                 Some(chunk) if wait.body.len() + chunk.len() > MAX_ANSWER => return Err(too_large()),
                 Some(chunk) => wait.body.extend_from_slice(&chunk),
                 None => {
-                    let got = Got { status: wait.response.status(), index: None, body: std::mem::take(&mut wait.body) };
+                    let got =
+                        V2Answer { status: wait.response.status(), index: None, body: std::mem::take(&mut wait.body) };
                     self.wait = None;
-                    if self.is_over(&got, until).await? {
+                    if self.is_reason_to_read(&got, until).await? {
                         return Ok(());
                     }
                 }
@@ -156,29 +157,30 @@ impl V2Client {
         }
     }
 
-    /// Is what the wait brought a reason to read?
-    async fn is_over(&mut self, got: &Got, until: Instant) -> Result<bool, EtcdFailure> {
+    /// Returns true if the answer to a wait is a reason to read.
+    async fn is_reason_to_read(&mut self, got: &V2Answer, until: Instant) -> Result<bool, EtcdFailure> {
         match got.status {
-            // etcd 2 ends a wait with nothing after some minutes. Not again at once: that could go round in circles.
+            // etcd 2 ends a wait with an empty body after some minutes. The next wait begins after a pause, because it
+            // could end at once, too.
             StatusCode::OK if got.body.trim_ascii().is_empty() => sleep_until(until).await,
             StatusCode::OK => {
                 let node = parse(&got.body)?.node;
                 let ours = |path: &str| node.dir || SecretName::parse(path).is_some();
-                // Of a directory above, and of the base itself, all is ours.
+                // An event of the base, or of a directory above it, concerns all secrets.
                 if self.path(&node.key).is_none_or(ours) {
                     return Ok(true);
                 }
                 self.index = node.modified_index.max(self.index + 1);
                 return Ok(false);
             }
-            // More than 1,000 events ago: etcd keeps no more.
+            // The index is more than 1,000 events old, and etcd keeps no more events.
             _ if refusal(got).is_some_and(|r| r.error_code == INDEX_CLEARED) => {}
             _ => return Err(self.refused(got)),
         }
         Ok(true)
     }
 
-    /// Returns the key.
+    /// Stores a secret, and returns its key.
     pub async fn put(&self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
         let text = std::str::from_utf8(value).map_err(|_| {
             EtcdFailure::todo("it is not text, and the v2 API keeps text only", "encrypt it with `gpg -c --armor`")
@@ -190,7 +192,8 @@ impl V2Client {
                 "use the owner's key or the common one instead",
             ));
         }
-        // The owner's key, unless it is there as a plain one, leaves room for those of repositories.
+        // An owner's key goes into the owner's directory, which has room for keys of repositories, unless a plain key is
+        // stored in the place of that directory.
         if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
             let got = self.ask(self.get(&path, "")).await?;
             if got.status != StatusCode::OK || parse(&got.body)?.node.dir {
@@ -207,7 +210,7 @@ impl V2Client {
         }
     }
 
-    /// Below the base; `""` is the base, with a slash.
+    /// Returns a GET request for a path below the base; `""` is the base, with a slash.
     fn get(&self, path: &str, query: &str) -> RequestBuilder {
         let mut url = self.key(path);
         url.set_query(Some(query).filter(|q| !q.is_empty()));
@@ -233,7 +236,7 @@ impl V2Client {
         }
     }
 
-    async fn ask(&self, request: RequestBuilder) -> Result<Got, EtcdFailure> {
+    async fn ask(&self, request: RequestBuilder) -> Result<V2Answer, EtcdFailure> {
         let failed = |e: reqwest::Error| EtcdFailure::of(&e, &self.config);
         let mut response = request.send().await.map_err(failed)?;
         let index = response.headers().get("X-Etcd-Index").and_then(|index| index.to_str().ok()?.parse().ok());
@@ -241,20 +244,20 @@ impl V2Client {
             BodyError::TooLong => too_large(),
             BodyError::Broken(error) => failed(error),
         })?;
-        Ok(Got { status: response.status(), index, body: body.to_vec() })
+        Ok(V2Answer { status: response.status(), index, body: body.to_vec() })
     }
 
-    /// The path below the base, an owner's `@owner` as the owner.
+    /// Returns the path below the base. An owner's `@owner` becomes the owner.
     fn path<'a>(&self, key: &'a str) -> Option<&'a str> {
         let path = key.strip_prefix(&self.config.prefix())?;
         let owner = path.strip_suffix(OWNER).and_then(|path| path.strip_suffix('/'));
         Some(owner.filter(|path| path.starts_with(GITHUB_KEYS)).unwrap_or(path))
     }
 
-    fn refused(&self, got: &Got) -> EtcdFailure {
+    fn refused(&self, got: &V2Answer) -> EtcdFailure {
         let refusal = refusal(got);
         match (got.status, &refusal) {
-            // The password and the role: it does not say which.
+            // etcd answers 401 for a wrong password and for a missing role, and does not say which.
             (StatusCode::UNAUTHORIZED, _) => match &self.config.login {
                 None => EtcdFailure::anonymous("refused (HTTP 401)"),
                 Some((user, _)) => EtcdFailure::todo(
@@ -288,7 +291,7 @@ fn parse(body: &[u8]) -> Result<V2Response, EtcdFailure> {
     serde_json::from_slice(body).map_err(|e| EtcdFailure::new(format!("its answer is not that of etcd: {e}")))
 }
 
-fn refusal(got: &Got) -> Option<V2Refusal> {
+fn refusal(got: &V2Answer) -> Option<V2Refusal> {
     serde_json::from_slice(&got.body).ok()
 }
 

@@ -7,27 +7,26 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::super::SecretName;
-use super::super::source::Contents;
+use super::super::contents::Contents;
 use super::config::EtcdConfig;
 use super::failure::{EtcdFailure, role};
-use super::link::within;
+use super::limits::{MAX_ANSWER, REQUEST, within};
 use super::tls::EtcdTls;
-use super::{MAX_ANSWER, REQUEST};
 
-/// A peer that hangs without closing the connection is noticed after 10 s. etcd refuses clients that ask more often
-/// than every 5 s.
+/// Interval and timeout of keep-alive pings. A peer that hangs without closing the connection is noticed after 10 s. etcd
+/// refuses clients that ping more often than every 5 s.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(4));
-/// Everything is read again this often, should a watch have fallen silent.
+/// Interval at which everything is read again, because a watch may have fallen silent.
 const RESYNC: Duration = Duration::from_secs(300);
 
 /// A connection to one member by etcd's API v3, which is gRPC.
 pub struct V3Client {
     config: Arc<EtcdConfig>,
     pub(super) client: Client,
-    /// Of what was read last.
+    /// Revision of the last read.
     pub(super) revision: i64,
-    /// Opened after the first read: with a token that has expired a watch is made and cancelled at once, while a read
-    /// logs in anew.
+    /// The watch, which is opened after a read, because a read logs in anew, while a watch with an expired token is made
+    /// and cancelled at once.
     pub(super) watch: Option<WatchStream>,
 }
 
@@ -38,7 +37,7 @@ impl V3Client {
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_keep_alive_while_idle(true)
             .with_auto_token_refresh(true)
-            // Else the watch on a member that lost its cluster would stay open and silent.
+            // A leader is required, because the watch on a member that lost its cluster would stay open and silent.
             .with_require_leader(true);
         if config.is_tls() {
             options = options.with_tls(tls.options());
@@ -46,7 +45,7 @@ impl V3Client {
         let mut client = Client::connect([endpoint], Some(options)).await.map_err(|e| failure(&config, &e))?;
         if let Some((user, password)) = &config.login {
             match client.update_user(Some((user.clone(), password.to_string()))).await {
-                // As with etcd's own clients: a cluster that asks for nobody lets everybody in.
+                // A login at a cluster without authentication is ignored, as etcd's own clients do.
                 Err(Error::GRpcStatus(status)) if status.message().contains("authentication is not enabled") => {}
                 login => login.map_err(|e| failure(&config, &e))?,
             }
@@ -54,7 +53,7 @@ impl V3Client {
         Ok(Self { config, client, revision: 0, watch: None })
     }
 
-    /// All below the base.
+    /// Returns all that is below the base.
     pub async fn read(&mut self) -> Result<Contents, EtcdFailure> {
         let prefix = self.config.prefix();
         let mut kv = self.client.kv_client().max_decoding_message_size(MAX_ANSWER);
@@ -69,8 +68,11 @@ impl V3Client {
         Ok(contents)
     }
 
-    /// Returns when one of our keys was put or deleted since the last read, or it is time to look; an error when the
-    /// watch has ended. Can be dropped and called again.
+    /// Waits until a secret was put or deleted since the last read, or [`RESYNC`] is over. The call can be dropped and made
+    /// again.
+    ///
+    /// # Errors
+    /// The watch has ended.
     pub async fn changed(&mut self) -> Result<(), EtcdFailure> {
         let prefix = self.config.prefix();
         let watch = match &mut self.watch {
@@ -86,7 +88,7 @@ impl V3Client {
             let Ok(message) = timeout(RESYNC, watch.message()).await else { return Ok(()) };
             let message = message.map_err(|e| failure(&self.config, &e))?;
             let message = message.ok_or_else(|| EtcdFailure::new("the connection was closed"))?;
-            // After a compaction the stream says so once and then falls silent for ever.
+            // The stream reports a compaction once, and is silent for ever after it.
             if message.compact_revision() > 0 {
                 let before = message.compact_revision();
                 return Err(EtcdFailure::new(format!("the history before revision {before} was compacted")));
@@ -104,7 +106,7 @@ impl V3Client {
         }
     }
 
-    /// Returns the key.
+    /// Stores a secret, and returns its key.
     pub async fn put(&self, name: &SecretName, value: &[u8]) -> Result<String, EtcdFailure> {
         let key = format!("{}{name}", self.config.prefix());
         let put = self.client.kv_client().put(key.as_str(), value, None).await;
@@ -118,7 +120,7 @@ fn failure(config: &EtcdConfig, error: &Error) -> EtcdFailure {
         Error::TransportError(e) => return EtcdFailure::of(e, config),
         e => return EtcdFailure::new(e.to_string()),
     };
-    // Without a source the status is etcd's own.
+    // A status without a source comes from etcd itself.
     if let Some(cause) = status.source() {
         return EtcdFailure::of(cause, config);
     }

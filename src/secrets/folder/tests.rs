@@ -20,7 +20,7 @@ fn values(root: &Path) -> BTreeMap<SecretName, String> {
 }
 
 #[test]
-fn what_is_put_is_read() {
+fn stored_secrets_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     assert!(values(&root).is_empty(), "a folder that does not exist is an empty one");
@@ -61,7 +61,7 @@ fn an_owner_is_a_file_or_a_folder() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_out_and_what_cannot_be_is_named() {
+fn other_files_are_left_out_and_impossible_names_are_trouble() {
     let dir = tempfile::tempdir().unwrap();
     let keys = dir.path().join(GITHUB_KEYS);
     fs::create_dir_all(keys.join("acme")).unwrap();
@@ -93,7 +93,7 @@ async fn a_change_is_seen_also_with_the_same_size() {
 }
 
 #[tokio::test]
-async fn what_root_stores_belongs_to_the_service() {
+async fn files_that_root_stores_belong_to_the_service() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

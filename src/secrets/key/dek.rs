@@ -1,5 +1,5 @@
-//! PEM encrypted by its headers (RFC 1421): what ssh-keygen wrote until 2018 and does with `-m PEM`, openssl with
-//! `-traditional`. The key is one round of MD5 over the passphrase (OpenSSL's EVP_BytesToKey).
+//! PEM encrypted by its headers (RFC 1421), which ssh-keygen wrote until 2018 and still writes with `-m PEM`, and openssl
+//! writes with `-traditional`. The key is one round of MD5 over the passphrase (OpenSSL's EVP_BytesToKey).
 
 use aes::{Aes128, Aes192, Aes256};
 use cbc::cipher::block_padding::Pkcs7;
@@ -14,7 +14,7 @@ use super::{SecretsError, Stored, damaged, decrypted, other_cipher};
 
 type Decrypt = fn(&[u8], &[u8], &[u8]) -> Option<Zeroizing<Vec<u8>>>;
 
-/// Reads a PEM whose body is what `read` reads, encrypted or not.
+/// Reads a PEM, encrypted or not. `read` reads its plain body.
 pub(super) fn read(pem: Pem, read: fn(&[u8]) -> Result<PrivateKey, SecretsError>) -> Result<Stored, SecretsError> {
     if !pem.header("Proc-Type").is_some_and(|value| value.ends_with(",ENCRYPTED")) {
         return read(&pem.body).map(Stored::plain);
@@ -36,7 +36,7 @@ pub(super) fn read(pem: Pem, read: fn(&[u8]) -> Result<PrivateKey, SecretsError>
     })))
 }
 
-/// EVP_BytesToKey with MD5 and one round: D(i) = MD5(D(i - 1) ‖ passphrase ‖ salt), one after the other.
+/// Derives a key by EVP_BytesToKey with MD5 and one round: the blocks D(i) = MD5(D(i - 1) ‖ passphrase ‖ salt) in a row.
 fn bytes_to_key(passphrase: &[u8], salt: &[u8], size: usize) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(size + 16));
     while key.len() < size {
@@ -48,7 +48,7 @@ fn bytes_to_key(passphrase: &[u8], salt: &[u8], size: usize) -> Zeroizing<Vec<u8
     key
 }
 
-/// CBC with the padding of RFC 8018, 6.1.1. None: there is no such padding, or a size does not fit.
+/// Decrypts CBC with the padding of RFC 8018, 6.1.1. Returns `None` if the padding is not valid, or a size does not fit.
 pub(super) fn decrypt_cbc<C>(key: &[u8], iv: &[u8], data: &[u8]) -> Option<Zeroizing<Vec<u8>>>
 where
     C: BlockCipherDecrypt + KeyInit,

@@ -1,4 +1,4 @@
-//! OpenSSH's own format (its PROTOCOL.key): what ssh-keygen writes since 2018, and since 2014 for Ed25519 or by `-o`.
+//! OpenSSH's own format (its PROTOCOL.key), which ssh-keygen writes since 2018, and since 2014 for Ed25519 or with `-o`.
 
 use ssh_key::{Algorithm, Cipher, EcdsaCurve, Error, Kdf, PrivateKey};
 use zeroize::Zeroizing;
@@ -6,12 +6,13 @@ use zeroize::Zeroizing;
 use super::short::{self, string};
 use super::{SecretsError, Stored, damaged, dsa, refused, too_much_work, wrong_or_damaged};
 
-/// ssh-keygen's default is 16 rounds of bcrypt (110 ms), a careful user takes 100 or 200; more than this (half a minute)
-/// would only keep a processor busy.
+/// Most rounds of bcrypt. ssh-keygen's default is 16 (110 ms), and a careful user takes 100 or 200. More rounds than this
+/// (half a minute) would only keep a processor busy.
 const MAX_ROUNDS: u32 = 4096;
 
 pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
-    let key = PrivateKey::from_bytes(&body).or_else(|e| short::read(&body, None).ok_or_else(|| other(&body, e)))?;
+    let key =
+        PrivateKey::from_bytes(&body).or_else(|e| short::read(&body, None).ok_or_else(|| unreadable(&body, e)))?;
     match key.algorithm() {
         Algorithm::Rsa { .. } | Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => {}
         Algorithm::Dsa => return Err(dsa()),
@@ -29,8 +30,9 @@ pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
     }
 }
 
-/// Names what ssh-key does not know: the kind of a key, or its encryption. Both are outside of what is encrypted.
-fn other(body: &[u8], error: Error) -> SecretsError {
+/// Returns the error for a kind of key, or for an encryption, that the crate ssh-key does not know. Both are named outside
+/// the encrypted part.
+fn unreadable(body: &[u8], error: Error) -> SecretsError {
     let outer = || {
         let mut rest = body.strip_prefix(b"openssh-key-v1\0")?;
         let (cipher, _kdf, _options) = (string(&mut rest)?, string(&mut rest)?, string(&mut rest)?);
@@ -48,7 +50,7 @@ fn other(body: &[u8], error: Error) -> SecretsError {
     }
 }
 
-/// A name as RFC 4251 (6) allows it, so that it can be shown.
+/// Returns a name that RFC 4251 (6) allows, because any other bytes must not be shown.
 fn name(bytes: &[u8]) -> Option<&str> {
     let is_name = (1..=64).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     std::str::from_utf8(bytes).ok().filter(|_| is_name)
@@ -62,7 +64,8 @@ fn open(key: &PrivateKey, body: &[u8], passphrase: &str) -> Result<PrivateKey, S
     let may_be_short = key.algorithm() == (Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 });
     let short = |e| short::read(body, Some((key.kdf(), passphrase))).filter(|_| may_be_short).ok_or(e);
     key.decrypt(passphrase).or_else(short).map_err(|e| match e {
-        // An authenticated cipher cannot tell the two apart; the others compare two numbers first.
+        // An authenticated cipher does not distinguish a wrong passphrase from damage. The other ciphers do, because two
+        // check numbers are compared first.
         Error::Crypto if key.cipher().has_tag() => wrong_or_damaged(),
         Error::Crypto => SecretsError::new(
             "ENC_PASSPHRASE is not the passphrase of this key: set the one it has, or store the key anew \

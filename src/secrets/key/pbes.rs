@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::dek::decrypt_cbc;
 use super::{SecretsError, Stored, asn1, damaged, decrypted, other_cipher, too_much_work};
 
-/// openssl writes 2048 rounds, OWASP asks for 1.3 million; this many take some seconds.
+/// Most rounds of PBKDF2, which take some seconds. openssl writes 2048, and OWASP asks for 1.3 million.
 const MAX_ROUNDS: u32 = 10_000_000;
 
-/// Bytes that scrypt fills, all passes together. openssl writes 16 MiB and refuses more than 32 MiB.
+/// Most bytes that scrypt may fill, all passes together. openssl writes 16 MiB and refuses more than 32 MiB.
 const MAX_SCRYPT: u64 = 128 << 20;
 
 pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
@@ -43,7 +43,7 @@ pub(super) fn read(body: Zeroizing<Vec<u8>>) -> Result<Stored, SecretsError> {
     }))
 }
 
-/// EncryptedPrivateKeyInfo: how it is encrypted, and what.
+/// Returns the two parts of an EncryptedPrivateKeyInfo: the encryption scheme, and the encrypted data.
 fn parts(body: &[u8]) -> Result<(EncryptionScheme, &[u8]), SecretsError> {
     let whole = AnyRef::from_der(body);
     let parts = whole.and_then(|whole| {
@@ -51,7 +51,7 @@ fn parts(body: &[u8]) -> Result<(EncryptionScheme, &[u8]), SecretsError> {
     });
     let (algorithm, data) = parts.map_err(damaged)?;
     let scheme = EncryptionScheme::try_from(algorithm).map_err(|e| match algorithm.oid {
-        // Its algorithms are in its parameters: the error names the one.
+        // PBES2 names its algorithms in its parameters, and the error names the one that is not supported.
         pbes2::PBES2_OID => other_cipher(&format!("PKCS#8's PBES2 ({e})")),
         other => other_cipher(&format!("PKCS#8's {other}")),
     });
@@ -63,7 +63,7 @@ fn check_work(kdf: &pbes2::Kdf) -> Result<(), SecretsError> {
         pbes2::Kdf::Pbkdf2(p) if p.iteration_count > MAX_ROUNDS => {
             Err(too_much_work(&format!("{} rounds of PBKDF2", p.iteration_count), &MAX_ROUNDS.to_string()))
         }
-        // pkcs5 0.8.1 panics where N is 0.
+        // N is checked here, because pkcs5 0.8.1 panics where it is 0.
         pbes2::Kdf::Scrypt(p) if !p.cost_parameter.is_power_of_two() => Err(damaged("scrypt's N is no power of two")),
         pbes2::Kdf::Scrypt(p) => {
             let factors = [128, p.cost_parameter, p.block_size.into(), p.parallelization.into()];
@@ -79,8 +79,8 @@ fn check_work(kdf: &pbes2::Kdf) -> Result<(), SecretsError> {
     }
 }
 
-/// PBKDF1 (RFC 8018, 5.1), here for DES, which was the default of `openssl pkcs8 -topk8` until 1.1.0 (2016): a key of 8
-/// bytes, an initialization vector of 8, and maybe more. At most 65,535 rounds.
+/// Derives by PBKDF1 (RFC 8018, 5.1) a key of 8 bytes and an initialization vector of 8 bytes, and maybe more bytes. They
+/// are for DES, which was the default of `openssl pkcs8 -topk8` until 1.1.0 (2016). There are at most 65,535 rounds.
 fn pbkdf1<D: Digest>(passphrase: &str, parameters: &pbes1::Parameters) -> Zeroizing<Vec<u8>> {
     let first = D::new().chain_update(passphrase).chain_update(parameters.salt).finalize();
     let mut derived = Zeroizing::new(first.to_vec());

@@ -9,22 +9,24 @@ use crate::secrets::authorized::is_key;
 
 /// The block of a text that holds a private key.
 pub(super) struct Pem {
-    /// `RSA PRIVATE KEY`.
+    /// Label between the dashes, such as `RSA PRIVATE KEY`.
     pub label: String,
-    /// `Proc-Type` and `DEK-Info` with what they say.
+    /// Names and values of the headers, such as `Proc-Type` and `DEK-Info`.
     headers: Vec<(String, String)>,
-    /// What its base64 says.
+    /// The decoded base64.
     pub body: Zeroizing<Vec<u8>>,
 }
 
 impl Pem {
-    /// Finds the one private key in a text, which may have other things around it (openssl writes `EC PARAMETERS`). The
-    /// error names what the text is instead.
+    /// Finds the one private key in a text, which may have other blocks around it (openssl writes `EC PARAMETERS`).
+    ///
+    /// # Errors
+    /// The text holds no private key, or several. The message names the kind of the text, where it is known.
     pub fn find(text: &[u8]) -> Result<Self, SecretsError> {
         let Ok(text) = std::str::from_utf8(text) else {
             return Err(SecretsError::new("this is not the text of a private key"));
         };
-        // What was pasted through YAML, a web form or Windows: indented, with empty lines, with CRLF.
+        // Indentation, empty lines and CRLF are removed, because YAML, web forms and Windows add them to a pasted key.
         let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         let first = lines.clone().next().unwrap_or_default();
         let key_label = |line| label(line).filter(|label| label.ends_with("PRIVATE KEY"));
@@ -43,11 +45,11 @@ impl Pem {
                 },
             }
         }
-        // A second one might be unencrypted, and would be stored with the first.
+        // A second key is refused, because it might be unencrypted and would be stored with the first.
         if lines.any(|line| key_label(line).is_some()) {
             return Err(SecretsError::new("there is more than one private key: give one alone"));
         }
-        // Not the decoder's own message: it names a character.
+        // The decoder's own message is left out, because it names a character of the key.
         let body = STANDARD.decode(base64.as_bytes()).map_err(|_| damaged("it is not base64"))?;
         Ok(Self { label: label.into(), headers, body: body.into() })
     }
@@ -61,7 +63,7 @@ fn label(line: &str) -> Option<&str> {
     line.strip_prefix("-----BEGIN ")?.strip_suffix("-----")
 }
 
-/// What a text is, of which this is the first line, when it holds no private key.
+/// Returns the error for a text without a private key. Its first line shows the kind of the text.
 fn not_a_key(first: &str) -> SecretsError {
     SecretsError::new(match label(first) {
         Some(label) if label.contains("PUBLIC KEY") => "this is a public key: the private key is needed",

@@ -31,7 +31,7 @@ fn rsa_with_sha1_is_refused() {
 }
 
 #[test]
-fn what_was_pasted_is_read_and_what_was_cut_is_damaged() {
+fn a_pasted_key_is_read_and_a_cut_key_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let text = make(dir.path(), "k", &["-t", "ed25519", "-N", "passphrase", "-a", "1"]);
     let text = String::from_utf8(text).unwrap();
@@ -55,7 +55,7 @@ fn many_rounds_are_refused_before_they_are_done() {
     let dir = tempfile::tempdir().unwrap();
     let text = make(dir.path(), "k", &["-t", "ed25519", "-N", ""]);
     let key = PrivateKey::from_openssh(text).unwrap();
-    // Encrypted with one round; the count is then changed in the container, where nothing protects it.
+    // The key is encrypted with one round. The count is then changed in the container, where nothing protects it.
     let kdf = Kdf::Bcrypt { salt: vec![7; 16], rounds: 1 };
     let mut bytes =
         key.encrypt_with(ssh_key::Cipher::Aes256Ctr, kdf, 1, "passphrase").unwrap().to_bytes().unwrap().to_vec();
@@ -84,7 +84,7 @@ fn seal_encrypts_so_that_ssh_keygen_reads_it() {
     assert_eq!(*seal(sealed.as_bytes(), "any").unwrap(), *sealed, "what is encrypted is kept");
 }
 
-/// Made by ssh-keygen, thrown away: its private number begins with a zero byte, as one in 256 does.
+/// A discarded key of ssh-keygen, whose private number begins with a zero byte, as one in 256 does.
 #[test]
 fn a_p256_key_with_a_short_number_is_read_sealed_and_signs() {
     let plain = include_bytes!("testdata/short_p256");

@@ -15,16 +15,16 @@ const PLAIN: &[u8] = br#"{"https://quay.io":{"auth":"dG90ZW06c2VjcmV0","email":"
 const MESSAGE: &str = "jAwECQEC0Kd5TNETX/7SbQHJC6mO2JqfBhO6sHz7KyD+dyMAY4MnDbMPZ3w0w77eKTEltM6kL7NhLLJMsi7Rwv+m\
                        1cGA1kV3j35F7kYX1/WsHm3OaZbCQ2LJUk4S+EuMwDPUt1Wav+UltOGis0acY3sq4NyLWhOpixaYAQk=";
 
-/// The same by Debian 13's gpg 2.4.7, `gpg -c`: its defaults.
+/// The same text, encrypted by Debian 13's gpg 2.4.7 with `gpg -c` and its defaults.
 const OF_2_4: &str = "jA0ECQMKyQo5ndxEmxj/0nkBRwGrBRbNIQkuRXxwmVjmoMzWzHZbdM/XIdOwLTUFPFrV/8+Q7mUZU8o+aBSE6eNLmr2zQRsxw5Hm\
                       PYjaQX1bMlPqtqm8DsoYz7y6GLHzAp5nGY92vYRDy4ck1IJhR/iAnjHU3zHQVjDAOKGyC4C+8TmbaPdsE66j";
 
-/// The same by gpg 2.4.7, `gpg -c --force-ocb`: packets of LibrePGP.
+/// The same text, encrypted by gpg 2.4.7 with `gpg -c --force-ocb`, which writes packets of LibrePGP.
 const OCB_OF_2_4: &str = "jE0FCQIDCmBqyap/kjRR/43CHAUDMpN2JXWRe7KcKSLhFvsrlGz0jX2aVyArfNKnZcVafQbQMUn8P4E9LpRZfFoNGQFTwhwd95Hu\
                           QRzTA9SDAQkCENwsMgMeOVBHQsX5ukNEKBvinTP2oCdt3bARMeRhBdWU1wcHHa0Wzkt4ypxTpmF+LcSKi8aHTpaEzQ7ik47nxaDb\
                           KwqaNbISyMyAPs/PkqvjFTo95vIgOWFdfg1dWVSYMQXc8scmFMqMwpgf8UddlFAdt/cDlifLsUsE4uobiw0=";
 
-/// A home for gpg of its own; the short path fits its agent's socket (107 bytes).
+/// A home folder for gpg. Its path is short, because the socket of gpg's agent may have a path of 107 bytes.
 struct Gpg(tempfile::TempDir);
 
 impl Gpg {
@@ -37,7 +37,7 @@ impl Gpg {
         self.program("gpg", &[&["--pinentry-mode", "loopback"], args].concat(), passphrase, input)
     }
 
-    /// The same with `gpg1`, version 1.4.
+    /// Runs `gpg1`, version 1.4, in the same way.
     fn run_1_4(&self, args: &[&str], passphrase: &str, input: &[u8]) -> Vec<u8> {
         self.program("gpg1", args, passphrase, input)
     }
@@ -74,7 +74,7 @@ fn error(message: &[u8]) -> String {
     e
 }
 
-fn is_read(message: &[u8], how: &str) {
+fn assert_read(message: &[u8], how: &str) {
     assert_eq!(*decrypt(message, "pässphrase").unwrap(), PLAIN, "{how}");
     let base64 = general_purpose::STANDARD.encode(message);
     let lines: Vec<_> = base64.as_bytes().chunks(60).map(|l| std::str::from_utf8(l).unwrap()).collect();
@@ -85,30 +85,30 @@ fn is_read(message: &[u8], how: &str) {
 }
 
 #[test]
-fn what_gpg_writes_is_read() {
+fn messages_of_gpg_are_read() {
     let gpg = Gpg::new();
-    // gpg iterates its hash over 65 MB, which is slow in a debug build: once as it is, then less.
+    // The default of 65 MB of iterated hash is used once, because it is slow in a debug build; later runs use less.
     for options in ["", "-a", "-z 0", "--compress-algo bzip2", "--compress-algo zip -a", "--compress-algo zlib"] {
         let quick = ["--s2k-count", "65536"].iter().filter(|_| !options.is_empty()).copied();
         let args: Vec<_> = ["-c"].into_iter().chain(quick).chain(options.split_whitespace()).collect();
-        is_read(&gpg.run(&args, "pässphrase", PLAIN), options);
+        assert_read(&gpg.run(&args, "pässphrase", PLAIN), options);
     }
     let ciphers = "3DES CAST5 BLOWFISH AES AES192 AES256 TWOFISH CAMELLIA128 CAMELLIA192 CAMELLIA256";
     for cipher in ciphers.split(' ') {
         let args = ["-c", "--s2k-count", "65536", "--cipher-algo", cipher];
-        is_read(&gpg.run(&args, "pässphrase", PLAIN), cipher);
+        assert_read(&gpg.run(&args, "pässphrase", PLAIN), cipher);
     }
     for digest in ["SHA1", "RIPEMD160", "SHA224", "SHA256", "SHA384", "SHA512"] {
         for mode in ["0", "1", "3"] {
             let args = ["-c", "--s2k-count", "65536", "--s2k-digest-algo", digest, "--s2k-mode", mode];
-            is_read(&gpg.run(&args, "pässphrase", PLAIN), &format!("{digest} {mode}"));
+            assert_read(&gpg.run(&args, "pässphrase", PLAIN), &format!("{digest} {mode}"));
         }
     }
-    // 1.4 chooses CAST5 and SHA-1, and since 1.4.23 it writes the integrity code by itself.
-    is_read(&gpg.run_1_4(&["-c"], "pässphrase", PLAIN), "1.4");
+    // gpg 1.4 chooses CAST5 and SHA-1, and since 1.4.23 it writes the integrity code by itself.
+    assert_read(&gpg.run_1_4(&["-c"], "pässphrase", PLAIN), "1.4");
     for cipher in ciphers.split(' ') {
         let args = ["-c", "--force-mdc", "--cipher-algo", cipher];
-        is_read(&gpg.run_1_4(&args, "pässphrase", PLAIN), &format!("1.4 {cipher}"));
+        assert_read(&gpg.run_1_4(&args, "pässphrase", PLAIN), &format!("1.4 {cipher}"));
     }
     let armoured = String::from_utf8(gpg.run(&["-c", "--s2k-mode", "1", "-a"], "pässphrase", PLAIN)).unwrap();
     for pasted in
@@ -119,7 +119,7 @@ fn what_gpg_writes_is_read() {
 }
 
 #[test]
-fn what_gpg_2_4_writes_is_read() {
+fn messages_of_gpg_2_4_are_read() {
     assert_eq!(*decrypt(OF_2_4.as_bytes(), "passphrase").unwrap(), PLAIN);
     assert!(decrypt(OF_2_4.as_bytes(), "wrong").unwrap_err().to_string().contains("is not the passphrase"));
     let ocb = error(OCB_OF_2_4.as_bytes());
@@ -127,7 +127,7 @@ fn what_gpg_2_4_writes_is_read() {
 }
 
 #[test]
-fn what_we_write_gpg_reads() {
+fn gpg_reads_our_messages() {
     let armoured = encrypt(PLAIN, "pässphrase").unwrap();
     assert_eq!(Gpg::new().run(&["-d"], "pässphrase", armoured.as_bytes()), PLAIN);
     assert_eq!(Gpg::new().run_1_4(&["-d"], "pässphrase", armoured.as_bytes()), PLAIN);
@@ -148,13 +148,13 @@ fn each_fault_has_its_own_message() {
     let armoured = String::from_utf8(gpg.run(&["-c", "--s2k-mode", "1", "-a"], "pässphrase", PLAIN)).unwrap();
     let short: Vec<_> = armoured.lines().take(4).collect();
     assert!(error(short.join("\n").as_bytes()).contains("cut short"));
-    // As 1.4 wrote by default in 2014.
+    // gpg 1.4 wrote this by default in 2014.
     for options in [&[][..], &["-a"], &["-z", "0"], &["--cipher-algo", "AES256"]] {
         let options = [&["-c", "--disable-mdc"], options].concat();
         let old = error(&gpg.run_1_4(&options, "pässphrase", PLAIN));
         assert!(old.contains("no integrity protection") && old.contains("secrets put dockercfg"), "{options:?}: {old}");
     }
-    // In place of 18, packets of kind 9 are also how the protection would be stripped.
+    // An attacker would strip the protection by writing packets of kind 9 in place of 18.
     let mut old = message.clone();
     let seip = 2 + usize::from(old[1]);
     assert_eq!(old[seip], 0xc0 | 18);
@@ -181,7 +181,7 @@ fn each_fault_has_its_own_message() {
     assert!(error(&packed).contains("not encrypted"), "{}", error(&packed));
 }
 
-/// Encrypts what `write` writes, as RFC 9580 has it or as gpg does.
+/// Encrypts the text that `write` writes, by RFC 9580 or as gpg does.
 fn made(passphrases: &[&str], aead: bool, write: impl Fn(Message<'_>) -> openpgp::Result<()>) -> Vec<u8> {
     let mut message = Vec::new();
     let encryptor = Encryptor::with_passwords(Message::new(&mut message), passphrases.iter().copied());
@@ -197,7 +197,7 @@ fn literal(message: Message<'_>) -> openpgp::Result<()> {
 }
 
 #[test]
-fn what_would_take_too_long_is_refused() {
+fn a_message_that_takes_too_long_is_refused() {
     let gpg = Gpg::new();
     for algorithm in ["zip", "zlib", "bzip2"] {
         let args = ["-c", "--s2k-mode", "1", "-z", "9", "--compress-algo", algorithm];
@@ -214,7 +214,7 @@ fn what_would_take_too_long_is_refused() {
     };
     assert_eq!(*decrypt(&layers(3), "pässphrase").unwrap(), PLAIN);
     assert!(error(&layers(5)).contains("too many layers"), "{}", error(&layers(5)));
-    // What is in the layer is no plain text, and never ends.
+    // The layer holds no plain text, and never ends.
     let hidden = made(&["pässphrase"], false, |message| {
         let mut message = Compressor::new(message).build()?;
         for _ in 0..(2 << 20) / 5 {
@@ -228,7 +228,7 @@ fn what_would_take_too_long_is_refused() {
     assert!(error(&made(&many, false, literal)).contains("more than 8 passphrases"));
     let aead = error(&made(&["pässphrase"], true, literal));
     assert!(aead.contains("newer format"), "{aead}");
-    // Argon2 with 2 TiB of memory.
+    // The message asks for Argon2 with 2 TiB of memory.
     let argon2 = [&[0xc3, 22, 4, 9, 4][..], &[7; 16], &[1, 1, 31]].concat();
     let sealed = gpg.run(&["-c", "--s2k-mode", "1"], "pässphrase", PLAIN);
     let argon2 = error(&[argon2, sealed].concat());
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_changed_is_never_accepted(at in any::<prop::sample::Index>(), bit in 0u32..8, cut in 0usize..3) {
+    fn a_changed_message_is_never_accepted(at in any::<prop::sample::Index>(), bit in 0u32..8, cut in 0usize..3) {
         let mut message = general_purpose::STANDARD.decode(MESSAGE).unwrap();
         prop_assert!(decrypt(&message, "passphrase").is_ok());
         let at = at.index(message.len());

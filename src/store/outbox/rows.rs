@@ -18,7 +18,7 @@ pub type Announce = Arc<dyn Fn(&Job, Option<Status>) -> Vec<NewNotification> + S
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewNotification {
     pub channel: &'static str,
-    /// The name of one of the channel's destinations. A URL is none, because it may hold a token.
+    /// The name of one of the channel's destinations. It must not be a URL, which may hold a token.
     pub destination: String,
     /// Notifications of one lane arrive in their order.
     pub lane: String,

@@ -22,7 +22,7 @@ struct Block {
     place: String,
     /// The comment before it, without its marks.
     remark: Option<String>,
-    /// Its commands, each in one line.
+    /// The block's commands, each in one line.
     commands: Vec<String>,
 }
 
@@ -105,7 +105,7 @@ async fn every_command_of_the_documents_works() {
     let (home, hook) = (folder(), Capture::start(&[410; 500]));
     let (world, commit) = documented_world(&hook, home.path()).await;
     let daemon = &world.daemon;
-    // What `ID` stands for.
+    // `ID` stands for this job or delivery.
     let ended = daemon.push_event("acme/hello", "main", &commit).await;
     daemon.wait_success(&ended).await;
     let delivery = daemon.get("/deliveries").await[0]["id"].as_str().unwrap().to_owned();

@@ -1,15 +1,15 @@
-//! How builds end, well and badly.
+//! Builds that succeed and builds that fail.
 
 use super::*;
 
 on_each_engine!(
     a_dockerfile_elsewhere_and_its_labels,
     a_failing_step_gives_its_exit_code,
-    bad_dockerfiles_are_the_users,
+    a_bad_dockerfile_is_a_failure_of_its_user,
     a_base_image_of_an_absent_registry,
     dropping_a_build_stops_its_step,
-    an_engine_tells_what_it_is,
-    output_that_is_left_out_is_told,
+    an_engine_reports_what_it_is,
+    omitted_output_is_reported,
     a_flood_of_output,
     a_target_and_arguments,
     another_platform,
@@ -43,7 +43,7 @@ async fn a_failing_step_gives_its_exit_code(docker: Docker) {
     assert!(!bench.exists());
 }
 
-async fn bad_dockerfiles_are_the_users(docker: Docker) {
+async fn a_bad_dockerfile_is_a_failure_of_its_user(docker: Docker) {
     let bench = Bench::new(docker, "bad");
     for (dockerfile, word) in [
         ("FROM image-factory-busybox:1\nFOO x\n", "FOO"),
@@ -96,20 +96,20 @@ async fn dropping_a_build_stops_its_step(docker: Docker) {
     }
     until("the end of the step", || !runs()).await;
     assert!(!bench.exists());
-    // And the next build is right.
+    // The next build is right.
     bench.write("Dockerfile", ALL);
     bench.commit();
     bench.build().await;
     assert!(bench.content(&bench.image()) == bench.archive());
 }
 
-async fn an_engine_tells_what_it_is(docker: Docker) {
+async fn an_engine_reports_what_it_is(docker: Docker) {
     let info = Bench::new(docker, "info").engine.info().await.unwrap();
     assert!(info.buildkit && !info.version.is_empty() && info.api_version.contains('.'), "{info:?}");
 }
 
 /// An engine for itself, as dockerd starts without settings.
-async fn output_that_is_left_out_is_told(docker: Docker) {
+async fn omitted_output_is_reported(docker: Docker) {
     let private = harness::PrivateEngine::start(docker).await;
     let bench = Bench::at(docker, "clipped", private.engine.host.clone());
     bench.write(
@@ -204,7 +204,7 @@ async fn another_platform(docker: Docker) {
         (request.platform, request.target) = (Some("linux/arm64"), target);
         request
     };
-    // What is only copied needs no program of that platform.
+    // A Dockerfile that only copies needs no program of that platform.
     let built = bench.engine.build(request(Some("cross")), &log).await.unwrap();
     let made = bench.docker(&["inspect", "-f", "{{.Os}}/{{.Architecture}}", &built.image_id]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&made.stdout).trim(), "linux/arm64");

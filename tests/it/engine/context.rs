@@ -1,4 +1,4 @@
-//! What of a tree the engine gets, and what of it is sent.
+//! The part of a tree that the engine gets, and the part that is sent.
 
 use super::*;
 
@@ -265,7 +265,7 @@ async fn a_build_dropped_while_it_syncs_harms_no_later_one(docker: Docker) {
     assert!(bench.content(&bench.image()) == bench.archive());
 }
 
-/// What `COPY` names travels as a header, escaped by newer engines.
+/// The names in `COPY` travel in a header, and newer engines escape them.
 async fn copies_of_odd_names(docker: Docker) {
     let bench = Bench::new(docker, "oddcopies");
     let names = ["a b", "c+d", "50%25", "ümläut ☺", "eq=ual&amp", "com,ma;", "%zz"];

@@ -7,8 +7,8 @@ use super::*;
 on_each_engine!(
     git_answers_in_an_image,
     git_answers_in_an_image_of_the_classic_builder,
-    what_is_missed_is_told,
-    what_the_classic_builder_misses_is_told,
+    a_build_without_its_git_dir_names_the_cause,
+    a_classic_build_without_its_git_dir_names_the_cause,
     a_folder_is_the_context,
     a_folder_is_the_context_of_the_classic_builder,
 );
@@ -129,7 +129,7 @@ const LEFT_OUT: &str =
 const NO_REPOSITORY: &str =
     "RUN echo 'fatal: not a git repository (or any of the parent directories): .git' >&2; exit 128";
 
-async fn what_is_missed_is_told(docker: Docker) {
+async fn a_build_without_its_git_dir_names_the_cause(docker: Docker) {
     let bench = Bench::with(docker, Builder::Buildkit, "missedgit");
     for dockerfile in [
         "COPY .git /git",
@@ -152,19 +152,19 @@ async fn what_is_missed_is_told(docker: Docker) {
     bench.commit();
     let error = bench.try_build(&log).await.unwrap_err();
     assert!(!error.message.contains("KEEP_GIT_DIR") && !log.text().contains("KEEP_GIT_DIR"), "{error}");
-    ignored_is_told(&bench).await;
+    an_ignored_git_dir_is_named(&bench).await;
 }
 
-async fn what_the_classic_builder_misses_is_told(docker: Docker) {
+async fn a_classic_build_without_its_git_dir_names_the_cause(docker: Docker) {
     let bench = Bench::with(docker, Builder::Classic, "c-missedgit");
     for dockerfile in ["COPY .git /git", "COPY .git/HEAD /head", NO_REPOSITORY] {
         fails_with(&bench, dockerfile, LEFT_OUT).await;
     }
-    ignored_is_told(&bench).await;
+    an_ignored_git_dir_is_named(&bench).await;
 }
 
 /// `.git` is there and `.dockerignore` names it: as with Docker it does not come.
-async fn ignored_is_told(bench: &Bench) {
+async fn an_ignored_git_dir_is_named(bench: &Bench) {
     bench.write("Dockerfile", format!("{}\nCOPY .git /git\n", from()));
     bench.write(".dockerignore", ".git\n");
     bench.commit();

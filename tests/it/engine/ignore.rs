@@ -29,7 +29,7 @@ type Contexts = Arc<Mutex<HashMap<String, Bytes>>>;
 
 const IMAGE_ID: &str = "sha256:012345";
 
-/// What of an old engine's API a classic build needs; keeps the tars by the image's name.
+/// Serves the part of an old engine's API that a classic build needs, and keeps the tars by the image's name.
 fn keeper(contexts: Contexts) -> Served {
     let ping = || async { ([("Api-Version", "1.41"), ("OSType", "linux")], "OK") };
     let build = |State(contexts): State<Contexts>, Query(query): Query<Vec<(String, String)>>, tar: Bytes| async move {
@@ -60,7 +60,7 @@ fn tree_of(tar: &[u8]) -> Tree {
 /// One tree and one ignore file.
 struct Case {
     seed: u64,
-    /// In directories that have something in them; some are symlinks.
+    /// The files, all in directories of `dirs`. Some are symlinks.
     files: BTreeSet<String>,
     dirs: BTreeSet<String>,
     ignore: String,
@@ -73,7 +73,7 @@ impl Case {
         for _ in 0..random.0.usize(8..24) {
             let mut path = String::new();
             for _ in 0..random.0.usize(0..4) {
-                // In one of the directories that are there, or in a new one.
+                // The path is in an existing directory, or in a new one.
                 let known: Vec<&String> = dirs.iter().filter(|dir: &&String| dir.starts_with(&path)).collect();
                 match random.0.choice(known) {
                     Some(dir) if random.0.u8(..3) > 0 => path = format!("{dir}/"),
@@ -119,7 +119,7 @@ impl Case {
         }
     }
 
-    /// With the exceptions that let the client look into every directory.
+    /// Returns the file with the exceptions that let the client look into every directory.
     fn for_client(&self) -> String {
         let mut ignore = self.ignore.clone();
         if ignore.contains('!') {
@@ -140,7 +140,7 @@ impl Random {
         self.0.choice(choices).unwrap()
     }
 
-    /// Of a directory without what cannot be written in a pattern that is to have it as its beginning.
+    /// Draws a name. A directory's name has only characters that a pattern can begin with.
     fn name(&mut self, is_dir: bool) -> String {
         const DIR: &[&str] =
             &["a", "b", "c", "ab", ".", "-", "_", "ä", "☺", "*", "?", "+", "(", "^", "$", "[ab]", "!x", "#y"];
@@ -247,7 +247,7 @@ impl Random {
             2 => "[^a]".into(),
             3 => format!("[{c}x]"),
             4 => "*".into(),
-            // What means something is mostly escaped.
+            // A character with a meaning is mostly escaped.
             _ if "*?[]\\^".contains(c) && self.0.u8(..4) > 0 => format!("\\{c}"),
             5 if !c.is_alphanumeric() => format!("\\{c}"),
             _ => c.into(),
@@ -265,7 +265,7 @@ impl Random {
     }
 }
 
-/// What Docker's client sends of each case; none where it refuses.
+/// Returns the tree that Docker's client sends for each case, or `None` where the client refuses.
 fn by_client(cases: &[Case], root: &Path) -> Vec<Option<Tree>> {
     let contexts = Contexts::default();
     let keeper = keeper(contexts.clone());
@@ -371,7 +371,7 @@ async fn what_is_sent_is_what_dockers_client_sends() {
 
 #[tokio::test]
 async fn images_have_what_dockers_client_sends() {
-    // What has other control characters cannot be sent in a header, which Engine 20.10 tries.
+    // A header, which Engine 20.10 uses, cannot carry other control characters.
     let wanted = |case: &Case| {
         let odd = |c: char| c.is_control() && !"\t\r\n".contains(c);
         case.ignore.contains('!') && !case.ignore.contains(odd)

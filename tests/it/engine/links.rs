@@ -32,7 +32,7 @@ async fn what_is_read_is_followed_through_links(docker: Docker) {
         bench.write("kept", "x");
         bench.commit();
         bench.build().await;
-        // Of what the classic builder is sent to read, the engine removes the files and leaves their folders.
+        // The engine removes the files that the classic builder is sent only to read, and leaves their folders.
         let is_context =
             |paths: &[String]| paths.iter().filter(|path| !path.starts_with("deploy")).eq(["ignore", "kept"]);
         assert!(is_context(&bench.paths()), "{:?}", bench.paths());

@@ -7,12 +7,12 @@ use axum::response::IntoResponse;
 use super::*;
 
 on_each_engine!(
-    a_push_to_an_absent_registry_is_worth_another_try,
+    a_push_to_an_absent_registry_is_retryable,
     credentials_go_to_their_registry,
     a_password_is_not_sent_in_the_clear,
 );
 
-async fn a_push_to_an_absent_registry_is_worth_another_try(docker: Docker) {
+async fn a_push_to_an_absent_registry_is_retryable(docker: Docker) {
     let bench = Bench::new(docker, "push");
     bench.write("Dockerfile", "FROM image-factory-busybox:1\n");
     bench.commit();
@@ -48,7 +48,7 @@ pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc
 }
 
 async fn credentials_go_to_their_registry(docker: Docker) {
-    // Of standard and url-safe base64, only one can be read by the engine.
+    // The engine reads only one of standard and url-safe base64, and this password differs between them.
     let password = "p?>~ü?>?>~~";
     let registry = harness::Registry::with_password("robot", password).await;
     let address = registry.address();
@@ -72,7 +72,7 @@ async fn credentials_go_to_their_registry(docker: Docker) {
     let text = push_log.text();
     assert!(text.contains(": Pushed\n") && text.lines().count() < 10 && !text.contains(password), "{text}");
 
-    // As a base image, the registry's own credentials are asked for.
+    // A base image is pulled with the credentials of its registry.
     bench.engine.remove_image(&image).await.unwrap();
     bench.write("Dockerfile", format!("FROM {image}\nCOPY . /ctx/\n"));
     bench.commit();
@@ -127,7 +127,7 @@ async fn a_password_is_not_sent_in_the_clear(docker: Docker) {
         assert_eq!(calls.load(Ordering::Relaxed), before + 1, "{name}");
     }
 
-    // What a real engine says of itself is understood.
+    // The daemon understands a real engine's message about itself.
     let bench = Bench::new(docker, "clear");
     let image = ImageRef::parse(&format!("registry.invalid/{}:1", bench.name)).unwrap();
     let error = bench.engine.push(&image, auth.as_ref(), &Log::default()).await.unwrap_err();

@@ -63,7 +63,7 @@ async fn a_renewed_certificate_is_used() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_certificate_is_said() {
+async fn a_wrong_certificate_is_named() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let engine = harness::Engine::shared().host;
     let good = authority.docker_certs("clientAuth", "DNS:client", false);
@@ -100,7 +100,7 @@ async fn what_is_wrong_with_a_certificate_is_said() {
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_said_at_the_start() {
+fn wrong_certificate_files_are_named_at_the_start() {
     let authority = Authority::new();
     let pass = ["-aes128", "-passout", "pass:secret"];
     for (name, content, words) in [

@@ -24,7 +24,7 @@ async fn an_engine_is_pruned(docker: Docker) {
         let job = world.daemon.wait_success(&id).await;
         let image = job["image"].as_str().unwrap();
         if round == 0 {
-            // Its labels are ours, its name is not.
+            // The image has our labels and another name.
             private.engine.docker(&["tag", image, "somebody/kept:1"]);
         }
         shas.push(sha);
@@ -36,7 +36,7 @@ async fn an_engine_is_pruned(docker: Docker) {
     assert!(images.contains(&shas[5]) && !images.contains(&shas[1]), "{images}");
 }
 
-/// What is not ours fills the disk.
+/// The disk is full of images that are not ours.
 async fn a_full_engine_waits(docker: Docker) {
     let private = PrivateEngine::start_on_small_disk(docker, 200).await;
     let world = World::start_at(private.engine.clone(), &[FLOOR]).await;

@@ -1,10 +1,10 @@
-//! What dead builds leave in an engine.
+//! The leftovers of dead builds in an engine.
 
 use crate::harness::{BASE, processes_of};
 
 use super::*;
 
-on_each_engine!(of_the_classic_builder, of_buildkit);
+on_each_engine!(leftovers_of_the_classic_builder, leftovers_of_buildkit);
 
 /// A step that hangs, with `mark` in its command line.
 async fn hanging(world: &World, mark: &str) -> String {
@@ -23,7 +23,7 @@ async fn given_up(world: &World, id: &str) {
     assert!(cancel.status().is_success());
 }
 
-async fn of_the_classic_builder(docker: Docker) {
+async fn leftovers_of_the_classic_builder(docker: Docker) {
     let (mut private, world) = world(docker, &[("BUILDER", "classic")]).await;
     let engine = private.engine.clone();
     // One of another daemon, and one of somebody.
@@ -48,7 +48,7 @@ async fn of_the_classic_builder(docker: Docker) {
     assert!(world.daemon.output().contains("leftovers of builds that died"), "{}", world.daemon.output());
 }
 
-async fn of_buildkit(docker: Docker) {
+async fn leftovers_of_buildkit(docker: Docker) {
     let (mut private, world) = world(docker, &[]).await;
     let mark = unique();
     let id = hanging(&world, &mark).await;

@@ -14,7 +14,7 @@ fn logged_in(api: EtcdApi, etcd: &Etcd, (user, password): (&str, &str)) -> EtcdC
 }
 
 #[tokio::test]
-async fn who_is_refused_is_told_what_to_do() {
+async fn a_refused_login_names_the_remedy() {
     let dir = folder();
     let [v3, v2] = ["v3", "v2"].map(|name| keygen(dir.path(), name));
     let mut etcd = Etcd::with_v2().await;
@@ -47,7 +47,7 @@ async fn who_is_refused_is_told_what_to_do() {
         assert!(!ok && parts.iter().all(|part| said.contains(part)), "{said}");
         assert!(!said.contains(wrong) && !said.contains(USER.1) && !said.contains('\n'), "{said}");
     }
-    // Who may read may not write.
+    // A user with the right to read may not write.
     for (api, part) in [(V3, "permission denied"), (V2, "factory is refused"), (Auto, "permission denied")] {
         let config = Live::config(logged_in(api, &etcd, USER));
         let keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti me\n";

@@ -44,7 +44,7 @@ async fn a_leader_that_dies_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_member_that_hangs_is_left() {
+async fn a_member_that_hangs_is_abandoned() {
     let dir = folder();
     let [old, new] = ["old", "new"].map(|name| keygen(dir.path(), name));
     let members = Etcd::cluster(&["--enable-v2"]).await;
@@ -54,7 +54,7 @@ async fn a_member_that_hangs_is_left() {
         put(live, &old.0).await;
         live.until_key("a/b", Some(&old.1)).await;
     }
-    // Its kernel takes connections; it says nothing.
+    // The kernel of the stopped member still takes connections, but the member answers nothing.
     members[0].signal(Signal::STOP);
     for live in &mut running {
         put(live, &new.0).await;

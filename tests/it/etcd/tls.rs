@@ -116,7 +116,7 @@ fn wrong_files_stop_the_start() {
 }
 
 #[tokio::test]
-async fn the_daemon_says_where_it_reads() {
+async fn the_daemon_logs_where_it_reads() {
     let authority = Authority::new();
     let (etcd, port) = Etcd::with_tls(authority.issue("IP:127.0.0.1"), None).await;
     etcd.v2_put("/totem/ssh/authorized-keys", "").await;

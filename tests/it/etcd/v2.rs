@@ -19,7 +19,7 @@ use super::{by, check};
 use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, port, succeed};
 use crate::secrets::{Live, in_use, keygen, plain};
 
-/// As the README of the original says to do it.
+/// Stores a value with the command from totem's README.
 fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
     let dir = folder();
     let file = dir.path().join("value");
@@ -29,7 +29,7 @@ fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
     succeed(curl.arg("--data-urlencode").arg(format!("value@{}", file.display())), b"");
 }
 
-/// It is no secret, and not ours alone: it decides nothing about where those are.
+/// The host of syslog is no secret and other programs use it, so it does not decide which API has the secrets.
 #[tokio::test]
 async fn the_syslog_host_is_read_by_either_api() {
     let etcd = Etcd::with_v2().await;
@@ -46,7 +46,7 @@ async fn the_syslog_host_is_read_by_either_api() {
 }
 
 #[tokio::test]
-async fn what_is_stored_by_either_api_is_seen() {
+async fn a_value_stored_by_either_api_is_seen() {
     let dir = folder();
     let etcd = Etcd::with_v2().await;
     let [old, newer, short, v3] = ["old", "newer", "short", "v3"].map(|name| keygen(dir.path(), name));
@@ -71,7 +71,7 @@ async fn what_is_stored_by_either_api_is_seen() {
     live.until_key("acme/hello", Some(&short.1)).await;
     live.until_key("acme/hello", Some(&newer.1)).await;
 
-    // What v3 has of others' changes nothing; what it has of ours goes first.
+    // A key of others in v3 changes nothing, but one of ours takes precedence.
     etcd.put("/totem/syslog/host", "x").await;
     etcd.put("/totem/image-factory/github-key", v3.0.clone()).await;
     live.until_key("acme/hello", Some(&v3.1)).await;
@@ -89,7 +89,7 @@ async fn what_is_stored_by_either_api_is_seen() {
 }
 
 #[tokio::test]
-async fn what_the_v2_api_cannot_keep_is_told() {
+async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     let dir = folder();
     let etcd = Etcd::with_v2().await;
     let [owners, repos] = ["owners", "repos"].map(|name| keygen(dir.path(), name));
@@ -124,7 +124,7 @@ async fn what_the_v2_api_cannot_keep_is_told() {
 }
 
 #[tokio::test]
-async fn where_v2_is_not_served_it_is_not_asked_for() {
+async fn v2_is_not_requested_where_it_is_not_served() {
     let etcd = Etcd::start().await;
     let said = check(plain(&[etcd.endpoint()])).await;
     assert!(said.0 && said.1.contains("by the v3 API of"), "{said:?}");
@@ -134,12 +134,12 @@ async fn where_v2_is_not_served_it_is_not_asked_for() {
 
 struct Etcd2 {
     etcd: Etcd,
-    /// How many waits ended with nothing.
+    /// The number of waits that ended without an event.
     empty: AtomicUsize,
 }
 
-/// What etcd 2 does otherwise than the real one behind this: its version, no gRPC, and a wait that ends with nothing
-/// after some minutes, here 0.2 s.
+/// Answers as etcd 2 where it differs from the real one behind this: the version, no gRPC, and a wait that ends without
+/// an event after some minutes, here 0.2 s.
 async fn as_etcd_2(State(old): State<Arc<Etcd2>>, request: Request) -> Response<Body> {
     let path = request.uri().path_and_query().unwrap().as_str();
     if path == "/version" {
@@ -191,7 +191,7 @@ async fn an_etcd_that_has_only_v2() {
     eventually(Duration::from_secs(20), what, async || (old_etcd.empty.load(Relaxed) > waited).then_some(())).await;
     curl(&old_etcd.etcd, "image-factory/github-key", &new.0);
     assert!(live.until_key("a/b", Some(&new.1)).await.trouble.is_empty());
-    // It was not asked again and again.
+    // The daemon did not repeat its requests without a pause.
     assert!(old_etcd.empty.load(Relaxed) < waited + 4);
     assert!(check(plain(std::slice::from_ref(&endpoint))).await.1.contains("by the v2 API of"));
     let said = check(by(EtcdApi::V3, &[endpoint])).await;

@@ -56,7 +56,7 @@ async fn builds_go_on_while_the_clock_jumps() {
         let job = world.daemon.wait_success(&id).await;
         assert_eq!(job["attempt"], 1, "{offset}: {job:#}");
         capture.wait(round + 1, Duration::from_secs(10)).await;
-        // By the new clock.
+        // This job's times come from the new clock.
         let quick = world
             .repo
             .commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nLABEL n={}\n", unique()))]);
@@ -69,7 +69,7 @@ async fn builds_go_on_while_the_clock_jumps() {
     assert!(!said.contains("lease") && !said.contains("panicked"), "{said}");
 }
 
-/// What is to be sent again in a second by a clock that is hours ahead is not kept for hours when that is put right.
+/// A clock is hours ahead when a retry is due in a second. The retry does not wait for hours once the clock is right.
 #[tokio::test]
 async fn a_notification_does_not_wait_for_a_clock_that_was_wrong() {
     let dir = folder();

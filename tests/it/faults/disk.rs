@@ -61,7 +61,7 @@ async fn a_full_disk_costs_time_and_no_job() {
     assert_eq!((&job["attempt"], &job["digest"]), (&json!(1), &json!(world.digest(&sha).await)));
     let log = world.daemon.log(&id).await;
     assert!(log.trim_end().ends_with("bytes of this log could not be written]"), "{log}");
-    // And it is open for new ones, without a restart.
+    // The daemon takes new jobs without a restart.
     let other = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let id = world.daemon.push_event("acme/hello", "develop", &other).await;
     world.daemon.wait_success(&id).await;
@@ -72,7 +72,7 @@ async fn a_full_disk_costs_time_and_no_job() {
 /// The kernel makes a disk read-only after an error: nothing more can be stored until it is repaired, but what was
 /// accepted is there.
 #[tokio::test]
-async fn a_read_only_disk_is_said_and_survived() {
+async fn a_read_only_disk_is_reported_and_survived() {
     let disk = Disk::new(24);
     let mut world = world(&disk, &[("CONCURRENCY", "1"), ("DRAIN_TIMEOUT", "1s")]).await;
     let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} ru''ns; sleep 2\n", unique());
@@ -84,12 +84,12 @@ async fn a_read_only_disk_is_said_and_survived() {
     disk.fail();
     refuses_for_now(&world.daemon, &"1".repeat(40)).await;
     is_unready(&world.daemon, "check the disk and the mount").await;
-    // What is stored can be read.
+    // Stored jobs can be read.
     assert_eq!(world.daemon.job(&waiting).await["status"], "pending");
     assert_eq!(world.daemon.get("/job").await.as_array().map(Vec::len), Some(2));
     eventually(Duration::from_secs(60), "the image is pushed", async || world.digest(&sha).await).await;
 
-    // Its end is not stored; a start says why it cannot be.
+    // The job's end is not stored. The next start names the reason why it fails.
     let status = world.daemon.term(Duration::from_secs(40)).await;
     assert!(status.code().is_some(), "{status}");
     let second = world.daemon.second();

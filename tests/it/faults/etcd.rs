@@ -17,7 +17,7 @@ async fn etcd_is_gone_for_whole_builds() {
     let job = world.daemon.wait_success(&id).await;
     assert_eq!(job["digest"], json!(world.digest(&sha).await));
 
-    // It says so, and is still ready.
+    // The daemon names etcd and is still ready.
     eventually(Duration::from_secs(20), "/ready names etcd", async || {
         let answer = world.daemon.request(Method::GET, "/ready").send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());

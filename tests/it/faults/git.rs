@@ -5,9 +5,9 @@ use crate::harness::{Flow, World, eventually, processes_of, unique};
 
 /// The Git server stops in the middle of a pack, and later answers again.
 #[tokio::test]
-async fn a_git_server_that_hangs_in_a_pack_is_left_in_time() {
+async fn a_git_server_that_hangs_in_a_pack_times_out() {
     let mut world = World::start_with(&[("CLONE_TIMEOUT", "3s")]).await;
-    // What cannot be compressed; each commit has another.
+    // The content cannot be compressed, and each commit has its own.
     let noise: String = (0..4000).map(|_| format!("{:016x}{}\n", fastrand::u64(..), unique())).collect();
     let sha = world
         .repo

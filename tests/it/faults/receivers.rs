@@ -31,7 +31,7 @@ fn memory(pid: i32) -> u64 {
 /// One target fails for a while, one never answers, two answer without end: each other one is told in time, and the
 /// daemon neither grows nor hangs.
 #[tokio::test]
-async fn bad_receivers_disturb_nobody() {
+async fn bad_receivers_do_not_disturb_other_work() {
     let (good, failing, silent) = (Capture::start(&[]), Capture::start(&[500, 503]), Silent::start());
     let body = endless(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", &[b'x'; 65536]);
     let headers = endless(b"HTTP/1.1 500 Oops\r\n", b"X-More: and more of it, and more of it, and more of it\r\n");

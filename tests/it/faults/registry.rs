@@ -53,7 +53,8 @@ async fn a_push_survives_a_reset_connection() {
     world.engine.remove_images(&format!("reference={}/*/*", gate.address()));
 }
 
-/// As slow as to take longer than a push may: the job says so, and the next one is not held up.
+/// The registry is so slow that a push takes longer than its limit. The job names the limit, and the next job is not
+/// held up.
 #[tokio::test]
 async fn a_slow_registry_meets_the_limit() {
     let (world, gate) = gated(&[("PUSH_TIMEOUT", "3s")]).await;
@@ -84,7 +85,7 @@ async fn a_base_image_that_cannot_be_pulled_is_named() {
         let sha = world.repo.commit("develop", &[("Dockerfile", &format!("{dockerfile}LABEL status={status}\n"))]);
         let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
         let words = [bases.address(), status.to_string()];
-        // In one line, as the digits of a status may be in a commit's id, too.
+        // Both words must be in one line, because a commit's id may contain the digits of a status.
         eventually(Duration::from_secs(60), "the log names the base image's registry and its answer", async || {
             let log = world.daemon.log(&id).await;
             log.lines().any(|line| words.iter().all(|word| line.contains(word.as_str()))).then_some(())
@@ -95,7 +96,7 @@ async fn a_base_image_that_cannot_be_pulled_is_named() {
         if job["status"] != "success" {
             let message = job["results"]["build"]["err"]["message"].as_str().unwrap();
             assert!(words.iter().all(|word| message.contains(word.as_str())), "{message}");
-            // Nothing of it stays: the next push is built.
+            // The next push is built.
             let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": sha})).await;
             world.daemon.wait_success(&id).await;
         }

@@ -9,7 +9,7 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY Dockerfile /\n";
 
 /// The gate drops a connection in the place of an sshd with PerSourcePenalties, which the one here is too old for.
 #[tokio::test]
-async fn a_dead_key_costs_jobs_with_good_keys_a_rest_and_no_more() {
+async fn a_refused_key_only_delays_jobs_with_good_keys() {
     let mut world = World::start().await;
     let gate = world.gate_git().await;
     world.repo.commit("develop", &[("Dockerfile", DOCKERFILE)]);

@@ -1,5 +1,5 @@
-//! What the engine is given of a commit is what Git would check out: trees made at random, against `git archive` and a
-//! real checkout. `SEED=7 cargo nextest run archive` runs the seventh alone.
+//! The engine gets what Git would check out of a commit: random trees are compared with `git archive` and a real
+//! checkout. `SEED=7 cargo nextest run archive` runs the seventh alone.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -10,7 +10,7 @@ use super::*;
 use crate::harness::{RandomTree, Tree, archive, import, read_tree, succeed};
 
 const TREES: u64 = 50;
-/// Of each tree; the first is the tree itself.
+/// The number of commits of each tree. The first is the tree itself.
 const COMMITS: usize = 3;
 
 /// A copy of the tree as the engine keeps one from build to build: it takes anew what has another kind, size or time.
@@ -42,7 +42,7 @@ impl Receiver {
     }
 }
 
-/// What a work tree has after `git checkout -f`.
+/// Returns the work tree after `git checkout -f`.
 pub(super) fn checkout(repo: &Path, dir: &Path, commit: &str) -> Tree {
     let work = dir.join("work");
     std::fs::create_dir_all(&work).unwrap();

@@ -42,10 +42,10 @@ async fn a_branch_that_was_merged_and_deleted_is_not_needed() {
 }
 
 #[tokio::test]
-async fn what_a_deleted_branch_or_tag_alone_reached_needs_a_word() {
+async fn a_commit_that_only_a_deleted_branch_or_tag_reached_needs_permission() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
-    // As a merge queue makes and deletes it.
+    // A merge queue makes and deletes such a branch.
     let queued = local.repo.commit("gh-readonly-queue/develop/pr-1", &[("a", "2")]);
     local.repo.git(&["checkout", "-q", "--detach"]);
     let tagged = local.repo.commit("gone", &[("a", "3")]);
@@ -62,7 +62,7 @@ async fn what_a_deleted_branch_or_tag_alone_reached_needs_a_word() {
     for (id, expected) in [(&queued, &queued), (&tag, &tagged)] {
         assert_eq!(local.without_branch(id, true).await.unwrap().to_string(), *expected);
     }
-    // That the mirror has them now changes nothing for others.
+    // The commits are in the mirror now, but others still may not build them.
     for id in [&queued[..], &tagged, &tag, &queued[..9]] {
         let error = local.without_branch(id, false).await.unwrap_err();
         assert!(error.message.contains("is on no branch and no tag of acme/hello: push it to one"), "{error}");
@@ -93,7 +93,7 @@ async fn a_claimed_branch_counts_if_it_reaches_the_commit() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_a_branch_and_a_tag_is_told() {
+async fn a_name_of_a_branch_and_a_tag_is_resolved_and_reported() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
     local.repo.tag("v1");
@@ -112,7 +112,7 @@ async fn a_name_that_is_a_branch_and_a_tag_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_gives_out_nothing_by_its_id_is_told_as_that() {
+async fn a_server_that_serves_no_commit_by_its_id_is_named() {
     let (host, dir) = (GitHost::start().await, folder());
     host.speak_protocol_0();
     let key = DeployKey::generate(KeyType::Ed25519, "the passphrase");

@@ -176,7 +176,7 @@ async fn large_files_are_converted_too() {
 }
 
 #[tokio::test]
-async fn what_a_conversion_changes_gets_another_time() {
+async fn a_file_that_a_conversion_changes_gets_another_time() {
     for pure in [false, true] {
         let local = Local::with(|config| config.pure_history_times = pure);
         let files: [(&str, &[u8]); 3] = [("a", b"1\n"), ("crlf", b"1\r\n"), ("other", b"1\n")];
@@ -211,7 +211,7 @@ async fn a_converted_file_that_is_lost_is_made_again() {
     let error = snapshot.blobs().unwrap().read(snapshot.entry(b"a").unwrap()).await.unwrap_err();
     assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
     is_checked_out(&local, &commit, "after damage").await;
-    // Nothing else is left there.
+    // No other file is left there.
     assert_eq!(std::fs::read_dir(&objects).unwrap().count(), 1);
     local.restart();
     let after = is_checked_out(&local, &commit, "after a restart").await;
@@ -219,7 +219,7 @@ async fn a_converted_file_that_is_lost_is_made_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_encoded_is_said() {
+async fn a_file_that_cannot_be_encoded_is_named() {
     let local = Local::new();
     let attributes: &[u8] = b"* working-tree-encoding=UTF-16\n.gitattributes !working-tree-encoding\n";
     let commit = put(&local, &[(".gitattributes", attributes), ("d/bad", b"\xff\n"), ("good", b"a\n")]);

@@ -122,7 +122,7 @@ async fn git_answers_as_in_a_clone() {
     assert_eq!(git(&["fsck", "--strict"]), "");
     std::fs::write(dir.path().join("a"), "changed").unwrap();
     assert_eq!(git(&["describe", "--tags", "--dirty"]), format!("{described}-dirty"));
-    // Nothing that a program would run, nothing that says where it came from.
+    // The folder has no hook and no address of the origin.
     let there: Vec<_> = snapshot.entries.iter().map(|e| String::from_utf8_lossy(&e.path).into_owned()).collect();
     let there: Vec<_> = there.iter().filter(|path| path.starts_with(".git/") && !path.contains("/pack-")).collect();
     let expected =
@@ -257,7 +257,7 @@ async fn its_times_begin_with_the_commit_and_grow() {
 }
 
 #[tokio::test]
-async fn nothing_of_it_is_left() {
+async fn the_git_dir_is_removed_with_its_last_user() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     let run = local.dir.path().join("run");

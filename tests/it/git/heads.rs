@@ -27,7 +27,7 @@ async fn heads_have_the_number_of_the_fetch_that_found_them() {
     let found = local.git.mirror_heads(&mirror, &wanted).await.unwrap().unwrap();
     assert_eq!((found.number, found.number <= began, found.commits), (7, true, expected.into()));
 
-    // Who looks finds the newest, and the mirror's are as old as before.
+    // The remote has the newest heads, and those of the mirror are unchanged.
     let looked = local.git.remote_head(&mirror, "refs/heads/develop").await.unwrap();
     assert_eq!((looked.number, looked.commits), (8, [("refs/heads/develop".to_owned(), second.clone())].into()));
     let looked = local.git.remote_head(&mirror, "refs/tags/v1").await.unwrap();
@@ -45,7 +45,7 @@ async fn heads_have_the_number_of_the_fetch_that_found_them() {
     assert!(local.git.mirror_heads(&mirror, &wanted).await.unwrap().is_none());
     assert!(local.git.remote_head(&mirror, "refs/heads/develop").await.is_err());
     std::fs::rename(&away, &local.repo.bare).unwrap();
-    // Nor does anybody after a restart.
+    // The heads are unknown after a restart too.
     local.restart();
     let mirror = local.fetch("develop", &second, false).await.unwrap();
     assert!(local.git.mirror_heads(&mirror, &wanted).await.unwrap().is_none());

@@ -17,7 +17,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 async fn works(local: &Local, expected: &str) {
-    // What is found while files are read is healed by the next attempt, as a job has one.
+    // Damage that is found while files are read is healed by the next attempt, as a job has one.
     let mut last = None;
     for _ in 0..2 {
         let read = async { contents(&local.snapshot().await?).await };
@@ -36,7 +36,7 @@ async fn works(local: &Local, expected: &str) {
 }
 
 #[tokio::test]
-async fn what_a_killed_git_leaves_behind_is_swept() {
+async fn leftovers_of_a_killed_git_are_swept() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.repo.commit("tmp_x", &[("a", "1")]);
@@ -82,7 +82,7 @@ async fn a_damaged_mirror_is_fetched_anew() {
         }),
     ];
     for (name, damage) in damages {
-        // As one pack, and with loose objects beside it.
+        // The mirror has one pack, or loose objects beside it.
         for (restarted, count) in [(false, 200), (true, 1)] {
             eprintln!("{name}, restarted: {restarted}");
             let mut local = Local::new();
@@ -106,7 +106,7 @@ async fn a_damaged_mirror_is_fetched_anew() {
 }
 
 #[tokio::test]
-async fn what_was_pushed_and_overtaken_survives_healing() {
+async fn an_overtaken_commit_survives_healing() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
     let second = local.repo.commit("develop", &[("a", "2")]);
@@ -145,7 +145,7 @@ fn flip(file: &Path) {
     fs::write(file, bytes).unwrap();
 }
 
-/// Not a test: the process that the next one kills.
+/// The process that the next test kills.
 #[tokio::test]
 #[ignore = "run by another test"]
 async fn job_to_be_killed() {

@@ -1,4 +1,4 @@
-//! By https, from Git's own server.
+//! Fetches by https from Git's own server.
 
 use std::path::PathBuf;
 
@@ -103,7 +103,7 @@ async fn a_public_repository_needs_no_key_and_no_token() {
 }
 
 #[tokio::test]
-async fn a_token_opens_a_private_repository_and_is_seen_by_nobody() {
+async fn a_token_opens_a_private_repository_and_is_shown_nowhere() {
     let https = Https::start();
     let id = https.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
     https.host.require(LOGIN);
@@ -136,9 +136,9 @@ fn https_config(of: &Https, at: &Https) -> GitConfig {
     GitConfig { token, ..config(at.dir.path(), Path::new("/nonexistent")) }
 }
 
-/// With `http.extraHeader`, with `http.URL.extraHeader` and with a credential helper Git sends it to the second host.
+/// Git would send the token to the second host with `http.extraHeader`, `http.URL.extraHeader` and a credential helper.
 #[tokio::test]
-async fn a_token_is_not_sent_where_a_redirect_leads() {
+async fn a_token_is_not_sent_to_the_target_of_a_redirect() {
     let (https, other) = (Https::start(), HttpsHost::start());
     let id = https.host.repo("acme", "new").commit("develop", &[("a", "1")]);
     other.repo("acme", "hello").commit("develop", &[("a", "1")]);
@@ -167,7 +167,7 @@ async fn a_token_is_not_sent_where_a_redirect_leads() {
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_is_explained() {
+async fn a_refusal_by_the_server_is_explained() {
     let https = Https::start();
     https.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
     let (with, without) = (https.trusting(Some(TOKEN)), https.trusting(None));
@@ -205,7 +205,7 @@ async fn certificates_are_checked() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_server_is_named() {
+async fn a_server_without_tls_is_named() {
     let https = Https::start();
     let plain = crate::harness::Capture::start(&[]);
     let port = plain.url().rsplit(':').next().unwrap().trim_end_matches("/hook").to_owned();

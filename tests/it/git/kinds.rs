@@ -26,7 +26,7 @@ impl Local {
 }
 
 #[tokio::test]
-async fn a_tag_of_a_tree_or_a_file_is_told_without_fetching_anew() {
+async fn a_tag_of_a_tree_or_a_file_is_named_without_another_fetch() {
     let local = Local::new();
     let first = local.repo.commit("develop", &[("a", "1")]);
     local.commit("develop", "HEAD", false).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_tag_of_a_tag_is_peeled() {
 
 /// Each of these is accepted by a server of Git's own.
 #[tokio::test]
-async fn a_crafted_commit_is_built_or_told_and_fetched_once() {
+async fn a_crafted_commit_is_built_or_refused_and_fetched_once() {
     let local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.snapshot().await.unwrap();
@@ -86,7 +86,7 @@ async fn a_crafted_commit_is_built_or_told_and_fetched_once() {
 
 /// A server that checks nothing, or was damaged: what it has is what the mirror has.
 #[tokio::test]
-async fn a_flaw_of_the_repository_itself_has_it_fetched_anew_once() {
+async fn a_flawed_repository_is_fetched_anew_only_once() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.snapshot().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_flaw_of_the_repository_itself_has_it_fetched_anew_once() {
 }
 
 #[tokio::test]
-async fn a_submodule_at_a_file_or_a_tree_is_told() {
+async fn a_submodule_at_a_file_or_a_tree_is_named() {
     let local = Local::new();
     let library = Repo::create(&local.dir.path().join("library.git"));
     library.commit("develop", &[("l", "1")]);

@@ -31,7 +31,7 @@ impl Web {
 
     fn commit(&self, files: &[(&str, &str)]) {
         self.repo.commit("develop", files);
-        // What Git needs to fetch from plain files.
+        // Git needs these files to fetch from plain files.
         succeed(Command::new("git").arg("update-server-info").current_dir(&self.repo.bare), b"");
     }
 
@@ -63,13 +63,13 @@ pub async fn text(snapshot: &Snapshot, path: &str) -> Result<String, GitError> {
 }
 
 #[tokio::test]
-async fn what_git_lfs_has_pushed_is_fetched_by_ssh() {
+async fn an_lfs_file_is_fetched_from_a_server_with_ssh() {
     let (host, dir) = (GitHost::start().await, folder());
     let key = DeployKey::generate(KeyType::Ed25519, "");
     host.authorize(&[&key]);
     let server = LfsServer::start(Some("RemoteAuth 123"), Path::new("/nonexistent"));
     let (repo, lib) = (host.repo("acme", "hello"), host.repo("acme", "lib"));
-    // It says who was asked for, so that the path is seen to be right.
+    // The script checks its arguments, which proves that the path is right.
     host.lfs_authenticate(&format!(
         "case \"$1 $2\" in *'/git/acme/'*'.git download') ;; *) echo \"no: $*\" >&2; exit 1;; esac\n\
          echo '{{\"href\": \"{}/'$(basename $1)'/info/lfs\", \"header\": {{\"Authorization\": \"RemoteAuth 123\"}}, \"expires_in\": 60}}'",
@@ -159,7 +159,7 @@ async fn only_what_git_lfs_would_replace_is_replaced() {
     );
     let shown = format!("{log} {snapshot:?}");
     assert!(!shown.contains("hunter22") && !shown.contains("bWU6"), "{shown}");
-    // Nothing is asked for twice.
+    // No object is requested twice.
     let (again, log) = web.read().await.unwrap();
     assert_eq!((again.entries == snapshot.entries, web.asked().len(), log.contains("LFS")), (true, 0, false), "{log}");
     // An attribute that comes later changes what a path is, and so its time.
@@ -201,7 +201,7 @@ async fn empty_files_need_no_server_and_no_file_is_converted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_had_is_named_and_never_built_as_text() {
+async fn a_missing_lfs_file_is_named_and_its_pointer_is_never_built() {
     let web = Web::start();
     let pointer = web.server.put(b"hello");
     web.commit(&[("a.bin", &pointer)]);
@@ -233,7 +233,7 @@ async fn what_cannot_be_had_is_named_and_never_built_as_text() {
         let error = web.read().await.map(|_| ()).expect_err(&format!("{fault:?}"));
         assert!(error.message.contains(&why), "{fault:?}: {error}");
         assert!(error.is_transient() == transient && !error.message.contains('\n'), "{fault:?}: {error:?}");
-        // Not even half of it is left.
+        // No partial object is left.
         let left: Vec<_> = std::fs::read_dir(web.objects()).unwrap().collect();
         assert!(left.is_empty(), "{fault:?}: {left:?}");
     }
@@ -267,7 +267,7 @@ async fn a_redirect_takes_no_credentials_to_another_server() {
 }
 
 #[tokio::test]
-async fn objects_are_shared_but_not_with_who_was_not_given_them() {
+async fn objects_are_shared_only_with_those_who_were_given_them() {
     let web = Web::start();
     let pointer = web.server.put(b"hello");
     web.commit(&[("a.bin", &pointer)]);
@@ -286,7 +286,7 @@ async fn objects_are_shared_but_not_with_who_was_not_given_them() {
     };
     let error = read().await.unwrap_err();
     assert!(error.message.contains("404: Object does not exist"), "{error}");
-    // Its server vouches for it: then it need not come again.
+    // The server confirms that it has the object, so the object is not fetched again.
     other.server.put(b"hello");
     assert_eq!(text(&read().await.unwrap(), "a.bin").await.unwrap(), "hello");
     assert_eq!(other.asked(), ["/acme/hello.git/info/lfs/objects/batch"]);

@@ -41,7 +41,7 @@ impl Host {
 
 /// The program of the harness is what the real client takes for a server: it pushes there and pulls from there.
 #[tokio::test]
-async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
+async fn an_lfs_file_is_fetched_by_ssh_alone() {
     let host = Host::start().await;
     let identity = host.dir.path().join("key");
     std::fs::write(&identity, &host.key.private).unwrap();
@@ -66,17 +66,17 @@ async fn what_git_lfs_has_pushed_by_ssh_alone_is_fetched() {
     let count = |command: &str| asked.iter().filter(|line| line.split(' ').next() == Some(command)).count();
     assert_eq!(["start", "version", "batch", "get-object", "quit"].map(count), [2, 2, 1, 2, 2], "{asked:?}");
     assert!(asked.iter().any(|line| line.starts_with("start /") && line.ends_with("/git/acme/hello.git download")));
-    // What came with the batch is given back.
+    // The request returns the values that came with the batch.
     let small = hex::encode(sha2::Sha256::digest(b"small"));
     let get = format!("get-object {small} size=5 id=i-{0} token=t-{0}", &small[..8]);
     assert!(asked.contains(&get), "{get} {asked:?}");
-    // Nothing is asked for twice.
+    // No object is requested twice.
     host.read().await.unwrap();
     assert_eq!(host.transfer.log(), [""; 0]);
 }
 
 #[tokio::test]
-async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
+async fn a_wrong_answer_by_ssh_is_named_and_costs_no_memory() {
     let host = Host::start().await;
     let pointer = host.transfer.put(b"hello");
     host.repo.commit("develop", &[("a.bin", &pointer)]);
@@ -98,7 +98,7 @@ async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
         let error = host.read().await.map(drop).expect_err(fault);
         assert!(error.message.contains(why) && !error.message.contains('\n'), "{fault}: {error}");
         assert_eq!(error.is_transient(), transient, "{fault}: {error:?}");
-        // Not even half of it is left.
+        // No partial object is left.
         let left: Vec<_> = std::fs::read_dir(host.dir.path().join("data/lfs")).unwrap().collect();
         assert!(left.is_empty(), "{fault}: {left:?}");
     }
@@ -109,7 +109,7 @@ async fn what_a_server_does_wrong_by_ssh_is_told_and_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_server_is_asked_by_the_way_that_it_has() {
+async fn a_server_is_asked_by_the_protocol_that_it_has() {
     let mut host = Host::start().await;
     let server = crate::harness::LfsServer::start(Some("RemoteAuth 123"), Path::new("/nonexistent"));
     let commit = |host: &Host, name: &str| {
@@ -121,7 +121,7 @@ async fn a_server_is_asked_by_the_way_that_it_has() {
         "echo '{{\"href\": \"{}/hello.git/info/lfs\", \"header\": {{\"Authorization\": \"RemoteAuth 123\"}}}}'",
         server.url()
     ));
-    // What is no git-lfs-transfer, in each of the shapes that servers show.
+    // Servers without git-lfs-transfer answer in one of these forms.
     for fault in ["text", "banner", "version"] {
         host.transfer.fault(fault);
         host.git = Git::new(config(host.dir.path(), &host.host.known_hosts())).unwrap();
@@ -133,7 +133,7 @@ async fn a_server_is_asked_by_the_way_that_it_has() {
             assert_eq!((host.transfer.log().len(), server.requests().len()), (asked, 2), "{name}");
         }
     }
-    // It is left when it is gone.
+    // The remembered protocol is dropped when git-lfs-authenticate is gone, and LFS objects come by ssh.
     host.transfer.fault("");
     host.host.uninstall("git-lfs-authenticate");
     commit(&host, "by ssh");

@@ -28,7 +28,7 @@ async fn a_renamed_branch_is_named() {
 }
 
 #[tokio::test]
-async fn an_empty_repository_is_said_to_be_empty() {
+async fn an_empty_repository_is_named_as_empty() {
     let local = Local::new();
     for _ in 0..2 {
         let error = local.commit("develop", "HEAD", false).await.unwrap_err();
@@ -59,7 +59,7 @@ async fn a_tag_that_moved_is_where_it_is_now() {
 }
 
 #[tokio::test]
-async fn refs_that_stand_in_each_others_way() {
+async fn refs_whose_names_conflict() {
     let local = Local::new();
     local.repo.commit("topic/one", &[("a", "1")]);
     local.commit("topic/one", "HEAD", false).await.unwrap();
@@ -153,7 +153,7 @@ fn most_memory(pid: &str) -> u64 {
 async fn a_file_of_200_mib_passes_through() {
     const MIB: usize = 200;
     let (local, mut chunk) = (Local::new(), vec![0; 1 << 20]);
-    // It does not compress.
+    // Random bytes do not compress.
     fastrand::Rng::with_seed(1).fill(&mut chunk);
     let stream =
         [format!("{}M 644 inline large\ndata {}\n", head("develop"), MIB << 20).into_bytes(), chunk.repeat(MIB)];

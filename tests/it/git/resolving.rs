@@ -28,7 +28,7 @@ async fn branch_tag_commit_short_commit_and_head() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_named() {
+async fn a_missing_ref_or_commit_is_named() {
     let local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     local.repo.commit("feature/x", &[("a", "1")]);
@@ -102,13 +102,13 @@ async fn a_pull_request_is_not_buildable_and_a_push_that_was_overtaken_is() {
     assert!(error.message.contains("has no commit"), "{error}");
     // The commit alone is asked for.
     assert_eq!(local.commit("develop", &pull, true).await.unwrap().to_string(), pull);
-    // That it is there now makes it no more buildable.
+    // The commit is in the mirror now, but may still not be built.
     assert!(local.commit("develop", &pull, false).await.is_err());
     assert_eq!(local.commit("develop", &first, false).await.unwrap().to_string(), first);
 }
 
 #[tokio::test]
-async fn what_is_there_is_not_fetched_again() {
+async fn a_commit_in_the_mirror_is_not_fetched_again() {
     let mut local = Local::new();
     let id = local.repo.commit("develop", &[("a", "1")]);
     local.commit("develop", "HEAD", false).await.unwrap();
@@ -119,7 +119,7 @@ async fn what_is_there_is_not_fetched_again() {
         let error = local.commit(on, wanted, false).await.unwrap_err();
         assert!(error.message.starts_with("there is no repository acme/hello at file:///"), "{error}");
     }
-    // From another place nothing is known.
+    // The mirror of another address does not know the commit.
     local.source.url += "/";
     assert!(local.commit("develop", &id, false).await.is_err());
 }

@@ -36,7 +36,7 @@ impl Shallow {
 }
 
 #[tokio::test]
-async fn what_a_shallow_origin_has_is_built_and_what_it_lacks_is_told() {
+async fn a_shallow_origin_has_some_commits_built_and_the_others_named() {
     let shallow = Shallow::new();
     let local = &shallow.local;
     assert_eq!(local.commit("develop", "HEAD", false).await.unwrap().to_string(), shallow.back(0));

@@ -48,10 +48,10 @@ async fn spellings_share_the_mirror_that_was_there_first() {
 }
 
 #[tokio::test]
-async fn what_two_spellings_left_becomes_one_mirror_and_a_table_of_a_new_generation() {
+async fn mirrors_of_two_spellings_become_one_with_a_table_of_a_new_generation() {
     let mut local = Local::new();
     local.repo.commit("develop", &[("a", "1"), ("b", "1")]);
-    // As versions before this rule did: a mirror and a table for each spelling.
+    // Versions before this rule made a mirror and a table for each spelling.
     with(&mut local, RepoCase::Keep);
     let mut generations = Vec::new();
     for name in ["acme/hello", "Acme/Hello"] {

@@ -118,7 +118,7 @@ async fn a_server_that_wants_a_key_is_not_asked_again_without_one() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_dropped_before_the_banner_is_worth_several_tries() {
+async fn a_connection_that_is_dropped_before_the_banner_is_retried() {
     let ssh = Ssh::start().await;
     ssh.repo.commit("develop", &[("a", "1")]);
     let gate = gate(&ssh);

@@ -32,7 +32,7 @@ fn kinds(snapshot: &Snapshot) -> Vec<(String, EntryKind)> {
     snapshot.entries.iter().map(shown).collect()
 }
 
-/// Of these paths, the content.
+/// Returns the contents of these paths.
 async fn texts(snapshot: &Snapshot, paths: &[&str]) -> Vec<String> {
     let contents = contents(snapshot).await.unwrap();
     let find = |path: &&str| {
@@ -51,7 +51,7 @@ async fn submodules_are_in_their_places() {
     symlink("../base.txt", base.path("x/link")).unwrap();
     base.commit("main", &[]);
     lib.gitlink("deep/base", &base.git(&["rev-parse", "HEAD"]));
-    // Its own submodules are relative to it.
+    // The submodules of a submodule are relative to it.
     let lib_commit =
         lib.commit("main", &[("lib.c", "lib\n"), (".gitmodules", &gitmodules(&[("b", "deep/base", "../base.git")]))]);
     // A commit that no branch has.
@@ -100,7 +100,7 @@ async fn submodules_are_in_their_places() {
 }
 
 #[tokio::test]
-async fn what_changes_in_a_submodule_is_newer() {
+async fn a_changed_file_of_a_submodule_is_newer() {
     let local = Local::new();
     let lib = Repo::create(&local.dir.path().join("lib.git"));
     let first = lib.commit("main", &[("kept", "1"), ("changed", "1")]);
@@ -108,10 +108,10 @@ async fn what_changes_in_a_submodule_is_newer() {
     commit_with(&local.repo, &[("lib", &first)], &sections);
     let time = |snapshot: &Snapshot, path: &str| snapshot.entry(path.as_bytes()).unwrap().mtime;
     let (before, _) = read(&local).await.unwrap();
-    // As old as the commit that set the gitlink, not as the build.
+    // The files are as old as the commit that set the gitlink.
     let committed: i64 = local.repo.git(&["log", "-1", "--format=%ct", "--", "lib"]).parse().unwrap();
     for path in ["lib", "lib/kept", "lib/changed"] {
-        // What is first seen in the second of its commit is put into the second before.
+        // A file that is first seen in the second of its commit gets the second before.
         assert!((committed - 1..=committed).contains(&(time(&before, path) / 1_000_000_000)), "{path}");
     }
     let second = lib.commit("main", &[("changed", "2")]);
@@ -179,7 +179,7 @@ async fn hostile_submodules_are_refused_by_name() {
             "{error:?}"
         );
     }
-    // What names no entry of the tree and is harmless is nobody's business.
+    // A harmless section that names no entry of the tree is ignored.
     commit_with(
         &local.repo,
         &[("m", no)],
@@ -264,7 +264,7 @@ async fn gitmodules_may_be_a_link_in_the_repository() {
 }
 
 #[tokio::test]
-async fn a_gitlink_cannot_be_where_something_else_is() {
+async fn a_gitlink_cannot_share_its_place() {
     let local = Local::new();
     local.repo.commit("develop", &[("a", "1")]);
     let raw = |id: String| hex::decode(id).unwrap();
@@ -393,7 +393,7 @@ async fn a_submodule_is_fetched_with_its_own_key_or_its_superprojects() {
     commit_with(&repos[0], &[("own", &own), ("foreign", &foreign)], &sections);
     let snapshot = keys.read("acme/hello").await.unwrap();
     assert_eq!(texts(&snapshot, &["own/x", "foreign/x"]).await, ["acme's", "other's"]);
-    // By one connection a key; nobody's pushes make use of the key of another owner.
+    // Each key has one connection, and no push uses the key of another owner.
     assert_eq!([&hello, &lib, &other].map(|key| keys.uses(key)), [1, 1, 0]);
 }
 
@@ -413,7 +413,7 @@ async fn a_submodule_whose_key_cannot_be_used_gets_no_other_one() {
 }
 
 #[tokio::test]
-async fn what_one_key_has_fetched_is_not_there_for_another() {
+async fn a_commit_that_one_key_fetched_is_not_available_to_another() {
     let [ours, theirs] = [(); 2].map(|()| DeployKey::generate(KeyType::Ed25519, ""));
     let keys = Keys::start(&[("acme/@owner", &ours), ("evil/@owner", &theirs)]).await;
     keys.host.authorize(&[&ours, &theirs]);
@@ -423,7 +423,7 @@ async fn what_one_key_has_fetched_is_not_there_for_another() {
         commit_with(&repo, &[("m", &private)], &gitmodules(&[("m", "m", &keys.url("acme/private"))]));
     }
     keys.read("acme/hello").await.unwrap();
-    // Its own repository is in the mirror already.
+    // The repository itself is in the mirror already.
     let name = RepoName::parse("evil/hello").unwrap();
     let source = RepoSource { url: keys.url("evil/hello"), key: keys.secrets.deploy_key(&name).unwrap(), repo: name };
     let (develop, log) = (branch("develop"), Log::default());
@@ -449,7 +449,7 @@ async fn ssh_urls_are_fetched_by_http_where_there_is_no_key() {
     let commit = repos[1].commit("main", &[("x", "1")]);
     commit_with(&repos[0], &[("m", &commit)], &gitmodules(&[("m", "m", "git@127.0.0.1:acme/lib.git")]));
     for repo in &repos {
-        // What Git needs to fetch from plain files.
+        // Git needs these files to fetch from plain files.
         succeed(std::process::Command::new("git").arg("update-server-info").current_dir(&repo.bare), b"");
     }
     let git = Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();

@@ -40,7 +40,7 @@ async fn first_history_then_the_builds_own_time() {
     let first = local.snapshot().await.unwrap();
     let times = ["old", "d", "d/a", "d/b"].map(|path| seconds(&first, path));
     assert_eq!(times, [1000, 2000, 2000, 1000]);
-    // Nothing changed.
+    // The commit is the same.
     let again = local.snapshot().await.unwrap();
     assert_eq!((&again.entries, &again.generation), (&first.entries, &first.generation));
     // A commit that says it is old changes a file; the size stays.
@@ -116,7 +116,7 @@ async fn a_lost_or_damaged_table_is_another_generation() {
     fs::write(&table, bytes).unwrap();
     let second = local.snapshot().await.unwrap();
     assert_ne!(second.generation, first.generation);
-    // What was built by the lost table is older than all there is.
+    // Files of the new generation are newer than all that was built with the lost table.
     assert!(now() - time(&second, "a") < 600 * SECOND);
     fs::remove_file(&table).unwrap();
     let third = local.snapshot().await.unwrap();

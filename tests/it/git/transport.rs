@@ -73,7 +73,7 @@ async fn by_ssh_with_each_kind_of_key() {
 }
 
 #[tokio::test]
-async fn what_the_host_refuses_is_explained() {
+async fn a_refusal_by_the_host_is_explained() {
     let ssh = Ssh::start().await;
     ssh.repo.commit("develop", &[("a", "1")]);
 
@@ -122,7 +122,7 @@ async fn host_keys_are_pinned() {
 }
 
 #[tokio::test]
-async fn an_unreachable_host_is_worth_another_try() {
+async fn an_unreachable_host_is_retryable() {
     let ssh = Ssh::start().await;
     let nobody = port();
     let error = ssh.fails(&ssh.source_at(&ssh.host.url_at(nobody), "acme/hello")).await;
@@ -174,12 +174,12 @@ async fn a_cancelled_fetch_leaves_nothing() {
     }
     eventually(limit, "ssh is gone", async || of_git(&needle).is_empty().then_some(())).await;
     assert_eq!(std::fs::read_dir(ssh.dir.path().join("run")).unwrap().count(), 0);
-    // And another may fetch.
+    // The next fetch succeeds.
     ssh.repo.commit("develop", &[("a", "1")]);
     ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &log).await.unwrap();
 }
 
-/// Not a test: the process that the next one kills.
+/// The process that the next test kills.
 #[tokio::test]
 #[ignore = "run by another test"]
 async fn fetch_to_be_killed() {
@@ -210,7 +210,7 @@ async fn after_a_sigkill_nothing_is_left() {
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         if scheme.starts_with("http") {
-            // Not a child of ours, so the kernel did not kill it: but the next start does.
+            // The kernel did not kill it, because it is no child of ours. The next start does.
             Git::new(config(dir.path(), Path::new("/nonexistent"))).unwrap();
         }
         eventually(limit, "all are gone", async || of_git(&needle).is_empty().then_some(())).await;
@@ -218,7 +218,7 @@ async fn after_a_sigkill_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_password_reaches_the_server_and_nobody_else() {
+async fn a_password_reaches_only_the_server() {
     let port = port();
     let server = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let dir = folder();

@@ -40,7 +40,7 @@ async fn every_kind_of_entry_is_read() {
     assert!(snapshot.entry(b"a/b/x").is_none());
     assert_eq!(snapshot.entry(b"module").unwrap().oid.to_string(), id);
     let contents = contents(&snapshot).await.unwrap();
-    // As it is checked out: `$Id$` has the blob's id, line ends are Linux's own, and nothing is left out.
+    // The contents are those of a checkout: `$Id$` has the blob's id, line ends are Linux's, and no file is left out.
     let id = repo.git(&["rev-parse", "HEAD:a-b"]);
     assert!(contents.contains(&("a-b".into(), format!("\r\n$Id: {id} $\r\n").into())));
     assert!(contents.contains(&("a/link".into(), "../target/ü".into())));
@@ -70,7 +70,7 @@ async fn large_files_come_in_chunks_and_need_not_be_read_to_the_end() {
     assert!(sizes[..sizes.len() - 1].iter().all(|&size| size == CHUNK));
     assert_eq!(sizes.iter().sum::<usize>(), 3_000_000);
     assert_eq!(blobs.read(large_file).await.unwrap(), large.as_bytes());
-    // What is no file is not there; after that the reader goes on.
+    // The reader fails for an object that is absent or no file, and goes on afterwards.
     let tree = local.repo.git(&["rev-parse", "HEAD^{tree}"]);
     let absent = Entry { oid: "0".repeat(40).parse().unwrap(), ..small_file.clone() };
     assert!(blobs.read(&absent).await.is_err());

@@ -60,23 +60,23 @@ async fn the_least_recently_used_goes_first() {
     assert_eq!(there(), [true, true, true]);
     Upkeep::new(&local.git, 3 * each - half).once().await.unwrap();
     assert_eq!(there(), [true, false, true]);
-    // Its use makes "three" the most recently used.
+    // This use makes "three" the most recently used.
     mirror(&local, "acme", "three").await;
     Upkeep::new(&local.git, 2 * each - half).once().await.unwrap();
     assert_eq!(there(), [false, false, true]);
-    // What is gone is fetched again.
+    // A removed mirror is fetched again.
     let again = mirror(&local, "acme", "two").await;
     let oid = local.git.resolve(&again, &branch("develop"), &CommitSpec::Head, false).await.unwrap();
     let snapshot = local.git.snapshot(&again, &oid, "key", &Secrets::default(), &Log::default()).await.unwrap();
     assert_eq!(contents(&snapshot).await.unwrap().len(), 2);
     drop(snapshot);
-    // And is counted: this one knew of the three of before.
+    // The new mirror is counted by an `Upkeep` that knew the three former ones.
     upkeep.once().await.unwrap();
     assert_eq!(there(), [false, true, true]);
 }
 
 #[tokio::test]
-async fn what_is_in_use_stays_until_the_build_has_ended() {
+async fn a_mirror_in_use_stays_until_the_build_has_ended() {
     let local = filled();
     let mut upkeep = Upkeep::new(&local.git, 1000);
     let snapshot = local.snapshot().await.unwrap();
@@ -102,7 +102,7 @@ async fn what_is_in_use_stays_until_the_build_has_ended() {
 }
 
 #[tokio::test]
-async fn nothing_goes_for_a_mirror_that_never_fits() {
+async fn no_mirror_is_removed_for_one_that_never_fits() {
     let local = filled();
     let small = Local::new();
     small.repo.commit("develop", &[("a", "1")]);
@@ -137,7 +137,7 @@ async fn lfs_files_count_and_go_by_their_age_too() {
     assert_eq!([&old, &path, &new].map(|path| path.exists()), [false, true, true]);
     Upkeep::new(&local.git, all - MIB - 1).once().await.unwrap();
     assert_eq!([&path, &new].map(|path| path.exists()), [false, true]);
-    // What was touched since the oldest running job began may be that job's.
+    // A file that was touched since the oldest running job began may belong to that job.
     let job = mirror(&local, "acme", "hello").await;
     let (old, new) = (object("aabbcc", 3), object("aabbdd", 0));
     let mut upkeep = Upkeep::new(&local.git, 0);
@@ -149,7 +149,7 @@ async fn lfs_files_count_and_go_by_their_age_too() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_is_removed_and_nothing_else() {
+async fn only_leftovers_of_a_killed_process_are_removed() {
     let local = filled();
     let mirrors = local.dir.path().join("data/mirrors");
     // Names that look like it.
@@ -167,7 +167,7 @@ async fn what_a_killed_process_left_is_removed_and_nothing_else() {
     fs::create_dir_all(trash.join("x/y")).unwrap();
     let mut upkeep = Upkeep::new(&local.git, u64::MAX);
     upkeep.once().await.unwrap();
-    // It is being fetched anew, as far as we know.
+    // The third folder may belong to a fetch of the mirror that is in use.
     assert_eq!(left.each_ref().map(|path| path.exists()), [false, false, true]);
     drop(in_use);
     upkeep.once().await.unwrap();
@@ -190,7 +190,7 @@ async fn of_many_files() -> (Local, PathBuf) {
 #[tokio::test]
 async fn a_mirror_of_many_files_is_repacked() {
     let (local, path) = of_many_files().await;
-    // What no branch has, a signed push may still name.
+    // A signed push may still name a commit that no branch has.
     let lost = local.repo.commit("develop", &[("a", "lost")]);
     local.fetch("develop", "HEAD", false).await.unwrap();
     local.repo.force("develop", &local.repo.git(&["rev-parse", "HEAD~1"]));

@@ -59,7 +59,7 @@ impl Authority {
         dir
     }
 
-    /// By `openssl ca`, which alone takes dates of the past.
+    /// Signs a certificate with `openssl ca`, because no other command takes dates of the past.
     fn sign(&self, extensions: &str, dates: &[&str]) -> Pem {
         let pem = Pem::new();
         let dir = pem.dir.path();

@@ -19,7 +19,7 @@ const MIN: usize = 9;
 pub struct Canaries(Vec<(String, String)>);
 
 impl Canaries {
-    /// Those of every `World`.
+    /// Returns the secrets that every `World` has.
     pub fn known() -> Self {
         let mut known = Self::default();
         known.add("ENC_PASSPHRASE", PASSPHRASE);
@@ -30,13 +30,13 @@ impl Canaries {
     }
 
     pub fn add(&mut self, name: &str, secret: &str) {
-        // What everybody knows is no secret.
+        // A shorter text occurs by chance.
         if secret.len() >= MIN && !self.0.iter().any(|(_, known)| known == secret) {
             self.0.push((name.into(), secret.into()));
         }
     }
 
-    /// What is secret of a setting, if that is one.
+    /// Adds the secret parts of a setting, if it is a secret one.
     pub fn add_setting(&mut self, name: &str, value: &str) {
         if !TABLE.iter().any(|spec| spec.secret && (spec.name == name || spec.aliases.contains(&name))) {
             return;

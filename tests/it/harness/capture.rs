@@ -29,7 +29,7 @@ struct Kept {
 }
 
 impl Capture {
-    /// Answers with these statuses, one a request, then with 204. To 0 it answers nothing.
+    /// Starts a server that answers with these statuses, one a request, then with 204. It gives no answer for a 0.
     pub fn start(answers: &[u16]) -> Self {
         let state = Arc::new(Kept { answers: Mutex::new(answers.iter().copied().collect()), ..Kept::default() });
         Self { server: Served::start(axum::Router::new().fallback(keep).with_state(state.clone())), state }
@@ -43,7 +43,7 @@ impl Capture {
         self.state.requests.lock().unwrap().clone()
     }
 
-    /// The requests, when there are `count` of them.
+    /// Waits for `count` requests and returns them.
     pub async fn wait(&self, count: usize, limit: Duration) -> Vec<Received> {
         let what = format!("{count} requests have come");
         eventually(limit, &what, async || {
@@ -55,7 +55,7 @@ impl Capture {
 }
 
 impl Drop for Capture {
-    /// What the daemon sends out shows no secret.
+    /// Asserts that no request shows a secret.
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;

@@ -15,10 +15,10 @@ use super::Served;
 
 #[derive(Default)]
 struct Room {
-    /// What comes first is answered so: a status, and with what `Retry-After`.
+    /// The answers to the first messages: a status, and the value of `Retry-After`.
     faults: Mutex<VecDeque<(u16, Option<u32>)>>,
     messages: Mutex<Vec<Value>>,
-    /// What was not as it should be.
+    /// The reasons for which requests were refused.
     refused: Mutex<Vec<String>>,
 }
 
@@ -60,7 +60,7 @@ impl HipChat {
         self.room.messages.lock().unwrap().clone()
     }
 
-    /// Why requests were refused.
+    /// Returns the reasons for which requests were refused.
     pub fn refused(&self) -> Vec<String> {
         self.room.refused.lock().unwrap().clone()
     }
@@ -126,7 +126,7 @@ impl Slack {
         self.room.messages.lock().unwrap().clone()
     }
 
-    /// Why requests were refused.
+    /// Returns the reasons for which requests were refused.
     pub fn refused(&self) -> Vec<String> {
         self.room.refused.lock().unwrap().clone()
     }

@@ -32,7 +32,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Returns when `/ready` answers 200, 30 s at most.
+    /// Starts a daemon and returns when `/ready` answers 200, after 30 s at most.
     pub async fn start(settings: Settings) -> Self {
         let dir = folder();
         let client = http_client();
@@ -49,7 +49,7 @@ impl Daemon {
         Self { server, settings, canaries, port, client, dir }
     }
 
-    /// A start that is to fail, or to end by itself: runs `serve` with these further arguments to its end.
+    /// Runs `serve` with these further arguments to its end, because the start is expected to fail or to end by itself.
     pub fn fail(settings: &Settings, args: &[&str]) -> Output {
         let dir = folder();
         let output = serve(settings, dir.path(), 0).args(args).output().unwrap();
@@ -61,7 +61,7 @@ impl Daemon {
         output
     }
 
-    /// Another daemon on the same data folder, on another port; it is to fail.
+    /// Starts another daemon on the same data folder and another port, which is expected to fail.
     pub fn second(&self) -> Output {
         serve(&self.settings, self.dir.path(), 0).output().unwrap()
     }
@@ -70,17 +70,17 @@ impl Daemon {
         self.settings.get("DATA_DIR").map_or_else(|| self.dir.path().join("data"), PathBuf::from)
     }
 
-    /// A further secret that it must not show.
+    /// Adds a secret that the daemon must not show.
     pub fn guard(&mut self, name: &str, secret: &str) {
         self.canaries.add(name, secret);
     }
 
-    /// Where in what it has written so far one of its secrets is.
+    /// Returns the places in the daemon's output and files that have one of its secrets.
     fn leaks(&self) -> Vec<String> {
         let mut canaries = self.canaries.clone();
         let token = std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap_or_default();
         canaries.add("the admin token", token.trim());
-        // That is where they belong.
+        // These files are the place of the secrets.
         let mut leaks = canaries.found_below(&self.data_dir(), &["admin-token", "secrets"]);
         leaks.extend(canaries.found_in(self.output().as_bytes()).iter().map(|name| format!("standard error: {name}")));
         leaks
@@ -98,12 +98,12 @@ impl Daemon {
         self.server.pid().as_raw_nonzero().get()
     }
 
-    /// The admin token that its first start made.
+    /// Returns the admin token that the first start made.
     pub fn token(&self) -> String {
         std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap().trim().to_string()
     }
 
-    /// What it has written to stderr, in all its starts.
+    /// Returns the daemon's standard error, from all its starts.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -122,7 +122,7 @@ impl Daemon {
         self.server.signal(signal);
     }
 
-    /// SIGTERM; returns when it has ended.
+    /// Sends SIGTERM and returns when the daemon has ended.
     pub async fn term(&mut self, limit: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         self.exit(limit).await
@@ -132,7 +132,7 @@ impl Daemon {
         self.server.exit(limit).await
     }
 
-    /// After its end: again on the same port, with the same data.
+    /// Starts the ended daemon again, on the same port and with the same data.
     pub async fn restart(&mut self) {
         self.spawn();
         let (client, port) = (&self.client, self.port);
@@ -140,24 +140,24 @@ impl Daemon {
         assert!(started, "it ended on its restart");
     }
 
-    /// As `restart`, without waiting until it is ready.
+    /// Starts the daemon as `restart` does, without waiting until it is ready.
     pub fn spawn(&mut self) {
         assert!(!self.server.running(), "it still runs");
         let mut command = serve(&self.settings, self.dir.path(), self.port);
         self.server = Proc::spawn("image-factory", &mut command, &self.dir.path().join("log"));
     }
 
-    /// A request with the admin token.
+    /// Makes a request with the admin token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare_request(method, path).bearer_auth(self.token())
     }
 
-    /// A request that proves nothing.
+    /// Makes a request without a token.
     pub fn bare_request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url()))
     }
 
-    /// The JSON of a GET that succeeds.
+    /// Returns the JSON of a GET, which must succeed.
     pub async fn get(&self, path: &str) -> Value {
         let response = self.request(Method::GET, path).send().await.unwrap();
         assert!(response.status().is_success(), "GET {path}: {}", response.status());
@@ -172,7 +172,7 @@ impl Daemon {
         self.request(Method::GET, &format!("/job/{id}/log")).send().await.unwrap().text().await.unwrap()
     }
 
-    /// Makes a job by `POST /job`; its id.
+    /// Makes a job by `POST /job` and returns its id.
     pub async fn submit(&self, body: Value) -> String {
         let response = self.request(Method::POST, "/job").json(&body).send().await.unwrap();
         let (status, text) = (response.status(), response.text().await.unwrap());
@@ -180,7 +180,7 @@ impl Daemon {
         id_of(&serde_json::from_str(&text).unwrap())
     }
 
-    /// The job when it has ended, 90 s at most.
+    /// Waits at most 90 s for the end of the job, and returns it.
     pub async fn wait(&self, id: &str) -> Value {
         self.wait_for(id, Duration::from_secs(90), |job| {
             matches!(job["status"].as_str(), Some("success" | "failure" | "cancelled"))
@@ -188,14 +188,14 @@ impl Daemon {
         .await
     }
 
-    /// The job when it has ended well; panics with its cause and log if it has not.
+    /// Waits for the job's success and returns the job. Panics with its cause and log if it fails.
     pub async fn wait_success(&self, id: &str) -> Value {
         let job = self.wait(id).await;
         assert_eq!(job["status"], "success", "{job:#}\n{}", self.log(id).await);
         job
     }
 
-    /// The job when it has failed.
+    /// Waits for the job's failure and returns the job.
     pub async fn wait_failure(&self, id: &str) -> Value {
         let job = self.wait(id).await;
         assert_eq!(job["status"], "failure", "{job:#}\n{}", self.log(id).await);
@@ -207,19 +207,19 @@ impl Daemon {
         eventually(limit, &what, async || Some(self.job(id).await).filter(&condition)).await
     }
 
-    /// The job when this stage of it runs, 30 s at most.
+    /// Waits at most 30 s until this stage of the job runs, and returns the job.
     pub async fn wait_stage(&self, id: &str, stage: &str) -> Value {
         self.wait_for(id, Duration::from_secs(30), |job| job["results"][stage]["status"] == "running").await
     }
 
-    /// The log when it has `part` in it, 60 s at most.
+    /// Waits at most 60 s until the log contains `part`, and returns the log.
     pub async fn wait_log(&self, id: &str, part: &str) -> String {
         let what = format!("the log of {id} has {part:?}");
         eventually(Duration::from_secs(60), &what, async || Some(self.log(id).await).filter(|log| log.contains(part)))
             .await
     }
 
-    /// A webhook as GitHub sends it, signed with the daemon's HOOK_SECRET.
+    /// Sends a webhook as GitHub does, signed with the daemon's HOOK_SECRET.
     pub async fn hook(&self, event: &str, payload: &Value) -> Response {
         let body = payload.to_string();
         self.bare_request(Method::POST, "/hooks/github")
@@ -234,7 +234,7 @@ impl Daemon {
             .unwrap()
     }
 
-    /// A push of `sha` to a branch, as a webhook; the job's id.
+    /// Sends the webhook of a push of `sha` to a branch, and returns the job's id.
     pub async fn push_event(&self, repo: &str, branch: &str, sha: &str) -> String {
         let response = self.hook("push", &push_payload(repo, &format!("refs/heads/{branch}"), sha)).await;
         let (status, text) = (response.status(), response.text().await.unwrap());
@@ -254,7 +254,7 @@ impl Daemon {
         hex::encode(mac.finalize().into_bytes())
     }
 
-    /// The variables with which a shell of this daemon's machine has its settings, and its address and token.
+    /// Returns the variables that give a shell on the daemon's machine its settings, address and token.
     pub fn environment(&self) -> Settings {
         let mut variables = self.settings.clone();
         variables.insert("DATA_DIR".into(), self.data_dir().to_str().unwrap().into());
@@ -264,14 +264,14 @@ impl Daemon {
         variables
     }
 
-    /// The command line on this daemon's machine, with its settings.
+    /// Returns the command line on this daemon's machine, with its settings.
     pub fn beside(&self, args: &[&str]) -> Cli {
         let cli = self.settings.iter().fold(Cli::new(args), |cli, (name, value)| cli.env(name, value));
         let (data, listen) = (self.data_dir(), format!("127.0.0.1:{}", self.port));
         cli.env("DATA_DIR", data.to_str().unwrap()).env("LISTEN", &listen)
     }
 
-    /// The command line, against this daemon.
+    /// Returns the command line of a user of this daemon.
     pub fn cli(&self, args: &[&str]) -> Cli {
         Cli::new(args).env("IMAGE_FACTORY_URL", &self.url()).env("IMAGE_FACTORY_TOKEN", &self.token())
     }
@@ -294,7 +294,7 @@ fn id_of(job: &Value) -> String {
     job["id"].as_str().unwrap_or_else(|| panic!("no id in {job}")).to_string()
 }
 
-/// The payload of a push, with what we and others read of it.
+/// Makes the payload of a push, with the fields that we and others read.
 pub fn push_payload(repo: &str, git_ref: &str, sha: &str) -> Value {
     let (owner, name) = repo.split_once('/').unwrap();
     json!({
@@ -327,7 +327,7 @@ async fn ready(client: &reqwest::Client, port: u16) -> bool {
     answer.is_ok_and(|response| response.status() == 200)
 }
 
-/// One run of the command line with nothing in its environment but what is given.
+/// One run of the command line, with only the given variables in its environment.
 pub struct Cli(Command);
 
 impl Cli {

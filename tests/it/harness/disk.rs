@@ -16,7 +16,7 @@ impl Disk {
         let image = dir.path().join("image");
         fs::create_dir(dir.path().join("disk")).unwrap();
         fs::File::create(&image).unwrap().set_len(u64::from(mib) << 20).unwrap();
-        // Nothing is set aside for root: then full is full.
+        // No blocks are reserved for root, so that a full disk is full for root too.
         succeed(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image), b"");
         let disk = Self(dir);
         disk.mount(&image);
@@ -34,7 +34,7 @@ impl Disk {
     /// Leaves no byte free, until [`Disk::free`].
     pub fn fill(&self) {
         fs::write(self.filler(), vec![1; 1 << 20]).and_then(|()| self.append()).unwrap_err();
-        // What the last large write left over.
+        // Small writes fill the rest that the last large one left free.
         let mut file = fs::File::options().append(true).open(self.filler()).unwrap();
         while std::io::Write::write(&mut file, &[1; 512]).is_ok() {}
     }
@@ -54,7 +54,7 @@ impl Disk {
         self.path().join("filler")
     }
 
-    /// As after an error of the disk: from now on the kernel refuses every write.
+    /// Makes the kernel refuse every write from now on, as after an error of the disk.
     pub fn fail(&self) {
         succeed(Command::new("mount").args(["-o", "remount,abort"]).arg(self.path()), b"");
     }

@@ -100,7 +100,7 @@ impl Engine {
         let names = list.lines().filter_map(|line| line.split_once(' '));
         let names: Vec<_> = names.map(|(name, id)| if name.ends_with(":<none>") { id } else { name }).collect();
         if !names.is_empty() {
-            // What a container of another test still uses stays.
+            // The engine keeps an image that a container of another test still uses.
             let _ = self.command(&[&["image", "rm", "--force"], &names[..]].concat()).output();
         }
     }
@@ -127,12 +127,12 @@ impl PrivateEngine {
         Self::start_with(docker, &[]).await
     }
 
-    /// With these variables in dockerd's environment; DOCKERD_FLAGS are flags of its own.
+    /// Starts an engine with these variables in dockerd's environment. DOCKERD_FLAGS are further flags of dockerd.
     pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
         Self::make(docker, env, None).await
     }
 
-    /// With images and layers on a disk of this size, in MiB.
+    /// Starts an engine with its images and layers on a disk of this size, in MiB.
     pub async fn start_on_small_disk(docker: Docker, mebibytes: u32) -> Self {
         Self::make(docker, &[], Some(mebibytes)).await
     }
@@ -158,7 +158,7 @@ impl PrivateEngine {
     /// SIGKILL: what it ran stays.
     pub fn kill9(&mut self) {
         self.server.kill9();
-        // Its containerd dies with it. Where nobody reaps that one, the next dockerd would wait for it.
+        // containerd dies with dockerd. Where no process reaps it, the next dockerd would wait for it.
         let _ = std::fs::remove_file(self.dir.path().join("exec/containerd/containerd.pid"));
     }
 
@@ -253,7 +253,7 @@ fn answers(socket: &Path) -> std::io::Result<String> {
 
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
-        // By itself it ends its containers and unmounts its layers.
+        // An engine that is asked to stop ends its containers and unmounts its layers.
         if self.server.running() {
             self.server.signal(Signal::CONT);
             self.server.signal(Signal::TERM);
@@ -262,7 +262,7 @@ impl Drop for PrivateEngine {
         while self.server.running() && std::time::Instant::now() < end {
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        // What a killed one left running and mounted would keep the folder.
+        // Processes and mounts that a killed engine left behind would keep the folder.
         clear(self.dir.path());
     }
 }

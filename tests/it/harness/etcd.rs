@@ -10,7 +10,7 @@ use super::ports::ports;
 use super::proc::wait_ready;
 use super::{Authority, Pem, Proc, eventually, folder, http_client, port};
 
-/// Who may read what is below `/totem/`, and no more, once [`Etcd::ask_for_users`] was called.
+/// The user who may only read the keys below `/totem/`, once [`Etcd::ask_for_users`] was called.
 pub const USER: (&str, &str) = ("factory", "factory password");
 const ROOT: (&str, &str) = ("root", "root password");
 
@@ -30,13 +30,13 @@ impl Etcd {
         Self::start_with(&[]).await
     }
 
-    /// With further arguments.
+    /// Starts an etcd with further arguments.
     pub async fn start_with(more: &[&str]) -> Self {
         let [member] = cluster(more).await;
         member
     }
 
-    /// With API v2, too.
+    /// Starts an etcd that also serves API v2.
     pub async fn with_v2() -> Self {
         Self::start_with(&["--enable-v2"]).await
     }
@@ -110,13 +110,13 @@ impl Etcd {
         client.compact(revision, Some(CompactionOptions::new().with_physical())).await.unwrap();
     }
 
-    /// Whether it leads its cluster.
+    /// Returns true if this member leads its cluster.
     pub async fn is_leader(&self) -> bool {
         let status = self.client().await.status().await.unwrap();
         status.leader() == status.header().unwrap().member_id()
     }
 
-    /// From now on both its APIs ask who one is, and [`USER`] may read what is below `/totem/`.
+    /// Makes both APIs require a login from now on. [`USER`] may read the keys below `/totem/`.
     pub async fn ask_for_users(&mut self) {
         let mut client = self.client().await;
         client.user_add(ROOT.0, ROOT.1, None).await.unwrap();
@@ -181,7 +181,7 @@ impl Etcd {
     }
 }
 
-/// Its members answer when it returns.
+/// Starts a cluster and returns when its members answer.
 async fn cluster<const N: usize>(more: &[&str]) -> [Etcd; N] {
     for _ in 0..5 {
         let ports: [[u16; 2]; N] = [(); N].map(|()| ports());
@@ -234,7 +234,7 @@ fn spawn(dir: &TempDir, args: &[String]) -> Proc {
     Proc::spawn("etcd", Command::new("etcd").args(args), &dir.path().join("log"))
 }
 
-/// With users, it answers when it refuses.
+/// Returns true if etcd answers. With users, a refusal is an answer.
 async fn healthy(port: u16) -> bool {
     // A new client each time: one that was refused waits longer and longer.
     let Ok(mut client) = Client::connect([format!("127.0.0.1:{port}")], None).await else { return false };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::listen;
 
-/// What a gate does to the connections that pass it, old and new.
+/// The treatment of a gate's connections, old and new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     Pass,
@@ -18,7 +18,7 @@ pub enum Flow {
     Reset {
         after: usize,
     },
-    /// So many bytes a second in each direction.
+    /// Each direction passes this many bytes a second.
     Slow {
         rate: usize,
     },
@@ -67,7 +67,7 @@ impl Gate {
                 }
                 state.came += 1;
                 if let Flow::Drop { connections: left @ 1.. } = &mut state.flow {
-                    // It is closed as its only handle goes.
+                    // The connection is closed when its only handle is dropped.
                     *left -= 1;
                     continue;
                 }
@@ -106,7 +106,7 @@ impl Gate {
         self.shared.state.lock().unwrap().came
     }
 
-    /// How many bytes have passed since the flow was set.
+    /// Returns the number of bytes that have passed since the flow was set.
     pub fn passed(&self) -> usize {
         self.shared.state.lock().unwrap().passed
     }

@@ -91,12 +91,12 @@ impl GitHost {
         Repo::create_as(&self.dir.path().join("git").join(owner).join(format!("{name}.git")), "sha256")
     }
 
-    /// From now on `git-lfs-authenticate PATH download` runs this shell script.
+    /// Makes `git-lfs-authenticate PATH download` run this shell script from now on.
     pub fn lfs_authenticate(&self, script: &str) {
         self.install("git-lfs-authenticate", &format!("#!/bin/sh\n{script}\n"));
     }
 
-    /// From now on the server speaks protocol 0, whatever it is asked for, as old ones do.
+    /// Makes the server speak protocol 0 to every request from now on, as old servers do.
     pub fn speak_protocol_0(&self) {
         self.install("git-upload-pack", "#!/bin/sh\nunset GIT_PROTOCOL; exec git upload-pack \"$@\"\n");
     }
@@ -121,7 +121,7 @@ impl GitHost {
         noted
     }
 
-    /// From now on the host gives out LFS objects by ssh alone.
+    /// Makes the host serve LFS objects by ssh alone from now on.
     pub fn lfs_transfer(&self) -> LfsTransfer {
         let folder = self.dir.path().join("lfs");
         std::fs::create_dir_all(folder.join("objects")).unwrap();
@@ -143,7 +143,7 @@ impl GitHost {
         std::fs::remove_file(self.dir.path().join("bin").join(name)).unwrap();
     }
 
-    /// What sshd has said so far.
+    /// Returns the output of sshd so far.
     pub fn output(&self) -> String {
         self.server.output()
     }
@@ -186,7 +186,7 @@ impl Repo {
         let format = format!("--object-format={format}");
         git(work.path(), &["init", "-q", &format, "-b", "develop"]);
         git(work.path(), &["init", "-q", &format, "--bare", "-b", "develop", bare.to_str().unwrap()]);
-        // As GitHub: any commit may be asked for by its id.
+        // Any commit may be requested by its id, as at GitHub.
         git(bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
         git(work.path(), &["remote", "add", "origin", bare.to_str().unwrap()]);
         Self { bare: bare.into(), work }
@@ -217,7 +217,7 @@ impl Repo {
         std::fs::create_dir_all(self.path(path)).unwrap();
     }
 
-    /// From now on files with these endings go to the LFS server, by the real git-lfs.
+    /// Makes the real git-lfs send files with these endings to the LFS server from now on.
     pub fn track_with_lfs(&self, endpoint: &str, pattern: &str) {
         self.git(&["lfs", "install", "--local"]);
         self.git(&["config", "lfs.url", endpoint]);

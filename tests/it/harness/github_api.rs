@@ -16,8 +16,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Served, eventually, folder, succeed, unique};
 
-/// What GitHub's API is to commit statuses, with state: it knows one repository, `acme/hello`, one token, and one App
-/// that is installed there.
+/// A stateful imitation of GitHub's API for commit statuses. It knows one repository, `acme/hello`, one token, and one
+/// App that is installed there.
 pub struct GitHubApi {
     server: Served,
     kept: Arc<Kept>,
@@ -46,7 +46,7 @@ pub struct Call {
     pub status: StatusCode,
 }
 
-/// How one request is answered instead.
+/// A fault, which replaces the answer to one request.
 #[derive(Debug, Clone)]
 pub enum Trouble {
     Answer(u16),
@@ -72,12 +72,12 @@ struct Inner {
     tag_objects: Vec<String>,
     calls: Vec<Call>,
     troubles: VecDeque<Trouble>,
-    /// Of the installation, not revoked.
+    /// The installation's tokens that are not revoked.
     tokens: Vec<String>,
     granted: usize,
     life: Option<Duration>,
     is_renamed: bool,
-    /// What GitHub would not have taken.
+    /// The requests that GitHub would have refused.
     faults: Vec<String>,
 }
 
@@ -117,7 +117,7 @@ impl GitHubApi {
         self.kept.state().troubles.extend(troubles.iter().cloned());
     }
 
-    /// It has no trouble any more.
+    /// Ends all faults.
     pub fn mend(&self) {
         self.kept.state().troubles.clear();
     }
@@ -140,7 +140,7 @@ impl GitHubApi {
         self.kept.state().calls.clone()
     }
 
-    /// How many installation tokens were given.
+    /// Returns the number of installation tokens that were given.
     pub fn granted(&self) -> usize {
         self.kept.state().granted
     }
@@ -160,17 +160,17 @@ impl GitHubApi {
         self.kept.state().is_renamed = true;
     }
 
-    /// This id is a tag object's: GitHub takes no status of it.
+    /// Registers the id of a tag object, for which GitHub takes no status.
     pub fn tag_object(&self, id: &str) {
         self.kept.state().tag_objects.push(id.into());
     }
 
-    /// It loses its statuses.
+    /// Removes all statuses.
     pub fn forget(&self) {
         self.kept.state().statuses.clear();
     }
 
-    /// What was asked in a way that GitHub would not have taken.
+    /// Returns the requests that GitHub would have refused.
     pub fn faults(&self) -> Vec<String> {
         self.kept.state().faults.clone()
     }
@@ -181,7 +181,7 @@ impl Kept {
         self.state.lock().unwrap()
     }
 
-    /// Whether it is signed with the App's key, by openssl, and of a time that GitHub takes.
+    /// Checks with openssl that the App's key signed it, and that GitHub would take its times.
     fn check_jwt(&self, jwt: &str) -> Result<(), String> {
         let (signed, signature) = jwt.rsplit_once('.').ok_or("no JWT")?;
         let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|e| e.to_string());

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use super::keys::succeed;
 use super::{Repo, Served, folder, http_client};
 
-/// What is signed, and how it is wrong.
+/// The server's certificate, with its fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
     Good,
@@ -37,9 +37,9 @@ struct Host {
     root: PathBuf,
     /// The `Authorization` that is let in; anyone if none.
     login: Mutex<Option<String>>,
-    /// What every request is answered with instead.
+    /// The status that replaces every answer.
     fault: Mutex<Option<StatusCode>>,
-    /// From the start of a path to the start of an address.
+    /// The start of a path, and the start of the address that replaces it.
     redirect: Mutex<Option<(String, String)>>,
     /// The server that has the LFS objects.
     lfs: Mutex<Option<String>>,
@@ -155,7 +155,7 @@ async fn answer(
     let lfs = host.lfs.lock().unwrap().clone();
     if let Some(server) = lfs.filter(|_| uri.path().contains("/info/lfs/")) {
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        // By the name that it was asked by, the server says where its objects are.
+        // The server makes its objects' addresses from the `Host` header, which therefore has to be its own name.
         let headers = headers.into_iter().filter(|(name, _)| name.as_ref().is_none_or(|name| name != "host"));
         let headers = headers.filter_map(|(name, value)| Some((name?, value))).collect();
         let request = http_client().request(method, format!("{server}{uri}")).headers(headers).body(body);
@@ -180,7 +180,7 @@ async fn answer(
     tokio::spawn(async move {
         let mut body = body.into_data_stream();
         while let Some(Ok(bytes)) = body.next().await {
-            // It may have read enough.
+            // Git may have closed its input, because it has read enough.
             let _ = stdin.write_all(&bytes).await;
         }
     });

@@ -46,7 +46,7 @@ impl DeployKey {
     }
 }
 
-/// What `gpg --symmetric --armor` makes of `plain`.
+/// Encrypts `plain` with `gpg --symmetric --armor`.
 pub fn gpg_encrypt(plain: &str, passphrase: &str) -> String {
     let home = folder();
     let input = home.path().join("plain");
@@ -62,7 +62,7 @@ pub fn gpg_encrypt(plain: &str, passphrase: &str) -> String {
     String::from_utf8(encrypted.stdout).unwrap()
 }
 
-/// What gpg 1.4 makes of `plain` with its defaults: CAST5, SHA-1, ZIP.
+/// Encrypts `plain` as gpg 1.4 does by default: CAST5, SHA-1, ZIP.
 pub fn gpg1_encrypt(plain: &str, passphrase: &str) -> String {
     let home = folder();
     let input = home.path().join("plain");

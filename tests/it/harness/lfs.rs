@@ -12,7 +12,7 @@ use super::Served;
 
 const JSON: &str = "application/vnd.git-lfs+json";
 
-/// What the server does with an object's download, until it is told otherwise.
+/// The server's treatment of downloads, until another one is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LfsFault {
     None,
@@ -46,13 +46,13 @@ struct Kept {
     objects: Mutex<HashMap<String, Vec<u8>>>,
     requests: Mutex<Vec<LfsRequest>>,
     fault: Mutex<LfsFault>,
-    /// What Authorization a batch must have.
+    /// The Authorization that a batch must have.
     authorization: Option<String>,
     repositories: PathBuf,
 }
 
 impl LfsServer {
-    /// With `authorization`, batches for downloads must have that header.
+    /// Starts a server. With `authorization`, batches for downloads must have that header.
     pub fn start(authorization: Option<&str>, repositories: &Path) -> Self {
         let state = Arc::new(Kept {
             objects: Mutex::default(),
@@ -88,7 +88,7 @@ impl LfsServer {
         self.state.objects.lock().unwrap().contains_key(&hex::encode(Sha256::digest(content)))
     }
 
-    /// What came since this was last called.
+    /// Returns the requests since the last call.
     pub fn requests(&self) -> Vec<LfsRequest> {
         std::mem::take(&mut self.state.requests.lock().unwrap())
     }

@@ -19,12 +19,12 @@ impl LfsTransfer {
         self.folder.join("objects").join(hex::encode(Sha256::digest(content))).exists()
     }
 
-    /// What goes wrong from now on: a word that the program knows, or nothing.
+    /// Sets the fault from now on: a word that the program knows, or an empty text for none.
     pub fn fault(&self, fault: &str) {
         std::fs::write(self.folder.join("fault"), fault).unwrap();
     }
 
-    /// What was asked since this was last called.
+    /// Returns the requests since the last call.
     pub fn log(&self) -> Vec<String> {
         let file = self.folder.join("log");
         let log = std::fs::read_to_string(&file).unwrap_or_default();

@@ -20,6 +20,7 @@ mod lfs;
 mod lfs_transfer;
 mod log;
 mod machine;
+mod mask;
 mod ports;
 mod proc;
 mod registry;
@@ -45,13 +46,14 @@ pub use etcd::{Etcd, USER};
 pub use folder::{Left, clear, folder, note, sweep};
 pub use gate::{Flow, Gate};
 pub use git_host::{GitHost, Repo, Silent};
-pub use github_api::{GitHubApi, INSTALLATION, Trouble};
+pub use github_api::{GitHubApi, INSTALLATION, SetStatus, Trouble};
 pub use https_host::{Certificate, HttpsHost};
 pub use keys::{DeployKey, KeyType, dockercfg, gpg_encrypt, gpg1_encrypt, succeed};
 pub use lfs::{LfsFault, LfsServer};
 pub use lfs_transfer::LfsTransfer;
 pub use log::Log;
 pub use machine::Machine;
+pub use mask::{masked, masked_json};
 pub use ports::{listen, port};
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
@@ -66,8 +68,8 @@ pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
 pub use world::{HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
 
-/// What no other test and no earlier run has used: in a Dockerfile's step it keeps the engine from finding the step
-/// in its cache.
+/// Returns a text that no other test and no earlier run has used. In a Dockerfile's step it keeps the engine from
+/// finding the step in its cache.
 pub fn unique() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

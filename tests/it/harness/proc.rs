@@ -39,7 +39,7 @@ impl Proc {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// To the program alone, not to what it started.
+    /// Sends the signal to the program, and not to the programs that it started.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::token_server::{ISSUER, SERVICE};
 use super::{Account, Proc, Served, TokenCall, TokenServer, folder, http_client, start};
 
-/// What the registry does to the next pushes, until it is told otherwise.
+/// The registry's treatment of pushes and pulls, until another one is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -47,7 +47,7 @@ pub struct Registry {
     dir: TempDir,
 }
 
-/// How a registry lets somebody in.
+/// The login that a registry requires.
 enum Auth {
     None,
     Password(String, String),
@@ -133,20 +133,20 @@ impl Registry {
         }
     }
 
-    /// How many uploads into this repository were begun and neither ended nor taken back.
+    /// Returns the number of uploads into this repository that were begun and neither completed nor cancelled.
     pub fn open_uploads(&self, repository: &str) -> usize {
         let uploads = format!("data/docker/registry/v2/repositories/{repository}/_uploads");
-        // Of one that was taken back the registry leaves a folder with the state of a hash.
+        // The registry leaves a folder with the state of a hash for an upload that was cancelled.
         let is_open = |upload: &std::fs::DirEntry| upload.path().join("startedat").exists();
         std::fs::read_dir(self.dir.path().join(uploads)).map_or(0, |all| all.flatten().filter(is_open).count())
     }
 
-    /// How many requests with this method came, whose path has this in it.
+    /// Returns the number of requests with this method whose path contains `part`.
     pub fn calls(&self, method: &str, part: &str) -> usize {
         self.state.calls.lock().unwrap().iter().filter(|(m, path)| m == method && path.contains(part)).count()
     }
 
-    /// Whether the tag is there, seen in the registry's folder: to ask it costs 3 ms of a core for the password's hash,
+    /// Returns true if the registry's folder has the tag. A request would cost 3 ms of a core for the password's hash,
     /// which a measurement must not spend.
     #[allow(dead_code, reason = "the benches use it")]
     pub fn has_tag(&self, repository: &str, tag: &str) -> bool {
@@ -204,7 +204,7 @@ struct Front {
 }
 
 impl Front {
-    /// What the fault makes of this request; `None` lets it pass.
+    /// Returns the fault that this request meets. `None` lets it pass.
     fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
         if !path.contains("/manifests/") {
             return None;

@@ -45,7 +45,7 @@ impl Rsyslog {
         Self { server, port, dir }
     }
 
-    /// By UDP and TCP.
+    /// Returns its address, for UDP and TCP.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

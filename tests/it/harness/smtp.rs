@@ -19,9 +19,9 @@ pub enum SmtpTls {
 pub struct Mail {
     pub from: String,
     pub to: Vec<String>,
-    /// By their names in lower case.
+    /// The headers' values, by their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// What the parser found to be against the standards.
+    /// The violations of the standards that the parser found.
     pub defects: Vec<String>,
     pub kind: String,
     pub plain: String,
@@ -29,7 +29,7 @@ pub struct Mail {
     pub authenticated: bool,
     pub encrypted: bool,
     pub longest_line: usize,
-    /// What it was answered with.
+    /// The server's answer to this mail.
     pub answer: String,
 }
 
@@ -46,7 +46,7 @@ impl SmtpServer {
     pub const USER: &str = "factory";
     pub const PASSWORD: &str = "s3cret:mail";
 
-    /// Asks for USER and PASSWORD where there is TLS. The address `refused@…` is answered 550.
+    /// Starts a server that requires USER and PASSWORD where there is TLS. It answers 550 to the address `refused@…`.
     pub async fn start(tls: SmtpTls) -> Self {
         let (dir, authority) = (folder(), Authority::new());
         let certificate = authority.issue("IP:127.0.0.1");
@@ -79,12 +79,12 @@ impl SmtpServer {
         self.port
     }
 
-    /// The file of its authority's certificate.
+    /// Returns the file of its authority's certificate.
     pub fn authority(&self) -> &str {
         self.authority.cert()
     }
 
-    /// The next mails are answered so, one each.
+    /// Sets the answers to the next mails, one each.
     pub fn answer(&self, answers: &[&str]) {
         std::fs::write(self.dir.path().join("faults"), answers.join("\n")).unwrap();
     }
@@ -98,7 +98,7 @@ impl SmtpServer {
             .collect()
     }
 
-    /// The mails, when there are `count` of them.
+    /// Waits for `count` mails and returns them.
     pub async fn wait(&self, count: usize) -> Vec<Mail> {
         eventually(Duration::from_secs(30), &format!("{count} mails have come"), async || {
             Some(self.mails()).filter(|mails| mails.len() >= count)

@@ -17,7 +17,7 @@ use super::{Served, folder, succeed};
 /// One request for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCall {
-    /// Who asked, if his password or identity token was right.
+    /// The user, if the password or identity token was right.
     pub user: Option<String>,
     pub scopes: Vec<String>,
 }
@@ -38,17 +38,17 @@ struct Issuer {
     calls: Mutex<Vec<TokenCall>>,
 }
 
-/// Who may do what with every repository.
+/// An account, and its rights to every repository.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     pub user: &'static str,
     pub password: &'static str,
-    /// Of `pull`, `push` and `delete`.
+    /// Some of `pull`, `push` and `delete`.
     pub actions: &'static [&'static str],
 }
 
 impl Account {
-    /// What an account's identity token is.
+    /// Returns the account's identity token.
     pub fn identity_token(&self) -> String {
         format!("identity-of-{}-{}", self.user, self.password)
     }
@@ -101,7 +101,7 @@ pub fn self_signed(dir: &Path, key_type: &str) -> (PathBuf, PathBuf) {
 }
 
 impl Issuer {
-    /// As much of the scopes as these actions allow.
+    /// Makes a token for the part of the scopes that these actions allow.
     fn token(&self, user: &str, scopes: &[String], actions: &[&str]) -> String {
         let access = scopes.iter().map(|scope| {
             let (resource, wanted) = scope.rsplit_once(':').unwrap();

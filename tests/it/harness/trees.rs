@@ -13,7 +13,7 @@ use fastrand::Rng;
 use super::folder;
 use super::keys::succeed;
 
-/// By path: what it is, whether it can be executed, its content or target.
+/// The entries by path: the kind, whether it is executable, and the content or target.
 pub type Tree = BTreeMap<Vec<u8>, (&'static str, bool, Vec<u8>)>;
 
 /// Everything below a folder.
@@ -44,7 +44,7 @@ pub fn unpack(tar: impl Into<Stdio>, dir: &Path) {
     assert!(Command::new("tar").args(["-x", "-C"]).arg(dir).stdin(tar).status().unwrap().success());
 }
 
-/// What `git archive` gives of a commit.
+/// Returns the tree that `git archive` makes of a commit.
 pub fn archive(repo: &Path, commit: &str) -> Tree {
     let dir = folder();
     let mut archive = Command::new("git");
@@ -65,7 +65,7 @@ pub fn import(repo: &Path, stream: &[u8]) {
 enum Node {
     File(Vec<u8>),
     Exec(Vec<u8>),
-    /// Its target.
+    /// A symlink with this target.
     Link(Vec<u8>),
 }
 
@@ -152,12 +152,12 @@ impl RandomTree {
                     self.put(path, node);
                 }
                 7 => {
-                    // What was a file is a folder now.
+                    // A folder replaces a file.
                     let below = [&path, &b"/"[..], self.name()].concat();
                     self.put(below, node);
                 }
                 8 => {
-                    // What was a folder is no folder any more.
+                    // A file or link replaces a folder.
                     let top = path.split(|&b| b == b'/').next().unwrap().to_vec();
                     self.put(top, node);
                 }
@@ -167,7 +167,7 @@ impl RandomTree {
         }
     }
 
-    /// What the tree is, folders included.
+    /// Returns the whole tree, with its folders.
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::new();
         for (path, node) in &self.nodes {
@@ -206,7 +206,7 @@ impl RandomTree {
         commit
     }
 
-    /// What is in its way goes: a file where it needs a folder, and all that is below it.
+    /// Removes what conflicts with the new node: a file in place of its folder, and everything below its path.
     fn put(&mut self, path: Vec<u8>, node: Node) {
         let slashes: Vec<_> = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).collect();
         slashes.into_iter().for_each(|at| drop(self.nodes.remove(&path[..at])));
@@ -264,7 +264,7 @@ impl RandomTree {
     }
 }
 
-/// As fast-import reads it.
+/// Quotes a path for fast-import.
 fn quoted(path: &[u8]) -> String {
     let mut quoted = String::from("\"");
     for byte in path {

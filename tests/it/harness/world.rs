@@ -23,12 +23,12 @@ impl World {
         Self::start_with(&[]).await
     }
 
-    /// With further settings, or other values of its own.
+    /// Starts a world with further settings, or with other values of its own settings.
     pub async fn start_with(more: &[(&str, &str)]) -> Self {
         Self::start_at(Engine::shared(), more).await
     }
 
-    /// With this registry, into which the dockercfg has this login.
+    /// Starts a world with this registry, for which the dockercfg has this login.
     pub async fn start_on(registry: Registry, (user, password): (&str, &str), more: &[(&str, &str)]) -> Self {
         Self::put_together(Engine::shared(), registry, (user, password), more).await
     }
@@ -73,7 +73,7 @@ impl World {
         Self { daemon, etcd, registry, git, repo, engine, key }
     }
 
-    /// From now on the daemon, which is restarted, reaches the Git server through this gate.
+    /// Restarts the daemon, which reaches the Git server through this gate from now on.
     pub async fn gate_git(&mut self) -> Gate {
         let gate = Gate::start(self.git.port());
         let hosts = std::fs::read_to_string(self.git.known_hosts()).unwrap();
@@ -85,13 +85,13 @@ impl World {
         gate
     }
 
-    /// The digest in the registry of an image of `acme/hello` with this tag.
+    /// Returns the digest in the registry of the image of `acme/hello` with this tag.
     pub async fn digest(&self, tag: &str) -> Option<String> {
         Some(self.registry.manifest("totem/acme-hello", tag).await?.0)
     }
 }
 
-/// Filters of the images that a world makes: by their names, and of those that lost theirs to a later build.
+/// Returns the filters of the images that a world makes: by name, and of those that lost their name to a later build.
 fn made(registry: &Registry, git: &GitHost) -> [String; 3] {
     let source = git.url().replace("{owner}", "acme").replace("{repo}.git", "hello");
     let named = |depth| format!("reference={}/{depth}", registry.address());

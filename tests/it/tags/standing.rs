@@ -1,4 +1,4 @@
-//! What keeps a tag and what does not: pushes that failed, ids, rebuilds, requests by name, claims.
+//! The jobs that keep a tag and those that do not: failed pushes, ids, rebuilds, requests by name, claims.
 
 use super::*;
 use crate::harness::Fault;
@@ -46,7 +46,7 @@ async fn no_branch_takes_the_name_of_a_commit() {
     }
 }
 
-/// Also of a request, whose ref nobody pushed.
+/// The ref may also be that of a request, which nobody pushed.
 #[tokio::test]
 async fn a_rebuild_sets_the_tags_of_its_ref() {
     let world = World::start_with(&[("IMAGE_TAGS", "{branch},latest")]).await;

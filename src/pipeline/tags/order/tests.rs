@@ -8,17 +8,17 @@ use crate::model::CommitId;
 const OURS: &str = "000000000000000000000000000000006f757273";
 const THEIRS: &str = "0000000000000000000000000000746865697273";
 
-fn contest(seen: [Option<u64>; 2]) -> Contest<'static> {
-    Contest { ours: OURS, theirs: THEIRS, began: 5, seen, set_by_older_job: true }
+fn pair(seen: [Option<u64>; 2]) -> CommitPair<'static> {
+    CommitPair { ours: OURS, theirs: THEIRS, began: 5, seen, set_by_older_job: true }
 }
 
-/// The id whose last digits spell this name.
+/// Returns the id whose last digits spell this name in hexadecimal ASCII.
 fn id(name: &str) -> CommitId {
     format!("{:0>40}", hex::encode(name)).parse().unwrap()
 }
 
 #[test]
-fn both_commits_are_spelled() {
+fn the_constants_spell_their_names() {
     assert_eq!([id("ours").as_str(), id("theirs").as_str()], [OURS, THEIRS]);
 }
 
@@ -27,7 +27,7 @@ fn push(before: &str, after: &str) -> RefUpdate {
 }
 
 #[test]
-fn only_what_was_seen_since_the_job_began_is_certain() {
+fn sightings_since_the_job_began_decide() {
     for (seen, later) in [
         ([Some(6), None], Some(Later::Ours)),
         ([Some(7), Some(6)], Some(Later::Ours)),
@@ -37,80 +37,84 @@ fn only_what_was_seen_since_the_job_began_is_certain() {
         ([Some(4), Some(5)], None),
         ([None, None], None),
     ] {
-        assert_eq!(contest(seen).certain(), later, "{seen:?}");
+        assert_eq!(pair(seen).by_recent_sightings(), later, "{seen:?}");
     }
-    // A job that came after ours may have found its commit in the mirror, without a fetch that shows it.
-    assert_eq!(Contest { set_by_older_job: false, ..contest([Some(6), Some(1)]) }.certain(), None);
+    // A job that is newer than ours may have found its commit in the mirror, so no fetch shows the sighting.
+    assert_eq!(CommitPair { set_by_older_job: false, ..pair([Some(6), Some(1)]) }.by_recent_sightings(), None);
 }
 
 #[test]
-fn pushes_and_older_sights_tell_as_long_as_they_agree() {
+fn pushes_and_older_sightings_decide_if_they_agree() {
     let none = [None, None];
-    assert_eq!(contest(none).likely(&[push("ours", "x"), push("x", "theirs")], None), Some(Later::Theirs));
-    assert_eq!(contest(none).likely(&[push("theirs", "x"), push("x", "ours")], None), Some(Later::Ours));
-    assert_eq!(contest(none).likely(&[push("x", "ours"), push("x", "theirs")], None), None);
-    assert_eq!(contest(none).likely(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
-    assert_eq!(contest([Some(1), Some(2)]).likely(&[], None), Some(Later::Theirs));
-    // A third commit is the head, and pushes lead to it from one of the two.
+    assert_eq!(pair(none).by_all_evidence(&[push("ours", "x"), push("x", "theirs")], None), Some(Later::Theirs));
+    assert_eq!(pair(none).by_all_evidence(&[push("theirs", "x"), push("x", "ours")], None), Some(Later::Ours));
+    assert_eq!(pair(none).by_all_evidence(&[push("x", "ours"), push("x", "theirs")], None), None);
+    assert_eq!(pair(none).by_all_evidence(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
+    assert_eq!(pair([Some(1), Some(2)]).by_all_evidence(&[], None), Some(Later::Theirs));
+    // A third commit is the head, and pushes lead to it from one of the two commits.
     let amended = [push("x", "ours"), push("theirs", "head")];
-    assert_eq!(contest(none).likely(&amended, Some(id("head").as_str())), Some(Later::Theirs));
-    assert_eq!(contest(none).likely(&[push("ours", "head")], Some(id("head").as_str())), Some(Later::Ours));
-    assert_eq!(contest(none).likely(&[push("ours", "head"), push("theirs", "head")], Some(id("head").as_str())), None);
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("theirs", "ours")], None), Some(Later::Ours));
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs")], None), None);
-    assert_eq!(contest([Some(2), Some(1)]).likely(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
+    assert_eq!(pair(none).by_all_evidence(&amended, Some(id("head").as_str())), Some(Later::Theirs));
+    assert_eq!(pair(none).by_all_evidence(&[push("ours", "head")], Some(id("head").as_str())), Some(Later::Ours));
+    assert_eq!(
+        pair(none).by_all_evidence(&[push("ours", "head"), push("theirs", "head")], Some(id("head").as_str())),
+        None
+    );
+    assert_eq!(pair([Some(2), Some(1)]).by_all_evidence(&[push("theirs", "ours")], None), Some(Later::Ours));
+    assert_eq!(pair([Some(2), Some(1)]).by_all_evidence(&[push("ours", "theirs")], None), None);
+    assert_eq!(pair([Some(2), Some(1)]).by_all_evidence(&[push("ours", "theirs"), push("theirs", "ours")], None), None);
 }
 
-/// A step in the life of a ref and of the jobs that its pushes make. A number picks one of those that there are.
+/// A random event of a ref or of the jobs that its pushes make. A number selects one of the candidates.
 #[derive(Debug, Clone)]
 enum Step {
     /// Somebody pushes this commit.
     Push(usize),
-    /// A webhook arrives, out of turn.
+    /// A webhook arrives, in any order.
     Hook(usize),
     /// A webhook is lost.
     Lose(usize),
-    /// Another ref's job fetches.
+    /// The job of another ref fetches.
     Fetch,
-    /// A waiting job begins, and fetches unless its commit was fetched before.
+    /// A queued job begins. It fetches, unless its commit was fetched before.
     Begin(usize),
-    /// A job has built and comes to the tag; the remote may be away.
+    /// A job has built its image and sets the tag. The flag makes the remote unreachable.
     JobEnd(usize, bool),
 }
 
-struct Waiting {
+/// A job that has begun.
+struct BuildingJob {
     id: usize,
     commit: usize,
     began: u64,
 }
 
-/// A ref, the daemon, and the truth that the daemon does not know.
+/// A simulated ref and daemon, with the full history of the ref, which the daemon does not know.
 #[derive(Default)]
-struct World {
-    /// All heads so far; a commit that comes back is here twice.
+struct Simulation {
+    /// All heads so far. A commit to which the ref comes back is here twice.
     heads: Vec<usize>,
-    /// The pushes whose webhooks are on their way, by their places in `heads`.
+    /// Pushes whose webhooks have not arrived, by their places in `heads`.
     hooks: Vec<usize>,
     jobs: usize,
     queued: Vec<(usize, usize)>,
-    building: Vec<Waiting>,
+    building: Vec<BuildingJob>,
     pushes: Vec<RefUpdate>,
     number: u64,
     seen: HashMap<usize, u64>,
     fetched: usize,
-    /// The commit and the newest job that gave it.
+    /// The tag's commit, and the newest job that set it.
     tag: Option<(usize, usize)>,
-    /// The answers that the evidence gave: our commit, theirs, and which was later.
-    told: Vec<(usize, usize, Later)>,
-    /// Commits whose jobs came to the tag.
-    came: Vec<usize>,
+    /// Decisions from evidence: our commit, theirs, and the one that was later.
+    decisions: Vec<(usize, usize, Later)>,
+    /// Commits whose jobs reached the tag.
+    reached_tag: Vec<usize>,
 }
 
 fn name(commit: usize) -> CommitId {
     id(&format!("c{commit}"))
 }
 
-impl World {
+impl Simulation {
     fn fetch(&mut self) {
         self.number += 1;
         if let Some(&head) = self.heads.last() {
@@ -125,12 +129,12 @@ impl World {
         if !self.heads[..self.fetched].contains(&commit) {
             self.fetch();
         }
-        self.building.push(Waiting { id, commit, began });
+        self.building.push(BuildingJob { id, commit, began });
     }
 
-    fn end(&mut self, at: usize, away: bool) {
-        let Waiting { id, commit, began } = self.building.remove(at);
-        self.came.push(commit);
+    fn end(&mut self, at: usize, is_unreachable: bool) {
+        let BuildingJob { id, commit, began } = self.building.remove(at);
+        self.reached_tag.push(commit);
         let (theirs, by) = match self.tag {
             Some((theirs, by)) if theirs != commit => (theirs, by),
             same => {
@@ -139,22 +143,23 @@ impl World {
             }
         };
         let names = [commit, theirs].map(name);
-        let contest = |seen: &HashMap<usize, u64>| Contest {
+        let pair = |seen: &HashMap<usize, u64>| CommitPair {
             ours: names[0].as_str(),
             theirs: names[1].as_str(),
             began,
             seen: [commit, theirs].map(|commit| seen.get(&commit).copied()),
             set_by_older_job: by < id,
         };
-        let (mut later, mut head) = (contest(&self.seen).certain(), None);
-        if later.is_none() && !away {
+        let (mut later, mut head) = (pair(&self.seen).by_recent_sightings(), None);
+        if later.is_none() && !is_unreachable {
             self.fetch();
             head = self.heads.last().map(|head| name(*head));
-            later = head.as_ref().and_then(|head| contest(&self.seen).of_head(head.as_str()));
+            later = head.as_ref().and_then(|head| pair(&self.seen).by_head(head.as_str()));
         }
-        let later = later.or_else(|| contest(&self.seen).likely(&self.pushes, head.as_ref().map(CommitId::as_str)));
-        self.told.extend(later.map(|later| (commit, theirs, later)));
-        // The greater number is the descendant.
+        let later =
+            later.or_else(|| pair(&self.seen).by_all_evidence(&self.pushes, head.as_ref().map(CommitId::as_str)));
+        self.decisions.extend(later.map(|later| (commit, theirs, later)));
+        // The commit with the greater number is the descendant.
         let ancestors = if commit < theirs { Later::Theirs } else { Later::Ours };
         if later.unwrap_or(ancestors) == Later::Ours {
             self.tag = Some((commit, id));
@@ -182,35 +187,37 @@ impl World {
             }
             Step::Fetch => self.fetch(),
             Step::Begin(pick) if !self.queued.is_empty() => self.begin(pick % self.queued.len()),
-            Step::JobEnd(pick, away) if !self.building.is_empty() => self.end(pick % self.building.len(), away),
+            Step::JobEnd(pick, is_unreachable) if !self.building.is_empty() => {
+                self.end(pick % self.building.len(), is_unreachable)
+            }
             _ => {}
         }
     }
 
-    /// Takes the steps; then the webhooks that are left arrive, and all jobs end.
-    fn live(steps: &[Step]) -> Self {
-        let mut world = Self::default();
+    /// Runs the steps. Then the remaining webhooks arrive, and all jobs end.
+    fn run(steps: &[Step]) -> Self {
+        let mut simulation = Self::default();
         for step in steps {
-            world.step(step);
+            simulation.step(step);
         }
-        while !(world.hooks.is_empty() && world.queued.is_empty() && world.building.is_empty()) {
+        while !(simulation.hooks.is_empty() && simulation.queued.is_empty() && simulation.building.is_empty()) {
             for step in [Step::Hook(0), Step::Begin(1), Step::JobEnd(1, false)] {
-                world.step(&step);
+                simulation.step(&step);
             }
         }
-        world
+        simulation
     }
 }
 
-/// Steps of which some lose webhooks or find the remote away, if `trouble`.
-fn steps(trouble: bool) -> impl Strategy<Value = Vec<Step>> {
+/// Returns a strategy of steps. With `faults`, some lose webhooks or find the remote unreachable.
+fn steps(faults: bool) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0..5usize).prop_map(Step::Push),
         3 => (0..4usize).prop_map(Step::Hook),
-        u32::from(trouble) => (0..4usize).prop_map(Step::Lose),
+        u32::from(faults) => (0..4usize).prop_map(Step::Lose),
         1 => Just(Step::Fetch),
         3 => (0..4usize).prop_map(Step::Begin),
-        3 => ((0..4usize), any::<bool>()).prop_map(move |(pick, away)| Step::JobEnd(pick, away && trouble)),
+        3 => ((0..4usize), any::<bool>()).prop_map(move |(pick, is_unreachable)| Step::JobEnd(pick, is_unreachable && faults)),
     ];
     prop::collection::vec(step, 0..60)
 }
@@ -218,40 +225,41 @@ fn steps(trouble: bool) -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Commits come and go in any order, also back: as long as every push is told some day, in whatever order, the tag
-    /// ends where the ref does.
+    /// Commits come in any order, and the ref may go back to one. If every webhook arrives at last, in any order, the tag
+    /// ends at the head of the ref.
     #[test]
     fn the_tag_ends_at_the_head(steps in steps(false)) {
-        let world = World::live(&steps);
-        prop_assert_eq!(world.tag.map(|(commit, _)| commit), world.heads.last().copied());
+        let simulation = Simulation::run(&steps);
+        prop_assert_eq!(simulation.tag.map(|(commit, _)| commit), simulation.heads.last().copied());
     }
 
-    /// Webhooks are lost and the remote is away, but no commit comes back: what the evidence tells is true.
+    /// Webhooks are lost and the remote is unreachable, but the ref never goes back to a commit. Each decision is then true.
     #[test]
-    fn evidence_is_true(mut steps in steps(true), order in Just((0..60usize).collect::<Vec<_>>()).prop_shuffle()) {
+    fn decisions_from_evidence_are_true(mut steps in steps(true), order in Just((0..60usize).collect::<Vec<_>>()).prop_shuffle()) {
         let mut fresh = order.into_iter();
         for step in &mut steps {
             if let Step::Push(commit) = step {
                 *commit = fresh.next().unwrap();
             }
         }
-        let world = World::live(&steps);
-        let place = |commit| world.heads.iter().position(|head| *head == commit);
-        for (ours, theirs, later) in world.told {
+        let simulation = Simulation::run(&steps);
+        let place = |commit| simulation.heads.iter().position(|head| *head == commit);
+        for (ours, theirs, later) in simulation.decisions {
             prop_assert_eq!(later == Later::Theirs, place(theirs) > place(ours));
         }
     }
 
-    /// The same where each commit follows the former one: the tag ends at the newest commit that had a job.
+    /// Webhooks are lost and the remote is unreachable, but each commit follows the former one. The tag then ends at the
+    /// newest commit that had a job.
     #[test]
-    fn the_newest_commit_that_was_told_has_the_tag(mut steps in steps(true)) {
+    fn the_newest_commit_that_had_a_job_has_the_tag(mut steps in steps(true)) {
         let mut fresh = 0..;
         for step in &mut steps {
             if let Step::Push(commit) = step {
                 *commit = fresh.next().unwrap();
             }
         }
-        let world = World::live(&steps);
-        prop_assert_eq!(world.tag.map(|(commit, _)| commit), world.came.iter().max().copied());
+        let simulation = Simulation::run(&steps);
+        prop_assert_eq!(simulation.tag.map(|(commit, _)| commit), simulation.reached_tag.iter().max().copied());
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever the bytes are: no panic, no long work, and no key that signs what its public part does not verify.
+//! Damaged keys cause no panic and no long work, and no signature that the public part does not verify.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,7 @@ fn armour(label: &str, headers: &str, body: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{headers}{}\n-----END {label}-----\n", STANDARD.encode(body))
 }
 
-/// Label, headers and body of a key in each format, and from which byte on it is changed.
+/// Returns label, headers and body of a key in each format, and the first byte that may be changed.
 fn samples() -> Vec<(String, String, Vec<u8>, usize)> {
     let dir = tempfile::tempdir().unwrap();
     let (rsa, ec) = (["-t", "rsa", "-b", "1024"], ["-t", "ecdsa", "-b", "521"]);
@@ -35,7 +35,7 @@ fn samples() -> Vec<(String, String, Vec<u8>, usize)> {
         let headers: String =
             String::from_utf8_lossy(&text).lines().filter(|l| l.contains(": ")).map(|l| format!("{l}\n")).collect();
         let pem = Pem::find(&text).unwrap();
-        // The work factors are in the first 100 bytes: they might become large and still be allowed.
+        // The first 100 bytes stay, because they have the work factors, which might become large and still be allowed.
         let from = if is_encrypted(&text) && headers.is_empty() { 100 } else { 0 };
         (pem.label.clone(), headers, pem.body.to_vec(), from)
     });

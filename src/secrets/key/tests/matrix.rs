@@ -1,4 +1,4 @@
-//! Every combination that ssh-keygen and openssl write: it is read, it signs, and it is sealed.
+//! Every combination that ssh-keygen and openssl write is read, signs, and is sealed.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const PASSPHRASE: &str = "pässphrase";
 
-/// As old openssl called them, with the option that chooses one.
+/// Options of old openssl, each for one cipher of a PEM with `DEK-Info`.
 const DEK: [&str; 6] = ["", "-aes128", "-aes192", "-aes256", "-des3", "-des"];
 
 const PBES: [&str; 9] = [
@@ -41,9 +41,9 @@ const CIPHERS: [&str; 10] = [
 struct Kind {
     name: &'static str,
     openssh: PathBuf,
-    /// The same as PKCS#8, which openssl reads.
+    /// The key as PKCS#8, which openssl reads.
     pkcs8: PathBuf,
-    /// As ssh-keygen said it.
+    /// The text that ssh-keygen printed.
     public: PublicKey,
 }
 
@@ -53,7 +53,7 @@ impl Kind {
         keygen(&[&["-q", "-C", "", "-N", "", "-t"], args].concat(), &openssh);
         let text = std::fs::read_to_string(&openssh).unwrap();
         match PrivateKey::from_openssh(&text).unwrap().key_data() {
-            // ssh-keygen writes it in no other format before 9.6. The prefix is RFC 8410's.
+            // ssh-keygen writes Ed25519 in no other format before 9.6. The prefix is RFC 8410's.
             KeypairData::Ed25519(pair) => {
                 let der = [&hex::decode("302e020100300506032b657004220420").unwrap(), &pair.private.to_bytes()[..]];
                 let body = STANDARD.encode(der.concat());
@@ -70,8 +70,8 @@ impl Kind {
     }
 }
 
-/// The commands that write a kind of key in every way. IN is its PKCS#8; where no OUT is named, it is changed in
-/// place, from OpenSSH's format.
+/// Returns the commands that write a kind of key in every format. IN is its PKCS#8; a command without OUT changes the key
+/// in place, from OpenSSH's format.
 fn commands(kind: &Kind) -> Vec<String> {
     let mut commands =
         vec!["ssh-keygen -q -p -P NONE -N NONE".to_owned(), format!("ssh-keygen -q -p -P NONE -N {PASSPHRASE} -a 1")];
@@ -82,7 +82,7 @@ fn commands(kind: &Kind) -> Vec<String> {
         commands.push(format!("openssl pkcs8 -topk8 -in IN -out OUT {how}"));
     }
     commands.push("openssl pkey -in IN -out OUT -aes-256-cbc".into());
-    // Both take some 0.1 s: for two kinds is enough.
+    // Two kinds are enough, because both take some 0.1 s.
     if ["rsa", "ed25519"].contains(&kind.name) {
         commands.push(format!("ssh-keygen -q -p -P NONE -N {PASSPHRASE} -a 16"));
         commands.push("openssl pkcs8 -topk8 -in IN -out OUT -scrypt".into());
@@ -104,7 +104,7 @@ fn commands(kind: &Kind) -> Vec<String> {
     commands
 }
 
-/// Runs a command and returns what it wrote.
+/// Runs a command and returns the file that it wrote.
 fn run(command: &str, kind: &Kind, out: &Path) -> Vec<u8> {
     std::fs::copy(&kind.openssh, out).unwrap();
     let openssl = command.starts_with("openssl");
@@ -157,7 +157,7 @@ fn check(kind: &Kind, text: &[u8]) {
             let wrong = error(text.as_bytes(), Some("wrong"));
             assert!(wrong.starts_with("ENC_PASSPHRASE ") && wrong.contains("secrets put github-key"), "{wrong}");
         }
-        // To encrypt it and to open it takes 0.1 s each: for two kinds is enough.
+        // Two kinds are enough, because encrypting and opening take 0.1 s each.
         false if ["rsa", "p256"].contains(&kind.name) => {
             let sealed = seal(text.as_bytes(), PASSPHRASE).unwrap();
             assert!(sealed.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") && is_encrypted(sealed.as_bytes()));
@@ -173,7 +173,7 @@ fn check(kind: &Kind, text: &[u8]) {
 }
 
 #[test]
-fn all_that_the_tools_write_is_read_and_signs() {
+fn every_format_of_the_tools_is_read_and_signs() {
     let dir = tempfile::tempdir().unwrap();
     let kinds: [(_, &[&str]); 5] = [
         ("rsa", &["rsa", "-b", "2048"]),
@@ -200,7 +200,7 @@ fn all_that_the_tools_write_is_read_and_signs() {
     });
 }
 
-/// ssh-keygen's sizes; sshd accepts none below 1024 bits.
+/// The sizes are those of ssh-keygen; sshd accepts no key below 1024 bits.
 #[test]
 fn rsa_of_every_size() {
     let dir = tempfile::tempdir().unwrap();
@@ -211,9 +211,9 @@ fn rsa_of_every_size() {
     }
 }
 
-/// What openssl writes without being asked: the parameters of the curve come before the key.
+/// By default, openssl writes the parameters of the curve before the key.
 #[test]
-fn what_is_before_the_key_is_passed_over() {
+fn text_before_the_key_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
     let made = Command::new("openssl").args(["ecparam", "-genkey", "-name", "secp384r1", "-out"]).arg(&file).status();
@@ -230,7 +230,7 @@ fn what_is_before_the_key_is_passed_over() {
     }
 }
 
-/// Old openssl wrote the private number without the zero bytes that it begins with.
+/// Old openssl wrote the private number without its leading zero bytes.
 #[test]
 fn a_short_number_is_read_in_every_format() {
     let dir = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ fn a_short_number_is_read_in_every_format() {
 
     let text = run("openssl pkey -traditional -in IN -out OUT", &kind, &dir.path().join("out"));
     let mut der = Pem::find(&text).unwrap().body.to_vec();
-    // SEQUENCE, version, then OCTET STRING of 32 bytes, of which the first is 0.
+    // The body is a SEQUENCE, the version, and an OCTET STRING of 32 bytes, the first of which is 0.
     assert_eq!((der[0], &der[2..8]), (0x30, &[2, 1, 1, 4, 32, 0][..]));
     der.remove(7);
     der[6] -= 1;

@@ -1,4 +1,4 @@
-//! What is refused, each by its message.
+//! Keys and texts that are refused, each with its own message.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +23,7 @@ fn openssl(dir: &Path, args: &str) -> Vec<u8> {
     std::fs::read(out).unwrap()
 }
 
-/// What ssh-keygen writes with a security token plugged in.
+/// Returns a key as ssh-keygen writes it with a security token plugged in.
 fn token(passphrase: &str) -> Vec<u8> {
     let public = ssh_key::public::SkEd25519::new(ssh_key::public::Ed25519PublicKey([7; 32]), "ssh:");
     let pair = KeypairData::SkEd25519(ssh_key::private::SkEd25519::new(public, 1, [7; 64]).unwrap());
@@ -40,7 +40,7 @@ fn refused(text: &[u8], part: &str) {
     }
 }
 
-/// OpenSSH's container (its PROTOCOL.key) with a key of a kind of tomorrow; what is private is of no interest.
+/// OpenSSH's container (its PROTOCOL.key) with a key of an unknown kind. The private part does not matter.
 fn of_kind(kind: &str, cipher: &str) -> Vec<u8> {
     let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
     let kdf = if cipher == "none" { "none" } else { "bcrypt" };
@@ -54,9 +54,9 @@ fn of_kind(kind: &str, cipher: &str) -> Vec<u8> {
     format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}-----END OPENSSH PRIVATE KEY-----\n").into_bytes()
 }
 
-/// Keys as `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6 makes them, and what comes after it.
+/// The kinds are that of `ssh-keygen -t mldsa44-ed25519` of OpenSSH 10.6, and later ones.
 #[test]
-fn a_kind_that_is_not_known_is_named_and_not_damage() {
+fn an_unknown_kind_is_named_and_is_not_damage() {
     for kind in ["ssh-mldsa44-ed25519", "ssh-slh@example.com"] {
         for cipher in ["none", "aes256-ctr", "aes256-gcm@openssh.com", "cipher-of-tomorrow"] {
             refused(
@@ -76,7 +76,7 @@ fn a_kind_that_is_not_known_is_named_and_not_damage() {
 }
 
 #[test]
-fn what_is_no_deploy_key_is_named() {
+fn other_texts_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let ed25519 = make(dir, "a", &["-t", "ed25519", "-N", ""]);
@@ -129,7 +129,7 @@ fn what_is_no_deploy_key_is_named() {
 }
 
 #[test]
-fn other_ciphers_are_named_and_the_way_out_is_one() {
+fn other_ciphers_are_named_and_the_suggested_command_works() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let plain = make(dir, "rsa", &["-t", "rsa", "-b", "2048", "-m", "PEM", "-N", ""]);
@@ -156,7 +156,7 @@ fn other_ciphers_are_named_and_the_way_out_is_one() {
     }
 }
 
-/// Found in the container, before the work is done.
+/// The work factors are found in the container, before the work is done.
 #[test]
 fn too_much_work_is_refused_before_it_is_done() {
     let salt = pbes2::Salt::new([7; 16]).unwrap();
@@ -176,7 +176,7 @@ fn too_much_work_is_refused_before_it_is_done() {
         (scrypt(1 << 63, u16::MAX, u16::MAX), "MiB of scrypt"),
         (scrypt(0, 8, 1), "the key is damaged"),
         (scrypt(3, 8, 1), "the key is damaged"),
-        // Impossible, but quick.
+        // The number is impossible, but quick to check.
         (scrypt(1, 8, 1), "ENC_PASSPHRASE does not decrypt"),
         (scrypt(2, 0, 0), "ENC_PASSPHRASE does not decrypt"),
         (pbkdf2(0), "ENC_PASSPHRASE does not decrypt"),
@@ -192,7 +192,7 @@ fn too_much_work_is_refused_before_it_is_done() {
 
 /// A crafted key would keep a processor busy for hours.
 #[test]
-fn an_rsa_key_that_is_too_large_is_not_computed_with() {
+fn an_rsa_key_that_is_too_large_is_refused() {
     let number = |bytes: usize| Mpint::from_positive_bytes(&vec![0xff; bytes]);
     for (modulus, factor, part) in [(1025, 512, "of 8200 bits"), (256, 100_000, "out of range")] {
         let public = RsaPublicKey::new(number(3), number(modulus)).unwrap();

@@ -9,19 +9,20 @@ use super::failure::StageFailure;
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, LogSink};
 
-/// A job's log that knows when something last went on, by the monotonic clock: no jump of the time of day ends a job.
-pub(super) struct Pulse {
+/// A job's log that records the time of the last activity. It reads the monotonic clock, because a jump of the time of day
+/// must not end a job.
+pub(super) struct ActivityLog {
     log: Arc<LogWriter>,
-    /// STALL_TIMEOUT
+    /// STALL_TIMEOUT: longest time without activity.
     limit: Duration,
     begun: Instant,
-    /// Milliseconds from `begun`.
-    last: AtomicU64,
+    /// Time of the last activity, in milliseconds since `begun`.
+    last_activity: AtomicU64,
 }
 
-impl Pulse {
+impl ActivityLog {
     pub fn new(log: Arc<LogWriter>, limit: Duration) -> Self {
-        Self { log, limit, begun: Instant::now(), last: AtomicU64::new(0) }
+        Self { log, limit, begun: Instant::now(), last_activity: AtomicU64::new(0) }
     }
 
     pub fn mask(&self, secrets: &[Zeroizing<String>]) {
@@ -32,7 +33,7 @@ impl Pulse {
         self.log.masked(text)
     }
 
-    /// `work`, or a failure that says how long it was allowed to take, or to say and do nothing.
+    /// Runs `work`. Fails if it takes longer than `limit`, which `setting` sets, or stalls for STALL_TIMEOUT.
     pub async fn within<T>(
         &self,
         limit: Duration,
@@ -46,7 +47,7 @@ impl Pulse {
             () = sleep(limit) => Err(overdue("it", limit, setting)),
             () = self.stalled() => {
                 let seconds = self.limit.as_secs_f64();
-                Err(late(format!("it said and did nothing for {seconds} s (STALL_TIMEOUT)")))
+                Err(timed_out(format!("it said and did nothing for {seconds} s (STALL_TIMEOUT)")))
             }
         }
     }
@@ -58,28 +59,28 @@ impl Pulse {
     }
 
     fn silence(&self) -> Duration {
-        self.begun.elapsed().saturating_sub(Duration::from_millis(self.last.load(Relaxed)))
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.last_activity.load(Relaxed)))
     }
 }
 
-impl LogSink for Pulse {
+impl LogSink for ActivityLog {
     fn write(&self, bytes: &[u8]) {
         self.alive();
         self.log.write(bytes);
     }
 
     fn alive(&self) {
-        self.last.store(self.begun.elapsed().as_millis() as u64, Relaxed);
+        self.last_activity.store(self.begun.elapsed().as_millis() as u64, Relaxed);
     }
 }
 
-/// That `what` took longer than a setting allows.
-pub(super) fn overdue(what: &str, limit: Duration, setting: &str) -> StageFailure {
-    late(format!("{what} took longer than {} s ({setting})", limit.as_secs_f64()))
+/// Returns the failure of a `subject` that took longer than a setting allows.
+pub(super) fn overdue(subject: &str, limit: Duration, setting: &str) -> StageFailure {
+    timed_out(format!("{subject} took longer than {} s ({setting})", limit.as_secs_f64()))
 }
 
-/// 124 is what `timeout` of the coreutils ends with.
-fn late(message: String) -> StageFailure {
+/// Returns a failure with exit code 124, which `timeout` of the coreutils gives, too.
+fn timed_out(message: String) -> StageFailure {
     StageFailure { exit_code: 124, class: FailureClass::Timeout, message }
 }
 
@@ -92,38 +93,39 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(200);
     const LONG: Duration = Duration::from_secs(20);
 
-    /// The message of `work`'s failure, and how long it went on.
-    async fn ends(stall: Duration, limit: Duration, work: impl AsyncFnOnce(&Pulse)) -> (String, Duration) {
+    /// Returns the message with which `work` is ended, and how long it ran.
+    async fn end_of(stall: Duration, limit: Duration, work: impl AsyncFnOnce(&ActivityLog)) -> (String, Duration) {
         let dir = tempfile::tempdir().unwrap();
-        let log = Logs::open(dir.path().join("logs")).unwrap().writer(JobId::new());
-        let pulse = Pulse::new(log, stall);
+        let writer = Logs::open(dir.path().join("logs")).unwrap().writer(JobId::new());
+        let log = ActivityLog::new(writer, stall);
         let begun = Instant::now();
         let endless = async {
-            work(&pulse).await;
+            work(&log).await;
             std::future::pending::<Result<(), StageFailure>>().await
         };
-        let failed = pulse.within(limit, "LIMIT", endless).await.err().unwrap();
+        let failed = log.within(limit, "LIMIT", endless).await.err().unwrap();
         assert_eq!((failed.exit_code, failed.class), (124, FailureClass::Timeout));
         (failed.message, begun.elapsed())
     }
 
     #[tokio::test]
-    async fn silence_ends_it_and_what_goes_on_does_not() {
-        let (message, _) = ends(SHORT, LONG, async |_| ()).await;
+    async fn a_stage_ends_for_silence_but_not_while_it_is_active() {
+        let (message, _) = end_of(SHORT, LONG, async |_| ()).await;
         assert_eq!(message, "it said and did nothing for 0.2 s (STALL_TIMEOUT)");
-        let (message, took) = ends(SHORT, LONG, async |pulse| {
+        let (message, took) = end_of(SHORT, LONG, async |log| {
             for word in 0..20 {
                 sleep(SHORT / 8).await;
-                if word % 2 == 0 { pulse.alive() } else { pulse.write(b".") }
+                if word % 2 == 0 { log.alive() } else { log.write(b".") }
             }
         })
         .await;
-        assert!(message.contains("STALL_TIMEOUT") && took > 3 * SHORT, "{message} after {took:?}");
+        assert_eq!(message, "it said and did nothing for 0.2 s (STALL_TIMEOUT)");
+        assert!(took > 3 * SHORT, "{took:?}");
     }
 
     #[tokio::test]
-    async fn a_limit_is_one_however_much_goes_on() {
-        let (message, _) = ends(LONG, SHORT, async |_| ()).await;
+    async fn a_stage_ends_at_its_time_limit() {
+        let (message, _) = end_of(LONG, SHORT, async |_| ()).await;
         assert_eq!(message, "it took longer than 0.2 s (LIMIT)");
     }
 }

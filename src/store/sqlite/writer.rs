@@ -13,6 +13,9 @@ use crate::store::StoreError;
 
 /// The most operations that share one transaction: the first of them waits for the work of the others (20 µs each).
 const BATCH: usize = 256;
+/// The time that a transaction waits for further operations, if the one before had several. Clients that write at the same
+/// time then share one transaction instead of two by turns, which halves the fsyncs and the pages for each operation.
+const GATHER: Duration = Duration::from_micros(200);
 
 /// A message to the writer.
 pub(in crate::store) enum WriteRequest {
@@ -106,13 +109,23 @@ impl StoreWriter {
 
     fn run(mut self) {
         let (mut requests, mut ops) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let mut is_busy = false;
         while self.requests.blocking_recv_many(&mut requests, BATCH) > 0 {
+            if is_busy {
+                std::thread::sleep(GATHER);
+                while requests.len() < BATCH
+                    && let Ok(request) = self.requests.try_recv()
+                {
+                    requests.push(request);
+                }
+            }
             for request in requests.drain(..) {
                 match request {
                     WriteRequest::Write(op) => ops.push(op),
                     WriteRequest::Close => self.requests.close(),
                 }
             }
+            is_busy = ops.len() > 1;
             self.commit(&mut ops);
         }
         drop(self.conn);

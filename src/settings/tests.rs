@@ -77,6 +77,18 @@ fn a_number_out_of_its_range_is_refused() {
 }
 
 #[test]
+fn repositories_to_build_are_patterns_or_all() {
+    for (value, why) in
+        [(",", "it has no pattern in it"), (" , ,", "it has no pattern in it"), ("https://x.y/a", "is an address")]
+    {
+        assert!(error(&[], None, &[("ALLOW_REPOS", value)]).contains(why), "{value}");
+    }
+    for value in ["", "*", "acme/*,other/hello,"] {
+        assert!(load(&[], None, &[("ALLOW_REPOS", value)]).is_ok(), "{value}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_secrets_in_the_file_are_refused() {
     assert_eq!(
         error(&[], Some("concurency = 3"), &[]),

@@ -168,7 +168,14 @@ pub struct Globs(pub Vec<String>);
 impl SettingValue for Globs {
     fn parse(text: &str) -> Result<Self, String> {
         let List(globs) = List::parse(text)?;
+        // An empty list allows every repository, which a lone comma is not meant to say.
+        if globs.is_empty() && !text.trim().is_empty() {
+            return Err("it has no pattern in it: name owner/repository, or unset it to build all".into());
+        }
         for glob in &globs {
+            if glob.contains("://") {
+                return Err(format!("{glob:?} is an address: write owner/repository, such as acme/*"));
+            }
             globset::Glob::new(glob).map_err(|e| format!("{glob:?} is no glob: {}", e.kind()))?;
         }
         Ok(Self(globs))

@@ -163,7 +163,7 @@ async fn a_name_elsewhere_is_refused_until_it_is_granted() {
 /// `a-b/c` and `a/b-c` are one name to totem, and stay it.
 #[tokio::test]
 async fn two_repositories_with_the_same_image_name_are_reported() {
-    let world = World::start().await;
+    let world = World::start_with(&[("REPO_CASE", "ignore")]).await;
     let image = format!("{}/totem/a-b-c", world.registry.address());
     let mut logs = Vec::new();
     for (owner, name) in [("a-b", "c"), ("A", "b-c")] {

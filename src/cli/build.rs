@@ -32,7 +32,7 @@ pub struct BuildArgs {
     /// The stage to stop at [default: the last]
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
-    /// A build argument; it stays readable in the image
+    /// A build argument; everyone with the image can read it
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     build_args: Vec<(String, String)>,
     /// The platform, such as linux/arm64 [default: the engine's own]

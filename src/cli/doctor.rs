@@ -16,7 +16,7 @@ pub struct DoctorArgs {
     /// Check whether this repository can be fetched and its image pushed
     #[arg(long, value_name = "OWNER/REPO", value_parser = RepoName::parse)]
     repo: Option<RepoName>,
-    /// Fetch this branch or tag of it [default: only check that it can be read]
+    /// Check that this branch or tag exists, without fetching it [default: only check that the repository can be read]
     #[arg(long, value_name = "BRANCH", requires = "repo", value_parser = GitRef::new)]
     branch: Option<GitRef>,
     /// Write JSON: an array of {check, status, message}

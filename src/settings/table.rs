@@ -87,9 +87,9 @@ settings! {
         /// Address of a repository, with `{owner}` and `{repo}`. Default: `git@github.com:{owner}/{repo}.git` with a deploy
         /// key, else `https://github.com/{owner}/{repo}.git`.
         GIT_URL => git_url: Option<GitUrl>, "", "https://git.example.com/{owner}/{repo}.git";
-        /// `ignore`: the Git server takes `Acme/Hello` and `acme/hello` for one repository, as every GitLab, Gitea, Forgejo and
-        /// GitHub Enterprise does. `keep`: they are two. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org and
-        /// codeberg.org, else `keep`.
+        /// `ignore`: case does not matter in a repository's name (GitHub, GitLab, Gitea, Forgejo), so `Acme/Hello` is
+        /// `acme/hello`. `keep`: they are two repositories. `auto`: `ignore` on github.com, gitlab.com, bitbucket.org
+        /// and codeberg.org, else `keep`.
         REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
         /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
         /// set). No other host gets it.
@@ -98,8 +98,8 @@ settings! {
         GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem";
         /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys.
         KNOWN_HOSTS => known_hosts: Option<PathBuf>, "", "/etc/image-factory/known_hosts";
-        /// Rule for the times of the files in a build: `stable` (a changed file is always newer) or `history` (the time of
-        /// the last commit that changed it).
+        /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
+        /// that changed the file).
         FILE_TIMES => file_times: FileTimes, "stable", "history";
         /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
         /// commits that no webhook reported.
@@ -143,7 +143,7 @@ settings! {
         /// Priorities of jobs: `glob=number` over `owner/repo` or `owner/repo@branch`, comma-separated. Higher numbers run
         /// first. The first glob that fits counts; a job that none fits has 0.
         PRIORITIES => priorities: PriorityList, "", "acme/*@main=10,acme/nightly=-5";
-        /// Older jobs that a newer commit of their branch cancels: `off` (none), `pending` (those that wait) or `running`
+        /// Which older jobs of a branch a newer commit cancels: `off` (none), `pending` (those that wait) or `running`
         /// (those that wait or run).
         SUPERSEDE => supersede: Supersede, "off", "pending";
         /// Time for which running jobs may go on after SIGTERM. Jobs that are left then go back to pending.
@@ -151,7 +151,8 @@ settings! {
     }
 
     "Secrets" {
-        /// Folder of secrets when there is no etcd. It may be empty. Default: `DATA_DIR/secrets`.
+        /// Folder that the secrets are read from while neither ETCD_HOST nor ETCD_ENDPOINTS is set. Default:
+        /// `DATA_DIR/secrets`.
         SECRETS_DIR => secrets_dir: Option<PathBuf>, "", "/etc/image-factory/secrets";
         /// Passphrase that decrypts the deploy keys and the dockercfg.
         ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
@@ -237,7 +238,7 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret;
-        /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port.
+        /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: List, "", "https://dashboard.example.com";
@@ -246,7 +247,7 @@ settings! {
     "Limits and retention" {
         /// Longest time for `clone`, and for the submodules and LFS files that `checkout` fetches, in each try.
         CLONE_TIMEOUT => clone_timeout: Duration, "15m", "30m";
-        /// Longest time in which `checkout` finds the commit, and makes a `.git` for the build.
+        /// Longest time to find the commit and prepare `.git`; fetching counts under CLONE_TIMEOUT.
         CHECKOUT_TIMEOUT => checkout_timeout: Duration, "4m", "10m";
         /// Longest time for `build`.
         BUILD_TIMEOUT => build_timeout: Duration, "30m", "1h";
@@ -256,7 +257,7 @@ settings! {
         PUSH_RETRIES => push_retries: u32, "20", "5";
         /// Time between two tries of a push.
         PUSH_RETRY_WAIT => push_retry_wait: Duration, "20s", "1m";
-        /// Longest time for which a running stage may produce no output and do nothing.
+        /// Longest time that a running stage may be silent and idle.
         STALL_TIMEOUT => stall_timeout: Duration, "20m", "1h";
         /// Longest time for a whole run of a job, without its time in the queue.
         JOB_TIMEOUT => job_timeout: Duration, "3h", "6h";
@@ -267,8 +268,9 @@ settings! {
         /// Disk space that the Git mirrors and LFS files may take. Those that were used least recently are removed first;
         /// those in use stay.
         MIRROR_BUDGET => mirror_budget: Bytes, "20GiB", "100GiB";
-        /// Disk space that this daemon's images and the build cache may take in an engine once DISK_FLOOR or INODE_FLOOR is
-        /// reached. Those that were used least recently are removed first.
+        /// When room is short (DISK_FLOOR, INODE_FLOOR), this daemon's images and the build cache are removed down to this
+        /// size, or further if the floor needs it. Those that were used least recently go first. An engine on another
+        /// machine is always kept within it.
         ENGINE_BUDGET => engine_budget: Bytes, "20GiB", "100GiB";
     }
 

@@ -24,7 +24,7 @@ const MAX_BUFFER: usize = 64 << 10;
 /// Time for answers to end after the shutdown. Followed logs are cut then, and their readers come back with a `Range`.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown`, and answers under way for [`GRACE`] longer. `axum::serve` is not used because it bounds
+/// Serves until `shutdown`, and answers under way for `GRACE` longer. `axum::serve` is not used because it bounds
 /// neither the time for headers nor the connections.
 pub async fn serve(mut listener: TcpListener, router: Router, heart: Heartbeat, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();

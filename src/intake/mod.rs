@@ -1,5 +1,5 @@
 //! The one rule by which a request becomes a job: the policy allows it, and the queue stores it. Every kind of request has
-//! its own function (`push`, `create`, `rebuild`, `replay`, `missed`), which makes a [`Request`] of it; `submit` then treats all
+//! its own function (`push`, `create`, `rebuild`, `replay`, `missed`), which makes a `Request` of it; `submit` then treats all
 //! requests alike. Handlers only parse and render.
 
 mod api;

@@ -20,7 +20,17 @@ pub async fn put(config: &SecretsConfig, name: SecretName, bytes: Zeroizing<Vec<
     let sealing = name.clone();
     let sealed = spawn_blocking(move || seal(&sealing, &bytes, passphrase.as_ref().map(|p| p.as_str())));
     let (sealed, what) = sealed.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))?;
-    let path = Source::new(&config.place).put(&name, sealed).await?;
+    let mut source = Source::new(&config.place);
+    // A place that lets us write and not read cannot be asked; `check` finds two spellings there, too.
+    if let Ok(stored) = source.next().await
+        && let Some(other) = name::ambiguous(stored.values.keys().chain([&name]), config.repo_case).get(&name)
+    {
+        return Err(SecretsError(format!(
+            "{other} is stored, and differs from {name} only in case, so that neither would be used: take its spelling, \
+             or delete it first"
+        )));
+    }
+    let path = source.put(&name, sealed).await?;
     Ok(format!("stored {what} as {path}"))
 }
 

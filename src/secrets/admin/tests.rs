@@ -32,6 +32,24 @@ async fn refused(config: &SecretsConfig, name: SecretName, bytes: &[u8]) -> Stri
 }
 
 #[tokio::test]
+async fn another_spelling_of_a_stored_key_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("secrets");
+    let mut config = SecretsConfig { repo_case: crate::model::RepoCase::Ignore, ..config(&root, Some("passphrase")) };
+    let scope = |owner, repo| SecretName::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap());
+    let key = keygen(dir.path(), &["-N", ""]);
+    put(&config, scope("acme", "hello"), key.clone().into()).await.unwrap();
+    let said = refused(&config, scope("Acme", "Hello"), &key).await;
+    assert!(said.starts_with("image-factory/github-keys/acme/hello is stored") && said.contains("delete it"), "{said}");
+    assert!(check(&config).await.iter().all(|line| line.ok));
+    // The same spelling replaces the key, and another repository has nothing to do with it.
+    put(&config, scope("acme", "hello"), key.clone().into()).await.unwrap();
+    put(&config, scope("acme", "other"), key.clone().into()).await.unwrap();
+    config.repo_case = crate::model::RepoCase::Keep;
+    put(&config, scope("Acme", "Hello"), key.into()).await.unwrap();
+}
+
+#[tokio::test]
 async fn stored_secrets_are_encrypted_and_pass_the_check() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
@@ -100,12 +118,14 @@ async fn a_place_that_cannot_be_read_is_one_line() {
 async fn keys_that_differ_only_in_case_are_bad() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
-    let mut config = config(&root, Some("passphrase"));
+    let mut config = SecretsConfig { repo_case: crate::model::RepoCase::Keep, ..config(&root, Some("passphrase")) };
     let names = [("Acme", "hello"), ("acme", "Hello")];
     for (owner, repo) in names {
         let name = SecretName::GithubKey(Scope::new(Some(owner), Some(repo)).unwrap());
         put(&config, name, keygen(dir.path(), &["-N", ""]).into()).await.unwrap();
     }
+    assert!(check(&config).await.iter().all(|line| line.ok));
+    config.repo_case = crate::model::RepoCase::Ignore;
     let lines = check(&config).await;
     let bad: Vec<_> = lines.iter().filter(|line| !line.ok).collect();
     assert_eq!(bad.len(), 2);
@@ -115,6 +135,4 @@ async fn keys_that_differ_only_in_case_are_bad() {
         let why = format!("but it differs only in case from {other}, and neither is used: delete one of the two");
         assert!(line.text.ends_with(&why), "{}: {}", line.name, line.text);
     }
-    config.repo_case = crate::model::RepoCase::Keep;
-    assert!(check(&config).await.iter().all(|line| line.ok));
 }

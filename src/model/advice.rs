@@ -7,6 +7,6 @@ pub struct Advice {
     pub text: &'static str,
     /// What is the matter when the message appears.
     pub cause: &'static str,
-    /// Whose move it is, and the move.
+    /// The move, and whose it is.
     pub cure: &'static str,
 }

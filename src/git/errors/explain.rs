@@ -24,7 +24,7 @@ struct StderrRule {
     needles: &'static [&'static str],
     when: fn(&FailedCommand) -> bool,
     message: ErrorMessage,
-    /// What stands in the places of the message's `…`.
+    /// Values that stand in the places of the message's `…`.
     details: &'static [Detail],
 }
 

@@ -8,11 +8,11 @@ use crate::model::Advice;
 /// A message with a `…` for each detail that differs from case to case.
 #[derive(Debug)]
 pub(super) struct ErrorMessage {
-    /// What happened, and where.
+    /// The event and its place.
     pub what: &'static str,
     /// Explanation of the message for the documents; an error does not show it.
     pub cause: &'static str,
-    /// Whose move it is, and the move. Its details follow those of `what`.
+    /// The move, and whose it is. Its details follow those of `what`.
     pub cure: &'static str,
     pub fault: Fault,
 }

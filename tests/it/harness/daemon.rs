@@ -32,7 +32,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon and returns when `/ready` answers 200, after 30 s at most.
+    /// Starts a daemon and returns when `/ready` answers 200 and each engine was looked at, after 30 s at most.
     pub async fn start(settings: Settings) -> Self {
         let dir = folder();
         let client = http_client();
@@ -323,8 +323,11 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
 }
 
 async fn ready(client: &reqwest::Client, port: u16) -> bool {
-    let answer = client.get(format!("http://127.0.0.1:{port}/ready")).send().await;
-    answer.is_ok_and(|response| response.status() == 200)
+    let Ok(answer) = client.get(format!("http://127.0.0.1:{port}/ready")).send().await else { return false };
+    // The status is 200 before the first ping of the engines has ended, and the reasons name it until then.
+    let is_ok = answer.status() == 200;
+    let text = answer.text().await.unwrap_or_default();
+    is_ok && !text.contains("was not pinged yet") && !text.contains("was not read yet")
 }
 
 /// One run of the command line, with only the given variables in its environment.

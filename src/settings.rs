@@ -62,7 +62,7 @@ impl Settings {
     fn contradictions(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
         let secrets = [
-            ("HOOK_SECRET", &self.hook_secret, "GitHub's webhook"),
+            ("HOOK_SECRET", &self.hook_secret, "the forge's webhook"),
             ("HOOK_POST_SECRET", &self.hook_post_secret, "what receives our hooks"),
         ];
         for (name, secret, other_side) in secrets {

@@ -23,6 +23,7 @@ mod testing;
 mod tests;
 mod totem;
 mod violation;
+mod warning;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -149,7 +149,10 @@ async fn jobs_are_found_by_repository_branch_and_status() {
     store.cancel(ids[0]).await.unwrap();
     let found = async |repository: Option<&str>, branch: Option<&str>, status, before| {
         let (repository, branch) = (repository.map(str::to_owned), branch.map(str::to_owned));
-        let jobs = store.jobs_like(&JobFilter { repository, branch, status }, 9, before).await.unwrap();
+        let jobs = store
+            .jobs_like(&JobFilter { repository, branch, status, ..JobFilter::default() }, 9, before)
+            .await
+            .unwrap();
         jobs.iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect::<Vec<_>>()
     };
     let pending = Some(Status::Pending);
@@ -372,4 +375,27 @@ async fn an_operation_that_fails_takes_nothing_with_it() {
     assert_eq!(store.jobs(9, None).await.unwrap(), [after, before]);
     let count = store.read(|conn| conn.first("SELECT COUNT(*) FROM pulse", &[], |row| row.get::<_, i64>(0)));
     assert_eq!(count.await.unwrap(), Some(0));
+}
+
+/// No filter of a list looks at every job.
+#[tokio::test]
+async fn every_filter_of_jobs_has_its_index() {
+    let (_dir, store) = open().await;
+    let given = || Some(String::new());
+    let none = JobFilter::default;
+    for (filter, index) in [
+        (none(), "sqlite_autoindex_jobs_1"),
+        (JobFilter { status: Some(Status::Running), ..none() }, "jobs_by_status"),
+        (JobFilter { repository: given(), ..none() }, "jobs_by_repository"),
+        (JobFilter { repository: given(), branch: given(), ..none() }, "jobs_by_branch"),
+        (JobFilter { commit: given(), ..none() }, "jobs_by_commit"),
+        (JobFilter { image: given(), ..none() }, "jobs_by_image"),
+        (JobFilter { updated_since: Some(Millis(0)), ..none() }, "jobs_by_update"),
+    ] {
+        for oldest_first in [false, true] {
+            let sql = JobFilter { oldest_first, ..filter.clone() }.sql();
+            let plan = store.read(move |conn| conn.plan(&sql)).await.unwrap();
+            assert!(plan[0].contains("SEARCH") && plan[0].contains(index), "{filter:?}: {plan:#?}");
+        }
+    }
 }

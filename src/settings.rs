@@ -22,7 +22,7 @@ pub use flags::Flags;
 pub use queue::{PriorityList, Switch};
 use sources::Sources;
 pub use table::{Settings, TABLE};
-pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
+pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice, TotemList};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";

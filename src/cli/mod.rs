@@ -11,6 +11,7 @@ mod notifications;
 mod rebuild;
 mod secrets;
 mod serve;
+mod tokens;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
+    Tokens(tokens::TokensArgs),
     Doctor(Box<doctor::DoctorArgs>),
 }
 
@@ -58,6 +60,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here()).await,
         Command::Notifications(args) => notifications::run(args, LocalDaemon::here()).await,
         Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here()).await,
+        Command::Tokens(args) => tokens::run(args, LocalDaemon::here()).await,
         Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
         Command::Doctor(args) => doctor::run(*args).await,
     }

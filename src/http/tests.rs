@@ -7,6 +7,7 @@ mod images;
 mod jobs;
 mod log;
 mod notifications;
+mod tokens;
 mod totem;
 mod wire;
 

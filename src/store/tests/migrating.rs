@@ -53,7 +53,8 @@ async fn version_1_is_taken_over_whole() {
     let state = |job: &Job| (job.origin.as_str(), job.dialect.as_str(), job.priority, job.failures, job.pushed);
     assert!(jobs.iter().all(|job| state(job) == ("api", "totem", 0, 0, true)));
     assert_eq!(jobs[0].context.extra["own"], serde_json::json!([1]));
-    let filter = JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), status: None };
+    let filter =
+        JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), ..JobFilter::default() };
     assert_eq!(store.jobs_like(&filter, 9, None).await.unwrap()[0].id, ids[0]);
 
     // Pushed images are known, and nothing else.

@@ -25,7 +25,7 @@ pub use crate::model::{Millis, Status};
 pub use error::ClientError;
 pub use notifications::RemoteNotification;
 pub use tokens::RemoteToken;
-pub use views::{NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use views::{NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.

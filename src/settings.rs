@@ -75,7 +75,7 @@ impl Settings {
     /// Checks the rules over more than one setting.
     fn check_together(&self, errors: &mut Vec<SettingError>) {
         let secrets = [
-            ("HOOK_SECRET", &self.hook_secret, "GitHub's webhook"),
+            ("HOOK_SECRET", &self.hook_secret, "the forge's webhook"),
             ("HOOK_POST_SECRET", &self.hook_post_secret, "what receives our hooks"),
         ];
         for (name, secret, other_side) in secrets {

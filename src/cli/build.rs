@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::{ConnectionArgs, LocalDaemon, follow, print_json};
-use crate::client::NewRemoteJob;
+use crate::client::{NewRemoteBuild, NewRemoteJob};
 
 /// Build a repository's image and push it
 #[derive(Debug, clap::Args)]
@@ -89,20 +89,8 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
     let BuildTarget { owner, repo, commit } = repository;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = NewRemoteJob {
-        owner,
-        repo,
-        branch,
-        commit,
-        tag,
-        dockerfile,
-        context,
-        keep_git_dir,
-        target,
-        build_args,
-        platform,
-        image,
-    };
+    let build = NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image };
+    let job = NewRemoteJob { owner, repo, branch, commit, tag, build };
     let job = client.create(&job).await?;
     if follow {
         return follow::follow(&client, job, connection.json).await;

@@ -132,6 +132,10 @@ messages! {
         "Webhooks are not accepted yet: set HOOK_SECRET here, and the same secret in the hook's settings",
         "HOOK_SECRET is not set.",
         "The operator sets HOOK_SECRET and restarts the daemon.";
+    UNREAD_FORGE: 501 "NotImplementedError",
+        "The pushes of … are not read here yet: have its pipeline ask for the job by POST /job",
+        "The webhook has the headers of GitLab, Bitbucket or Gitee.",
+        "Call `image-factory build` or POST /job from a pipeline of that forge.";
     CREDENTIALS: 401 "InvalidCredentials",
         "A valid token is needed, as Authorization: Bearer TOKEN or as the password of basic authentication",
         "The request has no token, or one that the daemon does not know.",

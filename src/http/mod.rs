@@ -24,6 +24,7 @@ mod tests;
 mod tokens;
 mod totem;
 mod violation;
+mod warning;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod envelope;
+mod forges;
 mod hook;
 mod images;
 mod jobs;

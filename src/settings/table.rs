@@ -72,7 +72,7 @@ settings! {
         /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, for a service and for the
         /// owner of that folder, else `$XDG_STATE_HOME/image-factory`.
         DATA_DIR => data_dir: Option<PathBuf>, "", "/srv/image-factory";
-        /// Secret that signs GitHub's webhooks. Webhooks are refused until it is set.
+        /// Secret that signs the forges' webhooks. Webhooks are refused until it is set.
         HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret;
         /// Repositories that are built: globs over `owner/repo`, comma-separated.
         ALLOW_REPOS => allow_repos: Globs, "*", "acme/*,other/hello";

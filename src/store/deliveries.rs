@@ -28,7 +28,7 @@ macro_rules! select {
 pub struct NewDelivery {
     /// The path that received it, as `/hooks/github`.
     pub route: &'static str,
-    /// SHA-256 of the raw body, hex.
+    /// SHA-256 of the signed text, hex.
     pub digest: String,
     /// The sender's id of the delivery. It is only for people, because anyone can send another one.
     pub delivery_id: Option<String>,

@@ -12,7 +12,7 @@ use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::JobPath;
 use crate::http::page::{self, PageRequest};
-use crate::http::{ApiState, body, messages};
+use crate::http::{ApiState, body, messages, warning};
 use crate::model::Status;
 use crate::store::JobFilter;
 
@@ -30,7 +30,10 @@ pub async fn create(
     let request = request::read(body.bytes(), api.intake.policy().destinations())?;
     drop(body);
     let job = api.intake.create(request, caller.requester()).await?;
-    views::job(StatusCode::CREATED, &job)
+    let mut response = views::job(StatusCode::CREATED, &job)?;
+    let kept = |name: &String| format!("{name} is kept and not followed: the options of a build stand under build");
+    warning::add(&mut response, job.context.misplaced().iter().map(kept));
+    Ok(response)
 }
 
 /// `POST /job/{id}/rebuild`: a new job for what an ended job built, or was to build.

@@ -108,10 +108,7 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
     }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed = HeaderValue::from_static(
-            "Link, ETag, Warning, Content-Range, Request-Id, X-Request-Id, X-Image-Factory-Duplicate",
-        );
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
             let allowed = HeaderValue::from_static("Authorization, Content-Type, If-None-Match, Range, X-Request-Id");

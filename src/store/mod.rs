@@ -17,6 +17,7 @@ mod stats;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery};
@@ -26,3 +27,4 @@ pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification, NotificationFilter, NotificationRecord};
 pub use stats::{OutboxCount, QueueDepth, StoreStats};
+pub use tokens::TokenRecord;

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 
 use super::{request, views};
-use crate::http::auth::ApiCaller;
+use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::JobPath;
 use crate::http::{ApiState, body, etag, messages, warning};
@@ -14,7 +14,7 @@ use crate::http::{ApiState, body, etag, messages, warning};
 /// `POST /job`
 pub async fn create(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -34,9 +34,10 @@ pub async fn create(
 /// `POST /job/{id}/rebuild`: a new job for what an ended job built, or was to build.
 pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
 ) -> Result<Response, ApiError> {
+    caller.job(&api, id).await?;
     let job = api.intake.rebuild(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
@@ -52,21 +53,22 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// `GET /job/{id}`
 pub async fn show(
     State(api): State<Arc<ApiState>>,
-    _caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = api.store.job(id).await?.ok_or_else(|| ApiError::unknown_job(&id.to_string()))?;
+    let job = caller.job(&api, id).await?;
     Ok(etag::unless_known(views::job(StatusCode::OK, &job)?, &headers).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
 pub async fn cancel(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
 ) -> Result<Response, ApiError> {
-    let job = api.queue.cancel(id).await?;
+    caller.job(&api, id).await?;
+    let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
     views::job(StatusCode::OK, &job)
 }

@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use serde::Deserialize;
 
 use super::views::{self, JobView};
-use crate::http::auth::ApiCaller;
+use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::page::{self, PageRequest};
 use crate::http::{ApiState, etag, messages, warning};
@@ -46,7 +46,7 @@ impl JobQuery {
 /// last job of the page before. A parameter that is not known is passed over, as totem did.
 pub async fn list(
     State(api): State<Arc<ApiState>>,
-    _caller: ApiCaller,
+    caller: RepoCaller,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -73,6 +73,7 @@ pub async fn list(
         image: query.image,
         updated_since,
         oldest_first,
+        limits: caller.limits,
     };
     let mut response = if is_whole {
         let first = api.store.jobs_like(&filter, PIECE, None).await?;

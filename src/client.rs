@@ -25,7 +25,7 @@ pub use crate::model::{Millis, Status};
 pub use error::ClientError;
 pub use notifications::RemoteNotification;
 pub use tokens::RemoteToken;
-pub use views::{NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use views::{FreshBuild, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.
@@ -76,8 +76,9 @@ impl ApiClient {
         self.json(self.request(Method::POST, &["job", id, "cancel"])).await
     }
 
-    pub async fn rebuild(&self, id: &str) -> Result<RemoteJob, ClientError> {
-        self.json(self.request(Method::POST, &["job", id, "rebuild"])).await
+    pub async fn rebuild(&self, id: &str, build: FreshBuild) -> Result<RemoteJob, ClientError> {
+        let body = serde_json::json!({ "build": build });
+        self.json(self.request(Method::POST, &["job", id, "rebuild"]).json(&body)).await
     }
 
     /// Lists deliveries, newest first, at most 1,000.

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{ConnectionArgs, LocalDaemon, follow, print_json};
+use super::{ConnectionArgs, FreshArgs, LocalDaemon, follow, print_json};
 use crate::client::{NewRemoteBuild, NewRemoteJob};
 
 /// Build a repository's image and push it
@@ -38,6 +38,8 @@ pub struct BuildArgs {
     /// The platform, such as linux/arm64 [default: the engine's own]
     #[arg(long)]
     platform: Option<String>,
+    #[command(flatten)]
+    fresh: FreshArgs,
     /// Show the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
@@ -83,13 +85,15 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
         target,
         build_args,
         platform,
+        fresh,
         follow,
         connection,
     } = args;
     let BuildTarget { owner, repo, commit } = repository;
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let build = NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image };
+    let build =
+        NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image, fresh: fresh.into() };
     let job = NewRemoteJob { owner, repo, branch, commit, tag, build };
     let job = client.create(&job).await?;
     if follow {

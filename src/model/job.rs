@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
     Status, TagResult,
@@ -97,7 +99,10 @@ pub struct Job {
     pub forced: bool,
     pub cancel_requested: bool,
     pub created: Millis,
+    /// Start of the present attempt, or of the last one; `None` while the job is to run again.
     pub start: Option<Millis>,
+    /// Start of the first attempt. `None` in jobs that ran before this was stored.
+    pub first_start: Option<Millis>,
     pub end: Option<Millis>,
 }
 
@@ -133,8 +138,14 @@ impl Job {
             cancel_requested: false,
             created: Millis::now(),
             start: None,
+            first_start: None,
             end: None,
         }
+    }
+
+    /// Returns the time from the start of the first attempt to the end of an ended job. The pauses between attempts count.
+    pub fn took(&self) -> Option<Duration> {
+        Some(self.end?.since(self.first_start.or(self.start)?))
     }
 
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.

@@ -40,6 +40,7 @@ pub struct JobView<'a> {
     rebuild_of: Option<JobId>,
     superseded_by: Option<&'a CommitId>,
     tags: &'a [TagResult],
+    first_start_time: Option<Millis>,
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -67,6 +68,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             rebuild_of: job.rebuild_of,
             superseded_by: job.superseded_by.as_ref(),
             tags: &job.tags,
+            first_start_time: job.first_start.or(job.start),
         }
     }
 }

@@ -345,6 +345,11 @@ impl Cli {
         self
     }
 
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.0.current_dir(dir);
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(mut self) -> Output {
         self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()

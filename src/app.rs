@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::git;
 use crate::secrets::Secrets;
-use crate::settings::Settings;
+use crate::settings::{SettingError, Settings};
 use crate::telemetry::{self, SyslogHandle};
 pub use admin_token::path as admin_token_path;
 pub use assemble::secrets::config as secrets_config;
@@ -62,22 +62,27 @@ async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Recei
     }
 }
 
-/// Checks the rules that the settings' own types cannot check.
-///
-/// # Errors
-/// The name of the setting, its value and the rule that it breaks.
-pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    assemble::engine::engines(settings)?;
-    assemble::queue::rules(settings)?;
-    telemetry::check(settings)?;
-    secrets_config(settings).check()?;
-    assemble::notify::check(settings)?;
+/// Checks the rules that the settings' own types cannot check, and returns those that are broken: each error has the
+/// name of the setting, its value and the rule.
+pub fn check(settings: &Settings) -> Vec<SettingError> {
+    let mut errors = Vec::new();
+    let mut rule = |names: &[&'static str], result: anyhow::Result<()>| {
+        errors.extend(result.err().map(|error| SettingError::new(names.iter().copied(), format!("{error:#}"))));
+    };
+    rule(&["DOCKER_HOST", "DOCKER_HOSTS"], assemble::engine::engines(settings).map(drop));
+    rule(&["PRIORITIES"], assemble::queue::rules(settings).map(drop));
+    rule(&["RUST_LOG"], telemetry::check_filter(settings));
+    rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
+    rule(&["ETCD_CACERT", "ETCD_CERT", "ETCD_KEY"], secrets_config(settings).check().map_err(Into::into));
+    rule(&["SLACK_URL"], assemble::notify::slack(settings).map(drop));
+    rule(assemble::notify::MAIL, assemble::notify::mailer(settings).map(drop));
+    rule(&["GITHUB_APP_ID", "GITHUB_PRIVATE_KEY"], assemble::notify::github(settings).map(drop));
     if let Some(path) = &settings.known_hosts {
-        std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"))?;
+        let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));
+        rule(&["KNOWN_HOSTS"], read.map(drop));
     }
     if let Some(path) = &settings.git_cacert {
-        git::read_authorities(path)?;
+        rule(&["GIT_CACERT"], git::read_authorities(path).map(drop).map_err(Into::into));
     }
-    assemble::notify::github(settings)?;
-    Ok(())
+    errors
 }

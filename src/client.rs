@@ -5,6 +5,7 @@ mod log;
 mod notifications;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod views;
 
 use std::time::Duration;
@@ -22,7 +23,8 @@ use log::LogReading;
 pub use crate::model::{Millis, Status};
 pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
-pub use views::{JobSearch, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use tokens::RemoteToken;
+pub use views::{JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.

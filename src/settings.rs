@@ -1,15 +1,21 @@
 //! The daemon's settings: [`TABLE`] declares them, `sources` finds their texts, and the types check them.
 //!
-//! Flags beat the environment, which beats the file. An empty value counts as not set.
+//! Flags beat the environment, which beats the environment file, which beats the settings file. An empty value counts as
+//! not set.
 
 mod channels;
+mod env_file;
+mod error;
 mod etcd;
 mod etcd_address;
 mod flags;
+mod loaded;
+mod names;
 mod queue;
 mod secret;
 mod sources;
 mod table;
+mod toml_file;
 mod value;
 
 use std::os::unix::fs::MetadataExt;
@@ -18,14 +24,18 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use channels::{Occasions, SigningKey, SyslogTarget, Urls};
+pub use error::{SettingError, SettingErrors};
 pub use flags::Flags;
+pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
-use sources::Sources;
+pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
+/// File of variables that is read if it exists and `--env-file` names no other.
+pub const ENV_FILE: &str = "/etc/image-factory/env";
 
 /// A setting as the documents describe it.
 pub struct Spec {
@@ -41,55 +51,36 @@ pub struct Spec {
     pub example: &'static str,
     /// True if the value is never a flag, never in the file and never shown.
     pub secret: bool,
+    /// True if a running daemon takes a new value when it reads the settings again.
+    pub live: bool,
     /// Text of `--help` and of the documents, which stands alone.
     pub meaning: &'static str,
 }
 
-/// The reason why a setting cannot be used, with its name.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SettingError(String);
-
 impl Settings {
-    /// Reads the settings. `file` is the value of `--config`, and `env` looks up a variable.
-    ///
-    /// # Errors
-    /// Every setting that cannot be used, with its name, its value unless it is secret, and the rule that it breaks.
-    pub fn load(
-        flags: &Flags,
-        file: Option<&Path>,
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<SettingError>> {
+    /// Returns the rules over more than one setting that are broken.
+    fn contradictions(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
-        let sources = Sources::read(TABLE, &flags.0, file, env, &mut errors);
-        let settings = Self::read(&sources, &mut errors);
-        if let Some(settings) = &settings {
-            settings.check_together(&mut errors);
-        }
-        match settings {
-            Some(settings) if errors.is_empty() => Ok(settings),
-            _ => Err(errors),
-        }
-    }
-
-    /// Checks the rules over more than one setting.
-    fn check_together(&self, errors: &mut Vec<SettingError>) {
         let secrets = [
-            ("HOOK_SECRET", &self.hook_secret, "GitHub's webhook"),
+            ("HOOK_SECRET", &self.hook_secret, "the forge's webhook"),
             ("HOOK_POST_SECRET", &self.hook_post_secret, "what receives our hooks"),
         ];
         for (name, secret, other_side) in secrets {
             let is_default = secret.as_ref().is_some_and(|secret| secret.as_str() == "changeit");
             if is_default && !self.listen.ip().is_loopback() {
-                errors.push(SettingError(format!(
-                    "{name} has its well-known old default and LISTEN is not a loopback address: set a secret of your \
-                     own, in {other_side} too"
-                )));
+                errors.push(SettingError::new(
+                    [name, "LISTEN"],
+                    format!(
+                        "{name} has its well-known old default and LISTEN is not a loopback address: set a secret of \
+                         your own, in {other_side} too"
+                    ),
+                ));
             }
         }
         if self.git_token.is_some() && self.git_url.as_ref().is_some_and(|url| url.0.starts_with("http://")) {
-            errors.push(SettingError(
-                "GIT_TOKEN is set and GIT_URL is a http:// address: a token goes by https alone".into(),
+            errors.push(SettingError::new(
+                ["GIT_TOKEN", "GIT_URL"],
+                "GIT_TOKEN is set and GIT_URL is a http:// address: a token goes by https alone",
             ));
         }
         for (name, limit) in [
@@ -101,15 +92,18 @@ impl Settings {
             ("JOB_TIMEOUT", self.job_timeout),
         ] {
             if limit.is_zero() {
-                errors.push(SettingError(format!(
-                    "{name}=\"0s\" is not valid: no job could end in time; set 1s or more"
-                )));
+                let why = "is not valid: no job could end in time; set 1s or more";
+                errors.push(SettingError::new([name], format!("{name}=\"0s\" {why}")));
             }
         }
-        self.check_etcd(errors);
+        self.check_etcd(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
-            errors.push(SettingError(format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base)));
+            errors.push(SettingError::new(
+                ["DOCKER_REPO_BASE"],
+                format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base),
+            ));
         }
+        errors
     }
 
     /// Returns the secret that signs the post-build hooks.

@@ -21,9 +21,8 @@ pub use syslog::SyslogHandle;
 /// off. Without SYSLOG the lines wait until [`SyslogHandle::follow`] names the target. The caller is on the runtime.
 ///
 /// # Errors
-/// The same as those of [`check`].
+/// RUST_LOG cannot be read.
 pub fn init(settings: &Settings) -> anyhow::Result<Option<SyslogHandle>> {
-    check(settings)?;
     let ansi = std::io::stderr().is_terminal() && settings.no_color.is_none();
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
     let (layer, syslog) = match &settings.syslog {
@@ -37,12 +36,19 @@ pub fn init(settings: &Settings) -> anyhow::Result<Option<SyslogHandle>> {
     Ok(syslog)
 }
 
-/// Checks the settings of logging.
+/// Checks RUST_LOG.
 ///
 /// # Errors
-/// RUST_LOG cannot be read, or LOG_IDENTIFIER is no name that syslog takes.
-pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    filter(settings)?;
+/// It cannot be read.
+pub fn check_filter(settings: &Settings) -> anyhow::Result<()> {
+    filter(settings).map(drop)
+}
+
+/// Checks LOG_IDENTIFIER.
+///
+/// # Errors
+/// It is no name that syslog takes.
+pub fn check_identifier(settings: &Settings) -> anyhow::Result<()> {
     let name = &settings.log_identifier;
     // The name is APP-NAME of RFC 5424. The older form ends it at a bracket or a colon.
     let fits = |b: u8| b.is_ascii_graphic() && !b"[]:".contains(&b);

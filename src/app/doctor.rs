@@ -27,7 +27,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{GitRef, RepoName};
-use crate::settings::Settings;
+use crate::settings::{LoadedSettings, SettingErrors, Settings};
 
 /// Longest time of a check. ssh waits 15 s for a silent host.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -77,19 +77,21 @@ pub struct ProbedRepo {
     pub branch: Option<GitRef>,
 }
 
-/// Checks the settings. A bad finding keeps the daemon from starting, and the other checks need valid settings.
-pub fn settings(settings: &Settings) -> Finding {
-    match super::check(settings) {
-        Ok(()) => Finding::ok(SETTINGS, "valid"),
-        Err(error) => Finding::bad(SETTINGS, format!("{error:#}")),
-    }
+/// Returns what was found about the settings themselves. A bad finding keeps the daemon from starting.
+pub fn settings(loaded: &LoadedSettings) -> Vec<Finding> {
+    let warnings = loaded.warnings.iter().map(|warning| Finding::warn(SETTINGS, warning.as_str()));
+    let verdict = match loaded.settings() {
+        Ok(_) => vec![Finding::ok(SETTINGS, "valid")],
+        Err(SettingErrors(errors)) => errors.iter().map(|error| Finding::bad(SETTINGS, error.to_string())).collect(),
+    };
+    warnings.chain(verdict).collect()
 }
 
 /// Name of the first check.
 pub const SETTINGS: &str = "settings";
 
 /// Makes all checks at once, each in at most 20 s. Findings come in a fixed order, each as soon as those before it have
-/// come. Settings that [`settings`] finds bad give bad findings here, too.
+/// come. Settings that break a rule over several of them give bad findings here, too.
 pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<Item = Finding> {
     let settings = Arc::new(settings);
     let stop = CancellationToken::new();

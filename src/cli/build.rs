@@ -2,7 +2,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::{ConnectionArgs, LocalDaemon, follow, pick, print_json};
-use crate::client::NewRemoteJob;
+use crate::client::{NewRemoteBuild, NewRemoteJob};
 use crate::model::RepoName;
 
 /// Build a repository's image and push it
@@ -111,20 +111,8 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
     };
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let job = NewRemoteJob {
-        owner: repo.owner().into(),
-        repo: repo.name().into(),
-        branch,
-        commit,
-        tag,
-        dockerfile,
-        context,
-        keep_git_dir,
-        target,
-        build_args,
-        platform,
-        image,
-    };
+    let build = NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image };
+    let job = NewRemoteJob { owner: repo.owner().into(), repo: repo.name().into(), branch, commit, tag, build };
     let job = client.create(&job).await?;
     if follow {
         return follow::follow(&client, job, 0, connection.json).await;

@@ -1,14 +1,14 @@
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 
 use futures_util::StreamExt;
 
-use super::{colored, colors_on, plain, print_json};
+use super::{SettingsFiles, colored, colors_on, plain, print_json};
+use crate::app;
 use crate::app::doctor::{self, Finding, FindingStatus, ProbedRepo};
 use crate::model::{GitRef, RepoName};
-use crate::settings::{Flags, Settings};
+use crate::settings::Flags;
 
 /// Check everything that a build needs, and say what to do where something is wrong
 #[derive(clap::Args)]
@@ -22,31 +22,25 @@ pub struct DoctorArgs {
     /// Write JSON: an array of {check, status, message}
     #[arg(long)]
     json: bool,
-    /// File of settings instead of /etc/image-factory/image-factory.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
 }
 
 /// Runs the checks. Returns failure if something is BAD.
-pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(&args.flags, args.config.as_deref(), |name| std::env::var(name).ok());
+pub async fn run(args: DoctorArgs, files: SettingsFiles) -> anyhow::Result<ExitCode> {
+    let mut loaded = files.source(args.flags).load();
+    let typed = loaded.settings().ok().cloned();
+    loaded.check(app::check);
     let mut report = Report { json: args.json, found: Vec::new() };
-    match settings {
-        // Every other check needs the settings.
-        Err(errors) => {
-            for error in errors {
-                report.add(Finding::bad(doctor::SETTINGS, error.to_string()))?;
-            }
-        }
-        Ok(settings) => {
-            report.add(doctor::settings(&settings))?;
-            let probed = args.repo.map(|repo| ProbedRepo { repo, branch: args.branch });
-            let mut findings = pin!(doctor::examine(settings, probed));
-            while let Some(finding) = findings.next().await {
-                report.add(finding)?;
-            }
+    for finding in doctor::settings(&loaded) {
+        report.add(finding)?;
+    }
+    // Every other check needs settings of the right types.
+    if let Some(settings) = typed {
+        let probed = args.repo.map(|repo| ProbedRepo { repo, branch: args.branch });
+        let mut findings = pin!(doctor::examine(settings, probed));
+        while let Some(finding) = findings.next().await {
+            report.add(finding)?;
         }
     }
     report.end()

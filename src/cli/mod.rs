@@ -16,8 +16,10 @@ mod rebuild;
 mod secrets;
 mod serve;
 mod show;
+mod tokens;
 
 use std::io::{self, IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,12 +30,14 @@ use zeroize::Zeroizing;
 
 use crate::app;
 use crate::client::{ApiClient, ClientError, RemoteJob, Status, is_this_machine};
-use crate::settings::{Flags, Settings};
+use crate::settings::{Flags, SettingsSource};
 
 /// Turns a Git push into a Docker image in a registry.
 #[derive(clap::Parser)]
 #[command(name = "image-factory", version)]
 pub struct Cli {
+    #[command(flatten)]
+    files: SettingsFiles,
     #[command(subcommand)]
     command: Command,
 }
@@ -51,6 +55,7 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
+    Tokens(tokens::TokensArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
@@ -69,53 +74,99 @@ impl Command {
             Self::Rebuild(args) => args.connection.json,
             Self::Notifications(args) => args.json(),
             Self::Deliveries(args) => args.json(),
+            Self::Tokens(args) => args.json(),
             _ => false,
         }
+    }
+}
+
+/// The files of settings, which every subcommand reads.
+#[derive(clap::Args)]
+struct SettingsFiles {
+    /// File of settings instead of /etc/image-factory/image-factory.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File of variables, one NAME=value a line, instead of /etc/image-factory/env
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+}
+
+impl SettingsFiles {
+    /// Returns the places of the settings. The environment of this process is one of them.
+    fn source(self, flags: Flags) -> SettingsSource {
+        let environment = std::env::vars_os();
+        let environment =
+            environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        SettingsSource::new(flags.0, self.config, self.env_file, environment)
     }
 }
 
 /// Runs the subcommand. Returns the exit code of the process.
 pub async fn run(cli: Cli) -> ExitCode {
     let json = cli.command.json();
-    run_command(cli.command).await.unwrap_or_else(|error| fail(&error, json))
+    run_command(cli.command, cli.files).await.unwrap_or_else(|error| fail(&error, json))
 }
 
-async fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(*args).await,
-        Command::Build(args) => build::run(*args, LocalDaemon::here()).await,
-        Command::Jobs(args) => jobs::run(args, LocalDaemon::here()).await,
-        Command::Show(args) => show::run(args, LocalDaemon::here()).await,
-        Command::Logs(args) => logs::run(args, LocalDaemon::here()).await,
-        Command::Cancel(args) => cancel::run(args, LocalDaemon::here()).await,
-        Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here()).await,
-        Command::Notifications(args) => notifications::run(args, LocalDaemon::here()).await,
-        Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here()).await,
-        Command::Secrets(args) => secrets::run(args, app::secrets_config(&settings()?)).await,
-        Command::Doctor(args) => doctor::run(*args).await,
+        Command::Serve(args) => serve::run(*args, files).await,
+        Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
+        Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
+        Command::Show(args) => show::run(args, LocalDaemon::here(files)).await,
+        Command::Logs(args) => logs::run(args, LocalDaemon::here(files)).await,
+        Command::Cancel(args) => cancel::run(args, LocalDaemon::here(files)).await,
+        Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
+        Command::Notifications(args) => notifications::run(args, LocalDaemon::here(files)).await,
+        Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here(files)).await,
+        Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
+        Command::Secrets(args) => {
+            let loaded = files.source(Flags::default()).load().concerning(SECRETS);
+            secrets::run(args, app::secrets_config(&loaded.valid()?)).await
+        }
+        Command::Doctor(args) => doctor::run(*args, files).await,
         Command::Completions(args) => completions::run(&args),
         Command::Licenses(args) => licenses::run(&args),
         Command::Man(args) => man::run(&args),
     }
 }
 
-/// Loads the settings as a daemon in this environment would.
-fn settings() -> anyhow::Result<Settings> {
-    serve::load(&Flags::default(), None)
-}
+/// Settings that concern a subcommand for secrets. Other ones may be wrong, or in files that its user may not read.
+const SECRETS: &[&str] = &[
+    "DATA_DIR",
+    "SECRETS_DIR",
+    "ENC_PASSPHRASE",
+    "AUTHORIZED_KEYS_FILE",
+    "ETCD_HOST",
+    "ETCD_PORT",
+    "ETCD_ENDPOINTS",
+    "ETCD_API",
+    "ETCD_USER",
+    "ETCD_PASSWORD",
+    "ETCD_CACERT",
+    "ETCD_CERT",
+    "ETCD_KEY",
+    "ETCD_TOTEM_BASE",
+    "GIT_URL",
+    "REPO_CASE",
+];
 
 /// The daemon of this machine, as its settings say. Subcommands use it unless the user names another one.
 pub struct LocalDaemon {
-    /// `http://127.0.0.1:PORT`, the port from LISTEN.
+    /// The address of LISTEN; loopback's, if LISTEN names every address.
     pub url: String,
     /// `DATA_DIR/admin-token`.
     pub token_file: PathBuf,
 }
 
 impl LocalDaemon {
-    fn here() -> anyhow::Result<Self> {
-        let settings = settings()?;
-        let url = format!("http://127.0.0.1:{}", settings.listen.port());
+    /// Reads where the daemon is. Settings that do not concern a client may be wrong.
+    fn here(files: SettingsFiles) -> anyhow::Result<Self> {
+        let settings = files.source(Flags::default()).load().concerning(&["LISTEN", "DATA_DIR"]).valid()?;
+        let host = match settings.listen.ip() {
+            any if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            own => own,
+        };
+        let url = format!("http://{}", SocketAddr::new(host, settings.listen.port()));
         Ok(Self { url, token_file: app::admin_token_path(&settings.data_dir()) })
     }
 }
@@ -145,17 +196,20 @@ impl ConnectionArgs {
     /// not need them.
     fn client(&self, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ApiClient> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let (url, token_file) = match (self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")), daemon) {
-            (Some(url), daemon) => (url, daemon.ok().map(|daemon| daemon.token_file)),
+        let (url, daemon) = match (self.url.clone().or_else(|| set("IMAGE_FACTORY_URL")), daemon) {
+            (Some(url), daemon) => (url, daemon.ok()),
             (None, daemon) => {
-                let daemon =
-                    daemon.context("IMAGE_FACTORY_URL is not set, and the settings of this machine cannot be used: set it, or mend them")?;
-                (daemon.url, Some(daemon.token_file))
+                let daemon = daemon
+                    .context("IMAGE_FACTORY_URL is not set, and the settings of this machine cannot be used: set it, or mend them")?;
+                (daemon.url.clone(), Some(daemon))
             }
         };
         // This machine's token goes to no other machine. A user who may not read it goes without, because API_AUTH=none
         // needs none.
-        let own = || std::fs::read_to_string(token_file?).ok().filter(|_| is_this_machine(&url));
+        let own = || {
+            let daemon = daemon.filter(|daemon| url == daemon.url || is_this_machine(&url))?;
+            std::fs::read_to_string(daemon.token_file).ok()
+        };
         let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
         Ok(ApiClient::new(&url, token)?)

@@ -1,6 +1,5 @@
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Flags, Settings};
+use super::SettingsFiles;
+use crate::settings::Flags;
 use crate::{app, telemetry};
 
 /// Time for the last log lines to be sent.
@@ -27,22 +27,23 @@ pub struct ServeArgs {
     /// Check the settings and exit
     #[arg(long)]
     check: bool,
-    /// File of settings instead of /etc/image-factory/image-factory.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     flags: Flags,
 }
 
 /// Runs the subcommand.
-pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let settings = load(&args.flags, args.config.as_deref())?;
-    app::check(&settings)?;
+pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCode> {
+    let source = files.source(args.flags);
+    let mut loaded = source.load();
+    loaded.check(app::check);
+    let settings = loaded.settings()?.clone();
     if args.check {
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }
     let syslog = telemetry::init(&settings)?.map(Arc::new);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let listen = settings.listen;
     let listener = bind(listen)
         .await
@@ -83,12 +84,4 @@ async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
             result => return result,
         }
     }
-}
-
-/// Loads the settings from the flags, the environment and the file. The error has a line for every fault.
-pub fn load(flags: &Flags, file: Option<&std::path::Path>) -> anyhow::Result<Settings> {
-    Settings::load(flags, file, |name| std::env::var(name).ok()).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!("{}", lines.join("\n"))
-    })
 }

@@ -125,8 +125,9 @@ async fn an_absent_server_and_a_refusing_one_are_different_errors() {
     };
     let refused = error("409 Conflict", r#"{"code":"ConflictError","message":"It has ended"}"#).await;
     assert_eq!(refused.to_string(), "refused (409 ConflictError): It has ended");
-    let refused = error("400 Bad Request", r#"{"code":"InvalidContent","message":[
-        {"code":"X","message":"bad","path":"#/build/target"},{"message":"none","path":"#/"},{"code":"X"}]}"#).await;
+    let violations = r##"{"code":"InvalidContent","message":[
+        {"code":"X","message":"bad","path":"#/build/target"},{"message":"none","path":"#/"},{"code":"X"}]}"##;
+    let refused = error("400 Bad Request", violations).await;
     let sentence = r#"refused (400 InvalidContent): build.target: bad; none; {"code":"X"}"#;
     assert_eq!(refused.to_string(), sentence);
     assert!(matches!(error("502 Bad Gateway", "<html>").await, ClientError::Unavailable { status: 502, .. }));

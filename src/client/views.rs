@@ -114,15 +114,22 @@ pub struct NewRemoteJob {
     pub commit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    pub build: NewRemoteBuild,
+}
+
+/// The options of a build, as [`NewRemoteJob`] has them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewRemoteBuild {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    #[serde(rename = "keepGitDir", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_git_dir: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    #[serde(rename = "buildArgs", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub build_args: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -22,6 +22,8 @@ use super::messages;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name that totem gave the id in its answers.
+const TOTEMS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Writes an error as one dialect does. The text is the request's id.
 pub type Render = fn(&ApiError, &str) -> Response;
@@ -76,6 +78,9 @@ async fn answer(State(render): State<Render>, request: Request, next: Next) -> R
 pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
+    if let Some(uri) = without_runs(request.uri()) {
+        *request.uri_mut() = uri;
+    }
     let origin = allowed_origin(&origins, request.headers());
     let preflight = origin.is_some()
         && request.method() == Method::OPTIONS
@@ -92,14 +97,16 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
             headers.insert(header::ALLOW, allow);
         }
     }
-    headers.insert(REQUEST_ID, id);
+    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(TOTEMS_REQUEST_ID, id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !origins.is_empty() {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed = HeaderValue::from_static("Link, Content-Range, X-Request-Id, X-Image-Factory-Duplicate");
+        let exposed =
+            HeaderValue::from_static("Link, Content-Range, Request-Id, X-Request-Id, X-Image-Factory-Duplicate");
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
@@ -109,6 +116,27 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
         }
     }
     response
+}
+
+/// Returns the address with each run of `/` in its path as one, as restify 2 read it, the web framework of totem. `None` if
+/// there is no run.
+fn without_runs(uri: &Uri) -> Option<Uri> {
+    if !uri.path().contains("//") {
+        return None;
+    }
+    let mut path = String::with_capacity(uri.path().len());
+    for c in uri.path().chars() {
+        if c != '/' || !path.ends_with('/') {
+            path.push(c);
+        }
+    }
+    if let Some(query) = uri.query() {
+        path += "?";
+        path += query;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Returns the sender's id if it cannot spoil a log, else a new one.

@@ -127,10 +127,13 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Repository(name) => Self::with(&messages::REPOSITORY, shortened(&name)),
+            Refusal::Limited { repository, limits } => {
+                Self::Message(&messages::OTHER_REPOSITORY, vec![limits, shortened(&repository)])
+            }
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
                 let violation = |name: &String| {
-                    Violation::unusable(messages::SECRET_ARGUMENT.with([&**name]), format!("#/buildArgs/{name}"))
+                    Violation::unusable(messages::SECRET_ARGUMENT.with([&**name]), format!("#/build/buildArgs/{name}"))
                 };
                 Self::Invalid(names.iter().map(violation).collect())
             }
@@ -138,7 +141,7 @@ impl From<Refusal> for ApiError {
                 Self::Message(&messages::IMAGE, vec![image.clone(), own, repository, image])
             }
             Refusal::Destination(NoDestination::Invalid(why)) => {
-                Self::Invalid(vec![Violation::unusable(messages::BAD_IMAGE.with([&*why]), "#/image".into())])
+                Self::Invalid(vec![Violation::unusable(messages::BAD_IMAGE.with([&*why]), "#/build/image".into())])
             }
             Refusal::UnknownJob(id) => Self::unknown_job(&id.to_string()),
             Refusal::UnknownDelivery(id) => Self::unknown_delivery(&id.to_string()),

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::auth::ApiCaller;
+use super::auth::{ApiCaller, RepoCaller};
 use super::error::{ApiError, shortened};
 use super::{ApiState, messages};
 use crate::model::JobId;
@@ -16,7 +16,15 @@ impl FromRequestParts<Arc<ApiState>> for ApiCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        Self::authenticate(parts, &api.tokens, api.guard.as_ref())
+        Self::unlimited(RepoCaller::from_request_parts(parts, api).await?)
+    }
+}
+
+impl FromRequestParts<Arc<ApiState>> for RepoCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        Self::authenticate(parts, &api.tokens, &api.store, api.guard.as_ref()).await
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, n
         _ if response.headers().contains_key(DUPLICATE) => Webhook::Duplicate,
         StatusCode::NO_CONTENT => Webhook::Ignored,
         status if status.is_success() => Webhook::Accepted,
-        status if status.is_client_error() => Webhook::Refused,
+        status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => Webhook::Refused,
         _ => Webhook::Failed,
     });
     response

@@ -28,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// neither the time for headers nor the connections.
 pub async fn serve(mut listener: TcpListener, router: Router, heart: Heartbeat, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER);
+    // Names go out in title case, as Node sent them, because scripts look for `^Link: ` with grep.
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER).title_case_headers(true);
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     let next = async |listener: &mut TcpListener| {

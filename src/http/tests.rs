@@ -2,11 +2,13 @@
 
 mod auth;
 mod envelope;
+mod forges;
 mod hook;
 mod images;
 mod jobs;
 mod log;
 mod notifications;
+mod tokens;
 mod totem;
 mod wire;
 

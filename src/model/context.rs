@@ -51,19 +51,44 @@ impl JobContext {
         case.key(&format!("{}/{}", self.owner, self.repo))
     }
 
-    /// Reads the options of the build from `extra`.
+    /// Name of the object with the options of the build. A value of another type is the caller's own.
+    pub const BUILD: &str = "build";
+
+    fn build(&self) -> Option<&Map<String, Value>> {
+        self.extra.get(Self::BUILD)?.as_object()
+    }
+
+    /// Reads the options of the build.
     ///
     /// # Errors
     /// Every option that cannot be used.
     pub fn build_options(&self) -> Result<BuildOptions, Vec<BadOption>> {
-        BuildOptions::read(&self.extra)
+        self.build().map_or_else(|| Ok(BuildOptions::default()), BuildOptions::read)
     }
 
     /// Returns the entries of `extra` that are not options of the build: the caller's own, which are passed on unread.
     pub fn callers_own(&self) -> Map<String, Value> {
-        let own = self.extra.iter().filter(|(name, _)| !BuildOptions::NAMES.contains(&name.as_str()));
-        own.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let mut own = self.extra.clone();
+        if let Some(Value::Object(build)) = own.get_mut(Self::BUILD) {
+            build.retain(|name, _| !is_option(name));
+            if build.is_empty() {
+                own.remove(Self::BUILD);
+            }
+        }
+        own
     }
+
+    /// Returns the caller's own names that look like options of the build and stand in the wrong place: names of options
+    /// outside of `build`, and unknown names in it (`build.dockerFile`).
+    pub fn misplaced(&self) -> Vec<String> {
+        let beside = self.extra.keys().filter(|name| is_option(name)).cloned();
+        let unknown = self.build().into_iter().flatten().filter(|(name, _)| !is_option(name));
+        beside.chain(unknown.map(|(name, _)| format!("{}.{name}", Self::BUILD))).collect()
+    }
+}
+
+fn is_option(name: &str) -> bool {
+    BuildOptions::NAMES.contains(&name)
 }
 
 #[cfg(test)]
@@ -80,5 +105,31 @@ mod tests {
         assert!(!stored.contains("branch"), "{stored}");
         assert_eq!(JobContext::read(&stored).unwrap(), left_out);
         assert_eq!(serde_json::to_string(&left_out).unwrap(), sent);
+    }
+
+    #[test]
+    fn options_stand_under_build_and_every_other_name_is_the_callers() {
+        let context = |more: Value| {
+            let mut context = serde_json::json!({"owner": "a", "repo": "b", "branch": "c", "commit": "d", "github": true,
+                "dockerRepoBase": "q", "tag": "t"});
+            context.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value::<JobContext>(context).unwrap()
+        };
+        for (more, target, own, misplaced) in [
+            (serde_json::json!({"build": {"target": "x"}}), Some("x"), "{}", ""),
+            (serde_json::json!({"target": 5, "build": 17}), None, r#"{"build":17,"target":5}"#, "target"),
+            (
+                serde_json::json!({"build": {"target": "x", "number": 1}}),
+                Some("x"),
+                r#"{"build":{"number":1}}"#,
+                "build.number",
+            ),
+        ] {
+            let context = context(more);
+            assert_eq!(context.build_options().unwrap().target.as_deref(), target);
+            assert_eq!(serde_json::to_string(&context.callers_own()).unwrap(), own);
+            assert_eq!(context.misplaced().join(" "), misplaced);
+        }
+        assert!(context(serde_json::json!({"build": {"target": 5}})).build_options().is_err());
     }
 }

@@ -30,6 +30,8 @@ pub struct NewJob {
     pub any_commit: bool,
     /// True if the sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
+    /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
+    pub created_by: Option<String>,
 }
 
 impl NewJob {
@@ -49,6 +51,7 @@ impl NewJob {
             pushed: false,
             any_commit: false,
             forced: false,
+            created_by: None,
         }
     }
 
@@ -97,7 +100,10 @@ pub struct Job {
     pub pushed: bool,
     pub any_commit: bool,
     pub forced: bool,
+    pub created_by: Option<String>,
     pub cancel_requested: bool,
+    /// Name of the token that asked for the end of the job.
+    pub cancelled_by: Option<String>,
     pub created: Millis,
     /// Start of the present attempt, or of the last one; `None` while the job is to run again.
     pub start: Option<Millis>,
@@ -135,7 +141,9 @@ impl Job {
             pushed: new.pushed,
             any_commit: new.any_commit,
             forced: new.forced,
+            created_by: new.created_by,
             cancel_requested: false,
+            cancelled_by: None,
             created: Millis::now(),
             start: None,
             first_start: None,

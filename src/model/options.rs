@@ -137,12 +137,12 @@ impl BuildOptions {
     /// Names of all options.
     pub const NAMES: [&str; 7] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image"];
 
-    /// Reads the options of [`Self::NAMES`] from the entries that the sender added. Null and the empty text count as absent.
+    /// Reads the options of [`Self::NAMES`] from the object `build` of a request. Null and the empty text count as absent.
     ///
     /// # Errors
     /// Every option that cannot be used.
-    pub(super) fn read(extra: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
-        let mut reader = OptionReader { extra, bad: Vec::new() };
+    pub(super) fn read(build: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
+        let mut reader = OptionReader { build, bad: Vec::new() };
         let options = Self {
             dockerfile: reader.text("dockerfile", DockerfilePath::new),
             context: reader.text("context", ContextPath::new),
@@ -184,13 +184,13 @@ fn go_bool(text: &str) -> Option<bool> {
 }
 
 struct OptionReader<'a> {
-    extra: &'a Map<String, Value>,
+    build: &'a Map<String, Value>,
     bad: Vec<BadOption>,
 }
 
 impl OptionReader<'_> {
     fn text<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, &'static str>) -> Option<T> {
-        match self.extra.get(name)? {
+        match self.build.get(name)? {
             Value::Null => None,
             Value::String(text) if text.is_empty() => None,
             Value::String(text) => match read(text) {
@@ -202,7 +202,7 @@ impl OptionReader<'_> {
     }
 
     fn switch(&mut self, name: &str) -> Option<bool> {
-        match self.extra.get(name)? {
+        match self.build.get(name)? {
             Value::Null => None,
             Value::Bool(value) => Some(*value),
             found => self.refuse(name, Problem::Type { expected: "boolean", found: found.clone() }),
@@ -211,7 +211,7 @@ impl OptionReader<'_> {
 
     fn args(&mut self) -> BTreeMap<String, String> {
         let name = "buildArgs";
-        let args = match self.extra.get(name) {
+        let args = match self.build.get(name) {
             None | Some(Value::Null) => return BTreeMap::new(),
             Some(Value::Object(args)) => args,
             Some(found) => {

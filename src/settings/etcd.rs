@@ -1,5 +1,6 @@
+use super::Settings;
+use super::error::SettingError;
 use super::etcd_address::is_https;
-use super::{SettingError, Settings};
 use crate::model::EtcdApi;
 
 impl Settings {
@@ -23,16 +24,21 @@ impl Settings {
     }
 
     pub(super) fn check_etcd(&self, errors: &mut Vec<SettingError>) {
-        let mut wrong = |text: String| errors.push(SettingError(text));
+        let mut wrong = |names: &[&'static str], text: String| {
+            errors.push(SettingError::new(names.iter().copied(), text));
+        };
         if self.etcd_host.is_some() && !self.etcd_endpoints.0.is_empty() {
-            wrong("ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into());
+            wrong(
+                &["ETCD_HOST", "ETCD_ENDPOINTS"],
+                "ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into(),
+            );
         }
         for (one, other, alone) in [
             ("ETCD_CERT", "ETCD_KEY", self.etcd_cert.is_some() != self.etcd_key.is_some()),
             ("ETCD_USER", "ETCD_PASSWORD", self.etcd_user.is_some() != self.etcd_password.is_some()),
         ] {
             if alone {
-                wrong(format!("{one} and {other} belong together: set both or none"));
+                wrong(&[one, other], format!("{one} and {other} belong together: set both or none"));
             }
         }
         let more = [
@@ -42,10 +48,13 @@ impl Settings {
         ];
         let more = more.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
         if let Some(name) = self.etcd_tls().chain(more).next().filter(|_| self.etcd().is_empty()) {
-            wrong(format!("{name} is set, but not where etcd is: set ETCD_HOST or ETCD_ENDPOINTS too"));
+            wrong(&[name], format!("{name} is set, but not where etcd is: set ETCD_HOST or ETCD_ENDPOINTS too"));
         }
         if let Some(name) = self.etcd_tls().next().filter(|_| self.etcd().iter().any(|e| !is_https(e))) {
-            wrong(format!("{name} is for TLS, and ETCD_ENDPOINTS says http://: write https://, or leave {name} out"));
+            wrong(
+                &[name, "ETCD_ENDPOINTS"],
+                format!("{name} is for TLS, and ETCD_ENDPOINTS says http://: write https://, or leave {name} out"),
+            );
         }
     }
 }

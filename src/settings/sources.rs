@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use zeroize::Zeroizing;
 
+use super::error::SettingError;
+use super::names::suggestion;
 use super::value::SettingValue;
-use super::{DEFAULT_FILE, SettingError, Spec};
+use super::{DEFAULT_FILE, ENV_FILE, Spec, env_file, toml_file};
 
 impl Spec {
     /// Returns the name of the flag, `drain-timeout` for `DRAIN_TIMEOUT`.
@@ -13,112 +15,196 @@ impl Spec {
         self.name.to_ascii_lowercase().replace('_', "-")
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 }
 
-/// Lookup of a variable of the environment.
-type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
-
-/// Sources of values, the strongest first.
-pub(super) struct Sources<'a> {
+/// The places that settings come from. They can be read any number of times, because a running daemon reads them again.
+pub struct SettingsSource {
     /// Values of the flags, by the names of the settings.
-    flags: &'a BTreeMap<&'static str, String>,
-    env: Lookup<'a>,
-    file: BTreeMap<String, String>,
+    flags: BTreeMap<&'static str, String>,
+    /// `--config`
+    config: Option<PathBuf>,
+    /// `--env-file`
+    env_file: Option<PathBuf>,
+    /// Variables of the process at its start, without those that came from the environment file.
+    environment: BTreeMap<String, String>,
 }
 
-impl<'a> Sources<'a> {
-    /// Reads the file, which may have the keys of `table` only.
-    pub fn read(
-        table: &[Spec],
-        flags: &'a BTreeMap<&'static str, String>,
-        file: Option<&Path>,
-        env: impl Fn(&str) -> Option<String> + 'a,
-        errors: &mut Vec<SettingError>,
+impl SettingsSource {
+    /// `environment` has the variables of the process. A variable that has its value from the environment file, because
+    /// systemd read that file for the service, counts as the file's: a change of the file is then seen.
+    pub fn new(
+        flags: BTreeMap<&'static str, String>,
+        config: Option<PathBuf>,
+        env_file: Option<PathBuf>,
+        environment: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let file = read_file(table, file).unwrap_or_else(|e| {
-            errors.extend(e);
-            BTreeMap::new()
-        });
-        Self { flags, env: Box::new(env), file }
-    }
-
-    /// Returns the checked value of a setting. On an error, returns `None` and adds the error.
-    pub fn value<T: SettingValue>(&self, spec: &Spec, errors: &mut Vec<SettingError>) -> Option<T> {
-        let (text, origin) = match self.text(spec) {
-            Ok(Some(found)) => found,
-            Ok(None) => (Zeroizing::new(spec.default.to_owned()), "the default".to_owned()),
-            Err(e) => {
-                errors.push(e);
-                return None;
-            }
+        let path = env_file.as_deref().unwrap_or(Path::new(ENV_FILE));
+        let of_file = fs::read_to_string(path).map(|text| env_file::parse(&text)).unwrap_or_default();
+        let is_of_file = |name: &str, value: &str| {
+            let last = of_file.iter().rfind(|variable| variable.name == name);
+            last.is_some_and(|variable| variable.value.as_str() == value)
         };
-        match T::parse(&text) {
-            Ok(value) => Some(value),
-            Err(allowed) => {
-                let shown = if spec.secret { "…".into() } else { format!("{:?}", without_user(&text)) };
-                errors.push(SettingError(format!("{}={shown} ({origin}) is not valid: {allowed}", spec.name)));
-                None
-            }
-        }
+        let environment = environment.into_iter().filter(|(name, value)| !is_of_file(name, value)).collect();
+        Self { flags, config, env_file, environment }
     }
 
-    fn text(&self, spec: &Spec) -> Result<Option<(Zeroizing<String>, String)>, SettingError> {
-        if let Some(text) = self.flags.get(spec.name) {
-            return Ok(Some((text.clone().into(), format!("from --{}", spec.flag()))));
-        }
-        let from_env = self.one(spec, "the environment", |name| {
-            let direct = (self.env)(name).filter(|text| !text.is_empty()).map(Zeroizing::new);
-            if !spec.secret || direct.is_some() {
-                return Ok(direct);
+    /// Reads the files, which may have faults, and returns the texts of all settings.
+    pub(super) fn texts(&self, table: &[Spec], errors: &mut Vec<SettingError>) -> SettingTexts {
+        let flags = self.flags.iter().map(|(name, text)| {
+            let flag = name.to_ascii_lowercase().replace('_', "-");
+            ((*name).to_owned(), text.clone().into(), format!("--{flag}"))
+        });
+        let environment = self.environment.iter();
+        let environment =
+            environment.map(|(name, text)| (name.clone(), text.clone().into(), "in the environment".into()));
+        let (mut environment_file, mut warnings) = (SettingLayer::default(), Vec::new());
+        if let Some((path, text)) = read(self.env_file.as_deref(), ENV_FILE, errors) {
+            let variables = env_file::parse(&text);
+            for variable in &variables {
+                let is_known = table.iter().flat_map(Spec::names).any(|name| {
+                    variable.name == name || variable.name.strip_suffix("_FILE").is_some_and(|stem| stem == name)
+                });
+                if let Some(near) = suggestion(table, &variable.name).filter(|_| !is_known) {
+                    let (name, line) = (&variable.name, variable.line);
+                    warnings.push(format!("{path}:{line}: {name} is no setting: did you mean {near}?"));
+                }
             }
-            self.secret_file(name)
-        })?;
-        if from_env.is_some() {
-            return Ok(from_env);
+            environment_file = SettingLayer::of(
+                variables
+                    .into_iter()
+                    .map(|variable| (variable.name, variable.value, format!("{path}:{}", variable.line))),
+            );
         }
-        self.one(spec, "the file", |name| {
-            let key = name.to_ascii_lowercase();
-            if let Some(path) = self.file.get(&format!("{key}_file")).filter(|_| spec.secret) {
-                return read_secret(name, Path::new(path)).map(Some);
-            }
-            Ok(self.file.get(&key).filter(|text| !text.is_empty()).cloned().map(Zeroizing::new))
-        })
+        let mut settings_file = SettingLayer::default();
+        if let Some((path, text)) = read(self.config.as_deref(), DEFAULT_FILE, errors) {
+            let entries = toml_file::parse(table, &path, &text, errors);
+            settings_file = SettingLayer::of(
+                entries.into_iter().map(|entry| (entry.name, entry.value.into(), format!("{path}:{}", entry.line))),
+            );
+        }
+        let credentials = self.environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        SettingTexts {
+            process: [SettingLayer::of(flags), SettingLayer::of(environment)],
+            files: [environment_file, SettingLayer { credentials, ..SettingLayer::default() }, settings_file],
+            warnings,
+        }
+    }
+}
+
+/// A setting's text, and the place that it is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SettingText {
+    pub text: Zeroizing<String>,
+    /// Name under which it was found, which may be an alias.
+    pub name: String,
+    /// `FILE:LINE`, `--FLAG` or `in the environment`
+    pub place: String,
+}
+
+/// One place of settings.
+#[derive(Default)]
+struct SettingLayer {
+    /// Text and place of each variable.
+    values: BTreeMap<String, (Zeroizing<String>, String)>,
+    /// systemd's folder of secrets.
+    credentials: Option<PathBuf>,
+}
+
+impl SettingLayer {
+    fn of(values: impl Iterator<Item = (String, Zeroizing<String>, String)>) -> Self {
+        Self { values: values.map(|(name, text, place)| (name, (text, place))).collect(), credentials: None }
     }
 
-    /// Returns the text that `look` finds under the setting's names, and the source. Several names must not have different
-    /// texts.
-    fn one(
-        &self,
-        spec: &Spec,
-        origin: &str,
-        look: impl Fn(&str) -> Result<Option<Zeroizing<String>>, SettingError>,
-    ) -> Result<Option<(Zeroizing<String>, String)>, SettingError> {
-        let mut found: Option<(Zeroizing<String>, &str)> = None;
+    /// Returns the text of a setting. Several names of it must not have different texts.
+    fn text(&self, spec: &Spec) -> Result<Option<SettingText>, SettingError> {
+        let mut found: Option<SettingText> = None;
         for name in spec.names() {
-            let Some(text) = look(name)? else { continue };
+            let Some(text) = self.text_of(spec, name)? else { continue };
             match &found {
-                Some((other, first)) if *other != text => {
-                    return Err(SettingError(format!(
-                        "{first} and {name} are two names of one setting and differ in {origin}: keep one of them"
-                    )));
+                Some(first) if first.text != text.text => {
+                    return Err(SettingError::new(
+                        [spec.name],
+                        format!(
+                            "{} ({}) and {name} ({}) are two names of one setting and differ: keep one of them",
+                            first.name, first.place, text.place
+                        ),
+                    ));
                 }
                 Some(_) => {}
-                None => found = Some((text, name)),
+                None => found = Some(text),
             }
         }
-        Ok(found.map(|(text, name)| (text, format!("{name} in {origin}"))))
+        Ok(found)
     }
 
-    /// Reads the file that `NAME_FILE` names, or the file `NAME` in systemd's credentials directory.
-    fn secret_file(&self, name: &str) -> Result<Option<Zeroizing<String>>, SettingError> {
-        if let Some(path) = (self.env)(&format!("{name}_FILE")).filter(|path| !path.is_empty()) {
-            return read_secret(name, Path::new(&path)).map(Some);
+    fn text_of(&self, spec: &Spec, name: &str) -> Result<Option<SettingText>, SettingError> {
+        let get = |name: &str| self.values.get(name).filter(|(text, _)| !text.is_empty());
+        let found = |text, place: &str| Some(SettingText { text, name: name.into(), place: place.into() });
+        if let Some((text, place)) = get(name) {
+            return Ok(found(text.clone(), place));
         }
-        let credential = (self.env)("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(name));
-        credential.filter(|path| path.exists()).map(|path| read_secret(name, &path)).transpose()
+        if !spec.secret {
+            return Ok(None);
+        }
+        let secret_of = |path: &Path, from: Option<&str>| match read_secret(path) {
+            Ok(text) => Ok(found(text, &path.display().to_string())),
+            Err(why) => {
+                let from = from.map(|place| format!(" ({name}_FILE, {place})")).unwrap_or_default();
+                Err(SettingError::new([spec.name], format!("{name}: {}{from} {why}", path.display())))
+            }
+        };
+        if let Some((path, place)) = get(&format!("{name}_FILE")) {
+            return secret_of(Path::new(path.as_str()), Some(place));
+        }
+        let credential = self.credentials.as_ref().map(|dir| dir.join(name)).filter(|path| path.exists());
+        credential.map_or(Ok(None), |path| secret_of(&path, None))
+    }
+}
+
+/// The texts of all settings.
+pub(super) struct SettingTexts {
+    /// Flags, and the environment of the process: they stay as long as the process.
+    process: [SettingLayer; 2],
+    /// The environment file, systemd's credentials and the settings file, the strongest first.
+    files: [SettingLayer; 3],
+    /// Names in the environment file that are probably misspelt. The file may have variables of other programs, too.
+    pub warnings: Vec<String>,
+}
+
+impl SettingTexts {
+    /// Returns the text of the first place that has one.
+    pub fn text(&self, spec: &Spec) -> Result<Option<SettingText>, SettingError> {
+        let first = self.process.iter().chain(&self.files).find_map(|layer| layer.text(spec).transpose());
+        first.transpose()
+    }
+
+    /// Returns the text that the files have for a setting which the process itself has.
+    pub fn hidden(&self, spec: &Spec) -> Option<SettingText> {
+        let is_hidden = self.process.iter().any(|layer| layer.text(spec).is_ok_and(|text| text.is_some()));
+        let first = self.files.iter().filter(|_| is_hidden).find_map(|layer| layer.text(spec).transpose());
+        first.and_then(Result::ok)
+    }
+
+    /// Returns the checked value of a setting. On an error, adds it and returns the default.
+    pub fn value<T: SettingValue>(&self, spec: &Spec, errors: &mut Vec<SettingError>) -> Option<T> {
+        let found = self.text(spec).unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+        if let Some(SettingText { text, name, place }) = found {
+            match T::parse(&text) {
+                Ok(value) => return Some(value),
+                Err(allowed) => {
+                    let shown = if spec.secret { "…".into() } else { format!("{:?}", without_user(&text)) };
+                    let message = format!("{name}={shown} ({place}) is not valid: {allowed}");
+                    errors.push(SettingError::new([spec.name], message));
+                }
+            }
+        }
+        T::parse(spec.default).ok()
     }
 }
 
@@ -130,57 +216,31 @@ fn without_user(text: &str) -> String {
     }
 }
 
-fn read_secret(name: &str, path: &Path) -> Result<Zeroizing<String>, SettingError> {
-    let text = fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|e| SettingError(format!("{name}: cannot read {}: {e}", path.display())))?;
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, String> {
+    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(&error))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(SettingError(format!("{name}: {} is empty", path.display()))),
+        "" => Err("is empty: write the secret into it".into()),
         text => Ok(text.to_owned().into()),
     }
 }
 
-/// Returns the file's keys in lower case, each with its value as text.
-fn read_file(table: &[Spec], path: Option<&Path>) -> Result<BTreeMap<String, String>, Vec<SettingError>> {
-    let is_asked = path.is_some();
-    let path = path.unwrap_or(Path::new(DEFAULT_FILE));
-    let fail = |what: String| vec![SettingError(format!("{}: {what}", path.display()))];
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !is_asked => return Ok(BTreeMap::new()),
-        Err(e) => return Err(fail(format!("cannot be read: {e}"))),
+/// Returns the path and the text of a file of settings. The default file need not exist.
+fn read(path: Option<&Path>, default: &str, errors: &mut Vec<SettingError>) -> Option<(String, Zeroizing<String>)> {
+    let shown = path.map_or(default.to_owned(), |path| path.display().to_string());
+    match fs::read_to_string(&shown) {
+        Ok(text) => Some((shown, text.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_none() => None,
+        Err(error) => {
+            errors.push(SettingError::of_file(format!("{shown} {}", unreadable(&error))));
+            None
+        }
+    }
+}
+
+fn unreadable(error: &io::Error) -> String {
+    let what_to_do = match error.kind() {
+        io::ErrorKind::PermissionDenied => ": run this as a user who may read it, such as root or the service's",
+        _ => "",
     };
-    let entries: toml::Table = text.parse().map_err(|e: toml::de::Error| fail(e.message().to_owned()))?;
-    let mut values = BTreeMap::new();
-    let mut errors = Vec::new();
-    for (key, value) in &entries {
-        match check_key(table, key).and_then(|()| as_text(value)) {
-            Ok(text) => drop(values.insert(key.to_ascii_lowercase(), text)),
-            Err(why) => errors.extend(fail(format!("{key}: {why}"))),
-        }
-    }
-    if errors.is_empty() { Ok(values) } else { Err(errors) }
-}
-
-/// Refuses a key of the file that is no setting, or a secret.
-fn check_key(table: &[Spec], key: &str) -> Result<(), String> {
-    let is = |name: &str| name.eq_ignore_ascii_case(key);
-    for spec in table {
-        if spec.secret && spec.names().any(is) {
-            return Err(format!("a secret does not belong in this file: set {key}_file, or the environment"));
-        }
-        if spec.names().any(|name| is(name) || spec.secret && is(&format!("{name}_FILE"))) {
-            return Ok(());
-        }
-    }
-    Err("is no setting; docs/settings.md lists them".into())
-}
-
-fn as_text(value: &toml::Value) -> Result<String, String> {
-    match value {
-        toml::Value::String(text) => Ok(text.clone()),
-        toml::Value::Integer(number) => Ok(number.to_string()),
-        toml::Value::Boolean(truth) => Ok(truth.to_string()),
-        toml::Value::Array(parts) => Ok(parts.iter().map(as_text).collect::<Result<Vec<_>, _>>()?.join(",")),
-        _ => Err("must be a text, a whole number, true, false or a list".into()),
-    }
+    format!("cannot be read ({error}){what_to_do}")
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::error::SettingError;
 use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
-use super::sources::Sources;
+use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SettingError,
-    SigningKey, Spec, Switch, SyslogTarget, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
+    Switch, SyslogTarget, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -23,7 +24,7 @@ use crate::model::{
 macro_rules! settings {
     ($($group:literal { $(
         $(#[doc = $meaning:literal])+
-        $name:ident $(= $alias:ident)* => $field:ident: $type:ty, $default:literal, $example:literal $($secret:ident)?;
+        $name:ident $(= $alias:ident)* => $field:ident: $type:ty, $default:literal, $example:literal $($mark:ident)*;
     )+ })+) => {
         /// The settings, checked.
         #[derive(Clone)]
@@ -38,7 +39,8 @@ macro_rules! settings {
             aliases: &[$(stringify!($alias)),*],
             default: $default,
             example: $example,
-            secret: settings!(@secret $($secret)?),
+            secret: settings!(@is secret $($mark)*),
+            live: settings!(@is live $($mark)*),
             meaning: concat!($($meaning),+),
         }),+),+];
 
@@ -46,20 +48,34 @@ macro_rules! settings {
             /// Returns the parts of the secret settings that must not be shown.
             pub fn secrets(&self) -> Vec<Zeroizing<String>> {
                 let mut secrets = Vec::new();
-                $($($(settings!(@hidden $secret); secrets.extend(self.$field.masks());)?)+)+
+                $($(settings!(@masks secrets, self.$field, $($mark)*);)+)+
                 secrets
             }
 
-            pub(super) fn read(sources: &Sources, errors: &mut Vec<SettingError>) -> Option<Self> {
+            /// Returns these settings with the live ones of `new`.
+            pub fn with_live(&self, new: &Self) -> Self {
+                let mut settings = self.clone();
+                $($(settings!(@live settings, new, $field, $($mark)*);)+)+
+                settings
+            }
+
+            /// Reads the settings, each by its default if its text is wrong.
+            pub(super) fn read(texts: &SettingTexts, errors: &mut Vec<SettingError>) -> Option<Self> {
                 let mut specs = TABLE.iter();
-                $($(let $field: Option<$type> = specs.next().and_then(|spec| sources.value(spec, errors));)+)+
+                $($(let $field: Option<$type> = specs.next().and_then(|spec| texts.value(spec, errors));)+)+
                 Some(Self { $($($field: $field?,)+)+ })
             }
         }
     };
-    (@hidden secret) => {};
-    (@secret) => { false };
-    (@secret secret) => { true };
+    (@is secret secret $($rest:ident)*) => { true };
+    (@is live live $($rest:ident)*) => { true };
+    (@is $mark:ident $other:ident $($rest:ident)*) => { settings!(@is $mark $($rest)*) };
+    (@is $mark:ident) => { false };
+    (@masks $secrets:ident, $value:expr, secret $($rest:ident)*) => { $secrets.extend($value.masks()) };
+    (@masks $secrets:ident, $value:expr, $($rest:ident)*) => {};
+    (@live $settings:ident, $new:ident, $field:ident, live) => { $settings.$field = $new.$field.clone() };
+    (@live $settings:ident, $new:ident, $field:ident, secret live) => { $settings.$field = $new.$field.clone() };
+    (@live $settings:ident, $new:ident, $field:ident, $($rest:ident)*) => {};
 }
 
 settings! {
@@ -72,10 +88,10 @@ settings! {
         /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, for a service and for the
         /// owner of that folder, else `$XDG_STATE_HOME/image-factory`.
         DATA_DIR => data_dir: Option<PathBuf>, "", "/srv/image-factory";
-        /// Secret that signs GitHub's webhooks. Webhooks are refused until it is set.
-        HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret;
+        /// Secret that signs the forges' webhooks. Webhooks are refused until it is set.
+        HOOK_SECRET = GITHUB_SECRET => hook_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
         /// Repositories that are built: globs over `owner/repo`, comma-separated.
-        ALLOW_REPOS => allow_repos: Globs, "*", "acme/*,other/hello";
+        ALLOW_REPOS => allow_repos: Globs, "*", "acme/*,other/hello" live;
         /// Registry and path of the images, which are named `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`. A path without a
         /// registry is one at Docker Hub.
         DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem", "registry.example.com/builds";
@@ -93,9 +109,9 @@ settings! {
         REPO_CASE => repo_case: RepoCaseChoice, "auto", "ignore";
         /// Token, or `user:password`, for https clones and LFS files from the host of GIT_URL (github.com if GIT_URL is not
         /// set). No other host gets it.
-        GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
+        GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret live;
         /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.
-        GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem";
+        GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem" live;
         /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys.
         KNOWN_HOSTS => known_hosts: Option<PathBuf>, "", "/etc/image-factory/known_hosts";
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
@@ -113,7 +129,7 @@ settings! {
         IMAGE_TAGS => image_tags: Vec<TagTemplate>, "", "latest,{branch}";
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
         /// whole name, comma-separated.
-        IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*";
+        IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*" live;
         /// Path of the Dockerfile in a repository (in its folder CONTEXT, if that is set), unless the job names another one.
         DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile", "docker/Dockerfile";
         /// Folder of a repository that is the build context, unless the job names another one.
@@ -142,10 +158,10 @@ settings! {
         REPO_CONCURRENCY => repo_concurrency: u32, "0", "1";
         /// Priorities of jobs: `glob=number` over `owner/repo` or `owner/repo@branch`, comma-separated. Higher numbers run
         /// first. The first glob that fits counts; a job that none fits has 0.
-        PRIORITIES => priorities: PriorityList, "", "acme/*@main=10,acme/nightly=-5";
+        PRIORITIES => priorities: PriorityList, "", "acme/*@main=10,acme/nightly=-5" live;
         /// Which older jobs of a branch a newer commit cancels: `off` (none), `pending` (those that wait) or `running`
         /// (those that wait or run).
-        SUPERSEDE => supersede: Supersede, "off", "pending";
+        SUPERSEDE => supersede: Supersede, "off", "pending" live;
         /// Time for which running jobs may go on after SIGTERM. Jobs that are left then go back to pending.
         DRAIN_TIMEOUT => drain_timeout: Duration, "60s", "10m";
     }
@@ -184,60 +200,60 @@ settings! {
     "Notifications" {
         /// Events that HipChat, Slack and mail report: `failure`, `fixed` (the first success after a failure) and `success`,
         /// comma-separated. Default: `failure` for HipChat and Slack, all for mail.
-        NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed";
+        NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed" live;
         /// Name of this environment in notifications.
-        TOTEM_ENV => totem_env: String, "local", "production";
+        TOTEM_ENV => totem_env: String, "local", "production" live;
         /// Token for GitHub's API, which sets commit statuses. It also serves https clones if GIT_TOKEN is not set.
-        GITHUB_TOKEN => github_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret;
+        GITHUB_TOKEN => github_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret live;
         /// Address of GitHub's API.
-        GITHUB_API => github_api: HttpUrl, "https://api.github.com", "https://github.example.com/api/v3";
+        GITHUB_API => github_api: HttpUrl, "https://api.github.com", "https://github.example.com/api/v3" live;
         /// Id of a GitHub App, which then sets the commit statuses instead of GITHUB_TOKEN.
-        GITHUB_APP_ID => github_app_id: Option<String>, "", "123456";
+        GITHUB_APP_ID => github_app_id: Option<String>, "", "123456" live;
         /// Id of the installation of the GitHub App. Default: the installation that the repository has.
-        GITHUB_INSTALLATION_ID => github_installation_id: Option<String>, "", "7890123";
+        GITHUB_INSTALLATION_ID => github_installation_id: Option<String>, "", "7890123" live;
         /// Private key of the GitHub App, in PEM. In one line, `\n` stands for a line's end.
-        GITHUB_PRIVATE_KEY => github_private_key: Option<Zeroizing<String>>, "", "contents-of-the-pem-file" secret;
+        GITHUB_PRIVATE_KEY => github_private_key: Option<Zeroizing<String>>, "", "contents-of-the-pem-file" secret live;
         /// Addresses to which the post-build hook is sent, comma-separated.
-        HOOK_POST_URL => hook_post_url: Urls, "", "https://deploy.example.com/hooks/image-factory";
+        HOOK_POST_URL => hook_post_url: Urls, "", "https://deploy.example.com/hooks/image-factory" live;
         /// Secret that signs the post-build hooks. Default: HOOK_SECRET. A receiver that knows HOOK_SECRET can forge GitHub's
         /// webhooks, so set another one.
-        HOOK_POST_SECRET => hook_post_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret;
+        HOOK_POST_SECRET => hook_post_secret: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
         /// Key of a further signature of the post-build hooks, by Standard Webhooks: `whsec_` and base64. A receiver can
         /// refuse replays by that signature.
-        HOOK_SIGNING_KEY => hook_signing_key: Option<SigningKey>, "", "whsec_b3V0cHV0LW9mLW9wZW5zc2wtcmFuZC0zMg==" secret;
+        HOOK_SIGNING_KEY => hook_signing_key: Option<SigningKey>, "", "whsec_b3V0cHV0LW9mLW9wZW5zc2wtcmFuZC0zMg==" secret live;
         /// Token of a HipChat room. The room gets notifications if HIPCHAT_ROOM is set, too.
-        HIPCHAT_TOKEN => hipchat_token: Option<Zeroizing<String>>, "", "token-of-the-room" secret;
+        HIPCHAT_TOKEN => hipchat_token: Option<Zeroizing<String>>, "", "token-of-the-room" secret live;
         /// Id or name of the HipChat room.
-        HIPCHAT_ROOM => hipchat_room: Option<String>, "", "builds";
+        HIPCHAT_ROOM => hipchat_room: Option<String>, "", "builds" live;
         /// Address of a server that speaks version 2 of HipChat's API.
-        HIPCHAT_API => hipchat_api: HttpUrl, "https://api.hipchat.com", "https://chat.example.com";
+        HIPCHAT_API => hipchat_api: HttpUrl, "https://api.hipchat.com", "https://chat.example.com" live;
         /// Address of an incoming webhook of Slack or of Mattermost.
-        SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret;
+        SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Channel of Slack. Default: the webhook's own channel.
-        SLACK_ROOM => slack_room: Option<String>, "", "#builds";
+        SLACK_ROOM => slack_room: Option<String>, "", "#builds" live;
         /// Server for outgoing mail. Mail is sent if SMTP_FROM and SMTP_TO are set, too.
-        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com";
+        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com" live;
         /// Port of SMTP_HOST. Default: 465 with `SMTP_TLS=tls`, 587 with `starttls`, 25 with `none`.
-        SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587";
+        SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587" live;
         /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and
         /// is for a server on the same machine.
-        SMTP_TLS => smtp_tls: MailTls, "tls", "starttls";
+        SMTP_TLS => smtp_tls: MailTls, "tls", "starttls" live;
         /// PEM file of authorities that are trusted beside the system's for the certificate of SMTP_HOST.
-        SMTP_CACERT => smtp_cacert: Option<PathBuf>, "", "/etc/image-factory/mail-ca.pem";
+        SMTP_CACERT => smtp_cacert: Option<PathBuf>, "", "/etc/image-factory/mail-ca.pem" live;
         /// User for SMTP_HOST, if it asks for one.
-        SMTP_USER => smtp_user: Option<String>, "", "image-factory";
+        SMTP_USER => smtp_user: Option<String>, "", "image-factory" live;
         /// Password of SMTP_USER.
-        SMTP_PASS => smtp_pass: Option<Zeroizing<String>>, "", "password-of-the-mail-user" secret;
+        SMTP_PASS => smtp_pass: Option<Zeroizing<String>>, "", "password-of-the-mail-user" secret live;
         /// Sender of the mail.
-        SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>";
+        SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>" live;
         /// Recipients of the mail, comma-separated.
-        SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com";
+        SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com" live;
     }
 
     "HTTP and access" {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more.
-        API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret;
+        API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Origins whose pages may call the API (CORS), comma-separated.

@@ -1,6 +1,4 @@
 use base64::Engine as _;
-use std::collections::BTreeMap;
-
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,9 +14,14 @@ fn load(flags: &[(&'static str, &str)], file: Option<&str>, env: &[(&str, &str)]
 
 fn load_from(path: &Path, flags: &[(&'static str, &str)], env: &[(&str, &str)]) -> Result<Settings, String> {
     let flags = Flags(flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect());
-    let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    Settings::load(&flags, Some(path), |name| env.get(name).cloned())
-        .map_err(|errors| errors.iter().map(|e| e.to_string().replace(path.to_str().unwrap(), "FILE") + "\n").collect())
+    source(path, Path::new("/dev/null"), flags, env).load().valid().map_err(|SettingErrors(errors)| {
+        errors.iter().map(|e| e.to_string().replace(path.to_str().unwrap(), "FILE") + "\n").collect()
+    })
+}
+
+fn source(file: &Path, env_file: &Path, flags: Flags, env: &[(&str, &str)]) -> SettingsSource {
+    let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    SettingsSource::new(flags.0, Some(file.into()), Some(env_file.into()), env)
 }
 
 fn error(flags: &[(&'static str, &str)], file: Option<&str>, env: &[(&str, &str)]) -> String {
@@ -45,8 +48,8 @@ fn flags_beat_the_environment_which_beats_the_file() {
 fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
     assert_eq!(
         error(&[], None, &[("CONCURRENCY", "many"), ("DRAIN_TIMEOUT", "60")]),
-        "CONCURRENCY=\"many\" (CONCURRENCY in the environment) is not valid: it must be a whole number from 0 to 1000\n\
-         DRAIN_TIMEOUT=\"60\" (DRAIN_TIMEOUT in the environment) is not valid: \
+        "CONCURRENCY=\"many\" (in the environment) is not valid: it must be a whole number from 0 to 1000\n\
+         DRAIN_TIMEOUT=\"60\" (in the environment) is not valid: \
          it must be a whole number with ms, s, m or h, such as 60s, and at most a week\n"
     );
     let secret = error(&[], None, &[("API_TOKENS", "ci:owner:0123456789abcdef")]);
@@ -88,21 +91,85 @@ fn repositories_to_build_are_patterns_or_all() {
     }
 }
 
+/// Errors of all kinds come at once, each with its line: broken TOML, unknown and misspelt names, wrong values, secrets in
+/// the wrong place, names that are there twice, and settings that do not go together.
 #[test]
-fn unknown_keys_and_secrets_in_the_file_are_refused() {
-    assert_eq!(
-        error(&[], Some("concurency = 3"), &[]),
-        "FILE: concurency: is no setting; docs/settings.md lists them\n"
-    );
-    let secret = error(&[], Some("hook_secret = \"s3cr3t-value\""), &[]);
-    assert!(secret.contains("hook_secret_file") && !secret.contains("s3cr3t-value"), "{secret}");
+fn all_errors_of_the_file_come_at_once_with_their_lines() {
+    let file = "concurency = 3\ndrain_timeout = \"soon\"\nbase_url = https://x\nlisten_here = 1\n\
+                hook_secret = \"s3cr3t-value\"\nCLONE_TIMEOUT = \"0s\"\ncontext = 1.5\n\
+                etcd_user = \"me\"\npush_retries = 1\nPUSH_RETRIES = 2\n";
+    insta::assert_snapshot!(error(&[], Some(file), &[("WORKERS", "many"), ("JOB_TIMEOUT", "0s")]));
+}
+
+#[test]
+fn a_file_that_is_no_toml_shows_no_line_of_it() {
+    let text = error(&[], Some("hook_secret = s3cr3t-value\n"), &[]);
+    assert!(text.starts_with("FILE:1: this is no TOML: ") && !text.contains("s3cr3t-value"), "{text}");
+}
+
+#[test]
+fn the_environment_file_is_between_the_environment_and_the_settings_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, env_file) = (dir.path().join("settings.toml"), dir.path().join("env"));
+    std::fs::write(&file, "concurrency = 3\npush_retries = 3\nallow_repos = \"c/*\"").unwrap();
+    std::fs::write(&env_file, "CONCURRENCY=4\nPUSH_RETRIES='4'\nHTTPS_PROXY=http://p\nHOOK_SECRETS=x\n").unwrap();
+    let loaded = source(&file, &env_file, Flags::default(), &[("CONCURRENCY", "5")]).load();
+    let path = env_file.display();
+    assert_eq!(loaded.warnings, [format!("{path}:4: HOOK_SECRETS is no setting: did you mean HOOK_SECRET?")]);
+    let settings = loaded.valid().unwrap();
+    assert_eq!((settings.concurrency, settings.push_retries, settings.allow_repos.0), (5, 4, vec!["c/*".to_owned()]));
+
+    std::fs::write(&env_file, "\nCONCURRENCY=many\n").unwrap();
+    let errors = source(&file, &env_file, Flags::default(), &[]).load().valid().err().unwrap().to_string();
+    assert!(errors.starts_with(&format!("CONCURRENCY=\"many\" ({path}:2) is not valid")), "{errors}");
+}
+
+/// systemd hands the environment file's variables to the process, and the file may have changed since.
+#[test]
+fn changes_are_seen_and_those_that_the_process_hides_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, env_file) = (dir.path().join("settings.toml"), dir.path().join("env"));
+    let write = |settings: &str, env: &str| {
+        std::fs::write(&file, settings).unwrap();
+        std::fs::write(&env_file, env).unwrap();
+    };
+    write("priorities = \"a/*=1\"", "ALLOW_REPOS=a/*\nCONCURRENCY=3\nPUSH_RETRIES=3\n");
+    let env = [("ALLOW_REPOS", "a/*"), ("CONCURRENCY", "3"), ("PUSH_RETRIES", "7")];
+    let source = source(&file, &env_file, Flags::default(), &env);
+    let before = source.load();
+    assert_eq!(source.load().changes_since(&before), SettingChanges::default());
+    write("priorities = \"a/*=2\"", "ALLOW_REPOS=b/*\nPUSH_RETRIES=4\n");
+    let after = source.load();
+    let changes = after.changes_since(&before);
+    assert_eq!(changes.live, ["ALLOW_REPOS", "PRIORITIES"]);
+    assert_eq!(changes.restart, ["CONCURRENCY"]);
+    assert_eq!(changes.hidden, ["PUSH_RETRIES (in the environment)"]);
+    let (before, after) = (before.valid().unwrap(), after.valid().unwrap());
+    let now = before.with_live(&after);
+    assert_eq!((now.allow_repos.0, now.concurrency, after.concurrency), (vec!["b/*".to_owned()], 3, 2));
+}
+
+#[test]
+fn errors_about_other_settings_do_not_concern_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.toml");
+    let load = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let env = [("HOOK_SECRET_FILE", "/nowhere"), ("DATA_DIR", "/d")];
+        source(&file, Path::new("/dev/null"), Flags::default(), &env).load().concerning(&["LISTEN", "DATA_DIR"]).valid()
+    };
+    assert_eq!(load("concurrency = \"many\"\nnothing = 1").unwrap().data_dir(), Path::new("/d"));
+    assert!(load("listen = \"here\"").is_err());
+    assert!(load("concurrency = ").is_err(), "nobody knows what else is in the file");
 }
 
 #[test]
 fn two_names_of_one_setting_may_not_differ() {
     assert_eq!(load(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "4")]).unwrap().concurrency, 4);
     let text = error(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "5")]);
-    assert!(text.contains("CONCURRENCY and WORKERS are two names of one setting"), "{text}");
+    let both =
+        "CONCURRENCY (in the environment) and WORKERS (in the environment) are two names of one setting and differ";
+    assert!(text.starts_with(both), "{text}");
 }
 
 #[test]
@@ -115,7 +182,10 @@ fn secrets_come_from_files_too() {
     let file = format!("{path}/HOOK_SECRET");
     let settings = load(&[], None, &[("ENC_PASSPHRASE_FILE", &file)]).unwrap();
     assert_eq!(settings.enc_passphrase.unwrap().as_str(), "from-systemd");
-    assert!(error(&[], None, &[("HOOK_SECRET_FILE", "/nowhere")]).starts_with("HOOK_SECRET: cannot read /nowhere"));
+    assert!(
+        error(&[], None, &[("HOOK_SECRET_FILE", "/nowhere")])
+            .starts_with("HOOK_SECRET: /nowhere (HOOK_SECRET_FILE, in the environment) cannot be read")
+    );
 }
 
 #[test]
@@ -195,6 +265,7 @@ fn names_and_tags_of_images_are_checked_at_the_start() {
 
 #[test]
 fn every_setting_has_a_group_and_an_example_that_is_valid() {
+    assert!(load(&[], None, &[]).is_ok(), "every default is valid");
     for Spec { name, group, example, default, .. } in TABLE {
         assert!(!group.is_empty() && !example.is_empty() && example != default, "{name}");
         // Some examples need another setting beside them.
@@ -226,14 +297,10 @@ fn all_secrets_are_known_as_such() {
         "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
         name => format!("secret of {name}"),
     };
-    let secret = |name: &str| TABLE.iter().any(|spec| spec.secret && spec.name == name);
-    let env = |name: &str| match name {
-        "ETCD_HOST" => Some("127.0.0.1".to_owned()),
-        "ETCD_USER" => Some("factory".to_owned()),
-        name => secret(name).then(|| value(name)),
-    };
-    let settings = Settings::load(&Flags::default(), Some(Path::new("/dev/null")), env).map_err(|e| format!("{e:?}"));
-    let masks = settings.unwrap().secrets();
+    let secrets = TABLE.iter().filter(|spec| spec.secret).map(|spec| (spec.name, value(spec.name)));
+    let env: Vec<_> = secrets.chain([("ETCD_HOST", "127.0.0.1".into()), ("ETCD_USER", "factory".into())]).collect();
+    let env: Vec<_> = env.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let masks = load(&[], None, &env).unwrap().secrets();
     for spec in TABLE.iter().filter(|spec| spec.secret) {
         let expected = match spec.name {
             "HOOK_SIGNING_KEY" => base64::prelude::BASE64_STANDARD_NO_PAD.encode("secret of HOOK_SIGNING_KEY"),

@@ -59,7 +59,12 @@ impl SettingValue for ContextPath {
 
 impl SettingValue for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "it must be ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".into())
+        let address: Self =
+            text.parse().map_err(|_| "it must be ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".to_owned())?;
+        match address.port() {
+            0 => Err("name a port from 1 to 65535, because nobody finds one that the kernel chooses".into()),
+            _ => Ok(address),
+        }
     }
 }
 

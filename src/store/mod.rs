@@ -1,7 +1,7 @@
 //! Jobs, deliveries and the outbox in SQLite: one writer with group commit, readers beside it.
 //!
 //! Every write is durable when it returns. The SQL is portable to PostgreSQL, except `context ->> …` (deliveries, missed, heads,
-//! repo_case).
+//! repo_case) and the JSON functions of migration 10.
 
 mod database;
 mod deliveries;
@@ -18,6 +18,7 @@ mod stats;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery};
@@ -28,3 +29,4 @@ pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification, NotificationFilter, NotificationRecord};
 pub use stats::{OutboxCount, QueueDepth, StoreStats};
+pub use tokens::TokenRecord;

@@ -170,9 +170,8 @@ async fn a_build_that_prints_all_secrets_leaks_none() {
         daemon.bare_request(Method::GET, &format!("/job/{HOOK_SECRET}")).bearer_auth(&admin),
         daemon.bare_request(Method::POST, "/hooks/github").header("X-Hub-Signature-256", HOOK_SECRET).body("{}"),
         daemon.bare_request(Method::POST, "/hooks/github").header("X-Github-Encoded-Secret", HOOK_SECRET).body("{}"),
-        daemon.request(Method::POST, "/job").json(
-            &json!({"owner": "acme", "repo": "hello", "buildArgs": {"TOKEN": BASE64_STANDARD.encode("x:canary-of-git")}}),
-        ),
+        daemon.request(Method::POST, "/job").json(&json!({"owner": "acme", "repo": "hello",
+                "build": {"buildArgs": {"TOKEN": BASE64_STANDARD.encode("x:canary-of-git")}}})),
     ] {
         let answer = request.send().await.unwrap();
         let headers = format!("{:?}", answer.headers());

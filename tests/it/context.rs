@@ -8,16 +8,13 @@ on_each_engine!(a_job_has_a_folder_as_its_context, a_job_has_git_dir);
 
 const FROM: &str = "FROM image-factory-busybox:1";
 
-async fn submit(world: &World, request: Value) -> String {
-    let mut whole = json!({"owner": "acme", "repo": "hello"});
-    whole.as_object_mut().unwrap().extend(request.as_object().unwrap().clone());
-    world.daemon.submit(whole).await
+async fn submit(world: &World, tag: &str, build: Value) -> String {
+    world.daemon.submit(json!({"owner": "acme", "repo": "hello", "tag": tag, "build": build})).await
 }
 
-/// A job that succeeds with this request and tag; its log.
-async fn succeeds(world: &World, tag: &str, mut request: Value) -> String {
-    request["tag"] = json!(tag);
-    let id = submit(world, request).await;
+/// A job that succeeds with these options and this tag; its log.
+async fn succeeds(world: &World, tag: &str, build: Value) -> String {
+    let id = submit(world, tag, build).await;
     world.daemon.wait_success(&id).await;
     world.daemon.log(&id).await
 }
@@ -48,9 +45,7 @@ async fn a_job_has_a_folder_as_its_context(docker: Docker) {
     .enumerate()
     {
         let tag = format!("t{at}");
-        let mut request = request;
-        request["tag"] = json!(tag);
-        let id = submit(&world, request.clone()).await;
+        let id = submit(&world, &tag, request.clone()).await;
         let job = world.daemon.wait_success(&id).await;
         let image = job["image"].as_str().unwrap();
         assert_eq!(world.engine.run(image, &["cat", "/ctx/name"]), name, "{request}");
@@ -65,7 +60,7 @@ async fn a_job_has_a_folder_as_its_context(docker: Docker) {
     for (context, words) in
         [("services/none", ": it is not there;"), ("file", ": it is a file;"), ("out", ": the link out → ")]
     {
-        let id = submit(&world, json!({"context": context, "dockerfile": "Dockerfile"})).await;
+        let id = submit(&world, "none", json!({"context": context, "dockerfile": "Dockerfile"})).await;
         let job = world.daemon.wait_failure(&id).await;
         assert_eq!(job["class"], "dockerfile");
         let cause = job["cause"].as_str().unwrap();
@@ -128,7 +123,7 @@ async fn the_command_line_sets_the_context() {
         let made = run(&args);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let job: Value = serde_json::from_slice(&made.stdout).unwrap();
-        let stored = &world.daemon.job(job["id"].as_str().unwrap()).await["context"];
+        let stored = &world.daemon.job(job["id"].as_str().unwrap()).await["context"]["build"];
         assert_eq!((&stored["context"], &stored["keepGitDir"]), (&context, &keeps));
     }
     let refused = run(&["--context", "../x"]);

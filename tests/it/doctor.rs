@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{
     Account, Capture, Cli, DeployKey, KeyType, PASSPHRASE, Registry, Served, Settings, Silent, World, dockercfg,
-    folder, gpg_encrypt, masked, start, succeed, unique,
+    folder, gpg_encrypt, masked, port, start, succeed, unique,
 };
 
 fn out(output: &Output) -> String {
@@ -78,6 +78,7 @@ async fn each_fault_has_its_complaint() {
     let stranger = DeployKey::generate(KeyType::Ed25519, "").public;
     let wrong_hosts = at("wrong", &format!("[127.0.0.1]:{} {stranger}\n", world.git.port()));
     let (no_hosts, config) = (at("none", "# nobody\n"), at("config.toml", "concurrencies = 1\n"));
+    let open = format!("0.0.0.0:{}", port());
     let taken = other.url().replace("http://", "").replace("/hook", "");
     let past = async || ([(DATE, "Sat, 01 Jan 2000 00:00:00 GMT")], "");
     let past = Served::start(axum::Router::new().fallback(past));
@@ -102,8 +103,8 @@ async fn each_fault_has_its_complaint() {
         (&[("KNOWN_HOSTS", "/nowhere")], &[]),
         (&[("LISTEN", &taken)], &[]),
         (&[("LISTEN", "192.0.2.1:8080")], &[]),
-        (&[("LISTEN", "0.0.0.0:0")], &[]),
-        (&[("LISTEN", "0.0.0.0:0"), ("API_AUTH", "none")], &[]),
+        (&[("LISTEN", &open)], &[]),
+        (&[("LISTEN", &open), ("API_AUTH", "none")], &[]),
         (&[("HOOK_SECRET", "")], &[]),
         (&[("DOCKER_REPO_BASE", "Not/Valid")], &[]),
         (&[("DOCKER_REPO_BASE", &nowhere)], &repo),
@@ -124,6 +125,7 @@ async fn each_fault_has_its_complaint() {
     let names = [
         (closed_etcd.as_str(), "closed port"),
         (taken.as_str(), "taken address"),
+        (open.as_str(), "open address"),
         (&past.address.to_string(), "address of the past"),
         (&registry, "registry"),
         (&git_port, "git port"),

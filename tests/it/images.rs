@@ -113,9 +113,9 @@ async fn the_dockerfiles_of_a_commit_are_images_of_their_own() {
     // All wait at once: no name is decided by who ends first.
     let mut ids = Vec::new();
     for path in paths {
-        ids.push(submit(&world, json!({"dockerfile": path, "tag": "v1"})).await);
+        ids.push(submit(&world, json!({"build": {"dockerfile": path}, "tag": "v1"})).await);
     }
-    ids.push(submit(&world, json!({"image": "tools/lint", "tag": "v1"})).await);
+    ids.push(submit(&world, json!({"build": {"image": "tools/lint"}, "tag": "v1"})).await);
     let base = format!("{}/", world.registry.address());
     let mut made = Vec::new();
     for id in &ids {

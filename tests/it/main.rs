@@ -55,3 +55,4 @@ mod syslog;
 mod systemd;
 mod tags;
 mod tidy;
+mod tokens;

@@ -37,29 +37,27 @@ async fn a_build_follows_the_options_of_its_job(docker: Docker) {
     world.daemon.wait_success(&id).await;
     assert!(world.engine.run(&image("plain"), &["cat", "/file", "/who"]).starts_with("twonobody"));
 
-    let options = json!({"target": "a", "buildArgs": {"WHO": "me & you"}, "platform": "linux/amd64"});
-    let mut request = options.clone();
-    request["tag"] = json!("a");
-    let id = submit(&world, request).await;
+    let build = json!({"target": "a", "buildArgs": {"WHO": "me & you"}, "platform": "linux/amd64"});
+    // The same names beside `build` are the caller's own, as in the original.
+    let id = submit(&world, json!({"tag": "a", "build": build, "target": "none", "platform": 7})).await;
     let job = world.daemon.wait_success(&id).await;
-    for (name, value) in options.as_object().unwrap() {
-        assert_eq!(&job["context"][name], value);
-    }
+    let context = &job["context"];
+    assert_eq!((&context["build"], &context["target"], &context["platform"]), (&build, &json!("none"), &json!(7)));
     assert!(world.engine.run(&image("a"), &["cat", "/file", "/who"]).starts_with("oneme & you"));
     let log = world.daemon.log(&id).await;
     let command = " -f docker/main --target a --platform linux/amd64 --build-arg WHO ./";
     assert!(log.contains(command), "{log}");
 
-    let id = submit(&world, json!({"tag": "web", "dockerfile": "./web"})).await;
+    let id = submit(&world, json!({"tag": "web", "build": {"dockerfile": "./web"}})).await;
     let job = world.daemon.wait_success(&id).await;
-    assert_eq!(job["context"]["dockerfile"], "./web");
+    assert_eq!(job["context"]["build"]["dockerfile"], "./web");
     let web = format!("{}/totem/acme-hello/web:web", world.registry.address());
     assert_eq!(job["image"], web);
     assert_eq!(world.engine.run(&web, &["cat", "/a", "/b"]), "onetwo");
 
     // The engine keeps a context for each target, so a build of one target does not remove the other's.
     world.repo.commit("develop", &[("a", "three")]);
-    let id = submit(&world, json!({"tag": "a", "target": "a", "buildArgs": {"WHO": "me & you"}})).await;
+    let id = submit(&world, json!({"tag": "a", "build": {"target": "a", "buildArgs": {"WHO": "me & you"}}})).await;
     world.daemon.wait_success(&id).await;
     let sent = match docker {
         Docker::V20 => "Sent what changed: 1 files, 5 bytes".to_owned(),
@@ -70,9 +68,9 @@ async fn a_build_follows_the_options_of_its_job(docker: Docker) {
 
     let mut messages = String::new();
     for (request, stage) in [
-        (json!({"dockerfile": "docker/none"}), "checkout"),
-        (json!({"dockerfile": "docker"}), "checkout"),
-        (json!({"target": "none"}), "build"),
+        (json!({"build": {"dockerfile": "docker/none"}}), "checkout"),
+        (json!({"build": {"dockerfile": "docker"}}), "checkout"),
+        (json!({"build": {"target": "none"}}), "build"),
     ] {
         let id = submit(&world, request.clone()).await;
         let job = world.daemon.wait_failure(&id).await;
@@ -110,7 +108,7 @@ async fn the_same_commit_makes_the_same_image(docker: Docker) {
         assert_eq!(time::OffsetDateTime::parse(&made, format).unwrap(), created);
     }
     // A job may set another time.
-    let id = submit(&world, json!({"buildArgs": {"SOURCE_DATE_EPOCH": "1600000000"}})).await;
+    let id = submit(&world, json!({"build": {"buildArgs": {"SOURCE_DATE_EPOCH": "1600000000"}}})).await;
     world.daemon.wait_success(&id).await;
     assert_eq!(world.engine.run(&image, &["cat", "/epoch"]), "1600000000");
 }
@@ -136,7 +134,7 @@ async fn a_dockerfile_may_be_a_link_or_in_lower_case(docker: Docker) {
     std::os::unix::fs::symlink("main", repo.path("real/Dockerfile")).unwrap();
     std::os::unix::fs::symlink("/etc/ignore", repo.path(".dockerignore")).unwrap();
     repo.commit("develop", &[]);
-    let id = submit(&world, json!({"dockerfile": "web/Dockerfile", "tag": "web"})).await;
+    let id = submit(&world, json!({"build": {"dockerfile": "web/Dockerfile"}, "tag": "web"})).await;
     let image = world.daemon.wait_success(&id).await["image"].as_str().unwrap().to_owned();
     assert!(image.ends_with("/totem/acme-hello/web:web"), "{image}");
     // The declaration is read through the link.
@@ -155,7 +153,7 @@ async fn a_dockerfile_may_be_a_link_or_in_lower_case(docker: Docker) {
     repo.commit("develop", &[("ignored", &dockerfile), ("ignored.dockerignore/x", "")]);
     let mut messages = String::new();
     for path in ["out", "gone", "round", "dir", "sub", "Dockerfile.web", "ignored"] {
-        let id = submit(&world, json!({"dockerfile": path})).await;
+        let id = submit(&world, json!({"build": {"dockerfile": path}})).await;
         let job = world.daemon.wait_failure(&id).await;
         assert_eq!(job["class"], "dockerfile", "{path}: {job:#}");
         let message = job["results"]["checkout"]["err"]["message"].as_str().unwrap();
@@ -170,8 +168,8 @@ async fn a_job_with_a_secret_in_an_argument_is_refused() {
     let world = World::start().await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     for secret in [crate::harness::REGISTRY_PASSWORD, crate::harness::HOOK_SECRET, crate::harness::PASSPHRASE] {
-        let body =
-            json!({"owner": "acme", "repo": "hello", "buildArgs": {"OK": "fine", "TOKEN": format!("x{secret}y")}});
+        let arguments = json!({"OK": "fine", "TOKEN": format!("x{secret}y")});
+        let body = json!({"owner": "acme", "repo": "hello", "build": {"buildArgs": arguments}});
         let request = world.daemon.request(reqwest::Method::POST, "/job").json(&body);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 400);
@@ -187,7 +185,7 @@ async fn a_job_with_a_secret_in_an_argument_is_refused() {
 async fn a_stored_job_fails_if_its_argument_has_become_a_secret() {
     let mut world = World::start_with(&[("CONCURRENCY", "0")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
-    let id = submit(&world, json!({"buildArgs": {"TOKEN": "tomorrow"}})).await;
+    let id = submit(&world, json!({"build": {"buildArgs": {"TOKEN": "tomorrow"}}})).await;
     world.daemon.set("HOOK_SECRET", "tomorrow");
     world.daemon.set("CONCURRENCY", "1");
     world.daemon.term(std::time::Duration::from_secs(10)).await;

@@ -17,7 +17,7 @@ async fn a_rebuild_has_the_same_commit_and_follows_the_current_rules() {
     let mut world = World::start().await;
     let dockerfile = format!("FROM image-factory-busybox:1\nARG A\nCOPY n /\nRUN echo $A {}\n", unique());
     let first = world.repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", "1")]);
-    let body = json!({"owner": "acme", "repo": "hello", "buildArgs": {"A": "1"}, "mine": 7});
+    let body = json!({"owner": "acme", "repo": "hello", "build": {"buildArgs": {"A": "1"}}, "mine": 7});
     let former = world.daemon.submit(body).await;
     let former = world.daemon.wait_success(&former).await;
     let id = former["id"].as_str().unwrap();

@@ -6,7 +6,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Engine, Registry, Repo, Settings, eventually, folder, masked, masked_json};
+use crate::harness::{
+    Cli, Daemon, DeployKey, Engine, KeyType, PASSPHRASE, Registry, Repo, Settings, eventually, folder, masked,
+    masked_json,
+};
 
 fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
     values.map(|(name, value)| (name.to_string(), value.to_string())).into()
@@ -30,16 +33,27 @@ fn wrong_settings_stop_the_start() {
         ("DOCKER_HOST", "tcp://192.0.2.1:2375"),
         ("DOCKERFILE", "../Dockerfile"),
         ("API_AUTH", "perhaps"),
+        ("LISTEN", "127.0.0.1:0"),
         ("KNOWN_HOSTS", "/nowhere/known_hosts"),
     ] {
         messages += &refused(&settings([(name, value)]), &[]);
     }
     messages += &refused(&settings([("CONCURRENCY", "1"), ("WORKERS", "2")]), &[]);
-    messages += &refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:0")]), &[]);
+    messages += &refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:1")]), &[]);
     // A message names a secret setting and does not show its value.
     let message = refused(&settings([("API_TOKENS", "ci:build:tooshort")]), &[]);
     assert!(!message.contains("tooshort"), "{message}");
     messages += &message;
+    // Errors that settings have by themselves, and those that parts of the daemon find, come at once.
+    messages += &refused(
+        &settings([
+            ("DOCKER_HOST", "tcp://192.0.2.1:2375"),
+            ("RUST_LOG", "="),
+            ("CLONE_TIMEOUT", "0s"),
+            ("CONTEXT", "/x"),
+        ]),
+        &[],
+    );
     insta::assert_snapshot!("refused_settings", messages);
 }
 
@@ -78,6 +92,38 @@ fn settings_can_come_from_a_file() {
     std::fs::write(&file, "CONCURRENCY = 1\n").unwrap();
     let checked = Daemon::fail(&Settings::new(), &["--config", path, "--check"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+/// Each subcommand finds the daemon and its secrets by the daemon's files, and passes over errors in what does not
+/// concern it.
+#[tokio::test]
+async fn every_subcommand_reads_the_files_of_the_daemon() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let daemon = Daemon::start(settings([("CONCURRENCY", "0"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")])).await;
+    let file = format!(
+        "data_dir = {:?}\nbuild_timeout = \"soon\"\nhook_secret_file = \"/nowhere\"\n",
+        daemon.data_dir().display()
+    );
+    std::fs::write(at("image-factory.toml"), file).unwrap();
+    std::fs::write(at("env"), format!("LISTEN=127.0.0.1:{}\nENC_PASSPHRASE='{PASSPHRASE}'\n", daemon.port())).unwrap();
+    std::fs::write(at("key"), DeployKey::generate(KeyType::Ed25519, PASSPHRASE).private.as_bytes()).unwrap();
+    let run = |args: &[&str]| {
+        let files = ["--config", &at("image-factory.toml"), "--env-file", &at("env")];
+        let output = Cli::new(&[args, &files].concat()).run();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), masked(&String::from_utf8(text).unwrap(), &[]))
+    };
+    assert_eq!(run(&["jobs", "--json"]), (true, "[]\n".into()));
+    for args in [&["secrets", "put", "github-key", &at("key")][..], &["secrets", "check"]] {
+        let (is_done, text) = run(args);
+        assert!(is_done, "{args:?}: {text}");
+    }
+    for args in [&["doctor"][..], &["serve", "--check"]] {
+        let (is_done, text) = run(args);
+        let both = ["image-factory.toml:2) is not valid", "/nowhere (HOOK_SECRET_FILE, [folder]/image-factory.toml:3)"];
+        assert!(!is_done && both.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -279,7 +279,7 @@ async fn another_image_of_a_commit_does_not_take_its_name_silently() {
     let sha = commit(&world, "develop");
     let whole = world.daemon.wait_success(&told(&world, "develop", NONE, &sha).await).await;
     has(&world, &sha, &whole).await;
-    let part = asked(&world, json!({"commit": sha, "target": "first"})).await;
+    let part = asked(&world, json!({"commit": sha, "build": {"target": "first"}})).await;
     let job = world.daemon.wait_success(&part).await;
     has(&world, &sha, &job).await;
     assert_ne!(job["digest"], whole["digest"]);

@@ -40,15 +40,9 @@ pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
     Ok(Channels::new(channels))
 }
 
-/// Checks the settings of channels that their types cannot check.
-///
-/// # Errors
-/// The setting that cannot be used, and the reason, without secrets.
-pub fn check(settings: &Settings) -> anyhow::Result<()> {
-    slack(settings)?;
-    mailer(settings)?;
-    Ok(())
-}
+/// Settings that [`mailer`] checks.
+pub const MAIL: &[&str] =
+    &["SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_CACERT", "SMTP_USER", "SMTP_PASS", "SMTP_FROM", "SMTP_TO"];
 
 fn occasions(settings: &Settings, default: &[Occasion]) -> Vec<Occasion> {
     settings.notify_on.as_ref().map_or_else(|| default.to_vec(), |on| on.0.clone())

@@ -11,7 +11,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
     let is_public = !listen.ip().is_loopback();
     let mut findings = vec![match &settings.hook_secret {
         Some(_) => Finding::ok(NAME, format!("webhooks go to {base}/hooks/github, signed with HOOK_SECRET")),
-        None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in GitHub's webhook too"),
+        None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in the forge's webhook too"),
     }];
     if is_public && base.0.scheme() == "http" {
         findings.push(Finding::warn(

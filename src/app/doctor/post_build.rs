@@ -33,7 +33,7 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
         Ok(()) if settings.post_build_secret() == settings.hook_secret.as_ref() => Finding::warn(
             NAME,
             format!(
-                "{place} is reached, and can forge GitHub's webhooks, as HOOK_SECRET signs our hooks, too: set \
+                "{place} is reached, and can forge a forge's webhooks, as HOOK_SECRET signs our hooks, too: set \
                  HOOK_POST_SECRET, there too"
             ),
         ),

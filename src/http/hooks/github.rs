@@ -1,21 +1,14 @@
-//! GitHub's push webhook, as totem accepts it.
+//! The push event of GitHub, as totem accepts it.
 
-use std::borrow::Cow;
-
-use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::signature;
 use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::ForgePush;
 use crate::model::{CommitId, Dialect, is_no_commit};
 use crate::store::NewDelivery;
-
-const ROUTE: &str = "/hooks/github";
 
 /// The fields of GitHub's push event that a job needs. The rest, mostly `commits`, is skipped unread.
 #[derive(Deserialize)]
@@ -27,6 +20,8 @@ struct PushEvent {
     deleted: Option<bool>,
     /// Any JSON is accepted, because a push must not be refused for a field that only helps to order pushes.
     forced: Option<Value>,
+    /// The user who pushed: `{"login": …}`. Any JSON is accepted, because no job depends on it.
+    sender: Option<Value>,
     repository: Repository,
 }
 
@@ -42,47 +37,41 @@ struct RepositoryOwner {
     login: Option<String>,
 }
 
-/// True if whoever knows the secret sent the body.
-pub fn verify(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
-    signature::is_valid(headers, body, secret)
+/// Event by which Gogs reports a new tag, because it sends no push for one. Older versions leave `sha` out.
+#[derive(Deserialize)]
+struct CreateEvent {
+    #[serde(rename = "ref")]
+    name: String,
+    ref_type: String,
+    sha: Option<String>,
+    sender: Option<Value>,
+    repository: Repository,
 }
 
-/// Parses a verified webhook. Returns `None` for another event than a push, and for a push that deleted its branch or
-/// tag.
-pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Option<ForgePush>, ApiError> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if header("x-github-event") != Some("push") {
-        return Ok(None);
-    }
-    let is_form = header(header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let delivery = || NewDelivery {
-        route: ROUTE,
-        digest: hex::encode(Sha256::digest(body)),
-        delivery_id: header("x-github-delivery").filter(|id| id.len() <= 128).map(str::to_owned),
-        event: "push".into(),
-    };
-    read(&payload(body, is_form)?, delivery)
-}
-
-/// Returns the JSON in a body: the whole body, or the field `payload` of a form.
-fn payload(body: &[u8], is_form: bool) -> Result<Cow<'_, [u8]>, ApiError> {
-    if !is_form {
-        return Ok(body.into());
-    }
-    match form_urlencoded::parse(body).find(|(name, _)| name == "payload") {
-        Some((_, Cow::Borrowed(json))) => Ok(json.as_bytes().into()),
-        Some((_, Cow::Owned(json))) => Ok(json.into_bytes().into()),
-        None => Err(ApiError::Invalid(vec![Violation::missing("payload", "#/")])),
-    }
-}
-
-/// Reads a push event. Returns `None` when it deleted its branch or tag, which some forges say by zeros alone.
-fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<ForgePush>, ApiError> {
+/// Reads a push event, in the form that GitHub gave it and that Gitea, Forgejo and Gogs took over. Returns `None` when it
+/// deleted its branch or tag, which some forges say by zeros alone.
+pub fn push(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<ForgePush>, ApiError> {
     let push: PushEvent = serde_json::from_slice(json).map_err(|error| explain(json, &error))?;
-    if push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
+    match push.deleted == Some(true) || push.after.as_deref().is_some_and(is_no_commit) {
+        true => Ok(None),
+        false => read(push, delivery).map(Some),
+    }
+}
+
+/// Reads the event `create` of Gogs. Returns `None` for a new branch, which has a push event, too.
+pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<ForgePush>, ApiError> {
+    let created: CreateEvent =
+        serde_json::from_slice(json).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
+    if created.ref_type != "tag" {
         return Ok(None);
     }
+    let (reference, after) = (Some(format!("refs/tags/{}", created.name)), created.sha.clone());
+    let CreateEvent { sender, repository, .. } = created;
+    let push = PushEvent { reference, before: None, after, deleted: None, forced: None, sender, repository };
+    read(push, delivery).map(Some)
+}
+
+fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<ForgePush, ApiError> {
     let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner = filled(name)
@@ -91,8 +80,9 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Fo
     let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
+    let sender = push.sender.as_ref().and_then(|sender| sender["login"].as_str()).and_then(shown_login);
     let dialect = Dialect::Totem;
-    let push = ForgePush { owner, repo, git_ref, before, after, forced, dialect, delivery: delivery() };
+    let push = ForgePush { owner, repo, git_ref, before, after, forced, sender, dialect, delivery: delivery() };
     let texts = [
         (Some(&*push.owner), "#/repository/owner/name"),
         (Some(&*push.repo), "#/repository/name"),
@@ -100,7 +90,13 @@ fn read(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<Fo
         (push.after.as_deref(), "#/after"),
     ];
     let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unstorable_text(text?, path)).collect();
-    if wrong.is_empty() { Ok(Some(push)) } else { Err(ApiError::Invalid(wrong)) }
+    if wrong.is_empty() { Ok(push) } else { Err(ApiError::Invalid(wrong)) }
+}
+
+/// Returns the login if it is one that a list can show. Forges have at most 255 characters.
+fn shown_login(text: &str) -> Option<String> {
+    let is_shown = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
+    is_shown.then(|| text.to_owned())
 }
 
 /// Says why a body is not a push, as totem's validator does. It parses the body a second time, but a valid body never
@@ -166,14 +162,14 @@ mod tests {
 
     fn read(json: &[u8]) -> Result<Option<ForgePush>, ApiError> {
         let digest = String::new();
-        super::read(json, || NewDelivery { route: ROUTE, digest, delivery_id: None, event: "push".into() })
+        push(json, || NewDelivery { route: "/", digest, delivery_id: None, event: "push".into() })
     }
 
     fn read_json(body: &Value) -> ForgePush {
         read(&serde_json::to_vec(body).unwrap()).unwrap().unwrap()
     }
 
-    fn push(reference: &str) -> Value {
+    fn payload(reference: &str) -> Value {
         json!({"ref": reference, "after": "1234", "deleted": false, "commits": [{"id": "1"}],
             "repository": {"name": "hello", "owner": {"name": "acme", "login": "other"}}})
     }
@@ -187,13 +183,13 @@ mod tests {
             ("fake-owner/fake-branch", "fake-owner/fake-branch"),
             ("", "develop"),
         ] {
-            assert_eq!(read_json(&push(reference)).branch(), branch);
+            assert_eq!(read_json(&payload(reference)).branch(), branch);
         }
     }
 
     #[test]
     fn a_push_names_its_repository_and_its_commit() {
-        let made = read_json(&push("refs/heads/develop"));
+        let made = read_json(&payload("refs/heads/develop"));
         assert_eq!((made.owner.as_str(), made.repo.as_str(), made.after.as_deref()), ("acme", "hello", Some("1234")));
         let made = read_json(&json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
         assert_eq!((made.owner.as_str(), made.branch(), made.after.as_deref()), ("acme", "develop", None));
@@ -230,7 +226,7 @@ mod tests {
             wrong(r#"{"after":5,"repository":{"name":"x","owner":{"name":"y"}}}"#),
             "invalid type: integer (expected string) #/after"
         );
-        let long = push(&"x".repeat(5000)).to_string();
+        let long = payload(&"x".repeat(5000)).to_string();
         assert_eq!(wrong(&long), "String is too long (5000 chars), maximum 4096 #/ref");
     }
 
@@ -240,19 +236,28 @@ mod tests {
         for (forced, is_forced) in
             [(json!(true), true), (json!(false), false), (Value::Null, false), (json!("yes"), false)]
         {
-            let mut body = push("refs/heads/develop");
+            let mut body = payload("refs/heads/develop");
             body["forced"] = forced;
             let wanted = read(&serde_json::to_vec(&body).unwrap()).unwrap().unwrap();
             assert_eq!(wanted.forced, is_forced, "{body}");
         }
-        assert!(!read(&serde_json::to_vec(&push("refs/heads/x")).unwrap()).unwrap().unwrap().forced);
+        assert!(!read(&serde_json::to_vec(&payload("refs/heads/x")).unwrap()).unwrap().unwrap().forced);
     }
 
     #[test]
-    fn a_form_carries_its_payload() {
-        assert_eq!(&*payload(b"a=1&payload=%7B%22b%22%3A+1%7D", true).unwrap(), br#"{"b": 1}"#);
-        assert_eq!(&*payload(b"payload={}", true).unwrap(), b"{}");
-        assert!(payload(b"a=1", true).is_err());
+    fn gogs_reports_a_tag_as_created() {
+        let created = |kind: &str, sha: Value| {
+            let body = json!({"ref": "v1.2", "ref_type": kind, "sha": sha, "default_branch": "master",
+                "repository": {"name": "hello", "owner": {"login": "acme", "username": "acme"}}});
+            let digest = String::new();
+            let delivery = NewDelivery { route: "/", digest, delivery_id: None, event: "create".into() };
+            created_tag(&serde_json::to_vec(&body).unwrap(), || delivery).unwrap()
+        };
+        let made = created("tag", "1".repeat(40).into()).unwrap();
+        assert_eq!((made.git_ref.as_deref(), made.branch()), (Some("refs/tags/v1.2"), "v1.2"));
+        assert_eq!(made.after, Some("1".repeat(40)));
+        assert_eq!(created("tag", Value::Null).unwrap().after, None);
+        assert!(created("branch", "1".repeat(40).into()).is_none());
     }
 
     /// Makes JSON that sometimes has the right names in the wrong places.
@@ -282,11 +287,6 @@ mod tests {
                 Ok(_) => {}
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..60), is_form: bool) {
-            let _ = payload(&body, is_form).and_then(|json| read(&json));
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The webhooks of the forges. A file a forge, with two functions: `verify` proves the sender, `parse` makes a
-//! [`ForgePush`](crate::intake::ForgePush) of the body. Nothing behind them knows which forge it was.
+//! The webhooks of the forges, all at one address: `webhook` tells the forge by the headers, `signature` proves the sender,
+//! and a file for each form of a push makes a [`ForgePush`](crate::intake::ForgePush) of the body. Nothing behind them knows
+//! which forge it was.
 
 mod github;
 mod signature;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -12,28 +14,55 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::totem::views;
 use super::{ApiState, body, messages};
-use crate::store::Added;
+use crate::model::Forge;
+use crate::store::{Added, NewDelivery};
+use webhook::Webhook;
+
+/// Address of every forge's webhooks. It is one, because the same body at another address would be another delivery.
+const ROUTE: &str = "/hooks/github";
 
 /// Marks the answer to a delivery that came before: the job is the one that it made then.
 pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
 pub fn routes() -> Router<Arc<ApiState>> {
-    Router::new().route("/hooks/github", post(github))
+    Router::new().route(ROUTE, post(receive))
 }
 
 /// `POST /hooks/github`
-async fn github(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
+    let webhook = Webhook::read(&headers);
+    // GitLab and Gitee send a secret in the clear or a signature of the time, neither of which proves the body.
+    if matches!(webhook.forge, Forge::GitLab | Forge::Gitee) {
+        return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
+    }
     let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
-    if !github::verify(&headers, body.bytes(), secret.as_bytes()) {
+    let signed = webhook.signed_text(body.bytes());
+    if !signature::is_valid(&headers, &signed, secret.as_bytes()) {
         return Err(ApiError::new(&messages::SIGNATURE));
     }
-    let push = github::parse(&headers, body.bytes())?;
+    let delivery = || NewDelivery {
+        route: ROUTE,
+        digest: hex::encode(Sha256::digest(&signed)),
+        delivery_id: delivery_id(&headers),
+        event: webhook.event.into(),
+    };
+    let push = match (webhook.forge, webhook.event) {
+        (Forge::Bitbucket, "repo:push" | "repo:refs_changed") => {
+            return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
+        }
+        (Forge::Bitbucket, _) => None,
+        (Forge::Gogs, "create") => github::created_tag(&webhook.json(&signed)?, delivery)?,
+        (_, "push") => github::push(&webhook.json(&signed)?, delivery)?,
+        _ => None,
+    };
+    drop(signed);
     drop(body);
     let Some(push) = push else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     match api.intake.push(push).await? {
@@ -44,4 +73,10 @@ async fn github(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body
             Ok(response)
         }
     }
+}
+
+/// Returns the sender's id of the delivery. Gitea, Forgejo and Gogs send it under GitHub's name, too.
+fn delivery_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-github-delivery")?.to_str().ok()?;
+    Some(id.to_owned()).filter(|id| id.len() <= 128)
 }

@@ -22,7 +22,8 @@ async fn every_answer_has_an_id() {
         let given = id(value).await;
         assert!(given.len() == 36 && given != value, "{given}");
     }
-    assert_eq!(server.get("/nothing").await.header("x-request-id").len(), 36);
+    let answer = server.get("/nothing").await;
+    assert_eq!((answer.header("x-request-id").len(), answer.header("request-id")), (36, answer.header("x-request-id")));
 }
 
 #[tokio::test]
@@ -141,7 +142,10 @@ async fn odd_requests_are_answered() {
     let address = server.base.strip_prefix("http://").unwrap();
     for (request, status) in [
         ("GET /job HTTP/1.0\r\n\r\n", "200"),
-        ("GET //job HTTP/1.0\r\n\r\n", "404"),
+        ("GET //job HTTP/1.0\r\n\r\n", "200"),
+        ("GET ///job//?limit=1 HTTP/1.0\r\n\r\n", "404"),
+        ("GET //_schema///job?x=//y HTTP/1.0\r\n\r\n", "200"),
+        ("GET http://localhost//health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200"),
         ("GET /job/..%2f..%2fetc HTTP/1.0\r\n\r\n", "404"),
         ("BREW /job HTTP/1.0\r\n\r\n", "405"),
         ("nonsense\r\n\r\n", "400"),
@@ -152,6 +156,30 @@ async fn odd_requests_are_answered() {
         stream.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
     }
+}
+
+/// Scripts look for `^Link: ` with grep.
+#[tokio::test]
+async fn header_names_go_out_in_title_case() {
+    let server = server(|config| config.open = true).await;
+    let mut stream = tokio::net::TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(b"GET /job HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let head = answer.split("\r\n\r\n").next().unwrap();
+    let mut names: Vec<_> = head.lines().skip(1).map(|line| line.split(": ").next().unwrap()).collect();
+    names.sort();
+    let expected = [
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Date",
+        "Link",
+        "Request-Id",
+        "X-Content-Type-Options",
+        "X-Request-Id",
+    ];
+    assert_eq!(names, expected, "{head}");
 }
 
 #[tokio::test]

@@ -5,9 +5,13 @@ use serde_json::json;
 use super::*;
 use crate::model::ImageGrants;
 
-async fn make(server: &Server, role: &str, options: Value) -> Answer {
+async fn make(server: &Server, role: &str, build: Value) -> Answer {
+    make_with(server, role, json!({"build": build})).await
+}
+
+async fn make_with(server: &Server, role: &str, more: Value) -> Answer {
     let mut body = json!({"owner": "acme", "repo": "mono", "tag": "v1"});
-    body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let request = server.as_role(role, "POST", "/job").header("content-type", "application/json");
     send(request.body(body.to_string())).await
 }
@@ -17,20 +21,26 @@ async fn a_job_gets_the_image_that_it_asks_for() {
     let server =
         server_with(|_| {}, |rules| rules.destinations.grants = ImageGrants::parse(["acme/mono=r.io/x/*"]).unwrap())
             .await;
-    for (options, image) in [
+    for (request, image) in [
         (json!({}), "127.0.0.1:5555/totem/acme-mono:v1"),
-        (json!({"dockerfile": "Dockerfile", "target": "test"}), "127.0.0.1:5555/totem/acme-mono:v1"),
-        (json!({"dockerfile": "services/api/Dockerfile"}), "127.0.0.1:5555/totem/acme-mono/api:v1"),
-        (json!({"dockerfile": "Dockerfile.web"}), "127.0.0.1:5555/totem/acme-mono/web:v1"),
-        (json!({"image": "site"}), "127.0.0.1:5555/totem/acme-mono/site:v1"),
-        (json!({"image": "site", "dockerRepoBase": "q.io/other"}), "q.io/other/acme-mono/site:v1"),
-        (json!({"image": "127.0.0.1:5555/totem/acme-mono/x", "tag": "v2"}), "127.0.0.1:5555/totem/acme-mono/x:v2"),
-        (json!({"image": "r.io/x/site"}), "r.io/x/site:v1"),
-        (json!({"image": null}), "127.0.0.1:5555/totem/acme-mono:v1"),
+        (json!({"build": {"dockerfile": "Dockerfile", "target": "test"}}), "127.0.0.1:5555/totem/acme-mono:v1"),
+        (json!({"build": {"dockerfile": "services/api/Dockerfile"}}), "127.0.0.1:5555/totem/acme-mono/api:v1"),
+        (json!({"build": {"dockerfile": "Dockerfile.web"}}), "127.0.0.1:5555/totem/acme-mono/web:v1"),
+        (json!({"build": {"image": "site"}}), "127.0.0.1:5555/totem/acme-mono/site:v1"),
+        (json!({"build": {"image": "site"}, "dockerRepoBase": "q.io/other"}), "q.io/other/acme-mono/site:v1"),
+        (
+            json!({"build": {"image": "127.0.0.1:5555/totem/acme-mono/x"}, "tag": "v2"}),
+            "127.0.0.1:5555/totem/acme-mono/x:v2",
+        ),
+        (json!({"build": {"image": "r.io/x/site"}}), "r.io/x/site:v1"),
+        (json!({"build": {"image": null}}), "127.0.0.1:5555/totem/acme-mono:v1"),
+        (json!({"build": 17, "image": "site", "dockerfile": "x"}), "127.0.0.1:5555/totem/acme-mono:v1"),
     ] {
-        let answer = make(&server, "admin", options.clone()).await;
-        assert_eq!((answer.status, &answer.json()["image"]), (201, &json!(image)), "{options}");
-        assert_eq!(answer.json()["context"]["image"], options["image"]);
+        let answer = make_with(&server, "admin", request.clone()).await;
+        assert_eq!((answer.status, &answer.json()["image"]), (201, &json!(image)), "{request}");
+        for (name, value) in request.as_object().unwrap() {
+            assert_eq!(&answer.json()["context"][name], value);
+        }
     }
     // Both jobs are pending, so the second one has another name.
     let first = make(&server, "build", json!({"dockerfile": "services/api/Dockerfile"})).await.json();
@@ -52,7 +62,7 @@ async fn another_image_needs_a_grant_from_everybody() {
         let answer = make(&server, "build", json!({"image": image})).await;
         let (status, code, _) = answer.error();
         let violation = &answer.json()["message"][0];
-        assert_eq!((status, &*code, &violation["path"]), (400, "InvalidContent", &json!("#/image")), "{image}");
+        assert_eq!((status, &*code, &violation["path"]), (400, "InvalidContent", &json!("#/build/image")), "{image}");
     }
     assert_eq!(server.get("/job").await.json(), json!([]));
 }
@@ -71,7 +81,7 @@ async fn a_rebuild_keeps_its_name_while_it_is_allowed() {
     }
     // This job was made when there was a grant.
     let context = server.store.jobs(1, None).await.unwrap().remove(0).context;
-    let extra = json!({"image": "quay.io/acme/site"}).as_object().unwrap().clone();
+    let extra = json!({"build": {"image": "quay.io/acme/site"}}).as_object().unwrap().clone();
     let granted = crate::model::JobContext { extra, ..context };
     server.store.add_job(crate::model::NewJob::new(granted, "quay.io/acme/site:v1".into()), None).await.unwrap();
     let job = server.claim().await;

@@ -35,6 +35,18 @@ async fn a_job_is_made_with_the_originals_defaults() {
 }
 
 #[tokio::test]
+async fn names_of_options_in_the_wrong_place_are_kept_and_warned_of() {
+    let server = server(|_| {}).await;
+    let body = r#"{"owner":"acme","repo":"hello","target":"prod","build":{"dockerFile":"x"}}"#;
+    let answer = server.post("/job", body).await;
+    let warnings: Vec<_> = answer.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+    let why = "is kept and not followed: the options of a build stand under build";
+    assert_eq!(warnings, [format!("299 - \"target {why}\""), format!("299 - \"build.dockerFile {why}\"")]);
+    assert_eq!(answer.json()["context"]["target"], "prod");
+    assert_eq!(answer.json()["context"]["build"], json!({"dockerFile": "x"}));
+}
+
+#[tokio::test]
 async fn a_finished_job_has_results_times_and_a_digest() {
     let server = server(|_| {}).await;
     let id = server.job().await;

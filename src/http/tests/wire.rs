@@ -55,7 +55,7 @@ async fn the_answers_about_jobs() {
     let mut seen = Transcript::default();
     let new = server.as_role("build", "POST", "/job").header("content-type", "application/json");
     let body = json!({"owner": "Acme", "repo": "hello", "branch": "feature/x", "commit": "1234", "realm": {"a": 1},
-        "dockerfile": "web/Dockerfile", "buildArgs": {"A": "1"}});
+        "build": {"dockerfile": "web/Dockerfile", "buildArgs": {"A": "1"}}});
     let id = seen.add(new.body(body.to_string())).await.json()["id"].as_str().unwrap().to_owned();
     let job = server.claim().await;
     let mut stages = Stages::pending();
@@ -107,9 +107,9 @@ async fn the_answers_to_what_is_refused() {
         json!({"owner": 1, "repo": "hello", "github": "yes", "tag": "feature/x"}),
         json!({"owner": "acme", "repo": "hello\0", "branch": "b".repeat(5000)}),
         json!({"owner": "acme", "repo": "hello", "x": "x".repeat(20000)}),
-        json!({"owner": "acme", "repo": "hello", "image": "quay.io/acme/site"}),
+        json!({"owner": "acme", "repo": "hello", "build": {"image": "quay.io/acme/site"}}),
         json!({"owner": "acme", "repo": "hello", "dockerRepoBase": "q.io/other"}),
-        json!({"owner": "acme", "repo": "hello", "buildArgs": {"A": SECRET}}),
+        json!({"owner": "acme", "repo": "hello", "build": {"buildArgs": {"A": SECRET}}}),
         json!([]),
     ] {
         let request = server.as_role("build", "POST", "/job").header("content-type", "application/json");

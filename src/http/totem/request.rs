@@ -72,8 +72,8 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
 fn bad_option(option: BadOption) -> Violation {
     // A JSON pointer escapes `~` and `/` in a key; the slash behind `buildArgs` separates two keys.
     let path = match option.name.split_once('/') {
-        Some((object, key)) => format!("#/{object}/{}", key.replace('~', "~0").replace('/', "~1")),
-        None => format!("#/{}", option.name),
+        Some((object, key)) => format!("#/build/{object}/{}", key.replace('~', "~0").replace('/', "~1")),
+        None => format!("#/build/{}", option.name),
     };
     match &option.problem {
         Problem::Type { expected, found } => Violation::wrong_type(found, expected, &path),
@@ -200,30 +200,33 @@ mod tests {
 
     #[test]
     fn options_of_the_build_are_checked_and_kept() {
-        let body = |options: Value| {
-            let mut body = json!({ "owner": "a", "repo": "b" });
-            body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-            body.to_string()
-        };
+        let body = |options: Value| json!({ "owner": "a", "repo": "b", "build": options }).to_string();
         let options = json!({ "dockerfile": "./docker/web", "context": "services/api", "keepGitDir": true, "target": "prod",
             "buildArgs": { "A": "1" }, "platform": "linux/arm64", "image": "web" });
         let context = read(body(options.clone()).as_bytes()).unwrap();
-        assert_eq!(Value::Object(context.extra), options);
+        assert_eq!(context.extra["build"], options);
         for (options, code, path) in [
-            (json!({ "dockerfile": 5 }), "INVALID_TYPE", "#/dockerfile"),
-            (json!({ "dockerfile": "../x" }), "INVALID_FORMAT", "#/dockerfile"),
-            (json!({ "context": "../x" }), "INVALID_FORMAT", "#/context"),
-            (json!({ "context": [] }), "INVALID_TYPE", "#/context"),
-            (json!({ "keepGitDir": "true" }), "INVALID_TYPE", "#/keepGitDir"),
-            (json!({ "target": "a b" }), "INVALID_FORMAT", "#/target"),
-            (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/platform"),
-            (json!({ "image": "Web" }), "INVALID_FORMAT", "#/image"),
-            (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/buildArgs"),
-            (json!({ "buildArgs": { "A": 1 } }), "INVALID_TYPE", "#/buildArgs/A"),
-            (json!({ "buildArgs": { "a/~": "" } }), "INVALID_FORMAT", "#/buildArgs/a~1~0"),
+            (json!({ "dockerfile": 5 }), "INVALID_TYPE", "#/build/dockerfile"),
+            (json!({ "dockerfile": "../x" }), "INVALID_FORMAT", "#/build/dockerfile"),
+            (json!({ "context": "../x" }), "INVALID_FORMAT", "#/build/context"),
+            (json!({ "context": [] }), "INVALID_TYPE", "#/build/context"),
+            (json!({ "keepGitDir": "true" }), "INVALID_TYPE", "#/build/keepGitDir"),
+            (json!({ "target": "a b" }), "INVALID_FORMAT", "#/build/target"),
+            (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/build/platform"),
+            (json!({ "image": "Web" }), "INVALID_FORMAT", "#/build/image"),
+            (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/build/buildArgs"),
+            (json!({ "buildArgs": { "A": 1 } }), "INVALID_TYPE", "#/build/buildArgs/A"),
+            (json!({ "buildArgs": { "a/~": "" } }), "INVALID_FORMAT", "#/build/buildArgs/a~1~0"),
         ] {
             let violations = wrong(&body(options.clone()));
             assert_eq!((&violations[0]["code"], &violations[0]["path"]), (&json!(code), &json!(path)), "{options}");
+        }
+        // The names are the caller's own outside of `build`, and so is a `build` that is no object.
+        for own in [json!({ "target": 5, "dockerfile": ["x"], "build": 17 }), json!({ "build": "nightly" })] {
+            let mut body = json!({ "owner": "a", "repo": "b" });
+            body.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            let context = read(body.to_string().as_bytes()).unwrap();
+            assert_eq!((context.build_options(), Value::Object(context.extra)), (Ok(Default::default()), own));
         }
         assert!(wrong(&body(json!({ "dockerfile": "../x" })))[0]["message"].as_str().unwrap().contains("without .."));
     }

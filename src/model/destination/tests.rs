@@ -20,7 +20,7 @@ fn usual() -> Destinations {
 
 fn context(base: &str, repository: &str, options: Value) -> JobContext {
     let (owner, repo) = repository.rsplit_once('/').unwrap();
-    let extra: Map<String, Value> = options.as_object().unwrap().clone();
+    let extra = Map::from_iter([(JobContext::BUILD.into(), options)]);
     JobContext {
         owner: owner.into(),
         repo: repo.into(),

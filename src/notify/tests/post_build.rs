@@ -48,7 +48,7 @@ async fn a_body_has_tags_and_the_cause_of_a_failure() {
     ];
     job.digest = Some("sha256:1".into());
     job.context.extra =
-        json!({"target": "prod", "buildArgs": {"A": "1"}, "realm": {"a": [1]}, "job": 7}).as_object().unwrap().clone();
+        json!({"build": {"target": "prod"}, "target": 5, "realm": {"a": [1]}, "job": 7}).as_object().unwrap().clone();
     let body = body_of(&job);
     assert_eq!(
         body["tags"],
@@ -56,7 +56,7 @@ async fn a_body_has_tags_and_the_cause_of_a_failure() {
             {"name": "quay.io/totem/acme-hello:latest", "digest": null, "kept": "dead100123456789dead100123456789dead1001"}])
     );
     assert_eq!((&body["digest"], &body["job"]["id"]), (&json!("sha256:1"), &json!(job.id.to_string())));
-    assert_eq!(body["extra"], json!({"realm": {"a": [1]}, "job": 7}), "the caller's own names");
+    assert_eq!(body["extra"], json!({"target": 5, "realm": {"a": [1]}, "job": 7}), "the caller's own names");
 
     let (class, cause) = (Some(FailureClass::Dockerfile), Some("build: step 2 failed".to_owned()));
     let body = body_of(&Job { status: Status::Failure, class, cause, digest: None, tags: vec![], ..job.clone() });

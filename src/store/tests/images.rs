@@ -16,7 +16,7 @@ async fn by(store: &Store, dockerfile: &str) -> Job {
         repo_case: crate::model::RepoCase::default(),
     };
     let mut context = context("mono");
-    context.extra.insert("dockerfile".into(), dockerfile.into());
+    context.extra.insert("build".into(), serde_json::json!({ "dockerfile": dockerfile }));
     let to = destinations.of(&context).unwrap();
     match store.add_job(NewJob::bound_for(context, to), None).await.unwrap() {
         Added::New(job) => job,

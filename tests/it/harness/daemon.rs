@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::canary::{API_TOKENS, Canaries};
 use super::proc::wait_ready;
-use super::{Proc, eventually, folder, http_client, start};
+use super::{Proc, eventually, folder, http_client, port, start};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
@@ -52,7 +52,7 @@ impl Daemon {
     /// Runs `serve` with these further arguments to its end, because the start is expected to fail or to end by itself.
     pub fn fail(settings: &Settings, args: &[&str]) -> Output {
         let dir = folder();
-        let output = serve(settings, dir.path(), 0).args(args).output().unwrap();
+        let output = serve(settings, dir.path(), port()).args(args).output().unwrap();
         let mut canaries = Canaries::known();
         settings.iter().for_each(|(name, value)| canaries.add_setting(name, value));
         let said = [&output.stdout[..], &output.stderr].concat();
@@ -63,7 +63,7 @@ impl Daemon {
 
     /// Starts another daemon on the same data folder and another port, which is expected to fail.
     pub fn second(&self) -> Output {
-        serve(&self.settings, self.dir.path(), 0).output().unwrap()
+        serve(&self.settings, self.dir.path(), port()).output().unwrap()
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -1,0 +1,100 @@
+use std::collections::BTreeMap;
+
+use super::error::{SettingError, SettingErrors};
+use super::sources::{SettingText, SettingsSource};
+use super::{Settings, TABLE};
+
+/// Settings as they were found: with their errors, and with where they are from.
+pub struct LoadedSettings {
+    /// The settings, with the default in the place of each wrong one.
+    settings: Settings,
+    errors: Vec<SettingError>,
+    /// Names in the environment file that are probably misspelt, one sentence each.
+    pub warnings: Vec<String>,
+    texts: BTreeMap<&'static str, SettingText>,
+    /// Texts in the files that flags or the environment of the process hide.
+    hidden: BTreeMap<&'static str, SettingText>,
+}
+
+/// Names of the settings that differ between two readings.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SettingChanges {
+    /// Settings that a running daemon takes.
+    pub live: Vec<&'static str>,
+    /// Settings that need a restart.
+    pub restart: Vec<&'static str>,
+    /// Changes in a file that has no effect, because the process has the setting from elsewhere: `NAME (in the environment)`.
+    pub hidden: Vec<String>,
+}
+
+impl SettingsSource {
+    /// Reads the settings, and checks each of them and their rules.
+    pub fn load(&self) -> LoadedSettings {
+        let mut errors = Vec::new();
+        let texts = self.texts(TABLE, &mut errors);
+        let settings = Settings::read(&texts, &mut errors);
+        let found = |spec: &'static super::Spec| Some((spec.name, texts.text(spec).ok()??));
+        let hidden = |spec: &'static super::Spec| Some((spec.name, texts.hidden(spec)?));
+        let mut loaded = LoadedSettings {
+            settings: settings.expect("every default is valid, which a test proves"),
+            errors,
+            warnings: texts.warnings.clone(),
+            texts: TABLE.iter().filter_map(found).collect(),
+            hidden: TABLE.iter().filter_map(hidden).collect(),
+        };
+        loaded.check(Settings::contradictions);
+        loaded
+    }
+}
+
+impl LoadedSettings {
+    /// Adds the errors of further rules, each with the places of its settings. An error about a setting that is already
+    /// wrong is left out, because the rule has seen the default in its place.
+    pub fn check(&mut self, rules: impl FnOnce(&Settings) -> Vec<SettingError>) {
+        let wrong: Vec<&str> = self.errors.iter().flat_map(|error| error.names().copied()).collect();
+        for error in rules(&self.settings) {
+            if error.names().any(|name| wrong.contains(name)) {
+                continue;
+            }
+            let place = |name: &str| self.texts.get(name).map(|found| found.place.as_str());
+            self.errors.push(error.with_places(place));
+        }
+    }
+
+    /// Leaves out the errors that are about other settings than these.
+    pub fn concerning(mut self, names: &[&str]) -> Self {
+        self.errors.retain(|error| error.is_about(names));
+        self
+    }
+
+    /// Returns the settings.
+    ///
+    /// # Errors
+    /// Every setting that cannot be used, with its place, its value unless it is secret, and the rule that it breaks.
+    pub fn valid(self) -> Result<Settings, SettingErrors> {
+        if self.errors.is_empty() { Ok(self.settings) } else { Err(SettingErrors(self.errors)) }
+    }
+
+    /// Returns the settings, or the errors as [`LoadedSettings::valid`] does.
+    pub fn settings(&self) -> Result<&Settings, SettingErrors> {
+        if self.errors.is_empty() { Ok(&self.settings) } else { Err(SettingErrors(self.errors.clone())) }
+    }
+
+    /// Returns what differs from an earlier reading.
+    pub fn changes_since(&self, before: &Self) -> SettingChanges {
+        let text = |texts: &BTreeMap<&str, SettingText>, name: &str| texts.get(name).map(|found| found.text.clone());
+        let mut changes = SettingChanges::default();
+        for spec in TABLE {
+            if text(&self.texts, spec.name) != text(&before.texts, spec.name) {
+                let list = if spec.live { &mut changes.live } else { &mut changes.restart };
+                list.push(spec.name);
+            }
+            if text(&self.hidden, spec.name) != text(&before.hidden, spec.name)
+                && let Some(winner) = self.texts.get(spec.name)
+            {
+                changes.hidden.push(format!("{} ({})", spec.name, winner.place));
+            }
+        }
+        changes
+    }
+}

@@ -5,9 +5,6 @@ use super::{ConnectionArgs, LocalDaemon, colored, colors_on, pick, plain, print_
 use crate::client::{JobSearch, Millis, RemoteJob, Status};
 use crate::model::RepoName;
 
-/// Number of jobs among which those of a commit are looked for: as many as one answer has.
-const SEARCHED: u32 = 1000;
-
 /// List the newest jobs
 #[derive(Debug, clap::Args)]
 pub struct JobsArgs {
@@ -20,7 +17,7 @@ pub struct JobsArgs {
     /// List only jobs in this state: pending, running, success, failure or cancelled
     #[arg(long, value_parser = status)]
     status: Option<Status>,
-    /// List only jobs of commits whose id begins so, among the newest 1,000 that the other options leave
+    /// List only jobs of commits whose id begins so
     #[arg(long)]
     commit: Option<String>,
     /// Number of jobs
@@ -43,12 +40,7 @@ pub async fn run(args: JobsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow:
         None => repo,
     };
     let repository = repo.map(|repo| repo.to_string());
-    let asked = if commit.is_some() { SEARCHED } else { limit };
-    let mut jobs = client.jobs(&JobSearch { limit: asked, repository, branch, status }).await?;
-    if let Some(commit) = commit {
-        jobs.retain(|job| commit_of(job).starts_with(&commit.to_ascii_lowercase()));
-        jobs.truncate(limit as usize);
-    }
+    let jobs = client.jobs(&JobSearch { limit, repository, branch, status, commit }).await?;
     if connection.json {
         print_json(&jobs)?;
     } else {
@@ -80,18 +72,14 @@ fn table(jobs: &[RemoteJob], now: Millis, colors: bool) -> String {
     text
 }
 
-/// Returns the commit that was built, else the one that was asked for.
-fn commit_of(job: &RemoteJob) -> &str {
-    job.resolved_commit.as_ref().unwrap_or(&job.context.commit)
-}
-
 fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
     let context = &job.context;
+    let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
     [
         job.id.clone(),
         shortened(&format!("{}/{}", context.owner, context.repo), 40),
         shortened(&context.branch, 30),
-        plain(commit_of(job)).chars().take(12).collect(),
+        plain(commit).chars().take(12).collect(),
         state(job).into(),
         job.class.map(|class| class.as_str().into()).unwrap_or_default(),
         short(now.since(job.create_time)),

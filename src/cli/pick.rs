@@ -50,7 +50,8 @@ pub async fn job(client: &ApiClient, text: Option<&str>, repo: Option<RepoName>)
             }
         },
     };
-    let query = JobSearch { limit: 1, repository: Some(repo.to_string()), branch: Some(branch.clone()), status: None };
+    let (repository, of) = (Some(repo.to_string()), Some(branch.clone()));
+    let query = JobSearch { limit: 1, repository, branch: of, ..JobSearch::default() };
     let newest = client.jobs(&query).await?.into_iter().next();
     Ok(newest.ok_or(ClientError::NoJobOf { repo: repo.to_string(), branch })?)
 }

@@ -101,6 +101,9 @@ pub struct JobSearch {
     pub branch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// The beginning of a commit's id, four digits at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// A request for a job. The server chooses each field that is `None`.

@@ -7,6 +7,7 @@ mod body;
 mod deliveries;
 mod envelope;
 mod error;
+mod etag;
 mod extract;
 mod health;
 mod hooks;
@@ -59,6 +60,8 @@ pub struct HttpConfig {
     /// Names, with or without a port, that the `Host` of a request without a token may have: the listening address and
     /// BASE_URL's host. `localhost` and IP addresses are always allowed.
     pub hosts: Vec<String>,
+    /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
+    pub list_oldest: bool,
     pub host_of: HostOf,
     pub engines_up: EnginesUp,
     /// The folder whose disk the metrics show.
@@ -88,6 +91,7 @@ struct ApiState {
     hook_secret: Option<Zeroizing<String>>,
     tokens: Tokens,
     guard: Option<Guard>,
+    list_oldest: bool,
     host_of: HostOf,
     engines_up: EnginesUp,
     data_dir: PathBuf,
@@ -107,6 +111,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> Router {
     let api = Arc::new(ApiState {
         tokens: Tokens::new(&config.tokens),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
+        list_oldest: config.list_oldest,
         host_of: config.host_of,
         hook_secret: config.hook_secret,
         engines_up: config.engines_up,

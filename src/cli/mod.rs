@@ -7,6 +7,7 @@ mod deliveries;
 mod doctor;
 mod follow;
 mod jobs;
+mod known_hosts;
 mod licenses;
 mod logs;
 mod man;
@@ -17,6 +18,7 @@ mod secrets;
 mod serve;
 mod show;
 mod tokens;
+mod uptake;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,6 +58,7 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
     Tokens(tokens::TokensArgs),
+    KnownHosts(known_hosts::KnownHostsArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
@@ -81,7 +84,7 @@ impl Command {
 }
 
 /// The files of settings, which every subcommand reads.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 struct SettingsFiles {
     /// File of settings instead of /etc/image-factory/image-factory.toml
     #[arg(long, global = true, value_name = "FILE")]
@@ -118,10 +121,14 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
         Command::Notifications(args) => notifications::run(args, LocalDaemon::here(files)).await,
         Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here(files)).await,
+        Command::KnownHosts(args) => {
+            let loaded = files.source(Flags::default()).load().concerning(&["DATA_DIR", "KNOWN_HOSTS"]);
+            known_hosts::run(args, loaded.valid()?).await
+        }
         Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
-            let loaded = files.source(Flags::default()).load().concerning(SECRETS);
-            secrets::run(args, app::secrets_config(&loaded.valid()?)).await
+            let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
+            secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
         }
         Command::Doctor(args) => doctor::run(*args, files).await,
         Command::Completions(args) => completions::run(&args),

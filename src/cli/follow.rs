@@ -126,7 +126,8 @@ impl LogView {
         let took = job.end_time.and_then(|end| job.took(end)).map(|took| format!(" after {}", short(took)));
         let what = match (&job.digest, &job.cause) {
             (Some(digest), _) if state == "success" => format!("{}@{digest}", job.image),
-            (_, Some(cause)) => cause.clone(),
+            // The cause of a job that a user cancelled is that alone.
+            (_, Some(cause)) if *cause != state => cause.clone(),
             _ => job.image.clone(),
         };
         let word = colored(state, state, colors_on(&io::stderr()));

@@ -6,7 +6,7 @@ use super::{ConnectionArgs, FreshArgs, LocalDaemon, follow, print_json};
 /// Build the commit of an ended job again; its tags move back to it
 #[derive(Debug, clap::Args)]
 pub struct RebuildArgs {
-    /// The job's id
+    /// The job's id, or its beginning
     id: String,
     #[command(flatten)]
     fresh: FreshArgs,
@@ -14,7 +14,7 @@ pub struct RebuildArgs {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }
 
 /// Makes the job. Without `--follow`, its id alone goes to stdout.
@@ -22,7 +22,7 @@ pub async fn run(args: RebuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyh
     let client = args.connection.client(daemon)?;
     let job = client.rebuild(&args.id, args.fresh.into()).await?;
     if args.follow {
-        return follow::follow(&client, job, args.connection.json).await;
+        return follow::follow(&client, job, 0, args.connection.json).await;
     }
     match args.connection.json {
         true => print_json(&job)?,

@@ -75,7 +75,8 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
     rule(&["ETCD_CACERT", "ETCD_CERT", "ETCD_KEY"], secrets_config(settings).check().map_err(Into::into));
     rule(&["SLACK_URL"], assemble::notify::slack(settings).map(drop));
-    rule(assemble::notify::MAIL, assemble::notify::mailer(settings).map(drop));
+    let mailers = assemble::notify::mailer(settings).and_then(|_| assemble::notify::operators_mailer(settings));
+    rule(assemble::notify::MAIL, mailers.map(drop));
     rule(&["GITHUB_APP_ID", "GITHUB_PRIVATE_KEY"], assemble::notify::github(settings).map(drop));
     if let Some(path) = &settings.known_hosts {
         let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));

@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
-    Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, OperatorList, PriorityList, RepoCaseChoice,
+    SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -172,6 +172,8 @@ settings! {
         SECRETS_DIR => secrets_dir: Option<PathBuf>, "", "/etc/image-factory/secrets";
         /// Passphrase that decrypts the deploy keys and the dockercfg.
         ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
+        /// Longest time that a job waits while a secret of its own is stored and cannot be used. Then it fails.
+        SECRET_WAIT => secret_wait: Duration, "24h", "1h";
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
         /// Host of etcd. Secrets come from SECRETS_DIR while neither ETCD_HOST nor ETCD_ENDPOINTS is set.
@@ -201,6 +203,10 @@ settings! {
         /// Events that HipChat, Slack and mail report: `failure`, `fixed` (the first success after a failure) and `success`,
         /// comma-separated. Default: `failure` for HipChat and Slack, all for mail.
         NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed" live;
+        /// Mail addresses and addresses of chat rooms (webhooks of Slack or Mattermost, or HipChat's
+        /// `https://HOST/v2/room/ROOM/notification?auth_token=TOKEN`), comma-separated. They hear of failures that only
+        /// an operator can mend (`config` and `git-host`), and nobody else does.
+        NOTIFY_OPERATORS => notify_operators: OperatorList, "", "ops@example.com,https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Name of this environment in notifications.
         TOTEM_ENV => totem_env: String, "local", "production" live;
         /// Token for GitHub's API, which sets commit statuses. It also serves https clones if GIT_TOKEN is not set.

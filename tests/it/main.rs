@@ -40,6 +40,7 @@ mod main_path;
 mod metrics;
 mod missed;
 mod notifications;
+mod operators;
 mod options;
 mod packaging;
 mod private_servers;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult};
+use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult, WaitReason};
 
 /// A job as the server shows it; see api.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct RemoteJob {
     pub superseded_by: Option<String>,
     #[serde(default)]
     pub tags: Vec<TagResult>,
+    /// The reason why the job is pending; `None` from a server that is older than reasons.
+    #[serde(default)]
+    pub waiting_for: Option<WaitReason>,
 }
 
 impl RemoteJob {

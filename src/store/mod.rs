@@ -23,7 +23,7 @@ pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
 pub use images::SharedImage;
-pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};
+pub use jobs::{JobFilter, LONGEST_REST, QueueOrder, Retry};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification, NotificationFilter, NotificationRecord};
 pub use stats::{OutboxCount, QueueDepth, StoreStats};

@@ -85,9 +85,10 @@ impl DaemonParts {
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
+        let programs = readiness::watch_programs(&shutdown).await;
         let jobs = readiness::watch_jobs(store.clone(), settings.secret_wait, &shutdown);
         let Readiness { ready, blocked, degraded } =
-            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), jobs);
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
         let waits = Waits { blocked, gate, longest: settings.secret_wait };

@@ -132,7 +132,8 @@ impl LogView {
         let took = job.start_time.zip(job.end_time).map(|(start, end)| format!(" after {}", short(end.since(start))));
         let what = match (&job.digest, &job.cause) {
             (Some(digest), _) if state == "success" => format!("{}@{digest}", job.image),
-            (_, Some(cause)) => cause.clone(),
+            // The cause of a job that a user cancelled is that alone.
+            (_, Some(cause)) if *cause != state => cause.clone(),
             _ => job.image.clone(),
         };
         let word = colored(state, state, colors_on(&io::stderr()));

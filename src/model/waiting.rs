@@ -9,6 +9,8 @@ words! {
         Secrets = "secrets",
         Engine = "engine",
         Disk = "disk",
+        /// Git, ssh or setpriv, which is not installed.
+        Programs = "programs",
         /// Running jobs of the job's repository, which has as many as it may have.
         Repository = "repository",
         /// The rest after an attempt that infrastructure ended.

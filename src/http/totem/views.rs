@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::model::{
-    CommitId, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult,
-    WaitReason,
+    CommitId, FailedStep, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status,
+    TagResult, WaitReason,
 };
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
@@ -129,6 +129,8 @@ struct StageError<'a> {
     killed: bool,
     code: Option<i32>,
     signal: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a FailedStep>,
 }
 
 impl<'a> From<&'a StageRecord> for StageView<'a> {
@@ -141,7 +143,13 @@ impl<'a> From<&'a StageRecord> for StageView<'a> {
         };
         let killed = stage.status == StageStatus::Cancelled;
         let message = stage.error.as_deref().unwrap_or(if killed { "cancelled" } else { "failed" });
-        let err = failed.then_some(StageError { message, killed, code: stage.exit_code, signal: None });
+        let err = failed.then_some(StageError {
+            message,
+            killed,
+            code: stage.exit_code,
+            signal: None,
+            step: stage.step.as_ref(),
+        });
         Self {
             status,
             end: ended.then_some(StageEnd { exit_code: stage.exit_code, kill_signal: None, err }),

@@ -46,6 +46,7 @@ pub struct JobView<'a> {
     tags: &'a [TagResult],
     created_by: Option<&'a str>,
     cancelled_by: Option<&'a str>,
+    first_start_time: Option<Millis>,
     waiting_for: Option<WaitReason>,
 }
 
@@ -83,6 +84,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             tags: &job.tags,
             created_by: job.created_by.as_deref(),
             cancelled_by: job.cancelled_by.as_deref(),
+            first_start_time: job.first_start.or(job.start),
             waiting_for: None,
         }
     }

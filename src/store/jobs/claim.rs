@@ -29,7 +29,8 @@ const OLDEST: &str = concat!(
 
 const CLAIM: &str = concat!(
     "UPDATE jobs SET status = $7, attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
-     start_time = $2, end_time = NULL, claimed_by = $3, lease_until = $4, held_since = NULL \
+     start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4, \
+     held_since = NULL \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
      AND not_before = 0) AND status = 'pending' RETURNING ",
     columns!()

@@ -13,7 +13,7 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository, created_by, cancelled_by, \
-         not_before, held_since"
+         not_before, held_since, first_start"
     };
 }
 pub(in crate::store) use columns;
@@ -53,6 +53,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         created: row.get("created")?,
         start: row.get("start_time")?,
         end: row.get("end_time")?,
+        first_start: row.get("first_start")?,
     })
 }
 

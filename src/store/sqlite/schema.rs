@@ -18,6 +18,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (8, "held", include_str!("../migrations/0008_held.sql")),
     (10, "wire", include_str!("../migrations/0010_wire.sql")),
     (13, "people", include_str!("../migrations/0013_people.sql")),
+    (14, "first_start", include_str!("../migrations/0014_first_start.sql")),
 ];
 
 /// The version that this program writes.

@@ -8,7 +8,7 @@ use super::errors::StoreFault;
 use crate::store::StoreError;
 
 /// The migrations by version. A released file is never changed: what comes later is another file.
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "told", include_str!("../migrations/0002_told.sql")),
     (3, "made", include_str!("../migrations/0003_made.sql")),

@@ -9,6 +9,7 @@ mod ledger;
 mod missed;
 mod parts;
 mod readiness;
+mod reload;
 mod retention;
 mod summary;
 mod systemd;
@@ -27,15 +28,17 @@ use crate::telemetry::{self, SyslogHandle};
 pub use admin_token::path as admin_token_path;
 pub use assemble::secrets::config as secrets_config;
 use parts::DaemonParts;
+pub use reload::Reloads;
 
-/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. `syslog` gets its host from
-/// the secrets.
+/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. Each of
+/// the `reloads` reads the settings again. `syslog` gets its host from the secrets.
 ///
 /// # Errors
 /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
+    reloads: Reloads,
     syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -44,7 +47,7 @@ pub async fn run(
         tokio::spawn(follow_syslog_host(syslog, parts.secrets()));
     }
     summary::log_summary(&settings, &listener.local_addr()?);
-    parts.serve(listener).await
+    parts.serve(listener, reloads).await
 }
 
 /// Sends log lines to the host in `syslog/host`, once the secrets were read.

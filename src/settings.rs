@@ -59,7 +59,7 @@ pub struct Spec {
 
 impl Settings {
     /// Returns the rules over more than one setting that are broken.
-    fn contradictions(&self) -> Vec<SettingError> {
+    pub fn contradictions(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
         let secrets = [
             ("HOOK_SECRET", &self.hook_secret, "the forge's webhook"),

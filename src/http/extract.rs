@@ -15,7 +15,7 @@ impl FromRequestParts<Arc<ApiState>> for ApiCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        Self::authenticate(parts, &api.tokens, api.guard.as_ref())
+        Self::authenticate(parts, &api.credentials.present().tokens, api.guard.as_ref())
     }
 }
 

@@ -58,7 +58,7 @@ impl ForgePush {
 impl Intake {
     /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
     pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
-        let base = self.policy.destinations().base.clone();
+        let base = self.policy().destinations().base.clone();
         let added = self.submit(push.into_request(base), Requester::Forge).await?;
         if let Added::New(job) = &added {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");

@@ -175,8 +175,7 @@ mod tests {
             dir: dir.path().into(),
             run_dir: dir.path().into(),
             known_hosts: dir.path().join("known_hosts"),
-            token: None,
-            cacert: None,
+            access: Default::default(),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
         };

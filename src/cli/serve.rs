@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::SettingsFiles;
 use crate::app::{self, Reloads};
-use crate::settings::Flags;
-use crate::telemetry;
+use crate::settings::{Flags, LoadedSettings, LogFormat, Settings, SettingsSource};
+use crate::telemetry::{self, SyslogHandle};
 
 /// Time for the last log lines to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,12 +46,33 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
     }
     let syslog = telemetry::init(&settings)?.map(Arc::new);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let is_json = settings.log_format == LogFormat::Json;
+    let ended = serve(settings, source, loaded, syslog.clone()).await;
+    if is_json && let Err(error) = &ended {
+        tracing::error!("{error:#}");
+    }
+    if let Some(syslog) = syslog {
+        syslog.flush(FLUSH_TIMEOUT).await;
+    }
+    match ended {
+        Err(_) if is_json => Ok(ExitCode::FAILURE),
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+async fn serve(
+    settings: Settings,
+    source: SettingsSource,
+    started_with: LoadedSettings,
+    syslog: Option<Arc<SyslogHandle>>,
+) -> anyhow::Result<()> {
     let listen = settings.listen;
     let listener = bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"))?;
     let shutdown = CancellationToken::new();
-    let reloads = Reloads { source, started_with: loaded, requests: hangups(shutdown.clone())? };
+    let reloads = Reloads { source, started_with, requests: hangups(shutdown.clone())? };
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -61,12 +82,7 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
         }
         stop.cancel();
     });
-    let ended = app::run(settings, listener, reloads, syslog.clone(), shutdown).await;
-    if let Some(syslog) = syslog {
-        syslog.flush(FLUSH_TIMEOUT).await;
-    }
-    ended?;
-    Ok(ExitCode::SUCCESS)
+    app::run(settings, listener, reloads, syslog, shutdown).await
 }
 
 /// Returns a receiver of one message for each SIGHUP. A SIGHUP of the daemon's own terminal, which was closed, stops the

@@ -13,7 +13,7 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, LogFormat, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
     Switch, SyslogTarget, Urls,
 };
 use crate::model::{
@@ -293,6 +293,8 @@ settings! {
     "Logs" {
         /// Lines that are logged: a level, or directives of the Rust crate `tracing`.
         RUST_LOG => rust_log: String, "info", "debug";
+        /// Form of the log on standard error: `text`, or `json` for one JSON object a line.
+        LOG_FORMAT => log_format: LogFormat, "text", "json";
         /// Any value turns colours off in the log on standard error.
         NO_COLOR => no_color: Option<String>, "", "1";
         /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),

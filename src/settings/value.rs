@@ -218,6 +218,15 @@ words! {
 }
 
 words! {
+    /// Form of the log on standard error.
+    pub enum LogFormat {
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
     /// Rule for the times of files in a build.
     pub enum FileTimes {
         /// A changed file is always newer.
@@ -253,7 +262,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, FileTimes, EtcdApi, Builder, MailTls, Supersede);
+word_settings!(ApiAuth, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Supersede);
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

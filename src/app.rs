@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::git;
+use crate::{git, outbound};
 use crate::secrets::Secrets;
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::{self, SyslogHandle};
@@ -80,6 +80,12 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     rule(&["SLACK_URL"], assemble::notify::slack(settings).map(drop));
     rule(assemble::notify::MAIL, assemble::notify::mailer(settings).map(drop));
     rule(&["GITHUB_APP_ID", "GITHUB_PRIVATE_KEY"], assemble::notify::github(settings).map(drop));
+    for url in &settings.hook_post_url.0 {
+        if let Some(address) = outbound::literal(&url.0).filter(|address| outbound::is_forbidden_target(*address)) {
+            let why = "no hook goes to an address that is link-local or a cloud's metadata service";
+            rule(&["HOOK_POST_URL"], Err(anyhow::anyhow!("HOOK_POST_URL leads to {address}: {why}")));
+        }
+    }
     if let Some(path) = &settings.known_hosts {
         let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));
         rule(&["KNOWN_HOSTS"], read.map(drop));

@@ -15,7 +15,8 @@ use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
 use super::reload::{LiveParts, Reloads};
 use super::systemd::Watchdog;
-use super::{data_dir, retention};
+use super::data_dir;
+use super::retention::Retention;
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig};
@@ -41,6 +42,7 @@ pub struct DaemonParts {
     intake: Intake,
     router: Router,
     live: LiveParts,
+    retention: Retention,
     watchdog: Watchdog,
     metrics: Metrics,
     /// True while jobs can be claimed.
@@ -137,6 +139,13 @@ impl DaemonParts {
         };
         let (router, credentials) = http::router(http_config, http_parts);
         let tools = Arc::new(tools);
+        let retention = Retention {
+            store: store.clone(),
+            logs: logs.clone(),
+            metrics: metrics.clone(),
+            jobs: settings.job_keep,
+            log_keep: settings.log_keep,
+        };
         let live = LiveParts {
             settings: settings.clone(),
             masks,
@@ -157,6 +166,7 @@ impl DaemonParts {
             intake,
             router,
             live,
+            retention,
             watchdog,
             metrics,
             ready,
@@ -188,7 +198,7 @@ impl DaemonParts {
         let (upkeep_tools, budget, missing) = (tools.clone(), self.mirror_budget, self.disk_space.missing);
         let upkeep = async move { Upkeep::new(&upkeep_tools.git, budget).run(missing).await };
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
-        tokio::spawn(shutdown.clone().run_until_cancelled_owned(retention::run(store.clone())));
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(self.retention.run()));
         if self.sweep_missed {
             let missed = Missed::new(tools.clone(), store.clone(), self.intake);
             tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));

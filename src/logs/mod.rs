@@ -7,6 +7,7 @@ mod follow;
 mod forms;
 pub mod html;
 mod redact;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 
 pub use arguments::{arguments_with_secrets, secret_argument};
 pub use follow::LogFollower;
+pub use stored::StoredLog;
 pub use writer::LogWriter;
 
 use crate::model::JobId;

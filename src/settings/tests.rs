@@ -80,6 +80,22 @@ fn a_number_out_of_its_range_is_refused() {
 }
 
 #[test]
+fn retention_is_an_age_or_a_size() {
+    let keep = |value: &str| load(&[], None, &[("LOG_KEEP", value)]).map(|settings| settings.log_keep);
+    for (value, age, size) in [
+        ("", None, None),
+        ("90d", Some(Days(90)), None),
+        ("20GiB", None, Some(20 << 30)),
+        ("1GiB, 7d", Some(Days(7)), Some(1 << 30)),
+    ] {
+        assert_eq!(keep(value), Ok(LogKeep { age, size }), "{value}");
+    }
+    assert!(keep("7d,8d").is_err() && keep("soon").is_err() && keep("20").is_err());
+    assert_eq!(load(&[], None, &[("JOB_KEEP", "30d")]).unwrap().job_keep, Some(JobKeep(Days(30))));
+    assert!(error(&[], None, &[("JOB_KEEP", "29d")]).contains("it must be 30d or more"));
+}
+
+#[test]
 fn a_small_size_needs_a_unit() {
     for value in ["20", "1048575"] {
         let text = error(&[], None, &[("DISK_FLOOR", value)]);

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::advice::{self, with_cure};
 use super::api::engine::Engine;
-use super::api::errors::{EngineError, ErrorKind, SIGKILL_EXIT, one_line, write_line};
+use super::api::errors::{EngineError, SIGKILL_EXIT, one_line, write_line};
+use super::api::kind::ErrorKind;
 use super::buildkit::session::{Session, SessionError};
 use super::context::git_dir::{GitErrorDetector, explain_git_dir};
 use super::context::tree::{SyncStats, Tree};

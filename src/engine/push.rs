@@ -39,7 +39,7 @@ impl Engine {
         let path = format!("/images/{}/push?tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
-        let reply = reply.accepted().await?;
+        let reply = reply.accepted().await.map_err(EngineError::classify_push_refusal)?;
         let mut messages = MessageStream::new(reply);
         let mut progress = PushProgress::default();
         while let Some(message) = messages.next().await? {

@@ -8,6 +8,7 @@ use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{CommitId, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
+use crate::registry;
 use crate::secrets::RegistryAuth;
 
 /// Discards output, because an image's further tags share the layers of the first.
@@ -221,7 +222,10 @@ impl PushContext<'_> {
             self.log.write(line.as_bytes());
         }
         engine.tag(&built.id, image).await?;
-        let digest = engine.push(image, auth, log).await?;
+        let digest = match engine.push(image, auth, log).await {
+            Err(refusal) if refusal.kind == ErrorKind::Immutable => self.digest_there(image, auth, refusal).await?,
+            pushed => pushed?,
+        };
         // The holder is stored after the push, because a push that failed or was cut off must not keep the tag from other
         // jobs. If such a push reached the registry all the same, its job repeats it or has reported a failure.
         if former.as_ref() != Some(&holder)
@@ -234,6 +238,27 @@ impl PushContext<'_> {
             tracing::warn!(%error, image = key, "the image that has a tag cannot be stored");
         }
         Ok(PushState::Pushed(digest))
+    }
+
+    /// Returns the digest of an immutable tag that has this very image already, as after a push whose answer was lost.
+    async fn digest_there(
+        &self,
+        image: &ImageRef,
+        auth: Option<&RegistryAuth>,
+        mut refusal: EngineError,
+    ) -> Result<String, EngineError> {
+        let there = match registry::manifest(image, auth).await {
+            Ok(Some(there)) if there.is_image(&self.built.id) => {
+                let line = format!("{}: the registry refuses to move it, and it has this image already\n", image.tag());
+                self.log.write(line.as_bytes());
+                return Ok(there.digest);
+            }
+            Ok(Some(there)) => format!("it has another image there, {}", there.digest),
+            Ok(None) => "there is no such tag".into(),
+            Err(error) => format!("its image there cannot be read ({error})"),
+        };
+        refusal.message = format!("{}: {}; {there}", image.tag(), refusal.message);
+        Err(refusal)
     }
 
     /// Returns whether a person requested just this tag, or a rebuild of the whole job.
@@ -287,12 +312,20 @@ fn replaced_line(name: &ImageRef, former: &TagHolder, holder: &TagHolder) -> Opt
         .then(|| format!("{name} was the image of job {job} ({theirs}); it is this job's now ({ours})\n"))
 }
 
-/// Makes a failure that names the registry and, for a refused login, the remedy.
+/// Makes a failure that names the registry and, for a refused or missing login, the remedy.
 fn registry_failure(registry: &str, has_login: bool, error: EngineError) -> StageFailure {
-    let advice = match (error.kind, has_login) {
-        (ErrorKind::Auth, true) => "; is the login in the dockercfg right, and may it push there?",
-        (ErrorKind::Auth, false) => "; the dockercfg has no login for it: `image-factory secrets put dockercfg FILE`",
-        _ => "",
+    let words = &error.message;
+    let message = match (error.kind, has_login) {
+        (ErrorKind::Login | ErrorKind::Auth, true) => {
+            format!("{registry}: {words}; is the login in the dockercfg right, and may it push there?")
+        }
+        (ErrorKind::Login | ErrorKind::Auth, false) => {
+            // Docker's words for a missing login say no more than this message.
+            let words = if words == "no basic auth credentials" { String::new() } else { format!(" ({words})") };
+            let cure = "store one by `image-factory secrets put dockercfg FILE`";
+            format!("{registry} asks for a login, and the dockercfg has none for it{words}: {cure}")
+        }
+        _ => format!("{registry}: {words}"),
     };
-    StageFailure { message: format!("{registry}: {}{advice}", error.message), ..error.into() }
+    StageFailure { message, ..error.into() }
 }

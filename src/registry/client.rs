@@ -1,11 +1,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::challenge::{Challenge, Realm};
+use super::manifest::Manifest;
 use super::{Login, RegistryError};
 use crate::outbound::{self, Route, is_loopback, read_limited};
 use crate::secrets::RegistryAuth;
@@ -14,6 +15,12 @@ use crate::secrets::RegistryAuth;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest body that is read, in bytes. A registry that sends more cannot fill the memory, because the rest stays unread.
 const MAX_BODY: usize = 64 << 10;
+/// Largest manifest that registries take, in bytes (OCI distribution specification, "Pushing Manifests").
+const MAX_MANIFEST: usize = 4 << 20;
+/// Types of the manifests that an engine pushes. A registry answers 404 for a type that the request does not accept.
+const MANIFEST_TYPES: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, */*";
 /// Docker Hub's name in image names, and the host that has its API.
 const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
@@ -74,20 +81,7 @@ impl<'a> RegistryClient<'a> {
     /// Begins an upload and cancels it. Returns the login that this took.
     pub async fn try_upload(&self, repository: &str) -> Result<Option<Login>, RegistryError> {
         let url = self.url(&format!("{repository}/blobs/uploads/"))?;
-        let mut authorized = match &self.challenge {
-            Some(challenge) => Some(self.authorize(challenge, repository).await?),
-            None => None,
-        };
-        let mut answer = self.request(Method::POST, url.clone(), authorized.as_ref()).await?;
-        // Some registries let anyone read, and ask for a login only here.
-        if answer.status() == StatusCode::UNAUTHORIZED
-            && authorized.is_none()
-            && let Some(challenge) = Challenge::read(answer.headers())
-        {
-            let granted = self.authorize(&challenge, repository).await?;
-            authorized = Some(granted);
-            answer = self.request(Method::POST, url.clone(), authorized.as_ref()).await?;
-        }
+        let (mut answer, authorized) = self.ask(Method::POST, &url, repository).await?;
         let registry = self.registry.to_owned();
         let repository = repository.to_owned();
         match answer.status() {
@@ -106,6 +100,44 @@ impl<'a> RegistryClient<'a> {
             status if status.is_success() => Err(self.not_registry(format!("{url} answers {status}"))),
             status => Err(self.unavailable(&url, status)),
         }
+    }
+
+    /// Returns the manifest that a tag names, or `None` if there is no such tag.
+    pub async fn manifest(&self, repository: &str, tag: &str) -> Result<Option<Manifest>, RegistryError> {
+        let url = self.url(&format!("{repository}/manifests/{tag}"))?;
+        let (mut answer, _) = self.ask(Method::GET, &url, repository).await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let body = read_limited(&mut answer, MAX_MANIFEST).await;
+                let body = body.map_err(|_| self.not_registry(format!("{url} answers with no manifest")))?;
+                Ok(Some(Manifest::read(&body)))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(self.unavailable(&url, status)),
+        }
+    }
+
+    /// Sends a request about a repository, with the login that the registry asks for. Some registries let anyone read their
+    /// front page, and ask for a login only then.
+    async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        repository: &str,
+    ) -> Result<(Response, Option<Authorized>), RegistryError> {
+        let mut authorized = match &self.challenge {
+            Some(challenge) => Some(self.authorize(challenge, repository).await?),
+            None => None,
+        };
+        let mut answer = self.request(method.clone(), url.clone(), authorized.as_ref()).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && authorized.is_none()
+            && let Some(challenge) = Challenge::read(answer.headers())
+        {
+            authorized = Some(self.authorize(&challenge, repository).await?);
+            answer = self.request(method, url.clone(), authorized.as_ref()).await?;
+        }
+        Ok((answer, authorized))
     }
 
     /// Cancels an upload, as far as the registry lets us.
@@ -202,7 +234,7 @@ impl<'a> RegistryClient<'a> {
         url: Url,
         authorized: Option<&Authorized>,
     ) -> Result<Response, RegistryError> {
-        let mut request = self.http.request(method, url);
+        let mut request = self.http.request(method, url).header(ACCEPT, MANIFEST_TYPES);
         if let Some(authorized) = authorized {
             request = request.header(AUTHORIZATION, authorized.header.clone());
         }

@@ -1,9 +1,10 @@
-//! Asks a registry whether we may push to it, so that `image-factory doctor` knows it before a build does. The engine makes
-//! the pushes themselves.
+//! Asks a registry whether we may push to it, so that `image-factory doctor` knows it before a build does, and what a tag
+//! names. The engine makes the pushes themselves.
 
 mod challenge;
 mod client;
 mod error;
+mod manifest;
 
 use std::fmt;
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::model::ImageRef;
 use crate::secrets::RegistryAuth;
 use client::RegistryClient;
 pub use error::{RegistryError, advice};
+pub use manifest::Manifest;
 
 /// The folder in which Docker has the authorities of registries, `HOST:PORT/*.crt` below it.
 const CERTS_DIR: &str = "/etc/docker/certs.d";
@@ -68,4 +70,13 @@ pub async fn check_push_trusting(
     let (registry, repository) = (image.registry().to_owned(), image.repository().into_owned());
     let login = RegistryClient::find(&registry, auth, certs_dir).await?.try_upload(&repository).await?;
     Ok(Access { registry, repository, login })
+}
+
+/// Returns the manifest that the image's tag names in its registry, or `None` if there is no such tag.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub async fn manifest(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<Option<Manifest>, RegistryError> {
+    let client = RegistryClient::find(image.registry(), auth, Path::new(CERTS_DIR)).await?;
+    client.manifest(&image.repository(), image.tag()).await
 }

@@ -14,6 +14,8 @@ on_each_engine!(
     a_repository_that_cannot_be_built,
     a_wrong_registry_password_is_not_retried,
     a_push_is_retried_without_another_build,
+    final_words_of_a_registry_end_the_push,
+    an_immutable_tag_counts_as_pushed_if_it_has_the_image,
     a_job_waits_for_an_engine_that_died,
 );
 
@@ -193,6 +195,62 @@ async fn a_push_is_retried_without_another_build(docker: Docker) {
     assert_message(&world, &job, "push", &format!("registry_503_{docker:?}"));
     assert_eq!((&job["class"], &job["attempt"]), (&json!("registry"), &json!(1)));
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 3 + 4);
+}
+
+const IMMUTABLE: Fault = Fault::Refuse {
+    status: 400,
+    body: r#"{"errors":[{"code":"TAG_INVALID","message":"The image tag 'v1' already exists in the 'hello' repository and cannot be overwritten because the repository is immutable."}]}"#,
+};
+
+/// The words are those of Amazon ECR, Harbor, nginx and distribution.
+async fn final_words_of_a_registry_end_the_push(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("PUSH_RETRIES", "3"), ("PUSH_RETRY_WAIT", "1h")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
+    let mut messages = String::new();
+    for (status, body) in [
+        (
+            404,
+            r#"{"errors":[{"code":"NAME_UNKNOWN","message":"The repository with name 'hello' does not exist in the registry with id '1'"}]}"#,
+        ),
+        (
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"adding 9 MiB of storage resource, which when updated to current usage of 1 GiB will exceed the configured upper limit of 1 GiB."}]}"#,
+        ),
+        (413, "<html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>"),
+        (405, r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#),
+        (400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"nobody knows why"}]}"#),
+    ] {
+        world.registry.fault(Fault::Refuse { status, body });
+        let job = run(&world, json!({})).await;
+        let (stage, message) = failed(&job);
+        assert_eq!((stage, &job["class"], &job["attempt"]), ("push", &json!("registry-auth"), &json!(1)), "{message}");
+        let _ = writeln!(messages, "{message}");
+    }
+    assert_eq!(world.registry.calls("PUT", "/manifests/"), 5);
+    let snapshot = format!("final_words_{docker:?}");
+    insta::assert_snapshot!(snapshot, masked(&messages, &[(&world.registry.address(), "registry")]));
+}
+
+async fn an_immutable_tag_counts_as_pushed_if_it_has_the_image(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("PUSH_RETRY_WAIT", "1h")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
+    // The time makes the image reproducible.
+    let request = || json!({"owner": "acme", "repo": "hello", "tag": "v1", "buildArgs": {"SOURCE_DATE_EPOCH": "1"}});
+    let id = world.daemon.submit(request()).await;
+    let first = world.daemon.wait_success(&id).await;
+    world.registry.fault(IMMUTABLE);
+    let id = world.daemon.submit(request()).await;
+    let again = world.daemon.wait_success(&id).await;
+    assert_eq!(again["digest"], first["digest"]);
+    let log = world.daemon.log(&id).await;
+    assert!(log.contains("v1: the registry refuses to move it, and it has this image already"), "{log}");
+
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nLABEL a=b\n")]);
+    let job = run(&world, request()).await;
+    let (_, message) = failed(&job);
+    let other = format!("it has another image there, {}", first["digest"].as_str().unwrap());
+    assert!(message.contains("delete the tag in the registry") && message.contains(&other), "{message}");
+    assert_eq!(world.registry.calls("PUT", "/manifests/"), 3);
 }
 
 /// A push that waits for its registry holds no build slot, so another job is built with CONCURRENCY=1.

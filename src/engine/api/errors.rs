@@ -2,47 +2,12 @@
 
 use hyper::StatusCode;
 
+use super::kind::ErrorKind;
+use super::texts;
 use crate::engine::advice::{self, fill, with_cure};
 use crate::git::GitError;
-use crate::model::{Advice, FailureClass, LogSink};
+use crate::model::LogSink;
 use crate::outbound::chain;
-
-/// The party that caused a failure, and thereby the remedy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The Dockerfile or one of its steps, which the user has to mend.
-    Build,
-    /// A step that was killed for its memory, as far as is known.
-    Memory,
-    /// A registry that does not accept our login. Another attempt would not help.
-    Auth,
-    /// A registry's login that was not sent, because others could read it on its way.
-    Exposed,
-    /// A registry that is in trouble. Another push may help.
-    Registry,
-    /// The engine, which is away or in trouble.
-    Engine,
-    /// This machine, which could not read the files to be built.
-    Tree,
-    /// The commit, which has an object that is not what its tree says. The committer has to mend it, and another
-    /// attempt would not help.
-    Commit,
-}
-
-impl ErrorKind {
-    /// Returns the failure class of a job that ends with this kind of error.
-    pub fn class(self) -> FailureClass {
-        match self {
-            Self::Build => FailureClass::Dockerfile,
-            Self::Memory => FailureClass::OutOfMemory,
-            Self::Auth | Self::Exposed => FailureClass::RegistryAuth,
-            Self::Registry => FailureClass::Registry,
-            Self::Engine => FailureClass::Engine,
-            Self::Tree => FailureClass::LostWorker,
-            Self::Commit => FailureClass::Source,
-        }
-    }
-}
 
 /// The sender of the SIGKILL that ended a step, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +57,26 @@ impl EngineError {
         Self::engine(fill(advice::BROKEN.text, &[&chain(source)]))
     }
 
-    /// Makes an error from the engine's message about a push.
+    /// Makes an error from the engine's message about a push. An answer of the registry that is not known to pass by
+    /// itself is final.
     pub(in crate::engine) fn from_push(message: &str) -> Self {
-        let kind =
-            kind_by_text(message, REMOVED).or_else(|| kind_by_text(message, KNOWN)).unwrap_or(ErrorKind::Registry);
-        Self::new(kind, one_line(message))
+        let text = one_line(&registry_words(message));
+        let text = text.trim_end_matches('.');
+        match texts::of_push(message) {
+            Some(row) if matches!(row.kind, ErrorKind::Refused | ErrorKind::Immutable) => {
+                Self::new(row.kind, format!("{text}; {}", row.cure))
+            }
+            Some(row) => Self::new(row.kind, text),
+            None => Self::new(ErrorKind::Refused, with_cure(&texts::OTHER, &[&text])),
+        }
+    }
+
+    /// Classifies the refusal of a whole request for a push, by which Podman reports what the registry said.
+    pub(in crate::engine) fn classify_push_refusal(self) -> Self {
+        match self.status.and(texts::of_push(&self.message)) {
+            Some(_) => Self::from_push(&self.message),
+            None => self,
+        }
     }
 
     /// Makes the error for a step of the Dockerfile that failed.
@@ -123,11 +103,16 @@ impl EngineError {
             return if rest.contains("cannot allocate memory") { error.killed(KilledBy::Kernel) } else { error };
         }
         let text = one_line(without_wrapping(message));
-        match kind_by_text(message, KNOWN).unwrap_or(ErrorKind::Build) {
-            ErrorKind::Auth if is_denied_by_docker_hub(message) => {
+        let row = texts::of_build(message);
+        match row.map_or(ErrorKind::Build, |row| row.kind) {
+            ErrorKind::Login | ErrorKind::Auth if is_denied_by_docker_hub(message) => {
                 Self::new(ErrorKind::Build, format!("{text}; {}", advice::NOT_ON_DOCKER_HUB.text))
             }
-            ErrorKind::Auth => Self::new(ErrorKind::Auth, format!("{text}; {}", advice::NOT_READABLE.text)),
+            // A registry answers a wrong name after FROM and a missing login alike, so both sides hear of it.
+            ErrorKind::Login | ErrorKind::Auth => {
+                Self::new(ErrorKind::Auth, format!("{text}; {}", advice::NOT_READABLE.text))
+            }
+            ErrorKind::Refused => Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure))),
             kind => Self::new(kind, text),
         }
     }
@@ -159,115 +144,6 @@ fn is_denied_by_docker_hub(message: &str) -> bool {
     }
 }
 
-/// One cause of the engine's own messages, where their text is all that the engine gives.
-struct KnownText {
-    kind: ErrorKind,
-    /// Parts of such messages, in lower case.
-    needles: &'static [&'static str],
-    cause: &'static str,
-    cure: &'static str,
-}
-
-/// Texts of the engine's messages. The first row with a part in the message decides, unless the message has an HTTP
-/// status.
-const KNOWN: &[KnownText] = &[
-    // The file systems of the engine: the texts that Go has for ENOSPC, EDQUOT and EIO.
-    KnownText {
-        kind: ErrorKind::Engine,
-        needles: &["no space left on device", "disk quota exceeded", "input/output error"],
-        cause: "The engine cannot write to its own disk.",
-        cure: "make room on the engine's disk, or replace the disk if it is broken; the job is tried again",
-    },
-    // distribution's error codes (registry/api/errcode), containerd's docker resolver, docker's registry client.
-    KnownText {
-        kind: ErrorKind::Auth,
-        needles: &[
-            "unauthorized",
-            "no basic auth credentials",
-            "denied: requested access",
-            "access denied",
-            "access to the resource is denied",
-            "authentication required",
-            "authorization failed",
-            "incorrect username or password",
-        ],
-        cause: "A registry does not accept the login of the dockercfg, or there is none for it.",
-        cure: "store a login that may read or write the image: `image-factory secrets put dockercfg FILE`",
-    },
-    // The same three, and Go's net and net/http.
-    KnownText {
-        kind: ErrorKind::Registry,
-        needles: &[
-            "failed to do request",
-            "dial tcp",
-            "i/o timeout",
-            "tls handshake",
-            "connection refused",
-            "connection reset by peer",
-            "client.timeout exceeded",
-            "toomanyrequests",
-            "unexpected status code",
-            "unexpected status from",
-            "unexpected http status",
-            "httpreadseeker",
-        ],
-        cause: "The engine cannot reach a registry, or the registry is overloaded or broken.",
-        cure: "check the network between the engine and the registry; the job is tried again",
-    },
-    // gRPC between dockerd, BuildKit and containerd (codes 14 and 1), and BuildKit's own text for a lost session.
-    KnownText {
-        kind: ErrorKind::Engine,
-        needles: &[
-            "code = unavailable",
-            "code = canceled",
-            "context canceled",
-            "transport is closing",
-            "no active session",
-        ],
-        cause: "Parts of the engine lost the connection to each other, or to the daemon.",
-        cure: "nothing if it is rare, because the job is tried again; otherwise read the engine's own log",
-    },
-];
-
-const REMOVED: &[KnownText] = &[KnownText {
-    kind: ErrorKind::Engine,
-    needles: &["does not exist locally", "tag does not exist", "no such image"],
-    cause: "Somebody removed the image from the engine between the build and the push.",
-    cure: "let nothing else remove images of the engine; the job is tried again",
-}];
-
-/// Returns the rows of docs/troubleshooting.md about engines.
-pub fn advice() -> Vec<Advice> {
-    let known = KNOWN.iter().chain(REMOVED).flat_map(|row| {
-        let code = row.kind.class().as_str();
-        row.needles.iter().map(move |text| Advice { code, text, cause: row.cause, cure: row.cure })
-    });
-    advice::MESSAGES.iter().copied().chain(known).collect()
-}
-
-fn kind_by_text(message: &str, rows: &[KnownText]) -> Option<ErrorKind> {
-    let message = message.to_ascii_lowercase();
-    let by_text = || rows.iter().find(|row| row.needles.iter().any(|needle| message.contains(needle)));
-    match http_status(&message).map(|status| status.as_u16()) {
-        Some(401 | 403) => Some(ErrorKind::Auth),
-        Some(408 | 429 | 500..=599) => Some(ErrorKind::Registry),
-        // Another attempt would get the same answer.
-        Some(400..=499) => None,
-        _ => by_text().map(|row| row.kind),
-    }
-}
-
-/// Finds a status with its phrase in a message in lower case, such as `unexpected http status: 503 service
-/// unavailable`.
-fn http_status(message: &str) -> Option<StatusCode> {
-    let numbers = message.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| &message[at..]);
-    let mut statuses = numbers.filter_map(|text| Some((StatusCode::from_bytes(text.get(..3)?.as_bytes()).ok()?, text)));
-    statuses.find_map(|(status, text)| {
-        let phrase = status.canonical_reason()?.to_ascii_lowercase();
-        text[3..].trim_start().starts_with(&phrase).then_some(status)
-    })
-}
-
 /// Finds `… exit code: 3` at the end of a line, and returns the code and the rest of the line. Both `executor failed
 /// running […]` of BuildKit 0.8 and `process "…" did not complete successfully` of later ones have it. The latter may go
 /// on with `: cannot allocate memory`.
@@ -290,6 +166,33 @@ fn without_wrapping(mut message: &str) -> &str {
         message = rest;
     }
     message
+}
+
+/// Returns the words of a registry or of a proxy before it, without docker's trouble to read them as JSON and without the
+/// page around them: `HTTP 413 Request Entity Too Large`.
+fn registry_words(message: &str) -> String {
+    let unread = message.strip_prefix("error parsing HTTP ").and_then(|rest| rest.split_once(" response body: "));
+    let Some((status, rest)) = unread else { return without_page(message) };
+    let body = rest.split_once(": \"").map_or("", |(_, body)| body.trim_end_matches('"'));
+    match without_page(body).trim() {
+        "" => format!("HTTP {status}"),
+        body if body.starts_with(status) => format!("HTTP {body}"),
+        body => format!("HTTP {status}: {body}"),
+    }
+}
+
+/// Puts its title in the place of a web page.
+fn without_page(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let Some(page) = ["<!doctype", "<html", "<head"].iter().filter_map(|tag| lower.find(tag)).min() else {
+        return text.to_owned();
+    };
+    let between = |tag: &str| {
+        let begin = page + lower[page..].find(&format!("<{tag}>"))? + tag.len() + 2;
+        Some(&text[begin..begin + lower[begin..].find("</")?])
+    };
+    let title = ["title", "h1"].iter().find_map(|tag| between(tag)).unwrap_or("a web page");
+    format!("{}{title}", &text[..page])
 }
 
 /// Makes one line of at most 1,000 characters of a text.

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use crate::model::ImageRef;
 
 use super::engine::Engine;
-use super::errors::{EngineError, ErrorKind};
+use super::errors::EngineError;
+use super::kind::ErrorKind;
 use crate::engine::advice::{self, with_cure};
 
 /// The part of `GET /info` about `insecure-registries`. The engine's own rule is `isSecureIndex` of

@@ -5,6 +5,8 @@ pub(super) mod doctor;
 pub(super) mod engine;
 pub(super) mod errors;
 mod insecure;
+pub(super) mod kind;
 pub(super) mod machine;
 pub(super) mod messages;
+pub(super) mod texts;
 mod tls;

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use super::git_dir_patterns::{GIT_DIR, names_git_dir};
 use super::tree::Tree;
 use crate::engine::advice::{self, with_cure};
-use crate::engine::api::errors::{EngineError, ErrorKind, write_line};
+use crate::engine::api::errors::{EngineError, write_line};
+use crate::engine::api::kind::ErrorKind;
 use crate::model::LogSink;
 
 /// Message of Git in a step's output.

@@ -14,7 +14,8 @@ use super::filter::{PathFilter, choose};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 use super::tree::Tree;
 use crate::engine::api::connect::RequestBody;
-use crate::engine::api::errors::{EngineError, ErrorKind};
+use crate::engine::api::errors::EngineError;
+use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
 const IGNORE_FILE: &str = ".dockerignore";

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice::{self, fill};
 use super::api::engine::Engine;
-use super::api::errors::{EngineError, ErrorKind};
+use super::api::errors::EngineError;
+use super::api::kind::ErrorKind;
 use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
 use super::upkeep::prune::SpaceLimits;

@@ -64,7 +64,7 @@ async fn credentials_go_to_their_registry(docker: Docker) {
     let wrong = dockercfg(&address, "robot", "wrong").await;
     for auth in [None, wrong.registry_auth(&address)] {
         let error = bench.engine.push(&image, auth.as_ref(), &log).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Auth, "{error}");
+        assert_eq!(error.kind, ErrorKind::Login, "{error}");
     }
     let push_log = Log::default();
     let digest = bench.engine.push(&image, right.registry_auth(&address).as_ref(), &push_log).await.unwrap();

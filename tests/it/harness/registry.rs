@@ -27,6 +27,11 @@ pub enum Fault {
         tag: &'static str,
         status: u16,
     },
+    /// Every manifest that is pushed is answered with this status and this body, in JSON or HTML.
+    Refuse {
+        status: u16,
+        body: &'static str,
+    },
     /// Every manifest that somebody asks for is answered with this status.
     Pulls {
         status: u16,
@@ -223,7 +228,7 @@ impl Front {
             Fault::Tag { tag, status } => {
                 path.ends_with(&format!("/{tag}")).then_some(Fault::Manifests { status, times: 1 })
             }
-            Fault::Hang => Some(Fault::Hang),
+            Fault::Hang | Fault::Refuse { .. } => Some(*fault),
         }
     }
 }
@@ -236,6 +241,10 @@ async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response 
         None => {}
         Some(Fault::Manifests { status, .. } | Fault::Pulls { status }) => {
             return StatusCode::from_u16(status).unwrap().into_response();
+        }
+        Some(Fault::Refuse { status, body }) => {
+            let kind = if body.starts_with('{') { "application/json" } else { "text/html" };
+            return (StatusCode::from_u16(status).unwrap(), [("Content-Type", kind)], body).into_response();
         }
         Some(_) => std::future::pending().await,
     }

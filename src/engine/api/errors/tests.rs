@@ -1,4 +1,6 @@
+use super::super::texts::advice;
 use super::*;
+use crate::model::FailureClass;
 
 #[test]
 fn a_failed_step_gives_its_exit_code_and_text() {
@@ -84,22 +86,32 @@ fn failures_of_a_build_are_classified() {
 }
 
 #[test]
-fn failures_of_a_push_are_final_or_worth_another_try() {
-    use ErrorKind::{Auth, Engine, Registry};
-    for (message, kind) in [
-        ("unauthorized: authentication required", Auth),
-        ("no basic auth credentials", Auth),
-        ("denied: requested access to the resource is denied", Auth),
-        ("received unexpected HTTP status: 403 Forbidden", Auth),
-        ("received unexpected HTTP status: 503 Service Unavailable", Registry),
-        ("EOF", Registry),
-        ("toomanyrequests: slow down", Registry),
-        ("Put \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Registry),
-        ("An image does not exist locally with the tag: 127.0.0.1:1/a", Engine),
-        ("write /var/lib/docker/tmp/x: no space left on device", Engine),
-    ] {
-        assert_eq!(EngineError::from_push(message).kind, kind, "{message}");
-    }
+fn final_words_of_a_registry_come_with_what_to_do() {
+    let messages = [
+        "name unknown: The repository with name 'acme/x' does not exist in the registry with id '123456789012'",
+        "error parsing HTTP 413 response body: invalid character '<' looking for beginning of value: \
+         \"<html><head><title>413 Request Entity Too Large</title></head></html>\"",
+        "unknown: <html><head><title>404 Not Found</title></head><body><h1>404 Not Found</h1></body></html>",
+        "manifest invalid: no such schema",
+        "received unexpected HTTP status: 503 Service Unavailable",
+    ];
+    insta::assert_snapshot!(messages.map(|message| EngineError::from_push(message).message).join("\n"), @r"
+    name unknown: The repository with name 'acme/x' does not exist in the registry with id '123456789012'; create the repository in the registry, or correct the image's name
+    HTTP 413 Request Entity Too Large; raise the limit there (client_max_body_size in nginx), or make the layer smaller
+    unknown: 404 Not Found; correct DOCKER_REPO_BASE or the image's name
+    the registry refuses the push: manifest invalid: no such schema: read what the registry says, and its log; then rebuild the job
+    received unexpected HTTP status: 503 Service Unavailable
+    ");
+}
+
+#[test]
+fn podman_reports_a_registrys_words_as_the_status_of_the_push() {
+    let refused = |message: &str| {
+        let error = EngineError { status: Some(StatusCode::INTERNAL_SERVER_ERROR), ..EngineError::engine(message) };
+        error.classify_push_refusal().kind
+    };
+    assert_eq!(refused("trying to reuse blob sha256:ab in q.io: authentication required"), ErrorKind::Login);
+    assert_eq!(refused("something broke"), ErrorKind::Engine);
 }
 
 #[test]

@@ -1,0 +1,44 @@
+use crate::model::FailureClass;
+
+/// The party that caused a failure, and thereby the remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The Dockerfile or one of its steps, which the user has to mend.
+    Build,
+    /// A step that was killed for its memory, as far as is known.
+    Memory,
+    /// A registry that asks for a login, or that does not accept ours. Another attempt would not help.
+    Login,
+    /// A registry that does not let our login push or read this name. Another attempt would not help.
+    Auth,
+    /// A registry's login that was not sent, because others could read it on its way.
+    Exposed,
+    /// A registry whose answer is final. Another attempt would get the same answer.
+    Refused,
+    /// A registry that refuses to move a tag. The tag may have our image already.
+    Immutable,
+    /// A registry that is in trouble. Another push may help.
+    Registry,
+    /// The engine, which is away or in trouble.
+    Engine,
+    /// This machine, which could not read the files to be built.
+    Tree,
+    /// The commit, which has an object that is not what its tree says. The committer has to mend it, and another
+    /// attempt would not help.
+    Commit,
+}
+
+impl ErrorKind {
+    /// Returns the failure class of a job that ends with this kind of error.
+    pub fn class(self) -> FailureClass {
+        match self {
+            Self::Build => FailureClass::Dockerfile,
+            Self::Memory => FailureClass::OutOfMemory,
+            Self::Login | Self::Auth | Self::Exposed | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,
+            Self::Registry => FailureClass::Registry,
+            Self::Engine => FailureClass::Engine,
+            Self::Tree => FailureClass::LostWorker,
+            Self::Commit => FailureClass::Source,
+        }
+    }
+}

@@ -21,10 +21,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{git, outbound};
 use crate::secrets::Secrets;
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::{self, SyslogHandle};
+use crate::{git, outbound};
 pub use admin_token::path as admin_token_path;
 pub use assemble::secrets::config as secrets_config;
 use parts::DaemonParts;

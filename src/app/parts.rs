@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::data_dir;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
 use super::reload::{LiveParts, Reloads};
-use super::systemd::Watchdog;
-use super::data_dir;
 use super::retention::Retention;
+use super::systemd::Watchdog;
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig};

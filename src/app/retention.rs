@@ -75,7 +75,8 @@ impl Retention {
         let stored = spawn_blocking(move || logs.stored()).await?.context("the folder of logs cannot be read")?;
         let mut bytes: u64 = stored.iter().map(|log| log.bytes).sum();
         let LogKeep { age, size } = self.log_keep;
-        let is_older = |log: &StoredLog, age: Days| now.duration_since(log.changed).is_ok_and(|since| since > age.duration());
+        let is_older =
+            |log: &StoredLog, age: Days| now.duration_since(log.changed).is_ok_and(|since| since > age.duration());
         let is_old = |log: &StoredLog| age.is_some_and(|age| is_older(log, age));
         let may_be_alone = |log: &StoredLog| self.jobs.is_some_and(|JobKeep(age)| is_older(log, age));
         let mut removed = 0;
@@ -117,7 +118,9 @@ mod tests {
             "dockerRepoBase":"q","tag":"HEAD"}}"#
         );
         let context: JobContext = serde_json::from_str(&text).unwrap();
-        let Added::New(job) = store.add_job(NewJob::new(context, "q/a:b".into()), None).await.unwrap() else { panic!() };
+        let Added::New(job) = store.add_job(NewJob::new(context, "q/a:b".into()), None).await.unwrap() else {
+            panic!()
+        };
         store.cancel(job.id).await.unwrap().id
     }
 
@@ -134,10 +137,16 @@ mod tests {
         for job in jobs.iter().chain([&alone]) {
             logs.writer(*job).write(&[b'x'; 1000]);
         }
-        let keep = |log_keep, jobs| {
-            Retention { store: store.clone(), logs: logs.clone(), metrics: Metrics::new().unwrap(), jobs, log_keep }
+        let keep = |log_keep, jobs| Retention {
+            store: store.clone(),
+            logs: logs.clone(),
+            metrics: Metrics::new().unwrap(),
+            jobs,
+            log_keep,
         };
-        let whole = || logs.stored().unwrap().into_iter().filter(|log| log.bytes == 1000).map(|log| log.job).collect::<Vec<_>>();
+        let whole = || {
+            logs.stored().unwrap().into_iter().filter(|log| log.bytes == 1000).map(|log| log.job).collect::<Vec<_>>()
+        };
         let all = [&jobs[..], &[alone]].concat();
         keep(LogKeep::default(), None).sweep_logs(SystemTime::now()).await.unwrap();
         assert_eq!(whole(), all, "without settings nothing goes");

@@ -7,7 +7,9 @@ mod scrape;
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use crate::model::{StageName, StageStatus};
 pub use heartbeat::Heartbeat;
@@ -94,10 +96,16 @@ impl Metrics {
                 &["channel", "result"],
             )?,
             removed: IntCounterVec::new(
-                Opts::new("image_factory_removed_total", "What retention has removed: jobs by JOB_KEEP, logs by LOG_KEEP."),
+                Opts::new(
+                    "image_factory_removed_total",
+                    "What retention has removed: jobs by JOB_KEEP, logs by LOG_KEEP.",
+                ),
                 &["what"],
             )?,
-            log_bytes: IntGauge::new("image_factory_log_bytes", "Size of all logs of jobs, at the last look of retention.")?,
+            log_bytes: IntGauge::new(
+                "image_factory_log_bytes",
+                "Size of all logs of jobs, at the last look of retention.",
+            )?,
             queue: Heartbeat::default(),
             outbox: Heartbeat::default(),
             http: Heartbeat::default(),

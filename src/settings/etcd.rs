@@ -49,7 +49,10 @@ impl Settings {
         ];
         let more = more.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
         if let Some(name) = self.etcd_tls().chain(more).next().filter(|_| self.etcd().is_empty()) {
-            wrong(&[name], format!("{name} has no effect without ETCD_HOST or ETCD_ENDPOINTS: set one of these, or remove it"));
+            wrong(
+                &[name],
+                format!("{name} has no effect without ETCD_HOST or ETCD_ENDPOINTS: set one of these, or remove it"),
+            );
         }
         if let Some(name) = self.etcd_tls().next().filter(|_| self.etcd().iter().any(|e| !is_https(e))) {
             wrong(

@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
-    Switch, SyslogTarget, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, PriorityList,
+    RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,

@@ -40,7 +40,9 @@ impl StoreError {
     /// Makes the error of a data folder that cannot be used, with what to do.
     pub(super) fn folder(folder: &Path, error: &io::Error) -> Self {
         let cause = match error.kind() {
-            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "it is a file, or below one: set DATA_DIR to a folder".into(),
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                "it is a file, or below one: set DATA_DIR to a folder".into()
+            }
             ErrorKind::StorageFull => format!("{error}; make room there, or set another DATA_DIR"),
             _ => format!("{error}; make it writable for this user, or set another DATA_DIR"),
         };

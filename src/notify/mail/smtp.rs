@@ -1,6 +1,5 @@
 //! The SMTP server that takes the mails.
 
-use std::error::Error as _;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -130,7 +129,9 @@ impl Mailer {
 
 fn mailbox(setting: &str, text: &str) -> Result<Mailbox, String> {
     text.parse().map_err(|_| {
-        format!("{setting}={text:?} is no mail address: write one such as builds@example.com or Name <builds@example.com>")
+        format!(
+            "{setting}={text:?} is no mail address: write one such as builds@example.com or Name <builds@example.com>"
+        )
     })
 }
 
@@ -151,10 +152,14 @@ fn receivers(to: &[String]) -> Result<Vec<Mailbox>, String> {
 
 /// Returns what went wrong and what to do, as one line of at most 500 characters, because a server's answer is part of it.
 fn explain(error: &smtp::Error) -> String {
-    let cause = std::iter::successors(error.source(), |cause| cause.source()).last();
-    let cause = cause.map_or_else(|| "no reason given".to_owned(), ToString::to_string);
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
     let text = match error.status().map(u16::from) {
-        Some(code @ (530 | 534 | 535)) => format!("the login is refused ({code} {cause}): correct SMTP_USER and SMTP_PASS"),
+        Some(code @ (530 | 534 | 535)) => {
+            format!("the login is refused ({code} {cause}): correct SMTP_USER and SMTP_PASS")
+        }
         Some(code) => format!("the server refuses ({code} {cause}): correct SMTP_FROM and SMTP_TO, or ask who runs it"),
         None if error.is_timeout() => "no answer in time: check SMTP_HOST, SMTP_PORT and SMTP_TLS".into(),
         None if error.is_tls() => format!("no TLS ({cause}): check SMTP_TLS and SMTP_CACERT"),

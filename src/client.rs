@@ -5,6 +5,7 @@ mod log;
 mod notifications;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod views;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use log::LogReading;
 pub use crate::model::{Millis, Status};
 pub use error::ClientError;
 pub use notifications::RemoteNotification;
+pub use tokens::RemoteToken;
 pub use views::{NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ mod notifications;
 mod rebuild;
 mod secrets;
 mod serve;
+mod tokens;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -47,6 +48,7 @@ enum Command {
     Notifications(notifications::NotificationsArgs),
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
+    Tokens(tokens::TokensArgs),
     Doctor(Box<doctor::DoctorArgs>),
 }
 
@@ -83,6 +85,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
         Command::Notifications(args) => notifications::run(args, LocalDaemon::here(files)).await,
         Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here(files)).await,
+        Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
             let loaded = files.source(Flags::default()).load().concerning(SECRETS);
             secrets::run(args, app::secrets_config(&loaded.valid()?)).await

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -8,27 +9,42 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, shortened};
-use super::messages;
+use super::{ApiState, messages};
 use crate::intake::Requester;
-use crate::model::{ApiToken, Role};
+use crate::model::{ApiToken, Job, JobId, Millis, RepoLimits, Role};
+use crate::store::{Store, TokenRecord};
 
-/// The sender of a request. A handler with this argument admits only callers with the role that the method needs: read
-/// for a safe method, build for one that changes anything.
-pub struct ApiCaller {
+/// The least time between two records of a token's use, because a record is a write.
+const USE_RECORDED: Duration = Duration::from_secs(3600);
+
+/// The sender of a request, whose token may be limited to some repositories. A handler with this argument admits only
+/// callers with the role that the method needs (read for a safe method, build for one that changes anything), and has to
+/// keep to the limits itself.
+pub struct RepoCaller {
     /// Name of the token.
     pub name: String,
     pub role: Role,
+    pub limits: RepoLimits,
 }
 
-impl ApiCaller {
-    /// Finds the request's token. Without one, a guard may let the request in as an admin's.
-    pub fn authenticate(parts: &Parts, tokens: &Tokens, guard: Option<&Guard>) -> Result<Self, ApiError> {
+/// The sender of a request, whose token is for all repositories. A handler with this argument refuses limited tokens.
+pub struct ApiCaller(pub RepoCaller);
+
+impl RepoCaller {
+    /// Finds the request's token among those of the settings, then in the store. Without one, a guard may let the request
+    /// in as an admin's.
+    pub async fn authenticate(
+        parts: &Parts,
+        tokens: &Tokens,
+        store: &Store,
+        guard: Option<&Guard>,
+    ) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
-        let caller = match (tokens.find(&parts.headers), guard) {
-            (Some((name, role)), _) => Self { name: name.into(), role },
+        let caller = match (tokens.find_anywhere(&parts.headers, store).await?, guard) {
+            (Some(caller), _) => caller,
             (None, Some(guard)) => {
                 guard.check(&parts.headers, changes)?;
-                Self { name: "anyone".into(), role: Role::Admin }
+                Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
             (None, None) => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
@@ -38,8 +54,43 @@ impl ApiCaller {
         Ok(caller)
     }
 
+    /// Returns the job.
+    ///
+    /// # Errors
+    /// There is no such job, or the token is not for its repository. The two look alike, because the id of a job is no
+    /// business of others.
+    pub async fn job(&self, api: &ApiState, id: JobId) -> Result<Job, ApiError> {
+        let job = api.store.job(id).await?.filter(|job| self.may_see(api, &job.repository));
+        job.ok_or_else(|| ApiError::unknown_job(&id.to_string()))
+    }
+
+    /// Returns true if the token is for the repository `owner/repo`.
+    pub fn may_see(&self, api: &ApiState, repository: &str) -> bool {
+        self.limits.allow(api.intake.policy().destinations().repo_case, repository)
+    }
+
     pub fn requester(&self) -> Requester<'_> {
-        Requester::Caller { name: &self.name, role: self.role }
+        Requester::Caller { name: &self.name, role: self.role, limits: &self.limits }
+    }
+}
+
+impl ApiCaller {
+    /// # Errors
+    /// The token is limited to some repositories.
+    pub fn unlimited(caller: RepoCaller) -> Result<Self, ApiError> {
+        match caller.limits.are_none() {
+            true => Ok(Self(caller)),
+            false => Err(ApiError::with(&messages::LIMITED, caller.limits.entries().join(", "))),
+        }
+    }
+
+    /// # Errors
+    /// The token is of a lower role than admin.
+    pub fn admin(&self) -> Result<(), ApiError> {
+        match self.0.role {
+            Role::Admin => Ok(()),
+            Role::Read | Role::Build => Err(ApiError::new(&messages::ADMIN_ONLY)),
+        }
     }
 }
 
@@ -52,15 +103,45 @@ impl Tokens {
         Self(usable.map(|t| (Sha256::digest(t.token.as_bytes()).into(), t.name.clone(), t.role)).collect())
     }
 
-    /// Returns the name and role of the request's token. It compares with every token, in constant time.
-    fn find(&self, headers: &HeaderMap) -> Option<(&str, Role)> {
-        let digest = token_digest(headers)?;
+    /// Returns the name and role of each token.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Role)> {
+        self.0.iter().map(|(_, name, role)| (&**name, *role))
+    }
+
+    async fn find_anywhere(&self, headers: &HeaderMap, store: &Store) -> Result<Option<RepoCaller>, ApiError> {
+        let Some(digest) = token_digest(headers) else { return Ok(None) };
+        if let Some((name, role)) = self.find(&digest) {
+            return Ok(Some(RepoCaller { name: name.into(), role, limits: RepoLimits::default() }));
+        }
+        let Some(token) = store.token(&digest).await? else { return Ok(None) };
+        // Limits that cannot be read must not become none.
+        let limits = RepoLimits::new(&token.repositories)
+            .map_err(|e| ApiError::Internal(format!("the token {}: {e}", token.name)))?;
+        record_use(store, &token);
+        Ok(Some(RepoCaller { name: token.name, role: token.role, limits }))
+    }
+
+    /// Returns the name and role of the token with this digest. It compares with every token, in constant time.
+    fn find(&self, digest: &[u8; 32]) -> Option<(&str, Role)> {
         let mut found = u64::MAX;
         for (index, (token, ..)) in (0u64..).zip(&self.0) {
-            found.conditional_assign(&index, token.ct_eq(&digest));
+            found.conditional_assign(&index, token.ct_eq(digest));
         }
         let (_, name, role) = self.0.get(usize::try_from(found).ok()?)?;
         Some((name, *role))
+    }
+}
+
+/// Stores beside the request when the token was used, unless that was done within the last hour.
+fn record_use(store: &Store, token: &TokenRecord) {
+    let now = Millis::now();
+    if token.used.is_none_or(|used| now.since(used) > USE_RECORDED) {
+        let (store, name) = (store.clone(), token.name.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.touch_token(&name, now).await {
+                tracing::debug!(%error, "the use of the token {name} is not recorded");
+            }
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::ApiState;
-use super::auth::ApiCaller;
+use super::auth::RepoCaller;
 use super::error::ApiError;
 use super::extract::DeliveryPath;
 use super::page::{self, PageRequest};
@@ -70,10 +70,10 @@ struct DeliveryQuery {
 }
 
 /// `GET /deliveries?limit=&cursor=`: newest first. The cursor is the id of the last delivery of the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
+pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri) -> Result<Response, ApiError> {
     let DeliveryQuery { limit, cursor } = page::query(&uri)?;
     let page = PageRequest::read(limit, cursor, "delivery")?;
-    let mut deliveries = api.store.deliveries(page.lookahead(), page.cursor).await?;
+    let mut deliveries = api.store.deliveries(&caller.limits, page.lookahead(), page.cursor).await?;
     let link = page.cut(&mut deliveries, |delivery| delivery.id, "/deliveries", &[]);
     let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
     Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
@@ -82,22 +82,26 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
 /// `GET /deliveries/{id}`
 pub async fn show(
     State(api): State<Arc<ApiState>>,
-    _caller: ApiCaller,
+    caller: RepoCaller,
     path: DeliveryPath,
 ) -> Result<Response, ApiError> {
-    Ok(Json(DeliveryView::from(find(&api, path).await?)).into_response())
+    Ok(Json(DeliveryView::from(find(&api, &caller, path).await?)).into_response())
 }
 
 /// `POST /deliveries/{id}/replay`: a new job, as if the delivery came now for the first time.
 pub async fn replay(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
-    DeliveryPath(id): DeliveryPath,
+    caller: RepoCaller,
+    path: DeliveryPath,
 ) -> Result<Response, ApiError> {
+    let id = find(&api, &caller, path).await?.id;
     let job = api.intake.replay(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
 
-async fn find(api: &ApiState, DeliveryPath(id): DeliveryPath) -> Result<Delivery, ApiError> {
-    api.store.delivery(id).await?.ok_or_else(|| ApiError::unknown_delivery(&id.to_string()))
+/// Returns the delivery. One for a repository that the token is not for looks like none.
+async fn find(api: &ApiState, caller: &RepoCaller, DeliveryPath(id): DeliveryPath) -> Result<Delivery, ApiError> {
+    let repository = |delivery: &Delivery| format!("{}/{}", delivery.context.owner, delivery.context.repo);
+    let found = api.store.delivery(id).await?.filter(|delivery| caller.may_see(api, &repository(delivery)));
+    found.ok_or_else(|| ApiError::unknown_delivery(&id.to_string()))
 }

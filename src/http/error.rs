@@ -127,6 +127,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Repository(name) => Self::with(&messages::REPOSITORY, shortened(&name)),
+            Refusal::Limited { repository, limits } => {
+                Self::Message(&messages::OTHER_REPOSITORY, vec![limits, shortened(&repository)])
+            }
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
                 let violation = |name: &String| {

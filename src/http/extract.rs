@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use super::ApiState;
-use super::auth::ApiCaller;
+use super::auth::{ApiCaller, RepoCaller};
 use super::error::ApiError;
 use crate::model::JobId;
 
@@ -15,7 +15,16 @@ impl FromRequestParts<Arc<ApiState>> for ApiCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        Self::authenticate(parts, &api.credentials.present().tokens, api.guard.as_ref())
+        Self::unlimited(RepoCaller::from_request_parts(parts, api).await?)
+    }
+}
+
+impl FromRequestParts<Arc<ApiState>> for RepoCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let credentials = api.credentials.present();
+        Self::authenticate(parts, &credentials.tokens, &api.store, api.guard.as_ref()).await
     }
 }
 

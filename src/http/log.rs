@@ -11,7 +11,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::ApiState;
-use super::auth::ApiCaller;
+use super::auth::RepoCaller;
 use super::error::ApiError;
 use super::extract::JobPath;
 use super::page;
@@ -29,7 +29,7 @@ struct LogQuery {
 /// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it.
 pub async fn read(
     State(api): State<Arc<ApiState>>,
-    _caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
     uri: Uri,
     headers: HeaderMap,
@@ -37,10 +37,7 @@ pub async fn read(
     let LogQuery { follow } = page::query(&uri)?;
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
     let unreadable = |error: io::Error| ApiError::Internal(format!("the log of job {id}: {error}"));
-    let has_ended = || async {
-        let job = api.store.job(id).await?.ok_or_else(|| ApiError::unknown_job(&id.to_string()))?;
-        Ok::<_, ApiError>(job.status.is_terminal())
-    };
+    let has_ended = || async { Ok::<_, ApiError>(caller.job(&api, id).await?.status.is_terminal()) };
     let follow = !has_ended().await? && follow;
     // The length is read after the job's state, so that a finished log is sent to its last byte.
     let len = api.logs.len(id).await.map_err(unreadable)?;

@@ -44,6 +44,9 @@ messages! {
     UNKNOWN_DELIVERY: 404 "ResourceNotFound", "Unable to locate delivery with id: …",
         "The delivery is older than 30 days, or another daemon accepted it.",
         "Take the id from the list of deliveries (GET /deliveries).";
+    UNKNOWN_TOKEN: 404 "ResourceNotFound", "Unable to locate token with name: …",
+        "No token of this name was made by POST /tokens, or it was revoked already.",
+        "Take the name from the list of tokens (GET /tokens).";
     UNKNOWN_SCHEMA: 404 "ResourceNotFound", "Unable to locate schema: …",
         "There is no schema of this name.",
         "Use ROOT, job, job-list, job-create or github-hook.";
@@ -81,6 +84,9 @@ messages! {
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
+        "The name, the role or the repositories of a new token are not valid.",
+        "Correct what the message names.";
     BAD_LIMIT: 400 "InvalidArgument", "limit is a number from 1 to …",
         "The parameter limit is not such a number.",
         "Send a number in that range, or leave limit out.";
@@ -133,10 +139,19 @@ messages! {
     CREDENTIALS: 401 "InvalidCredentials",
         "A valid token is needed, as Authorization: Bearer TOKEN or as the password of basic authentication",
         "The request has no token, or one that the daemon does not know.",
-        "Send a token of API_TOKENS, or the one in DATA_DIR/admin-token.";
+        "Send a token of API_TOKENS or of POST /tokens, or the one in DATA_DIR/admin-token.";
     READ_ONLY: 403 "NotAuthorized", "This token may only read: use a token of the role build or admin",
         "A token of the role read was sent with a request that changes something.",
         "Use a token of the role build or admin.";
+    ADMIN_ONLY: 403 "NotAuthorized", "Tokens and the state of the secrets need the role admin",
+        "A token of a lower role was used.",
+        "Use a token of the role admin.";
+    LIMITED: 403 "NotAuthorized", "This token is for … alone, and this concerns all repositories",
+        "A token that is limited to some repositories was used for the metrics or for something of the operator's.",
+        "Use a token without limits.";
+    OTHER_REPOSITORY: 403 "NotAuthorized", "This token is for …, not for …",
+        "A token that is limited to some repositories was used for another one.",
+        "Use a token of this repository, or have an admin make one.";
     UNKNOWN_HOST: 403 "NotAuthorized", "The Host … is not known here: add it to BASE_URL, or send a token",
         "With API_AUTH=none, a request without a token must come to a known host.",
         "The operator sets BASE_URL to the name that people use, or you send a token.";
@@ -156,6 +171,12 @@ messages! {
         "… is not below …: leave the name to the daemon, or have its operator set IMAGES_ALLOWED=…=…",
         "The request asks for an image outside of the repository's own name.",
         "Leave image out, name one below the repository's own, or have the operator grant it.";
+    TOKEN_EXISTS: 409 "ConflictError", "There is a token … already: revoke it, or take another name",
+        "A token of the store or of the settings has this name.",
+        "Revoke the other one first, or take another name.";
+    TOKEN_OF_SETTINGS: 409 "ConflictError", "The token … comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and restart the daemon",
+        "A token of API_TOKENS, or the one in DATA_DIR/admin-token, cannot be revoked by the API.",
+        "Remove it where it is; without DATA_DIR/admin-token the next start makes another one.";
     ENDED: 409 "ConflictError", "The job has ended already: …",
         "A job that has ended cannot be cancelled.",
         "Nothing is to be done.";

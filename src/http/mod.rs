@@ -22,6 +22,7 @@ mod serve;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod totem;
 mod violation;
 mod warning;
@@ -134,6 +135,8 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/tokens", get(tokens::list).post(tokens::add))
+        .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(metrics::metrics))

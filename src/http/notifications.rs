@@ -7,7 +7,7 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::auth::ApiCaller;
+use super::auth::{ApiCaller, RepoCaller};
 use super::error::ApiError;
 use super::page::{self, PageRequest};
 use super::{ApiState, messages};
@@ -60,7 +60,7 @@ struct NotificationQuery {
 
 /// `GET /notifications?state=&job=&limit=&cursor=`: newest first. The cursor is the id of the last
 /// notification of the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
+pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri) -> Result<Response, ApiError> {
     let NotificationQuery { state, job, limit, cursor } = page::query(&uri)?;
     let states = NotificationState::ALL.map(NotificationState::as_str).join(", ");
     let state: Option<NotificationState> =
@@ -68,7 +68,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job: Option<JobId> =
         job.map(|job| job.parse()).transpose().map_err(|_| ApiError::new(&messages::BAD_JOB_FILTER))?;
-    let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()) };
+    let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()), limits: caller.limits };
     let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
     let filters = [("state", of.state.map(NotificationState::as_str)), ("job", job.as_deref())];
@@ -80,7 +80,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
 /// `POST /notifications/{id}/replay`: sends a dead notification again.
 pub async fn replay(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    ApiCaller(caller): ApiCaller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     if caller.role < Role::Admin {

@@ -8,6 +8,7 @@ mod images;
 mod jobs;
 mod log;
 mod notifications;
+mod tokens;
 mod totem;
 mod wire;
 

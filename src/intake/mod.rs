@@ -86,6 +86,7 @@ impl Intake {
             tag_named,
             rebuild_of,
             any_commit,
+            created_by: by.person().map(str::to_owned),
             ..NewJob::bound_for(context, destination)
         };
         Ok((new, delivery))

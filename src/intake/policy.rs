@@ -38,8 +38,12 @@ impl Policy {
 
     /// Returns where the image of an allowed job goes.
     pub(super) fn check(&self, context: &JobContext, by: Requester<'_>) -> Result<Destination, Refusal> {
+        let repository = format!("{}/{}", context.owner, context.repo);
+        if let Some(limits) = by.limits_without(self.destinations.repo_case, &repository) {
+            return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
+        }
         if !self.allows(&context.owner, &context.repo) {
-            return Err(Refusal::Repository(format!("{}/{}", context.owner, context.repo)));
+            return Err(Refusal::Repository(repository));
         }
         if context.docker_repo_base != self.destinations.base && !by.is_admin() {
             return Err(Refusal::Base);

@@ -18,6 +18,8 @@ pub struct ForgePush {
     pub after: Option<String>,
     /// The forge says that `after` does not follow `before`.
     pub forced: bool,
+    /// User of the forge who pushed.
+    pub sender: Option<String>,
     pub dialect: Dialect,
     pub delivery: NewDelivery,
 }
@@ -59,7 +61,9 @@ impl Intake {
     /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
     pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
         let base = self.policy().destinations().base.clone();
-        let added = self.submit(push.into_request(base), Requester::Forge).await?;
+        let sender = push.sender.clone();
+        let by = Requester::Forge { sender: sender.as_deref() };
+        let added = self.submit(push.into_request(base), by).await?;
         if let Added::New(job) = &added {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
         }
@@ -75,8 +79,8 @@ mod tests {
         let (git_ref, after) = (git_ref.map(str::to_owned), after.map(str::to_owned));
         let delivery = NewDelivery { route: "/", digest: String::new(), delivery_id: None, event: "push".into() };
         let (owner, repo) = ("acme".into(), "hello".into());
-        let push =
-            ForgePush { owner, repo, git_ref, before: None, after, forced: true, dialect: Dialect::Totem, delivery };
+        let (before, sender, dialect) = (None, None, Dialect::Totem);
+        let push = ForgePush { owner, repo, git_ref, before, after, forced: true, sender, dialect, delivery };
         push.into_request("q.io/t".into())
     }
 

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, Role, Status};
+use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, RepoCase, RepoLimits, Role, Status};
 use crate::store::{NewDelivery, StoreError};
 
 /// The common form of a request for a job.
@@ -46,15 +46,32 @@ impl Request {
 /// The party that asks for a job.
 #[derive(Debug, Clone, Copy)]
 pub enum Requester<'a> {
-    /// A forge, whose signature was verified.
-    Forge,
-    /// A caller of the API, with the name and role of the token.
-    Caller { name: &'a str, role: Role },
+    /// A forge, whose signature was verified, and the user there who pushed.
+    Forge { sender: Option<&'a str> },
+    /// A caller of the API, with the name, the role and the limits of the token.
+    Caller { name: &'a str, role: Role, limits: &'a RepoLimits },
     /// The sweep for missed pushes.
     Sweep,
 }
 
-impl Requester<'_> {
+impl<'a> Requester<'a> {
+    /// Returns the name that the job keeps: the token's, or the user's who pushed.
+    pub fn person(self) -> Option<&'a str> {
+        match self {
+            Self::Forge { sender } => sender,
+            Self::Caller { name, .. } => Some(name),
+            Self::Sweep => None,
+        }
+    }
+
+    /// Returns the limits of the token if they leave this repository out.
+    pub fn limits_without(self, case: RepoCase, repository: &str) -> Option<&'a RepoLimits> {
+        match self {
+            Self::Caller { limits, .. } if !limits.allow(case, repository) => Some(limits),
+            _ => None,
+        }
+    }
+
     pub fn is_admin(self) -> bool {
         matches!(self, Self::Caller { role: Role::Admin, .. })
     }
@@ -62,7 +79,7 @@ impl Requester<'_> {
     /// The token's name, for the log.
     pub fn name(&self) -> &str {
         match self {
-            Self::Forge => "a forge",
+            Self::Forge { .. } => "a forge",
             Self::Caller { name, .. } => name,
             Self::Sweep => "the sweep for missed pushes",
         }
@@ -74,6 +91,8 @@ impl Requester<'_> {
 pub enum Refusal {
     #[error("{0} is not built here: ALLOW_REPOS does not name it")]
     Repository(String),
+    #[error("the token is for {limits}, not for {repository}")]
+    Limited { repository: String, limits: String },
     #[error("another dockerRepoBase than the configured one needs the role admin")]
     Base,
     /// The names of the build arguments whose values contain a secret of the daemon.

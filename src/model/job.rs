@@ -28,6 +28,8 @@ pub struct NewJob {
     pub any_commit: bool,
     /// True if the sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
+    /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
+    pub created_by: Option<String>,
 }
 
 impl NewJob {
@@ -47,6 +49,7 @@ impl NewJob {
             pushed: false,
             any_commit: false,
             forced: false,
+            created_by: None,
         }
     }
 
@@ -95,7 +98,10 @@ pub struct Job {
     pub pushed: bool,
     pub any_commit: bool,
     pub forced: bool,
+    pub created_by: Option<String>,
     pub cancel_requested: bool,
+    /// Name of the token that asked for the end of the job.
+    pub cancelled_by: Option<String>,
     pub created: Millis,
     pub start: Option<Millis>,
     pub end: Option<Millis>,
@@ -130,7 +136,9 @@ impl Job {
             pushed: new.pushed,
             any_commit: new.any_commit,
             forced: new.forced,
+            created_by: new.created_by,
             cancel_requested: false,
+            cancelled_by: None,
             created: Millis::now(),
             start: None,
             end: None,

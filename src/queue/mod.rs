@@ -108,12 +108,12 @@ impl QueueHandle {
         self.wake.notify_one();
     }
 
-    /// Cancels a pending job now, and signals a running one, which ends soon.
+    /// Cancels a pending job now, and signals a running one, which ends soon. `by` is the name of the token that asked.
     ///
     /// # Errors
     /// A job that has ended is a conflict.
-    pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let job = self.store.cancel(id).await?;
+    pub async fn cancel(&self, id: JobId, by: &str) -> Result<Job, StoreError> {
+        let job = self.store.cancel(id, by).await?;
         if job.status == Status::Running {
             self.signal_cancel(id);
         } else {

@@ -268,14 +268,14 @@ async fn users_cancel_pending_and_running_jobs() {
     let ids = [bench.add().await.id, bench.add().await.id];
     let (run, end) = bench.next().await;
     let mut follower = bench.logs.follow(ids[1], 0);
-    assert_eq!(bench.handle.cancel(ids[1]).await.unwrap().status, Status::Cancelled);
+    assert_eq!(bench.handle.cancel(ids[1], "me").await.unwrap().status, Status::Cancelled);
     assert_eq!(timeout(LIMIT, follower.next()).await.unwrap().unwrap(), None);
 
-    assert_eq!(bench.handle.cancel(ids[0]).await.unwrap().status, Status::Running);
+    assert_eq!(bench.handle.cancel(ids[0], "me").await.unwrap().status, Status::Running);
     timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
     end.send(outcome(Status::Cancelled)).unwrap();
     bench.status(ids[0], Status::Cancelled).await;
-    assert!(matches!(bench.handle.cancel(ids[0]).await, Err(StoreError::Conflict(Status::Cancelled))));
+    assert!(matches!(bench.handle.cancel(ids[0], "me").await, Err(StoreError::Conflict(Status::Cancelled))));
     assert_eq!(bench.store.due_notifications(9).await.unwrap().len(), 2);
 }
 
@@ -284,7 +284,7 @@ async fn a_cancel_that_the_handle_did_not_see_comes_with_the_lease() {
     let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
     let id = bench.add().await.id;
     let (run, end) = bench.next().await;
-    bench.store.cancel(id).await.unwrap();
+    bench.store.cancel(id, "me").await.unwrap();
     timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
     end.send(outcome(Status::Cancelled)).unwrap();
     bench.status(id, Status::Cancelled).await;
@@ -416,7 +416,7 @@ async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
         store.requeue(once, store.job(once).await.unwrap().unwrap().attempt).await.unwrap();
     }
     let fresh = add(&store).await.id;
-    store.cancel(once).await.unwrap();
+    store.cancel(once, "me").await.unwrap();
     store.claim("me", LIMIT).await.unwrap().unwrap();
     store.requeue(often, 11).await.unwrap();
     let mut bench = start_on(dir, store, config(1));

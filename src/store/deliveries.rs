@@ -4,10 +4,10 @@ use rusqlite::Row;
 use rusqlite::types::FromSqlError;
 use uuid::Uuid;
 
-use super::jobs::{self, LAST_ID};
+use super::jobs::{self, LAST_ID, within};
 use super::sqlite::{SqlConnection, StoreFault, commit, context};
 use super::{Store, StoreError, Superseding, images};
-use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob};
+use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob, RepoLimits};
 
 /// The time for which the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -107,11 +107,19 @@ impl Store {
         Ok(added)
     }
 
-    /// Returns deliveries, the newest first, that came before the delivery `before`, the last one of the page before.
-    pub async fn deliveries(&self, limit: u32, before: Option<Uuid>) -> Result<Vec<Delivery>, StoreError> {
-        const SQL: &str = concat!(select!(), " WHERE d.id < $1 ORDER BY d.id DESC LIMIT $2");
+    /// Returns deliveries for the repositories of `limits`, the newest first, that came before the delivery `before`, the
+    /// last one of the page before.
+    pub async fn deliveries(
+        &self,
+        limits: &RepoLimits,
+        limit: u32,
+        before: Option<Uuid>,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        const SQL: &str =
+            concat!(select!(), " WHERE d.id < $1 AND ", within!("j.repository", "$3"), " ORDER BY d.id DESC LIMIT $2");
+        let limits = self.keys_of(limits);
         let before = before.map_or(LAST_ID.into(), |id| id.to_string());
-        self.read(move |conn| conn.all(SQL, &[&before, &limit], decode)).await
+        self.read(move |conn| conn.all(SQL, &[&before, &limit, &limits], decode)).await
     }
 
     /// Returns the delivery with this id of ours.

@@ -18,6 +18,7 @@ mod stats;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery};
@@ -27,3 +28,4 @@ pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification, NotificationFilter, NotificationRecord};
 pub use stats::{OutboxCount, QueueDepth, StoreStats};
+pub use tokens::TokenRecord;

@@ -17,8 +17,8 @@ use std::time::Duration;
 use super::sqlite::SqlConnection;
 use super::*;
 use crate::model::{
-    CommitId, FailureClass, Job, JobContext, JobId, JobProgress, Millis, NewJob, Origin, Outcome, StageName,
-    StageStatus, Stages, Status, TagResult,
+    CommitId, FailureClass, Job, JobContext, JobId, JobProgress, Millis, NewJob, Origin, Outcome, RepoLimits,
+    StageName, StageStatus, Stages, Status, TagResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -147,10 +147,13 @@ async fn jobs_are_found_by_repository_branch_and_status() {
         let Added::New(job) = store.add_job(NewJob::new(context, image()), None).await.unwrap() else { panic!() };
         ids.push(job.id);
     }
-    store.cancel(ids[0]).await.unwrap();
+    store.cancel(ids[0], "me").await.unwrap();
     let found = async |repository: Option<&str>, branch: Option<&str>, status, before| {
         let (repository, branch) = (repository.map(str::to_owned), branch.map(str::to_owned));
-        let jobs = store.jobs_like(&JobFilter { repository, branch, status }, 9, before).await.unwrap();
+        let jobs = store
+            .jobs_like(&JobFilter { repository, branch, status, ..JobFilter::default() }, 9, before)
+            .await
+            .unwrap();
         jobs.iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect::<Vec<_>>()
     };
     let pending = Some(Status::Pending);
@@ -216,7 +219,7 @@ async fn a_runner_writes_only_in_its_attempt() {
     assert_eq!((done.status, done.digest.as_deref()), (Status::Success, Some("sha256:1")));
     assert!(done.end >= done.start);
     is_late(store.finish(job.id, 2, &outcome(Status::Failure)).await.map(drop));
-    is_late(store.cancel(job.id).await.map(drop));
+    is_late(store.cancel(job.id, "me").await.map(drop));
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
 }
 
@@ -234,10 +237,10 @@ async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
     let (_dir, store) = open().await;
     let ids = [add(&store, "a").await.id, add(&store, "b").await.id];
     let running = store.claim("n", LEASE).await.unwrap().unwrap();
-    let pending = store.cancel(ids[1]).await.unwrap();
+    let pending = store.cancel(ids[1], "me").await.unwrap();
     assert_eq!((pending.status, pending.start), (Status::Cancelled, None));
     assert!(pending.end.is_some());
-    let marked = store.cancel(running.id).await.unwrap();
+    let marked = store.cancel(running.id, "me").await.unwrap();
     assert_eq!((marked.status, marked.cancel_requested), (Status::Running, true));
     assert!(store.renew(running.id, 1, LEASE).await.unwrap());
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 1);
@@ -245,7 +248,7 @@ async fn cancelling_ends_a_pending_job_and_marks_a_running_one() {
     let back = store.requeue(running.id, 1).await.unwrap();
     assert_eq!(back.status, Status::Cancelled);
     assert_eq!(store.due_notifications(9).await.unwrap().len(), 2);
-    assert!(matches!(store.cancel(JobId::new()).await, Err(StoreError::NoJob(_))));
+    assert!(matches!(store.cancel(JobId::new(), "me").await, Err(StoreError::NoJob(_))));
 }
 
 #[tokio::test]
@@ -259,7 +262,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
     let mut stages = Stages::pending();
     stages.get_mut(StageName::Build).unwrap().status = StageStatus::Running;
     store.save_progress(cancelled.id, 1, &JobProgress { stages, ..JobProgress::default() }).await.unwrap();
-    store.cancel(cancelled.id).await.unwrap();
+    store.cancel(cancelled.id, "me").await.unwrap();
     let other = store.claim("other", LEASE).await.unwrap().unwrap();
     let expired = store.claim("gone", Duration::ZERO).await.unwrap().unwrap();
     sql(&store, "UPDATE jobs SET lease_until = lease_until - 1").await;

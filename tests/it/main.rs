@@ -56,3 +56,4 @@ mod syslog;
 mod systemd;
 mod tags;
 mod tidy;
+mod tokens;

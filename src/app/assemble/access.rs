@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     let mut tokens = settings.api_tokens.clone();
     let token = admin_token::read_or_create(&settings.data_dir())?;
-    tokens.push(ApiToken { name: "admin-token".into(), role: Role::Admin, token });
+    tokens.push(ApiToken { name: "admin".into(), role: Role::Admin, token });
     Ok(tokens)
 }
 

@@ -20,6 +20,8 @@ struct PushEvent {
     deleted: Option<bool>,
     /// Any JSON is accepted, because a push must not be refused for a field that only helps to order pushes.
     forced: Option<Value>,
+    /// The user who pushed: `{"login": …}`. Any JSON is accepted, because no job depends on it.
+    sender: Option<Value>,
     repository: Repository,
 }
 
@@ -42,6 +44,7 @@ struct CreateEvent {
     name: String,
     ref_type: String,
     sha: Option<String>,
+    sender: Option<Value>,
     repository: Repository,
 }
 
@@ -62,9 +65,10 @@ pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Resul
     if created.ref_type != "tag" {
         return Ok(None);
     }
-    let (reference, after) = (Some(format!("refs/tags/{}", created.name)), created.sha);
-    let repository = created.repository;
-    read(PushEvent { reference, before: None, after, deleted: None, forced: None, repository }, delivery).map(Some)
+    let (reference, after) = (Some(format!("refs/tags/{}", created.name)), created.sha.clone());
+    let CreateEvent { sender, repository, .. } = created;
+    let push = PushEvent { reference, before: None, after, deleted: None, forced: None, sender, repository };
+    read(push, delivery).map(Some)
 }
 
 fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<ForgePush, ApiError> {
@@ -76,8 +80,9 @@ fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<Forge
     let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
+    let sender = push.sender.as_ref().and_then(|sender| sender["login"].as_str()).and_then(shown_login);
     let dialect = Dialect::Totem;
-    let push = ForgePush { owner, repo, git_ref, before, after, forced, dialect, delivery: delivery() };
+    let push = ForgePush { owner, repo, git_ref, before, after, forced, sender, dialect, delivery: delivery() };
     let texts = [
         (Some(&*push.owner), "#/repository/owner/name"),
         (Some(&*push.repo), "#/repository/name"),
@@ -86,6 +91,12 @@ fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<Forge
     ];
     let wrong: Vec<_> = texts.into_iter().filter_map(|(text, path)| unstorable_text(text?, path)).collect();
     if wrong.is_empty() { Ok(push) } else { Err(ApiError::Invalid(wrong)) }
+}
+
+/// Returns the login if it is one that a list can show. Forges have at most 255 characters.
+fn shown_login(text: &str) -> Option<String> {
+    let is_shown = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
+    is_shown.then(|| text.to_owned())
 }
 
 /// Says why a body is not a push, as totem's validator does. It parses the body a second time, but a valid body never

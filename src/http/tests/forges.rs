@@ -77,7 +77,7 @@ async fn a_push_of_each_forge_is_its_commit_as_json_and_as_a_form() {
             assert_eq!((&context["owner"], &context["repo"]), (&json!("acme"), &json!("hello")));
             assert_eq!((&context["branch"], &context["commit"]), (&json!(branch), &json!(COMMIT)));
         }
-        let deliveries = server.store.deliveries(1, None).await.unwrap();
+        let deliveries = server.store.deliveries(&Default::default(), 1, None).await.unwrap();
         assert_eq!(deliveries[0].delivery_id.as_deref(), Some("f6266f16-1bf3-46a5-9ea4-602e06ead473"), "{forge}");
         assert_eq!(deliveries[0].git_ref.as_deref(), Some("refs/tags/v1.2.3"));
     }

@@ -22,7 +22,7 @@ impl Server {
         request.header("x-github-event", "push").header("x-github-delivery", "d-1").body(body.to_owned())
     }
 
-    fn signed(&self, body: &str) -> RequestBuilder {
+    pub(super) fn signed(&self, body: &str) -> RequestBuilder {
         let signature = format!("sha256={}", sign::<Hmac<Sha256>>(body.as_bytes()));
         self.hook(body).header("x-hub-signature-256", signature)
     }

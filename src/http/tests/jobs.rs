@@ -98,7 +98,7 @@ async fn a_commit_that_nothing_reaches_is_an_admins_alone_also_in_a_rebuild() {
             (job.any_commit, job.pushed)
         };
         assert_eq!((grants(made).await, grants(again).await), expected, "{commit} {made_by} {rebuilt_by}");
-        server.store.cancel(again).await.unwrap();
+        server.store.cancel(again, "me").await.unwrap();
     }
 }
 

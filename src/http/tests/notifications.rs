@@ -5,7 +5,7 @@ use crate::store::{Announce, NewNotification};
 
 impl Server {
     /// Ends a job with three notifications: one is dead, one sent, one due.
-    async fn notified(&self) -> JobId {
+    pub(super) async fn notified(&self) -> JobId {
         let id = self.job().await;
         let job = self.claim().await;
         let row = |n: usize| NewNotification {

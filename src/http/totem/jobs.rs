@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::request;
 use super::views::{self, JobView};
-use crate::http::auth::ApiCaller;
+use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::JobPath;
 use crate::http::page::{self, PageRequest};
@@ -19,7 +19,7 @@ use crate::store::JobFilter;
 /// `POST /job`
 pub async fn create(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -39,9 +39,10 @@ pub async fn create(
 /// `POST /job/{id}/rebuild`: a new job for what an ended job built, or was to build.
 pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
 ) -> Result<Response, ApiError> {
+    caller.job(&api, id).await?;
     let job = api.intake.rebuild(id, caller.requester()).await?;
     views::job(StatusCode::CREATED, &job)
 }
@@ -65,7 +66,7 @@ struct JobQuery {
 
 /// `GET /job?limit=&cursor=&repository=&branch=&status=`: newest first. The cursor is the id of the last job of
 /// the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri) -> Result<Response, ApiError> {
+pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri) -> Result<Response, ApiError> {
     let JobQuery { limit, cursor, repository, branch, status } = page::query(&uri)?;
     let page = PageRequest::read(limit, cursor, "job")?;
     if branch.is_some() && repository.is_none() {
@@ -73,7 +74,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
     }
     let status = status.map(|status| status.parse());
     let status = status.transpose().map_err(|_| ApiError::new(&messages::BAD_STATUS))?;
-    let filter = JobFilter { repository, branch, status };
+    let filter = JobFilter { repository, branch, status, limits: caller.limits };
     let mut jobs = api.store.jobs_like(&filter, page.lookahead(), page.cursor).await?;
     let filters = [
         ("repository", filter.repository.as_deref()),
@@ -89,20 +90,21 @@ pub async fn list(State(api): State<Arc<ApiState>>, _caller: ApiCaller, uri: Uri
 /// `GET /job/{id}`
 pub async fn show(
     State(api): State<Arc<ApiState>>,
-    _caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
 ) -> Result<Response, ApiError> {
-    let job = api.store.job(id).await?.ok_or_else(|| ApiError::unknown_job(&id.to_string()))?;
+    let job = caller.job(&api, id).await?;
     views::job(StatusCode::OK, &job)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
 pub async fn cancel(
     State(api): State<Arc<ApiState>>,
-    caller: ApiCaller,
+    caller: RepoCaller,
     JobPath(id): JobPath,
 ) -> Result<Response, ApiError> {
-    let job = api.queue.cancel(id).await?;
+    caller.job(&api, id).await?;
+    let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
     views::job(StatusCode::OK, &job)
 }

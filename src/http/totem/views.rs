@@ -40,6 +40,8 @@ pub struct JobView<'a> {
     rebuild_of: Option<JobId>,
     superseded_by: Option<&'a CommitId>,
     tags: &'a [TagResult],
+    created_by: Option<&'a str>,
+    cancelled_by: Option<&'a str>,
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -67,6 +69,8 @@ impl<'a> From<&'a Job> for JobView<'a> {
             rebuild_of: job.rebuild_of,
             superseded_by: job.superseded_by.as_ref(),
             tags: &job.tags,
+            created_by: job.created_by.as_deref(),
+            cancelled_by: job.cancelled_by.as_deref(),
         }
     }
 }

@@ -72,7 +72,7 @@ async fn three_attempts_are_all() {
 async fn a_job_that_rests_is_cancelled_at_once() {
     let mut bench = start(config(1)).await;
     let id = bench.at_rest().await;
-    let job = bench.handle.cancel(id).await.unwrap();
+    let job = bench.handle.cancel(id, "me").await.unwrap();
     assert_eq!((job.status, job.class), (Status::Cancelled, Some(FailureClass::Cancelled)));
     let log = bench.log(id);
     assert!(
@@ -88,7 +88,7 @@ async fn one_that_was_cancelled_as_it_failed_does_not_run_again() {
     let (run, end) = bench.next().await;
     drop(run);
     // The handle does not know of it yet.
-    bench.store.cancel(id).await.unwrap();
+    bench.store.cancel(id, "me").await.unwrap();
     end.send(engine_died()).unwrap();
     let job = bench.status(id, Status::Cancelled).await;
     assert_eq!((job.failures, job.class), (0, Some(FailureClass::Cancelled)));

@@ -8,6 +8,6 @@ mod supersede;
 
 pub use retry::{LONGEST_REST, Retry};
 pub use rows::JobFilter;
-pub(super) use rows::{LAST_ID, branch, by_id, columns, decode, insert};
+pub(super) use rows::{LAST_ID, branch, by_id, columns, decode, insert, within};
 pub use supersede::Superseding;
 pub(super) use supersede::supersede_older;

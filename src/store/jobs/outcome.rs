@@ -25,29 +25,29 @@ impl Store {
         Ok(job)
     }
 
-    /// Cancels a pending job now. Marks a running job, whose runner has to be signalled.
+    /// Cancels a pending job now, and marks a running job, whose runner has to be signalled. `by` is the name of the
+    /// token that asked; the first one is kept.
     ///
     /// # Errors
     /// A job that has ended is a conflict.
-    pub async fn cancel(&self, id: JobId) -> Result<Job, StoreError> {
-        let announce = self.announce.clone();
+    pub async fn cancel(&self, id: JobId, by: &str) -> Result<Job, StoreError> {
+        let (announce, by) = (self.announce.clone(), by.to_owned());
         let job = self
             .write(move |conn| {
-                let job = by_id(conn, id)?.ok_or(StoreError::NoJob(id))?;
+                const ASKED: &str = concat!(
+                    "UPDATE jobs SET cancel_requested = CASE WHEN status = 'running' THEN 1 ELSE cancel_requested END, \
+                     cancelled_by = COALESCE(cancelled_by, $2) \
+                     WHERE id = $1 AND status IN ('pending', 'running') RETURNING ",
+                    columns!()
+                );
+                let job = conn.first(ASKED, &[&id, &by], decode)?.ok_or_else(|| conflict(conn, id))?;
                 match job.status {
                     Status::Pending => {
                         let again = if job.attempt > 0 { " again" } else { "" };
                         let outcome = cancelled(job.stages, &format!("it was cancelled before it ran{again}"));
                         end(conn, id, Status::Pending, job.attempt, outcome, &announce)
                     }
-                    Status::Running => {
-                        conn.execute(
-                            "UPDATE jobs SET cancel_requested = 1 WHERE id = $1 AND status = 'running'",
-                            &[&id],
-                        )?;
-                        Ok(Job { cancel_requested: true, ..job })
-                    }
-                    ended => Err(StoreError::Conflict(ended).into()),
+                    _ => Ok(job),
                 }
             })
             .await?;

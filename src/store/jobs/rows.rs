@@ -1,6 +1,6 @@
 use rusqlite::Row;
 
-use crate::model::{CommitId, CommitSpec, Job, JobId, Origin, Stages, Status, bare_name};
+use crate::model::{CommitId, CommitSpec, Job, JobId, Origin, RepoLimits, Stages, Status, bare_name};
 use crate::store::sqlite::{SqlConnection, StoreFault, commit, context, json};
 use crate::store::{Store, StoreError};
 
@@ -12,7 +12,7 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository, created_by, cancelled_by"
     };
 }
 pub(in crate::store) use columns;
@@ -44,12 +44,32 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         tag_named: row.get("tag_named")?,
         any_commit: row.get("any_commit")?,
         forced: row.get("forced")?,
+        created_by: row.get("created_by")?,
         cancel_requested: row.get("cancel_requested")?,
+        cancelled_by: row.get("cancelled_by")?,
         created: row.get("created")?,
         start: row.get("start_time")?,
         end: row.get("end_time")?,
     })
 }
+
+/// The condition that a repository's key is within the keys of limits, a JSON list; null stands for no limits.
+macro_rules! within {
+    ($repository:literal, $keys:literal) => {
+        concat!(
+            "(",
+            $keys,
+            " IS NULL OR EXISTS (SELECT 1 FROM json_each(",
+            $keys,
+            ") AS allowed WHERE ",
+            $repository,
+            " = allowed.value OR (substr(allowed.value, -1) = '/' AND substr(",
+            $repository,
+            ", 1, length(allowed.value)) = allowed.value)))"
+        )
+    };
+}
+pub(in crate::store) use within;
 
 /// The jobs that a list has: those that meet every condition that is given.
 #[derive(Debug, Clone, Default)]
@@ -59,9 +79,16 @@ pub struct JobFilter {
     /// A branch or tag of that repository.
     pub branch: Option<String>,
     pub status: Option<Status>,
+    /// Repositories that the caller may see.
+    pub limits: RepoLimits,
 }
 
 impl Store {
+    /// Returns the last argument of `within!`.
+    pub(in crate::store) fn keys_of(&self, limits: &RepoLimits) -> Option<String> {
+        (!limits.are_none()).then(|| serde_json::Value::from(limits.keys(self.repo_case)).to_string())
+    }
+
     /// Returns the job with this id.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(move |conn| by_id(conn, id)).await
@@ -81,10 +108,17 @@ impl Store {
     ) -> Result<Vec<Job>, StoreError> {
         macro_rules! sql {
             ($wanted:literal) => {
-                concat!("SELECT ", columns!(), " FROM jobs WHERE ", $wanted, "id < $1 ORDER BY id DESC LIMIT $2")
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM jobs WHERE ",
+                    $wanted,
+                    within!("jobs.repository", "$6"),
+                    " AND id < $1 ORDER BY id DESC LIMIT $2"
+                )
             };
         }
-        let JobFilter { repository, branch, status } = filter;
+        let JobFilter { repository, branch, status, limits } = filter;
         let sql = match (repository, branch, status) {
             (None, _, None) => sql!(""),
             (None, _, Some(_)) => sql!("status = $5 AND "),
@@ -96,8 +130,8 @@ impl Store {
         let before = before.map_or(LAST_ID.into(), |id| id.to_string());
         let repository = repository.as_deref().map(|name| self.repo_case.key(name));
         let branch = branch.as_deref().map(|branch| bare_name(branch).to_owned());
-        let status = *status;
-        self.read(move |conn| conn.all(sql, &[&before, &limit, &repository, &branch, &status], decode)).await
+        let (status, limits) = (*status, self.keys_of(limits));
+        self.read(move |conn| conn.all(sql, &[&before, &limit, &repository, &branch, &status, &limits], decode)).await
     }
 }
 
@@ -119,8 +153,9 @@ pub(in crate::store) fn conflict(conn: &SqlConnection, id: JobId) -> StoreFault 
 pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) -> Result<(), StoreFault> {
     conn.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
-         branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced) \
-         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+         branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced, \
+         created_by) \
+         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         &[
             &job.id,
             &job.context.stored()?,
@@ -141,6 +176,7 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
             &job.tag_named,
             &job.any_commit,
             &job.forced,
+            &job.created_by,
         ],
     )?;
     enqueue(conn, job)

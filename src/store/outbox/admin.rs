@@ -5,8 +5,8 @@ use std::time::Duration;
 use rusqlite::{Row, ToSql};
 
 use super::rows::LIFE;
-use crate::model::{JobId, Millis, NotificationState};
-use crate::store::jobs::LAST_ID;
+use crate::model::{JobId, Millis, NotificationState, RepoLimits};
+use crate::store::jobs::{LAST_ID, within};
 use crate::store::{Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -42,6 +42,8 @@ pub struct NotificationFilter {
     pub job: Option<JobId>,
     /// Id of the last notification of the page before.
     pub before: Option<String>,
+    /// Repositories that the caller may see.
+    pub limits: RepoLimits,
 }
 
 macro_rules! columns {
@@ -50,17 +52,24 @@ macro_rules! columns {
     };
 }
 
+macro_rules! list {
+    ($wanted:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM outbox WHERE id < $1 AND ",
+            $wanted,
+            " AND ($5 IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE jobs.id = outbox.job AND ",
+            within!("jobs.repository", "$5"),
+            ")) ORDER BY id DESC LIMIT $4"
+        )
+    };
+}
+
 /// The lists of all notifications, of a state and of a job, newest first. There are three statements so that each has its
 /// index.
-pub(in crate::store) const LISTS: [&str; 3] = [
-    concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND '' = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
-    concat!("SELECT ", columns!(), " FROM outbox WHERE id < $1 AND state = $2 AND '' = $3 ORDER BY id DESC LIMIT $4"),
-    concat!(
-        "SELECT ",
-        columns!(),
-        " FROM outbox WHERE id < $1 AND ('' = $2 OR state = $2) AND job = $3 ORDER BY id DESC LIMIT $4"
-    ),
-];
+pub(in crate::store) const LISTS: [&str; 3] =
+    [list!("'' = $2 AND '' = $3"), list!("state = $2 AND '' = $3"), list!("('' = $2 OR state = $2) AND job = $3")];
 
 pub(in crate::store) const OLD: &str = "SELECT id FROM outbox WHERE state = $1 AND next_at < $2 LIMIT $3";
 pub(in crate::store) const AHEAD: &str = "SELECT id FROM outbox WHERE state = 'due' AND created > $1 LIMIT 1";
@@ -94,7 +103,8 @@ impl Store {
         let before = filter.before.clone().unwrap_or_else(|| LAST_ID.into());
         let state = filter.state.map_or("", NotificationState::as_str);
         let job = filter.job.map(|job| job.to_string()).unwrap_or_default();
-        self.read(move |conn| conn.all(list, &[&before, &state, &job, &limit], decode)).await
+        let limits = self.keys_of(&filter.limits);
+        self.read(move |conn| conn.all(list, &[&before, &state, &job, &limit, &limits], decode)).await
     }
 
     /// Has a dead notification sent again, with its old id and as much time as a new one.

@@ -6,7 +6,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Result, Row};
 use serde::de::DeserializeOwned;
 
-use crate::model::{CommitId, Dialect, FailureClass, JobContext, JobId, Millis, NotificationState, Origin, Status};
+use crate::model::{
+    CommitId, Dialect, FailureClass, JobContext, JobId, Millis, NotificationState, Origin, Role, Status,
+};
 
 impl ToSql for Millis {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
@@ -55,7 +57,7 @@ macro_rules! by_name {
     )*};
 }
 
-by_name!(Dialect, FailureClass, NotificationState, Origin, Status);
+by_name!(Dialect, FailureClass, NotificationState, Origin, Role, Status);
 
 /// Reads a column that holds a commit's id, by the rule of [`CommitId::read_stored`].
 pub(in crate::store) fn commit(row: &Row, column: &str) -> Result<Option<CommitId>> {

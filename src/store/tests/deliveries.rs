@@ -25,23 +25,23 @@ async fn a_delivery_is_kept_with_its_repeats_for_30_days() {
     for _ in 0..3 {
         store.add_job(new("a"), delivery("1")).await.unwrap();
     }
-    let kept = store.deliveries(9, None).await.unwrap();
+    let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
     assert_eq!((kept.len(), kept[0].repeats, kept[0].job, &kept[0].context.repo), (1, 3, first.id, &"a".to_owned()));
     assert!(kept[0].repeated >= Some(kept[0].received));
     // The same two days later is another one, and the first is still there.
     sql(&store, "UPDATE deliveries SET received = received - 2 * 24 * 3600 * 1000").await;
     let Added::New(second) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
     store.add_job(new("a"), None).await.unwrap();
-    let kept = store.deliveries(9, None).await.unwrap();
+    let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
     assert_eq!(kept.iter().map(|d| (d.job, d.repeats)).collect::<Vec<_>>(), [(second.id, 0), (first.id, 3)]);
-    assert_eq!(store.deliveries(9, Some(kept[0].id)).await.unwrap(), kept[1..]);
+    assert_eq!(store.deliveries(&RepoLimits::default(), 9, Some(kept[0].id)).await.unwrap(), kept[1..]);
     assert_eq!(store.delivery(kept[1].id).await.unwrap().as_ref(), Some(&kept[1]));
     assert_eq!(store.delivery(uuid::Uuid::now_v7()).await.unwrap(), None);
 
     let later = |days: u64| Millis::now() + Duration::from_secs(days * 24 * 3600);
     assert_eq!(store.delete_old_deliveries(later(29)).await.unwrap(), 0);
     assert_eq!(store.delete_old_deliveries(later(31)).await.unwrap(), 2);
-    assert_eq!(store.deliveries(9, None).await.unwrap(), []);
+    assert_eq!(store.deliveries(&RepoLimits::default(), 9, None).await.unwrap(), []);
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 3);
 }
 
@@ -134,7 +134,7 @@ async fn deliveries_of_before_keep_their_jobs() {
     drop(old);
 
     let store = Store::open(dir.path()).await.unwrap();
-    let kept = store.deliveries(9, None).await.unwrap();
+    let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
     assert_eq!((kept.len(), kept[0].job, kept[0].received, kept[0].repeats), (1, job, received, 0));
     let Added::Duplicate(same) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(same.id, job);

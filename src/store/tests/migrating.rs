@@ -56,7 +56,8 @@ async fn version_1_is_taken_over_whole() {
     let build = serde_json::json!({"target": "a' \"b\"", "buildArgs": {"A": "1"}, "keepGitDir": true, "image": null});
     let extra = serde_json::json!({"own": [1], "build": build});
     assert!(jobs.iter().all(|job| serde_json::json!(job.context.extra) == extra), "{:?}", jobs[0].context.extra);
-    let filter = JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), status: None };
+    let filter =
+        JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), ..JobFilter::default() };
     assert_eq!(store.jobs_like(&filter, 9, None).await.unwrap()[0].id, ids[0]);
 
     // Pushed images are known, and nothing else.

@@ -84,7 +84,7 @@ async fn a_cancelled_job_takes_no_turn() {
     let (_dir, store) = open().await;
     let gone = add_with(&store, "a", 0).await;
     add_with(&store, "b", 0).await;
-    store.cancel(gone).await.unwrap();
+    store.cancel(gone, "me").await.unwrap();
     assert_eq!(claims(&store, 2).await, "b -");
     add_with(&store, "b", 0).await;
     add_with(&store, "a", 0).await;
@@ -181,7 +181,7 @@ proptest! {
                         expected.pending.insert(id, of);
                     }
                     Step::Cancel(n) => if let Some(id) = nth(&expected.pending, n) {
-                        store.cancel(id).await.unwrap();
+                        store.cancel(id, "me").await.unwrap();
                         expected.pending.remove(&id);
                     }
                 }

@@ -38,9 +38,11 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
     let source = files.source(args.flags);
     let mut loaded = source.load();
     loaded.check(app::check);
+    if args.check || loaded.settings().is_err() {
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    }
     let settings = loaded.settings()?.clone();
     if args.check {
-        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }

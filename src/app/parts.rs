@@ -27,7 +27,7 @@ use crate::notify::{self, Channels};
 use crate::pipeline::{self, Tags, Tools};
 use crate::queue::Queue;
 use crate::secrets::Secrets;
-use crate::settings::{ApiAuth, Settings};
+use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
 
@@ -124,6 +124,7 @@ impl DaemonParts {
             open: settings.api_auth == ApiAuth::None,
             cors_origins: settings.cors_origins.0.clone(),
             hosts: access::hosts(settings, &listener.local_addr()?),
+            list_oldest: settings.totem_list == TotemList::Oldest,
             host_of,
             engines_up,
             data_dir,

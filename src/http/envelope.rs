@@ -25,6 +25,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The name that totem gave the id in its answers.
 const TOTEMS_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
+/// The headers that a page of another origin may read.
+const EXPOSED: &str = "Link, ETag, Warning, Content-Range, Request-Id, X-Request-Id, X-Image-Factory-Duplicate";
+
 /// Writes an error as one dialect does. The text is the request's id.
 pub type Render = fn(&ApiError, &str) -> Response;
 
@@ -105,12 +108,10 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
     }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed =
-            HeaderValue::from_static("Link, Content-Range, Request-Id, X-Request-Id, X-Image-Factory-Duplicate");
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-            let allowed = HeaderValue::from_static("Authorization, Content-Type, Range, X-Request-Id");
+            let allowed = HeaderValue::from_static("Authorization, Content-Type, If-None-Match, Range, X-Request-Id");
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         }

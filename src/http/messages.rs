@@ -99,6 +99,15 @@ messages! {
     BAD_STATUS: 400 "InvalidArgument", "status is pending, running, success, failure or cancelled",
         "A list was filtered by a status that does not exist.",
         "Use one of the five.";
+    BAD_ORDER: 400 "InvalidArgument", "order is asc or desc",
+        "A list was asked for in an order that does not exist.",
+        "Send asc for the oldest first, or desc for the newest first.";
+    BAD_COMMIT: 400 "InvalidArgument", "commit is the id of a commit, or its first 4 digits or more",
+        "A list was filtered by a commit that is no hexadecimal id.",
+        "Send 4 to 64 hexadecimal digits.";
+    BAD_TIME: 400 "InvalidArgument", "updatedSince is a time such as 2026-11-20T22:59:27.930Z",
+        "A list was filtered by a time that is not written as RFC 3339 has it.",
+        "Send such a time, with a + in it written as %2B.";
     BAD_STATE: 400 "InvalidArgument", "state is one of …",
         "A list was filtered by a state that does not exist.",
         "Use one of the states that the message lists.";

@@ -8,6 +8,7 @@ mod credentials;
 mod deliveries;
 mod envelope;
 mod error;
+mod etag;
 mod extract;
 mod health;
 mod hooks;
@@ -61,6 +62,8 @@ pub struct HttpConfig {
     /// Names, with or without a port, that the `Host` of a request without a token may have: the listening address and
     /// BASE_URL's host. `localhost` and IP addresses are always allowed.
     pub hosts: Vec<String>,
+    /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
+    pub list_oldest: bool,
     pub host_of: HostOf,
     pub engines_up: EnginesUp,
     /// The folder whose disk the metrics show.
@@ -89,6 +92,7 @@ pub struct Parts {
 struct ApiState {
     credentials: Credentials,
     guard: Option<Guard>,
+    list_oldest: bool,
     host_of: HostOf,
     engines_up: EnginesUp,
     data_dir: PathBuf,
@@ -109,6 +113,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
+        list_oldest: config.list_oldest,
         host_of: config.host_of,
         engines_up: config.engines_up,
         data_dir: config.data_dir,

@@ -1,5 +1,6 @@
-//! Lists in pages, newest first: `?limit=&cursor=`. The cursor is the id of the last entry of the page before.
+//! Lists in pages: `?limit=&cursor=`. The cursor is the id of the last entry of the page before.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use axum::extract::Query;
@@ -16,6 +17,12 @@ const MAX_LIMIT: u32 = 1000;
 pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     let query = Query::try_from_uri(uri).map_err(|error| ApiError::with(&messages::BAD_QUERY, error.to_string()))?;
     Ok(query.0)
+}
+
+/// Returns the names of a request's parameters that are not known here, each once.
+pub fn unknown_parameters(uri: &Uri, known: &[&str]) -> BTreeSet<String> {
+    let names = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).map(|(name, _)| name.into_owned());
+    names.filter(|name| !known.contains(&name.as_str())).collect()
 }
 
 /// The page that a request asks for.

@@ -98,6 +98,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         open: false,
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
+        list_oldest: false,
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
         engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
         data_dir: dir.path().into(),

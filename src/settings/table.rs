@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, PriorityList,
-    RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, Urls,
+    RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -258,6 +258,9 @@ settings! {
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: List, "", "https://dashboard.example.com";
+        /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
+        /// the oldest first, as totem's image-factory did).
+        TOTEM_LIST => totem_list: TotemList, "newest", "oldest";
     }
 
     "Limits and retention" {

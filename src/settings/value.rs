@@ -232,6 +232,16 @@ words! {
 }
 
 words! {
+    /// Order of a list of jobs that asks for none.
+    pub enum TotemList {
+        /// The newest jobs first, at most 1,000.
+        Newest = "newest",
+        /// Every job, the oldest first, as totem listed them.
+        Oldest = "oldest",
+    }
+}
+
+words! {
     /// Rule for the times of files in a build.
     pub enum FileTimes {
         /// A changed file is always newer.
@@ -267,7 +277,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Supersede);
+word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Supersede);
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

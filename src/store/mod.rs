@@ -1,7 +1,7 @@
 //! Jobs, deliveries and the outbox in SQLite: one writer with group commit, readers beside it.
 //!
 //! Every write is durable when it returns. The SQL is portable to PostgreSQL, except `context ->> …` (deliveries, missed, heads,
-//! repo_case) and the JSON functions of migration 10.
+//! repo_case, jobs) and migration 10: its JSON functions, its trigger and `MAX`.
 
 mod database;
 mod deliveries;

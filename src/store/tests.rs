@@ -377,3 +377,26 @@ async fn an_operation_that_fails_takes_nothing_with_it() {
     let count = store.read(|conn| conn.first("SELECT COUNT(*) FROM pulse", &[], |row| row.get::<_, i64>(0)));
     assert_eq!(count.await.unwrap(), Some(0));
 }
+
+/// No filter of a list looks at every job.
+#[tokio::test]
+async fn every_filter_of_jobs_has_its_index() {
+    let (_dir, store) = open().await;
+    let given = || Some(String::new());
+    let none = JobFilter::default;
+    for (filter, index) in [
+        (none(), "sqlite_autoindex_jobs_1"),
+        (JobFilter { status: Some(Status::Running), ..none() }, "jobs_by_status"),
+        (JobFilter { repository: given(), ..none() }, "jobs_by_repository"),
+        (JobFilter { repository: given(), branch: given(), ..none() }, "jobs_by_branch"),
+        (JobFilter { commit: given(), ..none() }, "jobs_by_commit"),
+        (JobFilter { image: given(), ..none() }, "jobs_by_image"),
+        (JobFilter { updated_since: Some(Millis(0)), ..none() }, "jobs_by_update"),
+    ] {
+        for oldest_first in [false, true] {
+            let sql = JobFilter { oldest_first, ..filter.clone() }.sql();
+            let plan = store.read(move |conn| conn.plan(&sql)).await.unwrap();
+            assert!(plan[0].contains("SEARCH") && plan[0].contains(index), "{filter:?}: {plan:#?}");
+        }
+    }
+}

@@ -135,3 +135,122 @@ async fn a_rebuild_is_allowed_anew() {
     let answer = rebuild(&server, "admin", &job.id.to_string()).await;
     assert_eq!((answer.status, answer.error().2.contains("the operator must name it in ALLOW_REPOS")), (403, true));
 }
+
+/// Returns the ids of a list.
+fn ids(answer: &Answer) -> Vec<String> {
+    answer.json().as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_list_is_filtered_by_commit_image_and_time() {
+    let server = server(|_| {}).await;
+    let full = "c0ffee".to_owned() + &"1".repeat(34);
+    let made = make(&server, "build", &json!({"owner": "a", "repo": "b", "commit": full}).to_string()).await.json();
+    let waiting = made["id"].as_str().unwrap();
+    // This one is resolved to another commit.
+    let head = server.store.job(server.job().await).await.unwrap().unwrap();
+    let count = |query: String| {
+        let server = &server;
+        async move { ids(&server.get(&format!("/job?{query}")).await) }
+    };
+    for commit in ["c0ffee", "C0FFEE1", &full] {
+        assert_eq!(count(format!("commit={commit}")).await, [waiting], "{commit}");
+    }
+    assert_eq!(count("commit=c0ffee2".into()).await.len(), 0);
+    assert_eq!(count("commit=c0ffee&repository=acme/hello".into()).await.len(), 0);
+    for (image, id) in [("127.0.0.1:5555/totem/a-b", waiting), (&head.image, &head.id.to_string())] {
+        assert_eq!(count(format!("image={image}")).await, [id], "{image}");
+    }
+    for image in ["127.0.0.1:5555/totem/a", "127.0.0.1:5555/totem/a-b:c0ffee", "a-b"] {
+        assert_eq!(count(format!("image={image}")).await.len(), 0, "{image}");
+    }
+
+    // The clock of the test may be on the same millisecond as the last change.
+    let later = |time: Millis| Millis(time.0 + 1);
+    let since = |time: Millis| count(format!("updatedSince={time}&limit=9"));
+    assert_eq!(since(head.created).await[0], head.id.to_string());
+    assert_eq!(since(later(head.created)).await.len(), 0);
+    let before = Millis::now();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let job = server.claim().await;
+    assert_eq!(since(later(before)).await, [job.id.to_string()]);
+    server.finish(&job, Status::Success, Stages::pending()).await;
+    assert_eq!(count(format!("commit=aaaa&updatedSince={before}")).await, [job.id.to_string()]);
+    for (query, message) in [
+        ("commit=HEAD", "commit is the id of a commit, or its first 4 digits or more"),
+        ("commit=c0f", "commit is the id of a commit, or its first 4 digits or more"),
+        ("updatedSince=yesterday", "updatedSince is a time such as 2026-11-20T22:59:27.930Z"),
+        ("order=oldest", "order is asc or desc"),
+    ] {
+        let answer = server.get(&format!("/job?{query}")).await;
+        assert_eq!(answer.error(), (400, "InvalidArgument".into(), message.into()));
+    }
+}
+
+#[tokio::test]
+async fn what_a_list_does_not_know_is_passed_over_and_warned_of() {
+    let server = server(|_| {}).await;
+    let id = server.job().await;
+    let answer = server.get("/job?repo=other&repo=x&_=1&limit=5").await;
+    assert_eq!((answer.status, ids(&answer)), (200, vec![id.to_string()]));
+    let warnings: Vec<_> = answer.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+    let passed_over = |name: &str| format!("299 - \"the query parameter {name} is not known and was passed over\"");
+    assert_eq!(warnings, [passed_over("_"), passed_over("repo")]);
+    assert_eq!(server.get("/job?limit=5").await.header("warning"), "");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_known_is_not_sent_again() {
+    let server = server(|_| {}).await;
+    let id = server.job().await;
+    for path in ["/job".to_owned(), "/job?limit=1".into(), format!("/job/{id}")] {
+        let tag = server.get(&path).await.header("etag").to_owned();
+        let again = |tags: String| send(server.as_role("read", "GET", &path).header("if-none-match", tags));
+        for tags in [tag.clone(), format!("\"x\", W/{tag}"), "*".into()] {
+            let answer = again(tags).await;
+            assert_eq!((answer.status, answer.header("etag"), answer.body.len()), (304, &*tag, 0), "{path}");
+            assert!(answer.header("link").contains("describedBy"));
+        }
+        assert_eq!(again("\"x\"".into()).await.status, 200);
+    }
+    let tag = server.get("/job").await.header("etag").to_owned();
+    server.claim().await;
+    let answer = send(server.as_role("read", "GET", "/job").header("if-none-match", &tag)).await;
+    assert_eq!((answer.status, answer.header("etag") == tag), (200, false));
+}
+
+#[tokio::test]
+async fn the_originals_list_is_whole_and_begins_with_the_oldest() {
+    let server = server(|config| config.list_oldest = true).await;
+    let empty = server.get("/job").await;
+    assert_eq!(
+        (empty.status, empty.text(), empty.header("link")),
+        (200, "[]".into(), r#"</_schema/job-list>; rel="describedBy""#)
+    );
+    // One piece exactly, and some more.
+    let mut made = Vec::new();
+    for count in [100, 105] {
+        let context = || {
+            serde_json::from_value(json!({"owner": "acme", "repo": "hello", "branch": "develop",
+            "commit": "HEAD", "github": true, "dockerRepoBase": "q.io/t", "tag": "HEAD"}))
+        };
+        for _ in 0..count {
+            let new = crate::model::NewJob::new(context().unwrap(), "q.io/t/acme-hello:HEAD".into());
+            let crate::store::Added::New(job) = server.store.add_job(new, None).await.unwrap() else { panic!() };
+            made.push(job.id.to_string());
+        }
+        let answer = server.get("/job").await;
+        assert_eq!(answer.header("content-type"), "application/vnd.sh.melt.cdp.if.job-list.v1+json");
+        assert_eq!(ids(&answer), made);
+    }
+    assert_eq!(ids(&server.get("/job?status=pending&order=asc").await), made);
+    assert_eq!(ids(&server.get("/job?status=success").await).len(), 0);
+    // Who names a limit or an order, as our own clients do, gets what is asked for.
+    assert_eq!(ids(&server.get("/job?limit=1").await), made[204..]);
+    assert_eq!(ids(&server.get("/job?order=desc").await)[0], made[204]);
+    let page = server.get("/job?order=asc&limit=2").await;
+    assert_eq!(ids(&page), made[..2]);
+    let next = format!("/job?limit=2&cursor={}&order=asc", made[1]);
+    assert!(page.header("link").ends_with(&format!("<{next}>; rel=\"next\"")), "{}", page.header("link"));
+    assert_eq!(ids(&server.get(&next).await), made[2..4]);
+}

@@ -2,19 +2,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use serde::Deserialize;
 
-use super::request;
-use super::views::{self, JobView};
+use super::{request, views};
 use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::extract::JobPath;
-use crate::http::page::{self, PageRequest};
-use crate::http::{ApiState, body, messages, warning};
-use crate::model::Status;
-use crate::store::JobFilter;
+use crate::http::{ApiState, body, etag, messages, warning};
 
 /// `POST /job`
 pub async fn create(
@@ -55,46 +50,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json") || essence.eq_ignore_ascii_case(views::JOB_CREATE)
 }
 
-#[derive(Deserialize)]
-struct JobQuery {
-    limit: Option<String>,
-    cursor: Option<String>,
-    repository: Option<String>,
-    branch: Option<String>,
-    status: Option<String>,
-}
-
-/// `GET /job?limit=&cursor=&repository=&branch=&status=`: newest first. The cursor is the id of the last job of
-/// the page before.
-pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri) -> Result<Response, ApiError> {
-    let JobQuery { limit, cursor, repository, branch, status } = page::query(&uri)?;
-    let page = PageRequest::read(limit, cursor, "job")?;
-    if branch.is_some() && repository.is_none() {
-        return Err(ApiError::new(&messages::BRANCH_ALONE));
-    }
-    let status = status.map(|status| status.parse());
-    let status = status.transpose().map_err(|_| ApiError::new(&messages::BAD_STATUS))?;
-    let filter = JobFilter { repository, branch, status, limits: caller.limits };
-    let mut jobs = api.store.jobs_like(&filter, page.lookahead(), page.cursor).await?;
-    let filters = [
-        ("repository", filter.repository.as_deref()),
-        ("branch", filter.branch.as_deref()),
-        ("status", filter.status.map(Status::as_str)),
-    ];
-    let next = page.cut(&mut jobs, |job| job.id, "/job", &filters);
-    let links: Vec<_> = [r#"</_schema/job-list>; rel="describedBy""#.to_owned()].into_iter().chain(next).collect();
-    let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
-    views::json(StatusCode::OK, views::JOB_LIST, &links.join(", "), &views)
-}
-
 /// `GET /job/{id}`
 pub async fn show(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
     JobPath(id): JobPath,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = caller.job(&api, id).await?;
-    views::job(StatusCode::OK, &job)
+    Ok(etag::unless_known(views::job(StatusCode::OK, &job)?, &headers).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.

@@ -2,6 +2,7 @@
 //! the form of its errors. A dialect uses `intake`, the store and the logs, and never another dialect.
 
 mod jobs;
+mod list;
 mod render;
 mod request;
 mod schemas;
@@ -21,7 +22,7 @@ pub fn routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/", get(schemas::root))
         .route("/_schema/{name}", get(schemas::schema))
-        .route("/job", get(jobs::list).post(jobs::create))
+        .route("/job", get(list::list).post(jobs::create))
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))
         .route("/job/{id}/cancel", post(jobs::cancel))

@@ -1,5 +1,6 @@
 //! A job as totem's clients know it, with the fields that are new.
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
@@ -151,6 +152,11 @@ pub fn json(
     value: &impl Serialize,
 ) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(value).map_err(|error| ApiError::Internal(format!("writing JSON: {error}")))?;
+    of_type(status, media_type, link, body.into())
+}
+
+/// Answers with the JSON of such a media type.
+pub fn of_type(status: StatusCode, media_type: &'static str, link: &str, body: Body) -> Result<Response, ApiError> {
     let link = HeaderValue::from_str(link).map_err(|error| ApiError::Internal(format!("the Link header: {error}")))?;
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type)), (header::LINK, link)];
     Ok((status, headers, body).into_response())

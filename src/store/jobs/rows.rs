@@ -1,6 +1,6 @@
 use rusqlite::Row;
 
-use crate::model::{CommitId, CommitSpec, Job, JobId, Origin, RepoLimits, Stages, Status, bare_name};
+use crate::model::{CommitId, CommitSpec, Job, JobId, Millis, Origin, RepoLimits, Stages, Status, bare_name};
 use crate::store::sqlite::{SqlConnection, StoreFault, commit, context, json};
 use crate::store::{Store, StoreError};
 
@@ -71,7 +71,7 @@ macro_rules! within {
 }
 pub(in crate::store) use within;
 
-/// The jobs that a list has: those that meet every condition that is given.
+/// The jobs that a list has, and their order: those that meet every condition that is given.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
     /// `owner/repo`, in any case where the host ignores it.
@@ -81,6 +81,38 @@ pub struct JobFilter {
     pub status: Option<Status>,
     /// Repositories that the caller may see.
     pub limits: RepoLimits,
+    /// The first digits of a commit's id, in lower case: the commit that was built, or that is to be.
+    pub commit: Option<String>,
+    /// An image with its tag, or without one for all of its tags.
+    pub image: Option<String>,
+    /// Jobs that have changed at this time or later.
+    pub updated_since: Option<Millis>,
+    pub oldest_first: bool,
+}
+
+impl JobFilter {
+    /// Returns the statement for [`Store::jobs_like`]. Each condition has its index. A `+` keeps SQLite from walking through
+    /// all jobs by their ids where another condition leaves few of them.
+    pub(in crate::store) fn sql(&self) -> String {
+        let conditions = [
+            (self.repository.is_some(), "repository = $3"),
+            (self.repository.is_some() && self.branch.is_some(), "branch = $4"),
+            (self.status.is_some(), "status = $5"),
+            (self.commit.is_some(), "COALESCE(resolved_commit, context ->> 'commit') BETWEEN $6 AND $6 || 'g'"),
+            (self.image.is_some(), "image BETWEEN $7 AND $8"),
+            (self.updated_since.is_some(), "updated >= $9"),
+        ];
+        let is_rare = self.commit.is_some() || self.image.is_some() || self.updated_since.is_some();
+        let id = if is_rare { "+id" } else { "id" };
+        let (comparison, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };
+        let mut sql = format!(concat!("SELECT ", columns!(), " FROM jobs WHERE {} {} $1"), id, comparison);
+        for (_, condition) in conditions.iter().filter(|(is_given, _)| *is_given) {
+            sql += " AND ";
+            sql += condition;
+        }
+        sql += concat!(" AND ", within!("jobs.repository", "$10"));
+        sql + &format!(" ORDER BY {id} {order} LIMIT $2")
+    }
 }
 
 impl Store {
@@ -94,44 +126,39 @@ impl Store {
         self.read(move |conn| by_id(conn, id)).await
     }
 
-    /// Returns jobs, the newest first, that were made before the job `before`, the last one of the page before.
+    /// Returns jobs, the newest first, that were made before the job `before`.
     pub async fn jobs(&self, limit: u32, before: Option<JobId>) -> Result<Vec<Job>, StoreError> {
         self.jobs_like(&JobFilter::default(), limit, before).await
     }
 
-    /// Returns the jobs that meet the filter, in the order of [`Store::jobs`]. Each combination has its index.
+    /// Returns the jobs that meet the filter, in its order, that come behind the job `cursor`, the last one of the page
+    /// before.
     pub async fn jobs_like(
         &self,
         filter: &JobFilter,
         limit: u32,
-        before: Option<JobId>,
+        cursor: Option<JobId>,
     ) -> Result<Vec<Job>, StoreError> {
-        macro_rules! sql {
-            ($wanted:literal) => {
-                concat!(
-                    "SELECT ",
-                    columns!(),
-                    " FROM jobs WHERE ",
-                    $wanted,
-                    within!("jobs.repository", "$6"),
-                    " AND id < $1 ORDER BY id DESC LIMIT $2"
-                )
-            };
-        }
-        let JobFilter { repository, branch, status, limits } = filter;
-        let sql = match (repository, branch, status) {
-            (None, _, None) => sql!(""),
-            (None, _, Some(_)) => sql!("status = $5 AND "),
-            (Some(_), None, None) => sql!("repository = $3 AND "),
-            (Some(_), None, Some(_)) => sql!("repository = $3 AND status = $5 AND "),
-            (Some(_), Some(_), None) => sql!("repository = $3 AND branch = $4 AND "),
-            (Some(_), Some(_), Some(_)) => sql!("repository = $3 AND branch = $4 AND status = $5 AND "),
+        let sql = filter.sql();
+        let first = if filter.oldest_first { "" } else { LAST_ID };
+        let cursor = cursor.map_or(first.into(), |id| id.to_string());
+        let repository = filter.repository.as_deref().map(|name| self.repo_case.key(name));
+        let branch = filter.branch.as_deref().map(|branch| bare_name(branch).to_owned());
+        let JobFilter { commit, status, updated_since, .. } = filter.clone();
+        let limits = self.keys_of(&filter.limits);
+        // No character of a tag comes behind the `~`.
+        let (image, last_image) = match filter.image.clone() {
+            Some(name) if !name.rsplit('/').next().is_some_and(|last| last.contains(':')) => {
+                (Some(format!("{name}:")), Some(format!("{name}:~")))
+            }
+            image => (image.clone(), image),
         };
-        let before = before.map_or(LAST_ID.into(), |id| id.to_string());
-        let repository = repository.as_deref().map(|name| self.repo_case.key(name));
-        let branch = branch.as_deref().map(|branch| bare_name(branch).to_owned());
-        let (status, limits) = (*status, self.keys_of(limits));
-        self.read(move |conn| conn.all(sql, &[&before, &limit, &repository, &branch, &status, &limits], decode)).await
+        self.read(move |conn| {
+            let args: [&dyn rusqlite::ToSql; 10] =
+                [&cursor, &limit, &repository, &branch, &status, &commit, &image, &last_image, &updated_since, &limits];
+            conn.all(&sql, &args, decode)
+        })
+        .await
     }
 }
 
@@ -154,8 +181,8 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
     conn.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced, \
-         created_by) \
-         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+         created_by, updated) \
+         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $7)",
         &[
             &job.id,
             &job.context.stored()?,

@@ -15,7 +15,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (4, "refs", include_str!("../migrations/0004_refs.sql")),
     (5, "images", include_str!("../migrations/0005_images.sql")),
     (6, "repo_case", include_str!("../migrations/0006_repo_case.sql")),
-    (10, "build", include_str!("../migrations/0010_build.sql")),
+    (10, "wire", include_str!("../migrations/0010_wire.sql")),
     (13, "people", include_str!("../migrations/0013_people.sql")),
 ];
 

@@ -12,3 +12,15 @@ WHERE CASE WHEN json_valid(context) THEN EXISTS (
     SELECT 1 FROM json_each(jobs.context)
     WHERE key IN ('dockerfile', 'context', 'keepGitDir', 'target', 'buildArgs', 'platform', 'image')
 ) END;
+
+-- When a job changed last, for who asks for changes. The trigger names what an answer shows, so that no write can forget it.
+ALTER TABLE jobs ADD COLUMN updated BIGINT NOT NULL DEFAULT 0;
+UPDATE jobs SET updated = MAX(created, COALESCE(start_time, 0), COALESCE(end_time, 0));
+CREATE TRIGGER jobs_updated AFTER UPDATE OF status, attempt, stages, resolved_commit, digest, cause, class, cancel_requested,
+    superseded_by, tags ON jobs
+BEGIN
+    UPDATE jobs SET updated = CAST(unixepoch('subsec') * 1000 AS INTEGER) WHERE id = NEW.id;
+END;
+CREATE INDEX jobs_by_update ON jobs (updated);
+CREATE INDEX jobs_by_image ON jobs (image);
+CREATE INDEX jobs_by_commit ON jobs (COALESCE(resolved_commit, context ->> 'commit'));

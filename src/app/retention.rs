@@ -121,7 +121,7 @@ mod tests {
         let Added::New(job) = store.add_job(NewJob::new(context, "q/a:b".into()), None).await.unwrap() else {
             panic!()
         };
-        store.cancel(job.id).await.unwrap().id
+        store.cancel(job.id, "me").await.unwrap().id
     }
 
     #[tokio::test]

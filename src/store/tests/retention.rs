@@ -13,7 +13,7 @@ async fn old_jobs_go_and_the_newest_of_a_branch_and_what_is_unsent_stay() {
     let mut made = Vec::new();
     for repo in ["a", "a", "b", "a"] {
         let job = add(&store, repo).await.id;
-        store.cancel(job).await.unwrap();
+        store.cancel(job, "me").await.unwrap();
         made.push(job);
     }
     let pending = add(&store, "b").await.id;

@@ -66,7 +66,7 @@ async fn live_settings_change_and_no_job_is_dropped() {
     let about =
         async || capture.requests().into_iter().find(|sent| String::from_utf8_lossy(&sent.body).contains(&running));
     let sent = eventually(Duration::from_secs(20), "the hook arrives", about).await;
-    assert!(sent.headers.contains_key("x-hub-signature-256"), "{sent:?}");
+    assert!(sent.headers.contains_key("x-hook-signature"), "{sent:?}");
 
     // A file with a fault changes nothing.
     let broken = format!("API_TOKENS=ci:read:{SECOND}\nALLOW_REPOS=a[\n");
@@ -98,24 +98,23 @@ async fn certificates_and_secret_files_are_read_again() {
     ];
     let settings: Settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
     let mut daemon = Daemon::start(settings).await;
-    let clone = async |daemon: &Daemon| {
+    let clones = async |daemon: &Daemon| {
         let id = daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
-        let job = daemon
-            .wait_for(&id, Duration::from_secs(60), |job| {
-                job["results"]["clone"]["status"] != "running" && job["status"] != "pending"
-            })
-            .await;
-        (id, job["results"]["clone"]["status"].as_str().unwrap_or_default().to_owned())
+        let job = daemon.wait_for(&id, Duration::from_secs(60), |job| {
+            let is_tried_again = job["status"] == "pending" && job["attempt"] != 0;
+            is_tried_again || matches!(job["results"]["clone"]["status"].as_str(), Some("success" | "failure"))
+        });
+        (job.await["results"]["clone"]["status"] == "success", id)
     };
-    assert_eq!(clone(&daemon).await.1, "failure", "the server's authority is unknown");
+    assert!(!clones(&daemon).await.0, "the server's authority is unknown");
     std::fs::copy(host.authority(), &cacert).unwrap();
     daemon.reload("", DONE).await;
-    assert_eq!(clone(&daemon).await.1, "failure", "the token is another one");
+    assert!(!clones(&daemon).await.0, "the token is another one");
     std::fs::write(&token, "ghp_0123456789\n").unwrap();
     let said = daemon.reload("", DONE).await;
     assert!(said.contains("again: GIT_TOKEN changed"), "{said}");
-    let (id, status) = clone(&daemon).await;
-    assert_eq!(status, "success", "{}", daemon.log(&id).await);
+    let (is_cloned, id) = clones(&daemon).await;
+    assert!(is_cloned, "{}", daemon.log(&id).await);
     assert!(daemon.wait_log(&id, "echo ***").await.contains("echo ***"));
 }
 

@@ -8,10 +8,10 @@ use super::token::GitToken;
 /// The token and the authorities of a private server. They can be replaced while fetches run, and the next command of Git
 /// uses the new ones. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct GitAccess(watch::Sender<Arc<Access>>);
+pub struct GitAccess(watch::Sender<Arc<CurrentAccess>>);
 
 #[derive(Debug, Default)]
-struct Access {
+struct CurrentAccess {
     token: Option<GitToken>,
     cacert: Option<PathBuf>,
 }
@@ -20,7 +20,7 @@ impl GitAccess {
     /// `token` is that of GIT_TOKEN, and `cacert` a PEM file of authorities that are trusted beside the system's. In a
     /// `Git` the file has the system's authorities, too.
     pub fn new(token: Option<GitToken>, cacert: Option<PathBuf>) -> Self {
-        Self(watch::Sender::new(Arc::new(Access { token, cacert })))
+        Self(watch::Sender::new(Arc::new(CurrentAccess { token, cacert })))
     }
 
     pub(in crate::git) fn token(&self) -> Option<GitToken> {

@@ -120,6 +120,7 @@ mod tests {
             dir: "/".into(),
             run_dir: "/".into(),
             known_hosts: "/".into(),
+            added_hosts: None,
             access: GitAccess::new(token("secret", None), None),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),

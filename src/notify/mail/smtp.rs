@@ -162,8 +162,7 @@ fn explain(error: &smtp::Error) -> String {
         }
         Some(code) => format!("the server refuses ({code} {cause}): correct SMTP_FROM and SMTP_TO, or ask who runs it"),
         None if error.is_timeout() => "no answer in time: check SMTP_HOST, SMTP_PORT and SMTP_TLS".into(),
-        None if error.is_tls() => format!("no TLS ({cause}): check SMTP_TLS and SMTP_CACERT"),
-        None => format!("no connection ({cause}): check SMTP_HOST, SMTP_PORT and SMTP_TLS"),
+        None => format!("no connection ({cause}): check SMTP_HOST, SMTP_PORT, SMTP_TLS and SMTP_CACERT"),
     };
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }

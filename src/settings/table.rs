@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, OperatorList, PriorityList, RepoCaseChoice,
-    SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList,
+    PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -287,6 +287,12 @@ settings! {
         STALL_TIMEOUT => stall_timeout: Duration, "20m", "1h";
         /// Longest time for a whole run of a job, without its time in the queue.
         JOB_TIMEOUT => job_timeout: Duration, "3h", "6h";
+        /// Age from which an ended job and its log are deleted, in days (30 or more). The newest job of each branch
+        /// stays. Default: jobs are kept for ever.
+        JOB_KEEP => job_keep: Option<JobKeep>, "", "180d";
+        /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
+        /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
+        LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.
@@ -303,6 +309,8 @@ settings! {
     "Logs" {
         /// Lines that are logged: a level, or directives of the Rust crate `tracing`.
         RUST_LOG => rust_log: String, "info", "debug";
+        /// Form of the log on standard error: `text`, or `json` for one JSON object a line.
+        LOG_FORMAT => log_format: LogFormat, "text", "json";
         /// Any value turns colours off in the log on standard error.
         NO_COLOR => no_color: Option<String>, "", "1";
         /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),

@@ -13,6 +13,7 @@ mod jobs;
 mod missed;
 mod outbox;
 mod repo_case;
+mod retention;
 mod sqlite;
 mod stats;
 mod tags;

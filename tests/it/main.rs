@@ -48,6 +48,7 @@ mod private_servers;
 mod queue;
 mod rebuild;
 mod registry;
+mod reload;
 mod secrets;
 mod spelling;
 mod start;

@@ -130,7 +130,7 @@ pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
 }
 
 fn mailer_to(settings: &Settings, host: &str, to_setting: &'static str, to: &[String]) -> anyhow::Result<Mailer> {
-    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set both");
+    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set the sender of the mail");
     let login = match (settings.smtp_user.clone(), settings.smtp_pass.clone()) {
         (Some(user), Some(password)) => Some((user, password)),
         (Some(_), None) => bail!("SMTP_USER is set and SMTP_PASS is not: set both, or neither"),

@@ -17,7 +17,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
         Ok(Some(mailer)) => match mailer.probe().await {
             Ok(()) => Finding::ok(NAME, format!("{} is ready for mail to {to}", mailer.server())),
-            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or the server there", mailer.server())),
+            Err(why) => Finding::bad(NAME, format!("{}: {why}", mailer.server())),
         },
     }]
 }

@@ -31,6 +31,7 @@ mod stage;
 mod status;
 mod tag;
 mod time;
+mod waiting;
 pub(crate) mod words;
 
 pub use access::{ApiToken, Role};
@@ -63,4 +64,5 @@ pub use stage::{StageName, StageRecord, StageStatus, Stages};
 pub use status::{Conflict, Event, Status, transition};
 pub use tag::{RefUpdate, RepoRef, TagHolder, TagResult};
 pub use time::Millis;
+pub use waiting::{WaitKind, WaitReason};
 pub(crate) use words::words;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
     Status, TagResult,
@@ -102,8 +104,15 @@ pub struct Job {
     pub cancel_requested: bool,
     /// Name of the token that asked for the end of the job.
     pub cancelled_by: Option<String>,
+    /// Time at which a pending job that rests may be claimed again.
+    pub rests_until: Option<Millis>,
+    /// Time since which the job waits for a secret that is stored and cannot be used.
+    pub held_since: Option<Millis>,
     pub created: Millis,
+    /// Start of the present attempt, or of the last one; `None` while the job is to run again.
     pub start: Option<Millis>,
+    /// Start of the first attempt. `None` in jobs that ran before this was stored.
+    pub first_start: Option<Millis>,
     pub end: Option<Millis>,
 }
 
@@ -139,10 +148,18 @@ impl Job {
             created_by: new.created_by,
             cancel_requested: false,
             cancelled_by: None,
+            rests_until: None,
+            held_since: None,
             created: Millis::now(),
             start: None,
+            first_start: None,
             end: None,
         }
+    }
+
+    /// Returns the time from the start of the first attempt to the end of an ended job. The pauses between attempts count.
+    pub fn took(&self) -> Option<Duration> {
+        Some(self.end?.since(self.first_start.or(self.start)?))
     }
 
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.

@@ -211,16 +211,21 @@ impl Queue {
             }
         };
         match written {
-            Ok(Job { status, class, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
+            Ok(job) if job.status.is_terminal() => {
+                let took_ms = job.took().map(|took| took.as_millis() as u64);
+                let Job { status, class, cause, superseded_by, .. } = job;
                 // A user cancelled the job while it was to run again.
                 if outcome.is_none() || retry.is_some() {
                     log_line(&last_line(class, cause.as_deref()));
                 } else if let (Some(newer), None) = (superseded_by, outcome.and_then(|end| end.superseded_by)) {
                     log_line(&format!("Superseded by {newer}\n"));
                 }
-                let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
-                let class = class.map(FailureClass::as_str);
-                tracing::info!(status = status.as_str(), class, cause, ran_ms, "job ended");
+                let (is_operators, class) =
+                    (class.is_some_and(FailureClass::is_operators), class.map(FailureClass::as_str));
+                match is_operators {
+                    true => tracing::warn!(class, cause, took_ms, "job ended, and an operator has to act"),
+                    false => tracing::info!(status = status.as_str(), class, cause, took_ms, "job ended"),
+                }
                 // A disk that was full has room again, so the log can note its gap.
                 log.flush();
                 handle.logs.end(job.id);
@@ -269,7 +274,7 @@ fn sentence(cause: &str) -> String {
     if cause.ends_with(['.', '?', '!']) { cause.into() } else { format!("{cause}.") }
 }
 
-fn failure(stages: Stages, cause: &str) -> Outcome {
+pub(super) fn failure(stages: Stages, cause: &str) -> Outcome {
     let class = Some(FailureClass::LostWorker);
     Outcome {
         status: Status::Failure,

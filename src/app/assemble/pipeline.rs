@@ -1,14 +1,15 @@
-use zeroize::Zeroizing;
-
+use crate::logs::Masks;
 use crate::pipeline::PipelineConfig;
 use crate::settings::Settings;
 
-/// Returns the configuration of the pipeline. No job's log shows the `masks`.
-pub fn config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {
+/// Returns the configuration of the pipeline. No build may be given the `masks`.
+pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
+        repo_base: settings.docker_repo_base.clone(),
+        pull: settings.pull,
         keep_git_dir: settings.keep_git_dir.0,
         image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,

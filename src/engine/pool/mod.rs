@@ -59,7 +59,10 @@ impl Pool {
         let state = |engine: &Engine| MemberState {
             name: engine.name(),
             health: EngineHealth::Unknown,
-            full: Some(format!("the disk of the Docker engine at {} was not read yet", engine.name())),
+            full: Some(format!(
+                "the disk of the Docker engine at {} was not read yet: jobs wait some seconds for it",
+                engine.name()
+            )),
             is_full_logged: false,
             running: 0,
             builds: HashMap::new(),
@@ -152,6 +155,16 @@ impl EngineLease {
         let image = built.image_id.clone();
         self.member.change(|state| state.builds.get_mut(&id).map(|held| held.id = Some(image)));
         Ok(built)
+    }
+
+    /// Fetches like [`Engine::fetch_moved`].
+    pub async fn fetch_moved(
+        &self,
+        image: &ImageRef,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<Option<String>, EngineError> {
+        self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
     }
 
     /// Tags like [`Engine::tag`].

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -90,8 +88,8 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
             None => (CommitState::Error, cause.unwrap_or("cancelled").to_owned()),
         },
         Status::Failure => {
-            let is_operators = |class: FailureClass| class.is_infrastructure() || class == FailureClass::RegistryAuth;
-            let state = if job.class.is_some_and(is_operators) { CommitState::Error } else { CommitState::Failure };
+            let is_spared = job.class.is_some_and(FailureClass::spares_commit);
+            let state = if is_spared { CommitState::Error } else { CommitState::Failure };
             let parts = [job.class.map(FailureClass::as_str), cause].into_iter().flatten().collect::<Vec<_>>();
             (state, if parts.is_empty() { "The build failed.".into() } else { parts.join(": ") })
         }
@@ -100,8 +98,7 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
 
 /// Formats how long a job ran as Go does, in whole seconds: `1h0m5s`, `1m2s`, `0s`.
 fn duration(job: &Job) -> String {
-    let duration = job.end.zip(job.start).map_or(Duration::ZERO, |(end, start)| end.since(start));
-    let seconds = duration.as_secs_f64().round() as u64;
+    let seconds = job.took().unwrap_or_default().as_secs_f64().round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s}s"),

@@ -9,7 +9,7 @@ use super::ApiState;
 use super::auth::ApiCaller;
 use super::error::ApiError;
 use super::hooks::DUPLICATE;
-use crate::metrics::{MetricKind, Scrape, Webhook};
+use crate::metrics::{MetricKind, Scrape, WebhookResult};
 use crate::model::{FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
 
@@ -32,11 +32,11 @@ pub async fn metrics(State(api): State<Arc<ApiState>>, _caller: ApiCaller) -> Re
 pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     api.metrics.webhook(match response.status() {
-        _ if response.headers().contains_key(DUPLICATE) => Webhook::Duplicate,
-        StatusCode::NO_CONTENT => Webhook::Ignored,
-        status if status.is_success() => Webhook::Accepted,
-        status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => Webhook::Refused,
-        _ => Webhook::Failed,
+        _ if response.headers().contains_key(DUPLICATE) => WebhookResult::Duplicate,
+        StatusCode::NO_CONTENT => WebhookResult::Ignored,
+        status if status.is_success() => WebhookResult::Accepted,
+        status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => WebhookResult::Refused,
+        _ => WebhookResult::Failed,
     });
     response
 }

@@ -30,7 +30,7 @@ pub enum SendResult {
 
 /// The result of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Webhook {
+pub enum WebhookResult {
     Accepted,
     /// The job existed already.
     Duplicate,
@@ -122,7 +122,7 @@ impl Metrics {
         metrics.build_steps(0, 0);
         metrics.jobs_removed(0);
         metrics.logs_removed(0);
-        for result in [Webhook::Accepted, Webhook::Duplicate, Webhook::Ignored, Webhook::Refused, Webhook::Failed] {
+        for result in [WebhookResult::Accepted, WebhookResult::Duplicate, WebhookResult::Ignored, WebhookResult::Refused, WebhookResult::Failed] {
             metrics.webhooks.with_label_values(&[result.as_str()]).inc_by(0);
         }
         Ok(metrics)
@@ -148,7 +148,7 @@ impl Metrics {
     }
 
     /// Counts a webhook.
-    pub fn webhook(&self, result: Webhook) {
+    pub fn webhook(&self, result: WebhookResult) {
         self.webhooks.with_label_values(&[result.as_str()]).inc();
     }
 
@@ -188,7 +188,7 @@ impl Metrics {
     }
 }
 
-impl Webhook {
+impl WebhookResult {
     fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",

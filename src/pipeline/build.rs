@@ -15,7 +15,7 @@ use crate::secrets::RegistryLogins;
 
 impl From<EngineError> for StageFailure {
     fn from(e: EngineError) -> Self {
-        let step = e.step.and_then(|step| FailedStep::read(&step.name, step.last_line.as_deref()));
+        let step = e.step.and_then(|step| FailedStep::read(&step.name, step.last_line.as_deref())).map(Box::new);
         Self { exit_code: e.exit_code.unwrap_or(1), step, ..Self::new(e.kind.class(), e.message) }
     }
 }

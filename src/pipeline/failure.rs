@@ -7,7 +7,7 @@ pub(super) struct StageFailure {
     /// One line that says what is wrong, where, and what to do.
     pub message: String,
     /// Step of the Dockerfile that failed.
-    pub step: Option<FailedStep>,
+    pub step: Option<Box<FailedStep>>,
 }
 
 impl StageFailure {

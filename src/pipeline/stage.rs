@@ -127,7 +127,7 @@ impl StageRunner {
         self.metrics.stage(name, status, begun.elapsed());
         let ran_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(parent: &span, status = status.as_str(), ran_ms, "stage ended");
-        let step = result.as_ref().and_then(|ended| ended.as_ref().err()?.step.clone());
+        let step = result.as_ref().and_then(|ended| ended.as_ref().err()?.step.as_deref().cloned());
         let ending = match (status, exit_code) {
             (StageStatus::Success, _) => "completed successfuly".to_owned(), // The spelling is the original's.
             (_, Some(code)) => format!("failed with exit code {code}"),

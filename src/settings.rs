@@ -30,7 +30,7 @@ pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
-pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice, TotemList};
+pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, Origins, RepoCaseChoice, TotemList};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";

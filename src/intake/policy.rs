@@ -42,6 +42,11 @@ impl Policy {
         if let Some(limits) = by.limits_without(self.destinations.repo_case, &repository) {
             return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
         }
+        for (property, name) in [("owner", &context.owner), ("repo", &context.repo)] {
+            if name.contains('/') {
+                return Err(Refusal::Slash(property, name.clone()));
+            }
+        }
         if !self.allows(&context.owner, &context.repo) {
             return Err(Refusal::Repository(repository));
         }

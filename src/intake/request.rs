@@ -93,6 +93,9 @@ pub enum Refusal {
     Repository(String),
     #[error("the token is for {limits}, not for {repository}")]
     Limited { repository: String, limits: String },
+    /// The property `owner` or `repo`, and its value.
+    #[error("{0} {1} has a '/' in it")]
+    Slash(&'static str, String),
     #[error("another dockerRepoBase than the configured one needs the role admin")]
     Base,
     /// The names of the build arguments whose values contain a secret of the daemon.

@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList, RepoCaseChoice, SigningKey, Spec,
-    Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, Occasions, Origins, PriorityList, RepoCaseChoice,
+    SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -256,8 +256,11 @@ settings! {
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
+        /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
+        /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
+        HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal";
         /// Origins whose pages may call the API (CORS), comma-separated.
-        CORS_ORIGINS => cors_origins: List, "", "https://dashboard.example.com";
+        CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
         /// the oldest first, as totem's image-factory did).
         TOTEM_LIST => totem_list: TotemList, "newest", "oldest";

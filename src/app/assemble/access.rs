@@ -29,8 +29,8 @@ pub fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>>
     masks
 }
 
-/// Returns the Host names that a request without proof of its sender may have, beside those of loopback.
+/// Returns the Host names that a request without a token or with a password may have, beside those of loopback.
 pub fn hosts(settings: &Settings, listen: &SocketAddr) -> Vec<String> {
     let base = settings.base_url.0.host_str().unwrap_or_default();
-    vec![listen.to_string(), base.into()]
+    [listen.to_string(), base.into()].into_iter().chain(settings.hosts.0.clone()).collect()
 }

@@ -42,7 +42,7 @@ async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Bod
     if matches!(webhook.forge, Forge::GitLab | Forge::Gitee) {
         return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
     }
-    let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
+    let body = api.bodies.read(&headers, body, body::HOOK_LIMIT).await?;
     let signed = webhook.signed_text(body.bytes());
     if !signature::is_valid(&headers, &signed, secret.as_bytes()) {
         return Err(ApiError::new(&messages::SIGNATURE));

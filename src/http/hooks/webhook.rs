@@ -56,7 +56,11 @@ impl<'a> Webhook<'a> {
     pub fn json<'b>(&self, signed: &'b [u8]) -> Result<Cow<'b, [u8]>, ApiError> {
         match self.is_form && !self.signs_payload() {
             true => field(signed).ok_or_else(|| ApiError::Invalid(vec![Violation::missing("payload", "#/")])),
-            false => Ok(signed.into()),
+            // Node decoded a byte that is no UTF-8 as U+FFFD.
+            false => Ok(match String::from_utf8_lossy(signed) {
+                Cow::Borrowed(json) => json.as_bytes().into(),
+                Cow::Owned(json) => json.into_bytes().into(),
+            }),
         }
     }
 

@@ -98,8 +98,8 @@ pub async fn context() -> Vec<Row> {
         dir: dir.path().join("data"),
         run_dir: dir.path().join("run"),
         known_hosts: "/nonexistent".into(),
-        token: None,
-        cacert: None,
+        added_hosts: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     })

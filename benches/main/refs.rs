@@ -24,8 +24,8 @@ pub async fn measure() -> Vec<Row> {
         dir: dir.path().join("data"),
         run_dir: dir.path().join("run"),
         known_hosts: host.known_hosts(),
-        token: None,
-        cacert: None,
+        added_hosts: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     })

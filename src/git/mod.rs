@@ -5,6 +5,7 @@ mod command;
 mod errors;
 mod gitdir;
 mod heads;
+mod host_keys;
 mod lfs;
 mod mirror;
 mod oid;
@@ -16,6 +17,7 @@ mod submodules;
 mod times;
 mod transport;
 mod tree;
+mod work_tree;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,11 +34,13 @@ use crate::secrets::DeployKey;
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
+pub use host_keys::{HostKey, SshHost, scan_host_keys};
 pub use mirror::Mirror;
 pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
+pub use transport::access::GitAccess;
 pub use transport::authorities::read as read_authorities;
 pub use transport::remote::host_of;
 pub use transport::token::GitToken;
@@ -44,6 +48,7 @@ pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};
 pub(crate) use tree::walk::{PathWalk, WalkStep};
 pub use tree::{CHUNK, Entry, EntryKind, path_order};
+pub use work_tree::{WorkTree, work_tree};
 
 /// Longest path of a Unix socket, in bytes.
 const LONGEST_SOCKET: usize = 107;
@@ -56,11 +61,9 @@ pub struct GitConfig {
     /// does not exist.
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
-    /// The token of GIT_TOKEN.
-    pub token: Option<GitToken>,
-    /// PEM file of authorities that are trusted beside the system's. In a [`Git`] the file has the system's authorities
-    /// too.
-    pub cacert: Option<PathBuf>,
+    /// File of further host keys, which may come to be while the daemon runs.
+    pub added_hosts: Option<PathBuf>,
+    pub access: GitAccess,
     /// True for FILE_TIMES=history.
     pub pure_history_times: bool,
     /// REPO_CASE, decided.
@@ -123,11 +126,21 @@ impl Git {
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
-        config.bundle_authorities()?;
+        config.access.replace(&config.bundled(&config.access)?);
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
         let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
         let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
         Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
+    }
+
+    /// Takes another token and other authorities. Fetches that run keep theirs.
+    ///
+    /// # Errors
+    /// The authorities cannot be read, or the file for Git cannot be written; nothing has changed then.
+    pub fn set_access(&self, access: &GitAccess) -> Result<(), GitError> {
+        self.config.access.replace(&self.config.bundled(access)?);
+        self.lfs.http.forget();
+        Ok(())
     }
 
     /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.

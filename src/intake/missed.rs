@@ -9,7 +9,7 @@ impl Intake {
     pub async fn missed(&self, branch: &KnownBranch, head: String, asked: JobId) -> Result<Option<Job>, Refusal> {
         let git_ref = Some(format!("refs/heads/{}", branch.context.branch));
         let context = JobContext {
-            docker_repo_base: self.policy.destinations().base.clone(),
+            docker_repo_base: self.policy().destinations().base.clone(),
             tag: head.clone(),
             commit: head,
             ..branch.context.clone()

@@ -60,7 +60,7 @@ impl ForgePush {
 impl Intake {
     /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
     pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
-        let base = self.policy.destinations().base.clone();
+        let base = self.policy().destinations().base.clone();
         let sender = push.sender.clone();
         let by = Requester::Forge { sender: sender.as_deref() };
         let added = self.submit(push.into_request(base), by).await?;

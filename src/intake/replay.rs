@@ -10,7 +10,7 @@ impl Intake {
     pub async fn replay(&self, id: Uuid, by: Requester<'_>) -> Result<Job, Refusal> {
         let delivery = self.store.delivery(id).await?.ok_or(Refusal::UnknownDelivery(id))?;
         let made = self.job(delivery.job).await?;
-        let docker_repo_base = self.policy.destinations().base.clone();
+        let docker_repo_base = self.policy().destinations().base.clone();
         let request = Request {
             git_ref: made.git_ref,
             before: made.before,

@@ -55,7 +55,7 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 }
 
 fn no_glob(text: &str, error: &globset::Error) -> String {
-    format!("{text:?} is no glob: {}", error.kind())
+    format!("the pattern {text:?} is broken ({}): write one such as acme/*", error.kind())
 }
 
 #[cfg(test)]
@@ -101,8 +101,8 @@ mod tests {
             ("acme/mono", "\"acme/mono\" is not REPOSITORY=IMAGE"),
             ("acme/mono=acme/web", "must begin with a registry's host"),
             ("acme/mono=", "must begin with a registry's host"),
-            ("acme/{=quay.io/x", "\"acme/{\" is no glob"),
-            ("acme/x=quay.io/[", "\"quay.io/[\" is no glob"),
+            ("acme/{=quay.io/x", "the pattern \"acme/{\" is broken"),
+            ("acme/x=quay.io/[", "the pattern \"quay.io/[\" is broken"),
         ] {
             let error = ImageGrants::parse([pair]).unwrap_err();
             assert!(error.contains(words), "{pair}: {error}");

@@ -47,7 +47,7 @@ pub struct QueueConfig {
 pub struct QueueHandle {
     store: Store,
     logs: Logs,
-    rules: Arc<Rules>,
+    rules: watch::Sender<Arc<Rules>>,
     wake: Arc<Notify>,
     running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
 }
@@ -56,8 +56,9 @@ impl QueueHandle {
     /// Stores a job by the rules: with its priority, and with older commits of its branch superseded. The job itself is
     /// superseded if a newer commit is known.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
-        new.priority = self.rules.priorities.of(&new.context);
-        let rule = match self.rules.supersede {
+        let rules = self.rules.borrow().clone();
+        new.priority = rules.priorities.of(&new.context);
+        let rule = match rules.supersede {
             Supersede::Off => None,
             Supersede::Pending => Some(Superseding::Pending),
             Supersede::Running => Some(Superseding::PendingAndRunning),
@@ -87,13 +88,19 @@ impl QueueHandle {
     /// Stores a job for a branch's head that no webhook reported, by the rules, unless the branch has a job for that commit
     /// or one that was created after `asked`.
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
-        new.priority = self.rules.priorities.of(&new.context);
-        let supersedes = self.rules.supersede != Supersede::Off;
+        let rules = self.rules.borrow().clone();
+        new.priority = rules.priorities.of(&new.context);
+        let supersedes = rules.supersede != Supersede::Off;
         let added = self.store.add_missed(new, asked, supersedes).await?;
         if added.is_some() {
             self.wake();
         }
         Ok(added)
+    }
+
+    /// Takes other rules, for the jobs that come from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.send_replace(Arc::new(rules));
     }
 
     /// Wakes the loop that claims, because there may be a job for it.
@@ -140,7 +147,7 @@ pub struct Queue {
 
 impl Queue {
     pub fn new(store: Store, logs: Logs, mut config: QueueConfig) -> (Self, QueueHandle) {
-        let rules = Arc::new(std::mem::take(&mut config.rules));
+        let rules = watch::Sender::new(Arc::new(std::mem::take(&mut config.rules)));
         let handle = QueueHandle { store, logs, rules, wake: Arc::default(), running: Arc::default() };
         (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
     }

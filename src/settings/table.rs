@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, Occasions, Origins, PriorityList, RepoCaseChoice,
-    SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, Origins,
+    PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -112,7 +112,8 @@ settings! {
         GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret live;
         /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.
         GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem" live;
-        /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys.
+        /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys,
+        /// and with either `DATA_DIR/known_hosts`, to which `image-factory known-hosts add` adds.
         KNOWN_HOSTS => known_hosts: Option<PathBuf>, "", "/etc/image-factory/known_hosts";
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
         /// that changed the file).
@@ -180,7 +181,7 @@ settings! {
         ETCD_PORT => etcd_port: NonZeroU16, "4001", "2379";
         /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
         ETCD_ENDPOINTS => etcd_endpoints: Endpoints, "", "https://etcd-1.example.com:2379,https://etcd-2.example.com:2379";
-        /// API of etcd: `v3`, `v2` (clusters from before 2022), or `auto` (v3 if it has the secrets, else v2).
+        /// API of etcd: `v3`, `v2` (clusters from before 2022), or `auto` (each secret from v3, else from v2).
         ETCD_API => etcd_api: EtcdApi, "auto", "v3";
         /// User of etcd, if etcd asks for one.
         ETCD_USER => etcd_user: Option<String>, "", "image-factory";
@@ -283,6 +284,12 @@ settings! {
         STALL_TIMEOUT => stall_timeout: Duration, "20m", "1h";
         /// Longest time for a whole run of a job, without its time in the queue.
         JOB_TIMEOUT => job_timeout: Duration, "3h", "6h";
+        /// Age from which an ended job and its log are deleted, in days (30 or more). The newest job of each branch
+        /// stays. Default: jobs are kept for ever.
+        JOB_KEEP => job_keep: Option<JobKeep>, "", "180d";
+        /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
+        /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
+        LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.
@@ -299,6 +306,8 @@ settings! {
     "Logs" {
         /// Lines that are logged: a level, or directives of the Rust crate `tracing`.
         RUST_LOG => rust_log: String, "info", "debug";
+        /// Form of the log on standard error: `text`, or `json` for one JSON object a line.
+        LOG_FORMAT => log_format: LogFormat, "text", "json";
         /// Any value turns colours off in the log on standard error.
         NO_COLOR => no_color: Option<String>, "", "1";
         /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),

@@ -180,7 +180,7 @@ fn record(conn: &SqlConnection, delivery: &NewDelivery, job: &Job) -> Result<Job
 }
 
 /// Returns a text that comes before every UUIDv7 of this millisecond, because the first 48 bits of those are the time.
-fn first_id(at: i64) -> String {
+pub(super) fn first_id(at: i64) -> String {
     let at = at.max(0);
     format!("{:08x}-{:04x}", at >> 16, at & 0xffff)
 }

@@ -4,6 +4,7 @@
 mod building;
 mod classic;
 mod context;
+mod explaining;
 mod gitdir;
 mod ignore;
 mod links;
@@ -55,8 +56,8 @@ impl Bench {
             dir: dir.path().join("mirrors"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
-            token: None,
-            cacert: None,
+            added_hosts: None,
+            access: Default::default(),
             pure_history_times: false,
             repo_case: image_factory::model::RepoCase::default(),
         };

@@ -35,8 +35,8 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         dir: dir.join("data"),
         run_dir: dir.join("run"),
         known_hosts: known_hosts.into(),
-        token: None,
-        cacert: None,
+        added_hosts: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::git::{self, GitConfig, GitToken};
+use crate::git::{self, GitAccess, GitConfig, GitToken};
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
 
@@ -17,11 +17,16 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
         dir,
         run_dir,
         known_hosts,
-        token: token(settings),
-        cacert: settings.git_cacert.clone(),
+        added_hosts: added_hosts(settings),
+        access: access(settings),
         pure_history_times: settings.file_times == FileTimes::History,
         repo_case: repo_case(settings),
     }
+}
+
+/// Returns the token and the authorities for the Git server.
+pub fn access(settings: &Settings) -> GitAccess {
+    GitAccess::new(token(settings), settings.git_cacert.clone())
 }
 
 /// Returns the rule for case in the names of repositories: REPO_CASE, or the rule of the host of GIT_URL.
@@ -38,6 +43,13 @@ pub fn token(settings: &Settings) -> Option<GitToken> {
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
+}
+
+/// Returns the file to which `image-factory known-hosts add` adds, unless that is KNOWN_HOSTS.
+pub fn added_hosts(settings: &Settings) -> Option<PathBuf> {
+    let file = std::path::absolute(settings.data_dir().join("known_hosts")).ok()?;
+    // ssh cannot be given a path with quotes.
+    (settings.known_hosts.is_none() && !file.to_string_lossy().contains(['"', '\n'])).then_some(file)
 }
 
 /// Returns the file of host keys: KNOWN_HOSTS, else the system's file, else the shipped one, which is written into `run_dir`.

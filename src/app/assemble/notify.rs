@@ -94,7 +94,7 @@ pub fn slack(settings: &Settings) -> anyhow::Result<Option<SlackConfig>> {
 
 pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
     let Some(host) = settings.smtp_host.clone() else { return Ok(None) };
-    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set both");
+    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set the sender of the mail");
     let login = match (settings.smtp_user.clone(), settings.smtp_pass.clone()) {
         (Some(user), Some(password)) => Some((user, password)),
         (Some(_), None) => bail!("SMTP_USER is set and SMTP_PASS is not: set both, or neither"),

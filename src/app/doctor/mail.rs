@@ -15,7 +15,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
             Ok(()) => {
                 Finding::ok(NAME, format!("{} is ready for mail to {}", mailer.server(), settings.smtp_to.0.join(", ")))
             }
-            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or the server there", mailer.server())),
+            Err(why) => Finding::bad(NAME, format!("{}: {why}", mailer.server())),
         },
     }]
 }

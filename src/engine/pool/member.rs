@@ -51,7 +51,9 @@ impl MemberState {
 
     fn trouble(&self) -> Option<String> {
         match &self.health {
-            EngineHealth::Unknown => Some(format!("the Docker engine at {} was not pinged yet", self.name)),
+            EngineHealth::Unknown => {
+                Some(format!("the Docker engine at {} was not pinged yet: jobs wait some seconds for it", self.name))
+            }
             EngineHealth::Away(message) | EngineHealth::Silent(message) => Some(message.clone()),
             EngineHealth::Well => self.full.clone(),
         }

@@ -109,22 +109,30 @@ impl Mailer {
         match self.transport.test_connection().await {
             Ok(true) => Ok(()),
             Ok(false) => Err("it does not answer".into()),
-            Err(error) => Err(one_line(&error)),
+            Err(error) => Err(explain(&error)),
         }
+    }
+
+    fn failure(&self, error: &smtp::Error) -> String {
+        format!("{}: {}", self.server, explain(error))
     }
 
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
         match tokio::time::timeout(TIMEOUT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is_permanent() => Err(SendError::permanent(one_line(&error))),
-            Ok(Err(error)) => Err(SendError::transient(one_line(&error))),
+            Ok(Err(error)) if error.is_permanent() => Err(SendError::permanent(self.failure(&error))),
+            Ok(Err(error)) => Err(SendError::transient(self.failure(&error))),
             Err(_) => Err(SendError::transient(format!("{} took longer than {} s", self.server, TIMEOUT.as_secs()))),
         }
     }
 }
 
 fn mailbox(setting: &str, text: &str) -> Result<Mailbox, String> {
-    text.parse().map_err(|error| format!("{setting}={text:?} is no mail address: {error}"))
+    text.parse().map_err(|_| {
+        format!(
+            "{setting}={text:?} is no mail address: write one such as builds@example.com or Name <builds@example.com>"
+        )
+    })
 }
 
 /// Parses the receivers. An address that is listed twice gets one mail.
@@ -142,9 +150,21 @@ fn receivers(to: &[String]) -> Result<Vec<Mailbox>, String> {
     }
 }
 
-/// Returns an error as one line of at most 500 characters, because a server's answer is part of it.
-fn one_line(error: &smtp::Error) -> String {
-    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+/// Returns what went wrong and what to do, as one line of at most 500 characters, because a server's answer is part of it.
+fn explain(error: &smtp::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = match error.status().map(u16::from) {
+        Some(code @ (530 | 534 | 535)) => {
+            format!("the login is refused ({code} {cause}): correct SMTP_USER and SMTP_PASS")
+        }
+        Some(code) => format!("the server refuses ({code} {cause}): correct SMTP_FROM and SMTP_TO, or ask who runs it"),
+        None if error.is_timeout() => "no answer in time: check SMTP_HOST, SMTP_PORT and SMTP_TLS".into(),
+        None => format!("no connection ({cause}): check SMTP_HOST, SMTP_PORT, SMTP_TLS and SMTP_CACERT"),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
 fn authorities(path: &PathBuf) -> Result<Vec<Certificate>, String> {

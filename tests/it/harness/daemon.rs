@@ -55,9 +55,9 @@ impl Daemon {
         let output = serve(settings, dir.path(), port()).args(args).output().unwrap();
         let mut canaries = Canaries::known();
         settings.iter().for_each(|(name, value)| canaries.add_setting(name, value));
-        let said = [&output.stdout[..], &output.stderr].concat();
-        let shown = canaries.found_in(&said);
-        assert!(shown.is_empty(), "{shown:?} shown: {}", String::from_utf8_lossy(&said));
+        let text = [&output.stdout[..], &output.stderr].concat();
+        let shown = canaries.found_in(&text);
+        assert!(shown.is_empty(), "{shown:?} shown: {}", String::from_utf8_lossy(&text));
         output
     }
 
@@ -116,6 +116,18 @@ impl Daemon {
 
     pub fn kill9(&mut self) {
         self.server.kill9();
+    }
+
+    /// Writes the daemon's environment file and sends SIGHUP. Returns what the daemon logs about it, up to `last`.
+    pub async fn reload(&mut self, variables: &str, last: &str) -> String {
+        for (name, value) in variables.lines().filter_map(|line| line.split_once('=')) {
+            self.canaries.add_setting(name, value);
+        }
+        std::fs::write(env_file(self.dir.path()), variables).unwrap();
+        let before = self.output().len();
+        self.signal(Signal::HUP);
+        let said = async || Some(self.output()[before..].to_owned()).filter(|said| said.contains(last));
+        eventually(Duration::from_secs(20), &format!("the daemon logs {last:?}"), said).await
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -311,6 +323,8 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
     let mut command = Command::new(BINARY);
     command
         .arg("serve")
+        .arg("--env-file")
+        .arg(env_file(dir))
         .current_dir(dir)
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
@@ -320,6 +334,13 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
         .env("API_TOKENS", API_TOKENS)
         .envs(settings);
     command
+}
+
+/// Returns the daemon's environment file in its folder; it is empty at first.
+fn env_file(dir: &Path) -> PathBuf {
+    let path = dir.join("env");
+    std::fs::File::options().append(true).create(true).open(&path).unwrap();
+    path
 }
 
 async fn ready(client: &reqwest::Client, port: u16) -> bool {
@@ -342,6 +363,11 @@ impl Cli {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
+        self
+    }
+
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.0.current_dir(dir);
         self
     }
 

@@ -79,7 +79,8 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
     rule(&["ETCD_CACERT", "ETCD_CERT", "ETCD_KEY"], secrets_config(settings).check().map_err(Into::into));
     rule(&["SLACK_URL"], assemble::notify::slack(settings).map(drop));
-    rule(assemble::notify::MAIL, assemble::notify::mailer(settings).map(drop));
+    let mailers = assemble::notify::mailer(settings).and_then(|_| assemble::notify::operators_mailer(settings));
+    rule(assemble::notify::MAIL, mailers.map(drop));
     rule(&["GITHUB_APP_ID", "GITHUB_PRIVATE_KEY"], assemble::notify::github(settings).map(drop));
     for url in &settings.hook_post_url.0 {
         if let Some(address) = outbound::literal(&url.0).filter(|address| outbound::is_forbidden_target(*address)) {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, SigningKey, SyslogTarget, Urls};
+pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};

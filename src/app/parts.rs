@@ -24,8 +24,8 @@ use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::Metrics;
 use crate::notify::{self, Channels};
-use crate::pipeline::{self, Tags, Tools};
-use crate::queue::Queue;
+use crate::pipeline::{self, SecretGate, Tags, Tools};
+use crate::queue::{Queue, QueueConfig, Waits};
 use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
@@ -86,16 +86,19 @@ impl DaemonParts {
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
-        let queue_config = queue::config(settings, &metrics)?;
-        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
-
         let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
         let programs = readiness::watch_programs(&shutdown).await;
-        let Readiness { ready, degraded } =
-            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs);
+        let jobs = readiness::watch_jobs(store.clone(), settings.secret_wait, &shutdown);
+        let Readiness { ready, blocked, degraded } =
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
+        let pipeline_config = pipeline_settings::config(settings, masks.clone());
+        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
+        let waits = Waits { blocked, gate, longest: settings.secret_wait };
+        let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
+        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Tools {
@@ -104,7 +107,7 @@ impl DaemonParts {
             secrets: secrets.clone(),
             tags: Tags::new(Ledger(store.clone())),
             users: Box::new(store.clone()),
-            config: pipeline_settings::config(settings, masks.clone()),
+            config: pipeline_config,
             metrics: metrics.clone(),
         };
 

@@ -112,6 +112,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),
+        waits: crate::queue::Waits::default(),
         heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue);

@@ -85,7 +85,7 @@ impl AllowedRepos {
         Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
     }
 
-    fn allow(&self, owner: &str, repo: &str) -> bool {
+    pub fn allow(&self, owner: &str, repo: &str) -> bool {
         self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
     }
 }

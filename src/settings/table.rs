@@ -13,11 +13,11 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, Origins,
-    PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions,
+    OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
     TagTemplate,
 };
 
@@ -131,6 +131,10 @@ settings! {
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
         /// whole name, comma-separated.
         IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*" live;
+        /// Base images that are looked up in their registry: `missing` (those that the engine does not have) or `always`
+        /// (all of them, so that one that has moved is used), unless the job says otherwise. Those that this factory
+        /// pushes are always looked up.
+        PULL => pull: Pull, "missing", "always";
         /// Path of the Dockerfile in a repository (in its folder CONTEXT, if that is set), unless the job names another one.
         DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile", "docker/Dockerfile";
         /// Folder of a repository that is the build context, unless the job names another one.
@@ -173,6 +177,8 @@ settings! {
         SECRETS_DIR => secrets_dir: Option<PathBuf>, "", "/etc/image-factory/secrets";
         /// Passphrase that decrypts the deploy keys and the dockercfg.
         ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
+        /// Longest time that a job waits while a secret of its own is stored and cannot be used. Then it fails.
+        SECRET_WAIT => secret_wait: Duration, "24h", "1h";
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
         /// Host of etcd. Secrets come from SECRETS_DIR while neither ETCD_HOST nor ETCD_ENDPOINTS is set.
@@ -202,6 +208,10 @@ settings! {
         /// Events that HipChat, Slack and mail report: `failure`, `fixed` (the first success after a failure) and `success`,
         /// comma-separated. Default: `failure` for HipChat and Slack, all for mail.
         NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed" live;
+        /// Mail addresses and addresses of chat rooms (webhooks of Slack or Mattermost, or HipChat's
+        /// `https://HOST/v2/room/ROOM/notification?auth_token=TOKEN`), comma-separated. They hear of failures that only
+        /// an operator can mend (`config` and `git-host`), and nobody else does.
+        NOTIFY_OPERATORS => notify_operators: OperatorList, "", "ops@example.com,https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Name of this environment in notifications.
         TOTEM_ENV => totem_env: String, "local", "production" live;
         /// Token for GitHub's API, which sets commit statuses. It also serves https clones if GIT_TOKEN is not set.

@@ -341,6 +341,9 @@ fn all_secrets_are_known_as_such() {
             format!("whsec_{}", base64::prelude::BASE64_STANDARD.encode("secret of HOOK_SIGNING_KEY"))
         }
         "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
+        "NOTIFY_OPERATORS" => {
+            "https://chat.example.com/v2/room/ops/notification?auth_token=secret+of+NOTIFY_OPERATORS".into()
+        }
         name => format!("secret of {name}"),
     };
     let secrets = TABLE.iter().filter(|spec| spec.secret).map(|spec| (spec.name, value(spec.name)));

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::jobs::{self, LAST_ID, within};
 use super::sqlite::{SqlConnection, StoreFault, commit, context};
-use super::{Store, StoreError, Superseding, images};
-use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob, RepoLimits};
+use super::{Store, StoreError, images};
+use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob, RepoLimits, Supersede};
 
 /// The time for which the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -69,7 +69,7 @@ impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. A request without a delivery is always a new
     /// job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
-        Ok(self.add_superseding(new, delivery, None).await?.0)
+        Ok(self.add_superseding(new, delivery, Supersede::Off).await?.0)
     }
 
     /// Stores a job as [`Store::add_job`] does, and has the newest commit of its branch supersede older ones in the same
@@ -78,7 +78,7 @@ impl Store {
         &self,
         mut new: NewJob,
         delivery: Option<NewDelivery>,
-        rule: Option<Superseding>,
+        rule: Supersede,
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let alternative = new.alternative_image.take();
         let mut job = Job::pending(new, self.repo_case);
@@ -92,14 +92,14 @@ impl Store {
                 }
             }
             images::choose(conn, &mut job, alternative)?;
-            jobs::insert(conn, &job, rule.is_some())?;
+            jobs::insert(conn, &job, rule != Supersede::Off)?;
             let (job, superseded) = match rule {
-                Some(rule) => jobs::supersede_older(conn, job, rule, &announce)?,
-                None => (job, Vec::new()),
+                Supersede::Off => (job, Vec::new()),
+                rule => jobs::supersede_older(conn, job, rule, &announce)?,
             };
             Ok((Added::New(job), superseded))
         };
-        if rule.is_none() {
+        if rule == Supersede::Off {
             return self.write_unsaved(add).await;
         }
         let added = self.write(add).await?;

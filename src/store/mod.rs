@@ -26,7 +26,7 @@ pub use deliveries::{Added, Delivery, NewDelivery};
 pub use error::StoreError;
 pub use ids::IdTable;
 pub use images::SharedImage;
-pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};
+pub use jobs::{JobFilter, LONGEST_REST, QueueOrder, Retry};
 pub use missed::KnownBranch;
 pub use outbox::{Announce, NewNotification, Notification, NotificationFilter, NotificationRecord};
 pub use stats::{OutboxCount, QueueDepth, StoreStats};

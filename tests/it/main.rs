@@ -13,6 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod bases;
 mod canary;
 mod chat;
 mod classes;
@@ -41,6 +42,7 @@ mod main_path;
 mod metrics;
 mod missed;
 mod notifications;
+mod operators;
 mod options;
 mod packaging;
 mod private_servers;

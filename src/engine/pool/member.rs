@@ -67,6 +67,8 @@ pub struct PoolStatus {
     pub usable: bool,
     /// The name of each engine, and whether a job can have it.
     pub each: Vec<(String, bool)>,
+    /// True if no engine is usable, and one of them lacks nothing but room on its disk.
+    pub is_full: bool,
     /// One line for each engine in trouble.
     pub troubles: Vec<String>,
 }
@@ -75,6 +77,8 @@ impl PoolStatus {
     pub(super) fn of(states: &[MemberState]) -> Self {
         Self {
             usable: states.iter().any(MemberState::is_usable),
+            is_full: !states.iter().any(MemberState::is_usable)
+                && states.iter().any(|state| state.health == EngineHealth::Well),
             each: states.iter().map(|state| (state.name.clone(), state.is_usable())).collect(),
             troubles: states.iter().filter_map(MemberState::trouble).collect(),
         }

@@ -93,6 +93,11 @@ impl LfsClient {
         Err(GitError::refused(format!("{} sends us on in circles", host(&url))))
     }
 
+    /// Returns true if the repository named the server, so that it gets none of our logins.
+    pub fn is_outward(&self) -> bool {
+        self.is_outward
+    }
+
     fn check(&self, url: &Url) -> Result<(), GitError> {
         match url.scheme() {
             "https" | "http" if !self.is_outward => Ok(()),

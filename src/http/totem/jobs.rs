@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use serde_json::Map;
 
 use super::{request, views};
 use crate::http::auth::RepoCaller;
@@ -25,7 +26,7 @@ pub async fn create(
     let request = request::read(body.bytes(), api.intake.policy().destinations())?;
     drop(body);
     let job = api.intake.create(request, caller.requester()).await?;
-    let mut response = views::job(StatusCode::CREATED, &job)?;
+    let mut response = views::waiting_job(&api, StatusCode::CREATED, &job).await?;
     let kept = |name: &String| format!("{name} is kept and not followed: the options of a build stand under build");
     warning::add(&mut response, job.context.misplaced().iter().map(kept));
     Ok(response)
@@ -36,10 +37,19 @@ pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
     JobPath(id): JobPath,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
     caller.job(&api, id).await?;
-    let job = api.intake.rebuild(id, caller.requester()).await?;
-    views::job(StatusCode::CREATED, &job)
+    let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
+    let options = match body.bytes() {
+        [] => Map::new(),
+        _ if !is_json(&headers) => return Err(ApiError::new(&messages::MEDIA_TYPE)),
+        bytes => request::read_rebuild(bytes)?,
+    };
+    drop(body);
+    let job = api.intake.rebuild(id, options, caller.requester()).await?;
+    views::waiting_job(&api, StatusCode::CREATED, &job).await
 }
 
 /// True for the two media types of a job, and for a body without a type. A form or plain text is refused, because a foreign
@@ -58,7 +68,7 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = caller.job(&api, id).await?;
-    Ok(etag::unless_known(views::job(StatusCode::OK, &job)?, &headers).await)
+    Ok(etag::unless_known(views::waiting_job(&api, StatusCode::OK, &job).await?, &headers).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
@@ -70,5 +80,5 @@ pub async fn cancel(
     caller.job(&api, id).await?;
     let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
-    views::job(StatusCode::OK, &job)
+    views::waiting_job(&api, StatusCode::OK, &job).await
 }

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::request::{Refusal, Requester};
 use crate::logs::arguments_with_secrets;
-use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob};
+use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob, RepoGlobError};
 use crate::secrets::Secrets;
 
 /// The rules of what may be built, and where its image goes.
@@ -76,7 +76,7 @@ pub struct AllowedRepos {
 impl AllowedRepos {
     /// # Errors
     /// A glob that cannot be read.
-    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
+    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, RepoGlobError> {
         Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
     }
 

@@ -21,6 +21,7 @@ mod occasion;
 mod options;
 mod origin;
 mod percent;
+mod ref_glob;
 mod repo_case;
 mod repo_glob;
 mod repo_limits;
@@ -52,7 +53,8 @@ pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem}
 pub use origin::{Dialect, Origin};
 pub use percent::Percent;
 pub use repo_case::RepoCase;
-pub use repo_glob::RepoGlob;
+pub use repo_glob::{RepoGlob, RepoGlobError};
+pub use ref_glob::RefGlob;
 pub use repo_limits::RepoLimits;
 pub use sink::LogSink;
 pub use stage::{StageName, StageRecord, StageStatus, Stages};

@@ -53,6 +53,17 @@ impl Store {
 
 fn follow(conn: &SqlConnection, case: RepoCase) -> Result<(), StoreFault> {
     let last = conn.first("SELECT rule FROM repo_case", &[], |row| row.get::<_, String>("rule"))?;
+
+    /// Returns two spellings of one name among the repositories of jobs, if there are any. The query goes from repository
+    /// to repository in the index, because there may be a million jobs.
+    pub async fn two_spellings(&self) -> Result<Option<[String; 2]>, StoreError> {
+        const SQL: &str = "WITH RECURSIVE known (repository) AS (SELECT MIN(repository) FROM jobs UNION ALL \
+            SELECT (SELECT MIN(repository) FROM jobs WHERE repository > known.repository) FROM known \
+            WHERE known.repository IS NOT NULL) \
+            SELECT MIN(repository) AS one, MAX(repository) AS other FROM known WHERE repository IS NOT NULL \
+            GROUP BY lower(repository) HAVING COUNT(*) > 1 ORDER BY one LIMIT 1";
+        self.read(|conn| conn.first(SQL, &[], |row| Ok([row.get("one")?, row.get("other")?]))).await
+    }
     if last.as_deref() == Some(case.as_str()) {
         return Ok(());
     }

@@ -65,6 +65,7 @@ impl Intake {
             forced,
             tag_named,
             rebuild_of,
+            default_branch,
             any_commit,
             delivery,
         } = request;
@@ -78,6 +79,7 @@ impl Intake {
             forced,
             tag_named,
             rebuild_of,
+            default_branch,
             any_commit,
             created_by: by.person().map(str::to_owned),
             ..NewJob::bound_for(context, destination)

@@ -8,7 +8,7 @@ use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{EntryKind, Snapshot};
-use crate::model::{CommitId, LogSink, RepoRef, StageName, bare_name};
+use crate::model::{CommitId, LogSink, RefGlob, RepoRef, StageName, TagTemplate, bare_name};
 use crate::secrets::Secrets;
 
 /// Resolves the commit, reads its tree, fetches submodules and LFS files, which other places hold, and finds the
@@ -21,7 +21,7 @@ pub(super) async fn run(
     runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, JobEnd> {
     let log = runner.log.clone();
-    let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, default_branch, mirror, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
@@ -41,6 +41,14 @@ pub(super) async fn run(
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
             heads::record_fetched(tools, mirror, git_ref, *began).await;
+            let is_needed = tools.config.image_tags.iter().any(TagTemplate::needs_default_branch);
+            if is_needed && default_branch.is_none() && git_ref.git_ref.starts_with(RefGlob::BRANCHES) {
+                let ask = || {
+                    let answer = tools.git.default_branch(mirror);
+                    log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(answer.await) })
+                };
+                *default_branch = with_retries(tools.config.clone_timeout, &*log, ask).await?;
+            }
         }
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {

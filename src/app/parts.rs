@@ -103,7 +103,8 @@ impl DaemonParts {
         };
 
         let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, repo_case)?;
-        let policy = Policy::new(allowed_repos, images::destinations(settings), masks, secrets.clone());
+        let selection = git::selection(settings);
+        let policy = Policy::new(allowed_repos, selection, images::destinations(settings), masks, secrets.clone());
         let intake = Intake::new(policy, store.clone(), queue_handle.clone());
         let watchdog = Watchdog {
             store: store.clone(),

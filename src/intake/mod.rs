@@ -9,6 +9,7 @@ mod push;
 mod rebuild;
 mod replay;
 mod request;
+mod selection;
 
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
-pub use push::ForgePush;
+pub use push::{ForgePush, Pushed};
 use request::Request;
 pub use request::{Refusal, Requester};
+pub use selection::Selection;
 
 /// The commit that a request means when it names none.
 pub const DEFAULT_COMMIT: &str = "HEAD";
@@ -63,9 +65,9 @@ impl Intake {
             before,
             pushed,
             forced,
+            default_branch,
             tag_named,
             rebuild_of,
-            default_branch,
             any_commit,
             delivery,
         } = request;
@@ -77,9 +79,9 @@ impl Intake {
             before,
             pushed,
             forced,
+            default_branch,
             tag_named,
             rebuild_of,
-            default_branch,
             any_commit,
             created_by: by.person().map(str::to_owned),
             ..NewJob::bound_for(context, destination)

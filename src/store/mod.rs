@@ -20,7 +20,7 @@ mod tests;
 mod tokens;
 
 pub use database::{Clock, Store};
-pub use deliveries::{Added, Delivery, NewDelivery};
+pub use deliveries::{Added, Delivery, NewDelivery, Skipped};
 pub use error::StoreError;
 pub use images::SharedImage;
 pub use jobs::{JobFilter, LONGEST_REST, Retry, Superseding};

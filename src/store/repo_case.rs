@@ -12,6 +12,9 @@ use crate::model::RepoCase;
 const KEEP: &[&str] = &[
     "UPDATE jobs SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
      WHERE repository <> (context ->> 'owner') || '/' || (context ->> 'repo')",
+    // A skipped push has no job.
+    "UPDATE deliveries SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
+     WHERE repository IS NOT NULL",
     // The users of an image are known in lower case alone, so each spelling of theirs that had a job is one.
     "INSERT INTO image_users (image, repository, dockerfile) \
      SELECT u.image, j.repository, u.dockerfile FROM image_users AS u \
@@ -25,6 +28,7 @@ const KEEP: &[&str] = &[
 const IGNORE: &[&str] = &[
     "UPDATE jobs SET repository = lower((context ->> 'owner') || '/' || (context ->> 'repo')) \
      WHERE repository <> lower((context ->> 'owner') || '/' || (context ->> 'repo'))",
+    "UPDATE deliveries SET repository = lower(repository) WHERE repository IS NOT NULL",
     "INSERT INTO image_users (image, repository, dockerfile) \
      SELECT image, lower(repository), dockerfile FROM image_users WHERE repository <> lower(repository) \
      ON CONFLICT (image, repository) DO NOTHING",
@@ -49,10 +53,6 @@ impl Store {
         self.repo_case = case;
         Ok(self)
     }
-}
-
-fn follow(conn: &SqlConnection, case: RepoCase) -> Result<(), StoreFault> {
-    let last = conn.first("SELECT rule FROM repo_case", &[], |row| row.get::<_, String>("rule"))?;
 
     /// Returns two spellings of one name among the repositories of jobs, if there are any. The query goes from repository
     /// to repository in the index, because there may be a million jobs.
@@ -64,6 +64,10 @@ fn follow(conn: &SqlConnection, case: RepoCase) -> Result<(), StoreFault> {
             GROUP BY lower(repository) HAVING COUNT(*) > 1 ORDER BY one LIMIT 1";
         self.read(|conn| conn.first(SQL, &[], |row| Ok([row.get("one")?, row.get("other")?]))).await
     }
+}
+
+fn follow(conn: &SqlConnection, case: RepoCase) -> Result<(), StoreFault> {
+    let last = conn.first("SELECT rule FROM repo_case", &[], |row| row.get::<_, String>("rule"))?;
     if last.as_deref() == Some(case.as_str()) {
         return Ok(());
     }

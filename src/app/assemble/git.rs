@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::git::{self, GitConfig, GitToken};
+use crate::intake::Selection;
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
 use crate::store::Store;
@@ -45,6 +46,15 @@ pub async fn warn_of_spellings(settings: &Settings, store: &Store) -> anyhow::Re
         );
     }
     Ok(())
+}
+
+/// Returns the rules of which pushes are built.
+pub fn selection(settings: &Settings) -> Selection {
+    Selection {
+        branches: settings.branches.0.clone(),
+        tags: settings.git_tags.0.clone(),
+        skip_words: settings.skip_words.0,
+    }
 }
 
 /// Returns the token for https: GIT_TOKEN, else GITHUB_TOKEN.

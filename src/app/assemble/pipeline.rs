@@ -10,6 +10,7 @@ pub fn config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineCon
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
         keep_git_dir: settings.keep_git_dir.0,
+        skip_words: settings.skip_words.0,
         image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,

@@ -5,6 +5,7 @@ mod assemble;
 mod data_dir;
 pub mod doctor;
 mod images;
+pub mod known_hosts;
 mod ledger;
 mod missed;
 mod parts;

@@ -3,6 +3,7 @@
 mod error;
 mod log;
 mod notifications;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -24,6 +25,7 @@ use log::LogReading;
 pub use crate::model::{Millis, Status};
 pub use error::ClientError;
 pub use notifications::RemoteNotification;
+pub use secrets::{RemoteSecret, RemoteSecrets};
 pub use tokens::RemoteToken;
 pub use views::{NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
@@ -57,6 +59,11 @@ impl ApiClient {
         let http = outbound::client(Route::to(&base)).connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEPALIVE);
         let http = http.build().map_err(|error| refuse(innermost(&error)))?;
         Ok(Self { http, base, token })
+    }
+
+    /// The address of the server.
+    pub fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
     }
 
     pub async fn create(&self, job: &NewRemoteJob) -> Result<RemoteJob, ClientError> {

@@ -98,6 +98,7 @@ pub async fn context() -> Vec<Row> {
         dir: dir.path().join("data"),
         run_dir: dir.path().join("run"),
         known_hosts: "/nonexistent".into(),
+        added_hosts: None,
         token: None,
         cacert: None,
         pure_history_times: false,

@@ -24,6 +24,7 @@ pub async fn measure() -> Vec<Row> {
         dir: dir.path().join("data"),
         run_dir: dir.path().join("run"),
         known_hosts: host.known_hosts(),
+        added_hosts: None,
         token: None,
         cacert: None,
         pure_history_times: false,

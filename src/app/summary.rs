@@ -17,7 +17,7 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
         [] => tracing::info!("secrets: from the folder {} (ETCD_HOST is not set)", settings.secrets_dir().display()),
         etcd => {
             let api = match settings.etcd_api {
-                EtcdApi::Auto => "the API that has them (ETCD_API=auto)",
+                EtcdApi::Auto => "its v3 API, else v2, for each secret (ETCD_API=auto)",
                 EtcdApi::V3 => "its v3 API",
                 EtcdApi::V2 => "its v2 API",
             };

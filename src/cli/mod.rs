@@ -6,12 +6,14 @@ mod deliveries;
 mod doctor;
 mod follow;
 mod jobs;
+mod known_hosts;
 mod logs;
 mod notifications;
 mod rebuild;
 mod secrets;
 mod serve;
 mod tokens;
+mod uptake;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,11 +51,12 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
     Tokens(tokens::TokensArgs),
+    KnownHosts(known_hosts::KnownHostsArgs),
     Doctor(Box<doctor::DoctorArgs>),
 }
 
 /// The files of settings, which every subcommand reads.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 struct SettingsFiles {
     /// File of settings instead of /etc/image-factory/image-factory.toml
     #[arg(long, global = true, value_name = "FILE")]
@@ -85,10 +88,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
         Command::Notifications(args) => notifications::run(args, LocalDaemon::here(files)).await,
         Command::Deliveries(args) => deliveries::run(args, LocalDaemon::here(files)).await,
+        Command::KnownHosts(args) => {
+            let loaded = files.source(Flags::default()).load().concerning(&["DATA_DIR", "KNOWN_HOSTS"]);
+            known_hosts::run(args, loaded.valid()?).await
+        }
         Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
-            let loaded = files.source(Flags::default()).load().concerning(SECRETS);
-            secrets::run(args, app::secrets_config(&loaded.valid()?)).await
+            let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
+            secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
         }
         Command::Doctor(args) => doctor::run(*args, files).await,
     }

@@ -6,7 +6,11 @@ use anyhow::Context;
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
-use crate::secrets::{Scope, SecretName, SecretsConfig, admin};
+use super::uptake::{self, Uptake};
+use super::{ConnectionArgs, LocalDaemon};
+use crate::client::RemoteSecrets;
+use crate::secrets::admin::{self, ListedSecret};
+use crate::secrets::{Scope, SecretName, SecretsConfig};
 
 /// Store deploy keys and registry credentials where the daemon reads them, and check them
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,25 @@ enum SecretsCommand {
         repo: Option<String>,
         /// The file with the secret; - is standard input
         file: PathBuf,
+        /// Do not ask the running daemon whether it uses the secret
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List what is stored, and whether the running daemon has it; nothing is decrypted
+    List,
+    /// Delete a secret, and say what the daemon does without it
+    Rm {
+        /// github-key, dockercfg, authorized-keys or syslog-host; or a name as `secrets list` shows it
+        name: String,
+        /// The key is for this owner's repositories
+        #[arg(long)]
+        owner: Option<String>,
+        /// The key is for this repository of the owner
+        #[arg(long, requires = "owner")]
+        repo: Option<String>,
+        /// Do not ask the running daemon whether it still uses the secret
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Show for each secret whether it is stored and decrypts, and what to do if not
     Check,
@@ -45,20 +68,65 @@ enum SecretKind {
     SyslogHost,
 }
 
-/// Runs the subcommand. Returns failure if `check` found a secret that cannot be used.
-pub async fn run(args: SecretsArgs, config: SecretsConfig) -> anyhow::Result<ExitCode> {
+impl SecretKind {
+    /// Returns the secret of this kind, for a key that of an owner or a repository.
+    fn secret(self, owner: Option<&str>, repo: Option<&str>) -> anyhow::Result<SecretName> {
+        Ok(match self {
+            Self::GithubKey => SecretName::GithubKey(Scope::new(owner, repo)?),
+            _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
+            Self::Dockercfg => SecretName::Dockercfg,
+            Self::AuthorizedKeys => SecretName::AuthorizedKeys,
+            Self::SyslogHost => SecretName::SyslogHost,
+        })
+    }
+}
+
+/// Runs the subcommand. Returns failure if `check` found a secret that cannot be used, or if a daemon that answers does not
+/// have the change.
+pub async fn run(
+    args: SecretsArgs,
+    config: SecretsConfig,
+    daemon: anyhow::Result<LocalDaemon>,
+) -> anyhow::Result<ExitCode> {
     match args.command {
-        SecretsCommand::Put { kind, owner, repo, file } => {
-            let name = match kind {
-                SecretKind::GithubKey => SecretName::GithubKey(Scope::new(owner.as_deref(), repo.as_deref())?),
-                _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
-                SecretKind::Dockercfg => SecretName::Dockercfg,
-                SecretKind::AuthorizedKeys => SecretName::AuthorizedKeys,
-                SecretKind::SyslogHost => SecretName::SyslogHost,
-            };
+        SecretsCommand::Put { kind, owner, repo, file, no_wait } => {
+            let name = kind.secret(owner.as_deref(), repo.as_deref())?;
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-            println!("{}", admin::put(&config, name, secret).await?);
+            println!("{}", admin::put(&config, name.clone(), secret).await?);
+            if no_wait {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let listed = admin::list(&config).await?;
+            let fingerprint =
+                listed.into_iter().find(|secret| secret.name == name).and_then(|secret| secret.fingerprint);
+            let place = config.place.describe();
+            Ok(report(uptake::wait(daemon, &place, &name.to_string(), fingerprint.as_deref()).await))
+        }
+        SecretsCommand::List => {
+            let listed = admin::list(&config).await?;
+            let known = match (ConnectionArgs { url: None, json: false }).client(daemon) {
+                Ok(client) => client.secrets().await.ok(),
+                Err(_) => None,
+            };
+            for ListedSecret { name, fingerprint } in listed {
+                let name = name.to_string();
+                println!("{name:48}  {}", use_of(known.as_ref(), &name, fingerprint.as_deref()));
+            }
             Ok(ExitCode::SUCCESS)
+        }
+        SecretsCommand::Rm { name, owner, repo, no_wait } => {
+            let unknown = || format!("{name:?} is no secret: `image-factory secrets list` shows the names");
+            let name = match SecretKind::from_str(&name, false) {
+                Ok(kind) => kind.secret(owner.as_deref(), repo.as_deref())?,
+                Err(_) => SecretName::parse(&name).with_context(unknown)??,
+            };
+            for line in admin::remove(&config, &name).await? {
+                println!("{line}");
+            }
+            if no_wait {
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(report(uptake::wait(daemon, &config.place.describe(), &name.to_string(), None).await))
         }
         SecretsCommand::Check => {
             let lines = admin::check(&config).await;
@@ -68,6 +136,32 @@ pub async fn run(args: SecretsArgs, config: SecretsConfig) -> anyhow::Result<Exi
             let all = lines.iter().all(|l| l.ok);
             Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+    }
+}
+
+/// Prints what the daemon answered.
+fn report(uptake: Uptake) -> ExitCode {
+    match uptake {
+        Uptake::Done(said) => println!("{said}"),
+        Uptake::Unknown(said) => eprintln!("{said}"),
+        Uptake::Missing(said) => {
+            eprintln!("image-factory: {said}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Says whether the daemon has this value.
+fn use_of(known: Option<&RemoteSecrets>, name: &str, fingerprint: Option<&str>) -> &'static str {
+    let Some(known) = known else { return "no running daemon was asked" };
+    match known.find(name) {
+        None => "the daemon does not have it",
+        Some(secret) if fingerprint.is_some() && secret.fingerprint.as_deref() != fingerprint => {
+            "the daemon has another value"
+        }
+        Some(secret) if secret.valid => "in use",
+        Some(_) => "the daemon cannot use it: `image-factory secrets check` says why",
     }
 }
 

@@ -5,6 +5,7 @@ mod command;
 mod errors;
 mod gitdir;
 mod heads;
+mod host_keys;
 mod lfs;
 mod mirror;
 mod oid;
@@ -32,6 +33,7 @@ use crate::secrets::DeployKey;
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
+pub use host_keys::{HostKey, SshHost, scan_host_keys};
 pub use mirror::Mirror;
 pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
@@ -56,6 +58,8 @@ pub struct GitConfig {
     /// does not exist.
     pub run_dir: PathBuf,
     pub known_hosts: PathBuf,
+    /// File of further host keys, which may come to be while the daemon runs.
+    pub added_hosts: Option<PathBuf>,
     /// The token of GIT_TOKEN.
     pub token: Option<GitToken>,
     /// PEM file of authorities that are trusted beside the system's. In a [`Git`] the file has the system's authorities

@@ -17,6 +17,7 @@ mod metrics;
 mod notifications;
 mod page;
 mod range;
+mod secrets;
 mod serve;
 #[cfg(test)]
 mod testing;
@@ -139,6 +140,7 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/secrets", get(secrets::show))
         .route("/tokens", get(tokens::list).post(tokens::add))
         .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))

@@ -1,4 +1,4 @@
-//! The commands `image-factory secrets put` and `secrets check`.
+//! The commands `image-factory secrets put`, `rm`, `list` and `check`.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::contents::MAX_SIZE;
 use super::name;
 use super::source::Source;
-use super::{Place, Scope, SecretName, SecretsConfig, SecretsError, key, live, pgp, value};
+use super::{Place, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live, pgp, value};
+use crate::model::RepoCase;
 
 /// Checks a secret, encrypts it with the passphrase if it is not encrypted yet, and stores it. Returns one line with the
 /// description and the path.
@@ -68,6 +69,64 @@ fn seal(
     }
 }
 
+/// A secret that is stored, for `secrets list`.
+pub struct ListedSecret {
+    pub name: SecretName,
+    /// See [`SecretState`](super::SecretState).
+    pub fingerprint: Option<String>,
+}
+
+/// Reads the place once, and returns the secrets in it. Nothing is decrypted.
+pub async fn list(config: &SecretsConfig) -> Result<Vec<ListedSecret>, SecretsError> {
+    let contents = Source::new(&config.place).next().await?;
+    let listed = contents.values.into_iter().map(|(name, stored)| {
+        let fingerprint = fingerprint(&digest(&stored), value::is_bare(&name, &stored));
+        ListedSecret { name, fingerprint }
+    });
+    Ok(listed.collect())
+}
+
+/// Deletes a secret wherever the place has it. Returns a line for each path, and one about what the daemon does then.
+///
+/// # Errors
+/// Nothing is stored by this name, or it could not be deleted.
+pub async fn remove(config: &SecretsConfig, name: &SecretName) -> Result<Vec<String>, SecretsError> {
+    let paths = Source::new(&config.place).delete(name).await?;
+    if paths.is_empty() {
+        return Err(SecretsError(format!("nothing is stored as {name}: `image-factory secrets list` shows the names")));
+    }
+    let left = list(config).await?;
+    let left: Vec<_> = left.into_iter().map(|listed| listed.name).collect();
+    let deleted = paths.into_iter().map(|path| format!("deleted {path}"));
+    Ok(deleted.chain([format!("from now on {}", without(name, left.iter(), config.repo_case))]).collect())
+}
+
+/// Says what the daemon does without the secret `name` where the secrets `left` are stored.
+fn without<'a>(name: &SecretName, left: impl Iterator<Item = &'a SecretName>, case: RepoCase) -> String {
+    let SecretName::GithubKey(scope) = name else {
+        return match name {
+            SecretName::AuthorizedKeys => "nobody is let in by it",
+            SecretName::SyslogHost => "log lines go to a syslog server only if SYSLOG names one",
+            _ => "registries are used without credentials",
+        }
+        .into();
+    };
+    let (who, owner) = match scope {
+        Scope::Common => ("repositories without a key of their own are".to_owned(), None),
+        Scope::Owner(owner) => (format!("repositories of {owner} without a key of their own are"), None),
+        Scope::Repo(owner, repo) => (format!("{owner}/{repo} is"), Some(Scope::Owner(owner.clone()).key(case))),
+    };
+    let more_general = |other: &&SecretName| match other {
+        SecretName::GithubKey(other) => *other == Scope::Common || Some(other.key(case)) == owner,
+        _ => false,
+    };
+    // An owner's key is greater than the common one, and is the one that is used.
+    match left.filter(more_general).max() {
+        Some(key) if *scope != Scope::Common => format!("{who} fetched with the key {key}"),
+        _ => format!("{who} fetched by https"),
+    }
+}
+
 /// One line of `secrets check`.
 pub struct CheckLine {
     /// Path below the base or in the folder, or the place itself.
@@ -79,10 +138,7 @@ pub struct CheckLine {
 
 /// Reads the place once. Returns a line for each secret, with its description or the reason why it cannot be used.
 pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
-    let place = match &config.place {
-        Place::Etcd(etcd) => format!("etcd {} {}", etcd.endpoints.join(","), etcd.base),
-        Place::Folder(root) => root.display().to_string(),
-    };
+    let place = config.place.describe();
     let mut contents = match Source::new(&config.place).next().await {
         Ok(contents) => contents,
         Err(e) => return vec![CheckLine { name: place, ok: false, text: e.to_string() }],
@@ -94,14 +150,15 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
         (_, None) => "can be read".into(),
     };
     let mut lines = vec![CheckLine { name: place, ok: true, text }];
-    for (name, without) in [
-        (SecretName::GithubKey(Scope::Common), "repositories without a key of their own are fetched by https"),
-        (SecretName::Dockercfg, "registries are used without credentials"),
-        (SecretName::AuthorizedKeys, "nobody is let in by it"),
-        (SecretName::SyslogHost, "log lines go to a syslog server only if SYSLOG names one"),
+    for name in [
+        SecretName::GithubKey(Scope::Common),
+        SecretName::Dockercfg,
+        SecretName::AuthorizedKeys,
+        SecretName::SyslogHost,
     ] {
         if !contents.values.contains_key(&name) {
-            lines.push(CheckLine { name: name.to_string(), ok: true, text: format!("nothing is stored: {without}") });
+            let text = format!("nothing is stored: {}", without(&name, contents.values.keys(), config.repo_case));
+            lines.push(CheckLine { name: name.to_string(), ok: true, text });
         }
     }
     let values = std::mem::take(&mut contents.values);

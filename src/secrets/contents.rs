@@ -19,11 +19,6 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Returns true if nothing of ours is stored.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.trouble.is_empty()
-    }
-
     /// Returns true if nothing is stored but the syslog host, which belongs to the whole cluster.
     pub fn has_no_secrets(&self) -> bool {
         self.values.keys().all(|name| *name == SecretName::SyslogHost) && self.trouble.is_empty()

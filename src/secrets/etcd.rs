@@ -77,12 +77,19 @@ impl Etcd {
         }
     }
 
-    /// Stores a secret by the API that has the others. It reads first, because a member that hangs could carry out a put
+    /// Stores a secret by the API that has it, or else the others. It reads first, because a member that hangs could carry out a put
     /// much later.
     pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (mut link, _) = self.link("written").await?;
         let put = link.put(name, &value).await;
         put.map_err(|failure| unreachable("written", &[(link.endpoint().to_owned(), failure)]))
+    }
+
+    /// Deletes a secret from every API's store, and returns the places where it was.
+    pub async fn delete(&self, name: &SecretName) -> Result<Vec<String>, SecretsError> {
+        let (mut link, _) = self.link("written").await?;
+        let deleted = link.delete(name).await;
+        deleted.map_err(|failure| unreachable("written", &[(link.endpoint().to_owned(), failure)]))
     }
 
     /// Returns a connection to the first member that answers.

@@ -46,11 +46,38 @@ impl Folder {
         }
     }
 
+    /// Deletes a secret, and returns the paths that it had.
+    pub async fn delete(&self, name: &SecretName) -> Result<Vec<String>, SecretsError> {
+        let (root, name) = (self.root.clone(), name.clone());
+        spawn_blocking(move || delete(&root, &name)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())))
+    }
+
     /// Stores a secret in a file of mode 0600, and returns the path. New folders have mode 0700.
     pub async fn put(&self, name: &SecretName, value: Zeroizing<Vec<u8>>) -> Result<String, SecretsError> {
         let (root, name) = (self.root.clone(), name.clone());
         spawn_blocking(move || put(&root, &name, &value)).await.unwrap_or_else(|e| Err(SecretsError(e.to_string())))
     }
+}
+
+/// Deletes the file of a secret, or the owner's key in the owner's folder.
+fn delete(root: &Path, name: &SecretName) -> Result<Vec<String>, SecretsError> {
+    let mut paths = vec![root.join(name.to_string())];
+    if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
+        paths.push(root.join(format!("{name}/{OWNER}")));
+    }
+    let mut deleted = Vec::new();
+    for path in paths {
+        // A link to a folder is no owner's folder, so it is deleted as a file.
+        let is_file = fs::symlink_metadata(&path).is_ok_and(|found| !found.is_dir());
+        let parent = path.parent().filter(|_| is_file);
+        if let Some(parent) = parent {
+            fs::remove_file(&path)
+                .and_then(|()| fs::File::open(parent)?.sync_all())
+                .map_err(|e| SecretsError(format!("{} cannot be deleted: {e}", path.display())))?;
+            deleted.push(path.display().to_string());
+        }
+    }
+    Ok(deleted)
 }
 
 fn put(root: &Path, name: &SecretName, value: &[u8]) -> Result<String, SecretsError> {

@@ -15,7 +15,7 @@ use super::contents::Contents;
 use super::name;
 use super::source::Source;
 use super::value::{self, Opened, SecretValue};
-use super::{SecretName, Secrets, SecretsConfig, SecretsError, digest};
+use super::{SecretName, Secrets, SecretsConfig, SecretsError, digest, fingerprint};
 use crate::durable::replace_file;
 use crate::model::{Millis, RepoCase};
 
@@ -27,6 +27,8 @@ const WRITE_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct StoredSecret {
     /// Digest of the stored bytes. Bytes that have not changed are not decrypted again, because bcrypt takes 110 ms.
     digest: [u8; 32],
+    /// True if the present value is stored unencrypted although its kind is meant to be encrypted.
+    is_bare: bool,
     /// The last good value, and the time at which it was read.
     opened: Option<(Arc<Opened>, Millis)>,
     /// The reason why nothing of the present value can be used.
@@ -49,6 +51,10 @@ impl StoredSecret {
         self.opened.as_ref().map(|(_, since)| *since)
     }
 
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        fingerprint(&self.digest, self.is_bare)
+    }
+
     /// Returns true if all of the present value can be used.
     pub(super) fn is_well(&self) -> bool {
         self.trouble.is_empty()
@@ -62,7 +68,8 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
     let authorized_keys_file = config.authorized_keys_file;
     let repo_case = config.repo_case;
     let (held, place) = (BTreeMap::new(), Vec::new());
-    let mut loader = Loader { authorized_keys_file, repo_case, snapshot, held, loaded: false, place };
+    let described = config.place.describe();
+    let mut loader = Loader { described, authorized_keys_file, repo_case, snapshot, held, loaded: false, place };
     let mut is_written = true;
     loop {
         // The call to the source is kept over the retries, because a new call would lose what this one has read.
@@ -90,6 +97,8 @@ pub(super) async fn run(config: SecretsConfig, snapshot: watch::Sender<Arc<Secre
 
 /// The secrets that were read so far, and the channel that publishes them.
 struct Loader {
+    /// [`Place::describe`](super::Place::describe).
+    described: String,
     authorized_keys_file: Option<PathBuf>,
     repo_case: RepoCase,
     snapshot: watch::Sender<Arc<Secrets>>,
@@ -100,8 +109,8 @@ struct Loader {
 }
 
 impl Loader {
-    /// Writes the file for an sshd. Publishes a new snapshot if a secret became usable or ceased to be (`changed`), or if
-    /// the trouble differs. Returns false if the file could not be written.
+    /// Writes the file for an sshd. Publishes a new snapshot if a stored value has changed (`changed`), or if the trouble
+    /// differs. Returns false if the file could not be written.
     async fn publish(&self, changed: bool) -> bool {
         let mut trouble = self.place.clone();
         trouble.extend(self.held.iter().flat_map(|(name, h)| h.trouble.iter().map(move |t| format!("{name}: {t}"))));
@@ -124,6 +133,7 @@ impl Loader {
             if modified {
                 *current = Arc::new(Secrets {
                     loaded: self.loaded,
+                    place: self.described.clone(),
                     trouble,
                     repo_case: self.repo_case,
                     held: self.held.clone(),
@@ -135,7 +145,7 @@ impl Loader {
     }
 }
 
-/// Updates `held` to the contents that are stored now. Returns true if a secret became usable, or ceased to be.
+/// Updates `held` to the contents that are stored now. Returns true if any stored value has changed.
 async fn update(
     held: &mut BTreeMap<SecretName, StoredSecret>,
     contents: Contents,
@@ -152,11 +162,15 @@ async fn update(
     });
     let new = contents.values.into_iter().map(|(name, stored)| (digest(&stored), name, stored));
     let new: Vec<_> = new.filter(|(digest, name, _)| held.get(name).is_none_or(|h| h.digest != *digest)).collect();
+    changed |= !new.is_empty();
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut opening = stream::iter(new)
-        .map(|(digest, name, stored)| async move { (digest, name.clone(), open(name, stored, passphrase).await) })
+        .map(|(digest, name, stored)| async move {
+            let is_bare = value::is_bare(&name, &stored);
+            (digest, is_bare, name.clone(), open(name, stored, passphrase).await)
+        })
         .buffer_unordered(processors);
-    while let Some((digest, name, opened)) = opening.next().await {
+    while let Some((digest, is_bare, name, opened)) = opening.next().await {
         let last = held.remove(&name).and_then(|h| h.opened);
         // An old list of authorized keys is dropped, because it may contain a key that was removed since.
         let last = last.filter(|_| name != SecretName::AuthorizedKeys);
@@ -166,14 +180,19 @@ async fn update(
                     false => tracing::info!("{name}: loaded {}", opened.describe()),
                     true => tracing::warn!("{name}: loaded {}", opened.describe()),
                 }
-                changed = true;
                 let trouble = opened.trouble.clone();
-                StoredSecret { digest, trouble, opened: Some((Arc::new(opened), Millis::now())), refused: None }
+                StoredSecret {
+                    digest,
+                    is_bare,
+                    trouble,
+                    opened: Some((Arc::new(opened), Millis::now())),
+                    refused: None,
+                }
             }
             Err(e) => {
-                changed |= name == SecretName::AuthorizedKeys;
                 let use_of = if last.is_some() { "the last good one stays in use" } else { without(&name) };
-                StoredSecret { digest, trouble: vec![format!("{e}; {use_of}")], opened: last, refused: Some(e) }
+                let trouble = vec![format!("{e}; {use_of}")];
+                StoredSecret { digest, is_bare, trouble, opened: last, refused: Some(e) }
             }
         };
         held.insert(name, now);

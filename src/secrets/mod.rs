@@ -40,6 +40,16 @@ pub enum Place {
     Folder(PathBuf),
 }
 
+impl Place {
+    /// Returns the addresses of etcd and the base, or the path of the folder.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Etcd(etcd) => format!("etcd {} {}", etcd.endpoints.join(","), etcd.base),
+            Self::Folder(root) => root.display().to_string(),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct SecretsConfig {
     pub place: Place,
@@ -77,6 +87,8 @@ impl SecretsError {
 pub struct Secrets {
     /// True once the place was read after the start. No job is claimed before that.
     pub loaded: bool,
+    /// [`Place::describe`] of the place; empty before the first read.
+    pub place: String,
     /// One line for each secret that is wrong, or for the place, with what to do.
     pub trouble: Vec<String>,
     /// The rule by which a repository finds its deploy key.
@@ -167,6 +179,16 @@ impl Secrets {
         kinds
     }
 
+    /// Returns each secret that is stored.
+    pub fn stored(&self) -> impl Iterator<Item = SecretState> {
+        self.held.iter().map(|(name, held)| SecretState {
+            name: name.to_string(),
+            fingerprint: held.fingerprint(),
+            is_well: held.is_well(),
+            since: held.since(),
+        })
+    }
+
     fn dockercfg(&self) -> Option<&dockercfg::Dockercfg> {
         match self.held.get(&SecretName::Dockercfg)?.value()? {
             SecretValue::Dockercfg(cfg) => Some(cfg),
@@ -184,6 +206,24 @@ pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Recei
     let (sender, receiver) = watch::channel(Arc::default());
     tokio::spawn(shutdown.run_until_cancelled_owned(live::run(config, sender)));
     receiver
+}
+
+/// A secret as the daemon has it, without anything secret.
+pub struct SecretState {
+    /// Path below the base or in the folder.
+    pub name: String,
+    /// [`fingerprint`] of the stored value.
+    pub fingerprint: Option<String>,
+    /// True if all of the stored value can be used.
+    pub is_well: bool,
+    /// Time when the value in use was read; `None` if no value can be used.
+    pub since: Option<Millis>,
+}
+
+/// Returns the begin of a digest of [`digest`], by which people and programs compare stored values. A value that is
+/// stored unencrypted has none, because its password could be guessed by it.
+fn fingerprint(digest: &[u8; 32], is_bare: bool) -> Option<String> {
+    (!is_bare).then(|| hex::encode(&digest[..8]))
 }
 
 /// Returns the digest by which stored values are compared without being kept.

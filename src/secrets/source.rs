@@ -37,4 +37,12 @@ impl Source {
             Self::Folder(folder) => folder.put(name, value).await,
         }
     }
+
+    /// Deletes one value, and returns the places where it was: none if it was not stored.
+    pub async fn delete(&self, name: &SecretName) -> Result<Vec<String>, SecretsError> {
+        match self {
+            Self::Etcd(etcd) => etcd.delete(name).await,
+            Self::Folder(folder) => folder.delete(name).await,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
@@ -53,6 +55,15 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
             let host = syslog_host::parse(stored)?;
             Opened { value: SecretValue::SyslogHost(host), trouble: Vec::new(), bare: false }
         }
+    })
+}
+
+/// Returns true for a value that is stored unencrypted although its kind is meant to be encrypted.
+pub fn is_bare(name: &SecretName, stored: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
+    stored.as_ref().is_ok_and(|stored| match name {
+        SecretName::GithubKey(_) => !key::is_encrypted(stored),
+        SecretName::Dockercfg => is_json(stored),
+        SecretName::AuthorizedKeys | SecretName::SyslogHost => false,
     })
 }
 

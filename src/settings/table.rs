@@ -112,7 +112,8 @@ settings! {
         GIT_TOKEN => git_token: Option<Zeroizing<String>>, "", "token-of-the-machine-user" secret live;
         /// PEM file of authorities that are trusted beside the system's for the Git server and for GITHUB_API.
         GIT_CACERT => git_cacert: Option<PathBuf>, "", "/etc/image-factory/git-ca.pem" live;
-        /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys.
+        /// File of the host keys that ssh accepts. Default: `/etc/image-factory/known_hosts` if it exists, else GitHub's keys,
+        /// and with either `DATA_DIR/known_hosts`, to which `image-factory known-hosts add` adds.
         KNOWN_HOSTS => known_hosts: Option<PathBuf>, "", "/etc/image-factory/known_hosts";
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
         /// that changed the file).
@@ -190,7 +191,7 @@ settings! {
         ETCD_PORT => etcd_port: NonZeroU16, "4001", "2379";
         /// Addresses of an etcd cluster, `http://host:port` or `https://host:port`, comma-separated, instead of ETCD_HOST.
         ETCD_ENDPOINTS => etcd_endpoints: Endpoints, "", "https://etcd-1.example.com:2379,https://etcd-2.example.com:2379";
-        /// API of etcd: `v3`, `v2` (clusters from before 2022), or `auto` (v3 if it has the secrets, else v2).
+        /// API of etcd: `v3`, `v2` (clusters from before 2022), or `auto` (each secret from v3, else from v2).
         ETCD_API => etcd_api: EtcdApi, "auto", "v3";
         /// User of etcd, if etcd asks for one.
         ETCD_USER => etcd_user: Option<String>, "", "image-factory";

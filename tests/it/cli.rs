@@ -150,3 +150,52 @@ async fn secrets_put_stores_what_secrets_check_finds() {
     assert!(!wrong.status.success());
     insta::assert_snapshot!("secrets_check_wrong_passphrase", masked(&both(&wrong), &names));
 }
+
+/// `secrets put` and `rm` return when the daemon has the change, and say so if it reads another place.
+#[tokio::test]
+async fn a_changed_secret_is_in_use_when_the_command_returns() {
+    let dir = folder();
+    let own = [("CONCURRENCY", "0"), ("DOCKER_HOST", "unix:///nowhere"), ("ENC_PASSPHRASE", PASSPHRASE)];
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let daemon = crate::harness::Daemon::start(own.into()).await;
+    let key = dir.path().join("key").display().to_string();
+    let new_key = || std::fs::write(&key, DeployKey::generate(KeyType::Ed25519, "").private).unwrap();
+    let secrets = |args: &[&str]| daemon.beside(&[&["secrets"], args].concat());
+    let data = daemon.data_dir().display().to_string();
+    let names = [(data.as_str(), "data"), (&*daemon.port().to_string(), "port")].map(|(a, b)| (a.to_owned(), b));
+    let shown = |output: std::process::Output| {
+        let shown = both(&output);
+        let shown = names.iter().fold(shown, |text, (value, name)| text.replace(value, &format!("[{name}]")));
+        let fingerprint = regex::Regex::new("SHA256:[A-Za-z0-9+/]+").unwrap();
+        format!("{:?} {}", output.status.code(), fingerprint.replace_all(&shown, "[fingerprint]"))
+    };
+    let mut said = String::new();
+    // Each value is in use when its command returns, so it is the one that the daemon names.
+    for _ in 0..3 {
+        new_key();
+        let put = secrets(&["put", "github-key", "--owner", "acme", &key]).run();
+        assert!(put.status.success(), "{}", both(&put));
+        let state = daemon.get("/secrets").await;
+        assert_eq!(state["secrets"][0]["valid"], true, "{state}");
+        let listed = both(&secrets(&["list"]).run());
+        assert!(listed.trim_end().ends_with("in use"), "{listed}");
+        said = shown(put);
+    }
+    for (name, value) in [("SECRETS_DIR", dir.path().join("other").display().to_string())] {
+        let elsewhere = secrets(&["put", "github-key", &key]).env(name, &value).run();
+        said += &shown(elsewhere).replace(&value, "[other folder]");
+    }
+    let wrong = secrets(&["put", "github-key", &key]).env("ENC_PASSPHRASE", "another passphrase").run();
+    said += &shown(wrong);
+    for args in [
+        &["list"][..],
+        &["rm", "image-factory/github-keys/acme"],
+        &["rm", "github-key"],
+        &["rm", "github-key"],
+        &["rm", "host"],
+    ] {
+        said += &format!("$ {}\n{}", args.join(" "), shown(secrets(args).run()));
+    }
+    assert_eq!(daemon.get("/secrets").await["secrets"], serde_json::json!([]));
+    insta::assert_snapshot!("secrets_in_use", said);
+}

@@ -55,6 +55,7 @@ impl Bench {
             dir: dir.path().join("mirrors"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
+            added_hosts: None,
             token: None,
             cacert: None,
             pure_history_times: false,

@@ -35,6 +35,7 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         dir: dir.join("data"),
         run_dir: dir.join("run"),
         known_hosts: known_hosts.into(),
+        added_hosts: None,
         token: None,
         cacert: None,
         pure_history_times: false,

@@ -35,6 +35,7 @@ mod git;
 mod github;
 mod harness;
 mod images;
+mod known_hosts;
 mod live_secrets;
 mod mail;
 mod main_path;

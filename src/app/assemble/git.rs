@@ -19,6 +19,7 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
         dir,
         run_dir,
         known_hosts,
+        added_hosts: added_hosts(settings),
         token: token(settings),
         cacert: settings.git_cacert.clone(),
         pure_history_times: settings.file_times == FileTimes::History,
@@ -63,6 +64,13 @@ pub fn token(settings: &Settings) -> Option<GitToken> {
         settings.git_token.as_ref().or(settings.github_token.as_ref())?,
         settings.git_url.as_ref().map(|url| url.0.as_str()),
     )
+}
+
+/// Returns the file to which `image-factory known-hosts add` adds, unless that is KNOWN_HOSTS.
+pub fn added_hosts(settings: &Settings) -> Option<PathBuf> {
+    let file = std::path::absolute(settings.data_dir().join("known_hosts")).ok()?;
+    // ssh cannot be given a path with quotes.
+    (settings.known_hosts.is_none() && !file.to_string_lossy().contains(['"', '\n'])).then_some(file)
 }
 
 /// Returns the file of host keys: KNOWN_HOSTS, else the system's file, else the shipped one, which is written into `run_dir`.

@@ -30,7 +30,10 @@ fn known_hosts(settings: &Settings) -> Finding {
     let read = || -> anyhow::Result<_> {
         let dir = tempfile::tempdir()?;
         let path = assemble::git::known_hosts(settings, dir.path())?;
-        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+        let mut text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+        // The file of added keys need not exist.
+        let added = assemble::git::added_hosts(settings).and_then(|file| std::fs::read_to_string(file).ok());
+        text += added.as_deref().unwrap_or_default();
         Ok((path.clone(), path.starts_with(dir.path()), text))
     };
     match read() {
@@ -42,7 +45,7 @@ fn known_hosts(settings: &Settings) -> Finding {
                 0 => Finding::warn(
                     PROGRAMS,
                     format!(
-                        "there is no host key in {from}: ssh connects to none; `ssh-keyscan HOST` shows keys to compare and add"
+                        "there is no host key in {from}: ssh connects to none; `image-factory known-hosts add HOST` shows a host's keys and adds them"
                     ),
                 ),
                 _ => Finding::ok(PROGRAMS, format!("host keys: {lines} in {from}")),

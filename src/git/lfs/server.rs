@@ -218,6 +218,7 @@ mod tests {
             dir: dir.path().join("data"),
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
+            added_hosts: None,
             token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
             cacert: None,
             pure_history_times: false,

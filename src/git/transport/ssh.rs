@@ -160,7 +160,9 @@ pub(in crate::git) fn connection_name(config: &GitConfig, remote: &Remote, key: 
     }
     digest.update(key.unwrap_or_default());
     // A missing file counts as empty: ssh then says that the server is unknown.
-    digest.update(std::fs::read(&config.known_hosts).unwrap_or_default());
+    for file in [&config.known_hosts].into_iter().chain(&config.added_hosts) {
+        digest.update(std::fs::read(file).unwrap_or_default());
+    }
     format!("m{}", &hex::encode(digest.finalize())[..12])
 }
 
@@ -175,6 +177,7 @@ mod tests {
             dir: dir.path().into(),
             run_dir: dir.path().into(),
             known_hosts: dir.path().join("known_hosts"),
+            added_hosts: None,
             token: None,
             cacert: None,
             pure_history_times: false,

@@ -7,10 +7,11 @@ use crate::git::GitConfig;
 /// Returns the values of `-o` for every ssh that we start.
 pub(in crate::git) fn ssh_options(config: &GitConfig, agent: bool) -> Vec<String> {
     let agent = if agent { "SSH_AUTH_SOCK" } else { "none" };
+    let hosts = [&config.known_hosts].into_iter().chain(&config.added_hosts).map(|file| for_ssh(file));
     let mut options = vec![
         "IdentityFile=none".into(),
         format!("IdentityAgent={agent}"),
-        format!("UserKnownHostsFile={}", for_ssh(&config.known_hosts)),
+        format!("UserKnownHostsFile={}", hosts.collect::<Vec<_>>().join(" ")),
     ];
     options.extend(
         [

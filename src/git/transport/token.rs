@@ -119,6 +119,7 @@ mod tests {
             dir: "/".into(),
             run_dir: "/".into(),
             known_hosts: "/".into(),
+            added_hosts: None,
             token: token("secret", None),
             cacert: None,
             pure_history_times: false,

@@ -81,9 +81,12 @@ async fn tokens_that_cannot_be_made_or_revoked_say_why() {
         let (status, code, message) = refused.error();
         said += &format!("{status} {code}: {message}\n");
     }
-    for (role, method, path) in
-        [("build", "GET", "/tokens"), ("build", "POST", "/tokens"), ("build", "POST", "/tokens/ci/revoke")]
-    {
+    for (role, method, path) in [
+        ("build", "GET", "/secrets"),
+        ("build", "GET", "/tokens"),
+        ("build", "POST", "/tokens"),
+        ("build", "POST", "/tokens/ci/revoke"),
+    ] {
         assert_eq!(send(server.as_role(role, method, path)).await.status, 403, "{method} {path}");
     }
     insta::assert_snapshot!(said, @r#"

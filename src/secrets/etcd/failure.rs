@@ -12,15 +12,17 @@ pub struct EtcdFailure {
     pub why: String,
     /// The move of the operator, where it is known.
     pub todo: Option<String>,
+    /// True if the API answered that this user may not read it.
+    pub refused: bool,
 }
 
 impl EtcdFailure {
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), todo: None }
+        Self { why: why.into(), todo: None, refused: false }
     }
 
     pub fn todo(why: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { why: why.into(), todo: Some(todo.into()) }
+        Self { todo: Some(todo.into()), ..Self::new(why) }
     }
 
     /// Returns the failure of a connection. The last error in the chain of causes is the reason.

@@ -71,6 +71,7 @@ struct V2Refusal {
 }
 
 const KEY_NOT_FOUND: u32 = 100;
+const NOT_A_FILE: u32 = 102;
 const NOT_A_DIRECTORY: u32 = 104;
 const INDEX_CLEARED: u32 = 401;
 
@@ -210,6 +211,24 @@ impl V2Client {
         }
     }
 
+    /// Deletes a secret, an owner's also from the owner's directory, and returns the keys that were there.
+    pub async fn delete(&self, name: &SecretName) -> Result<Vec<String>, EtcdFailure> {
+        let mut paths = vec![name.to_string()];
+        if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
+            paths.push(format!("{name}/{OWNER}"));
+        }
+        let mut deleted = Vec::new();
+        for path in paths {
+            let got = self.ask(self.login(self.http.delete(self.key(&path)))).await?;
+            match refusal(&got).map(|refusal| refusal.error_code) {
+                None if got.status == StatusCode::OK => deleted.push(format!("{}{path}", self.config.prefix())),
+                Some(KEY_NOT_FOUND | NOT_A_FILE | NOT_A_DIRECTORY) => {}
+                _ => return Err(self.refused(&got)),
+            }
+        }
+        Ok(deleted)
+    }
+
     /// Returns a GET request for a path below the base; `""` is the base, with a slash.
     fn get(&self, path: &str, query: &str) -> RequestBuilder {
         let mut url = self.key(path);
@@ -258,13 +277,16 @@ impl V2Client {
         let refusal = refusal(got);
         match (got.status, &refusal) {
             // etcd answers 401 for a wrong password and for a missing role, and does not say which.
-            (StatusCode::UNAUTHORIZED, _) => match &self.config.login {
-                None => EtcdFailure::anonymous("refused (HTTP 401)"),
-                Some((user, _)) => EtcdFailure::todo(
-                    format!("{user} is refused (HTTP 401)"),
-                    format!("check ETCD_USER and ETCD_PASSWORD, or {}", role(&self.config)),
-                ),
-            },
+            (StatusCode::UNAUTHORIZED, _) => {
+                let failure = match &self.config.login {
+                    None => EtcdFailure::anonymous("refused (HTTP 401)"),
+                    Some((user, _)) => EtcdFailure::todo(
+                        format!("{user} is refused (HTTP 401)"),
+                        format!("check ETCD_USER and ETCD_PASSWORD, or {}", role(&self.config)),
+                    ),
+                };
+                EtcdFailure { refused: true, ..failure }
+            }
             (_, Some(r)) if r.error_code == NOT_A_DIRECTORY => EtcdFailure::todo(
                 format!("{} is a key with the owner's key, and a directory is needed there", r.cause),
                 format!("store that as {}/{OWNER} instead", r.cause),

@@ -112,6 +112,13 @@ impl V3Client {
         let put = self.client.kv_client().put(key.as_str(), value, None).await;
         put.map(|_| key).map_err(|e| failure(&self.config, &e))
     }
+
+    /// Deletes a secret, and returns its key if there was one.
+    pub async fn delete(&self, name: &SecretName) -> Result<Option<String>, EtcdFailure> {
+        let key = format!("{}{name}", self.config.prefix());
+        let deleted = self.client.kv_client().delete(key.as_str(), None).await;
+        deleted.map(|answer| (answer.deleted() > 0).then_some(key)).map_err(|e| failure(&self.config, &e))
+    }
 }
 
 fn failure(config: &EtcdConfig, error: &Error) -> EtcdFailure {

@@ -47,10 +47,7 @@ async fn certificates_are_checked_on_both_sides() {
             let (ok, said) = secrets(&env, &["put", "github-key", &file]);
             assert!(ok, "{env:?}: {said}");
             let (ok, said) = secrets(&env, &["check"]);
-            assert!(
-                ok && said.contains(" API of https://127.0.0.1:") && said.contains("deploy key"),
-                "{env:?}: {said}"
-            );
+            assert!(ok && said.contains(" of https://127.0.0.1:") && said.contains("deploy key"), "{env:?}: {said}");
         }
         for (env, parts) in [
             (&[("ETCD_ENDPOINTS", &*open)][..], ["UnknownIssuer", "set ETCD_CACERT to that authority's"]),
@@ -125,7 +122,9 @@ async fn the_daemon_logs_where_it_reads() {
     let daemon = Daemon::start(settings.into()).await;
     let endpoint = format!("https://127.0.0.1:{port}");
     for line in [
-        format!("secrets: from etcd at {endpoint}, below /totem, by the API that has them (ETCD_API=auto)"),
+        format!(
+            "secrets: from etcd at {endpoint}, below /totem, by its v3 API, else v2, for each secret (ETCD_API=auto)"
+        ),
         format!("secrets: read by the v2 API of {endpoint}"),
     ] {
         eventually(Duration::from_secs(20), &line, async || daemon.output().contains(&line).then_some(())).await;

@@ -39,8 +39,8 @@ async fn the_syslog_host_is_read_by_either_api() {
     etcd.put("/totem/syslog/host", "10.0.0.7:5514").await;
     live.until(|s| s.syslog_host() == Some("10.0.0.7:5514")).await;
     etcd.put("/totem/syslog/host", "ftp://logs").await;
-    let secrets = live.until(|s| !s.trouble.is_empty()).await;
-    assert!(secrets.trouble[0].starts_with("syslog/host: it is not `host` or `host:port`"), "{:?}", secrets.trouble);
+    let invalid = "syslog/host: it is not `host` or `host:port`";
+    live.until(|s| s.trouble.iter().any(|line| line.starts_with(invalid))).await;
     etcd.delete("/totem/syslog/host").await;
     live.until(|s| s.syslog_host() == Some("logs:514") && s.trouble.is_empty()).await;
 }
@@ -71,17 +71,40 @@ async fn a_value_stored_by_either_api_is_seen() {
     live.until_key("acme/hello", Some(&short.1)).await;
     live.until_key("acme/hello", Some(&newer.1)).await;
 
-    // A key of others in v3 changes nothing, but one of ours takes precedence.
+    // One name in v3 changes nothing about the others. The same name takes precedence, and v2's is trouble.
     etcd.put("/totem/syslog/host", "x").await;
+    etcd.put("/totem/image-factory/github-key", newer.0.clone()).await;
+    live.until(|s| s.syslog_host() == Some("x:514") && s.trouble.is_empty()).await;
     etcd.put("/totem/image-factory/github-key", v3.0.clone()).await;
-    live.until_key("acme/hello", Some(&v3.1)).await;
-    let said = check(plain(&[etcd.endpoint()])).await.1;
-    assert!(said.contains("by the v3 API of") && said.ends_with("and not what its v2 API has"), "{said}");
-    assert!(live.put_key(Some("acme"), None, &old.0).await.ends_with("/github-keys/acme in etcd (v3 API)"));
+    let secrets = live.until_key("acme/hello", Some(&v3.1)).await;
+    let trouble = "image-factory/github-key: etcd's v2 API has another value, and v3's is used: \
+                   delete the wrong one (`etcdctl rm` or `etcdctl del`)";
+    assert_eq!(secrets.trouble, [trouble]);
+    let lines = admin::check(&live.config).await;
+    assert!(lines[0].ok && lines[0].text.contains("by the v3 and v2 APIs of"), "{}", lines[0].text);
+    assert_eq!(lines.iter().filter(|line| !line.ok).map(|line| &*line.text).collect::<Vec<_>>(), [trouble]);
+    // A specific key that only v2 has is not displaced by v3's general one.
+    curl(&etcd, "image-factory/github-keys/acme", &old.0);
     live.until_key("acme/hello", Some(&old.1)).await;
-    for key in ["github-key", "github-keys/acme"] {
-        etcd.delete(&format!("/totem/image-factory/{key}")).await;
-    }
+    let said = live.put_key(Some("acme"), None, &newer.0).await;
+    assert!(said.ends_with("/github-keys/acme in etcd (v2 API)"), "{said}");
+    live.until_key("acme/hello", Some(&newer.1)).await;
+    // `rm` leaves none behind that would be used instead.
+    let acme = SecretName::GithubKey(Scope::new(Some("acme"), None).unwrap());
+    etcd.put("/totem/image-factory/github-keys/acme", old.0.clone()).await;
+    live.until_key("acme/hello", Some(&old.1)).await;
+    let removed = admin::remove(&live.config, &acme).await.unwrap();
+    assert_eq!(
+        removed,
+        [
+            "deleted /totem/image-factory/github-keys/acme in etcd (v3 API)",
+            "deleted /totem/image-factory/github-keys/acme in etcd (v2 API)",
+            "from now on repositories of acme without a key of their own are fetched with the key image-factory/github-key",
+        ]
+    );
+    live.until_key("acme/hello", Some(&v3.1)).await;
+    assert!(admin::remove(&live.config, &acme).await.is_err());
+    etcd.delete("/totem/image-factory/github-key").await;
     live.until_key("acme/hello", Some(&newer.1)).await;
     // A folder goes with what is in it.
     etcd.v2(Method::DELETE, "v2/keys/totem/image-factory?recursive=true", "").await;

@@ -20,6 +20,8 @@ RUN if ! { command -v git && command -v ssh && command -v setpriv && [ -e /etc/s
     groupadd --gid 8080 image-factory && \
     useradd --uid 8080 --gid 8080 --home-dir /var/lib/image-factory --no-log-init --shell /usr/sbin/nologin image-factory && \
     install -d -o image-factory -g image-factory -m 700 /var/lib/image-factory
+# The licences of what is in the binary, and the list of its exact sources.
+COPY LICENSE THIRD-PARTY-NOTICES.txt Cargo.lock /usr/share/doc/image-factory/
 ENV DATA_DIR=/var/lib/image-factory LISTEN=0.0.0.0:8080
 VOLUME /var/lib/image-factory
 EXPOSE 8080

@@ -1,4 +1,4 @@
-.PHONY: help setup demo build test bench lint doc deb install uninstall
+.PHONY: help setup demo build test bench lint doc deny advisories sources share deb install uninstall
 
 help:
 	@echo "make demo     sets up, builds, and shows a push become an image (KEEP=1 leaves it running)"
@@ -8,6 +8,9 @@ help:
 	@echo "make build    builds the release binary, target/release/image-factory"
 	@echo "make lint     checks formatting, and runs clippy"
 	@echo "make doc      writes the documentation of the code, target/doc"
+	@echo "make deny     checks the licences and the origin of the libraries, and that none is banned (deny.toml)"
+	@echo "make advisories  looks the libraries up in RustSec's database of vulnerabilities, which it fetches from GitHub"
+	@echo "make sources  makes an archive of our sources and those of all libraries, which builds without a network"
 	@echo "make deb      makes a Debian package, target/debian"
 	@echo "make install  installs the binary into PREFIX (/usr/local), and the service; make uninstall removes them"
 
@@ -35,14 +38,40 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
-deb: build
-	@command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
-	cargo deb --no-build
+deny:
+	@scripts/deny bans licenses sources
+
+advisories:
+	@scripts/deny advisories
+
+sources:
+	@scripts/sources
 
 PREFIX ?= /usr/local
 BINARY ?= target/release/image-factory
-install: build
+SHARE ?= target/release/share
+
+# The man pages and the completions, which the binary writes.
+share: build
+	rm -rf $(SHARE)
+	mkdir -p $(SHARE)/man
+	$(BINARY) man $(SHARE)/man
+	gzip -9n $(SHARE)/man/*.1
+	$(BINARY) completions bash >$(SHARE)/image-factory.bash
+	$(BINARY) completions fish >$(SHARE)/image-factory.fish
+	$(BINARY) completions zsh >$(SHARE)/_image-factory
+
+deb: share
+	@command -v cargo-deb >/dev/null || cargo install cargo-deb --locked
+	cargo deb --no-build
+
+install: share
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/image-factory
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1.gz
+	install -D -m 644 $(SHARE)/image-factory.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/image-factory
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(SHARE)/image-factory.fish
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(SHARE)/_image-factory
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/image-factory LICENSE THIRD-PARTY-NOTICES.txt Cargo.lock
 	[ -e $(DESTDIR)/etc/image-factory/known_hosts ] || install -D -m 644 etc/known_hosts $(DESTDIR)/etc/image-factory/known_hosts
 	install -D -m 644 systemd/image-factory.sysusers $(DESTDIR)/etc/sysusers.d/image-factory.conf
 	install -D -m 644 systemd/image-factory.tmpfile $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
@@ -52,6 +81,10 @@ install: build
 
 uninstall:
 	[ -n "$(DESTDIR)" ] || [ ! -d /run/systemd/system ] || systemctl disable --now image-factory
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/image-factory*.1.gz $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_image-factory
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/image-factory
+	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/image-factory.fish
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/image-factory
 	rm -f $(DESTDIR)$(PREFIX)/bin/image-factory $(DESTDIR)/etc/systemd/system/image-factory.service
 	rm -f $(DESTDIR)/etc/sysusers.d/image-factory.conf $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
 	@echo "left: the settings in /etc/image-factory, the data in /var/lib/image-factory, the user image-factory"

@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use reqwest::{Method, RequestBuilder, Response, Url};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -23,11 +22,11 @@ use error::innermost;
 use log::LogReading;
 
 pub use crate::model::{Millis, Status};
-pub use error::ClientError;
+pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};
 pub use tokens::RemoteToken;
-pub use views::{NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use views::{JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.
@@ -70,9 +69,9 @@ impl ApiClient {
         self.json(self.request(Method::POST, &["job"]).json(job)).await
     }
 
-    /// Lists jobs, newest first, at most 1,000.
-    pub async fn jobs(&self, limit: u32) -> Result<Vec<RemoteJob>, ClientError> {
-        self.json(self.request(Method::GET, &["job"]).query(&[("limit", limit)])).await
+    /// Lists jobs, the newest first.
+    pub async fn jobs(&self, query: &JobSearch) -> Result<Vec<RemoteJob>, ClientError> {
+        self.json(self.request(Method::GET, &["job"]).query(query)).await
     }
 
     pub async fn job(&self, id: &str) -> Result<RemoteJob, ClientError> {
@@ -97,9 +96,10 @@ impl ApiClient {
         self.json(self.request(Method::POST, &["deliveries", delivery, "replay"])).await
     }
 
-    /// Streams the log so far, or with `follow` until the job ends. A broken connection is resumed where it broke.
-    pub fn log(&self, id: &str, follow: bool) -> impl Stream<Item = Result<Bytes, ClientError>> + use<> {
-        let reading = LogReading::new(self.clone(), id, follow);
+    /// Streams the log from a position on: what there is, or with `follow` until the job ends. A broken connection is
+    /// resumed where it broke.
+    pub fn log(&self, id: &str, start: u64, follow: bool) -> impl Stream<Item = Result<Bytes, ClientError>> + use<> {
+        let reading = LogReading::new(self.clone(), id, start, follow);
         stream::try_unfold(reading, async |mut reading| Ok(reading.next().await?.map(|bytes| (bytes, reading))))
     }
 
@@ -130,24 +130,18 @@ impl ApiClient {
         if status.is_success() {
             return Ok(response);
         }
-        #[derive(Deserialize)]
-        struct ErrorAnswer {
-            code: String,
-            message: serde_json::Value,
-        }
         let url = self.base.to_string();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        let Ok(ErrorAnswer { code, message }) = serde_json::from_slice(&body) else {
+        let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(&body) else {
             return Err(match status.is_server_error() {
                 true => ClientError::Unavailable { url, status: status.as_u16(), message: "no reason given".into() },
                 false => ClientError::UnexpectedAnswer { url, cause: format!("status {status}") },
             });
         };
-        let message = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
         let status = status.as_u16();
         Err(match status {
-            500.. => ClientError::Unavailable { url, status, message },
-            _ => ClientError::Refused { status, code, message },
+            500.. => ClientError::Unavailable { url, status, message: answer.sentence() },
+            _ => ClientError::Refused { status, answer },
         })
     }
 

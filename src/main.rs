@@ -7,5 +7,5 @@ use image_factory::outbound;
 #[tokio::main]
 async fn main() -> ExitCode {
     outbound::install_tls_provider();
-    cli::run(Cli::parse()).await.unwrap_or_else(|error| cli::fail(&error))
+    cli::run(Cli::parse()).await
 }

@@ -31,6 +31,8 @@ const STDERR_TAIL: usize = 64 << 10;
 pub enum ProcessError {
     #[error("{program} is not installed: it is in none of {PATH}; install it")]
     NotInstalled { program: String },
+    #[error("{program} may not be executed: {source}; correct its permissions, or install it anew")]
+    Forbidden { program: String, source: io::Error },
     #[error("{program} cannot be run: {source}")]
     Io { program: String, source: io::Error },
 }
@@ -123,6 +125,7 @@ impl Program {
         let name = self.name;
         let child = self.command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ProcessError::NotInstalled { program: name.clone() },
+            io::ErrorKind::PermissionDenied => ProcessError::Forbidden { program: name.clone(), source },
             _ => ProcessError::Io { program: name.clone(), source },
         })?;
         Running::new(child, name.clone()).map_err(|source| ProcessError::Io { program: name, source })

@@ -89,7 +89,9 @@ impl DaemonParts {
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
-        let Readiness { ready, degraded } = readiness::watch(secrets.clone(), engines.watch(), disk_space.clone());
+        let programs = readiness::watch_programs(&shutdown).await;
+        let Readiness { ready, degraded } =
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Tools {

@@ -1,4 +1,4 @@
-//! Watches the things without which no job can be claimed: the secrets, an engine, and room in the data folder.
+//! Watches the things without which no job can be claimed: the secrets, an engine, room in the data folder, and Git.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::{self, Floor};
 use crate::engine::PoolStatus;
+use crate::git;
 use crate::secrets::Secrets;
 
 /// Time between two looks at the data folder's disk, which cost microseconds each.
 const LOOK: Duration = Duration::from_secs(5);
+/// Time between two looks at the programs while all are well, because each look starts them.
+const PROGRAMS: Duration = Duration::from_secs(60);
 /// Bytes of mirrors that are removed at each look while inodes are missing, because inodes have no size.
 const FOR_INODES: u64 = 256 << 20;
 
@@ -69,19 +72,48 @@ fn log_disk_state(shortage: Option<&str>) {
     }
 }
 
+/// Watches the programs that every job runs: Git, ssh and setpriv. Returns what is wrong with them; jobs wait meanwhile.
+pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
+    let look = async || {
+        let all = git::programs().await.into_iter();
+        all.filter_map(|program| Some(format!("no job can run: {}", program.err()?))).collect::<Vec<_>>()
+    };
+    let report = |missing: &[String]| missing.iter().for_each(|why| tracing::error!("{why}"));
+    let first = look().await;
+    report(&first);
+    let (missing, seen) = watch::channel(first);
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
+        loop {
+            let pause = if missing.borrow().is_empty() { PROGRAMS } else { LOOK };
+            tokio::time::sleep(pause).await;
+            let found = look().await;
+            missing.send_if_modified(|former| {
+                let is_new = *former != found;
+                if is_new {
+                    report(&found);
+                    *former = found;
+                }
+                is_new
+            });
+        }
+    }));
+    seen
+}
+
 /// State that [`watch`] publishes.
 pub struct Readiness {
-    /// True while jobs can be claimed: the secrets were read once, there is an engine, and there is room.
+    /// True while jobs can be claimed: the secrets were read once, and there are an engine, room, and the programs.
     pub ready: watch::Receiver<bool>,
     /// Reasons why the daemon is degraded, one line each, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
 }
 
-/// Watches the secrets, the engines and the room in the data folder.
+/// Watches the secrets, the engines, the room in the data folder and the programs.
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
     mut engines: watch::Receiver<PoolStatus>,
     disk_space: DiskSpace,
+    mut programs: watch::Receiver<Vec<String>>,
 ) -> Readiness {
     let mut shortage = disk_space.shortage;
     let (ready, ready_seen) = watch::channel(false);
@@ -94,15 +126,18 @@ pub fn watch(
             };
             let PoolStatus { usable, troubles, .. } = engines.borrow_and_update().clone();
             let full = shortage.borrow_and_update().clone();
-            let is_ready = loaded && usable && full.is_none();
+            let missing = programs.borrow_and_update().clone();
+            let is_ready = loaded && usable && full.is_none() && missing.is_empty();
             reasons.extend(troubles);
             reasons.extend(full);
+            reasons.extend(missing);
             degraded.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
             ready.send_if_modified(|current| std::mem::replace(current, is_ready) != is_ready);
             let changed = tokio::select! {
                 changed = secrets.changed() => changed,
                 changed = engines.changed() => changed,
                 changed = shortage.changed() => changed,
+                changed = programs.changed() => changed,
             };
             if changed.is_err() {
                 return; // the daemon stops
@@ -145,9 +180,26 @@ mod tests {
         let (_engines, engines) = watch::channel(found);
         let (_shortage, shortage) = watch::channel(Some("the disk is full".into()));
         let (_missing, missing) = watch::channel(0);
-        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing });
-        let all = ["etcd is away", "no engine answers", "the disk is full"];
+        let (_programs, programs) = watch::channel(vec!["git is not installed".to_owned()]);
+        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs);
+        let all = ["etcd is away", "no engine answers", "the disk is full", "git is not installed"];
         readiness.degraded.wait_for(|reasons| *reasons == all).await.unwrap();
         assert!(!*readiness.ready.borrow());
+    }
+
+    #[tokio::test]
+    async fn jobs_wait_while_a_program_is_missing() {
+        let mut secrets = Secrets::default();
+        secrets.loaded = true;
+        let (_secrets, secrets) = watch::channel(Arc::new(secrets));
+        let (_engines, engines) = watch::channel(PoolStatus { usable: true, ..PoolStatus::default() });
+        let ((_shortage, shortage), (_missing, missing)) = (watch::channel(None), watch::channel(0));
+        let (found, programs) = watch::channel(vec!["git is not installed".to_owned()]);
+        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs);
+        readiness.degraded.wait_for(|reasons| *reasons == ["git is not installed"]).await.unwrap();
+        assert!(!*readiness.ready.borrow());
+        found.send_replace(Vec::new());
+        readiness.ready.wait_for(|ready| *ready).await.unwrap();
+        assert!(readiness.degraded.borrow().is_empty());
     }
 }

@@ -1,16 +1,18 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{ConnectionArgs, LocalDaemon, follow, print_json};
+use super::{ConnectionArgs, LocalDaemon, follow, pick, print_json};
 use crate::client::{NewRemoteBuild, NewRemoteJob};
+use crate::model::RepoName;
 
 /// Build a repository's image and push it
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
-    /// OWNER/REPO, or OWNER/REPO@COMMIT, or OWNER/REPO:COMMIT
+    /// OWNER/REPO, OWNER/REPO@COMMIT, OWNER/REPO:COMMIT, or @COMMIT [default: that of the current folder's origin]
     #[arg(value_name = "OWNER/REPO[@COMMIT]", value_parser = build_target)]
-    repository: BuildTarget,
-    /// The branch or tag; refs/tags/NAME for a tag that has a branch's name [default: develop]
+    repository: Option<BuildTarget>,
+    /// The branch or tag; refs/tags/NAME for a tag that has a branch's name [default: the current folder's branch if the
+    /// repository is guessed, else develop]
     #[arg(long)]
     branch: Option<String>,
     /// The image's tag [default: the commit that is asked for]
@@ -42,13 +44,13 @@ pub struct BuildArgs {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct BuildTarget {
-    owner: String,
-    repo: String,
+    /// `None` for the current folder's.
+    repo: Option<RepoName>,
     commit: Option<String>,
 }
 
@@ -57,12 +59,28 @@ fn build_target(text: &str) -> Result<BuildTarget, String> {
         Some((name, commit)) => (name, Some(commit)),
         None => (text, None),
     };
-    match name.split_once('/') {
-        Some((owner, repo)) if !owner.is_empty() && !repo.is_empty() && !repo.contains('/') && commit != Some("") => {
-            Ok(BuildTarget { owner: owner.into(), repo: repo.into(), commit: commit.map(str::to_owned) })
-        }
-        _ => Err("write OWNER/REPO, OWNER/REPO@COMMIT or OWNER/REPO:COMMIT".into()),
+    let repo = if name.is_empty() && text.starts_with('@') { Ok(None) } else { RepoName::parse(name).map(Some) };
+    match repo {
+        Ok(repo) if commit != Some("") => Ok(BuildTarget { repo, commit: commit.map(str::to_owned) }),
+        Ok(_) => Err("the commit is missing".into()),
+        Err(error) => Err(format!("{error}; write OWNER/REPO, OWNER/REPO@COMMIT, OWNER/REPO:COMMIT or @COMMIT")),
     }
+}
+
+/// Names the repository, branch and commit that the user does not: those of the work tree. A detached HEAD is built as a
+/// commit.
+async fn guess(
+    branch: Option<String>,
+    commit: Option<String>,
+) -> anyhow::Result<(RepoName, Option<String>, Option<String>)> {
+    let tree = pick::work_tree().await?;
+    if commit.is_some() || branch.is_some() {
+        return Ok((tree.repo, branch, commit));
+    }
+    let commit = tree.commit.filter(|_| tree.branch.is_none());
+    let what = tree.branch.as_deref().or(commit.as_deref()).unwrap_or("HEAD");
+    let _ = writeln!(io::stderr(), "building {} {}, as `origin` has it", tree.repo, super::plain(what));
+    Ok((tree.repo, tree.branch, commit))
 }
 
 fn build_arg(text: &str) -> Result<(String, String), String> {
@@ -86,14 +104,18 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
         follow,
         connection,
     } = args;
-    let BuildTarget { owner, repo, commit } = repository;
+    let (repo, commit) = repository.map_or((None, None), |target| (target.repo, target.commit));
+    let (repo, branch, commit) = match repo {
+        Some(repo) => (repo, branch, commit),
+        None => guess(branch, commit).await?,
+    };
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
     let build = NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image };
-    let job = NewRemoteJob { owner, repo, branch, commit, tag, build };
+    let job = NewRemoteJob { owner: repo.owner().into(), repo: repo.name().into(), branch, commit, tag, build };
     let job = client.create(&job).await?;
     if follow {
-        return follow::follow(&client, job, connection.json).await;
+        return follow::follow(&client, job, 0, connection.json).await;
     }
     if connection.json {
         print_json(&job)?;
@@ -111,12 +133,13 @@ mod tests {
 
     #[test]
     fn a_commit_stands_behind_an_at_sign_or_a_colon() {
-        let read = |text| build_target(text).map(|target| (target.owner, target.repo, target.commit));
-        let is = |commit: Option<&str>| Ok(("acme".into(), "hello".into(), commit.map(str::to_owned)));
+        let read = |text| build_target(text).map(|target| (target.repo.map(|repo| repo.to_string()), target.commit));
+        let is = |commit: Option<&str>| Ok((Some("acme/hello".into()), commit.map(str::to_owned)));
         assert_eq!(read("acme/hello"), is(None));
         assert_eq!(read("acme/hello@1234"), is(Some("1234")));
         assert_eq!(read("acme/hello:1234"), is(Some("1234")));
-        for text in ["acme", "acme/", "/hello", "acme/hello@", "acme/hello/x", "", "@1234"] {
+        assert_eq!(read("@1234"), Ok((None, Some("1234".into()))));
+        for text in ["acme", "acme/", "/hello", "acme/hello@", "acme/hello/x", "", "@", ":1234"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

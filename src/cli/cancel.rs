@@ -6,10 +6,10 @@ use super::{ConnectionArgs, LocalDaemon, print_json, state};
 /// Cancel a job
 #[derive(Debug, clap::Args)]
 pub struct CancelArgs {
-    /// The job's id
+    /// The job's id, or its beginning
     id: String,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }
 
 /// Runs the subcommand.

@@ -23,11 +23,21 @@ enum DeliveriesCommand {
     },
     /// Make a new job of a delivery
     Replay {
-        /// The delivery's id
+        /// The delivery's id, or its beginning
         id: String,
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+}
+
+impl DeliveriesArgs {
+    pub fn json(&self) -> bool {
+        match &self.command {
+            DeliveriesCommand::List { connection, .. } | DeliveriesCommand::Replay { connection, .. } => {
+                connection.json
+            }
+        }
+    }
 }
 
 /// Runs the subcommand.

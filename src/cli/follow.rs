@@ -12,10 +12,10 @@ use crate::client::{ApiClient, Millis, RemoteJob};
 /// Interval at which the job's progress is asked for, for a terminal's status line and for JSON.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows a job's log until the job ends, and its progress: in a terminal as a line below the log, with `json` as events.
-/// Returns the exit code of the job's result. Ctrl-C leaves the job running.
-pub async fn follow(client: &ApiClient, mut job: RemoteJob, json: bool) -> anyhow::Result<ExitCode> {
-    let mut log = pin!(client.log(&job.id, true));
+/// Shows a job's log from the position `start` on until the job ends, and its progress: in a terminal as a line below the
+/// log, with `json` as events. Returns the exit code of the job's result. Ctrl-C leaves the job running.
+pub async fn follow(client: &ApiClient, mut job: RemoteJob, start: u64, json: bool) -> anyhow::Result<ExitCode> {
+    let mut log = pin!(client.log(&job.id, start, true));
     let mut view = LogView::new(json);
     view.job(&job)?;
     let mut poll = tokio::time::interval_at(tokio::time::Instant::now() + POLL_INTERVAL, POLL_INTERVAL);
@@ -123,10 +123,11 @@ impl LogView {
         }
         let state = state(job);
         let stage = job.stage().map(|stage| format!(" in {}", stage.as_str())).unwrap_or_default();
-        let took = job.start_time.zip(job.end_time).map(|(start, end)| format!(" after {}", short(end.since(start))));
+        let took = job.end_time.and_then(|end| job.took(end)).map(|took| format!(" after {}", short(took)));
         let what = match (&job.digest, &job.cause) {
             (Some(digest), _) if state == "success" => format!("{}@{digest}", job.image),
-            (_, Some(cause)) => cause.clone(),
+            // The cause of a job that a user cancelled is that alone.
+            (_, Some(cause)) if *cause != state => cause.clone(),
             _ => job.image.clone(),
         };
         let word = colored(state, state, colors_on(&io::stderr()));
@@ -185,7 +186,7 @@ fn status_line(job: &RemoteJob, now: Millis, width: usize) -> String {
         Some(stage) if !job.is_over() => stage.as_str(),
         _ => state(job),
     };
-    let since = short(now.since(job.start_time.unwrap_or(job.create_time)));
+    let since = short(job.took(now).unwrap_or_else(|| now.since(job.create_time)));
     let context = &job.context;
     let line = plain(&format!("▸ {stage} {since}  {}/{} {}", context.owner, context.repo, context.branch));
     line.chars().take(width - 1).collect()

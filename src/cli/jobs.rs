@@ -1,23 +1,47 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{ConnectionArgs, LocalDaemon, colored, colors_on, plain, print_json, short, state};
-use crate::client::{Millis, RemoteJob};
+use super::{ConnectionArgs, LocalDaemon, colored, colors_on, pick, plain, print_json, short, state};
+use crate::client::{JobSearch, Millis, RemoteJob, Status};
+use crate::model::RepoName;
 
 /// List the newest jobs
 #[derive(Debug, clap::Args)]
 pub struct JobsArgs {
+    /// List only jobs of this repository
+    #[arg(long, value_name = "OWNER/REPO", value_parser = RepoName::parse)]
+    repo: Option<RepoName>,
+    /// List only jobs of this branch or tag, of the current folder's origin unless --repo names a repository
+    #[arg(long)]
+    branch: Option<String>,
+    /// List only jobs in this state: pending, running, success, failure or cancelled
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
+    /// List only jobs of commits whose id begins so
+    #[arg(long)]
+    commit: Option<String>,
     /// Number of jobs
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
+}
+
+fn status(text: &str) -> Result<Status, &'static str> {
+    text.parse().map_err(|_| "write pending, running, success, failure or cancelled")
 }
 
 /// Runs the subcommand.
 pub async fn run(args: JobsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
-    let jobs = args.connection.client(daemon)?.jobs(args.limit).await?;
-    if args.connection.json {
+    let JobsArgs { repo, branch, status, commit, limit, connection } = args;
+    let client = connection.client(daemon)?;
+    let repo = match &branch {
+        Some(_) => Some(pick::repository(repo).await?),
+        None => repo,
+    };
+    let repository = repo.map(|repo| repo.to_string());
+    let jobs = client.jobs(&JobSearch { limit, repository, branch, status, commit }).await?;
+    if connection.json {
         print_json(&jobs)?;
     } else {
         let mut out = io::stdout().lock();
@@ -51,7 +75,6 @@ fn table(jobs: &[RemoteJob], now: Millis, colors: bool) -> String {
 fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
     let context = &job.context;
     let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
-    let took = job.start_time.map(|start| short(job.end_time.unwrap_or(now).since(start)));
     [
         job.id.clone(),
         shortened(&format!("{}/{}", context.owner, context.repo), 40),
@@ -60,7 +83,7 @@ fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
         state(job).into(),
         job.class.map(|class| class.as_str().into()).unwrap_or_default(),
         short(now.since(job.create_time)),
-        took.unwrap_or_default(),
+        job.took(now).map(short).unwrap_or_default(),
     ]
 }
 

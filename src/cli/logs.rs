@@ -5,28 +5,40 @@ use std::process::ExitCode;
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::{ConnectionArgs, LocalDaemon, follow, print_json};
+use super::{ConnectionArgs, LocalDaemon, follow, pick, print_json};
+use crate::model::RepoName;
 
 /// Show a job's log
 #[derive(Debug, clap::Args)]
 pub struct LogsArgs {
-    /// The job's id
-    id: String,
+    /// The beginning of the job's id, or a branch, whose newest job is taken [default: the current branch]
+    #[arg(value_name = "ID|BRANCH")]
+    job: Option<String>,
+    /// The branch's repository [default: that of the current folder's origin]
+    #[arg(long, value_name = "OWNER/REPO", value_parser = RepoName::parse)]
+    repo: Option<RepoName>,
     /// Follow the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
+    /// Show only the last lines
+    #[arg(long, value_name = "LINES")]
+    tail: Option<usize>,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }
 
 /// Runs the subcommand.
 pub async fn run(args: LogsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let client = args.connection.client(daemon)?;
+    let job = pick::job(&client, args.job.as_deref(), args.repo).await?;
+    let start = match args.tail {
+        Some(lines) => client.tail_start(&job.id, lines).await?,
+        None => 0,
+    };
     if args.follow {
-        let job = client.job(&args.id).await?;
-        return follow::follow(&client, job, args.connection.json).await;
+        return follow::follow(&client, job, start, args.connection.json).await;
     }
-    let mut log = pin!(client.log(&args.id, false));
+    let mut log = pin!(client.log(&job.id, start, false));
     let mut whole = Vec::new();
     while let Some(bytes) = log.next().await {
         if args.connection.json {
@@ -36,7 +48,7 @@ pub async fn run(args: LogsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow:
         }
     }
     if args.connection.json {
-        print_json(&json!({ "id": args.id, "log": String::from_utf8_lossy(&whole) }))?;
+        print_json(&json!({ "id": job.id, "log": String::from_utf8_lossy(&whole) }))?;
     }
     io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)

@@ -2,16 +2,21 @@
 
 mod build;
 mod cancel;
+mod completions;
 mod deliveries;
 mod doctor;
 mod follow;
 mod jobs;
 mod known_hosts;
+mod licenses;
 mod logs;
+mod man;
 mod notifications;
+mod pick;
 mod rebuild;
 mod secrets;
 mod serve;
+mod show;
 mod tokens;
 mod uptake;
 
@@ -22,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::app;
@@ -44,6 +50,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Build(Box<build::BuildArgs>),
     Jobs(jobs::JobsArgs),
+    Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Cancel(cancel::CancelArgs),
     Rebuild(rebuild::RebuildArgs),
@@ -53,6 +60,27 @@ enum Command {
     Tokens(tokens::TokensArgs),
     KnownHosts(known_hosts::KnownHostsArgs),
     Doctor(Box<doctor::DoctorArgs>),
+    Completions(completions::CompletionsArgs),
+    Licenses(licenses::LicensesArgs),
+    Man(man::ManArgs),
+}
+
+impl Command {
+    /// True if the subcommand writes JSON, errors included.
+    fn json(&self) -> bool {
+        match self {
+            Self::Build(args) => args.connection.json,
+            Self::Jobs(args) => args.connection.json,
+            Self::Show(args) => args.connection.json,
+            Self::Logs(args) => args.connection.json,
+            Self::Cancel(args) => args.connection.json,
+            Self::Rebuild(args) => args.connection.json,
+            Self::Notifications(args) => args.json(),
+            Self::Deliveries(args) => args.json(),
+            Self::Tokens(args) => args.json(),
+            _ => false,
+        }
+    }
 }
 
 /// The files of settings, which every subcommand reads.
@@ -77,12 +105,17 @@ impl SettingsFiles {
 }
 
 /// Runs the subcommand. Returns the exit code of the process.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let files = cli.files;
-    match cli.command {
+pub async fn run(cli: Cli) -> ExitCode {
+    let json = cli.command.json();
+    run_command(cli.command, cli.files).await.unwrap_or_else(|error| fail(&error, json))
+}
+
+async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(args) => serve::run(*args, files).await,
         Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
+        Command::Show(args) => show::run(args, LocalDaemon::here(files)).await,
         Command::Logs(args) => logs::run(args, LocalDaemon::here(files)).await,
         Command::Cancel(args) => cancel::run(args, LocalDaemon::here(files)).await,
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
@@ -98,6 +131,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
         }
         Command::Doctor(args) => doctor::run(*args, files).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Licenses(args) => licenses::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 
@@ -187,14 +223,21 @@ impl ConnectionArgs {
     }
 }
 
-/// Writes to stderr why a subcommand failed, in one line. Returns its exit code.
-pub fn fail(error: &anyhow::Error) -> ExitCode {
+/// The reason why the arguments do not name what the subcommand needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Writes to stderr why a subcommand failed, in one line. With `json` it is `{"code","message"}`: the server's own answer if
+/// it refused. Returns the exit code.
+fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let is_broken_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     if error.downcast_ref().is_some_and(is_broken_pipe) {
         // The reader of our output, for example `head`, has read enough.
         return ExitCode::SUCCESS;
     }
     let (code, hint) = match error.downcast_ref() {
+        _ if error.is::<UsageError>() => (USAGE, ""),
         Some(ClientError::Address { .. }) => (USAGE, ""),
         Some(
             ClientError::Unreachable { .. } | ClientError::Unavailable { .. } | ClientError::UnexpectedAnswer { .. },
@@ -202,10 +245,15 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         Some(ClientError::Refused { status: 401, .. }) => {
             (REFUSED, "; set IMAGE_FACTORY_TOKEN, or run this as a user who may read DATA_DIR/admin-token")
         }
-        Some(ClientError::Refused { .. }) => (REFUSED, ""),
+        Some(ClientError::Refused { .. } | ClientError::NoJobOf { .. }) => (REFUSED, ""),
         None => (FAILED, ""),
     };
-    let _ = writeln!(io::stderr(), "image-factory: {error:#}{hint}");
+    let mut stderr = io::stderr();
+    let _ = match error.downcast_ref() {
+        Some(ClientError::Refused { answer, .. }) if json => writeln!(stderr, "{}", json!(answer)),
+        _ if json => writeln!(stderr, "{}", json!({ "code": null, "message": format!("{error:#}") })),
+        _ => writeln!(stderr, "image-factory: {error:#}{hint}"),
+    };
     ExitCode::from(code)
 }
 

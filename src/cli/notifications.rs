@@ -29,11 +29,21 @@ enum NotificationsCommand {
     },
     /// Send a dead notification again; its receiver gets the same id
     Replay {
-        /// The notification's id
+        /// The notification's id, or its beginning
         id: String,
         #[command(flatten)]
         connection: ConnectionArgs,
     },
+}
+
+impl NotificationsArgs {
+    pub fn json(&self) -> bool {
+        match &self.command {
+            NotificationsCommand::List { connection, .. } | NotificationsCommand::Replay { connection, .. } => {
+                connection.json
+            }
+        }
+    }
 }
 
 /// Runs the subcommand.

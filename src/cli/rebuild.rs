@@ -6,13 +6,13 @@ use super::{ConnectionArgs, LocalDaemon, follow, print_json};
 /// Build the commit of an ended job again; its tags move back to it
 #[derive(Debug, clap::Args)]
 pub struct RebuildArgs {
-    /// The job's id
+    /// The job's id, or its beginning
     id: String,
     /// Show the log until the new job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    connection: ConnectionArgs,
+    pub connection: ConnectionArgs,
 }
 
 /// Makes the job. Without `--follow`, its id alone goes to stdout.
@@ -20,7 +20,7 @@ pub async fn run(args: RebuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyh
     let client = args.connection.client(daemon)?;
     let job = client.rebuild(&args.id).await?;
     if args.follow {
-        return follow::follow(&client, job, args.connection.json).await;
+        return follow::follow(&client, job, 0, args.connection.json).await;
     }
     match args.connection.json {
         true => print_json(&job)?,

@@ -38,6 +38,16 @@ enum TokensCommand {
     },
 }
 
+impl TokensArgs {
+    pub fn json(&self) -> bool {
+        match &self.command {
+            TokensCommand::Add { connection, .. }
+            | TokensCommand::List { connection }
+            | TokensCommand::Revoke { connection, .. } => connection.json,
+        }
+    }
+}
+
 /// Runs the subcommand.
 pub async fn run(args: TokensArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout();

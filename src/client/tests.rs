@@ -53,7 +53,7 @@ fn client(url: &str) -> ApiClient {
 }
 
 async fn read(client: &ApiClient, follow: bool) -> Result<String, ClientError> {
-    let mut log = pin!(client.log("j", follow));
+    let mut log = pin!(client.log("j", 0, follow));
     let mut text = String::new();
     while let Some(bytes) = log.next().await {
         text += std::str::from_utf8(&bytes?).unwrap();
@@ -115,7 +115,7 @@ async fn an_absent_server_and_a_refusing_one_are_different_errors() {
     let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let gone = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = client(&gone).jobs(1).await.unwrap_err();
+    let error = client(&gone).jobs(&JobSearch { limit: 1, ..JobSearch::default() }).await.unwrap_err();
     assert!(matches!(&error, ClientError::Unreachable { cause, .. } if cause.contains("refused")), "{error}");
     assert!(matches!(read(&client(&gone), true).await, Err(ClientError::Unreachable { .. })));
 
@@ -125,8 +125,11 @@ async fn an_absent_server_and_a_refusing_one_are_different_errors() {
     };
     let refused = error("409 Conflict", r#"{"code":"ConflictError","message":"It has ended"}"#).await;
     assert_eq!(refused.to_string(), "refused (409 ConflictError): It has ended");
-    let refused = error("400 Bad Request", r#"{"code":"InvalidContent","message":[{"code":"X"}]}"#).await;
-    assert_eq!(refused.to_string(), r#"refused (400 InvalidContent): [{"code":"X"}]"#);
+    let violations = r##"{"code":"InvalidContent","message":[
+        {"code":"X","message":"bad","path":"#/build/target"},{"message":"none","path":"#/"},{"code":"X"}]}"##;
+    let refused = error("400 Bad Request", violations).await;
+    let sentence = r#"refused (400 InvalidContent): build.target: bad; none; {"code":"X"}"#;
+    assert_eq!(refused.to_string(), sentence);
     assert!(matches!(error("502 Bad Gateway", "<html>").await, ClientError::Unavailable { status: 502, .. }));
     assert!(matches!(error("302 Found", "").await, ClientError::UnexpectedAnswer { .. }));
     assert!(matches!(error("200 OK", "<html>").await, ClientError::UnexpectedAnswer { .. }));

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub struct RemoteJob {
     pub start_time: Option<Millis>,
     pub end_time: Option<Millis>,
     pub create_time: Millis,
+    /// `None` from a server that has the present attempt's start alone.
+    pub first_start_time: Option<Millis>,
     pub attempt: u32,
     pub resolved_commit: Option<String>,
     pub digest: Option<String>,
@@ -38,6 +41,12 @@ pub struct RemoteJob {
 impl RemoteJob {
     pub fn is_over(&self) -> bool {
         self.status.is_terminal()
+    }
+
+    /// Returns the time from the start of the first attempt to the job's end, or until now.
+    pub fn took(&self, now: Millis) -> Option<Duration> {
+        let start = self.first_start_time.or(self.start_time)?;
+        Some(self.end_time.unwrap_or(now).since(start))
     }
 
     /// Returns the stage that runs, or that ended the job.
@@ -81,6 +90,24 @@ pub struct RemoteDelivery {
     pub skipped: Option<String>,
     pub repeats: u32,
     pub repeat_time: Option<Millis>,
+}
+
+/// The jobs that a list has. Fields that are `None` leave nothing out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct JobSearch {
+    /// Number of jobs, the newest first, at most 1,000.
+    pub limit: u32,
+    /// `owner/repo`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// A branch or tag of that repository, which must be given with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// The beginning of a commit's id, four digits at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// A request for a job. The server chooses each field that is `None`.

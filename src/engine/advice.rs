@@ -68,6 +68,9 @@ messages! {
     BROKEN: "engine", "the connection to the Docker engine broke: …",
         "The engine stopped, or something between cut the connection.",
         "nothing if it is rare, because the job is tried again; otherwise read the engine's own log";
+    NO_ENGINE_THERE: "engine", "no Docker engine answers at … (…)",
+        "A web server or another program listens at the address.",
+        "correct DOCKER_HOST";
     NO_ANSWER: "engine", "the Docker engine did not answer … in …",
         "The engine is overloaded or hangs.",
         "read the engine's own log, and restart it if it hangs";
@@ -101,9 +104,42 @@ messages! {
     UNREADABLE_TREE: "lost-worker", "the repository cannot be read for the build: …",
         "The daemon could not read the commit's files from its copy of the repository.",
         "read what follows in the message; the job is tried again";
-    FAILED_STEP: "dockerfile", "step … failed with exit code …",
+    FAILED_STEP: "dockerfile", "step \"…\" failed with exit code …; its last line: …",
         "A command of the Dockerfile failed.",
-        "its output is in the log";
+        "read its output in the log";
+    SILENT_STEP: "dockerfile", "step \"…\" failed with exit code … and wrote nothing",
+        "A command of the Dockerfile failed and gave no reason.",
+        "let the command say what it does, such as by `set -x`";
+    NO_URL: "dockerfile", "ADD cannot get … (…): …",
+        "The engine cannot get what ADD names by its address.",
+        "check the address, and the network between the engine and its server";
+    NO_STAGE: "dockerfile", "--from=… in line … names no stage above it (…), and no image: …",
+        "COPY --from or RUN --mount names neither a stage nor an image that can be had.",
+        "correct the name, or give it to a stage by FROM … AS";
+    BASE_IMAGE: "dockerfile", "the base image … (…) cannot be had from …: …",
+        "The registry has no such image, or does not answer.",
+        "correct the name after FROM, or push that image first";
+    NO_FILE: "dockerfile", "the commit has no …",
+        "COPY or ADD names a file that the commit lacks.",
+        "commit the file, or correct its path, which begins at the context";
+    OTHER_CASE: "dockerfile", "the commit has no …, but …",
+        "COPY or ADD writes a file's name in another case.",
+        "write the name as the commit has it";
+    IGNORED_FILE: "dockerfile", "the commit has …, but .dockerignore leaves it out by the pattern …",
+        "COPY or ADD names a file that .dockerignore excludes.",
+        "remove the pattern, or except the file by a line !PATH below it";
+    FILE_OUTSIDE: "dockerfile", "the commit has …, but outside of the context",
+        "The context is a folder of the repository, and COPY or ADD reads nothing beyond it.",
+        "make the root the context, or move the file into it";
+    NO_FILE_IN_STAGE: "dockerfile", "the stage or image … has no …",
+        "COPY --from names a file that nothing made there.",
+        "correct the path, or let that stage make the file";
+    OLD_FRONTEND: "dockerfile", "this engine's BuildKit does not know …",
+        "The engine is older than the instruction; here-documents and --link came with Docker 23.0.",
+        "put `# syntax=docker/dockerfile:1` into the first line, or use a newer engine";
+    OLD_SYNTAX: "dockerfile", "the frontend of the line `# syntax=` does not know …",
+        "The frontend is older than the instruction.",
+        "name a newer one: `# syntax=docker/dockerfile:1`";
     OUT_OF_MEMORY: "out-of-memory", "it was killed for its memory",
         "The kernel's OOM killer ended a process of the step.",
         "let the step use less memory, or give the engine's machine more";

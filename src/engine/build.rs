@@ -12,6 +12,7 @@ use super::api::kind::ErrorKind;
 use super::buildkit::session::{Session, SessionError};
 use super::context::git_dir::{GitErrorDetector, explain_git_dir};
 use super::context::tree::{SyncStats, Tree};
+use super::explain::explain;
 use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::oom::OomCounter;
 use crate::model::{Builder, LogSink};
@@ -62,7 +63,10 @@ impl Engine {
                     return Ok(BuiltImage { image_id, sync: Some(sync), steps });
                 }
                 Err(e) if !tree.was_called() && is_session_unknown(&e.message) => e.message,
-                Err(e) => return Err(tree.failure().unwrap_or(e)),
+                Err(e) => {
+                    let failure = tree.failure().unwrap_or(e);
+                    return Err(explain(failure, &tree, build.dockerfile, Builder::Buildkit).await);
+                }
             },
             Err(SessionError::Refused(reason)) => reason,
             Err(SessionError::Failed(e)) => return Err(e),

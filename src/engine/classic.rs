@@ -9,14 +9,16 @@ use serde::Deserialize;
 use super::advice::{self, with_cure};
 use super::api::connect::{invalid, request};
 use super::api::engine::Engine;
-use super::api::errors::EngineError;
+use super::api::errors::{EngineError, StepReport};
 use super::api::kind::ErrorKind;
 use super::api::messages::{EngineMessage, MessageStream};
 use super::context::tar;
 use super::context::tree::Tree;
+use super::dockerfile::instructions;
+use super::explain::{explain, here_document};
 use super::push::{auth_config, auth_header};
 use super::request::{BuiltImage, ImageBuild, StepCounts};
-use crate::model::LogSink;
+use crate::model::{Builder, LogSink};
 use crate::secrets::{RegistryAuth, RegistryLogins};
 
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
@@ -31,7 +33,7 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
         // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
-        let here_document = tree.read(build.dockerfile).await.as_deref().and_then(here_document);
+        let here_document = tree.read(build.dockerfile).await.and_then(|text| here_document(&instructions(&text)));
         let is_podman = self.version().await?.is_podman();
         if let Some(feature) = here_document
             && !is_podman
@@ -41,20 +43,10 @@ impl Engine {
         // Podman expects another form of `extrahosts`, and its builds leave no container behind.
         let mark = self.instance.as_ref().filter(|_| !is_podman).map(|instance| instance.mark(&build.build_id));
         let result = self.run_classic(build, mark, tree.clone(), log).await;
-        let error = match result {
-            Ok(image_id) => return Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
-            Err(e) => tree.failure().unwrap_or(e),
-        };
-        if error.kind == ErrorKind::Build
-            && error.exit_code.is_none()
-            && let Some(feature) = tree.read(build.dockerfile).await.as_deref().and_then(buildkit_feature)
-        {
-            return Err(EngineError::new(
-                ErrorKind::Build,
-                format!("{error}; {}", with_cure(&advice::ONLY_BUILDKIT, &[&feature])),
-            ));
+        match result {
+            Ok(image_id) => Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
+            Err(e) => Err(explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, Builder::Classic).await),
         }
-        Err(error)
     }
 
     async fn run_classic(
@@ -80,9 +72,10 @@ impl Engine {
             log.alive();
             if let Some(error) = message.error {
                 log.write(progress.end());
+                let step = StepReport::masked(&progress.step, progress.last_line(), log);
                 return Err(match message.error_detail.code {
-                    0 => EngineError::from_build(&error, None),
-                    code => EngineError::from_step(&progress.step, code),
+                    0 => EngineError::from_build(&error, Some(step)),
+                    code => EngineError::from_step(step, code),
                 });
             }
             if let Some(text) = progress.add(&message) {
@@ -124,6 +117,9 @@ struct ClassicProgress {
     image: Option<String>,
     /// The current step, such as `Step 2/3 : RUN make`.
     step: String,
+    /// Last line of its output that is not empty, and the beginning of the next one.
+    last_line: String,
+    begun_line: String,
     /// Layers of a base image whose end is written.
     layers: HashSet<String>,
     in_line: bool,
@@ -139,6 +135,10 @@ impl ClassicProgress {
             let text = uncoloured(&message.stream);
             if !self.in_line && text.starts_with("Step ") {
                 self.step = text.trim().into();
+                self.last_line.clear();
+                self.begun_line.clear();
+            } else {
+                self.read_lines(text);
             }
             if let Some(id) = text.strip_prefix("Successfully built ")
                 && !self.image.as_ref().is_some_and(|image| image.starts_with("sha256:"))
@@ -157,6 +157,27 @@ impl ClassicProgress {
         Some(format!("{id}{}\n", message.status))
     }
 
+    /// Takes a part of the output, without the engine's own lines about its containers, which may follow an incomplete one.
+    fn read_lines(&mut self, text: &str) {
+        if [" ---> ", "Removing intermediate container "].iter().any(|own| text.starts_with(own)) {
+            return;
+        }
+        for piece in text.split_inclusive('\n') {
+            self.begun_line += piece;
+            if piece.ends_with('\n') {
+                let line = std::mem::take(&mut self.begun_line);
+                if !line.trim().is_empty() {
+                    self.last_line = line;
+                }
+            }
+        }
+    }
+
+    /// Returns the last line of the step's output.
+    fn last_line(&self) -> &str {
+        if self.begun_line.trim().is_empty() { &self.last_line } else { &self.begun_line }
+    }
+
     /// Returns the line end that the output lacks.
     fn end(&self) -> &'static [u8] {
         if self.in_line { b"\n" } else { b"" }
@@ -166,56 +187,6 @@ impl ClassicProgress {
 /// Removes the red colour that the engine gives to a step's standard error.
 fn uncoloured(text: &str) -> &str {
     text.strip_prefix("\x1b[91m").and_then(|text| text.strip_suffix("\x1b[0m")).unwrap_or(text)
-}
-
-/// Finds a here-document, which differs from a shell's `<<` by the line that ends it.
-fn here_document(dockerfile: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(dockerfile);
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let mut words = line.split_whitespace();
-        let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
-        if !["RUN", "COPY", "ADD"].contains(&instruction.as_str()) {
-            continue;
-        }
-        let ends = |word: &str| {
-            let name = word.strip_prefix("<<")?.trim_start_matches('-').trim_matches(['"', '\'']);
-            (!name.is_empty() && lines.clone().any(|line| line.trim() == name)).then_some(())
-        };
-        if words.any(|word| ends(word).is_some()) {
-            return Some(format!("a here-document in `{instruction}`"));
-        }
-    }
-    None
-}
-
-/// Finds a feature of BuildKit that the classic builder reports as an error or misreads. A line `# syntax=` comes last,
-/// because the classic builder ignores it, and alone it is no error.
-fn buildkit_feature(dockerfile: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(dockerfile);
-    let mut syntax = None;
-    for line in text.lines().map(str::trim) {
-        if let Some(comment) = line.strip_prefix('#') {
-            let comment = comment.trim_start().to_ascii_lowercase();
-            let is_syntax = comment.strip_prefix("syntax").is_some_and(|rest| rest.trim_start().starts_with('='));
-            syntax = syntax.or_else(|| is_syntax.then(|| "`# syntax=`".to_owned()));
-            continue;
-        }
-        let mut words = line.split_whitespace();
-        let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
-        let known: &[&str] = match instruction.as_str() {
-            "RUN" => &[],
-            "COPY" | "ADD" => &["--chown", "--from"],
-            _ => continue,
-        };
-        for word in words.take_while(|word| word.starts_with("--")) {
-            let flag = word.split('=').next().unwrap_or(word);
-            if !known.contains(&flag) {
-                return Some(format!("`{instruction} {flag}`"));
-            }
-        }
-    }
-    syntax
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod submodules;
 mod times;
 mod transport;
 mod tree;
+mod work_tree;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,6 +47,7 @@ pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};
 pub(crate) use tree::walk::{PathWalk, WalkStep};
 pub use tree::{CHUNK, Entry, EntryKind, path_order};
+pub use work_tree::{WorkTree, work_tree};
 
 /// Longest path of a Unix socket, in bytes.
 const LONGEST_SOCKET: usize = 107;

@@ -6,10 +6,11 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::ApiState;
 use super::auth::{ApiCaller, RepoCaller};
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
+use super::{ApiState, messages};
 use crate::model::JobId;
+use crate::store::IdTable;
 
 impl FromRequestParts<Arc<ApiState>> for ApiCaller {
     type Rejection = ApiError;
@@ -27,31 +28,61 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
     }
 }
 
-/// The job of a path with `{id}`. A text that is not an id names an unknown job.
+/// The job of a path with `{id}`, which has the job's id or its beginning.
 pub struct JobPath(pub JobId);
 
-impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+impl FromRequestParts<Arc<ApiState>> for JobPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = id(parts, state).await;
-        id.parse().map(Self).map_err(|_| ApiError::unknown_job(&id))
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let id = id(parts).await;
+        job_id(api, &id).await?.ok_or_else(|| ApiError::unknown_job(&id)).map(Self)
     }
 }
 
-/// The delivery of a path with `{id}`. A text that is not an id names an unknown delivery.
+/// The delivery of a path with `{id}`, which has the delivery's id or its beginning.
 pub struct DeliveryPath(pub Uuid);
 
-impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+impl FromRequestParts<Arc<ApiState>> for DeliveryPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = id(parts, state).await;
-        id.parse().map(Self).map_err(|_| ApiError::unknown_delivery(&id))
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let id = id(parts).await;
+        whole_id(api, IdTable::Deliveries, &id).await?.ok_or_else(|| ApiError::unknown_delivery(&id)).map(Self)
     }
 }
 
-async fn id<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
-    let path = Path::<String>::from_request_parts(parts, state).await;
+/// The notification of a path with `{id}`, which has the notification's id or its beginning. Another text is taken as it is.
+pub struct NotificationPath(pub String);
+
+impl FromRequestParts<Arc<ApiState>> for NotificationPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let text = id(parts).await;
+        let id = whole_id(api, IdTable::Notifications, &text).await?;
+        Ok(Self(id.map_or(text, |id| id.to_string())))
+    }
+}
+
+/// Returns the job's id that the text is or begins, or `None` if no id begins so. A beginning must be unique.
+pub async fn job_id(api: &ApiState, text: &str) -> Result<Option<JobId>, ApiError> {
+    let id = whole_id(api, IdTable::Jobs, text).await?;
+    Ok(id.and_then(|id| id.to_string().parse().ok()))
+}
+
+async fn whole_id(api: &ApiState, table: IdTable, text: &str) -> Result<Option<Uuid>, ApiError> {
+    if let Ok(id) = text.parse() {
+        return Ok(Some(id));
+    }
+    match &api.store.ids_like(table, text).await?[..] {
+        [] => Ok(None),
+        [id] => Ok(id.parse().ok()),
+        _ => Err(ApiError::with(&messages::AMBIGUOUS_ID, shortened(text))),
+    }
+}
+
+async fn id(parts: &mut Parts) -> String {
+    let path = Path::<String>::from_request_parts(parts, &()).await;
     path.map_or_else(|_| "(not UTF-8)".into(), |Path(id)| id)
 }

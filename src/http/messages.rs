@@ -44,6 +44,9 @@ messages! {
     UNKNOWN_DELIVERY: 404 "ResourceNotFound", "Unable to locate delivery with id: …",
         "The delivery is older than 30 days, or another daemon accepted it.",
         "Take the id from the list of deliveries (GET /deliveries).";
+    AMBIGUOUS_ID: 409 "ConflictError", "Several ids begin with …: give more of the id",
+        "The beginning of an id in the path is not unique.",
+        "Give more characters of it; ids that were made in the same minute have the same first eight.";
     UNKNOWN_TOKEN: 404 "ResourceNotFound", "Unable to locate token with name: …",
         "No token of this name was made by POST /tokens, or it was revoked already.",
         "Take the name from the list of tokens (GET /tokens).";

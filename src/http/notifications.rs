@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::auth::{ApiCaller, RepoCaller};
 use super::error::ApiError;
+use super::extract::{self, NotificationPath};
 use super::page::{self, PageRequest};
 use super::{ApiState, messages};
 use crate::model::{JobId, Millis, NotificationState, Role};
@@ -66,8 +67,13 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri
     let state: Option<NotificationState> =
         state.map(|state| state.parse()).transpose().map_err(|_| ApiError::with(&messages::BAD_STATE, states))?;
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
-    let job: Option<JobId> =
-        job.map(|job| job.parse()).transpose().map_err(|_| ApiError::new(&messages::BAD_JOB_FILTER))?;
+    let job = match job {
+        Some(job) => {
+            let id = extract::job_id(&api, &job).await?;
+            Some(id.ok_or_else(|| ApiError::new(&messages::BAD_JOB_FILTER))?)
+        }
+        None => None,
+    };
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()), limits: caller.limits };
     let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
@@ -81,7 +87,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri
 pub async fn replay(
     State(api): State<Arc<ApiState>>,
     ApiCaller(caller): ApiCaller,
-    Path(id): Path<String>,
+    NotificationPath(id): NotificationPath,
 ) -> Result<Response, ApiError> {
     if caller.role < Role::Admin {
         return Err(ApiError::new(&messages::REPLAY_ROLE));

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{
     CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
     Status, TagResult,
@@ -107,7 +109,10 @@ pub struct Job {
     /// Name of the token that asked for the end of the job.
     pub cancelled_by: Option<String>,
     pub created: Millis,
+    /// Start of the present attempt, or of the last one; `None` while the job is to run again.
     pub start: Option<Millis>,
+    /// Start of the first attempt. `None` in jobs that ran before this was stored.
+    pub first_start: Option<Millis>,
     pub end: Option<Millis>,
 }
 
@@ -146,8 +151,14 @@ impl Job {
             cancelled_by: None,
             created: Millis::now(),
             start: None,
+            first_start: None,
             end: None,
         }
+    }
+
+    /// Returns the time from the start of the first attempt to the end of an ended job. The pauses between attempts count.
+    pub fn took(&self) -> Option<Duration> {
+        Some(self.end?.since(self.first_start.or(self.start)?))
     }
 
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.

@@ -5,4 +5,9 @@ pub trait LogSink: Send + Sync {
 
     /// Notes progress that is not worth a line: part of a file or of a layer was sent.
     fn alive(&self) {}
+
+    /// Returns the text as the log would show it, without the job's secrets.
+    fn masked(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::FailedStep;
 use super::words::words;
 
 words! {
@@ -31,6 +32,9 @@ pub struct StageRecord {
     /// Exit code of the program that the stage ran: 0 on success, Git's or the Dockerfile step's own on failure, else 1.
     pub exit_code: Option<i32>,
     pub error: Option<String>,
+    /// Step of the Dockerfile that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<FailedStep>,
     /// Milliseconds since the epoch.
     pub start: Option<i64>,
     pub end: Option<i64>,
@@ -49,6 +53,7 @@ impl Stages {
             status: StageStatus::Pending,
             exit_code: None,
             error: None,
+            step: None,
             start: None,
             end: None,
         };

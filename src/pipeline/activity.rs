@@ -29,10 +29,6 @@ impl ActivityLog {
         self.log.mask(secrets);
     }
 
-    pub fn masked(&self, text: &str) -> String {
-        self.log.masked(text)
-    }
-
     /// Runs `work`. Fails if it takes longer than `limit`, which `setting` sets, or stalls for STALL_TIMEOUT.
     pub async fn within<T>(
         &self,
@@ -72,6 +68,10 @@ impl LogSink for ActivityLog {
     fn alive(&self) {
         self.last_activity.store(self.begun.elapsed().as_millis() as u64, Relaxed);
     }
+
+    fn masked(&self, text: &str) -> String {
+        self.log.masked(text)
+    }
 }
 
 /// Returns the failure of a `subject` that took longer than a setting allows.
@@ -81,7 +81,7 @@ pub(super) fn overdue(subject: &str, limit: Duration, setting: &str) -> StageFai
 
 /// Returns a failure with exit code 124, which `timeout` of the coreutils gives, too.
 fn timed_out(message: String) -> StageFailure {
-    StageFailure { exit_code: 124, class: FailureClass::Timeout, message }
+    StageFailure { exit_code: 124, ..StageFailure::new(FailureClass::Timeout, message) }
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use super::{Tools, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitId, CommitSpec, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob, StageName, TagSource,
-    TagTemplate,
+    CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
+    StageName, TagSource, TagTemplate,
 };
 use crate::secrets::RegistryLogins;
 
 impl From<EngineError> for StageFailure {
     fn from(e: EngineError) -> Self {
-        Self { exit_code: e.exit_code.unwrap_or(1), class: e.kind.class(), message: e.message }
+        let step = e.step.and_then(|step| FailedStep::read(&step.name, step.last_line.as_deref()));
+        Self { exit_code: e.exit_code.unwrap_or(1), step, ..Self::new(e.kind.class(), e.message) }
     }
 }
 

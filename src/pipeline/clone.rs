@@ -43,13 +43,13 @@ impl Fetched {
 
 impl From<GitError> for StageFailure {
     fn from(e: GitError) -> Self {
-        Self { exit_code: e.exit_code, class: e.fault.class(), message: e.message }
+        Self { exit_code: e.exit_code, ..Self::new(e.fault.class(), e.message) }
     }
 }
 
 impl From<NameError> for StageFailure {
     fn from(e: NameError) -> Self {
-        Self { exit_code: 128, class: FailureClass::Source, message: e.to_string() }
+        Self { exit_code: 128, ..Self::new(FailureClass::Source, e) }
     }
 }
 

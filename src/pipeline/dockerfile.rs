@@ -1,11 +1,15 @@
 //! Finds the Dockerfile and its `.dockerignore` in a commit's tree, and explains to the user if they are no files.
 
 use super::failure::StageFailure;
-use crate::git::{PathEnd, Snapshot};
+use crate::git::{Entry, EntryKind, PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
 /// Docker's default name. For this name alone, Docker accepts the lower case, too.
 const DEFAULT: &str = "Dockerfile";
+/// Size in bytes of the largest file that is looked at as a Dockerfile.
+const LARGEST: u64 = 1 << 20;
+/// Number of Dockerfiles that a message lists.
+const SHOWN: usize = 5;
 
 /// Returns the path of the Dockerfile: as it was requested, or with its default name in lower case. `context` is the folder
 /// that is the context; it is empty if the context is the whole tree.
@@ -29,11 +33,14 @@ pub(super) async fn find(
         }
     }
     let message = match found {
-        PathEnd::File { .. } => None,
+        PathEnd::File { at, .. } => is_utf16(snapshot, &snapshot.entries[at])
+            .await?
+            .then(|| format!("{path} {place} is in UTF-16, which no builder reads: save it as UTF-8")),
         PathEnd::Nothing => Some(format!(
-            "{repo} has no file {path} in commit {}: add it, build a branch that has it, or name another Dockerfile \
+            "{repo} has no file {path} in commit {}{}: add it, build a branch that has it, or name another Dockerfile \
              (\"dockerfile\" of the job, or the setting DOCKERFILE)",
-            snapshot.commit
+            snapshot.commit,
+            others(&snapshot.entries)
         )),
         PathEnd::BrokenLink(lost) => {
             let advice = "let it lead to a file of the repository, by a relative path";
@@ -45,6 +52,37 @@ pub(super) async fn find(
     match message {
         Some(message) => Err(StageFailure::new(FailureClass::Dockerfile, message)),
         None => check_ignore_file(snapshot, &path, context, &place, log).await.map(|()| path),
+    }
+}
+
+/// Returns true if a file begins as text in UTF-16 does: with a mark of the byte order, or with one zero in two bytes.
+async fn is_utf16(snapshot: &Snapshot, entry: &Entry) -> Result<bool, StageFailure> {
+    if entry.size > LARGEST {
+        return Ok(false);
+    }
+    let text = snapshot.blobs()?.read(entry).await?;
+    let begins = |mark: [u8; 2]| text.starts_with(&mark);
+    let has_zero = matches!(text[..], [0, b, 0, d, ..] | [b, 0, d, 0, ..] if b != 0 && d != 0);
+    Ok(begins([0xff, 0xfe]) || begins([0xfe, 0xff]) || has_zero)
+}
+
+/// Returns a text of the files whose names are those of Dockerfiles, or an empty one if there are none.
+fn others(entries: &[Entry]) -> String {
+    let is_dockerfile = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        ["dockerfile", "containerfile"].iter().any(|usual| match name.strip_prefix(usual) {
+            Some(rest) => rest.is_empty() || rest.starts_with('.') && !rest.ends_with(".dockerignore"),
+            None => name.ends_with(&format!(".{usual}")),
+        })
+    };
+    let is_file = |entry: &&Entry| matches!(entry.kind, EntryKind::File | EntryKind::Exec | EntryKind::Symlink);
+    let names = entries.iter().filter(is_file).filter_map(|entry| std::str::from_utf8(&entry.path).ok());
+    let names: Vec<_> = names.filter(|name| is_dockerfile(name)).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    match names.is_empty() {
+        true => String::new(),
+        false if more > 0 => format!(", only {} and {more} more", names[..SHOWN].join(", ")),
+        false => format!(", only {}", names.join(", ")),
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::model::{CommitId, FailureClass, SkipReason};
+use crate::model::{CommitId, FailedStep, FailureClass, SkipReason};
 
 /// The failure of a stage.
 pub(super) struct StageFailure {
@@ -6,11 +6,13 @@ pub(super) struct StageFailure {
     pub class: FailureClass,
     /// One line that says what is wrong, where, and what to do.
     pub message: String,
+    /// Step of the Dockerfile that failed.
+    pub step: Option<FailedStep>,
 }
 
 impl StageFailure {
     pub fn new(class: FailureClass, message: impl ToString) -> Self {
-        Self { exit_code: 1, class, message: message.to_string() }
+        Self { exit_code: 1, class, message: message.to_string(), step: None }
     }
 }
 

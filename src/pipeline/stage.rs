@@ -127,6 +127,7 @@ impl StageRunner {
         self.metrics.stage(name, status, begun.elapsed());
         let ran_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(parent: &span, status = status.as_str(), ran_ms, "stage ended");
+        let step = result.as_ref().and_then(|ended| ended.as_ref().err()?.step.clone());
         let ending = match (status, exit_code) {
             (StageStatus::Success, _) => "completed successfuly".to_owned(), // The spelling is the original's.
             (_, Some(code)) => format!("failed with exit code {code}"),
@@ -143,6 +144,7 @@ impl StageRunner {
             stage.status = status;
             stage.exit_code = exit_code;
             stage.error.clone_from(&error);
+            stage.step = step;
             stage.end = Some(Millis::now().0);
         });
         match result {

@@ -211,16 +211,17 @@ impl Queue {
             }
         };
         match written {
-            Ok(Job { status, class, cause, start, end, superseded_by, .. }) if status.is_terminal() => {
+            Ok(job) if job.status.is_terminal() => {
+                let took_ms = job.took().map(|took| took.as_millis() as u64);
+                let Job { status, class, cause, superseded_by, .. } = job;
                 // A user cancelled the job while it was to run again.
                 if outcome.is_none() || retry.is_some() {
                     log_line(&last_line(class, cause.as_deref()));
                 } else if let (Some(newer), None) = (superseded_by, outcome.and_then(|end| end.superseded_by)) {
                     log_line(&format!("Superseded by {newer}\n"));
                 }
-                let ran_ms = end.zip(start).map(|(end, start)| end.since(start).as_millis() as u64);
                 let class = class.map(FailureClass::as_str);
-                tracing::info!(status = status.as_str(), class, cause, ran_ms, "job ended");
+                tracing::info!(status = status.as_str(), class, cause, took_ms, "job ended");
                 // A disk that was full has room again, so the log can note its gap.
                 log.flush();
                 handle.logs.end(job.id);

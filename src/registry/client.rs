@@ -73,7 +73,7 @@ impl<'a> RegistryClient<'a> {
                 Some(challenge) => Ok(Self { challenge: Some(challenge), ..client }),
                 None => Err(client.not_registry("it asks for a login that is neither basic nor bearer".into())),
             },
-            status if is_unavailable(status) => Err(client.unavailable(&client.base, status)),
+            status if is_unavailable(status) => Err(client.refused(&client.base, status)),
             status => Err(client.not_registry(format!("{} answers {status}", client.base))),
         }
     }
@@ -98,7 +98,7 @@ impl<'a> RegistryClient<'a> {
             }
             StatusCode::NOT_FOUND => Err(self.not_registry(format!("{url} answers 404"))),
             status if status.is_success() => Err(self.not_registry(format!("{url} answers {status}"))),
-            status => Err(self.unavailable(&url, status)),
+            status => Err(self.refused(&url, status)),
         }
     }
 
@@ -113,7 +113,7 @@ impl<'a> RegistryClient<'a> {
                 Ok(Some(Manifest::read(&body)))
             }
             StatusCode::NOT_FOUND => Ok(None),
-            status => Err(self.unavailable(&url, status)),
+            status => Err(self.refused(&url, status)),
         }
     }
 
@@ -173,7 +173,7 @@ impl<'a> RegistryClient<'a> {
                 let answer = self.request(Method::GET, self.base.clone(), Some(&authorized)).await?;
                 match answer.status() {
                     StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.wrong_login(auth)),
-                    status if is_unavailable(status) => Err(self.unavailable(&self.base, status)),
+                    status if is_unavailable(status) => Err(self.refused(&self.base, status)),
                     _ => Ok(authorized),
                 }
             }
@@ -218,7 +218,7 @@ impl<'a> RegistryClient<'a> {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 return Err(self.wrong_login(auth));
             }
-            status => return Err(self.unavailable(&realm.url, status)),
+            status => return Err(self.refused(&realm.url, status)),
         }
         let token = read_token(&mut answer).await;
         let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
@@ -246,7 +246,7 @@ impl<'a> RegistryClient<'a> {
         if answer.status().is_redirection() {
             let to = outbound::location(&answer);
             let to = to.as_ref().and_then(Url::host_str).unwrap_or("nowhere");
-            return Err(self.not_registry(format!("{} redirects to {to}", answer.url().host_str().unwrap_or_default())));
+            return Err(self.not_registry(format!("{} redirects to {to}", place(answer.url()))));
         }
         Ok(answer)
     }
@@ -259,9 +259,13 @@ impl<'a> RegistryClient<'a> {
         RegistryError::NotRegistry { registry: self.registry.into(), cause }
     }
 
-    fn unavailable(&self, url: &Url, status: StatusCode) -> RegistryError {
-        let place = format!("{}{}", url.host_str().unwrap_or_default(), url.path());
-        RegistryError::Unavailable { registry: self.registry.into(), cause: format!("{place} answers {status}") }
+    /// Makes the error for an answer that is neither a success nor about the login.
+    fn refused(&self, url: &Url, status: StatusCode) -> RegistryError {
+        let (registry, cause) = (self.registry.to_owned(), format!("{} answers {status}", place(url)));
+        match is_unavailable(status) {
+            true => RegistryError::Unavailable { registry, cause },
+            false => RegistryError::Refused { registry, cause },
+        }
     }
 
     fn wrong_login(&self, auth: &RegistryAuth) -> RegistryError {
@@ -288,8 +292,14 @@ async fn says_name_unknown(answer: &mut Response) -> bool {
     body.is_ok_and(|body| String::from_utf8_lossy(&body).contains("NAME_UNKNOWN"))
 }
 
+/// Returns an address without its scheme and its query.
+fn place(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+}
+
 fn is_unavailable(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+    status.is_server_error() || [408, 425, 429].contains(&status.as_u16())
 }
 
 /// Makes a client that trusts the system's authorities and those that the engine has for this registry.

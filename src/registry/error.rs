@@ -44,6 +44,11 @@ pub enum RegistryError {
         registry: String,
         cause: String,
     },
+    /// An answer that another try would get again.
+    Refused {
+        registry: String,
+        cause: String,
+    },
 }
 
 const UNREACHABLE: Advice = Advice {
@@ -96,15 +101,31 @@ const FOREIGN_REALM: Advice = Advice {
 };
 const UNAVAILABLE: Advice = Advice {
     code: "registry",
-    text: "… is unavailable: …",
-    cause: "The registry answers that it is overloaded or broken.",
-    cure: "try again later",
+    text: "… is overloaded or broken: …",
+    cause: "The registry, or a proxy before it, has a fault of its own.",
+    cure: "read the registry's log, or try again later",
+};
+const REFUSED: Advice = Advice {
+    code: "registry",
+    text: "… refuses the request: …",
+    cause: "The registry, or a proxy before it, takes no pushes there.",
+    cure: "see that the registry is not read-only and not a mirror, and correct DOCKER_REPO_BASE",
 };
 
 /// Returns the rows of docs/troubleshooting.md about the check of a registry.
 pub fn advice() -> Vec<Advice> {
-    let rows =
-        [UNREACHABLE, TLS, NOT_REGISTRY, NO_LOGIN, WRONG_LOGIN, NO_PUSH, NO_REPOSITORY, FOREIGN_REALM, UNAVAILABLE];
+    let rows = [
+        UNREACHABLE,
+        TLS,
+        NOT_REGISTRY,
+        NO_LOGIN,
+        WRONG_LOGIN,
+        NO_PUSH,
+        NO_REPOSITORY,
+        FOREIGN_REALM,
+        UNAVAILABLE,
+        REFUSED,
+    ];
     rows.to_vec()
 }
 
@@ -134,6 +155,7 @@ impl RegistryError {
             Self::NoRepository { registry, repository } => (NO_REPOSITORY, vec![registry, repository]),
             Self::ForeignRealm { registry, host } => (FOREIGN_REALM, vec![registry, host]),
             Self::Unavailable { registry, cause } => (UNAVAILABLE, vec![registry, cause]),
+            Self::Refused { registry, cause } => (REFUSED, vec![registry, cause]),
         }
     }
 }
@@ -181,6 +203,7 @@ mod tests {
             RegistryError::NoRepository { registry: registry(), repository: repository() },
             RegistryError::ForeignRealm { registry: registry(), host: host() },
             RegistryError::Unavailable { registry: registry(), cause: cause() },
+            RegistryError::Refused { registry: registry(), cause: cause() },
         ];
         for error in &errors {
             let (message, details) = error.parts();

@@ -62,7 +62,7 @@ async fn a_mistake_of_a_user_is_not_retried(docker: Docker) {
             "FROM image-factory-busybox:1\nRUN exit 2\n".into(),
             Dockerfile,
             2,
-            &["exit code 2", "its output is in the log"],
+            &["step \"[2/2] RUN exit 2\"", "exit code 2 and wrote nothing"],
         ),
         (killed, Dockerfile, 137, &["exit code 137", "not for its memory"]),
         (format!("FROM {ours}/totem/nope:v1\n"), Dockerfile, 1, &["not found"]),

@@ -1,5 +1,7 @@
 //! The command line, run as a user runs it.
 
+mod finding;
+
 use std::process::Output;
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 mod building;
 mod classic;
 mod context;
+mod explaining;
 mod gitdir;
 mod ignore;
 mod links;

@@ -136,11 +136,20 @@ async fn a_repository_that_cannot_be_built(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
     world.repo.commit("develop", &[("readme", "no Dockerfile")]);
     assert_message(&world, &run(&world, json!({})).await, "checkout", "no_dockerfile");
+    let elsewhere = [("docker/Dockerfile.web", "FROM a\n"), ("Dockerfile.dockerignore", ""), ("x.dockerfile", "")];
+    world.repo.commit("develop", &elsewhere);
+    let (_, message) = failed(&run(&world, json!({})).await);
+    assert!(message.contains(", only docker/Dockerfile.web, x.dockerfile: add it"), "{message}");
+    world.repo.commit("develop", &[("Dockerfile", "F\0R\0O\0M\0 \0a\0\n\0")]);
+    let (_, message) = failed(&run(&world, json!({})).await);
+    assert!(message.contains("is in UTF-16, which no builder reads: save it as UTF-8"), "{message}");
 
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN echo to std''err >&2; exit 7\n")]);
     let job = run(&world, json!({})).await;
     assert_eq!(failed(&job).0, "build");
     assert_eq!(job["results"]["build"]["exitCode"], 7);
+    let step = json!({"number": "2/2", "instruction": "RUN echo to std''err >&2; exit 7", "lastLine": "to stderr"});
+    assert_eq!(job["results"]["build"]["err"]["step"], step);
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert!(log.contains("to stderr"), "{log}");
 
@@ -235,7 +244,8 @@ async fn an_immutable_tag_counts_as_pushed_if_it_has_the_image(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[("PUSH_RETRY_WAIT", "1h")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     // The time makes the image reproducible.
-    let request = || json!({"owner": "acme", "repo": "hello", "tag": "v1", "buildArgs": {"SOURCE_DATE_EPOCH": "1"}});
+    let request =
+        || json!({"owner": "acme", "repo": "hello", "tag": "v1", "build": {"buildArgs": {"SOURCE_DATE_EPOCH": "1"}}});
     let id = world.daemon.submit(request()).await;
     let first = world.daemon.wait_success(&id).await;
     world.registry.fault(IMMUTABLE);

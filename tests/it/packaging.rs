@@ -30,6 +30,14 @@ fn stripped(dir: &Path) -> PathBuf {
     file
 }
 
+/// Makes goals with the binary that [`stripped`] put there, and with the files that it writes beside it.
+fn make(dir: &Path, args: &[&str]) {
+    let mut make = Command::new("make");
+    make.current_dir(top()).args(["--no-print-directory", "--old-file=build"]).args(args);
+    make.arg(format!("BINARY={}", dir.join("release/image-factory").display()));
+    succeed(make.arg(format!("SHARE={}", dir.join("release/share").display())), b"");
+}
+
 fn debian(engine: &Engine) -> String {
     let made = succeed(Command::new(top().join("scripts/debian-image")).env("DOCKER_HOST", &engine.host), b"");
     text(&made).trim().to_owned()
@@ -95,24 +103,26 @@ fn the_service_is_valid_and_confined() {
 
 #[test]
 fn make_uninstall_removes_what_make_install_made() {
+    const SERVICE: &str = "etc/systemd/system/image-factory.service";
     let dir = folder();
     let at = |name: &str| dir.path().join("root").join(name);
-    let binary = stripped(dir.path());
-    let make = |goal: &str| {
-        let mut make = Command::new("make");
-        make.current_dir(top()).args(["--no-print-directory", "--old-file=build", goal, "PREFIX=/opt/if"]);
-        make.arg(format!("DESTDIR={}", at("").display())).arg(format!("BINARY={}", binary.display()));
-        succeed(&mut make, b"");
-    };
+    stripped(dir.path());
+    let root = format!("DESTDIR={}", at("").display());
+    let make = |goal: &str| make(dir.path(), &[goal, "PREFIX=/opt/if", &root]);
     let ours = [
         "opt/if/bin/image-factory",
-        "etc/systemd/system/image-factory.service",
+        "opt/if/share/man/man1/image-factory-build.1.gz",
+        "opt/if/share/bash-completion/completions/image-factory",
+        "opt/if/share/zsh/site-functions/_image-factory",
+        "opt/if/share/fish/vendor_completions.d/image-factory.fish",
+        "opt/if/share/doc/image-factory/THIRD-PARTY-NOTICES.txt",
+        SERVICE,
         "etc/sysusers.d/image-factory.conf",
         "etc/tmpfiles.d/image-factory.conf",
     ];
     make("install");
     assert!(ours.iter().all(|name| at(name).exists()));
-    assert!(std::fs::read_to_string(at(ours[1])).unwrap().contains("ExecStart=/opt/if/bin/image-factory serve"));
+    assert!(std::fs::read_to_string(at(SERVICE)).unwrap().contains("ExecStart=/opt/if/bin/image-factory serve"));
     let known_hosts = at("etc/image-factory/known_hosts");
     std::fs::write(&known_hosts, "the admin's").unwrap();
     make("install");
@@ -127,6 +137,7 @@ fn make_uninstall_removes_what_make_install_made() {
 async fn the_debian_package_installs_runs_and_goes() {
     let (engine, dir) = (Engine::shared(), folder());
     stripped(dir.path());
+    make(dir.path(), &["share"]);
     let package = dir.path().join("image-factory.deb");
     let mut build = Command::new("cargo");
     build.current_dir(top()).env("CARGO_TARGET_DIR", dir.path()).args(["deb", "--no-build", "--fast", "--quiet"]);
@@ -146,6 +157,20 @@ async fn the_debian_package_installs_runs_and_goes() {
     eventually(limit, "systemd runs", is_up).await;
 
     machine.done(&["dpkg", "--install", "/if.deb"]);
+    let files = machine.done(&["dpkg", "--listfiles", "image-factory"]);
+    for name in [
+        "man/man1/image-factory-build.1.gz",
+        "bash-completion/completions/image-factory",
+        "zsh/vendor-completions/_image-factory",
+        "fish/vendor_completions.d/image-factory.fish",
+        "doc/image-factory/THIRD-PARTY-NOTICES.txt",
+        "doc/image-factory/Cargo.lock",
+    ] {
+        assert!(files.contains(&format!("/usr/share/{name}\n")), "{name} is not in {files}");
+    }
+    let completed = ". /usr/share/bash-completion/completions/image-factory; COMP_WORDS=(image-factory che); \
+                     COMP_CWORD=1; _image-factory image-factory can image-factory; echo ${COMPREPLY[*]}";
+    assert_eq!(machine.done(&["bash", "-c", completed]).trim(), "cancel");
     let as_service = ["runuser", "-u", "image-factory", "--", "image-factory"];
     let answers = async || machine.exec(&[&as_service[..], &["jobs"]].concat()).status.success().then_some(());
     eventually(limit, "the service answers", answers).await;
@@ -183,6 +208,25 @@ async fn the_debian_package_installs_runs_and_goes() {
     machine.done(&["test", "-e", "/var/lib/image-factory/admin-token"]);
 }
 
+/// The image's build from source gets what the binary is made of: SQLite's flags, and every file that the code takes in.
+#[test]
+fn the_image_is_built_with_every_file_of_the_binary() {
+    let ignored = read(".dockerignore");
+    let is_sent = |path: &str| {
+        ignored.lines().any(|line| line.strip_prefix('!').is_some_and(|sent| Path::new(path).starts_with(sent)))
+    };
+    let mut needed: Vec<String> =
+        [".cargo/config.toml", "Cargo.toml", "Cargo.lock", "benches", "src"].map(String::from).into();
+    let taken = regex::Regex::new(r#"include_(?:str|bytes)!\("(?:\.\./)+((?:etc/|[A-Z])[^"]*)"\)"#).unwrap();
+    for (_, text) in crate::tidy::rust_files(&["src"]) {
+        needed.extend(taken.captures_iter(&text).map(|found| found[1].to_owned()));
+    }
+    assert!(needed.len() > 6, "{needed:?}");
+    for path in needed {
+        assert!(top().join(&path).exists() && is_sent(&path), "{path} is missing, or .dockerignore leaves it out");
+    }
+}
+
 /// Our Dockerfile, built by our own daemon; what comes of it runs read-only and not as root, and builds on this
 /// machine's engine in turn.
 #[tokio::test]
@@ -190,7 +234,10 @@ async fn our_image_is_built_by_us_and_builds() {
     let (world, dir) = (World::start().await, folder());
     let engine = &world.engine;
     stripped(&world.repo.path("target"));
-    world.repo.commit("develop", &[("Dockerfile", &read("Dockerfile")), (".dockerignore", &read(".dockerignore"))]);
+    let files = ["Dockerfile", ".dockerignore", "Cargo.lock", "LICENSE", "THIRD-PARTY-NOTICES.txt"];
+    world
+        .repo
+        .commit("develop", &files.map(|name| (name, read(name))).each_ref().map(|(name, text)| (*name, text.as_str())));
     // No image can be pulled here: the stage that takes a binary, on a local base.
     let base = format!("BASE={}", debian(engine));
     let options = ["--target", "prebuilt", "--build-arg", &base];
@@ -225,6 +272,9 @@ async fn our_image_is_built_by_us_and_builds() {
     let healthy = async || (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(());
     eventually(Duration::from_secs(30), "the container is healthy", healthy).await;
     assert_eq!(container.done(&["id", "-u"]).trim(), "8080");
+    let notices = container.done(&["image-factory", "licenses"]);
+    assert_eq!(notices, read("THIRD-PARTY-NOTICES.txt"));
+    assert_eq!(container.done(&["cat", "/usr/share/doc/image-factory/THIRD-PARTY-NOTICES.txt"]), notices);
     let found = container.exec(&["image-factory", "doctor", "--repo", "acme/inner"]);
     assert!(found.status.success() && !text(&found).contains("BAD"), "{}", text(&found));
     let built = container.done(&["image-factory", "build", "acme/inner", "--follow"]);

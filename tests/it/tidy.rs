@@ -1,6 +1,7 @@
 //! The documents and the module table hold. `UPDATE_DOCS=1` writes what is derived from the code.
 
 mod circles;
+mod notices;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +45,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 /// Every Rust file below these folders, its path from the top and its text.
-fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
+pub fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let path = entry.path();

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::errors::EngineError;
+use super::errors::{EngineError, one_line};
 use super::tls::EngineTls;
 use crate::engine::advice::{self, fill, with_cure};
 use crate::outbound::{chain, is_loopback_host};
@@ -123,6 +123,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 /// push is cancelled.
 pub(in crate::engine) struct Reply {
     pub response: hyper::Response<Incoming>,
+    /// Address that was asked, in the form of DOCKER_HOST.
+    host: String,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -150,7 +152,7 @@ impl Host {
             Some(why) => EngineError::named_engine(format!("the Docker engine at {self} cannot be used: {why}")),
             None => EngineError::broken(&e),
         })?;
-        Ok(Reply { response, _connection: connection })
+        Ok(Reply { response, host: self.to_string(), _connection: connection })
     }
 
     async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
@@ -180,8 +182,15 @@ impl Host {
         path: &str,
     ) -> Result<T, EngineError> {
         let body = self.ask(method, path, SMALL_REQUEST).await?;
-        serde_json::from_slice(&body)
-            .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))
+        serde_json::from_slice(&body).map_err(|e| match body.trim_ascii_start().first() {
+            Some(b'{' | b'[') => {
+                EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}"))
+            }
+            _ => {
+                let answer = format!("{path} answers with no JSON");
+                EngineError::named_engine(with_cure(&advice::NO_ENGINE_THERE, &[self, &answer]))
+            }
+        })
     }
 
     /// Sends a request without a body and returns its whole answer, of at most 64 MiB.
@@ -223,25 +232,34 @@ impl Reply {
     pub(in crate::engine) async fn accepted(self) -> Result<Self, EngineError> {
         match self.response.status() {
             status if status.is_client_error() || status.is_server_error() => {
-                Err(EngineError { status: Some(status), ..EngineError::engine(self.message(status).await) })
+                Err(EngineError { status: Some(status), ..self.refusal(status).await })
             }
             _ => Ok(self),
         }
     }
 
-    async fn message(self, status: StatusCode) -> String {
+    async fn refusal(self, status: StatusCode) -> EngineError {
         #[derive(Deserialize)]
         struct EngineErrorBody {
             message: String,
         }
+        let host = self.host.clone();
         let body = self.bytes().await.unwrap_or_default();
         match serde_json::from_slice(&body) {
-            Ok(EngineErrorBody { message }) => message,
+            Ok(EngineErrorBody { message }) => EngineError::engine(message),
             // Go's HTTPS server answers plain HTTP with this text.
             Err(_) if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
-                with_cure(&advice::ONLY_HTTPS, &[])
+                EngineError::engine(with_cure(&advice::ONLY_HTTPS, &[]))
             }
-            Err(_) => format!("the Docker engine answered {status}: {}", String::from_utf8_lossy(&body)),
+            Err(_) if body.trim_ascii_start().starts_with(b"<") => {
+                let answer = format!("it answers {status} with a web page");
+                EngineError::named_engine(with_cure(&advice::NO_ENGINE_THERE, &[&host, &answer]))
+            }
+            // Podman and old engines answer with plain text.
+            Err(_) => EngineError::engine(format!(
+                "the Docker engine answered {status}: {}",
+                one_line(&String::from_utf8_lossy(&body))
+            )),
         }
     }
 
@@ -293,6 +311,38 @@ mod tests {
         assert_eq!(host, Host::Unix("/var/run/docker.sock".into()));
         let error = Host::new("tcp://docker.example:2376", Some("/nowhere".into())).unwrap_err();
         assert!(error.contains("/nowhere/ca.pem cannot be read") && error.contains("DOCKER_CERT_PATH"), "{error}");
+    }
+
+    /// Answers every connection with the same bytes.
+    async fn told(answer: &'static [u8]) -> Host {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = Host::Tcp(listener.local_addr().unwrap().to_string());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+            }
+        });
+        host
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_no_engine_is_named() {
+        for answer in [
+            &b"HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\n<html>\xff not here</html>"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwelcome",
+        ] {
+            let host = told(answer).await;
+            let error = host.json::<()>(Method::GET, "/version").await.unwrap_err();
+            let expected = format!("no Docker engine answers at {host} (");
+            assert!(
+                error.message.starts_with(&expected) && error.message.ends_with(": correct DOCKER_HOST"),
+                "{error}"
+            );
+        }
+        let error = told(b"").await.json::<()>(Method::GET, "/version").await.unwrap_err();
+        assert!(error.message.contains("before it answered"), "{error}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use super::kind::ErrorKind;
 use super::texts;
 use crate::engine::advice::{self, fill, with_cure};
 use crate::git::GitError;
-use crate::model::LogSink;
+use crate::model::{FailedStep, LogSink};
 use crate::outbound::chain;
 
 /// The sender of the SIGKILL that ended a step, as far as is known.
@@ -28,13 +28,31 @@ pub struct EngineError {
     pub exit_code: Option<i32>,
     /// Status of the engine's answer, if it is not a success.
     pub status: Option<StatusCode>,
+    /// Step of the Dockerfile at which the build ended.
+    pub step: Option<Box<StepReport>>,
     /// True if the message has the engine's address.
     pub(in crate::engine) names_engine: bool,
 }
 
+/// The step at which a build ended, as the builder reports it, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    pub name: String,
+    /// The last line that the step wrote.
+    pub last_line: Option<String>,
+}
+
+impl StepReport {
+    /// Makes a report whose texts are masked as in the log, before anything shortens them and parts a secret.
+    pub(in crate::engine) fn masked(name: &str, last_line: &str, log: &dyn LogSink) -> Self {
+        let last_line = Some(log.masked(last_line)).filter(|line| !line.trim().is_empty());
+        Self { name: log.masked(name), last_line }
+    }
+}
+
 impl EngineError {
     pub(in crate::engine) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), exit_code: None, status: None, names_engine: false }
+        Self { kind, message: message.into(), exit_code: None, status: None, step: None, names_engine: false }
     }
 
     pub(in crate::engine) fn engine(message: impl Into<String>) -> Self {
@@ -54,7 +72,11 @@ impl EngineError {
 
     /// Makes the error for a connection that broke before the engine's answer was complete.
     pub(in crate::engine) fn broken(source: &dyn std::error::Error) -> Self {
-        Self::engine(fill(advice::BROKEN.text, &[&chain(source)]))
+        // hyper's own words do not say that the other side ended the connection.
+        let reason = ["operation was canceled", "connection closed before message completed"]
+            .iter()
+            .fold(chain(source), |reason, words| reason.replace(words, "the other side closed it before it answered"));
+        Self::engine(fill(advice::BROKEN.text, &[&reason]))
     }
 
     /// Makes an error from the engine's message about a push. An answer of the registry that is not known to pass by
@@ -80,9 +102,19 @@ impl EngineError {
     }
 
     /// Makes the error for a step of the Dockerfile that failed.
-    pub(in crate::engine) fn from_step(step: &str, code: i32) -> Self {
-        let message = with_cure(&advice::FAILED_STEP, &[&format!("{:?}", one_line(step)), &code]);
-        Self { exit_code: Some(code), ..Self::new(ErrorKind::Build, message) }
+    pub(in crate::engine) fn from_step(report: StepReport, code: i32) -> Self {
+        let step = FailedStep::read(&report.name, report.last_line.as_deref());
+        let name = step.as_ref().map_or_else(|| one_line(&report.name), FailedStep::name);
+        let message = match step.and_then(|step| step.last_line) {
+            Some(line) => fill(advice::FAILED_STEP.text, &[&name, &code, &line]),
+            None => fill(advice::SILENT_STEP.text, &[&name, &code]),
+        };
+        Self { exit_code: Some(code), step: Some(Box::new(report)), ..Self::new(ErrorKind::Build, message) }
+    }
+
+    /// Returns the builder's name of the step at which the build ended.
+    pub(in crate::engine) fn step_name(&self) -> &str {
+        self.step.as_ref().map_or("", |step| &step.name)
     }
 
     /// Refines an exit code of [`SIGKILL_EXIT`] by what is known about the sender of the signal.
@@ -95,16 +127,17 @@ impl EngineError {
         Self { kind, message: format!("{}; {}", self.message, how.text), ..self }
     }
 
-    /// Makes an error from the engine's message about a build and the step that the message names.
-    pub(in crate::engine) fn from_build(message: &str, step: Option<&str>) -> Self {
+    /// Makes an error from the engine's message about a build and the step at which it ended.
+    pub(in crate::engine) fn from_build(message: &str, step: Option<StepReport>) -> Self {
         if let Some((code, rest)) = exit_code(message) {
-            let error = Self::from_step(step.unwrap_or(message), code);
+            let step = step.unwrap_or_else(|| StepReport { name: message.to_owned(), last_line: None });
+            let error = Self::from_step(step, code);
             // Newer BuildKits look at the memory.events of the step's own control group.
             return if rest.contains("cannot allocate memory") { error.killed(KilledBy::Kernel) } else { error };
         }
         let text = one_line(without_wrapping(message));
         let row = texts::of_build(message);
-        match row.map_or(ErrorKind::Build, |row| row.kind) {
+        let error = match row.map_or(ErrorKind::Build, |row| row.kind) {
             ErrorKind::Login | ErrorKind::Auth if is_denied_by_docker_hub(message) => {
                 Self::new(ErrorKind::Build, format!("{text}; {}", advice::NOT_ON_DOCKER_HUB.text))
             }
@@ -114,7 +147,8 @@ impl EngineError {
             }
             ErrorKind::Refused => Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure))),
             kind => Self::new(kind, text),
-        }
+        };
+        Self { step: step.map(Box::new), ..error }
     }
 
     /// Classifies the refusal of a whole build request. The engine's text decides about a 4xx; a 5xx is the engine's

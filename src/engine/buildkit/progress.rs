@@ -21,8 +21,8 @@ pub(in crate::engine) struct BuildkitProgress {
     steps: HashMap<String, BuildkitStep>,
     /// Ends of steps whose last line is incomplete. BuildKit may report the end of a step before its last output.
     deferred: Vec<Vertex>,
-    /// Name of the step that failed first.
-    pub failed: Option<String>,
+    /// Digest of the step that failed first.
+    failed: Option<String>,
 }
 
 /// Messages that were found in a step's output.
@@ -41,6 +41,8 @@ struct BuildkitStep {
     cached: bool,
     /// Incomplete line of output.
     output: Vec<u8>,
+    /// The last line of output that is not empty.
+    last_line: Vec<u8>,
     /// Parts (layers pulled, files sent) whose end is written.
     parts: HashSet<String>,
     signs: OutputSigns,
@@ -68,7 +70,7 @@ impl BuildkitProgress {
             step.line(&format!("WARNING: {}", String::from_utf8_lossy(&warning.short)), &mut out);
         }
         let failed = status.vertexes.iter().find(|vertex| !vertex.error.is_empty());
-        self.failed = self.failed.take().or_else(|| failed.map(|vertex| vertex.name.clone()));
+        self.failed = self.failed.take().or_else(|| failed.map(|vertex| vertex.digest.clone()));
         let has_logs = |vertex: &Vertex| status.logs.iter().any(|log| log.vertex == vertex.digest);
         for vertex in std::mem::take(&mut self.deferred) {
             self.end(vertex, has_logs, &mut out);
@@ -100,6 +102,12 @@ impl BuildkitProgress {
         out
     }
 
+    /// Returns the name of the step that failed first, and the last line that it wrote.
+    pub(super) fn failed_step(&self) -> Option<(&str, String)> {
+        let step = self.steps.get(self.failed.as_ref()?)?;
+        Some((&step.name, String::from_utf8_lossy(&step.last_line).into_owned()))
+    }
+
     /// Returns true if the engine left out a part of a step's output.
     pub(in crate::engine) fn is_clipped(&self) -> bool {
         self.steps.values().any(|step| step.signs.is_clipped)
@@ -128,6 +136,7 @@ impl BuildkitProgress {
             ended: None,
             cached: false,
             output: Vec::new(),
+            last_line: Vec::new(),
             parts: HashSet::new(),
             signs: OutputSigns::default(),
         })
@@ -174,6 +183,10 @@ impl BuildkitStep {
             out.extend(format!("#{} ", self.number).into_bytes());
             out.extend(line);
             out.push(b'\n');
+            if !line.is_empty() {
+                self.last_line.clear();
+                self.last_line.extend(line);
+            }
             self.output.clear();
         }
     }
@@ -240,7 +253,7 @@ mod tests {
         assert_eq!(text(&mut progress, of(vec![done])), "");
         let cached = Vertex { cached: true, completed: at(7), ..vertex("[1/2] FROM busybox") };
         assert_eq!(text(&mut progress, of(vec![cached])), "#1 [1/2] FROM busybox\n#1 CACHED\n");
-        assert_eq!(progress.failed, None);
+        assert_eq!(progress.failed_step(), None);
         let own = Vertex { started: at(7), completed: at(8), ..vertex("[internal] load build definition") };
         progress.add(of(vec![own]));
         assert_eq!(progress.steps(), StepCounts { cached: 1, run: 1 });
@@ -298,9 +311,14 @@ mod tests {
     fn the_failed_step_is_remembered() {
         let mut progress = BuildkitProgress::default();
         let failed = Vertex { started: at(1), completed: at(2), error: "exit code: 3".into(), ..vertex("RUN x") };
-        let status = StatusResponse { vertexes: vec![failed], ..StatusResponse::default() };
-        assert_eq!(text(&mut progress, status), "#1 RUN x\n#1 ERROR exit code: 3\n");
-        assert_eq!(progress.failed.as_deref(), Some("RUN x"));
+        let log = VertexLog { vertex: "RUN x".into(), msg: "first\nla".into(), ..VertexLog::default() };
+        let status = StatusResponse { vertexes: vec![failed], logs: vec![log], ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, status), "#1 RUN x\n#1 first\n");
+        // BuildKit may report the end of a step before its last output.
+        let rest = VertexLog { vertex: "RUN x".into(), msg: "st\n\n".into(), ..VertexLog::default() };
+        let status = StatusResponse { logs: vec![rest], ..StatusResponse::default() };
+        assert_eq!(text(&mut progress, status), "#1 last\n#1 \n#1 ERROR exit code: 3\n");
+        assert_eq!(progress.failed_step(), Some(("RUN x", "last".to_owned())));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::progress::BuildkitProgress;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::connect::{invalid, no_body, request};
 use crate::engine::api::engine::Engine;
-use crate::engine::api::errors::{EngineError, write_line};
+use crate::engine::api::errors::{EngineError, StepReport, write_line};
 use crate::engine::api::messages::MessageStream;
 use crate::engine::request::{ImageBuild, StepCounts};
 use crate::model::LogSink;
@@ -33,6 +33,12 @@ impl Engine {
         let mut progress = BuildkitProgress::default();
         let result = follow(MessageStream::new(reply), &mut progress, log).await;
         log.write(&progress.finish());
+        let result = result.and_then(|ended| {
+            ended.map_err(|message| {
+                let step = progress.failed_step().map(|(name, last)| StepReport::masked(name, &last, log));
+                EngineError::from_build(&message, step)
+            })
+        });
         if progress.is_clipped() {
             write_line(log, CLIPPED);
         }
@@ -57,17 +63,17 @@ const CLIPPED: &str = "The engine left out a part of a step's output. To keep it
 /// (<https://github.com/moby/buildkit/issues/1915>). No other build has so many in a row.
 const MAX_EMPTY_REPORTS: u32 = 1000;
 
-/// Reads the answer to its end and returns the image's id. The status of the answer is 200 even if the build fails, so
+/// Reads the answer to its end and returns the image's id, or the message with which the build failed. The status of the answer is 200 even if the build fails, so
 /// a build has succeeded if the answer names an image and ends without an error.
 async fn follow(
     mut messages: MessageStream,
     progress: &mut BuildkitProgress,
     log: &dyn LogSink,
-) -> Result<String, EngineError> {
+) -> Result<Result<String, String>, EngineError> {
     let (mut image, mut empty) = (None, 0);
     while let Some(message) = messages.next().await? {
         if let Some(error) = message.error {
-            return Err(EngineError::from_build(&error, progress.failed.as_deref()));
+            return Ok(Err(error));
         }
         match message.id.as_str() {
             "moby.buildkit.trace" => {
@@ -91,5 +97,5 @@ async fn follow(
             _ => {}
         }
     }
-    image.ok_or_else(|| EngineError::engine(with_cure(&advice::NO_IMAGE, &[])))
+    image.map(Ok).ok_or_else(|| EngineError::engine(with_cure(&advice::NO_IMAGE, &[])))
 }

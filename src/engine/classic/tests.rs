@@ -19,6 +19,7 @@ fn output_is_written_unchanged() {
     ]);
     assert_eq!(text, "Step 1/2 : RUN make\nout\npartStep 9/9 : no steperr\nno end");
     assert_eq!((progress.step.as_str(), progress.end()), ("Step 1/2 : RUN make", &b"\n"[..]));
+    assert_eq!(progress.last_line(), "no end");
 }
 
 #[test]
@@ -47,32 +48,15 @@ fn the_image_is_found_in_both_forms() {
 }
 
 #[test]
-fn features_of_buildkit_are_named() {
-    for (dockerfile, named) in [
-        ("FROM a\nRUN --mount=type=cache,target=/x make\n", Some("`RUN --mount`")),
-        ("# syntax=docker/dockerfile:1\nFROM a\n copy --chown=1 --chmod=755 a /\n", Some("`COPY --chmod`")),
-        ("FROM a\nADD --checksum=sha256:0 http://x /\n", Some("`ADD --checksum`")),
-        ("#Syntax = acme/frontend\nFROM a\nINCLUDE b\n", Some("`# syntax=`")),
-        (
-            "# the syntax = of\nFROM --platform=x a AS b\nCOPY --from=b --chown=1:1 a /\nRUN cat <<<x; ls --all 1 << 2\n",
-            None,
-        ),
-        ("", None),
-    ] {
-        assert_eq!(buildkit_feature(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
-    }
-}
-
-#[test]
-fn a_here_document_is_distinguished_from_a_shells() {
-    for (dockerfile, named) in [
-        ("FROM a\nRUN <<EOF\necho\nEOF\n", Some("a here-document in `RUN`")),
-        ("FROM a\nRUN python3 <<EOF > /x\nprint(1)\nEOF\n", Some("a here-document in `RUN`")),
-        ("FROM a\nCOPY <<-\"END\" /x\n\tEND\n", Some("a here-document in `COPY`")),
-        ("FROM a\nRUN cat <<<x; ls --all 1 << 2; true <<EOF\nENV EOF=1\n", None),
-        ("FROM a\nENV A=<<EOF\nRUN true\nEOF\n", None),
-        ("", None),
-    ] {
-        assert_eq!(here_document(dockerfile.as_bytes()).as_deref(), named, "{dockerfile}");
-    }
+fn the_last_line_is_the_steps_own() {
+    let (_, progress) = log(&[
+        r#"{"stream":"Step 2/2 : RUN make\n"}"#,
+        r#"{"stream":" ---\u003e Running in 0123456789ab\n"}"#,
+        r#"{"stream":"one\ntwo"}"#,
+        r#"{"stream":" and three"}"#,
+        r#"{"stream":"Removing intermediate container 0123456789ab\n"}"#,
+    ]);
+    assert_eq!(progress.last_line().trim(), "two and three");
+    let (_, progress) = log(&[r#"{"stream":"Step 1/2 : RUN a\nout\n"}"#, r#"{"stream":"Step 2/2 : RUN b\n"}"#]);
+    assert_eq!(progress.last_line(), "");
 }

@@ -50,6 +50,10 @@ impl LogSink for GitErrorDetector<'_> {
     fn alive(&self) {
         self.log.alive();
     }
+
+    fn masked(&self, text: &str) -> String {
+        self.log.masked(text)
+    }
 }
 
 /// Writes to the log that the context has no `.git` if the build needed it, and adds that to the error if it is the

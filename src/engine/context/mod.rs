@@ -8,5 +8,6 @@ mod git_dir_patterns;
 mod glob;
 mod go_regex;
 mod pattern;
+pub(super) mod place;
 pub(super) mod tar;
 pub(super) mod tree;

@@ -40,7 +40,8 @@ pub(in crate::engine) struct Tree {
     bytes: AtomicU64,
     failure: Mutex<Option<EngineError>>,
     misses_git_dir: AtomicBool,
-    ignores_git_dir: AtomicBool,
+    /// Patterns of `.dockerignore`.
+    excludes: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Tree {
@@ -56,7 +57,7 @@ impl Tree {
             bytes: AtomicU64::default(),
             failure: Mutex::default(),
             misses_git_dir: AtomicBool::default(),
-            ignores_git_dir: AtomicBool::default(),
+            excludes: Mutex::default(),
         }
     }
 
@@ -77,12 +78,20 @@ impl Tree {
 
     /// Returns true if `.dockerignore` excludes `.git`.
     pub(super) fn ignores_git_dir(&self) -> bool {
-        self.ignores_git_dir.load(Relaxed)
+        excludes_git_dir(&self.excludes())
     }
 
     /// Records the patterns of `.dockerignore`.
     pub(in crate::engine) fn note_excludes(&self, patterns: &[Vec<u8>]) {
-        self.ignores_git_dir.fetch_or(excludes_git_dir(patterns), Relaxed);
+        // BuildKit asks for `.dockerignore` itself without patterns.
+        if !patterns.is_empty() {
+            *self.excludes.lock().unwrap_or_else(PoisonError::into_inner) = patterns.to_vec();
+        }
+    }
+
+    /// Returns the patterns of `.dockerignore` that were recorded.
+    pub(super) fn excludes(&self) -> Vec<Vec<u8>> {
+        self.excludes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records which paths the engine asked for, and which entries it gets.

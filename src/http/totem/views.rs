@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::http::error::ApiError;
 use crate::model::{
-    CommitId, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status, TagResult,
+    CommitId, FailedStep, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status,
+    TagResult,
 };
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
@@ -43,6 +44,7 @@ pub struct JobView<'a> {
     tags: &'a [TagResult],
     created_by: Option<&'a str>,
     cancelled_by: Option<&'a str>,
+    first_start_time: Option<Millis>,
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -72,6 +74,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             tags: &job.tags,
             created_by: job.created_by.as_deref(),
             cancelled_by: job.cancelled_by.as_deref(),
+            first_start_time: job.first_start.or(job.start),
         }
     }
 }
@@ -117,6 +120,8 @@ struct StageError<'a> {
     killed: bool,
     code: Option<i32>,
     signal: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a FailedStep>,
 }
 
 impl<'a> From<&'a StageRecord> for StageView<'a> {
@@ -129,7 +134,13 @@ impl<'a> From<&'a StageRecord> for StageView<'a> {
         };
         let killed = stage.status == StageStatus::Cancelled;
         let message = stage.error.as_deref().unwrap_or(if killed { "cancelled" } else { "failed" });
-        let err = failed.then_some(StageError { message, killed, code: stage.exit_code, signal: None });
+        let err = failed.then_some(StageError {
+            message,
+            killed,
+            code: stage.exit_code,
+            signal: None,
+            step: stage.step.as_ref(),
+        });
         Self {
             status,
             end: ended.then_some(StageEnd { exit_code: stage.exit_code, kill_signal: None, err }),

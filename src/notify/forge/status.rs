@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -100,8 +98,7 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
 
 /// Formats how long a job ran as Go does, in whole seconds: `1h0m5s`, `1m2s`, `0s`.
 fn duration(job: &Job) -> String {
-    let duration = job.end.zip(job.start).map_or(Duration::ZERO, |(end, start)| end.since(start));
-    let seconds = duration.as_secs_f64().round() as u64;
+    let seconds = job.took().unwrap_or_default().as_secs_f64().round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s}s"),

@@ -20,7 +20,7 @@ const NEXT: &str = "SELECT repository, priority FROM turns WHERE since IS NOT NU
 
 const CLAIM: &str = concat!(
     "UPDATE jobs SET status = $7, attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
-     start_time = $2, end_time = NULL, claimed_by = $3, lease_until = $4 \
+     start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4 \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
      AND not_before = 0) AND status = 'pending' RETURNING ",
     columns!()

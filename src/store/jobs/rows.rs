@@ -13,7 +13,7 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
-         cancelled_by"
+         cancelled_by, first_start"
     };
 }
 pub(in crate::store) use columns;
@@ -52,6 +52,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         created: row.get("created")?,
         start: row.get("start_time")?,
         end: row.get("end_time")?,
+        first_start: row.get("first_start")?,
     })
 }
 
@@ -93,24 +94,30 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    /// Returns the statement for [`Store::jobs_like`]. Each condition has its index. A `+` keeps SQLite from walking through
-    /// all jobs by their ids where another condition leaves few of them.
+    /// Returns the statement for [`Store::jobs_like`]. Each condition has its index. A rare condition's index has no pending
+    /// jobs, which are read one by one. A `+` keeps SQLite from walking through all jobs by their ids for such a condition.
     pub(in crate::store) fn sql(&self) -> String {
-        let conditions = [
+        let usual = [
             (self.repository.is_some(), "repository = $3"),
             (self.repository.is_some() && self.branch.is_some(), "branch = $4"),
             (self.status.is_some(), "status = $5"),
+        ];
+        let rare = [
             (self.commit.is_some(), "COALESCE(resolved_commit, context ->> 'commit') BETWEEN $6 AND $6 || 'g'"),
             (self.image.is_some(), "image BETWEEN $7 AND $8"),
             (self.updated_since.is_some(), "updated >= $9"),
         ];
-        let is_rare = self.commit.is_some() || self.image.is_some() || self.updated_since.is_some();
-        let id = if is_rare { "+id" } else { "id" };
+        let given = |conditions: [(bool, &'static str); 3]| conditions.into_iter().filter(|(is_given, _)| *is_given);
+        let rare = given(rare).map(|(_, condition)| condition).collect::<Vec<_>>().join(" AND ");
+        let id = if rare.is_empty() { "id" } else { "+id" };
         let (comparison, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };
         let mut sql = format!(concat!("SELECT ", columns!(), " FROM jobs WHERE {} {} $1"), id, comparison);
-        for (_, condition) in conditions.iter().filter(|(is_given, _)| *is_given) {
+        for (_, condition) in given(usual) {
             sql += " AND ";
             sql += condition;
+        }
+        if !rare.is_empty() {
+            sql += &format!(" AND ((status <> 'pending' AND {rare}) OR (status = 'pending' AND {rare}))");
         }
         sql += concat!(" AND ", within!("jobs.repository", "$10"));
         sql + &format!(" ORDER BY {id} {order} LIMIT $2")

@@ -96,6 +96,14 @@ async fn documented_world(hook: &Capture, home: &Path) -> (World, String) {
     };
     write("deploy_key", &world.key.private);
     write(".ssh/authorized_keys", &DeployKey::generate(KeyType::Ed25519, "").public);
+    // Commands without a repository take it from here.
+    write(".git/HEAD", "ref: refs/heads/main\n");
+    write(
+        ".git/config",
+        "[core]\n\trepositoryformatversion = 0\n[remote \"origin\"]\n\turl = git@github.com:acme/hello.git\n",
+    );
+    std::fs::create_dir_all(home.join(".git/objects")).unwrap();
+    std::fs::create_dir_all(home.join(".git/refs")).unwrap();
     write(".docker/config.json", &dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD));
     (world, head_of_main)
 }

@@ -147,7 +147,7 @@ async fn a_failing_step_gives_its_exit_code_after_its_output(docker: Docker) {
     let log = Log::default();
     let error = bench.try_build(&log).await.unwrap_err();
     assert_eq!((error.kind, error.exit_code), (ErrorKind::Build, Some(3)), "{error}");
-    assert!(error.message.starts_with("step \"Step 2/4 : RUN seq") && error.message.contains("exit code 3"), "{error}");
+    assert!(error.message.starts_with("step \"[2/4] RUN seq") && error.message.contains("exit code 3"), "{error}");
     let text = log.text();
     // The engine puts the two streams together as they come, also within a line.
     let output = text.replace("and this\n", "");

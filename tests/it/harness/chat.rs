@@ -88,18 +88,18 @@ async fn notify(
     if let Some(fault) = room.fault() {
         return fault;
     }
-    let Ok(said) = serde_json::from_slice::<Value>(&body) else { return error(400, "no JSON") };
-    let length = said["message"].as_str().map_or(0, |message| message.chars().count());
+    let Ok(payload) = serde_json::from_slice::<Value>(&body) else { return error(400, "no JSON") };
+    let length = payload["message"].as_str().map_or(0, |message| message.chars().count());
     let colors = ["yellow", "green", "red", "purple", "gray", "random"];
     let fits = (1..=10_000).contains(&length)
-        && said["color"].as_str().is_some_and(|color| colors.contains(&color))
-        && said["notify"].is_boolean()
-        && matches!(said["message_format"].as_str(), Some("html" | "text"))
+        && payload["color"].as_str().is_some_and(|color| colors.contains(&color))
+        && payload["notify"].is_boolean()
+        && matches!(payload["message_format"].as_str(), Some("html" | "text"))
         && headers.get("content-type").is_some_and(|kind| kind == "application/json");
     if !fits {
         return error(400, "The request body is invalid.");
     }
-    room.messages.lock().unwrap().push(said);
+    room.messages.lock().unwrap().push(payload);
     StatusCode::NO_CONTENT.into_response()
 }
 
@@ -139,11 +139,11 @@ async fn hook(State(room): State<Arc<Room>>, Path(secret): Path<String>, body: B
     if let Some(fault) = room.fault() {
         return fault;
     }
-    let Ok(Json(said)) = Json::<Value>::from_bytes(&body) else { return room.refuse(400, "invalid_payload") };
-    let attachments = said["attachments"].as_array().map_or(0, Vec::len);
-    if said["text"].is_null() && attachments == 0 {
+    let Ok(Json(payload)) = Json::<Value>::from_bytes(&body) else { return room.refuse(400, "invalid_payload") };
+    let attachments = payload["attachments"].as_array().map_or(0, Vec::len);
+    if payload["text"].is_null() && attachments == 0 {
         return room.refuse(400, "no_text");
     }
-    room.messages.lock().unwrap().push(said);
+    room.messages.lock().unwrap().push(payload);
     "ok".into_response()
 }

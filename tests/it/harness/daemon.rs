@@ -55,9 +55,9 @@ impl Daemon {
         let output = serve(settings, dir.path(), port()).args(args).output().unwrap();
         let mut canaries = Canaries::known();
         settings.iter().for_each(|(name, value)| canaries.add_setting(name, value));
-        let said = [&output.stdout[..], &output.stderr].concat();
-        let shown = canaries.found_in(&said);
-        assert!(shown.is_empty(), "{shown:?} shown: {}", String::from_utf8_lossy(&said));
+        let text = [&output.stdout[..], &output.stderr].concat();
+        let shown = canaries.found_in(&text);
+        assert!(shown.is_empty(), "{shown:?} shown: {}", String::from_utf8_lossy(&text));
         output
     }
 
@@ -342,6 +342,11 @@ impl Cli {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
+        self
+    }
+
+    pub fn current_dir(mut self, dir: &Path) -> Self {
+        self.0.current_dir(dir);
         self
     }
 

@@ -151,12 +151,12 @@ impl Etcd {
         let options = ConnectOptions::new().with_user(USER.0, USER.1);
         let client = Client::connect([self.endpoint()], Some(options)).await.unwrap();
         // Each use of a simple token prolongs it: so it is used seldom.
-        let (mut asked, mut pause) = (Instant::now(), Duration::from_secs(2));
+        let (mut attempted, mut pause) = (Instant::now(), Duration::from_secs(2));
         eventually(Duration::from_secs(60), "the token expires", async || {
-            if asked.elapsed() < pause {
+            if attempted.elapsed() < pause {
                 return None;
             }
-            (asked, pause) = (Instant::now(), pause * 2);
+            (attempted, pause) = (Instant::now(), pause * 2);
             client.kv_client().get("/totem/", None).await.is_err().then_some(())
         })
         .await;
@@ -164,8 +164,8 @@ impl Etcd {
 
     pub async fn v2_put(&self, key: &str, value: &str) {
         let form = form_urlencoded::Serializer::new(String::new()).append_pair("value", value).finish();
-        let (status, said) = self.v2(Method::PUT, &format!("v2/keys{key}"), &form).await;
-        assert!(status.is_success(), "{key}: {status} {said}");
+        let (status, answer) = self.v2(Method::PUT, &format!("v2/keys{key}"), &form).await;
+        assert!(status.is_success(), "{key}: {status} {answer}");
     }
 
     /// A request of API v2.

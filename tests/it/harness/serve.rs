@@ -83,5 +83,8 @@ impl Drop for Served {
 /// A client that follows no redirect. (rustls wants a provider, also where only http is spoken.)
 pub fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    // The daemon closes a connection after 30 idle seconds, and a test that waits for a program does not notice it.
+    let idle = std::time::Duration::from_secs(20);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    client.pool_idle_timeout(idle).build().unwrap()
 }

@@ -124,9 +124,10 @@ impl Issuer {
 async fn give(State(issuer): State<Arc<Issuer>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-    let asked = if parts.method == Method::POST { &body[..] } else { parts.uri.query().unwrap_or_default().as_bytes() };
-    let asked: Vec<(String, String)> = form_urlencoded::parse(asked).into_owned().collect();
-    let value = |name: &str| asked.iter().find(|(key, _)| key == name).map(|(_, v)| v.clone()).unwrap_or_default();
+    let parameters =
+        if parts.method == Method::POST { &body[..] } else { parts.uri.query().unwrap_or_default().as_bytes() };
+    let parameters: Vec<(String, String)> = form_urlencoded::parse(parameters).into_owned().collect();
+    let value = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, v)| v.clone()).unwrap_or_default();
     let basic = parts.headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let basic = basic.map(|basic| String::from_utf8(STANDARD.decode(basic).unwrap()).unwrap());
     let account = issuer.accounts.iter().find(|account| match value("grant_type").as_str() {
@@ -134,7 +135,7 @@ async fn give(State(issuer): State<Arc<Issuer>>, request: Request) -> Response {
         "password" => (value("username"), value("password")) == (account.user.into(), account.password.into()),
         _ => basic.as_deref() == Some(&format!("{}:{}", account.user, account.password)),
     });
-    let all = asked.iter().filter(|(key, _)| key == "scope").flat_map(|(_, scopes)| scopes.split(' '));
+    let all = parameters.iter().filter(|(key, _)| key == "scope").flat_map(|(_, scopes)| scopes.split(' '));
     let scopes: Vec<String> = all.map(str::to_owned).collect();
     let call = TokenCall { user: account.map(|account| account.user.into()), scopes: scopes.clone() };
     issuer.calls.lock().unwrap().push(call);

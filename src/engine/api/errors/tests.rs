@@ -2,22 +2,28 @@ use super::super::texts::advice;
 use super::*;
 use crate::model::FailureClass;
 
+fn report(name: &str) -> Option<StepReport> {
+    Some(StepReport { name: name.into(), last_line: Some("the last line".into()) })
+}
+
 #[test]
 fn a_failed_step_gives_its_exit_code_and_text() {
     for message in [
         "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running [/bin/sh -c exit 3]: exit code: 3",
         "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
     ] {
-        let error = EngineError::from_build(message, Some("[2/2] RUN exit 3"));
+        let error = EngineError::from_build(message, report("[2/2] RUN exit 3"));
         assert_eq!((error.kind, error.exit_code), (ErrorKind::Build, Some(3)));
-        assert!(error.message.contains("[2/2] RUN exit 3"), "{error}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(error, @r#"step "[2/2] RUN exit 3" failed with exit code 3; its last line: the last line"#);
+        }
     }
 }
 
 #[test]
 fn a_killed_step_says_who_killed_it() {
     let message = "process \"/bin/sh -c make\" did not complete successfully: exit code: 137: cannot allocate memory";
-    let error = EngineError::from_build(message, Some("RUN make"));
+    let error = EngineError::from_build(message, report("RUN make"));
     assert_eq!((error.kind, error.exit_code), (ErrorKind::Memory, Some(137)));
     let killed = |killer, kind| {
         let error = EngineError::from_build("executor failed running [make]: exit code: 137", None).killed(killer);
@@ -30,9 +36,9 @@ fn a_killed_step_says_who_killed_it() {
         killed(KilledBy::Other, ErrorKind::Build),
     ];
     insta::assert_snapshot!(messages.join("\n"), @r#"
-    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed for its memory
-    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; it was killed, most likely because no memory was left for it
-    step "executor failed running [make]: exit code: 137" failed with exit code 137: its output is in the log; something in it was killed, though not for its memory
+    step "executor failed running [make]: exit code: 137" failed with exit code 137 and wrote nothing; it was killed for its memory
+    step "executor failed running [make]: exit code: 137" failed with exit code 137 and wrote nothing; it was killed, most likely because no memory was left for it
+    step "executor failed running [make]: exit code: 137" failed with exit code 137 and wrote nothing; something in it was killed, though not for its memory
     "#);
 }
 

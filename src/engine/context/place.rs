@@ -1,0 +1,59 @@
+//! Finds where a file is that `COPY` did not find in the context.
+
+use super::pattern::Matcher;
+use super::tree::Tree;
+use crate::git::PathEnd;
+
+/// The place of such a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::engine) enum FilePlace {
+    /// It is in the context after all.
+    Context,
+    /// This pattern of `.dockerignore` leaves it out.
+    Ignored(String),
+    /// It is in the repository, and the context is another folder.
+    Outside,
+    /// The context has a file of this name, which differs in its case.
+    OtherCase(String),
+    Nowhere,
+}
+
+impl Tree {
+    /// Returns the place of the file or folder at a path of the context.
+    pub(in crate::engine) async fn place_of(&self, path: &[u8]) -> FilePlace {
+        let is_there = |found: Result<PathEnd, _>| matches!(found, Ok(PathEnd::File { .. } | PathEnd::Folder));
+        if is_there(self.find_among(self.context(), path).await) {
+            return excluding_pattern(&self.excludes(), path).map_or(FilePlace::Context, FilePlace::Ignored);
+        }
+        if self.is_folder() && is_there(self.find(path).await) {
+            return FilePlace::Outside;
+        }
+        let other = self.context().iter().find(|entry| entry.path.eq_ignore_ascii_case(path));
+        other
+            .map_or(FilePlace::Nowhere, |entry| FilePlace::OtherCase(String::from_utf8_lossy(&entry.path).into_owned()))
+    }
+}
+
+/// Returns the pattern by which a path is excluded: the last one without which it would not be.
+fn excluding_pattern(excludes: &[Vec<u8>], path: &[u8]) -> Option<String> {
+    let excludes_by = |count: usize| {
+        Matcher::new(&excludes[..count]).and_then(|matcher| matcher.matches_alone(path)).unwrap_or(false)
+    };
+    let last = (1..=excludes.len()).rev().find(|&count| !excludes_by(count - 1))?;
+    excludes_by(excludes.len()).then(|| String::from_utf8_lossy(&excludes[last - 1]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deciding_pattern_is_found() {
+        let excludes = ["*.log", "!keep.log", "build", "keep.log"].map(|pattern| pattern.as_bytes().to_vec());
+        let pattern = |path: &str| excluding_pattern(&excludes, path.as_bytes());
+        assert_eq!(pattern("a.log").as_deref(), Some("*.log"));
+        assert_eq!(pattern("build/out/x").as_deref(), Some("build"));
+        assert_eq!(pattern("keep.log").as_deref(), Some("keep.log"));
+        assert_eq!(pattern("main.rs"), None);
+    }
+}

@@ -10,6 +10,7 @@ mod ledger;
 mod missed;
 mod parts;
 mod readiness;
+mod reload;
 mod retention;
 mod summary;
 mod systemd;
@@ -21,22 +22,24 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::git;
 use crate::secrets::Secrets;
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::{self, SyslogHandle};
+use crate::{git, outbound};
 pub use admin_token::path as admin_token_path;
 pub use assemble::secrets::config as secrets_config;
 use parts::DaemonParts;
+pub use reload::Reloads;
 
-/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. `syslog` gets its host from
-/// the secrets.
+/// Runs the daemon on `listener` until `shutdown` is cancelled and the running jobs are drained. Each of
+/// the `reloads` reads the settings again. `syslog` gets its host from the secrets.
 ///
 /// # Errors
 /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
+    reloads: Reloads,
     syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -45,7 +48,7 @@ pub async fn run(
         tokio::spawn(follow_syslog_host(syslog, parts.secrets()));
     }
     summary::log_summary(&settings, &listener.local_addr()?);
-    parts.serve(listener).await
+    parts.serve(listener, reloads).await
 }
 
 /// Sends log lines to the host in `syslog/host`, once the secrets were read.
@@ -76,8 +79,15 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
     rule(&["ETCD_CACERT", "ETCD_CERT", "ETCD_KEY"], secrets_config(settings).check().map_err(Into::into));
     rule(&["SLACK_URL"], assemble::notify::slack(settings).map(drop));
-    rule(assemble::notify::MAIL, assemble::notify::mailer(settings).map(drop));
+    let mailers = assemble::notify::mailer(settings).and_then(|_| assemble::notify::operators_mailer(settings));
+    rule(assemble::notify::MAIL, mailers.map(drop));
     rule(&["GITHUB_APP_ID", "GITHUB_PRIVATE_KEY"], assemble::notify::github(settings).map(drop));
+    for url in &settings.hook_post_url.0 {
+        if let Some(address) = outbound::literal(&url.0).filter(|address| outbound::is_forbidden_target(*address)) {
+            let why = "no hook goes to an address that is link-local or a cloud's metadata service";
+            rule(&["HOOK_POST_URL"], Err(anyhow::anyhow!("HOOK_POST_URL leads to {address}: {why}")));
+        }
+    }
     if let Some(path) = &settings.known_hosts {
         let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));
         rule(&["KNOWN_HOSTS"], read.map(drop));

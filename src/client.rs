@@ -21,7 +21,7 @@ use crate::outbound::{self, Route, is_loopback};
 use error::innermost;
 use log::LogReading;
 
-pub use crate::model::{Millis, Status};
+pub use crate::model::{Millis, Status, WaitReason};
 pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};

@@ -78,7 +78,8 @@ impl fmt::Display for ByteSize {
         let gib = self.0 as f64 / f64::from(1 << 30);
         match self.0 >> 30 {
             0 => write!(f, "{} MiB", self.0 >> 20),
-            _ => write!(f, "{gib:.1} GiB"),
+            1..1024 => write!(f, "{gib:.1} GiB"),
+            _ => write!(f, "{:.1} TiB", gib / 1024.0),
         }
     }
 }
@@ -91,6 +92,7 @@ mod tests {
     fn free_room_is_shown_and_compared_with_the_floor() {
         let disk = |free, percent, inodes_percent| Disk { free, percent, inodes_percent };
         assert_eq!(disk(3 << 29, 50, Some(7)).to_string(), "1.5 GiB (50 %) and 7 % of the inodes free");
+        assert_eq!(ByteSize(999 << 40).to_string(), "999.0 TiB");
         assert_eq!(disk(600 << 20, 50, None).to_string(), "600 MiB (50 %) free");
         let floor = Floor { bytes: 2 << 30, inodes: Percent::new(5).unwrap() };
         for (disk, holds) in [

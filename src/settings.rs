@@ -9,6 +9,7 @@ mod error;
 mod etcd;
 mod etcd_address;
 mod flags;
+mod keep;
 mod loaded;
 mod names;
 mod queue;
@@ -24,15 +25,16 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, SigningKey, SyslogTarget, Urls};
+pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use flags::Flags;
+pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
 pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
-pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, RepoCaseChoice, TotemList};
+pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, LogFormat, RepoCaseChoice, TotemList};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
@@ -61,7 +63,7 @@ pub struct Spec {
 
 impl Settings {
     /// Returns the rules over more than one setting that are broken.
-    fn contradictions(&self) -> Vec<SettingError> {
+    pub fn contradictions(&self) -> Vec<SettingError> {
         let mut errors = Vec::new();
         let secrets = [
             ("HOOK_SECRET", &self.hook_secret, "the forge's webhook"),

@@ -13,26 +13,33 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::settings::{self, Settings};
+use crate::settings::{self, LogFormat, Settings};
 pub use connection::reach;
+use layer::LineLayer;
 pub use syslog::SyslogHandle;
 
-/// Sends log lines to standard error, coloured on a terminal unless NO_COLOR is set, and to syslog unless SYSLOG says
+/// Sends log lines to standard error, as LOG_FORMAT says and coloured on a terminal unless NO_COLOR is set, and to syslog unless SYSLOG says
 /// off. Without SYSLOG the lines wait until [`SyslogHandle::follow`] names the target. The caller is on the runtime.
 ///
 /// # Errors
 /// RUST_LOG cannot be read.
 pub fn init(settings: &Settings) -> anyhow::Result<Option<SyslogHandle>> {
+    let is_json = settings.log_format == LogFormat::Json;
     let ansi = std::io::stderr().is_terminal() && settings.no_color.is_none();
-    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
-    let (layer, syslog) = match &settings.syslog {
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_target(false);
+    let text = (!is_json).then_some(text);
+    let (queue, syslog) = match &settings.syslog {
         Some(settings::SyslogTarget::Off) => (None, None),
         target => {
-            let (layer, syslog) = syslog::start(target.clone(), &settings.log_identifier);
-            (Some(layer), Some(syslog))
+            let (queue, syslog) = syslog::start(target.clone(), &settings.log_identifier);
+            (Some(queue), Some(syslog))
         }
     };
-    tracing_subscriber::registry().with(filter(settings)?).with(stderr).with(layer).init();
+    let lines = LineLayer { syslog: queue, is_json };
+    tracing_subscriber::registry().with(filter(settings)?).with(text).with(lines).init();
+    if is_json {
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
     Ok(syslog)
 }
 

@@ -99,8 +99,7 @@ pub async fn context() -> Vec<Row> {
         run_dir: dir.path().join("run"),
         known_hosts: "/nonexistent".into(),
         added_hosts: None,
-        token: None,
-        cacert: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     })

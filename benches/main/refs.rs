@@ -25,8 +25,7 @@ pub async fn measure() -> Vec<Row> {
         run_dir: dir.path().join("run"),
         known_hosts: host.known_hosts(),
         added_hosts: None,
-        token: None,
-        cacert: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     })

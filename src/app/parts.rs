@@ -9,20 +9,23 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::assemble::{access, engine, git, images, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::data_dir;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
+use super::reload::{LiveParts, Reloads};
+use super::retention::Retention;
 use super::systemd::Watchdog;
-use super::{data_dir, retention};
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig};
-use crate::intake::{AllowedRepos, Intake, Policy};
+use crate::intake::Intake;
+use crate::logs::Masks;
 use crate::metrics::Metrics;
 use crate::notify::{self, Channels};
-use crate::pipeline::{self, Tags, Tools};
-use crate::queue::Queue;
+use crate::pipeline::{self, SecretGate, Tags, Tools};
+use crate::queue::{Queue, QueueConfig, Waits};
 use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
@@ -38,6 +41,8 @@ pub struct DaemonParts {
     tools: Arc<Tools>,
     intake: Intake,
     router: Router,
+    live: LiveParts,
+    retention: Retention,
     watchdog: Watchdog,
     metrics: Metrics,
     /// True while jobs can be claimed.
@@ -66,9 +71,9 @@ impl DaemonParts {
         git::warn_of_spellings(settings, &store).await?;
         let run_dir = data_dir::fresh_run_dir(&data_dir)?;
         let known_hosts = git::known_hosts(settings, &run_dir)?;
-        let logs = data_dir::logs(&data_dir)?;
         let tokens = access::tokens(settings)?;
-        let masks = access::masks(settings, &tokens);
+        let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
+        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
         let engines = engine::engines(settings)?;
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
@@ -82,16 +87,19 @@ impl DaemonParts {
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
-        let queue_config = queue::config(settings, &metrics)?;
-        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
-
         let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
         let programs = readiness::watch_programs(&shutdown).await;
-        let Readiness { ready, degraded } =
-            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs);
+        let jobs = readiness::watch_jobs(store.clone(), settings.secret_wait, &shutdown);
+        let Readiness { ready, blocked, degraded } =
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
+        let pipeline_config = pipeline_settings::config(settings, masks.clone());
+        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
+        let waits = Waits { blocked, gate, longest: settings.secret_wait };
+        let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
+        let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Tools {
@@ -100,13 +108,11 @@ impl DaemonParts {
             secrets: secrets.clone(),
             tags: Tags::new(Ledger(store.clone())),
             users: Box::new(store.clone()),
-            config: pipeline_settings::config(settings, masks.clone()),
+            config: pipeline_config,
             metrics: metrics.clone(),
         };
 
-        let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, repo_case)?;
-        let selection = git::selection(settings);
-        let policy = Policy::new(allowed_repos, selection, images::destinations(settings), masks, secrets.clone());
+        let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
         let intake = Intake::new(policy, store.clone(), queue_handle.clone());
         let watchdog = Watchdog {
             store: store.clone(),
@@ -131,21 +137,43 @@ impl DaemonParts {
         };
         let http_parts = http::Parts {
             store: store.clone(),
-            logs,
-            queue: queue_handle,
+            logs: logs.clone(),
+            queue: queue_handle.clone(),
             intake: intake.clone(),
             secrets: secrets.clone(),
             degraded,
             metrics: metrics.clone(),
+        };
+        let (router, credentials) = http::router(http_config, http_parts);
+        let tools = Arc::new(tools);
+        let retention = Retention {
+            store: store.clone(),
+            logs: logs.clone(),
+            metrics: metrics.clone(),
+            jobs: settings.job_keep,
+            log_keep: settings.log_keep,
+        };
+        let live = LiveParts {
+            settings: settings.clone(),
+            masks,
+            logs,
+            secrets: secrets.clone(),
+            tools: tools.clone(),
+            queue: queue_handle,
+            intake: intake.clone(),
+            channels: channels.clone(),
+            credentials,
         };
         Ok(Self {
             store,
             secrets,
             channels,
             queue,
-            tools: Arc::new(tools),
+            tools,
             intake,
-            router: http::router(http_config, http_parts),
+            router,
+            live,
+            retention,
             watchdog,
             metrics,
             ready,
@@ -163,7 +191,7 @@ impl DaemonParts {
     }
 
     /// Serves until the shutdown, and until the running jobs are drained. HTTP and the outbox go on while they drain.
-    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: TcpListener, reloads: Reloads) -> anyhow::Result<()> {
         let Self { store, tools, shutdown, metrics, .. } = self;
         let outbox_stop = CancellationToken::new();
         let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
@@ -171,12 +199,13 @@ impl DaemonParts {
         let http_stop = CancellationToken::new();
         let server = tokio::spawn(http::serve(listener, self.router, metrics.http, http_stop.clone()));
         notify_systemd(&[NotifyState::Ready]);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(reloads.run(self.live)));
         let _watchdog = AbortOnDropHandle::new(tokio::spawn(self.watchdog.run()));
 
         let (upkeep_tools, budget, missing) = (tools.clone(), self.mirror_budget, self.disk_space.missing);
         let upkeep = async move { Upkeep::new(&upkeep_tools.git, budget).run(missing).await };
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(upkeep));
-        tokio::spawn(shutdown.clone().run_until_cancelled_owned(retention::run(store.clone())));
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(self.retention.run()));
         if self.sweep_missed {
             let missed = Missed::new(tools.clone(), store.clone(), self.intake);
             tokio::spawn(shutdown.clone().run_until_cancelled_owned(missed.run()));

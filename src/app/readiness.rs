@@ -10,12 +10,18 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::{self, Floor};
 use crate::engine::PoolStatus;
 use crate::git;
+use crate::model::{FailureClass, Millis, WaitKind, WaitReason};
 use crate::secrets::Secrets;
+use crate::store::{Store, StoreError};
 
 /// Time between two looks at the data folder's disk, which cost microseconds each.
 const LOOK: Duration = Duration::from_secs(5);
 /// Time between two looks at the programs while all are well, because each look starts them.
 const PROGRAMS: Duration = Duration::from_secs(60);
+/// Age of the oldest failure that `/ready` shows, counted from its end.
+const SHOWN: Duration = Duration::from_secs(24 * 3600);
+/// The most failures that `/ready` shows.
+const MOST_SHOWN: u32 = 5;
 /// Bytes of mirrors that are removed at each look while inodes are missing, because inodes have no size.
 const FOR_INODES: u64 = 256 << 20;
 
@@ -104,8 +110,49 @@ pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec
 pub struct Readiness {
     /// True while jobs can be claimed: the secrets were read once, and there are an engine, room, and the programs.
     pub ready: watch::Receiver<bool>,
+    /// The reason why no job can be claimed.
+    pub blocked: watch::Receiver<Option<WaitReason>>,
     /// Reasons why the daemon is degraded, one line each, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
+}
+
+/// Watches the jobs that only an operator can help: those that are held for a secret, and the newest failures of a
+/// repository that only an operator can mend. Returns a line for each.
+pub fn watch_jobs(store: Store, secret_wait: Duration, shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
+    let (found, seen) = watch::channel(Vec::new());
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
+        loop {
+            match job_reasons(&store, secret_wait).await {
+                Ok(reasons) => {
+                    found.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
+                }
+                Err(error) => tracing::warn!(%error, "the jobs that need an operator cannot be read: trying again"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }));
+    seen
+}
+
+async fn job_reasons(store: &Store, secret_wait: Duration) -> Result<Vec<String>, StoreError> {
+    let (now, mut reasons) = (Millis::now(), Vec::new());
+    let held = store.held(now).await?.len();
+    if held > 0 {
+        let hours = secret_wait.as_secs_f64() / 3600.0;
+        reasons.push(format!(
+            "jobs that wait for a secret that is stored and cannot be used: {held}; each fails after {hours:.1} h \
+             (SECRET_WAIT)"
+        ));
+    }
+    for job in store.operators_failures(now - SHOWN, MOST_SHOWN).await? {
+        let (repo, class, cause) = (&job.repository, job.class.map_or("", FailureClass::as_str), job.cause);
+        let cause: String = cause.unwrap_or_default().chars().take(300).collect();
+        reasons.push(format!(
+            "the newest job of {repo} ended ({class}): {cause}; rebuild job {} when that is mended",
+            job.id
+        ));
+    }
+    Ok(reasons)
 }
 
 /// Watches the secrets, the engines, the room in the data folder and the programs.
@@ -114,9 +161,11 @@ pub fn watch(
     mut engines: watch::Receiver<PoolStatus>,
     disk_space: DiskSpace,
     mut programs: watch::Receiver<Vec<String>>,
+    mut jobs: watch::Receiver<Vec<String>>,
 ) -> Readiness {
     let mut shortage = disk_space.shortage;
     let (ready, ready_seen) = watch::channel(false);
+    let (blocked, blocked_seen) = watch::channel(None);
     let (degraded, degraded_seen) = watch::channel(secret_reasons(&secrets.borrow()));
     tokio::spawn(async move {
         loop {
@@ -124,13 +173,25 @@ pub fn watch(
                 let secrets = secrets.borrow_and_update();
                 (secrets.loaded, secret_reasons(&secrets))
             };
-            let PoolStatus { usable, troubles, .. } = engines.borrow_and_update().clone();
+            let PoolStatus { usable, is_full, troubles, .. } = engines.borrow_and_update().clone();
             let full = shortage.borrow_and_update().clone();
             let missing = programs.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none() && missing.is_empty();
+            let reason = match (loaded, usable, &full) {
+                (false, ..) => Some(WaitReason::new(WaitKind::Secrets, reasons.join("; "))),
+                (_, _, Some(full)) => Some(WaitReason::new(WaitKind::Disk, full)),
+                (_, false, _) => {
+                    let kind = if is_full { WaitKind::Disk } else { WaitKind::Engine };
+                    Some(WaitReason::new(kind, troubles.join("; ")))
+                }
+                _ if !missing.is_empty() => Some(WaitReason::new(WaitKind::Programs, missing.join("; "))),
+                _ => None,
+            };
+            blocked.send_if_modified(|current| std::mem::replace(current, reason.clone()) != reason);
             reasons.extend(troubles);
             reasons.extend(full);
             reasons.extend(missing);
+            reasons.extend(jobs.borrow_and_update().clone());
             degraded.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
             ready.send_if_modified(|current| std::mem::replace(current, is_ready) != is_ready);
             let changed = tokio::select! {
@@ -138,13 +199,14 @@ pub fn watch(
                 changed = engines.changed() => changed,
                 changed = shortage.changed() => changed,
                 changed = programs.changed() => changed,
+                changed = jobs.changed() => changed,
             };
             if changed.is_err() {
                 return; // the daemon stops
             }
         }
     });
-    Readiness { ready: ready_seen, degraded: degraded_seen }
+    Readiness { ready: ready_seen, blocked: blocked_seen, degraded: degraded_seen }
 }
 
 /// Returns the reasons why the secrets make the daemon degraded.
@@ -181,10 +243,19 @@ mod tests {
         let (_shortage, shortage) = watch::channel(Some("the disk is full".into()));
         let (_missing, missing) = watch::channel(0);
         let (_programs, programs) = watch::channel(vec!["git is not installed".to_owned()]);
-        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs);
-        let all = ["etcd is away", "no engine answers", "the disk is full", "git is not installed"];
+        let (_jobs, jobs) = watch::channel(vec!["a job needs an operator".to_owned()]);
+        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs);
+        let all = [
+            "etcd is away",
+            "no engine answers",
+            "the disk is full",
+            "git is not installed",
+            "a job needs an operator",
+        ];
         readiness.degraded.wait_for(|reasons| *reasons == all).await.unwrap();
         assert!(!*readiness.ready.borrow());
+        let blocked = readiness.blocked.borrow().clone();
+        assert_eq!(blocked, Some(WaitReason::new(WaitKind::Secrets, "etcd is away")));
     }
 
     #[tokio::test]
@@ -195,7 +266,8 @@ mod tests {
         let (_engines, engines) = watch::channel(PoolStatus { usable: true, ..PoolStatus::default() });
         let ((_shortage, shortage), (_missing, missing)) = (watch::channel(None), watch::channel(0));
         let (found, programs) = watch::channel(vec!["git is not installed".to_owned()]);
-        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs);
+        let (_jobs, jobs) = watch::channel(Vec::new());
+        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs);
         readiness.degraded.wait_for(|reasons| *reasons == ["git is not installed"]).await.unwrap();
         assert!(!*readiness.ready.borrow());
         found.send_replace(Vec::new());

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 
 use super::{INTERRUPTED, colored, colors_on, exit_code, plain, print_json, short, state};
-use crate::client::{ApiClient, Millis, RemoteJob};
+use crate::client::{ApiClient, Millis, RemoteJob, WaitReason};
 
 /// Interval at which the job's progress is asked for, for a terminal's status line and for JSON.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub async fn follow(client: &ApiClient, mut job: RemoteJob, start: u64, json: bo
                 Some(bytes) => view.log(&bytes?, &job)?,
                 None => break,
             },
-            _ = poll.tick(), if view.is_live() => {
+            _ = poll.tick(), if view.is_live() || job.waiting_for.is_some() => {
                 // An error is ignored, because the log ends with one if the daemon is away for too long.
                 if let Ok(now) = client.job(&job.id).await {
                     let changed = now != job;
@@ -46,8 +46,8 @@ pub async fn follow(client: &ApiClient, mut job: RemoteJob, start: u64, json: bo
 }
 
 enum LogView {
-    /// The log on stdout, and a line on stderr at the beginning and at the end.
-    Plain,
+    /// The log on stdout, and lines on stderr at the beginning, at the end, and when the reason changes why the job waits.
+    Plain { waits_for: Option<WaitReason> },
     /// The same with a status line on stderr below the log.
     Terminal { at_line_start: bool },
     /// Events. `line` has the part of the log that is not a full line yet.
@@ -59,12 +59,12 @@ impl LogView {
         match json {
             true => Self::Json { line: Vec::new() },
             false if io::stderr().is_terminal() => Self::Terminal { at_line_start: true },
-            false => Self::Plain,
+            false => Self::Plain { waits_for: None },
         }
     }
 
     fn is_live(&self) -> bool {
-        !matches!(self, Self::Plain)
+        !matches!(self, Self::Plain { .. })
     }
 
     fn job(&mut self, job: &RemoteJob) -> anyhow::Result<()> {
@@ -79,7 +79,7 @@ impl LogView {
 
     fn log(&mut self, bytes: &[u8], job: &RemoteJob) -> anyhow::Result<()> {
         match self {
-            Self::Plain => write_out(bytes),
+            Self::Plain { .. } => write_out(bytes),
             Self::Terminal { at_line_start } => {
                 if *at_line_start {
                     clear();
@@ -108,6 +108,12 @@ impl LogView {
                 let _ = write!(io::stderr(), "\r\x1b[K{}", status_line(job, Millis::now(), terminal_width()));
             }
             Self::Json { .. } if changed => print_json(&json!({ "event": "job", "job": job }))?,
+            Self::Plain { waits_for } if *waits_for != job.waiting_for => {
+                if let Some(WaitReason { kind, reason }) = &job.waiting_for {
+                    let _ = writeln!(io::stderr(), "waits ({}): {}", kind.as_str(), plain(reason));
+                }
+                waits_for.clone_from(&job.waiting_for);
+            }
             _ => {}
         }
         Ok(())
@@ -188,6 +194,7 @@ fn status_line(job: &RemoteJob, now: Millis, width: usize) -> String {
     };
     let since = short(job.took(now).unwrap_or_else(|| now.since(job.create_time)));
     let context = &job.context;
-    let line = plain(&format!("▸ {stage} {since}  {}/{} {}", context.owner, context.repo, context.branch));
+    let waits_for = job.waiting_for.as_ref().map(|waits| format!("  {}", waits.reason)).unwrap_or_default();
+    let line = plain(&format!("▸ {stage} {since}  {}/{} {}{waits_for}", context.owner, context.repo, context.branch));
     line.chars().take(width - 1).collect()
 }

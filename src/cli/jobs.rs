@@ -55,24 +55,24 @@ pub async fn run(args: JobsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow:
 const STATUS: usize = 4;
 
 fn table(jobs: &[RemoteJob], now: Millis, colors: bool) -> String {
-    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "CLASS", "AGE", "TOOK"].map(str::to_owned);
-    let rows: Vec<[String; 8]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
+    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "STATUS", "CLASS", "AGE", "TOOK", "WAITS FOR"].map(str::to_owned);
+    let rows: Vec<[String; 9]> = std::iter::once(head).chain(jobs.iter().map(|job| row(job, now))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..8).map(width).collect();
+    let widths: Vec<usize> = (0..9).map(width).collect();
     let mut text = String::new();
     for row in &rows {
         let cell = |column: usize| {
             let padded = format!("{:width$}", row[column], width = widths[column]);
             if column == STATUS { colored(&padded, &row[STATUS], colors) } else { padded }
         };
-        let line: Vec<String> = (0..8).map(cell).collect();
+        let line: Vec<String> = (0..9).map(cell).collect();
         text += line.join("  ").trim_end();
         text.push('\n');
     }
     text
 }
 
-fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
+fn row(job: &RemoteJob, now: Millis) -> [String; 9] {
     let context = &job.context;
     let commit = job.resolved_commit.as_ref().unwrap_or(&context.commit);
     [
@@ -84,6 +84,7 @@ fn row(job: &RemoteJob, now: Millis) -> [String; 8] {
         job.class.map(|class| class.as_str().into()).unwrap_or_default(),
         short(now.since(job.create_time)),
         job.took(now).map(short).unwrap_or_default(),
+        job.waiting_for.as_ref().map(|waits| shortened(&waits.reason, 70)).unwrap_or_default(),
     ]
 }
 
@@ -107,19 +108,20 @@ mod tests {
             "results": {}, "startTime": "1970-01-01T00:00:01.000Z", "endTime": null,
             "createTime": "1970-01-01T00:00:00.000Z", "attempt": 1, "resolvedCommit": null, "digest": null,
             "cause": null, "class": (status == "failure").then_some("registry-auth"), "advice": null, "cancelled": false,
-            "cancelRequested": false
+            "cancelRequested": false, "waitingFor": (status == "pending").then_some(json!({"kind": "engine", "reason": "it is away"}))
         }))
         .unwrap()
     }
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
-        let jobs = [job("running", "develop"), job("failure", "a\x1b[2Jb")];
+        let jobs = [job("running", "develop"), job("failure", "a\x1b[2Jb"), job("pending", "main")];
         assert_eq!(
             table(&jobs, Millis(62_000), false),
-            "ID        REPOSITORY  REF      COMMIT  STATUS   CLASS          AGE    TOOK\n\
+            "ID        REPOSITORY  REF      COMMIT  STATUS   CLASS          AGE    TOOK   WAITS FOR\n\
              0199a1b2  acme/hello  develop  HEAD    running                 1m02s  1m01s\n\
-             0199a1b2  acme/hello  a\u{fffd}[2Jb   HEAD    failure  registry-auth  1m02s  1m01s\n"
+             0199a1b2  acme/hello  a\u{fffd}[2Jb   HEAD    failure  registry-auth  1m02s  1m01s\n\
+             0199a1b2  acme/hello  main     HEAD    pending                 1m02s  1m01s  it is away\n"
         );
         assert!(table(&jobs, Millis(0), true).contains("\x1b[31mfailure\x1b[0m"));
     }

@@ -96,11 +96,14 @@ pub async fn run(
             if no_wait {
                 return Ok(ExitCode::SUCCESS);
             }
-            let listed = admin::list(&config).await?;
-            let fingerprint =
-                listed.into_iter().find(|secret| secret.name == name).and_then(|secret| secret.fingerprint);
+            // A place may let us write and not read.
+            let listed = admin::list(&config).await.unwrap_or_default();
+            let stored = listed.into_iter().find(|secret| secret.name == name).and_then(|secret| secret.fingerprint);
             let place = config.place.describe();
-            Ok(report(uptake::wait(daemon, &place, &name.to_string(), fingerprint.as_deref()).await))
+            Ok(report(match stored {
+                Some(stored) => uptake::wait(daemon, &place, &name.to_string(), Some(&stored)).await,
+                None => Uptake::Unknown(format!("{place} cannot be read back, so the daemon was not asked about it")),
+            }))
         }
         SecretsCommand::List => {
             let listed = admin::list(&config).await?;

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::SettingsFiles;
-use crate::settings::Flags;
-use crate::{app, telemetry};
+use crate::app::{self, Reloads};
+use crate::settings::{Flags, LoadedSettings, LogFormat, Settings, SettingsSource};
+use crate::telemetry::{self, SyslogHandle};
 
 /// Time for the last log lines to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,19 +38,43 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
     let source = files.source(args.flags);
     let mut loaded = source.load();
     loaded.check(app::check);
+    if args.check || loaded.settings().is_err() {
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    }
     let settings = loaded.settings()?.clone();
     if args.check {
-        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }
     let syslog = telemetry::init(&settings)?.map(Arc::new);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let is_json = settings.log_format == LogFormat::Json;
+    let ended = serve(settings, source, loaded, syslog.clone()).await;
+    if is_json && let Err(error) = &ended {
+        tracing::error!("{error:#}");
+    }
+    if let Some(syslog) = syslog {
+        syslog.flush(FLUSH_TIMEOUT).await;
+    }
+    match ended {
+        Err(_) if is_json => Ok(ExitCode::FAILURE),
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+async fn serve(
+    settings: Settings,
+    source: SettingsSource,
+    started_with: LoadedSettings,
+    syslog: Option<Arc<SyslogHandle>>,
+) -> anyhow::Result<()> {
     let listen = settings.listen;
     let listener = bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"))?;
     let shutdown = CancellationToken::new();
+    let reloads = Reloads { source, started_with, requests: hangups(shutdown.clone())? };
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -58,12 +84,25 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
         }
         stop.cancel();
     });
-    let ended = app::run(settings, listener, syslog.clone(), shutdown).await;
-    if let Some(syslog) = syslog {
-        syslog.flush(FLUSH_TIMEOUT).await;
-    }
-    ended?;
-    Ok(ExitCode::SUCCESS)
+    app::run(settings, listener, reloads, syslog, shutdown).await
+}
+
+/// Returns a receiver of one message for each SIGHUP. A SIGHUP of the daemon's own terminal, which was closed, stops the
+/// daemon.
+fn hangups(shutdown: CancellationToken) -> io::Result<mpsc::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let had_terminal = io::stderr().is_terminal();
+    let (sender, requests) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if had_terminal && !io::stderr().is_terminal() {
+                return shutdown.cancel();
+            }
+            // A request that waits already will read what is there now.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(requests)
 }
 
 /// Listens on the address, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult};
+use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult, WaitReason};
 
 /// A job as the server shows it; see api.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct RemoteJob {
     pub superseded_by: Option<String>,
     #[serde(default)]
     pub tags: Vec<TagResult>,
+    /// The reason why the job is pending; `None` from a server that is older than reasons.
+    #[serde(default)]
+    pub waiting_for: Option<WaitReason>,
 }
 
 impl RemoteJob {

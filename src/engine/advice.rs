@@ -173,7 +173,7 @@ messages! {
         "A step or a COPY needs the repository itself, and a pattern of .dockerignore excludes it.",
         "remove the pattern that matches it";
     // Pushes.
-    EXPOSED_LOGIN: "registry-auth", "its password was not sent, because the engine may speak to it without TLS \
+    EXPOSED_LOGIN: "config", "its password was not sent, because the engine may speak to it without TLS \
         (insecure-registries), beyond this machine",
         "A password would cross the network in the clear.",
         "give the registry TLS, and take it out of insecure-registries";

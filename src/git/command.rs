@@ -23,7 +23,8 @@ pub(super) fn network(config: &GitConfig, dir: &Path, remote: &Remote, connectio
         // `transport::redirect` explains why Git must not follow redirects here.
         extra.extend([("http.extraHeader", header.as_str()), ("http.followRedirects", "false")]);
     }
-    let bundle = config.cacert.as_ref().map(|bundle| bundle.to_string_lossy());
+    let bundle = config.access.cacert();
+    let bundle = bundle.as_ref().map(|bundle| bundle.to_string_lossy());
     extra.extend(bundle.iter().map(|bundle| ("http.sslCAInfo", &**bundle)));
     if let Some(addresses) = &remote.pinned {
         // A redirect would lead past the pinned addresses.

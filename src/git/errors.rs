@@ -11,7 +11,7 @@ use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;
-pub(super) use stderr::{IdRefusal, OTHER_FORMAT, id_refusal, is_key_refusal, is_other_format, last_words};
+pub(super) use stderr::{IdRefusal, id_refusal, is_key_refusal, is_other_format, last_words};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -28,8 +28,12 @@ pub struct GitError {
 pub enum Fault {
     /// The request names something that does not exist or may not be read: another try does not help.
     Request,
-    /// The server refuses the deploy key, or the key may not read the repository: another try does not help.
+    /// The server shows no such repository to us: its name is wrong, or our key or token may not read it.
+    Hidden,
+    /// The server refuses the deploy key: another try does not help.
     Key,
+    /// A login, a host key, a certificate or a setting is missing, wrong or refused: another try does not help.
+    Config,
     /// The server or the way to it failed (unreachable, connection lost, 5xx): another try may help.
     Server,
     /// The server dropped the connection before it let ssh in, as sshd does to an address that it holds back for a
@@ -48,17 +52,24 @@ impl Fault {
     /// Returns the failure class of a job that ends with this fault.
     pub fn class(self) -> FailureClass {
         match self {
-            Self::Request | Self::Key | Self::Server | Self::Throttled => FailureClass::Source,
+            Self::Request | Self::Hidden => FailureClass::Source,
+            Self::Key | Self::Config => FailureClass::Config,
+            Self::Server | Self::Throttled => FailureClass::GitHost,
             Self::Host => FailureClass::LostWorker,
         }
     }
 }
 
 /// Failure of a command on one of our own repositories.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum RepoError {
     /// Git said something that is not known to be about the other side: a full fetch may repair the repository.
+    #[error("{0}")]
     Damaged(String),
+    /// The server's repository has another object format than ours.
+    #[error("its ids have another length (SHA-1 and SHA-256)")]
+    OtherFormat,
+    #[error("{0}")]
     Failed(GitError),
 }
 
@@ -156,7 +167,16 @@ pub fn advice() -> Vec<Advice> {
 impl GitError {
     /// Returns true if another try may help.
     pub fn is_transient(&self) -> bool {
-        !matches!(self.fault, Fault::Request | Fault::Key)
+        matches!(self.fault, Fault::Server | Fault::Throttled | Fault::Host)
+    }
+
+    /// Returns the error for a repository that is known to exist, if `is_existing`: that we do not see it is then a matter
+    /// of our key, our token or GIT_URL.
+    pub fn of_existing(self, is_existing: bool) -> Self {
+        match self.fault {
+            Fault::Hidden if is_existing => Self { fault: Fault::Config, ..self },
+            _ => self,
+        }
     }
 
     /// Makes the error of a request that cannot be met, with the exit code that Git would use (128).
@@ -219,8 +239,8 @@ impl RepoError {
     /// Converts the error where no full fetch will be tried any more.
     pub fn into_error(self, source: &RepoSource) -> GitError {
         match self {
-            Self::Damaged(what) => GitError::damaged(&what, source),
             Self::Failed(error) => error,
+            damaged => GitError::damaged(&damaged.to_string(), source),
         }
     }
 }

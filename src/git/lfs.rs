@@ -45,7 +45,7 @@ pub(super) fn may_be_pointer(entry: &Entry) -> bool {
 #[derive(Debug)]
 pub(super) struct Lfs {
     pub store: Arc<LfsStore>,
-    http: LfsClients,
+    pub(in crate::git) http: LfsClients,
     methods: KnownMethods,
 }
 

@@ -131,7 +131,7 @@ impl Git {
                         state.futile_since = Some(Instant::now());
                         GitError::flawed(&what, source)
                     }
-                    RepoError::Failed(error) => error,
+                    error => error.into_error(source),
                 });
                 if tip?.is_none() {
                     return Err(GitError::no_branch(branch, source, &self.branches(&mirror).await));

@@ -40,6 +40,7 @@ pub use mirror::upkeep::Upkeep;
 pub use oid::{Oid, OidError};
 pub use probe::{probe, programs};
 pub use snapshot::Snapshot;
+pub use transport::access::GitAccess;
 pub use transport::authorities::read as read_authorities;
 pub use transport::remote::host_of;
 pub use transport::token::GitToken;
@@ -62,11 +63,7 @@ pub struct GitConfig {
     pub known_hosts: PathBuf,
     /// File of further host keys, which may come to be while the daemon runs.
     pub added_hosts: Option<PathBuf>,
-    /// The token of GIT_TOKEN.
-    pub token: Option<GitToken>,
-    /// PEM file of authorities that are trusted beside the system's. In a [`Git`] the file has the system's authorities
-    /// too.
-    pub cacert: Option<PathBuf>,
+    pub access: GitAccess,
     /// True for FILE_TIMES=history.
     pub pure_history_times: bool,
     /// REPO_CASE, decided.
@@ -129,11 +126,21 @@ impl Git {
         made(&config.dir.join("filetimes")).map_err(|error| failed(&config.dir, error))?;
         process::kill_leftovers(&config.dir).map_err(|error| failed(Path::new("/proc"), error))?;
         remove_leftovers(&config.run_dir).map_err(|error| failed(&config.run_dir, error))?;
-        config.bundle_authorities()?;
+        config.access.replace(&config.bundled(&config.access)?);
         let lfs = lfs::Lfs::open(&config.dir.join("lfs")).map_err(|error| failed(&config.dir.join("lfs"), error))?;
         let spellings = spelling::Spellings::scan(config.repo_case, &config.dir.join("mirrors"));
         let (mirrors, tables, ssh, conversions, leases, fetch_count) = Default::default();
         Ok(Self { config, mirrors, tables, ssh, lfs, conversions, leases, spellings, fetch_count })
+    }
+
+    /// Takes another token and other authorities. Fetches that run keep theirs.
+    ///
+    /// # Errors
+    /// The authorities cannot be read, or the file for Git cannot be written; nothing has changed then.
+    pub fn set_access(&self, access: &GitAccess) -> Result<(), GitError> {
+        self.config.access.replace(&self.config.bundled(access)?);
+        self.lfs.http.forget();
+        Ok(())
     }
 
     /// Returns the name that makes the URL of a repository: the spelling of it that was seen first.

@@ -46,7 +46,7 @@ fn new_enough(said: String) -> Result<String, GitError> {
 /// through an agent. Returns the commit's id. The folders of `config` are used and must exist; no mirror is touched.
 pub async fn probe(config: &GitConfig, source: &RepoSource, branch: Option<&GitRef>) -> Result<String, GitError> {
     let mut config = config.clone();
-    config.bundle_authorities()?;
+    config.access = config.bundled(&config.access)?;
     let names = match branch {
         Some(branch) => branch.full_names(),
         None => vec!["HEAD".to_owned()],

@@ -1,6 +1,7 @@
 //! The way to a repository's host: its URL, the ssh connection with the key in an agent, the token, redirects and the
 //! trusted authorities.
 
+pub(super) mod access;
 pub(super) mod agent;
 pub(super) mod authorities;
 pub(super) mod connection;

@@ -101,7 +101,7 @@ pub async fn replay(
 ) -> Result<Response, ApiError> {
     let id = find(&api, &caller, path).await?.id;
     let job = api.intake.replay(id, caller.requester()).await?;
-    views::job(StatusCode::CREATED, &job)
+    views::waiting_job(&api, StatusCode::CREATED, &job).await
 }
 
 /// Returns the delivery. One for a repository that the token is not for looks like none.

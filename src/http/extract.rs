@@ -24,7 +24,8 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        Self::authenticate(parts, &api.tokens, &api.store, api.guard.as_ref()).await
+        let credentials = api.credentials.present();
+        Self::authenticate(parts, &credentials.tokens, &api.store, api.guard.as_ref()).await
     }
 }
 

@@ -96,7 +96,7 @@ messages! {
     BAD_CURSOR: 400 "InvalidArgument", "cursor is the id of a …",
         "The parameter cursor is not an id.",
         "Follow the Link of the page before.";
-    BRANCH_ALONE: 400 "InvalidArgument", "branch is one of a repository: name that, too",
+    BRANCH_ALONE: 400 "InvalidArgument", "branch needs repository=OWNER/REPO beside it",
         "A list was filtered by branch but not by repository.",
         "Add repository=OWNER/REPO to the query.";
     BAD_STATUS: 400 "InvalidArgument", "status is pending, running, success, failure or cancelled",

@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod credentials;
 mod deliveries;
 mod envelope;
 mod error;
@@ -44,8 +45,9 @@ use crate::model::ApiToken;
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
-use auth::{Guard, Tokens};
+use auth::Guard;
 
+pub use credentials::Credentials;
 pub use messages::advice;
 pub use serve::serve;
 
@@ -89,8 +91,7 @@ pub struct Parts {
 
 /// The state of every handler.
 struct ApiState {
-    hook_secret: Option<Zeroizing<String>>,
-    tokens: Tokens,
+    credentials: Credentials,
     guard: Option<Guard>,
     list_oldest: bool,
     host_of: HostOf,
@@ -106,15 +107,15 @@ struct ApiState {
     metrics: Metrics,
 }
 
-/// Makes the router of every route.
-pub fn router(config: HttpConfig, parts: Parts) -> Router {
+/// Makes the router of every route. Its credentials can be replaced.
+pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let Parts { store, logs, queue, intake, secrets, degraded, metrics } = parts;
+    let credentials = Credentials::new(config.hook_secret, &config.tokens);
     let api = Arc::new(ApiState {
-        tokens: Tokens::new(&config.tokens),
+        credentials: credentials.clone(),
         guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
         list_oldest: config.list_oldest,
         host_of: config.host_of,
-        hook_secret: config.hook_secret,
         engines_up: config.engines_up,
         data_dir: config.data_dir,
         bodies: body::Budget::default(),
@@ -129,7 +130,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> Router {
     let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
     let hooks = hooks::routes().route_layer(counted);
     let routes = Router::new().merge(totem::routes()).merge(hooks).merge(own_routes()).with_state(api);
-    enveloped(routes, config.cors_origins)
+    (enveloped(routes, config.cors_origins), credentials)
 }
 
 /// The endpoints that no program before this one had.

@@ -117,6 +117,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),
+        waits: crate::queue::Waits::default(),
         heart: Heartbeat::default(),
     };
     let (_, queue) = Queue::new(store.clone(), logs.clone(), queue);
@@ -139,7 +140,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         degraded: degraded_seen,
         metrics,
     };
-    let router = router(config, parts);
+    let (router, _) = router(config, parts);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();

@@ -71,7 +71,8 @@ struct TokenRequest {
 pub async fn list(State(api): State<Arc<ApiState>>, caller: ApiCaller) -> Result<Response, ApiError> {
     caller.admin()?;
     let stored = api.store.tokens().await?;
-    let configured = api.tokens.all().map(|(name, role)| TokenView::configured(name, role));
+    let credentials = api.credentials.present();
+    let configured = credentials.tokens.all().map(|(name, role)| TokenView::configured(name, role));
     let views: Vec<TokenView> = configured.chain(stored.iter().map(TokenView::stored)).collect();
     Ok(Json(views).into_response())
 }
@@ -85,7 +86,7 @@ pub async fn add(State(api): State<Arc<ApiState>>, caller: ApiCaller, body: Body
     let record = record(request, &caller.0.name).map_err(|why| ApiError::with(&messages::BAD_TOKEN, why))?;
     let token = new_token()?;
     let digest = Sha256::digest(token.as_bytes()).into();
-    let is_configured = api.tokens.all().any(|(name, _)| name == record.name);
+    let is_configured = api.credentials.present().tokens.all().any(|(name, _)| name == record.name);
     if is_configured || !api.store.add_token(&record, &digest).await? {
         return Err(ApiError::with(&messages::TOKEN_EXISTS, record.name));
     }
@@ -103,7 +104,7 @@ pub async fn revoke(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.admin()?;
-    if api.tokens.all().any(|(configured, _)| configured == name) {
+    if api.credentials.present().tokens.all().any(|(configured, _)| configured == name) {
         return Err(ApiError::with(&messages::TOKEN_OF_SETTINGS, name));
     }
     let revoked = api.store.revoke_token(&name).await?;

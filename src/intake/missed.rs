@@ -9,12 +9,12 @@ impl Intake {
     /// skip the commit.
     pub async fn missed(&self, branch: &KnownBranch, head: String, asked: JobId) -> Result<Option<Job>, Refusal> {
         let git_ref = format!("refs/heads/{}", branch.context.branch);
-        if self.policy.selection().skips(&git_ref, None).is_some() {
+        if self.policy().selection().skips(&git_ref, None).is_some() {
             return Ok(None);
         }
         let git_ref = Some(git_ref);
         let context = JobContext {
-            docker_repo_base: self.policy.destinations().base.clone(),
+            docker_repo_base: self.policy().destinations().base.clone(),
             tag: head.clone(),
             commit: head,
             ..branch.context.clone()

@@ -13,6 +13,8 @@ mod selection;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::model::{CommitSpec, Job, JobId, NewJob};
 use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
@@ -29,18 +31,23 @@ pub const DEFAULT_COMMIT: &str = "HEAD";
 /// The way into the queue.
 #[derive(Clone)]
 pub struct Intake {
-    policy: Arc<Policy>,
+    policy: watch::Sender<Arc<Policy>>,
     store: Store,
     queue: QueueHandle,
 }
 
 impl Intake {
     pub fn new(policy: Policy, store: Store, queue: QueueHandle) -> Self {
-        Self { policy: Arc::new(policy), store, queue }
+        Self { policy: watch::Sender::new(Arc::new(policy)), store, queue }
     }
 
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.borrow().clone()
+    }
+
+    /// Takes another policy, for the requests that come from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.send_replace(Arc::new(policy));
     }
 
     /// Stores a job for the request if the policy allows it.
@@ -71,7 +78,7 @@ impl Intake {
             any_commit,
             delivery,
         } = request;
-        let destination = self.policy.check(&context, by)?;
+        let destination = self.policy().check(&context, by)?;
         let new = NewJob {
             origin,
             dialect,

@@ -78,9 +78,9 @@ impl Intake {
     /// made then.
     pub async fn push(&self, push: ForgePush) -> Result<Pushed, Refusal> {
         let (repo, git_ref) = (format!("{}/{}", push.owner, push.repo), push.full_ref());
-        let skip = self.policy.selection().skips(&git_ref, push.message.as_deref());
+        let skip = self.policy().selection().skips(&git_ref, push.message.as_deref());
         let sender = push.sender.clone();
-        let request = push.into_request(self.policy.destinations().base.clone());
+        let request = push.into_request(self.policy().destinations().base.clone());
         let by = Requester::Forge { sender: sender.as_deref() };
         let added = match (skip, self.admit(request, by)?) {
             (Some(reason), (new, Some(delivery))) => match self.store.skip(new, delivery, reason).await? {

@@ -9,7 +9,7 @@ impl Intake {
     /// goes where the present settings say.
     pub async fn replay(&self, id: Uuid, by: Requester<'_>) -> Result<Job, Refusal> {
         let delivery = self.store.delivery(id).await?.ok_or(Refusal::UnknownDelivery(id))?;
-        let docker_repo_base = self.policy.destinations().base.clone();
+        let docker_repo_base = self.policy().destinations().base.clone();
         let request = Request {
             git_ref: delivery.git_ref,
             before: delivery.before,

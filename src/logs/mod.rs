@@ -7,6 +7,7 @@ mod follow;
 mod forms;
 pub mod html;
 mod redact;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -19,9 +20,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 pub use arguments::{arguments_with_secrets, secret_argument};
 pub use follow::LogFollower;
+pub use stored::StoredLog;
 pub use writer::LogWriter;
 
 use crate::model::JobId;
@@ -30,9 +33,13 @@ use crate::model::JobId;
 #[derive(Clone)]
 pub struct Logs {
     dir: Arc<PathBuf>,
+    masks: Masks,
     /// One entry for each log that is being written or followed.
     signals: Arc<Mutex<HashMap<JobId, Weak<LogSignal>>>>,
 }
+
+/// Secrets of the daemon that no log may show. They can grow while logs are written. Clones share them.
+pub type Masks = watch::Sender<Arc<Vec<Zeroizing<String>>>>;
 
 /// Wakes the readers of one log. Every change of `ended` does, even a change to the same value.
 struct LogSignal {
@@ -49,12 +56,17 @@ impl Logs {
     /// Opens a folder of logs, which is created (0700) if it does not exist.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir: Arc::new(dir), signals: Arc::default() })
+        Ok(Self { dir: Arc::new(dir), masks: Masks::default(), signals: Arc::default() })
+    }
+
+    /// Returns the logs with these masks, which every writer takes, also one that writes already.
+    pub fn masked_by(self, masks: Masks) -> Self {
+        Self { masks, ..self }
     }
 
     /// Returns a writer that appends to a job's log. The file is created (0600) with its first byte.
     pub fn writer(&self, id: JobId) -> Arc<LogWriter> {
-        Arc::new(LogWriter::new(self.path(id), self.signal(id)))
+        Arc::new(LogWriter::new(self.path(id), self.signal(id), self.masks.subscribe()))
     }
 
     /// Ends the log of a job. Its followers end after the last byte.

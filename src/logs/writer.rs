@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::LogSignal;
@@ -24,13 +25,20 @@ struct WriterState {
     path: PathBuf,
     file: Option<File>,
     redactor: Redactor,
+    masks: watch::Receiver<Arc<Vec<Zeroizing<String>>>>,
     /// Number of bytes that were lost since the last successful write.
     lost: u64,
 }
 
 impl LogWriter {
-    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>) -> Self {
-        Self { state: Mutex::new(WriterState { path, file: None, redactor: Redactor::default(), lost: 0 }), signal }
+    pub(super) fn new(
+        path: PathBuf,
+        signal: Arc<LogSignal>,
+        mut masks: watch::Receiver<Arc<Vec<Zeroizing<String>>>>,
+    ) -> Self {
+        masks.mark_changed();
+        let redactor = Redactor::default();
+        Self { state: Mutex::new(WriterState { path, file: None, redactor, masks, lost: 0 }), signal }
     }
 
     /// Masks these secrets as `***` from now on, if they have 6 bytes or more. They are also found in pieces, broken
@@ -46,7 +54,7 @@ impl LogWriter {
 
     /// Returns a text as the log would show it.
     pub fn masked(&self, text: &str) -> String {
-        let mut redactor = self.state().redactor.fork();
+        let mut redactor = self.state().redactor().fork();
         let mut out = Vec::with_capacity(text.len());
         redactor.push(text.as_bytes(), &mut out);
         redactor.flush(&mut out);
@@ -77,7 +85,7 @@ impl LogSink for LogWriter {
     fn write(&self, bytes: &[u8]) {
         let mut out = Vec::with_capacity(bytes.len());
         let mut state = self.state();
-        state.redactor.push(bytes, &mut out);
+        state.redactor().push(bytes, &mut out);
         self.append(&mut state, &out);
     }
 }
@@ -89,6 +97,15 @@ impl Drop for LogWriter {
 }
 
 impl WriterState {
+    /// Returns the redactor with the daemon's present masks.
+    fn redactor(&mut self) -> &mut Redactor {
+        if self.masks.has_changed().unwrap_or(false) {
+            let masks = self.masks.borrow_and_update().clone();
+            self.redactor.add(masks.iter().flat_map(|secret| forms(secret)));
+        }
+        &mut self.redactor
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         if self.lost > 0 {
             let note = format!("\n[{} bytes of this log could not be written]\n", self.lost);

@@ -7,7 +7,9 @@ mod scrape;
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use crate::model::{StageName, StageStatus};
 pub use heartbeat::Heartbeat;
@@ -49,6 +51,8 @@ pub struct Metrics {
     steps: IntCounterVec,
     webhooks: IntCounterVec,
     notifications: IntCounterVec,
+    removed: IntCounterVec,
+    log_bytes: IntGauge,
     /// Heartbeat of the loop that claims jobs.
     pub queue: Heartbeat,
     /// Heartbeat of the loop that sends notifications.
@@ -91,6 +95,17 @@ impl Metrics {
                 Opts::new("image_factory_notification_tries_total", "Tries to send a notification, by how they ended."),
                 &["channel", "result"],
             )?,
+            removed: IntCounterVec::new(
+                Opts::new(
+                    "image_factory_removed_total",
+                    "What retention has removed: jobs by JOB_KEEP, logs by LOG_KEEP.",
+                ),
+                &["what"],
+            )?,
+            log_bytes: IntGauge::new(
+                "image_factory_log_bytes",
+                "Size of all logs of jobs, at the last look of retention.",
+            )?,
             queue: Heartbeat::default(),
             outbox: Heartbeat::default(),
             http: Heartbeat::default(),
@@ -101,8 +116,12 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.steps.clone()))?;
         metrics.registry.register(Box::new(metrics.webhooks.clone()))?;
         metrics.registry.register(Box::new(metrics.notifications.clone()))?;
+        metrics.registry.register(Box::new(metrics.removed.clone()))?;
+        metrics.registry.register(Box::new(metrics.log_bytes.clone()))?;
         // Prometheus sees a counter's first step only if the counter is there before it.
         metrics.build_steps(0, 0);
+        metrics.jobs_removed(0);
+        metrics.logs_removed(0);
         for result in [Webhook::Accepted, Webhook::Duplicate, Webhook::Ignored, Webhook::Refused, Webhook::Failed] {
             metrics.webhooks.with_label_values(&[result.as_str()]).inc_by(0);
         }
@@ -131,6 +150,21 @@ impl Metrics {
     /// Counts a webhook.
     pub fn webhook(&self, result: Webhook) {
         self.webhooks.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Counts jobs that retention has deleted.
+    pub fn jobs_removed(&self, count: u64) {
+        self.removed.with_label_values(&["jobs"]).inc_by(count);
+    }
+
+    /// Counts logs that retention has removed.
+    pub fn logs_removed(&self, count: u64) {
+        self.removed.with_label_values(&["logs"]).inc_by(count);
+    }
+
+    /// Sets the size of all logs.
+    pub fn log_bytes(&self, bytes: u64) {
+        self.log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts an attempt to send a notification.

@@ -5,6 +5,8 @@ words! {
     /// Kind of the thing that ended a job without success, which tells who has to act.
     pub enum FailureClass {
         Source = "source",
+        GitHost = "git-host",
+        Config = "config",
         Dockerfile = "dockerfile",
         Test = "test",
         OutOfMemory = "out-of-memory",
@@ -32,23 +34,37 @@ impl FailureClass {
     /// Returns true if nobody who pushed can correct the failure and it may pass by itself, so that another attempt is
     /// worth its time.
     pub fn is_infrastructure(self) -> bool {
-        matches!(self, Self::Registry | Self::Engine | Self::LostWorker)
+        matches!(self, Self::GitHost | Self::Registry | Self::Engine | Self::LostWorker)
+    }
+
+    /// Returns true if the failure says nothing about the commit, so that its status is an error and no failure.
+    pub fn spares_commit(self) -> bool {
+        self.is_infrastructure() || self.is_operators() || self == Self::RegistryAuth
+    }
+
+    /// Returns true if only an operator can act, so that nobody who pushes is told.
+    pub fn is_operators(self) -> bool {
+        matches!(self, Self::GitHost | Self::Config)
     }
 
     /// Returns what ended the job, in one sentence.
     pub fn cause(self) -> &'static str {
         match self {
             Self::Source => {
-                "The repository, the commit, or the submodules and LFS files that it refers to could not be fetched; \
-                 their server may be away."
+                "The repository, the commit, or a submodule or an LFS file that it refers to does not exist or cannot \
+                 be used."
             }
+            Self::GitHost => {
+                "The Git server is unknown to the name service, refuses connections, breaks them off, or does not answer."
+            }
+            Self::Config => "A key, a login, a host key, a certificate or a setting is missing, wrong or refused.",
             Self::Dockerfile => {
                 "The Dockerfile is missing or wrong, or one of its steps failed, or a base image does not exist."
             }
             Self::Test => "The test command failed.",
             Self::OutOfMemory => "A step was killed, for its memory as far as that can be told.",
             Self::Timeout => "A stage, or the whole job, took too long or produced no output for too long.",
-            Self::RegistryAuth => "The registry refused the login, or the push with it.",
+            Self::RegistryAuth => "The registry does not let the login push or read an image of this name.",
             Self::Registry => "The registry had a fault of its own, or could not be reached.",
             Self::Engine => "The Docker Engine was gone, did not answer, or had a fault of its own.",
             Self::LostWorker => "The daemon that ran the job stopped or failed, or its machine had a fault.",
@@ -61,6 +77,13 @@ impl FailureClass {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Source => "Put right what the message names, then push again or rebuild the job.",
+            Self::GitHost => {
+                "Nothing is known to be wrong with the commit: rebuild the job when the Git server is well again."
+            }
+            Self::Config => {
+                "Nothing is known to be wrong with the commit: the operator mends what the message names, then rebuilds \
+                 the job."
+            }
             Self::Dockerfile => "Mend what the message names and push again.",
             Self::Test => "Mend what the tests found and push again.",
             Self::OutOfMemory => "Let the step need less memory, or give the engine's machine more.",

@@ -58,7 +58,7 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 }
 
 fn no_glob(text: &str, error: &globset::Error) -> String {
-    format!("{text:?} is no glob: {}", error.kind())
+    format!("the pattern {text:?} is broken ({}): write one such as acme/*", error.kind())
 }
 
 #[cfg(test)]
@@ -104,8 +104,8 @@ mod tests {
             ("acme/mono", "\"acme/mono\" is not REPOSITORY=IMAGE"),
             ("acme/mono=acme/web", "must begin with a registry's host"),
             ("acme/mono=", "must begin with a registry's host"),
-            ("acme/{=quay.io/x", "\"acme/{\" is no glob"),
-            ("acme/x=quay.io/[", "\"quay.io/[\" is no glob"),
+            ("acme/{=quay.io/x", "the pattern \"acme/{\" is broken"),
+            ("acme/x=quay.io/[", "the pattern \"quay.io/[\" is broken"),
             ("acme/*/x=quay.io/x", "\"acme/*/x\" fits no repository"),
             ("acme/x=quay.io/x:v1", "without a tag"),
         ] {

@@ -108,6 +108,10 @@ pub struct Job {
     pub cancel_requested: bool,
     /// Name of the token that asked for the end of the job.
     pub cancelled_by: Option<String>,
+    /// Time at which a pending job that rests may be claimed again.
+    pub rests_until: Option<Millis>,
+    /// Time since which the job waits for a secret that is stored and cannot be used.
+    pub held_since: Option<Millis>,
     pub created: Millis,
     /// Start of the present attempt, or of the last one; `None` while the job is to run again.
     pub start: Option<Millis>,
@@ -149,6 +153,8 @@ impl Job {
             created_by: new.created_by,
             cancel_requested: false,
             cancelled_by: None,
+            rests_until: None,
+            held_since: None,
             created: Millis::now(),
             start: None,
             first_start: None,

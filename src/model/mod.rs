@@ -33,6 +33,7 @@ mod status;
 mod tag;
 mod tag_template;
 mod time;
+mod waiting;
 pub(crate) mod words;
 
 pub use access::{ApiToken, Role};
@@ -67,4 +68,5 @@ pub use status::{Conflict, Event, Status, transition};
 pub use tag::{RefUpdate, RepoRef, TagHolder, TagResult};
 pub use tag_template::{TagSource, TagTemplate, version_of};
 pub use time::Millis;
+pub use waiting::{WaitKind, WaitReason};
 pub(crate) use words::words;

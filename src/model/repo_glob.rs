@@ -13,7 +13,7 @@ pub struct RepoGlob {
 /// The reason why a text names no repositories.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RepoGlobError {
-    #[error("{0:?} is no glob: {1}")]
+    #[error("the pattern {0:?} is broken ({1}): write one such as acme/*")]
     Glob(String, globset::ErrorKind),
     #[error("{0:?} fits no repository: write OWNER/REPOSITORY, such as acme/*, or an owner alone")]
     NoRepository(String),

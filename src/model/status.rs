@@ -28,6 +28,8 @@ pub enum Event {
     /// A user, or a newer commit, cancelled the job while it waited. A running job gets a signal instead, and finishes as
     /// cancelled.
     Cancel,
+    /// The secret that the job waited for cannot be used for too long.
+    GiveUp,
 }
 
 /// An event that does not fit the job's state.
@@ -43,6 +45,7 @@ pub fn transition(status: Status, event: Event) -> Result<Status, Conflict> {
     match (status, event) {
         (Status::Pending, Event::Claim) => Ok(Status::Running),
         (Status::Pending, Event::Cancel) => Ok(Status::Cancelled),
+        (Status::Pending, Event::GiveUp) => Ok(Status::Failure),
         (Status::Running, Event::Requeue) => Ok(Status::Pending),
         (Status::Running, Event::Finish(end)) if end.is_terminal() => Ok(end),
         _ => Err(Conflict { status, event }),

@@ -27,6 +27,13 @@ impl std::ops::Add<Duration> for Millis {
     }
 }
 
+impl std::ops::Sub<Duration> for Millis {
+    type Output = Self;
+    fn sub(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(d.as_millis() as i64))
+    }
+}
+
 impl std::fmt::Display for Millis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::send_error::SendError;
 use crate::model::{Job, Millis, Status};
@@ -29,18 +30,32 @@ pub trait Channel: Send + Sync {
     }
 }
 
-/// The channels that the settings configure. Clones share them.
+/// The channels that the settings configure. They can be replaced while notifications are sent. Clones share them.
 #[derive(Clone, Default)]
-pub struct Channels(Arc<[Arc<dyn Channel>]>);
+pub struct Channels(watch::Sender<Arc<[Arc<dyn Channel>]>>);
 
 impl Channels {
     pub fn new(channels: Vec<Arc<dyn Channel>>) -> Self {
-        Self(channels.into())
+        Self(watch::Sender::new(channels.into()))
+    }
+
+    /// Takes over the channels of `new`. A notification that is being sent keeps its channel.
+    pub fn replace(&self, new: &Self) {
+        self.0.send_replace(new.present());
+    }
+
+    /// Returns a receiver that sees each replacement from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<[Arc<dyn Channel>]>> {
+        self.0.subscribe()
+    }
+
+    fn present(&self) -> Arc<[Arc<dyn Channel>]> {
+        self.0.borrow().clone()
     }
 
     /// Returns the outbox rows of all channels for a job; see [`Channel::rows`].
     pub fn announce(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
-        self.0.iter().flat_map(|channel| channel.rows(job, previous)).collect()
+        self.present().iter().flat_map(|channel| channel.rows(job, previous)).collect()
     }
 
     /// Returns the host of a channel's destination, if both are configured now.
@@ -58,10 +73,10 @@ impl Channels {
 
     /// Returns the work of all channels beside sending.
     pub(super) fn background(&self, store: &Store) -> Vec<BoxFuture<'static, ()>> {
-        self.0.iter().filter_map(|channel| channel.background(store)).collect()
+        self.present().iter().filter_map(|channel| channel.background(store)).collect()
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<dyn Channel>> {
-        self.0.iter().find(|channel| channel.name() == name)
+    fn find(&self, name: &str) -> Option<Arc<dyn Channel>> {
+        self.present().iter().find(|channel| channel.name() == name).cloned()
     }
 }

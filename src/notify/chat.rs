@@ -12,7 +12,10 @@ use crate::outbound::{self, Route};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes a client for a service of the internet, which may be behind a proxy.
-pub(super) fn client() -> reqwest::Result<Client> {
+///
+/// # Errors
+/// The system has no usable TLS authorities.
+pub fn client() -> reqwest::Result<Client> {
     outbound::client(Route::Environment).timeout(TIMEOUT).build()
 }
 

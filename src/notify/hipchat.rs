@@ -82,7 +82,7 @@ impl Channel for HipChat {
     }
 }
 
-fn body(summary: &JobSummary) -> String {
+pub(super) fn body(summary: &JobSummary) -> String {
     let (code, color) = match summary.occasion {
         Occasion::Failure => ("IMAGE_BUILD_FAILED", "red"),
         Occasion::Fixed => ("IMAGE_BUILD_FIXED", "green"),

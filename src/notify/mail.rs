@@ -31,19 +31,30 @@ pub struct MailChannel {
     pub links: JobLinks,
 }
 
-impl MailChannel {
-    async fn mail(&self, notification: &Notification) -> Result<(), SendError> {
-        let Notification { id, job, destination, created, body, .. } = notification;
-        let to = self.mailer.to().iter().find(|to| to.email.to_string() == *destination);
-        let to = to.ok_or_else(|| SendError::permanent("SMTP_TO no longer has this address"))?;
-        let content: MailContent = serde_json::from_str(body)
-            .map_err(|error| SendError::permanent(format!("its row in the outbox is damaged: {error}")))?;
-        let tail = log_tail(&self.logs, *job).await;
-        let tail = tail.map_err(|error| SendError::transient(format!("the log cannot be read: {error}")))?;
-        let message = content.message(self.mailer.from(), to, id, *created, &tail);
-        let message = message.map_err(|error| SendError::permanent(format!("the mail cannot be written: {error}")))?;
-        self.mailer.send(message).await
-    }
+/// Returns a row of this channel for each address of the mailer.
+pub(super) fn rows(mailer: &Mailer, channel: &'static str, summary: &JobSummary) -> Vec<NewNotification> {
+    let body = serde_json::to_string(&MailContent::new(summary)).expect("a struct of strings is JSON");
+    let row = |to: &Mailbox| {
+        let destination = to.email.to_string();
+        let lane = format!("{channel} {destination} {}", summary.job.id);
+        NewNotification { channel, destination, lane, replaces: false, body: body.clone() }
+    };
+    mailer.to().iter().map(row).collect()
+}
+
+/// Sends such a row as a mail.
+pub(super) async fn send(mailer: &Mailer, logs: &Logs, notification: &Notification) -> Result<(), SendError> {
+    let Notification { id, job, destination, created, body, .. } = notification;
+    let to = mailer.to().iter().find(|to| to.email.to_string() == *destination);
+    let to =
+        to.ok_or_else(|| SendError::permanent(format!("{} no longer has this address", mailer.receivers_setting())))?;
+    let content: MailContent = serde_json::from_str(body)
+        .map_err(|error| SendError::permanent(format!("its row in the outbox is damaged: {error}")))?;
+    let tail = log_tail(logs, *job).await;
+    let tail = tail.map_err(|error| SendError::transient(format!("the log cannot be read: {error}")))?;
+    let message = content.message(mailer.from(), to, id, *created, &tail);
+    let message = message.map_err(|error| SendError::permanent(format!("the mail cannot be written: {error}")))?;
+    mailer.send(message).await
 }
 
 impl Channel for MailChannel {
@@ -53,21 +64,15 @@ impl Channel for MailChannel {
 
     fn rows(&self, job: &Job, previous: Option<Status>) -> Vec<NewNotification> {
         let Some(summary) = JobSummary::new(job, previous, &self.occasions, &self.links) else { return Vec::new() };
-        let body = serde_json::to_string(&MailContent::new(&summary)).expect("a struct of strings is JSON");
-        let row = |to: &Mailbox| {
-            let destination = to.email.to_string();
-            let lane = format!("{NAME} {destination} {}", job.id);
-            NewNotification { channel: NAME, destination, lane, replaces: false, body: body.clone() }
-        };
-        self.mailer.to().iter().map(row).collect()
+        rows(&self.mailer, NAME, &summary)
     }
 
     fn host(&self, _destination: &str) -> Option<String> {
-        Some(self.mailer.server().rsplit_once(':')?.0.to_owned())
+        Some(self.mailer.host().to_owned())
     }
 
     fn send<'a>(&'a self, notification: &'a Notification, _now: Millis) -> BoxFuture<'a, Result<(), SendError>> {
-        self.mail(notification).boxed()
+        send(&self.mailer, &self.logs, notification).boxed()
     }
 }
 

@@ -2,6 +2,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +27,27 @@ const STORE_PAUSE: Duration = Duration::from_secs(10);
 /// Sends the outbox until `shutdown`, and runs the channels' own work. A notification that is in flight then is sent
 /// again after the next start.
 pub async fn run(store: Store, channels: Channels, metrics: Metrics, shutdown: CancellationToken) {
-    for work in channels.background(&store) {
-        tokio::spawn(shutdown.clone().run_until_cancelled_owned(work));
-    }
+    let background =
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(background(store.clone(), channels.clone())));
     let sender = OutboxSender { store, channels, metrics };
     shutdown.run_until_cancelled(sender.run()).await;
+    background.abort();
+}
+
+/// Runs the channels' own work. Each replacement of the channels begins it anew.
+async fn background(store: Store, channels: Channels) {
+    let mut replaced = channels.subscribe();
+    loop {
+        let work = join_all(channels.background(&store));
+        let forever = async {
+            work.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = replaced.changed() => {}
+            () = forever => {}
+        }
+    }
 }
 
 /// The loops that send the outbox and tidy it up.

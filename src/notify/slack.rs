@@ -71,7 +71,7 @@ impl Channel for Slack {
     }
 }
 
-fn body(summary: &JobSummary, room: Option<&str>) -> String {
+pub(super) fn body(summary: &JobSummary, room: Option<&str>) -> String {
     let (color, headline) = (if summary.failed() { "danger" } else { "good" }, summary.headline());
     let repo = format!("{}/{}", summary.owner(), summary.repo());
     let mut fields = vec![

@@ -2,11 +2,12 @@
 
 use reqwest::Url;
 
-use crate::model::{CommitId, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
+use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
 
-/// The longest name, cause and link that are shown, in characters. HipChat takes 10,000 in all.
+/// The longest name, cause (also in a subject) and link that are shown, in characters. HipChat takes 10,000 in all.
 const LONGEST_NAME: usize = 120;
 const LONGEST_CAUSE: usize = 600;
+const LONGEST_SUBJECT: usize = 200;
 const LONGEST_LINK: usize = 500;
 
 /// The settings that links in notifications are made of.
@@ -35,10 +36,16 @@ pub(super) struct JobSummary<'a> {
 }
 
 impl<'a> JobSummary<'a> {
-    /// Returns `None` if the job's end is none of the wanted occasions.
+    /// Returns `None` if the job's end is none of the wanted occasions, or if only an operator can act.
     pub fn new(job: &'a Job, previous: Option<Status>, wanted: &[Occasion], links: &'a JobLinks) -> Option<Self> {
         let occasion = Occasion::of(job.status, previous).filter(|occasion| occasion.is_among(wanted))?;
-        Some(Self { job, occasion, links })
+        (!is_operators(job)).then_some(Self { job, occasion, links })
+    }
+
+    /// Returns `None` unless the job failed and only an operator can act.
+    pub fn for_operators(job: &'a Job, links: &'a JobLinks) -> Option<Self> {
+        let is_failure = job.status == Status::Failure && is_operators(job);
+        is_failure.then_some(Self { job, occasion: Occasion::Failure, links })
     }
 
     pub fn failed(&self) -> bool {
@@ -82,6 +89,11 @@ impl<'a> JobSummary<'a> {
 
     pub fn cause(&self) -> Option<String> {
         self.job.cause.as_ref().map(|cause| one_line(cause, LONGEST_CAUSE))
+    }
+
+    /// Returns the cause in the length that the subject of a mail has.
+    pub fn short_cause(&self) -> Option<String> {
+        self.job.cause.as_ref().map(|cause| one_line(cause, LONGEST_SUBJECT))
     }
 
     /// Returns the failure's class and the advice for it.
@@ -147,6 +159,11 @@ impl<'a> JobSummary<'a> {
         // Slack ends a link's address at this character, which a path may have.
         Some(url.as_str().replace('|', "%7C")).filter(|url| url.len() <= LONGEST_LINK)
     }
+}
+
+/// Returns true if the job ended for a reason that only an operator can mend.
+fn is_operators(job: &Job) -> bool {
+    job.class.is_some_and(FailureClass::is_operators)
 }
 
 /// Returns the tag without the image's name.

@@ -6,8 +6,12 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::failure::StageFailure;
+use crate::git::GitError;
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, LogSink};
+
+/// The silence after which a Git server counts as one that hangs when its time is over.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A job's log that records the time of the last activity. It reads the monotonic clock, because a jump of the time of day
 /// must not end a job.
@@ -46,6 +50,24 @@ impl ActivityLog {
                 Err(timed_out(format!("it said and did nothing for {seconds} s (STALL_TIMEOUT)")))
             }
         }
+    }
+
+    /// Runs a fetch from a Git server. Fails by CLONE_TIMEOUT, as a fault of the server if that sent nothing lately, or by
+    /// STALL_TIMEOUT, which always is one.
+    pub async fn fetch_within<T>(
+        &self,
+        limit: Duration,
+        fetch: impl Future<Output = Result<T, GitError>>,
+    ) -> Result<Result<T, GitError>, StageFailure> {
+        self.within(limit, "CLONE_TIMEOUT", async { Ok(fetch.await) }).await.map_err(|failed| {
+            let is_silent = self.silence() >= SILENCE.min(limit / 2);
+            let class = if is_silent { FailureClass::GitHost } else { failed.class };
+            let message = match is_silent {
+                true => format!("{}: the Git server sent nothing for {} s", failed.message, self.silence().as_secs()),
+                false => failed.message,
+            };
+            StageFailure { class, message, ..failed }
+        })
     }
 
     async fn stalled(&self) {
@@ -121,6 +143,29 @@ mod tests {
         .await;
         assert_eq!(message, "it said and did nothing for 0.2 s (STALL_TIMEOUT)");
         assert!(took > 3 * SHORT, "{took:?}");
+    }
+
+    /// A fetch that has sent something lately is a large one.
+    #[tokio::test]
+    async fn a_silent_git_server_ends_a_fetch_by_its_own_fault() {
+        for (is_silent, stall, class) in [
+            (true, LONG, FailureClass::GitHost),
+            (true, SHORT / 2, FailureClass::GitHost),
+            (false, LONG, FailureClass::Timeout),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let writer = Logs::open(dir.path().join("logs")).unwrap().writer(JobId::new());
+            let log = ActivityLog::new(writer, stall);
+            let fetch = async {
+                while !is_silent {
+                    sleep(SHORT / 8).await;
+                    log.alive();
+                }
+                std::future::pending::<Result<(), GitError>>().await
+            };
+            let failed = log.fetch_within(SHORT, fetch).await.err().unwrap();
+            assert_eq!((failed.class, failed.message.contains("sent nothing for")), (class, is_silent));
+        }
     }
 
     #[tokio::test]

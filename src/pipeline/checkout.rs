@@ -69,7 +69,7 @@ pub(super) async fn run(
         };
         let try_once = || {
             let snapshot = tools.git.snapshot_with(mirror, &oid, &times_key, git_dir.as_ref(), secrets, &*log);
-            log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(snapshot.await) })
+            log.fetch_within(tools.config.clone_timeout, snapshot)
         };
         let snapshot = with_retries(tools.config.clone_timeout, &*log, try_once).await?;
         let files =

@@ -62,7 +62,7 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     let is_keyless = |url: &str| ["https://", "http://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     let key = match secrets.deploy_key(repo) {
         Err(_) if git_url.is_some_and(is_keyless) => None,
-        Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), fault: Fault::Request }),
+        Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), fault: Fault::Config }),
         Ok(key) => key,
     };
     let template = match (git_url, &key) {
@@ -96,6 +96,8 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
         tools.git.forget_key_refusals(&source);
     }
     let default_branch = runner.job.default_branch.clone();
+    // A forge that reported a push has the repository, so whoever pushed cannot mend that we do not see it.
+    let is_reported = matches!(runner.job.origin, Origin::Hook | Origin::Missed);
     let url = source.url.clone();
     let command = match &wanted.branch {
         Some(branch) => format!("git clone --branch {} {url} ./", bare_name(branch.as_str())),
@@ -106,7 +108,8 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
             let Wanted { commit, branch, pushed_ref, is_granted } = &wanted;
             let may_be_old = pushed_ref.is_some() || branch.is_none();
             let clone = tools.git.clone_at(&source, branch.as_ref(), commit, *is_granted, may_be_old, &*log);
-            log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(clone.await) })
+            let fetch = async { clone.await.map_err(|error| error.of_existing(is_reported)) };
+            log.fetch_within(tools.config.clone_timeout, fetch)
         };
         with_retries(tools.config.clone_timeout, &*log, try_once).await
     };

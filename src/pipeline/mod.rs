@@ -8,6 +8,7 @@ mod dockerfile;
 mod epoch;
 mod failure;
 mod folder;
+mod gate;
 mod heads;
 mod plan;
 mod push;
@@ -22,11 +23,10 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use zeroize::Zeroizing;
 
 use crate::engine::Pool;
 use crate::git::Git;
-use crate::logs::LogWriter;
+use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
     ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, RepoName, Status,
@@ -36,6 +36,7 @@ use crate::secrets::Secrets;
 use activity::ActivityLog;
 pub use clone::source;
 use failure::JobEnd;
+pub use gate::SecretGate;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
 pub use users::ImageUsers;
@@ -75,8 +76,8 @@ pub struct PipelineConfig {
     pub stall_timeout: Duration,
     /// JOB_TIMEOUT: longest time of a whole run.
     pub job_timeout: Duration,
-    /// Secrets of the daemon itself, which no log may show.
-    pub masks: Vec<Zeroizing<String>>,
+    /// Secrets of the daemon itself, which no build may be given.
+    pub masks: Masks,
 }
 
 /// One attempt at one job.
@@ -96,7 +97,7 @@ pub struct BuildSlot(pub Option<OwnedSemaphorePermit>);
 /// the job is tried again. `run.cancel` stops the current stage, and the outcome is then `cancelled`.
 pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let secrets = tools.secrets.borrow().clone();
-    mask(&run, &tools.config, &secrets);
+    mask(&run, &secrets);
     let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
     tools.metrics.attempt(waited);
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
@@ -136,9 +137,9 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     }
 }
 
-/// Masks the secrets of the job and of the daemon in the job's log.
-fn mask(run: &Run, config: &PipelineConfig, secrets: &Secrets) {
-    let mut masks = [config.masks.clone(), secrets.masks()].concat();
+/// Masks the secrets of the job in its log, which masks those of the daemon itself.
+fn mask(run: &Run, secrets: &Secrets) {
+    let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;
     let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
     let keys = keys.unwrap_or_default();

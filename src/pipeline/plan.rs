@@ -28,7 +28,7 @@ impl Plan {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
-        let masks = [tools.config.masks.clone(), secrets.masks()].concat();
+        let masks = [tools.config.masks.borrow().to_vec(), secrets.masks()].concat();
         if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
             return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
         }

@@ -7,7 +7,9 @@ use super::stage::{StageRunner, TagResults};
 use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
-use crate::model::{CommitId, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of};
+use crate::model::{
+    CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of,
+};
 use crate::registry;
 use crate::secrets::RegistryAuth;
 
@@ -333,5 +335,10 @@ fn registry_failure(registry: &str, has_login: bool, error: EngineError) -> Stag
         }
         _ => format!("{registry}: {words}"),
     };
-    StageFailure { message, ..error.into() }
+    // Only the operator has logins, so a push without one is never the fault of whoever asked for it.
+    let class = match (error.kind, has_login) {
+        (ErrorKind::Auth, false) => FailureClass::Config,
+        (kind, _) => kind.class(),
+    };
+    StageFailure { message, class, ..error.into() }
 }

@@ -46,7 +46,7 @@ where
             Err(error) => error,
         };
         let pause = match error.fault {
-            Fault::Request | Fault::Key => None,
+            Fault::Request | Fault::Hidden | Fault::Key | Fault::Config => None,
             Fault::Server | Fault::Host => retry_pauses.next(),
             Fault::Throttled => throttled_pauses.next().filter(|pause| begun.elapsed() + *pause < limit),
         };

@@ -220,8 +220,12 @@ impl Queue {
                 } else if let (Some(newer), None) = (superseded_by, outcome.and_then(|end| end.superseded_by)) {
                     log_line(&format!("Superseded by {newer}\n"));
                 }
-                let class = class.map(FailureClass::as_str);
-                tracing::info!(status = status.as_str(), class, cause, took_ms, "job ended");
+                let (is_operators, class) =
+                    (class.is_some_and(FailureClass::is_operators), class.map(FailureClass::as_str));
+                match is_operators {
+                    true => tracing::warn!(class, cause, took_ms, "job ended, and an operator has to act"),
+                    false => tracing::info!(status = status.as_str(), class, cause, took_ms, "job ended"),
+                }
                 // A disk that was full has room again, so the log can note its gap.
                 log.flush();
                 handle.logs.end(job.id);
@@ -270,7 +274,7 @@ fn sentence(cause: &str) -> String {
     if cause.ends_with(['.', '?', '!']) { cause.into() } else { format!("{cause}.") }
 }
 
-fn failure(stages: Stages, cause: &str) -> Outcome {
+pub(super) fn failure(stages: Stages, cause: &str) -> Outcome {
     let class = Some(FailureClass::LostWorker);
     Outcome {
         status: Status::Failure,

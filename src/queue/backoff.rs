@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn only_infrastructure_is_tried_again_and_not_for_ever() {
         for class in FailureClass::ALL {
-            let is_retried = [FailureClass::Registry, FailureClass::Engine, FailureClass::LostWorker].contains(&class);
+            use FailureClass::{Engine, GitHost, LostWorker, Registry};
+            let is_retried = [GitHost, Registry, Engine, LostWorker].contains(&class);
             assert_eq!(retried(class, 0, StageName::Build).is_some(), is_retried, "{class:?}");
             assert_eq!(retried(class, ATTEMPTS - 1, StageName::Build), None, "{class:?}");
         }

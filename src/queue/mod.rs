@@ -5,6 +5,7 @@ mod backoff;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,11 @@ use tracing::Instrument;
 
 use crate::logs::Logs;
 use crate::metrics::Heartbeat;
-use crate::model::{Backoff, Job, JobId, LogSink, Millis, NewJob, Outcome, Status, Supersede};
+use crate::model::{Backoff, FailureClass, Job, JobId, LogSink, Millis, NewJob, Outcome, Status, Supersede};
 use crate::pipeline::{BuildSlot, Run};
-use crate::store::{Added, NewDelivery, Store, StoreError, Superseding};
+use crate::store::{Added, NewDelivery, Store, StoreError};
 pub use rules::{Priorities, Rules};
+pub use waiting::Waits;
 
 /// The longest wait for a new job. A job whose event was missed is found after this time.
 const TICK: Duration = Duration::from_secs(5);
@@ -38,6 +40,7 @@ pub struct QueueConfig {
     /// The time that running jobs may go on after the shutdown.
     pub drain: Duration,
     pub rules: Rules,
+    pub waits: Waits,
     /// The heartbeat of the loop that claims.
     pub heart: Heartbeat,
 }
@@ -47,7 +50,9 @@ pub struct QueueConfig {
 pub struct QueueHandle {
     store: Store,
     logs: Logs,
-    rules: Arc<Rules>,
+    rules: watch::Sender<Arc<Rules>>,
+    waits: Waits,
+    concurrency: usize,
     wake: Arc<Notify>,
     running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
 }
@@ -56,13 +61,9 @@ impl QueueHandle {
     /// Stores a job by the rules: with its priority, and with older commits of its branch superseded. The job itself is
     /// superseded if a newer commit is known.
     pub async fn add(&self, mut new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
-        new.priority = self.rules.priorities.of(&new.context);
-        let rule = match self.rules.supersede {
-            Supersede::Off => None,
-            Supersede::Pending => Some(Superseding::Pending),
-            Supersede::Running => Some(Superseding::PendingAndRunning),
-        };
-        let (added, superseded) = self.store.add_superseding(new, delivery, rule).await?;
+        let rules = self.rules.borrow().clone();
+        new.priority = rules.priorities.of(&new.context);
+        let (added, superseded) = self.store.add_superseding(new, delivery, rules.supersede).await?;
         let itself = match &added {
             Added::New(job) => Some(job),
             Added::Duplicate(_) => None,
@@ -87,13 +88,19 @@ impl QueueHandle {
     /// Stores a job for a branch's head that no webhook reported, by the rules, unless the branch has a job for that commit
     /// or one that was created after `asked`.
     pub async fn add_missed(&self, mut new: NewJob, asked: JobId) -> Result<Option<Job>, StoreError> {
-        new.priority = self.rules.priorities.of(&new.context);
-        let supersedes = self.rules.supersede != Supersede::Off;
+        let rules = self.rules.borrow().clone();
+        new.priority = rules.priorities.of(&new.context);
+        let supersedes = rules.supersede != Supersede::Off;
         let added = self.store.add_missed(new, asked, supersedes).await?;
         if added.is_some() {
             self.wake();
         }
         Ok(added)
+    }
+
+    /// Takes other rules, for the jobs that come from now on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.rules.send_replace(Arc::new(rules));
     }
 
     /// Wakes the loop that claims, because there may be a job for it.
@@ -140,8 +147,10 @@ pub struct Queue {
 
 impl Queue {
     pub fn new(store: Store, logs: Logs, mut config: QueueConfig) -> (Self, QueueHandle) {
-        let rules = Arc::new(std::mem::take(&mut config.rules));
-        let handle = QueueHandle { store, logs, rules, wake: Arc::default(), running: Arc::default() };
+        let rules = watch::Sender::new(Arc::new(std::mem::take(&mut config.rules)));
+        let (waits, concurrency) = (std::mem::take(&mut config.waits), config.concurrency);
+        let handle =
+            QueueHandle { store, logs, rules, waits, concurrency, wake: Arc::default(), running: Arc::default() };
         (Self { config, handle: handle.clone(), stop: CancellationToken::new() }, handle)
     }
 
@@ -157,6 +166,7 @@ impl Queue {
         tokio::select! {
             () = queue.clone().claim(&mut ready, &shutdown, &attempts, &runner) => {}
             () = queue.sweep() => {}
+            () = queue.watch_held() => {}
         }
         attempts.close();
         if timeout(queue.config.drain, attempts.wait()).await.is_err() {
@@ -189,7 +199,9 @@ impl Queue {
             let Some(Some(slot)) = shutdown.run_until_cancelled(heart.wait(turn)).await else { break };
             let claimed = retry_until_stored(shutdown.cancelled(), || async {
                 let at = Instant::now();
-                Ok(store.claim(node, *lease).await?.map(|job| (job, at)))
+                let gate = self.handle.waits.gate.clone();
+                let claimed = store.claim_unless(move |job| gate.closed_for(job).is_some(), node, *lease);
+                Ok(claimed.await?.map(|job| (job, at)))
             });
             if let Ok(Some((job, at))) = claimed.await {
                 // The span has the level of errors, so that every line has it, whatever RUST_LOG is.
@@ -216,6 +228,46 @@ impl Queue {
                 Err(error) => tracing::warn!(%error, "the jobs that other nodes lost cannot be read"),
             }
         }
+    }
+
+    /// Has held jobs looked at again when the secrets change, and ends those that were held for too long.
+    async fn watch_held(&self) {
+        let mut gate = self.handle.waits.gate.clone();
+        loop {
+            if timeout(TICK, gate.changed()).await.is_ok() {
+                match self.handle.store.release_held().await {
+                    Ok(()) => self.handle.wake(),
+                    Err(error) => {
+                        tracing::warn!(%error, "held jobs cannot be released: they are looked at in a minute")
+                    }
+                }
+            }
+            if let Err(error) = self.end_overdue().await {
+                tracing::warn!(%error, "the jobs that are held for too long cannot be ended: trying again");
+            }
+        }
+    }
+
+    /// Ends the jobs whose secret could not be used for SECRET_WAIT.
+    async fn end_overdue(&self) -> Result<(), StoreError> {
+        let QueueHandle { store, logs, waits: Waits { gate, longest, .. }, .. } = &self.handle;
+        for job in store.held(Millis::now() - *longest).await? {
+            let Some(why) = gate.closed_for(&job) else { continue };
+            let cause = format!("{why}; the job waited for it for {} s (SECRET_WAIT)", longest.as_secs());
+            let outcome = Outcome { class: Some(FailureClass::Config), ..attempt::failure(job.stages.clone(), &cause) };
+            // The log is written first, because a reader who sees the end may read it at once.
+            logs.writer(job.id).write(attempt::last_line(outcome.class, Some(&cause)).as_bytes());
+            match store.give_up(&job, &outcome).await {
+                // Somebody cancelled the job meanwhile.
+                Err(StoreError::Conflict(_) | StoreError::NoJob(_)) => {}
+                ended => {
+                    let (id, repo, class) = (ended?.id, repo(&job), FailureClass::Config.as_str());
+                    tracing::warn!(job = %id, repo, class, cause, "job ended, and an operator has to act");
+                }
+            }
+            logs.end(job.id);
+        }
+        Ok(())
     }
 
     /// Logs the jobs that were put back: each is pending or cancelled.

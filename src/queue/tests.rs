@@ -34,6 +34,7 @@ fn config(concurrency: usize) -> QueueConfig {
         lease: Duration::from_secs(30),
         drain: LIMIT,
         rules: Rules::default(),
+        waits: Waits::default(),
         heart: Heartbeat::default(),
     }
 }

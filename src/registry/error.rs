@@ -70,13 +70,13 @@ const NOT_REGISTRY: Advice = Advice {
     cure: "correct DOCKER_REPO_BASE",
 };
 const NO_LOGIN: Advice = Advice {
-    code: "registry-auth",
+    code: "config",
     text: "… asks for a login, and the dockercfg has none for it",
     cause: "The registry lets nobody push without a login.",
     cure: "store a login by `image-factory secrets put dockercfg FILE`",
 };
 const WRONG_LOGIN: Advice = Advice {
-    code: "registry-auth",
+    code: "config",
     text: "… does not accept the login of … in the dockercfg",
     cause: "The password or token is wrong, or no longer valid.",
     cure: "store a valid login by `image-factory secrets put dockercfg FILE`",
@@ -94,7 +94,7 @@ const NO_REPOSITORY: Advice = Advice {
     cure: "create the repository in the registry",
 };
 const FOREIGN_REALM: Advice = Advice {
-    code: "registry-auth",
+    code: "config",
     text: "… wants its passwords sent to …, which is not its own: it was sent nothing",
     cause: "The registry names a token server of another domain, which could be an attacker's.",
     cure: "correct the registry's token realm",

@@ -143,6 +143,15 @@ impl Secrets {
         scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
     }
 
+    /// Returns why the stored registry logins cannot be used, if they cannot.
+    pub fn unusable_logins(&self) -> Option<SecretsError> {
+        let why = self.held.get(&SecretName::Dockercfg)?.unusable()?;
+        Some(SecretsError(format!(
+            "the registry logins {} are stored and cannot be used: {why}",
+            SecretName::Dockercfg
+        )))
+    }
+
     /// Returns the credentials for exactly this registry host. `docker.io` is also found by its index.docker.io names.
     pub fn registry_auth(&self, registry: &str) -> Option<RegistryAuth> {
         self.dockercfg()?.get(registry).cloned()

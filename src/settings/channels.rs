@@ -21,6 +21,30 @@ impl SettingValue for Urls {
     }
 }
 
+/// Mail addresses and addresses of chat rooms, comma-separated.
+#[derive(Clone, Default)]
+pub struct OperatorList {
+    pub mails: Vec<String>,
+    pub chats: Vec<HttpUrl>,
+}
+
+impl SettingValue for OperatorList {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (List(parts), mut list) = (List::parse(text)?, Self::default());
+        for part in parts {
+            // An address of a room is secret, so no message shows it.
+            match part.contains("://") {
+                true => list
+                    .chats
+                    .push(HttpUrl::parse(&part).map_err(|_| "a chat address in it is no http:// or https:// URL")?),
+                false if part.contains('@') => list.mails.push(part),
+                false => return Err("each part must be a mail address, or the https:// address of a chat room".into()),
+            }
+        }
+        Ok(list)
+    }
+}
+
 /// Bytes of a key of Standard Webhooks, written `whsec_` and their base64: 24 to 64 of them
 /// (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>).
 #[derive(Clone)]

@@ -33,12 +33,13 @@ impl Settings {
                 "ETCD_HOST and ETCD_ENDPOINTS are both set: keep one of them".into(),
             );
         }
-        for (one, other, alone) in [
-            ("ETCD_CERT", "ETCD_KEY", self.etcd_cert.is_some() != self.etcd_key.is_some()),
-            ("ETCD_USER", "ETCD_PASSWORD", self.etcd_user.is_some() != self.etcd_password.is_some()),
+        for ((one, has_one), (other, has_other)) in [
+            (("ETCD_CERT", self.etcd_cert.is_some()), ("ETCD_KEY", self.etcd_key.is_some())),
+            (("ETCD_USER", self.etcd_user.is_some()), ("ETCD_PASSWORD", self.etcd_password.is_some())),
         ] {
-            if alone {
-                wrong(&[one, other], format!("{one} and {other} belong together: set both or none"));
+            let (set, missing) = if has_one { (one, other) } else { (other, one) };
+            if has_one != has_other {
+                wrong(&[one, other], format!("{set} is set and {missing} is not: set both, or neither"));
             }
         }
         let more = [
@@ -48,7 +49,10 @@ impl Settings {
         ];
         let more = more.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
         if let Some(name) = self.etcd_tls().chain(more).next().filter(|_| self.etcd().is_empty()) {
-            wrong(&[name], format!("{name} is set, but not where etcd is: set ETCD_HOST or ETCD_ENDPOINTS too"));
+            wrong(
+                &[name],
+                format!("{name} has no effect without ETCD_HOST or ETCD_ENDPOINTS: set one of these, or remove it"),
+            );
         }
         if let Some(name) = self.etcd_tls().next().filter(|_| self.etcd().iter().any(|e| !is_https(e))) {
             wrong(

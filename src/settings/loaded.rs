@@ -23,8 +23,8 @@ pub struct SettingChanges {
     pub live: Vec<&'static str>,
     /// Settings that need a restart.
     pub restart: Vec<&'static str>,
-    /// Changes in a file that has no effect, because the process has the setting from elsewhere: `NAME (in the environment)`.
-    pub hidden: Vec<String>,
+    /// Settings that a file changed in vain, because the process has them from elsewhere, and that place.
+    pub hidden: Vec<(&'static str, String)>,
 }
 
 impl SettingsSource {
@@ -92,7 +92,7 @@ impl LoadedSettings {
             if text(&self.hidden, spec.name) != text(&before.hidden, spec.name)
                 && let Some(winner) = self.texts.get(spec.name)
             {
-                changes.hidden.push(format!("{} ({})", spec.name, winner.place));
+                changes.hidden.push((spec.name, winner.place.clone()));
             }
         }
         changes

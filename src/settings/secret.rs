@@ -1,7 +1,7 @@
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use zeroize::Zeroizing;
 
-use super::SigningKey;
+use super::{HttpUrl, OperatorList, SigningKey};
 use crate::model::ApiToken;
 
 /// Type of a secret setting.
@@ -23,6 +23,15 @@ impl Secret for Zeroizing<String> {
         let path = self.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
         let last = path.and_then(|path| path.rsplit('/').next());
         [Some(self.as_str()), path, last].into_iter().flatten().map(|text| text.to_owned().into()).collect()
+    }
+}
+
+impl Secret for OperatorList {
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        let text = |url: &HttpUrl| Zeroizing::new(url.0.to_string());
+        let tokens = self.chats.iter().flat_map(|url| url.0.query_pairs());
+        let tokens = tokens.map(|(_, token)| Zeroizing::new(token.into_owned()));
+        self.chats.iter().flat_map(|url| text(url).masks()).chain(tokens).collect()
     }
 }
 

@@ -55,7 +55,7 @@ impl SettingsSource {
     pub(super) fn texts(&self, table: &[Spec], errors: &mut Vec<SettingError>) -> SettingTexts {
         let flags = self.flags.iter().map(|(name, text)| {
             let flag = name.to_ascii_lowercase().replace('_', "-");
-            ((*name).to_owned(), text.clone().into(), format!("--{flag}"))
+            ((*name).to_owned(), text.clone().into(), format!("by --{flag}"))
         });
         let environment = self.environment.iter();
         let environment =
@@ -100,7 +100,7 @@ pub(super) struct SettingText {
     pub text: Zeroizing<String>,
     /// Name under which it was found, which may be an alias.
     pub name: String,
-    /// `FILE:LINE`, `--FLAG` or `in the environment`
+    /// `FILE:LINE`, `by --FLAG` or `in the environment`
     pub place: String,
 }
 

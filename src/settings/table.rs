@@ -13,8 +13,8 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, HttpUrl, List, Occasions, PriorityList,
-    RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions,
+    OperatorList, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
@@ -183,6 +183,8 @@ settings! {
         SECRETS_DIR => secrets_dir: Option<PathBuf>, "", "/etc/image-factory/secrets";
         /// Passphrase that decrypts the deploy keys and the dockercfg.
         ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
+        /// Longest time that a job waits while a secret of its own is stored and cannot be used. Then it fails.
+        SECRET_WAIT => secret_wait: Duration, "24h", "1h";
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
         /// Host of etcd. Secrets come from SECRETS_DIR while neither ETCD_HOST nor ETCD_ENDPOINTS is set.
@@ -212,6 +214,10 @@ settings! {
         /// Events that HipChat, Slack and mail report: `failure`, `fixed` (the first success after a failure) and `success`,
         /// comma-separated. Default: `failure` for HipChat and Slack, all for mail.
         NOTIFY_ON => notify_on: Option<Occasions>, "", "failure,fixed" live;
+        /// Mail addresses and addresses of chat rooms (webhooks of Slack or Mattermost, or HipChat's
+        /// `https://HOST/v2/room/ROOM/notification?auth_token=TOKEN`), comma-separated. They hear of failures that only
+        /// an operator can mend (`config` and `git-host`), and nobody else does.
+        NOTIFY_OPERATORS => notify_operators: OperatorList, "", "ops@example.com,https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Name of this environment in notifications.
         TOTEM_ENV => totem_env: String, "local", "production" live;
         /// Token for GitHub's API, which sets commit statuses. It also serves https clones if GIT_TOKEN is not set.
@@ -291,6 +297,12 @@ settings! {
         STALL_TIMEOUT => stall_timeout: Duration, "20m", "1h";
         /// Longest time for a whole run of a job, without its time in the queue.
         JOB_TIMEOUT => job_timeout: Duration, "3h", "6h";
+        /// Age from which an ended job and its log are deleted, in days (30 or more). The newest job of each branch
+        /// stays. Default: jobs are kept for ever.
+        JOB_KEEP => job_keep: Option<JobKeep>, "", "180d";
+        /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
+        /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
+        LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.
@@ -307,6 +319,8 @@ settings! {
     "Logs" {
         /// Lines that are logged: a level, or directives of the Rust crate `tracing`.
         RUST_LOG => rust_log: String, "info", "debug";
+        /// Form of the log on standard error: `text`, or `json` for one JSON object a line.
+        LOG_FORMAT => log_format: LogFormat, "text", "json";
         /// Any value turns colours off in the log on standard error.
         NO_COLOR => no_color: Option<String>, "", "1";
         /// Place of log lines beside standard error: `udp://host:port` or `tcp://host:port` (RFC 5424), `local` (`/dev/log`),

@@ -80,6 +80,33 @@ fn a_number_out_of_its_range_is_refused() {
 }
 
 #[test]
+fn retention_is_an_age_or_a_size() {
+    let keep = |value: &str| load(&[], None, &[("LOG_KEEP", value)]).map(|settings| settings.log_keep);
+    for (value, age, size) in [
+        ("", None, None),
+        ("90d", Some(Days(90)), None),
+        ("20GiB", None, Some(20 << 30)),
+        ("1GiB, 7d", Some(Days(7)), Some(1 << 30)),
+    ] {
+        assert_eq!(keep(value), Ok(LogKeep { age, size }), "{value}");
+    }
+    assert!(keep("7d,8d").is_err() && keep("soon").is_err() && keep("20").is_err());
+    assert_eq!(load(&[], None, &[("JOB_KEEP", "30d")]).unwrap().job_keep, Some(JobKeep(Days(30))));
+    assert!(error(&[], None, &[("JOB_KEEP", "29d")]).contains("it must be 30d or more"));
+}
+
+#[test]
+fn a_small_size_needs_a_unit() {
+    for value in ["20", "1048575"] {
+        let text = error(&[], None, &[("DISK_FLOOR", value)]);
+        assert!(text.contains(&format!("it has no unit: write {value}GiB")), "{text}");
+    }
+    for (value, bytes) in [("0", 0), ("2147483648", 2 << 30), ("20 B", 20), ("3KiB", 3 << 10)] {
+        assert_eq!(load(&[], None, &[("DISK_FLOOR", value)]).unwrap().disk_floor, Bytes(bytes));
+    }
+}
+
+#[test]
 fn repositories_to_build_are_patterns_or_all() {
     for (value, why) in
         [(",", "it has no pattern in it"), (" , ,", "it has no pattern in it"), ("https://x.y/a", "is an address")]
@@ -143,7 +170,7 @@ fn changes_are_seen_and_those_that_the_process_hides_are_named() {
     let changes = after.changes_since(&before);
     assert_eq!(changes.live, ["ALLOW_REPOS", "PRIORITIES"]);
     assert_eq!(changes.restart, ["CONCURRENCY"]);
-    assert_eq!(changes.hidden, ["PUSH_RETRIES (in the environment)"]);
+    assert_eq!(changes.hidden, [("PUSH_RETRIES", "in the environment".to_owned())]);
     let (before, after) = (before.valid().unwrap(), after.valid().unwrap());
     let now = before.with_live(&after);
     assert_eq!((now.allow_repos.0, now.concurrency, after.concurrency), (vec!["b/*".to_owned()], 3, 2));
@@ -233,11 +260,11 @@ fn where_etcd_is_and_how_it_is_spoken_to() {
         (&[("ETCD_ENDPOINTS", "http://me:hidden@a:1")], "set ETCD_USER and ETCD_PASSWORD"),
         (&[("ETCD_HOST", "a"), ("ETCD_ENDPOINTS", "http://a:1")], "ETCD_HOST and ETCD_ENDPOINTS are both set"),
         (&[("ETCD_HOST", "a"), ("ETCD_API", "v4")], "auto, v3 or v2"),
-        (&[("ETCD_HOST", "a"), ("ETCD_CERT", "/c.pem")], "ETCD_CERT and ETCD_KEY belong together"),
-        (&[("ETCD_HOST", "a"), ("ETCD_PASSWORD", "hidden")], "ETCD_USER and ETCD_PASSWORD belong together"),
-        (&[("ETCD_HOST", "a"), ("ETCD_USER", "me")], "ETCD_USER and ETCD_PASSWORD belong together"),
-        (&[("ETCD_CACERT", "/ca.pem")], "ETCD_CACERT is set, but not where etcd is"),
-        (&[("ETCD_API", "v2")], "ETCD_API is set, but not where etcd is"),
+        (&[("ETCD_HOST", "a"), ("ETCD_CERT", "/c.pem")], "ETCD_CERT is set and ETCD_KEY is not"),
+        (&[("ETCD_HOST", "a"), ("ETCD_PASSWORD", "hidden")], "ETCD_PASSWORD is set and ETCD_USER is not"),
+        (&[("ETCD_HOST", "a"), ("ETCD_USER", "me")], "ETCD_USER is set and ETCD_PASSWORD is not"),
+        (&[("ETCD_CACERT", "/ca.pem")], "ETCD_CACERT has no effect without ETCD_HOST or ETCD_ENDPOINTS"),
+        (&[("ETCD_API", "v2")], "ETCD_API has no effect without ETCD_HOST or ETCD_ENDPOINTS"),
         (&[("ETCD_ENDPOINTS", "http://a:1"), ("ETCD_CACERT", "/ca.pem")], "ETCD_CACERT is for TLS"),
     ] {
         let text = error(&[], None, env);
@@ -295,6 +322,9 @@ fn all_secrets_are_known_as_such() {
             format!("whsec_{}", base64::prelude::BASE64_STANDARD.encode("secret of HOOK_SIGNING_KEY"))
         }
         "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
+        "NOTIFY_OPERATORS" => {
+            "https://chat.example.com/v2/room/ops/notification?auth_token=secret+of+NOTIFY_OPERATORS".into()
+        }
         name => format!("secret of {name}"),
     };
     let secrets = TABLE.iter().filter(|spec| spec.secret).map(|spec| (spec.name, value(spec.name)));

@@ -122,7 +122,7 @@ impl SettingValue for HttpUrl {
     fn parse(text: &str) -> Result<Self, String> {
         let url =
             reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        url.map(Self).ok_or_else(|| "it must be an http:// or https:// address".into())
+        url.map(Self).ok_or_else(|| "it must be a whole address, such as https://builds.example.com".into())
     }
 }
 
@@ -133,7 +133,7 @@ pub struct GitUrl(pub String);
 impl SettingValue for GitUrl {
     fn parse(text: &str) -> Result<Self, String> {
         if !text.contains("{repo}") {
-            return Err("it must have {repo}, and mostly {owner}, in it".into());
+            return Err("it needs the placeholder {repo}, and {owner} if there is more than one owner".into());
         }
         let schemes = ["ssh://", "https://", "http://", "file:///"];
         let is_scp = text.split_once(':').is_some_and(|(host, path)| {
@@ -149,7 +149,7 @@ impl SettingValue for GitUrl {
             user.is_some_and(|user| scheme.starts_with("http") || user.contains(':'))
         });
         if has_secret {
-            Err("it must have no password, and with http no user, in it".into())
+            Err("take the login out of it, because the address is shown, and set GIT_TOKEN".into())
         } else {
             Ok(Self(text.into()))
         }
@@ -196,6 +196,10 @@ impl SettingValue for Bytes {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let shift = match unit.trim_start() {
+            // A small number without a unit is meant to have one.
+            "" if number.parse::<u64>().is_ok_and(|bytes| (1..1 << 20).contains(&bytes)) => {
+                return Err(format!("it has no unit: write {number}GiB, or another of KiB, MiB, GiB and TiB"));
+            }
             "" | "B" => Some(0),
             "KiB" => Some(10),
             "MiB" => Some(20),
@@ -214,6 +218,15 @@ words! {
         Token = "token",
         /// Everyone who reaches the port is an admin.
         None = "none",
+    }
+}
+
+words! {
+    /// Form of the log on standard error.
+    pub enum LogFormat {
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }
 
@@ -263,7 +276,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, EtcdApi, Builder, MailTls, Supersede);
+word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Supersede);
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

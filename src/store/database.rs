@@ -47,8 +47,7 @@ impl Store {
     }
 
     fn open_now(data_dir: &Path) -> Result<Self, StoreError> {
-        let unusable =
-            |e: std::io::Error| StoreError::Folder { folder: data_dir.display().to_string(), cause: e.to_string() };
+        let unusable = |e: std::io::Error| StoreError::folder(data_dir, &e);
         let lock = sqlite::lock(data_dir)?;
         let file: Arc<Path> = data_dir.join("image-factory.db").into();
         // SQLite would make the file readable for all. Its companions -wal and -shm get this file's mode.

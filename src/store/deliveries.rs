@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::jobs::{self, LAST_ID, within};
 use super::sqlite::{SqlConnection, StoreFault, commit, context};
-use super::{Store, StoreError, Superseding, images};
-use crate::model::{CommitId, Dialect, Forge, Job, JobContext, JobId, Millis, NewJob, RepoLimits, SkipReason};
+use super::{Store, StoreError, images};
+use crate::model::{
+    CommitId, Dialect, Forge, Job, JobContext, JobId, Millis, NewJob, RepoLimits, SkipReason, Supersede,
+};
 
 /// The time for which the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -93,7 +95,7 @@ impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. A request without a delivery is always a new
     /// job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
-        Ok(self.add_superseding(new, delivery, None).await?.0)
+        Ok(self.add_superseding(new, delivery, Supersede::Off).await?.0)
     }
 
     /// Stores a job as [`Store::add_job`] does, and has the newest commit of its branch supersede older ones in the same
@@ -102,7 +104,7 @@ impl Store {
         &self,
         mut new: NewJob,
         delivery: Option<NewDelivery>,
-        rule: Option<Superseding>,
+        rule: Supersede,
     ) -> Result<(Added, Vec<Job>), StoreError> {
         let alternative = new.alternative_image.take();
         let mut job = Job::pending(new, self.repo_case);
@@ -116,14 +118,14 @@ impl Store {
                 }
             }
             images::choose(conn, &mut job, alternative)?;
-            jobs::insert(conn, &job, rule.is_some())?;
+            jobs::insert(conn, &job, rule != Supersede::Off)?;
             let (job, superseded) = match rule {
-                Some(rule) => jobs::supersede_older(conn, job, rule, &announce)?,
-                None => (job, Vec::new()),
+                Supersede::Off => (job, Vec::new()),
+                rule => jobs::supersede_older(conn, job, rule, &announce)?,
             };
             Ok((Added::New(job), superseded))
         };
-        if rule.is_none() {
+        if rule == Supersede::Off {
             return self.write_unsaved(add).await;
         }
         let added = self.write(add).await?;
@@ -245,7 +247,7 @@ fn record(
 }
 
 /// Returns a text that comes before every UUIDv7 of this millisecond, because the first 48 bits of those are the time.
-fn first_id(at: i64) -> String {
+pub(super) fn first_id(at: i64) -> String {
     let at = at.max(0);
     format!("{:08x}-{:04x}", at >> 16, at & 0xffff)
 }

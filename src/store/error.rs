@@ -1,3 +1,6 @@
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
 use crate::model::{JobId, NotificationState, Status};
 
 /// The reason why an operation of the store failed. Nothing of a failed operation is stored.
@@ -15,13 +18,11 @@ pub enum StoreError {
     NotDead(NotificationState),
     #[error("the data folder {folder} is in use by {holder}: stop that one, or set another DATA_DIR")]
     Locked { folder: String, holder: String },
-    #[error(
-        "the data folder {folder} cannot be used: {cause}; make it writable for this user, or set another DATA_DIR"
-    )]
+    #[error("the data folder {folder} cannot be used: {cause}")]
     Folder { folder: String, cause: String },
-    #[error("no space is left for {file}: free some; nothing stored is lost, and work is taken again by itself")]
+    #[error("no space is left for {file}: free some there; nothing that is stored is lost")]
     Full { file: String },
-    #[error("{file} cannot be written: {cause}; check the disk and the mount; work is taken again by itself")]
+    #[error("{file} cannot be written: {cause}; check the disk and the mount; nothing that is stored is lost")]
     ReadOnly { file: String, cause: String },
     #[error("{file} is damaged: {cause}; stop the daemon and put a backup in its place, or move the file away")]
     Damaged { file: String, cause: String },
@@ -33,4 +34,18 @@ pub enum StoreError {
     Closed,
     #[error("{file}: {cause}")]
     Database { file: String, cause: String },
+}
+
+impl StoreError {
+    /// Makes the error of a data folder that cannot be used, with what to do.
+    pub(super) fn folder(folder: &Path, error: &io::Error) -> Self {
+        let cause = match error.kind() {
+            ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+                "it is a file, or below one: set DATA_DIR to a folder".into()
+            }
+            ErrorKind::StorageFull => format!("{error}; make room there, or set another DATA_DIR"),
+            _ => format!("{error}; make it writable for this user, or set another DATA_DIR"),
+        };
+        Self::Folder { folder: folder.display().to_string(), cause }
+    }
 }

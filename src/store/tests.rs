@@ -4,6 +4,7 @@ mod migrating;
 mod outbox;
 mod reconcile;
 mod repo_case;
+mod retention;
 mod superseding;
 mod tags;
 mod turns;

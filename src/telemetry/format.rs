@@ -1,12 +1,8 @@
-use std::time::SystemTime;
-
 use syslog_fmt::v5424::{Config, Formatter, write_data, write_nil_value};
 use syslog_fmt::{Facility, Severity};
-use time::OffsetDateTime;
-use time::macros::format_description;
 use tracing::Level;
 
-use super::line::LogLine;
+use super::line::{LogLine, shown};
 
 /// The longest message, in bytes. Receivers should take it (RFC 5424, 6.1), and a datagram carries it through any network.
 const MAX: usize = 2048;
@@ -39,9 +35,10 @@ impl Format {
     /// Formats a line by RFC 5424, but without the byte order mark before UTF-8, because receivers show it.
     pub fn rfc_5424(&self, line: &LogLine) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        let at = rfc_3339(line.at);
+        let at = line.time();
         let searchable = SEARCHABLE.iter().filter_map(|name| line.fields.iter().find(|(known, _)| known == name));
-        let data: Vec<(&str, &str)> = searchable.map(|(name, value)| (*name, cut(value, MAX_VALUE))).collect();
+        let searchable: Vec<_> = searchable.map(|(name, value)| (*name, shown(value))).collect();
+        let data: Vec<(&str, &str)> = searchable.iter().map(|(name, value)| (*name, cut(value, MAX_VALUE))).collect();
         // Writing to a Vec cannot fail.
         let _ = self.formatter.write_header(&mut out, severity(line.level), at.as_str(), None);
         let _ = match data.is_empty() {
@@ -69,6 +66,7 @@ fn finish(mut out: Vec<u8>, text: &str) -> Vec<u8> {
 fn text(line: &LogLine) -> String {
     let mut text = line.message.clone();
     for (name, value) in &line.fields {
+        let value = shown(value);
         let bare = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"');
         text += &if bare { format!(" {name}={value}") } else { format!(" {name}={value:?}") };
     }
@@ -88,12 +86,6 @@ fn severity(level: Level) -> Severity {
     }
 }
 
-fn rfc_3339(at: SystemTime) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    // `-` is the nil value, for a time that cannot be formatted.
-    OffsetDateTime::from(at).format(&format).unwrap_or_else(|_| "-".into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -105,7 +97,7 @@ mod tests {
             at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042),
             level: Level::WARN,
             message: message.into(),
-            fields: fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            fields: fields.iter().map(|(name, value)| (*name, (*value).into())).collect(),
         }
     }
 

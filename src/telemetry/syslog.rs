@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::{SyslogConnection, within_limit};
 use super::format::Format;
-use super::layer::SyslogLayer;
+use super::layer::SyslogQueue;
 use super::line::{LogLine, QueueItem};
 use crate::settings::SyslogTarget;
 
@@ -55,8 +55,8 @@ impl SyslogHandle {
     }
 }
 
-/// Starts to send the lines that the layer queues.
-pub(super) fn start(target: Option<SyslogTarget>, identifier: &str) -> (SyslogLayer, SyslogHandle) {
+/// Starts to send the lines that are queued.
+pub(super) fn start(target: Option<SyslogTarget>, identifier: &str) -> (SyslogQueue, SyslogHandle) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
     let host = if host.is_empty() { "-" } else { &host };
@@ -73,7 +73,7 @@ pub(super) fn start(target: Option<SyslogTarget>, identifier: &str) -> (SyslogLa
         is_down: false,
     };
     tokio::spawn(sender.run());
-    (SyslogLayer { queue: queue.clone(), dropped }, SyslogHandle { queue, target, is_fixed })
+    (SyslogQueue { queue: queue.clone(), dropped }, SyslogHandle { queue, target, is_fixed })
 }
 
 struct SyslogSender {
@@ -160,6 +160,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::super::connection::LIMIT;
+    use super::super::layer::LineLayer;
     use super::*;
 
     #[tokio::test]
@@ -168,6 +169,7 @@ mod tests {
         let path = dir.path().join("log");
         let (lines, syslog) = start(Some(SyslogTarget::Local(path.clone())), "test");
         let dropped = lines.dropped.clone();
+        let lines = LineLayer { syslog: Some(lines), ..LineLayer::default() };
         let subscriber = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(subscriber, || (0..QUEUE + 100).for_each(|n| tracing::info!(n, "line")));
         assert_eq!(dropped.load(Relaxed), 100);

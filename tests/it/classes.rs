@@ -40,16 +40,16 @@ async fn assert_ended(world: &World, id: &str, class: FailureClass, attempt: u32
 }
 
 async fn a_mistake_of_a_user_is_not_retried(docker: Docker) {
-    use FailureClass::{Dockerfile, RegistryAuth, Source};
+    use FailureClass::{Config, Dockerfile, RegistryAuth, Source};
     let world = World::start_at(Engine::of(docker), &[]).await;
     world.repo.commit("develop", &[("readme", "no Dockerfile")]);
     // First: once it is there, a connection serves for a minute.
     world.git.authorize(&[]);
     let refused = submit(&world, json!({})).await;
-    assert_ended(&world, &refused, Source, 1, &["refuses the deploy key"]).await;
+    assert_ended(&world, &refused, Config, 1, &["refuses the deploy key"]).await;
     world.git.authorize(&[&world.key]);
     let again = submit(&world, json!({})).await;
-    assert_ended(&world, &again, Source, 1, &["refuses the deploy key", "not asked again until"]).await;
+    assert_ended(&world, &again, Config, 1, &["refuses the deploy key", "not asked again until"]).await;
     let rebuilt = world.daemon.request(Method::POST, &format!("/job/{refused}/rebuild")).send().await.unwrap();
     let rebuilt: Value = rebuilt.json().await.unwrap();
     assert_ended(&world, rebuilt["id"].as_str().unwrap(), Dockerfile, 1, &["no file Dockerfile"]).await;
@@ -77,13 +77,13 @@ async fn a_mistake_of_a_user_is_not_retried(docker: Docker) {
     }
     assert_ended(&world, &submit(&world, json!({"branch": "nope"})).await, Source, 1, &["no branch"]).await;
     let output = world.daemon.output();
-    assert!(output.lines().any(|line| line.contains(&refused) && line.contains("class=\"source\"")), "{output}");
+    assert!(output.lines().any(|line| line.contains(&refused) && line.contains("class=\"config\"")), "{output}");
     let table = world.daemon.cli(&["jobs"]).run();
     let table = String::from_utf8(table.stdout).unwrap();
-    assert!(table.lines().any(|line| line.contains(&refused) && line.contains("  source  ")), "{table}");
+    assert!(table.lines().any(|line| line.contains(&refused) && line.contains("  config  ")), "{table}");
     let followed = world.daemon.cli(&["logs", "--follow", &refused]).run();
     let end = String::from_utf8(followed.stderr).unwrap();
-    assert!(end.contains("failure (source) in clone after ") && end.contains(Source.advice()), "{end}");
+    assert!(end.contains("failure (config) in clone after ") && end.contains(Config.advice()), "{end}");
     assert_eq!(followed.status.code(), Some(1));
 }
 

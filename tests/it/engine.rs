@@ -57,8 +57,7 @@ impl Bench {
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
             added_hosts: None,
-            token: None,
-            cacert: None,
+            access: Default::default(),
             pure_history_times: false,
             repo_case: image_factory::model::RepoCase::default(),
         };

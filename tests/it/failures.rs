@@ -68,7 +68,15 @@ async fn a_branch_commit_or_repository_that_does_not_exist() {
         let (stage, _) = failed(&job);
         assert!(matches!(stage, "clone" | "checkout"), "{job:#}");
         assert_message(&world, &job, stage, snapshot);
+        assert_eq!(job["class"], "source", "{job:#}");
     }
+    // GitHub has a repository whose push it reports, so the operator has to let us see it.
+    let after = "1".repeat(40);
+    let response = world.daemon.hook("push", &push_payload("acme/other", "refs/heads/develop", &after)).await;
+    let made: Value = response.json().await.unwrap();
+    let job = world.daemon.wait_failure(made["id"].as_str().unwrap()).await;
+    assert_message(&world, &job, "clone", "no_such_repository");
+    assert_eq!(job["class"], "config", "{job:#}");
 }
 
 /// Odd names are accepted, as totem accepted them, and the job names the fault. None of them reaches Git as an option.
@@ -101,7 +109,9 @@ async fn a_git_host_that_refuses_the_key_or_has_another_host_key() {
     let world = World::start().await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     world.git.authorize(&[]);
-    assert_message(&world, &run(&world, json!({})).await, "clone", "deploy_key_refused");
+    let job = run(&world, json!({})).await;
+    assert_message(&world, &job, "clone", "deploy_key_refused");
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("config"), &json!(1)));
 
     world.git.authorize(&[&world.key]);
     let known = world.git.known_hosts();
@@ -109,27 +119,46 @@ async fn a_git_host_that_refuses_the_key_or_has_another_host_key() {
     std::fs::write(&known, format!("[127.0.0.1]:{} {other}\n", world.git.port())).unwrap();
     assert_message(&world, &run(&world, json!({})).await, "clone", "host_key_changed");
     std::fs::write(&known, "").unwrap();
-    assert_message(&world, &run(&world, json!({})).await, "clone", "host_key_unknown");
+    let job = run(&world, json!({})).await;
+    assert_message(&world, &job, "clone", "host_key_unknown");
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("config"), &json!(1)));
 }
 
 #[tokio::test]
 async fn a_git_host_that_is_closed_or_silent() {
     let mut world = World::start().await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
     let closed = Silent::start().port();
     world.daemon.set("GIT_URL", &world.git.url_at(closed));
     world.daemon.term(Duration::from_secs(10)).await;
     world.daemon.restart().await;
-    // Git tries it once more, 10 s later.
-    let job = run(&world, json!({})).await;
-    assert_message(&world, &job, "clone", "git_host_closed");
-    assert_eq!((&job["class"], &job["attempt"]), (&json!("source"), &json!(1)));
+    // Git tries it once more, 10 s later. Then the job rests, and gets another attempt.
+    let closed = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    assert_rests(&world, &closed, "git_host_closed").await;
 
     let silent = Silent::start();
     world.daemon.set("GIT_URL", &world.git.url_at(silent.port()));
     world.daemon.set("CLONE_TIMEOUT", "1s");
     world.daemon.term(Duration::from_secs(10)).await;
     world.daemon.restart().await;
-    assert_message(&world, &run(&world, json!({})).await, "clone", "git_host_silent");
+    let silent = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    assert_rests(&world, &silent, "git_host_silent").await;
+
+    world.daemon.set("GIT_URL", &world.git.url_at(world.git.port()));
+    world.daemon.set("CLONE_TIMEOUT", "1m");
+    world.daemon.term(Duration::from_secs(10)).await;
+    world.daemon.restart().await;
+    for id in [closed, silent] {
+        let job = world.daemon.wait_success(&id).await;
+        assert!(job["attempt"].as_u64() > Some(1), "{job:#}");
+    }
+}
+
+/// Asserts that the Git server ended an attempt at the job, that another one follows, and what the message is.
+async fn assert_rests(world: &World, id: &str, snapshot: &str) {
+    let rests = |job: &Value| job["status"] == "pending" && job["class"] == "git-host";
+    let job = world.daemon.wait_for(id, Duration::from_secs(60), rests).await;
+    insta::assert_snapshot!(snapshot, masked(job["cause"].as_str().unwrap(), &[]));
 }
 
 async fn a_repository_that_cannot_be_built(docker: Docker) {
@@ -177,7 +206,7 @@ async fn a_wrong_registry_password_is_not_retried(docker: Docker) {
         assert!(start.elapsed() < Duration::from_secs(15), "the new password was not read");
     };
     assert_message(&world, &job, "push", &format!("registry_password_{docker:?}"));
-    assert_eq!((&job["class"], &job["attempt"]), (&json!("registry-auth"), &json!(1)));
+    assert_eq!((&job["class"], &job["attempt"]), (&json!("config"), &json!(1)));
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert_eq!(log.matches("Executing: docker push").count(), 1);
     assert!(!log.contains("Try 1 of"), "{log}");

@@ -36,8 +36,7 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         run_dir: dir.join("run"),
         known_hosts: known_hosts.into(),
         added_hosts: None,
-        token: None,
-        cacert: None,
+        access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
     }

@@ -96,7 +96,15 @@ async fn the_last_good_value_stays_in_use() {
     assert_eq!(run(&world).await["status"], "success");
 }
 
-/// A secret that was never decrypted cannot be used. Once the passphrase is right, the next job has it.
+/// Waits until the job waits for its secrets, which costs it no attempt, and returns the reason.
+async fn until_it_waits(world: &World, id: &str) -> String {
+    let waits = |job: &Value| job["status"] == "pending" && job["waitingFor"]["kind"] == "secrets";
+    let job = world.daemon.wait_for(id, Duration::from_secs(20), waits).await;
+    assert_eq!((&job["attempt"], &job["class"]), (&json!(0), &Value::Null), "{job:#}");
+    job["waitingFor"]["reason"].as_str().unwrap().to_owned()
+}
+
+/// A secret that was never decrypted cannot be used. Once the passphrase is right, the job that waits for it runs.
 #[tokio::test]
 async fn a_wrong_passphrase_is_put_right_without_a_restart() {
     let mut world = world().await;
@@ -104,14 +112,47 @@ async fn a_wrong_passphrase_is_put_right_without_a_restart() {
     world.daemon.term(Duration::from_secs(10)).await;
     world.daemon.restart().await;
     until_ready_says(&world, "github-key").await;
-    let job = run(&world).await;
-    assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    let reason = until_it_waits(&world, &id).await;
+    assert!(reason.contains("the deploy key image-factory/github-key of acme/hello is stored"), "{reason}");
+    until_ready_says(&world, "jobs that wait for a secret that is stored and cannot be used: 1; each fails").await;
     let key = DeployKey::generate(KeyType::Ed25519, "not the right one");
     world.git.authorize(&[&key]);
     world.etcd.put(COMMON_KEY, key.private).await;
+    // The registry logins are the next thing that it waits for.
+    let what = "the job waits for the registry logins";
+    eventually(Duration::from_secs(20), what, async || {
+        until_it_waits(&world, &id).await.contains("image-factory/dockercfg are stored").then_some(())
+    })
+    .await;
     let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
     world.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&config, "not the right one")).await;
+    let job = world.daemon.wait_success(&id).await;
+    assert_eq!((&job["attempt"], &job["waitingFor"]), (&json!(1), &Value::Null), "{job:#}");
+    until_ready_is_content(&world).await;
+}
+
+/// After SECRET_WAIT the job ends as the operator's failure, which `/ready` shows until the repository has a better job.
+#[tokio::test]
+async fn a_job_waits_for_its_secret_no_longer_than_secret_wait() {
+    let world = World::start_with(&[("SECRET_WAIT", "1s")]).await;
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
+    let wrong = DeployKey::generate(KeyType::Ed25519, "another passphrase");
+    world.etcd.put("/totem/image-factory/github-keys/acme/hello", wrong.private).await;
+    until_ready_says(&world, "github-keys/acme/hello").await;
+    let job = run(&world).await;
+    assert_eq!((&job["status"], &job["class"], &job["attempt"]), (&json!("failure"), &json!("config"), &json!(0)));
+    let cause = job["cause"].as_str().unwrap();
+    assert!(
+        cause.contains("github-keys/acme/hello") && cause.ends_with("waited for it for 1 s (SECRET_WAIT)"),
+        "{cause}"
+    );
+    let log = world.daemon.log(job["id"].as_str().unwrap()).await;
+    assert!(log.contains(&format!("The build ended (config): {cause}")), "{log}");
+    until_ready_says(&world, "the newest job of acme/hello ended (config)").await;
+    world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
     succeeds_soon(&world).await;
+    until_ready_is_content(&world).await;
 }
 
 /// Whoever stores a key for one repository means that no other opens it.
@@ -122,18 +163,20 @@ async fn a_key_that_cannot_be_used_is_named_and_no_other_takes_its_place() {
     let wrong = DeployKey::generate(KeyType::Ed25519, "another passphrase");
     world.etcd.put("/totem/image-factory/github-keys/acme/hello", wrong.private).await;
     until_ready_says(&world, "github-keys/acme/hello").await;
-    let job = run(&world).await;
-    assert_eq!((&job["status"], &job["results"]["clone"]["status"]), (&json!("failure"), &json!("failure")), "{job:#}");
-    let said = job.to_string();
+    let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    let said = until_it_waits(&world, &id).await;
     let no_key = "there is no deploy key";
     assert!(git::advice().iter().any(|row| row.text.contains(no_key)), "another wording: {no_key}");
     for part in ["the deploy key image-factory/github-keys/acme/hello of acme/hello is stored", "not the passphrase of"]
     {
-        assert!(said.contains(part) && !said.contains(no_key), "{part}: {job:#}");
+        assert!(said.contains(part) && !said.contains(no_key), "{part}: {said}");
     }
+    let listed = world.daemon.cli(&["jobs"]).run();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.lines().any(|line| line.contains(&id) && line.contains("the deploy key")), "{listed}");
     world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
+    world.daemon.wait_success(&id).await;
     until_ready_is_content(&world).await;
-    assert_eq!(run(&world).await["status"], "success");
 }
 
 /// The most specific key is taken; the dockercfg's old shape is read too.

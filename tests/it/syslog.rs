@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Daemon, Engine, Message, Rsyslog, Settings, World, eventually, folder, listen, port};
 
@@ -30,6 +30,31 @@ async fn ended(rsyslog: &Rsyslog, id: &str) -> Message {
         rsyslog.messages().into_iter().find(|m| m.text.starts_with("job ended") && m.text.contains(id))
     })
     .await
+}
+
+/// Each line on standard error is an object, also one about a start that fails.
+#[tokio::test]
+async fn lines_are_json_where_the_operator_wants_it() {
+    let read = |text: &str| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    };
+    let own = [
+        ("LOG_FORMAT", "json"),
+        ("GIT_URL", "file:///nowhere/{owner}/{repo}.git"),
+        ("DOCKER_HOST", &Engine::shared().host),
+    ];
+    let daemon = Daemon::start(own.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await;
+    let id = fail(&daemon).await;
+    let end = async || {
+        read(&daemon.output()).into_iter().find(|line| line["message"] == "job ended" && line["job"] == id.as_str())
+    };
+    let end = eventually(LIMIT, "the end of the job is logged", end).await;
+    assert_eq!((&end["level"], &end["repo"], &end["attempt"]), (&json!("info"), &json!("acme/hello"), &json!(1)));
+    assert!(end["time"].as_str().unwrap().ends_with('Z') && end["status"] == "failure", "{end}");
+
+    let second = String::from_utf8(daemon.second().stderr).unwrap();
+    let last = read(&second).pop().unwrap();
+    assert!(last["level"] == "error" && last["message"].as_str().unwrap().contains("is in use by"), "{second}");
 }
 
 #[tokio::test]

@@ -154,8 +154,9 @@ fn every_setting_is_in_the_documents() {
         let aliases: String = spec.aliases.iter().map(|alias| format!(", `{alias}`")).collect();
         let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
         let secret = if spec.secret { " *Secret.*" } else { "" };
+        let live = if spec.live { " *Reload.*" } else { "" };
         text += &format!(
-            "| `{}`{aliases} | {} | {} | {}{secret} |\n",
+            "| `{}`{aliases} | {} | {} | {}{secret}{live} |\n",
             spec.name,
             code(spec.default),
             code(spec.example),

@@ -1,11 +1,15 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::git;
+use super::{git, images};
 use crate::app::admin_token;
 use crate::git::GitToken;
+use crate::intake::{AllowedRepos, Policy};
 use crate::model::{ApiToken, Role};
+use crate::secrets::Secrets;
 use crate::settings::Settings;
 
 /// Returns the configured tokens and the admin token, which the first start makes.
@@ -27,6 +31,19 @@ pub fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>>
         masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
     }
     masks
+}
+
+/// Returns the rules of what may be built, and where its image goes. No build may be given one of the `masks`.
+///
+/// # Errors
+/// ALLOW_REPOS cannot be used.
+pub fn policy(
+    settings: &Settings,
+    masks: Vec<Zeroizing<String>>,
+    secrets: watch::Receiver<Arc<Secrets>>,
+) -> anyhow::Result<Policy> {
+    let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, git::repo_case(settings))?;
+    Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), masks, secrets))
 }
 
 /// Returns the Host names that a request without proof of its sender may have, beside those of loopback.

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::git::{self, GitConfig, GitToken};
+use crate::git::{self, GitAccess, GitConfig, GitToken};
 use crate::intake::Selection;
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
@@ -20,11 +20,15 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
         run_dir,
         known_hosts,
         added_hosts: added_hosts(settings),
-        token: token(settings),
-        cacert: settings.git_cacert.clone(),
+        access: access(settings),
         pure_history_times: settings.file_times == FileTimes::History,
         repo_case: repo_case(settings),
     }
+}
+
+/// Returns the token and the authorities for the Git server.
+pub fn access(settings: &Settings) -> GitAccess {
+    GitAccess::new(token(settings), settings.git_cacert.clone())
 }
 
 /// Returns the rule for case in the names of repositories: REPO_CASE, or the rule of the host of GIT_URL.

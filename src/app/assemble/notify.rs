@@ -11,7 +11,7 @@ use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{
     Channel, Channels, CommitStatuses, GitHub, GitHubAccess, GitHubConfig, HipChat, HipChatConfig, JobLinks,
-    MailChannel, MailConfig, Mailer, PostBuild, PostBuildConfig, Slack, SlackConfig,
+    MailChannel, MailConfig, Mailer, Operators, OperatorsConfig, PostBuild, PostBuildConfig, Slack, SlackConfig,
 };
 use crate::settings::Settings;
 
@@ -35,14 +35,26 @@ pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
     }
     if let Some(mailer) = mailer(settings)? {
         let occasions = occasions(settings, &[Occasion::Failure, Occasion::Success]);
-        channels.push(Arc::new(MailChannel { mailer, logs, occasions, links: links(settings) }));
+        channels.push(Arc::new(MailChannel { mailer, logs: logs.clone(), occasions, links: links(settings) }));
+    }
+    if let Some(config) = operators(settings, logs)? {
+        channels.push(Arc::new(Operators::new(config)?));
     }
     Ok(Channels::new(channels))
 }
 
 /// Settings that [`mailer`] checks.
-pub const MAIL: &[&str] =
-    &["SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_CACERT", "SMTP_USER", "SMTP_PASS", "SMTP_FROM", "SMTP_TO"];
+pub const MAIL: &[&str] = &[
+    "NOTIFY_OPERATORS",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_TLS",
+    "SMTP_CACERT",
+    "SMTP_USER",
+    "SMTP_PASS",
+    "SMTP_FROM",
+    "SMTP_TO",
+];
 
 fn occasions(settings: &Settings, default: &[Occasion]) -> Vec<Occasion> {
     settings.notify_on.as_ref().map_or_else(|| default.to_vec(), |on| on.0.clone())
@@ -92,24 +104,49 @@ pub fn slack(settings: &Settings) -> anyhow::Result<Option<SlackConfig>> {
     }
 }
 
+fn operators(settings: &Settings, logs: Logs) -> anyhow::Result<Option<OperatorsConfig>> {
+    let mailer = operators_mailer(settings)?;
+    let chats: Vec<_> = settings.notify_operators.chats.iter().map(|url| url.0.clone()).collect();
+    let is_set = mailer.is_some() || !chats.is_empty();
+    Ok(is_set.then(|| OperatorsConfig { mailer, chats, logs, links: links(settings) }))
+}
+
+pub fn operators_mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
+    let to = &settings.notify_operators.mails;
+    match (to.is_empty(), &settings.smtp_host) {
+        (true, _) => Ok(None),
+        (false, None) => bail!("NOTIFY_OPERATORS has a mail address and SMTP_HOST is not set: set both"),
+        (false, Some(host)) => mailer_to(settings, host, "NOTIFY_OPERATORS", to).map(Some),
+    }
+}
+
+/// Returns the mailer for SMTP_TO. It may be empty if only operators get mail.
 pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
-    let Some(host) = settings.smtp_host.clone() else { return Ok(None) };
-    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set both");
+    let (to, operators) = (&settings.smtp_to.0, &settings.notify_operators.mails);
+    match &settings.smtp_host {
+        Some(host) if !to.is_empty() || operators.is_empty() => mailer_to(settings, host, "SMTP_TO", to).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn mailer_to(settings: &Settings, host: &str, to_setting: &'static str, to: &[String]) -> anyhow::Result<Mailer> {
+    let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set the sender of the mail");
     let login = match (settings.smtp_user.clone(), settings.smtp_pass.clone()) {
         (Some(user), Some(password)) => Some((user, password)),
         (Some(_), None) => bail!("SMTP_USER is set and SMTP_PASS is not: set both, or neither"),
         (None, _) => None,
     };
     let config = MailConfig {
-        host,
+        host: host.to_owned(),
         port: settings.smtp_port.map(NonZeroU16::get),
         tls: settings.smtp_tls,
         cacert: settings.smtp_cacert.clone(),
         login,
         from: settings.smtp_from.clone().ok_or_else(|| missing("SMTP_FROM"))?,
-        to: settings.smtp_to.0.clone(),
+        to_setting,
+        to: to.to_vec(),
     };
-    Mailer::new(config).map(Some).map_err(anyhow::Error::msg)
+    Mailer::new(config).map_err(anyhow::Error::msg)
 }
 
 /// Logs which channels there are. It shows no address, which may be secret.
@@ -127,7 +164,12 @@ pub fn log_summary(settings: &Settings) {
         tracing::info!("Slack: {}", settings.slack_room.as_deref().unwrap_or("the webhook's own channel"));
     }
     if let Some(host) = &settings.smtp_host {
-        tracing::info!("mail: by {host} to {}", settings.smtp_to.0.join(", "));
+        let to = [&settings.smtp_to.0[..], &settings.notify_operators.mails].concat();
+        tracing::info!("mail: by {host} to {}", to.join(", "));
+    }
+    let rooms = settings.notify_operators.chats.len();
+    if rooms > 0 {
+        tracing::info!("operators: {rooms} chat rooms");
     }
 }
 

@@ -1,10 +1,9 @@
-use zeroize::Zeroizing;
-
+use crate::logs::Masks;
 use crate::pipeline::PipelineConfig;
 use crate::settings::Settings;
 
-/// Returns the configuration of the pipeline. No job's log shows the `masks`.
-pub fn config(settings: &Settings, masks: Vec<Zeroizing<String>>) -> PipelineConfig {
+/// Returns the configuration of the pipeline. No build may be given the `masks`.
+pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),

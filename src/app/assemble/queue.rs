@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::git::repo_case;
 use crate::metrics::Metrics;
-use crate::queue::{Priorities, QueueConfig, Rules};
+use crate::queue::{Priorities, QueueConfig, Rules, Waits};
 use crate::settings::Settings;
 
 /// Time for which a claim lasts unless it is renewed.
@@ -22,6 +22,7 @@ pub fn config(settings: &Settings, metrics: &Metrics) -> anyhow::Result<QueueCon
         lease: LEASE,
         drain: settings.drain_timeout,
         rules: rules(settings)?,
+        waits: Waits::default(),
         heart: metrics.queue.clone(),
     })
 }

@@ -8,14 +8,16 @@ pub const NAME: &str = "mail";
 
 /// Checks that the mail server accepts the login. Nothing is sent.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    vec![match assemble::notify::mailer(&settings) {
+    let to = [&settings.smtp_to.0[..], &settings.notify_operators.mails].concat().join(", ");
+    let mailers = [assemble::notify::mailer(&settings), assemble::notify::operators_mailer(&settings)];
+    // Both use one server with one login, so one of them is asked.
+    let mailer = mailers.into_iter().reduce(|first, second| Ok(first?.or(second?))).unwrap_or(Ok(None));
+    vec![match mailer {
         Ok(None) => Finding::ok(NAME, "no mail: SMTP_HOST is not set"),
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
         Ok(Some(mailer)) => match mailer.probe().await {
-            Ok(()) => {
-                Finding::ok(NAME, format!("{} is ready for mail to {}", mailer.server(), settings.smtp_to.0.join(", ")))
-            }
-            Err(why) => Finding::bad(NAME, format!("{}: {why}; correct SMTP_*, or the server there", mailer.server())),
+            Ok(()) => Finding::ok(NAME, format!("{} is ready for mail to {to}", mailer.server())),
+            Err(why) => Finding::bad(NAME, format!("{}: {why}", mailer.server())),
         },
     }]
 }

@@ -44,7 +44,7 @@ async fn check_one(settings: &Settings, url: &HttpUrl) -> Finding {
     }
 }
 
-pub(super) async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
+async fn connect(url: &HttpUrl, place: &str) -> anyhow::Result<()> {
     let addresses: Vec<_> = tokio::net::lookup_host(place).await?.collect();
     if let Some(address) = addresses.iter().find(|address| is_forbidden_target(address.ip())) {
         anyhow::bail!("it is at {}, which is refused", address.ip());

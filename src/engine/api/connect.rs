@@ -75,8 +75,8 @@ impl FromStr for Host {
             };
         }
         if text.starts_with("ssh://") {
-            return Err("an engine is not reached by ssh: forward its socket with `ssh -NL \
-                        /path/engine.sock:/var/run/docker.sock user@host` and write unix:///path/engine.sock, or use TLS"
+            return Err("an engine is not reached by ssh: forward its socket by `ssh -NL \
+                        /path/engine.sock:/var/run/docker.sock user@host`, and write unix:///path/engine.sock"
                 .into());
         }
         let Some(address) = text.strip_prefix("tcp://") else {
@@ -84,8 +84,8 @@ impl FromStr for Host {
         };
         let (name, address) = name_and_address(address, 2375)?;
         if !is_loopback_host(&name) {
-            return Err("an engine on plain TCP beyond loopback gives root to everyone: set DOCKER_TLS_VERIFY=1, and \
-                        DOCKER_CERT_PATH to the folder of ca.pem, cert.pem and key.pem"
+            return Err("plain TCP beyond loopback gives root to everyone: set DOCKER_TLS_VERIFY=1, and \
+                        DOCKER_CERT_PATH to the folder with ca.pem, cert.pem and key.pem"
                 .into());
         }
         Ok(Self::Tcp(address))

@@ -34,7 +34,8 @@ impl ErrorKind {
         match self {
             Self::Build => FailureClass::Dockerfile,
             Self::Memory => FailureClass::OutOfMemory,
-            Self::Login | Self::Auth | Self::Exposed | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,
+            Self::Login | Self::Exposed => FailureClass::Config,
+            Self::Auth | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,
             Self::Registry => FailureClass::Registry,
             Self::Engine => FailureClass::Engine,
             Self::Tree => FailureClass::LostWorker,

@@ -51,7 +51,9 @@ impl MemberState {
 
     fn trouble(&self) -> Option<String> {
         match &self.health {
-            EngineHealth::Unknown => Some(format!("the Docker engine at {} was not pinged yet", self.name)),
+            EngineHealth::Unknown => {
+                Some(format!("the Docker engine at {} was not pinged yet: jobs wait some seconds for it", self.name))
+            }
             EngineHealth::Away(message) | EngineHealth::Silent(message) => Some(message.clone()),
             EngineHealth::Well => self.full.clone(),
         }
@@ -65,6 +67,8 @@ pub struct PoolStatus {
     pub usable: bool,
     /// The name of each engine, and whether a job can have it.
     pub each: Vec<(String, bool)>,
+    /// True if no engine is usable, and one of them lacks nothing but room on its disk.
+    pub is_full: bool,
     /// One line for each engine in trouble.
     pub troubles: Vec<String>,
 }
@@ -73,6 +77,8 @@ impl PoolStatus {
     pub(super) fn of(states: &[MemberState]) -> Self {
         Self {
             usable: states.iter().any(MemberState::is_usable),
+            is_full: !states.iter().any(MemberState::is_usable)
+                && states.iter().any(|state| state.health == EngineHealth::Well),
             each: states.iter().map(|state| (state.name.clone(), state.is_usable())).collect(),
             troubles: states.iter().filter_map(MemberState::trouble).collect(),
         }

@@ -59,7 +59,10 @@ impl Pool {
         let state = |engine: &Engine| MemberState {
             name: engine.name(),
             health: EngineHealth::Unknown,
-            full: Some(format!("the disk of the Docker engine at {} was not read yet", engine.name())),
+            full: Some(format!(
+                "the disk of the Docker engine at {} was not read yet: jobs wait some seconds for it",
+                engine.name()
+            )),
             is_full_logged: false,
             running: 0,
             builds: HashMap::new(),

@@ -14,9 +14,6 @@ pub(super) fn reasons(stderr: &str) -> impl DoubleEndedIterator<Item = &str> + C
     lines.filter(|line| !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning: "))
 }
 
-/// Words that replace all of Git's wordings in a message about a repository of another object format.
-pub(in crate::git) const OTHER_FORMAT: &str = "its ids have another length (SHA-1 and SHA-256)";
-
 /// Returns true if the repository there has ids of another length than the mirror here. The first wording is that of
 /// protocol 2, the second that of protocol 0, the third that of protocol 2 with a server that knows SHA-1 alone.
 pub(in crate::git) fn is_other_format(stderr: &str) -> bool {

@@ -30,7 +30,7 @@ fn a_repository_that_is_too_new_is_named() {
     ] {
         let error = explained(url, &format!("{said}{END}")).unwrap();
         assert!(error.message.contains(message) && !error.message.contains(['\n', '\t', '\r']), "{error}");
-        assert_eq!(error.fault, Fault::Request);
+        assert_eq!(error.fault, Fault::Config);
     }
 }
 

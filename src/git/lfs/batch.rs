@@ -101,7 +101,11 @@ impl LfsServer {
                 _ => "try again, or look at the server's own log",
             };
             let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
-            return Err(GitError { exit_code: 1, message, fault: Fault::server_if(is_transient_status(status)) });
+            let fault = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.client.is_outward() => Fault::Config,
+                _ => Fault::server_if(is_transient_status(status)),
+            };
+            return Err(GitError { exit_code: 1, message, fault });
         }
         let answer: BatchAnswer = serde_json::from_slice(&body)
             .map_err(|_| GitError::refused(format!("{host} does not answer like an LFS server: is {repo} there?")))?;

@@ -2,7 +2,7 @@
 //! therefore followed here, so that credentials stay on their server.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -23,8 +23,8 @@ pub const JSON: &str = "application/vnd.git-lfs+json";
 /// The clients. Each is made at its first use, because reading the system's authorities takes 20 ms and some memory.
 #[derive(Debug, Default)]
 pub struct LfsClients {
-    anywhere: OnceLock<Client>,
-    outward: OnceLock<Client>,
+    anywhere: Mutex<Option<Client>>,
+    outward: Mutex<Option<Client>>,
 }
 
 /// A client, and the rule where its requests may go.
@@ -39,15 +39,23 @@ impl LfsClients {
     /// Returns a client that trusts the authorities in this file, or the system's if there is none.
     pub fn client(&self, is_outward: bool, authorities: Option<&Path>) -> Result<LfsClient, GitError> {
         let place = if is_outward { &self.outward } else { &self.anywhere };
-        let client = match place.get() {
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = match &*place {
             Some(client) => client.clone(),
             None => {
                 let client = client(is_outward, authorities)
                     .map_err(|error| GitError::io("the HTTP client cannot be made", chain(&error)))?;
-                place.get_or_init(|| client).clone()
+                place.insert(client).clone()
             }
         };
         Ok(LfsClient { client, is_outward })
+    }
+
+    /// Makes new clients from now on, because the authorities have changed.
+    pub fn forget(&self) {
+        for place in [&self.anywhere, &self.outward] {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 }
 
@@ -83,6 +91,11 @@ impl LfsClient {
             url = next;
         }
         Err(GitError::refused(format!("{} sends us on in circles", host(&url))))
+    }
+
+    /// Returns true if the repository named the server, so that it gets none of our logins.
+    pub fn is_outward(&self) -> bool {
+        self.is_outward
     }
 
     fn check(&self, url: &Url) -> Result<(), GitError> {

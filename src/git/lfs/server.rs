@@ -182,7 +182,7 @@ impl Git {
         let url = Url::parse(&format!("{}/objects/batch", href.trim_end_matches('/'))).map_err(|error| {
             GitError::refused(format!("the LFS server of {} has no valid URL: {error}", source.repo))
         })?;
-        let client = self.lfs.http.client(remote.is_foreign, self.config.cacert.as_deref())?;
+        let client = self.lfs.http.client(remote.is_foreign, self.config.access.cacert().as_deref())?;
         Ok(LfsServer { url, headers, client })
     }
 }
@@ -206,7 +206,7 @@ fn path(remote: &Remote) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::{GitConfig, GitToken};
+    use crate::git::{GitAccess, GitConfig, GitToken};
     use crate::model::RepoName;
 
     /// GIT_TOKEN goes only to GIT_URL's host, even where GIT_URL is ssh and the guess is https.
@@ -219,8 +219,7 @@ mod tests {
             run_dir: dir.path().join("run"),
             known_hosts: dir.path().join("known_hosts"),
             added_hosts: None,
-            token: GitToken::new(&"me:hunter22".to_owned().into(), Some(template)),
-            cacert: None,
+            access: GitAccess::new(GitToken::new(&"me:hunter22".to_owned().into(), Some(template)), None),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
         })

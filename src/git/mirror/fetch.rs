@@ -10,7 +10,7 @@ use std::{fs, io};
 use super::sweep::{remove, sweep};
 use super::{Mirror, MirrorState, ORIGIN};
 use crate::git::command::{ask, local, network};
-use crate::git::errors::{IdRefusal, OTHER_FORMAT, RepoError, id_refusal, is_other_format, last_words};
+use crate::git::errors::{IdRefusal, RepoError, id_refusal, is_other_format, last_words};
 use crate::git::transport::redirect;
 use crate::git::transport::remote::Remote;
 use crate::git::{Fault, Git, GitError, Oid};
@@ -32,11 +32,12 @@ impl Git {
             self.fetch_anew(mirror, remote, "it is new, or from another URL", state, log).await?;
         } else {
             match self.fetch(&mirror.path, mirror, remote, &refs, state, log).await {
-                Err(RepoError::Damaged(what)) if state.is_refetch_futile() => {
-                    return Err(GitError::flawed(&what, &mirror.source));
+                Ok(()) => {}
+                Err(RepoError::Failed(error)) => return Err(error),
+                Err(damaged) if state.is_refetch_futile() => {
+                    return Err(GitError::flawed(&damaged.to_string(), &mirror.source));
                 }
-                Err(RepoError::Damaged(what)) => self.fetch_anew(mirror, remote, &what, state, log).await?,
-                fetched => fetched.map_err(|error| error.into_error(&mirror.source))?,
+                Err(damaged) => self.fetch_anew(mirror, remote, &damaged.to_string(), state, log).await?,
             }
         }
         state.number = Some(number);
@@ -72,12 +73,12 @@ impl Git {
                 .await
             {
                 Ok(()) => break,
-                Err(RepoError::Damaged(why)) if format == "sha1" && why == OTHER_FORMAT => continue,
-                Err(RepoError::Damaged(why)) => {
-                    state.futile_since = Some(Instant::now());
-                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {why}", remote.url)));
-                }
+                Err(RepoError::OtherFormat) if format == "sha1" => continue,
                 Err(RepoError::Failed(error)) => return Err(error),
+                Err(damaged) => {
+                    state.futile_since = Some(Instant::now());
+                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {damaged}", remote.url)));
+                }
             }
         }
         fs::write(new.join(ORIGIN), &remote.url).map_err(failed)?;
@@ -105,7 +106,7 @@ impl Git {
         }
         match self.fetch(&mirror.path, mirror, remote, &[id], state, log).await {
             Err(RepoError::Failed(error)) => Err(error),
-            Ok(()) | Err(RepoError::Damaged(_)) => Ok(()),
+            Ok(()) | Err(RepoError::Damaged(_) | RepoError::OtherFormat) => Ok(()),
         }
     }
 
@@ -183,7 +184,7 @@ impl Git {
         }
         if is_other_format(&finished.stderr) {
             // The server usually breaks off after these words, which alone would look like a lost connection.
-            return Err(RepoError::Damaged(OTHER_FORMAT.into()));
+            return Err(RepoError::OtherFormat);
         }
         match self.explain(&connection, &finished.stderr, exit_code, source, remote) {
             Some(error) => Err(error.into()),

@@ -242,8 +242,7 @@ impl<'a> Upkeep<'a> {
         self.repacked.insert(path.into(), now);
         match done {
             Ok(()) => tracing::info!("repacked {}: {files} files are {now}, in {:?}", path.display(), begun.elapsed()),
-            Err(RepoError::Damaged(why)) => tracing::warn!("{} cannot be repacked: {why}", path.display()),
-            Err(RepoError::Failed(error)) => tracing::warn!("{} cannot be repacked: {error}", path.display()),
+            Err(error) => tracing::warn!("{} cannot be repacked: {error}", path.display()),
         }
     }
 }

@@ -31,9 +31,27 @@ pub(in crate::git) struct SubmoduleSource {
     pub borrows_key: bool,
 }
 
+/// The reason why a submodule's URL is not used.
+#[derive(Debug)]
+struct UrlError {
+    why: String,
+    fault: Fault,
+}
+
+impl<T: Into<String>> From<T> for UrlError {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), fault: Fault::Request }
+    }
+}
+
 impl SubmoduleSource {
     /// Adds to an error about a refused key whose key it was.
     pub fn explain(&self, error: GitError) -> GitError {
+        // Whoever wrote the URL of another host answers for what that host asks for.
+        let error = match error.fault {
+            Fault::Config if self.remote.is_foreign => GitError { fault: Fault::Request, ..error },
+            _ => error,
+        };
         match self.borrows_key && error.fault == Fault::Key {
             true => GitError {
                 message: format!(
@@ -55,8 +73,9 @@ impl<'a> Superproject<'a> {
     /// Checks a submodule's URL and chooses the key. `url` is that of `.gitmodules`, `base` that of the repository
     /// which contains the file. If that repository is foreign, so is everything that it names.
     pub async fn locate(&self, base: &str, is_foreign: bool, url: &str) -> Result<SubmoduleSource, GitError> {
-        let mut place =
-            self.check_url(base, is_foreign, url).map_err(|why| GitError::refused(format!("its URL {why}")))?;
+        let mut place = self
+            .check_url(base, is_foreign, url)
+            .map_err(|UrlError { why, fault }| GitError { fault, ..GitError::refused(format!("its URL {why}")) })?;
         if place.remote.is_foreign {
             place.remote.pinned = self.pin(&place.remote).await?;
         }
@@ -64,7 +83,7 @@ impl<'a> Superproject<'a> {
     }
 
     /// Makes all checks that need no name service.
-    fn check_url(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, String> {
+    fn check_url(&self, base: &str, base_is_foreign: bool, url: &str) -> Result<SubmoduleSource, UrlError> {
         if url.starts_with('-') {
             return Err("starts with '-'".into());
         }
@@ -91,7 +110,9 @@ impl<'a> Superproject<'a> {
                 return Err("is a ssh URL in a repository of another host, which is given no key: use https".into());
             }
             Protocol::Ssh if is_foreign => {
-                return Err(format!("is on {}, and deploy keys go to GIT_URL's host alone: use https", remote.host));
+                return Err(
+                    format!("is on {}, and deploy keys go to GIT_URL's host alone: use https", remote.host).into()
+                );
             }
             Protocol::Ssh => {}
             Protocol::Http if self.remote.protocol == Protocol::Http && !is_foreign => {}
@@ -101,7 +122,9 @@ impl<'a> Superproject<'a> {
         }
         let (repo, key) = self.name_and_key(&url);
         let key = match remote.protocol {
-            Protocol::Ssh => key.map_err(|error| format!("needs a key: {error}"))?,
+            Protocol::Ssh => {
+                key.map_err(|error| UrlError { why: format!("needs a key: {error}"), fault: Fault::Config })?
+            }
             _ => None,
         };
         let ours = self.remote.protocol;

@@ -10,6 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::access::GitAccess;
+use crate::durable::replace_file;
 use crate::git::{GitConfig, GitError};
 
 /// Reads the certificates of a PEM file, of which there must be at least one.
@@ -28,12 +30,10 @@ pub fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, GitError> {
 }
 
 impl GitConfig {
-    /// Replaces `cacert` by a file that has the system's authorities too.
-    pub(in crate::git) fn bundle_authorities(&mut self) -> Result<(), GitError> {
-        if let Some(cacert) = &mut self.cacert {
-            *cacert = bundle(cacert, &self.run_dir)?;
-        }
-        Ok(())
+    /// Returns the access with a file of authorities that has the system's, too.
+    pub(in crate::git) fn bundled(&self, access: &GitAccess) -> Result<GitAccess, GitError> {
+        let cacert = access.cacert().map(|cacert| bundle(&cacert, &self.run_dir)).transpose()?;
+        Ok(GitAccess::new(access.token(), cacert))
     }
 }
 
@@ -50,7 +50,8 @@ fn bundle(path: &Path, dir: &Path) -> Result<PathBuf, GitError> {
         pem += "-----END CERTIFICATE-----\n";
     }
     let bundle = dir.join("authorities.pem");
-    let written = fs::write(&bundle, pem);
+    // Git may read the file of before at this moment.
+    let written = replace_file(&bundle, 0o600, pem.as_bytes());
     written.map_err(|error| GitError::io(format_args!("{}", bundle.display()), error))?;
     Ok(bundle)
 }

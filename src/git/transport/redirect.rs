@@ -44,7 +44,7 @@ pub(in crate::git) async fn next(
 
 async fn ask(config: &GitConfig, remote: &Remote, authorization: &str) -> Result<Option<String>, reqwest::Error> {
     let client = outbound::client(Route::Direct).timeout(LIMIT);
-    let client = outbound::trust_bundle(client, config.cacert.as_deref())?;
+    let client = outbound::trust_bundle(client, config.access.cacert().as_deref())?;
     let mut authorization = match HeaderValue::from_str(authorization) {
         Ok(value) => value,
         Err(_) => return Ok(None), // Git did not send such a header either.

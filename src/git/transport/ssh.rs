@@ -178,8 +178,7 @@ mod tests {
             run_dir: dir.path().into(),
             known_hosts: dir.path().join("known_hosts"),
             added_hosts: None,
-            token: None,
-            cacert: None,
+            access: Default::default(),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
         };

@@ -67,7 +67,7 @@ impl GitConfig {
     /// Returns the remote with GIT_TOKEN, if the token is for its server and the URL has no login.
     pub(in crate::git) fn authorized(&self, remote: &Remote) -> Remote {
         let mut remote = remote.clone();
-        if let Some(token) = &self.token
+        if let Some(token) = self.access.token()
             && remote.protocol == Protocol::Https
             && remote.authorization.is_none()
             && !remote.is_foreign
@@ -85,6 +85,7 @@ fn server(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::GitAccess;
 
     fn token(secret: &str, git_url: Option<&str>) -> Option<GitToken> {
         GitToken::new(&secret.to_owned().into(), git_url)
@@ -120,8 +121,7 @@ mod tests {
             run_dir: "/".into(),
             known_hosts: "/".into(),
             added_hosts: None,
-            token: token("secret", None),
-            cacert: None,
+            access: GitAccess::new(token("secret", None), None),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
         };

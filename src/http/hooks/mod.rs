@@ -42,7 +42,8 @@ pub fn routes() -> Router<Arc<ApiState>> {
 
 /// `POST /hooks/github`
 async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let secret = api.hook_secret.as_ref().filter(|secret| !secret.is_empty());
+    let credentials = api.credentials.present();
+    let secret = credentials.hook_secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
     let webhook = WebhookKind::read(&headers);
     // GitLab and Gitee send a secret in the clear or a signature of the time, neither of which proves the body.

@@ -39,7 +39,7 @@ async fn a_list_is_filtered_by_repository_branch_and_status() {
         assert_eq!(server.get(&format!("/job?{query}")).await.json().as_array().unwrap().len(), count, "{query}");
     }
     for (query, message) in [
-        ("branch=x", "branch is one of a repository: name that, too"),
+        ("branch=x", "branch needs repository=OWNER/REPO beside it"),
         ("status=done", "status is pending, running, success, failure or cancelled"),
     ] {
         let answer = server.get(&format!("/job?{query}")).await;

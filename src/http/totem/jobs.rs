@@ -25,7 +25,7 @@ pub async fn create(
     let request = request::read(body.bytes(), api.intake.policy().destinations())?;
     drop(body);
     let job = api.intake.create(request, caller.requester()).await?;
-    let mut response = views::job(StatusCode::CREATED, &job)?;
+    let mut response = views::waiting_job(&api, StatusCode::CREATED, &job).await?;
     let kept = |name: &String| format!("{name} is kept and not followed: the options of a build stand under build");
     warning::add(&mut response, job.context.misplaced().iter().map(kept));
     Ok(response)
@@ -39,7 +39,7 @@ pub async fn rebuild(
 ) -> Result<Response, ApiError> {
     caller.job(&api, id).await?;
     let job = api.intake.rebuild(id, caller.requester()).await?;
-    views::job(StatusCode::CREATED, &job)
+    views::waiting_job(&api, StatusCode::CREATED, &job).await
 }
 
 /// True for the two media types of a job, and for a body without a type. A form or plain text is refused, because a foreign
@@ -58,7 +58,7 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = caller.job(&api, id).await?;
-    Ok(etag::unless_known(views::job(StatusCode::OK, &job)?, &headers).await)
+    Ok(etag::unless_known(views::waiting_job(&api, StatusCode::OK, &job).await?, &headers).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
@@ -70,5 +70,5 @@ pub async fn cancel(
     caller.job(&api, id).await?;
     let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
-    views::job(StatusCode::OK, &job)
+    views::waiting_job(&api, StatusCode::OK, &job).await
 }

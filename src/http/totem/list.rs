@@ -16,7 +16,7 @@ use crate::http::error::ApiError;
 use crate::http::page::{self, PageRequest};
 use crate::http::{ApiState, etag, messages, warning};
 use crate::model::{Job, Millis, Status};
-use crate::store::{JobFilter, Store};
+use crate::store::{JobFilter, StoreError};
 
 /// Number of jobs that a whole list reads at once, and so what it holds in memory: about 150 KB.
 const PIECE: u32 = 100;
@@ -77,7 +77,7 @@ pub async fn list(
     };
     let mut response = if is_whole {
         let first = api.store.jobs_like(&filter, PIECE, None).await?;
-        let body = Body::from_stream(whole(api.store.clone(), filter, first));
+        let body = Body::from_stream(whole(api.clone(), filter, first));
         views::of_type(StatusCode::OK, views::JOB_LIST, DESCRIBED_BY, body)?
     } else {
         let mut jobs = api.store.jobs_like(&filter, page.lookahead(), page.cursor).await?;
@@ -93,7 +93,8 @@ pub async fn list(
         ];
         let next = page.cut(&mut jobs, |job| job.id, "/job", &filters);
         let links: Vec<_> = [DESCRIBED_BY.to_owned()].into_iter().chain(next).collect();
-        let views: Vec<JobView> = jobs.iter().map(JobView::from).collect();
+        let reasons = api.queue.wait_reasons(&jobs).await?;
+        let views: Vec<JobView> = jobs.iter().zip(reasons).map(JobView::waiting).collect();
         let response = views::json(StatusCode::OK, views::JOB_LIST, &links.join(", "), &views)?;
         etag::unless_known(response, &headers).await
     };
@@ -110,27 +111,29 @@ fn first_digits(commit: &str) -> Result<String, ApiError> {
 
 /// Streams the list as one array, a piece at a time. `first` is its first piece. A fault breaks the answer off, so that no
 /// client takes a part for the whole.
-fn whole(store: Store, filter: JobFilter, first: Vec<Job>) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
-    let next = (store, filter, None, Some(first));
+fn whole(api: Arc<ApiState>, filter: JobFilter, first: Vec<Job>) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
+    let next = (api, filter, None, Some(first));
     stream::try_unfold(Some(next), |next| async move {
-        let Some((store, filter, cursor, piece)) = next else { return Ok(None) };
-        let jobs = match piece {
-            Some(first) => first,
-            None => store
-                .jobs_like(&filter, PIECE, cursor)
-                .await
-                .inspect_err(|error| tracing::error!(%error, "a list broke off"))?,
+        let Some((api, filter, cursor, piece)) = next else { return Ok(None) };
+        let read = async {
+            let jobs = match piece {
+                Some(first) => first,
+                None => api.store.jobs_like(&filter, PIECE, cursor).await?,
+            };
+            let reasons = api.queue.wait_reasons(&jobs).await?;
+            Ok::<_, StoreError>((jobs, reasons))
         };
+        let (jobs, reasons) = read.await.inspect_err(|error| tracing::error!(%error, "a list broke off"))?;
         let mut text = String::new();
-        for (place, job) in jobs.iter().enumerate() {
+        for (place, waiting) in jobs.iter().zip(reasons).enumerate() {
             text.push(if cursor.is_none() && place == 0 { '[' } else { ',' });
-            text += &serde_json::to_string(&JobView::from(job))?;
+            text += &serde_json::to_string(&JobView::waiting(waiting))?;
         }
         let is_last = jobs.len() < PIECE as usize;
         if is_last {
             text += if cursor.is_none() && jobs.is_empty() { "[]" } else { "]" };
         }
-        let next = (!is_last).then(|| (store, filter, jobs.last().map(|job| job.id), None));
+        let next = (!is_last).then(|| (api, filter, jobs.last().map(|job| job.id), None));
         Ok(Some((Bytes::from(text), next)))
     })
 }

@@ -6,13 +6,15 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::http::ApiState;
 use crate::http::error::ApiError;
 use crate::model::{
     CommitId, FailedStep, FailureClass, Job, JobContext, JobId, Millis, StageRecord, StageStatus, Stages, Status,
-    TagResult,
+    TagResult, WaitReason,
 };
 
 pub const JOB: &str = "application/vnd.sh.melt.cdp.if.job.v1+json";
+const JOB_LINK: &str = r#"</_schema/job>; rel="describedBy""#;
 pub const JOB_LIST: &str = "application/vnd.sh.melt.cdp.if.job-list.v1+json";
 pub const JOB_CREATE: &str = "application/vnd.sh.melt.cdp.if.job-create.v1+json";
 
@@ -45,6 +47,14 @@ pub struct JobView<'a> {
     created_by: Option<&'a str>,
     cancelled_by: Option<&'a str>,
     first_start_time: Option<Millis>,
+    waiting_for: Option<WaitReason>,
+}
+
+impl<'a> JobView<'a> {
+    /// Returns the view of a job that waits for this.
+    pub fn waiting((job, waiting_for): (&'a Job, Option<WaitReason>)) -> Self {
+        Self { waiting_for, ..Self::from(job) }
+    }
 }
 
 impl<'a> From<&'a Job> for JobView<'a> {
@@ -75,6 +85,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             created_by: job.created_by.as_deref(),
             cancelled_by: job.cancelled_by.as_deref(),
             first_start_time: job.first_start.or(job.start),
+            waiting_for: None,
         }
     }
 }
@@ -150,9 +161,15 @@ impl<'a> From<&'a StageRecord> for StageView<'a> {
     }
 }
 
-/// Answers with one job.
+/// Answers with one job, and why it is pending.
+pub async fn waiting_job(api: &ApiState, status: StatusCode, job: &Job) -> Result<Response, ApiError> {
+    let view = JobView::waiting((job, api.queue.wait_reason(job).await?));
+    json(status, JOB, JOB_LINK, &view)
+}
+
+/// Answers a webhook with its job, without looking why that is pending.
 pub fn job(status: StatusCode, job: &Job) -> Result<Response, ApiError> {
-    json(status, JOB, r#"</_schema/job>; rel="describedBy""#, &JobView::from(job))
+    json(status, JOB, JOB_LINK, &JobView::from(job))
 }
 
 /// Answers with a media type that has a schema.

@@ -88,8 +88,8 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
             None => (CommitState::Error, cause.unwrap_or("cancelled").to_owned()),
         },
         Status::Failure => {
-            let is_operators = |class: FailureClass| class.is_infrastructure() || class == FailureClass::RegistryAuth;
-            let state = if job.class.is_some_and(is_operators) { CommitState::Error } else { CommitState::Failure };
+            let is_spared = job.class.is_some_and(FailureClass::spares_commit);
+            let state = if is_spared { CommitState::Error } else { CommitState::Failure };
             let parts = [job.class.map(FailureClass::as_str), cause].into_iter().flatten().collect::<Vec<_>>();
             (state, if parts.is_empty() { "The build failed.".into() } else { parts.join(": ") })
         }

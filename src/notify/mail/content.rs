@@ -120,13 +120,14 @@ impl MailContent {
     }
 }
 
-/// Returns compose-ci's words: `success!`, or `failed! (exit code: 2)`.
+/// Returns compose-ci's words, `success!` or `failed! (exit code: 2)`, and after a failure its cause.
 fn verdict(summary: &JobSummary) -> String {
     if !summary.failed() {
         return "success!".into();
     }
     let code = summary.job.stages.0.iter().filter_map(|stage| stage.exit_code).find(|code| *code != 0);
-    format!("failed! (exit code: {})", code.unwrap_or(1))
+    let cause = summary.short_cause().map(|cause| format!(" {cause}")).unwrap_or_default();
+    format!("failed! (exit code: {}){cause}", code.unwrap_or(1))
 }
 
 #[cfg(test)]
@@ -142,11 +143,11 @@ mod tests {
             MailContent::new(&JobSummary::new(job, None, &[Occasion::Failure, Occasion::Success], &links).unwrap())
                 .subject
         };
-        assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 failed! (exit code: 1)");
+        assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 failed! (exit code: 1) x");
         job.stages = Stages::pending();
         job.stages.0[0].exit_code = Some(0);
         job.stages.0[2].exit_code = Some(2);
-        assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 failed! (exit code: 2)");
+        assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 failed! (exit code: 2) x");
         job.status = crate::model::Status::Success;
         assert_eq!(subject(&job), "[acme/hello]: 1a2b3c4 success!");
     }

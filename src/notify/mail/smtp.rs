@@ -32,6 +32,8 @@ pub struct MailConfig {
     pub cacert: Option<PathBuf>,
     pub login: Option<(String, Zeroizing<String>)>,
     pub from: String,
+    /// Name of the setting that has the receivers.
+    pub to_setting: &'static str,
     pub to: Vec<String>,
 }
 
@@ -42,6 +44,7 @@ pub struct Mailer {
     server: String,
     from: Mailbox,
     to: Vec<Mailbox>,
+    to_setting: &'static str,
     transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
@@ -51,9 +54,9 @@ impl Mailer {
     /// # Errors
     /// The setting that cannot be used, and the reason.
     pub fn new(config: MailConfig) -> Result<Self, String> {
-        let MailConfig { host, port, tls, cacert, login, from, to } = config;
+        let MailConfig { host, port, tls, cacert, login, from, to_setting, to } = config;
         let from = mailbox("SMTP_FROM", &from)?;
-        let to = receivers(&to)?;
+        let to = receivers(to_setting, &to)?;
         if ServerName::try_from(host.as_str()).is_err() {
             return Err(format!("SMTP_HOST={host:?} is no name and no address of a host"));
         }
@@ -85,12 +88,21 @@ impl Mailer {
         if let Some((user, password)) = login {
             transport = transport.credentials(Credentials::new(user, password.as_str().to_owned()));
         }
-        Ok(Self { server: format!("{host}:{port}"), from, to, transport: transport.build() })
+        Ok(Self { server: format!("{host}:{port}"), from, to, to_setting, transport: transport.build() })
     }
 
     /// Returns the server as `host:port`.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Returns the server without its port.
+    pub(in crate::notify) fn host(&self) -> &str {
+        self.server.rsplit_once(':').map_or(&self.server, |(host, _)| host)
+    }
+
+    pub(super) fn receivers_setting(&self) -> &'static str {
+        self.to_setting
     }
 
     pub(super) fn from(&self) -> &Mailbox {
@@ -109,42 +121,62 @@ impl Mailer {
         match self.transport.test_connection().await {
             Ok(true) => Ok(()),
             Ok(false) => Err("it does not answer".into()),
-            Err(error) => Err(one_line(&error)),
+            Err(error) => Err(explain(&error)),
         }
+    }
+
+    fn failure(&self, error: &smtp::Error) -> String {
+        format!("{}: {}", self.server, explain(error))
     }
 
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
         match tokio::time::timeout(TIMEOUT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is_permanent() => Err(SendError::permanent(one_line(&error))),
-            Ok(Err(error)) => Err(SendError::transient(one_line(&error))),
+            Ok(Err(error)) if error.is_permanent() => Err(SendError::permanent(self.failure(&error))),
+            Ok(Err(error)) => Err(SendError::transient(self.failure(&error))),
             Err(_) => Err(SendError::transient(format!("{} took longer than {} s", self.server, TIMEOUT.as_secs()))),
         }
     }
 }
 
 fn mailbox(setting: &str, text: &str) -> Result<Mailbox, String> {
-    text.parse().map_err(|error| format!("{setting}={text:?} is no mail address: {error}"))
+    text.parse().map_err(|_| {
+        format!(
+            "{setting}={text:?} is no mail address: write one such as builds@example.com or Name <builds@example.com>"
+        )
+    })
 }
 
 /// Parses the receivers. An address that is listed twice gets one mail.
-fn receivers(to: &[String]) -> Result<Vec<Mailbox>, String> {
+fn receivers(setting: &str, to: &[String]) -> Result<Vec<Mailbox>, String> {
     let mut all: Vec<Mailbox> = Vec::with_capacity(to.len());
     for to in to {
-        let to = mailbox("SMTP_TO", to)?;
+        let to = mailbox(setting, to)?;
         if all.iter().all(|other| other.email != to.email) {
             all.push(to);
         }
     }
     match all.is_empty() {
-        true => Err("SMTP_HOST is set and SMTP_TO is not: name who gets the mail".into()),
+        true => Err(format!("SMTP_HOST is set and {setting} is not: name who gets the mail")),
         false => Ok(all),
     }
 }
 
-/// Returns an error as one line of at most 500 characters, because a server's answer is part of it.
-fn one_line(error: &smtp::Error) -> String {
-    error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+/// Returns what went wrong and what to do, as one line of at most 500 characters, because a server's answer is part of it.
+fn explain(error: &smtp::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = match error.status().map(u16::from) {
+        Some(code @ (530 | 534 | 535)) => {
+            format!("the login is refused ({code} {cause}): correct SMTP_USER and SMTP_PASS")
+        }
+        Some(code) => format!("the server refuses ({code} {cause}): correct SMTP_FROM and SMTP_TO, or ask who runs it"),
+        None if error.is_timeout() => "no answer in time: check SMTP_HOST, SMTP_PORT and SMTP_TLS".into(),
+        None => format!("no connection ({cause}): check SMTP_HOST, SMTP_PORT, SMTP_TLS and SMTP_CACERT"),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
 fn authorities(path: &PathBuf) -> Result<Vec<Certificate>, String> {
@@ -176,6 +208,7 @@ mod tests {
             cacert: None,
             login: None,
             from: "Image Factory <ci@acme.org>".into(),
+            to_setting: "SMTP_TO",
             to: vec!["dev@acme.org".into()],
         };
         let twice = MailConfig { to: vec!["dev@acme.org".into(), "Dev <dev@acme.org>".into()], ..good() };

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::held::hold;
 use super::retry::LONGEST_REST;
 use super::rows::{by_id, columns, conflict, decode, enqueue};
 use crate::model::{Event, Job, JobId, JobProgress, Millis, Stages, Status, transition};
@@ -18,9 +19,18 @@ const NEXT: &str = "SELECT repository, priority FROM turns WHERE since IS NOT NU
      (SELECT COUNT(*) FROM jobs WHERE jobs.repository = turns.repository AND jobs.status = 'running')) \
      ORDER BY priority DESC, turn, since LIMIT 1";
 
+/// The oldest job of a repository and a priority.
+const OLDEST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM jobs WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $1 AND priority = $2 AND status = 'pending' \
+     AND not_before = 0)"
+);
+
 const CLAIM: &str = concat!(
     "UPDATE jobs SET status = $7, attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
-     start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4 \
+     start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4, \
+     held_since = NULL \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
      AND not_before = 0) AND status = 'pending' RETURNING ",
     columns!()
@@ -32,9 +42,20 @@ const END_TURN: &str = "UPDATE turns SET turn = CASE WHEN $1 = 1 THEN (SELECT MA
      AND not_before = 0) WHERE repository = $2 AND priority = $3";
 
 impl Store {
-    /// Claims the next job for `node`, for the time `lease`: the job runs, with one more attempt, fresh stages and a new
-    /// start. The notifications of its start are stored in the same transaction.
+    /// Claims the next job like [`Store::claim_unless`], and holds none.
     pub async fn claim(&self, node: &str, lease: Duration) -> Result<Option<Job>, StoreError> {
+        self.claim_unless(|_| false, node, lease).await
+    }
+
+    /// Claims the next job for `node`, for the time `lease`: the job runs, with one more attempt, fresh stages and a new
+    /// start. The notifications of its start are stored in the same transaction. Jobs of a repository whose next job
+    /// `is_held` are held, see [`Store::release_held`].
+    pub async fn claim_unless(
+        &self,
+        is_held: impl Fn(&Job) -> bool + Send + 'static,
+        node: &str,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
         let (announce, most, node) = (self.announce.clone(), self.repo_concurrency, node.to_owned());
         self.write(move |conn| {
             let (now, stages) = (Millis::now(), serde_json::to_string(&Stages::pending())?);
@@ -43,6 +64,11 @@ impl Store {
             while let Some((repository, priority)) = conn.first(NEXT, &[&most], |row| {
                 Ok((row.get::<_, String>("repository")?, row.get::<_, i64>("priority")?))
             })? {
+                let oldest = conn.first(OLDEST, &[&repository, &priority], decode)?;
+                if oldest.is_some_and(|job| is_held(&job)) {
+                    hold(conn, &repository, now)?;
+                    continue;
+                }
                 let until = now + lease;
                 let job =
                     conn.first(CLAIM, &[&stages, &now, &node, &until, &repository, &priority, &running], decode)?;

@@ -90,11 +90,12 @@ impl Store {
     }
 }
 
-/// Returns how the newest earlier job of the same repository and branch ended that was not cancelled.
+/// Returns how the newest earlier job of the same repository and branch ended that says something about its commit. The
+/// failures that only an operator can mend (`config` and `git-host`) and cancelled jobs do not.
 fn previous(conn: &SqlConnection, job: &Job) -> Result<Option<Status>, StoreFault> {
     conn.first(
         "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
-         AND status IN ('success', 'failure') ORDER BY id DESC LIMIT 1",
+         AND status IN ('success', 'failure') AND (class IS NULL OR class NOT IN ('config', 'git-host')) ORDER BY id DESC LIMIT 1",
         &[&job.repository, &branch(job), &job.id],
         |row| row.get("status"),
     )
@@ -128,7 +129,7 @@ pub(in crate::store) fn supersede(
 /// Ends a job; no other function does. An outcome without tags leaves the tags that an earlier attempt, or the progress
 /// of this one, has stored. A job that is marked as superseded keeps that commit if it is cancelled, and loses it if it
 /// ended in another way first.
-fn end(
+pub(super) fn end(
     conn: &SqlConnection,
     id: JobId,
     from: Status,
@@ -136,7 +137,11 @@ fn end(
     outcome: Outcome,
     announce: &Announce,
 ) -> Result<Job, StoreFault> {
-    let event = if from == Status::Pending { Event::Cancel } else { Event::Finish(outcome.status) };
+    let event = match (from, outcome.status) {
+        (Status::Pending, Status::Cancelled) => Event::Cancel,
+        (Status::Pending, _) => Event::GiveUp,
+        _ => Event::Finish(outcome.status),
+    };
     let status = transition(from, event)?;
     let (stages, tags) = (serde_json::to_string(&outcome.stages)?, serde_json::to_string(&outcome.tags)?);
     let job = conn
@@ -147,7 +152,7 @@ fn end(
                  THEN 'superseded by ' || superseded_by ELSE $5 END, \
                  superseded_by = CASE WHEN $1 = 'cancelled' THEN COALESCE(superseded_by, $11) END, \
                  tags = CASE WHEN $12 = '[]' THEN tags ELSE $12 END, end_time = $6, class = $7, claimed_by = NULL, \
-                 lease_until = NULL WHERE id = $8 AND status = $9 AND attempt = $10 RETURNING ",
+                 lease_until = NULL, not_before = 0, held_since = NULL WHERE id = $8 AND status = $9 AND attempt = $10 RETURNING ",
                 columns!()
             ),
             &[

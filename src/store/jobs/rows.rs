@@ -13,7 +13,7 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
-         cancelled_by, first_start"
+         cancelled_by, not_before, held_since, first_start"
     };
 }
 pub(in crate::store) use columns;
@@ -49,6 +49,8 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         created_by: row.get("created_by")?,
         cancel_requested: row.get("cancel_requested")?,
         cancelled_by: row.get("cancelled_by")?,
+        rests_until: row.get("not_before").map(|until: Millis| Some(until).filter(|until| until.0 > 0))?,
+        held_since: row.get("held_since")?,
         created: row.get("created")?,
         start: row.get("start_time")?,
         end: row.get("end_time")?,

@@ -8,19 +8,12 @@ use std::collections::HashSet;
 
 use super::outcome;
 use super::rows::{after, columns, decode};
-use crate::model::{CommitId, Job, Status};
+use crate::model::{CommitId, Job, Status, Supersede};
 use crate::store::outbox::Announce;
 use crate::store::sqlite::{SqlConnection, StoreFault, commit as read_commit};
 
 /// The most pushes between two jobs. Each step costs two queries.
 const LONGEST: usize = 100;
-
-/// The jobs that a newer commit of their branch supersedes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Superseding {
-    Pending,
-    PendingAndRunning,
-}
 
 /// Has the newest commit of the branch of `job`, which has just been stored, take the place of older ones: of `job` itself
 /// too, if the pushes came in another order. Returns `job` and the others as they are then: cancelled, or, if they run,
@@ -28,7 +21,7 @@ pub enum Superseding {
 pub(in crate::store) fn supersede_older(
     conn: &SqlConnection,
     job: Job,
-    rule: Superseding,
+    rule: Supersede,
     announce: &Announce,
 ) -> Result<(Job, Vec<Job>), StoreFault> {
     let (Some(after), Some(git_ref)) = (after(&job), job.git_ref.clone()) else { return Ok((job, Vec::new())) };
@@ -38,7 +31,7 @@ pub(in crate::store) fn supersede_older(
     for older in branch.older(&job, &after)? {
         match older.status {
             Status::Pending => superseded.push(outcome::supersede(conn, older, &newest, announce)?),
-            Status::Running if rule == Superseding::PendingAndRunning && !older.cancel_requested => {
+            Status::Running if rule == Supersede::Running && !older.cancel_requested => {
                 superseded.push(mark(conn, older, &newest)?);
             }
             _ => {}

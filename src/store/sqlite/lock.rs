@@ -8,8 +8,7 @@ use crate::store::StoreError;
 /// Makes the data folder (mode 0700; a folder that exists keeps its mode) and takes its lock. The lock lasts until the
 /// returned file is closed, and so until a killed daemon is gone.
 pub(in crate::store) fn lock(folder: &Path) -> Result<File, StoreError> {
-    let unusable =
-        |e: std::io::Error| StoreError::Folder { folder: folder.display().to_string(), cause: e.to_string() };
+    let unusable = |e: std::io::Error| StoreError::folder(folder, &e);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
     let mut open = OpenOptions::new();
     open.read(true).write(true).create(true).truncate(false).mode(0o600);

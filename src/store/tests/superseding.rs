@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{CommitId, Origin};
+use crate::model::{CommitId, Origin, Supersede};
 
 const BRANCH: &str = "refs/heads/develop";
 
@@ -23,8 +23,8 @@ fn push(git_ref: &str, before: Option<char>, after: char) -> NewJob {
 }
 
 async fn add_by(store: &Store, new: NewJob, running: bool) -> (Job, Vec<Job>) {
-    let rule = if running { Superseding::PendingAndRunning } else { Superseding::Pending };
-    match store.add_superseding(new, None, Some(rule)).await.unwrap() {
+    let rule = if running { Supersede::Running } else { Supersede::Pending };
+    match store.add_superseding(new, None, rule).await.unwrap() {
         (Added::New(job), superseded) => (job, superseded),
         (Added::Duplicate(job), _) => panic!("{} is a duplicate", job.id),
     }

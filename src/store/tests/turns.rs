@@ -48,6 +48,55 @@ async fn higher_priorities_come_first_and_each_is_fair() {
 }
 
 #[tokio::test]
+async fn the_order_that_is_shown_is_the_order_of_the_claims() {
+    let (_dir, store) = open().await;
+    for (repo, priority) in [("a", 0), ("a", 0), ("b", 0), ("b", 0), ("c", 0), ("a", 5), ("d", -1), ("b", 0)] {
+        add_with(&store, repo, priority).await;
+    }
+    claim(&store).await.unwrap();
+    claim(&store).await.unwrap();
+    add_with(&store, "e", 0).await;
+    let capped = store.clone().with_repo_concurrency(1).queue_order().await.unwrap();
+    assert_eq!((capped.running, capped.full), (2, vec!["acme/a".to_owned()]));
+    let shown = store.queue_order().await.unwrap().waiting;
+    let mut claimed = Vec::new();
+    while let Some(job) = claim(&store).await {
+        claimed.push(job.id);
+    }
+    assert_eq!((shown.len(), shown), (7, claimed));
+}
+
+#[tokio::test]
+async fn a_held_repository_costs_no_attempt_and_holds_up_no_other() {
+    let (_dir, store) = open().await;
+    let (first, second) = (add_with(&store, "a", 0).await, add_with(&store, "a", 5).await);
+    let other = add_with(&store, "b", 0).await;
+    let is_held = |job: &Job| job.context.repo == "a";
+    assert_eq!(store.claim_unless(is_held, "n", LEASE).await.unwrap().unwrap().id, other);
+    assert_eq!(store.claim_unless(is_held, "n", LEASE).await.unwrap(), None);
+    let held = store.held(Millis::now()).await.unwrap();
+    assert_eq!(held.iter().map(|job| (job.id, job.attempt)).collect::<BTreeSet<_>>(), [(first, 0), (second, 0)].into());
+    assert!(store.queue_order().await.unwrap().waiting.is_empty());
+
+    // A release keeps the time since which a job is held, until the job is claimed.
+    store.release_held().await.unwrap();
+    assert_eq!(store.claim_unless(is_held, "n", LEASE).await.unwrap(), None);
+    assert_eq!(store.job(first).await.unwrap().unwrap().held_since, held[0].held_since);
+    store.release_held().await.unwrap();
+    let claimed = claim(&store).await.unwrap();
+    assert_eq!((claimed.id, claimed.attempt, claimed.held_since), (second, 1, None));
+
+    let outcome = Outcome { class: Some(FailureClass::Config), ..outcome(Status::Failure) };
+    let job = store.job(first).await.unwrap().unwrap();
+    let ended = store.give_up(&job, &outcome).await.unwrap();
+    assert_eq!((ended.status, ended.attempt, ended.held_since), (Status::Failure, 0, None));
+    let shown = store.operators_failures(Millis(0), 5).await.unwrap();
+    assert_eq!(shown.iter().map(|job| job.id).collect::<Vec<_>>(), [first]);
+    store.finish(claimed.id, 1, &self::outcome(Status::Success)).await.unwrap();
+    assert_eq!(store.operators_failures(Millis(0), 5).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_repository_runs_no_more_than_it_may() {
     let (_dir, store) = open().await;
     let store = store.with_repo_concurrency(1);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use image_factory::git::GitToken;
+use image_factory::git::{GitAccess, GitToken};
 
 use super::*;
 use crate::harness::{Certificate, HttpsHost, LfsServer, processes_of};
@@ -28,7 +28,11 @@ impl Https {
 
     fn git(&self, token: Option<&str>, cacert: Option<PathBuf>) -> Git {
         let token = token.map(|token| GitToken::new(&token.to_owned().into(), Some(&self.host.url())).unwrap());
-        Git::new(GitConfig { token, cacert, ..config(self.dir.path(), Path::new("/nonexistent")) }).unwrap()
+        Git::new(GitConfig {
+            access: GitAccess::new(token, cacert),
+            ..config(self.dir.path(), Path::new("/nonexistent"))
+        })
+        .unwrap()
     }
 
     fn trusting(&self, token: Option<&str>) -> Git {
@@ -120,20 +124,14 @@ async fn a_token_opens_a_private_repository_and_is_shown_nowhere() {
     // Another server gets none.
     let other = Https::start();
     other.host.repo("acme", "hello").commit("develop", &[("a", "1")]);
-    other
-        .head(
-            &Git::new(GitConfig { cacert: Some(other.host.authority()), ..https_config(&https, &other) }).unwrap(),
-            "hello",
-        )
-        .await
-        .unwrap();
+    other.head(&Git::new(https_config(&https, &other, Some(other.host.authority()))).unwrap(), "hello").await.unwrap();
     assert!(other.host.requests().iter().all(|(_, authorization)| authorization.is_none()));
 }
 
 /// The token of one host, the folder of another.
-fn https_config(of: &Https, at: &Https) -> GitConfig {
+fn https_config(of: &Https, at: &Https, cacert: Option<PathBuf>) -> GitConfig {
     let token = GitToken::new(&TOKEN.to_owned().into(), Some(&of.host.url()));
-    GitConfig { token, ..config(at.dir.path(), Path::new("/nonexistent")) }
+    GitConfig { access: GitAccess::new(token, cacert), ..config(at.dir.path(), Path::new("/nonexistent")) }
 }
 
 /// Git would send the token to the second host with `http.extraHeader`, `http.URL.extraHeader` and a credential helper.
@@ -219,7 +217,12 @@ async fn a_server_without_tls_is_named() {
 fn a_file_without_an_authority_is_refused() {
     let dir = folder();
     let file = dir.path().join("ca.pem");
-    let git = || Git::new(GitConfig { cacert: Some(file.clone()), ..config(dir.path(), Path::new("/nonexistent")) });
+    let git = || {
+        Git::new(GitConfig {
+            access: GitAccess::new(None, Some(file.clone())),
+            ..config(dir.path(), Path::new("/nonexistent"))
+        })
+    };
     let error = git().unwrap_err();
     assert!(error.message.contains("ca.pem\" cannot be used: No such file"), "{error}");
     std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n").unwrap();

@@ -118,6 +118,18 @@ impl Daemon {
         self.server.kill9();
     }
 
+    /// Writes the daemon's environment file and sends SIGHUP. Returns what the daemon logs about it, up to `last`.
+    pub async fn reload(&mut self, variables: &str, last: &str) -> String {
+        for (name, value) in variables.lines().filter_map(|line| line.split_once('=')) {
+            self.canaries.add_setting(name, value);
+        }
+        std::fs::write(env_file(self.dir.path()), variables).unwrap();
+        let before = self.output().len();
+        self.signal(Signal::HUP);
+        let said = async || Some(self.output()[before..].to_owned()).filter(|said| said.contains(last));
+        eventually(Duration::from_secs(20), &format!("the daemon logs {last:?}"), said).await
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.server.signal(signal);
     }
@@ -311,6 +323,8 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
     let mut command = Command::new(BINARY);
     command
         .arg("serve")
+        .arg("--env-file")
+        .arg(env_file(dir))
         .current_dir(dir)
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
@@ -320,6 +334,13 @@ fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
         .env("API_TOKENS", API_TOKENS)
         .envs(settings);
     command
+}
+
+/// Returns the daemon's environment file in its folder; it is empty at first.
+fn env_file(dir: &Path) -> PathBuf {
+    let path = dir.join("env");
+    std::fs::File::options().append(true).create(true).open(&path).unwrap();
+    path
 }
 
 async fn ready(client: &reqwest::Client, port: u16) -> bool {

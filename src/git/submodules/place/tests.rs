@@ -7,7 +7,9 @@ fn source(url: &str) -> RepoSource {
 /// Checks a submodule's URL in a repository at `base`. The error says why the URL is refused.
 fn checked(base: &str, url: &str) -> Result<SubmoduleSource, String> {
     let (source, secrets) = (source(base), Secrets::default());
-    Superproject::new(&source, Remote::parse(base).unwrap(), &secrets).check_url(base, false, url)
+    Superproject::new(&source, Remote::parse(base).unwrap(), &secrets)
+        .check_url(base, false, url)
+        .map_err(|refused| refused.why)
 }
 
 const HTTPS: &str = "https://github.com/acme/hello.git";
@@ -127,6 +129,6 @@ fn what_a_foreign_repository_names_is_foreign() {
         assert!(place.remote.is_foreign && place.remote.authorization.is_none(), "{url}");
         assert!(!place.source.url.contains("hunter22"), "{url}");
     }
-    let why = check("git@git.corp:acme/private.git").unwrap_err();
+    let why = check("git@git.corp:acme/private.git").unwrap_err().why;
     assert!(why.contains("in a repository of another host, which is given no key"), "{why}");
 }

@@ -1,0 +1,118 @@
+//! Reads the settings again when SIGHUP comes. The live ones take effect at once, and no job notices; the others are named.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use sd_notify::NotifyState;
+use tokio::sync::{mpsc, watch};
+
+use super::assemble::{access, git, notify, queue as queue_settings};
+use crate::http::Credentials;
+use crate::intake::Intake;
+use crate::logs::{Logs, Masks};
+use crate::notify::Channels;
+use crate::pipeline::Tools;
+use crate::queue::QueueHandle;
+use crate::secrets::Secrets;
+use crate::settings::{LoadedSettings, SettingError, SettingErrors, Settings, SettingsSource};
+use crate::telemetry::notify_systemd;
+
+/// The parts of the daemon that take settings while they work.
+pub struct LiveParts {
+    /// Settings that are in effect.
+    pub settings: Settings,
+    pub masks: Masks,
+    pub logs: Logs,
+    pub secrets: watch::Receiver<Arc<Secrets>>,
+    pub tools: Arc<Tools>,
+    pub queue: QueueHandle,
+    pub intake: Intake,
+    pub channels: Channels,
+    pub credentials: Credentials,
+}
+
+impl LiveParts {
+    /// Takes the live settings of `new`, and reads anew the certificates that the settings name.
+    ///
+    /// # Errors
+    /// A setting cannot be used, perhaps because another one needs a restart. Then nothing has changed.
+    fn take(&mut self, new: &Settings) -> anyhow::Result<()> {
+        let settings = self.settings.with_live(new);
+        if let Some(error) = settings.contradictions().into_iter().chain(super::check(&settings)).next() {
+            bail!("{error}; other settings have changed that need a restart first");
+        }
+        let tokens = access::tokens(&settings)?;
+        // The secrets of before stay masked, because what runs may still show them.
+        let mut masks = self.masks.borrow().to_vec();
+        for mask in access::masks(&settings, &tokens) {
+            if !masks.contains(&mask) {
+                masks.push(mask);
+            }
+        }
+        let policy = access::policy(&settings, masks.clone(), self.secrets.clone())?;
+        let rules = queue_settings::rules(&settings)?;
+        let channels = notify::channels(&settings, self.logs.clone())?;
+        // The masks come first, so that no log shows a new secret.
+        self.masks.send_replace(Arc::new(masks));
+        self.tools.git.set_access(&git::access(&settings))?;
+        self.channels.replace(&channels);
+        self.queue.set_rules(rules);
+        self.intake.set_policy(policy);
+        self.credentials.replace(settings.hook_secret.clone(), &tokens);
+        self.settings = settings;
+        Ok(())
+    }
+}
+
+/// The requests to read the settings again.
+pub struct Reloads {
+    pub source: SettingsSource,
+    /// The settings that the daemon started with.
+    pub started_with: LoadedSettings,
+    /// Receiver of one message for each request.
+    pub requests: mpsc::Receiver<()>,
+}
+
+impl Reloads {
+    /// Answers the requests until it is dropped.
+    pub(super) async fn run(mut self, mut live: LiveParts) {
+        let mut before = None;
+        while self.requests.recv().await.is_some() {
+            if let Ok(now) = NotifyState::monotonic_usec_now() {
+                notify_systemd(&[NotifyState::Reloading, now]);
+            }
+            match self.reload(&mut live, before.as_ref()) {
+                Ok(loaded) => before = Some(loaded),
+                Err(SettingErrors(errors)) => {
+                    for error in errors {
+                        tracing::error!("the settings are not taken, and the former ones stay in effect: {error}");
+                    }
+                }
+            }
+            notify_systemd(&[NotifyState::Ready]);
+        }
+    }
+
+    fn reload(&self, live: &mut LiveParts, before: Option<&LoadedSettings>) -> Result<LoadedSettings, SettingErrors> {
+        let mut loaded = self.source.load();
+        loaded.check(super::check);
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        live.take(loaded.settings()?)
+            .map_err(|error| SettingErrors(vec![SettingError::new([], format!("{error:#}"))]))?;
+        match &*loaded.changes_since(before.unwrap_or(&self.started_with)).live {
+            [] => tracing::info!("the settings and certificates were read again: no setting has a new value in effect"),
+            names => tracing::info!("the settings and certificates were read again: {} changed", names.join(", ")),
+        }
+        let changes = loaded.changes_since(&self.started_with);
+        if !changes.restart.is_empty() {
+            let names = changes.restart.join(", ");
+            tracing::warn!("settings that changed and need a restart, which loses no job: {names}");
+        }
+        for (name, place) in &changes.hidden {
+            tracing::warn!(
+                "{name} changed in a file, without effect: it is also set {place}; remove it there, and restart"
+            );
+        }
+        Ok(loaded)
+    }
+}

@@ -1,0 +1,32 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::auth::Tokens;
+use crate::model::ApiToken;
+
+/// The credentials that requests are checked by. They can be replaced while requests come. Clones share them.
+#[derive(Clone)]
+pub struct Credentials(watch::Sender<Arc<CredentialSet>>);
+
+pub(super) struct CredentialSet {
+    /// Secret of the webhooks. Without one they are refused.
+    pub hook_secret: Option<Zeroizing<String>>,
+    pub tokens: Tokens,
+}
+
+impl Credentials {
+    pub(super) fn new(hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken]) -> Self {
+        Self(watch::Sender::new(Arc::new(CredentialSet { hook_secret, tokens: Tokens::new(tokens) })))
+    }
+
+    /// Takes other credentials, for the requests that come from now on.
+    pub fn replace(&self, hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken]) {
+        self.0.send_replace(Arc::new(CredentialSet { hook_secret, tokens: Tokens::new(tokens) }));
+    }
+
+    pub(super) fn present(&self) -> Arc<CredentialSet> {
+        self.0.borrow().clone()
+    }
+}

@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::clone::source;
+use crate::model::{Job, RepoName};
+use crate::secrets::Secrets;
+
+/// Tells which jobs have to wait, because a secret of theirs is stored and cannot be used.
+#[derive(Clone)]
+pub struct SecretGate {
+    secrets: watch::Receiver<Arc<Secrets>>,
+    /// GIT_URL, which decides whether a job needs a deploy key.
+    git_url: Option<String>,
+}
+
+impl Default for SecretGate {
+    /// Returns the gate of a place without secrets, which is open for every job.
+    fn default() -> Self {
+        Self::new(watch::channel(Arc::default()).1, None)
+    }
+}
+
+impl SecretGate {
+    pub fn new(secrets: watch::Receiver<Arc<Secrets>>, git_url: Option<String>) -> Self {
+        Self { secrets, git_url }
+    }
+
+    /// Returns why the deploy key of the job's repository or the registry logins cannot be used, if they are stored and
+    /// cannot. Which registries a dockercfg is for is unknown until it is decrypted, so every job needs it.
+    pub fn closed_for(&self, job: &Job) -> Option<String> {
+        // A job with an invalid name runs, and says so.
+        let repo = RepoName::new(&job.context.owner, &job.context.repo).ok()?;
+        let secrets = self.secrets.borrow();
+        let key = source(self.git_url.as_deref(), &secrets, &repo).err().map(|error| error.message);
+        key.or_else(|| secrets.unusable_logins().map(|error| error.to_string()))
+    }
+
+    /// Waits until the secrets have changed since the last call.
+    pub async fn changed(&mut self) {
+        // The sender is gone when the daemon stops.
+        if self.secrets.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The reasons why jobs are pending.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::QueueHandle;
+use crate::model::{Job, Millis, Status, WaitKind, WaitReason};
+use crate::pipeline::SecretGate;
+use crate::store::{QueueOrder, StoreError};
+
+/// The things outside the queue that jobs wait for.
+#[derive(Clone)]
+pub struct Waits {
+    /// The reason why no job is begun now.
+    pub blocked: watch::Receiver<Option<WaitReason>>,
+    pub gate: SecretGate,
+    /// SECRET_WAIT: the longest time that a job is held for a secret.
+    pub longest: Duration,
+}
+
+impl Default for Waits {
+    /// Returns waits for nothing.
+    fn default() -> Self {
+        Self { blocked: watch::channel(None).1, gate: SecretGate::default(), longest: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl QueueHandle {
+    /// Returns the reason why a job is pending; `None` for any other job.
+    pub async fn wait_reason(&self, job: &Job) -> Result<Option<WaitReason>, StoreError> {
+        Ok(self.wait_reasons(std::slice::from_ref(job)).await?.pop().flatten())
+    }
+
+    /// Returns, for each of these jobs, the reason why it is pending.
+    pub async fn wait_reasons(&self, jobs: &[Job]) -> Result<Vec<Option<WaitReason>>, StoreError> {
+        let order = match jobs.iter().any(|job| job.status == Status::Pending) {
+            true => self.store.queue_order().await?,
+            false => QueueOrder::default(),
+        };
+        Ok(jobs.iter().map(|job| self.reason_of(job, &order)).collect())
+    }
+
+    fn reason_of(&self, job: &Job, order: &QueueOrder) -> Option<WaitReason> {
+        use WaitKind::{Queue, Repository, Retry, Secrets};
+        if job.status != Status::Pending {
+            return None;
+        }
+        if self.concurrency == 0 {
+            return Some(WaitReason::new(Queue, "CONCURRENCY is 0: jobs are accepted, and none is run"));
+        }
+        if let Some(why) = self.waits.gate.closed_for(job) {
+            let end = job.held_since.unwrap_or_else(Millis::now) + self.waits.longest;
+            return Some(WaitReason::new(Secrets, format!("{why}; the job waits for it until {end} (SECRET_WAIT)")));
+        }
+        if let Some(blocked) = self.waits.blocked.borrow().clone() {
+            return Some(blocked);
+        }
+        if let (Some(end), None) = (job.rests_until, job.held_since) {
+            return Some(WaitReason::new(Retry, format!("attempt {} follows at {end}", job.attempt + 1)));
+        }
+        if order.full.contains(&job.repository) {
+            let running = format!("{} has as many running jobs as REPO_CONCURRENCY allows", job.repository);
+            return Some(WaitReason::new(Repository, running));
+        }
+        let ahead = order.waiting.iter().position(|id| *id == job.id).unwrap_or_default();
+        let before = match ahead {
+            0 => "it is the next".to_owned(),
+            1 => "1 job waits before it".to_owned(),
+            ahead => format!("{ahead} jobs wait before it"),
+        };
+        Some(WaitReason::new(
+            Queue,
+            format!("{before}, and {} run (CONCURRENCY is {})", order.running, self.concurrency),
+        ))
+    }
+}

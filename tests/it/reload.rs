@@ -1,0 +1,138 @@
+//! Settings that are read again by SIGHUP.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{
+    Capture, Daemon, Engine, Fault, HttpsHost, Settings, Supervisor, World, eventually, folder, push_payload, unique,
+};
+
+const FIRST: &str = "first-token-0123456789";
+const SECOND: &str = "second-token-0123456789";
+const SECRET: &str = "a-new-secret-of-webhooks";
+const DONE: &str = "were read again";
+const REFUSED: &str = "the former ones stay in effect";
+
+/// Answers to a request with this token, and to one for a job of `other/repo` by the admin.
+async fn answers(daemon: &Daemon, token: &str) -> (StatusCode, StatusCode) {
+    let jobs = daemon.bare_request(Method::GET, "/job").bearer_auth(token).send().await.unwrap();
+    let job = daemon.request(Method::POST, "/job").json(&json!({"owner": "other", "repo": "repo"}));
+    (jobs.status(), job.send().await.unwrap().status())
+}
+
+/// A job that runs goes on, and what it ends with goes to the hook that was set meanwhile.
+#[tokio::test]
+async fn live_settings_change_and_no_job_is_dropped() {
+    let capture = Capture::start(&[]);
+    let own = [("API_TOKENS", ""), ("HOOK_SECRET", ""), ("PUSH_RETRIES", "1000"), ("PUSH_RETRY_WAIT", "1s")];
+    let mut world = World::start_with(&own).await;
+    let sha = world.repo.commit(
+        "develop",
+        &[(
+            "Dockerfile",
+            "FROM image-factory-busybox:1
+",
+        )],
+    );
+    // The job runs until the registry takes its image.
+    world.registry.fault(Fault::Manifests { status: 503, times: usize::MAX });
+    let running = world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+    world.daemon.wait_stage(&running, "push").await;
+    assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::UNAUTHORIZED, StatusCode::CREATED));
+    let payload = push_payload("acme/hello", "refs/heads/develop", &sha);
+    assert_eq!(world.daemon.hook("push", &payload).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    let hook = capture.url();
+    let first = format!(
+        "API_TOKENS=ci:read:{FIRST}\nHOOK_SECRET={SECRET}\nALLOW_REPOS=acme/*\nPRIORITIES=acme/*=7\nHOOK_POST_URL={hook}\n\
+         HOOK_POST_SECRET=a-new-hook-secret\nCONCURRENCY=5\nDOCKER_REPO_BASE=elsewhere.example.com/x\n"
+    );
+    let said = world.daemon.reload(&first, "DOCKER_REPO_BASE changed in a file, without effect").await;
+    assert!(
+        said.contains(
+            "again: HOOK_SECRET, ALLOW_REPOS, PRIORITIES, HOOK_POST_URL, HOOK_POST_SECRET, API_TOKENS changed"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("need a restart, which loses no job: CONCURRENCY\n"), "{said}");
+    assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::OK, StatusCode::FORBIDDEN));
+    world.daemon.set("HOOK_SECRET", SECRET);
+    let job = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    assert_eq!(world.daemon.job(&job).await["priority"], 7);
+    world.registry.fault(Fault::None);
+    world.daemon.wait_success(&running).await;
+    let about =
+        async || capture.requests().into_iter().find(|sent| String::from_utf8_lossy(&sent.body).contains(&running));
+    let sent = eventually(Duration::from_secs(20), "the hook arrives", about).await;
+    assert!(sent.headers.contains_key("x-hook-signature"), "{sent:?}");
+
+    // A file with a fault changes nothing.
+    let broken = format!("API_TOKENS=ci:read:{SECOND}\nALLOW_REPOS=a[\n");
+    let said = world.daemon.reload(&broken, REFUSED).await;
+    assert!(said.contains("ALLOW_REPOS=\"a[\" (") && said.contains("/env:2) is not valid"), "{said}");
+    assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::OK, StatusCode::FORBIDDEN));
+    world.daemon.reload(&broken.replace("a[", "*"), DONE).await;
+    assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::UNAUTHORIZED, StatusCode::CREATED));
+    assert_eq!(answers(&world.daemon, SECOND).await.0, StatusCode::OK);
+}
+
+/// The certificates of GIT_CACERT and the token of a file are taken from the next fetch on, and the new token is masked.
+#[tokio::test]
+async fn certificates_and_secret_files_are_read_again() {
+    let (host, other) = (HttpsHost::start(), HttpsHost::start());
+    let dir = folder();
+    let (cacert, token) = (dir.path().join("ca.pem"), dir.path().join("token"));
+    std::fs::copy(other.authority(), &cacert).unwrap();
+    std::fs::write(&token, "ghp_9876543210\n").unwrap();
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo ghp_0123456789 # {}\n", unique());
+    host.repo("acme", "hello").commit("develop", &[("Dockerfile", &dockerfile)]);
+    host.require("Basic eC1hY2Nlc3MtdG9rZW46Z2hwXzAxMjM0NTY3ODk=");
+    let settings = [
+        ("GIT_URL", host.url()),
+        ("GIT_CACERT", cacert.display().to_string()),
+        ("GIT_TOKEN_FILE", token.display().to_string()),
+        ("DOCKER_REPO_BASE", "127.0.0.1:1/totem".into()),
+        ("DOCKER_HOST", Engine::shared().host),
+    ];
+    let settings: Settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+    let mut daemon = Daemon::start(settings).await;
+    let clones = async |daemon: &Daemon| {
+        let id = daemon.submit(json!({"owner": "acme", "repo": "hello"})).await;
+        let job = daemon.wait_for(&id, Duration::from_secs(60), |job| {
+            let is_tried_again = job["status"] == "pending" && job["attempt"] != 0;
+            is_tried_again || matches!(job["results"]["clone"]["status"].as_str(), Some("success" | "failure"))
+        });
+        (job.await["results"]["clone"]["status"] == "success", id)
+    };
+    assert!(!clones(&daemon).await.0, "the server's authority is unknown");
+    std::fs::copy(host.authority(), &cacert).unwrap();
+    daemon.reload("", DONE).await;
+    assert!(!clones(&daemon).await.0, "the token is another one");
+    std::fs::write(&token, "ghp_0123456789\n").unwrap();
+    let said = daemon.reload("", DONE).await;
+    assert!(said.contains("again: GIT_TOKEN changed"), "{said}");
+    let (is_cloned, id) = clones(&daemon).await;
+    assert!(is_cloned, "{}", daemon.log(&id).await);
+    assert!(daemon.wait_log(&id, "echo ***").await.contains("echo ***"));
+}
+
+/// systemd waits for READY after RELOADING.
+#[tokio::test]
+async fn systemd_sees_a_reload() {
+    let supervisor = Supervisor::start();
+    let own = [
+        ("NOTIFY_SOCKET", supervisor.path().to_str().unwrap().to_owned()),
+        ("CONCURRENCY", "0".into()),
+        ("DOCKER_HOST", "unix:///nowhere/docker.sock".into()),
+    ];
+    let mut daemon = Daemon::start(own.map(|(name, value)| (name.to_owned(), value)).into()).await;
+    daemon.reload("BUILD_TIMEOUT=soon", REFUSED).await;
+    let ready = async || (supervisor.count("READY=1") == 2).then_some(());
+    eventually(Duration::from_secs(10), "it is ready again", ready).await;
+    let states: Vec<_> = supervisor.heard().into_iter().map(|(_, line)| line).collect();
+    let place = |wanted: &str| states.iter().rposition(|line| line == wanted).unwrap();
+    assert!(place("RELOADING=1") < place("READY=1"), "{states:?}");
+    assert!(states.iter().any(|line| line.starts_with("MONOTONIC_USEC=")), "{states:?}");
+}

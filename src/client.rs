@@ -26,7 +26,7 @@ pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};
 pub use tokens::RemoteToken;
-pub use views::{JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use views::{FreshBuild, JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.
@@ -82,8 +82,9 @@ impl ApiClient {
         self.json(self.request(Method::POST, &["job", id, "cancel"])).await
     }
 
-    pub async fn rebuild(&self, id: &str) -> Result<RemoteJob, ClientError> {
-        self.json(self.request(Method::POST, &["job", id, "rebuild"])).await
+    pub async fn rebuild(&self, id: &str, build: FreshBuild) -> Result<RemoteJob, ClientError> {
+        let body = serde_json::json!({ "build": build });
+        self.json(self.request(Method::POST, &["job", id, "rebuild"]).json(&body)).await
     }
 
     /// Lists deliveries, newest first, at most 1,000.

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{ConnectionArgs, LocalDaemon, follow, pick, print_json};
+use super::{ConnectionArgs, FreshArgs, LocalDaemon, follow, pick, print_json};
 use crate::client::{NewRemoteBuild, NewRemoteJob};
 use crate::model::RepoName;
 
@@ -40,6 +40,8 @@ pub struct BuildArgs {
     /// The platform, such as linux/arm64 [default: the engine's own]
     #[arg(long)]
     platform: Option<String>,
+    #[command(flatten)]
+    fresh: FreshArgs,
     /// Show the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
@@ -101,6 +103,7 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
         target,
         build_args,
         platform,
+        fresh,
         follow,
         connection,
     } = args;
@@ -111,7 +114,8 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
     };
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
-    let build = NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image };
+    let build =
+        NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image, fresh: fresh.into() };
     let job = NewRemoteJob { owner: repo.owner().into(), repo: repo.name().into(), branch, commit, tag, build };
     let job = client.create(&job).await?;
     if follow {

@@ -31,7 +31,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::app;
-use crate::client::{ApiClient, ClientError, RemoteJob, Status, is_this_machine};
+use crate::client::{ApiClient, ClientError, FreshBuild, RemoteJob, Status, is_this_machine};
+use crate::model::Pull;
 use crate::settings::{Flags, SettingsSource};
 
 /// Turns a Git push into a Docker image in a registry.
@@ -187,6 +188,24 @@ pub struct ConnectionArgs {
     /// Write JSON: one document, or one line per event when a log is followed
     #[arg(long)]
     json: bool,
+}
+
+/// The arguments by which a build takes less from what the engine has.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct FreshArgs {
+    /// Look up base images in their registry: all of them (always), or those that the engine does not have (missing)
+    /// [default: the daemon's PULL]
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pull: Option<Pull>,
+    /// Run every step, whatever the engine has in its cache
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl From<FreshArgs> for FreshBuild {
+    fn from(FreshArgs { pull, no_cache }: FreshArgs) -> Self {
+        Self { pull, no_cache }
+    }
 }
 
 // Exit codes beside 0. clap's own code for wrong usage is 2.

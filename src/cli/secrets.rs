@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use super::uptake::{self, Uptake};
 use super::{ConnectionArgs, LocalDaemon};
 use crate::client::RemoteSecrets;
+use crate::registry::{self, RegistryError};
 use crate::secrets::admin::{self, ListedSecret};
-use crate::secrets::{Scope, SecretName, SecretsConfig};
+use crate::secrets::{LoginKey, RegistryAuth, Scope, SecretName, SecretsConfig};
 
 /// Store deploy keys and registry credentials where the daemon reads them, and check them
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,9 @@ enum SecretsCommand {
         /// The key is for this repository of the owner
         #[arg(long, requires = "owner")]
         repo: Option<String>,
+        /// Store a dockercfg without trying its logins
+        #[arg(long)]
+        no_check: bool,
         /// The file with the secret; - is standard input
         file: PathBuf,
         /// Do not ask the running daemon whether it uses the secret
@@ -89,9 +93,12 @@ pub async fn run(
     daemon: anyhow::Result<LocalDaemon>,
 ) -> anyhow::Result<ExitCode> {
     match args.command {
-        SecretsCommand::Put { kind, owner, repo, file, no_wait } => {
+        SecretsCommand::Put { kind, owner, repo, no_check, file, no_wait } => {
             let name = kind.secret(owner.as_deref(), repo.as_deref())?;
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+            if name == SecretName::Dockercfg && !no_check {
+                try_logins(admin::logins(&config, &secret).await).await?;
+            }
             println!("{}", admin::put(&config, name.clone(), secret).await?);
             if no_wait {
                 return Ok(ExitCode::SUCCESS);
@@ -139,6 +146,28 @@ pub async fn run(
             let all = lines.iter().all(|l| l.ok);
             Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+    }
+}
+
+/// Tries each login, and says of each whether its registry accepts it.
+///
+/// # Errors
+/// A registry refuses a login. A registry that cannot be asked is no error, because the daemon may reach it from where it
+/// runs.
+async fn try_logins(logins: Vec<(LoginKey, RegistryAuth)>) -> anyhow::Result<()> {
+    let tried = logins.iter().map(async |(key, auth)| (key, registry::check_login(&key.host, auth).await));
+    let mut refused = Vec::new();
+    for (key, tried) in futures_util::future::join_all(tried).await {
+        match tried {
+            Ok(Some(login)) => println!("{key}: the registry accepts the login of {}", login.shown()),
+            Ok(None) => println!("{key}: not tried, because the registry asks for no login"),
+            Err(e @ RegistryError::WrongLogin { .. }) => refused.push(format!("{key}: {e}")),
+            Err(e) => println!("{key}: not tried: {e}"),
+        }
+    }
+    match refused.is_empty() {
+        true => Ok(()),
+        false => anyhow::bail!("{}; nothing was stored: --no-check stores it all the same", refused.join("; ")),
     }
 }
 

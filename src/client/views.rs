@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FailureClass, JobContext, Millis, StageName, StageStatus, Status, TagResult, WaitReason};
+use crate::model::{FailureClass, JobContext, Millis, Pull, StageName, StageStatus, Status, TagResult, WaitReason};
 
 /// A job as the server shows it; see api.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,4 +145,16 @@ pub struct NewRemoteBuild {
     pub platform: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(flatten)]
+    pub fresh: FreshBuild,
+}
+
+/// The options of a build that a rebuild may set, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FreshBuild {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
 }

@@ -156,6 +156,13 @@ messages! {
     NOT_READABLE: "registry-auth", "there is no such image, or the dockercfg has no login that may read it",
         "The registry of a base image answers a wrong name and a private image alike.",
         "correct the name after FROM, or store a login for the registry in the dockercfg";
+    OWN_COPY: "registry", "the registry shows no … (…), so the engine's own copy is used",
+        "The engine has a base image that its registry no longer has, or that no login of the dockercfg may read.",
+        "push the image again, or store a login that may read it";
+    SEVERAL_LOGINS: "registry-auth", "The engine takes one login of …, and the base images have several in the dockercfg \
+        (…): it gets the one for the whole registry, if there is one",
+        "The dockercfg has logins for paths of the registry, and this engine takes one for each registry.",
+        "use BuildKit and a registry with tokens, or give one login the right to read all of them";
     FOREIGN_PLATFORM: "dockerfile", "the engine's machine cannot run programs of …",
         "A step runs a program of another processor architecture.",
         "install qemu-user-static there (binfmt_misc), or let the Dockerfile build them on $BUILDPLATFORM";

@@ -9,11 +9,12 @@ use super::advice::{self, with_cure};
 use super::api::engine::Engine;
 use super::api::errors::{EngineError, SIGKILL_EXIT, one_line, write_line};
 use super::api::kind::ErrorKind;
+use super::buildkit::base_logins::BaseLogins;
 use super::buildkit::session::{Session, SessionError};
 use super::context::git_dir::{GitErrorDetector, explain_git_dir};
 use super::context::tree::{SyncStats, Tree};
 use super::explain::explain;
-use super::request::{BuiltImage, ImageBuild};
+use super::request::{BuiltImage, ImageBuild, StepCounts};
 use super::upkeep::oom::OomCounter;
 use crate::model::{Builder, LogSink};
 
@@ -41,17 +42,19 @@ impl Engine {
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
+        let bases = build.bases.iter().map(|base| base.image.clone()).collect();
+        let logins = Arc::new(BaseLogins::new(build.logins.clone(), bases));
         let builder = self.builder_now().await?;
         if builder == Builder::Classic {
-            return self.build_classic(&build, tree, log).await;
+            return self.build_classic(&build, tree, &logins, log).await;
         }
         let slot = self.slots.take(&build.sync_key);
         let shared_key = format!("{}:{}/{}", build.sync_key, build.snapshot.generation, slot.number);
         // The key is hashed, because it may have characters that a header may not.
         let shared_key = hex::encode(Sha256::digest(shared_key));
 
-        let refused = match Session::open(&self.host, &shared_key, tree.clone(), build.logins.clone()).await {
-            Ok(session) => match self.build_by_buildkit(&build, &session.id, log).await {
+        let refused = match Session::open(&self.host, &shared_key, tree.clone(), logins.clone()).await {
+            Ok(session) => match self.build_with(&build, &session, &logins, log).await {
                 Ok((image_id, steps)) => {
                     let sync = tree.sent();
                     let entries = tree.snapshot.entries.len();
@@ -81,7 +84,20 @@ impl Engine {
             log,
             &format!("FileSync cannot be used ({refused}): the whole tree is sent as a tar to the classic builder"),
         );
-        self.build_classic(&build, tree, log).await
+        self.build_classic(&build, tree, &logins, log).await
+    }
+
+    /// Builds by BuildKit, and writes to the log of which registry the engine got one login for several.
+    async fn build_with(
+        &self,
+        build: &ImageBuild<'_>,
+        session: &Session,
+        logins: &BaseLogins,
+        log: &dyn LogSink,
+    ) -> Result<(String, StepCounts), EngineError> {
+        let built = self.build_by_buildkit(build, &session.id, log).await;
+        logins.notes().iter().for_each(|line| write_line(log, line));
+        built
     }
 }
 

@@ -1,6 +1,6 @@
 //! The classic builder: `POST /build` without BuildKit, which takes the whole context as a tar.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hyper::{Method, header};
@@ -9,9 +9,10 @@ use serde::Deserialize;
 use super::advice::{self, with_cure};
 use super::api::connect::{invalid, request};
 use super::api::engine::Engine;
-use super::api::errors::{EngineError, StepReport};
+use super::api::errors::{EngineError, StepReport, write_line};
 use super::api::kind::ErrorKind;
 use super::api::messages::{EngineMessage, MessageStream};
+use super::buildkit::base_logins::BaseLogins;
 use super::context::tar;
 use super::context::tree::Tree;
 use super::dockerfile::instructions;
@@ -19,7 +20,7 @@ use super::explain::{explain, here_document};
 use super::push::{auth_config, auth_header};
 use super::request::{BuiltImage, ImageBuild, StepCounts};
 use crate::model::{Builder, LogSink};
-use crate::secrets::{RegistryAuth, RegistryLogins};
+use crate::secrets::HostLogin;
 
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -30,6 +31,7 @@ impl Engine {
         &self,
         build: &ImageBuild<'_>,
         tree: Arc<Tree>,
+        logins: &BaseLogins,
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
         // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
@@ -42,7 +44,7 @@ impl Engine {
         }
         // Podman expects another form of `extrahosts`, and its builds leave no container behind.
         let mark = self.instance.as_ref().filter(|_| !is_podman).map(|instance| instance.mark(&build.build_id));
-        let result = self.run_classic(build, mark, tree.clone(), log).await;
+        let result = self.run_classic(build, mark, tree.clone(), logins, log).await;
         match result {
             Ok(image_id) => Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
             Err(e) => Err(explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, Builder::Classic).await),
@@ -54,6 +56,7 @@ impl Engine {
         build: &ImageBuild<'_>,
         mark: Option<String>,
         tree: Arc<Tree>,
+        logins: &BaseLogins,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
@@ -62,7 +65,8 @@ impl Engine {
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
-            .header("X-Registry-Config", auth_header(&login_values(&build.logins))?);
+            .header("X-Registry-Config", auth_header(&login_values(logins))?);
+        logins.notes().iter().for_each(|line| write_line(log, line));
         let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
         // An error before the first step shows in the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::from_build(&e.message, None))?;
@@ -104,12 +108,13 @@ impl Engine {
 
 /// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for
 /// one.
-fn login_values(logins: &RegistryLogins) -> serde_json::Value {
-    let value = |(host, login): (String, RegistryAuth)| {
+fn login_values(logins: &BaseLogins) -> serde_json::Value {
+    let value = |(host, login): (String, HostLogin)| {
+        let auth = login.auth?;
         let server = if host == "docker.io" { DOCKER_HUB } else { &host };
-        (server.to_owned(), auth_config(server, &login))
+        Some((server.to_owned(), auth_config(server, &auth)))
     };
-    logins.all().into_iter().map(value).collect::<BTreeMap<_, _>>().into_iter().collect()
+    logins.by_host().into_iter().filter_map(value).collect()
 }
 
 #[derive(Default)]

@@ -2,7 +2,8 @@
 //!
 //! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read,
 //! `buildkit` serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build`
-//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads. `push` tags and pushes images. `pool` leases one of several engines to each job, and
+//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads. `push`
+//! tags and pushes images, and `pull` fetches those that moved. `pool` leases one of several engines to each job, and
 //! `upkeep` removes what builds leave behind. `advice` has the messages to users. A stage that runs containers would
 //! get a folder `run`.
 
@@ -15,6 +16,7 @@ mod context;
 mod dockerfile;
 mod explain;
 mod pool;
+mod pull;
 mod push;
 mod request;
 mod upkeep;

@@ -55,16 +55,19 @@ impl Engine {
     }
 }
 
-/// Makes the header of a push, which the engine expects even without credentials.
-fn credentials(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<HeaderValue, EngineError> {
+/// Makes the header of a push or a pull, which the engine expects even without credentials.
+pub(super) fn credentials(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<HeaderValue, EngineError> {
     auth_header(&auth.map_or(json!({}), |auth| auth_config(image.registry(), auth)))
 }
 
 /// Makes the engine's `AuthConfig` of a login.
 pub(super) fn auth_config(server: &str, auth: &RegistryAuth) -> Value {
-    match &auth.identity_token {
-        Some(token) => json!({ "identitytoken": token.as_str(), "serveraddress": server }),
-        None => json!({ "username": auth.username, "password": auth.password.as_str(), "serveraddress": server }),
+    match (&auth.registry_token, &auth.identity_token) {
+        (Some(token), _) => json!({ "registrytoken": token.as_str(), "serveraddress": server }),
+        (None, Some(token)) => json!({ "identitytoken": token.as_str(), "serveraddress": server }),
+        (None, None) => {
+            json!({ "username": auth.username, "password": auth.password.as_str(), "serveraddress": server })
+        }
     }
 }
 
@@ -140,13 +143,21 @@ mod tests {
     #[test]
     fn credentials_are_url_safe_and_of_this_registry() {
         let image = ImageRef::parse("q.io/a:b").unwrap();
-        let auth =
-            RegistryAuth { username: "u".into(), password: Zeroizing::new("???>>>~~~".into()), identity_token: None };
+        let auth = RegistryAuth {
+            username: "u".into(),
+            password: Zeroizing::new("???>>>~~~".into()),
+            ..RegistryAuth::default()
+        };
         let value = credentials(&image, Some(&auth)).unwrap();
         assert!(value.is_sensitive());
         let decoded = URL_SAFE.decode(value.as_bytes()).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&decoded).unwrap();
         assert_eq!(json, json!({ "username": "u", "password": "???>>>~~~", "serveraddress": "q.io" }));
+        // Docker takes the registry's token first, then the identity token, then the password.
+        let mut auth = RegistryAuth { identity_token: Some("identity".to_owned().into()), ..auth };
+        assert_eq!(auth_config("q.io", &auth), json!({ "identitytoken": "identity", "serveraddress": "q.io" }));
+        auth.registry_token = Some("registry".to_owned().into());
+        assert_eq!(auth_config("q.io", &auth), json!({ "registrytoken": "registry", "serveraddress": "q.io" }));
         let none = credentials(&image, None).unwrap();
         assert_eq!(none, "e30=");
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::context::tree::SyncStats;
 use crate::git::Snapshot;
-use crate::model::ImageRef;
+use crate::model::{BaseImage, ImageRef};
 use crate::secrets::RegistryLogins;
 
 pub struct ImageBuild<'a> {
@@ -30,6 +30,13 @@ pub struct ImageBuild<'a> {
     /// different builds on one key would evict each other's files, because the engine is sent only the files that a
     /// build copies.
     pub sync_key: String,
+    /// True if base images that the engine has are looked up in their registries.
+    pub pull: bool,
+    /// True if every step runs, whatever the engine has in its cache.
+    pub no_cache: bool,
+    /// Images that the Dockerfile builds on, as far as they are known. They decide which login an engine gets that asks for
+    /// one by host.
+    pub bases: Vec<BaseImage>,
     /// Logins for base images. Each is given to its own registry only.
     pub logins: RegistryLogins,
 }
@@ -66,6 +73,11 @@ impl ImageBuild<'_> {
         for (name, value) in [("target", self.target), ("platform", self.platform)] {
             if let Some(value) = value {
                 query.append_pair(name, value);
+            }
+        }
+        for (name, is_set) in [("pull", self.pull), ("nocache", self.no_cache)] {
+            if is_set {
+                query.append_pair(name, "1");
             }
         }
         query.extend_pairs(more).finish()

@@ -1,11 +1,13 @@
+use serde_json::{Map, Value};
+
 use super::request::{Refusal, Request, Requester};
 use super::{Intake, is_full_id};
 use crate::model::{CommitSpec, Job, JobContext, JobId, Origin};
 
 impl Intake {
     /// Stores a new job for what an ended job built, or was to build. It keeps the former job's `dockerRepoBase` and image,
-    /// if they are still allowed.
-    pub async fn rebuild(&self, id: JobId, by: Requester<'_>) -> Result<Job, Refusal> {
+    /// if they are still allowed. The `options` of the build take the place of the former job's.
+    pub async fn rebuild(&self, id: JobId, options: Map<String, Value>, by: Requester<'_>) -> Result<Job, Refusal> {
         let former = self.job(id).await?;
         if !former.status.is_terminal() {
             return Err(Refusal::Unfinished(former.status));
@@ -19,7 +21,8 @@ impl Intake {
         let branch_left_out = former.context.branch_left_out && is_id;
         let commit = former.resolved_commit.map_or(former.context.commit, |id| id.to_string());
         let any_commit = former.any_commit && by.is_admin() && is_full_id(&commit);
-        let context = JobContext { commit, branch_left_out, ..former.context };
+        let mut context = JobContext { commit, branch_left_out, ..former.context };
+        context.set_build_options(options);
         let request = Request {
             git_ref: former.git_ref,
             rebuild_of: Some(id),

@@ -26,6 +26,18 @@ words! {
 }
 
 words! {
+    /// Base images that an engine looks up in their registry.
+    #[derive(Default)]
+    pub enum Pull {
+        /// Those that it does not have.
+        #[default]
+        Missing = "missing",
+        /// All of them, so that one that has moved is used.
+        Always = "always",
+    }
+}
+
+words! {
     /// Encryption of mail on its way to the mail server.
     pub enum MailTls {
         /// TLS from the first byte.

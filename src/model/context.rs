@@ -66,6 +66,15 @@ impl JobContext {
         self.build().map_or_else(|| Ok(BuildOptions::default()), BuildOptions::read)
     }
 
+    /// Sets options of the build beside those that it has, or in their place.
+    pub fn set_build_options(&mut self, options: Map<String, Value>) {
+        match self.extra.get_mut(Self::BUILD) {
+            _ if options.is_empty() => {}
+            Some(Value::Object(build)) => build.extend(options),
+            _ => drop(self.extra.insert(Self::BUILD.into(), options.into())),
+        }
+    }
+
     /// Returns the entries of `extra` that are not options of the build: the caller's own, which are passed on unread.
     pub fn callers_own(&self) -> Map<String, Value> {
         let mut own = self.extra.clone();

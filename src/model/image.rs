@@ -80,6 +80,11 @@ impl ImageRef {
         format!("{}/{}", self.registry.to_ascii_lowercase(), self.repository())
     }
 
+    /// Returns the same text for every spelling of an image and tag. Tags are stored by it.
+    pub fn key(&self) -> String {
+        format!("{}/{}:{}", self.registry, self.repository(), self.tag)
+    }
+
     pub fn tag(&self) -> &str {
         &self.tag
     }

@@ -3,6 +3,7 @@
 mod access;
 mod advice;
 mod backoff;
+mod base_images;
 mod choices;
 mod commit;
 mod context;
@@ -39,7 +40,8 @@ pub(crate) mod words;
 pub use access::{ApiToken, Role};
 pub use advice::Advice;
 pub use backoff::Backoff;
-pub use choices::{Builder, EtcdApi, MailTls, Supersede};
+pub use base_images::{BaseImage, base_images};
+pub use choices::{Builder, EtcdApi, MailTls, Pull, Supersede};
 pub use commit::{CommitId, CommitSpec, is_no_commit};
 pub use context::JobContext;
 pub use destination::{Destination, Destinations, NoDestination};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::Pull;
 use super::image::RequestedImage;
 
 /// Linux on the architectures that Docker's images are made for, as Go names them, and the variants of arm.
@@ -102,6 +103,9 @@ pub struct BuildOptions {
     pub platform: Option<String>,
     /// Name of the image, if the job chooses it.
     pub image: Option<RequestedImage>,
+    pub pull: Option<Pull>,
+    /// True if every step runs, whatever the engine has in its cache.
+    pub no_cache: Option<bool>,
 }
 
 /// An option that cannot be used.
@@ -135,13 +139,14 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// Names of all options.
-    pub const NAMES: [&str; 7] = ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image"];
+    pub const NAMES: [&str; 9] =
+        ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image", "pull", "noCache"];
 
     /// Reads the options of [`Self::NAMES`] from the object `build` of a request. Null and the empty text count as absent.
     ///
     /// # Errors
     /// Every option that cannot be used.
-    pub(super) fn read(build: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
+    pub fn read(build: &Map<String, Value>) -> Result<Self, Vec<BadOption>> {
         let mut reader = OptionReader { build, bad: Vec::new() };
         let options = Self {
             dockerfile: reader.text("dockerfile", DockerfilePath::new),
@@ -151,6 +156,8 @@ impl BuildOptions {
             build_args: reader.args(),
             platform: reader.text("platform", platform),
             image: reader.text("image", RequestedImage::new),
+            pull: reader.text("pull", |text| text.parse().map_err(|_| "it must be missing or always")),
+            no_cache: reader.switch("noCache"),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
     }
@@ -355,6 +362,9 @@ mod tests {
             (json!({ "context": {} }), "context", "string"),
             (json!({ "keepGitDir": "yes" }), "keepGitDir", "boolean"),
             (json!({ "keepGitDir": 1 }), "keepGitDir", "boolean"),
+            (json!({ "pull": true }), "pull", "string"),
+            (json!({ "pull": "never" }), "pull", "missing or always"),
+            (json!({ "noCache": "yes" }), "noCache", "boolean"),
             (json!({ "target": "-x" }), "target", "stage"),
             (json!({ "target": "a b" }), "target", "stage"),
             (json!({ "target": 1 }), "target", "string"),

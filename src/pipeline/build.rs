@@ -4,12 +4,12 @@ use std::sync::Arc;
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
-use super::{Tools, epoch, folder};
+use super::{Tools, bases, dockerfile, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
-    StageName, TagSource, TagTemplate,
+    StageName, TagSource, TagTemplate, base_images,
 };
 use crate::secrets::RegistryLogins;
 
@@ -100,6 +100,7 @@ pub(super) async fn run(
     let log = runner.log.clone();
     let job = &runner.job;
     let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
+    let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
     // A job that infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
@@ -117,9 +118,11 @@ pub(super) async fn run(
             commit: commit.as_str(),
         };
         let names = planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, source, &*log)?;
+        let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
+        let base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
-            && let Some(seconds) = epoch::commit_time(&snapshot, plan.dockerfile.as_str()).await?
+            && let Some(seconds) = epoch::commit_time(&snapshot, &dockerfile).await?
         {
             build_args.insert(epoch::NAME.into(), seconds.to_string());
         }
@@ -127,6 +130,9 @@ pub(super) async fn run(
             .get(epoch::NAME)
             .and_then(|seconds| seconds.parse().ok())
             .filter(|s| (0..=epoch::LATEST).contains(s));
+        if !plan.pull {
+            bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
+        }
         let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(&fetched.url, &snapshot, id, epoch);
         let request = ImageBuild {
@@ -140,6 +146,9 @@ pub(super) async fn run(
             labels,
             build_id: format!("{id}-{attempt}"),
             sync_key: fetched.sync_key(&repository),
+            pull: plan.pull,
+            no_cache: plan.no_cache,
+            bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone()),
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();

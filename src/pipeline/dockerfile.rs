@@ -1,7 +1,7 @@
 //! Finds the Dockerfile and its `.dockerignore` in a commit's tree, and explains to the user if they are no files.
 
 use super::failure::StageFailure;
-use crate::git::{Entry, EntryKind, PathEnd, Snapshot};
+use crate::git::{Entry, EntryKind, GitError, PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
 /// Docker's default name. For this name alone, Docker accepts the lower case, too.
@@ -53,6 +53,17 @@ pub(super) async fn find(
         Some(message) => Err(StageFailure::new(FailureClass::Dockerfile, message)),
         None => check_ignore_file(snapshot, &path, context, &place, log).await.map(|()| path),
     }
+}
+
+/// Returns the text of the Dockerfile at this path; empty if it is too large, or no file.
+pub(super) async fn read(snapshot: &Snapshot, path: &DockerfilePath) -> Result<String, GitError> {
+    let PathEnd::File { at, .. } = snapshot.find(path.as_str().as_bytes()).await? else { return Ok(String::new()) };
+    let entry = &snapshot.entries[at];
+    if entry.size > LARGEST {
+        return Ok(String::new());
+    }
+    let text = snapshot.blobs()?.read(entry).await?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Returns true if a file begins as text in UTF-16 does: with a mark of the byte order, or with one zero in two bytes.

@@ -4,24 +4,16 @@
 //! Other Dockerfiles do not get it. BuildKit from 0.11 on makes it the image's creation time, by which images are pruned
 //! and listed. Later versions put it into `WORKDIR`, which would make each commit run every step after a `WORKDIR` anew.
 
-use crate::git::{GitError, PathEnd, Snapshot};
+use crate::git::{GitError, Snapshot};
 
 /// Name of the build argument.
 pub(super) const NAME: &str = "SOURCE_DATE_EPOCH";
-/// Largest Dockerfile that is read, in bytes. Nobody writes a larger one by hand.
-const LARGEST: u64 = 1 << 20;
 /// Last second of the year 9999.
 pub(super) const LATEST: i64 = 253_402_300_799;
 
 /// Returns the commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
 pub(super) async fn commit_time(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
-    let PathEnd::File { at, .. } = snapshot.find(dockerfile.as_bytes()).await? else { return Ok(None) };
-    let entry = &snapshot.entries[at];
-    if entry.size > LARGEST {
-        return Ok(None);
-    }
-    let text = snapshot.blobs()?.read(entry).await?;
-    if !is_declared(&String::from_utf8_lossy(&text)) {
+    if !is_declared(dockerfile) {
         return Ok(None);
     }
     // Git takes any number, but programs take the years 1970 to 9999.

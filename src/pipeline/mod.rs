@@ -1,6 +1,7 @@
 //! One run of a job: clone, checkout, build, push. The pipeline knows neither the store nor HTTP.
 
 mod activity;
+mod bases;
 mod build;
 mod checkout;
 mod clone;
@@ -29,7 +30,7 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, RepoName, Status,
+    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, Pull, RepoName, Status,
     TagTemplate,
 };
 use crate::secrets::Secrets;
@@ -63,6 +64,10 @@ pub struct PipelineConfig {
     pub dockerfile: DockerfilePath,
     /// CONTEXT: build context of a job that names none.
     pub context: ContextPath,
+    /// DOCKER_REPO_BASE: place of this factory's own images, which are looked up anew.
+    pub repo_base: String,
+    /// PULL: base images that a job looks up if it does not say.
+    pub pull: Pull,
     /// KEEP_GIT_DIR: whether the context has `.git` if the job does not say.
     pub keep_git_dir: bool,
     pub clone_timeout: Duration,

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::Tools;
 use super::failure::StageFailure;
 use crate::logs::{arguments_with_secrets, secret_argument};
-use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext};
+use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext, Pull};
 use crate::secrets::Secrets;
 
 /// The files and the options with which a job's image is built.
@@ -18,6 +18,10 @@ pub(super) struct Plan {
     pub target: Option<String>,
     pub build_args: BTreeMap<String, String>,
     pub platform: Option<String>,
+    /// True if base images that the engine has are looked up in their registries.
+    pub pull: bool,
+    /// True if every step runs anew.
+    pub no_cache: bool,
 }
 
 impl Plan {
@@ -41,6 +45,8 @@ impl Plan {
             target: options.target,
             build_args: options.build_args,
             platform: options.platform,
+            pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
+            no_cache: options.no_cache.unwrap_or_default(),
         })
     }
 
@@ -78,6 +84,9 @@ impl Plan {
         if !is_default {
             command += &format!(" -f {}", self.dockerfile);
         }
+        for (flag, is_set) in [(" --pull", self.pull), (" --no-cache", self.no_cache)] {
+            command += if is_set { flag } else { "" };
+        }
         for (flag, value) in [("--target", &self.target), ("--platform", &self.platform)] {
             command.extend(value.iter().map(|value| format!(" {flag} {value}")));
         }
@@ -99,6 +108,8 @@ mod tests {
             target: target.map(str::to_owned),
             build_args: args.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             platform: platform.map(str::to_owned),
+            pull: false,
+            no_cache: false,
         };
         assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
         let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();

@@ -95,8 +95,9 @@ pub(super) async fn run(
             // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
             let secrets = tools.secrets.borrow().clone();
             log.mask(&secrets.masks());
+            // All names of an image are tags of one repository.
             let registry = built.names[0].image.registry();
-            let auth = secrets.registry_auth(registry);
+            let auth = secrets.image_auth(&built.names[0].image);
             let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
             let error = match limited.await {
                 Ok(Ok(())) => break Ok(push.finish()),
@@ -204,8 +205,7 @@ impl PushContext<'_> {
     async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<PushState, PushError> {
         let Self { tools, engine, built, .. } = self;
         let PlannedTag { image, moving, of_versions } = &built.names[index];
-        // The key is built from the parts, because the names of Docker Hub's images can be written in several ways.
-        let key = format!("{}/{}:{}", image.registry(), image.repository(), image.tag());
+        let key = image.key();
         let _tag_lock = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))

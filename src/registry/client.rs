@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::challenge::{Challenge, Realm};
 use super::manifest::Manifest;
-use super::{Login, RegistryError};
+use super::{Login, RegistryError, Token};
 use crate::outbound::{self, Route, is_loopback, read_limited};
 use crate::secrets::RegistryAuth;
 
@@ -15,6 +15,9 @@ use crate::secrets::RegistryAuth;
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest body that is read, in bytes. A registry that sends more cannot fill the memory, because the rest stays unread.
 const MAX_BODY: usize = 64 << 10;
+/// Least lifetime of a token, in seconds, and that of a token whose server states none: distribution's "Token
+/// Authentication Specification".
+const TOKEN_LIFETIME: u32 = 60;
 /// Largest manifest that registries take, in bytes (OCI distribution specification, "Pushing Manifests").
 const MAX_MANIFEST: usize = 4 << 20;
 /// Types of the manifests that an engine pushes. A registry answers 404 for a type that the request does not accept.
@@ -44,27 +47,31 @@ struct Authorized {
 }
 
 impl<'a> RegistryClient<'a> {
+    /// Makes a client that has not asked the registry anything yet.
+    pub async fn new(
+        registry: &'a str,
+        auth: Option<&'a RegistryAuth>,
+        certs_dir: &Path,
+    ) -> Result<Self, RegistryError> {
+        let base = base_url(registry, "https")?;
+        let http = http_client(registry, &base, certs_dir).await?;
+        Ok(Self { registry, auth, http, base, challenge: None })
+    }
+
     /// Finds the registry by https, or on loopback by http, as the engine does.
     pub async fn find(
         registry: &'a str,
         auth: Option<&'a RegistryAuth>,
         certs_dir: &Path,
     ) -> Result<Self, RegistryError> {
-        let host = if registry == HUB.0 { HUB.1 } else { registry };
-        let at = |scheme: &str| {
-            Url::parse(&format!("{scheme}://{host}/v2/"))
-                .map_err(|e| RegistryError::NotRegistry { registry: registry.into(), cause: e.to_string() })
-        };
-        let base = at("https")?;
-        let http = http_client(registry, &base, certs_dir).await?;
-        let mut client = Self { registry, auth, http, base, challenge: None };
+        let mut client = Self::new(registry, auth, certs_dir).await?;
         if is_loopback(&client.base) {
-            client.base = at("http")?;
+            client.base = base_url(registry, "http")?;
         }
         let mut answer = client.send(client.http.get(client.base.clone())).await?;
         // A server that expects TLS answers 400 to plain HTTP.
         if client.base.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST {
-            client.base = at("https")?;
+            client.base = base_url(registry, "https")?;
             answer = client.send(client.http.get(client.base.clone())).await?;
         }
         match answer.status() {
@@ -76,6 +83,17 @@ impl<'a> RegistryClient<'a> {
             status if is_unavailable(status) => Err(client.refused(&client.base, status)),
             status => Err(client.not_registry(format!("{} answers {status}", client.base))),
         }
+    }
+
+    /// Returns the login that the registry accepts, or `None` if it asks for none.
+    pub async fn try_login(&self) -> Result<Option<Login>, RegistryError> {
+        let Some(challenge) = &self.challenge else { return Ok(None) };
+        let authorized = self.authorize(challenge, &[]).await?;
+        // A token server has judged the login already, but nobody has judged a token that the dockercfg brings.
+        if authorized.realm.is_none() {
+            self.judge(&authorized).await?;
+        }
+        Ok(Some(authorized.login))
     }
 
     /// Begins an upload and cancels it. Returns the login that this took.
@@ -125,8 +143,9 @@ impl<'a> RegistryClient<'a> {
         url: &Url,
         repository: &str,
     ) -> Result<(Response, Option<Authorized>), RegistryError> {
+        let scopes = [scope(repository, "pull,push")];
         let mut authorized = match &self.challenge {
-            Some(challenge) => Some(self.authorize(challenge, repository).await?),
+            Some(challenge) => Some(self.authorize(challenge, &scopes).await?),
             None => None,
         };
         let mut answer = self.request(method.clone(), url.clone(), authorized.as_ref()).await?;
@@ -134,7 +153,7 @@ impl<'a> RegistryClient<'a> {
             && authorized.is_none()
             && let Some(challenge) = Challenge::read(answer.headers())
         {
-            authorized = Some(self.authorize(&challenge, repository).await?);
+            authorized = Some(self.authorize(&challenge, &scopes).await?);
             answer = self.request(method, url.clone(), authorized.as_ref()).await?;
         }
         Ok((answer, authorized))
@@ -155,77 +174,96 @@ impl<'a> RegistryClient<'a> {
         if refused
             && let Some(realm) = authorized.and_then(|authorized| authorized.realm.as_ref())
             && let Some(auth) = self.auth
-            && let Ok(authorized) = self.token(realm, auth, repository, "delete").await
+            && let Ok(authorized) = self.authorized(realm, auth, &[scope(repository, "delete")]).await
         {
             let _ = self.request(Method::DELETE, upload, Some(&authorized)).await;
         }
     }
 
-    async fn authorize(&self, challenge: &Challenge, repository: &str) -> Result<Authorized, RegistryError> {
+    async fn authorize(&self, challenge: &Challenge, scopes: &[String]) -> Result<Authorized, RegistryError> {
         let auth = self.auth.ok_or_else(|| RegistryError::NoLogin { registry: self.registry.into() })?;
-        match challenge {
-            Challenge::Basic => {
+        let login = |user: &str| Login { user: user.to_owned(), token_from: None };
+        match (challenge, &auth.registry_token) {
+            (_, Some(token)) => {
+                let user = if auth.username.is_empty() { "the registry token" } else { &auth.username };
+                let header = bearer(token).ok_or_else(|| self.wrong_login(auth))?;
+                Ok(Authorized { header, login: login(user), realm: None })
+            }
+            (Challenge::Basic, None) => {
                 let request = self.http.get(self.base.clone()).basic_auth(&auth.username, Some(auth.password.as_str()));
                 let mut request = request.build().map_err(|e| RegistryError::unanswered(self.registry, &e))?;
                 let header = request.headers_mut().remove(AUTHORIZATION).ok_or_else(|| self.wrong_login(auth))?;
-                let login = Login { user: auth.username.clone(), token_from: None };
-                let authorized = Authorized { header, login, realm: None };
-                let answer = self.request(Method::GET, self.base.clone(), Some(&authorized)).await?;
-                match answer.status() {
-                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.wrong_login(auth)),
-                    status if is_unavailable(status) => Err(self.refused(&self.base, status)),
-                    _ => Ok(authorized),
-                }
+                let authorized = Authorized { header, login: login(&auth.username), realm: None };
+                self.judge(&authorized).await.map(|()| authorized)
             }
-            Challenge::Bearer(realm) => self.token(realm, auth, repository, "pull,push").await,
+            (Challenge::Bearer(realm), None) => self.authorized(realm, auth, scopes).await,
         }
     }
 
-    /// Gets a token for `actions` on a repository: by `GET` with a password, or by the form of distribution's "Oauth2 Token
-    /// Authentication" with an identity token.
-    async fn token(
+    /// Asks the registry whether it accepts a login.
+    async fn judge(&self, authorized: &Authorized) -> Result<(), RegistryError> {
+        let answer = self.request(Method::GET, self.base.clone(), Some(authorized)).await?;
+        match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let user = authorized.login.user.clone();
+                Err(RegistryError::WrongLogin { registry: self.registry.into(), user })
+            }
+            status if is_unavailable(status) => Err(self.refused(&self.base, status)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn authorized(
         &self,
         realm: &Realm,
         auth: &RegistryAuth,
-        repository: &str,
-        actions: &str,
+        scopes: &[String],
     ) -> Result<Authorized, RegistryError> {
+        let token = self.token(realm, scopes).await?;
+        let header = bearer(&token.text).ok_or_else(|| self.no_token(realm))?;
+        let login = Login { user: auth.username.clone(), token_from: Some(realm.host().into()) };
+        Ok(Authorized { header, login, realm: Some(realm.clone()) })
+    }
+
+    /// Gets a token for these scopes: by `GET` with a password, or without one for what is public, or by the form of
+    /// distribution's "Oauth2 Token Authentication" with an identity token.
+    pub async fn token(&self, realm: &Realm, scopes: &[String]) -> Result<Token, RegistryError> {
         if !realm.may_see_credentials_of(&self.base) {
             let host = realm.host().to_owned();
             return Err(RegistryError::ForeignRealm { registry: self.registry.into(), host });
         }
-        let scope = format!("repository:{repository}:{actions}");
-        let mut asked = vec![("scope", scope.as_str())];
-        asked.extend(realm.service.as_deref().map(|service| ("service", service)));
-        let request = match &auth.identity_token {
-            None => {
-                asked.push(("account", &auth.username));
-                let request = self.http.get(realm.url.clone()).query(&asked);
-                request.basic_auth(&auth.username, Some(auth.password.as_str()))
-            }
-            Some(identity) => {
+        let service = realm.service.as_deref().map(|service| ("service", service));
+        let mut asked: Vec<(&str, &str)> = service.into_iter().collect();
+        let scope = scopes.join(" ");
+        let request = match (self.auth, self.auth.and_then(|auth| auth.identity_token.as_ref())) {
+            (Some(_), Some(identity)) => {
                 asked.extend([("grant_type", "refresh_token"), ("client_id", "image-factory")]);
                 asked.push(("refresh_token", identity));
+                asked.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
                 let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(asked).finish();
                 let kind = "application/x-www-form-urlencoded";
                 self.http.post(realm.url.clone()).header(CONTENT_TYPE, kind).body(form)
             }
+            (auth, _) => {
+                asked.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+                asked.extend(auth.map(|auth| ("account", auth.username.as_str())));
+                let request = self.http.get(realm.url.clone()).query(&asked);
+                match auth {
+                    Some(auth) => request.basic_auth(&auth.username, Some(auth.password.as_str())),
+                    None => request,
+                }
+            }
         };
         let mut answer = self.send(request).await?;
         match answer.status() {
-            StatusCode::OK => {}
+            StatusCode::OK => read_token(&mut answer).await.ok_or_else(|| self.no_token(realm)),
             // OAuth2 has 400 for a token that is not, or no longer, valid.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(self.wrong_login(auth));
-            }
-            status => return Err(self.refused(&realm.url, status)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => Err(match self.auth {
+                Some(auth) => self.wrong_login(auth),
+                None => RegistryError::NoLogin { registry: self.registry.into() },
+            }),
+            status => Err(self.refused(&realm.url, status)),
         }
-        let token = read_token(&mut answer).await;
-        let header = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-        let mut header = header.ok_or_else(|| self.not_registry(format!("{} gave no token", realm.host())))?;
-        header.set_sensitive(true);
-        let login = Login { user: auth.username.clone(), token_from: Some(realm.host().into()) };
-        Ok(Authorized { header, login, realm: Some(realm.clone()) })
     }
 
     async fn request(
@@ -268,22 +306,45 @@ impl<'a> RegistryClient<'a> {
         }
     }
 
+    fn no_token(&self, realm: &Realm) -> RegistryError {
+        self.not_registry(format!("{} gave no token", realm.host()))
+    }
+
     fn wrong_login(&self, auth: &RegistryAuth) -> RegistryError {
         RegistryError::WrongLogin { registry: self.registry.into(), user: auth.username.clone() }
     }
+}
+
+/// Returns the address of a registry's API.
+fn base_url(registry: &str, scheme: &str) -> Result<Url, RegistryError> {
+    let host = if registry == HUB.0 { HUB.1 } else { registry };
+    Url::parse(&format!("{scheme}://{host}/v2/"))
+        .map_err(|e| RegistryError::NotRegistry { registry: registry.into(), cause: e.to_string() })
+}
+
+fn scope(repository: &str, actions: &str) -> String {
+    format!("repository:{repository}:{actions}")
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }
 
 #[derive(Deserialize)]
 struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
+    expires_in: Option<u32>,
 }
 
 /// Returns the token of a token server's answer, unless the body is longer than [`MAX_BODY`].
-async fn read_token(answer: &mut Response) -> Option<String> {
+async fn read_token(answer: &mut Response) -> Option<Token> {
     let body = read_limited(answer, MAX_BODY).await.ok()?;
-    let TokenResponse { token, access_token } = serde_json::from_slice(&body).ok()?;
-    token.or(access_token)
+    let TokenResponse { token, access_token, expires_in } = serde_json::from_slice(&body).ok()?;
+    let text = token.or(access_token)?.into();
+    Some(Token { text, expires_in: expires_in.map_or(TOKEN_LIFETIME, |seconds| TOKEN_LIFETIME.max(seconds)) })
 }
 
 /// Returns whether a 404 is a registry's answer about a repository that does not exist.
@@ -332,17 +393,27 @@ mod tests {
     #[tokio::test]
     async fn a_body_over_the_limit_is_not_used() {
         let token = |padding: usize| answer(format!(r#"{{"token":"t","padding":"{}"}}"#, "x".repeat(padding)));
-        assert_eq!(read_token(&mut token(0)).await.as_deref(), Some("t"));
-        assert_eq!(read_token(&mut token(MAX_BODY)).await, None);
+        assert_eq!(text(read_token(&mut token(0)).await).as_deref(), Some("t"));
+        assert_eq!(text(read_token(&mut token(MAX_BODY)).await), None);
         let not_found = |padding: usize| answer(format!("{}NAME_UNKNOWN", " ".repeat(padding)));
         assert!(says_name_unknown(&mut not_found(0)).await);
         assert!(!says_name_unknown(&mut not_found(MAX_BODY)).await);
     }
 
+    fn text(token: Option<Token>) -> Option<String> {
+        token.map(|token| token.text.to_string())
+    }
+
     #[tokio::test]
     async fn a_token_may_have_its_oauth2_name() {
-        assert_eq!(read_token(&mut answer(r#"{"access_token":"a"}"#.into())).await.as_deref(), Some("a"));
-        assert_eq!(read_token(&mut answer(r#"{"token":"t","access_token":"a"}"#.into())).await.as_deref(), Some("t"));
-        assert_eq!(read_token(&mut answer("{}".into())).await, None);
+        for (body, token) in [
+            (r#"{"access_token":"a"}"#, Some(("a", 60))),
+            (r#"{"token":"t","access_token":"a","expires_in":300}"#, Some(("t", 300))),
+            (r#"{"token":"t","expires_in":1}"#, Some(("t", 60))),
+            ("{}", None),
+        ] {
+            let read = read_token(&mut answer(body.into())).await;
+            assert_eq!(read.as_ref().map(|read| (read.text.as_str(), read.expires_in)), token, "{body}");
+        }
     }
 }

@@ -8,7 +8,11 @@ use zeroize::Zeroizing;
 use super::contents::MAX_SIZE;
 use super::name;
 use super::source::Source;
-use super::{Place, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live, pgp, value};
+use super::value::SecretValue;
+use super::{
+    LoginKey, Place, RegistryAuth, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live, pgp,
+    value,
+};
 use crate::model::RepoCase;
 
 /// Checks a secret, encrypts it with the passphrase if it is not encrypted yet, and stores it. Returns one line with the
@@ -20,7 +24,8 @@ pub async fn put(config: &SecretsConfig, name: SecretName, bytes: Zeroizing<Vec<
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
     let sealing = name.clone();
     let sealed = spawn_blocking(move || seal(&sealing, &bytes, passphrase.as_ref().map(|p| p.as_str())));
-    let (sealed, what) = sealed.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))?;
+    let (sealed, what, trouble) =
+        sealed.await.unwrap_or_else(|e| Err(SecretsError(format!("it could not be read: {e}"))))?;
     let mut source = Source::new(&config.place);
     // A place that lets us write and not read cannot be asked; `check` finds two spellings there, too.
     if let Ok(stored) = source.next().await
@@ -32,14 +37,15 @@ pub async fn put(config: &SecretsConfig, name: SecretName, bytes: Zeroizing<Vec<
         )));
     }
     let path = source.put(&name, sealed).await?;
-    Ok(format!("stored {what} as {path}"))
+    Ok(format!("stored {what} as {path}{trouble}"))
 }
 
 fn seal(
     name: &SecretName,
     bytes: &[u8],
     passphrase: Option<&str>,
-) -> Result<(Zeroizing<Vec<u8>>, String), SecretsError> {
+) -> Result<(Zeroizing<Vec<u8>>, String, String), SecretsError> {
+    refuse_other_kind(name, bytes)?;
     let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
         (SecretName::AuthorizedKeys | SecretName::SyslogHost, _) => bytes.to_vec().into(),
         (_, None) => {
@@ -63,9 +69,52 @@ fn seal(
         }
         _ => e,
     })?;
-    match opened.trouble.is_empty() {
-        true => Ok((sealed, opened.describe())),
-        false => Err(SecretsError(opened.trouble.join("; "))),
+    match (name, &opened.trouble[..]) {
+        _ if opened.is_empty() => {
+            Err(SecretsError(format!("it is empty: store one with an entry, or delete {name} to use none")))
+        }
+        (_, []) => Ok((sealed, opened.describe(), String::new())),
+        // The logins that can be used are used.
+        (SecretName::Dockercfg, trouble) => Ok((sealed, opened.describe(), format!("; but {}", trouble.join("; ")))),
+        (_, trouble) => Err(SecretsError(trouble.join("; "))),
+    }
+}
+
+/// Refuses a file of another kind than the secret's, because the error of reading it as that kind says less.
+fn refuse_other_kind(name: &SecretName, bytes: &[u8]) -> Result<(), SecretsError> {
+    let text = String::from_utf8_lossy(bytes.trim_ascii());
+    let given = match &*text {
+        "" => "an empty file",
+        text if text.contains("PRIVATE KEY-----") => "a private key",
+        text if text.starts_with("-----BEGIN PGP") => "a gpg message",
+        text if text.starts_with('{') => "JSON",
+        text if text.starts_with("ssh-") || text.starts_with("ecdsa-") => "a public key",
+        _ => return Ok(()),
+    };
+    let (kind, fits, wanted) = match name {
+        SecretName::GithubKey(_) => ("a github-key", "a private key", "a private key, as ssh-keygen writes it"),
+        SecretName::Dockercfg => {
+            ("a dockercfg", "JSON", "Docker's config.json or .dockercfg, or Podman's auth.json, plain or by `gpg -c`")
+        }
+        SecretName::AuthorizedKeys => ("authorized-keys", "a public key", "public keys, one per line"),
+        SecretName::SyslogHost => ("syslog-host", "", "a host, or host:port"),
+    };
+    let is_sealed = given == "a gpg message" && *name == SecretName::Dockercfg;
+    match given == fits || is_sealed {
+        true => Ok(()),
+        false => Err(SecretsError(format!("this is {given}, and {kind} is {wanted}"))),
+    }
+}
+
+/// Returns the logins in a dockercfg that is to be stored; none if it cannot be read, which [`put`] explains.
+pub async fn logins(config: &SecretsConfig, bytes: &Zeroizing<Vec<u8>>) -> Vec<(LoginKey, RegistryAuth)> {
+    let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
+    let Ok(opened) = live::open(SecretName::Dockercfg, Ok(bytes.clone()), passphrase.as_ref()).await else {
+        return vec![];
+    };
+    match opened.value {
+        SecretValue::Dockercfg(cfg) => cfg.iter().map(|(key, auth)| (key.clone(), auth.clone())).collect(),
+        _ => vec![],
     }
 }
 
@@ -123,7 +172,7 @@ fn without<'a>(name: &SecretName, left: impl Iterator<Item = &'a SecretName>, ca
     // An owner's key is greater than the common one, and is the one that is used.
     match left.filter(more_general).max() {
         Some(key) if *scope != Scope::Common => format!("{who} fetched with the key {key}"),
-        _ => format!("{who} fetched by https"),
+        _ => format!("{who} fetched by https, or as GIT_URL says"),
     }
 }
 

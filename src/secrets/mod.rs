@@ -25,11 +25,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::model::{Millis, RepoCase, RepoName};
-pub use dockercfg::RegistryAuth;
+use crate::model::{ImageRef, Millis, RepoCase, RepoName};
+pub use dockercfg::{LoginKey, RegistryAuth};
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
-pub use logins::RegistryLogins;
+pub use logins::{HostLogin, RegistryLogins};
 pub use name::{Scope, SecretName};
 use value::SecretValue;
 
@@ -152,14 +152,14 @@ impl Secrets {
         )))
     }
 
-    /// Returns the credentials for exactly this registry host. `docker.io` is also found by its index.docker.io names.
+    /// Returns the credentials for a whole registry. `docker.io` is also found by its index.docker.io names.
     pub fn registry_auth(&self, registry: &str) -> Option<RegistryAuth> {
-        self.dockercfg()?.get(registry).cloned()
+        Some(self.dockercfg()?.get(registry, "")?.1.clone())
     }
 
-    /// Returns the registry hosts that have credentials.
-    pub fn registries(&self) -> impl Iterator<Item = &str> {
-        self.dockercfg().into_iter().flat_map(|cfg| cfg.hosts())
+    /// Returns the credentials for an image: of several, those with the longest path.
+    pub fn image_auth(&self, image: &ImageRef) -> Option<RegistryAuth> {
+        Some(self.dockercfg()?.get(image.registry(), &image.repository())?.1.clone())
     }
 
     /// Returns the texts that logs must mask: registry passwords, `user:password` in base64, tokens.

@@ -56,6 +56,20 @@ pub enum SecretName {
     SyslogHost,
 }
 
+impl Scope {
+    /// Returns the command that stores a key for this scope.
+    pub fn put_command(&self) -> String {
+        let scope = match self {
+            Self::Common => String::new(),
+            Self::Owner(owner) => format!("--owner {owner} "),
+            Self::Repo(owner, repo) => format!("--owner {owner} --repo {repo} "),
+        };
+        format!("{PUT_KEY}{scope}FILE")
+    }
+}
+
+/// Command that stores a deploy key, up to its scope.
+pub const PUT_KEY: &str = "image-factory secrets put github-key ";
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
 /// Name of an owner's key in the owner's folder.
 pub const OWNER: &str = "@owner";

@@ -61,7 +61,11 @@ pub fn encrypt(plain: &[u8], passphrase: &str) -> Result<String, SecretsError> {
 
 /// Removes base64, and the white space that an editor added to armour. Returns a binary or an armoured message.
 fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
-    let not_gpg = || SecretsError::new("this is not a gpg message: `gpg -c` or `image-factory secrets put` writes one");
+    let not_gpg = || {
+        SecretsError::new(
+            "this is not JSON and not a gpg message: store Docker's config.json by `image-factory secrets put dockercfg FILE`",
+        )
+    };
     // Every binary OpenPGP packet begins with the highest bit set, while base64 and armour begin without it.
     let binary = |bytes: &[u8]| bytes.first().is_some_and(|b| b & 0x80 != 0);
     let armour = |bytes: &[u8]| {

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
-use super::{SecretName, SecretsError, pgp, syslog_host};
+use super::{Scope, SecretName, SecretsError, pgp, syslog_host};
 
 /// A secret that can be used.
 pub enum SecretValue {
@@ -32,8 +32,10 @@ pub struct Opened {
 /// that they are unencrypted, because everybody who reaches the port of etcd can read them there.
 pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
     Ok(match name {
-        SecretName::GithubKey(_) => {
-            let key = Arc::new(DeployKey::parse(stored, passphrase)?);
+        SecretName::GithubKey(scope) => {
+            // The key's own errors know no scope, and a general key does not take the place of a special one.
+            let named = |e: SecretsError| SecretsError(e.0.replace(&Scope::Common.put_command(), &scope.put_command()));
+            let key = Arc::new(DeployKey::parse(stored, passphrase).map_err(named)?);
             Opened { value: SecretValue::Key(key), trouble: Vec::new(), bare: !key::is_encrypted(stored) }
         }
         SecretName::Dockercfg => {
@@ -73,13 +75,22 @@ pub fn is_json(stored: &[u8]) -> bool {
 }
 
 impl Opened {
+    /// Returns true for a list of logins or keys that has none.
+    pub fn is_empty(&self) -> bool {
+        match &self.value {
+            SecretValue::Dockercfg(cfg) => cfg.iter().next().is_none(),
+            SecretValue::AuthorizedKeys(keys) => keys.len() == 0,
+            SecretValue::Key(_) | SecretValue::SyslogHost(_) => false,
+        }
+    }
+
     /// Returns a description for a log or a person. Nothing secret is in it.
     pub fn describe(&self) -> String {
         let what = match &self.value {
             SecretValue::Key(key) => format!("deploy key {} {}", key.public_key().algorithm(), key.fingerprint()),
-            SecretValue::Dockercfg(cfg) => match cfg.hosts().collect::<Vec<_>>() {
-                hosts if hosts.is_empty() => "credentials for no registry".into(),
-                hosts => format!("credentials for {}", hosts.join(", ")),
+            SecretValue::Dockercfg(cfg) => match cfg.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>() {
+                keys if keys.is_empty() => "credentials for no registry".into(),
+                keys => format!("credentials for {}", keys.join(", ")),
             },
             SecretValue::AuthorizedKeys(keys) => format!("authorized keys: {}", keys.len()),
             SecretValue::SyslogHost(host) => format!("the syslog host {host}"),

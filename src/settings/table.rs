@@ -17,7 +17,7 @@ use super::{
     OperatorList, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Supersede,
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
     TagTemplate,
 };
 
@@ -141,6 +141,10 @@ settings! {
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
         /// whole name, comma-separated.
         IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*" live;
+        /// Base images that are looked up in their registry: `missing` (those that the engine does not have) or `always`
+        /// (all of them, so that one that has moved is used), unless the job says otherwise. Those that this factory
+        /// pushes are always looked up.
+        PULL => pull: Pull, "missing", "always";
         /// Path of the Dockerfile in a repository (in its folder CONTEXT, if that is set), unless the job names another one.
         DOCKERFILE => dockerfile: DockerfilePath, "Dockerfile", "docker/Dockerfile";
         /// Folder of a repository that is the build context, unless the job names another one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, RepoCase,
+    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
     RepoGlob, Supersede, TagTemplate, words,
 };
 
@@ -276,7 +276,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Supersede);
+word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Pull, Supersede);
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

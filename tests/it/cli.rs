@@ -2,6 +2,7 @@
 
 mod finding;
 
+use std::fmt::Write as _;
 use std::process::Output;
 use std::time::Duration;
 
@@ -128,6 +129,26 @@ async fn secrets_put_stores_what_secrets_check_finds() {
     let stored = world.etcd.get("/totem/image-factory/dockercfg").await.unwrap();
     assert!(stored.starts_with(b"-----BEGIN PGP MESSAGE-----"));
     assert!(world.etcd.get("/totem/ssh/authorized-keys").await.is_some());
+
+    // A login that its registry refuses is not stored, and one of an absent registry is.
+    let (address, refused) = (world.registry.address(), dockercfg(&world.registry.address(), "builder", "s3cret"));
+    let both_logins =
+        refused.replace("{\"auths\":{", "{\"auths\":{\"registry.invalid/org\":{\"auth\":\"dTpw\"},\"a.test\":{},");
+    std::fs::write(at("refused"), &both_logins).unwrap();
+    let before = world.etcd.get("/totem/image-factory/dockercfg").await;
+    let mut lines = String::new();
+    for (args, is_stored) in
+        [(&["put", "dockercfg", "--no-wait"][..], false), (&["put", "dockercfg", "--no-wait", "--no-check"], true)]
+    {
+        let output = secrets(&[args, &[&at("refused")]].concat()).run();
+        assert_eq!(output.status.success(), is_stored, "{}", both(&output));
+        assert_eq!(world.etcd.get("/totem/image-factory/dockercfg").await != before, is_stored);
+        let _ = writeln!(lines, "{args:?}\n{}", both(&output));
+    }
+    let resolver = regex::Regex::new("registry.invalid is not reached: [^;]*").unwrap();
+    let lines = resolver.replace_all(&lines, "registry.invalid is not reached: [cause]");
+    let names = [(address.as_str(), "registry"), (&world.etcd.port().to_string(), "etcd port")];
+    insta::assert_snapshot!("secrets_put_login", masked(&lines, &names));
 
     // The daemon uses the key that was put.
     world.git.authorize(&[&plain]);

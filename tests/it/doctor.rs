@@ -97,6 +97,7 @@ async fn each_fault_has_its_complaint() {
         (&[("DOCKER_HOST", "tcp://192.0.2.1:2375")], &[]),
         (&[], &["--repo", "acme/nope"]),
         (&[], &["--repo", "acme/hello", "--branch", "nope"]),
+        (&[("ALLOW_REPOS", "other/*")], &repo),
         (&[("KNOWN_HOSTS", &wrong_hosts)], &repo),
         (&[("KNOWN_HOSTS", &no_hosts)], &repo),
         (&[("KNOWN_HOSTS", &no_hosts)], &[]),

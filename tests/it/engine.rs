@@ -8,6 +8,7 @@ mod explaining;
 mod gitdir;
 mod ignore;
 mod links;
+mod logins;
 mod pushing;
 mod random;
 mod tls;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild};
 use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
-use image_factory::model::{CommitSpec, GitRef, ImageRef, JobId, RepoName};
+use image_factory::model::{Builder, CommitSpec, GitRef, ImageRef, JobId, RepoName, base_images};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -170,6 +171,9 @@ impl Bench {
             ]),
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
+            pull: false,
+            no_cache: false,
+            bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
         }
     }

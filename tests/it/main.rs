@@ -13,6 +13,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod bases;
 mod canary;
 mod chat;
 mod classes;

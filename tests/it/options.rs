@@ -203,13 +203,13 @@ async fn the_command_line_has_the_options_of_a_build() {
     };
     let options =
         ["--dockerfile", "d/web", "--target", "prod", "--build-arg", "A=1=2", "--build-arg", "B=", "--platform"];
-    let made = run(&[&options[..], &["linux/arm64"]].concat());
+    let made = run(&[&options[..], &["linux/arm64", "--pull", "--no-cache"]].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let job: Value = serde_json::from_slice(&made.stdout).unwrap();
     let id = job["id"].as_str().unwrap();
-    let context = &world.daemon.job(id).await["context"];
-    assert_eq!((&context["dockerfile"], &context["target"]), (&json!("d/web"), &json!("prod")));
-    assert_eq!((&context["buildArgs"], &context["platform"]), (&json!({"A": "1=2", "B": ""}), &json!("linux/arm64")));
+    let expected = json!({"dockerfile": "d/web", "target": "prod", "buildArgs": {"A": "1=2", "B": ""},
+        "platform": "linux/arm64", "pull": "always", "noCache": true});
+    assert_eq!(world.daemon.job(id).await["context"]["build"], expected);
 
     let mut messages = String::new();
     for (args, code) in [(["--build-arg", "A"], 2), (["--platform", "windows/amd64"], 5), (["--dockerfile", "../x"], 5)]

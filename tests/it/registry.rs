@@ -7,7 +7,9 @@ use std::process::Command;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use image_factory::model::ImageRef;
-use image_factory::registry::{RegistryError, check_push, check_push_trusting};
+use image_factory::registry::{
+    RegistryError, TokenQuestion, check_login, check_push, check_push_trusting, fetch_token,
+};
 use image_factory::secrets::RegistryAuth;
 
 use crate::harness::*;
@@ -18,7 +20,7 @@ const PUSHER: Account = Account { user: "pusher", password: "s3cret:push", actio
 const READER: Account = Account { user: "reader", password: "s3cret:read", actions: &["pull"] };
 
 fn password(user: &str, password: &str) -> RegistryAuth {
-    RegistryAuth { username: user.into(), password: password.to_owned().into(), identity_token: None }
+    RegistryAuth { username: user.into(), password: password.to_owned().into(), ..RegistryAuth::default() }
 }
 
 /// The one line that `doctor` shows, of success or failure; no password is in it.
@@ -63,11 +65,7 @@ async fn a_token_proves_the_right_to_push() {
     let registry = Registry::with_tokens(&[BUILDER, PUSHER, READER]).await;
     let address = registry.address();
     let image = format!("{address}/totem/hello:1");
-    let identity = |token: String| RegistryAuth {
-        username: String::new(),
-        password: String::new().into(),
-        identity_token: Some(token.into()),
-    };
+    let identity = |token: String| RegistryAuth { identity_token: Some(token.into()), ..RegistryAuth::default() };
     let by_token = "by a token of 127.0.0.1";
     for (auth, expected) in [
         (
@@ -91,6 +89,12 @@ async fn a_token_proves_the_right_to_push() {
     assert_eq!(calls[0].scopes, ["repository:totem/hello:pull,push"]);
     assert_eq!(calls[1].scopes, ["repository:totem/hello:delete"]);
     assert_eq!(calls.iter().filter(|call| call.user.is_none()).count(), 2);
+
+    // A token of the registry is used as it is.
+    let minted = registry.mint("repository:totem/hello:pull,push,delete").into();
+    let auth = RegistryAuth { registry_token: Some(minted), ..RegistryAuth::default() };
+    let line = said(&image, Some(&auth)).await;
+    assert_eq!(line, format!("{address} takes pushes to totem/hello from the registry token"));
 
     // The registry drops an upload that cannot be cancelled.
     let line = said(&image, Some(&password(PUSHER.user, PUSHER.password))).await;
@@ -156,7 +160,45 @@ async fn credentials_go_to_no_foreign_realm() {
     let (_server, port) = registry(dir.path(), "", &auth).await;
     let line = said(&format!("127.0.0.1:{port}/a/b:1"), Some(&password(BUILDER.user, BUILDER.password))).await;
     assert!(line.contains("wants its passwords sent to 127.0.0.2, which is not its own"), "{line}");
+    // An engine may name a realm that the registry never named.
+    let (registry, realm) = (format!("127.0.0.1:{port}"), format!("http://{}/token", elsewhere.local_addr().unwrap()));
+    let scopes = ["repository:a/b:pull".to_owned()];
+    let asked = TokenQuestion { registry: &registry, realm: &realm, service: "a", scopes: &scopes };
+    for auth in [Some(password(BUILDER.user, BUILDER.password)), None] {
+        let refused = fetch_token(&asked, auth.as_ref()).await.err();
+        assert!(matches!(refused, Some(RegistryError::ForeignRealm { .. })), "{refused:?}");
+    }
     assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn a_login_is_tried_without_a_push() {
+    let [passwords, tokens, open] = [
+        Registry::with_password("builder", "s3cret").await,
+        Registry::with_tokens(&[BUILDER]).await,
+        Registry::open().await,
+    ];
+    let by_token =
+        |token: &str| RegistryAuth { registry_token: Some(token.to_owned().into()), ..RegistryAuth::default() };
+    let minted = by_token(&tokens.mint("repository:a/b:pull"));
+    let rows = [
+        (&passwords, password("builder", "s3cret"), Ok(Some("builder"))),
+        (&passwords, password("builder", "wrong"), Err("does not accept the login of builder")),
+        (&tokens, password(BUILDER.user, BUILDER.password), Ok(Some("builder"))),
+        (&tokens, password(BUILDER.user, "wrong"), Err("does not accept the login of builder")),
+        (&tokens, minted, Ok(Some("the registry token"))),
+        (&tokens, by_token("wrong"), Err("does not accept the login of the registry token")),
+        (&open, password("builder", "s3cret"), Ok(None)),
+    ];
+    for (registry, auth, expected) in rows {
+        let tried = check_login(&registry.address(), &auth).await;
+        let tried = tried.map(|login| login.map(|login| login.user)).map_err(|e| e.to_string());
+        match expected {
+            Ok(user) => assert_eq!(tried, Ok(user.map(str::to_owned))),
+            Err(words) => assert!(tried.as_ref().is_err_and(|e| e.contains(words)), "{tried:?}"),
+        }
+    }
+    assert!([&passwords, &tokens, &open].iter().all(|registry| registry.calls("POST", "") == 0));
 }
 
 /// A server that lets in who has a password, and sends on to `target` whoever asks for this path.

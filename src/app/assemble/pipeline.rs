@@ -8,6 +8,8 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
+        repo_base: settings.docker_repo_base.clone(),
+        pull: settings.pull,
         keep_git_dir: settings.keep_git_dir.0,
         skip_words: settings.skip_words.0,
         image_tags: settings.image_tags.clone(),

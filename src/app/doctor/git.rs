@@ -4,6 +4,8 @@ use super::secrets::{Live, loaded};
 use super::{Finding, ProbedRepo};
 use crate::app::assemble;
 use crate::git;
+use crate::intake::AllowedRepos;
+use crate::model::RepoName;
 use crate::pipeline;
 use crate::settings::Settings;
 
@@ -62,10 +64,15 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
     let Some(secrets) = loaded(live).await else {
         return vec![Finding::warn(NAME, format!("{repo} was not tried: the secrets cannot be read"))];
     };
+    // The other checks are made all the same, because they say what will be missing next.
+    let mut findings = Vec::from_iter(refused(&settings, &repo));
     let git_url = settings.git_url.as_ref().map(|url| url.0.as_str());
     let source = match pipeline::source(git_url, &secrets, &repo) {
         Ok(source) => source,
-        Err(error) => return vec![Finding::bad(NAME, error.message)],
+        Err(error) => {
+            findings.push(Finding::bad(NAME, error.message));
+            return findings;
+        }
     };
     let probe = async {
         let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
@@ -75,8 +82,16 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
     };
     let by = source.key.as_ref().map_or("without a key".into(), |key| format!("with the key {}", key.fingerprint()));
     let what = branch.as_ref().map_or(repo.to_string(), |branch| format!("{repo}, {branch}"));
-    vec![match probe.await {
+    findings.push(match probe.await {
         Ok(commit) => Finding::ok(NAME, format!("{what} can be fetched {by}: {commit}")),
         Err(error) => Finding::bad(NAME, format!("{error:#}")),
-    }]
+    });
+    findings
+}
+
+/// Returns a finding if the daemon would refuse every job of the repository.
+fn refused(settings: &Settings, repo: &RepoName) -> Option<Finding> {
+    let allowed = AllowedRepos::new(&settings.allow_repos.0, assemble::git::repo_case(settings)).ok()?;
+    let why = || format!("{repo} is not built here: ALLOW_REPOS does not name it; add it there");
+    (!allowed.allow(repo.owner(), repo.name())).then(|| Finding::bad(NAME, why()))
 }

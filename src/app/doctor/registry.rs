@@ -21,10 +21,10 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
         Ok(image) => image,
         Err(error) => return vec![Finding::bad(NAME, format!("{error}: correct DOCKER_REPO_BASE"))],
     };
-    let auth = secrets.registry_auth(image.registry());
+    let auth = secrets.image_auth(&image);
     if probed.is_none() {
         let login = if auth.is_some() { "has a login" } else { "has no login" };
-        let message = format!("the dockercfg {login} for {}; --repo OWNER/REPO tries a push", image.registry());
+        let message = format!("the dockercfg {login} for {base}; --repo OWNER/REPO tries a push");
         return vec![Finding::ok(NAME, message)];
     }
     vec![match registry::check_push(&image, auth.as_ref()).await {

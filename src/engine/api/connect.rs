@@ -263,6 +263,13 @@ impl Reply {
         }
     }
 
+    /// Reads the answer as JSON.
+    pub(in crate::engine) async fn json<T: DeserializeOwned>(self) -> Result<T, EngineError> {
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| EngineError::engine(format!("the Docker engine answered with unexpected JSON: {e}")))
+    }
+
     async fn bytes(self) -> Result<Bytes, EngineError> {
         let body = Limited::new(self.response.into_body(), MAX_ANSWER);
         Ok(body.collect().await.map_err(|e| EngineError::broken(&*e))?.to_bytes())

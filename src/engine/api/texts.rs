@@ -63,6 +63,7 @@ const LOGIN: KnownText = KnownText {
         "no basic auth credentials",
         "authentication required",
         "incorrect username or password",
+        "unauthenticated",
         "authorization token has expired",
     ],
     cause: "A registry does not accept the login of the dockercfg, or there is none for it.",

@@ -37,6 +37,9 @@ impl GrpcStatus {
     pub(super) fn unimplemented(method: &str) -> Self {
         Self { code: 12, message: format!("{method} is not served here") }
     }
+    pub(super) fn unauthenticated(message: impl ToString) -> Self {
+        Self { code: 16, message: message.to_string() }
+    }
     pub(in crate::engine) fn unavailable(message: impl ToString) -> Self {
         Self { code: 14, message: message.to_string() }
     }

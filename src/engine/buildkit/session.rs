@@ -5,7 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard_buildkit_proto::health::{HealthCheckResponse, health_check_response::ServingStatus};
-use bollard_buildkit_proto::moby::filesync::v1::{CredentialsRequest, CredentialsResponse};
+use bollard_buildkit_proto::moby::filesync::v1::{
+    CredentialsRequest, FetchTokenRequest, GetTokenAuthorityRequest, VerifyTokenAuthorityRequest,
+};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -18,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::engine::context::tree::Tree;
-use crate::secrets::RegistryLogins;
 
+use super::base_logins::BaseLogins;
 use super::filesync::DiffCopy;
 use super::grpc::{self, GrpcStatus};
 use crate::engine::api::connect::{Host, invalid, no_body, request};
@@ -29,6 +31,8 @@ use crate::outbound::chain;
 const DIFF_COPY: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 const TOKEN_AUTHORITY: &str = "/moby.filesync.v1.Auth/GetTokenAuthority";
+const VERIFY_AUTHORITY: &str = "/moby.filesync.v1.Auth/VerifyTokenAuthority";
+const FETCH_TOKEN: &str = "/moby.filesync.v1.Auth/FetchToken";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// A session. It serves one build only, because the engine does not sync again for a second build and would build a
@@ -52,7 +56,7 @@ impl Session {
         host: &Host,
         shared_key: &str,
         tree: Arc<Tree>,
-        logins: RegistryLogins,
+        logins: Arc<BaseLogins>,
     ) -> Result<Self, SessionError> {
         let id = Uuid::now_v7().simple().to_string();
         let mut request = request(Method::POST, "/session")
@@ -62,7 +66,7 @@ impl Session {
             .header("X-Docker-Expose-Session-Name", "image-factory")
             .header("X-Docker-Expose-Session-Sharedkey", shared_key);
         // The engine calls only the methods that these headers name.
-        for method in [DIFF_COPY, CREDENTIALS, TOKEN_AUTHORITY, HEALTH] {
+        for method in [DIFF_COPY, CREDENTIALS, TOKEN_AUTHORITY, VERIFY_AUTHORITY, FETCH_TOKEN, HEALTH] {
             request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
         }
         let request = request.body(no_body()).map_err(|e| SessionError::Failed(invalid(e)))?;
@@ -133,7 +137,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Session
 async fn serve(
     request: Request<Incoming>,
     tree: Arc<Tree>,
-    logins: RegistryLogins,
+    logins: Arc<BaseLogins>,
     tasks: SessionTasks,
 ) -> Result<Response<grpc::GrpcBody>, Infallible> {
     Ok(match request.uri().path() {
@@ -143,30 +147,18 @@ async fn serve(
             tasks.spawn(async move { DiffCopy { tree: &tree }.serve(head.headers, body, out).await });
             grpc::answer(ReceiverStream::new(frames).fuse())
         }
-        CREDENTIALS => {
-            let answer = async |asked: CredentialsRequest| Ok(credentials(&logins, &asked.host));
-            grpc::unary(request, answer).await
+        CREDENTIALS => grpc::unary(request, async |asked: CredentialsRequest| Ok(logins.credentials(&asked))).await,
+        TOKEN_AUTHORITY => grpc::unary(request, async |asked: GetTokenAuthorityRequest| logins.authority(&asked)).await,
+        VERIFY_AUTHORITY => {
+            grpc::unary(request, async |asked: VerifyTokenAuthorityRequest| logins.verify(&asked)).await
         }
-        // The engine fetches tokens itself, with the credentials that it asks for next.
-        TOKEN_AUTHORITY => grpc::refusal(GrpcStatus::unavailable("no tokens are made here")),
+        FETCH_TOKEN => grpc::unary(request, async |asked: FetchTokenRequest| logins.token(asked).await).await,
         HEALTH => {
             let serving = HealthCheckResponse { status: ServingStatus::Serving.into() };
             grpc::unary(request, async |(): ()| Ok(serving)).await
         }
         path => grpc::refusal(GrpcStatus::unimplemented(path)),
     })
-}
-
-/// Returns the credentials of exactly this registry. They are empty if there are none, as in the answer of Docker's
-/// client.
-fn credentials(logins: &RegistryLogins, host: &str) -> CredentialsResponse {
-    match logins.get(host) {
-        None => CredentialsResponse::default(),
-        Some(auth) => match auth.identity_token {
-            Some(token) => CredentialsResponse { username: String::new(), secret: token.to_string() },
-            None => CredentialsResponse { username: auth.username, secret: auth.password.to_string() },
-        },
-    }
 }
 
 #[cfg(test)]

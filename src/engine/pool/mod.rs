@@ -157,6 +157,16 @@ impl EngineLease {
         Ok(built)
     }
 
+    /// Fetches like [`Engine::fetch_moved`].
+    pub async fn fetch_moved(
+        &self,
+        image: &ImageRef,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<Option<String>, EngineError> {
+        self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
+    }
+
     /// Tags like [`Engine::tag`].
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         self.until_lost(self.member.engine.tag(id, image)).await

@@ -1,6 +1,6 @@
 //! Tests of filtered lists and of rebuilds.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::model::StageStatus;
@@ -72,6 +72,32 @@ async fn a_rebuild_is_a_new_job_for_the_commit_that_was_built() {
     assert_eq!((&new["context"], &new["image"]), (&context, &made["image"]));
     let unknown = JobId::new().to_string();
     assert_eq!(rebuild(&server, "build", &unknown).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_rebuild_may_take_less_from_the_engine_and_builds_the_same() {
+    let server = server(|_| {}).await;
+    let body = r#"{"owner":"acme","repo":"hello","build":{"target":"x","pull":"missing"}}"#;
+    let id = make(&server, "build", body).await.json()["id"].as_str().unwrap().to_owned();
+    end(&server, Stages::pending()).await;
+    let rebuild = async |body: &str, media_type: &'static str| {
+        let request = server.as_role("build", "POST", &format!("/job/{id}/rebuild")).header("content-type", media_type);
+        send(request.body(body.to_owned())).await
+    };
+    let made = rebuild(r#"{"build":{"pull":"always","noCache":true}}"#, "application/json").await;
+    assert_eq!(made.json()["context"]["build"], json!({"target": "x", "pull": "always", "noCache": true}));
+    for body in ["{}", r#"{"build":null}"#, r#"{"build":{}}"#] {
+        let made = rebuild(body, "application/json").await;
+        assert_eq!(made.json()["context"]["build"], json!({"target": "x", "pull": "missing"}), "{body}");
+    }
+    assert_eq!(rebuild("{}", "text/plain").await.status, 415);
+    let wrong = r#"{"build":{"target":"y","pull":"never"}}"#;
+    let refused = [rebuild(wrong, "application/json").await, rebuild(r#"{"build":1}"#, "application/json").await];
+    assert!(refused.iter().all(|answer| answer.status == 400));
+    let paths =
+        |answer: &Answer| answer.json()["message"].as_array().unwrap().iter().map(|v| v["path"].clone()).collect();
+    let paths: Vec<Vec<Value>> = refused.iter().map(paths).collect();
+    assert_eq!(json!(paths), json!([["#/build/target", "#/build/pull"], ["#/build"]]));
 }
 
 /// A forge serves the commits of everybody's forks by their ids.

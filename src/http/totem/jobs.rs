@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use serde_json::Map;
 
 use super::{request, views};
 use crate::http::auth::RepoCaller;
@@ -36,9 +37,18 @@ pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
     JobPath(id): JobPath,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
     caller.job(&api, id).await?;
-    let job = api.intake.rebuild(id, caller.requester()).await?;
+    let body = api.bodies.read(body, body::JOB_LIMIT).await?;
+    let options = match body.bytes() {
+        [] => Map::new(),
+        _ if !is_json(&headers) => return Err(ApiError::new(&messages::MEDIA_TYPE)),
+        bytes => request::read_rebuild(bytes)?,
+    };
+    drop(body);
+    let job = api.intake.rebuild(id, options, caller.requester()).await?;
     views::waiting_job(&api, StatusCode::CREATED, &job).await
 }
 

@@ -4,7 +4,7 @@ use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
-use crate::model::{BadOption, Destinations, Dialect, JobContext, Problem, is_tag};
+use crate::model::{BadOption, BuildOptions, Destinations, Dialect, JobContext, Problem, is_tag};
 
 /// Pattern of an image's tag.
 const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
@@ -69,10 +69,38 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
     }
 }
 
+/// Options that a rebuild may set. Any other one would make another image of the commit, which is a job of its own.
+const OF_REBUILD: [&str; 2] = ["pull", "noCache"];
+
+/// Reads the body of `POST /job/{id}/rebuild`, `{"build": {…}}`, and returns the options in it.
+pub fn read_rebuild(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let value = serde_json::from_slice(body).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
+    let Value::Object(mut body) = value else {
+        return Err(ApiError::Invalid(vec![Violation::wrong_type(&value, "object", "#/")]));
+    };
+    let options = match body.remove(JobContext::BUILD) {
+        None | Some(Value::Null) => return Ok(Map::new()),
+        Some(Value::Object(options)) => options,
+        Some(other) => return Err(ApiError::Invalid(vec![Violation::wrong_type(&other, "object", "#/build")])),
+    };
+    let mut wrong = Vec::new();
+    for name in options.keys().filter(|name| !OF_REBUILD.contains(&name.as_str())) {
+        let why = "a rebuild takes pull and noCache alone: make a job for any other option";
+        wrong.push(Violation::unusable(why.into(), format!("#/build/{}", pointer(name))));
+    }
+    wrong.extend(BuildOptions::read(&options).err().into_iter().flatten().map(bad_option));
+    if wrong.is_empty() { Ok(options) } else { Err(ApiError::Invalid(wrong)) }
+}
+
+/// Escapes a key of an object for a JSON pointer.
+fn pointer(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 fn bad_option(option: BadOption) -> Violation {
     // A JSON pointer escapes `~` and `/` in a key; the slash behind `buildArgs` separates two keys.
     let path = match option.name.split_once('/') {
-        Some((object, key)) => format!("#/build/{object}/{}", key.replace('~', "~0").replace('/', "~1")),
+        Some((object, key)) => format!("#/build/{object}/{}", pointer(key)),
         None => format!("#/build/{}", option.name),
     };
     match &option.problem {
@@ -214,6 +242,8 @@ mod tests {
             (json!({ "target": "a b" }), "INVALID_FORMAT", "#/build/target"),
             (json!({ "platform": "windows/amd64" }), "INVALID_FORMAT", "#/build/platform"),
             (json!({ "image": "Web" }), "INVALID_FORMAT", "#/build/image"),
+            (json!({ "pull": "never" }), "INVALID_FORMAT", "#/build/pull"),
+            (json!({ "noCache": 1 }), "INVALID_TYPE", "#/build/noCache"),
             (json!({ "buildArgs": "A=1" }), "INVALID_TYPE", "#/build/buildArgs"),
             (json!({ "buildArgs": { "A": 1 } }), "INVALID_TYPE", "#/build/buildArgs/A"),
             (json!({ "buildArgs": { "a/~": "" } }), "INVALID_FORMAT", "#/build/buildArgs/a~1~0"),

@@ -89,6 +89,28 @@ async fn stored_secrets_are_encrypted_and_pass_the_check() {
 }
 
 #[tokio::test]
+async fn a_dockercfg_is_stored_with_its_unusable_entries_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("secrets"), Some("passphrase"));
+    let bytes = br#"{"auths":{"quay.io/org1":{"auth":"dTpw"},"q.io":{}}}"#.to_vec();
+    let said = put(&config, SecretName::Dockercfg, bytes.into()).await.unwrap();
+    let said = said.replace(&dir.path().display().to_string(), "[dir]");
+    insta::assert_snapshot!(said, @"stored credentials for quay.io/org1 as [dir]/secrets/image-factory/dockercfg; but the dockercfg's entry for q.io has no `auth`, no `username` with `password`, no `identitytoken` and no `registrytoken`");
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_used_is_replaced_by_one_of_its_scope() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir.path().join("secrets"), Some("passphrase"));
+    let name = SecretName::GithubKey(Scope::new(Some("acme"), Some("hello")).unwrap());
+    put(&config, name, keygen(dir.path(), &["-N", ""]).into()).await.unwrap();
+    let other = SecretsConfig { passphrase: Some(Zeroizing::new("other".into())), ..config };
+    let lines = check(&other).await;
+    let bad = lines.iter().find(|line| !line.ok).unwrap();
+    insta::assert_snapshot!(bad.text, @"ENC_PASSPHRASE is not the passphrase of this key: set the one it has, or store the key anew with `image-factory secrets put github-key --owner acme --repo hello FILE`");
+}
+
+#[tokio::test]
 async fn unusable_secrets_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
@@ -101,6 +123,35 @@ async fn unusable_secrets_are_refused() {
     assert!(refused(&with, key, b"hello").await.contains("not a private key"));
     assert!(refused(&with, SecretName::Dockercfg, b"hello").await.contains("not a gpg message"));
     assert!(refused(&with, SecretName::Dockercfg, br#"{"quay.io":{"auth":"c2Vj"}}"#).await.contains("quay.io"));
+    let key_bytes = keygen(dir.path(), &["-N", ""]);
+    let public = std::fs::read(dir.path().join("key.pub")).unwrap();
+    let mut messages = Vec::new();
+    for (name, bytes) in [
+        (SecretName::Dockercfg, &key_bytes[..]),
+        (SecretName::Dockercfg, b" \n"),
+        (SecretName::Dockercfg, br#"{"auths":{}}"#),
+        (SecretName::Dockercfg, b"{}"),
+        (SecretName::Dockercfg, b"hello"),
+        (SecretName::GithubKey(Scope::Common), CFG),
+        (SecretName::GithubKey(Scope::Common), &public),
+        (SecretName::AuthorizedKeys, &key_bytes),
+        (SecretName::AuthorizedKeys, b"# nobody\n"),
+        (SecretName::SyslogHost, CFG),
+    ] {
+        messages.push(format!("{name}: {}", refused(&with, name.clone(), bytes).await));
+    }
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    image-factory/dockercfg: this is a private key, and a dockercfg is Docker's config.json or .dockercfg, or Podman's auth.json, plain or by `gpg -c`
+    image-factory/dockercfg: this is an empty file, and a dockercfg is Docker's config.json or .dockercfg, or Podman's auth.json, plain or by `gpg -c`
+    image-factory/dockercfg: it is empty: store one with an entry, or delete image-factory/dockercfg to use none
+    image-factory/dockercfg: it is empty: store one with an entry, or delete image-factory/dockercfg to use none
+    image-factory/dockercfg: this is not JSON and not a gpg message: store Docker's config.json by `image-factory secrets put dockercfg FILE`
+    image-factory/github-key: this is JSON, and a github-key is a private key, as ssh-keygen writes it
+    image-factory/github-key: this is a public key, and a github-key is a private key, as ssh-keygen writes it
+    ssh/authorized-keys: this is a private key, and authorized-keys is public keys, one per line
+    ssh/authorized-keys: it is empty: store one with an entry, or delete ssh/authorized-keys to use none
+    syslog/host: this is JSON, and syslog-host is a host, or host:port
+    ");
     let sealed = pgp::encrypt(CFG, "another one").unwrap();
     assert!(refused(&with, SecretName::Dockercfg, sealed.as_bytes()).await.contains("not the passphrase"));
     assert!(refused(&with, SecretName::AuthorizedKeys, b"hello").await.contains("line 1"));

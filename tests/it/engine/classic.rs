@@ -1,7 +1,5 @@
 //! The classic builder: the same as with BuildKit, by a tar.
 
-use image_factory::model::Builder;
-
 use super::pushing::dockercfg;
 use super::*;
 use crate::harness::{Daemon, Registry, Repo, Settings, folder, unique};
@@ -102,6 +100,9 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
         build_id: JobId::new().to_string(),
         sync_key: bench.name.clone(),
+        pull: false,
+        no_cache: false,
+        bases: vec![],
         logins: Arc::<Secrets>::default().into(),
     };
     let built = bench.engine.build(request, &log).await.unwrap();

@@ -1,7 +1,5 @@
 //! `.git` in the context, signs that it is missed, and a folder of the repository as the context.
 
-use image_factory::model::Builder;
-
 use super::*;
 
 on_each_engine!(

@@ -30,9 +30,13 @@ async fn a_push_to_an_absent_registry_is_retryable(docker: Docker) {
 
 /// Secrets with these credentials alone.
 pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc<Secrets> {
+    dockercfg_of(&serde_json::json!({ registry: { "username": user, "password": password } })).await
+}
+
+/// Secrets with this dockercfg alone.
+pub(super) async fn dockercfg_of(auths: &serde_json::Value) -> Arc<Secrets> {
     let dir = folder();
     fs::create_dir(dir.path().join("image-factory")).unwrap();
-    let auths = serde_json::json!({ registry: { "username": user, "password": password } });
     fs::write(dir.path().join("image-factory/dockercfg"), auths.to_string()).unwrap();
     let config = SecretsConfig {
         place: Place::Folder(dir.path().into()),
@@ -42,9 +46,22 @@ pub(super) async fn dockercfg(registry: &str, user: &str, password: &str) -> Arc
     };
     let stop = CancellationToken::new();
     let mut secrets = secrets::start(config, stop.clone());
-    let loaded = secrets.wait_for(|s| s.registry_auth(registry).is_some()).await.unwrap().clone();
+    let loaded = secrets.wait_for(|s| s.loaded).await.unwrap().clone();
+    assert!(loaded.trouble.is_empty(), "{:?}", loaded.trouble);
     stop.cancel();
     loaded
+}
+
+/// Builds an image with a file `/layer` of its own, pushes it with its login and removes it from the engine.
+pub(super) async fn pushed(bench: &Bench, image: &str, secrets: &Secrets) -> Result<String, EngineError> {
+    let image = ImageRef::parse(image).unwrap();
+    bench.write("Dockerfile", format!("FROM image-factory-busybox:1\nRUN echo {} > /layer\n", harness::unique()));
+    bench.commit();
+    let log = Log::default();
+    bench.build_of(bench.snapshot(&log).await, &image, "Dockerfile", &log).await.unwrap();
+    let pushed = bench.engine.push(&image, secrets.image_auth(&image).as_ref(), &log).await;
+    bench.engine.remove_image(&image).await.unwrap();
+    pushed
 }
 
 async fn credentials_go_to_their_registry(docker: Docker) {

@@ -138,6 +138,14 @@ impl Registry {
         }
     }
 
+    /// Makes a token with this scope, which the registry takes.
+    pub fn mint(&self, scope: &str) -> String {
+        match &self.auth {
+            Auth::Tokens(tokens) => tokens.mint(scope),
+            _ => panic!("this registry takes no tokens"),
+        }
+    }
+
     /// Returns the number of uploads into this repository that were begun and neither completed nor cancelled.
     pub fn open_uploads(&self, repository: &str) -> usize {
         let uploads = format!("data/docker/registry/v2/repositories/{repository}/_uploads");

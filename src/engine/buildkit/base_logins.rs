@@ -1,0 +1,170 @@
+//! The logins for base images, which BuildKit asks for through the session (`moby.filesync.v1.Auth`).
+//!
+//! BuildKit asks by host (`Credentials`), unless the session claims the tokens of the host by a public key
+//! (`GetTokenAuthority`): then it asks for each token with its scope (`FetchToken`), which names the repository. It keeps
+//! tokens between builds, and a later session gets them if it proves that it has the same key (`VerifyTokenAuthority`).
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bollard_buildkit_proto::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use super::grpc::GrpcStatus;
+use crate::engine::advice::{self, fill};
+use crate::model::ImageRef;
+use crate::registry::{self, RegistryError, TokenQuestion};
+use crate::secrets::{HostLogin, RegistryLogins};
+
+/// The logins that the engine gets for the base images of one build.
+pub(in crate::engine) struct BaseLogins {
+    logins: RegistryLogins,
+    bases: Vec<ImageRef>,
+    /// Hosts of which one login stood for several.
+    unclear: Mutex<BTreeSet<String>>,
+}
+
+impl BaseLogins {
+    pub(in crate::engine) fn new(logins: RegistryLogins, bases: Vec<ImageRef>) -> Self {
+        Self { logins, bases, unclear: Mutex::default() }
+    }
+
+    /// Returns the logins by host, for a builder that cannot ask.
+    pub(in crate::engine) fn by_host(&self) -> Vec<(String, HostLogin)> {
+        self.logins.by_host(&self.bases).into_iter().inspect(|(host, login)| self.note(host, login)).collect()
+    }
+
+    /// Returns one line for each host of which one login stood for several.
+    pub(in crate::engine) fn notes(&self) -> Vec<String> {
+        self.unclear.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn note(&self, host: &str, login: &HostLogin) {
+        if !login.several.is_empty() {
+            let line = fill(advice::SEVERAL_LOGINS.text, &[&host, &login.several.join(", ")]);
+            self.unclear.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
+        }
+    }
+
+    /// Returns the credentials of a registry. They are empty if there are none, as in the answer of Docker's client.
+    pub(super) fn credentials(&self, asked: &CredentialsRequest) -> CredentialsResponse {
+        let login = self.logins.of_host(&asked.host, &self.bases);
+        self.note(&asked.host, &login);
+        match login.auth {
+            None => CredentialsResponse::default(),
+            Some(auth) => match auth.identity_token {
+                Some(token) => CredentialsResponse { username: String::new(), secret: token.to_string() },
+                None => CredentialsResponse { username: auth.username, secret: auth.password.to_string() },
+            },
+        }
+    }
+
+    /// Claims the tokens of a registry whose logins depend on the repository. The engine fetches those of other registries
+    /// itself, because it may reach a token server that the daemon does not.
+    pub(super) fn authority(&self, asked: &GetTokenAuthorityRequest) -> Result<GetTokenAuthorityResponse, GrpcStatus> {
+        let key = self.key(&asked.host, &asked.salt)?;
+        Ok(GetTokenAuthorityResponse { public_key: key.public_key().as_ref().to_vec() })
+    }
+
+    /// Signs as NaCl's `crypto_sign` does: the signature, and the signed text behind it.
+    pub(super) fn verify(
+        &self,
+        asked: &VerifyTokenAuthorityRequest,
+    ) -> Result<VerifyTokenAuthorityResponse, GrpcStatus> {
+        let key = self.key(&asked.host, &asked.salt)?;
+        Ok(VerifyTokenAuthorityResponse { signed: [key.sign(&asked.payload).as_ref(), &asked.payload].concat() })
+    }
+
+    fn key(&self, host: &str, salt: &[u8]) -> Result<Ed25519KeyPair, GrpcStatus> {
+        let engines = || GrpcStatus::unavailable("the engine fetches this registry's tokens");
+        let seed = self.logins.token_seed(host, salt).ok_or_else(engines)?;
+        Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(GrpcStatus::unknown)
+    }
+
+    /// Gets a token with the login for the repository of the scope. A request has one repository, because BuildKit keeps
+    /// its logins by image name.
+    pub(super) async fn token(&self, asked: FetchTokenRequest) -> Result<FetchTokenResponse, GrpcStatus> {
+        let FetchTokenRequest { host, realm, service, scopes, .. } = asked;
+        let repository = scopes.iter().find_map(|scope| repository_of(scope)).unwrap_or_default();
+        let auth = self.logins.of_repository(&host, repository);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let answer = |token: String, seconds: u32| FetchTokenResponse {
+            token,
+            expires_in: i64::from(seconds),
+            issued_at: i64::try_from(now).unwrap_or_default(),
+        };
+        if let Some(token) = auth.as_ref().and_then(|auth| auth.registry_token.as_ref()) {
+            return Ok(answer(token.to_string(), 60));
+        }
+        let question = TokenQuestion { registry: &host, realm: &realm, service: &service, scopes: &scopes };
+        match registry::fetch_token(&question, auth.as_ref()).await {
+            Ok(token) => Ok(answer(token.text.to_string(), token.expires_in)),
+            Err(e @ (RegistryError::Unreachable { .. } | RegistryError::Unavailable { .. })) => {
+                // BuildKit's words for a registry that it cannot ask itself.
+                Err(GrpcStatus::unknown(format!("failed to do request: {e}")))
+            }
+            Err(e) => Err(GrpcStatus::unauthenticated(e)),
+        }
+    }
+}
+
+/// Returns the repository of a scope such as `repository:acme/hello:pull`.
+fn repository_of(scope: &str) -> Option<&str> {
+    let (name, _actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{ED25519, UnparsedPublicKey};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::secrets::{self, Place, SecretsConfig};
+
+    async fn logins(auths: &str) -> BaseLogins {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("image-factory")).unwrap();
+        std::fs::write(dir.path().join("image-factory/dockercfg"), auths).unwrap();
+        let config = SecretsConfig {
+            place: Place::Folder(dir.path().into()),
+            passphrase: None,
+            authorized_keys_file: None,
+            repo_case: crate::model::RepoCase::default(),
+        };
+        let stop = CancellationToken::new();
+        let mut secrets = secrets::start(config, stop.clone());
+        let loaded = secrets.wait_for(|s| s.loaded).await.unwrap().clone();
+        stop.cancel();
+        BaseLogins::new(loaded.into(), vec![])
+    }
+
+    /// The engine gives a token to a later session that signs with the key of the session which fetched it.
+    #[tokio::test]
+    async fn a_session_proves_the_logins_that_it_has() {
+        let auths = |password: &str| format!(r#"{{"q.io/a":{{"username":"u","password":"{password}"}}}}"#);
+        let claim = |logins: &BaseLogins, salt: &[u8]| {
+            let asked = GetTokenAuthorityRequest { host: "q.io".into(), salt: salt.to_vec() };
+            logins.authority(&asked).unwrap().public_key
+        };
+        let signed = |logins: &BaseLogins, salt: &[u8]| {
+            let (host, payload) = ("q.io".into(), b"payload".to_vec());
+            logins.verify(&VerifyTokenAuthorityRequest { host, payload, salt: salt.to_vec() }).unwrap().signed
+        };
+        let (former, same, other) = (logins(&auths("p")).await, logins(&auths("p")).await, logins(&auths("q")).await);
+        let key = claim(&former, b"salt");
+        let proves = |signed: &[u8]| {
+            let (signature, payload) = signed.split_at(64);
+            payload == b"payload" && UnparsedPublicKey::new(&ED25519, &key).verify(payload, signature).is_ok()
+        };
+        assert!(proves(&signed(&same, b"salt")));
+        assert!(!proves(&signed(&other, b"salt")) && !proves(&signed(&same, b"other salt")));
+        // The engine fetches the tokens of a registry with one login itself.
+        let one = logins(r#"{"q.io":{"username":"u","password":"p"}}"#).await;
+        assert!(one.authority(&GetTokenAuthorityRequest { host: "q.io".into(), salt: vec![] }).is_err());
+    }
+}

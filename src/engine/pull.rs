@@ -1,0 +1,102 @@
+//! Brings an image that the engine has up to date with its registry.
+
+use std::collections::HashSet;
+
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::advice::{self, with_cure};
+use super::api::connect::{invalid, no_body, request};
+use super::api::engine::Engine;
+use super::api::errors::{EngineError, write_line};
+use super::api::kind::ErrorKind;
+use super::api::messages::MessageStream;
+use super::push::credentials;
+use crate::model::{ImageRef, LogSink};
+use crate::secrets::RegistryAuth;
+
+/// The used part of `GET /images/{name}/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct LocalImage {
+    #[serde(default)]
+    repo_digests: Option<Vec<String>>,
+}
+
+/// The used part of `GET /distribution/{name}/json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RegistryImage {
+    descriptor: ImageDescriptor,
+}
+
+#[derive(Deserialize)]
+struct ImageDescriptor {
+    digest: String,
+}
+
+impl Engine {
+    /// Fetches what the registry has by this name, if the engine has something else by it. Returns the fetched image, as
+    /// `name@sha256:…`; `None` if the engine's image is the registry's, or if it has none, because the builder then asks
+    /// the registry itself. The engine's image keeps its name.
+    ///
+    /// # Errors
+    /// The registry or the engine is in trouble. A registry that has no such image, or does not show it, is no error: the
+    /// engine's own image then stays, and the log says so.
+    pub async fn fetch_moved(
+        &self,
+        image: &ImageRef,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<Option<String>, EngineError> {
+        let local: LocalImage = match self.host.json(Method::GET, &format!("/images/{image}/json")).await {
+            Err(e) if e.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
+            local => local?,
+        };
+        if auth.is_some() {
+            self.refuse_exposed(image).await?;
+        }
+        let digest = match self.digest(image, auth).await {
+            Ok(digest) => digest,
+            Err(e) if matches!(e.kind, ErrorKind::Registry | ErrorKind::Engine) => return Err(e),
+            Err(e) => {
+                write_line(log, &with_cure(&advice::OWN_COPY, &[image, &e]));
+                return Ok(None);
+            }
+        };
+        if local.repo_digests.iter().flatten().any(|known| known.split('@').nth(1) == Some(&digest)) {
+            return Ok(None);
+        }
+        write_line(log, &format!("{image} has moved: {digest} is pulled"));
+        let moved = format!("{}@{digest}", image.name());
+        let path = format!("/images/create?fromImage={}&tag={digest}", image.name());
+        let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
+        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let reply = reply.accepted().await.map_err(EngineError::classify_refusal)?;
+        let (mut messages, mut layers) = (MessageStream::new(reply), HashSet::new());
+        while let Some(message) = messages.next().await? {
+            log.alive();
+            if let Some(error) = message.error {
+                return Err(EngineError::from_build(&error, None));
+            }
+            if message.status == "Pull complete" && layers.insert(message.id.clone()) {
+                write_line(log, &format!("{}: {}", message.id, message.status));
+            }
+        }
+        Ok(Some(moved))
+    }
+
+    /// Asks the registry, by way of the engine, for the digest of an image.
+    async fn digest(&self, image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
+        let path = format!("/distribution/{image}/json");
+        let request = request(Method::GET, &path).header("X-Registry-Auth", credentials(image, auth)?);
+        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        // The engine gives a status of its own to what the registry says.
+        let reply = reply.accepted().await.map_err(|e| match e.status {
+            Some(_) => EngineError::from_build(&e.message, None),
+            None => e,
+        })?;
+        let found: RegistryImage = reply.json().await?;
+        Ok(found.descriptor.digest)
+    }
+}

@@ -1,0 +1,153 @@
+//! The images that a Dockerfile builds on: those behind `FROM`, `COPY --from` and `RUN --mount=from=`
+//! (<https://docs.docker.com/reference/dockerfile/>).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ImageRef;
+
+/// An image that a Dockerfile builds on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The image, with the tag `latest` if the Dockerfile names none.
+    pub image: ImageRef,
+    /// True if the Dockerfile has the image's digest, so that it never moves.
+    pub is_pinned: bool,
+}
+
+impl BaseImage {
+    /// Reads a reference, `name[:tag][@digest]`.
+    fn parse(text: &str) -> Option<Self> {
+        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+        let image = ImageRef::parse(name).or_else(|_| ImageRef::parse(&format!("{name}:latest"))).ok()?;
+        Some(Self { image, is_pinned: digest.is_some() })
+    }
+}
+
+/// Returns the images that a Dockerfile builds on, each once, in their order. Build arguments stand for `ARG`s before the
+/// first `FROM`. An image is left out if its name depends on what only the builder knows, such as `TARGETARCH`.
+pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> Vec<BaseImage> {
+    let (mut args, mut stages, mut bases) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+    let mut add = |name: &str, stages: &BTreeSet<String>| {
+        let is_image = name != "scratch" && name.parse::<u32>().is_err() && !stages.contains(&name.to_lowercase());
+        if let Some(base) = BaseImage::parse(name).filter(|base| is_image && !bases.contains(base)) {
+            bases.push(base);
+        }
+    };
+    for line in instructions(dockerfile) {
+        let mut words = line.split_whitespace();
+        match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+            "ARG" if stages.is_empty() => {
+                for word in words {
+                    let (name, default) =
+                        word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+                    let default = default.and_then(|value| expand(value.trim_matches(['"', '\'']), &args));
+                    if let Some(value) = build_args.get(name).cloned().or(default) {
+                        args.insert(name.to_owned(), value);
+                    }
+                }
+            }
+            "FROM" => {
+                let mut words = words.skip_while(|word| word.starts_with("--"));
+                if let Some(name) = words.next().and_then(|name| expand(name, &args)) {
+                    add(&name, &stages);
+                }
+                let name = words.next().filter(|word| word.eq_ignore_ascii_case("as")).and_then(|_| words.next());
+                // A stage without a name ends the global arguments all the same.
+                stages.insert(name.unwrap_or_default().to_lowercase());
+            }
+            "COPY" | "ADD" => {
+                words.filter_map(|word| word.strip_prefix("--from=")).for_each(|name| add(name, &stages));
+            }
+            "RUN" => {
+                let mounts =
+                    words.take_while(|word| word.starts_with("--")).filter_map(|word| word.strip_prefix("--mount="));
+                let from = mounts.flat_map(|mount| mount.split(',')).filter_map(|part| part.strip_prefix("from="));
+                from.for_each(|name| add(name, &stages));
+            }
+            _ => {}
+        }
+    }
+    bases
+}
+
+/// Returns the lines of a Dockerfile, continued ones in one, without comments.
+fn instructions(dockerfile: &str) -> Vec<String> {
+    let directive = dockerfile.lines().map_while(|line| line.trim().strip_prefix('#')).find_map(|comment| {
+        let (name, value) = comment.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("escape").then(|| value.trim() == "`")
+    });
+    let escape = if directive == Some(true) { '`' } else { '\\' };
+    let (mut whole, mut line) = (Vec::new(), String::new());
+    for part in dockerfile.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        match part.strip_suffix(escape) {
+            Some(part) => line.extend([part, " "]),
+            None => whole.push(std::mem::take(&mut line) + part),
+        }
+    }
+    whole.push(line);
+    whole
+}
+
+/// Replaces `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+other}`. Returns `None` if a value is not known.
+fn expand(text: &str, args: &BTreeMap<String, String>) -> Option<String> {
+    let Some((before, rest)) = text.split_once('$') else { return Some(text.to_owned()) };
+    let (value, rest) = match rest.strip_prefix('{') {
+        Some(rest) => {
+            let (inside, rest) = rest.split_once('}')?;
+            let value = match (inside.split_once(":-"), inside.split_once(":+")) {
+                (Some((name, default)), _) => match args.get(name).filter(|value| !value.is_empty()) {
+                    Some(value) => value.clone(),
+                    None => expand(default, args)?,
+                },
+                (None, Some((name, other))) => {
+                    args.get(name).filter(|value| !value.is_empty()).map_or(String::new(), |_| other.into())
+                }
+                (None, None) => args.get(inside)?.clone(),
+            };
+            (value, rest)
+        }
+        None => {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            (args.get(&rest[..end])?.clone(), &rest[end..])
+        }
+    };
+    Some(format!("{before}{value}{}", expand(rest, args)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bases(dockerfile: &str, args: &[(&str, &str)]) -> Vec<String> {
+        let args = args.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let shown = |base: BaseImage| format!("{}{}", base.image, if base.is_pinned { " pinned" } else { "" });
+        base_images(dockerfile, &args).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn images_are_found_and_stages_are_not() {
+        let dockerfile = "# syntax=docker/dockerfile:1\nfrom --platform=$BUILDPLATFORM quay.io/a/go:1 AS Build\n\
+             RUN --mount=type=bind,from=quay.io/a/tools,target=/t --mount=type=cache,target=/c make from=x\n\
+             FROM build\nCOPY --from=0 --chown=1 /a /\nCOPY --from=Build /a /\n\
+             COPY \\\n  # a comment inside\n  --from=busybox@sha256:00 /a /\nFROM scratch\nFROM quay.io/a/go:1\n";
+        assert_eq!(bases(dockerfile, &[]), ["quay.io/a/go:1", "quay.io/a/tools:latest", "busybox:latest pinned"]);
+        assert_eq!(bases("# escape=`\nFROM `\n  a:1\n", &[]), ["a:1"]);
+    }
+
+    #[test]
+    fn arguments_before_the_first_stage_are_replaced() {
+        let dockerfile = "ARG TAG=\"1\" REPO\nARG BASE=q.io/x:$TAG\nFROM ${BASE}\nARG BASE=other\nFROM $BASE AS b\n\
+             FROM q.io/${NONE:-y}:${TAG:+2}\nFROM ${REPO}/z\nFROM q.io/$TARGETARCH\n";
+        assert_eq!(bases(dockerfile, &[]), ["q.io/x:1", "q.io/y:2"]);
+        let args = [("TAG", "3"), ("REPO", "r.io"), ("NONE", "undeclared")];
+        assert_eq!(bases(dockerfile, &args), ["q.io/x:3", "q.io/y:2", "r.io/z:latest"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in "((FROM|ARG|COPY|RUN) ?[-\\\\${}:=a-z\n]{0,20}){0,4}") {
+            let _ = bases(&text, &[("a", "b")]);
+        }
+    }
+}

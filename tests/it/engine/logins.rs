@@ -1,0 +1,97 @@
+//! Logins for paths of a registry, and tokens in the place of passwords.
+
+use serde_json::{Value, json};
+
+use super::pushing::{dockercfg_of, pushed};
+use super::*;
+use crate::harness::Account;
+
+on_each_engine!(each_path_has_its_own_login, a_registry_of_passwords_gets_the_login_of_the_base_image,);
+
+const ONE: Account = Account { user: "one", password: "s3cret of one", actions: &["pull", "push"] };
+const TWO: Account = Account { user: "two", password: "s3cret of two", actions: &["pull", "push"] };
+
+fn password(account: Account) -> Value {
+    json!({"username": account.user, "password": account.password})
+}
+
+/// Base images of one registry, each read with the login for its own path: by a password, by an identity token and by a
+/// token of the registry.
+async fn each_path_has_its_own_login(docker: Docker) {
+    let registry = harness::Registry::with_tokens(&[ONE, TWO]).await;
+    let address = registry.address();
+    let mut bench = Bench::new(docker, "paths");
+    let minted = registry.mint("repository:org3/base:pull,push");
+    let auths = json!({"auths": {
+        format!("{address}/org1"): password(ONE),
+        format!("{address}/org2/base"): {"identitytoken": TWO.identity_token()},
+        format!("{address}/org2"): {"username": "nobody", "password": "wrong"},
+        format!("{address}/org3"): {"registrytoken": minted},
+    }});
+    bench.secrets = dockercfg_of(&auths).await;
+    let paths = ["org1/app/base", "org2/base", "org3/base"];
+    for path in paths {
+        pushed(&bench, &format!("{address}/{path}:v1"), &bench.secrets).await.unwrap();
+    }
+    let before = registry.token_calls().len();
+    let [one, two, three] = paths.map(|path| format!("{address}/{path}:v1"));
+    bench.write(
+        "Dockerfile",
+        format!("ARG ONE={one}\nFROM $ONE\nCOPY --from={two} /layer /two\nCOPY --from={three} /layer /three\n"),
+    );
+    bench.commit();
+    bench.build().await;
+    let mut pulls: Vec<_> =
+        registry.token_calls().split_off(before).into_iter().map(|call| (call.user.unwrap(), call.scopes)).collect();
+    pulls.sort();
+    pulls.dedup();
+    let scope = |path: &str| vec![format!("repository:{path}:pull")];
+    assert_eq!(pulls, [("one".to_owned(), scope(paths[0])), ("two".to_owned(), scope(paths[1]))]);
+
+    // The engine keeps a token for a minute, and another login does not get it.
+    let mut wrong = auths.clone();
+    wrong["auths"][format!("{address}/org1")]["password"] = json!("s3cret that is wrong");
+    bench.secrets = dockercfg_of(&wrong).await;
+    bench.write("Dockerfile", format!("FROM {one}\nRUN echo {} > /x\n", harness::unique()));
+    bench.commit();
+    let log = Log::default();
+    let error = bench.try_build(&log).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Login | ErrorKind::Auth), "{error}");
+    assert!(error.message.contains("does not accept the login of one in the dockercfg"), "{error}");
+    assert!(!format!("{error}{}", log.text()).contains("s3cret"), "{error}");
+}
+
+/// Such a registry is asked with one login by both builders, which is that of the Dockerfile's own images.
+async fn a_registry_of_passwords_gets_the_login_of_the_base_image(docker: Docker) {
+    let registry = harness::Registry::with_password("robot", "s3cret").await;
+    let address = registry.address();
+    for builder in [Builder::Buildkit, Builder::Classic] {
+        let mut bench = Bench::new(docker, "by-host");
+        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(builder);
+        let right = json!({"username": "robot", "password": "s3cret"});
+        let wrong = json!({"username": "robot", "password": "wrong"});
+        let both = json!({format!("{address}/org1"): right, format!("{address}/org2"): wrong});
+        bench.secrets = dockercfg_of(&both).await;
+        let image = format!("{address}/org1/base:{}", bench.name);
+        pushed(&bench, &image, &bench.secrets).await.unwrap();
+        let refused = pushed(&bench, &format!("{address}/org2/base:v1"), &bench.secrets).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Login, "{refused}");
+        bench.write("Dockerfile", format!("FROM {image}\n"));
+        bench.commit();
+        bench.build().await;
+        assert!(bench.exists());
+        bench.on().remove_images(&format!("reference={address}/*/*"));
+
+        // Of two logins the engine gets neither, as none is for the whole registry, and the log says so.
+        bench.write("Dockerfile", format!("FROM {image}\nCOPY --from={address}/org2/base:v1 /layer /two\n"));
+        bench.commit();
+        let log = Log::default();
+        bench.try_build(&log).await.unwrap_err();
+        let line =
+            log.text().lines().find(|line| line.contains("takes one login")).unwrap().replace(&address, "[registry]");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(line, @"The engine takes one login of [registry], and the base images have several in the dockercfg ([registry]/org1, [registry]/org2): it gets the one for the whole registry, if there is one");
+        }
+        assert!(!log.text().contains("s3cret"));
+    }
+}

@@ -13,6 +13,7 @@ mod keep;
 mod loaded;
 mod names;
 mod queue;
+mod refs;
 mod secret;
 mod sources;
 mod table;
@@ -30,6 +31,7 @@ pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
+pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{

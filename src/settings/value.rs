@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
-    Supersede, TagTemplate, words,
+    RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -218,8 +218,7 @@ impl SettingValue for Globs {
             if glob.contains("://") {
                 return Err(format!("{glob:?} is an address: write owner/repository, such as acme/*"));
             }
-            globset::Glob::new(glob)
-                .map_err(|e| format!("the pattern {glob:?} is broken ({}): write one such as acme/*", e.kind()))?;
+            RepoGlob::new(glob).map_err(|e| e.to_string())?;
         }
         Ok(Self(globs))
     }

@@ -43,7 +43,7 @@ pub fn policy(
     secrets: watch::Receiver<Arc<Secrets>>,
 ) -> anyhow::Result<Policy> {
     let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, git::repo_case(settings))?;
-    Ok(Policy::new(allowed_repos, images::destinations(settings), masks, secrets))
+    Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), masks, secrets))
 }
 
 /// Returns the Host names that a request without a token or with a password may have, beside those of loopback.

@@ -13,6 +13,7 @@ mod keep;
 mod loaded;
 mod names;
 mod queue;
+mod refs;
 mod secret;
 mod sources;
 mod table;
@@ -30,9 +31,12 @@ pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
+pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
-pub use value::{ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, List, LogFormat, RepoCaseChoice, TotemList};
+pub use value::{
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
+};
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";

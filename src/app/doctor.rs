@@ -100,7 +100,7 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
     let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 15] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
-        (address::NAME, Box::pin(address::check(s()))),
+        (address::NAME, Box::pin(address::check(s(), probed.clone()))),
         (clock::NAME, Box::pin(clock::check(s()))),
         (secrets::NAME, Box::pin(secrets::check(s()))),
         (engine::NAME, Box::pin(engine::check(s()))),

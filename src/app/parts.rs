@@ -68,6 +68,7 @@ impl DaemonParts {
         let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
         let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
         let store = store.with_repo_case(repo_case).await?;
+        git::warn_of_spellings(settings, &store).await?;
         let run_dir = data_dir::fresh_run_dir(&data_dir)?;
         let known_hosts = git::known_hosts(settings, &run_dir)?;
         let tokens = access::tokens(settings)?;

@@ -63,22 +63,26 @@ pub async fn run(args: DeliveriesArgs, daemon: anyhow::Result<LocalDaemon>) -> a
 }
 
 fn table(deliveries: &[RemoteDelivery], now: Millis) -> String {
-    let head = ["ID", "REPOSITORY", "REF", "COMMIT", "AGE", "REPEATS", "JOB"].map(str::to_owned);
+    let head = ["ID", "FORGE", "REPOSITORY", "REF", "COMMIT", "AGE", "REPEATS", "JOB"].map(str::to_owned);
     let row = |delivery: &RemoteDelivery| {
         [
             delivery.id.clone(),
+            plain(delivery.forge.as_deref().unwrap_or_default()),
             plain(&format!("{}/{}", delivery.owner, delivery.repo)),
             plain(delivery.r#ref.trim_start_matches("refs/heads/").trim_start_matches("refs/")),
             plain(&delivery.after).chars().take(12).collect(),
             short(now.since(delivery.receive_time)),
             delivery.repeats.to_string(),
-            delivery.job.clone(),
+            delivery
+                .job
+                .clone()
+                .unwrap_or_else(|| plain(&format!("skipped: {}", delivery.skipped.as_deref().unwrap_or("?")))),
         ]
     };
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(deliveries.iter().map(row)).collect();
+    let rows: Vec<[String; 8]> = std::iter::once(head).chain(deliveries.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let line = |row: &[String; 7]| {
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
     };

@@ -77,6 +77,8 @@ pub struct Stage {
 pub struct RemoteDelivery {
     pub id: String,
     pub route: String,
+    /// `None` from a server that is older than this field.
+    pub forge: Option<String>,
     pub event: String,
     pub delivery_id: Option<String>,
     pub digest: String,
@@ -86,7 +88,9 @@ pub struct RemoteDelivery {
     pub r#ref: String,
     pub before: Option<String>,
     pub after: String,
-    pub job: String,
+    pub job: Option<String>,
+    /// The reason why there is no job.
+    pub skipped: Option<String>,
     pub repeats: u32,
     pub repeat_time: Option<Millis>,
 }

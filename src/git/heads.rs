@@ -79,4 +79,16 @@ impl Git {
         let commit = id(&peeled).or_else(|| id(git_ref)).map(|id| id.to_string());
         Ok(Heads { number, commits: commit.map(|commit| (git_ref.to_owned(), commit)).into_iter().collect() })
     }
+
+    /// Asks the repository's host which branch is the default one: the one that its `HEAD` names. Returns `None` if the
+    /// host does not say, as over a plain HTTP file server, or if its `HEAD` is no branch.
+    pub async fn default_branch(&self, mirror: &Mirror) -> Result<Option<String>, GitError> {
+        let listed =
+            probe::list(&self.config, &mirror.source, &["--symref"], &["HEAD"], Some(&self.ssh.refusals)).await?;
+        let name = |line: &str| {
+            let git_ref = line.strip_prefix("ref: ")?.strip_suffix("\tHEAD")?;
+            git_ref.strip_prefix("refs/heads/").map(str::to_owned)
+        };
+        Ok(listed.lines().find_map(name))
+    }
 }

@@ -239,6 +239,13 @@ impl Git {
         ask.await.map_err(|error| error.into_error(&mirror.source))
     }
 
+    /// Returns the message of a commit, as UTF-8.
+    pub async fn message(&self, mirror: &Mirror, commit: &Oid) -> Result<String, GitError> {
+        let args = ["show", "--no-patch", "--format=%B", "--encoding=UTF-8", &commit.to_string()];
+        let message = ask(self.git_on(mirror, &args)).await.map_err(|error| error.into_error(&mirror.source))?;
+        Ok(String::from_utf8_lossy(&message.unwrap_or_default()).into_owned())
+    }
+
     /// Returns the commits whose ids start with this prefix, in no order.
     async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];

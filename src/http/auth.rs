@@ -31,22 +31,23 @@ pub struct RepoCaller {
 pub struct ApiCaller(pub RepoCaller);
 
 impl RepoCaller {
-    /// Finds the request's token among those of the settings, then in the store. Without one, a guard may let the request
-    /// in as an admin's.
-    pub async fn authenticate(
-        parts: &Parts,
-        tokens: &Tokens,
-        store: &Store,
-        guard: Option<&Guard>,
-    ) -> Result<Self, ApiError> {
+    /// Finds the request's token among those of the settings, then in the store. Without one, the guard of an open API may
+    /// let the request in as an admin's.
+    pub async fn authenticate(parts: &Parts, tokens: &Tokens, store: &Store, guard: &Guard) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
-        let caller = match (tokens.find_anywhere(&parts.headers, store).await?, guard) {
-            (Some(caller), _) => caller,
-            (None, Some(guard)) => {
+        let caller = match tokens.find_anywhere(&parts.headers, store).await? {
+            Some(caller) => {
+                // A browser adds the password that it remembers to what any page sends, as it does with a cookie.
+                if changes && is_basic(&parts.headers) {
+                    guard.check(&parts.headers, changes)?;
+                }
+                caller
+            }
+            None if guard.is_open => {
                 guard.check(&parts.headers, changes)?;
                 Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
-            (None, None) => return Err(ApiError::new(&messages::CREDENTIALS)),
+            None => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
         if changes && caller.role < Role::Build {
             return Err(ApiError::new(&messages::READ_ONLY));
@@ -160,17 +161,31 @@ fn token_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
     Some(Sha256::digest(&pair[colon + 1..]).into())
 }
 
-/// The guard of an API without tokens. It refuses what a foreign web page could make a browser send: a `Host` that is not
+fn is_basic(headers: &HeaderMap) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..6));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+}
+
+/// Returns true if a 401 offers a password. It does not offer one to browsers, which would ask for it in a window of their
+/// own, in the place of a page's sign-in: they accept HTML, or say that a page's script asks.
+pub fn may_offer_basic(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    !text(header::ACCEPT).to_ascii_lowercase().contains("text/html") && text(SEC_FETCH_DEST) != "empty"
+}
+
+/// The guard of requests that a browser could send by itself: those without a token, and those with a password. It refuses what a foreign web page could make a browser send: a `Host` that is not
 /// ours (a name rebound to this address) always, a foreign `Origin` or `Sec-Fetch-Site` for a method that changes anything.
 pub struct Guard {
+    /// True if a request needs no token.
+    is_open: bool,
     hosts: Vec<String>,
     origins: Vec<String>,
 }
 
 impl Guard {
-    pub fn new(hosts: &[String], origins: &[String]) -> Self {
+    pub fn new(is_open: bool, hosts: &[String], origins: &[String]) -> Self {
         let hosts = hosts.iter().map(|host| without_port(host).to_ascii_lowercase()).collect();
-        Self { hosts, origins: origins.to_vec() }
+        Self { is_open, hosts, origins: origins.to_vec() }
     }
 
     fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
@@ -185,7 +200,7 @@ impl Guard {
             return Ok(());
         }
         let origin = text(header::ORIGIN);
-        if origin.is_some_and(|origin| self.origins.iter().any(|known| known == "*" || known == origin)) {
+        if origin.is_some_and(|origin| self.origins.iter().any(|known| known == origin)) {
             return Ok(());
         }
         let is_own_page = |origin: &str| {
@@ -209,6 +224,7 @@ impl Guard {
     }
 }
 
+const SEC_FETCH_DEST: header::HeaderName = header::HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
 
 /// Cuts the port off `name:port` and `[v6]:port`. A bare IPv6 address is returned as it is.

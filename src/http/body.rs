@@ -1,11 +1,14 @@
+use std::io::Read;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
 use super::messages;
 
 /// Largest description of a job.
@@ -22,6 +25,8 @@ const BUDGET: usize = 128 << 20;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 const UNIT: usize = 1 << 10;
+/// Bytes that are decoded at once. Between two pieces other requests have their turn.
+const PIECE: usize = 64 << 10;
 
 /// The memory that the bodies that are being read may take.
 pub struct Budget(Semaphore);
@@ -45,12 +50,54 @@ impl ReceivedBody<'_> {
 }
 
 impl Budget {
-    /// Reads a body of at most `limit` bytes.
-    pub async fn read(&self, body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
-        match tokio::time::timeout(TIMEOUT, self.collect(body, limit)).await {
+    /// Reads a body of at most `limit` bytes, also when it is decoded: `Content-Encoding` may be `gzip`.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
+        let encoding = headers.get(header::CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
+        let is_gzip = match encoding.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => false,
+            "gzip" | "x-gzip" => true,
+            _ => return Err(ApiError::with(&messages::CONTENT_ENCODING, shortened(encoding))),
+        };
+        let read = async {
+            let received = self.collect(body, limit).await?;
+            if is_gzip { self.unpack(received.bytes(), limit).await } else { Ok(received) }
+        };
+        match tokio::time::timeout(TIMEOUT, read).await {
             Ok(read) => read,
             Err(_) => Err(ApiError::new(&messages::SLOW_BODY)),
         }
+    }
+
+    /// Decodes gzip.
+    async fn unpack(&self, packed: &[u8], limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
+        let mut decoder = MultiGzDecoder::new(packed);
+        let (mut all, mut held, mut piece) = (BytesMut::new(), None, vec![0; PIECE]);
+        loop {
+            let len =
+                decoder.read(&mut piece).map_err(|error| ApiError::with(&messages::BAD_GZIP, error.to_string()))?;
+            if len == 0 {
+                return Ok(ReceivedBody { bytes: all.freeze(), _held: held });
+            }
+            self.hold(&mut held, all.len() + len, limit)?;
+            all.extend_from_slice(&piece[..len]);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Has the budget hold a body of `len` bytes.
+    fn hold<'a>(&'a self, held: &mut Option<SemaphorePermit<'a>>, len: usize, limit: usize) -> Result<(), ApiError> {
+        if len > limit {
+            return Err(too_large(limit));
+        }
+        let owed = len.saturating_sub(FREE).div_ceil(UNIT) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        if owed > 0 {
+            let more = self.0.try_acquire_many(owed as u32).map_err(|_| ApiError::new(&messages::BUSY))?;
+            match held {
+                Some(held) => held.merge(more),
+                None => *held = Some(more),
+            }
+        }
+        Ok(())
     }
 
     async fn collect(&self, mut body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
@@ -64,18 +111,7 @@ impl Budget {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ApiError::with(&messages::BROKEN_BODY, error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
-            let len = first.len() + all.len() + data.len();
-            if len > limit {
-                return Err(too_large(limit));
-            }
-            let owed = len.saturating_sub(FREE).div_ceil(UNIT) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
-            if owed > 0 {
-                let more = self.0.try_acquire_many(owed as u32).map_err(|_| ApiError::new(&messages::BUSY))?;
-                match &mut held {
-                    Some(held) => held.merge(more),
-                    None => held = Some(more),
-                }
-            }
+            self.hold(&mut held, first.len() + all.len() + data.len(), limit)?;
             if first.is_empty() && all.is_empty() {
                 first = data;
             } else {
@@ -108,22 +144,60 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_put_together_up_to_its_limit() {
         let budget = Budget::default();
-        assert_eq!(budget.read(pieces(3, 5), 15).await.unwrap().bytes().len(), 15);
-        assert_eq!(budget.read(Body::empty(), 15).await.unwrap().bytes().len(), 0);
+        assert_eq!(budget.read(&HeaderMap::new(), pieces(3, 5), 15).await.unwrap().bytes().len(), 15);
+        assert_eq!(budget.read(&HeaderMap::new(), Body::empty(), 15).await.unwrap().bytes().len(), 0);
         let too_large = "The body is longer than 15 bytes";
-        assert!(is_refused(budget.read(pieces(4, 5), 15).await, &messages::TOO_LARGE, too_large));
-        assert!(is_refused(budget.read(Body::from(vec![0; 16]), 15).await, &messages::TOO_LARGE, too_large));
+        assert!(is_refused(budget.read(&HeaderMap::new(), pieces(4, 5), 15).await, &messages::TOO_LARGE, too_large));
+        assert!(is_refused(
+            budget.read(&HeaderMap::new(), Body::from(vec![0; 16]), 15).await,
+            &messages::TOO_LARGE,
+            too_large
+        ));
     }
 
     #[tokio::test]
     async fn large_bodies_share_a_budget_and_small_ones_need_none() {
         let budget = Budget(Semaphore::new(100));
-        let first = budget.read(pieces(130, 1 << 10), HOOK_LIMIT).await.unwrap();
+        let first = budget.read(&HeaderMap::new(), pieces(130, 1 << 10), HOOK_LIMIT).await.unwrap();
         assert_eq!(budget.0.available_permits(), 100 - 66);
         let busy = "Too many large requests are on their way: send it again later";
-        assert!(is_refused(budget.read(pieces(130, 1 << 10), HOOK_LIMIT).await, &messages::BUSY, busy));
-        assert!(budget.read(pieces(64, 1 << 10), HOOK_LIMIT).await.is_ok());
+        assert!(is_refused(
+            budget.read(&HeaderMap::new(), pieces(130, 1 << 10), HOOK_LIMIT).await,
+            &messages::BUSY,
+            busy
+        ));
+        assert!(budget.read(&HeaderMap::new(), pieces(64, 1 << 10), HOOK_LIMIT).await.is_ok());
         drop(first);
         assert_eq!(budget.0.available_permits(), 100);
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, plain).unwrap();
+        packed.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_packed_body_is_bounded_as_it_is_unpacked() {
+        let budget = Budget(Semaphore::new(200));
+        let encoded =
+            |encoding: &'static str| HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().unwrap())]);
+        let read = async |body: Vec<u8>, limit| budget.read(&encoded("gzip"), body.into(), limit).await;
+        assert_eq!(read(gzip(b"{}"), 2).await.unwrap().bytes(), b"{}");
+        assert_eq!(read([gzip(b"a"), gzip(b"b")].concat(), 9).await.unwrap().bytes(), b"ab");
+        assert_eq!(budget.read(&encoded("Identity"), "x".into(), 1).await.unwrap().bytes(), b"x");
+        let large = gzip(&vec![0; 300 << 10]);
+        assert!(large.len() < 4 << 10);
+        assert!(is_refused(read(large.clone(), 300 << 10).await, &messages::BUSY, messages::BUSY.text));
+        assert!(is_refused(read(large, 100).await, &messages::TOO_LARGE, "The body is longer than 100 bytes"));
+        assert_eq!(budget.0.available_permits(), 200);
+        for broken in [b"{}".to_vec(), gzip(b"hello")[..12].to_vec()] {
+            assert!(
+                matches!(read(broken, 99).await, Err(ApiError::Message(message, _)) if *message == messages::BAD_GZIP)
+            );
+        }
+        let refused = budget.read(&encoded("br"), "x".into(), 1).await;
+        let text = "The body is encoded as br: send it as it is, or with Content-Encoding: gzip";
+        assert!(is_refused(refused, &messages::CONTENT_ENCODING, text));
     }
 }

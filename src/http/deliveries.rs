@@ -1,4 +1,4 @@
-//! Lists the webhook deliveries that were accepted, and replays one. Of a delivery's headers and body, only what its job
+//! Lists the webhook deliveries of pushes, and replays one. Of a delivery's headers and body, only what its job
 //! was made of is kept.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::extract::DeliveryPath;
 use super::page::{self, PageRequest};
 use super::totem::views;
-use crate::model::{CommitId, JobContext, JobId, Millis};
+use crate::model::{CommitId, Forge, JobContext, JobId, Millis, SkipReason};
 use crate::store::Delivery;
 
 #[derive(Serialize)]
@@ -24,6 +24,7 @@ use crate::store::Delivery;
 struct DeliveryView {
     id: Uuid,
     route: String,
+    forge: Forge,
     event: String,
     /// The sender's id of the delivery.
     delivery_id: Option<String>,
@@ -35,7 +36,9 @@ struct DeliveryView {
     r#ref: String,
     before: Option<CommitId>,
     after: String,
-    job: JobId,
+    job: Option<JobId>,
+    /// The reason why there is no job.
+    skipped: Option<SkipReason>,
     /// Number of times that it came again within 24 hours. `repeat_time` is the last of them.
     repeats: u32,
     repeat_time: Option<Millis>,
@@ -47,6 +50,7 @@ impl From<Delivery> for DeliveryView {
         Self {
             id: delivery.id,
             route: delivery.route,
+            forge: delivery.forge,
             event: delivery.event,
             delivery_id: delivery.delivery_id,
             digest: delivery.digest,
@@ -57,6 +61,7 @@ impl From<Delivery> for DeliveryView {
             before: delivery.before,
             after: commit,
             job: delivery.job,
+            skipped: delivery.skipped,
             repeats: delivery.repeats,
             repeat_time: delivery.repeated,
         }

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::messages;
+use super::{auth, messages};
 
 /// The time from a request's headers to the answer's headers. A body may stream for longer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub fn rendered_by<S: Clone + Send + Sync + 'static>(routes: Router<S>, render: 
 async fn answer(State(render): State<Render>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    let may_offer_basic = auth::may_offer_basic(request.headers());
     let answer = AssertUnwindSafe(tokio::time::timeout(RESPONSE_TIMEOUT, next.run(request))).catch_unwind().await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
@@ -69,6 +70,10 @@ async fn answer(State(render): State<Render>, request: Request, next: Next) -> R
     }
     let mut rendered = render(&error, id);
     error.add_headers(rendered.headers_mut());
+    if may_offer_basic && rendered.headers().contains_key(header::WWW_AUTHENTICATE) {
+        let basic = HeaderValue::from_static("Basic realm=\"Image Factory\"");
+        rendered.headers_mut().append(header::WWW_AUTHENTICATE, basic);
+    }
     if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
         rendered.headers_mut().insert(header::ALLOW, allow);
     }
@@ -155,7 +160,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Returns the request's `Origin` if its pages may read answers.
 fn allowed_origin(origins: &[String], headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN).filter(|_| !origins.is_empty())?;
-    origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+    origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

@@ -130,6 +130,10 @@ impl From<Refusal> for ApiError {
             Refusal::Limited { repository, limits } => {
                 Self::Message(&messages::OTHER_REPOSITORY, vec![limits, shortened(&repository)])
             }
+            Refusal::Slash(property, name) => {
+                let message = messages::SLASH.with([property, &*shortened(&name)]);
+                Self::Invalid(vec![Violation::unusable(message, format!("#/{property}"))])
+            }
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
                 let violation = |name: &String| {

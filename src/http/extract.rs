@@ -25,7 +25,7 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
         let credentials = api.credentials.present();
-        Self::authenticate(parts, &credentials.tokens, &api.store, api.guard.as_ref()).await
+        Self::authenticate(parts, &credentials.tokens, &api.store, &api.guard).await
     }
 }
 

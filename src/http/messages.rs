@@ -77,6 +77,9 @@ messages! {
     WRONG_FORMAT: 400 "InvalidContent", "Object didn't pass validation for format …: … (…)",
         "dockerRepoBase is not a name that a registry takes.",
         "Send a name such as quay.io/totem; the parentheses say what is wrong with yours.";
+    SLASH: 400 "InvalidContent", "… has a '/' in it, which no name has: …; send owner and repo apart",
+        "The owner or the repo is a path, such as acme/hello.",
+        "Send the owner alone as owner and the repository's name alone as repo.";
     BAD_IMAGE: 400 "InvalidContent", "image is not valid: …",
         "The image that the request asks for cannot be a name below the repository's own.",
         "Shorten or correct the image's name.";
@@ -124,6 +127,13 @@ messages! {
         "Send the job as application/json or application/vnd.sh.melt.cdp.if.job-create.v1+json",
         "The header Content-Type names another type, such as a form's.",
         "Set Content-Type to one of the two.";
+    CONTENT_ENCODING: 415 "UnsupportedMediaTypeError",
+        "The body is encoded as …: send it as it is, or with Content-Encoding: gzip",
+        "The header Content-Encoding names an encoding that is not understood.",
+        "Leave the encoding out, or use gzip.";
+    BAD_GZIP: 400 "InvalidContent", "The body cannot be unpacked: …",
+        "The header Content-Encoding says gzip, and the body is no gzip or is cut off.",
+        "Send a whole gzip, or leave Content-Encoding out.";
     TOO_LARGE: 413 "RequestEntityTooLargeError", "The body is longer than … bytes",
         "A job's description has more than 1 MB, or a webhook more than GitHub's 25 MB.",
         "Send a smaller body.";
@@ -164,12 +174,12 @@ messages! {
     OTHER_REPOSITORY: 403 "NotAuthorized", "This token is for …, not for …",
         "A token that is limited to some repositories was used for another one.",
         "Use a token of this repository, or have an admin make one.";
-    UNKNOWN_HOST: 403 "NotAuthorized", "The Host … is not known here: add it to BASE_URL, or send a token",
-        "With API_AUTH=none, a request without a token must come to a known host.",
-        "The operator sets BASE_URL to the name that people use, or you send a token.";
-    FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token with it",
-        "With API_AUTH=none, a browser sent the request for a page of another origin.",
-        "Send a token, or have the operator add the page to CORS_ORIGINS.";
+    UNKNOWN_HOST: 403 "NotAuthorized", "The Host … is not known here: set BASE_URL to it or add it to HOSTS, or send a token as Bearer",
+        "A request without a token, or a change with a password, must come to a known host.",
+        "The operator sets BASE_URL or HOSTS to the names that people use, or you send a token as Bearer.";
+    FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token as Bearer with it",
+        "A browser sent the request for a page of another origin, with a password that it knows, or without a token.",
+        "Send a token as Bearer, or have the operator add the page to CORS_ORIGINS.";
     OTHER_BASE: 403 "NotAuthorized", "Another dockerRepoBase than the configured one needs the role admin",
         "The request names a dockerRepoBase that is not DOCKER_REPO_BASE.",
         "Leave dockerRepoBase out, or use a token of the role admin.";

@@ -58,10 +58,10 @@ pub struct HttpConfig {
     pub tokens: Vec<ApiToken>,
     /// True for `API_AUTH=none`: a request without a token is an admin's, unless a foreign web page sent it.
     pub open: bool,
-    /// `https://host[:port]` of the web pages that may read answers, or `*`.
+    /// `https://host[:port]` of the web pages that may read answers.
     pub cors_origins: Vec<String>,
-    /// Names, with or without a port, that the `Host` of a request without a token may have: the listening address and
-    /// BASE_URL's host. `localhost` and IP addresses are always allowed.
+    /// Names, with or without a port, that the `Host` of a request without a token or with a password may have: the
+    /// listening address, BASE_URL's host and HOSTS. `localhost` and IP addresses are always allowed.
     pub hosts: Vec<String>,
     /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
     pub list_oldest: bool,
@@ -92,7 +92,7 @@ pub struct Parts {
 /// The state of every handler.
 struct ApiState {
     credentials: Credentials,
-    guard: Option<Guard>,
+    guard: Guard,
     list_oldest: bool,
     host_of: HostOf,
     engines_up: EnginesUp,
@@ -113,7 +113,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let credentials = Credentials::new(config.hook_secret, &config.tokens);
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
-        guard: config.open.then(|| Guard::new(&config.hosts, &config.cors_origins)),
+        guard: Guard::new(config.open, &config.hosts, &config.cors_origins),
         list_oldest: config.list_oldest,
         host_of: config.host_of,
         engines_up: config.engines_up,

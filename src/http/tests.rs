@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::{HttpConfig, Parts, router, serve};
-use crate::intake::{AllowedRepos, Intake, Policy};
+use crate::intake::{AllowedRepos, Intake, Policy, Selection};
 use crate::logs::Logs;
 use crate::metrics::{Heartbeat, Metrics};
 use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
@@ -83,12 +83,17 @@ async fn server(change: impl FnOnce(&mut HttpConfig)) -> Server {
 /// The parts of the policy that a test can change.
 struct Rules {
     allow_repos: Vec<String>,
+    selection: Selection,
     destinations: Destinations,
 }
 
 /// A server with another configuration and another policy.
 async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl FnOnce(&mut Rules)) -> Server {
-    let mut rules = Rules { allow_repos: vec![], destinations: super::testing::destinations("127.0.0.1:5555/totem") };
+    let mut rules = Rules {
+        allow_repos: vec![],
+        selection: Selection::default(),
+        destinations: super::testing::destinations("127.0.0.1:5555/totem"),
+    };
     change_policy(&mut rules);
     let dir = TempDir::new().unwrap();
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
@@ -124,7 +129,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let heart = metrics.http.clone();
     let masks = vec![Zeroizing::new(SECRET.into())];
     let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
-    let policy = Policy::new(allowed_repos, rules.destinations, masks, secrets_seen.clone());
+    let policy = Policy::new(allowed_repos, rules.selection, rules.destinations, masks, secrets_seen.clone());
     let intake = Intake::new(policy, store.clone(), queue.clone());
     let parts = Parts {
         store: store.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -78,9 +78,14 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: ApiCaller) -> Result
 }
 
 /// `POST /tokens`: makes a token, which this answer alone shows.
-pub async fn add(State(api): State<Arc<ApiState>>, caller: ApiCaller, body: Body) -> Result<Response, ApiError> {
+pub async fn add(
+    State(api): State<Arc<ApiState>>,
+    caller: ApiCaller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     caller.admin()?;
-    let body = api.bodies.read(body, body::JOB_LIMIT).await?;
+    let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
     let request = serde_json::from_slice(body.bytes());
     let request: TokenRequest = request.map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
     let record = record(request, &caller.0.name).map_err(|why| ApiError::with(&messages::BAD_TOKEN, why))?;

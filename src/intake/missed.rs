@@ -5,9 +5,14 @@ use crate::store::KnownBranch;
 
 impl Intake {
     /// Stores a job for the head of a branch, as its webhook would have. Returns `None` if one of the branch's newest jobs is for
-    /// this commit, or was created after `asked`, when the heads were listed.
+    /// this commit, or was created after `asked`, when the heads were listed, and if the settings skip the branch or did
+    /// skip the commit.
     pub async fn missed(&self, branch: &KnownBranch, head: String, asked: JobId) -> Result<Option<Job>, Refusal> {
-        let git_ref = Some(format!("refs/heads/{}", branch.context.branch));
+        let git_ref = format!("refs/heads/{}", branch.context.branch);
+        if self.policy().selection().skips(&git_ref, None).is_some() {
+            return Ok(None);
+        }
+        let git_ref = Some(git_ref);
         let context = JobContext {
             docker_repo_base: self.policy().destinations().base.clone(),
             tag: head.clone(),

@@ -9,6 +9,7 @@ mod push;
 mod rebuild;
 mod replay;
 mod request;
+mod selection;
 
 use std::sync::Arc;
 
@@ -19,9 +20,10 @@ use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
 pub use policy::{AllowedRepos, Policy};
-pub use push::ForgePush;
+pub use push::{ForgePush, Pushed};
 use request::Request;
 pub use request::{Refusal, Requester};
+pub use selection::Selection;
 
 /// The commit that a request means when it names none.
 pub const DEFAULT_COMMIT: &str = "HEAD";
@@ -70,6 +72,7 @@ impl Intake {
             before,
             pushed,
             forced,
+            default_branch,
             tag_named,
             rebuild_of,
             any_commit,
@@ -83,6 +86,7 @@ impl Intake {
             before,
             pushed,
             forced,
+            default_branch,
             tag_named,
             rebuild_of,
             any_commit,

@@ -4,13 +4,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::request::{Refusal, Requester};
+use super::selection::Selection;
 use crate::logs::arguments_with_secrets;
-use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob};
+use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob, RepoGlobError};
 use crate::secrets::Secrets;
 
 /// The rules of what may be built, and where its image goes.
 pub struct Policy {
     allowed_repos: AllowedRepos,
+    selection: Selection,
     destinations: Destinations,
     /// The daemon's own secrets, which no build may be given.
     masks: Vec<Zeroizing<String>>,
@@ -20,11 +22,16 @@ pub struct Policy {
 impl Policy {
     pub fn new(
         allowed_repos: AllowedRepos,
+        selection: Selection,
         destinations: Destinations,
         masks: Vec<Zeroizing<String>>,
         secrets: watch::Receiver<Arc<Secrets>>,
     ) -> Self {
-        Self { allowed_repos, destinations, masks, secrets }
+        Self { allowed_repos, selection, destinations, masks, secrets }
+    }
+
+    pub fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     pub fn destinations(&self) -> &Destinations {
@@ -41,6 +48,11 @@ impl Policy {
         let repository = format!("{}/{}", context.owner, context.repo);
         if let Some(limits) = by.limits_without(self.destinations.repo_case, &repository) {
             return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
+        }
+        for (property, name) in [("owner", &context.owner), ("repo", &context.repo)] {
+            if name.contains('/') {
+                return Err(Refusal::Slash(property, name.clone()));
+            }
         }
         if !self.allows(&context.owner, &context.repo) {
             return Err(Refusal::Repository(repository));
@@ -76,10 +88,11 @@ pub struct AllowedRepos {
 impl AllowedRepos {
     /// # Errors
     /// A glob that cannot be read.
-    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, globset::Error> {
+    pub fn new(globs: &[String], case: RepoCase) -> Result<Self, RepoGlobError> {
         Ok(Self { globs: globs.iter().map(|glob| RepoGlob::new(glob)).collect::<Result<_, _>>()?, case })
     }
 
+    /// Returns true if a glob names the repository.
     pub fn allow(&self, owner: &str, repo: &str) -> bool {
         self.globs.is_empty() || self.globs.iter().any(|glob| glob.is_match(self.case, owner, repo))
     }

@@ -2,8 +2,8 @@ use serde_json::Map;
 
 use super::request::{Refusal, Request, Requester};
 use super::{DEFAULT_COMMIT, Intake};
-use crate::model::{CommitId, Dialect, JobContext, Origin};
-use crate::store::{Added, NewDelivery};
+use crate::model::{CommitId, Dialect, JobContext, Origin, SkipReason};
+use crate::store::{Added, NewDelivery, Skipped};
 
 /// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub struct ForgePush {
     pub after: Option<String>,
     /// The forge says that `after` does not follow `before`.
     pub forced: bool,
+    /// The name of the repository's default branch.
+    pub default_branch: Option<String>,
+    /// The message of the commit, if it is known and SKIP_WORDS needs it.
+    pub message: Option<String>,
     /// User of the forge who pushed.
     pub sender: Option<String>,
     pub dialect: Dialect,
@@ -29,6 +33,10 @@ impl ForgePush {
     pub fn branch(&self) -> &str {
         let Some(git_ref) = self.git_ref.as_deref() else { return JobContext::BRANCH };
         ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| git_ref.strip_prefix(prefix)).unwrap_or(git_ref)
+    }
+
+    fn full_ref(&self) -> String {
+        self.git_ref.clone().unwrap_or_else(|| format!("refs/heads/{}", JobContext::BRANCH))
     }
 
     fn into_request(self, docker_repo_base: String) -> Request {
@@ -51,36 +59,71 @@ impl ForgePush {
             before: self.before,
             pushed,
             forced: self.forced,
+            default_branch: self.default_branch,
             delivery: Some(self.delivery),
             ..Request::new(context, Origin::Hook, self.dialect)
         }
     }
 }
 
+/// The answer to a push.
+#[derive(Debug)]
+pub enum Pushed {
+    Job(Added),
+    Skipped(SkipReason),
+}
+
 impl Intake {
-    /// Stores the job that a push asks for. A delivery that came before means the job that it made then.
-    pub async fn push(&self, push: ForgePush) -> Result<Added, Refusal> {
-        let base = self.policy().destinations().base.clone();
+    /// Stores the job that a push asks for, or that the push is skipped. A delivery that came before means the job that it
+    /// made then.
+    pub async fn push(&self, push: ForgePush) -> Result<Pushed, Refusal> {
+        let (repo, git_ref) = (format!("{}/{}", push.owner, push.repo), push.full_ref());
+        let skip = self.policy().selection().skips(&git_ref, push.message.as_deref());
         let sender = push.sender.clone();
+        let request = push.into_request(self.policy().destinations().base.clone());
         let by = Requester::Forge { sender: sender.as_deref() };
-        let added = self.submit(push.into_request(base), by).await?;
+        let added = match (skip, self.admit(request, by)?) {
+            (Some(reason), (new, Some(delivery))) => match self.store.skip(new, delivery, reason).await? {
+                Skipped::New | Skipped::Repeated => {
+                    tracing::info!(repo, git_ref, "a push is skipped: {}", reason.text());
+                    return Ok(Pushed::Skipped(reason));
+                }
+                Skipped::Built(job) => Added::Duplicate(job),
+            },
+            (_, (new, delivery)) => self.queue.add(new, delivery).await?,
+        };
         if let Added::New(job) = &added {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
         }
-        Ok(added)
+        Ok(Pushed::Job(added))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Forge;
 
     fn request(git_ref: Option<&str>, after: Option<&str>) -> Request {
         let (git_ref, after) = (git_ref.map(str::to_owned), after.map(str::to_owned));
-        let delivery = NewDelivery { route: "/", digest: String::new(), delivery_id: None, event: "push".into() };
+        let (route, digest, forge, event) = ("/", String::new(), Forge::GitHub, "push".into());
+        let delivery = NewDelivery { route, digest, delivery_id: None, forge, event };
         let (owner, repo) = ("acme".into(), "hello".into());
-        let (before, sender, dialect) = (None, None, Dialect::Totem);
-        let push = ForgePush { owner, repo, git_ref, before, after, forced: true, sender, dialect, delivery };
+        let (before, sender, default_branch, message) = (None, None, None, None);
+        let (forced, dialect) = (true, Dialect::Totem);
+        let push = ForgePush {
+            owner,
+            repo,
+            git_ref,
+            before,
+            after,
+            forced,
+            sender,
+            default_branch,
+            message,
+            dialect,
+            delivery,
+        };
         push.into_request("q.io/t".into())
     }
 

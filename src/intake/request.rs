@@ -16,6 +16,8 @@ pub struct Request {
     pub pushed: bool,
     /// The sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
+    /// The repository's default branch, as the webhook of a push names it.
+    pub default_branch: Option<String>,
     /// The request names the image's tag.
     pub tag_named: bool,
     pub rebuild_of: Option<JobId>,
@@ -35,6 +37,7 @@ impl Request {
             before: None,
             pushed: false,
             forced: false,
+            default_branch: None,
             tag_named: false,
             rebuild_of: None,
             any_commit: false,
@@ -93,6 +96,9 @@ pub enum Refusal {
     Repository(String),
     #[error("the token is for {limits}, not for {repository}")]
     Limited { repository: String, limits: String },
+    /// The property `owner` or `repo`, and its value.
+    #[error("{0} {1} has a '/' in it")]
+    Slash(&'static str, String),
     #[error("another dockerRepoBase than the configured one needs the role admin")]
     Base,
     /// The names of the build arguments whose values contain a secret of the daemon.

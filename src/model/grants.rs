@@ -44,7 +44,10 @@ impl Grant {
             Some(path) => format!("docker.io/{path}"),
             None => image.to_owned(),
         };
-        let repository = RepoGlob::new(repository).map_err(|e| no_glob(repository, &e))?;
+        if image.split_once('/').is_some_and(|(_, path)| path.contains([':', '@'])) {
+            return Err(format!("{image:?} fits no image: write its name without a tag"));
+        }
+        let repository = RepoGlob::new(repository).map_err(|e| e.to_string())?;
         Ok(Self { repository, image: glob(&image)? })
     }
 }
@@ -103,6 +106,8 @@ mod tests {
             ("acme/mono=", "must begin with a registry's host"),
             ("acme/{=quay.io/x", "the pattern \"acme/{\" is broken"),
             ("acme/x=quay.io/[", "the pattern \"quay.io/[\" is broken"),
+            ("acme/*/x=quay.io/x", "\"acme/*/x\" fits no repository"),
+            ("acme/x=quay.io/x:v1", "without a tag"),
         ] {
             let error = ImageGrants::parse([pair]).unwrap_err();
             assert!(error.contains(words), "{pair}: {error}");

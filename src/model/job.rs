@@ -30,6 +30,8 @@ pub struct NewJob {
     pub any_commit: bool,
     /// True if the sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
+    /// Default branch of the repository, as the webhook of a push named it.
+    pub default_branch: Option<String>,
     /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
     pub created_by: Option<String>,
 }
@@ -51,6 +53,7 @@ impl NewJob {
             pushed: false,
             any_commit: false,
             forced: false,
+            default_branch: None,
             created_by: None,
         }
     }
@@ -100,6 +103,7 @@ pub struct Job {
     pub pushed: bool,
     pub any_commit: bool,
     pub forced: bool,
+    pub default_branch: Option<String>,
     pub created_by: Option<String>,
     pub cancel_requested: bool,
     /// Name of the token that asked for the end of the job.
@@ -145,6 +149,7 @@ impl Job {
             pushed: new.pushed,
             any_commit: new.any_commit,
             forced: new.forced,
+            default_branch: new.default_branch,
             created_by: new.created_by,
             cancel_requested: false,
             cancelled_by: None,

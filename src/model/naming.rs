@@ -1,8 +1,6 @@
 //! Names and tags of images. A name is always valid, and the same for the same repository and branch. Two repositories
 //! share a name only where the template itself makes them (`a-b/c` and `a/b-c` with `{owner}-{repo}`).
 
-use std::fmt;
-
 use sha2::{Digest, Sha256};
 
 use super::image::{HUB, ImageRef, NAME_LIMIT, TAG_LIMIT, is_separator, is_tag};
@@ -74,52 +72,6 @@ impl ImageName {
     }
 }
 
-/// Template of a tag beside a job's own, with `{branch}`, `{sha}` and `{short_sha}` (7 digits).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagTemplate(String);
-
-impl TagTemplate {
-    /// # Errors
-    /// The rule that the template breaks.
-    pub fn parse(template: &str) -> Result<Self, String> {
-        known_placeholders(template, &["branch", "sha", "short_sha"])?;
-        let tag = Self(template.into());
-        match is_tag(&tag.filled("b", "0123456")) {
-            true => Ok(tag),
-            false => Err(format!(
-                "{template:?} makes no tag: around {{branch}}, {{sha}} and {{short_sha}} it may have letters, digits, \
-                 '_', '.' and '-', and neither '.' nor '-' at its beginning"
-            )),
-        }
-    }
-
-    /// Returns true if the tag names the commit and no branch, so that a commit without a branch gets it, too.
-    pub fn is_of_commit(&self) -> bool {
-        !self.0.contains("{branch}") && (self.0.contains("{sha}") || self.0.contains("{short_sha}"))
-    }
-
-    /// Returns the tag for this branch and full commit id.
-    pub fn of(&self, branch: &str, sha: &str) -> String {
-        valid_tag(&self.filled(branch, sha))
-    }
-
-    /// Returns true if no two commits get the same tag from this template.
-    pub fn names_commit(&self) -> bool {
-        self.0.contains("{sha}") || self.0.contains("{short_sha}")
-    }
-
-    fn filled(&self, branch: &str, sha: &str) -> String {
-        let short = sha.get(..7).unwrap_or(sha);
-        self.0.replace("{short_sha}", short).replace("{sha}", sha).replace("{branch}", branch)
-    }
-}
-
-impl fmt::Display for TagTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Returns `text` if it is a tag, else a tag made of it: `feature/x` → `feature-x`. The tag is predictable rather than
 /// unique: branches that differ only in such characters share it. Where a letter outside ASCII is lost, or the end beyond
 /// 128 characters, the tag ends with 8 hexadecimal digits of the SHA-256 of `text`.
@@ -168,7 +120,8 @@ pub(super) fn tidied(part: &str) -> String {
     if name.is_empty() { "x".into() } else { name }
 }
 
-fn known_placeholders(template: &str, known: &[&str]) -> Result<(), String> {
+/// Checks that every `{…}` is one of these names.
+pub(super) fn known_placeholders(template: &str, known: &[&str]) -> Result<(), String> {
     let mut rest = known.iter().fold(template.to_owned(), |rest, name| rest.replace(&format!("{{{name}}}"), ""));
     let Some(begin) = rest.find(['{', '}']) else { return Ok(()) };
     let unknown = rest.split_off(begin);
@@ -184,13 +137,6 @@ mod tests {
 
     fn name(template: &str, owner: &str, repo: &str) -> String {
         ImageName::parse(template).unwrap().of("q.io/t", owner, repo).strip_prefix("q.io/t/").unwrap().into()
-    }
-
-    #[test]
-    fn a_tag_without_a_branch_is_of_a_commit() {
-        let is_of_commit = |template: &str| TagTemplate::parse(template).unwrap().is_of_commit();
-        assert_eq!(["{sha}", "v-{short_sha}"].map(is_of_commit), [true, true]);
-        assert_eq!(["latest", "{branch}", "{branch}-{sha}"].map(is_of_commit), [false, false, false]);
     }
 
     #[test]
@@ -229,11 +175,6 @@ mod tests {
         for template in ["Img-{repo}", "{owner}._{repo}", "/{repo}", "{repo}/", "-{repo}", "{owner}//{repo}", "é{repo}"]
         {
             assert!(wrong(template).contains("lower-case letters"), "{template}");
-        }
-        let wrong = |template| TagTemplate::parse(template).unwrap_err();
-        assert_eq!(wrong("{tag}"), "\"{tag}\" is no placeholder; those are {branch}, {sha}, {short_sha}");
-        for template in ["-{sha}", "a/{branch}", "a b", &"x".repeat(129)] {
-            assert!(wrong(template).contains("makes no tag"), "{template}");
         }
     }
 
@@ -281,11 +222,6 @@ mod tests {
         }
         let cut = valid_tag(&"x".repeat(200));
         assert!(cut.len() == 128 && cut != valid_tag(&"x".repeat(201)), "{cut}");
-        let of = |template| TagTemplate::parse(template).unwrap().of("feature/{sha}", "0123456789abcdef");
-        assert_eq!(of("latest"), "latest");
-        assert_eq!(of("{branch}"), "feature-sha");
-        assert_eq!(of("b-{branch}.{short_sha}"), "b-feature-sha-.0123456");
-        assert_eq!(of("{sha}"), "0123456789abcdef");
     }
 
     proptest! {

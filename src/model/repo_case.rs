@@ -34,7 +34,10 @@ impl RepoCase {
     /// Returns the rule of a host that is known; `Keep` for any other.
     pub fn of_host(host: &str) -> Self {
         let host = host.to_ascii_lowercase();
-        match IGNORING.contains(&&*host) || host.ends_with(".ghe.com") {
+        // A dot at the end makes a name absolute, and forges redirect from `www.`.
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let host = host.strip_prefix("www.").unwrap_or(host);
+        match IGNORING.contains(&host) || host.ends_with(".ghe.com") {
             true => Self::Ignore,
             false => Self::Keep,
         }
@@ -71,10 +74,22 @@ mod tests {
 
     #[test]
     fn forges_that_are_known_ignore_case_and_other_hosts_keep_it() {
-        for host in ["github.com", "GitHub.com", "acme.ghe.com", "gitlab.com", "bitbucket.org", "codeberg.org"] {
+        for host in [
+            "github.com",
+            "GitHub.com",
+            "www.github.com",
+            "github.com.",
+            "WWW.gitlab.com.",
+            "acme.ghe.com",
+            "gitlab.com",
+            "bitbucket.org",
+            "codeberg.org",
+        ] {
             assert_eq!(RepoCase::of_host(host), RepoCase::Ignore, "{host}");
         }
-        for host in ["git.acme.org", "github.com.evil.org", "evilghe.com", "127.0.0.1", ""] {
+        for host in
+            ["git.acme.org", "github.com.evil.org", "evilghe.com", "www.acme.org", "wwwgithub.com", "127.0.0.1", ""]
+        {
             assert_eq!(RepoCase::of_host(host), RepoCase::Keep, "{host}");
         }
     }

@@ -10,16 +10,32 @@ pub struct RepoGlob {
     ignoring_case: GlobMatcher,
 }
 
+/// The reason why a text names no repositories.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepoGlobError {
+    #[error("the pattern {0:?} is broken ({1}): write one such as acme/*")]
+    Glob(String, globset::ErrorKind),
+    #[error("{0:?} fits no repository: write OWNER/REPOSITORY, such as acme/*, or an owner alone")]
+    NoRepository(String),
+}
+
 impl RepoGlob {
     /// # Errors
-    /// The text is no glob.
-    pub fn new(text: &str) -> Result<Self, globset::Error> {
-        let text = if text.contains('/') { text.to_owned() } else { format!("{text}/*") };
+    /// The text is no glob, or one that fits no `owner/repo`.
+    pub fn new(text: &str) -> Result<Self, RepoGlobError> {
+        let whole = if text.contains('/') { text.to_owned() } else { format!("{text}/*") };
         let matcher = |ignoring: bool| {
-            let glob = GlobBuilder::new(&text).literal_separator(true).case_insensitive(ignoring).build();
-            glob.map(|glob| glob.compile_matcher())
+            let glob = GlobBuilder::new(&whole).literal_separator(true).case_insensitive(ignoring).build();
+            glob.map(|glob| glob.compile_matcher()).map_err(|e| RepoGlobError::Glob(text.into(), e.kind().clone()))
         };
-        Ok(Self { exact: matcher(false)?, ignoring_case: matcher(true)? })
+        let glob = Self { exact: matcher(false)?, ignoring_case: matcher(true)? };
+        // Two stars stand for no part of a name as well as for several.
+        let parts: Vec<&str> = whole.split('/').filter(|part| *part != "**").collect();
+        let is_possible = |c: char| c.is_ascii_alphanumeric() || "._-*?[]{}!,\\".contains(c);
+        match parts.len() <= 2 && parts.iter().all(|part| !part.is_empty() && part.chars().all(is_possible)) {
+            true => Ok(glob),
+            false => Err(RepoGlobError::NoRepository(text.into())),
+        }
     }
 
     /// Returns true if the repository fits, by the rule of its host.
@@ -52,6 +68,17 @@ mod tests {
             let matches = [RepoCase::Ignore, RepoCase::Keep].map(|case| parsed.is_match(case, owner, repo));
             assert_eq!(matches, [ignoring, keeping], "{glob} {owner}/{repo}");
         }
-        assert!(RepoGlob::new("a{").is_err());
+        assert!(matches!(RepoGlob::new("a{"), Err(RepoGlobError::Glob(..))));
+    }
+
+    #[test]
+    fn a_glob_that_fits_no_repository_is_refused() {
+        for glob in ["acme/*/x", "acme/", "/hello", "", "https://github.com/acme/x", "git@github.com:acme/x", "acme /x"]
+        {
+            assert_eq!(RepoGlob::new(glob).unwrap_err(), RepoGlobError::NoRepository(glob.into()), "{glob}");
+        }
+        for glob in ["**", "**/hello", "acme/**", "acme/**/x", "*", "{acme,other}/[a-z]*", "acme/.github"] {
+            assert!(RepoGlob::new(glob).is_ok(), "{glob}");
+        }
     }
 }

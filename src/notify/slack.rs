@@ -102,16 +102,26 @@ pub(super) fn body(summary: &JobSummary, room: Option<&str>) -> String {
             "color": color,
             "title": escape(&headline),
             "title_link": summary.log_link(),
-            "text": escape(&summary.cause().unwrap_or_default()),
+            "text": text(summary),
             "fields": fields,
             "footer": footer.join(" / "),
-            "mrkdwn_in": ["fields", "footer"],
+            "mrkdwn_in": ["text", "fields", "footer"],
         }],
     });
     if let Some(room) = room {
         message["channel"] = room.into();
     }
     message.to_string()
+}
+
+/// Returns the sentence of the original and the cause, or nothing for a success.
+fn text(summary: &JobSummary) -> String {
+    if !summary.failed() {
+        return String::new();
+    }
+    let (environment, repo) = (escape(&summary.environment()), escape(&summary.repo()));
+    let cause = escape(&summary.cause().unwrap_or_default());
+    format!("A *{environment}* build for *{repo}* has failed!\n{cause}").trim_end().to_owned()
 }
 
 fn field(title: &str, value: &str, short: bool) -> Value {

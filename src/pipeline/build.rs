@@ -8,8 +8,8 @@ use super::{Tools, bases, dockerfile, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, StageName,
-    TagTemplate, bare_name, base_images,
+    CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
+    StageName, TagSource, TagTemplate, base_images,
 };
 use crate::secrets::RegistryLogins;
 
@@ -26,6 +26,8 @@ pub(super) struct PlannedTag {
     pub image: ImageRef,
     /// True if another commit can get the name, because the name contains no commit.
     pub moving: bool,
+    /// True if a smaller version does not take the name from a greater one.
+    pub of_versions: bool,
 }
 
 /// An image in the engine, with the names that it gets in the registry.
@@ -42,24 +44,35 @@ fn planned_tags(
     own: &str,
     requested: &CommitSpec,
     templates: &[TagTemplate],
-    branch: Option<&str>,
-    commit: &str,
+    source: TagSource,
     log: &dyn LogSink,
 ) -> Result<Vec<PlannedTag>, StageFailure> {
     let invalid = |e: ImageRefError| StageFailure::new(FailureClass::Source, e);
     let image = ImageRef::parse(own).map_err(invalid)?;
-    let is_commit = |tag: &str| tag.eq_ignore_ascii_case(commit);
+    let is_commit = |tag: &str| tag.eq_ignore_ascii_case(source.commit);
     // A request names the commit by its id, by the beginning of its id, or by the id of a tag's object.
     let is_requested = requested.digits().is_some_and(|id| image.tag().eq_ignore_ascii_case(id));
-    let mut names = vec![PlannedTag { moving: !is_requested && !is_commit(image.tag()), image }];
+    let moving = !is_requested && !is_commit(image.tag());
+    let mut names = vec![PlannedTag { moving, of_versions: false, image }];
     for template in templates {
-        // A commit of no branch gets no tag that names a branch, because the tag would say what that branch has.
-        if branch.is_none() && !template.is_of_commit() {
-            let line = format!("IMAGE_TAGS: {template} is left out, because the commit is built as one of no branch\n");
-            log.write(line.as_bytes());
+        let Some(tag) = template.of(source) else {
+            // The other conditions are the operator's wish, which a line for each job would only repeat.
+            let why = match source.git_ref {
+                None => Some("the commit is built as one of no branch"),
+                Some(git_ref)
+                    if template.needs_default_branch()
+                        && source.default_branch.is_none()
+                        && git_ref.starts_with(RefGlob::BRANCHES) =>
+                {
+                    Some("the server does not say which branch is the default one")
+                }
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                log.write(format!("IMAGE_TAGS: {template} is left out, because {why}\n").as_bytes());
+            }
             continue;
-        }
-        let tag = template.of(branch.unwrap_or_default(), commit);
+        };
         if !is_commit(&tag) && !template.names_commit() && matches!(CommitSpec::parse(&tag), Ok(CommitSpec::Full(_))) {
             let line = format!("IMAGE_TAGS: {template} is left out, as {tag} is the id of another commit\n");
             log.write(line.as_bytes());
@@ -67,9 +80,10 @@ fn planned_tags(
         }
         let image = names[0].image.with_tag(&tag).map_err(invalid)?;
         let moving = !template.names_commit() && !is_commit(image.tag());
+        let of_versions = template.is_of_versions();
         match names.iter_mut().find(|name| name.image == image) {
             Some(same) => same.moving &= moving,
-            None => names.push(PlannedTag { image, moving }),
+            None => names.push(PlannedTag { image, moving, of_versions }),
         }
     }
     Ok(names)
@@ -98,9 +112,12 @@ pub(super) async fn run(
         let Some(engine) = engine else { return std::future::pending().await };
         let engine = engine?;
         let commit = CommitId::from(snapshot.commit);
-        let branch = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
-        let names =
-            planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, branch, commit.as_str(), &*log)?;
+        let source = TagSource {
+            git_ref: fetched.git_ref.as_ref().map(|of| of.git_ref.as_str()),
+            default_branch: fetched.default_branch.as_deref(),
+            commit: commit.as_str(),
+        };
+        let names = planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
         let base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
@@ -190,7 +207,9 @@ mod tests {
         let log = WrittenLines::default();
         let moving_of = |own: &str, requested: &str, branch: Option<&str>| -> Vec<(String, bool)> {
             let requested = CommitSpec::parse(requested).unwrap();
-            let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, branch, commit, &log);
+            let git_ref = branch.map(|branch| format!("refs/heads/{branch}"));
+            let source = TagSource { git_ref: git_ref.as_deref(), default_branch: None, commit };
+            let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, source, &log);
             let names = names.unwrap_or_else(|failed| panic!("{}", failed.message));
             names.into_iter().map(|name| (name.image.tag().to_owned(), name.moving)).collect()
         };

@@ -8,7 +8,9 @@ use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{EntryKind, Snapshot};
-use crate::model::{CommitId, LogSink, RepoRef, StageName, bare_name};
+use crate::model::{
+    CommitId, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name, has_skip_words,
+};
 use crate::secrets::Secrets;
 
 /// Resolves the commit, reads its tree, fetches submodules and LFS files, which other places hold, and finds the
@@ -21,10 +23,11 @@ pub(super) async fn run(
     runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, JobEnd> {
     let log = runner.log.clone();
-    let Fetched { repo, wanted, git_ref, mirror, plan, began, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, default_branch, mirror, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
+    let origin = runner.job.origin;
     let mut resolved = None;
     let work = async {
         let resolve = async {
@@ -41,6 +44,21 @@ pub(super) async fn run(
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
             heads::record_fetched(tools, mirror, git_ref, *began).await;
+            let is_needed = tools.config.image_tags.iter().any(TagTemplate::needs_default_branch);
+            if is_needed && default_branch.is_none() && git_ref.git_ref.starts_with(RefGlob::BRANCHES) {
+                let ask = || {
+                    let answer = tools.git.default_branch(mirror);
+                    log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(answer.await) })
+                };
+                *default_branch = with_retries(tools.config.clone_timeout, &*log, ask).await?;
+            }
+        }
+        // A webhook's message was read when the push came.
+        if tools.config.skip_words
+            && origin == Origin::Missed
+            && has_skip_words(&tools.git.message(mirror, &oid).await?)
+        {
+            return Ok(None);
         }
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {
@@ -66,7 +84,7 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
-        Ok((snapshot, dockerfile))
+        Ok(Some((snapshot, dockerfile)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
     let name = commit.digits().unwrap_or(branch_name);
@@ -75,7 +93,7 @@ pub(super) async fn run(
     // is unusable.
     runner.resolved_commit = resolved;
     runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
-    let (snapshot, dockerfile) = checked_out?;
+    let (snapshot, dockerfile) = checked_out?.ok_or(JobEnd::Skipped(SkipReason::SkipWords))?;
     fetched.plan.dockerfile = dockerfile;
     Ok(Arc::new(snapshot))
 }

@@ -15,6 +15,8 @@ pub(super) struct Fetched {
     pub wanted: Wanted,
     /// Ref that the job counts for, once its commit is known; `None` for a commit that is built without a ref.
     pub git_ref: Option<RepoRef>,
+    /// Name of the repository's default branch, as the push or the server says it, if a tag depends on it.
+    pub default_branch: Option<String>,
     pub mirror: Mirror,
     pub plan: Plan,
     /// Number of the last fetch that had begun when the job began.
@@ -93,6 +95,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
     if runner.job.origin == Origin::Rebuild {
         tools.git.forget_key_refusals(&source);
     }
+    let default_branch = runner.job.default_branch.clone();
     // A forge that reported a push has the repository, so whoever pushed cannot mend that we do not see it.
     let is_reported = matches!(runner.job.origin, Origin::Hook | Origin::Missed);
     let url = source.url.clone();
@@ -111,5 +114,5 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
         with_retries(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = runner.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, wanted, git_ref: None, mirror, plan, began })
+    Ok(Fetched { repo, url, wanted, git_ref: None, default_branch, mirror, plan, began })
 }

@@ -1,4 +1,4 @@
-use crate::model::{CommitId, FailedStep, FailureClass};
+use crate::model::{CommitId, FailedStep, FailureClass, SkipReason};
 
 /// The failure of a stage.
 pub(super) struct StageFailure {
@@ -21,6 +21,8 @@ pub(super) enum JobEnd {
     /// The cause, which names the stage, and its class.
     Failed(String, FailureClass),
     Cancelled,
+    /// The settings do not have the commit built.
+    Skipped(SkipReason),
     /// The job's own tag stays at this commit, because its ref named the commit later.
     Superseded(CommitId),
 }

@@ -58,6 +58,8 @@ pub struct PipelineConfig {
     pub git_url: Option<String>,
     /// IMAGE_TAGS: tags that every image gets besides the job's own.
     pub image_tags: Vec<TagTemplate>,
+    /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
+    pub skip_words: bool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
     pub dockerfile: DockerfilePath,
     /// CONTEXT: build context of a job that names none.
@@ -110,6 +112,9 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
+        Err(JobEnd::Skipped(reason)) => {
+            (Status::Cancelled, Some(format!("skipped: {}", reason.text())), Some(FailureClass::Cancelled))
+        }
         Err(JobEnd::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
         Err(JobEnd::Superseded(newer)) => {
             let image = &runner.job.image;

@@ -7,7 +7,9 @@ use super::stage::{StageRunner, TagResults};
 use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
-use crate::model::{CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult};
+use crate::model::{
+    CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of,
+};
 use crate::registry;
 use crate::secrets::RegistryAuth;
 
@@ -202,12 +204,12 @@ impl PushContext<'_> {
     /// the same name wait, because the engine pushes whichever image has the name at that moment.
     async fn push(&self, index: usize, auth: Option<&RegistryAuth>, log: &dyn LogSink) -> Result<PushState, PushError> {
         let Self { tools, engine, built, .. } = self;
-        let PlannedTag { image, moving } = &built.names[index];
+        let PlannedTag { image, moving, of_versions } = &built.names[index];
         let key = image.key();
         let _tag_lock = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
-            && let Some(reason) = self.reason_to_stay(former).await?
+            && let Some(reason) = self.reason_to_stay(former, *of_versions).await?
         {
             let line = format!(
                 "{}: stays at {}, {reason}; a rebuild, or a request for this tag by name, moves it\n",
@@ -267,7 +269,7 @@ impl PushContext<'_> {
     }
 
     /// Returns the reason why a tag stays where it is, or `None` if it moves to this image.
-    async fn reason_to_stay(&self, former: &TagHolder) -> Result<Option<String>, StageFailure> {
+    async fn reason_to_stay(&self, former: &TagHolder, of_versions: bool) -> Result<Option<String>, StageFailure> {
         let Self { tools, fetched, built, job, log, .. } = self;
         let is_other = former.commit != built.commit;
         if is_other && !former.moving {
@@ -275,6 +277,12 @@ impl PushContext<'_> {
         }
         if former.named && former.job > Some(job.id) {
             return Ok(Some("which was asked for after this job".into()));
+        }
+        if let (true, Some(theirs), Some(ours)) = (of_versions, &former.git_ref, &fetched.git_ref)
+            && theirs.repository == ours.repository
+            && version_of(&theirs.git_ref) > version_of(&ours.git_ref)
+        {
+            return Ok(Some(format!("which is the greater version {}", bare_name(&theirs.git_ref))));
         }
         if let Some(of) = &fetched.git_ref
             && is_other

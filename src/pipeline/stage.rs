@@ -12,7 +12,7 @@ use super::activity::{ActivityLog, overdue};
 use super::failure::{JobEnd, StageFailure};
 use crate::metrics::Metrics;
 use crate::model::{
-    CommitId, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
+    CommitId, FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
 };
 
 /// The result of each of the image's names. The push stage shares the list, because the stage may be cut off in the middle.
@@ -127,18 +127,18 @@ impl StageRunner {
         self.metrics.stage(name, status, begun.elapsed());
         let ran_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(parent: &span, status = status.as_str(), ran_ms, "stage ended");
+        let timed_out = matches!(&result, Some(Err(failed)) if failed.class == FailureClass::Timeout);
         let step = result.as_ref().and_then(|ended| ended.as_ref().err()?.step.as_deref().cloned());
         let ending = match (status, exit_code) {
             (StageStatus::Success, _) => "completed successfuly".to_owned(), // The spelling is the original's.
-            (_, Some(code)) => format!("failed with exit code {code}"),
-            _ => "was cancelled".to_owned(),
+            (_, Some(code)) if !timed_out => format!("exited with a non-zero exit code: {code}"),
+            _ => "was prematuraly terminated by parent with signal: SIGTERM".to_owned(), // This one, too.
         };
-        if let Some(error) = &error {
-            self.log.write(format!("{error}\n").as_bytes());
-        }
+        let ours = error.iter().fold(String::new(), |ours, error| ours + error + "\n");
         let millis = begun.elapsed().as_millis();
         self.log.write(
-            format!("\n{dashes}\nCommand {command} {ending}\nTotal execution time: {millis} ms\n{stars}\n").as_bytes(),
+            format!("\n{dashes}\nCommand {command} {ending}\n{ours}Total execution time: {millis} ms\n{stars}\n\n")
+                .as_bytes(),
         );
         self.record(name, |stage| {
             stage.status = status;

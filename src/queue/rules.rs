@@ -1,6 +1,6 @@
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::model::{JobContext, RepoCase, RepoGlob, Supersede};
+use crate::model::{JobContext, RepoCase, RepoGlob, RepoGlobError, Supersede};
 
 /// The server's rules for a job's place in the queue. A request has no influence on it.
 #[derive(Default)]
@@ -16,6 +16,15 @@ pub struct Priorities {
     case: RepoCase,
 }
 
+/// The reason why a rule of PRIORITIES cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RuleError {
+    #[error(transparent)]
+    Repository(#[from] RepoGlobError),
+    #[error(transparent)]
+    Branch(#[from] globset::Error),
+}
+
 struct Rule {
     repository: RepoGlob,
     branch: Option<GlobMatcher>,
@@ -24,8 +33,8 @@ struct Rule {
 
 impl Priorities {
     /// Reads rules of the form [`RepoGlob`] or `RepoGlob@branch`. A `*` behind the `@` takes slashes, too.
-    pub fn new(rules: &[(String, i64)], case: RepoCase) -> Result<Self, globset::Error> {
-        let rule = |(glob, priority): &(String, i64)| {
+    pub fn new(rules: &[(String, i64)], case: RepoCase) -> Result<Self, RuleError> {
+        let rule = |(glob, priority): &(String, i64)| -> Result<Rule, RuleError> {
             let (repository, branch) = match glob.split_once('@') {
                 Some((repository, branch)) => (repository, Some(branch)),
                 None => (glob.as_str(), None),

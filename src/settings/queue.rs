@@ -1,6 +1,7 @@
 //! Types of the queue's settings.
 
 use super::value::{Globs, List, SettingValue};
+use crate::model::RefGlob;
 
 /// Globs over `owner/repo` or `owner/repo@branch` with a priority each; the first that fits a job counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,7 +12,9 @@ impl SettingValue for PriorityList {
         let List(parts) = List::parse(text)?;
         let one = |part: &String| {
             let (glob, number) = part.rsplit_once('=').ok_or_else(|| format!("{part:?} is not GLOB=NUMBER"))?;
-            Globs::parse(glob)?;
+            let (repository, branch) = glob.split_once('@').unwrap_or((glob, "*"));
+            Globs::parse(repository)?;
+            RefGlob::parse(RefGlob::BRANCHES, branch)?;
             let number = number.parse::<i64>().ok().filter(|n| (-1000..=1000).contains(n));
             Ok((glob.to_owned(), number.ok_or_else(|| format!("{part:?} needs a number from -1000 to 1000"))?))
         };

@@ -13,8 +13,9 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList,
-    PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
+    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList,
+    Urls,
 };
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
@@ -121,12 +122,22 @@ settings! {
         /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
         /// commits that no webhook reported.
         SWEEP_MISSED => sweep_missed: Switch, "0", "1";
+        /// Branches whose pushes are built: globs, comma-separated, in which `*` takes slashes, too. Default: all. What a
+        /// person asks for is built in any case.
+        BRANCHES => branches: Branches, "", "main,release/*";
+        /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
+        GIT_TAGS => git_tags: GitTags, "", "v*";
+        /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
+        SKIP_WORDS => skip_words: Switch, "0", "1";
     }
 
     "Images and tags" {
         /// Name of an image below DOCKER_REPO_BASE, with `{owner}` and `{repo}`.
         IMAGE_NAME => image_name: ImageName, "{owner}-{repo}", "{owner}/{repo}";
-        /// Tags that every image gets beside the job's own, comma-separated, with `{branch}`, `{sha}` and `{short_sha}`.
+        /// Tags that images get beside the job's own, comma-separated, with `{branch}`, `{sha}`, `{short_sha}`, and for Git
+        /// tags such as `v1.2.3` `{version}`, `{major}` and `{minor}`. A tag with a condition, as in `latest@default` or
+        /// `{branch}@release/*`, goes to the default branch alone, or to the branches that the glob names; `@version` to
+        /// versions that are no pre-releases.
         IMAGE_TAGS => image_tags: Vec<TagTemplate>, "", "latest,{branch}";
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
         /// whole name, comma-separated.
@@ -267,8 +278,11 @@ settings! {
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
+        /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
+        /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
+        HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal";
         /// Origins whose pages may call the API (CORS), comma-separated.
-        CORS_ORIGINS => cors_origins: List, "", "https://dashboard.example.com";
+        CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
         /// the oldest first, as totem's image-factory did).
         TOTEM_LIST => totem_list: TotemList, "newest", "oldest";

@@ -57,6 +57,25 @@ fn a_wrong_value_names_the_setting_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn values_that_could_not_work_are_refused() {
+    for (name, value, words) in [
+        ("CORS_ORIGINS", "*", "would let every web page use the API"),
+        ("CORS_ORIGINS", "https://a.example,https://b.example/", "\"https://b.example/\" is no origin"),
+        ("CORS_ORIGINS", "dashboard.example.com", "is no origin: write scheme, host and port alone"),
+        ("HOSTS", "https://ci.example", "is no host: write a name alone"),
+        ("HOSTS", "*.example", "is no host"),
+        ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
+    ] {
+        let text = error(&[], None, &[(name, value)]);
+        assert!(text.contains(name) && text.contains(words), "{text}");
+    }
+    let settings =
+        load(&[], None, &[("HOSTS", "ci, ci.example:8443"), ("CORS_ORIGINS", "http://a:1,https://b")]).unwrap();
+    assert_eq!(settings.hosts.0, ["ci", "ci.example:8443"]);
+    assert_eq!(settings.cors_origins.0, ["http://a:1", "https://b"]);
+}
+
+#[test]
 fn a_number_out_of_its_range_is_refused() {
     for (name, value, range) in [
         ("INODE_FLOOR", "500", "it must be a whole number from 0 to 100, in percent"),

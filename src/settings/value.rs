@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
-    Supersede, TagTemplate, words,
+    RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -166,6 +166,43 @@ impl SettingValue for List {
     }
 }
 
+/// Names that a `Host` header may have, with or without a port, comma-separated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hosts(pub Vec<String>);
+
+impl SettingValue for Hosts {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(hosts) = List::parse(text)?;
+        let is_odd = |host: &&String| host.contains(|c: char| "/*@?#".contains(c) || c.is_whitespace());
+        match hosts.iter().find(is_odd) {
+            Some(odd) => Err(format!("{odd:?} is no host: write a name alone, such as builds.example.com")),
+            None => Ok(Self(hosts)),
+        }
+    }
+}
+
+/// Origins of web pages, `http[s]://host[:port]`, as browsers send them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origins(pub Vec<String>);
+
+impl SettingValue for Origins {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(origins) = List::parse(text)?;
+        for origin in &origins {
+            if origin == "*" {
+                return Err("\"*\" would let every web page use the API: name the origins of the pages".into());
+            }
+            let sent = reqwest::Url::parse(origin).map(|url| url.origin().ascii_serialization());
+            if sent.as_ref() != Ok(origin) || !(origin.starts_with("http://") || origin.starts_with("https://")) {
+                return Err(format!(
+                    "{origin:?} is no origin: write scheme, host and port alone, such as https://dashboard.example.com"
+                ));
+            }
+        }
+        Ok(Self(origins))
+    }
+}
+
 /// Globs, comma-separated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Globs(pub Vec<String>);
@@ -181,8 +218,7 @@ impl SettingValue for Globs {
             if glob.contains("://") {
                 return Err(format!("{glob:?} is an address: write owner/repository, such as acme/*"));
             }
-            globset::Glob::new(glob)
-                .map_err(|e| format!("the pattern {glob:?} is broken ({}): write one such as acme/*", e.kind()))?;
+            RepoGlob::new(glob).map_err(|e| e.to_string())?;
         }
         Ok(Self(globs))
     }
@@ -309,6 +345,9 @@ impl SettingValue for Vec<ApiToken> {
             let role = role.parse().map_err(|_| wrong("must have the role read, build or admin"))?;
             if token.len() < 16 {
                 return Err(wrong("has a token of less than 16 characters"));
+            }
+            if entries[..place].iter().any(|other| other.splitn(3, ':').nth(2) == Some(token)) {
+                return Err(wrong("has the token of another entry: give each a token of its own"));
             }
             Ok(ApiToken { name: name.into(), role, token: token.to_owned().into() })
         };

@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::jobs::{self, LAST_ID, within};
 use super::sqlite::{SqlConnection, StoreFault, commit, context};
 use super::{Store, StoreError, images};
-use crate::model::{CommitId, Job, JobContext, JobId, Millis, NewJob, RepoLimits, Supersede};
+use crate::model::{
+    CommitId, Dialect, Forge, Job, JobContext, JobId, Millis, NewJob, RepoLimits, SkipReason, Supersede,
+};
 
 /// The time for which the same signed delivery means the same job.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -18,12 +20,16 @@ const BATCH: u32 = 200;
 
 macro_rules! select {
     () => {
-        "SELECT d.id, d.route, d.digest, d.delivery, d.event, d.received, d.repeats, d.repeated, d.job, j.context, \
-         j.git_ref, j.before FROM deliveries d JOIN jobs j ON j.id = d.job"
+        "SELECT d.id, d.route, d.digest, d.delivery, d.forge, d.event, d.received, d.repeats, d.repeated, d.job, \
+         d.reason, COALESCE(j.context, d.context) AS context, COALESCE(j.git_ref, d.git_ref) AS git_ref, \
+         COALESCE(j.before, d.before) AS before, COALESCE(j.pushed, d.pushed) AS pushed, \
+         COALESCE(j.forced, d.forced) AS forced, COALESCE(j.default_branch, d.default_branch) AS default_branch, \
+         COALESCE(j.dialect, d.dialect) AS dialect FROM deliveries d LEFT JOIN jobs j ON j.id = d.job \
+         WHERE (d.job IS NULL OR j.id IS NOT NULL) AND "
     };
 }
 
-/// A signed webhook delivery that makes a job.
+/// A signed webhook delivery of a push.
 #[derive(Debug)]
 pub struct NewDelivery {
     /// The path that received it, as `/hooks/github`.
@@ -32,10 +38,11 @@ pub struct NewDelivery {
     pub digest: String,
     /// The sender's id of the delivery. It is only for people, because anyone can send another one.
     pub delivery_id: Option<String>,
+    pub forge: Forge,
     pub event: String,
 }
 
-/// A delivery that was accepted in the last 30 days, and the job that it asked for.
+/// A delivery that was accepted in the last 30 days, and the job that it asked for or would have made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
     /// Our own id, a UUIDv7.
@@ -43,18 +50,37 @@ pub struct Delivery {
     pub route: String,
     pub digest: String,
     pub delivery_id: Option<String>,
+    pub forge: Forge,
     pub event: String,
     pub received: Millis,
     /// The number of times that the delivery came again.
     pub repeats: u32,
     /// When it came again last.
     pub repeated: Option<Millis>,
-    pub job: JobId,
+    /// `None` if the push was skipped.
+    pub job: Option<JobId>,
+    /// The reason why it was skipped.
+    pub skipped: Option<SkipReason>,
     pub context: JobContext,
     /// `refs/heads/…` or `refs/tags/…`
     pub git_ref: Option<String>,
     /// The commit that this ref named before the push.
     pub before: Option<CommitId>,
+    /// These are as in [`NewJob`].
+    pub pushed: bool,
+    pub forced: bool,
+    pub default_branch: Option<String>,
+    pub dialect: Dialect,
+}
+
+/// The answer to a push that is to be skipped.
+#[derive(Debug)]
+pub enum Skipped {
+    New,
+    /// The same body was skipped before.
+    Repeated,
+    /// The same body made this job within 24 h, by other settings.
+    Built(Job),
 }
 
 /// The answer to a request for a job.
@@ -85,8 +111,8 @@ impl Store {
         let announce = self.announce.clone();
         let add = move |conn: &SqlConnection| {
             if let Some(delivery) = delivery {
-                let made = record(conn, &delivery, &job)?;
-                if made != job.id {
+                let (made, _) = record(conn, &delivery, &job, None)?;
+                if let Some(made) = made.filter(|made| *made != job.id) {
                     let job = jobs::by_id(conn, made)?.ok_or(StoreError::NoJob(made))?;
                     return Ok((Added::Duplicate(job), Vec::new()));
                 }
@@ -107,6 +133,19 @@ impl Store {
         Ok(added)
     }
 
+    /// Stores a delivery whose push makes no job.
+    pub async fn skip(&self, new: NewJob, delivery: NewDelivery, reason: SkipReason) -> Result<Skipped, StoreError> {
+        let job = Job::pending(new, self.repo_case);
+        self.write(move |conn| {
+            Ok(match record(conn, &delivery, &job, Some(reason))? {
+                (Some(made), _) => Skipped::Built(jobs::by_id(conn, made)?.ok_or(StoreError::NoJob(made))?),
+                (None, 0) => Skipped::New,
+                (None, _) => Skipped::Repeated,
+            })
+        })
+        .await
+    }
+
     /// Returns deliveries for the repositories of `limits`, the newest first, that came before the delivery `before`, the
     /// last one of the page before.
     pub async fn deliveries(
@@ -115,8 +154,12 @@ impl Store {
         limit: u32,
         before: Option<Uuid>,
     ) -> Result<Vec<Delivery>, StoreError> {
-        const SQL: &str =
-            concat!(select!(), " WHERE d.id < $1 AND ", within!("j.repository", "$3"), " ORDER BY d.id DESC LIMIT $2");
+        const SQL: &str = concat!(
+            select!(),
+            "d.id < $1 AND ",
+            within!("COALESCE(j.repository, d.repository)", "$3"),
+            " ORDER BY d.id DESC LIMIT $2"
+        );
         let limits = self.keys_of(limits);
         let before = before.map_or(LAST_ID.into(), |id| id.to_string());
         self.read(move |conn| conn.all(SQL, &[&before, &limit, &limits], decode)).await
@@ -124,7 +167,7 @@ impl Store {
 
     /// Returns the delivery with this id of ours.
     pub async fn delivery(&self, id: Uuid) -> Result<Option<Delivery>, StoreError> {
-        const SQL: &str = concat!(select!(), " WHERE d.id = $1");
+        const SQL: &str = concat!(select!(), "d.id = $1");
         self.read(move |conn| conn.first(SQL, &[&id.to_string()], decode)).await
     }
 
@@ -142,34 +185,58 @@ impl Store {
     }
 }
 
-/// Records a delivery that is to make `job`. Returns the job that the delivery means: this one, or an existing one. The
-/// usual case is one statement, because webhooks wait for it.
-fn record(conn: &SqlConnection, delivery: &NewDelivery, job: &Job) -> Result<JobId, StoreFault> {
+/// Records a delivery that is to make `job`, or that is skipped for a reason. Returns the job that the delivery means, this
+/// one or an existing one, and how often the delivery came before. The usual case is one statement, because webhooks wait
+/// for it.
+fn record(
+    conn: &SqlConnection,
+    delivery: &NewDelivery,
+    job: &Job,
+    skipped: Option<SkipReason>,
+) -> Result<(Option<JobId>, u32), StoreFault> {
+    let made = Some(job.id).filter(|_| skipped.is_none());
+    let of_skipped = skipped.map(|_| job);
+    let context = of_skipped.map(|job| job.context.stored()).transpose()?;
     loop {
-        let made = conn.first(
-            "INSERT INTO deliveries (id, route, digest, delivery, event, job, received, newest, repeats) \
+        let recorded = conn.first(
+            "INSERT INTO deliveries (id, route, digest, delivery, event, job, received, newest, repeats, forge, reason, \
+             context, commit_id, git_ref, before, pushed, forced, default_branch, dialect, repository) \
              VALUES ($1, $2, $3, $4, $5, COALESCE((SELECT CASE WHEN origin = 'missed' AND context ->> 'commit' = $9 \
-             THEN id END FROM jobs WHERE repository = $10 AND branch = $11 ORDER BY id DESC LIMIT 1), $6), $7, 1, 0) \
+             THEN id END FROM jobs WHERE repository = $10 AND branch = $11 ORDER BY id DESC LIMIT 1), $6), $7, 1, 0, \
+             $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
              ON CONFLICT (route, digest) WHERE newest = 1 \
-             DO UPDATE SET repeats = deliveries.repeats + 1, repeated = excluded.received \
-             WHERE deliveries.received > excluded.received - $8 RETURNING job",
+             DO UPDATE SET repeats = deliveries.repeats + 1, repeated = excluded.received, \
+             job = COALESCE(deliveries.job, excluded.job), reason = CASE WHEN deliveries.job IS NULL \
+             AND excluded.job IS NULL THEN excluded.reason END \
+             WHERE deliveries.received > excluded.received - $8 RETURNING job, repeats",
             &[
                 &Uuid::now_v7().to_string(),
                 &delivery.route,
                 &delivery.digest,
                 &delivery.delivery_id,
                 &delivery.event,
-                &job.id,
+                &made,
                 &job.created,
                 &(REMEMBERED.as_millis() as i64),
                 &job.context.commit,
                 &job.repository,
                 &jobs::branch(job),
+                &delivery.forge,
+                &skipped,
+                &context,
+                &of_skipped.map(|job| &job.context.commit),
+                &of_skipped.and_then(|job| job.git_ref.as_ref()),
+                &of_skipped.and_then(|job| job.before.as_ref()),
+                &of_skipped.map(|job| job.pushed),
+                &of_skipped.map(|job| job.forced),
+                &of_skipped.and_then(|job| job.default_branch.as_ref()),
+                &of_skipped.map(|job| job.dialect),
+                &of_skipped.map(|job| &job.repository),
             ],
-            |row| row.get("job"),
+            |row| Ok((row.get("job")?, row.get("repeats")?)),
         )?;
-        if let Some(made) = made {
-            return Ok(made);
+        if let Some(recorded) = recorded {
+            return Ok(recorded);
         }
         // The same delivery came too long ago, so it is no dedupe mark any more.
         conn.execute(
@@ -191,13 +258,19 @@ fn decode(row: &Row) -> rusqlite::Result<Delivery> {
         route: row.get("route")?,
         digest: row.get("digest")?,
         delivery_id: row.get("delivery")?,
+        forge: row.get("forge")?,
         event: row.get("event")?,
         received: row.get("received")?,
         repeats: row.get("repeats")?,
         repeated: row.get("repeated")?,
         job: row.get("job")?,
+        skipped: row.get("reason")?,
         context: context(row)?,
         git_ref: row.get("git_ref")?,
         before: commit(row, "before")?,
+        pushed: row.get("pushed")?,
+        forced: row.get("forced")?,
+        default_branch: row.get("default_branch")?,
+        dialect: row.get("dialect")?,
     })
 }

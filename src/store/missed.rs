@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::sqlite::{SqlConnection, StoreFault, context};
 use super::{Store, StoreError, images, jobs};
-use crate::model::{Dialect, Job, JobContext, JobId, NewJob};
+use crate::model::{Dialect, Job, JobContext, JobId, NewJob, SkipReason};
 
 /// The number of a branch's newest jobs that are searched for a commit. One that was built earlier is built again.
 const SEARCHED: u32 = 1000;
@@ -90,6 +90,17 @@ fn is_known(conn: &SqlConnection, job: &Job, asked: JobId) -> Result<bool, Store
          WHERE repository = $1 AND branch = $2 ORDER BY id DESC LIMIT $3) AS newest \
          WHERE id > $5 OR resolved_commit = $4 OR context ->> 'commit' = $4 LIMIT 1",
         &[&job.repository, &jobs::branch(job), &SEARCHED, &job.context.commit, &asked],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some() || was_skipped(conn, job)?)
+}
+
+/// Returns true if a webhook's push of this commit to this branch was skipped for its message, which a commit keeps
+/// whatever repository has it.
+fn was_skipped(conn: &SqlConnection, job: &Job) -> Result<bool, StoreFault> {
+    let found = conn.first(
+        "SELECT 1 FROM deliveries WHERE job IS NULL AND commit_id = $1 AND git_ref = $2 AND reason = $3 LIMIT 1",
+        &[&job.context.commit, &job.git_ref, &SkipReason::SkipWords],
         |_| Ok(()),
     )?;
     Ok(found.is_some())

@@ -22,7 +22,7 @@ mod tests;
 mod tokens;
 
 pub use database::{Clock, Store};
-pub use deliveries::{Added, Delivery, NewDelivery};
+pub use deliveries::{Added, Delivery, NewDelivery, Skipped};
 pub use error::StoreError;
 pub use ids::IdTable;
 pub use images::SharedImage;

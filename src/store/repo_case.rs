@@ -12,6 +12,9 @@ use crate::model::RepoCase;
 const KEEP: &[&str] = &[
     "UPDATE jobs SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
      WHERE repository <> (context ->> 'owner') || '/' || (context ->> 'repo')",
+    // A skipped push has no job.
+    "UPDATE deliveries SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
+     WHERE repository IS NOT NULL",
     // The users of an image are known in lower case alone, so each spelling of theirs that had a job is one.
     "INSERT INTO image_users (image, repository, dockerfile) \
      SELECT u.image, j.repository, u.dockerfile FROM image_users AS u \
@@ -25,6 +28,7 @@ const KEEP: &[&str] = &[
 const IGNORE: &[&str] = &[
     "UPDATE jobs SET repository = lower((context ->> 'owner') || '/' || (context ->> 'repo')) \
      WHERE repository <> lower((context ->> 'owner') || '/' || (context ->> 'repo'))",
+    "UPDATE deliveries SET repository = lower(repository) WHERE repository IS NOT NULL",
     "INSERT INTO image_users (image, repository, dockerfile) \
      SELECT image, lower(repository), dockerfile FROM image_users WHERE repository <> lower(repository) \
      ON CONFLICT (image, repository) DO NOTHING",
@@ -48,6 +52,17 @@ impl Store {
         self.write(move |conn| follow(conn, case)).await?;
         self.repo_case = case;
         Ok(self)
+    }
+
+    /// Returns two spellings of one name among the repositories of jobs, if there are any. The query goes from repository
+    /// to repository in the index, because there may be a million jobs.
+    pub async fn two_spellings(&self) -> Result<Option<[String; 2]>, StoreError> {
+        const SQL: &str = "WITH RECURSIVE known (repository) AS (SELECT MIN(repository) FROM jobs UNION ALL \
+            SELECT (SELECT MIN(repository) FROM jobs WHERE repository > known.repository) FROM known \
+            WHERE known.repository IS NOT NULL) \
+            SELECT MIN(repository) AS one, MAX(repository) AS other FROM known WHERE repository IS NOT NULL \
+            GROUP BY lower(repository) HAVING COUNT(*) > 1 ORDER BY one LIMIT 1";
+        self.read(|conn| conn.first(SQL, &[], |row| Ok([row.get("one")?, row.get("other")?]))).await
     }
 }
 

@@ -50,6 +50,7 @@ fn delivery(body: &str) -> Option<NewDelivery> {
         route: "/hooks/github",
         digest: body.into(),
         delivery_id: Some("an id".into()),
+        forge: crate::model::Forge::GitHub,
         event: "push".into(),
     })
 }

@@ -181,6 +181,10 @@ async fn a_repository_that_cannot_be_built(docker: Docker) {
     assert_eq!(job["results"]["build"]["err"]["step"], step);
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert!(log.contains("to stderr"), "{log}");
+    let stars = "*".repeat(80);
+    let sentence = log.find(" ./ exited with a non-zero exit code: 7\n").unwrap_or_else(|| panic!("{log}"));
+    let ours = log.rfind(job["results"]["build"]["err"]["message"].as_str().unwrap().trim()).unwrap();
+    assert!(sentence < ours && log.contains(&format!(" ms\n{stars}\n\n")), "{log}");
 
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nNONSENSE\n")]);
     // Each engine has its own wording.

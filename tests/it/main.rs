@@ -31,6 +31,7 @@ mod etcd;
 mod failures;
 mod faults;
 mod fixtures;
+mod forges;
 mod git;
 mod github;
 mod harness;

@@ -51,6 +51,8 @@ async fn a_signed_push_becomes_an_image(docker: Docker) {
         assert!(log.contains(&format!("{stars}\nExecuting: {command}")), "{command} is not framed in\n{log}");
     }
     assert_eq!(log.matches("completed successfuly\nTotal execution time: ").count(), 4, "{log}");
+    // Each frame ends with an empty line, as in the original.
+    assert_eq!(log.matches(&format!(" ms\n{stars}\n\n")).count(), 4, "{log}");
     assert!(log.contains("a step ran"), "{log}");
 
     // The first try was answered with 500: the hook is sent again.

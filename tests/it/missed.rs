@@ -84,3 +84,45 @@ async fn the_head_of_a_branch_that_was_built_before_is_queued() {
     .await;
     assert!(!commits(&world).await.contains(&fourth));
 }
+
+#[tokio::test]
+async fn a_missed_push_that_the_settings_skip_is_not_built() {
+    let mut world =
+        World::start_with(&[("SWEEP_MISSED", "1"), ("BRANCHES", "main,next,dev"), ("SKIP_WORDS", "1")]).await;
+    let dockerfile = [("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")];
+    let first = world.repo.commit("main", &dockerfile);
+    for branch in ["main", "next", "dev"] {
+        world.repo.force(branch, &first);
+        let job = world.daemon.push_event("acme/hello", branch, &first).await;
+        world.daemon.wait_success(&job).await;
+    }
+    // The webhook of this one came.
+    world.repo.git(&["commit", "-q", "--allow-empty", "-m", "Bump [skip ci]"]);
+    let told = world.repo.git(&["rev-parse", "HEAD"]);
+    world.repo.force("main", &told);
+    let mut payload = push_payload("acme/hello", "refs/heads/main", &told);
+    payload["head_commit"]["message"] = "Bump [skip ci]".into();
+    let answer = world.daemon.hook("push", &payload).await;
+    assert_eq!(answer.status(), 204);
+    world.daemon.term(Duration::from_secs(20)).await;
+
+    // While the daemon is away, one more is pushed with these words, and a branch falls out of BRANCHES.
+    world.daemon.set("BRANCHES", "main,next");
+    world.repo.git(&["commit", "-q", "--allow-empty", "-m", "Typo", "-m", "[ci skip]"]);
+    let untold = world.repo.git(&["rev-parse", "HEAD"]);
+    world.repo.force("next", &untold);
+    world.repo.force("dev", &untold);
+    world.daemon.restart().await;
+    let job = eventually(LIMIT, "the missed push was looked at", async || {
+        let jobs = world.daemon.get("/job").await;
+        jobs.as_array()
+            .unwrap()
+            .iter()
+            .find(|job| job["context"]["commit"] == *untold && job["endTime"] != Value::Null)
+            .cloned()
+    })
+    .await;
+    assert_eq!((&job["cancelled"], &job["context"]["branch"]), (&true.into(), &"next".into()), "{job:#}");
+    assert!(job["cause"].as_str().unwrap().starts_with("skipped: the commit's message has [skip ci]"), "{job:#}");
+    assert_eq!(world.daemon.get("/job").await.as_array().unwrap().len(), 4);
+}

@@ -79,6 +79,8 @@ async fn a_repository_has_no_more_slots_than_it_may() {
     assert_eq!((&job["status"], &job["attempt"]), (&json!("pending"), &json!(0)));
     world.daemon.request(Method::POST, &format!("/job/{slow}/cancel")).send().await.unwrap();
     world.daemon.wait_failure(&slow).await;
+    let log = world.daemon.log(&slow).await;
+    assert!(log.contains(" ./ was prematuraly terminated by parent with signal: SIGTERM\ncancelled\n"), "{log}");
     world.daemon.wait_success(&waiting).await;
 }
 

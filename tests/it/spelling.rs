@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{World, push_payload, unique};
+use crate::harness::{Daemon, HOOK_SECRET, Settings, World, push_payload, unique};
 
 #[tokio::test]
 async fn two_spellings_of_a_repository_have_one_mirror_and_the_same_layers() {
@@ -37,4 +37,24 @@ async fn two_spellings_of_a_repository_have_one_mirror_and_the_same_layers() {
     assert_eq!(below("filetimes").len(), 1);
     let refused = world.daemon.hook("push", &push_payload("Acme/other", "refs/heads/develop", &"1".repeat(40))).await;
     assert_eq!(refused.status(), 403);
+}
+
+/// On a host of one's own two spellings are two repositories, which its owner may not have meant.
+#[tokio::test]
+async fn two_spellings_on_an_unknown_host_are_named_at_the_start() {
+    let settings =
+        [("HOOK_SECRET", HOOK_SECRET), ("CONCURRENCY", "0"), ("GIT_URL", "https://git.acme.org/{owner}/{repo}.git")];
+    let settings: Settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut daemon = Daemon::start(settings).await;
+    for name in ["acme/hello", "Acme/Hello", "acme/other"] {
+        daemon.push_event(name, "develop", &"1".repeat(40)).await;
+    }
+    let warning = "Acme/Hello and acme/hello are two repositories here";
+    for (choice, is_warned) in [("auto", true), ("keep", false)] {
+        daemon.term(std::time::Duration::from_secs(20)).await;
+        daemon.set("REPO_CASE", choice);
+        let before = daemon.output().len();
+        daemon.restart().await;
+        assert_eq!(daemon.output()[before..].contains(warning), is_warned, "{choice}: {}", daemon.output());
+    }
 }

@@ -33,6 +33,13 @@ fn wrong_settings_stop_the_start() {
         ("DOCKER_HOST", "tcp://192.0.2.1:2375"),
         ("DOCKERFILE", "../Dockerfile"),
         ("API_AUTH", "perhaps"),
+        ("ALLOW_REPOS", "acme/hello,acme/*/x"),
+        ("PRIORITIES", "acme/web/=5"),
+        ("IMAGES_ALLOWED", "acme/mono=quay.io/acme/site:v1"),
+        ("IMAGE_TAGS", "latest@"),
+        ("IMAGE_TAGS", "{version}@main"),
+        ("BRANCHES", "main,refs/tags/v*"),
+        ("GIT_TAGS", "v{"),
         ("LISTEN", "127.0.0.1:0"),
         ("KNOWN_HOSTS", "/nowhere/known_hosts"),
     ] {

@@ -43,11 +43,11 @@ pub fn policy(
     secrets: watch::Receiver<Arc<Secrets>>,
 ) -> anyhow::Result<Policy> {
     let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, git::repo_case(settings))?;
-    Ok(Policy::new(allowed_repos, images::destinations(settings), masks, secrets))
+    Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), masks, secrets))
 }
 
-/// Returns the Host names that a request without proof of its sender may have, beside those of loopback.
+/// Returns the Host names that a request without a token or with a password may have, beside those of loopback.
 pub fn hosts(settings: &Settings, listen: &SocketAddr) -> Vec<String> {
     let base = settings.base_url.0.host_str().unwrap_or_default();
-    vec![listen.to_string(), base.into()]
+    [listen.to_string(), base.into()].into_iter().chain(settings.hosts.0.clone()).collect()
 }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::git::{self, GitAccess, GitConfig, GitToken};
+use crate::intake::Selection;
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
+use crate::store::Store;
 
 /// Host keys of GitHub, so that a first start needs no set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../../etc/known_hosts");
@@ -35,6 +37,29 @@ pub fn repo_case(settings: &Settings) -> RepoCase {
         Some(url) => RepoCase::of_host(&git::host_of(&url.0).unwrap_or_default()),
         None => RepoCase::of_host("github.com"),
     })
+}
+
+/// Says if jobs name one repository in two spellings, and nobody decided whether they are two repositories.
+pub async fn warn_of_spellings(settings: &Settings, store: &Store) -> anyhow::Result<()> {
+    if settings.repo_case.0.is_none()
+        && repo_case(settings) == RepoCase::Keep
+        && let Some([one, other]) = store.two_spellings().await?
+    {
+        tracing::warn!(
+            "{one} and {other} are two repositories here, because the host of GIT_URL is not a known one: set \
+             REPO_CASE=ignore if they are one there, else REPO_CASE=keep"
+        );
+    }
+    Ok(())
+}
+
+/// Returns the rules of which pushes are built.
+pub fn selection(settings: &Settings) -> Selection {
+    Selection {
+        branches: settings.branches.0.clone(),
+        tags: settings.git_tags.0.clone(),
+        skip_words: settings.skip_words.0,
+    }
 }
 
 /// Returns the token for https: GIT_TOKEN, else GITHUB_TOKEN.

@@ -1,18 +1,22 @@
 use std::sync::Arc;
 
-use super::Finding;
+use super::{Finding, ProbedRepo};
+use crate::app::assemble::git::{repo_case, selection};
+use crate::intake::AllowedRepos;
+use crate::model::RefGlob;
 use crate::settings::{ApiAuth, Settings};
 
 pub const NAME: &str = "address";
 
-/// Checks that webhooks are signed, and that tokens do not travel in the clear.
-pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+/// Checks that webhooks are signed, that pushes of the repository make jobs, and that tokens do not travel in the clear.
+pub async fn check(settings: Arc<Settings>, probed: Option<ProbedRepo>) -> Vec<Finding> {
     let (listen, base) = (settings.listen, &settings.base_url);
     let is_public = !listen.ip().is_loopback();
     let mut findings = vec![match &settings.hook_secret {
         Some(_) => Finding::ok(NAME, format!("webhooks go to {base}/hooks/github, signed with HOOK_SECRET")),
         None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in the forge's webhook too"),
     }];
+    findings.extend(probed.and_then(|probed| unbuilt(&settings, &probed)).map(|why| Finding::warn(NAME, why)));
     if is_public && base.0.scheme() == "http" {
         findings.push(Finding::warn(
             NAME,
@@ -25,4 +29,17 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         findings.push(Finding::warn(NAME, message));
     }
     findings
+}
+
+/// Returns why pushes of this repository, or of its branch, make no job.
+fn unbuilt(settings: &Settings, ProbedRepo { repo, branch }: &ProbedRepo) -> Option<String> {
+    let allowed = AllowedRepos::new(&settings.allow_repos.0, repo_case(settings)).ok()?;
+    if !allowed.allow(repo.owner(), repo.name()) {
+        return Some(format!("pushes of {repo} are refused: name it in ALLOW_REPOS"));
+    }
+    // A bare name is a branch's here, as it is for a job.
+    let name = branch.as_ref()?.full_names().into_iter().next()?;
+    let reason = selection(settings).skips(&name, None)?;
+    let kind = if name.starts_with(RefGlob::TAGS) { "tag" } else { "branch" };
+    Some(format!("pushes of this {kind} of {repo} are skipped: {}", reason.text()))
 }

@@ -7,7 +7,7 @@ use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::ForgePush;
-use crate::model::{CommitId, Dialect, is_no_commit};
+use crate::model::{CommitId, Dialect, GitRef, is_no_commit};
 use crate::store::NewDelivery;
 
 /// The fields of GitHub's push event that a job needs. The rest, mostly `commits`, is skipped unread.
@@ -29,6 +29,8 @@ struct PushEvent {
 struct Repository {
     name: String,
     owner: RepositoryOwner,
+    /// Any JSON, because a push must not be refused for a field that only decides about tags.
+    default_branch: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +60,15 @@ pub fn push(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Optio
     }
 }
 
+/// Returns the message of a push's commit. Gitea before 1.16 and Gogs have no `head_commit`, so the commit is looked for
+/// in the list.
+pub fn message(json: &[u8]) -> Option<String> {
+    let push: Value = serde_json::from_slice(json).ok()?;
+    let listed = || push["commits"].as_array()?.iter().find(|commit| commit["id"] == push["after"]);
+    let head = Some(&push["head_commit"]).filter(|head| head.is_object()).or_else(listed)?;
+    head["message"].as_str().map(str::to_owned)
+}
+
 /// Reads the event `create` of Gogs. Returns `None` for a new branch, which has a push event, too.
 pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Result<Option<ForgePush>, ApiError> {
     let created: CreateEvent =
@@ -72,7 +83,7 @@ pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Resul
 }
 
 fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<ForgePush, ApiError> {
-    let Repository { name: repo, owner: RepositoryOwner { name, login } } = push.repository;
+    let Repository { name: repo, owner: RepositoryOwner { name, login }, default_branch } = push.repository;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner = filled(name)
         .or(login)
@@ -81,8 +92,21 @@ fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<Forge
     let (git_ref, after) = (filled(push.reference), filled(push.after));
     let forced = push.forced == Some(Value::Bool(true));
     let sender = push.sender.as_ref().and_then(|sender| sender["login"].as_str()).and_then(shown_login);
-    let dialect = Dialect::Totem;
-    let push = ForgePush { owner, repo, git_ref, before, after, forced, sender, dialect, delivery: delivery() };
+    let default_branch = default_branch.as_ref().and_then(Value::as_str);
+    let default_branch = default_branch.filter(|name| GitRef::new(name).is_ok()).map(str::to_owned);
+    let push = ForgePush {
+        owner,
+        repo,
+        git_ref,
+        before,
+        after,
+        forced,
+        sender,
+        default_branch,
+        message: None,
+        dialect: Dialect::Totem,
+        delivery: delivery(),
+    };
     let texts = [
         (Some(&*push.owner), "#/repository/owner/name"),
         (Some(&*push.repo), "#/repository/name"),
@@ -160,9 +184,14 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn delivery(event: &str, digest: String) -> NewDelivery {
+        let forge = crate::model::Forge::GitHub;
+        NewDelivery { route: "/", digest, delivery_id: None, forge, event: event.into() }
+    }
+
     fn read(json: &[u8]) -> Result<Option<ForgePush>, ApiError> {
         let digest = String::new();
-        push(json, || NewDelivery { route: "/", digest, delivery_id: None, event: "push".into() })
+        push(json, || delivery("push", digest))
     }
 
     fn read_json(body: &Value) -> ForgePush {
@@ -245,13 +274,36 @@ mod tests {
     }
 
     #[test]
+    fn the_default_branch_is_taken_if_it_is_a_name() {
+        for (sent, expected) in
+            [(json!("main"), Some("main")), (json!("a..b"), None), (json!(5), None), (Value::Null, None)]
+        {
+            let mut body = payload("refs/heads/develop");
+            body["repository"]["default_branch"] = sent;
+            assert_eq!(read_json(&body).default_branch.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn the_message_is_that_of_the_commit_after_the_push() {
+        let message = |body: Value| message(&serde_json::to_vec(&body).unwrap());
+        let commits = json!([{"id": "1", "message": "one"}, {"id": "2", "message": "two"}]);
+        assert_eq!(
+            message(json!({"after": "2", "head_commit": {"id": "2", "message": "head"}})).as_deref(),
+            Some("head")
+        );
+        assert_eq!(message(json!({"after": "2", "head_commit": null, "commits": commits})).as_deref(), Some("two"));
+        assert_eq!(message(json!({"after": "3", "commits": commits})), None);
+        assert_eq!(message(json!({"after": "3", "commits": null})), None);
+    }
+
+    #[test]
     fn gogs_reports_a_tag_as_created() {
         let created = |kind: &str, sha: Value| {
             let body = json!({"ref": "v1.2", "ref_type": kind, "sha": sha, "default_branch": "master",
                 "repository": {"name": "hello", "owner": {"login": "acme", "username": "acme"}}});
             let digest = String::new();
-            let delivery = NewDelivery { route: "/", digest, delivery_id: None, event: "create".into() };
-            created_tag(&serde_json::to_vec(&body).unwrap(), || delivery).unwrap()
+            created_tag(&serde_json::to_vec(&body).unwrap(), || delivery("create", digest)).unwrap()
         };
         let made = created("tag", "1".repeat(40).into()).unwrap();
         assert_eq!((made.git_ref.as_deref(), made.branch()), (Some("refs/tags/v1.2"), "v1.2"));

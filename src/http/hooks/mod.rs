@@ -19,15 +19,22 @@ use sha2::{Digest, Sha256};
 use super::error::ApiError;
 use super::totem::views;
 use super::{ApiState, body, messages};
+use crate::intake::Pushed;
 use crate::model::Forge;
 use crate::store::{Added, NewDelivery};
-use webhook::Webhook;
+use webhook::WebhookKind;
 
 /// Address of every forge's webhooks. It is one, because the same body at another address would be another delivery.
 const ROUTE: &str = "/hooks/github";
 
 /// Marks the answer to a delivery that came before: the job is the one that it made then.
 pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
+
+/// Says why a webhook made no job.
+const SKIPPED: HeaderName = HeaderName::from_static("x-image-factory-skipped");
+
+const NO_PUSH: &str = "the event is no push of a branch or tag";
+const DELETED: &str = "the push deleted its branch or tag";
 
 pub fn routes() -> Router<Arc<ApiState>> {
     Router::new().route(ROUTE, post(receive))
@@ -38,12 +45,12 @@ async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Bod
     let credentials = api.credentials.present();
     let secret = credentials.hook_secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
-    let webhook = Webhook::read(&headers);
+    let webhook = WebhookKind::read(&headers);
     // GitLab and Gitee send a secret in the clear or a signature of the time, neither of which proves the body.
     if matches!(webhook.forge, Forge::GitLab | Forge::Gitee) {
         return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
     }
-    let body = api.bodies.read(body, body::HOOK_LIMIT).await?;
+    let body = api.bodies.read(&headers, body, body::HOOK_LIMIT).await?;
     let signed = webhook.signed_text(body.bytes());
     if !signature::is_valid(&headers, &signed, secret.as_bytes()) {
         return Err(ApiError::new(&messages::SIGNATURE));
@@ -52,28 +59,38 @@ async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Bod
         route: ROUTE,
         digest: hex::encode(Sha256::digest(&signed)),
         delivery_id: delivery_id(&headers),
+        forge: webhook.forge,
         event: webhook.event.into(),
     };
     let push = match (webhook.forge, webhook.event) {
         (Forge::Bitbucket, "repo:push" | "repo:refs_changed") => {
             return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
         }
-        (Forge::Bitbucket, _) => None,
         (Forge::Gogs, "create") => github::created_tag(&webhook.json(&signed)?, delivery)?,
+        (Forge::Bitbucket, _) => return Ok(skipped(NO_PUSH)),
         (_, "push") => github::push(&webhook.json(&signed)?, delivery)?,
-        _ => None,
+        _ => return Ok(skipped(NO_PUSH)),
     };
+    let Some(mut push) = push else { return Ok(skipped(DELETED)) };
+    if api.intake.policy().selection().skip_words {
+        push.message = github::message(&webhook.json(&signed)?);
+    }
     drop(signed);
     drop(body);
-    let Some(push) = push else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     match api.intake.push(push).await? {
-        Added::New(job) => views::job(StatusCode::CREATED, &job),
-        Added::Duplicate(job) => {
+        Pushed::Job(Added::New(job)) => views::job(StatusCode::CREATED, &job),
+        Pushed::Job(Added::Duplicate(job)) => {
             let mut response = views::job(StatusCode::CREATED, &job)?;
             response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
             Ok(response)
         }
+        Pushed::Skipped(reason) => Ok(skipped(reason.text())),
     }
+}
+
+/// Answers a webhook that makes no job. The forges' pages of deliveries show the header.
+fn skipped(reason: &'static str) -> Response {
+    (StatusCode::NO_CONTENT, [(SKIPPED, HeaderValue::from_static(reason))]).into_response()
 }
 
 /// Returns the sender's id of the delivery. Gitea, Forgejo and Gogs send it under GitHub's name, too.

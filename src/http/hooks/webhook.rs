@@ -23,14 +23,14 @@ const EVENTS: [(&str, Forge); 7] = [
 
 /// Kind of a webhook, as its headers tell it. A signature covers no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Webhook<'a> {
+pub struct WebhookKind<'a> {
     pub forge: Forge,
     /// Name of the event in the forge's words; empty without a header.
     pub event: &'a str,
     pub is_form: bool,
 }
 
-impl<'a> Webhook<'a> {
+impl<'a> WebhookKind<'a> {
     /// Reads the headers. A webhook with no forge's header counts as GitHub's.
     pub fn read(headers: &'a HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -56,7 +56,11 @@ impl<'a> Webhook<'a> {
     pub fn json<'b>(&self, signed: &'b [u8]) -> Result<Cow<'b, [u8]>, ApiError> {
         match self.is_form && !self.signs_payload() {
             true => field(signed).ok_or_else(|| ApiError::Invalid(vec![Violation::missing("payload", "#/")])),
-            false => Ok(signed.into()),
+            // Node decoded a byte that is no UTF-8 as U+FFFD.
+            false => Ok(match String::from_utf8_lossy(signed) {
+                Cow::Borrowed(json) => json.as_bytes().into(),
+                Cow::Owned(json) => json.into_bytes().into(),
+            }),
         }
     }
 
@@ -82,7 +86,7 @@ mod tests {
 
     fn forge_of(names: &[&'static str]) -> Forge {
         let pair = |&name: &&'static str| (HeaderName::from_static(name), HeaderValue::from_static("push"));
-        Webhook::read(&names.iter().map(pair).collect()).forge
+        WebhookKind::read(&names.iter().map(pair).collect()).forge
     }
 
     #[test]
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn a_form_is_signed_as_a_whole_by_github_and_by_its_payload_elsewhere() {
         let form = b"a=1&payload=%7B%22b%22%3A+1%7D";
-        let webhook = |forge| Webhook { forge, event: "push", is_form: true };
+        let webhook = |forge| WebhookKind { forge, event: "push", is_form: true };
         let (github, gitea) = (webhook(Forge::GitHub), webhook(Forge::Gitea));
         assert_eq!(&*github.signed_text(form), form);
         assert_eq!(&*github.json(form).unwrap(), br#"{"b": 1}"#);
@@ -112,7 +116,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..60), is_form: bool, forge in 0..7usize) {
-            let webhook = Webhook { forge: Forge::ALL[forge], event: "push", is_form };
+            let webhook = WebhookKind { forge: Forge::ALL[forge], event: "push", is_form };
             let _ = webhook.json(&webhook.signed_text(&body));
         }
     }

@@ -50,7 +50,15 @@ async fn a_token_comes_as_bearer_or_as_a_password() {
         assert_eq!(with(value.clone()).await.status, 401, "{value}");
     }
     let refused = send(server.request("GET", "/job")).await;
-    assert_eq!(refused.header("www-authenticate"), "Bearer");
+    let offered = |answer: &Answer| {
+        let offers = answer.headers.get_all("www-authenticate").iter();
+        offers.map(|offer| offer.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&refused), ["Bearer", "Basic realm=\"Image Factory\""]);
+    // A browser would ask for the password in a window of its own.
+    for (name, value) in [("accept", "text/html,application/xml;q=0.9,*/*;q=0.8"), ("sec-fetch-dest", "empty")] {
+        assert_eq!(offered(&send(server.request("GET", "/job").header(name, value)).await), ["Bearer"]);
+    }
     assert_eq!(refused.json()["code"], "InvalidCredentials");
     let refused = send(post(server.as_role("read", "POST", "/job"), NEW)).await;
     assert_eq!(refused.json()["code"], "NotAuthorized");
@@ -97,6 +105,43 @@ async fn an_open_api_takes_nothing_from_foreign_pages() {
     assert_eq!(send(post(proved, NEW)).await.status, 201);
     // A token keeps its role in an open API.
     assert_eq!(send(post(server.as_role("read", "POST", "/job"), NEW)).await.status, 403);
+}
+
+/// A browser sends a password that it knows with what any page asks for.
+#[tokio::test]
+async fn a_password_counts_like_a_cookie() {
+    let server = server(|config| config.cors_origins = vec!["https://page.acme.org".into()]).await;
+    let token = "build".repeat(8);
+    let asks = |method: &'static str, headers: &[(&'static str, &str)]| {
+        let request = post(server.request(method, "/job"), if method == "POST" { NEW } else { "" });
+        let request = request.basic_auth("x", Some(&token));
+        send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+    };
+    for headers in [
+        [("origin", "http://evil.example"), ("x", "")],
+        [("origin", "null"), ("x", "")],
+        [("sec-fetch-site", "cross-site"), ("x", "")],
+        [("host", "evil.example"), ("origin", "http://evil.example")],
+        [("host", "evil.example"), ("x", "")],
+    ] {
+        let (status, code, message) = asks("POST", &headers).await.error();
+        assert_eq!((status, &*code), (403, "NotAuthorized"), "{headers:?}");
+        assert!(
+            message.ends_with("a token as Bearer with it") || message.ends_with("or send a token as Bearer"),
+            "{message}"
+        );
+        assert_eq!(asks("GET", &headers).await.status, 200, "{headers:?}");
+    }
+    for headers in [
+        [("x", ""), ("y", "")],
+        [("origin", server.base.as_str()), ("sec-fetch-site", "same-origin")],
+        [("host", "ci.acme.org"), ("origin", "https://ci.acme.org")],
+        [("origin", "https://page.acme.org"), ("sec-fetch-site", "cross-site")],
+    ] {
+        assert_eq!(asks("POST", &headers).await.status, 201, "{headers:?}");
+    }
+    let proved = post(server.as_role("build", "POST", "/job"), NEW).header("origin", "http://evil.example");
+    assert_eq!(send(proved).await.status, 201);
 }
 
 #[tokio::test]

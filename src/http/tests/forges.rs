@@ -5,6 +5,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::*;
+use crate::model::RefGlob;
 
 const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 
@@ -175,4 +176,64 @@ async fn a_forge_that_is_not_read_is_told_so() {
     }
     assert_eq!(send(bitbucket("pullrequest:created", "{}")).await.status, 204);
     assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_push_that_the_settings_skip_is_listed_and_can_be_replayed() {
+    let globs = |kind: &str, glob: &str| vec![RefGlob::parse(kind, glob).unwrap()];
+    let selection = Selection {
+        branches: globs(RefGlob::BRANCHES, "main"),
+        tags: Some(globs(RefGlob::TAGS, "v*")),
+        skip_words: true,
+    };
+    let server = server_with(|_| {}, |rules| rules.selection = selection).await;
+    let with_message = |git_ref: &str, message: &str| {
+        let mut body: Value = serde_json::from_str(&gitea_push(git_ref, COMMIT)).unwrap();
+        body["head_commit"] = json!({"id": COMMIT, "message": message});
+        body.to_string()
+    };
+    let words = "the commit's message has [skip ci] or [ci skip], and SKIP_WORDS is set";
+    for (json, reason) in [
+        (gitea_push("refs/heads/wip", COMMIT), "BRANCHES does not name this branch"),
+        (gitea_push("refs/tags/nightly", COMMIT), "GIT_TAGS does not name this tag"),
+        (with_message("refs/heads/main", "Typo [CI skip]"), words),
+        (gitea_push("refs/tags/v1", &"0".repeat(40)), "the push deleted its branch or tag"),
+    ] {
+        for _ in 0..2 {
+            let answer = send(server.delivery("gitea", "push", &json, false)).await;
+            assert_eq!((answer.status, answer.header("x-image-factory-skipped")), (204, reason));
+        }
+    }
+    let ping = send(server.delivery("gitea", "release", "{}", false)).await;
+    assert_eq!(ping.header("x-image-factory-skipped"), "the event is no push of a branch or tag");
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+
+    let listed = send(server.as_role("read", "GET", "/deliveries")).await.json();
+    let seen: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|delivery| ["forge", "ref", "skipped", "job", "repeats"].map(|name| delivery[name].clone()))
+        .collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["gitea", "refs/heads/wip", "branches", null, 1],
+            ["gitea", "refs/tags/nightly", "git-tags", null, 1],
+            ["gitea", "refs/heads/main", "skip-words", null, 1],
+        ])
+    );
+    // A person decides otherwise.
+    let id = listed[0]["id"].as_str().unwrap();
+    let answer = send(server.as_role("build", "POST", &format!("/deliveries/{id}/replay"))).await;
+    assert_eq!((answer.status, &answer.json()["context"]["commit"]), (201, &json!(COMMIT)));
+    let job = &server.store.jobs(1, None).await.unwrap()[0];
+    assert_eq!((job.git_ref.as_deref(), job.pushed), (Some("refs/heads/main"), true));
+    assert_eq!(job.default_branch.as_deref(), Some("main"));
+
+    // What is named is built, a release's tag also if its commit says otherwise.
+    for json in [with_message("refs/heads/main", "Fix"), with_message("refs/tags/v1", "Release [skip ci]")] {
+        assert_eq!(send(server.delivery("gitea", "push", &json, false)).await.status, 201);
+    }
 }

@@ -47,6 +47,34 @@ async fn names_of_options_in_the_wrong_place_are_kept_and_warned_of() {
 }
 
 #[tokio::test]
+async fn a_name_with_a_slash_is_told_as_that() {
+    let server = server(|_| {}).await;
+    for (body, property, name) in [
+        (r#"{"owner":"acme/hello","repo":"hello"}"#, "owner", "acme/hello"),
+        (r#"{"owner":"acme","repo":"acme/hello"}"#, "repo", "acme/hello"),
+    ] {
+        let answer = server.post("/job", body).await;
+        let violation = &answer.json()["message"][0];
+        assert_eq!((answer.status, &violation["path"]), (400, &json!(format!("#/{property}"))));
+        let message = format!("{property} has a '/' in it, which no name has: {name}; send owner and repo apart");
+        assert_eq!(violation["message"], json!(message));
+    }
+}
+
+#[tokio::test]
+async fn a_packed_body_makes_a_job() {
+    let server = server(|_| {}).await;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, br#"{"owner":"acme","repo":"hello"}"#).unwrap();
+    let packed = packed.finish().unwrap();
+    for (encoding, status) in [("gzip", 201), ("identity", 400), ("br", 415)] {
+        let request = server.as_role("build", "POST", "/job").header("content-type", "application/json");
+        let answer = send(request.header("content-encoding", encoding).body(packed.clone())).await;
+        assert_eq!(answer.status, status, "{encoding}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_finished_job_has_results_times_and_a_digest() {
     let server = server(|_| {}).await;
     let id = server.job().await;

@@ -22,7 +22,7 @@ pub async fn create(
     if !is_json(&headers) {
         return Err(ApiError::new(&messages::MEDIA_TYPE));
     }
-    let body = api.bodies.read(body, body::JOB_LIMIT).await?;
+    let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
     let request = request::read(body.bytes(), api.intake.policy().destinations())?;
     drop(body);
     let job = api.intake.create(request, caller.requester()).await?;
@@ -41,7 +41,7 @@ pub async fn rebuild(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.job(&api, id).await?;
-    let body = api.bodies.read(body, body::JOB_LIMIT).await?;
+    let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
     let options = match body.bytes() {
         [] => Map::new(),
         _ if !is_json(&headers) => return Err(ApiError::new(&messages::MEDIA_TYPE)),

@@ -15,7 +15,9 @@ const MAX_EXTRA: usize = 16 << 10;
 /// job then says what is wrong with them. The destination of the image is validated, because it is used as the request has
 /// it or refused. Unknown names are kept.
 pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiError> {
-    let value = serde_json::from_slice(body).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
+    // Node decoded a byte that is no UTF-8 as U+FFFD, and so bodies in Latin-1.
+    let value = serde_json::from_str(&String::from_utf8_lossy(body))
+        .map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
     let Value::Object(mut body) = value else {
         return Err(ApiError::Invalid(vec![Violation::wrong_type(&value, "object", "#/")]));
     };
@@ -33,14 +35,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
     if let Err(why) = destinations.name.check_base(&docker_repo_base) {
         wrong.push(Violation::wrong_format(&docker_repo_base, "docker-repo-base", why, "#/dockerRepoBase"));
     }
-    let github = match body.remove("github") {
-        None => true,
-        Some(Value::Bool(github)) => github,
-        Some(other) => {
-            wrong.push(Violation::wrong_type(&other, "boolean", "#/github"));
-            true
-        }
-    };
+    let github = body.remove("github").is_none_or(|github| is_truthy(&github));
     // totem accepted any tag, a number too because a build's number is a tag, and took the commit in place of an empty one.
     let tag = match body.get("tag") {
         Some(Value::Null) => None,
@@ -66,6 +61,17 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
         Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
     } else {
         Err(ApiError::Invalid(wrong))
+    }
+}
+
+/// Returns the truth of a value in JavaScript.
+fn is_truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(_) | Value::Object(_) => true,
     }
 }
 
@@ -154,6 +160,27 @@ mod tests {
             text,
             r#"{"owner":"acme","repo":"hello","branch":"develop","commit":"HEAD","github":true,"dockerRepoBase":"quay.io/totem","tag":"HEAD","realm":{"a":[1]}}"#
         );
+    }
+
+    #[test]
+    fn bodies_are_read_as_leniently_as_by_node() {
+        let context = read(b"{\"owner\":\"acme\",\"repo\":\"hello\",\"who\":\"J\xf6rg\"}").unwrap();
+        assert_eq!(context.extra["who"], "J\u{fffd}rg");
+        for (github, expected) in [
+            ("true", true),
+            ("\"false\"", true),
+            ("1", true),
+            ("[]", true),
+            ("{}", true),
+            ("false", false),
+            ("0", false),
+            ("-0.0", false),
+            ("\"\"", false),
+            ("null", false),
+        ] {
+            let body = format!(r#"{{"owner":"a","repo":"b","github":{github}}}"#);
+            assert_eq!(read(body.as_bytes()).unwrap().github, expected, "{github}");
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ macro_rules! columns {
     () => {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
-         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, repository, created_by, cancelled_by, \
-         not_before, held_since, first_start"
+         rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
+         cancelled_by, not_before, held_since, first_start"
     };
 }
 pub(in crate::store) use columns;
@@ -45,6 +45,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         tag_named: row.get("tag_named")?,
         any_commit: row.get("any_commit")?,
         forced: row.get("forced")?,
+        default_branch: row.get("default_branch")?,
         created_by: row.get("created_by")?,
         cancel_requested: row.get("cancel_requested")?,
         cancelled_by: row.get("cancelled_by")?,
@@ -191,8 +192,9 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
     conn.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced, \
-         created_by, updated) \
-         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $7)",
+         default_branch, created_by, updated) \
+         VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+         $21, $7)",
         &[
             &job.id,
             &job.context.stored()?,
@@ -213,6 +215,7 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
             &job.tag_named,
             &job.any_commit,
             &job.forced,
+            &job.default_branch,
             &job.created_by,
         ],
     )?;

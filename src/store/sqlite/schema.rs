@@ -8,7 +8,7 @@ use super::errors::StoreFault;
 use crate::store::StoreError;
 
 /// The migrations by version. A released file is never changed: what comes later is another file.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "told", include_str!("../migrations/0002_told.sql")),
     (3, "made", include_str!("../migrations/0003_made.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (6, "repo_case", include_str!("../migrations/0006_repo_case.sql")),
     (8, "held", include_str!("../migrations/0008_held.sql")),
     (10, "wire", include_str!("../migrations/0010_wire.sql")),
+    (11, "forges", include_str!("../migrations/0011_forges.sql")),
     (13, "people", include_str!("../migrations/0013_people.sql")),
     (14, "first_start", include_str!("../migrations/0014_first_start.sql")),
 ];

@@ -7,7 +7,8 @@ use rusqlite::{Result, Row};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    CommitId, Dialect, FailureClass, JobContext, JobId, Millis, NotificationState, Origin, Role, Status,
+    CommitId, Dialect, FailureClass, Forge, JobContext, JobId, Millis, NotificationState, Origin, Role, SkipReason,
+    Status,
 };
 
 impl ToSql for Millis {
@@ -57,7 +58,7 @@ macro_rules! by_name {
     )*};
 }
 
-by_name!(Dialect, FailureClass, NotificationState, Origin, Role, Status);
+by_name!(Dialect, FailureClass, Forge, NotificationState, Origin, Role, SkipReason, Status);
 
 /// Reads a column that holds a commit's id, by the rule of [`CommitId::read_stored`].
 pub(in crate::store) fn commit(row: &Row, column: &str) -> Result<Option<CommitId>> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::SkipReason;
 
 #[tokio::test]
 async fn a_delivery_makes_one_job_in_24_hours() {
@@ -26,14 +27,20 @@ async fn a_delivery_is_kept_with_its_repeats_for_30_days() {
         store.add_job(new("a"), delivery("1")).await.unwrap();
     }
     let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
-    assert_eq!((kept.len(), kept[0].repeats, kept[0].job, &kept[0].context.repo), (1, 3, first.id, &"a".to_owned()));
+    assert_eq!(
+        (kept.len(), kept[0].repeats, kept[0].job, &kept[0].context.repo),
+        (1, 3, Some(first.id), &"a".to_owned())
+    );
     assert!(kept[0].repeated >= Some(kept[0].received));
     // The same two days later is another one, and the first is still there.
     sql(&store, "UPDATE deliveries SET received = received - 2 * 24 * 3600 * 1000").await;
     let Added::New(second) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
     store.add_job(new("a"), None).await.unwrap();
     let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
-    assert_eq!(kept.iter().map(|d| (d.job, d.repeats)).collect::<Vec<_>>(), [(second.id, 0), (first.id, 3)]);
+    assert_eq!(
+        kept.iter().map(|d| (d.job, d.repeats)).collect::<Vec<_>>(),
+        [(Some(second.id), 0), (Some(first.id), 3)]
+    );
     assert_eq!(store.deliveries(&RepoLimits::default(), 9, Some(kept[0].id)).await.unwrap(), kept[1..]);
     assert_eq!(store.delivery(kept[1].id).await.unwrap().as_ref(), Some(&kept[1]));
     assert_eq!(store.delivery(uuid::Uuid::now_v7()).await.unwrap(), None);
@@ -135,7 +142,7 @@ async fn deliveries_of_before_keep_their_jobs() {
 
     let store = Store::open(dir.path()).await.unwrap();
     let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
-    assert_eq!((kept.len(), kept[0].job, kept[0].received, kept[0].repeats), (1, job, received, 0));
+    assert_eq!((kept.len(), kept[0].job, kept[0].received, kept[0].repeats), (1, Some(job), received, 0));
     let Added::Duplicate(same) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
     assert_eq!(same.id, job);
 }
@@ -147,4 +154,39 @@ async fn the_same_delivery_many_times_at_once_makes_one_job() {
     let new = all.into_iter().filter(|added| matches!(added.as_ref().unwrap(), Added::New(_))).count();
     assert_eq!(new, 1);
     assert_eq!(store.jobs(9, None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_skipped_delivery_is_kept_and_becomes_a_job_once_it_is_wanted() {
+    let (_dir, store) = open().await;
+    let skip = async |body: &str| store.skip(new("a"), delivery(body).unwrap(), SkipReason::Branches).await.unwrap();
+    assert!(matches!(skip("1").await, Skipped::New));
+    assert!(matches!(skip("1").await, Skipped::Repeated));
+    let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
+    assert_eq!((kept.len(), kept[0].job, kept[0].skipped), (1, None, Some(SkipReason::Branches)));
+    assert_eq!((kept[0].repeats, kept[0].pushed, &kept[0].context.repo), (1, true, &"a".to_owned()));
+    assert!(store.jobs(9, None).await.unwrap().is_empty());
+
+    let Added::New(job) = store.add_job(new("a"), delivery("1")).await.unwrap() else { panic!() };
+    let kept = store.deliveries(&RepoLimits::default(), 9, None).await.unwrap();
+    assert_eq!((kept.len(), kept[0].job, kept[0].skipped), (1, Some(job.id), None));
+    let Skipped::Built(same) = skip("1").await else { panic!() };
+    assert_eq!(same.id, job.id);
+    assert_eq!(store.deliveries(&RepoLimits::default(), 9, None).await.unwrap()[0].skipped, None);
+}
+
+/// The sweep must not build what a webhook's message forbade.
+#[tokio::test]
+async fn a_commit_that_was_skipped_for_its_message_is_no_missed_one() {
+    let (_dir, store) = open().await;
+    let of = |commit: &str, origin| {
+        let context = JobContext { branch: "x".into(), commit: commit.into(), ..context("a") };
+        NewJob { origin, git_ref: Some("refs/heads/x".into()), ..NewJob::new(context, image()) }
+    };
+    for (commit, reason) in [("1", SkipReason::SkipWords), ("2", SkipReason::Branches)] {
+        store.skip(of(commit, Origin::Hook), delivery(commit).unwrap(), reason).await.unwrap();
+    }
+    let missed =
+        async |commit: &str| store.add_missed(of(commit, Origin::Missed), JobId::new(), false).await.unwrap().is_some();
+    assert!(!missed("1").await && missed("2").await && missed("3").await);
 }

@@ -1,0 +1,45 @@
+use super::words::words;
+
+words! {
+    /// Reason why a push makes no job, although it is one.
+    pub enum SkipReason {
+        /// BRANCHES does not name the branch.
+        Branches = "branches",
+        /// GIT_TAGS does not name the tag.
+        GitTags = "git-tags",
+        /// The commit's message asks for it, and SKIP_WORDS listens.
+        SkipWords = "skip-words",
+    }
+}
+
+impl SkipReason {
+    /// Returns the reason as a sentence.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Branches => "BRANCHES does not name this branch",
+            Self::GitTags => "GIT_TAGS does not name this tag",
+            Self::SkipWords => "the commit's message has [skip ci] or [ci skip], and SKIP_WORDS is set",
+        }
+    }
+}
+
+/// Returns true if a commit's message has `[skip ci]` or `[ci skip]`, in any case.
+pub fn has_skip_words(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["[skip ci]", "[ci skip]"].iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_stand_anywhere_in_a_message() {
+        for message in ["[skip ci]", "Release 1.2.3 [CI skip]", "Typo\n\nBody\n[Skip CI]\n"] {
+            assert!(has_skip_words(message), "{message}");
+        }
+        for message in ["", "skip ci", "[skip  ci]", "[skip cicd]"] {
+            assert!(!has_skip_words(message), "{message}");
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl ForgePush {
 /// The answer to a push.
 #[derive(Debug)]
 pub enum Pushed {
-    Job(Added),
+    Job(Box<Added>),
     Skipped(SkipReason),
 }
 
@@ -88,14 +88,14 @@ impl Intake {
                     tracing::info!(repo, git_ref, "a push is skipped: {}", reason.text());
                     return Ok(Pushed::Skipped(reason));
                 }
-                Skipped::Built(job) => Added::Duplicate(job),
+                Skipped::Built(job) => Added::Duplicate(*job),
             },
             (_, (new, delivery)) => self.queue.add(new, delivery).await?,
         };
         if let Added::New(job) = &added {
             tracing::debug!(job = %job.id, image = ?job.image, "accepted from a push");
         }
-        Ok(Pushed::Job(added))
+        Ok(Pushed::Job(Box::new(added)))
     }
 }
 

@@ -80,7 +80,7 @@ pub enum Skipped {
     /// The same body was skipped before.
     Repeated,
     /// The same body made this job within 24 h, by other settings.
-    Built(Job),
+    Built(Box<Job>),
 }
 
 /// The answer to a request for a job.
@@ -138,7 +138,7 @@ impl Store {
         let job = Job::pending(new, self.repo_case);
         self.write(move |conn| {
             Ok(match record(conn, &delivery, &job, Some(reason))? {
-                (Some(made), _) => Skipped::Built(jobs::by_id(conn, made)?.ok_or(StoreError::NoJob(made))?),
+                (Some(made), _) => Skipped::Built(jobs::by_id(conn, made)?.ok_or(StoreError::NoJob(made))?.into()),
                 (None, 0) => Skipped::New,
                 (None, _) => Skipped::Repeated,
             })

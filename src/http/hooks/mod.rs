@@ -77,14 +77,17 @@ async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Bod
     }
     drop(signed);
     drop(body);
-    match api.intake.push(push).await? {
-        Pushed::Job(Added::New(job)) => views::job(StatusCode::CREATED, &job),
-        Pushed::Job(Added::Duplicate(job)) => {
+    let added = match api.intake.push(push).await? {
+        Pushed::Job(added) => *added,
+        Pushed::Skipped(reason) => return Ok(skipped(reason.text())),
+    };
+    match added {
+        Added::New(job) => views::job(StatusCode::CREATED, &job),
+        Added::Duplicate(job) => {
             let mut response = views::job(StatusCode::CREATED, &job)?;
             response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
             Ok(response)
         }
-        Pushed::Skipped(reason) => Ok(skipped(reason.text())),
     }
 }
 

@@ -122,7 +122,13 @@ impl Metrics {
         metrics.build_steps(0, 0);
         metrics.jobs_removed(0);
         metrics.logs_removed(0);
-        for result in [WebhookResult::Accepted, WebhookResult::Duplicate, WebhookResult::Ignored, WebhookResult::Refused, WebhookResult::Failed] {
+        for result in [
+            WebhookResult::Accepted,
+            WebhookResult::Duplicate,
+            WebhookResult::Ignored,
+            WebhookResult::Refused,
+            WebhookResult::Failed,
+        ] {
             metrics.webhooks.with_label_values(&[result.as_str()]).inc_by(0);
         }
         Ok(metrics)

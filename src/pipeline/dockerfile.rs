@@ -38,7 +38,7 @@ pub(super) async fn find(
             .then(|| format!("{path} {place} is in UTF-16, which no builder reads: save it as UTF-8")),
         PathEnd::Nothing => Some(format!(
             "{repo} has no file {path} in commit {}{}: add it, build a branch that has it, or name another Dockerfile \
-             (\"dockerfile\" of the job, or the setting DOCKERFILE)",
+             (\"build.dockerfile\" of the job, or the setting DOCKERFILE)",
             snapshot.commit,
             others(&snapshot.entries)
         )),

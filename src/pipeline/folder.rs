@@ -19,7 +19,7 @@ pub(super) async fn resolve(
         };
         let message = format!(
             "the context {context} of {repo} is no folder in commit {}: {found}; name a folder of the repository \
-             (\"context\" of the job, or the setting CONTEXT), or add it",
+             (\"build.context\" of the job, or the setting CONTEXT), or add it",
             snapshot.commit
         );
         StageFailure::new(FailureClass::Dockerfile, message)

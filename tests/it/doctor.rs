@@ -107,7 +107,6 @@ async fn each_fault_has_its_complaint() {
         (&[("LISTEN", &open)], &[]),
         (&[("LISTEN", &open), ("API_AUTH", "none")], &[]),
         (&[("HOOK_SECRET", "")], &[]),
-        (&[("ALLOW_REPOS", "other/*")], &repo),
         (&[("BRANCHES", "main")], &["--repo", "acme/hello", "--branch", "develop"]),
         (&[("DOCKER_REPO_BASE", "Not/Valid")], &[]),
         (&[("DOCKER_REPO_BASE", &nowhere)], &repo),

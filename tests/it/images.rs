@@ -219,7 +219,7 @@ async fn a_registry_with_tokens_is_pushed_to_and_pulled_from() {
         (json!({"identitytoken": BUILDER.identity_token()}), None),
         (json!({"auth": STANDARD.encode("builder:s3cret:wrong")}), Some("is the login in the dockercfg right")),
         (json!({"auth": reader}), Some("may it push there?")),
-        (Value::Null, Some("the dockercfg has no login for it: `image-factory secrets put dockercfg FILE`")),
+        (Value::Null, Some("the dockercfg has none for it")),
     ] {
         let address = world.registry.address();
         let other = if entry.is_null() { "other.invalid" } else { &address };
@@ -234,7 +234,7 @@ async fn a_registry_with_tokens_is_pushed_to_and_pulled_from() {
             None => assert_eq!(job["status"], "success", "{job:#}"),
             Some(message) => {
                 let said = job["results"]["push"]["err"]["message"].as_str().unwrap_or_else(|| panic!("{job:#}"));
-                assert!(said.starts_with(&format!("{address}: ")) && said.contains(message), "{said}");
+                assert!(said.starts_with(&address) && said.contains(message), "{said}");
             }
         }
         let shown = world.daemon.log(&id).await + &world.daemon.output() + &job.to_string();

@@ -153,10 +153,9 @@ async fn a_notification_keeps_its_id_when_the_daemon_is_killed() {
     assert!(sent.iter().all(|request| id_of(request) == record["id"]), "{sent:?}");
 }
 
-#[tokio::test]
-async fn an_address_of_cloud_metadata_gets_no_request() {
-    let daemon = daemon(&["http://[::ffff:169.254.169.254]/latest"]).await;
-    let job = ended(&daemon).await;
-    let dead = notification(&daemon, &job, "dead").await;
-    assert_eq!(dead["error"], "its address is ::ffff:169.254.169.254, which is refused");
+#[test]
+fn an_address_of_cloud_metadata_is_refused_at_the_start() {
+    let settings = [("HOOK_POST_URL", "http://[::ffff:169.254.169.254]/latest")];
+    let output = Daemon::fail(&Settings::from(settings.map(|(name, value)| (name.into(), value.into()))), &[]);
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"image-factory: HOOK_POST_URL leads to ::ffff:169.254.169.254: no hook goes to an address that is link-local or a cloud's metadata service (in the environment)");
 }

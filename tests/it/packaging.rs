@@ -168,8 +168,10 @@ async fn the_debian_package_installs_runs_and_goes() {
     ] {
         assert!(files.contains(&format!("/usr/share/{name}\n")), "{name} is not in {files}");
     }
-    let completed = ". /usr/share/bash-completion/completions/image-factory; COMP_WORDS=(image-factory che); \
-                     COMP_CWORD=1; _image-factory image-factory can image-factory; echo ${COMPREPLY[*]}";
+    let completed = ". /usr/share/bash-completion/completions/image-factory; \
+                     complete=$(complete -p image-factory | sed 's/.* -F \\([^ ]*\\) .*/\\1/'); \
+                     COMP_WORDS=(image-factory can); COMP_CWORD=1; $complete image-factory can image-factory; \
+                     echo ${COMPREPLY[*]}";
     assert_eq!(machine.done(&["bash", "-c", completed]).trim(), "cancel");
     let as_service = ["runuser", "-u", "image-factory", "--", "image-factory"];
     let answers = async || machine.exec(&[&as_service[..], &["jobs"]].concat()).status.success().then_some(());

@@ -107,7 +107,9 @@ fn settings_can_come_from_a_file() {
 async fn every_subcommand_reads_the_files_of_the_daemon() {
     let dir = folder();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let daemon = Daemon::start(settings([("CONCURRENCY", "0"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")])).await;
+    let of_daemon =
+        [("CONCURRENCY", "0"), ("DOCKER_HOST", "unix:///nowhere/docker.sock"), ("ENC_PASSPHRASE", PASSPHRASE)];
+    let daemon = Daemon::start(settings(of_daemon)).await;
     let file = format!(
         "data_dir = {:?}\nbuild_timeout = \"soon\"\nhook_secret_file = \"/nowhere\"\n",
         daemon.data_dir().display()

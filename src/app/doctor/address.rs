@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use super::{Finding, ProbedRepo};
-use crate::app::assemble::git::{repo_case, selection};
-use crate::intake::AllowedRepos;
+use crate::app::assemble::git::selection;
 use crate::model::RefGlob;
 use crate::settings::{ApiAuth, Settings};
 
@@ -31,12 +30,8 @@ pub async fn check(settings: Arc<Settings>, probed: Option<ProbedRepo>) -> Vec<F
     findings
 }
 
-/// Returns why pushes of this repository, or of its branch, make no job.
+/// Returns why pushes of this branch make no job. The check of Git reports a repository that ALLOW_REPOS does not name.
 fn unbuilt(settings: &Settings, ProbedRepo { repo, branch }: &ProbedRepo) -> Option<String> {
-    let allowed = AllowedRepos::new(&settings.allow_repos.0, repo_case(settings)).ok()?;
-    if !allowed.allow(repo.owner(), repo.name()) {
-        return Some(format!("pushes of {repo} are refused: name it in ALLOW_REPOS"));
-    }
     // A bare name is a branch's here, as it is for a job.
     let name = branch.as_ref()?.full_names().into_iter().next()?;
     let reason = selection(settings).skips(&name, None)?;

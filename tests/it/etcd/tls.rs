@@ -102,7 +102,7 @@ fn wrong_files_stop_the_start() {
         (&[("ETCD_CERT", &not_pem), ("ETCD_KEY", one.key())], "it has no certificate in PEM form"),
         (&[("ETCD_CERT", one.cert()), ("ETCD_KEY", &not_pem)], "it has no private key in PEM form"),
         (&[("ETCD_CERT", one.cert()), ("ETCD_KEY", two.key())], "it is not the key of ETCD_CERT="),
-        (&[("ETCD_CERT", one.cert())], "ETCD_CERT and ETCD_KEY belong together"),
+        (&[("ETCD_CERT", one.cert())], "ETCD_CERT is set and ETCD_KEY is not: set both, or neither"),
     ] {
         let env: Settings =
             env.iter().chain(&[("ETCD_HOST", "127.0.0.1")]).map(|(k, v)| (k.to_string(), v.to_string())).collect();

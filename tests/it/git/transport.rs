@@ -101,7 +101,12 @@ async fn host_keys_are_pinned() {
 
     std::fs::write(&known_hosts, "").unwrap();
     let error = ssh.fails(&ssh.source()).await;
-    assert!(error.message.contains("is unknown: add it to"), "{error}");
+    assert!(
+        error.message.contains(
+            "is unknown: compare it with what the host publishes, and add it with `image-factory known-hosts add"
+        ),
+        "{error}"
+    );
     std::fs::remove_file(&known_hosts).unwrap();
     let error = ssh.fails(&ssh.source()).await;
     assert!(error.message.contains("is unknown: add it to"), "{error}");

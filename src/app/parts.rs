@@ -92,7 +92,7 @@ impl DaemonParts {
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
         let programs = readiness::watch_programs(&shutdown).await;
-        let jobs = readiness::watch_jobs(store.clone(), settings.secret_wait, &shutdown);
+        let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());

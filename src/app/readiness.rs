@@ -118,11 +118,11 @@ pub struct Readiness {
 
 /// Watches the jobs that only an operator can help: those that are held for a secret, and the newest failures of a
 /// repository that only an operator can mend. Returns a line for each.
-pub fn watch_jobs(store: Store, secret_wait: Duration, shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
+pub fn watch_jobs(store: Store, shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
     let (found, seen) = watch::channel(Vec::new());
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
         loop {
-            match job_reasons(&store, secret_wait).await {
+            match job_reasons(&store).await {
                 Ok(reasons) => {
                     found.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
                 }
@@ -134,23 +134,24 @@ pub fn watch_jobs(store: Store, secret_wait: Duration, shutdown: &CancellationTo
     seen
 }
 
-async fn job_reasons(store: &Store, secret_wait: Duration) -> Result<Vec<String>, StoreError> {
+async fn job_reasons(store: &Store) -> Result<Vec<String>, StoreError> {
     let (now, mut reasons) = (Millis::now(), Vec::new());
     let held = store.held(now).await?.len();
     if held > 0 {
-        let hours = secret_wait.as_secs_f64() / 3600.0;
         reasons.push(format!(
-            "jobs that wait for a secret that is stored and cannot be used: {held}; each fails after {hours:.1} h \
-             (SECRET_WAIT)"
+            "jobs that wait for a secret that is stored and cannot be used: {held}; each fails when SECRET_WAIT has passed"
         ));
     }
-    for job in store.operators_failures(now - SHOWN, MOST_SHOWN).await? {
-        let (repo, class, cause) = (&job.repository, job.class.map_or("", FailureClass::as_str), job.cause);
-        let cause: String = cause.unwrap_or_default().chars().take(300).collect();
-        reasons.push(format!(
-            "the newest job of {repo} ended ({class}): {cause}; rebuild job {} when that is mended",
-            job.id
-        ));
+    // No repository is named, because everybody may read this.
+    let failed = store.operators_failures(now - SHOWN, MOST_SHOWN).await?;
+    for class in [FailureClass::Config, FailureClass::GitHost] {
+        let count = failed.iter().filter(|job| job.class == Some(class)).count();
+        if count > 0 {
+            reasons.push(format!(
+                "repositories whose newest job ended as {}: {count}; `image-factory jobs --status failure` lists the jobs",
+                class.as_str()
+            ));
+        }
     }
     Ok(reasons)
 }

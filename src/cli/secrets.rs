@@ -118,6 +118,12 @@ pub async fn run(
                 Ok(client) => client.secrets().await.ok(),
                 Err(_) => None,
             };
+            if listed.is_empty() {
+                eprintln!(
+                    "nothing is stored in {}: `image-factory secrets put` stores a secret",
+                    config.place.describe()
+                );
+            }
             for ListedSecret { name, fingerprint } in listed {
                 let name = name.to_string();
                 println!("{name:48}  {}", use_of(known.as_ref(), &name, fingerprint.as_deref()));
@@ -193,7 +199,7 @@ fn use_of(known: Option<&RemoteSecrets>, name: &str, fingerprint: Option<&str>) 
             "the daemon has another value"
         }
         Some(secret) if secret.valid => "in use",
-        Some(_) => "the daemon cannot use it: `image-factory secrets check` says why",
+        Some(_) => "the daemon has trouble with it: `image-factory secrets check` says what",
     }
 }
 

@@ -56,9 +56,13 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
         };
         line("tag", &format!("{} {fate}", tag.name));
     }
-    let origin = job.origin.as_deref().map(|origin| format!(" by {origin}")).unwrap_or_default();
+    let origin = match (&job.created_by, &job.origin) {
+        (Some(by), Some(origin)) => format!(" by {by} ({origin})"),
+        (by, origin) => by.as_ref().or(origin.as_ref()).map(|by| format!(" by {by}")).unwrap_or_default(),
+    };
     let of = job.rebuild_of.as_ref().map(|of| format!(" of {of}")).unwrap_or_default();
     line("made", &format!("{} ago{origin}{of}", short(now.since(job.create_time))));
+    job.cancelled_by.iter().for_each(|by| line("cancelled", &format!("by {by}")));
     if let Some(took) = job.took(now) {
         let attempts = if job.attempt > 1 { format!(" in {} attempts", job.attempt) } else { String::new() };
         line("took", &format!("{}{attempts}", short(took)));

@@ -64,11 +64,12 @@ fn taken(client: &ApiClient, read: &RemoteSecrets, name: &str, fingerprint: Opti
             true => Uptake::Done(format!("the daemon at {} uses it", client.base())),
             false => {
                 let why: Vec<_> = read.trouble.iter().filter(|why| why.starts_with(name)).map(String::as_str).collect();
-                Uptake::Missing(format!(
-                    "the daemon at {} has read it and does not use it: {}",
-                    client.base(),
-                    why.join("; ")
-                ))
+                let why = why.join("; ");
+                let other = match why.contains("ENC_PASSPHRASE") {
+                    true => "; if the daemon was started with another ENC_PASSPHRASE than this command, restart it",
+                    false => "",
+                };
+                Uptake::Missing(format!("the daemon at {} has read it, with trouble: {why}{other}", client.base()))
             }
         }),
         _ => None,

@@ -34,6 +34,10 @@ pub struct RemoteJob {
     pub priority: i64,
     pub rebuild_of: Option<String>,
     pub superseded_by: Option<String>,
+    /// Name of the token or of the webhook's sender that made the job; `None` from a server that is older than names.
+    pub created_by: Option<String>,
+    /// Name of the token that cancelled the job.
+    pub cancelled_by: Option<String>,
     #[serde(default)]
     pub tags: Vec<TagResult>,
     /// The reason why the job is pending; `None` from a server that is older than reasons.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::QueueHandle;
-use crate::model::{Job, Millis, Status, WaitKind, WaitReason};
+use crate::model::{Job, Status, WaitKind, WaitReason};
 use crate::pipeline::SecretGate;
 use crate::store::{QueueOrder, StoreError};
 
@@ -50,8 +50,10 @@ impl QueueHandle {
             return Some(WaitReason::new(Queue, "CONCURRENCY is 0: jobs are accepted, and none is run"));
         }
         if let Some(why) = self.waits.gate.closed_for(job) {
-            let end = job.held_since.unwrap_or_else(Millis::now) + self.waits.longest;
-            return Some(WaitReason::new(Secrets, format!("{why}; the job waits for it until {end} (SECRET_WAIT)")));
+            // The time begins when the queue meets the job.
+            let until =
+                job.held_since.map(|since| format!(" until {}", since + self.waits.longest)).unwrap_or_default();
+            return Some(WaitReason::new(Secrets, format!("{why}; the job waits for it{until} (SECRET_WAIT)")));
         }
         if let Some(blocked) = self.waits.blocked.borrow().clone() {
             return Some(blocked);

@@ -1,3 +1,7 @@
+-- What a sender called `build` before this version was no option, and must not become one.
+UPDATE jobs SET context = json_set(json_remove(context, '$.build'), '$.formerBuild', json(context -> '$.build'))
+WHERE CASE WHEN json_valid(context) THEN json_type(context, '$.build') IS NOT NULL END;
+
 -- The options of a build stand under `build` in a job's context. Before this version they stood beside totem's own names,
 -- where every other name is the sender's own.
 UPDATE jobs SET context = json_set(

@@ -26,7 +26,7 @@ async fn version_1(folder: &Path, ids: &[JobId]) {
         let stages = if attempt == 0 { "[]".into() } else { serde_json::to_string(&Stages::pending()).unwrap() };
         let job = format!(
             r#"INSERT INTO jobs VALUES ('{id}', '{{"owner":"Acme","repo":"Hello{n}","branch":"feature/x","commit":"HEAD",
-            "github":true,"dockerRepoBase":"q.io/t","tag":"HEAD","own":[1],"target":"a'' \"b\"","buildArgs":{{"A":"1"}},"keepGitDir":true,"image":null}}', 1, 'q.io/t/acme-hello:HEAD', '{status}',
+            "github":true,"dockerRepoBase":"q.io/t","tag":"HEAD","own":[1],"build":{{"target":"x"}},"target":"a'' \"b\"","buildArgs":{{"A":"1"}},"keepGitDir":true,"image":null}}', 1, 'q.io/t/acme-hello:HEAD', '{status}',
             {attempt}, '{stages}', NULL, NULL, NULL, 0, 1, NULL, NULL, {claimed}, NULL)"#
         );
         let delivery = format!(
@@ -54,7 +54,7 @@ async fn version_1_is_taken_over_whole() {
     assert!(jobs.iter().all(|job| state(job) == ("api", "totem", 0, 0, true)));
     // The options of the build have come under one name.
     let build = serde_json::json!({"target": "a' \"b\"", "buildArgs": {"A": "1"}, "keepGitDir": true, "image": null});
-    let extra = serde_json::json!({"own": [1], "build": build});
+    let extra = serde_json::json!({"own": [1], "build": build, "formerBuild": {"target": "x"}});
     assert!(jobs.iter().all(|job| serde_json::json!(job.context.extra) == extra), "{:?}", jobs[0].context.extra);
     let filter =
         JobFilter { repository: Some("acme/hello0".into()), branch: Some("feature/x".into()), ..JobFilter::default() };

@@ -89,6 +89,14 @@ impl Settings {
                 "GIT_TOKEN is set and GIT_URL is a http:// address: a token goes by https alone",
             ));
         }
+        let engines =
+            [("DOCKER_HOST", std::slice::from_ref(&self.docker_host)), ("DOCKER_HOSTS", &self.docker_hosts.0)];
+        for (name, addresses) in engines {
+            if addresses.iter().any(|address| address.contains('@') && !address.starts_with("unix:")) {
+                let what = "take the login out of the address, because it is shown, and set DOCKER_TLS_VERIFY";
+                errors.push(SettingError::new([name], format!("{name} is not valid: {what}")));
+            }
+        }
         for (name, limit) in [
             ("CLONE_TIMEOUT", self.clone_timeout),
             ("CHECKOUT_TIMEOUT", self.checkout_timeout),
@@ -106,7 +114,7 @@ impl Settings {
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError::new(
                 ["DOCKER_REPO_BASE"],
-                format!("DOCKER_REPO_BASE={:?} is not valid: {why}", self.docker_repo_base),
+                format!("DOCKER_REPO_BASE={:?} is not valid: {why}", value::without_user(&self.docker_repo_base)),
             ));
         }
         errors

@@ -72,6 +72,7 @@ impl DaemonParts {
         let run_dir = data_dir::fresh_run_dir(&data_dir)?;
         let known_hosts = git::known_hosts(settings, &run_dir)?;
         let tokens = access::tokens(settings)?;
+        let admin_token = tokens.last().map(|admin| admin.token.clone());
         let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
         let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
         let engines = engine::engines(settings)?;
@@ -155,6 +156,7 @@ impl DaemonParts {
         };
         let live = LiveParts {
             settings: settings.clone(),
+            admin_token,
             masks,
             logs,
             secrets: secrets.clone(),

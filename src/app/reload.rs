@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
 use super::assemble::{access, git, notify, queue as queue_settings};
 use crate::http::Credentials;
@@ -21,6 +22,8 @@ use crate::telemetry::notify_systemd;
 pub struct LiveParts {
     /// Settings that are in effect.
     pub settings: Settings,
+    /// Token of DATA_DIR/admin-token, which is the last of all tokens.
+    pub admin_token: Option<Zeroizing<String>>,
     pub masks: Masks,
     pub logs: Logs,
     pub secrets: watch::Receiver<Arc<Secrets>>,
@@ -32,11 +35,12 @@ pub struct LiveParts {
 }
 
 impl LiveParts {
-    /// Takes the live settings of `new`, and reads anew the certificates that the settings name.
+    /// Takes the live settings of `new`, and reads anew the certificates that the settings name. Returns true if
+    /// the admin token is another one.
     ///
     /// # Errors
     /// A setting cannot be used, perhaps because another one needs a restart. Then nothing has changed.
-    fn take(&mut self, new: &Settings) -> anyhow::Result<()> {
+    fn take(&mut self, new: &Settings) -> anyhow::Result<bool> {
         let settings = self.settings.with_live(new);
         if let Some(error) = settings.contradictions().into_iter().chain(super::check(&settings)).next() {
             bail!("{error}; other settings have changed that need a restart first");
@@ -60,7 +64,8 @@ impl LiveParts {
         self.intake.set_policy(policy);
         self.credentials.replace(settings.hook_secret.clone(), &tokens);
         self.settings = settings;
-        Ok(())
+        let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
+        Ok(former != self.admin_token)
     }
 }
 
@@ -97,9 +102,12 @@ impl Reloads {
         let mut loaded = self.source.load();
         loaded.check(super::check);
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        live.take(loaded.settings()?)
+        let is_admin_token_new = live
+            .take(loaded.settings()?)
             .map_err(|error| SettingErrors(vec![SettingError::new([], format!("{error:#}"))]))?;
-        match &*loaded.changes_since(before.unwrap_or(&self.started_with)).live {
+        let mut changed = loaded.changes_since(before.unwrap_or(&self.started_with)).live;
+        changed.extend(is_admin_token_new.then_some("DATA_DIR/admin-token"));
+        match &*changed {
             [] => tracing::info!("the settings and certificates were read again: no setting has a new value in effect"),
             names => tracing::info!("the settings and certificates were read again: {} changed", names.join(", ")),
         }

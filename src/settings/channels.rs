@@ -17,7 +17,7 @@ pub struct Urls(pub Vec<HttpUrl>);
 impl SettingValue for Urls {
     fn parse(text: &str) -> Result<Self, String> {
         let List(parts) = List::parse(text)?;
-        parts.iter().map(|part| HttpUrl::parse(part)).collect::<Result<_, _>>().map(Self)
+        parts.iter().map(|part| HttpUrl::with_login(part)).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -34,9 +34,9 @@ impl SettingValue for OperatorList {
         for part in parts {
             // An address of a room is secret, so no message shows it.
             match part.contains("://") {
-                true => list
-                    .chats
-                    .push(HttpUrl::parse(&part).map_err(|_| "a chat address in it is no http:// or https:// URL")?),
+                true => list.chats.push(
+                    HttpUrl::with_login(&part).map_err(|_| "a chat address in it is no http:// or https:// URL")?,
+                ),
                 false if part.contains('@') => list.mails.push(part),
                 false => return Err("each part must be a mail address, or the https:// address of a chat room".into()),
             }

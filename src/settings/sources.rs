@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::error::SettingError;
 use super::names::suggestion;
-use super::value::SettingValue;
+use super::value::{SettingValue, without_user};
 use super::{DEFAULT_FILE, ENV_FILE, Spec, env_file, toml_file};
 
 impl Spec {
@@ -17,6 +17,12 @@ impl Spec {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Returns the variables that set it: its names, and for a secret those of its file.
+    pub(super) fn variables(&self) -> impl Iterator<Item = String> {
+        let files = self.names().filter(|_| self.secret).map(|name| format!("{name}_FILE"));
+        self.names().map(str::to_owned).chain(files)
     }
 }
 
@@ -42,7 +48,7 @@ impl SettingsSource {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let path = env_file.as_deref().unwrap_or(Path::new(ENV_FILE));
-        let of_file = fs::read_to_string(path).map(|text| env_file::parse(&text)).unwrap_or_default();
+        let of_file = fs::read_to_string(path).map(|text| env_file::parse(&text).0).unwrap_or_default();
         let is_of_file = |name: &str, value: &str| {
             let last = of_file.iter().rfind(|variable| variable.name == name);
             last.is_some_and(|variable| variable.value.as_str() == value)
@@ -62,13 +68,15 @@ impl SettingsSource {
             environment.map(|(name, text)| (name.clone(), text.clone().into(), "in the environment".into()));
         let (mut environment_file, mut warnings) = (SettingLayer::default(), Vec::new());
         if let Some((path, text)) = read(self.env_file.as_deref(), ENV_FILE, errors) {
-            let variables = env_file::parse(&text);
+            let (variables, faults) = env_file::parse(&text);
+            let mut refuse = |line, why: &str| errors.push(SettingError::of_file(format!("{path}:{line}: {why}")));
+            faults.iter().for_each(|(line, why)| refuse(*line, why));
             for variable in &variables {
-                let is_known = table.iter().flat_map(Spec::names).any(|name| {
-                    variable.name == name || variable.name.strip_suffix("_FILE").is_some_and(|stem| stem == name)
-                });
-                if let Some(near) = suggestion(table, &variable.name).filter(|_| !is_known) {
-                    let (name, line) = (&variable.name, variable.line);
+                let (name, line) = (&variable.name, variable.line);
+                let is_known = || table.iter().flat_map(Spec::variables).any(|known| known == *name);
+                if let Some(why) = variable.fault(table) {
+                    refuse(line, &why);
+                } else if let Some(near) = suggestion(table, name).filter(|_| !is_known()) {
                     warnings.push(format!("{path}:{line}: {name} is no setting: did you mean {near}?"));
                 }
             }
@@ -143,11 +151,15 @@ impl SettingLayer {
     fn text_of(&self, spec: &Spec, name: &str) -> Result<Option<SettingText>, SettingError> {
         let get = |name: &str| self.values.get(name).filter(|(text, _)| !text.is_empty());
         let found = |text, place: &str| Some(SettingText { text, name: name.into(), place: place.into() });
-        if let Some((text, place)) = get(name) {
-            return Ok(found(text.clone(), place));
-        }
-        if !spec.secret {
-            return Ok(None);
+        let file = get(&format!("{name}_FILE")).filter(|_| spec.secret);
+        match (get(name), file) {
+            (Some((_, place)), Some((_, of_file))) => {
+                let both = format!("{name} ({place}) and {name}_FILE ({of_file}) are both set: keep one of them");
+                return Err(SettingError::new([spec.name], both));
+            }
+            (Some((text, place)), None) => return Ok(found(text.clone(), place)),
+            (None, None) if !spec.secret => return Ok(None),
+            (None, _) => {}
         }
         let secret_of = |path: &Path, from: Option<&str>| match read_secret(path) {
             Ok(text) => Ok(found(text, &path.display().to_string())),
@@ -156,7 +168,7 @@ impl SettingLayer {
                 Err(SettingError::new([spec.name], format!("{name}: {}{from} {why}", path.display())))
             }
         };
-        if let Some((path, place)) = get(&format!("{name}_FILE")) {
+        if let Some((path, place)) = file {
             return secret_of(Path::new(path.as_str()), Some(place));
         }
         let credential = self.credentials.as_ref().map(|dir| dir.join(name)).filter(|path| path.exists());
@@ -205,14 +217,6 @@ impl SettingTexts {
             }
         }
         T::parse(spec.default).ok()
-    }
-}
-
-/// Returns an address without the part before `@`, which may be a password.
-fn without_user(text: &str) -> String {
-    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, rest)) => format!("{scheme}://…@{rest}"),
-        None => text.to_owned(),
     }
 }
 

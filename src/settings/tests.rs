@@ -170,6 +170,37 @@ fn the_environment_file_is_between_the_environment_and_the_settings_file() {
     assert!(errors.starts_with(&format!("CONCURRENCY=\"many\" ({path}:2) is not valid")), "{errors}");
 }
 
+/// systemd passes over such lines. A setting in them would be lost, and without ALLOW_REPOS every repository is built.
+#[test]
+fn a_line_of_the_environment_file_that_would_lose_a_setting_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, env_file) = (dir.path().join("settings.toml"), dir.path().join("env"));
+    std::fs::write(&file, "").unwrap();
+    let errors = |text: &str| {
+        std::fs::write(&env_file, text).unwrap();
+        let loaded = source(&file, &env_file, Flags::default(), &[]).load().concerning(&["LISTEN"]);
+        let shown = loaded.valid().err().map(|errors| errors.to_string()).unwrap_or_default();
+        shown.replace(env_file.to_str().unwrap(), "env")
+    };
+    for (lines, at, why) in [
+        ("ALLOW_REPOS acme/*", 2, "this line has no =: write NAME=value, or # before a comment"),
+        ("ALLOW_REPOS: acme/*", 2, "this line has no =: write NAME=value, or # before a comment"),
+        ("export ALLOW_REPOS=acme/*", 2, "this file is no shell script: write ALLOW_REPOS= without export"),
+        ("allow_repos=acme/*", 2, "allow_repos is no setting: write ALLOW_REPOS"),
+        ("Hook_Secret_File=/x", 2, "Hook_Secret_File is no setting: write HOOK_SECRET_FILE"),
+        ("ALLOW-REPOS=acme/*", 2, "what is before = is no name"),
+        ("=acme/*", 2, "what is before = is no name"),
+        ("\u{feff}ALLOW_REPOS=acme/*", 2, "what is before = is no name"),
+        ("\nHOOK_SECRET=\"s3cr3t\nALLOW_REPOS=acme/*", 3, "this quote is open to the end of the file"),
+        ("HOOK_SECRET='s3cr3t\nALLOW_REPOS=acme/*\n", 2, "this quote is open to the end of the file"),
+    ] {
+        let text = errors(&format!("LISTEN=127.0.0.1:1\n{lines}"));
+        assert!(text.starts_with(&format!("env:{at}: {why}")) && text.lines().count() == 1, "{lines:?}: {text}");
+        assert!(!text.contains("s3cr3t") && !text.contains("acme"), "{text}");
+    }
+    assert_eq!(errors("# a comment\nHTTPS_PROXY=http://p\nhttps_proxy=http://p\n_X1='a\nb'\n\n"), "");
+}
+
 /// systemd hands the environment file's variables to the process, and the file may have changed since.
 #[test]
 fn changes_are_seen_and_those_that_the_process_hides_are_named() {
@@ -232,6 +263,35 @@ fn secrets_come_from_files_too() {
         error(&[], None, &[("HOOK_SECRET_FILE", "/nowhere")])
             .starts_with("HOOK_SECRET: /nowhere (HOOK_SECRET_FILE, in the environment) cannot be read")
     );
+}
+
+#[test]
+fn a_secret_and_its_file_are_not_both_set() {
+    for spec in TABLE.iter().filter(|spec| spec.secret) {
+        let text = error(&[], None, &[(spec.name, "s3cr3t-value"), (&format!("{}_FILE", spec.name), "/nowhere")]);
+        let name = spec.name;
+        let both = format!("{name} (in the environment) and {name}_FILE (in the environment) are both set: keep one");
+        assert!(text.starts_with(&both) && !text.contains("s3cr3t"), "{text}");
+    }
+}
+
+#[test]
+fn an_address_that_is_shown_has_no_login() {
+    for name in ["BASE_URL", "GITHUB_API", "HIPCHAT_API", "CORS_ORIGINS", "HOSTS", "ALLOW_REPOS", "DOCKER_REPO_BASE"] {
+        for value in ["https://u:hidden@h", "https://hidden@h", "https://u:hid/den@h"] {
+            let text = error(&[], None, &[(name, value)]);
+            assert!(text.starts_with(name) && !text.contains("hid"), "{text}");
+        }
+    }
+    for value in ["tcp://u:hidden@h:2", "https://hidden@h:2", "u:hidden@h", "tcp://u:hid,den@h:2"] {
+        for name in ["DOCKER_HOST", "DOCKER_HOSTS"] {
+            let text = error(&[], None, &[(name, value)]);
+            let what = format!("{name} is not valid: take the login out of the address");
+            assert!(text.starts_with(&what) && !text.contains("hid"), "{text}");
+        }
+    }
+    assert!(error(&[], None, &[("BASE_URL", "u:hidden@h")]).starts_with("BASE_URL=\"…@h\""));
+    assert!(load(&[], None, &[("HOOK_POST_URL", "https://u:p@h"), ("DOCKER_HOST", "unix:///a@b")]).is_ok());
 }
 
 #[test]

@@ -107,7 +107,17 @@ impl SettingValue for Duration {
     }
 }
 
-/// Address that starts with `http://` or `https://`.
+/// Returns an address without the part before `@`, which may be a password.
+pub(super) fn without_user(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (&text[..scheme.len() + 3], rest));
+    match rest.rsplit_once('@') {
+        // Without a scheme, `@` has other meanings, too.
+        Some((user, rest)) if !scheme.is_empty() || user.contains(':') => format!("{scheme}…@{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Address that starts with `http://` or `https://`. A setting of this type has no login, because it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl(pub reqwest::Url);
 
@@ -118,11 +128,22 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-impl SettingValue for HttpUrl {
-    fn parse(text: &str) -> Result<Self, String> {
+impl HttpUrl {
+    /// Reads an address that may have a login.
+    pub(super) fn with_login(text: &str) -> Result<Self, String> {
         let url =
             reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         url.map(Self).ok_or_else(|| "it must be a whole address, such as https://builds.example.com".into())
+    }
+}
+
+impl SettingValue for HttpUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let url = Self::with_login(text)?;
+        match url.0.username().is_empty() && url.0.password().is_none() {
+            true => Ok(url),
+            false => Err("take the login out of it, because the address is shown".into()),
+        }
     }
 }
 
@@ -175,7 +196,9 @@ impl SettingValue for Hosts {
         let List(hosts) = List::parse(text)?;
         let is_odd = |host: &&String| host.contains(|c: char| "/*@?#".contains(c) || c.is_whitespace());
         match hosts.iter().find(is_odd) {
-            Some(odd) => Err(format!("{odd:?} is no host: write a name alone, such as builds.example.com")),
+            Some(odd) => {
+                Err(format!("{:?} is no host: write a name alone, such as builds.example.com", without_user(odd)))
+            }
             None => Ok(Self(hosts)),
         }
     }
@@ -195,7 +218,8 @@ impl SettingValue for Origins {
             let sent = reqwest::Url::parse(origin).map(|url| url.origin().ascii_serialization());
             if sent.as_ref() != Ok(origin) || !(origin.starts_with("http://") || origin.starts_with("https://")) {
                 return Err(format!(
-                    "{origin:?} is no origin: write scheme, host and port alone, such as https://dashboard.example.com"
+                    "{:?} is no origin: write scheme, host and port alone, such as https://dashboard.example.com",
+                    without_user(origin)
                 ));
             }
         }
@@ -216,7 +240,8 @@ impl SettingValue for Globs {
         }
         for glob in &globs {
             if glob.contains("://") {
-                return Err(format!("{glob:?} is an address: write owner/repository, such as acme/*"));
+                let shown = without_user(glob);
+                return Err(format!("{shown:?} is an address: write owner/repository, such as acme/*"));
             }
             RepoGlob::new(glob).map_err(|e| e.to_string())?;
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::{self, Floor};
 use crate::engine::PoolStatus;
 use crate::git;
+use crate::http::NEWEST_JOB;
 use crate::model::{FailureClass, Millis, WaitKind, WaitReason};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
@@ -147,10 +148,8 @@ async fn job_reasons(store: &Store, secret_wait: Duration) -> Result<Vec<String>
     for job in store.operators_failures(now - SHOWN, MOST_SHOWN).await? {
         let (repo, class, cause) = (&job.repository, job.class.map_or("", FailureClass::as_str), job.cause);
         let cause: String = cause.unwrap_or_default().chars().take(300).collect();
-        reasons.push(format!(
-            "the newest job of {repo} ended ({class}): {cause}; rebuild job {} when that is mended",
-            job.id
-        ));
+        reasons
+            .push(format!("{NEWEST_JOB}{repo} ended ({class}): {cause}; rebuild job {} when that is mended", job.id));
     }
     Ok(reasons)
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::{self, Floor};
 use crate::engine::PoolStatus;
 use crate::git;
+use crate::http::NEWEST_JOB;
 use crate::model::{FailureClass, Millis, WaitKind, WaitReason};
 use crate::secrets::Secrets;
 use crate::store::{Store, StoreError};
@@ -142,16 +143,11 @@ async fn job_reasons(store: &Store) -> Result<Vec<String>, StoreError> {
             "jobs that wait for a secret that is stored and cannot be used: {held}; each fails when SECRET_WAIT has passed"
         ));
     }
-    // No repository is named, because everybody may read this.
-    let failed = store.operators_failures(now - SHOWN, MOST_SHOWN).await?;
-    for class in [FailureClass::Config, FailureClass::GitHost] {
-        let count = failed.iter().filter(|job| job.class == Some(class)).count();
-        if count > 0 {
-            reasons.push(format!(
-                "repositories whose newest job ended as {}: {count}; `image-factory jobs --status failure` lists the jobs",
-                class.as_str()
-            ));
-        }
+    for job in store.operators_failures(now - SHOWN, MOST_SHOWN).await? {
+        let (repo, class, cause) = (&job.repository, job.class.map_or("", FailureClass::as_str), job.cause);
+        let cause: String = cause.unwrap_or_default().chars().take(300).collect();
+        reasons
+            .push(format!("{NEWEST_JOB}{repo} ended ({class}): {cause}; rebuild job {} when that is mended", job.id));
     }
     Ok(reasons)
 }

@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, shortened};
+use super::extract::{self, JobPath};
 use super::{ApiState, messages};
 use crate::intake::Requester;
-use crate::model::{ApiToken, Job, JobId, Millis, RepoLimits, Role};
+use crate::model::{ApiToken, Job, Millis, RepoLimits, Role};
 use crate::store::{Store, TokenRecord};
 
 /// The least time between two records of a token's use, because a record is a write.
@@ -55,14 +56,18 @@ impl RepoCaller {
         Ok(caller)
     }
 
-    /// Returns the job.
+    /// Returns the job of a path.
     ///
     /// # Errors
     /// There is no such job, or the token is not for its repository. The two look alike, because the id of a job is no
     /// business of others.
-    pub async fn job(&self, api: &ApiState, id: JobId) -> Result<Job, ApiError> {
-        let job = api.store.job(id).await?.filter(|job| self.may_see(api, &job.repository));
-        job.ok_or_else(|| ApiError::unknown_job(&id.to_string()))
+    pub async fn job(&self, api: &ApiState, JobPath(text): &JobPath) -> Result<Job, ApiError> {
+        let id = extract::job_id(api, text, &self.limits).await?;
+        let job = match id {
+            Some(id) => api.store.job(id).await?.filter(|job| self.may_see(api, &job.repository)),
+            None => None,
+        };
+        job.ok_or_else(|| ApiError::unknown_job(text))
     }
 
     /// Returns true if the token is for the repository `owner/repo`.

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::ApiState;
 use super::auth::RepoCaller;
 use super::error::ApiError;
-use super::extract::DeliveryPath;
+use super::extract::{self, DeliveryPath};
 use super::page::{self, PageRequest};
 use super::totem::views;
 use crate::model::{CommitId, Forge, JobContext, JobId, Millis, SkipReason};
-use crate::store::Delivery;
+use crate::store::{Delivery, IdTable};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -105,8 +105,12 @@ pub async fn replay(
 }
 
 /// Returns the delivery. One for a repository that the token is not for looks like none.
-async fn find(api: &ApiState, caller: &RepoCaller, DeliveryPath(id): DeliveryPath) -> Result<Delivery, ApiError> {
+async fn find(api: &ApiState, caller: &RepoCaller, DeliveryPath(text): DeliveryPath) -> Result<Delivery, ApiError> {
+    let id = extract::whole_id(api, IdTable::Deliveries, &text, &caller.limits).await?;
     let repository = |delivery: &Delivery| format!("{}/{}", delivery.context.owner, delivery.context.repo);
-    let found = api.store.delivery(id).await?.filter(|delivery| caller.may_see(api, &repository(delivery)));
-    found.ok_or_else(|| ApiError::unknown_delivery(&id.to_string()))
+    let found = match id {
+        Some(id) => api.store.delivery(id).await?.filter(|delivery| caller.may_see(api, &repository(delivery))),
+        None => None,
+    };
+    found.ok_or_else(|| ApiError::unknown_delivery(&text))
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::auth::{ApiCaller, RepoCaller};
 use super::error::{ApiError, shortened};
 use super::{ApiState, messages};
-use crate::model::JobId;
+use crate::model::{JobId, RepoLimits};
 use crate::store::IdTable;
 
 impl FromRequestParts<Arc<ApiState>> for ApiCaller {
@@ -29,31 +29,31 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
     }
 }
 
-/// The job of a path with `{id}`, which has the job's id or its beginning.
-pub struct JobPath(pub JobId);
+/// The `{id}` of a path of a job: the job's id or its beginning. [`RepoCaller::job`] finds the job, because the caller's
+/// limits decide which ones a beginning may mean.
+pub struct JobPath(pub String);
 
 impl FromRequestParts<Arc<ApiState>> for JobPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        let id = id(parts).await;
-        job_id(api, &id).await?.ok_or_else(|| ApiError::unknown_job(&id)).map(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, ApiError> {
+        Ok(Self(id(parts).await))
     }
 }
 
-/// The delivery of a path with `{id}`, which has the delivery's id or its beginning.
-pub struct DeliveryPath(pub Uuid);
+/// The `{id}` of a path of a delivery: the delivery's id or its beginning.
+pub struct DeliveryPath(pub String);
 
 impl FromRequestParts<Arc<ApiState>> for DeliveryPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
-        let id = id(parts).await;
-        whole_id(api, IdTable::Deliveries, &id).await?.ok_or_else(|| ApiError::unknown_delivery(&id)).map(Self)
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<ApiState>) -> Result<Self, ApiError> {
+        Ok(Self(id(parts).await))
     }
 }
 
 /// The notification of a path with `{id}`, which has the notification's id or its beginning. Another text is taken as it is.
+/// Only a caller without limits may name one.
 pub struct NotificationPath(pub String);
 
 impl FromRequestParts<Arc<ApiState>> for NotificationPath {
@@ -61,22 +61,30 @@ impl FromRequestParts<Arc<ApiState>> for NotificationPath {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
         let text = id(parts).await;
-        let id = whole_id(api, IdTable::Notifications, &text).await?;
+        let id = whole_id(api, IdTable::Notifications, &text, &RepoLimits::default()).await?;
         Ok(Self(id.map_or(text, |id| id.to_string())))
     }
 }
 
-/// Returns the job's id that the text is or begins, or `None` if no id begins so. A beginning must be unique.
-pub async fn job_id(api: &ApiState, text: &str) -> Result<Option<JobId>, ApiError> {
-    let id = whole_id(api, IdTable::Jobs, text).await?;
+/// Returns the job's id that the text is or begins, or `None` if no id begins so. A beginning must be unique among the jobs
+/// of the repositories of `limits`.
+pub async fn job_id(api: &ApiState, text: &str, limits: &RepoLimits) -> Result<Option<JobId>, ApiError> {
+    let id = whole_id(api, IdTable::Jobs, text, limits).await?;
     Ok(id.and_then(|id| id.to_string().parse().ok()))
 }
 
-async fn whole_id(api: &ApiState, table: IdTable, text: &str) -> Result<Option<Uuid>, ApiError> {
+/// Returns the id that the text is or begins. A whole id is returned as it is, also one that no row has or that is outside of
+/// `limits`.
+pub async fn whole_id(
+    api: &ApiState,
+    table: IdTable,
+    text: &str,
+    limits: &RepoLimits,
+) -> Result<Option<Uuid>, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(Some(id));
     }
-    match &api.store.ids_like(table, text).await?[..] {
+    match &api.store.ids_like(table, text, limits).await?[..] {
         [] => Ok(None),
         [id] => Ok(id.parse().ok()),
         _ => Err(ApiError::with(&messages::AMBIGUOUS_ID, shortened(text))),

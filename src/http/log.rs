@@ -30,14 +30,17 @@ struct LogQuery {
 pub async fn read(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
-    JobPath(id): JobPath,
+    path: JobPath,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let LogQuery { follow } = page::query(&uri)?;
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
+    let id = caller.job(&api, &path).await?.id;
+    // A beginning may become ambiguous while the log is followed.
+    let path = JobPath(id.to_string());
     let unreadable = |error: io::Error| ApiError::Internal(format!("the log of job {id}: {error}"));
-    let has_ended = || async { Ok::<_, ApiError>(caller.job(&api, id).await?.status.is_terminal()) };
+    let has_ended = || async { Ok::<_, ApiError>(caller.job(&api, &path).await?.status.is_terminal()) };
     let follow = !has_ended().await? && follow;
     // The length is read after the job's state, so that a finished log is sent to its last byte.
     let len = api.logs.len(id).await.map_err(unreadable)?;

@@ -196,9 +196,9 @@ messages! {
     TOKEN_EXISTS: 409 "ConflictError", "There is a token … already: revoke it, or take another name",
         "A token of the store or of the settings has this name.",
         "Revoke the other one first, or take another name.";
-    TOKEN_OF_SETTINGS: 409 "ConflictError", "The token … comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and restart the daemon",
+    TOKEN_OF_SETTINGS: 409 "ConflictError", "The token … comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and reload the daemon (SIGHUP)",
         "A token of API_TOKENS, or the one in DATA_DIR/admin-token, cannot be revoked by the API.",
-        "Remove it where it is; without DATA_DIR/admin-token the next start makes another one.";
+        "Remove it where it is; without DATA_DIR/admin-token the next start or reload makes another one.";
     ENDED: 409 "ConflictError", "The job has ended already: …",
         "A job that has ended cannot be cancelled.",
         "Nothing is to be done.";

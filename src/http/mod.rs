@@ -48,6 +48,7 @@ use crate::store::Store;
 use auth::Guard;
 
 pub use credentials::Credentials;
+pub use health::NEWEST_JOB;
 pub use messages::advice;
 pub use serve::serve;
 

@@ -69,7 +69,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job = match job {
         Some(job) => {
-            let id = extract::job_id(&api, &job).await?;
+            let id = extract::job_id(&api, &job, &caller.limits).await?;
             Some(id.ok_or_else(|| ApiError::new(&messages::BAD_JOB_FILTER))?)
         }
         None => None,

@@ -109,11 +109,12 @@ pub async fn revoke(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.admin()?;
-    if api.credentials.present().tokens.all().any(|(configured, _)| configured == name) {
-        return Err(ApiError::with(&messages::TOKEN_OF_SETTINGS, name));
-    }
-    let revoked = api.store.revoke_token(&name).await?;
-    let revoked = revoked.ok_or_else(|| ApiError::with(&messages::UNKNOWN_TOKEN, shortened(&name)))?;
+    // The stored one is revoked also when the settings have its name, because the settings may have been changed later.
+    let Some(revoked) = api.store.revoke_token(&name).await? else {
+        let is_configured = api.credentials.present().tokens.all().any(|(configured, _)| configured == name);
+        let message = if is_configured { &messages::TOKEN_OF_SETTINGS } else { &messages::UNKNOWN_TOKEN };
+        return Err(ApiError::with(message, shortened(&name)));
+    };
     tracing::info!(name, by = caller.0.name, "revoked a token");
     Ok(Json(TokenView::stored(&revoked)).into_response())
 }

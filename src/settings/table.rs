@@ -274,7 +274,7 @@ settings! {
 
     "HTTP and access" {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
-        /// or more.
+        /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";

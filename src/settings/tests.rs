@@ -65,6 +65,8 @@ fn values_that_could_not_work_are_refused() {
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),
         ("HOSTS", "*.example", "is no host"),
         ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
+        ("API_TOKENS", "a:read:0123456789abcdef,a:admin:fedcba9876543210", "entry 2 has the name of another entry"),
+        ("API_TOKENS", "admin:read:0123456789abcdef", "entry 1 has the name of the token in DATA_DIR/admin-token"),
     ] {
         let text = error(&[], None, &[(name, value)]);
         assert!(text.contains(name) && text.contains(words), "{text}");

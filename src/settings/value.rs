@@ -371,7 +371,15 @@ impl SettingValue for Vec<ApiToken> {
             if token.len() < 16 {
                 return Err(wrong("has a token of less than 16 characters"));
             }
-            if entries[..place].iter().any(|other| other.splitn(3, ':').nth(2) == Some(token)) {
+            if name == "admin" {
+                return Err(wrong("has the name of the token in DATA_DIR/admin-token: take another name than admin"));
+            }
+            let has_other =
+                |part, text| entries[..place].iter().any(|other| other.splitn(3, ':').nth(part) == Some(text));
+            if has_other(0, name) {
+                return Err(wrong("has the name of another entry: give each a name of its own"));
+            }
+            if has_other(2, token) {
                 return Err(wrong("has the token of another entry: give each a token of its own"));
             }
             Ok(ApiToken { name: name.into(), role, token: token.to_owned().into() })

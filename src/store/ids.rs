@@ -1,4 +1,6 @@
+use super::jobs::within;
 use super::{Store, StoreError};
+use crate::model::RepoLimits;
 
 /// A table whose rows have ids that a user names.
 #[derive(Debug, Clone, Copy)]
@@ -14,12 +16,23 @@ const LONGEST: usize = 35;
 const SHORTEST: usize = 4;
 
 impl Store {
-    /// Returns the ids that begin with the text, in any case: two at most, because two already mean that it is not enough. Text
-    /// that cannot begin an id has none.
-    pub async fn ids_like(&self, table: IdTable, beginning: &str) -> Result<Vec<String>, StoreError> {
+    /// Returns the ids that begin with the text, in any case, of rows that concern the repositories of `limits`: two at most,
+    /// because two already mean that it is not enough. Text that cannot begin an id has none.
+    pub async fn ids_like(
+        &self,
+        table: IdTable,
+        beginning: &str,
+        limits: &RepoLimits,
+    ) -> Result<Vec<String>, StoreError> {
         macro_rules! sql {
-            ($table:literal) => {
-                concat!("SELECT id FROM ", $table, " WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 2")
+            ($rows:literal, $repository:literal) => {
+                concat!(
+                    "SELECT t.id FROM ",
+                    $rows,
+                    " WHERE t.id >= $1 AND t.id < $2 AND ",
+                    within!($repository, "$3"),
+                    " ORDER BY t.id LIMIT 2"
+                )
             };
         }
         if !(SHORTEST..=LONGEST).contains(&beginning.len())
@@ -28,13 +41,16 @@ impl Store {
             return Ok(Vec::new());
         }
         let sql = match table {
-            IdTable::Jobs => sql!("jobs"),
-            IdTable::Deliveries => sql!("deliveries"),
-            IdTable::Notifications => sql!("outbox"),
+            IdTable::Jobs => sql!("jobs t", "t.repository"),
+            IdTable::Deliveries => {
+                sql!("deliveries t LEFT JOIN jobs j ON j.id = t.job", "COALESCE(j.repository, t.repository)")
+            }
+            IdTable::Notifications => sql!("outbox t LEFT JOIN jobs j ON j.id = t.job", "j.repository"),
         };
         let first = beginning.to_ascii_lowercase();
         // A `g` comes behind every character of an id.
         let behind = format!("{first}g");
-        self.read(move |conn| conn.all(sql, &[&first, &behind], |row| row.get(0))).await
+        let limits = self.keys_of(limits);
+        self.read(move |conn| conn.all(sql, &[&first, &behind, &limits], |row| row.get(0))).await
     }
 }

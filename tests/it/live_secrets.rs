@@ -149,7 +149,7 @@ async fn a_job_waits_for_its_secret_no_longer_than_secret_wait() {
     );
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert!(log.contains(&format!("The build ended (config): {cause}")), "{log}");
-    until_ready_says(&world, "repositories whose newest job ended as config: 1").await;
+    until_ready_says(&world, "the newest job of acme/hello ended (config)").await;
     world.etcd.delete("/totem/image-factory/github-keys/acme/hello").await;
     succeeds_soon(&world).await;
     until_ready_is_content(&world).await;

@@ -46,5 +46,5 @@ async fn a_token_works_at_once_after_a_restart_and_until_it_is_revoked() {
     let again = daemon.cli(&["tokens", "revoke", "ci"]).run();
     insta::assert_snapshot!(text(&again.stderr), @"image-factory: refused (404 ResourceNotFound): Unable to locate token with name: ci");
     let own = daemon.cli(&["tokens", "revoke", "admin"]).run();
-    insta::assert_snapshot!(text(&own.stderr), @"image-factory: refused (409 ConflictError): The token admin comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and restart the daemon");
+    insta::assert_snapshot!(text(&own.stderr), @"image-factory: refused (409 ConflictError): The token admin comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and reload the daemon (SIGHUP)");
 }

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use tokio::net::TcpSocket;
 
 use super::Finding;
+use crate::app::admin_token;
 use crate::outbound::{self, Route};
 use crate::settings::Settings;
 
@@ -22,7 +24,7 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         return vec![Finding::ok(NAME, format!("none runs here; {listen} is free for it"))];
     };
     let finding = match error.kind() {
-        ErrorKind::AddrInUse => match ask(listen).await {
+        ErrorKind::AddrInUse => match ask(listen, &settings.data_dir()).await {
             Some((version, reasons)) => return running(listen, &version, &reasons),
             None => format!("another program listens on {listen}: end it, or set LISTEN to another port"),
         },
@@ -50,7 +52,7 @@ fn running(listen: SocketAddr, version: &str, reasons: &[String]) -> Vec<Finding
 }
 
 /// Returns the version of the daemon at the address, and the reasons why it is not ready.
-async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
+async fn ask(listen: SocketAddr, data_dir: &Path) -> Option<(String, Vec<String>)> {
     #[derive(Deserialize)]
     struct HealthAnswer {
         status: String,
@@ -68,7 +70,10 @@ async fn ask(listen: SocketAddr) -> Option<(String, Vec<String>)> {
     let http = outbound::client(Route::Direct).timeout(ANSWER).build().ok()?;
     let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
     let health: HealthAnswer = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
-    let ready = async { http.get(format!("{url}/ready")).send().await.ok()?.json::<ReadyAnswer>().await.ok() };
+    // With the admin token, if this user may read it, the reasons name repositories.
+    let token = std::fs::read_to_string(admin_token::path(data_dir)).unwrap_or_default();
+    let request = http.get(format!("{url}/ready")).bearer_auth(token.trim());
+    let ready = async { request.send().await.ok()?.json::<ReadyAnswer>().await.ok() };
     let reasons = ready.await.map(|ready| ready.reasons).unwrap_or_default();
     (health.status == "alive").then_some((health.version, reasons))
 }

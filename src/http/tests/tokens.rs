@@ -1,4 +1,8 @@
+use sha2::{Digest, Sha256};
+
 use super::*;
+use crate::http::NEWEST_JOB;
+use crate::store::TokenRecord;
 
 /// Makes a token as the admin and returns it.
 async fn made(server: &Server, body: &str) -> String {
@@ -97,7 +101,7 @@ async fn tokens_that_cannot_be_made_or_revoked_say_why() {
     400 InvalidContent: The token cannot be made: a repository is OWNER/* or OWNER/REPO: repository "web-*" is not valid: only letters, digits, '.', '_' and '-' are allowed
     400 InvalidContent: The token cannot be made: an admin has all repositories: leave them out, or take the role build
     400 InvalidContent: Invalid JSON: missing field `role` at line 1 column 12
-    409 ConflictError: The token build comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and restart the daemon
+    409 ConflictError: The token build comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and reload the daemon (SIGHUP)
     404 ResourceNotFound: Unable to locate token with name: none
     "#);
 }
@@ -128,6 +132,18 @@ async fn a_limited_token_sees_and_builds_its_repositories_alone() {
         assert_eq!(refused.2.replace(&others, ""), absent.2.replace(&unknown, ""));
     }
 
+    // A beginning means the token's own jobs alone, and a refusal repeats what was asked.
+    let common = own.bytes().zip(others.bytes()).take_while(|(a, b)| a == b).count();
+    assert!(common >= 4, "{own} {others}");
+    let (both, foreign) = (&own[..common], &others[..=common]);
+    assert_eq!(by_me("GET", &format!("/job/{both}"), "").await.json()["id"], *own);
+    assert_eq!(ask(&server, &admin, "GET", &format!("/job/{both}"), "").await.status, 409);
+    let refused = by_me("GET", &format!("/job/{foreign}"), "").await.error();
+    assert_eq!((refused.0, refused.2.ends_with(&format!(": {foreign}"))), (404, true), "{}", refused.2);
+    for (job, status) in [(both, 200), (foreign, 400), ("feedfeed", 400)] {
+        assert_eq!(by_me("GET", &format!("/notifications?job={job}"), "").await.status, status, "{job}");
+    }
+
     let deliver = async |owner: &str| {
         let body = serde_json::json!({"ref": "refs/heads/main", "after": "a".repeat(40),
             "repository": {"name": "hello", "owner": {"name": owner}}, "sender": {"login": "octocat"}});
@@ -146,6 +162,11 @@ async fn a_limited_token_sees_and_builds_its_repositories_alone() {
         assert_eq!(by_me("GET", &path, "").await.status, shown, "{owner}");
         assert_eq!(by_me("POST", &format!("{path}/replay"), "").await.status, replayed, "{owner}");
     }
+    let (mine, theirs) = (delivery("acme"), delivery("other"));
+    let common = mine.bytes().zip(theirs.bytes()).take_while(|(a, b)| a == b).count();
+    assert_eq!(by_me("GET", &format!("/deliveries/{}", &mine[..common]), "").await.json()["id"], *mine);
+    let refused = by_me("GET", &format!("/deliveries/{}", &theirs[..=common]), "").await.error();
+    assert_eq!((refused.0, refused.2.contains(&theirs)), (404, false), "{}", refused.2);
     for (path, owner) in [("/job", "/context/owner"), ("/deliveries", "/owner")] {
         let listed = by_me("GET", path, "").await.json();
         let owners: Vec<_> = listed.as_array().unwrap().iter().map(|row| row.pointer(owner).unwrap().clone()).collect();
@@ -157,6 +178,40 @@ async fn a_limited_token_sees_and_builds_its_repositories_alone() {
         assert_eq!((status, &*code), (403, "NotAuthorized"), "{path}");
         assert_eq!(message, "This token is for acme/* alone, and this concerns all repositories");
     }
+}
+
+#[tokio::test]
+async fn a_stored_token_is_revoked_although_the_settings_have_its_name() {
+    let server = server(|_| {}).await;
+    let record = TokenRecord {
+        name: "build".into(),
+        role: Role::Build,
+        repositories: vec![],
+        created: Millis::now(),
+        created_by: "admin".into(),
+        used: None,
+    };
+    assert!(server.store.add_token(&record, &Sha256::digest("stored").into()).await.unwrap());
+    assert_eq!(ask(&server, "stored", "GET", "/job", "").await.status, 200);
+    let revoke = async || send(server.as_role("admin", "POST", "/tokens/build/revoke")).await;
+    assert_eq!(revoke().await.status, 200);
+    assert_eq!(ask(&server, "stored", "GET", "/job", "").await.status, 401);
+    assert_eq!(revoke().await.status, 409);
+}
+
+#[tokio::test]
+async fn readiness_names_repositories_to_unlimited_tokens_alone() {
+    let server = server(|_| {}).await;
+    let limited = made(&server, r#"{"name":"acme","role":"read","repositories":["acme/*"]}"#).await;
+    let job = format!("{NEWEST_JOB}other/x ended (config): no key");
+    let reasons = ["image-factory/github-keys/other/x: damaged".to_owned(), job, "etcd is away".into()];
+    server.degraded.send_replace(reasons.to_vec());
+    assert_eq!(server.get("/ready").await.json()["reasons"], serde_json::json!(reasons));
+    let open = send(server.request("GET", "/ready")).await;
+    let again = "needs an operator: ask again with a token for all repositories to see the cause";
+    let hidden = ["a deploy key", "the newest job"].map(|what| format!("{what} of one repository {again}"));
+    assert_eq!(open.json()["reasons"], serde_json::json!([&hidden[0], &hidden[1], "etcd is away"]));
+    assert_eq!(ask(&server, &limited, "GET", "/ready", "").await.json(), open.json());
 }
 
 #[tokio::test]

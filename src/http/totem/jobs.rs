@@ -36,11 +36,11 @@ pub async fn create(
 pub async fn rebuild(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.job(&api, id).await?;
+    let id = caller.job(&api, &path).await?.id;
     let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
     let options = match body.bytes() {
         [] => Map::new(),
@@ -64,20 +64,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 pub async fn show(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = caller.job(&api, id).await?;
+    let job = caller.job(&api, &path).await?;
     Ok(etag::unless_known(views::waiting_job(&api, StatusCode::OK, &job).await?, &headers).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
-pub async fn cancel(
-    State(api): State<Arc<ApiState>>,
-    caller: RepoCaller,
-    JobPath(id): JobPath,
-) -> Result<Response, ApiError> {
-    caller.job(&api, id).await?;
+pub async fn cancel(State(api): State<Arc<ApiState>>, caller: RepoCaller, path: JobPath) -> Result<Response, ApiError> {
+    let id = caller.job(&api, &path).await?.id;
     let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
     views::waiting_job(&api, StatusCode::OK, &job).await

@@ -221,7 +221,7 @@ pub fn start(config: SecretsConfig, shutdown: CancellationToken) -> watch::Recei
 pub struct SecretState {
     /// Path below the base or in the folder.
     pub name: String,
-    /// [`fingerprint`] of the stored value.
+    /// Fingerprint of the stored value.
     pub fingerprint: Option<String>,
     /// True if all of the stored value can be used.
     pub is_well: bool,

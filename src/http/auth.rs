@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, shortened};
-use super::extract::{self, JobPath};
+use super::ids::{self, JobPath};
 use super::{ApiState, messages};
 use crate::intake::Requester;
 use crate::model::{ApiToken, Job, Millis, RepoLimits, Role};
@@ -62,7 +62,7 @@ impl RepoCaller {
     /// There is no such job, or the token is not for its repository. The two look alike, because the id of a job is no
     /// business of others.
     pub async fn job(&self, api: &ApiState, JobPath(text): &JobPath) -> Result<Job, ApiError> {
-        let id = extract::job_id(api, text, &self.limits).await?;
+        let id = ids::job_id(api, text, &self.limits).await?;
         let job = match id {
             Some(id) => api.store.job(id).await?.filter(|job| self.may_see(api, &job.repository)),
             None => None,

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::ApiState;
 use super::auth::RepoCaller;
 use super::error::ApiError;
-use super::extract::{self, DeliveryPath};
+use super::extract::DeliveryPath;
+use super::ids;
 use super::page::{self, PageRequest};
 use super::totem::views;
 use crate::model::{CommitId, Forge, JobContext, JobId, Millis, SkipReason};
@@ -106,7 +107,7 @@ pub async fn replay(
 
 /// Returns the delivery. One for a repository that the token is not for looks like none.
 async fn find(api: &ApiState, caller: &RepoCaller, DeliveryPath(text): DeliveryPath) -> Result<Delivery, ApiError> {
-    let id = extract::whole_id(api, IdTable::Deliveries, &text, &caller.limits).await?;
+    let id = ids::whole_id(api, IdTable::Deliveries, &text, &caller.limits).await?;
     let repository = |delivery: &Delivery| format!("{}/{}", delivery.context.owner, delivery.context.repo);
     let found = match id {
         Some(id) => api.store.delivery(id).await?.filter(|delivery| caller.may_see(api, &repository(delivery))),

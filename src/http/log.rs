@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::ApiState;
 use super::auth::RepoCaller;
 use super::error::ApiError;
-use super::extract::JobPath;
+use super::ids::JobPath;
 use super::page;
 use super::range::Range;
 use crate::logs::LogFollower;

@@ -12,6 +12,7 @@ mod etag;
 mod extract;
 mod health;
 mod hooks;
+mod ids;
 mod log;
 mod messages;
 mod metrics;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::auth::{ApiCaller, RepoCaller};
 use super::error::ApiError;
-use super::extract::{self, NotificationPath};
+use super::extract::NotificationPath;
+use super::ids;
 use super::page::{self, PageRequest};
 use super::{ApiState, messages};
 use crate::model::{JobId, Millis, NotificationState, Role};
@@ -69,7 +70,7 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri
     let page = PageRequest::<Uuid>::read(limit, cursor, "notification")?;
     let job = match job {
         Some(job) => {
-            let id = extract::job_id(&api, &job, &caller.limits).await?;
+            let id = ids::job_id(&api, &job, &caller.limits).await?;
             Some(id.ok_or_else(|| ApiError::new(&messages::BAD_JOB_FILTER))?)
         }
         None => None,

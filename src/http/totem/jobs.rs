@@ -9,7 +9,7 @@ use serde_json::Map;
 use super::{request, views};
 use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
-use crate::http::extract::JobPath;
+use crate::http::ids::JobPath;
 use crate::http::{ApiState, body, etag, messages, warning};
 
 /// `POST /job`

@@ -41,7 +41,7 @@ impl FromRequestParts<Arc<ApiState>> for DeliveryPath {
 }
 
 /// The notification of a path with `{id}`, which has the notification's id or its beginning. Another text is taken as it is.
-/// Only a caller without limits may name one.
+/// The route refuses a caller with limits.
 pub struct NotificationPath(pub String);
 
 impl FromRequestParts<Arc<ApiState>> for NotificationPath {

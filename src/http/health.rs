@@ -22,7 +22,7 @@ pub async fn health() -> Response {
 
 /// `GET /ready`: 503 only when jobs cannot be stored. An engine or etcd that is away makes the daemon degraded, but
 /// webhooks should still come to it, because it builds what it stored when they are back.
-/// Only a caller with a token for all repositories sees which ones the reasons concern.
+/// The reasons name repositories for a caller with a token for all of them alone.
 pub async fn ready(State(api): State<Arc<ApiState>>, caller: Result<ApiCaller, ApiError>) -> Response {
     if let Err(error) = api.store.ping().await {
         tracing::error!(%error, "not ready: work cannot be stored");

@@ -335,7 +335,7 @@ fn registry_failure(registry: &str, has_login: bool, error: EngineError) -> Stag
         }
         _ => format!("{registry}: {words}"),
     };
-    // Only the operator has logins, so a push without one is never the fault of whoever asked for it.
+    // A push without a login is the operator's fault, because nobody else has logins.
     let class = match (error.kind, has_login) {
         (ErrorKind::Auth, false) => FailureClass::Config,
         (kind, _) => kind.class(),

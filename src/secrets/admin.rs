@@ -220,7 +220,7 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
             }
             Ok(opened) if opened.trouble.is_empty() => (true, opened.describe()),
             Ok(opened) => (false, format!("{}; but {}", opened.describe(), opened.trouble.join("; "))),
-            // Only authorized keys get their consequence here, because a running daemon may still use the last good value
+            // The consequence is named here for authorized keys alone, because a running daemon may still use the last good value
             // of any other kind.
             Err(e) if name == SecretName::AuthorizedKeys => (false, format!("{e}; {}", live::without(&name))),
             Err(e) => (false, e.to_string()),

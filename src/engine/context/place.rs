@@ -7,11 +7,11 @@ use crate::git::PathEnd;
 /// The place of such a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) enum FilePlace {
-    /// It is in the context after all.
+    /// The file is in the context after all.
     Context,
     /// This pattern of `.dockerignore` leaves it out.
     Ignored(String),
-    /// It is in the repository, and the context is another folder.
+    /// The file is in the repository, and the context is another folder.
     Outside,
     /// The context has a file of this name, which differs in its case.
     OtherCase(String),

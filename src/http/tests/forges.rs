@@ -232,7 +232,7 @@ async fn a_push_that_the_settings_skip_is_listed_and_can_be_replayed() {
     assert_eq!((job.git_ref.as_deref(), job.pushed), (Some("refs/heads/main"), true));
     assert_eq!(job.default_branch.as_deref(), Some("main"));
 
-    // What is named is built, a release's tag also if its commit says otherwise.
+    // A named branch is built, and so is a release's tag, even if its commit says otherwise.
     for json in [with_message("refs/heads/main", "Fix"), with_message("refs/tags/v1", "Release [skip ci]")] {
         assert_eq!(send(server.delivery("gitea", "push", &json, false)).await.status, 201);
     }

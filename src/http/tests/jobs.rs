@@ -271,7 +271,7 @@ async fn the_originals_list_is_whole_and_begins_with_the_oldest() {
     }
     assert_eq!(ids(&server.get("/job?status=pending&order=asc").await), made);
     assert_eq!(ids(&server.get("/job?status=success").await).len(), 0);
-    // Who names a limit or an order, as our own clients do, gets what is asked for.
+    // A caller that names a limit or an order, as our own clients do, gets what it asks for.
     assert_eq!(ids(&server.get("/job?limit=1").await), made[204..]);
     assert_eq!(ids(&server.get("/job?order=desc").await)[0], made[204]);
     let page = server.get("/job?order=asc&limit=2").await;

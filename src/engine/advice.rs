@@ -116,6 +116,9 @@ messages! {
     NO_STAGE: "dockerfile", "--from=… in line … names no stage above it (…), and no image: …",
         "COPY --from or RUN --mount names neither a stage nor an image that can be had.",
         "correct the name, or give it to a stage by FROM … AS";
+    PERHAPS_NO_STAGE: "registry", "--from=… in line … names no stage above it (…), and Docker Hub cannot be asked for an image: …",
+        "COPY --from or RUN --mount names no stage, and Docker Hub, which may have such an image, does not answer.",
+        "correct the name if it is a stage's; otherwise nothing, because the job is tried again";
     BASE_IMAGE: "dockerfile", "the base image … (…) cannot be had from …: …",
         "The registry has no such image, or does not answer.",
         "correct the name after FROM, or push that image first";

@@ -71,8 +71,13 @@ impl BuildFailure {
             } else {
                 format!("the stages are {}", stages.join(", "))
             };
-            let kind = if self.error.kind == ErrorKind::Registry { ErrorKind::Registry } else { ErrorKind::Build };
-            return Some((kind, with_cure(&advice::NO_STAGE, &[&name, &line, &stages, &text])));
+            // A registry that does not answer may have an image of that name.
+            return Some(match self.error.kind {
+                ErrorKind::Registry => {
+                    (ErrorKind::Registry, with_cure(&advice::PERHAPS_NO_STAGE, &[&name, &line, &stages, &text]))
+                }
+                _ => (ErrorKind::Build, with_cure(&advice::NO_STAGE, &[&name, &line, &stages, &text])),
+            });
         }
         let asks = |other: &Instruction| {
             sources(other) || other.base_image().is_some_and(|base| canonical(base) == canonical(image))

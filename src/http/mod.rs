@@ -49,7 +49,7 @@ use crate::store::Store;
 use auth::Guard;
 
 pub use credentials::Credentials;
-pub use health::NEWEST_JOB;
+pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
 pub use serve::serve;
 

@@ -85,7 +85,7 @@ impl EngineError {
         let text = one_line(&registry_words(message));
         let text = text.trim_end_matches('.');
         match texts::of_push(message) {
-            Some(row) if matches!(row.kind, ErrorKind::Refused | ErrorKind::Immutable) => {
+            Some(row) if matches!(row.kind, ErrorKind::Refused | ErrorKind::Setup | ErrorKind::Immutable) => {
                 Self::new(row.kind, format!("{text}; {}", row.cure))
             }
             Some(row) => Self::new(row.kind, text),
@@ -145,7 +145,10 @@ impl EngineError {
             ErrorKind::Login | ErrorKind::Auth => {
                 Self::new(ErrorKind::Auth, format!("{text}; {}", advice::NOT_READABLE.text))
             }
-            ErrorKind::Refused => Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure))),
+            // The Dockerfile may have named another registry than was meant, so both sides hear of it, too.
+            ErrorKind::Refused | ErrorKind::Setup => {
+                Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure)))
+            }
             kind => Self::new(kind, text),
         };
         Self { step: step.map(Box::new), ..error }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::advice::{self, fill};
+use super::advice;
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
@@ -111,7 +111,7 @@ impl Pool {
                 }
             }
         };
-        let late = |_| EngineError::engine(fill(advice::NO_ENGINE.text, &[&self.status.borrow().troubles.join("; ")]));
+        let late = |_| EngineError::engine(advice::NO_ENGINE.fill(&[&self.status.borrow().troubles.join("; ")]));
         tokio::time::timeout(LEASE_TIMEOUT, taken).await.map_err(late)
     }
 

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
-pub use etcd_address::HostName;
 pub use error::{SettingError, SettingErrors};
+pub use etcd_address::HostName;
 pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};

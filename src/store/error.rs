@@ -11,6 +11,9 @@ pub enum StoreError {
     Conflict(Status),
     #[error("there is no job {0}")]
     NoJob(JobId),
+    /// An exclusive job, while this job makes the same image of its commit.
+    #[error("job {0} builds this commit already")]
+    Building(JobId),
     #[error("there is no notification {0}")]
     NoNotification(String),
     /// The notification is in this state instead.

@@ -58,7 +58,7 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
     // The build options are new, so checking them refuses nothing that totem accepted.
     wrong.extend(context.build_options().err().into_iter().flatten().map(bad_option));
     if wrong.is_empty() {
-        Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
+        Ok(JobRequest { context, tag_named, is_head: false, dialect: Dialect::Totem })
     } else {
         Err(ApiError::Invalid(wrong))
     }

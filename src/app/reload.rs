@@ -62,7 +62,7 @@ impl LiveParts {
         self.channels.replace(&channels);
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
-        self.credentials.replace(settings.hook_secret.clone(), &tokens);
+        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref());
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)

@@ -18,7 +18,7 @@ use super::{
     Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
     TagTemplate,
 };
 
@@ -276,6 +276,13 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
+        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
+        /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
+        /// not valid elsewhere.
+        BASIC_AUTH => basic_auth: Option<BasicLogin>, "", "conveyor:output-of-openssl-rand-hex-32" secret live;
+        /// `1` shows the logs of Conveyor's jobs at `/logs/ID` to everyone who knows the id, as Conveyor did.
+        CONVEYOR_OPEN_LOGS => conveyor_open_logs: Switch, "0", "1";
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password

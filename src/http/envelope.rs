@@ -100,8 +100,7 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
     if status != StatusCode::METHOD_NOT_ALLOWED {
         // axum adds the header to whatever answers in the place of a 405, and so to a webhook's answer.
         headers.remove(header::ALLOW);
-    } else if let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok())
-    {
+    } else if let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
         // axum writes `GET,HEAD,POST`; the original wrote `GET, POST`.
         let allow: Vec<&str> = allow.split(',').filter(|method| *method != "HEAD").collect();
         if let Ok(allow) = HeaderValue::from_str(&allow.join(", ")) {

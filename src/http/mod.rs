@@ -94,7 +94,8 @@ pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
 /// asked, in one line. The answer comes within the time that a request has.
-pub type BranchHead = Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
+pub type BranchHead =
+    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {

@@ -66,6 +66,7 @@ impl Intake {
     fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
         let Request {
             context,
+            source,
             origin,
             dialect,
             git_ref,
@@ -79,8 +80,9 @@ impl Intake {
             exclusive,
             delivery,
         } = request;
-        let destination = self.policy().check(&context, by)?;
+        let destination = self.policy().check(&context, &source, by)?;
         let new = NewJob {
+            source,
             origin,
             dialect,
             git_ref,

@@ -18,8 +18,8 @@ use super::{
     Urls,
 };
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
-    TagTemplate,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
+    Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {

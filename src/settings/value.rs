@@ -7,8 +7,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
-    RepoGlob, Supersede, TagTemplate, words,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
+    Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.

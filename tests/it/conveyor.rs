@@ -90,7 +90,8 @@ async fn the_go_client_gets_an_image_as_empire_asks_for_it() {
     let basic_auth = format!("{}:{}", LOGIN.0, LOGIN.1);
     let world = World::start_with(&[("BASIC_AUTH", &basic_auth)]).await;
     let client = GoClient::of(&world);
-    let files = [("Dockerfile", &*dockerfile("true")), ("which", "first")];
+    let builds = dockerfile("true");
+    let files = [("Dockerfile", builds.as_str()), ("which", "first")];
     let first = world.repo.commit("main", &files);
     let of = |sha: &str| json!({"repository": "acme/hello", "sha": sha});
     let jobs = async || world.daemon.get("/job").await.as_array().unwrap().len();
@@ -150,9 +151,14 @@ async fn a_webhook_at_any_address_becomes_an_image() {
     let (image, _) = client.build(&json!({"repository": "acme/hello", "sha": sha, "branch": "main"})).await;
     assert_eq!(world.engine.run(&image.unwrap(), &["cat", "/which"]), "first");
     // The job is one of the daemon, whatever door it came in by.
-    let rebuilt: Value = world.daemon.request(Method::POST, &format!("/job/{id}/rebuild")).send().await.unwrap().json().await.unwrap();
+    let rebuilt: Value =
+        world.daemon.request(Method::POST, &format!("/job/{id}/rebuild")).send().await.unwrap().json().await.unwrap();
     world.daemon.wait_success(rebuilt["id"].as_str().unwrap()).await;
     let artifact = client.get(&format!("/artifacts/acme/hello@{sha}")).await.unwrap();
     assert_eq!(artifact["id"], rebuilt["id"]);
-    assert!(world.daemon.output().contains("served: the APIs of totem, conveyor, generator"), "{}", world.daemon.output());
+    assert!(
+        world.daemon.output().contains("served: the APIs of totem, conveyor, generator"),
+        "{}",
+        world.daemon.output()
+    );
 }

@@ -15,7 +15,7 @@ use crate::http::extract::ConveyorCaller;
 use crate::http::ids::JobPath;
 use crate::http::{ApiState, body, log};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
-use crate::model::{Dialect, Job, Status};
+use crate::model::{Dialect, Job, JobSource, Status};
 
 /// `POST /builds`: the build, or with `?follow=1` its log until it ends.
 pub async fn create(
@@ -34,7 +34,8 @@ pub async fn create(
     api.intake.check(&build.context(base.clone(), DEFAULT_COMMIT), caller.requester())?;
     let (commit, is_head) = lookup::commit(&api, &build).await?;
     let context = build.context(base, commit.as_str());
-    let request = JobRequest { context, tag_named: false, is_head, dialect: Dialect::Conveyor };
+    let (source, dialect) = (JobSource::Git, Dialect::Conveyor);
+    let request = JobRequest { context, source, tag_named: false, is_head, dialect };
     let job = api.intake.create(request, caller.requester()).await?;
     if follow { stream::follow(&api, job.id).await } else { line(StatusCode::OK, &BuildView::from(&job)) }
 }

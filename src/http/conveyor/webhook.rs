@@ -105,8 +105,7 @@ impl HookPush {
     async fn read(self, api: &ApiState, delivery: NewDelivery) -> Result<ForgePush, ApiError> {
         let git_ref = self.git_ref.unwrap_or_default();
         let (sha, message) = self.head_commit.map_or((None, None), |head| (head.id, head.message));
-        let build =
-            NewBuild::new(&self.repository.full_name.unwrap_or_default(), &git_ref, &sha.unwrap_or_default())?;
+        let build = NewBuild::new(&self.repository.full_name.unwrap_or_default(), &git_ref, &sha.unwrap_or_default())?;
         let (commit, _) = lookup::commit(api, &build).await?;
         let sender = self.sender.as_ref().and_then(|sender| sender["login"].as_str());
         Ok(ForgePush {

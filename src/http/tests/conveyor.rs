@@ -95,7 +95,10 @@ async fn a_commit_is_built_once_at_a_time() {
     let body = json!({"repository": "acme/hello", "sha": SHA});
     let made = futures_util::future::join_all((0..8).map(|_| server.build(body.clone()))).await;
     let statuses: Vec<_> = made.iter().map(|answer| answer.status).collect();
-    assert_eq!((statuses.iter().filter(|s| **s == 200).count(), statuses.iter().filter(|s| **s == 409).count()), (1, 7));
+    assert_eq!(
+        (statuses.iter().filter(|s| **s == 200).count(), statuses.iter().filter(|s| **s == 409).count()),
+        (1, 7)
+    );
     let refused = made.iter().find(|answer| answer.status == 409).unwrap();
     let text = "{\"id\":\"internal_error\",\"message\":\"a build for this sha is already pending or building\"}\n";
     assert_eq!(refused.text(), text);
@@ -253,13 +256,16 @@ async fn basic_auth_opens_conveyors_door_alone() {
     let job = &server.store.jobs(1, None).await.unwrap()[0];
     assert_eq!(job.created_by.as_deref(), Some("conveyor (BASIC_AUTH)"));
     assert_eq!(send(basic("GET", "/job")).await.status, 401);
-    for (user, password) in [("conveyor", "pass"), ("conveyor", ""), ("other", "pass:word"), ("conveyor:pass", "word")] {
+    for (user, password) in [("conveyor", "pass"), ("conveyor", ""), ("other", "pass:word"), ("conveyor:pass", "word")]
+    {
         let status = send(server.request("GET", "/builds/x").basic_auth(user, Some(password))).await.status;
         // The last one is the same pair, written in another way.
         assert_eq!(status, if user.contains(':') { 404 } else { 401 }, "{user} {password}");
     }
     // A browser adds the password that it remembers to what a foreign page sends.
-    for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
+    for (name, value) in
+        [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("host", "evil.example")]
+    {
         let refused = send(basic("POST", "/builds").header(name, value).body(body.clone())).await;
         assert_eq!((refused.status, &refused.json()["id"]), (403, &"forbidden".into()), "{name}");
     }

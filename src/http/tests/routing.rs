@@ -73,13 +73,18 @@ impl Server {
             (_, "/job/{id}/cancel") => path = path.replace("{id}", &self.job().await.to_string()),
             (_, found) if found.contains("{id}") || found.contains("{sha}") => {
                 let (id, sha) = self.built().await;
-                path = path.replace("{id}", &id.to_string()).replace("{owner}/{repo}@{sha}", &format!("acme/hello@{sha}"));
+                path =
+                    path.replace("{id}", &id.to_string()).replace("{owner}/{repo}@{sha}", &format!("acme/hello@{sha}"));
             }
             _ => {}
         }
         if route.more.is_empty() {
             let request = self.request(&route.method, &path);
-            return if body.is_empty() { request } else { request.header("content-type", "application/json").body(body) };
+            return if body.is_empty() {
+                request
+            } else {
+                request.header("content-type", "application/json").body(body)
+            };
         }
         let mut webhook = self.signed(&self.push()).build().unwrap();
         *webhook.method_mut() = route.method.parse().unwrap();

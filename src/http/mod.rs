@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod credentials;
 mod deliveries;
+mod engines;
 mod envelope;
 mod error;
 mod etag;
@@ -49,6 +50,7 @@ use crate::store::Store;
 use auth::Guard;
 
 pub use credentials::Credentials;
+pub use engines::EngineHandle;
 pub use health::NEWEST_JOB;
 pub use messages::advice;
 pub use serve::serve;
@@ -68,16 +70,13 @@ pub struct HttpConfig {
     /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
     pub list_oldest: bool,
     pub host_of: HostOf,
-    pub engines_up: EnginesUp,
+    pub engines: EngineHandle,
     /// The folder whose disk the metrics show.
     pub data_dir: PathBuf,
 }
 
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
-
-/// Returns each engine by name, and whether a job can have it.
-pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {
@@ -97,7 +96,7 @@ struct ApiState {
     guard: Guard,
     list_oldest: bool,
     host_of: HostOf,
-    engines_up: EnginesUp,
+    engines: EngineHandle,
     data_dir: PathBuf,
     bodies: body::Budget,
     store: Store,
@@ -118,7 +117,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         guard: Guard::new(config.open, &config.hosts, &config.cors_origins),
         list_oldest: config.list_oldest,
         host_of: config.host_of,
-        engines_up: config.engines_up,
+        engines: config.engines,
         data_dir: config.data_dir,
         bodies: body::Budget::default(),
         store,
@@ -144,6 +143,10 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/secrets", get(secrets::show))
+        .route("/engines", get(engines::list))
+        .route("/engines/{name}/cordon", post(engines::cordon))
+        .route("/engines/{name}/uncordon", post(engines::uncordon))
+        .route("/engines/{name}/drain", post(engines::drain))
         .route("/tokens", get(tokens::list).post(tokens::add))
         .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))

@@ -1,6 +1,7 @@
 //! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
+mod engines;
 mod envelope;
 mod forges;
 mod hook;
@@ -105,7 +106,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         hosts: vec!["ci.acme.org:8080".into()],
         list_oldest: false,
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
-        engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
+        engines: engines::handle(Vec::new()),
         data_dir: dir.path().into(),
     };
     change(&mut config);

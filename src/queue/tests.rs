@@ -464,13 +464,14 @@ async fn no_more_run_than_the_engines_have_slots() {
     let waits = Waits { slots, ..Waits::default() };
     let mut bench = start(QueueConfig { waits, ..config(3) }).await;
     let ids = [bench.add().await.id, bench.add().await.id, bench.add().await.id];
-    let (_first, end) = bench.next().await;
+    let (first, end) = bench.next().await;
     let last = bench.store.job(ids[2]).await.unwrap().unwrap();
     let why = bench.handle.wait_reason(&last).await.unwrap().unwrap();
     assert_eq!(why.reason, "1 job waits before it, and 1 run (the engines have 1 slots)");
     assert!(bench.runs.try_recv().is_err());
     engines.send_replace(Some(2));
     let (_second, _end_second) = bench.next().await;
+    drop(first);
     end.send(outcome(Status::Success)).unwrap();
     bench.next().await;
 }

@@ -84,7 +84,8 @@ impl DaemonParts {
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
-            concurrency: settings.concurrency as usize,
+            concurrency: engine::concurrency(settings)?,
+            cordons: store.cordons().await?,
             floor,
             budget: settings.engine_budget.0,
         };
@@ -95,15 +96,14 @@ impl DaemonParts {
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
         let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
-        let pool_status = engines.watch();
-        let engines_up = Arc::new(move || pool_status.borrow().each.clone());
+        let engine_handle = engine::handle(&engines);
         let programs = readiness::watch_programs(&shutdown).await;
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
-        let Readiness { ready, blocked, degraded } =
+        let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
-        let waits = Waits { blocked, gate, longest: settings.secret_wait };
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
@@ -143,7 +143,7 @@ impl DaemonParts {
             hosts: access::hosts(settings, &listener.local_addr()?),
             list_oldest: settings.totem_list == TotemList::Oldest,
             host_of,
-            engines_up,
+            engines: engine_handle,
             data_dir,
         };
         let http_parts = http::Parts {

@@ -80,7 +80,7 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
         (None, Some(_)) => tracing::info!("commit statuses: at {}, by GITHUB_TOKEN", settings.github_api),
         (None, None) => tracing::info!("commit statuses: none (neither GITHUB_TOKEN nor GITHUB_APP_ID is set)"),
     }
-    if settings.concurrency == 0 {
+    if settings.concurrency == Some(0) {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");
     }
     notify::log_summary(settings);

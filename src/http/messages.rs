@@ -50,6 +50,12 @@ messages! {
     UNKNOWN_TOKEN: 404 "ResourceNotFound", "Unable to locate token with name: …",
         "No token of this name was made by POST /tokens, or it was revoked already.",
         "Take the name from the list of tokens (GET /tokens).";
+    UNKNOWN_ENGINE: 404 "ResourceNotFound", "No engine begins with …; there are: …",
+        "The path names an engine that the daemon does not have.",
+        "Take the name, or the beginning of it, or the number from the list of engines (GET /engines).";
+    AMBIGUOUS_ENGINE: 409 "ConflictError", "Several engines begin with …: give more of the name, or the number; there are: …",
+        "The beginning of an engine's name in the path is not unique.",
+        "Give more characters of it, or its number in the list of engines (GET /engines).";
     UNKNOWN_SCHEMA: 404 "ResourceNotFound", "Unable to locate schema: …",
         "There is no schema of this name.",
         "Use ROOT, job, job-list, job-create or github-hook.";
@@ -185,7 +191,7 @@ messages! {
     READ_ONLY: 403 "NotAuthorized", "This token may only read: use a token of the role build or admin",
         "A token of the role read was sent with a request that changes something.",
         "Use a token of the role build or admin.";
-    ADMIN_ONLY: 403 "NotAuthorized", "Tokens and the state of the secrets need the role admin",
+    ADMIN_ONLY: 403 "NotAuthorized", "Tokens, the state of the secrets, and changes of engines need the role admin",
         "A token of a lower role was used.",
         "Use a token of the role admin.";
     LIMITED: 403 "NotAuthorized", "This token is for … alone, and this concerns all repositories",

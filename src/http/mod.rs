@@ -7,6 +7,7 @@ mod body;
 mod conveyor;
 mod credentials;
 mod deliveries;
+mod engines;
 mod envelope;
 mod error;
 mod etag;
@@ -53,6 +54,7 @@ use crate::store::Store;
 use auth::Guard;
 
 pub use credentials::Credentials;
+pub use engines::EngineHandle;
 pub use health::NEWEST_JOB;
 pub use messages::advice;
 pub use serve::serve;
@@ -81,16 +83,13 @@ pub struct HttpConfig {
     /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
     pub list_oldest: bool,
     pub host_of: HostOf,
-    pub engines_up: EnginesUp,
+    pub engines: EngineHandle,
     /// The folder whose disk the metrics show.
     pub data_dir: PathBuf,
 }
 
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
-
-/// Returns each engine by name, and whether a job can have it.
-pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
 /// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
 /// asked, in one line. The answer comes within the time that a request has.
@@ -118,7 +117,7 @@ struct ApiState {
     log_heartbeat: Duration,
     branch_head: BranchHead,
     host_of: HostOf,
-    engines_up: EnginesUp,
+    engines: EngineHandle,
     data_dir: PathBuf,
     bodies: body::Budget,
     store: Store,
@@ -142,7 +141,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         log_heartbeat: config.log_heartbeat,
         branch_head: config.branch_head,
         host_of: config.host_of,
-        engines_up: config.engines_up,
+        engines: config.engines,
         data_dir: config.data_dir,
         bodies: body::Budget::default(),
         store,
@@ -176,6 +175,10 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/secrets", get(secrets::show))
+        .route("/engines", get(engines::list))
+        .route("/engines/{name}/cordon", post(engines::cordon))
+        .route("/engines/{name}/uncordon", post(engines::uncordon))
+        .route("/engines/{name}/drain", post(engines::drain))
         .route("/tokens", get(tokens::list).post(tokens::add))
         .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))

@@ -2,6 +2,7 @@
 
 mod auth;
 mod conveyor;
+mod engines;
 mod envelope;
 mod forges;
 mod hook;
@@ -112,7 +113,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         hosts: vec!["ci.acme.org:8080".into()],
         list_oldest: false,
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
-        engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
+        engines: engines::handle(Vec::new()),
         data_dir: dir.path().into(),
     };
     change(&mut config);

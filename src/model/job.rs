@@ -92,6 +92,8 @@ pub struct Job {
     pub class: Option<FailureClass>,
     /// Number of attempts that infrastructure ended.
     pub failures: u32,
+    /// Number of attempts that ended because an operator drained their engine.
+    pub moves: u32,
     /// Engine of the last attempt.
     pub engine: Option<String>,
     pub origin: Origin,
@@ -143,6 +145,7 @@ impl Job {
             cause: None,
             class: None,
             failures: 0,
+            moves: 0,
             engine: None,
             origin: new.origin,
             dialect: new.dialect,

@@ -93,6 +93,8 @@ pub struct Run {
     /// Receiver of the run's progress, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
+    /// Asks to stop this attempt and to run the job again, because the engines that could run it are cordoned.
+    pub put_back: CancellationToken,
     pub slot: BuildSlot,
 }
 
@@ -109,7 +111,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
     let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
-    let result = stages(tools, secrets, &mut runner, run.slot).await;
+    let result = stages(tools, secrets, &mut runner, &run.put_back, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
@@ -158,6 +160,7 @@ async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
     slot: BuildSlot,
 ) -> Result<String, JobEnd> {
     let (fetched, snapshot) = match runner.job.source.clone() {
@@ -168,7 +171,7 @@ async fn stages(
         }
         JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
     };
-    let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
+    let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
     users::log_shared_image(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

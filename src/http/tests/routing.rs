@@ -59,6 +59,7 @@ impl Server {
                 send(self.as_role("admin", "POST", "/tokens").body(body)).await;
                 path = path.replace("{name}", "revoked");
             }
+            (_, found) if found.starts_with("/engines/") => path = path.replace("{name}", "1"),
             (_, "/_schema/{name}") => path = path.replace("{name}", "job"),
             (_, "/notifications/{id}/replay") => {
                 self.notified().await;

@@ -96,8 +96,9 @@ async fn the_go_client_gets_an_image_as_empire_asks_for_it() {
     let of = |sha: &str| json!({"repository": "acme/hello", "sha": sha});
     let jobs = async || world.daemon.get("/job").await.as_array().unwrap().len();
 
+    let first_sha = of(&first);
     // Two at once get one build, because the second finds the first one's.
-    let ((one, output), (other, _)) = tokio::join!(client.build(&of(&first)), async {
+    let ((one, output), (other, _)) = tokio::join!(client.build(&first_sha), async {
         let by_sha = format!("/builds/acme/hello@{first}");
         eventually(Duration::from_secs(20), "the build is made", async || client.get(&by_sha).await.ok()).await;
         client.build(&of(&first)).await

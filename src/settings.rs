@@ -111,6 +111,12 @@ impl Settings {
                 errors.push(SettingError::new([name], format!("{name}=\"0s\" {why}")));
             }
         }
+        if self.basic_auth.is_some() && self.api_auth == ApiAuth::None {
+            errors.push(SettingError::new(
+                ["BASIC_AUTH", "API_AUTH"],
+                "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
+            ));
+        }
         self.check_etcd(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError::new(

@@ -64,7 +64,7 @@ impl LiveParts {
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
-        self.credentials.replace(settings.hook_secret.clone(), &tokens);
+        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref());
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)

@@ -73,6 +73,9 @@ messages! {
     NO_ENGINE: "engine", "no engine can build now: …",
         "Every engine is away, hangs, or has too little room on its disk.",
         "follow what the message says about each engine; the job is tried again";
+    CORDONED: "engine", "the Docker engine at … is cordoned since … and takes no jobs",
+        "An operator has cordoned or drained the engine.",
+        "`image-factory engines uncordon` ends that";
     FULL_DISK: "engine", "the disk of the Docker engine at … (…) has …, jobs wait below …; our images and the build cache \
         take … of it",
         "The engine's disk is full, and removing our own images and build cache would not be enough.",

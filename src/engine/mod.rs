@@ -28,6 +28,6 @@ pub use api::kind::ErrorKind;
 pub use api::machine::Machine;
 pub use api::texts::advice;
 pub use context::tree::SyncStats;
-pub use pool::{EngineLease, Pool, PoolConfig, PoolStatus};
+pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};
 pub use request::{BuiltImage, ImageBuild, StepCounts};
 pub use upkeep::instance::{Instance, JOB_LABEL};

@@ -61,6 +61,7 @@ impl ForgePush {
             pushed,
             forced: self.forced,
             default_branch: self.default_branch,
+            exclusive: self.dialect == Dialect::Conveyor,
             delivery: Some(self.delivery),
             ..Request::new(context, Origin::Hook, self.dialect)
         }

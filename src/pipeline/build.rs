@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
 use super::{Tools, bases, dockerfile, epoch, folder};
-use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
@@ -96,6 +98,7 @@ pub(super) async fn run(
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
 ) -> Result<(ImageToPush, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
@@ -105,7 +108,18 @@ pub(super) async fn run(
     // A job that infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repository = job.repository.clone();
-    let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
+    let leased = async {
+        match tools.engines.lease(id, &repository, avoid.as_deref()).await {
+            Err(LeaseError::Cordoned) => {
+                put_back.cancel();
+                // The queue cancels this attempt now.
+                std::future::pending().await
+            }
+            Err(LeaseError::Failed(error)) => Err(error),
+            Ok(engine) => Ok(engine),
+        }
+    };
+    let engine = runner.unless_cancelled(leased).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.
@@ -117,7 +131,9 @@ pub(super) async fn run(
             default_branch: fetched.default_branch.as_deref(),
             commit: commit.as_str(),
         };
-        let names = planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, source, &*log)?;
+        // The further tags are of commits and branches.
+        let templates = if fetched.mirror.is_some() { &tools.config.image_tags[..] } else { &[] };
+        let names = planned_tags(&text, &fetched.wanted.commit, templates, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
         let base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
@@ -134,7 +150,7 @@ pub(super) async fn run(
             bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
         }
         let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
-        let labels = labels(&fetched.url, &snapshot, id, epoch);
+        let labels = labels(fetched.url.as_deref(), &snapshot, id, epoch);
         let request = ImageBuild {
             snapshot,
             context: &context,
@@ -160,15 +176,15 @@ pub(super) async fn run(
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }
 
-/// Returns the image's labels. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
+/// Returns the image's labels. A Dockerfile without a repository has no source and no revision. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
 /// reproducible image needs constant labels.
-fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
+fn labels(url: Option<&str>, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
     let created = epoch.map_or_else(Millis::now, |seconds| Millis(seconds.saturating_mul(1000)));
-    let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.source".to_owned(), web_url(url)),
-        ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
-        ("org.opencontainers.image.created".to_owned(), created.to_string()),
-    ]);
+    let mut labels = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.to_string())]);
+    if let Some(url) = url {
+        labels.insert("org.opencontainers.image.source".to_owned(), web_url(url));
+        labels.insert("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string());
+    }
     if epoch.is_none() {
         labels.insert(JOB_LABEL.to_owned(), id.to_string());
     }

@@ -11,6 +11,7 @@ mod failure;
 mod folder;
 mod gate;
 mod heads;
+mod inline;
 mod plan;
 mod push;
 mod retry;
@@ -31,8 +32,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, Pull, RepoName, Status,
-    TagTemplate,
+    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome, Pull,
+    RepoName, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -93,6 +94,8 @@ pub struct Run {
     /// Receiver of the run's progress, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
+    /// Asks to stop this attempt and to run the job again, because the engines that could run it are cordoned.
+    pub put_back: CancellationToken,
     pub slot: BuildSlot,
 }
 
@@ -109,7 +112,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
     let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
-    let result = stages(tools, secrets, &mut runner, run.slot).await;
+    let result = stages(tools, secrets, &mut runner, &run.put_back, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
@@ -147,8 +150,8 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 fn mask(run: &Run, secrets: &Secrets) {
     let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;
-    let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
-    let keys = keys.unwrap_or_default();
+    let repo = RepoName::new(owner, repo).ok().filter(|_| run.job.source == JobSource::Git);
+    let keys: Vec<_> = repo.iter().flat_map(|repo| secrets.deploy_keys(repo).cloned()).collect();
     masks.extend(keys.iter().filter_map(|key| key.openssh()));
     run.log.mask(&masks);
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
@@ -158,11 +161,18 @@ async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
     slot: BuildSlot,
 ) -> Result<String, JobEnd> {
-    let mut fetched = clone::run(tools, &secrets, runner).await?;
-    let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
-    let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
+    let (fetched, snapshot) = match runner.job.source.clone() {
+        JobSource::Git => {
+            let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
+            let snapshot = checkout::run(tools, &secrets, &mut fetched, &mirror, runner).await?;
+            (fetched, snapshot)
+        }
+        JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
+    };
+    let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
     users::log_shared_image(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

@@ -10,6 +10,8 @@ pub enum StoreError {
     /// The job is in this state by now, or in another attempt than the operation is for.
     Conflict(Status),
     NoJob(JobId),
+    /// An exclusive job, while this job makes the same image of its commit.
+    Building(JobId),
     NoNotification(String),
     /// The notification is in this state instead.
     NotDead(NotificationState),
@@ -142,6 +144,7 @@ impl Display for StoreError {
         match self {
             Self::Conflict(status) => write!(f, "the job is {} by now", status.as_str()),
             Self::NoJob(id) => write!(f, "there is no job {id}"),
+            Self::Building(id) => write!(f, "job {id} builds this commit already"),
             Self::NoNotification(id) => write!(f, "there is no notification {id}"),
             Self::NotDead(state) => {
                 write!(f, "the notification is {}: only a dead one is sent again", state.as_str())

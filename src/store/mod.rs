@@ -3,6 +3,7 @@
 //! Every write is durable when it returns. The SQL is portable to PostgreSQL, except `context ->> …` (deliveries, missed, heads,
 //! repo_case, jobs) and migration 10: its JSON functions, its trigger and `MAX`.
 
+mod cordons;
 mod database;
 mod deliveries;
 mod error;

@@ -75,11 +75,12 @@ impl Member {
 
     /// Checks an engine that answers again: whether it can build. It also removes what dead builds left there.
     async fn check_returned(&self) -> EngineHealth {
-        let builder = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
-            Ok(Ok(builder)) => builder,
+        let (version, builder) = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => return self.away(error),
             Err(_) => return self.silent(),
         };
+        self.change(|state| state.version = Some((version, builder)));
         let name = self.engine.name();
         let is_live = |build: &str| self.read(|state| state.builds.contains_key(build));
         match timeout(RETURN_TIMEOUT, self.engine.remove_leftovers(is_live)).await {

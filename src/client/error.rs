@@ -1,4 +1,5 @@
 use reqwest::Error;
+use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -56,5 +57,14 @@ pub fn innermost(error: &Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    let tls = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "no authority that this machine knows signed its certificate; name the certificate's file in \
+             IMAGE_FACTORY_CACERT"
+                .into()
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "it speaks no TLS; write http:// instead of https://".into(),
+        _ => cause.to_string(),
+    }
 }

@@ -26,6 +26,16 @@ impl Credentials {
         self.0.send_replace(Arc::new(CredentialSet { hook_secret, tokens: Tokens::new(tokens) }));
     }
 
+    /// Wakes those that wait for changes, because a token of the store was revoked.
+    pub(super) fn token_revoked(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// Returns a receiver of the changes after which a token may not be valid any more.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<CredentialSet>> {
+        self.0.subscribe()
+    }
+
     pub(super) fn present(&self) -> Arc<CredentialSet> {
         self.0.borrow().clone()
     }

@@ -34,9 +34,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::intake::Intake;
@@ -51,7 +52,7 @@ use auth::Guard;
 pub use credentials::Credentials;
 pub use health::NEWEST_JOB;
 pub use messages::advice;
-pub use serve::serve;
+pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, serve};
 
 /// The settings of the API.
 pub struct HttpConfig {
@@ -89,6 +90,9 @@ pub struct Parts {
     /// Why the daemon is degraded, one line a reason, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
     pub metrics: Metrics,
+    pub places: Arc<Places>,
+    /// Cancelled when the server stops.
+    pub closing: CancellationToken,
 }
 
 /// The state of every handler.
@@ -107,11 +111,13 @@ struct ApiState {
     secrets: watch::Receiver<Arc<Secrets>>,
     degraded: watch::Receiver<Vec<String>>,
     metrics: Metrics,
+    places: Arc<Places>,
+    closing: CancellationToken,
 }
 
 /// Makes the router of every route. Its credentials can be replaced.
 pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
-    let Parts { store, logs, queue, intake, secrets, degraded, metrics } = parts;
+    let Parts { store, logs, queue, intake, secrets, degraded, metrics, places, closing } = parts;
     let credentials = Credentials::new(config.hook_secret, &config.tokens);
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
@@ -128,6 +134,8 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         secrets,
         degraded,
         metrics,
+        places,
+        closing,
     });
     let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
     let hooks = hooks::routes().route_layer(counted);
@@ -156,6 +164,7 @@ fn own_routes() -> Router<Arc<ApiState>> {
 fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
     let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
+    let routes = routes.layer(from_fn(serve::keep_for_urgent));
     // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
     // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.
     let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);

@@ -1,49 +1,85 @@
-//! `GET /job/{id}/log`: a route of totem's dialect, whose answer is plain text.
+//! `GET /job/{id}/log`: a route of totem's dialect, whose answer is plain text. It is also a stream of events (`events`) and a
+//! WebSocket (`socket`).
+
+mod events;
+mod feed;
+mod socket;
+mod text;
 
 use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::ApiState;
-use super::auth::RepoCaller;
+use super::auth::{RepoCaller, has_bearer};
 use super::error::ApiError;
 use super::ids::JobPath;
-use super::page;
 use super::range::Range;
-use crate::logs::LogFollower;
+use super::{ApiState, messages, page};
+use crate::model::Job;
+use feed::{LogFeed, Piece};
 
 /// The last position of a range whose end is not known yet (RFC 8673): the largest integer that JavaScript counts exactly.
 const OPEN_END: u64 = (1 << 53) - 1;
+/// Keeps nginx from collecting a followed log before it passes it on.
+const NO_BUFFER: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 #[derive(Deserialize)]
 struct LogQuery {
     follow: Option<String>,
+    /// Position of the first byte, for events and a WebSocket.
+    start: Option<u64>,
 }
 
-/// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it.
+/// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it. With `Accept:
+/// text/event-stream` it comes as events, and with `Upgrade: websocket` by a WebSocket, both until the job ends.
 pub async fn read(
     State(api): State<Arc<ApiState>>,
     caller: RepoCaller,
     path: JobPath,
     uri: Uri,
     headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let LogQuery { follow } = page::query(&uri)?;
+    let LogQuery { follow, start } = page::query(&uri)?;
+    let names = |name, value: &str| {
+        let said = headers.get(name).and_then(|said| said.to_str().ok()).unwrap_or_default();
+        said.split([',', ';']).any(|part| part.trim().eq_ignore_ascii_case(value))
+    };
+    if names(header::UPGRADE, "websocket") {
+        // A page of any origin may open a WebSocket, and the browser adds a password that it remembers.
+        if !has_bearer(&headers) {
+            api.guard.check(&headers, true)?;
+        }
+        let upgrade = upgrade.map_err(|why| ApiError::with(&messages::BAD_UPGRADE, why.body_text()))?;
+        let job = caller.job(&api, &path).await?;
+        let feed = LogFeed::open(&api, &job, start.unwrap_or(0), &headers).await?;
+        return Ok(socket::answer(upgrade, feed));
+    }
+    let job = caller.job(&api, &path).await?;
+    if names(header::ACCEPT, "text/event-stream") {
+        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+        let start = last.or(start).unwrap_or(0);
+        let feed = LogFeed::open(&api, &job, start, &headers).await?;
+        return Ok(([NO_BUFFER], events::answer(feed, start)).into_response());
+    }
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
-    let id = caller.job(&api, &path).await?.id;
-    // A beginning may become ambiguous while the log is followed.
-    let path = JobPath(id.to_string());
-    let unreadable = |error: io::Error| ApiError::Internal(format!("the log of job {id}: {error}"));
-    let has_ended = || async { Ok::<_, ApiError>(caller.job(&api, &path).await?.status.is_terminal()) };
-    let follow = !has_ended().await? && follow;
+    plain(&api, &job, follow, &headers).await
+}
+
+async fn plain(api: &Arc<ApiState>, job: &Job, follow: bool, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let follow = follow && !job.status.is_terminal();
+    let id = job.id;
     // The length is read after the job's state, so that a finished log is sent to its last byte.
-    let len = api.logs.len(id).await.map_err(unreadable)?;
+    let len = feed::length(api, id).await?;
     // A range with `If-Range` is ignored, because the header names a version of the log and our answers name none.
     let range = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
     let range = range.and_then(|range| Range::parse(range.to_str().ok()?));
@@ -54,9 +90,6 @@ pub async fn read(
                 Range::From(first, last) => (first, last.unwrap_or(OPEN_END).min(OPEN_END)),
                 Range::Last(count) => (len.saturating_sub(count), OPEN_END),
             };
-            if start > len {
-                return Err(ApiError::Range(len));
-            }
             (start, last + 1, Some(format!("bytes {start}-{last}/*")))
         }
         Some(range) => {
@@ -65,12 +98,7 @@ pub async fn read(
         }
     };
     let body = if follow {
-        let mut follower = api.logs.follow(id, start);
-        // The state is read again now that the follower listens, because the job may have ended in between without waking it.
-        if has_ended().await? {
-            follower.stop_at_end();
-        }
-        Body::from_stream(at_most(follower, end - start))
+        Body::from_stream(at_most(LogFeed::open(api, job, start, headers).await?, end - start))
     } else {
         Body::from_stream(api.logs.range(id, start, end).into_stream())
     };
@@ -80,24 +108,30 @@ pub async fn read(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if !follow {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start));
-    }
+    match follow {
+        true => headers.insert(NO_BUFFER.0, NO_BUFFER.1),
+        false => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(end - start)),
+    };
     if let Some(value) = content_range.and_then(|range| HeaderValue::from_str(&range).ok()) {
         headers.insert(header::CONTENT_RANGE, value);
     }
     Ok(response)
 }
 
-/// Streams the next `left` bytes, or fewer if the log ends before.
-fn at_most(follower: LogFollower, left: u64) -> impl stream::Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold((follower, left), |(mut follower, left)| async move {
+/// Streams the next `left` bytes, or fewer if the job ends before. An answer that is cut ends with an error, so that its
+/// reader does not take it for the whole log.
+fn at_most(feed: LogFeed, left: u64) -> impl stream::Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold((feed, left), |(mut feed, left)| async move {
         if left == 0 {
             return Ok(None);
         }
-        let Some(mut bytes) = follower.next().await? else { return Ok(None) };
+        let mut bytes = match feed.next().await? {
+            Piece::Bytes(bytes) => bytes,
+            Piece::End(_) => return Ok(None),
+            Piece::Stopped | Piece::Refused => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
         bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - bytes.len() as u64;
-        Ok(Some((bytes, (follower, left))))
+        Ok(Some((bytes, (feed, left))))
     })
 }

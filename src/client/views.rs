@@ -43,6 +43,9 @@ pub struct RemoteJob {
     /// The reason why the job is pending; `None` from a server that is older than reasons.
     #[serde(default)]
     pub waiting_for: Option<WaitReason>,
+    /// Text of the Dockerfile that came with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<String>,
 }
 
 impl RemoteJob {

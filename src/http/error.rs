@@ -144,6 +144,10 @@ impl From<Refusal> for ApiError {
             Refusal::Destination(NoDestination::NotAllowed { image, own, repository }) => {
                 Self::Message(&messages::IMAGE, vec![image.clone(), own, repository, image])
             }
+            Refusal::SecretDockerfile => Self::new(&messages::SECRET_DOCKERFILE),
+            Refusal::Destination(NoDestination::NotGranted(image)) => {
+                Self::Message(&messages::NOT_GRANTED, vec![image.clone(), image])
+            }
             Refusal::Destination(NoDestination::Invalid(why)) => {
                 Self::Invalid(vec![Violation::unusable(messages::BAD_IMAGE.with([&*why]), "#/build/image".into())])
             }

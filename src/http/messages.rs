@@ -87,6 +87,10 @@ messages! {
         "buildArgs/… has a secret of this daemon in it, and everyone who has the image could read it there",
         "The value of a build argument contains a secret of the daemon.",
         "Remove the secret from the argument; a Dockerfile must do without it.";
+    SECRET_DOCKERFILE: 400 "InvalidContent",
+        "The Dockerfile has a secret of this daemon in it, and everyone who has the image could read it there",
+        "The text of a Dockerfile that came with a request contains a secret of the daemon.",
+        "Remove the secret from the Dockerfile.";
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
@@ -202,6 +206,10 @@ messages! {
         "… is not below …: leave the name to the daemon, or have its operator set IMAGES_ALLOWED=…=…",
         "The request asks for an image outside of the repository's own name.",
         "Leave image out, name one below the repository's own, or have the operator grant it.";
+    NOT_GRANTED: 403 "NotAuthorized",
+        "No Dockerfile without a repository may become …: have the operator set IMAGES_ALLOWED=generator=…",
+        "A request brought its Dockerfile with it, and IMAGES_ALLOWED grants its image to no such request.",
+        "The operator grants images of that registry and path by IMAGES_ALLOWED.";
     TOKEN_EXISTS: 409 "ConflictError", "There is a token … already: revoke it, or take another name",
         "A token of the store or of the settings has this name.",
         "Revoke the other one first, or take another name.";
@@ -248,6 +256,7 @@ mod tests {
     #[test]
     fn the_pipeline_says_the_same_about_a_secret() {
         assert_eq!(secret_argument("A"), SECRET_ARGUMENT.with(["A"]));
+        assert_eq!(crate::logs::SECRET_DOCKERFILE, SECRET_DOCKERFILE.text);
     }
 
     #[test]

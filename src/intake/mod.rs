@@ -66,6 +66,7 @@ impl Intake {
     fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
         let Request {
             context,
+            source,
             origin,
             dialect,
             git_ref,
@@ -78,8 +79,9 @@ impl Intake {
             any_commit,
             delivery,
         } = request;
-        let destination = self.policy().check(&context, by)?;
+        let destination = self.policy().check(&context, &source, by)?;
         let new = NewJob {
+            source,
             origin,
             dialect,
             git_ref,

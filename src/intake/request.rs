@@ -1,11 +1,14 @@
 use uuid::Uuid;
 
-use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, RepoCase, RepoLimits, Role, Status};
+use crate::model::{
+    CommitId, Dialect, JobContext, JobId, JobSource, NoDestination, Origin, RepoCase, RepoLimits, Role, Status,
+};
 use crate::store::{NewDelivery, StoreError};
 
 /// The common form of a request for a job.
 pub struct Request {
     pub context: JobContext,
+    pub source: JobSource,
     pub origin: Origin,
     pub dialect: Dialect,
     /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed.
@@ -31,6 +34,7 @@ impl Request {
     pub fn new(context: JobContext, origin: Origin, dialect: Dialect) -> Self {
         Self {
             context,
+            source: JobSource::Git,
             origin,
             dialect,
             git_ref: None,
@@ -104,6 +108,8 @@ pub enum Refusal {
     /// The names of the build arguments whose values contain a secret of the daemon.
     #[error("secrets in the build arguments {}", .0.join(", "))]
     SecretArguments(Vec<String>),
+    #[error("a secret in the Dockerfile")]
+    SecretDockerfile,
     #[error(transparent)]
     Destination(#[from] NoDestination),
     #[error("there is no job {0}")]

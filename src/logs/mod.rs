@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-pub use arguments::{arguments_with_secrets, secret_argument};
+pub use arguments::{SECRET_DOCKERFILE, arguments_with_secrets, has_secret, secret_argument};
 pub use follow::LogFollower;
 pub use stored::StoredLog;
 pub use writer::LogWriter;

@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use super::{
-    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
-    Status, TagResult,
+    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, JobSource, Millis, Origin, RepoCase,
+    Stages, Status, TagResult,
 };
 
 /// A job that is not stored yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
     pub context: JobContext,
+    pub source: JobSource,
     pub image: String,
     /// Image that the store takes instead if another Dockerfile of the repository has the first one; see [`Destination`].
     pub alternative_image: Option<String>,
@@ -41,6 +42,7 @@ impl NewJob {
     pub fn new(context: JobContext, image: String) -> Self {
         Self {
             context,
+            source: JobSource::Git,
             image,
             alternative_image: None,
             origin: Origin::Api,
@@ -68,9 +70,10 @@ impl NewJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub id: JobId,
-    /// [`RepoName::key`](super::RepoName::key) of the repository, by the rule that the store had when the job was made.
+    /// [`JobSource::key`] of the job: of its repository, by the rule for case that the store had when the job was made.
     pub repository: String,
     pub context: JobContext,
+    pub source: JobSource,
     pub image: String,
     pub status: Status,
     /// Number of times that the job was claimed.
@@ -125,9 +128,10 @@ impl Job {
     pub fn pending(new: NewJob, case: RepoCase) -> Self {
         Self {
             id: JobId::new(),
-            repository: new.context.repository(case),
+            repository: new.source.key(&new.context, case),
             image: new.image,
             context: new.context,
+            source: new.source,
             status: Status::Pending,
             attempt: 0,
             stages: Stages::default(),

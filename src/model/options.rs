@@ -18,6 +18,13 @@ const MAX_ARGS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DockerfilePath(String);
 
+impl Default for DockerfilePath {
+    /// Returns Docker's own default.
+    fn default() -> Self {
+        Self("Dockerfile".into())
+    }
+}
+
 impl DockerfilePath {
     /// # Errors
     /// The rule that the text breaks, as a sentence to follow "is not valid:".

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
+use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, JobSource, Occasion, RepoName, Status, TagResult};
 
 /// The longest name, cause (also in a subject) and link that are shown, in characters. HipChat takes 10,000 in all.
 const LONGEST_NAME: usize = 120;
@@ -75,7 +75,10 @@ impl<'a> JobSummary<'a> {
     }
 
     pub fn branch(&self) -> String {
-        one_line(&self.job.context.branch, LONGEST_NAME)
+        match &self.job.source {
+            JobSource::Git => one_line(&self.job.context.branch, LONGEST_NAME),
+            JobSource::Dockerfile(_) => "none".into(),
+        }
     }
 
     /// Returns the commit that was built, or the one that was asked for if it was not found.
@@ -151,8 +154,11 @@ impl<'a> JobSummary<'a> {
     }
 
     /// Returns a page below the owner's. GitHub has such pages, and Gitea and GitLab understand them. Names that are not
-    /// valid have no page.
+    /// valid, and Dockerfiles without a repository, have no page.
     fn page(&self, below: &[&str]) -> Option<String> {
+        if self.job.source != JobSource::Git {
+            return None;
+        }
         let repo = RepoName::new(&self.job.context.owner, &self.job.context.repo).ok()?;
         let mut url = self.links.pages.clone()?;
         url.path_segments_mut().ok()?.pop_if_empty().push(repo.owner()).extend(below);

@@ -117,7 +117,9 @@ pub(super) async fn run(
             default_branch: fetched.default_branch.as_deref(),
             commit: commit.as_str(),
         };
-        let names = planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, source, &*log)?;
+        // The further tags are of commits and branches.
+        let templates = if fetched.mirror.is_some() { &tools.config.image_tags[..] } else { &[] };
+        let names = planned_tags(&text, &fetched.wanted.commit, templates, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
         let base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
@@ -134,7 +136,7 @@ pub(super) async fn run(
             bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
         }
         let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
-        let labels = labels(&fetched.url, &snapshot, id, epoch);
+        let labels = labels(fetched.url.as_deref(), &snapshot, id, epoch);
         let request = ImageBuild {
             snapshot,
             context: &context,
@@ -160,15 +162,15 @@ pub(super) async fn run(
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }
 
-/// Returns the image's labels. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
+/// Returns the image's labels. A Dockerfile without a repository has no source and no revision. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
 /// reproducible image needs constant labels.
-fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
+fn labels(url: Option<&str>, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
     let created = epoch.map_or_else(Millis::now, |seconds| Millis(seconds.saturating_mul(1000)));
-    let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.source".to_owned(), web_url(url)),
-        ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
-        ("org.opencontainers.image.created".to_owned(), created.to_string()),
-    ]);
+    let mut labels = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.to_string())]);
+    if let Some(url) = url {
+        labels.insert("org.opencontainers.image.source".to_owned(), web_url(url));
+        labels.insert("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string());
+    }
     if epoch.is_none() {
         labels.insert(JOB_LABEL.to_owned(), id.to_string());
     }

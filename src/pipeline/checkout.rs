@@ -7,7 +7,7 @@ use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
-use crate::git::{EntryKind, Snapshot};
+use crate::git::{EntryKind, Mirror, Snapshot};
 use crate::model::{
     CommitId, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name, has_skip_words,
 };
@@ -20,10 +20,11 @@ pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
     fetched: &mut Fetched,
+    mirror: &Mirror,
     runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, JobEnd> {
     let log = runner.log.clone();
-    let Fetched { repo, wanted, git_ref, default_branch, mirror, plan, began, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, default_branch, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;

@@ -11,6 +11,7 @@ mod failure;
 mod folder;
 mod gate;
 mod heads;
+mod inline;
 mod plan;
 mod push;
 mod retry;
@@ -30,8 +31,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, Pull, RepoName, Status,
-    TagTemplate,
+    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome, Pull,
+    RepoName, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -146,8 +147,8 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 fn mask(run: &Run, secrets: &Secrets) {
     let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;
-    let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
-    let keys = keys.unwrap_or_default();
+    let repo = RepoName::new(owner, repo).ok().filter(|_| run.job.source == JobSource::Git);
+    let keys: Vec<_> = repo.iter().flat_map(|repo| secrets.deploy_keys(repo).cloned()).collect();
     masks.extend(keys.iter().filter_map(|key| key.openssh()));
     run.log.mask(&masks);
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
@@ -159,8 +160,14 @@ async fn stages(
     runner: &mut StageRunner,
     slot: BuildSlot,
 ) -> Result<String, JobEnd> {
-    let mut fetched = clone::run(tools, &secrets, runner).await?;
-    let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
+    let (fetched, snapshot) = match runner.job.source.clone() {
+        JobSource::Git => {
+            let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
+            let snapshot = checkout::run(tools, &secrets, &mut fetched, &mirror, runner).await?;
+            (fetched, snapshot)
+        }
+        JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
+    };
     let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
     users::log_shared_image(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await

@@ -4,8 +4,8 @@ use sha2::{Digest, Sha256};
 
 use super::Tools;
 use super::failure::StageFailure;
-use crate::logs::{arguments_with_secrets, secret_argument};
-use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext, Pull};
+use crate::logs::{SECRET_DOCKERFILE, arguments_with_secrets, has_secret, secret_argument};
+use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext, JobSource, Pull};
 use crate::secrets::Secrets;
 
 /// The files and the options with which a job's image is built.
@@ -27,7 +27,12 @@ pub(super) struct Plan {
 impl Plan {
     /// Returns the plan of a job, with the settings' defaults. The job was checked when it was made, and is checked here
     /// again, because a stored job may be older than a rule or than a secret.
-    pub fn new(tools: &Tools, secrets: &Secrets, context: &JobContext) -> Result<Self, StageFailure> {
+    pub fn new(
+        tools: &Tools,
+        secrets: &Secrets,
+        context: &JobContext,
+        source: &JobSource,
+    ) -> Result<Self, StageFailure> {
         let options = context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
@@ -36,8 +41,19 @@ impl Plan {
         if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
             return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
         }
-        let (dockerfile, context) = options.paths(&tools.config.dockerfile, &tools.config.context);
-        let keep_git_dir = options.keeps_git_dir(tools.config.keep_git_dir);
+        if source.dockerfile().is_some_and(|text| has_secret(text, &masks)) {
+            return Err(StageFailure::new(FailureClass::Source, SECRET_DOCKERFILE));
+        }
+        // The settings are about repositories.
+        let ((dockerfile, context), keep_git_dir) = match source {
+            JobSource::Git => (
+                options.paths(&tools.config.dockerfile, &tools.config.context),
+                options.keeps_git_dir(tools.config.keep_git_dir),
+            ),
+            JobSource::Dockerfile(_) => {
+                ((options.dockerfile.clone().unwrap_or_default(), ContextPath::default()), false)
+            }
+        };
         Ok(Self {
             dockerfile,
             context,

@@ -90,7 +90,7 @@ impl DaemonParts {
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let pool_status = engines.watch();
         let engines_up = Arc::new(move || pool_status.borrow().each.clone());
-        let programs = readiness::watch_programs(&shutdown).await;
+        let programs = readiness::watch_programs(&shutdown);
         let certificate = certificate::read(settings)?.map(Arc::new);
         let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
         let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());

@@ -79,20 +79,18 @@ fn log_disk_state(shortage: Option<&str>) {
     }
 }
 
-/// Watches the programs that every job runs: Git, ssh and setpriv. Returns what is wrong with them; jobs wait meanwhile.
-pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
+/// Watches the programs that every job runs: Git, ssh and setpriv. Returns what is wrong with them; jobs wait meanwhile. The
+/// start does not wait for the first look, which takes 0.1 s.
+pub fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
     let look = async || {
         let all = git::programs().await.into_iter();
         all.filter_map(|program| Some(format!("no job can run: {}", program.err()?))).collect::<Vec<_>>()
     };
     let report = |missing: &[String]| missing.iter().for_each(|why| tracing::error!("{why}"));
-    let first = look().await;
-    report(&first);
-    let (missing, seen) = watch::channel(first);
+    let untried = "Git, ssh and setpriv were not tried yet: jobs wait a moment for them";
+    let (missing, seen) = watch::channel(vec![untried.to_owned()]);
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
         loop {
-            let pause = if missing.borrow().is_empty() { PROGRAMS } else { LOOK };
-            tokio::time::sleep(pause).await;
             let found = look().await;
             missing.send_if_modified(|former| {
                 let is_new = *former != found;
@@ -102,6 +100,8 @@ pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec
                 }
                 is_new
             });
+            let pause = if missing.borrow().is_empty() { PROGRAMS } else { LOOK };
+            tokio::time::sleep(pause).await;
         }
     }));
     seen

@@ -176,7 +176,19 @@ fn settings_that_contradict_each_other_stop_the_start() {
     }
     let messages = messages.replace(dir.path().to_str().unwrap(), "[folder]");
     let port = regex::Regex::new("127.0.0.1:[0-9]+").unwrap();
-    insta::assert_snapshot!(port.replace_all(&messages, "[address]"), @"");
+    insta::assert_snapshot!(port.replace_all(&messages, "[address]"), @r#"
+    image-factory: TLS_CERT is set and TLS_KEY is not: set both (in the environment)
+    image-factory: TLS_KEY is set and TLS_CERT is not: set both (in the environment)
+    image-factory: CERT_PATH is set beside TLS_CERT or TLS_KEY: keep one of them (in the environment)
+    image-factory: CERT_PATH: [folder]/fullchain.pem has no private key: put it there in PEM form (in the environment)
+    image-factory: TLS_CERT and TLS_KEY: /nowhere/cert.pem cannot be read (No such file or directory (os error 2)): it must be a PEM file (in the environment)
+    image-factory: LISTEN and PORT are both set: keep one of them (in the environment)
+    image-factory: LISTEN and BIND are both set: keep one of them (in the environment)
+    image-factory: PORT="0" (in the environment) is not valid: it must be a whole number from 1 to 65535
+    image-factory: BIND="localhost" (in the environment) is not valid: it must be an IP address, such as 0.0.0.0 or ::
+    image-factory: LISTEN="unix:relative" (in the environment) is not valid: write the socket's absolute path, such as unix:/run/factory.sock
+    image-factory: LISTEN is a Unix socket, which speaks no TLS: unset TLS_CERT and TLS_KEY, or CERT_PATH (in the environment)
+    "#);
 }
 
 /// PORT alone moves the default of LISTEN, and the address in links follows.

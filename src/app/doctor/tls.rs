@@ -38,12 +38,14 @@ fn judge(settings: &Settings, certificate: &ServerCertificate) -> Finding {
     let is_public = verify(&chain, public.iter(), &host, Duration::ZERO).is_ok();
     let both = || public.iter().chain(&chain);
     match verify(&chain, both(), &host, Duration::ZERO) {
-        Err(Problem::Ended) => return Finding::bad(NAME, "the certificate has ended, or begins later: renew it"),
-        Err(Problem::Name) => {
+        Err(CertificateFault::Ended) => {
+            return Finding::bad(NAME, "the certificate has ended, or begins later: renew it");
+        }
+        Err(CertificateFault::Name) => {
             let why = format!("the certificate is not for {host}: get one that is, or correct BASE_URL");
             return Finding::warn(NAME, why);
         }
-        Err(Problem::Other(why)) => {
+        Err(CertificateFault::Other(why)) => {
             return Finding::warn(
                 NAME,
                 format!("clients may refuse the certificate ({why}): make it as docs/tls.md does"),
@@ -61,7 +63,7 @@ fn judge(settings: &Settings, certificate: &ServerCertificate) -> Finding {
     }
 }
 
-enum Problem {
+enum CertificateFault {
     /// It has ended by then, or has not begun.
     Ended,
     /// It is for other names.
@@ -75,13 +77,13 @@ fn verify<'a>(
     authorities: impl Iterator<Item = &'a CertificateDer<'static>>,
     host: &str,
     later: Duration,
-) -> Result<(), Problem> {
+) -> Result<(), CertificateFault> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities.cloned());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-    let verifier = verifier.build().map_err(|error| Problem::Other(Error::General(error.to_string())))?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| Problem::Name)?;
-    let [own, between @ ..] = chain else { return Err(Problem::Other(Error::NoCertificatesPresented)) };
+    let verifier = verifier.build().map_err(|error| CertificateFault::Other(Error::General(error.to_string())))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| CertificateFault::Name)?;
+    let [own, between @ ..] = chain else { return Err(CertificateFault::Other(Error::NoCertificatesPresented)) };
     let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + later);
     match verifier.verify_server_cert(own, between, &name, &[], then) {
         Ok(_) => Ok(()),
@@ -90,10 +92,10 @@ fn verify<'a>(
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        )) => Err(Problem::Ended),
+        )) => Err(CertificateFault::Ended),
         Err(Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => Err(Problem::Name),
-        Err(error) => Err(Problem::Other(error)),
+        )) => Err(CertificateFault::Name),
+        Err(error) => Err(CertificateFault::Other(error)),
     }
 }

@@ -20,9 +20,24 @@ pub struct LogFeed {
     follower: LogFollower,
     job: JobId,
     repository: String,
-    authorization: Option<HeaderValue>,
+    reader: LogReader,
     credentials: watch::Receiver<Arc<CredentialSet>>,
     _place: FollowerPlace,
+}
+
+/// The reader of a log, which is looked at again when tokens change.
+pub enum LogReader {
+    /// Everybody may read the log.
+    Anyone,
+    /// The sender of this `Authorization`, or of none.
+    Caller(Option<HeaderValue>),
+}
+
+impl LogReader {
+    /// Returns the sender of a request.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self::Caller(headers.get(header::AUTHORIZATION).cloned())
+    }
 }
 
 /// The next part of a log, or the reason why there is none.
@@ -38,11 +53,11 @@ pub enum Piece {
 }
 
 impl LogFeed {
-    /// Opens the log at a position. `headers` are those of a request that may see the job.
+    /// Opens the log at a position for a reader who may see the job.
     ///
     /// # Errors
     /// The log has not as many bytes, or all places of followers are taken.
-    pub async fn open(api: &Arc<ApiState>, job: &Job, start: u64, headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub async fn open(api: &Arc<ApiState>, job: &Job, start: u64, reader: LogReader) -> Result<Self, ApiError> {
         let len = length(api, job.id).await?;
         if start > len {
             return Err(ApiError::Range(len));
@@ -61,7 +76,7 @@ impl LogFeed {
             follower,
             job: job.id,
             repository: job.repository.clone(),
-            authorization: headers.get(header::AUTHORIZATION).cloned(),
+            reader,
             credentials,
             _place: place,
         })
@@ -95,7 +110,8 @@ impl LogFeed {
     /// True if a request with the same credentials would be let in. While the store cannot be asked it is true.
     async fn may_see(&self) -> bool {
         let mut request = Request::new(());
-        if let Some(authorization) = &self.authorization {
+        let LogReader::Caller(authorization) = &self.reader else { return true };
+        if let Some(authorization) = authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         match RepoCaller::from_request_parts(&mut request.into_parts().0, &self.api).await {

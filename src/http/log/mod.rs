@@ -24,7 +24,8 @@ use super::ids::JobPath;
 use super::range::Range;
 use super::{ApiState, messages, page};
 use crate::model::Job;
-use feed::{LogFeed, Piece};
+use feed::LogReader;
+pub use feed::{LogFeed, Piece};
 
 /// The last position of a range whose end is not known yet (RFC 8673): the largest integer that JavaScript counts exactly.
 const OPEN_END: u64 = (1 << 53) - 1;
@@ -61,14 +62,14 @@ pub async fn read(
         }
         let upgrade = upgrade.map_err(|why| ApiError::with(&messages::BAD_UPGRADE, why.body_text()))?;
         let job = caller.job(&api, &path).await?;
-        let feed = LogFeed::open(&api, &job, start.unwrap_or(0), &headers).await?;
+        let feed = LogFeed::open(&api, &job, start.unwrap_or(0), LogReader::of(&headers)).await?;
         return Ok(socket::answer(upgrade, feed));
     }
     let job = caller.job(&api, &path).await?;
     if names(header::ACCEPT, "text/event-stream") {
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
         let start = last.or(start).unwrap_or(0);
-        let feed = LogFeed::open(&api, &job, start, &headers).await?;
+        let feed = LogFeed::open(&api, &job, start, LogReader::of(&headers)).await?;
         return Ok(([NO_BUFFER], events::answer(feed, start)).into_response());
     }
     let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
@@ -98,7 +99,7 @@ async fn plain(api: &Arc<ApiState>, job: &Job, follow: bool, headers: &HeaderMap
         }
     };
     let body = if follow {
-        Body::from_stream(at_most(LogFeed::open(api, job, start, headers).await?, end - start))
+        Body::from_stream(at_most(LogFeed::open(api, job, start, LogReader::of(headers)).await?, end - start))
     } else {
         Body::from_stream(api.logs.range(id, start, end).into_stream())
     };

@@ -10,7 +10,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::listener::Peer;
-use super::places::Place;
+use super::places::ConnectionPlace;
 
 /// Time for writing to make progress. A reader that takes nothing for longer comes back where it was.
 const STALLED: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     stream: Stream,
     /// The end of the time for progress, while writing waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    _place: ConnectionPlace,
     _token: TaskTrackerToken,
 }
 
@@ -52,7 +52,7 @@ macro_rules! on_stream {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, place: Place, token: TaskTrackerToken) -> Self {
+    pub fn new(stream: Stream, place: ConnectionPlace, token: TaskTrackerToken) -> Self {
         Self { stream, stalled: None, _place: place, _token: token }
     }
 

@@ -24,7 +24,7 @@ const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nC
                        This port speaks TLS: use https, not http";
 
 /// The connections that come in.
-pub(super) struct Incoming {
+pub(super) struct ConnectionSource {
     listener: Listener,
     tls: Option<Handshakes>,
 }
@@ -36,7 +36,7 @@ struct Handshakes {
     next: mpsc::Receiver<Stream>,
 }
 
-impl Incoming {
+impl ConnectionSource {
     pub fn new(listener: Listener, tls: Option<rustls::ServerConfig>) -> Self {
         let handshakes = |config| {
             let (done, next) = mpsc::channel(1);

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Heartbeat;
 use connection::Connection;
-use incoming::Incoming;
+use incoming::ConnectionSource;
 use places::KeptPlace;
 
 pub use certificate::{FilesState, ServerCertificate};
@@ -61,7 +61,7 @@ pub async fn serve(
     let mut kept_http = http.clone();
     kept_http.header_read_timeout(KEPT_HEADER_TIMEOUT).keep_alive(false);
     let kept_router = router.clone().layer(Extension(KeptPlace));
-    let mut incoming = Incoming::new(listener, certificate.map(ServerCertificate::config).transpose()?);
+    let mut incoming = ConnectionSource::new(listener, certificate.map(ServerCertificate::config).transpose()?);
     let connections = TaskTracker::new();
     let mut next = async || {
         let stream = incoming.next().await;

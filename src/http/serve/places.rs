@@ -20,19 +20,19 @@ const KEPT: usize = 32;
 
 /// The places of all connections, and of those that follow a log.
 pub struct Places {
-    ordinary: Pool,
-    kept: Pool,
-    followers: Pool,
+    ordinary: PlacePool,
+    kept: PlacePool,
+    followers: PlacePool,
     /// True from the first connection without an ordinary place until one gets it again.
     is_full: AtomicBool,
 }
 
-struct Pool {
+struct PlacePool {
     size: usize,
     free: Arc<Semaphore>,
 }
 
-impl Pool {
+impl PlacePool {
     fn new(size: usize) -> Self {
         Self { size, free: Arc::new(Semaphore::new(size)) }
     }
@@ -43,7 +43,7 @@ impl Pool {
 }
 
 /// The place of one connection.
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     pub is_kept: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -62,20 +62,22 @@ impl Places {
         let all = usize::try_from(all).unwrap_or(MOST).clamp(2 * KEPT, MOST);
         let ordinary = all - KEPT;
         Self {
-            ordinary: Pool::new(ordinary),
-            kept: Pool::new(KEPT),
-            followers: Pool::new(ordinary - ordinary / 4),
+            ordinary: PlacePool::new(ordinary),
+            kept: PlacePool::new(KEPT),
+            followers: PlacePool::new(ordinary - ordinary / 4),
             is_full: AtomicBool::new(false),
         }
     }
 
     /// Takes a place: an ordinary one if there is one, else a kept one as soon as there is one.
-    pub(super) async fn take(&self) -> Option<Place> {
+    pub(super) async fn take(&self) -> Option<ConnectionPlace> {
         if let Ok(permit) = self.ordinary.free.clone().try_acquire_owned() {
-            if self.is_full.swap(false, Relaxed) {
+            // A few places come and go at the brink.
+            let is_free = self.ordinary.free.available_permits() > self.ordinary.size / 16;
+            if is_free && self.is_full.swap(false, Relaxed) {
                 tracing::info!("there are places for connections again");
             }
-            return Some(Place { is_kept: false, _permit: permit });
+            return Some(ConnectionPlace { is_kept: false, _permit: permit });
         }
         if !self.is_full.swap(true, Relaxed) {
             tracing::warn!(
@@ -85,7 +87,7 @@ impl Places {
             );
         }
         let permit = self.kept.free.clone().acquire_owned().await.ok()?;
-        Some(Place { is_kept: true, _permit: permit })
+        Some(ConnectionPlace { is_kept: true, _permit: permit })
     }
 
     /// Takes the place of a follower of a log.

@@ -61,7 +61,17 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
         let why = read(cert, key).err().unwrap_or_else(|| panic!("{cert} and {key} are taken"));
         refused += &(why.replace(&format!("{}/", dir.path().display()), "") + "\n");
     }
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r"
+    none.pem cannot be read (No such file or directory (os error 2)): it must be a PEM file
+    none.key cannot be read (No such file or directory (os error 2)): it must be a PEM file
+    empty has no certificate: put it there in PEM form
+    empty has no private key: put it there in PEM form
+    a.pem has no private key: put it there in PEM form
+    b.key is not the key of a.pem: name two files that belong together
+    swapped.pem has several certificates, and that of the key is not the first: move it there
+    keys.pem has 2 private keys: keep that of the certificate
+    locked.key has an encrypted key: `openssl pkey` writes it without a passphrase
+    ");
 }
 
 struct Served {

@@ -78,7 +78,7 @@ async fn events_resume_where_they_broke_and_end_with_the_status() {
     let mut ended = listen(&server, &path, Some("14")).await;
     let ended = events(&mut ended, "event: end").await;
     assert_eq!(ended.last().unwrap(), &("18".into(), "end".into(), "failure".into()));
-    assert_eq!(ended[0].2, "y\n\u{fffd}");
+    assert_eq!(ended[0].2, "\ny\n\u{fffd}");
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;

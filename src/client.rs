@@ -1,5 +1,6 @@
 //! The HTTP client that the command line uses.
 
+mod engines;
 mod error;
 mod log;
 mod notifications;
@@ -23,6 +24,7 @@ use error::innermost;
 use log::LogReading;
 
 pub use crate::model::{Millis, Status, WaitReason};
+pub use engines::{RemoteEngine, RemoteEngineDisk, RemoteEngineJob};
 pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};

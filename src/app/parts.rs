@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::branch_heads;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
@@ -29,6 +30,10 @@ use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
+
+/// Time between two heartbeats in a log that Conveyor's API follows, as Conveyor had it: proxies close connections that are
+/// silent for 60 s.
+const LOG_HEARTBEAT: Duration = Duration::from_secs(25);
 
 /// The parts of the daemon, made of the settings. The secrets, the engines and the disk are watched already; nothing else
 /// runs.
@@ -77,7 +82,8 @@ impl DaemonParts {
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
-            concurrency: settings.concurrency as usize,
+            concurrency: engine::concurrency(settings)?,
+            cordons: store.cordons().await?,
             floor,
             budget: settings.engine_budget.0,
         };
@@ -88,23 +94,22 @@ impl DaemonParts {
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
         let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
-        let pool_status = engines.watch();
-        let engines_up = Arc::new(move || pool_status.borrow().each.clone());
+        let engine_handle = engine::handle(&engines);
         let programs = readiness::watch_programs(&shutdown);
         let certificate = certificate::read(settings)?.map(Arc::new);
         let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
         let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
-        let Readiness { ready, blocked, degraded } =
+        let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
-        let waits = Waits { blocked, gate, longest: settings.secret_wait };
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
-        let tools = Tools {
+        let tools = Arc::new(Tools {
             git,
             engines,
             secrets: secrets.clone(),
@@ -112,7 +117,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             metrics: metrics.clone(),
-        };
+        });
 
         let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
         let intake = Intake::new(policy, store.clone(), queue_handle.clone());
@@ -129,12 +134,17 @@ impl DaemonParts {
         let http_config = HttpConfig {
             hook_secret: settings.hook_secret.clone(),
             tokens,
+            dialects: settings.dialects.clone(),
+            basic_auth: settings.basic_auth.clone(),
+            open_logs: settings.conveyor_open_logs.0,
+            log_heartbeat: LOG_HEARTBEAT,
+            branch_head: branch_heads::handle(tools.clone()),
             open: settings.api_auth == ApiAuth::None,
             cors_origins: settings.cors_origins.0.clone(),
             hosts: access::hosts(settings),
             list_oldest: settings.totem_list == TotemList::Oldest,
             host_of,
-            engines_up,
+            engines: engine_handle,
             data_dir,
         };
         let http_parts = http::Parts {
@@ -149,7 +159,6 @@ impl DaemonParts {
             closing: http_stop.clone(),
         };
         let (router, credentials) = http::router(http_config, http_parts);
-        let tools = Arc::new(tools);
         let retention = Retention {
             store: store.clone(),
             logs: logs.clone(),

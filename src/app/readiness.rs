@@ -113,6 +113,8 @@ pub struct Readiness {
     pub ready: watch::Receiver<bool>,
     /// The reason why no job can be claimed.
     pub blocked: watch::Receiver<Option<WaitReason>>,
+    /// Number of jobs that the engines may have together; `None` where they have no numbers of slots.
+    pub slots: watch::Receiver<Option<usize>>,
     /// Reasons why the daemon is degraded, one line each, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
 }
@@ -164,6 +166,7 @@ pub fn watch(
     let mut shortage = disk_space.shortage;
     let (ready, ready_seen) = watch::channel(false);
     let (blocked, blocked_seen) = watch::channel(None);
+    let (slots, slots_seen) = watch::channel(None);
     let (degraded, degraded_seen) = watch::channel(secret_reasons(&secrets.borrow()));
     tokio::spawn(async move {
         loop {
@@ -171,7 +174,7 @@ pub fn watch(
                 let secrets = secrets.borrow_and_update();
                 (secrets.loaded, secret_reasons(&secrets))
             };
-            let PoolStatus { usable, is_full, troubles, .. } = engines.borrow_and_update().clone();
+            let PoolStatus { usable, is_full, slots: engine_slots, troubles } = engines.borrow_and_update().clone();
             let full = shortage.borrow_and_update().clone();
             let missing = programs.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none() && missing.is_empty();
@@ -186,6 +189,7 @@ pub fn watch(
                 _ => None,
             };
             blocked.send_if_modified(|current| std::mem::replace(current, reason.clone()) != reason);
+            slots.send_if_modified(|current| std::mem::replace(current, engine_slots) != engine_slots);
             reasons.extend(troubles);
             reasons.extend(full);
             reasons.extend(missing);
@@ -206,7 +210,7 @@ pub fn watch(
             }
         }
     });
-    Readiness { ready: ready_seen, blocked: blocked_seen, degraded: degraded_seen }
+    Readiness { ready: ready_seen, blocked: blocked_seen, slots: slots_seen, degraded: degraded_seen }
 }
 
 /// Returns the reasons why the secrets make the daemon degraded.

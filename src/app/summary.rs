@@ -1,6 +1,6 @@
 use super::admin_token;
 use super::assemble::{git, notify};
-use crate::model::{EtcdApi, ListenAddress};
+use crate::model::{Dialect, EtcdApi, ListenAddress};
 use crate::settings::{ApiAuth, Settings};
 
 /// Logs in a few lines what is configured and what is not.
@@ -27,8 +27,14 @@ pub fn log_summary(settings: &Settings) {
     if settings.enc_passphrase.is_none() {
         tracing::info!("secrets: ENC_PASSPHRASE is not set, so encrypted ones cannot be used");
     }
+    let dialects = &settings.dialects;
+    tracing::info!("served: the APIs of {dialects} (DIALECTS)");
+    let hooks = if dialects.has(Dialect::Totem) { "/hooks/github" } else { "/" };
     match settings.hook_secret {
-        Some(_) => tracing::info!("webhooks: POST {}/hooks/github, signed with HOOK_SECRET", settings.base_url),
+        _ if !dialects.has(Dialect::Totem) && !dialects.has(Dialect::Conveyor) => {
+            tracing::info!("webhooks: none, because DIALECTS has neither totem nor conveyor");
+        }
+        Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
         None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
     }
     match settings.api_auth {
@@ -73,7 +79,7 @@ pub fn log_summary(settings: &Settings) {
         (None, Some(_)) => tracing::info!("commit statuses: at {}, by GITHUB_TOKEN", settings.github_api),
         (None, None) => tracing::info!("commit statuses: none (neither GITHUB_TOKEN nor GITHUB_APP_ID is set)"),
     }
-    if settings.concurrency == 0 {
+    if settings.concurrency == Some(0) {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");
     }
     notify::log_summary(settings);

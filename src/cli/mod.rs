@@ -5,6 +5,7 @@ mod cancel;
 mod completions;
 mod deliveries;
 mod doctor;
+mod engines;
 mod follow;
 mod jobs;
 mod known_hosts;
@@ -58,6 +59,7 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
     Tokens(tokens::TokensArgs),
+    Engines(engines::EnginesArgs),
     KnownHosts(known_hosts::KnownHostsArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
@@ -78,6 +80,7 @@ impl Command {
             Self::Notifications(args) => args.json(),
             Self::Deliveries(args) => args.json(),
             Self::Tokens(args) => args.json(),
+            Self::Engines(args) => args.json(),
             _ => false,
         }
     }
@@ -126,6 +129,7 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
             known_hosts::run(args, loaded.valid()?).await
         }
         Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
+        Command::Engines(args) => engines::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
             let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
             secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await

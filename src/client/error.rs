@@ -3,6 +3,8 @@ use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::outbound::causes;
+
 /// The reason why the command line has no answer to show.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -57,8 +59,7 @@ pub fn innermost(error: &Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    let tls = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
-    match tls {
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "no authority that this machine knows signed its certificate; name the certificate's file in \
              IMAGE_FACTORY_CACERT"

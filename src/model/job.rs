@@ -35,6 +35,8 @@ pub struct NewJob {
     pub default_branch: Option<String>,
     /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
     pub created_by: Option<String>,
+    /// True if the store refuses the job while another one makes the same image of the same commit of its repository.
+    pub exclusive: bool,
 }
 
 impl NewJob {
@@ -57,6 +59,7 @@ impl NewJob {
             forced: false,
             default_branch: None,
             created_by: None,
+            exclusive: false,
         }
     }
 
@@ -89,6 +92,8 @@ pub struct Job {
     pub class: Option<FailureClass>,
     /// Number of attempts that infrastructure ended.
     pub failures: u32,
+    /// Number of attempts that ended because an operator drained their engine.
+    pub moves: u32,
     /// Engine of the last attempt.
     pub engine: Option<String>,
     pub origin: Origin,
@@ -140,6 +145,7 @@ impl Job {
             cause: None,
             class: None,
             failures: 0,
+            moves: 0,
             engine: None,
             origin: new.origin,
             dialect: new.dialect,

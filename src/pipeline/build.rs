@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
 use super::{Tools, bases, dockerfile, epoch, folder};
-use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError};
 use crate::git::Snapshot;
 use crate::model::{
     CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
@@ -96,6 +98,7 @@ pub(super) async fn run(
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
 ) -> Result<(ImageToPush, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
@@ -105,7 +108,18 @@ pub(super) async fn run(
     // A job that infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repository = job.repository.clone();
-    let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
+    let leased = async {
+        match tools.engines.lease(id, &repository, avoid.as_deref()).await {
+            Err(LeaseError::Cordoned) => {
+                put_back.cancel();
+                // The queue cancels this attempt now.
+                std::future::pending().await
+            }
+            Err(LeaseError::Failed(error)) => Err(error),
+            Ok(engine) => Ok(engine),
+        }
+    };
+    let engine = runner.unless_cancelled(leased).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.

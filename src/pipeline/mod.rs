@@ -21,6 +21,7 @@ mod users;
 mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -60,7 +61,7 @@ pub struct PipelineConfig {
     /// IMAGE_TAGS: tags that every image gets besides the job's own.
     pub image_tags: Vec<TagTemplate>,
     /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
-    pub skip_words: bool,
+    pub skip_words: AtomicBool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
     pub dockerfile: DockerfilePath,
     /// CONTEXT: build context of a job that names none.
@@ -93,6 +94,8 @@ pub struct Run {
     /// Receiver of the run's progress, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
+    /// Asks to stop this attempt and to run the job again, because the engines that could run it are cordoned.
+    pub put_back: CancellationToken,
     pub slot: BuildSlot,
 }
 
@@ -109,7 +112,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
     let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
-    let result = stages(tools, secrets, &mut runner, run.slot).await;
+    let result = stages(tools, secrets, &mut runner, &run.put_back, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
@@ -158,6 +161,7 @@ async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
     slot: BuildSlot,
 ) -> Result<String, JobEnd> {
     let (fetched, snapshot) = match runner.job.source.clone() {
@@ -168,7 +172,7 @@ async fn stages(
         }
         JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
     };
-    let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
+    let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
     users::log_shared_image(tools, runner).await;
     push::run(tools, &engine, &fetched, &built, runner, slot).await
 }

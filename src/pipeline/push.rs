@@ -109,6 +109,7 @@ pub(super) async fn run(
             }
             tries += 1;
             slot.take();
+            engine.free_slot();
             let pause = config.push_retry_wait;
             log.write(
                 format!(

@@ -18,8 +18,8 @@ use super::{
     Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, ListenAddress, MailTls, Percent,
-    Pull, Supersede, TagTemplate,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
+    ListenAddress, MailTls, Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -96,8 +96,9 @@ settings! {
         /// Registry and path of the images, which are named `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`. A path without a
         /// registry is one at Docker Hub.
         DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem", "registry.example.com/builds";
-        /// Number of builds that run at once. With 0 jobs are accepted, and none is run.
-        CONCURRENCY = WORKERS => concurrency: u32, "2", "4";
+        /// Number of builds that run at once, on all engines together. Default: the sum of the engines' `slots`, or 2
+        /// where they have none. With 0 jobs are accepted, and none is run.
+        CONCURRENCY = WORKERS => concurrency: Option<u32>, "", "4";
     }
 
     "Git" {
@@ -119,16 +120,16 @@ settings! {
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
         /// that changed the file).
         FILE_TIMES => file_times: FileTimes, "stable", "history";
-        /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
+        /// `1` looks at the heads of branches that a webhook named before, at the start and every 15 minutes, and builds the
         /// commits that no webhook reported.
         SWEEP_MISSED => sweep_missed: Switch, "0", "1";
         /// Branches whose pushes are built: globs, comma-separated, in which `*` takes slashes, too. Default: all. What a
         /// person asks for is built in any case.
-        BRANCHES => branches: Branches, "", "main,release/*";
+        BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
-        GIT_TAGS => git_tags: GitTags, "", "v*";
+        GIT_TAGS => git_tags: GitTags, "", "v*" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
-        SKIP_WORDS => skip_words: Switch, "0", "1";
+        SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
 
     "Images and tags" {
@@ -156,11 +157,12 @@ settings! {
 
     "Engines" {
         /// Address of the Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or `tcp://` on any address with
-        /// DOCKER_TLS_VERIFY.
+        /// DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
         DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock", "tcp://engine.example.com:2376";
         /// Addresses of several engines, comma-separated, instead of DOCKER_HOST. A repository keeps to the engine that has
-        /// its layers, as long as that engine is well and not busy.
-        DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376,tcp://engine-2.example.com:2376";
+        /// its layers, as long as that engine is well and not busy. Either each has `;slots=N` behind it, or none has;
+        /// without them CONCURRENCY is shared out evenly.
+        DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376;slots=4,tcp://engine-2.example.com:2376;slots=2";
         /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
         DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "", "1";
         /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.
@@ -253,8 +255,8 @@ settings! {
         SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Channel of Slack. Default: the webhook's own channel.
         SLACK_ROOM => slack_room: Option<String>, "", "#builds" live;
-        /// Server for outgoing mail. Mail is sent if SMTP_FROM and SMTP_TO are set, too.
-        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com" live;
+        /// Server for outgoing mail, which needs SMTP_FROM, and SMTP_TO or a mail address in NOTIFY_OPERATORS.
+        SMTP_HOST => smtp_host: Option<HostName>, "", "mail.example.com" live;
         /// Port of SMTP_HOST. Default: 465 with `SMTP_TLS=tls`, 587 with `starttls`, 25 with `none`.
         SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587" live;
         /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and
@@ -286,6 +288,13 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
+        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
+        /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
+        /// not valid elsewhere.
+        BASIC_AUTH => basic_auth: Option<BasicLogin>, "", "conveyor:output-of-openssl-rand-hex-32" secret live;
+        /// `1` shows the logs of Conveyor's jobs at `/logs/ID` to everyone who knows the id, as Conveyor did.
+        CONVEYOR_OPEN_LOGS => conveyor_open_logs: Switch, "0", "1";
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password

@@ -2,6 +2,7 @@
 
 mod full;
 mod leftovers;
+mod maintenance;
 
 use std::time::{Duration, Instant};
 

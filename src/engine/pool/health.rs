@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::member::{EngineHealth, Member, MemberState};
-use crate::engine::advice::{self, fill};
+use crate::engine::advice;
 use crate::engine::api::errors::EngineError;
 use crate::model::Backoff;
 
@@ -63,7 +63,7 @@ impl Member {
     }
 
     fn silent(&self) -> EngineHealth {
-        EngineHealth::Silent(fill(advice::HANGS.text, &[&self.engine.name()]))
+        EngineHealth::Silent(advice::HANGS.fill(&[&self.engine.name()]))
     }
 
     fn away(&self, error: EngineError) -> EngineHealth {
@@ -75,11 +75,12 @@ impl Member {
 
     /// Checks an engine that answers again: whether it can build. It also removes what dead builds left there.
     async fn check_returned(&self) -> EngineHealth {
-        let builder = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
-            Ok(Ok(builder)) => builder,
+        let (version, builder) = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => return self.away(error),
             Err(_) => return self.silent(),
         };
+        self.change(|state| state.version = Some((version, builder)));
         let name = self.engine.name();
         let is_live = |build: &str| self.read(|state| state.builds.contains_key(build));
         match timeout(RETURN_TIMEOUT, self.engine.remove_leftovers(is_live)).await {
@@ -106,6 +107,6 @@ impl Member {
         let is_silent = |states: &Vec<MemberState>| matches!(states[self.index].health, EngineHealth::Silent(_));
         // The channel cannot be closed, because `self` holds its sender.
         let _ = receiver.wait_for(is_silent).await;
-        EngineError::engine(fill(advice::GIVEN_UP.text, &[&self.engine.name()]))
+        EngineError::engine(advice::GIVEN_UP.fill(&[&self.engine.name()]))
     }
 }

@@ -10,6 +10,7 @@ use crate::http::ApiState;
 use crate::http::auth::RepoCaller;
 use crate::http::credentials::CredentialSet;
 use crate::http::error::ApiError;
+use crate::http::extract::ConveyorCaller;
 use crate::http::serve::FollowerPlace;
 use crate::logs::LogFollower;
 use crate::model::{Job, JobId, Status};
@@ -31,12 +32,19 @@ pub enum LogReader {
     Anyone,
     /// The sender of this `Authorization`, or of none.
     Caller(Option<HeaderValue>),
+    /// The same for Conveyor's API, which has a login of its own.
+    ConveyorCaller(Option<HeaderValue>),
 }
 
 impl LogReader {
     /// Returns the sender of a request.
     pub fn of(headers: &HeaderMap) -> Self {
         Self::Caller(headers.get(header::AUTHORIZATION).cloned())
+    }
+
+    /// Returns the sender of a request to Conveyor's API.
+    pub fn of_conveyor(headers: &HeaderMap) -> Self {
+        Self::ConveyorCaller(headers.get(header::AUTHORIZATION).cloned())
     }
 }
 
@@ -109,12 +117,23 @@ impl LogFeed {
 
     /// True if a request with the same credentials would be let in. While the store cannot be asked it is true.
     async fn may_see(&self) -> bool {
+        let (authorization, is_conveyor) = match &self.reader {
+            LogReader::Anyone => return true,
+            LogReader::Caller(authorization) => (authorization, false),
+            LogReader::ConveyorCaller(authorization) => (authorization, true),
+        };
         let mut request = Request::new(());
-        let LogReader::Caller(authorization) = &self.reader else { return true };
         if let Some(authorization) = authorization {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
-        match RepoCaller::from_request_parts(&mut request.into_parts().0, &self.api).await {
+        let mut parts = request.into_parts().0;
+        let caller = match is_conveyor {
+            true => {
+                ConveyorCaller::from_request_parts(&mut parts, &self.api).await.map(|ConveyorCaller(caller)| caller)
+            }
+            false => RepoCaller::from_request_parts(&mut parts, &self.api).await,
+        };
+        match caller {
             Ok(caller) => caller.may_see(&self.api, &self.repository),
             Err(error) => error.status().is_server_error(),
         }

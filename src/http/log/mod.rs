@@ -24,8 +24,7 @@ use super::ids::JobPath;
 use super::range::Range;
 use super::{ApiState, messages, page};
 use crate::model::Job;
-use feed::LogReader;
-pub use feed::{LogFeed, Piece};
+pub use feed::{LogFeed, LogReader, Piece};
 
 /// The last position of a range whose end is not known yet (RFC 8673): the largest integer that JavaScript counts exactly.
 const OPEN_END: u64 = (1 << 53) - 1;
@@ -40,6 +39,12 @@ struct LogQuery {
     start: Option<u64>,
 }
 
+/// Returns true for `?follow=1`.
+pub fn is_followed(uri: &Uri) -> Result<bool, ApiError> {
+    let LogQuery { follow, .. } = page::query(uri)?;
+    Ok(follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false")))
+}
+
 /// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it. With `Accept:
 /// text/event-stream` it comes as events, and with `Upgrade: websocket` by a WebSocket, both until the job ends.
 pub async fn read(
@@ -50,7 +55,7 @@ pub async fn read(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let LogQuery { follow, start } = page::query(&uri)?;
+    let LogQuery { start, .. } = page::query(&uri)?;
     let names = |name, value: &str| {
         let said = headers.get(name).and_then(|said| said.to_str().ok()).unwrap_or_default();
         said.split([',', ';']).any(|part| part.trim().eq_ignore_ascii_case(value))
@@ -72,8 +77,7 @@ pub async fn read(
         let feed = LogFeed::open(&api, &job, start, LogReader::of(&headers)).await?;
         return Ok(([NO_BUFFER], events::answer(feed, start)).into_response());
     }
-    let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
-    plain(&api, &job, follow, &headers).await
+    plain(&api, &job, is_followed(&uri)?, &headers).await
 }
 
 async fn plain(api: &Arc<ApiState>, job: &Job, follow: bool, headers: &HeaderMap) -> Result<Response, ApiError> {

@@ -107,3 +107,47 @@ impl AsyncWrite for Connection {
         self.watched(cx, ended)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::http::serve::places::Places;
+
+    /// Writes until the reader has to take something first.
+    async fn fill(connection: &mut Connection) {
+        let mut write = async || {
+            poll_fn(|cx| match Pin::new(&mut *connection).poll_write(cx, &[0; 1 << 16]) {
+                Poll::Ready(written) => Poll::Ready(Some(written.unwrap())),
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await
+        };
+        while write().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn writing_fails_only_without_progress() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, places) = (Stream::Tcp(listener.accept().await.unwrap().0), Places::new(0));
+        let mut connection = Connection::new(stream, places.take().await.unwrap(), TaskTracker::new().token());
+        fill(&mut connection).await;
+        assert!(connection.stalled.is_some());
+        let mut taken = vec![0; 8 << 20];
+        let (written, _) = tokio::join!(connection.write(b"x"), reader.read_exact(&mut taken[..1 << 20]));
+        assert_eq!((written.unwrap(), connection.stalled.is_none()), (1, true));
+
+        fill(&mut connection).await;
+        connection.stalled = Some(Box::pin(sleep(Duration::ZERO)));
+        assert_eq!(connection.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(places.count().0, 1);
+        drop(connection);
+        assert_eq!(places.count().0, 0);
+    }
+}

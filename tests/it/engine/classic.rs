@@ -286,7 +286,7 @@ async fn an_engine_without_buildkit_builds_jobs(docker: Docker) {
     {
         let checked = Engine::new(host.parse::<Host>().unwrap()).with_builder(builder).check().await;
         match expected {
-            Some(used) => assert_eq!(checked.unwrap(), used),
+            Some(used) => assert_eq!(checked.unwrap().1, used),
             None => assert!(checked.unwrap_err().message.contains("has no BuildKit: use Docker 18.09")),
         }
     }

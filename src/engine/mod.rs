@@ -27,6 +27,7 @@ pub use api::engine::{Engine, EngineInfo};
 pub use api::errors::EngineError;
 pub use api::kind::ErrorKind;
 pub use api::machine::Machine;
+pub use api::ssh::SshAccess;
 pub use api::texts::advice;
 pub use context::tree::SyncStats;
 pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};

@@ -156,7 +156,9 @@ impl Pool {
                 _ = receiver.changed() => {}
                 () = late => {
                     let troubles = self.status.borrow().troubles.join("; ");
-                    return Err(LeaseError::Failed(EngineError::engine(fill(advice::NO_ENGINE.text, &[&troubles]))));
+                    let is_refused = self.states.borrow().iter().all(MemberState::is_refused);
+                    let kind = if is_refused { ErrorKind::Access } else { ErrorKind::Engine };
+                    return Err(LeaseError::Failed(EngineError::new(kind, fill(advice::NO_ENGINE.text, &[&troubles]))));
                 }
             }
         }
@@ -262,7 +264,7 @@ impl EngineLease {
             result = work => result,
             lost = self.member.lost() => Err(lost),
         };
-        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Engine) {
+        if result.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Engine | ErrorKind::Access)) {
             self.member.doubted.notify_one();
         }
         result

@@ -156,13 +156,15 @@ settings! {
     }
 
     "Engines" {
-        /// Address of the Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or `tcp://` on any address with
-        /// DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
+        /// Address of the Docker Engine: `unix:///path`, `ssh://user@host[:port][/path]` with the key `image-factory/engine-key`,
+        /// `tcp://` on a loopback address, or `tcp://` on any address with DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
         DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock", "tcp://engine.example.com:2376";
         /// Addresses of several engines, comma-separated, instead of DOCKER_HOST. A repository keeps to the engine that has
         /// its layers, as long as that engine is well and not busy. Either each has `;slots=N` behind it, or none has;
         /// without them CONCURRENCY is shared out evenly.
         DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376;slots=4,tcp://engine-2.example.com:2376;slots=2";
+        /// File of containerops' generator that names the engines, `pool.json`, instead of DOCKER_HOST.
+        POOL_FILE => pool_file: Option<PathBuf>, "", "/etc/image-factory/pool.json";
         /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
         DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "", "1";
         /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.

@@ -2,6 +2,7 @@
 
 mod admin_token;
 mod assemble;
+mod branch_heads;
 mod data_dir;
 pub mod doctor;
 mod images;

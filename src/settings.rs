@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
+pub use etcd_address::HostName;
 pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
@@ -118,6 +119,12 @@ impl Settings {
                 let why = "is not valid: no job could end in time; set 1s or more";
                 errors.push(SettingError::new([name], format!("{name}=\"0s\" {why}")));
             }
+        }
+        if self.basic_auth.is_some() && self.api_auth == ApiAuth::None {
+            errors.push(SettingError::new(
+                ["BASIC_AUTH", "API_AUTH"],
+                "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
+            ));
         }
         self.check_etcd(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
+use super::branch_heads;
 use super::data_dir;
 use super::ledger::Ledger;
 use super::missed::Missed;
@@ -30,6 +31,10 @@ use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
+
+/// Time between two heartbeats in a log that Conveyor's API follows, as Conveyor had it: proxies close connections that are
+/// silent for 60 s.
+const LOG_HEARTBEAT: Duration = Duration::from_secs(25);
 
 /// The parts of the daemon, made of the settings. The secrets, the engines and the disk are watched already; nothing else
 /// runs.
@@ -103,7 +108,7 @@ impl DaemonParts {
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
-        let tools = Tools {
+        let tools = Arc::new(Tools {
             git,
             engines,
             secrets: secrets.clone(),
@@ -111,7 +116,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             metrics: metrics.clone(),
-        };
+        });
 
         let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
         let intake = Intake::new(policy, store.clone(), queue_handle.clone());
@@ -128,6 +133,11 @@ impl DaemonParts {
         let http_config = HttpConfig {
             hook_secret: settings.hook_secret.clone(),
             tokens,
+            dialects: settings.dialects.clone(),
+            basic_auth: settings.basic_auth.clone(),
+            open_logs: settings.conveyor_open_logs.0,
+            log_heartbeat: LOG_HEARTBEAT,
+            branch_head: branch_heads::handle(tools.clone()),
             open: settings.api_auth == ApiAuth::None,
             cors_origins: settings.cors_origins.0.clone(),
             hosts: access::hosts(settings, &listener.local_addr()?),
@@ -146,7 +156,6 @@ impl DaemonParts {
             metrics: metrics.clone(),
         };
         let (router, credentials) = http::router(http_config, http_parts);
-        let tools = Arc::new(tools);
         let retention = Retention {
             store: store.clone(),
             logs: logs.clone(),

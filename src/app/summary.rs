@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use super::admin_token;
 use super::assemble::{engine, git, notify};
-use crate::model::EtcdApi;
+use crate::model::{Dialect, EtcdApi};
 use crate::settings::{ApiAuth, Settings};
 
 /// Logs in a few lines what is configured and what is not.
@@ -28,8 +28,14 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
     if settings.enc_passphrase.is_none() {
         tracing::info!("secrets: ENC_PASSPHRASE is not set, so encrypted ones cannot be used");
     }
+    let dialects = &settings.dialects;
+    tracing::info!("served: the APIs of {dialects} (DIALECTS)");
+    let hooks = if dialects.has(Dialect::Totem) { "/hooks/github" } else { "/" };
     match settings.hook_secret {
-        Some(_) => tracing::info!("webhooks: POST {}/hooks/github, signed with HOOK_SECRET", settings.base_url),
+        _ if !dialects.has(Dialect::Totem) && !dialects.has(Dialect::Conveyor) => {
+            tracing::info!("webhooks: none, because DIALECTS has neither totem nor conveyor");
+        }
+        Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
         None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
     }
     match settings.api_auth {

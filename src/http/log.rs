@@ -26,6 +26,12 @@ struct LogQuery {
     follow: Option<String>,
 }
 
+/// Returns true for `?follow=1`.
+pub fn is_followed(uri: &Uri) -> Result<bool, ApiError> {
+    let LogQuery { follow } = page::query(uri)?;
+    Ok(follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false")))
+}
+
 /// `GET /job/{id}/log`: the log so far, or with `?follow=1` until the job ends. `Range` asks for a part of it.
 pub async fn read(
     State(api): State<Arc<ApiState>>,
@@ -34,8 +40,7 @@ pub async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let LogQuery { follow } = page::query(&uri)?;
-    let follow = follow.is_some_and(|follow| !matches!(follow.as_str(), "0" | "false"));
+    let follow = is_followed(&uri)?;
     let id = caller.job(&api, &path).await?.id;
     // A beginning may become ambiguous while the log is followed.
     let path = JobPath(id.to_string());

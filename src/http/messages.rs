@@ -130,6 +130,15 @@ messages! {
     BAD_JOB_FILTER: 400 "InvalidArgument", "job is the id of a job",
         "Notifications were filtered by a text that is not a job's id.",
         "Take the id from the list of jobs.";
+    BAD_BUILD: 400 "InvalidContent", "The build cannot be made: …",
+        "The body of POST /builds or a webhook of Conveyor's form names no usable repository, branch or sha.",
+        "Send repository as OWNER/REPO, and sha as a whole id, or branch, or both.";
+    NO_BRANCH: 400 "InvalidArgument", "… has no branch …",
+        "POST /builds or a webhook names a branch without a sha, and the Git server has no such branch.",
+        "Correct the branch's name, or send the sha.";
+    NO_HEAD: 502 "BadGatewayError", "The Git server cannot be asked for the head of …: …",
+        "POST /builds or a webhook names a branch without a sha, and the Git server gives no answer.",
+        "Send the sha, or do what the message says about the server.";
     BROKEN_BODY: 400 "InvalidArgument", "The body broke off: …",
         "The connection ended before the whole body had arrived.",
         "Send the request again, and look for a proxy that cuts bodies off.";
@@ -160,6 +169,13 @@ messages! {
         "Mismatch in computed signature and the passed signature of the request payload.",
         "The webhook was signed with another secret than HOOK_SECRET, or not at all.",
         "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    HUB_SIGNATURE: 403 "NotAuthorized",
+        "The provided signature in the X-Hub-Signature header does not match.",
+        "A webhook of Conveyor's was signed with another secret than HOOK_SECRET, or not at all.",
+        "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    OTHER_EVENT: 404 "ResourceNotFound", "404 page not found",
+        "A webhook of Conveyor's reports another event than ping or push.",
+        "Have the forge send the push event alone.";
     NO_HOOK_SECRET: 503 "ServiceUnavailableError",
         "Webhooks are not accepted yet: set HOOK_SECRET here, and the same secret in the hook's settings",
         "HOOK_SECRET is not set.",
@@ -213,6 +229,9 @@ messages! {
     TOKEN_OF_SETTINGS: 409 "ConflictError", "The token … comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and reload the daemon (SIGHUP)",
         "A token of API_TOKENS, or the one in DATA_DIR/admin-token, cannot be revoked by the API.",
         "Remove it where it is; without DATA_DIR/admin-token the next start or reload makes another one.";
+    BUILDING: 409 "ConflictError", "a build for this sha is already pending or building",
+        "By Conveyor's API, a commit of a repository is built once at a time.",
+        "Follow the build that GET /builds/OWNER/REPO@SHA shows, or wait for its end.";
     ENDED: 409 "ConflictError", "The job has ended already: …",
         "A job that has ended cannot be cancelled.",
         "Nothing is to be done.";

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::ApiState;
 use super::auth::ApiCaller;
 use super::error::ApiError;
-use super::hooks::DUPLICATE;
+use super::hooks::{DUPLICATE, SKIPPED};
 use crate::metrics::{MetricKind, Scrape, WebhookResult};
 use crate::model::{EngineCondition, EngineState, FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
@@ -33,7 +33,7 @@ pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, n
     let response = next.run(request).await;
     api.metrics.webhook(match response.status() {
         _ if response.headers().contains_key(DUPLICATE) => WebhookResult::Duplicate,
-        StatusCode::NO_CONTENT => WebhookResult::Ignored,
+        _ if response.headers().contains_key(SKIPPED) => WebhookResult::Ignored,
         status if status.is_success() => WebhookResult::Accepted,
         status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => WebhookResult::Refused,
         _ => WebhookResult::Failed,

@@ -1,6 +1,7 @@
 //! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
+mod conveyor;
 mod engines;
 mod envelope;
 mod forges;
@@ -9,6 +10,7 @@ mod images;
 mod jobs;
 mod log;
 mod notifications;
+mod routing;
 mod tokens;
 mod totem;
 mod wire;
@@ -29,7 +31,7 @@ use super::{HttpConfig, Parts, router, serve};
 use crate::intake::{AllowedRepos, Intake, Policy, Selection};
 use crate::logs::Logs;
 use crate::metrics::{Heartbeat, Metrics};
-use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
+use crate::model::{ApiToken, BasicLogin, Destinations, Dialects, Job, JobId, Millis, Outcome, Role, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -101,6 +103,11 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let mut config = HttpConfig {
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
+        dialects: Dialects::parse("totem,conveyor,generator").unwrap(),
+        basic_auth: Some(BasicLogin { user: "conveyor".into(), password: Zeroizing::new("pass:word".into()) }),
+        open_logs: false,
+        log_heartbeat: Duration::from_secs(25),
+        branch_head: Arc::new(|_, _| Box::pin(async { Err("no Git server in this test".to_owned()) })),
         open: false,
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],

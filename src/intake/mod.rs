@@ -77,6 +77,7 @@ impl Intake {
             tag_named,
             rebuild_of,
             any_commit,
+            exclusive,
             delivery,
         } = request;
         let destination = self.policy().check(&context, &source, by)?;
@@ -92,6 +93,7 @@ impl Intake {
             tag_named,
             rebuild_of,
             any_commit,
+            exclusive,
             created_by: by.person().map(str::to_owned),
             ..NewJob::bound_for(context, destination)
         };

@@ -26,6 +26,8 @@ pub struct Request {
     pub rebuild_of: Option<JobId>,
     /// The commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
+    /// The job is refused while another one makes the same image of the same commit.
+    pub exclusive: bool,
     /// The webhook delivery that makes the job. A delivery that came before means the job that it made then.
     pub delivery: Option<NewDelivery>,
 }
@@ -45,6 +47,7 @@ impl Request {
             tag_named: false,
             rebuild_of: None,
             any_commit: false,
+            exclusive: false,
             delivery: None,
         }
     }

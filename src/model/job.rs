@@ -35,6 +35,8 @@ pub struct NewJob {
     pub default_branch: Option<String>,
     /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
     pub created_by: Option<String>,
+    /// True if the store refuses the job while another one makes the same image of the same commit of its repository.
+    pub exclusive: bool,
 }
 
 impl NewJob {
@@ -57,6 +59,7 @@ impl NewJob {
             forced: false,
             default_branch: None,
             created_by: None,
+            exclusive: false,
         }
     }
 

@@ -18,8 +18,8 @@ use super::{
     Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
-    TagTemplate,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
+    Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -120,16 +120,16 @@ settings! {
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
         /// that changed the file).
         FILE_TIMES => file_times: FileTimes, "stable", "history";
-        /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
+        /// `1` looks at the heads of branches that a webhook named before, at the start and every 15 minutes, and builds the
         /// commits that no webhook reported.
         SWEEP_MISSED => sweep_missed: Switch, "0", "1";
         /// Branches whose pushes are built: globs, comma-separated, in which `*` takes slashes, too. Default: all. What a
         /// person asks for is built in any case.
-        BRANCHES => branches: Branches, "", "main,release/*";
+        BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
-        GIT_TAGS => git_tags: GitTags, "", "v*";
+        GIT_TAGS => git_tags: GitTags, "", "v*" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
-        SKIP_WORDS => skip_words: Switch, "0", "1";
+        SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
 
     "Images and tags" {
@@ -257,8 +257,8 @@ settings! {
         SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Channel of Slack. Default: the webhook's own channel.
         SLACK_ROOM => slack_room: Option<String>, "", "#builds" live;
-        /// Server for outgoing mail. Mail is sent if SMTP_FROM and SMTP_TO are set, too.
-        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com" live;
+        /// Server for outgoing mail, which needs SMTP_FROM, and SMTP_TO or a mail address in NOTIFY_OPERATORS.
+        SMTP_HOST => smtp_host: Option<HostName>, "", "mail.example.com" live;
         /// Port of SMTP_HOST. Default: 465 with `SMTP_TLS=tls`, 587 with `starttls`, 25 with `none`.
         SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587" live;
         /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and
@@ -280,6 +280,13 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
+        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
+        /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
+        /// not valid elsewhere.
+        BASIC_AUTH => basic_auth: Option<BasicLogin>, "", "conveyor:output-of-openssl-rand-hex-32" secret live;
+        /// `1` shows the logs of Conveyor's jobs at `/logs/ID` to everyone who knows the id, as Conveyor did.
+        CONVEYOR_OPEN_LOGS => conveyor_open_logs: Switch, "0", "1";
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password

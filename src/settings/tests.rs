@@ -405,6 +405,7 @@ fn all_secrets_are_known_as_such() {
         "HOOK_SIGNING_KEY" => {
             format!("whsec_{}", base64::prelude::BASE64_STANDARD.encode("secret of HOOK_SIGNING_KEY"))
         }
+        "BASIC_AUTH" => "conveyor:secret of BASIC_AUTH".into(),
         "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
         "NOTIFY_OPERATORS" => {
             "https://chat.example.com/v2/room/ops/notification?auth_token=secret+of+NOTIFY_OPERATORS".into()

@@ -7,8 +7,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
-    RepoGlob, Supersede, TagTemplate, words,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
+    Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -339,6 +339,24 @@ impl SettingValue for RepoCaseChoice {
 }
 
 word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Pull, Supersede);
+
+impl SettingValue for Dialects {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+/// A login, split at the first `:`.
+impl SettingValue for BasicLogin {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((user, password)) if !user.is_empty() && !password.is_empty() => {
+                Ok(Self { user: user.into(), password: password.to_owned().into() })
+            }
+            _ => Err("it must be user:password".into()),
+        }
+    }
+}
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

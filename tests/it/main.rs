@@ -21,6 +21,7 @@ mod cli;
 mod commits;
 mod contents;
 mod context;
+mod conveyor;
 mod crash;
 mod deliveries;
 mod doctor;

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::advice::{self, fill};
+use super::advice;
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
@@ -158,7 +158,7 @@ impl Pool {
                     let troubles = self.status.borrow().troubles.join("; ");
                     let is_refused = self.states.borrow().iter().all(MemberState::is_refused);
                     let kind = if is_refused { ErrorKind::Access } else { ErrorKind::Engine };
-                    return Err(LeaseError::Failed(EngineError::new(kind, fill(advice::NO_ENGINE.text, &[&troubles]))));
+                    return Err(LeaseError::Failed(EngineError::new(kind, advice::NO_ENGINE.fill(&[&troubles]))));
                 }
             }
         }

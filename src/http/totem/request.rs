@@ -58,7 +58,8 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
     // The build options are new, so checking them refuses nothing that totem accepted.
     wrong.extend(context.build_options().err().into_iter().flatten().map(bad_option));
     if wrong.is_empty() {
-        Ok(JobRequest { context, source: JobSource::Git, tag_named, dialect: Dialect::Totem })
+        let (source, dialect) = (JobSource::Git, Dialect::Totem);
+        Ok(JobRequest { context, source, tag_named, is_head: false, dialect })
     } else {
         Err(ApiError::Invalid(wrong))
     }

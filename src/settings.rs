@@ -9,6 +9,7 @@ mod error;
 mod etcd;
 mod etcd_address;
 mod flags;
+mod foreign;
 mod keep;
 mod loaded;
 mod names;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
+pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
 pub use flags::Flags;

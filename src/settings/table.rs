@@ -14,12 +14,12 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
-    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList,
-    Urls,
+    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
+    SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
-    Percent, Pull, Supersede, TagTemplate,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
+    MailTls, Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -155,6 +155,16 @@ settings! {
         KEEP_GIT_DIR => keep_git_dir: Switch, "0", "1";
     }
 
+    "Jobs of Conveyor's API" {
+        /// Jobs of Conveyor's API that move the tag `latest`: those of the `default` branch, or `always` all, as Conveyor did.
+        LATEST => latest: Latest, "default", "always";
+        /// `1` builds the jobs of Conveyor's API and pushes nothing. They succeed without a digest.
+        DRY => dry: Switch, "0", "1";
+        /// `1` has BuildKit write into the images of Conveyor's API from which steps their layers are. An engine that lacks
+        /// the layers then takes them from the branch's last image. With the classic builder it does so in any case.
+        INLINE_CACHE => inline_cache: Switch, "0", "1";
+    }
+
     "Engines" {
         /// Address of the Docker Engine: `unix:///path`, `ssh://user@host[:port][/path]` with the key `image-factory/engine-key`,
         /// `tcp://` on a loopback address, or `tcp://` on any address with DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
@@ -274,6 +284,9 @@ settings! {
         SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>" live;
         /// Recipients of the mail, comma-separated.
         SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com" live;
+        /// Address of a DogStatsD agent, `dogstatsd://host[:port]`, that gets the timings, errors and events of builds which
+        /// Conveyor sent. The port is 8125 by default.
+        STATS => stats: Option<StatsTarget>, "", "dogstatsd://127.0.0.1:8125" live;
     }
 
     "HTTP and access" {

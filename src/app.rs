@@ -76,7 +76,7 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     let mut rule = |names: &[&'static str], result: anyhow::Result<()>| {
         errors.extend(result.err().map(|error| SettingError::new(names.iter().copied(), format!("{error:#}"))));
     };
-    rule(&["DOCKER_HOST", "DOCKER_HOSTS"], assemble::engine::engines(settings).map(drop));
+    rule(&["DOCKER_HOST", "DOCKER_HOSTS", "POOL_FILE"], assemble::engine::hosts(settings, None).map(drop));
     rule(&["PRIORITIES"], assemble::queue::rules(settings).map(drop));
     rule(&["RUST_LOG"], telemetry::check_filter(settings));
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));

@@ -78,7 +78,6 @@ impl DaemonParts {
         let admin_token = tokens.last().map(|admin| admin.token.clone());
         let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
         let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
-        let engines = engine::engines(settings)?;
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
@@ -88,11 +87,12 @@ impl DaemonParts {
             budget: settings.engine_budget.0,
         };
         let secrets = crate::secrets::start(secrets::config(settings), shutdown.clone());
+        let ssh = engine::ssh_access(settings, &run_dir, &known_hosts, secrets.clone())?;
 
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
-        let engines = Pool::start(engines, pool_config, &shutdown);
+        let engines = Pool::start(engine::engines(settings, ssh)?, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let engine_handle = engine::handle(&engines);
         let programs = readiness::watch_programs(&shutdown);

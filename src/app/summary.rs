@@ -1,5 +1,5 @@
 use super::admin_token;
-use super::assemble::{git, notify};
+use super::assemble::{engine, git, notify};
 use crate::model::{Dialect, EtcdApi, ListenAddress};
 use crate::settings::{ApiAuth, Settings};
 
@@ -49,10 +49,12 @@ pub fn log_summary(settings: &Settings) {
     let allowed = settings.allow_repos.0.join(", ");
     tracing::info!(
         "builds: {allowed} from {source}, on {}, pushed to {}",
-        match settings.docker_hosts.0.as_slice() {
-            [] => settings.docker_host.clone(),
-            several => several.join(", "),
-        },
+        engine::hosts(settings, None)
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         settings.docker_repo_base
     );
     if let Some(token) = git::token(settings) {

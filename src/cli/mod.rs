@@ -1,6 +1,8 @@
 //! The command line. Each subcommand has a file with its arguments and its `run`.
 
+mod alias;
 mod build;
+mod built;
 mod cancel;
 mod completions;
 mod deliveries;
@@ -104,6 +106,19 @@ impl SettingsFiles {
         let environment =
             environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         SettingsSource::new(flags.0, self.config, self.env_file, environment)
+    }
+}
+
+/// Reads the arguments of this process. Returns an exit code if the program was called by the name of one that it replaces
+/// and does not do what that one did; standard error then says what to use.
+pub fn parse() -> Result<Cli, ExitCode> {
+    let args: Vec<_> = std::env::args_os().collect();
+    match alias::replacement(&args) {
+        Some(instead) => {
+            let _ = writeln!(io::stderr(), "{instead}");
+            Err(ExitCode::from(USAGE))
+        }
+        None => Ok(clap::Parser::parse_from(args)),
     }
 }
 

@@ -14,11 +14,11 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
-    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList,
-    Urls,
+    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
+    SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
     ListenAddress, MailTls, Percent, Pull, Supersede, TagTemplate,
 };
 
@@ -155,14 +155,26 @@ settings! {
         KEEP_GIT_DIR => keep_git_dir: Switch, "0", "1";
     }
 
+    "Jobs of Conveyor's API" {
+        /// Jobs of Conveyor's API that move the tag `latest`: those of the `default` branch, or `always` all, as Conveyor did.
+        LATEST => latest: Latest, "default", "always";
+        /// `1` builds the jobs of Conveyor's API and pushes nothing. They succeed without a digest.
+        DRY => dry: Switch, "0", "1";
+        /// `1` has BuildKit write into the images of Conveyor's API from which steps their layers are. An engine that lacks
+        /// the layers then takes them from the branch's last image. With the classic builder it does so in any case.
+        INLINE_CACHE => inline_cache: Switch, "0", "1";
+    }
+
     "Engines" {
-        /// Address of the Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or `tcp://` on any address with
-        /// DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
+        /// Address of the Docker Engine: `unix:///path`, `ssh://user@host[:port][/path]` with the key `image-factory/engine-key`,
+        /// `tcp://` on a loopback address, or `tcp://` on any address with DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
         DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock", "tcp://engine.example.com:2376";
         /// Addresses of several engines, comma-separated, instead of DOCKER_HOST. A repository keeps to the engine that has
         /// its layers, as long as that engine is well and not busy. Either each has `;slots=N` behind it, or none has;
         /// without them CONCURRENCY is shared out evenly.
         DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376;slots=4,tcp://engine-2.example.com:2376;slots=2";
+        /// File of containerops' generator that names the engines, `pool.json`, instead of DOCKER_HOST.
+        POOL_FILE => pool_file: Option<PathBuf>, "", "/etc/image-factory/pool.json";
         /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
         DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "", "1";
         /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.
@@ -272,6 +284,9 @@ settings! {
         SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>" live;
         /// Recipients of the mail, comma-separated.
         SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com" live;
+        /// Address of a DogStatsD agent, `dogstatsd://host[:port]`, that gets the timings, errors and events of builds which
+        /// Conveyor sent. The port is 8125 by default.
+        STATS => stats: Option<StatsTarget>, "", "dogstatsd://127.0.0.1:8125" live;
     }
 
     "HTTP and access" {

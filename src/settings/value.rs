@@ -6,8 +6,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls,
-    Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
+    MailTls, Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -326,7 +326,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Pull, Supersede);
+word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede);
 
 impl SettingValue for Dialects {
     fn parse(text: &str) -> Result<Self, String> {

@@ -22,6 +22,7 @@ mod commits;
 mod contents;
 mod context;
 mod conveyor;
+mod conveyor_builds;
 mod crash;
 mod deliveries;
 mod doctor;

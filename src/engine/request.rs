@@ -34,6 +34,8 @@ pub struct ImageBuild<'a> {
     pub pull: bool,
     /// True if every step runs, whatever the engine has in its cache.
     pub no_cache: bool,
+    /// Limits of each step, by their names in the engine's API. BuildKit has none.
+    pub limits: BTreeMap<String, String>,
     /// Images that the Dockerfile builds on, as far as they are known. They decide which login an engine gets that asks for
     /// one by host.
     pub bases: Vec<BaseImage>,

@@ -164,6 +164,7 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(&repository),
             pull: plan.pull,
             no_cache: plan.no_cache,
+            limits: plan.limits.clone(),
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone()),
         };

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub pull: bool,
     /// True if every step runs anew.
     pub no_cache: bool,
+    /// Limits of each step.
+    pub limits: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -63,6 +65,7 @@ impl Plan {
             platform: options.platform,
             pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
             no_cache: options.no_cache.unwrap_or_default(),
+            limits: options.limits,
         })
     }
 
@@ -126,6 +129,7 @@ mod tests {
             platform: platform.map(str::to_owned),
             pull: false,
             no_cache: false,
+            limits: BTreeMap::new(),
         };
         assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
         let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();

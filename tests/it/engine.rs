@@ -172,6 +172,7 @@ impl Bench {
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
             pull: false,
+            limits: BTreeMap::new(),
             no_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),

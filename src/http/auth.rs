@@ -37,21 +37,34 @@ impl RepoCaller {
     /// an admin's.
     pub fn admit(parts: &Parts, named: Option<Self>, guard: &Guard) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
+        let role = if changes { Role::Build } else { Role::Read };
+        Self::admit_as(parts, named, guard, role, changes)
+    }
+
+    /// Admits the caller of a request whose method does not say what it needs: this role and, for a `guarded` one, that no
+    /// foreign web page made a browser send it.
+    pub fn admit_as(
+        parts: &Parts,
+        named: Option<Self>,
+        guard: &Guard,
+        role: Role,
+        guarded: bool,
+    ) -> Result<Self, ApiError> {
         let caller = match named {
             Some(caller) => {
                 // A browser adds the password that it remembers to what any page sends, as it does with a cookie.
-                if changes && is_basic(&parts.headers) {
-                    guard.check(&parts.headers, changes)?;
+                if guarded && is_basic(&parts.headers) {
+                    guard.check(&parts.headers, guarded)?;
                 }
                 caller
             }
             None if guard.is_open => {
-                guard.check(&parts.headers, changes)?;
+                guard.check(&parts.headers, guarded)?;
                 Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
             None => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
-        if changes && caller.role < Role::Build {
+        if caller.role < role {
             return Err(ApiError::new(&messages::READ_ONLY));
         }
         Ok(caller)
@@ -180,6 +193,12 @@ fn token_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
     let pair = basic_pair(headers)?;
     let colon = pair.iter().position(|&b| b == b':')?;
     Some(Sha256::digest(&pair[colon + 1..]).into())
+}
+
+/// Returns true if the request has a bearer token, which no page can make a browser add to an image, a link or a form.
+pub fn is_bearer(headers: &HeaderMap) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..7));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
 }
 
 /// Returns the user and the password of `Authorization: Basic …`, with the `:` between them.

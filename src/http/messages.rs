@@ -100,6 +100,12 @@ messages! {
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    PARAMETER: 400 "InvalidArgument", "The parameter … cannot be used: …",
+        "A parameter of GET /b1/build is missing, malformed or not offered.",
+        "Correct the parameter as the message says.";
+    NO_WEBSOCKET: 400 "InvalidArgument", "Open this address by a WebSocket (…)",
+        "The address of a log by WebSocket was asked for by a plain request.",
+        "Use a WebSocket client, or /b1/build/log/http/ID?count=N.";
     BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
         "The name, the role or the repositories of a new token are not valid.",
         "Correct what the message names.";
@@ -206,6 +212,9 @@ messages! {
     FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token as Bearer with it",
         "A browser sent the request for a page of another origin, with a password that it knows, or without a token.",
         "Send a token as Bearer, or have the operator add the page to CORS_ORIGINS.";
+    BROWSER: 403 "NotAuthorized", "A browser sent this request, and a GET that makes a job is for programs alone: send it by curl",
+        "GET /b1/build has a header that browsers add, such as Sec-Fetch-Site or Origin, or a browser's User-Agent.",
+        "Send it from a program, and with a token as Bearer if it calls itself Mozilla.";
     OTHER_BASE: 403 "NotAuthorized", "Another dockerRepoBase than the configured one needs the role admin",
         "The request names a dockerRepoBase that is not DOCKER_REPO_BASE.",
         "Leave dockerRepoBase out, or use a token of the role admin.";

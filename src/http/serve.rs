@@ -40,6 +40,7 @@ pub async fn serve(mut listener: TcpListener, router: Router, heart: Heartbeat, 
         // Without TCP_NODELAY, the last packet of an answer may wait 40 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = connection.with_upgrades();
         let shutdown = shutdown.clone();
         connections.spawn(async move {
             let mut connection = pin!(connection);

@@ -5,6 +5,7 @@ mod conveyor;
 mod engines;
 mod envelope;
 mod forges;
+mod generator;
 mod hook;
 mod images;
 mod jobs;

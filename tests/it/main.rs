@@ -33,6 +33,7 @@ mod failures;
 mod faults;
 mod fixtures;
 mod forges;
+mod generator;
 mod git;
 mod github;
 mod harness;

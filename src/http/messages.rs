@@ -103,9 +103,9 @@ messages! {
     PARAMETER: 400 "InvalidArgument", "The parameter … cannot be used: …",
         "A parameter of GET /b1/build is missing, malformed or not offered.",
         "Correct the parameter as the message says.";
-    NO_WEBSOCKET: 400 "InvalidArgument", "Open this address by a WebSocket (…)",
-        "The address of a log by WebSocket was asked for by a plain request.",
-        "Use a WebSocket client, or /b1/build/log/http/ID?count=N.";
+    BAD_UPGRADE: 400 "InvalidArgument", "The WebSocket cannot be opened: …",
+        "The request has Upgrade: websocket, and another header of RFC 6455 is missing or wrong.",
+        "Open it with a library for WebSockets, by GET and version 13.";
     BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
         "The name, the role or the repositories of a new token are not valid.",
         "Correct what the message names.";
@@ -167,6 +167,12 @@ messages! {
         "Send it again over a faster connection.";
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
+        "Wait for as long as Retry-After says, then send it again.";
+    FOLLOWERS: 503 "ServiceUnavailableError", "All … places of those who follow a log are taken: ask again later",
+        "The daemon's open files (LimitNOFILE) leave no place for another follower.",
+        "Follow it later; the operator raises LimitNOFILE or ends followers.";
+    PLACES: 503 "ServiceUnavailableError", "All places for connections are taken: send it again later",
+        "The last places are kept for webhooks, /health, /ready and /metrics.",
         "Wait for as long as Retry-After says, then send it again.";
     TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
         "A handler took longer than 30 s, most often because the disk is slow.",

@@ -113,6 +113,8 @@ pub struct BuildOptions {
     pub pull: Option<Pull>,
     /// True if every step runs, whatever the engine has in its cache.
     pub no_cache: Option<bool>,
+    /// True if the image is built and not pushed.
+    pub dry_run: Option<bool>,
     /// Limits of each step, by the names of [`LIMITS`]. BuildKit has none.
     pub limits: BTreeMap<String, String>,
 }
@@ -148,7 +150,7 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// Names of all options.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 11] = [
         "dockerfile",
         "context",
         "keepGitDir",
@@ -158,6 +160,7 @@ impl BuildOptions {
         "image",
         "pull",
         "noCache",
+        "dryRun",
         "limits",
     ];
 
@@ -177,6 +180,7 @@ impl BuildOptions {
             image: reader.text("image", RequestedImage::new),
             pull: reader.text("pull", |text| text.parse().map_err(|_| "it must be missing or always")),
             no_cache: reader.switch("noCache"),
+            dry_run: reader.switch("dryRun"),
             limits: reader.limits(),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
@@ -429,6 +433,7 @@ mod tests {
             (json!({ "pull": true }), "pull", "string"),
             (json!({ "pull": "never" }), "pull", "missing or always"),
             (json!({ "noCache": "yes" }), "noCache", "boolean"),
+            (json!({ "dryRun": 1 }), "dryRun", "boolean"),
             (json!({ "limits": 5 }), "limits", "object"),
             (json!({ "limits": { "memory": "1g" } }), "limits", "whole number"),
             (json!({ "limits": { "memory": 1.5 } }), "limits", "whole number"),

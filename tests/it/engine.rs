@@ -174,6 +174,8 @@ impl Bench {
             pull: false,
             limits: BTreeMap::new(),
             no_cache: false,
+            cache_from: None,
+            inline_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
         }

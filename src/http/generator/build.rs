@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{request, text};
-use crate::http::auth::{ApiCaller, RepoCaller, is_bearer};
+use crate::http::auth::{ApiCaller, RepoCaller, has_bearer};
 use crate::http::error::ApiError;
 use crate::http::{ApiState, messages};
 use crate::model::Role;
@@ -40,7 +40,7 @@ fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
         name.starts_with("sec-") || matches!(name, "origin" | "purpose" | "x-purpose" | "x-moz")
     };
     let is_mozilla = headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
-    match headers.keys().any(is_browsers) || (is_mozilla && !is_bearer(headers)) {
+    match headers.keys().any(is_browsers) || (is_mozilla && !has_bearer(headers)) {
         true => Err(ApiError::new(&messages::BROWSER)),
         false => Ok(()),
     }

@@ -8,13 +8,14 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::Response;
 use serde::Deserialize;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::pieces::{LogPieces, failure};
 use super::text;
 use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::ids::JobPath;
+use crate::http::log::{LogFeed, LogReader, Piece};
 use crate::http::{ApiState, messages, page};
 use crate::model::{Job, JobId, Role, Status};
 
@@ -26,8 +27,8 @@ const UNKNOWN: &str = "invalid id ...";
 
 /// Length of a message in bytes at which no further piece joins it.
 const MESSAGE: usize = 4096;
-/// Time in which a reader has to take a message.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Size of the buffer for what the reader sends, which is nothing but answers to pings.
+const RECEIVED: usize = 256;
 /// Pause between two pings, which keep proxies from ending a silent connection.
 const PING: Duration = Duration::from_secs(25);
 
@@ -57,10 +58,18 @@ pub async fn read(
         "ws" => {
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &api)
                 .await
-                .map_err(|error| ApiError::with(&messages::NO_WEBSOCKET, error.body_text()))?;
+                .map_err(|error| ApiError::with(&messages::BAD_UPGRADE, error.body_text()))?;
+            let answer = match job {
+                None => LogAnswer::Words(UNKNOWN),
+                Some(job) if job.status == Status::Pending && job.attempt == 0 => LogAnswer::Words(WAITS),
+                Some(job) => {
+                    let feed = LogFeed::open(&api, &job, 0, LogReader::of(&parts.headers)).await?;
+                    LogAnswer::Log(Box::new(feed), api, job.id)
+                }
+            };
             // A client sends nothing, and 1,000 readers of a log are usual, so the buffers are small.
-            let upgrade = upgrade.max_message_size(MESSAGE).read_buffer_size(MESSAGE).write_buffer_size(0);
-            Ok(upgrade.on_upgrade(move |socket| stream(api, job, socket)))
+            let upgrade = upgrade.max_message_size(RECEIVED).read_buffer_size(RECEIVED).write_buffer_size(0);
+            Ok(upgrade.on_upgrade(move |socket| stream(answer, socket)))
         }
         "http" => {
             let PieceQuery { count } = page::query(&parts.uri)?;
@@ -99,31 +108,39 @@ fn ending(job: &Job, pieces: &mut LogPieces) -> Vec<String> {
     pieces.finish().into_iter().chain(failure).chain([END.to_owned()]).collect()
 }
 
-/// Sends the log, and closes the connection. A reader that is slow or has gone holds up nothing but this task.
-async fn stream(api: Arc<ApiState>, job: Option<Job>, mut socket: WebSocket) {
-    let sent = match job {
-        None => send(&mut socket, UNKNOWN.into()).await,
-        Some(job) if job.status == Status::Pending && job.attempt == 0 => send(&mut socket, WAITS.into()).await,
-        Some(job) => follow(&api, job.id, &mut socket).await,
+/// The answer to a reader of a log by WebSocket.
+enum LogAnswer {
+    /// Nothing but these words.
+    Words(&'static str),
+    /// The log from its beginning until the job ends.
+    Log(Box<LogFeed>, Arc<ApiState>, JobId),
+}
+
+/// Sends the answer, and closes the connection. A reader that is slow or has gone holds up nothing but this task.
+async fn stream(answer: LogAnswer, mut socket: WebSocket) {
+    let sent = match answer {
+        LogAnswer::Words(words) => send(&mut socket, words.into()).await,
+        LogAnswer::Log(feed, api, id) => follow(*feed, &api, id, &mut socket).await,
     };
     if sent.is_some() {
-        let _ = timeout(WRITE_TIMEOUT, socket.send(Message::Close(None))).await;
+        let _ = socket.send(Message::Close(None)).await;
     }
 }
 
-/// Sends the log from its beginning until the job has ended. Returns `None` if the reader has gone or the log cannot be read.
-async fn follow(api: &ApiState, id: JobId, socket: &mut WebSocket) -> Option<()> {
-    let mut log = api.logs.follow(id, 0);
-    // The state is read now that the follower listens, because the job may have ended in between without waking it.
-    if api.store.job(id).await.ok()??.status.is_terminal() {
-        log.stop_at_end();
-    }
+/// Sends a log until its job has ended. Returns `None` if it is cut off: the reader or its token has gone, the daemon stops, or
+/// the log cannot be read. The connection then ends without `bye`.
+async fn follow(mut feed: LogFeed, api: &ApiState, id: JobId, socket: &mut WebSocket) -> Option<()> {
     let (mut pieces, mut pings) = (LogPieces::default(), interval_at(Instant::now() + PING, PING));
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let bytes = tokio::select! {
-            bytes = log.next() => bytes.ok()?,
+            piece = feed.next() => match piece.ok()? {
+                Piece::Bytes(bytes) => bytes,
+                Piece::End(_) => break,
+                Piece::Stopped | Piece::Refused => return None,
+            },
             _ = pings.tick() => {
-                send_message(socket, Message::Ping(Vec::new().into())).await?;
+                socket.send(Message::Ping(Vec::new().into())).await.ok()?;
                 continue;
             }
             // A client has nothing to say but that it goes.
@@ -132,7 +149,6 @@ async fn follow(api: &ApiState, id: JobId, socket: &mut WebSocket) -> Option<()>
                 Some(Ok(_)) => continue,
             },
         };
-        let Some(bytes) = bytes else { break };
         let mut message = String::new();
         for piece in pieces.push(&bytes) {
             if !message.is_empty() && message.len() + piece.len() > MESSAGE {
@@ -151,11 +167,7 @@ async fn follow(api: &ApiState, id: JobId, socket: &mut WebSocket) -> Option<()>
     Some(())
 }
 
-async fn send(socket: &mut WebSocket, text: String) -> Option<()> {
-    send_message(socket, Message::Text(text.into())).await
-}
-
 /// Sends a message; `None` if the reader does not take it.
-async fn send_message(socket: &mut WebSocket, message: Message) -> Option<()> {
-    timeout(WRITE_TIMEOUT, socket.send(message)).await.ok()?.ok()
+async fn send(socket: &mut WebSocket, text: String) -> Option<()> {
+    socket.send(Message::Text(text.into())).await.ok()
 }

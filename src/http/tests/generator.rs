@@ -262,7 +262,7 @@ async fn a_log_comes_by_websocket_in_the_words_of_the_original() {
     assert_eq!(server.get("/b1/build/log/http/nope?count=1").await.text(), "bye");
     assert_eq!(server.get(&format!("/b1/build/log/smoke/{id}")).await.text(), "");
     let plain = server.get(&format!("/b1/build/log/ws/{id}")).await;
-    assert!(plain.status == 400 && plain.text().starts_with("Open this address by a WebSocket"), "{}", plain.text());
+    assert!(plain.status == 400 && plain.text().starts_with("The WebSocket cannot be opened"), "{}", plain.text());
 }
 
 /// Pieces that a reader has seen stay what they are while the log grows, and a line is a piece once it is whole.

@@ -105,6 +105,8 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         sync_key: bench.name.clone(),
         pull: false,
         no_cache: false,
+        cache_from: None,
+        inline_cache: false,
         limits: BTreeMap::from([("memory".into(), "134217728".into())]),
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),

@@ -271,6 +271,30 @@ async fn basic_auth_opens_conveyors_door_alone() {
     }
 }
 
+/// With API_AUTH=none no credentials are needed, so a browser could send them all.
+#[tokio::test]
+async fn an_open_api_makes_no_build_for_a_foreign_page() {
+    let server = server(|config| (config.open, config.basic_auth) = (true, None)).await;
+    let body = json!({"repository": "acme/hello", "sha": SHA}).to_string();
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("host", "evil.example"),
+    ] {
+        // A page may send a form, plain text and no type without asking first.
+        for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/json"] {
+            let request = server.request("POST", "/builds").header(name, value).header("content-type", media_type);
+            assert_eq!(send(request.body(body.clone())).await.status, 403, "{name}: {value}");
+        }
+    }
+    let webhook = server.request("POST", "/").header("x-github-event", "push").body(push(SHA).to_string());
+    assert_eq!(send(webhook).await.status, 403);
+    assert!(server.store.jobs(9, None).await.unwrap().is_empty());
+    assert_eq!(send(server.request("POST", "/builds").body(body)).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_webhook_makes_a_build_at_any_address() {
     let server = server_with(|_| {}, |rules| rules.selection.skip_words = true).await;

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
+pub use etcd_address::HostName;
 pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};

@@ -1,6 +1,7 @@
 //! Reads the settings again when SIGHUP comes. The live ones take effect at once, and no job notices; the others are named.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::bail;
 use sd_notify::NotifyState;
@@ -62,6 +63,7 @@ impl LiveParts {
         self.channels.replace(&channels);
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
+        self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
         self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref());
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));

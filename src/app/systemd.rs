@@ -6,6 +6,7 @@ use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::without_repositories;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
@@ -85,7 +86,8 @@ impl Watchdog {
         if self.shutdown.is_cancelled() {
             return format!("stopping: {status}");
         }
-        let reasons = self.degraded.borrow().clone();
+        // `systemctl status` shows the line to every user of the machine.
+        let reasons = without_repositories(self.degraded.borrow().clone());
         if !reasons.is_empty() {
             status += &format!("; degraded: {}", reasons.join("; "));
         }

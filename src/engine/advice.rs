@@ -1,24 +1,13 @@
 //! The engine's messages to users, each with its cause and its cure. docs/troubleshooting.md is made from the same
 //! rows.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 use crate::model::Advice;
 
-/// Returns the text of a message with `values` in place of its gaps `…`, in order.
-pub(super) fn fill(text: &str, values: &[&dyn Display]) -> String {
-    let mut message = String::with_capacity(text.len() + 32 * values.len());
-    let mut parts = text.split('…');
-    message.push_str(parts.next().unwrap_or_default());
-    for (part, value) in parts.zip(values) {
-        let _ = write!(message, "{value}{part}");
-    }
-    message
-}
-
 /// Returns a whole message: the text with its gaps filled, and the cure.
 pub(super) fn with_cure(advice: &Advice, values: &[&dyn Display]) -> String {
-    format!("{}: {}", fill(advice.text, values), advice.cure)
+    format!("{}: {}", advice.fill(values), advice.cure)
 }
 
 macro_rules! messages {
@@ -119,6 +108,9 @@ messages! {
     NO_STAGE: "dockerfile", "--from=… in line … names no stage above it (…), and no image: …",
         "COPY --from or RUN --mount names neither a stage nor an image that can be had.",
         "correct the name, or give it to a stage by FROM … AS";
+    PERHAPS_NO_STAGE: "registry", "--from=… in line … names no stage above it (…), and Docker Hub cannot be asked for an image: …",
+        "COPY --from or RUN --mount names no stage, and Docker Hub, which may have such an image, does not answer.",
+        "correct the name if it is a stage's; otherwise nothing, because the job is tried again";
     BASE_IMAGE: "dockerfile", "the base image … (…) cannot be had from …: …",
         "The registry has no such image, or does not answer.",
         "correct the name after FROM, or push that image first";
@@ -202,7 +194,8 @@ mod tests {
             with_cure(&NO_BUILDKIT, &[&"unix:///a", &"18.06"]),
             @"the engine at unix:///a (18.06) has no BuildKit: use Docker 18.09 or newer on Linux, or set BUILDER=auto"
         );
-        assert_eq!(fill("a … b … c", &[&1, &"…"]), "a 1 b … c");
-        assert_eq!(fill("none", &[]), "none");
+        let advice = |text| Advice { text, ..NO_BUILDKIT };
+        assert_eq!(advice("a … b … c").fill(&[&1, &"…"]), "a 1 b … c");
+        assert_eq!(advice("none").fill(&[]), "none");
     }
 }

@@ -13,7 +13,6 @@ mod build;
 mod buildkit;
 mod classic;
 mod context;
-mod dockerfile;
 mod explain;
 mod pool;
 mod pull;

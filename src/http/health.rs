@@ -30,13 +30,17 @@ pub async fn ready(State(api): State<Arc<ApiState>>, caller: Result<ApiCaller, A
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unavailable", "reasons": reasons })))
             .into_response();
     }
-    let mut reasons = api.degraded.borrow().clone();
-    if caller.is_err() {
-        reasons.iter_mut().for_each(hide_repository);
-        reasons.dedup();
-    }
+    let reasons = api.degraded.borrow().clone();
+    let reasons = if caller.is_err() { without_repositories(reasons) } else { reasons };
     let status = if reasons.is_empty() { "ready" } else { "degraded" };
     Json(json!({ "status": status, "reasons": reasons })).into_response()
+}
+
+/// Returns the reasons why the daemon is degraded as everybody may see them: none names a repository or an owner.
+pub fn without_repositories(mut reasons: Vec<String>) -> Vec<String> {
+    reasons.iter_mut().for_each(hide_repository);
+    reasons.dedup();
+    reasons
 }
 
 /// Replaces a reason that names a repository or an owner.

@@ -55,7 +55,7 @@ use auth::Guard;
 
 pub use credentials::Credentials;
 pub use engines::EngineHandle;
-pub use health::NEWEST_JOB;
+pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
 pub use serve::serve;
 

@@ -2,7 +2,7 @@ use serde_json::Map;
 
 use super::request::{Refusal, Request, Requester};
 use super::{DEFAULT_COMMIT, Intake};
-use crate::model::{CommitId, Dialect, JobContext, Origin, SkipReason};
+use crate::model::{CommitId, Dialect, Forge, JobContext, Origin, SkipReason};
 use crate::store::{Added, NewDelivery, Skipped};
 
 /// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
@@ -49,7 +49,8 @@ impl ForgePush {
             branch,
             tag: commit.clone(),
             commit,
-            github: true,
+            // A commit of another forge has no status at GitHub.
+            github: self.delivery.forge == Forge::GitHub,
             docker_repo_base,
             branch_left_out: self.git_ref.is_none(),
             extra: Map::new(),
@@ -103,7 +104,6 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Forge;
 
     fn request(git_ref: Option<&str>, after: Option<&str>) -> Request {
         let (git_ref, after) = (git_ref.map(str::to_owned), after.map(str::to_owned));

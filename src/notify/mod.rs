@@ -1,7 +1,7 @@
 //! Sends the notifications in the outbox, each at least once, until it arrives or a day has passed.
 //!
-//! A [`Channel`] says which rows a job makes and how one row is sent. To add a channel, write one file with its
-//! implementation and construct it in `app/assemble/notify.rs`.
+//! A [`Channel`] says which rows a job makes and how one row is sent. ARCHITECTURE.md lists what a new
+//! channel needs.
 
 mod channel;
 mod chat;

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Tools;
 use super::clone::Fetched;
@@ -55,7 +56,7 @@ pub(super) async fn run(
             }
         }
         // A webhook's message was read when the push came.
-        if tools.config.skip_words
+        if tools.config.skip_words.load(Relaxed)
             && origin == Origin::Missed
             && has_skip_words(&tools.git.message(mirror, &oid).await?)
         {

@@ -21,6 +21,7 @@ mod users;
 mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -60,7 +61,7 @@ pub struct PipelineConfig {
     /// IMAGE_TAGS: tags that every image gets besides the job's own.
     pub image_tags: Vec<TagTemplate>,
     /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
-    pub skip_words: bool,
+    pub skip_words: AtomicBool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
     pub dockerfile: DockerfilePath,
     /// CONTEXT: build context of a job that names none.

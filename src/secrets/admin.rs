@@ -10,8 +10,8 @@ use super::name;
 use super::source::Source;
 use super::value::SecretValue;
 use super::{
-    LoginKey, Place, RegistryAuth, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live, pgp,
-    value,
+    LoginKey, Place, RegistryAuth, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live,
+    messages, pgp, value,
 };
 use crate::model::RepoCase;
 
@@ -49,9 +49,7 @@ fn seal(
     let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
         (SecretName::AuthorizedKeys | SecretName::SyslogHost, _) => bytes.to_vec().into(),
         (_, None) => {
-            return Err(SecretsError::new(
-                "set ENC_PASSPHRASE to the passphrase that the daemon has: it encrypts what is stored",
-            ));
+            return Err(SecretsError::of(&messages::NO_PASSPHRASE, &[]));
         }
         (SecretName::GithubKey(_), Some(passphrase)) => key::seal(bytes, passphrase)?.as_bytes().to_vec().into(),
         (SecretName::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
@@ -60,7 +58,7 @@ fn seal(
         (SecretName::Dockercfg, Some(_)) => bytes.to_vec().into(),
     };
     if sealed.len() as u64 > MAX_SIZE {
-        return Err(SecretsError::new("it is larger than 1 MiB: that is no such secret"));
+        return Err(SecretsError::of(&messages::LARGE_SECRET, &[]));
     }
     // The encrypted bytes are read back, because only what the daemon can use may be stored.
     let opened = value::open(name, &sealed, passphrase).map_err(|e| match name {

@@ -10,6 +10,7 @@ mod folder;
 mod key;
 mod live;
 mod logins;
+mod messages;
 mod name;
 mod pgp;
 mod source;
@@ -30,6 +31,7 @@ pub use dockercfg::{LoginKey, RegistryAuth};
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
 pub use logins::{HostLogin, RegistryLogins};
+pub use messages::advice;
 pub use name::{Scope, SecretName};
 use value::SecretValue;
 

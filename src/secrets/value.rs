@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
-use super::{Scope, SecretName, SecretsError, pgp, syslog_host};
+use super::{Scope, SecretName, SecretsError, messages, pgp, syslog_host};
 
 /// A secret that can be used.
 pub enum SecretValue {
@@ -44,7 +44,7 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
                 (true, _) => Dockercfg::parse(stored)?,
                 (false, Some(passphrase)) => Dockercfg::parse(&pgp::decrypt(stored, passphrase)?)?,
                 (false, None) => {
-                    return Err(SecretsError::new("the dockercfg is encrypted: set ENC_PASSPHRASE to its passphrase"));
+                    return Err(SecretsError::of(&messages::ENCRYPTED_DOCKERCFG, &[]));
                 }
             };
             Opened { value: SecretValue::Dockercfg(dockercfg), trouble, bare }

@@ -52,7 +52,7 @@ impl SettingValue for HostName {
         let is_url = Url::parse(&format!("http://{text}")).is_ok();
         match is_url && !text.contains([':', '/', '@', '?', '#', '\\']) {
             true => Ok(Self(text.into())),
-            false => Err("it must be a host's name or address alone; ETCD_ENDPOINTS takes whole addresses".into()),
+            false => Err("it must be a host's name or address alone, without a scheme, a port or a login".into()),
         }
     }
 }

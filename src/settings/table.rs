@@ -120,16 +120,16 @@ settings! {
         /// File times in a build: `stable` (a changed file is always newer) or `history` (the time of the last commit
         /// that changed the file).
         FILE_TIMES => file_times: FileTimes, "stable", "history";
-        /// `1` looks at the heads of branches that were built before, at the start and every 15 minutes, and builds the
+        /// `1` looks at the heads of branches that a webhook named before, at the start and every 15 minutes, and builds the
         /// commits that no webhook reported.
         SWEEP_MISSED => sweep_missed: Switch, "0", "1";
         /// Branches whose pushes are built: globs, comma-separated, in which `*` takes slashes, too. Default: all. What a
         /// person asks for is built in any case.
-        BRANCHES => branches: Branches, "", "main,release/*";
+        BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
-        GIT_TAGS => git_tags: GitTags, "", "v*";
+        GIT_TAGS => git_tags: GitTags, "", "v*" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
-        SKIP_WORDS => skip_words: Switch, "0", "1";
+        SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
 
     "Images and tags" {
@@ -255,8 +255,8 @@ settings! {
         SLACK_URL => slack_url: Option<Zeroizing<String>>, "", "https://hooks.slack.com/services/T0/B0/secret" secret live;
         /// Channel of Slack. Default: the webhook's own channel.
         SLACK_ROOM => slack_room: Option<String>, "", "#builds" live;
-        /// Server for outgoing mail. Mail is sent if SMTP_FROM and SMTP_TO are set, too.
-        SMTP_HOST => smtp_host: Option<String>, "", "mail.example.com" live;
+        /// Server for outgoing mail, which needs SMTP_FROM, and SMTP_TO or a mail address in NOTIFY_OPERATORS.
+        SMTP_HOST => smtp_host: Option<HostName>, "", "mail.example.com" live;
         /// Port of SMTP_HOST. Default: 465 with `SMTP_TLS=tls`, 587 with `starttls`, 25 with `none`.
         SMTP_PORT => smtp_port: Option<NonZeroU16>, "", "587" live;
         /// Encryption of mail to SMTP_HOST: `tls` (from the first byte), `starttls`, or `none`, which sends no password and

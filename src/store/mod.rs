@@ -24,7 +24,7 @@ mod tokens;
 
 pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery, Skipped};
-pub use error::StoreError;
+pub use error::{StoreError, advice};
 pub use ids::IdTable;
 pub use images::SharedImage;
 pub use jobs::{JobFilter, LONGEST_REST, QueueOrder, Retry};

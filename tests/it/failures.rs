@@ -249,23 +249,29 @@ async fn final_words_of_a_registry_end_the_push(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[("PUSH_RETRIES", "3"), ("PUSH_RETRY_WAIT", "1h")]).await;
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
     let mut messages = String::new();
-    for (status, body) in [
+    for (class, status, body) in [
         (
+            "registry-auth",
             404,
             r#"{"errors":[{"code":"NAME_UNKNOWN","message":"The repository with name 'hello' does not exist in the registry with id '1'"}]}"#,
         ),
         (
+            "config",
             403,
             r#"{"errors":[{"code":"DENIED","message":"adding 9 MiB of storage resource, which when updated to current usage of 1 GiB will exceed the configured upper limit of 1 GiB."}]}"#,
         ),
-        (413, "<html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>"),
-        (405, r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#),
-        (400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"nobody knows why"}]}"#),
+        (
+            "registry-auth",
+            413,
+            "<html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>",
+        ),
+        ("config", 405, r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#),
+        ("registry-auth", 400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"nobody knows why"}]}"#),
     ] {
         world.registry.fault(Fault::Refuse { status, body });
         let job = run(&world, json!({})).await;
         let (stage, message) = failed(&job);
-        assert_eq!((stage, &job["class"], &job["attempt"]), ("push", &json!("registry-auth"), &json!(1)), "{message}");
+        assert_eq!((stage, &job["class"], &job["attempt"]), ("push", &json!(class), &json!(1)), "{message}");
         let _ = writeln!(messages, "{message}");
     }
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 5);

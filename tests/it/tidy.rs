@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use image_factory::model::Advice;
 use image_factory::settings::{Spec, TABLE};
-use image_factory::{engine, git, http, model, registry};
+use image_factory::{engine, git, http, model, registry, secrets, store};
 use regex::Regex;
 
 pub fn top() -> PathBuf {
@@ -174,14 +174,19 @@ fn every_message_is_in_the_documents() {
         ("Failures of Git", git::advice()),
         ("Failures of the engine, and of registries at a build or push", engine::advice()),
         ("Registries, as `image-factory doctor` asks them", registry::advice()),
+        ("Secrets", secrets::advice()),
+        ("The data folder", store::advice()),
     ];
     let mut text = String::new();
     for (heading, rows) in rooms {
         text +=
             &format!("\n### {heading}\n\n| code | message | what is the matter | what to do |\n|---|---|---|---|\n");
-        for Advice { code, text: message, cause, cure } in rows {
-            let [message, cause, cure] = [cell(message), sentence(cause), sentence(cure)];
-            text += &format!("| `{code}` | {message} | {cause} | {cure} |\n");
+        // Several texts with one cause stand in one row.
+        for rows in rows.chunk_by(|a, b| (a.code, a.cause, a.cure) == (b.code, b.cause, b.cure)) {
+            let Advice { code, cause, cure, .. } = rows[0];
+            let code = if code.is_empty() { String::new() } else { format!("`{code}`") };
+            let messages = rows.iter().map(|row| cell(row.text)).collect::<Vec<_>>().join("<br>");
+            text += &format!("| {code} | {messages} | {} | {} |\n", sentence(cause), sentence(cure));
         }
     }
     derived_part("docs/troubleshooting.md", "messages", &format!("{text}\n"));

@@ -13,7 +13,7 @@ use crate::notify::{
     Channel, Channels, CommitStatuses, GitHub, GitHubAccess, GitHubConfig, HipChat, HipChatConfig, JobLinks,
     MailChannel, MailConfig, Mailer, Operators, OperatorsConfig, PostBuild, PostBuildConfig, Slack, SlackConfig,
 };
-use crate::settings::Settings;
+use crate::settings::{HostName, Settings};
 
 /// Makes the configured channels. The outbox gets a job's rows in this order.
 ///
@@ -129,7 +129,7 @@ pub fn mailer(settings: &Settings) -> anyhow::Result<Option<Mailer>> {
     }
 }
 
-fn mailer_to(settings: &Settings, host: &str, to_setting: &'static str, to: &[String]) -> anyhow::Result<Mailer> {
+fn mailer_to(settings: &Settings, host: &HostName, to_setting: &'static str, to: &[String]) -> anyhow::Result<Mailer> {
     let missing = |name: &str| anyhow!("SMTP_HOST is set and {name} is not: set the sender of the mail");
     let login = match (settings.smtp_user.clone(), settings.smtp_pass.clone()) {
         (Some(user), Some(password)) => Some((user, password)),
@@ -137,7 +137,8 @@ fn mailer_to(settings: &Settings, host: &str, to_setting: &'static str, to: &[St
         (None, _) => None,
     };
     let config = MailConfig {
-        host: host.to_owned(),
+        // Only a URL has brackets around an IPv6 address.
+        host: host.to_string().trim_matches(['[', ']']).to_owned(),
         port: settings.smtp_port.map(NonZeroU16::get),
         tls: settings.smtp_tls,
         cacert: settings.smtp_cacert.clone(),

@@ -11,7 +11,7 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
         repo_base: settings.docker_repo_base.clone(),
         pull: settings.pull,
         keep_git_dir: settings.keep_git_dir.0,
-        skip_words: settings.skip_words.0,
+        skip_words: settings.skip_words.0.into(),
         image_tags: settings.image_tags.clone(),
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,

@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::{EngineError, one_line};
 use super::tls::EngineTls;
-use crate::engine::advice::{self, fill, with_cure};
+use crate::engine::advice::{self, with_cure};
 use crate::outbound::{chain, is_loopback_host};
 
 /// Limit for the time that it takes to reach the engine.
@@ -204,7 +204,7 @@ impl Host {
             let reply = self.send(request(method, path).body(no_body()).map_err(invalid)?).await?;
             reply.accepted().await?.bytes().await
         };
-        let late = |_| EngineError::engine(fill(advice::NO_ANSWER.text, &[&path, &format!("{limit:?}")]));
+        let late = |_| EngineError::engine(advice::NO_ANSWER.fill(&[&path, &format!("{limit:?}")]));
         tokio::time::timeout(limit, ask).await.map_err(late)?
     }
 }

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 
 use super::kind::ErrorKind;
 use super::texts;
-use crate::engine::advice::{self, fill, with_cure};
+use crate::engine::advice::{self, with_cure};
 use crate::git::GitError;
 use crate::model::{FailedStep, LogSink};
 use crate::outbound::chain;
@@ -67,7 +67,7 @@ impl EngineError {
     /// Makes the error for a commit whose files could not be read.
     pub(in crate::engine) fn tree(error: &GitError) -> Self {
         let kind = if error.is_transient() { ErrorKind::Tree } else { ErrorKind::Commit };
-        Self::new(kind, fill(advice::UNREADABLE_TREE.text, &[error]))
+        Self::new(kind, advice::UNREADABLE_TREE.fill(&[error]))
     }
 
     /// Makes the error for a connection that broke before the engine's answer was complete.
@@ -76,7 +76,7 @@ impl EngineError {
         let reason = ["operation was canceled", "connection closed before message completed"]
             .iter()
             .fold(chain(source), |reason, words| reason.replace(words, "the other side closed it before it answered"));
-        Self::engine(fill(advice::BROKEN.text, &[&reason]))
+        Self::engine(advice::BROKEN.fill(&[&reason]))
     }
 
     /// Makes an error from the engine's message about a push. An answer of the registry that is not known to pass by
@@ -85,7 +85,7 @@ impl EngineError {
         let text = one_line(&registry_words(message));
         let text = text.trim_end_matches('.');
         match texts::of_push(message) {
-            Some(row) if matches!(row.kind, ErrorKind::Refused | ErrorKind::Immutable) => {
+            Some(row) if matches!(row.kind, ErrorKind::Refused | ErrorKind::Setup | ErrorKind::Immutable) => {
                 Self::new(row.kind, format!("{text}; {}", row.cure))
             }
             Some(row) => Self::new(row.kind, text),
@@ -106,8 +106,8 @@ impl EngineError {
         let step = FailedStep::read(&report.name, report.last_line.as_deref());
         let name = step.as_ref().map_or_else(|| one_line(&report.name), FailedStep::name);
         let message = match step.and_then(|step| step.last_line) {
-            Some(line) => fill(advice::FAILED_STEP.text, &[&name, &code, &line]),
-            None => fill(advice::SILENT_STEP.text, &[&name, &code]),
+            Some(line) => advice::FAILED_STEP.fill(&[&name, &code, &line]),
+            None => advice::SILENT_STEP.fill(&[&name, &code]),
         };
         Self { exit_code: Some(code), step: Some(Box::new(report)), ..Self::new(ErrorKind::Build, message) }
     }
@@ -145,7 +145,10 @@ impl EngineError {
             ErrorKind::Login | ErrorKind::Auth => {
                 Self::new(ErrorKind::Auth, format!("{text}; {}", advice::NOT_READABLE.text))
             }
-            ErrorKind::Refused => Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure))),
+            // The Dockerfile may have named another registry than was meant, so both sides hear of it, too.
+            ErrorKind::Refused | ErrorKind::Setup => {
+                Self::new(ErrorKind::Refused, format!("{text}; {}", row.map_or("", |row| row.cure)))
+            }
             kind => Self::new(kind, text),
         };
         Self { step: step.map(Box::new), ..error }

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Exposed,
     /// A registry whose answer is final. Another attempt would get the same answer.
     Refused,
+    /// A registry, or the way to it, that its operator has to change. Another attempt would not help.
+    Setup,
     /// A registry that refuses to move a tag. The tag may have our image already.
     Immutable,
     /// A registry that is in trouble. Another push may help.
@@ -34,7 +36,7 @@ impl ErrorKind {
         match self {
             Self::Build => FailureClass::Dockerfile,
             Self::Memory => FailureClass::OutOfMemory,
-            Self::Login | Self::Exposed => FailureClass::Config,
+            Self::Login | Self::Exposed | Self::Setup => FailureClass::Config,
             Self::Auth | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,
             Self::Registry => FailureClass::Registry,
             Self::Engine => FailureClass::Engine,

@@ -156,18 +156,18 @@ const REMOVED: KnownText = KnownText {
 /// TLS to a registry, in Go's words.
 const TLS: &[KnownText] = &[
     KnownText {
-        kind: ErrorKind::Refused,
+        kind: ErrorKind::Setup,
         codes: &[],
         parts: &["x509:"],
-        cause: "The engine does not trust the registry's certificate.",
+        cause: "The engine does not trust the registry's certificate. For a base image the class is registry-auth.",
         cure: "renew the certificate, or put its authority into /etc/docker/certs.d/HOST:PORT/ca.crt on the engine's \
                machine",
     },
     KnownText {
-        kind: ErrorKind::Refused,
+        kind: ErrorKind::Setup,
         codes: &[],
         parts: &["server gave http response to https client", "does not look like a tls handshake"],
-        cause: "The registry speaks no TLS, and the engine requires it.",
+        cause: "The registry speaks no TLS, and the engine requires it. For a base image the class is registry-auth.",
         cure: "give the registry TLS, or list it in the engine's insecure-registries",
     },
 ];
@@ -183,7 +183,7 @@ const FINAL: &[KnownText] = &[
         cure: "delete the tag in the registry, let its tags move there, or build under another tag",
     },
     KnownText {
-        kind: ErrorKind::Refused,
+        kind: ErrorKind::Setup,
         codes: &[],
         parts: &["upper limit", "quota", "insufficient storage", "storage limit", "payment required"],
         cause: "The registry has no more room for this project.",
@@ -204,7 +204,7 @@ const FINAL: &[KnownText] = &[
         cure: "raise the limit there (client_max_body_size in nginx), or make the layer smaller",
     },
     KnownText {
-        kind: ErrorKind::Refused,
+        kind: ErrorKind::Setup,
         codes: &["unsupported"],
         parts: &["method not allowed", "http 405", "read-only", "not implemented"],
         cause: "The registry takes no pushes: it is read-only, or a mirror of another one.",
@@ -319,7 +319,7 @@ mod tests {
     /// The messages without a name are those of Docker 20.10 and 26.1 for a registry that answered so.
     #[test]
     fn a_push_is_tried_again_only_after_what_may_pass() {
-        use ErrorKind::{Auth, Engine, Immutable, Login, Refused, Registry};
+        use ErrorKind::{Auth, Engine, Immutable, Login, Refused, Registry, Setup};
         for (message, kind) in [
             ("unauthorized: authentication required", Some(Login)),
             ("no basic auth credentials", Some(Login)),
@@ -354,10 +354,10 @@ mod tests {
             ("Put \"http://127.0.0.1:1/v2/a/manifests/v1\": EOF", Some(Registry)),
             ("Put \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Some(Registry)),
             ("Get \"https://q.io/v2/\": net/http: request canceled (Client.Timeout exceeded)", Some(Registry)),
-            ("Get \"https://q.io/v2/\": x509: certificate signed by unknown authority", Some(Refused)),
+            ("Get \"https://q.io/v2/\": x509: certificate signed by unknown authority", Some(Setup)),
             (
                 "failed to do request: Head \"https://q.io/\": http: server gave HTTP response to HTTPS client",
-                Some(Refused),
+                Some(Setup),
             ),
             (
                 "tag invalid: The image tag 'v1' already exists in the 'a' repository and cannot be overwritten because \
@@ -369,9 +369,9 @@ mod tests {
             (
                 "denied: adding 151.7 MiB of storage resource, which when updated to current usage of 100.0 GiB will \
               exceed the configured upper limit of 100.0 GiB.",
-                Some(Refused),
+                Some(Setup),
             ),
-            ("denied: payment required", Some(Refused)),
+            ("denied: payment required", Some(Setup)),
             ("name unknown: The repository with name 'a' does not exist in the registry with id '123'", Some(Refused)),
             ("unauthorized: project acme not found: project acme not found", Some(Refused)),
             ("unknown: <html><head><title>413 Request Entity Too Large</title></head></html>", Some(Refused)),
@@ -379,8 +379,8 @@ mod tests {
                 "error parsing HTTP 413 response body: invalid character '<' looking for beginning of value",
                 Some(Refused),
             ),
-            ("unsupported", Some(Refused)),
-            ("unknown: Method Not Allowed", Some(Refused)),
+            ("unsupported", Some(Setup)),
+            ("unknown: Method Not Allowed", Some(Setup)),
             (
                 "error parsing HTTP 404 response body: invalid character '<' looking for beginning of value",
                 Some(Refused),

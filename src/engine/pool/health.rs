@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::member::{EngineHealth, Member, MemberState};
-use crate::engine::advice::{self, fill};
+use crate::engine::advice;
 use crate::engine::api::errors::EngineError;
 use crate::model::Backoff;
 
@@ -63,7 +63,7 @@ impl Member {
     }
 
     fn silent(&self) -> EngineHealth {
-        EngineHealth::Silent(fill(advice::HANGS.text, &[&self.engine.name()]))
+        EngineHealth::Silent(advice::HANGS.fill(&[&self.engine.name()]))
     }
 
     fn away(&self, error: EngineError) -> EngineHealth {
@@ -107,6 +107,6 @@ impl Member {
         let is_silent = |states: &Vec<MemberState>| matches!(states[self.index].health, EngineHealth::Silent(_));
         // The channel cannot be closed, because `self` holds its sender.
         let _ = receiver.wait_for(is_silent).await;
-        EngineError::engine(fill(advice::GIVEN_UP.text, &[&self.engine.name()]))
+        EngineError::engine(advice::GIVEN_UP.fill(&[&self.engine.name()]))
     }
 }

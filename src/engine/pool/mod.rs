@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::advice::{self, fill};
+use super::advice;
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
@@ -156,7 +156,7 @@ impl Pool {
                 _ = receiver.changed() => {}
                 () = late => {
                     let troubles = self.status.borrow().troubles.join("; ");
-                    return Err(LeaseError::Failed(EngineError::engine(fill(advice::NO_ENGINE.text, &[&troubles]))));
+                    return Err(LeaseError::Failed(EngineError::engine(advice::NO_ENGINE.fill(&[&troubles]))));
                 }
             }
         }

@@ -117,6 +117,7 @@ async fn a_tag_of_gogs_is_built() {
     assert_eq!((answer.status, &answer.json()["context"]["commit"]), (201, &json!(COMMIT)), "{}", answer.text());
     let job = &server.store.jobs(1, None).await.unwrap()[0];
     assert_eq!((job.git_ref.as_deref(), job.pushed), (Some("refs/tags/v1.2.3"), true));
+    assert!(!job.context.github, "its commit would get a status at GitHub");
 }
 
 /// The signature covers the payload alone, so a replay may change all else in a form.

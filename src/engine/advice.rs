@@ -54,6 +54,27 @@ messages! {
         "The engine does not accept the daemon's own certificate.",
         "the certificate must be for client authentication, not expired, and signed by the authority in the engine's \
          --tlscacert";
+    SSH_UNREACHABLE: "engine", "cannot reach the Docker engine at … by ssh (…)",
+        "The engine's machine, its sshd or the way there is down, or the address is wrong.",
+        "check the address and that machine";
+    SSH_NO_SOCKET: "engine", "ssh to the Docker engine at … is connected, and opens no way to … there (…)",
+        "The socket does not exist there, its user may not open it, or sshd forbids forwarding.",
+        "put the user into that machine's group docker, and leave AllowStreamLocalForwarding on";
+    SSH_REFUSED_KEY: "config", "the machine of the Docker engine at … refuses the key …",
+        "The public half of the key in image-factory/engine-key is not among the user's authorized keys there.",
+        "add its public half to the user's authorized_keys there, or `image-factory secrets put engine-key FILE`";
+    SSH_NO_KEY: "config", "the machine of the Docker engine at … asks for a key, and none is stored",
+        "Nothing is stored as image-factory/engine-key.",
+        "`image-factory secrets put engine-key FILE`";
+    SSH_UNUSABLE_KEY: "config", "the key for the Docker engine at … cannot be used: …",
+        "What is stored as image-factory/engine-key cannot be decrypted or read.",
+        "`image-factory secrets put engine-key FILE`";
+    SSH_UNKNOWN_HOST_KEY: "config", "the host key of the Docker engine at … is unknown; its machine is …",
+        "The files of known hosts have no line for the engine's machine.",
+        "`image-factory known-hosts add HOST` shows the key and adds it";
+    SSH_OTHER_HOST_KEY: "config", "the host key of the Docker engine at … is not the known one; its machine is …",
+        "The machine was set up anew, or another one answers in its place.",
+        "if the change is known to be right, remove the old line, then `image-factory known-hosts add HOST`";
     BROKEN: "engine", "the connection to the Docker engine broke: …",
         "The engine stopped, or something between cut the connection.",
         "nothing if it is rare, because the job is tried again; otherwise read the engine's own log";

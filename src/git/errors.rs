@@ -16,7 +16,7 @@ pub(super) use contents::{
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;
-pub(super) use stderr::{IdRefusal, id_refusal, is_key_refusal, is_other_format, last_words};
+pub(super) use stderr::{IdRefusal, id_refusal, is_other_format, last_words};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -190,8 +190,17 @@ fn basic_pair(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn is_basic(headers: &HeaderMap) -> bool {
-    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..6));
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+    has_scheme(headers, b"basic ")
+}
+
+/// True for a token that no browser adds by itself.
+pub fn has_bearer(headers: &HeaderMap) -> bool {
+    has_scheme(headers, b"bearer ")
+}
+
+fn has_scheme(headers: &HeaderMap, wanted: &[u8]) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..wanted.len()));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted))
 }
 
 /// Returns true if a 401 offers a password. It does not offer one to browsers, which would ask for it in a window of their
@@ -216,7 +225,8 @@ impl Guard {
         Self { is_open, hosts, origins: origins.to_vec() }
     }
 
-    fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
+    /// Refuses a request that a foreign web page could make a browser send.
+    pub fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(header::HOST);
         if let Some(host) = host

@@ -92,7 +92,7 @@ impl ApiError {
             _ if *self.row() == messages::CREDENTIALS => {
                 headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
             }
-            _ if [&messages::BUSY, &messages::TIMEOUT, &messages::UNSTORABLE].contains(&self.row()) => {
+            _ if self.row().status == 503 && *self.row() != messages::NO_HOOK_SECRET => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

@@ -100,6 +100,9 @@ messages! {
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    BAD_UPGRADE: 400 "InvalidArgument", "The WebSocket cannot be opened: …",
+        "The request has Upgrade: websocket, and another header of RFC 6455 is missing or wrong.",
+        "Open it with a library for WebSockets, by GET and version 13.";
     BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
         "The name, the role or the repositories of a new token are not valid.",
         "Correct what the message names.";
@@ -161,6 +164,12 @@ messages! {
         "Send it again over a faster connection.";
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
+        "Wait for as long as Retry-After says, then send it again.";
+    FOLLOWERS: 503 "ServiceUnavailableError", "All … places of those who follow a log are taken: ask again later",
+        "The daemon's open files (LimitNOFILE) leave no place for another follower.",
+        "Follow it later; the operator raises LimitNOFILE or ends followers.";
+    PLACES: 503 "ServiceUnavailableError", "All places for connections are taken: send it again later",
+        "The last places are kept for webhooks, /health, /ready and /metrics.",
         "Wait for as long as Retry-After says, then send it again.";
     TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
         "A handler took longer than 30 s, most often because the disk is slow.",

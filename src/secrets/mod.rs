@@ -145,6 +145,19 @@ impl Secrets {
         scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
     }
 
+    /// Returns the key for engines that are reached by ssh, if one is stored.
+    ///
+    /// # Errors
+    /// The stored key cannot be used.
+    pub fn engine_key(&self) -> Result<Option<Arc<DeployKey>>, SecretsError> {
+        let Some(held) = self.held.get(&SecretName::EngineKey) else { return Ok(None) };
+        match (held.value(), held.unusable()) {
+            (Some(SecretValue::EngineKey(key)), _) => Ok(Some(key.clone())),
+            (_, Some(why)) => Err(why.clone()),
+            (_, None) => Ok(None),
+        }
+    }
+
     /// Returns why the stored registry logins cannot be used, if they cannot.
     pub fn unusable_logins(&self) -> Option<SecretsError> {
         let why = self.held.get(&SecretName::Dockercfg)?.unusable()?;

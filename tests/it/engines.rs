@@ -3,6 +3,7 @@
 mod full;
 mod leftovers;
 mod maintenance;
+mod ssh;
 
 use std::time::{Duration, Instant};
 

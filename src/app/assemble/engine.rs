@@ -1,9 +1,18 @@
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::{git, pool_file};
 use crate::disk::Floor;
-use crate::engine::{Engine, Host, Pool};
+use crate::engine::{Engine, Host, Pool, SshAccess};
 use crate::http::EngineHandle;
+use crate::secrets::Secrets;
 use crate::settings::Settings;
+use crate::ssh::SshHosts;
 
 /// Number of jobs at once where neither CONCURRENCY nor an engine has one.
 const CONCURRENCY: usize = 2;
@@ -15,35 +24,52 @@ pub struct EngineSpec {
     pub slots: Option<usize>,
 }
 
+/// Returns what ssh needs to reach engines. Its sockets are in a new folder in `run_dir`.
+pub fn ssh_access(
+    settings: &Settings,
+    run_dir: &Path,
+    known_hosts: &Path,
+    secrets: watch::Receiver<Arc<Secrets>>,
+) -> anyhow::Result<Arc<SshAccess>> {
+    let run_dir = run_dir.join("engines");
+    let made = fs::DirBuilder::new().mode(0o700).create(&run_dir);
+    made.with_context(|| format!("cannot make {}", run_dir.display()))?;
+    let hosts = SshHosts([known_hosts.to_owned()].into_iter().chain(git::added_hosts(settings)).collect());
+    Ok(Arc::new(SshAccess { run_dir, hosts, secrets }))
+}
+
 /// Returns the engines, with the builder that BUILDER selects.
-pub fn engines(settings: &Settings) -> anyhow::Result<Vec<Engine>> {
+pub fn engines(settings: &Settings, ssh: Arc<SshAccess>) -> anyhow::Result<Vec<Engine>> {
     let engine = |EngineSpec { host, slots }| Engine::new(host).with_builder(settings.builder).with_slots(slots);
-    Ok(specs(settings)?.into_iter().map(engine).collect())
+    Ok(specs(settings, Some(ssh))?.into_iter().map(engine).collect())
 }
 
 /// Returns the number of jobs that run at once: CONCURRENCY, else the sum of the engines' slots, else 2.
 pub fn concurrency(settings: &Settings) -> anyhow::Result<usize> {
-    let slots = || Ok::<_, anyhow::Error>(specs(settings)?.iter().map(|spec| spec.slots).sum::<Option<usize>>());
+    let slots = || Ok::<_, anyhow::Error>(specs(settings, None)?.iter().map(|spec| spec.slots).sum::<Option<usize>>());
     Ok(match settings.concurrency {
         Some(number) => number as usize,
         None => slots()?.unwrap_or(CONCURRENCY),
     })
 }
 
-/// Returns the addresses of the engines.
-pub fn hosts(settings: &Settings) -> anyhow::Result<Vec<Host>> {
-    Ok(specs(settings)?.into_iter().map(|spec| spec.host).collect())
+/// Returns the addresses of the engines. Without `ssh` they are checked alone.
+pub fn hosts(settings: &Settings, ssh: Option<Arc<SshAccess>>) -> anyhow::Result<Vec<Host>> {
+    Ok(specs(settings, ssh)?.into_iter().map(|spec| spec.host).collect())
 }
 
 /// Returns the engines as the settings name them: at least one, no address twice, and all or none with a number of slots.
-fn specs(settings: &Settings) -> anyhow::Result<Vec<EngineSpec>> {
-    let (name, addresses) = match settings.docker_hosts.0.as_slice() {
-        [] => ("DOCKER_HOST", std::slice::from_ref(&settings.docker_host)),
-        several => ("DOCKER_HOSTS", several),
+fn specs(settings: &Settings, ssh: Option<Arc<SshAccess>>) -> anyhow::Result<Vec<EngineSpec>> {
+    let (name, addresses) = match (settings.docker_hosts.0.as_slice(), &settings.pool_file) {
+        ([], None) => ("DOCKER_HOST", vec![settings.docker_host.clone()]),
+        ([], Some(file)) => ("POOL_FILE", pool_file::addresses(file)?),
+        (several, None) => ("DOCKER_HOSTS", several.to_vec()),
+        (_, Some(_)) => anyhow::bail!("DOCKER_HOSTS and POOL_FILE both name engines: unset one of them"),
     };
     let mut specs: Vec<EngineSpec> = Vec::new();
-    for entry in addresses {
-        let spec = spec(settings, entry).map_err(|why| anyhow::anyhow!("{name}={entry:?} cannot be used: {why}"))?;
+    for entry in &addresses {
+        let spec = spec(settings, ssh.clone(), entry)
+            .map_err(|why| anyhow::anyhow!("{name}={entry:?} cannot be used: {why}"))?;
         let is_twice = specs.iter().any(|other| other.host == spec.host);
         anyhow::ensure!(!is_twice, "{name} has {:?} twice: an engine is named once", spec.host.to_string());
         specs.push(spec);
@@ -57,7 +83,7 @@ fn specs(settings: &Settings) -> anyhow::Result<Vec<EngineSpec>> {
 }
 
 /// Reads `address` or `address;slots=N`. The error ends a sentence.
-fn spec(settings: &Settings, entry: &str) -> Result<EngineSpec, String> {
+fn spec(settings: &Settings, ssh: Option<Arc<SshAccess>>, entry: &str) -> Result<EngineSpec, String> {
     let (address, slots) = match entry.split_once(';') {
         None => (entry, None),
         Some((address, option)) => {
@@ -66,7 +92,7 @@ fn spec(settings: &Settings, entry: &str) -> Result<EngineSpec, String> {
             (address.trim(), Some(number.ok_or("write a number from 1 to 1000 behind the address, as in ;slots=4")?))
         }
     };
-    Ok(EngineSpec { host: Host::new(address, settings.docker_certs())?, slots: slots.map(usize::from) })
+    Ok(EngineSpec { host: Host::new(address, settings.docker_certs(), ssh)?, slots: slots.map(usize::from) })
 }
 
 /// Returns the room that must be free before a job starts.

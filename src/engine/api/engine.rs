@@ -122,6 +122,11 @@ impl Engine {
         self.host.to_string()
     }
 
+    /// Connects to the engine's machine, if that needs a connection of its own.
+    pub(in crate::engine) async fn reach(&self) -> Result<(), EngineError> {
+        self.host.reach().await.map(drop)
+    }
+
     /// Sends the smallest request that there is, to learn whether the engine answers.
     pub(in crate::engine) async fn ping(&self) -> Result<(), EngineError> {
         let request = request(Method::GET, "/_ping").body(no_body()).map_err(invalid)?;

@@ -39,7 +39,7 @@ impl Member {
                 }
                 Err(trouble) => {
                     misses += 1;
-                    if !was_well || misses == MISSES || matches!(trouble, EngineHealth::Away(_)) {
+                    if !was_well || misses == MISSES || matches!(trouble, EngineHealth::Away(..)) {
                         self.set_health(trouble);
                     }
                 }
@@ -55,6 +55,8 @@ impl Member {
     }
 
     async fn ping(&self) -> Result<(), EngineHealth> {
+        // ssh may need seconds to connect; that is no silence of the engine.
+        self.engine.reach().await.map_err(|error| self.away(error))?;
         match timeout(PING_TIMEOUT, self.engine.ping()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.away(error)),
@@ -67,10 +69,11 @@ impl Member {
     }
 
     fn away(&self, error: EngineError) -> EngineHealth {
-        EngineHealth::Away(match error.names_engine {
+        let message = match error.names_engine {
             true => error.message,
             false => format!("the Docker engine at {}: {}", self.engine.name(), error.message),
-        })
+        };
+        EngineHealth::Away(message, error.kind)
     }
 
     /// Checks an engine that answers again: whether it can build. It also removes what dead builds left there.
@@ -95,7 +98,7 @@ impl Member {
 
     fn set_health(&self, health: EngineHealth) {
         let is_new = self.read(|state| state.health != health);
-        if let (true, EngineHealth::Away(message) | EngineHealth::Silent(message)) = (is_new, &health) {
+        if let (true, EngineHealth::Away(message, _) | EngineHealth::Silent(message)) = (is_new, &health) {
             tracing::warn!("engine {}: {message}", self.engine.name());
         }
         self.change(|state| state.health = health);

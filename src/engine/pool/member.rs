@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::disk::Disk;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
+use crate::engine::api::kind::ErrorKind;
 use crate::engine::upkeep::prune::SpaceLimits;
 use crate::model::{Builder, Cordon, EngineCondition, EngineDisk, EngineJob, EngineState, ImageRef};
 
@@ -20,7 +21,7 @@ pub(super) enum EngineHealth {
     Well,
     /// The engine cannot be reached, for this reason. Its builds are not given up, because their connections break by
     /// themselves if it is dead.
-    Away(String),
+    Away(String, ErrorKind),
     /// The engine accepts requests and answers none. Its builds are given up.
     Silent(String),
 }
@@ -99,7 +100,7 @@ impl MemberState {
             builder: self.version.as_ref().map(|(_, builder)| *builder),
             condition: match self.health {
                 EngineHealth::Unknown => EngineCondition::Unknown,
-                EngineHealth::Away(_) => EngineCondition::Away,
+                EngineHealth::Away(..) => EngineCondition::Away,
                 EngineHealth::Silent(_) => EngineCondition::Hangs,
                 EngineHealth::Well if self.full.is_some() => EngineCondition::Full,
                 EngineHealth::Well => EngineCondition::Well,
@@ -117,12 +118,17 @@ impl MemberState {
         }
     }
 
+    /// Returns true if the engine is away for something that the operator has to mend.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.health, EngineHealth::Away(_, ErrorKind::Access))
+    }
+
     fn trouble(&self) -> Option<String> {
         match &self.health {
             EngineHealth::Unknown => {
                 Some(format!("the Docker engine at {} was not pinged yet: jobs wait some seconds for it", self.name))
             }
-            EngineHealth::Away(message) | EngineHealth::Silent(message) => Some(message.clone()),
+            EngineHealth::Away(message, _) | EngineHealth::Silent(message) => Some(message.clone()),
             EngineHealth::Well => self.full.clone(),
         }
     }

@@ -156,7 +156,9 @@ impl Pool {
                 _ = receiver.changed() => {}
                 () = late => {
                     let troubles = self.status.borrow().troubles.join("; ");
-                    return Err(LeaseError::Failed(EngineError::engine(advice::NO_ENGINE.fill(&[&troubles]))));
+                    let is_refused = self.states.borrow().iter().all(MemberState::is_refused);
+                    let kind = if is_refused { ErrorKind::Access } else { ErrorKind::Engine };
+                    return Err(LeaseError::Failed(EngineError::new(kind, advice::NO_ENGINE.fill(&[&troubles]))));
                 }
             }
         }
@@ -235,6 +237,18 @@ impl EngineLease {
         self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
     }
 
+    /// Finds a cache like [`Engine::cache_source`]. An engine that is found dead has none, as the build then finds out, too.
+    pub async fn cache_source(
+        &self,
+        images: &[ImageRef],
+        auth: Option<&RegistryAuth>,
+        has_inline_cache: bool,
+        log: &dyn LogSink,
+    ) -> Option<String> {
+        let found = async { Ok(self.member.engine.cache_source(images, auth, has_inline_cache, log).await) };
+        self.until_lost(found).await.ok().flatten()
+    }
+
     /// Tags like [`Engine::tag`].
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         self.until_lost(self.member.engine.tag(id, image)).await
@@ -262,7 +276,7 @@ impl EngineLease {
             result = work => result,
             lost = self.member.lost() => Err(lost),
         };
-        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Engine) {
+        if result.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Engine | ErrorKind::Access)) {
             self.member.doubted.notify_one();
         }
         result

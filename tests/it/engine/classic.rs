@@ -102,6 +102,8 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         sync_key: bench.name.clone(),
         pull: false,
         no_cache: false,
+        cache_from: None,
+        inline_cache: false,
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),
     };

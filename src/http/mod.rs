@@ -93,10 +93,18 @@ pub struct HttpConfig {
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
-/// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
-/// asked, in one line. The answer comes within the time that a request has.
+/// Returns the commit at the head of a branch, or `None` if there is no such branch. The answer comes within the time that a
+/// request has.
 pub type BranchHead =
-    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
+    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, NoHead>> + Send + Sync>;
+
+/// Why the head of a branch is not known, in one line.
+pub enum NoHead {
+    /// The host has no such repository, or does not let us read it.
+    Repository(String),
+    /// The host gives no answer.
+    Host(String),
+}
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {

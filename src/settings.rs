@@ -9,7 +9,9 @@ mod error;
 mod etcd;
 mod etcd_address;
 mod flags;
+mod foreign;
 mod keep;
+mod listen;
 mod loaded;
 mod names;
 mod queue;
@@ -25,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
+pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
 pub use flags::Flags;
@@ -74,7 +76,7 @@ impl Settings {
         ];
         for (name, secret, other_side) in secrets {
             let is_default = secret.as_ref().is_some_and(|secret| secret.as_str() == "changeit");
-            if is_default && !self.listen.ip().is_loopback() {
+            if is_default && !self.listen.is_local() {
                 errors.push(SettingError::new(
                     [name, "LISTEN"],
                     format!(
@@ -127,6 +129,7 @@ impl Settings {
             ));
         }
         self.check_etcd(&mut errors);
+        self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError::new(
                 ["DOCKER_REPO_BASE"],

@@ -51,6 +51,9 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
     line("commit", job.resolved_commit.as_ref().unwrap_or(&context.commit));
     line("image", &job.image);
     job.digest.iter().for_each(|digest| line("digest", digest));
+    if job.dry_run {
+        line("digest", "none: this was a dry run, which pushes nothing");
+    }
     for tag in &job.tags {
         let fate = match (&tag.kept, &tag.digest) {
             (Some(kept), _) => format!("stays at {kept}"),

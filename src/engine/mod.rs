@@ -2,15 +2,16 @@
 //!
 //! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read,
 //! `buildkit` serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build`
-//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads. `push`
-//! tags and pushes images, and `pull` fetches those that moved. `pool` leases one of several engines to each job, and
-//! `upkeep` removes what builds leave behind. `advice` has the messages to users. A stage that runs containers would
-//! get a folder `run`.
+//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads.
+//! `push` tags and pushes images, `pull` fetches those that moved, and `cache_source` those whose layers are a cache.
+//! `pool` leases one of several engines to each job, and `upkeep` removes what builds leave behind. `advice` has the
+//! messages to users. A stage that runs containers would get a folder `run`.
 
 mod advice;
 mod api;
 mod build;
 mod buildkit;
+mod cache_source;
 mod classic;
 mod context;
 mod explain;

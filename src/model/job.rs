@@ -177,6 +177,11 @@ impl Job {
         Some(self.end?.since(self.first_start.or(self.start)?))
     }
 
+    /// True for a success of which nothing was pushed.
+    pub fn is_dry_run(&self) -> bool {
+        self.status == Status::Success && self.digest.is_none()
+    }
+
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.
     /// An id that a tag's push or a request names may be a tag object's, so it is not known before it is resolved.
     pub fn known_commit(&self) -> Option<CommitId> {

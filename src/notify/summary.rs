@@ -106,6 +106,9 @@ impl<'a> JobSummary<'a> {
 
     /// Returns the names that the image has in the registry, the job's own first: `q.io/t/acme-hello:1a2b3c4, latest`.
     pub fn pushed(&self) -> Option<String> {
+        if self.job.is_dry_run() {
+            return Some("nothing, because this was a dry run".into());
+        }
         // The job is of a version that kept no list of names.
         if self.job.tags.is_empty() {
             return Some(one_line(&self.job.image, LONGEST_CAUSE)).filter(|_| self.job.status == Status::Success);

@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
-use super::{Tools, bases, dockerfile, epoch, folder};
+use super::{Tools, bases, cache, dockerfile, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
-    StageName, TagSource, TagTemplate, base_images,
+    BaseImage, CommitId, CommitSpec, Dialect, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink,
+    Millis, RefGlob, StageName, TagSource, TagTemplate, base_images,
 };
 use crate::secrets::RegistryLogins;
 
@@ -41,11 +41,12 @@ pub(super) struct ImageToPush {
     pub commit: CommitId,
 }
 
-/// Returns the names of an image: the job's own, and those that the templates make.
+/// Returns the names of an image: the job's own, and those that the templates make. `label` is the log's word for the
+/// templates.
 fn planned_tags(
     own: &str,
     requested: &CommitSpec,
-    templates: &[TagTemplate],
+    (label, templates): (&str, &[TagTemplate]),
     source: TagSource,
     log: &dyn LogSink,
 ) -> Result<Vec<PlannedTag>, StageFailure> {
@@ -71,12 +72,12 @@ fn planned_tags(
                 Some(_) => None,
             };
             if let Some(why) = why {
-                log.write(format!("IMAGE_TAGS: {template} is left out, because {why}\n").as_bytes());
+                log.write(format!("{label}: {template} is left out, because {why}\n").as_bytes());
             }
             continue;
         };
         if !is_commit(&tag) && !template.names_commit() && matches!(CommitSpec::parse(&tag), Ok(CommitSpec::Full(_))) {
-            let line = format!("IMAGE_TAGS: {template} is left out, as {tag} is the id of another commit\n");
+            let line = format!("{label}: {template} is left out, as {tag} is the id of another commit\n");
             log.write(line.as_bytes());
             continue;
         }
@@ -102,7 +103,7 @@ pub(super) async fn run(
 ) -> Result<(ImageToPush, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
-    let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
+    let (id, attempt, text, dialect) = (job.id, job.attempt, job.image.clone(), job.dialect);
     let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
     // A job that infrastructure ended is tried on another engine, if there is one.
@@ -132,10 +133,10 @@ pub(super) async fn run(
             commit: commit.as_str(),
         };
         // The further tags are of commits and branches.
-        let templates = if fetched.mirror.is_some() { &tools.config.image_tags[..] } else { &[] };
-        let names = planned_tags(&text, &fetched.wanted.commit, templates, source, &*log)?;
+        let further = if fetched.mirror.is_some() { tools.config.tags_of(dialect) } else { ("", &[][..]) };
+        let names = planned_tags(&text, &fetched.wanted.commit, further, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
-        let base_images = base_images(&dockerfile, &plan.build_args);
+        let mut base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
             && let Some(seconds) = epoch::commit_time(&snapshot, &dockerfile).await?
@@ -149,6 +150,15 @@ pub(super) async fn run(
         if !plan.pull {
             bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
         }
+        let cache_from = match dialect == Dialect::Conveyor && !plan.no_cache {
+            true => {
+                let moving = names.iter().filter(|name| name.moving).map(|name| &name.image);
+                cache::source(tools, &engine, &names[0].image, moving, &*log).await
+            }
+            false => None,
+        };
+        // The engine needs a login for this image, too.
+        base_images.extend(cache_from.iter().map(|_| BaseImage { image: names[0].image.clone(), is_pinned: true }));
         let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
         let labels = labels(fetched.url.as_deref(), &snapshot, id, epoch);
         let request = ImageBuild {
@@ -164,6 +174,9 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(&repository),
             pull: plan.pull,
             no_cache: plan.no_cache,
+            cache_from,
+            inline_cache: dialect == Dialect::Conveyor && tools.config.conveyor.inline_cache,
+            limits: plan.limits.clone(),
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone()),
         };
@@ -225,7 +238,7 @@ mod tests {
             let requested = CommitSpec::parse(requested).unwrap();
             let git_ref = branch.map(|branch| format!("refs/heads/{branch}"));
             let source = TagSource { git_ref: git_ref.as_deref(), default_branch: None, commit };
-            let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, source, &log);
+            let names = planned_tags(&format!("q.io/a:{own}"), &requested, ("IMAGE_TAGS", &templates), source, &log);
             let names = names.unwrap_or_else(|failed| panic!("{}", failed.message));
             names.into_iter().map(|name| (name.image.tag().to_owned(), name.moving)).collect()
         };

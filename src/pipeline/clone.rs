@@ -5,7 +5,7 @@ use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::{Fault, GitError, Mirror, RepoSource};
-use crate::model::{FailureClass, JobSource, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
+use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// The job's plan and the names that it asks for, with the mirror that holds its commit.
@@ -90,7 +90,7 @@ pub(super) async fn run(
     let planned = names().map_err(StageFailure::from).and_then(|names| {
         let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
         let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
-        Ok(((repo, wanted), source, Plan::new(tools, secrets, &context, &JobSource::Git)?))
+        Ok(((repo, wanted), source, Plan::new(tools, secrets, &runner.job)?))
     });
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::Snapshot;
-use crate::model::{CommitSpec, FailureClass, JobSource, LogSink, RepoName, StageName, blob_id};
+use crate::model::{CommitSpec, FailureClass, LogSink, RepoName, StageName, blob_id};
 use crate::secrets::Secrets;
 
 /// Plans the job, and makes a tree of its Dockerfile alone.
@@ -20,14 +20,13 @@ pub(super) async fn run(
     text: String,
     runner: &mut StageRunner,
 ) -> Result<(Fetched, Arc<Snapshot>), JobEnd> {
-    let (context, log, began) = (runner.job.context.clone(), runner.log.clone(), tools.git.last_fetch_number());
+    let (job, log, began) = (runner.job.clone(), runner.log.clone(), tools.git.last_fetch_number());
     let commit = blob_id(&text);
     runner.resolved_commit = Some(commit.clone());
     runner.skip(StageName::Clone);
     let work = async {
-        let repo = RepoName::new(&context.owner, &context.repo)?;
-        let source = JobSource::Dockerfile(text.clone());
-        let plan = Plan::new(tools, secrets, &context, &source)?;
+        let repo = RepoName::new(&job.context.owner, &job.context.repo)?;
+        let plan = Plan::new(tools, secrets, &job)?;
         let id = commit.as_str().parse().map_err(|e| StageFailure::new(FailureClass::LostWorker, e))?;
         let snapshot = tools.git.snapshot_of_file(plan.dockerfile.as_str(), &text, id);
         log.write(

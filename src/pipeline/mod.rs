@@ -3,6 +3,7 @@
 mod activity;
 mod bases;
 mod build;
+mod cache;
 mod checkout;
 mod clone;
 mod dockerfile;
@@ -32,8 +33,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome, Pull,
-    RepoName, Status, TagTemplate,
+    ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
+    Pull, RepoName, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -58,8 +59,9 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// GIT_URL: template with `{owner}` and `{repo}`. `None` is GitHub, by ssh if there is a deploy key, else by https.
     pub git_url: Option<String>,
-    /// IMAGE_TAGS: tags that every image gets besides the job's own.
+    /// IMAGE_TAGS: tags that images get besides their jobs' own, those of Conveyor's API aside.
     pub image_tags: Vec<TagTemplate>,
+    pub conveyor: ConveyorConfig,
     /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
     pub skip_words: AtomicBool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
@@ -85,6 +87,26 @@ pub struct PipelineConfig {
     pub job_timeout: Duration,
     /// Secrets of the daemon itself, which no build may be given.
     pub masks: Masks,
+}
+
+/// The settings of jobs of Conveyor's API.
+pub struct ConveyorConfig {
+    /// Tags that images get besides the commit's id, by LATEST.
+    pub tags: Vec<TagTemplate>,
+    /// DRY: whether nothing is pushed.
+    pub dry_run: bool,
+    /// INLINE_CACHE: whether BuildKit writes into an image from which steps its layers are.
+    pub inline_cache: bool,
+}
+
+impl PipelineConfig {
+    /// Returns the tags that images of jobs of this API get besides the jobs' own, and what the log calls these tags.
+    fn tags_of(&self, dialect: Dialect) -> (&'static str, &[TagTemplate]) {
+        match dialect {
+            Dialect::Conveyor => ("Conveyor's tags", &self.conveyor.tags),
+            _ => ("IMAGE_TAGS", &self.image_tags),
+        }
+    }
 }
 
 /// One attempt at one job.
@@ -130,15 +152,17 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Err(JobEnd::Superseded(newer)) => Some(newer.clone()),
         _ => None,
     };
-    if status == Status::Success {
-        run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes());
+    match &result {
+        Ok(Some(_)) => run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes()),
+        Ok(None) => run.log.write(format!("\nDry run: {} is built, and not pushed\n", runner.job.image).as_bytes()),
+        Err(_) => {}
     }
     run.log.flush();
     Outcome {
         status,
         stages: runner.stages,
         resolved_commit: runner.resolved_commit,
-        digest: result.ok(),
+        digest: result.ok().flatten(),
         cause,
         class,
         superseded_by,
@@ -157,13 +181,14 @@ fn mask(run: &Run, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
+/// Runs the stages, and returns the digest of the image; `None` if the job is a dry run.
 async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
     put_back: &CancellationToken,
     slot: BuildSlot,
-) -> Result<String, JobEnd> {
+) -> Result<Option<String>, JobEnd> {
     let (fetched, snapshot) = match runner.job.source.clone() {
         JobSource::Git => {
             let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
@@ -173,6 +198,9 @@ async fn stages(
         JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
     };
     let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
+    if fetched.plan.dry_run {
+        return push::leave_out(&built, runner).await.map(|()| None);
+    }
     users::log_shared_image(tools, runner).await;
-    push::run(tools, &engine, &fetched, &built, runner, slot).await
+    push::run(tools, &engine, &fetched, &built, runner, slot).await.map(Some)
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::Tools;
 use super::failure::StageFailure;
 use crate::logs::{SECRET_DOCKERFILE, arguments_with_secrets, has_secret, secret_argument};
-use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext, JobSource, Pull};
+use crate::model::{ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobSource, Pull};
 use crate::secrets::Secrets;
 
 /// The files and the options with which a job's image is built.
@@ -22,18 +22,17 @@ pub(super) struct Plan {
     pub pull: bool,
     /// True if every step runs anew.
     pub no_cache: bool,
+    /// True if nothing is pushed.
+    pub dry_run: bool,
+    /// Limits of each step.
+    pub limits: BTreeMap<String, String>,
 }
 
 impl Plan {
     /// Returns the plan of a job, with the settings' defaults. The job was checked when it was made, and is checked here
     /// again, because a stored job may be older than a rule or than a secret.
-    pub fn new(
-        tools: &Tools,
-        secrets: &Secrets,
-        context: &JobContext,
-        source: &JobSource,
-    ) -> Result<Self, StageFailure> {
-        let options = context.build_options().map_err(|bad| {
+    pub fn new(tools: &Tools, secrets: &Secrets, job: &Job) -> Result<Self, StageFailure> {
+        let options = job.context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
@@ -41,11 +40,11 @@ impl Plan {
         if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
             return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
         }
-        if source.dockerfile().is_some_and(|text| has_secret(text, &masks)) {
+        if job.source.dockerfile().is_some_and(|text| has_secret(text, &masks)) {
             return Err(StageFailure::new(FailureClass::Source, SECRET_DOCKERFILE));
         }
         // The settings are about repositories.
-        let ((dockerfile, context), keep_git_dir) = match source {
+        let ((dockerfile, context), keep_git_dir) = match job.source {
             JobSource::Git => (
                 options.paths(&tools.config.dockerfile, &tools.config.context),
                 options.keeps_git_dir(tools.config.keep_git_dir),
@@ -63,6 +62,8 @@ impl Plan {
             platform: options.platform,
             pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
             no_cache: options.no_cache.unwrap_or_default(),
+            dry_run: options.dry_run.unwrap_or(tools.config.conveyor.dry_run && job.dialect == Dialect::Conveyor),
+            limits: options.limits,
         })
     }
 
@@ -126,6 +127,8 @@ mod tests {
             platform: platform.map(str::to_owned),
             pull: false,
             no_cache: false,
+            dry_run: false,
+            limits: BTreeMap::new(),
         };
         assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
         let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();

@@ -172,7 +172,10 @@ impl Bench {
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
             pull: false,
+            limits: BTreeMap::new(),
             no_cache: false,
+            cache_from: None,
+            inline_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
         }

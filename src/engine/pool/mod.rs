@@ -238,6 +238,18 @@ impl EngineLease {
         self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
     }
 
+    /// Finds a cache like [`Engine::cache_source`]. An engine that is found dead has none, as the build then finds out, too.
+    pub async fn cache_source(
+        &self,
+        images: &[ImageRef],
+        auth: Option<&RegistryAuth>,
+        has_inline_cache: bool,
+        log: &dyn LogSink,
+    ) -> Option<String> {
+        let found = async { Ok(self.member.engine.cache_source(images, auth, has_inline_cache, log).await) };
+        self.until_lost(found).await.ok().flatten()
+    }
+
     /// Tags like [`Engine::tag`].
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         self.until_lost(self.member.engine.tag(id, image)).await

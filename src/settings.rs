@@ -11,6 +11,7 @@ mod etcd_address;
 mod flags;
 mod foreign;
 mod keep;
+mod listen;
 mod loaded;
 mod names;
 mod queue;
@@ -75,7 +76,7 @@ impl Settings {
         ];
         for (name, secret, other_side) in secrets {
             let is_default = secret.as_ref().is_some_and(|secret| secret.as_str() == "changeit");
-            if is_default && !self.listen.ip().is_loopback() {
+            if is_default && !self.listen.is_local() {
                 errors.push(SettingError::new(
                     [name, "LISTEN"],
                     format!(
@@ -128,6 +129,7 @@ impl Settings {
             ));
         }
         self.check_etcd(&mut errors);
+        self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError::new(
                 ["DOCKER_REPO_BASE"],

@@ -4,23 +4,22 @@ use std::time::Duration;
 
 use axum::Router;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
 use super::branch_heads;
-use super::data_dir;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
 use super::reload::{LiveParts, Reloads};
 use super::retention::Retention;
 use super::systemd::Watchdog;
+use super::{certificate, data_dir};
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
-use crate::http::{self, HttpConfig};
+use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving};
 use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::Metrics;
@@ -46,6 +45,9 @@ pub struct DaemonParts {
     tools: Arc<Tools>,
     intake: Intake,
     router: Router,
+    certificate: Option<Arc<ServerCertificate>>,
+    places: Arc<Places>,
+    http_stop: CancellationToken,
     live: LiveParts,
     retention: Retention,
     watchdog: Watchdog,
@@ -61,15 +63,11 @@ pub struct DaemonParts {
 }
 
 impl DaemonParts {
-    /// Makes the parts. The daemon will listen on `listener`.
+    /// Makes the parts. The daemon may open this many files.
     ///
     /// # Errors
     /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
-    pub async fn assemble(
-        settings: &Settings,
-        listener: &TcpListener,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<Self> {
+    pub async fn assemble(settings: &Settings, files: u64, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
         let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
         let store = store.with_repo_case(repo_case).await?;
@@ -97,10 +95,13 @@ impl DaemonParts {
         let engines = Pool::start(engine::engines(settings, ssh)?, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let engine_handle = engine::handle(&engines);
-        let programs = readiness::watch_programs(&shutdown).await;
+        let programs = readiness::watch_programs(&shutdown);
+        let certificate = certificate::read(settings)?.map(Arc::new);
+        let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
+        let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, slots, degraded } =
-            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
@@ -140,7 +141,7 @@ impl DaemonParts {
             branch_head: branch_heads::handle(tools.clone()),
             open: settings.api_auth == ApiAuth::None,
             cors_origins: settings.cors_origins.0.clone(),
-            hosts: access::hosts(settings, &listener.local_addr()?),
+            hosts: access::hosts(settings),
             list_oldest: settings.totem_list == TotemList::Oldest,
             host_of,
             engines: engine_handle,
@@ -154,6 +155,8 @@ impl DaemonParts {
             secrets: secrets.clone(),
             degraded,
             metrics: metrics.clone(),
+            places: places.clone(),
+            closing: http_stop.clone(),
         };
         let (router, credentials) = http::router(http_config, http_parts);
         let retention = Retention {
@@ -174,6 +177,7 @@ impl DaemonParts {
             intake: intake.clone(),
             channels: channels.clone(),
             credentials,
+            certificate: certificate.clone(),
         };
         Ok(Self {
             store,
@@ -183,6 +187,9 @@ impl DaemonParts {
             tools,
             intake,
             router,
+            certificate,
+            places,
+            http_stop,
             live,
             retention,
             watchdog,
@@ -202,13 +209,13 @@ impl DaemonParts {
     }
 
     /// Serves until the shutdown, and until the running jobs are drained. HTTP and the outbox go on while they drain.
-    pub async fn serve(self, listener: TcpListener, reloads: Reloads) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: Listener, reloads: Reloads) -> anyhow::Result<()> {
         let Self { store, tools, shutdown, metrics, .. } = self;
         let outbox_stop = CancellationToken::new();
         let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
         let outbox = tokio::spawn(outbox);
-        let http_stop = CancellationToken::new();
-        let server = tokio::spawn(http::serve(listener, self.router, metrics.http, http_stop.clone()));
+        let serving = Serving { listener, certificate: self.certificate, places: self.places };
+        let server = tokio::spawn(http::serve(serving, self.router, metrics.http, self.http_stop.clone()));
         notify_systemd(&[NotifyState::Ready]);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(reloads.run(self.live)));
         let _watchdog = AbortOnDropHandle::new(tokio::spawn(self.watchdog.run()));
@@ -230,9 +237,9 @@ impl DaemonParts {
             announce_stop(&shutdown, self.drain_timeout)
         );
 
-        http_stop.cancel();
+        self.http_stop.cancel();
         outbox_stop.cancel();
-        server.await?;
+        server.await??;
         outbox.await?;
         store.close().await;
         // The folder has the sockets of connections that are kept for the next fetch. The next start removes the rest.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::assemble::{access, git, notify, queue as queue_settings};
-use crate::http::Credentials;
+use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
 use crate::logs::{Logs, Masks};
 use crate::notify::Channels;
@@ -33,6 +33,7 @@ pub struct LiveParts {
     pub intake: Intake,
     pub channels: Channels,
     pub credentials: Credentials,
+    pub certificate: Option<Arc<ServerCertificate>>,
 }
 
 impl LiveParts {
@@ -57,6 +58,7 @@ impl LiveParts {
         let policy = access::policy(&settings, masks.clone(), self.secrets.clone())?;
         let rules = queue_settings::rules(&settings)?;
         let channels = notify::channels(&settings, self.logs.clone())?;
+        self.certificate.as_ref().map_or(Ok(false), |certificate| certificate.reload()).map_err(anyhow::Error::msg)?;
         // The masks come first, so that no log shows a new secret.
         self.masks.send_replace(Arc::new(masks));
         self.tools.git.set_access(&git::access(&settings))?;

@@ -1,18 +1,17 @@
-use std::net::SocketAddr;
-
 use super::admin_token;
 use super::assemble::{engine, git, notify};
-use crate::model::{Dialect, EtcdApi};
+use crate::model::{Dialect, EtcdApi, ListenAddress};
 use crate::settings::{ApiAuth, Settings};
 
 /// Logs in a few lines what is configured and what is not.
-pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
+pub fn log_summary(settings: &Settings) {
     let data = settings.data_dir();
-    tracing::info!(
-        "Image Factory {} listens on http://{listen}, data in {}",
-        env!("CARGO_PKG_VERSION"),
-        data.display()
-    );
+    let listen = match &settings.listen {
+        ListenAddress::Tcp(address) if settings.certificate().is_some() => format!("https://{address}"),
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        socket @ ListenAddress::Unix(_) => socket.to_string(),
+    };
+    tracing::info!("Image Factory {} listens on {listen}, data in {}", env!("CARGO_PKG_VERSION"), data.display());
     match settings.etcd().as_slice() {
         [] => tracing::info!("secrets: from the folder {} (ETCD_HOST is not set)", settings.secrets_dir().display()),
         etcd => {

@@ -24,7 +24,6 @@ mod tokens;
 mod uptake;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -177,10 +176,15 @@ const SECRETS: &[&str] = &[
     "REPO_CASE",
 ];
 
+/// Settings that say where the daemon of this machine is.
+const LOCAL: &[&str] = &["LISTEN", "PORT", "BIND", "TLS_CERT", "TLS_KEY", "CERT_PATH", "DATA_DIR"];
+
 /// The daemon of this machine, as its settings say. Subcommands use it unless the user names another one.
 pub struct LocalDaemon {
     /// The address of LISTEN; loopback's, if LISTEN names every address.
     pub url: String,
+    /// The file of the certificate that the daemon shows, if it speaks TLS.
+    certificate: Option<PathBuf>,
     /// `DATA_DIR/admin-token`.
     pub token_file: PathBuf,
 }
@@ -188,13 +192,10 @@ pub struct LocalDaemon {
 impl LocalDaemon {
     /// Reads where the daemon is. Settings that do not concern a client may be wrong.
     fn here(files: SettingsFiles) -> anyhow::Result<Self> {
-        let settings = files.source(Flags::default()).load().concerning(&["LISTEN", "DATA_DIR"]).valid()?;
-        let host = match settings.listen.ip() {
-            any if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            own => own,
-        };
-        let url = format!("http://{}", SocketAddr::new(host, settings.listen.port()));
-        Ok(Self { url, token_file: app::admin_token_path(&settings.data_dir()) })
+        let settings = files.source(Flags::default()).load().concerning(LOCAL).valid()?;
+        let certificate = settings.certificate().map(|(_, cert, _)| cert);
+        let url = settings.listen.local_url(certificate.is_some());
+        Ok(Self { url, certificate, token_file: app::admin_token_path(&settings.data_dir()) })
     }
 }
 
@@ -249,15 +250,20 @@ impl ConnectionArgs {
                 (daemon.url.clone(), Some(daemon))
             }
         };
+        let daemon = daemon.filter(|daemon| url == daemon.url || is_this_machine(&url));
+        // The daemon of this machine is known by its certificate's file. A user who may not read that relies on the
+        // authorities.
+        let mut trusted = daemon.as_ref().and_then(|daemon| std::fs::read(daemon.certificate.as_ref()?).ok());
+        if let Some(path) = set("IMAGE_FACTORY_CACERT") {
+            let named = std::fs::read(&path).with_context(|| format!("IMAGE_FACTORY_CACERT={path} cannot be read"))?;
+            trusted.get_or_insert_default().extend([&b"\n"[..], &named].concat());
+        }
         // This machine's token goes to no other machine. A user who may not read it goes without, because API_AUTH=none
         // needs none.
-        let own = || {
-            let daemon = daemon.filter(|daemon| url == daemon.url || is_this_machine(&url))?;
-            std::fs::read_to_string(daemon.token_file).ok()
-        };
+        let own = || std::fs::read_to_string(daemon?.token_file).ok();
         let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
-        Ok(ApiClient::new(&url, token)?)
+        Ok(ApiClient::new(&url, token, trusted.as_deref())?)
     }
 }
 

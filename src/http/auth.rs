@@ -37,21 +37,34 @@ impl RepoCaller {
     /// an admin's.
     pub fn admit(parts: &Parts, named: Option<Self>, guard: &Guard) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
+        let role = if changes { Role::Build } else { Role::Read };
+        Self::admit_as(parts, named, guard, role, changes)
+    }
+
+    /// Admits the caller of a request whose method does not say what it needs: this role and, for a `guarded` one, that no
+    /// foreign web page made a browser send it.
+    pub fn admit_as(
+        parts: &Parts,
+        named: Option<Self>,
+        guard: &Guard,
+        role: Role,
+        guarded: bool,
+    ) -> Result<Self, ApiError> {
         let caller = match named {
             Some(caller) => {
                 // A browser adds the password that it remembers to what any page sends, as it does with a cookie.
-                if changes && is_basic(&parts.headers) {
-                    guard.check(&parts.headers, changes)?;
+                if guarded && is_basic(&parts.headers) {
+                    guard.check(&parts.headers, guarded)?;
                 }
                 caller
             }
             None if guard.is_open => {
-                guard.check(&parts.headers, changes)?;
+                guard.check(&parts.headers, guarded)?;
                 Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
             None => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
-        if changes && caller.role < Role::Build {
+        if caller.role < role {
             return Err(ApiError::new(&messages::READ_ONLY));
         }
         Ok(caller)
@@ -190,8 +203,17 @@ fn basic_pair(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn is_basic(headers: &HeaderMap) -> bool {
-    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..6));
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+    has_scheme(headers, b"basic ")
+}
+
+/// True for a token that no browser adds by itself.
+pub fn has_bearer(headers: &HeaderMap) -> bool {
+    has_scheme(headers, b"bearer ")
+}
+
+fn has_scheme(headers: &HeaderMap, wanted: &[u8]) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..wanted.len()));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted))
 }
 
 /// Returns true if a 401 offers a password. It does not offer one to browsers, which would ask for it in a window of their
@@ -216,7 +238,8 @@ impl Guard {
         Self { is_open, hosts, origins: origins.to_vec() }
     }
 
-    fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
+    /// Refuses a request that a foreign web page could make a browser send.
+    pub fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(header::HOST);
         if let Some(host) = host

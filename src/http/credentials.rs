@@ -42,6 +42,16 @@ impl Credentials {
         self.0.send_replace(CredentialSet::new(hook_secret, tokens, basic_auth));
     }
 
+    /// Wakes those that wait for changes, because a token of the store was revoked.
+    pub(super) fn token_revoked(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// Returns a receiver of the changes after which a token may not be valid any more.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<CredentialSet>> {
+        self.0.subscribe()
+    }
+
     pub(super) fn present(&self) -> Arc<CredentialSet> {
         self.0.borrow().clone()
     }

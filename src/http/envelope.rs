@@ -118,7 +118,9 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-            let allowed = HeaderValue::from_static("Authorization, Content-Type, If-None-Match, Range, X-Request-Id");
+            let allowed = HeaderValue::from_static(
+                "Authorization, Content-Type, If-None-Match, Last-Event-ID, Range, X-Request-Id",
+            );
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         }

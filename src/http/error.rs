@@ -64,9 +64,7 @@ impl ApiError {
     pub fn text(&self, request_id: &str) -> String {
         match self {
             Self::Message(message, values) => message.with(values.iter().map(String::as_str)),
-            Self::Invalid(violations) => {
-                violations.iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>().join(", ")
-            }
+            Self::Invalid(violations) => violations.iter().map(Violation::text).collect::<Vec<_>>().join("; "),
             Self::Range(len) => messages::RANGE.with([len.to_string().as_str()]),
             Self::Unstorable(_) => messages::UNSTORABLE.with([]),
             Self::Internal(_) => messages::INTERNAL.with([request_id]),
@@ -92,7 +90,7 @@ impl ApiError {
             _ if *self.row() == messages::CREDENTIALS => {
                 headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
             }
-            _ if [&messages::BUSY, &messages::TIMEOUT, &messages::UNSTORABLE].contains(&self.row()) => {
+            _ if self.row().status == 503 && *self.row() != messages::NO_HOOK_SECRET => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

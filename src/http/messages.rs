@@ -100,6 +100,12 @@ messages! {
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    PARAMETER: 400 "InvalidArgument", "The parameter … cannot be used: …",
+        "A parameter of GET /b1/build is missing, malformed or not offered.",
+        "Correct the parameter as the message says.";
+    BAD_UPGRADE: 400 "InvalidArgument", "The WebSocket cannot be opened: …",
+        "The request has Upgrade: websocket, and another header of RFC 6455 is missing or wrong.",
+        "Open it with a library for WebSockets, by GET and version 13.";
     BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
         "The name, the role or the repositories of a new token are not valid.",
         "Correct what the message names.";
@@ -162,6 +168,12 @@ messages! {
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
         "Wait for as long as Retry-After says, then send it again.";
+    FOLLOWERS: 503 "ServiceUnavailableError", "All … places of those who follow a log are taken: ask again later",
+        "The daemon's open files (LimitNOFILE) leave no place for another follower.",
+        "Follow it later; the operator raises LimitNOFILE or ends followers.";
+    PLACES: 503 "ServiceUnavailableError", "All places for connections are taken: send it again later",
+        "The last places are kept for webhooks, /health, /ready and /metrics.",
+        "Wait for as long as Retry-After says, then send it again.";
     TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
         "A handler took longer than 30 s, most often because the disk is slow.",
         "Send it again; if it recurs, the operator looks at the disk of DATA_DIR.";
@@ -206,6 +218,9 @@ messages! {
     FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token as Bearer with it",
         "A browser sent the request for a page of another origin, with a password that it knows, or without a token.",
         "Send a token as Bearer, or have the operator add the page to CORS_ORIGINS.";
+    BROWSER: 403 "NotAuthorized", "A browser sent this request, and a GET that makes a job is for programs alone: send it by curl",
+        "GET /b1/build has a header that browsers add, such as Sec-Fetch-Site or Origin, or a browser's User-Agent.",
+        "Send it from a program, and with a token as Bearer if it calls itself Mozilla.";
     OTHER_BASE: 403 "NotAuthorized", "Another dockerRepoBase than the configured one needs the role admin",
         "The request names a dockerRepoBase that is not DOCKER_REPO_BASE.",
         "Leave dockerRepoBase out, or use a token of the role admin.";

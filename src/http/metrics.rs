@@ -107,6 +107,10 @@ fn fill(
             disk.f_files as f64,
         )?;
     }
+    let (connections, followers, places) = api.places.count();
+    page.gauge("image_factory_http_connections", "Open connections.", connections as f64)?;
+    page.gauge("image_factory_log_followers", "Connections that follow a log.", followers as f64)?;
+    page.gauge("image_factory_http_places", "The most connections at once.", places as f64)?;
     let heartbeats = api.metrics.heartbeats().map(|(name, heartbeat)| ([name], heartbeat.silent_for().as_secs_f64()));
     let silent = (
         "image_factory_heartbeat_age_seconds",

@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod etag;
 mod extract;
+mod generator;
 mod health;
 mod hooks;
 mod ids;
@@ -38,10 +39,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::intake::Intake;
@@ -57,7 +59,7 @@ pub use credentials::Credentials;
 pub use engines::EngineHandle;
 pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
-pub use serve::serve;
+pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, serve};
 
 /// The settings of the API.
 pub struct HttpConfig {
@@ -91,10 +93,18 @@ pub struct HttpConfig {
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
-/// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
-/// asked, in one line. The answer comes within the time that a request has.
+/// Returns the commit at the head of a branch, or `None` if there is no such branch. The answer comes within the time that a
+/// request has.
 pub type BranchHead =
-    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
+    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, NoHead>> + Send + Sync>;
+
+/// Why the head of a branch is not known, in one line.
+pub enum NoHead {
+    /// The host has no such repository, or does not let us read it.
+    Repository(String),
+    /// The host gives no answer.
+    Host(String),
+}
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {
@@ -106,6 +116,9 @@ pub struct Parts {
     /// Why the daemon is degraded, one line a reason, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
     pub metrics: Metrics,
+    pub places: Arc<Places>,
+    /// Cancelled when the server stops.
+    pub closing: CancellationToken,
 }
 
 /// The state of every handler.
@@ -127,11 +140,13 @@ struct ApiState {
     secrets: watch::Receiver<Arc<Secrets>>,
     degraded: watch::Receiver<Vec<String>>,
     metrics: Metrics,
+    places: Arc<Places>,
+    closing: CancellationToken,
 }
 
 /// Makes the router of every route. Its credentials can be replaced.
 pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
-    let Parts { store, logs, queue, intake, secrets, degraded, metrics } = parts;
+    let Parts { store, logs, queue, intake, secrets, degraded, metrics, places, closing } = parts;
     let credentials = Credentials::new(config.hook_secret, &config.tokens, config.basic_auth.as_ref());
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
@@ -151,12 +166,17 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         secrets,
         degraded,
         metrics,
+        places,
+        closing,
     });
     let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
     // The routes of jobs are also those of the command line, so they are served whatever DIALECTS says.
     let mut routes = own_routes().merge(totem::job_routes());
     if config.dialects.has(Dialect::Totem) {
         routes = routes.merge(totem::routes()).merge(hooks::routes().route_layer(counted.clone()));
+    }
+    if config.dialects.has(Dialect::Generator) {
+        routes = routes.merge(generator::routes());
     }
     let mut webhooks = None;
     if config.dialects.has(Dialect::Conveyor) {
@@ -194,6 +214,7 @@ fn enveloped(routes: Router, webhooks: Option<Router>, cors_origins: Vec<String>
     let routes = routes
         .fallback(|request| unrouted::answer(request, other_path, error::unknown_path))
         .method_not_allowed_fallback(|request| unrouted::answer(request, webhooks, error::wrong_method));
+    let routes = routes.layer(from_fn(serve::keep_for_urgent));
     // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
     // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.
     let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);

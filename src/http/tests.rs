@@ -4,7 +4,9 @@ mod auth;
 mod conveyor;
 mod engines;
 mod envelope;
+mod follow;
 mod forges;
+mod generator;
 mod hook;
 mod images;
 mod jobs;
@@ -107,7 +109,9 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         basic_auth: Some(BasicLogin { user: "conveyor".into(), password: Zeroizing::new("pass:word".into()) }),
         open_logs: false,
         log_heartbeat: Duration::from_secs(25),
-        branch_head: Arc::new(|_, _| Box::pin(async { Err("no Git server in this test".to_owned()) })),
+        branch_head: Arc::new(|_, _| {
+            Box::pin(async { Err(crate::http::NoHead::Host("no Git server in this test".into())) })
+        }),
         open: false,
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
@@ -139,6 +143,10 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
     let policy = Policy::new(allowed_repos, rules.selection, rules.destinations, masks, secrets_seen.clone());
     let intake = Intake::new(policy, store.clone(), queue.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = super::testing::plain(listener);
+    let stop = CancellationToken::new();
     let parts = Parts {
         store: store.clone(),
         logs: logs.clone(),
@@ -147,12 +155,11 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         secrets: secrets_seen,
         degraded: degraded_seen,
         metrics,
+        places: serving.places.clone(),
+        closing: stop.clone(),
     };
     let (router, _) = router(config, parts);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, router, heart, stop.clone()));
+    tokio::spawn(serve(serving, router, heart, stop.clone()));
     crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }

@@ -38,11 +38,14 @@ impl SettingsSource {
         let hidden = |spec: &'static super::Spec| Some((spec.name, texts.hidden(spec)?));
         let mut loaded = LoadedSettings {
             settings: settings.expect("every default is valid, which a test proves"),
-            errors,
+            errors: Vec::new(),
             warnings: texts.warnings.clone(),
             texts: TABLE.iter().filter_map(found).collect(),
             hidden: TABLE.iter().filter_map(hidden).collect(),
         };
+        let listen_error = loaded.settings.derive_listen(|name| loaded.texts.contains_key(name)).err();
+        loaded.errors = errors;
+        loaded.check(|_| listen_error.into_iter().collect());
         loaded.check(Settings::contradictions);
         loaded
     }

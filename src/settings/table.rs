@@ -1,7 +1,7 @@
 //! The table of the settings: the name, type, default, example and meaning of each one stand here, and nowhere else.
 //! docs/settings.md, `etc/`, the flags and the checks are derived from it.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    MailTls, Percent, Pull, Supersede, TagTemplate,
+    ListenAddress, MailTls, Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -81,10 +81,10 @@ macro_rules! settings {
 
 settings! {
     "Start here" {
-        /// Address and port to listen on.
-        LISTEN => listen: SocketAddr, "127.0.0.1:8080", "0.0.0.0:8080";
+        /// Address and port to listen on, or `unix:/path` for a socket that its user and group may use.
+        LISTEN => listen: ListenAddress, "127.0.0.1:8080", "0.0.0.0:8080";
         /// Address at which users and forges reach the daemon. Links in notifications begin with it, and requests may name
-        /// its host.
+        /// its host. With TLS the default begins with `https`; with TLS or PORT it has the port that is listened on.
         BASE_URL => base_url: HttpUrl, "http://localhost:8080", "https://builds.example.com";
         /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, for a service and for the
         /// owner of that folder, else `$XDG_STATE_HOME/image-factory`.
@@ -141,7 +141,8 @@ settings! {
         /// versions that are no pre-releases.
         IMAGE_TAGS => image_tags: Vec<TagTemplate>, "", "latest,{branch}";
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
-        /// whole name, comma-separated.
+        /// whole name, comma-separated. `generator=glob` grants images to Dockerfiles that come without a repository; an
+        /// owner of that name is `generator/*`.
         IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*" live;
         /// Base images that are looked up in their registry: `missing` (those that the engine does not have) or `always`
         /// (all of them, so that one that has moved is used), unless the job says otherwise. Those that this factory
@@ -290,6 +291,16 @@ settings! {
     }
 
     "HTTP and access" {
+        /// PEM file of the certificate with which the daemon speaks TLS, followed by those between it and the authority.
+        TLS_CERT => tls_cert: Option<PathBuf>, "", "/etc/image-factory/tls/fullchain.pem";
+        /// PEM file of the private key of TLS_CERT.
+        TLS_KEY => tls_key: Option<PathBuf>, "", "/etc/image-factory/tls/privkey.pem";
+        /// PEM file with both the certificate and its private key, instead of TLS_CERT and TLS_KEY.
+        CERT_PATH => cert_path: Option<PathBuf>, "", "/etc/image-factory/tls/both.pem";
+        /// Port to listen on, where LISTEN is not set.
+        PORT => port: Option<NonZeroU16>, "", "8443";
+        /// IP address to listen on, where LISTEN is not set.
+        BIND => bind: Option<IpAddr>, "", "0.0.0.0";
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;

@@ -62,6 +62,9 @@ fn values_that_could_not_work_are_refused() {
         ("CORS_ORIGINS", "*", "would let every web page use the API"),
         ("CORS_ORIGINS", "https://a.example,https://b.example/", "\"https://b.example/\" is no origin"),
         ("CORS_ORIGINS", "dashboard.example.com", "is no origin: write scheme, host and port alone"),
+        ("DIALECTS", "totem,compose-ci", "compose-ci is not served yet: leave it out"),
+        ("DIALECTS", "jenkins", "one or more of totem, conveyor and generator"),
+        ("BASIC_AUTH", "conveyor", "it must be user:password"),
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),
         ("HOSTS", "*.example", "is no host"),
         ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
@@ -75,6 +78,12 @@ fn values_that_could_not_work_are_refused() {
         load(&[], None, &[("HOSTS", "ci, ci.example:8443"), ("CORS_ORIGINS", "http://a:1,https://b")]).unwrap();
     assert_eq!(settings.hosts.0, ["ci", "ci.example:8443"]);
     assert_eq!(settings.cors_origins.0, ["http://a:1", "https://b"]);
+}
+
+#[test]
+fn a_login_beside_an_open_api_is_refused() {
+    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret"), ("API_AUTH", "none")]);
+    assert!(text.contains("API_AUTH=none admits everyone") && !text.contains("secret"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,17 +53,6 @@ impl SettingValue for DockerfilePath {
 impl SettingValue for ContextPath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
-    }
-}
-
-impl SettingValue for SocketAddr {
-    fn parse(text: &str) -> Result<Self, String> {
-        let address: Self =
-            text.parse().map_err(|_| "it must be ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".to_owned())?;
-        match address.port() {
-            0 => Err("name a port from 1 to 65535, because nobody finds one that the kernel chooses".into()),
-            _ => Ok(address),
-        }
     }
 }
 

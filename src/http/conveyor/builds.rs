@@ -13,7 +13,8 @@ use super::views::{ArtifactView, BuildView};
 use crate::http::error::ApiError;
 use crate::http::extract::ConveyorCaller;
 use crate::http::ids::JobPath;
-use crate::http::{ApiState, body, log};
+use crate::http::log::{self, LogReader};
+use crate::http::{ApiState, body};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
 use crate::model::{Dialect, Job, JobSource, Status};
 
@@ -26,6 +27,10 @@ pub async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     let follow = log::is_followed(&uri)?;
+    if follow {
+        // No build is made whose log could not be followed.
+        api.places.follow()?;
+    }
     let body = api.bodies.read(&headers, body, body::JOB_LIMIT).await?;
     let build = NewBuild::read(body.bytes())?;
     drop(body);
@@ -37,7 +42,10 @@ pub async fn create(
     let (source, dialect) = (JobSource::Git, Dialect::Conveyor);
     let request = JobRequest { context, source, tag_named: false, is_head, dialect };
     let job = api.intake.create(request, caller.requester()).await?;
-    if follow { stream::follow(&api, job.id).await } else { line(StatusCode::OK, &BuildView::from(&job)) }
+    match follow {
+        true => stream::follow(&api, &job, LogReader::of_conveyor(&headers)).await,
+        false => line(StatusCode::OK, &BuildView::from(&job)),
+    }
 }
 
 /// `GET /builds/{id}`

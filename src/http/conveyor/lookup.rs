@@ -8,7 +8,7 @@ use super::request::NewBuild;
 use super::views::image_name;
 use crate::http::auth::RepoCaller;
 use crate::http::error::{ApiError, shortened};
-use crate::http::{ApiState, messages};
+use crate::http::{ApiState, NoHead, messages};
 use crate::model::{CommitId, Job, RepoName, Status};
 use crate::store::JobFilter;
 
@@ -60,10 +60,13 @@ pub async fn commit(api: &ApiState, build: &NewBuild) -> Result<(CommitId, bool)
         (Some(commit), _) => return Ok((commit.clone(), false)),
         (None, branch) => branch.clone().unwrap_or_default(),
     };
-    let name = || shortened(&format!("{} of {}", branch, build.repo));
     match (api.branch_head)(build.repo.clone(), branch.clone()).await {
         Ok(Some(commit)) => Ok((commit, true)),
         Ok(None) => Err(ApiError::Message(&messages::NO_BRANCH, vec![build.repo.to_string(), shortened(&branch)])),
-        Err(why) => Err(ApiError::Message(&messages::NO_HEAD, vec![name(), why])),
+        Err(NoHead::Repository(why)) => Err(ApiError::with(&messages::BAD_BUILD, why)),
+        Err(NoHead::Host(why)) => {
+            let head = shortened(&format!("{branch} of {}", build.repo));
+            Err(ApiError::Message(&messages::NO_HEAD, vec![head, why]))
+        }
     }
 }

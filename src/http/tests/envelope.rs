@@ -40,7 +40,12 @@ async fn a_500_names_its_request_and_nothing_else() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, None, vec![]), Heartbeat::default(), stop));
+    tokio::spawn(serve(
+        crate::http::testing::plain(listener),
+        enveloped(routes, None, vec![]),
+        Heartbeat::default(),
+        stop,
+    ));
     let http = server(|_| {}).await.http;
     for (path, status) in [("panics", 500), ("fails", 500), ("full", 503)] {
         let answer = send(http.get(format!("{base}/{path}")).header("x-request-id", "r-1")).await;
@@ -71,7 +76,12 @@ async fn a_dialect_renders_the_errors_of_its_routes_and_no_others() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, None, vec![]), Heartbeat::default(), stop));
+    tokio::spawn(serve(
+        crate::http::testing::plain(listener),
+        enveloped(routes, None, vec![]),
+        Heartbeat::default(),
+        stop,
+    ));
     let http = server(|_| {}).await.http;
     let mut answers = String::new();
     for (method, path) in

@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod etag;
 mod extract;
+mod generator;
 mod health;
 mod hooks;
 mod ids;
@@ -173,6 +174,9 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let mut routes = own_routes().merge(totem::job_routes());
     if config.dialects.has(Dialect::Totem) {
         routes = routes.merge(totem::routes()).merge(hooks::routes().route_layer(counted.clone()));
+    }
+    if config.dialects.has(Dialect::Generator) {
+        routes = routes.merge(generator::routes());
     }
     let mut webhooks = None;
     if config.dialects.has(Dialect::Conveyor) {

@@ -6,6 +6,7 @@ mod engines;
 mod envelope;
 mod follow;
 mod forges;
+mod generator;
 mod hook;
 mod images;
 mod jobs;

@@ -47,9 +47,8 @@ impl CommitPath {
             ..JobFilter::default()
         };
         let jobs = api.store.jobs_like(&filter, 1000, None).await?;
-        let is_wanted = |job: &Job| {
-            image_name(&job.image) == image_name(&own.image) && (!is_pushed || job.digest.is_some())
-        };
+        let is_wanted =
+            |job: &Job| image_name(&job.image) == image_name(&own.image) && (!is_pushed || job.digest.is_some());
         jobs.into_iter().find(is_wanted).ok_or_else(unknown)
     }
 }

@@ -13,6 +13,7 @@ help:
 	@echo "make sources  makes an archive of our sources and those of all libraries, which builds without a network"
 	@echo "make deb      makes a Debian package, target/debian"
 	@echo "make install  installs the binary into PREFIX (/usr/local), and the service; make uninstall removes them"
+	@echo "              (ALIASES=conveyor puts it in the place of conveyor, too)"
 
 setup:
 	@scripts/setup
@@ -50,6 +51,8 @@ sources:
 PREFIX ?= /usr/local
 BINARY ?= target/release/image-factory
 SHARE ?= target/release/share
+# Names of replaced programs under which make install puts a link to the binary.
+ALIASES ?=
 
 # The man pages and the completions, which the binary writes.
 share: build
@@ -67,6 +70,7 @@ deb: share
 
 install: share
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/image-factory
+	for alias in $(ALIASES); do ln -sfn image-factory $(DESTDIR)$(PREFIX)/bin/$$alias; done
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1.gz
 	install -D -m 644 $(SHARE)/image-factory.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/image-factory
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(SHARE)/image-factory.fish
@@ -85,6 +89,7 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/image-factory
 	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/image-factory.fish
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/image-factory
+	find $(DESTDIR)$(PREFIX)/bin -maxdepth 1 -type l -lname image-factory -delete
 	rm -f $(DESTDIR)$(PREFIX)/bin/image-factory $(DESTDIR)/etc/systemd/system/image-factory.service
 	rm -f $(DESTDIR)/etc/sysusers.d/image-factory.conf $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
 	@echo "left: the settings in /etc/image-factory, the data in /var/lib/image-factory, the user image-factory"

@@ -2,8 +2,11 @@
 
 mod admin_token;
 mod assemble;
+mod branch_heads;
+mod certificate;
 mod data_dir;
 pub mod doctor;
+mod files;
 mod images;
 pub mod known_hosts;
 mod ledger;
@@ -18,10 +21,10 @@ mod systemd;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::http::Listener;
 use crate::secrets::Secrets;
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::{self, SyslogHandle};
@@ -38,16 +41,16 @@ pub use reload::Reloads;
 /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
 pub async fn run(
     settings: Settings,
-    listener: TcpListener,
+    listener: Listener,
     reloads: Reloads,
     syslog: Option<Arc<SyslogHandle>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let parts = DaemonParts::assemble(&settings, &listener, shutdown).await?;
+    let parts = DaemonParts::assemble(&settings, files::raise_limit(), shutdown).await?;
     if let Some(syslog) = syslog {
         tokio::spawn(follow_syslog_host(syslog, parts.secrets()));
     }
-    summary::log_summary(&settings, &listener.local_addr()?);
+    summary::log_summary(&settings);
     parts.serve(listener, reloads).await
 }
 
@@ -73,7 +76,7 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
     let mut rule = |names: &[&'static str], result: anyhow::Result<()>| {
         errors.extend(result.err().map(|error| SettingError::new(names.iter().copied(), format!("{error:#}"))));
     };
-    rule(&["DOCKER_HOST", "DOCKER_HOSTS"], assemble::engine::engines(settings).map(drop));
+    rule(&["DOCKER_HOST", "DOCKER_HOSTS", "POOL_FILE"], assemble::engine::hosts(settings, None).map(drop));
     rule(&["PRIORITIES"], assemble::queue::rules(settings).map(drop));
     rule(&["RUST_LOG"], telemetry::check_filter(settings));
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
@@ -88,6 +91,7 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
             rule(&["HOOK_POST_URL"], Err(anyhow::anyhow!("HOOK_POST_URL leads to {address}: {why}")));
         }
     }
+    rule(&["TLS_CERT", "TLS_KEY", "CERT_PATH"], certificate::read(settings).map(drop));
     if let Some(path) = &settings.known_hosts {
         let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));
         rule(&["KNOWN_HOSTS"], read.map(drop));

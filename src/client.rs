@@ -1,5 +1,6 @@
 //! The HTTP client that the command line uses.
 
+mod engines;
 mod error;
 mod log;
 mod notifications;
@@ -17,11 +18,13 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::outbound::{self, Route, is_loopback};
+use crate::model::ListenAddress;
+use crate::outbound::{self, Route, is_loopback, trust_certificates};
 use error::innermost;
 use log::LogReading;
 
 pub use crate::model::{Millis, Status, WaitReason};
+pub use engines::{RemoteEngine, RemoteEngineDisk, RemoteEngineJob};
 pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};
@@ -44,18 +47,31 @@ pub struct ApiClient {
 
 /// True if the address is one of this machine's own, which no other machine answers.
 pub fn is_this_machine(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| is_loopback(&url))
+    ListenAddress::socket_path(url).is_some() || Url::parse(url).is_ok_and(|url| is_loopback(&url))
 }
 
 impl ApiClient {
-    /// `url` is `http[s]://host[:port][/path]`.
-    pub fn new(url: &str, token: Option<Zeroizing<String>>) -> Result<Self, ClientError> {
+    /// `url` is `http[s]://host[:port][/path]`, or `unix:/path` of a socket. `trusted` has certificates in PEM form that
+    /// are trusted beside the system's authorities.
+    pub fn new(url: &str, token: Option<Zeroizing<String>>, trusted: Option<&[u8]>) -> Result<Self, ClientError> {
         let refuse = |cause: String| ClientError::Address { url: url.into(), cause };
-        let base = Url::parse(url).map_err(|error| refuse(error.to_string()))?;
+        let socket = ListenAddress::socket_path(url);
+        let base = Url::parse(if socket.is_some() { "http://localhost" } else { url });
+        let base = base.map_err(|error| refuse(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(refuse("it is no http address".into()));
         }
         let http = outbound::client(Route::to(&base)).connect_timeout(CONNECT_TIMEOUT).tcp_keepalive(KEEPALIVE);
+        let http = match trusted {
+            Some(pem) => {
+                trust_certificates(http, pem).map_err(|why| refuse(format!("the file of its certificate {why}")))?
+            }
+            None => http,
+        };
+        let http = match socket {
+            Some(path) => http.unix_socket(path),
+            None => http,
+        };
         let http = http.build().map_err(|error| refuse(innermost(&error)))?;
         Ok(Self { http, base, token })
     }
@@ -136,7 +152,15 @@ impl ApiClient {
         let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(&body) else {
             return Err(match status.is_server_error() {
                 true => ClientError::Unavailable { url, status: status.as_u16(), message: "no reason given".into() },
-                false => ClientError::UnexpectedAnswer { url, cause: format!("status {status}") },
+                // A port that speaks TLS says so to a plain request.
+                false => {
+                    let said: String =
+                        String::from_utf8_lossy(&body).chars().take_while(|c| !c.is_control()).take(100).collect();
+                    ClientError::UnexpectedAnswer {
+                        url,
+                        cause: format!("status {status} {said}").trim_end().to_owned(),
+                    }
+                }
             });
         };
         let status = status.as_u16();

@@ -20,5 +20,6 @@ pub mod queue;
 pub mod registry;
 pub mod secrets;
 pub mod settings;
+pub mod ssh;
 pub mod store;
 pub mod telemetry;

@@ -1,11 +1,12 @@
 use std::process::ExitCode;
 
-use clap::Parser;
-use image_factory::cli::{self, Cli};
-use image_factory::outbound;
+use image_factory::{cli, outbound};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     outbound::install_tls_provider();
-    cli::run(Cli::parse()).await
+    match cli::parse() {
+        Ok(command) => cli::run(command).await,
+        Err(code) => code,
+    }
 }

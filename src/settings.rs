@@ -9,7 +9,9 @@ mod error;
 mod etcd;
 mod etcd_address;
 mod flags;
+mod foreign;
 mod keep;
+mod listen;
 mod loaded;
 mod names;
 mod queue;
@@ -25,9 +27,9 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use channels::{Occasions, OperatorList, SigningKey, SyslogTarget, Urls};
-pub use etcd_address::HostName;
+pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
+pub use etcd_address::HostName;
 pub use flags::Flags;
 pub use keep::{Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
@@ -74,7 +76,7 @@ impl Settings {
         ];
         for (name, secret, other_side) in secrets {
             let is_default = secret.as_ref().is_some_and(|secret| secret.as_str() == "changeit");
-            if is_default && !self.listen.ip().is_loopback() {
+            if is_default && !self.listen.is_local() {
                 errors.push(SettingError::new(
                     [name, "LISTEN"],
                     format!(
@@ -93,7 +95,16 @@ impl Settings {
         let engines =
             [("DOCKER_HOST", std::slice::from_ref(&self.docker_host)), ("DOCKER_HOSTS", &self.docker_hosts.0)];
         for (name, addresses) in engines {
-            if addresses.iter().any(|address| address.contains('@') && !address.starts_with("unix:")) {
+            let has_login = |address: &String| {
+                let login = address.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+                match address.split_once(':') {
+                    Some(("unix", _)) => false,
+                    // The user of an ssh address is no secret.
+                    Some(("ssh", _)) => login.is_some_and(|(login, _)| login.contains(':')),
+                    _ => address.contains('@'),
+                }
+            };
+            if addresses.iter().any(has_login) {
                 let what = "take the login out of the address, because it is shown, and set DOCKER_TLS_VERIFY";
                 errors.push(SettingError::new([name], format!("{name} is not valid: {what}")));
             }
@@ -111,7 +122,14 @@ impl Settings {
                 errors.push(SettingError::new([name], format!("{name}=\"0s\" {why}")));
             }
         }
+        if self.basic_auth.is_some() && self.api_auth == ApiAuth::None {
+            errors.push(SettingError::new(
+                ["BASIC_AUTH", "API_AUTH"],
+                "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
+            ));
+        }
         self.check_etcd(&mut errors);
+        self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
             errors.push(SettingError::new(
                 ["DOCKER_REPO_BASE"],

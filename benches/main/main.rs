@@ -2,6 +2,7 @@
 //! each target. `cargo bench --bench main -- push-300` runs one; the names are in `MEASUREMENTS`.
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
 
+mod followers;
 mod git;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
@@ -25,7 +26,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 14] = [
+const MEASUREMENTS: [&str; 15] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -35,6 +36,7 @@ const MEASUREMENTS: [&str; 14] = [
     "refs-60000",
     "redact",
     "hooks",
+    "followers",
     "outcome",
     "queue-10000",
     "jobs-1000000",
@@ -63,6 +65,7 @@ fn main() {
                 "refs-60000" => refs::measure().await,
                 "redact" => redact::measure(),
                 "hooks" => hooks::measure().await,
+                "followers" => followers::measure().await,
                 "outcome" => outcome::measure().await,
                 "queue-10000" => queue::waiting().await,
                 "jobs-1000000" => queue::finished().await,

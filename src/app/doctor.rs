@@ -17,6 +17,7 @@ mod registry;
 mod room;
 mod secrets;
 mod syslog;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,13 +98,14 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 15] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 16] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s(), probed.clone()))),
-        (clock::NAME, Box::pin(clock::check(s()))),
+        (tls::NAME, Box::pin(tls::check(s()))),
+        (clock::NAME, Box::pin(clock::check(s(), live.clone()))),
         (secrets::NAME, Box::pin(secrets::check(s()))),
-        (engine::NAME, Box::pin(engine::check(s()))),
+        (engine::NAME, Box::pin(engine::check(s(), live.clone()))),
         (git::PROGRAMS, Box::pin(git::programs(s()))),
         (git::NAME, Box::pin(git::check(s(), live.clone(), probed.clone()))),
         (registry::NAME, Box::pin(registry::check(s(), live, probed))),

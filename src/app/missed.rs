@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::git::{GitError, Oid};
+use super::branch_heads;
 use crate::intake::{Intake, Refusal};
 use crate::model::{JobContext, JobId, RepoName};
-use crate::pipeline::{self, Tools};
+use crate::pipeline::Tools;
 use crate::store::{KnownBranch, Store, StoreError};
 
 /// Pause between two rounds.
@@ -73,7 +73,7 @@ impl Missed {
         }
         let asked = JobId::new();
         let heads = match RepoName::new(owner, repo) {
-            Ok(name) => timeout(ANSWER_TIMEOUT, self.heads(&name)).await,
+            Ok(name) => timeout(ANSWER_TIMEOUT, branch_heads::heads(&self.tools, &name)).await,
             Err(error) => return Ok(Err(error.to_string())),
         };
         let heads = match heads {
@@ -93,12 +93,5 @@ impl Missed {
             }
         }
         Ok(Ok(()))
-    }
-
-    async fn heads(&self, repo: &RepoName) -> Result<HashMap<String, Oid>, GitError> {
-        let secrets = self.tools.secrets.borrow().clone();
-        let source =
-            pipeline::source(self.tools.config.git_url.as_deref(), &secrets, &self.tools.git.first_spelling(repo))?;
-        self.tools.git.heads(&source).await
     }
 }

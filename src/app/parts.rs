@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use axum::Router;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
-use super::data_dir;
+use super::branch_heads;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::readiness::{self, DiskSpace, Readiness};
 use super::reload::{LiveParts, Reloads};
 use super::retention::Retention;
 use super::systemd::Watchdog;
+use super::{certificate, data_dir};
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
-use crate::http::{self, HttpConfig};
+use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving};
 use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::Metrics;
@@ -31,6 +31,10 @@ use crate::settings::{ApiAuth, Settings, TotemList};
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
 
+/// Time between two heartbeats in a log that Conveyor's API follows, as Conveyor had it: proxies close connections that are
+/// silent for 60 s.
+const LOG_HEARTBEAT: Duration = Duration::from_secs(25);
+
 /// The parts of the daemon, made of the settings. The secrets, the engines and the disk are watched already; nothing else
 /// runs.
 pub struct DaemonParts {
@@ -41,6 +45,9 @@ pub struct DaemonParts {
     tools: Arc<Tools>,
     intake: Intake,
     router: Router,
+    certificate: Option<Arc<ServerCertificate>>,
+    places: Arc<Places>,
+    http_stop: CancellationToken,
     live: LiveParts,
     retention: Retention,
     watchdog: Watchdog,
@@ -56,15 +63,11 @@ pub struct DaemonParts {
 }
 
 impl DaemonParts {
-    /// Makes the parts. The daemon will listen on `listener`.
+    /// Makes the parts. The daemon may open this many files.
     ///
     /// # Errors
     /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
-    pub async fn assemble(
-        settings: &Settings,
-        listener: &TcpListener,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<Self> {
+    pub async fn assemble(settings: &Settings, files: u64, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
         let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
         let store = store.with_repo_case(repo_case).await?;
@@ -75,35 +78,38 @@ impl DaemonParts {
         let admin_token = tokens.last().map(|admin| admin.token.clone());
         let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
         let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
-        let engines = engine::engines(settings)?;
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
-            concurrency: settings.concurrency as usize,
+            concurrency: engine::concurrency(settings)?,
+            cordons: store.cordons().await?,
             floor,
             budget: settings.engine_budget.0,
         };
         let secrets = crate::secrets::start(secrets::config(settings), shutdown.clone());
+        let ssh = engine::ssh_access(settings, &run_dir, &known_hosts, secrets.clone())?;
 
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
-        let engines = Pool::start(engines, pool_config, &shutdown);
+        let engines = Pool::start(engine::engines(settings, ssh)?, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
-        let pool_status = engines.watch();
-        let engines_up = Arc::new(move || pool_status.borrow().each.clone());
-        let programs = readiness::watch_programs(&shutdown).await;
+        let engine_handle = engine::handle(&engines);
+        let programs = readiness::watch_programs(&shutdown);
+        let certificate = certificate::read(settings)?.map(Arc::new);
+        let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
+        let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
-        let Readiness { ready, blocked, degraded } =
-            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs);
+        let Readiness { ready, blocked, slots, degraded } =
+            readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, masks.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
-        let waits = Waits { blocked, gate, longest: settings.secret_wait };
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
         git.number_fetches_after(store.newest_fetch().await?);
-        let tools = Tools {
+        let tools = Arc::new(Tools {
             git,
             engines,
             secrets: secrets.clone(),
@@ -111,7 +117,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             metrics: metrics.clone(),
-        };
+        });
 
         let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
         let intake = Intake::new(policy, store.clone(), queue_handle.clone());
@@ -128,12 +134,17 @@ impl DaemonParts {
         let http_config = HttpConfig {
             hook_secret: settings.hook_secret.clone(),
             tokens,
+            dialects: settings.dialects.clone(),
+            basic_auth: settings.basic_auth.clone(),
+            open_logs: settings.conveyor_open_logs.0,
+            log_heartbeat: LOG_HEARTBEAT,
+            branch_head: branch_heads::handle(tools.clone()),
             open: settings.api_auth == ApiAuth::None,
             cors_origins: settings.cors_origins.0.clone(),
-            hosts: access::hosts(settings, &listener.local_addr()?),
+            hosts: access::hosts(settings),
             list_oldest: settings.totem_list == TotemList::Oldest,
             host_of,
-            engines_up,
+            engines: engine_handle,
             data_dir,
         };
         let http_parts = http::Parts {
@@ -144,9 +155,10 @@ impl DaemonParts {
             secrets: secrets.clone(),
             degraded,
             metrics: metrics.clone(),
+            places: places.clone(),
+            closing: http_stop.clone(),
         };
         let (router, credentials) = http::router(http_config, http_parts);
-        let tools = Arc::new(tools);
         let retention = Retention {
             store: store.clone(),
             logs: logs.clone(),
@@ -165,6 +177,7 @@ impl DaemonParts {
             intake: intake.clone(),
             channels: channels.clone(),
             credentials,
+            certificate: certificate.clone(),
         };
         Ok(Self {
             store,
@@ -174,6 +187,9 @@ impl DaemonParts {
             tools,
             intake,
             router,
+            certificate,
+            places,
+            http_stop,
             live,
             retention,
             watchdog,
@@ -193,13 +209,13 @@ impl DaemonParts {
     }
 
     /// Serves until the shutdown, and until the running jobs are drained. HTTP and the outbox go on while they drain.
-    pub async fn serve(self, listener: TcpListener, reloads: Reloads) -> anyhow::Result<()> {
+    pub async fn serve(self, listener: Listener, reloads: Reloads) -> anyhow::Result<()> {
         let Self { store, tools, shutdown, metrics, .. } = self;
         let outbox_stop = CancellationToken::new();
         let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
         let outbox = tokio::spawn(outbox);
-        let http_stop = CancellationToken::new();
-        let server = tokio::spawn(http::serve(listener, self.router, metrics.http, http_stop.clone()));
+        let serving = Serving { listener, certificate: self.certificate, places: self.places };
+        let server = tokio::spawn(http::serve(serving, self.router, metrics.http, self.http_stop.clone()));
         notify_systemd(&[NotifyState::Ready]);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(reloads.run(self.live)));
         let _watchdog = AbortOnDropHandle::new(tokio::spawn(self.watchdog.run()));
@@ -221,9 +237,9 @@ impl DaemonParts {
             announce_stop(&shutdown, self.drain_timeout)
         );
 
-        http_stop.cancel();
+        self.http_stop.cancel();
         outbox_stop.cancel();
-        server.await?;
+        server.await??;
         outbox.await?;
         store.close().await;
         // The folder has the sockets of connections that are kept for the next fetch. The next start removes the rest.

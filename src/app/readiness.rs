@@ -79,20 +79,18 @@ fn log_disk_state(shortage: Option<&str>) {
     }
 }
 
-/// Watches the programs that every job runs: Git, ssh and setpriv. Returns what is wrong with them; jobs wait meanwhile.
-pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
+/// Watches the programs that every job runs: Git, ssh and setpriv. Returns what is wrong with them; jobs wait meanwhile. The
+/// start does not wait for the first look, which takes 0.1 s.
+pub fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec<String>> {
     let look = async || {
         let all = git::programs().await.into_iter();
         all.filter_map(|program| Some(format!("no job can run: {}", program.err()?))).collect::<Vec<_>>()
     };
     let report = |missing: &[String]| missing.iter().for_each(|why| tracing::error!("{why}"));
-    let first = look().await;
-    report(&first);
-    let (missing, seen) = watch::channel(first);
+    let untried = "Git, ssh and setpriv were not tried yet: jobs wait a moment for them";
+    let (missing, seen) = watch::channel(vec![untried.to_owned()]);
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
         loop {
-            let pause = if missing.borrow().is_empty() { PROGRAMS } else { LOOK };
-            tokio::time::sleep(pause).await;
             let found = look().await;
             missing.send_if_modified(|former| {
                 let is_new = *former != found;
@@ -102,6 +100,8 @@ pub async fn watch_programs(shutdown: &CancellationToken) -> watch::Receiver<Vec
                 }
                 is_new
             });
+            let pause = if missing.borrow().is_empty() { PROGRAMS } else { LOOK };
+            tokio::time::sleep(pause).await;
         }
     }));
     seen
@@ -113,6 +113,8 @@ pub struct Readiness {
     pub ready: watch::Receiver<bool>,
     /// The reason why no job can be claimed.
     pub blocked: watch::Receiver<Option<WaitReason>>,
+    /// Number of jobs that the engines may have together; `None` where they have no numbers of slots.
+    pub slots: watch::Receiver<Option<usize>>,
     /// Reasons why the daemon is degraded, one line each, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
 }
@@ -152,17 +154,19 @@ async fn job_reasons(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(reasons)
 }
 
-/// Watches the secrets, the engines, the room in the data folder and the programs.
+/// Watches the secrets, the engines, the room in the data folder, the programs and the certificate.
 pub fn watch(
     mut secrets: watch::Receiver<Arc<Secrets>>,
     mut engines: watch::Receiver<PoolStatus>,
     disk_space: DiskSpace,
     mut programs: watch::Receiver<Vec<String>>,
     mut jobs: watch::Receiver<Vec<String>>,
+    mut certificate: watch::Receiver<Option<String>>,
 ) -> Readiness {
     let mut shortage = disk_space.shortage;
     let (ready, ready_seen) = watch::channel(false);
     let (blocked, blocked_seen) = watch::channel(None);
+    let (slots, slots_seen) = watch::channel(None);
     let (degraded, degraded_seen) = watch::channel(secret_reasons(&secrets.borrow()));
     tokio::spawn(async move {
         loop {
@@ -170,7 +174,7 @@ pub fn watch(
                 let secrets = secrets.borrow_and_update();
                 (secrets.loaded, secret_reasons(&secrets))
             };
-            let PoolStatus { usable, is_full, troubles, .. } = engines.borrow_and_update().clone();
+            let PoolStatus { usable, is_full, slots: engine_slots, troubles } = engines.borrow_and_update().clone();
             let full = shortage.borrow_and_update().clone();
             let missing = programs.borrow_and_update().clone();
             let is_ready = loaded && usable && full.is_none() && missing.is_empty();
@@ -185,10 +189,12 @@ pub fn watch(
                 _ => None,
             };
             blocked.send_if_modified(|current| std::mem::replace(current, reason.clone()) != reason);
+            slots.send_if_modified(|current| std::mem::replace(current, engine_slots) != engine_slots);
             reasons.extend(troubles);
             reasons.extend(full);
             reasons.extend(missing);
             reasons.extend(jobs.borrow_and_update().clone());
+            reasons.extend(certificate.borrow_and_update().clone());
             degraded.send_if_modified(|current| std::mem::replace(current, reasons.clone()) != reasons);
             ready.send_if_modified(|current| std::mem::replace(current, is_ready) != is_ready);
             let changed = tokio::select! {
@@ -197,13 +203,14 @@ pub fn watch(
                 changed = shortage.changed() => changed,
                 changed = programs.changed() => changed,
                 changed = jobs.changed() => changed,
+                changed = certificate.changed() => changed,
             };
             if changed.is_err() {
                 return; // the daemon stops
             }
         }
     });
-    Readiness { ready: ready_seen, blocked: blocked_seen, degraded: degraded_seen }
+    Readiness { ready: ready_seen, blocked: blocked_seen, slots: slots_seen, degraded: degraded_seen }
 }
 
 /// Returns the reasons why the secrets make the daemon degraded.
@@ -241,13 +248,16 @@ mod tests {
         let (_missing, missing) = watch::channel(0);
         let (_programs, programs) = watch::channel(vec!["git is not installed".to_owned()]);
         let (_jobs, jobs) = watch::channel(vec!["a job needs an operator".to_owned()]);
-        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs);
+        let (_certificate, certificate) = watch::channel(Some("the certificate cannot be used".to_owned()));
+        let mut readiness =
+            super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs, certificate);
         let all = [
             "etcd is away",
             "no engine answers",
             "the disk is full",
             "git is not installed",
             "a job needs an operator",
+            "the certificate cannot be used",
         ];
         readiness.degraded.wait_for(|reasons| *reasons == all).await.unwrap();
         assert!(!*readiness.ready.borrow());
@@ -264,7 +274,9 @@ mod tests {
         let ((_shortage, shortage), (_missing, missing)) = (watch::channel(None), watch::channel(0));
         let (found, programs) = watch::channel(vec!["git is not installed".to_owned()]);
         let (_jobs, jobs) = watch::channel(Vec::new());
-        let mut readiness = super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs);
+        let (_certificate, certificate) = watch::channel(None);
+        let mut readiness =
+            super::watch(secrets, engines, DiskSpace { shortage, missing }, programs, jobs, certificate);
         readiness.degraded.wait_for(|reasons| *reasons == ["git is not installed"]).await.unwrap();
         assert!(!*readiness.ready.borrow());
         found.send_replace(Vec::new());

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::assemble::{access, git, notify, queue as queue_settings};
-use crate::http::Credentials;
+use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
 use crate::logs::{Logs, Masks};
 use crate::notify::Channels;
@@ -33,6 +33,7 @@ pub struct LiveParts {
     pub intake: Intake,
     pub channels: Channels,
     pub credentials: Credentials,
+    pub certificate: Option<Arc<ServerCertificate>>,
 }
 
 impl LiveParts {
@@ -57,6 +58,7 @@ impl LiveParts {
         let policy = access::policy(&settings, masks.clone(), self.secrets.clone())?;
         let rules = queue_settings::rules(&settings)?;
         let channels = notify::channels(&settings, self.logs.clone())?;
+        self.certificate.as_ref().map_or(Ok(false), |certificate| certificate.reload()).map_err(anyhow::Error::msg)?;
         // The masks come first, so that no log shows a new secret.
         self.masks.send_replace(Arc::new(masks));
         self.tools.git.set_access(&git::access(&settings))?;
@@ -64,7 +66,7 @@ impl LiveParts {
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
-        self.credentials.replace(settings.hook_secret.clone(), &tokens);
+        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref());
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)

@@ -1,18 +1,17 @@
-use std::net::SocketAddr;
-
 use super::admin_token;
-use super::assemble::{git, notify};
-use crate::model::EtcdApi;
+use super::assemble::{engine, git, notify};
+use crate::model::{Dialect, EtcdApi, ListenAddress};
 use crate::settings::{ApiAuth, Settings};
 
 /// Logs in a few lines what is configured and what is not.
-pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
+pub fn log_summary(settings: &Settings) {
     let data = settings.data_dir();
-    tracing::info!(
-        "Image Factory {} listens on http://{listen}, data in {}",
-        env!("CARGO_PKG_VERSION"),
-        data.display()
-    );
+    let listen = match &settings.listen {
+        ListenAddress::Tcp(address) if settings.certificate().is_some() => format!("https://{address}"),
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        socket @ ListenAddress::Unix(_) => socket.to_string(),
+    };
+    tracing::info!("Image Factory {} listens on {listen}, data in {}", env!("CARGO_PKG_VERSION"), data.display());
     match settings.etcd().as_slice() {
         [] => tracing::info!("secrets: from the folder {} (ETCD_HOST is not set)", settings.secrets_dir().display()),
         etcd => {
@@ -28,8 +27,14 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
     if settings.enc_passphrase.is_none() {
         tracing::info!("secrets: ENC_PASSPHRASE is not set, so encrypted ones cannot be used");
     }
+    let dialects = &settings.dialects;
+    tracing::info!("served: the APIs of {dialects} (DIALECTS)");
+    let hooks = if dialects.has(Dialect::Totem) { "/hooks/github" } else { "/" };
     match settings.hook_secret {
-        Some(_) => tracing::info!("webhooks: POST {}/hooks/github, signed with HOOK_SECRET", settings.base_url),
+        _ if !dialects.has(Dialect::Totem) && !dialects.has(Dialect::Conveyor) => {
+            tracing::info!("webhooks: none, because DIALECTS has neither totem nor conveyor");
+        }
+        Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
         None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
     }
     match settings.api_auth {
@@ -44,10 +49,12 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
     let allowed = settings.allow_repos.0.join(", ");
     tracing::info!(
         "builds: {allowed} from {source}, on {}, pushed to {}",
-        match settings.docker_hosts.0.as_slice() {
-            [] => settings.docker_host.clone(),
-            several => several.join(", "),
-        },
+        engine::hosts(settings, None)
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
         settings.docker_repo_base
     );
     if let Some(token) = git::token(settings) {
@@ -74,7 +81,7 @@ pub fn log_summary(settings: &Settings, listen: &SocketAddr) {
         (None, Some(_)) => tracing::info!("commit statuses: at {}, by GITHUB_TOKEN", settings.github_api),
         (None, None) => tracing::info!("commit statuses: none (neither GITHUB_TOKEN nor GITHUB_APP_ID is set)"),
     }
-    if settings.concurrency == 0 {
+    if settings.concurrency == Some(0) {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");
     }
     notify::log_summary(settings);

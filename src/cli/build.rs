@@ -1,14 +1,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::{ConnectionArgs, FreshArgs, LocalDaemon, follow, pick, print_json};
-use crate::client::{NewRemoteBuild, NewRemoteJob};
+use super::{ConnectionArgs, FreshArgs, INTERRUPTED, LocalDaemon, built, exit_code, follow, pick, print_json};
+use crate::client::{ApiClient, NewRemoteBuild, NewRemoteJob, RemoteJob};
 use crate::model::RepoName;
 
 /// Build a repository's image and push it
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
-    /// OWNER/REPO, OWNER/REPO@COMMIT, OWNER/REPO:COMMIT, or @COMMIT [default: that of the current folder's origin]
+    /// OWNER/REPO, OWNER/REPO@COMMIT or @COMMIT [default: that of the current folder's origin]. OWNER/REPO:COMMIT follows
+    /// the log and ends with a line REPOSITORY@DIGEST; a commit that is built already is not built again
     #[arg(value_name = "OWNER/REPO[@COMMIT]", value_parser = build_target)]
     repository: Option<BuildTarget>,
     /// The branch or tag; refs/tags/NAME for a tag that has a branch's name [default: the current folder's branch if the
@@ -42,6 +43,12 @@ pub struct BuildArgs {
     platform: Option<String>,
     #[command(flatten)]
     fresh: FreshArgs,
+    /// Build the image and push nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Build OWNER/REPO:COMMIT even if it is built already
+    #[arg(long)]
+    force: bool,
     /// Show the log until the job ends, and end with its result
     #[arg(long, short)]
     follow: bool,
@@ -54,6 +61,8 @@ struct BuildTarget {
     /// `None` for the current folder's.
     repo: Option<RepoName>,
     commit: Option<String>,
+    /// True for `OWNER/REPO:COMMIT`, as the README of Conveyor has it, which asks for the image's digest.
+    wants_digest: bool,
 }
 
 fn build_target(text: &str) -> Result<BuildTarget, String> {
@@ -62,8 +71,9 @@ fn build_target(text: &str) -> Result<BuildTarget, String> {
         None => (text, None),
     };
     let repo = if name.is_empty() && text.starts_with('@') { Ok(None) } else { RepoName::parse(name).map(Some) };
+    let wants_digest = text.as_bytes().get(name.len()) == Some(&b':');
     match repo {
-        Ok(repo) if commit != Some("") => Ok(BuildTarget { repo, commit: commit.map(str::to_owned) }),
+        Ok(repo) if commit != Some("") => Ok(BuildTarget { repo, commit: commit.map(str::to_owned), wants_digest }),
         Ok(_) => Err("the commit is missing".into()),
         Err(error) => Err(format!("{error}; write OWNER/REPO, OWNER/REPO@COMMIT, OWNER/REPO:COMMIT or @COMMIT")),
     }
@@ -90,6 +100,23 @@ fn build_arg(text: &str) -> Result<(String, String), String> {
     Ok((name.into(), value.into()))
 }
 
+/// Follows a job, and writes `REPOSITORY@DIGEST` of its image as the last line on stdout. A dry run has no digest.
+async fn follow_to_digest(client: &ApiClient, job: RemoteJob, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(job) = follow::to_end(client, job, 0, json).await? else { return Ok(ExitCode::from(INTERRUPTED)) };
+    if !json {
+        print_digest(&job)?;
+    }
+    Ok(exit_code(&job))
+}
+
+fn print_digest(job: &RemoteJob) -> io::Result<()> {
+    let repository = job.image.rsplit_once(':').map_or(&*job.image, |(repository, _)| repository);
+    match &job.digest {
+        Some(digest) => writeln!(io::stdout(), "{}", super::plain(&format!("{repository}@{digest}"))),
+        None => Ok(()),
+    }
+}
+
 /// Makes the job. Without `--follow`, its id alone goes to stdout.
 pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow::Result<ExitCode> {
     let BuildArgs {
@@ -104,9 +131,12 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
         build_args,
         platform,
         fresh,
+        dry_run,
+        force,
         follow,
         connection,
     } = args;
+    let wants_digest = repository.as_ref().is_some_and(|target| target.wants_digest);
     let (repo, commit) = repository.map_or((None, None), |target| (target.repo, target.commit));
     let (repo, branch, commit) = match repo {
         Some(repo) => (repo, branch, commit),
@@ -114,10 +144,29 @@ pub async fn run(args: BuildArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow
     };
     let build_args = build_args.into_iter().collect();
     let client = connection.client(daemon)?;
+    let fresh = fresh.into();
     let build =
-        NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image, fresh: fresh.into() };
+        NewRemoteBuild { dockerfile, context, keep_git_dir, target, build_args, platform, image, dry_run, fresh };
+    // An option asks for another image than the one that the commit may have already.
+    let may_be_built = wants_digest && !force && tag.is_none() && build == NewRemoteBuild::default();
+    if let (true, Some(commit)) = (may_be_built, &commit)
+        && let Some(job) = built::find(&client, &repo, commit).await?
+    {
+        if !job.is_over() {
+            return follow_to_digest(&client, job, connection.json).await;
+        }
+        let _ = writeln!(io::stderr(), "built already by job {}; --force builds it again", job.id);
+        match connection.json {
+            true => print_json(&job)?,
+            false => print_digest(&job)?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let job = NewRemoteJob { owner: repo.owner().into(), repo: repo.name().into(), branch, commit, tag, build };
     let job = client.create(&job).await?;
+    if wants_digest {
+        return follow_to_digest(&client, job, connection.json).await;
+    }
     if follow {
         return follow::follow(&client, job, 0, connection.json).await;
     }
@@ -137,12 +186,17 @@ mod tests {
 
     #[test]
     fn a_commit_stands_behind_an_at_sign_or_a_colon() {
-        let read = |text| build_target(text).map(|target| (target.repo.map(|repo| repo.to_string()), target.commit));
-        let is = |commit: Option<&str>| Ok((Some("acme/hello".into()), commit.map(str::to_owned)));
-        assert_eq!(read("acme/hello"), is(None));
-        assert_eq!(read("acme/hello@1234"), is(Some("1234")));
-        assert_eq!(read("acme/hello:1234"), is(Some("1234")));
-        assert_eq!(read("@1234"), Ok((None, Some("1234".into()))));
+        let read = |text| {
+            build_target(text)
+                .map(|target| (target.repo.map(|repo| repo.to_string()), target.commit, target.wants_digest))
+        };
+        let is = |commit: Option<&str>, wants_digest| {
+            Ok((Some("acme/hello".into()), commit.map(str::to_owned), wants_digest))
+        };
+        assert_eq!(read("acme/hello"), is(None, false));
+        assert_eq!(read("acme/hello@1234"), is(Some("1234"), false));
+        assert_eq!(read("acme/hello:1234"), is(Some("1234"), true));
+        assert_eq!(read("@1234"), Ok((None, Some("1234".into()), false)));
         for text in ["acme", "acme/", "/hello", "acme/hello@", "acme/hello/x", "", "@", ":1234"] {
             assert!(read(text).is_err(), "{text}");
         }

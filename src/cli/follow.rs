@@ -12,9 +12,20 @@ use crate::client::{ApiClient, Millis, RemoteJob, WaitReason};
 /// Interval at which the job's progress is asked for, for a terminal's status line and for JSON.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Follows a job as [`to_end`] does. Returns the exit code of the job's result.
+pub async fn follow(client: &ApiClient, job: RemoteJob, start: u64, json: bool) -> anyhow::Result<ExitCode> {
+    let ended = to_end(client, job, start, json).await?;
+    Ok(ended.map_or(ExitCode::from(INTERRUPTED), |job| exit_code(&job)))
+}
+
 /// Shows a job's log from the position `start` on until the job ends, and its progress: in a terminal as a line below the
-/// log, with `json` as events. Returns the exit code of the job's result. Ctrl-C leaves the job running.
-pub async fn follow(client: &ApiClient, mut job: RemoteJob, start: u64, json: bool) -> anyhow::Result<ExitCode> {
+/// log, with `json` as events. Returns the ended job, or `None` after Ctrl-C, which leaves the job running.
+pub async fn to_end(
+    client: &ApiClient,
+    mut job: RemoteJob,
+    start: u64,
+    json: bool,
+) -> anyhow::Result<Option<RemoteJob>> {
     let mut log = pin!(client.log(&job.id, start, true));
     let mut view = LogView::new(json);
     view.job(&job)?;
@@ -36,13 +47,13 @@ pub async fn follow(client: &ApiClient, mut job: RemoteJob, start: u64, json: bo
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted?;
                 view.interrupted(&job)?;
-                return Ok(ExitCode::from(INTERRUPTED));
+                return Ok(None);
             }
         }
     }
     let job = client.job(&job.id).await?;
     view.end(&job)?;
-    Ok(exit_code(&job))
+    Ok(Some(job))
 }
 
 enum LogView {
@@ -132,6 +143,7 @@ impl LogView {
         let took = job.end_time.and_then(|end| job.took(end)).map(|took| format!(" after {}", short(took)));
         let what = match (&job.digest, &job.cause) {
             (Some(digest), _) if state == "success" => format!("{}@{digest}", job.image),
+            _ if job.dry_run => format!("{} is built and not pushed, because this was a dry run", job.image),
             // The cause of a job that a user cancelled is that alone.
             (_, Some(cause)) if *cause != state => cause.clone(),
             _ => job.image.clone(),

@@ -1,10 +1,13 @@
 //! The command line. Each subcommand has a file with its arguments and its `run`.
 
+mod alias;
 mod build;
+mod built;
 mod cancel;
 mod completions;
 mod deliveries;
 mod doctor;
+mod engines;
 mod follow;
 mod jobs;
 mod known_hosts;
@@ -21,7 +24,6 @@ mod tokens;
 mod uptake;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,6 +61,7 @@ enum Command {
     Deliveries(deliveries::DeliveriesArgs),
     Secrets(secrets::SecretsArgs),
     Tokens(tokens::TokensArgs),
+    Engines(engines::EnginesArgs),
     KnownHosts(known_hosts::KnownHostsArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
@@ -79,6 +82,7 @@ impl Command {
             Self::Notifications(args) => args.json(),
             Self::Deliveries(args) => args.json(),
             Self::Tokens(args) => args.json(),
+            Self::Engines(args) => args.json(),
             _ => false,
         }
     }
@@ -105,6 +109,19 @@ impl SettingsFiles {
     }
 }
 
+/// Reads the arguments of this process. Returns an exit code if the program was called by the name of one that it replaces
+/// and does not do what that one did; standard error then says what to use.
+pub fn parse() -> Result<Cli, ExitCode> {
+    let args: Vec<_> = std::env::args_os().collect();
+    match alias::replacement(&args) {
+        Some(instead) => {
+            let _ = writeln!(io::stderr(), "{instead}");
+            Err(ExitCode::from(USAGE))
+        }
+        None => Ok(clap::Parser::parse_from(args)),
+    }
+}
+
 /// Runs the subcommand. Returns the exit code of the process.
 pub async fn run(cli: Cli) -> ExitCode {
     let json = cli.command.json();
@@ -127,6 +144,7 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
             known_hosts::run(args, loaded.valid()?).await
         }
         Command::Tokens(args) => tokens::run(args, LocalDaemon::here(files)).await,
+        Command::Engines(args) => engines::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
             let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
             secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
@@ -158,10 +176,15 @@ const SECRETS: &[&str] = &[
     "REPO_CASE",
 ];
 
+/// Settings that say where the daemon of this machine is.
+const LOCAL: &[&str] = &["LISTEN", "PORT", "BIND", "TLS_CERT", "TLS_KEY", "CERT_PATH", "DATA_DIR"];
+
 /// The daemon of this machine, as its settings say. Subcommands use it unless the user names another one.
 pub struct LocalDaemon {
     /// The address of LISTEN; loopback's, if LISTEN names every address.
     pub url: String,
+    /// The file of the certificate that the daemon shows, if it speaks TLS.
+    certificate: Option<PathBuf>,
     /// `DATA_DIR/admin-token`.
     pub token_file: PathBuf,
 }
@@ -169,13 +192,10 @@ pub struct LocalDaemon {
 impl LocalDaemon {
     /// Reads where the daemon is. Settings that do not concern a client may be wrong.
     fn here(files: SettingsFiles) -> anyhow::Result<Self> {
-        let settings = files.source(Flags::default()).load().concerning(&["LISTEN", "DATA_DIR"]).valid()?;
-        let host = match settings.listen.ip() {
-            any if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            own => own,
-        };
-        let url = format!("http://{}", SocketAddr::new(host, settings.listen.port()));
-        Ok(Self { url, token_file: app::admin_token_path(&settings.data_dir()) })
+        let settings = files.source(Flags::default()).load().concerning(LOCAL).valid()?;
+        let certificate = settings.certificate().map(|(_, cert, _)| cert);
+        let url = settings.listen.local_url(certificate.is_some());
+        Ok(Self { url, certificate, token_file: app::admin_token_path(&settings.data_dir()) })
     }
 }
 
@@ -230,15 +250,20 @@ impl ConnectionArgs {
                 (daemon.url.clone(), Some(daemon))
             }
         };
+        let daemon = daemon.filter(|daemon| url == daemon.url || is_this_machine(&url));
+        // The daemon of this machine is known by its certificate's file. A user who may not read that relies on the
+        // authorities.
+        let mut trusted = daemon.as_ref().and_then(|daemon| std::fs::read(daemon.certificate.as_ref()?).ok());
+        if let Some(path) = set("IMAGE_FACTORY_CACERT") {
+            let named = std::fs::read(&path).with_context(|| format!("IMAGE_FACTORY_CACERT={path} cannot be read"))?;
+            trusted.get_or_insert_default().extend([&b"\n"[..], &named].concat());
+        }
         // This machine's token goes to no other machine. A user who may not read it goes without, because API_AUTH=none
         // needs none.
-        let own = || {
-            let daemon = daemon.filter(|daemon| url == daemon.url || is_this_machine(&url))?;
-            std::fs::read_to_string(daemon.token_file).ok()
-        };
+        let own = || std::fs::read_to_string(daemon?.token_file).ok();
         let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
-        Ok(ApiClient::new(&url, token)?)
+        Ok(ApiClient::new(&url, token, trusted.as_deref())?)
     }
 }
 

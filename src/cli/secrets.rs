@@ -44,7 +44,7 @@ enum SecretsCommand {
     List,
     /// Delete a secret, and say what the daemon does without it
     Rm {
-        /// github-key, dockercfg, authorized-keys or syslog-host; or a name as `secrets list` shows it
+        /// github-key, engine-key, dockercfg, authorized-keys or syslog-host; or a name as `secrets list` shows it
         name: String,
         /// The key is for this owner's repositories
         #[arg(long)]
@@ -64,6 +64,8 @@ enum SecretsCommand {
 enum SecretKind {
     /// A private key for Git, as ssh-keygen writes it
     GithubKey,
+    /// A private key for engines at ssh:// addresses, as ssh-keygen writes it
+    EngineKey,
     /// Registry credentials: Docker's config.json or .dockercfg
     Dockercfg,
     /// Public keys for an sshd, one per line
@@ -78,6 +80,7 @@ impl SecretKind {
         Ok(match self {
             Self::GithubKey => SecretName::GithubKey(Scope::new(owner, repo)?),
             _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
+            Self::EngineKey => SecretName::EngineKey,
             Self::Dockercfg => SecretName::Dockercfg,
             Self::AuthorizedKeys => SecretName::AuthorizedKeys,
             Self::SyslogHost => SecretName::SyslogHost,

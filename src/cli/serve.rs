@@ -1,17 +1,16 @@
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::SettingsFiles;
-use crate::app::{self, Reloads};
+use crate::app::{self, Listener, Reloads};
+use crate::model::ListenAddress;
 use crate::settings::{Flags, LoadedSettings, LogFormat, Settings, SettingsSource};
 use crate::telemetry::{self, SyslogHandle};
 
@@ -69,10 +68,11 @@ async fn serve(
     started_with: LoadedSettings,
     syslog: Option<Arc<SyslogHandle>>,
 ) -> anyhow::Result<()> {
-    let listen = settings.listen;
-    let listener = bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"))?;
+    let listen = &settings.listen;
+    let listener = bind(listen).await.with_context(|| match listen {
+        ListenAddress::Tcp(_) => format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"),
+        ListenAddress::Unix(_) => format!("cannot listen on {listen}: make its folder writable, or set LISTEN"),
+    })?;
     let shutdown = CancellationToken::new();
     let reloads = Reloads { source, started_with, requests: hangups(shutdown.clone())? };
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -108,11 +108,11 @@ fn hangups(shutdown: CancellationToken) -> io::Result<mpsc::Receiver<()>> {
 /// Listens on the address, and waits up to [`PORT_WAIT`] while the port is in use. A killed daemon's port stays in use until a
 /// process that it had just forked has become Git, because a fork holds its parent's sockets until it execs: some
 /// milliseconds, on a busy machine 300 and more.
-async fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+async fn bind(listen: &ListenAddress) -> io::Result<Listener> {
     let end = Instant::now() + PORT_WAIT;
     let mut warned = false;
     loop {
-        match TcpListener::bind(listen).await {
+        match Listener::bind(listen).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
                 if !warned {
                     tracing::warn!("{listen} is in use: waiting for it, {} s at most", PORT_WAIT.as_secs());

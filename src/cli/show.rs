@@ -44,10 +44,16 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
     for (name, value) in [("cause", &job.cause), ("advice", &job.advice), ("newer", &job.superseded_by)] {
         value.iter().for_each(|value| line(name, value));
     }
-    line("builds", &format!("{}/{} {}", context.owner, context.repo, context.branch));
+    match &job.dockerfile {
+        None => line("builds", &format!("{}/{} {}", context.owner, context.repo, context.branch)),
+        Some(text) => line("builds", &format!("a Dockerfile of {} bytes that came with the request", text.len())),
+    }
     line("commit", job.resolved_commit.as_ref().unwrap_or(&context.commit));
     line("image", &job.image);
     job.digest.iter().for_each(|digest| line("digest", digest));
+    if job.dry_run {
+        line("digest", "none: this was a dry run, which pushes nothing");
+    }
     for tag in &job.tags {
         let fate = match (&tag.kept, &tag.digest) {
             (Some(kept), _) => format!("stays at {kept}"),

@@ -1,6 +1,9 @@
 use reqwest::Error;
+use rustls::CertificateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::outbound::causes;
 
 /// The reason why the command line has no answer to show.
 #[derive(Debug, thiserror::Error)]
@@ -56,5 +59,13 @@ pub fn innermost(error: &Error) -> String {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "no authority that this machine knows signed its certificate; name the certificate's file in \
+             IMAGE_FACTORY_CACERT"
+                .into()
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "it speaks no TLS; write http:// instead of https://".into(),
+        _ => cause.to_string(),
+    }
 }

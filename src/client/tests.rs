@@ -49,7 +49,7 @@ async fn serve(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
 }
 
 fn client(url: &str) -> ApiClient {
-    ApiClient::new(url, Some(Zeroizing::new("t0ken".into()))).unwrap()
+    ApiClient::new(url, Some(Zeroizing::new("t0ken".into())), None).unwrap()
 }
 
 async fn read(client: &ApiClient, follow: bool) -> Result<String, ClientError> {
@@ -138,7 +138,7 @@ async fn an_absent_server_and_a_refusing_one_are_different_errors() {
 #[test]
 fn an_address_is_checked() {
     for url in ["", "localhost:8080", "ftp://x", "http://", "/x"] {
-        assert!(matches!(ApiClient::new(url, None), Err(ClientError::Address { .. })), "{url}");
+        assert!(matches!(ApiClient::new(url, None, None), Err(ClientError::Address { .. })), "{url}");
     }
     for url in ["http://localhost:1", "http://127.0.0.2", "http://[::1]:8080/x", "http://LOCALHOST"] {
         assert!(is_this_machine(url), "{url}");

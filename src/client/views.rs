@@ -43,6 +43,12 @@ pub struct RemoteJob {
     /// The reason why the job is pending; `None` from a server that is older than reasons.
     #[serde(default)]
     pub waiting_for: Option<WaitReason>,
+    /// Text of the Dockerfile that came with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<String>,
+    /// True for a success of which nothing was pushed.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 impl RemoteJob {
@@ -149,6 +155,8 @@ pub struct NewRemoteBuild {
     pub platform: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     #[serde(flatten)]
     pub fresh: FreshBuild,
 }

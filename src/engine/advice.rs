@@ -1,24 +1,13 @@
 //! The engine's messages to users, each with its cause and its cure. docs/troubleshooting.md is made from the same
 //! rows.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 use crate::model::Advice;
 
-/// Returns the text of a message with `values` in place of its gaps `…`, in order.
-pub(super) fn fill(text: &str, values: &[&dyn Display]) -> String {
-    let mut message = String::with_capacity(text.len() + 32 * values.len());
-    let mut parts = text.split('…');
-    message.push_str(parts.next().unwrap_or_default());
-    for (part, value) in parts.zip(values) {
-        let _ = write!(message, "{value}{part}");
-    }
-    message
-}
-
 /// Returns a whole message: the text with its gaps filled, and the cure.
 pub(super) fn with_cure(advice: &Advice, values: &[&dyn Display]) -> String {
-    format!("{}: {}", fill(advice.text, values), advice.cure)
+    format!("{}: {}", advice.fill(values), advice.cure)
 }
 
 macro_rules! messages {
@@ -65,6 +54,27 @@ messages! {
         "The engine does not accept the daemon's own certificate.",
         "the certificate must be for client authentication, not expired, and signed by the authority in the engine's \
          --tlscacert";
+    SSH_UNREACHABLE: "engine", "cannot reach the Docker engine at … by ssh (…)",
+        "The engine's machine, its sshd or the way there is down, or the address is wrong.",
+        "check the address and that machine";
+    SSH_NO_SOCKET: "engine", "ssh to the Docker engine at … is connected, and opens no way to … there (…)",
+        "The socket does not exist there, its user may not open it, or sshd forbids forwarding.",
+        "put the user into that machine's group docker, and leave AllowStreamLocalForwarding on";
+    SSH_REFUSED_KEY: "config", "the machine of the Docker engine at … refuses the key …",
+        "The public half of the key in image-factory/engine-key is not among the user's authorized keys there.",
+        "add its public half to the user's authorized_keys there, or `image-factory secrets put engine-key FILE`";
+    SSH_NO_KEY: "config", "the machine of the Docker engine at … asks for a key, and none is stored",
+        "Nothing is stored as image-factory/engine-key.",
+        "`image-factory secrets put engine-key FILE`";
+    SSH_UNUSABLE_KEY: "config", "the key for the Docker engine at … cannot be used: …",
+        "What is stored as image-factory/engine-key cannot be decrypted or read.",
+        "`image-factory secrets put engine-key FILE`";
+    SSH_UNKNOWN_HOST_KEY: "config", "the host key of the Docker engine at … is unknown; its machine is …",
+        "The files of known hosts have no line for the engine's machine.",
+        "`image-factory known-hosts add HOST` shows the key and adds it";
+    SSH_OTHER_HOST_KEY: "config", "the host key of the Docker engine at … is not the known one; its machine is …",
+        "The machine was set up anew, or another one answers in its place.",
+        "if the change is known to be right, remove the old line, then `image-factory known-hosts add HOST`";
     BROKEN: "engine", "the connection to the Docker engine broke: …",
         "The engine stopped, or something between cut the connection.",
         "nothing if it is rare, because the job is tried again; otherwise read the engine's own log";
@@ -84,6 +94,9 @@ messages! {
     NO_ENGINE: "engine", "no engine can build now: …",
         "Every engine is away, hangs, or has too little room on its disk.",
         "follow what the message says about each engine; the job is tried again";
+    CORDONED: "engine", "the Docker engine at … is cordoned since … and takes no jobs",
+        "An operator has cordoned or drained the engine.",
+        "`image-factory engines uncordon` ends that";
     FULL_DISK: "engine", "the disk of the Docker engine at … (…) has …, jobs wait below …; our images and the build cache \
         take … of it",
         "The engine's disk is full, and removing our own images and build cache would not be enough.",
@@ -202,7 +215,8 @@ mod tests {
             with_cure(&NO_BUILDKIT, &[&"unix:///a", &"18.06"]),
             @"the engine at unix:///a (18.06) has no BuildKit: use Docker 18.09 or newer on Linux, or set BUILDER=auto"
         );
-        assert_eq!(fill("a … b … c", &[&1, &"…"]), "a 1 b … c");
-        assert_eq!(fill("none", &[]), "none");
+        let advice = |text| Advice { text, ..NO_BUILDKIT };
+        assert_eq!(advice("a … b … c").fill(&[&1, &"…"]), "a 1 b … c");
+        assert_eq!(advice("none").fill(&[]), "none");
     }
 }

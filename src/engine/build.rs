@@ -18,6 +18,9 @@ use super::request::{BuiltImage, ImageBuild, StepCounts};
 use super::upkeep::oom::OomCounter;
 use crate::model::{Builder, LogSink};
 
+/// Build argument by which BuildKit is asked for an inline cache. The classic builder would warn of it.
+const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
+
 impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build; a `RUN` step is then killed in about 30 ms.
     pub async fn build(&self, build: ImageBuild<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
@@ -38,7 +41,7 @@ impl Engine {
 
     async fn build_tree(
         &self,
-        build: ImageBuild<'_>,
+        mut build: ImageBuild<'_>,
         tree: Arc<Tree>,
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
@@ -47,6 +50,9 @@ impl Engine {
         let builder = self.builder_now().await?;
         if builder == Builder::Classic {
             return self.build_classic(&build, tree, &logins, log).await;
+        }
+        if build.inline_cache {
+            build.build_args.entry(INLINE_CACHE_ARG.into()).or_insert_with(|| "1".into());
         }
         let slot = self.slots.take(&build.sync_key);
         let shared_key = format!("{}:{}/{}", build.sync_key, build.snapshot.generation, slot.number);

@@ -15,11 +15,10 @@ use super::api::messages::{EngineMessage, MessageStream};
 use super::buildkit::base_logins::BaseLogins;
 use super::context::tar;
 use super::context::tree::Tree;
-use super::dockerfile::instructions;
 use super::explain::{explain, here_document};
 use super::push::{auth_config, auth_header};
 use super::request::{BuiltImage, ImageBuild, StepCounts};
-use crate::model::{Builder, LogSink};
+use crate::model::{Builder, LogSink, instructions};
 use crate::secrets::HostLogin;
 
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.

@@ -1,13 +1,12 @@
 //! Explains why a build failed by what the Dockerfile and the context say, because the engine's own message names neither
 //! the line nor the file that was meant.
 
-use super::advice::{self, fill, with_cure};
+use super::advice::{self, with_cure};
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
 use super::context::place::FilePlace;
 use super::context::tree::Tree;
-use super::dockerfile::{Instruction, instructions, names_syntax};
-use crate::model::{Builder, FailedStep};
+use crate::model::{Builder, FailedStep, Instruction, instructions, names_syntax};
 
 /// Adds to a failure the step, and what was looked for and where. A step that ran says enough by its exit code.
 pub(super) async fn explain(error: EngineError, tree: &Tree, dockerfile: &str, builder: Builder) -> EngineError {
@@ -86,7 +85,7 @@ impl BuildFailure {
         let line = self.line_of(asks).or_else(|| self.line_of(by_argument));
         let name = canonical(image);
         let registry = name.split('/').next().unwrap_or_default();
-        let message = fill(advice::BASE_IMAGE.text, &[&image, &place(line), &registry, &text]);
+        let message = advice::BASE_IMAGE.fill(&[&image, &place(line), &registry, &text]);
         // The words about a login say already what to do.
         let has_cure = self.error.kind != ErrorKind::Build || text.contains("; ");
         let cure = if has_cure { String::new() } else { format!(": {}", advice::BASE_IMAGE.cure) };

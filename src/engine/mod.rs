@@ -2,18 +2,18 @@
 //!
 //! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read,
 //! `buildkit` serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build`
-//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads. `push`
-//! tags and pushes images, and `pull` fetches those that moved. `pool` leases one of several engines to each job, and
-//! `upkeep` removes what builds leave behind. `advice` has the messages to users. A stage that runs containers would
-//! get a folder `run`.
+//! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads.
+//! `push` tags and pushes images, `pull` fetches those that moved, and `cache_source` those whose layers are a cache.
+//! `pool` leases one of several engines to each job, and `upkeep` removes what builds leave behind. `advice` has the
+//! messages to users. A stage that runs containers would get a folder `run`.
 
 mod advice;
 mod api;
 mod build;
 mod buildkit;
+mod cache_source;
 mod classic;
 mod context;
-mod dockerfile;
 mod explain;
 mod pool;
 mod pull;
@@ -27,8 +27,9 @@ pub use api::engine::{Engine, EngineInfo};
 pub use api::errors::EngineError;
 pub use api::kind::ErrorKind;
 pub use api::machine::Machine;
+pub use api::ssh::SshAccess;
 pub use api::texts::advice;
 pub use context::tree::SyncStats;
-pub use pool::{EngineLease, Pool, PoolConfig, PoolStatus};
+pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};
 pub use request::{BuiltImage, ImageBuild, StepCounts};
 pub use upkeep::instance::{Instance, JOB_LABEL};

@@ -68,7 +68,17 @@ impl Engine {
             return Ok(None);
         }
         write_line(log, &format!("{image} has moved: {digest} is pulled"));
-        let moved = format!("{}@{digest}", image.name());
+        self.pull_digest(image, &digest, auth, log).await.map(Some)
+    }
+
+    /// Pulls what the image's repository has by this digest, and returns it as `name@sha256:…`. No name in the engine moves.
+    pub(super) async fn pull_digest(
+        &self,
+        image: &ImageRef,
+        digest: &str,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<String, EngineError> {
         let path = format!("/images/create?fromImage={}&tag={digest}", image.name());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
@@ -83,11 +93,11 @@ impl Engine {
                 write_line(log, &format!("{}: {}", message.id, message.status));
             }
         }
-        Ok(Some(moved))
+        Ok(format!("{}@{digest}", image.name()))
     }
 
     /// Asks the registry, by way of the engine, for the digest of an image.
-    async fn digest(&self, image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
+    pub(super) async fn digest(&self, image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
         let path = format!("/distribution/{image}/json");
         let request = request(Method::GET, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;

@@ -34,6 +34,10 @@ pub struct ImageBuild<'a> {
     pub pull: bool,
     /// True if every step runs, whatever the engine has in its cache.
     pub no_cache: bool,
+    /// Image whose layers count as cached steps beside the engine's own, as `name@sha256:…`.
+    pub cache_from: Option<String>,
+    /// True if BuildKit writes into the image from which steps its layers are, so that the image can be a `cache_from`.
+    pub inline_cache: bool,
     /// Images that the Dockerfile builds on, as far as they are known. They decide which login an engine gets that asks for
     /// one by host.
     pub bases: Vec<BaseImage>,
@@ -79,6 +83,9 @@ impl ImageBuild<'_> {
             if is_set {
                 query.append_pair(name, "1");
             }
+        }
+        if let Some(image) = &self.cache_from {
+            query.append_pair("cachefrom", &Value::from(vec![image.as_str()]).to_string());
         }
         query.extend_pairs(more).finish()
     }

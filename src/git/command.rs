@@ -7,9 +7,9 @@ use std::path::Path;
 use super::errors::{RepoError, last_words};
 use super::transport::connection::RemoteConnection;
 use super::transport::remote::{Protocol, Remote};
-use super::transport::ssh_options::{for_shell, for_ssh, ssh_options};
 use super::{GitConfig, GitError};
 use crate::process::{Finished, Program};
+use crate::ssh::{for_shell, for_ssh};
 
 /// Makes `git …` for the repository in `dir`, without access to any other repository.
 pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
@@ -79,7 +79,7 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
 /// Returns the command that Git gives to a shell. ssh is a child of Git, and a parent-death signal does not pass to
 /// children. It therefore runs under setpriv, because an ssh that waits for its server would outlive us.
 fn ssh_command(config: &GitConfig, agent: bool, control_socket: Option<&Path>) -> OsString {
-    let mut options = ssh_options(config, agent);
+    let mut options = config.ssh_hosts().options(agent);
     options.extend(control_socket.map(|socket| format!("ControlPath={}", for_ssh(socket))));
     let options: String = options.iter().map(|option| format!(" -o {}", for_shell(option))).collect();
     format!("exec setpriv --pdeathsig KILL ssh -F none{options}").into()

@@ -1,5 +1,6 @@
 //! Errors of Git, and what Git and ssh say on stderr, in the words of someone who must do something about it.
 
+mod contents;
 mod explain;
 mod message;
 mod stderr;
@@ -9,9 +10,13 @@ use std::fmt::Display;
 use super::{GitRef, RepoSource};
 use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
+pub(super) use contents::{
+    LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
+    NO_SUBMODULE_VALUE, WRONG_GITMODULES,
+};
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;
-pub(super) use stderr::{IdRefusal, id_refusal, is_key_refusal, is_other_format, last_words};
+pub(super) use stderr::{IdRefusal, id_refusal, is_other_format, last_words};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -161,7 +166,8 @@ const MESSAGES: [&ErrorMessage; 9] = [
 
 /// Returns the messages of this module with their causes and cures, for docs/troubleshooting.md.
 pub fn advice() -> Vec<Advice> {
-    MESSAGES.into_iter().chain(explain::messages()).map(ErrorMessage::advice).collect()
+    let all = MESSAGES.into_iter().chain(explain::messages()).chain(contents::MESSAGES);
+    all.map(ErrorMessage::advice).collect()
 }
 
 impl GitError {

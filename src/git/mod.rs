@@ -30,6 +30,7 @@ use std::{fs, io};
 use crate::model::{CommitSpec, GitRef, RepoCase, RepoName};
 use crate::process;
 use crate::secrets::DeployKey;
+use crate::ssh::SshHosts;
 
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
@@ -76,6 +77,12 @@ pub struct RepoSource {
     pub repo: RepoName,
     pub url: String,
     pub key: Option<Arc<DeployKey>>,
+}
+
+impl GitConfig {
+    fn ssh_hosts(&self) -> SshHosts {
+        SshHosts([&self.known_hosts].into_iter().chain(&self.added_hosts).cloned().collect())
+    }
 }
 
 impl fmt::Debug for RepoSource {

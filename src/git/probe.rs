@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::command::network;
-use super::errors::{explain, is_key_refusal, last_words, refused_before};
+use super::errors::{explain, last_words, refused_before};
 use super::transport::connection::RemoteConnection;
 use super::transport::redirect;
 use super::transport::refusals::KeyRefusals;
@@ -11,6 +11,7 @@ use super::transport::remote::Protocol;
 use super::transport::ssh::connection_name;
 use super::{Git, GitConfig, GitError, GitRef, Oid, RepoSource};
 use crate::process::Program;
+use crate::ssh::is_key_refusal;
 
 /// Oldest Git that reads its settings from `GIT_CONFIG_COUNT`.
 const OLDEST_GIT: (u32, u32) = (2, 31);

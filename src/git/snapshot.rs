@@ -2,9 +2,12 @@
 //! files that Git converts.
 
 pub(super) mod convert;
+mod inline;
 pub(super) mod part;
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::command::{ask, local};
 use super::errors::RepoError;
@@ -28,6 +31,8 @@ pub struct Snapshot {
     mirrors: Vec<Mirror>,
     objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
+    /// Content of the file that came with the job's request; empty if the files are a repository's.
+    inline: Bytes,
     config: GitConfig,
 }
 
@@ -73,20 +78,21 @@ impl Snapshot {
         }
     }
 
-    /// Returns the committer's time in seconds since the epoch.
-    pub async fn commit_time(&self) -> Result<i64, GitError> {
-        let mirror = &self.mirrors[0];
+    /// Returns the committer's time in seconds since the epoch; `None` for files that no commit has.
+    pub async fn commit_time(&self) -> Result<Option<i64>, GitError> {
+        let Some(mirror) = self.mirrors.first() else { return Ok(None) };
         let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
         let read = async {
             let seconds = ask(local(&self.config, &mirror.path).args(args)).await?;
-            Ok(seconds_of(&seconds.unwrap_or_default()))
+            Ok(Some(seconds_of(&seconds.unwrap_or_default())))
         };
         read.await.map_err(|error: RepoError| error.into_error(&mirror.source))
     }
 
     /// Returns a reader of the files' contents. It must be called from async code (see [`crate::process`]).
     pub fn blobs(&self) -> Result<Blobs, GitError> {
-        Blobs::start(&self.config, self.mirrors.clone(), self.objects.clone(), self.git_dir.clone())
+        let (mirrors, objects, git_dir) = (self.mirrors.clone(), self.objects.clone(), self.git_dir.clone());
+        Blobs::start(&self.config, mirrors, objects, git_dir, self.inline.clone())
     }
 
     /// Returns true if the snapshot has a `.git`, made by [`Git::git_dir`].
@@ -165,7 +171,8 @@ impl Git {
         let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
         let objects = self.lfs.store.clone();
         let (git_dir, config) = (git_dir.cloned(), self.config.clone());
-        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, git_dir, config })
+        let inline = Bytes::new();
+        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, git_dir, inline, config })
     }
 }
 

@@ -7,7 +7,7 @@ mod url;
 use std::collections::BTreeMap;
 
 use super::command::local;
-use super::errors::{RepoError, last_words};
+use super::errors::{LARGE_GITMODULES, NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, RepoError, WRONG_GITMODULES, last_words};
 use super::tree::attributes::run_with_input;
 use super::tree::blobs::ObjectReader;
 use super::{Entry, EntryKind, GitConfig, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order};
@@ -56,8 +56,7 @@ pub(super) async fn read(
         PathEnd::File { at, .. } => match &entries[at] {
             Entry { size: ..=LARGEST, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
             Entry { size, .. } => {
-                let message = format!(".gitmodules has {size} bytes, and it may have {LARGEST}: make it smaller");
-                return Err(GitError::refused(message).into());
+                return Err(LARGE_GITMODULES.error(&[size, &LARGEST]).into());
             }
         },
         PathEnd::Nothing => Ok(BTreeMap::new()),
@@ -80,8 +79,7 @@ pub(super) async fn read(
             Some((_, GitmodulesSection { update: Some(update), .. })) if update == "none" => "has `update = none`",
             Some((name, section)) => {
                 let Some(url) = section.url.clone() else {
-                    let message = format!("submodule {name:?} has no url in .gitmodules: add it");
-                    return Err(GitError::refused(message).into());
+                    return Err(NO_SUBMODULE_URL.error(&[&format!("{name:?}")]).into());
                 };
                 found.push(Submodule { name: name.clone(), path: path.clone(), commit: *oid, url });
                 continue;
@@ -123,9 +121,7 @@ async fn listing(config: &GitConfig, mirror: &Mirror, content: Vec<u8>) -> Resul
     }
     let syntax = finished.stderr.lines().find_map(|line| line.split_once("bad config line ")?.1.split(' ').next());
     match syntax {
-        Some(line) => {
-            Err(GitError::refused(format!(".gitmodules cannot be read: line {line} is wrong, correct it")).into())
-        }
+        Some(line) => Err(WRONG_GITMODULES.error(&[&line]).into()),
         None => Err(GitError::refused(format!(".gitmodules cannot be read: {}", last_words(&finished.stderr))).into()),
     }
 }
@@ -143,7 +139,7 @@ fn sections(listing: &[u8]) -> Result<BTreeMap<String, GitmodulesSection>, Strin
             continue;
         }
         let Some(value) = value else {
-            return Err(format!("submodule {name:?} has no value for {key} in .gitmodules: add it"));
+            return Err(NO_SUBMODULE_VALUE.text(&[&format!("{name:?}"), &key]));
         };
         let section = sections.entry(name.chars().take(200).collect()).or_default();
         let text = || Some(String::from_utf8_lossy(value).into_owned());

@@ -2,12 +2,10 @@
 //! trusted authorities.
 
 pub(super) mod access;
-pub(super) mod agent;
 pub(super) mod authorities;
 pub(super) mod connection;
 pub(super) mod redirect;
 pub(super) mod refusals;
 pub(super) mod remote;
 pub(super) mod ssh;
-pub(super) mod ssh_options;
 pub(super) mod token;

@@ -13,6 +13,8 @@ use super::Oid;
 pub const CHUNK: usize = 128 << 10;
 /// Value of [`Entry::origin`] for entries of `.git`.
 pub(super) const GIT_DIR: u32 = u32::MAX;
+/// Value of [`Entry::origin`] for a file that came with the job's request.
+pub(super) const INLINE: u32 = u32::MAX - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
@@ -35,8 +37,8 @@ pub struct Entry {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime: i64,
-    /// Repository of the entry: 0 is the job's own, greater numbers are its submodules. Entries of `.git` are in no
-    /// repository.
+    /// Repository of the entry: 0 is the job's own, greater numbers are its submodules. Entries of `.git`, and a file
+    /// that came with the request, are in no repository.
     pub origin: u32,
     /// True if the store of LFS objects has the content, whose SHA-256 is then `oid`: the repository has only a pointer
     /// to it, or another form of it, which a checkout converts.

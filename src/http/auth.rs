@@ -7,12 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use zeroize::Zeroizing;
 
 use super::error::{ApiError, shortened};
 use super::ids::{self, JobPath};
 use super::{ApiState, messages};
 use crate::intake::Requester;
-use crate::model::{ApiToken, Job, Millis, RepoLimits, Role};
+use crate::model::{ApiToken, BasicLogin, Job, Millis, RepoLimits, Role};
 use crate::store::{Store, TokenRecord};
 
 /// The least time between two records of a token's use, because a record is a write.
@@ -32,11 +33,11 @@ pub struct RepoCaller {
 pub struct ApiCaller(pub RepoCaller);
 
 impl RepoCaller {
-    /// Finds the request's token among those of the settings, then in the store. Without one, the guard of an open API may
-    /// let the request in as an admin's.
-    pub async fn authenticate(parts: &Parts, tokens: &Tokens, store: &Store, guard: &Guard) -> Result<Self, ApiError> {
+    /// Admits the caller whom the request's credentials name. Without one, the guard of an open API may let the request in as
+    /// an admin's.
+    pub fn admit(parts: &Parts, named: Option<Self>, guard: &Guard) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
-        let caller = match tokens.find_anywhere(&parts.headers, store).await? {
+        let caller = match named {
             Some(caller) => {
                 // A browser adds the password that it remembers to what any page sends, as it does with a cookie.
                 if changes && is_basic(&parts.headers) {
@@ -114,7 +115,8 @@ impl Tokens {
         self.0.iter().map(|(_, name, role)| (&**name, *role))
     }
 
-    async fn find_anywhere(&self, headers: &HeaderMap, store: &Store) -> Result<Option<RepoCaller>, ApiError> {
+    /// Returns the caller of the request's token, which is looked for among those of the settings, then in the store.
+    pub async fn find_anywhere(&self, headers: &HeaderMap, store: &Store) -> Result<Option<RepoCaller>, ApiError> {
         let Some(digest) = token_digest(headers) else { return Ok(None) };
         if let Some((name, role)) = self.find(&digest) {
             return Ok(Some(RepoCaller { name: name.into(), role, limits: RepoLimits::default() }));
@@ -138,6 +140,23 @@ impl Tokens {
     }
 }
 
+/// SHA-256 of `user:password` of BASIC_AUTH, and the name that jobs keep of its callers.
+pub struct BasicDigest([u8; 32], String);
+
+impl BasicDigest {
+    pub fn new(login: &BasicLogin) -> Self {
+        let pair = Zeroizing::new(format!("{}:{}", login.user, login.password.as_str()));
+        Self(Sha256::digest(pair.as_bytes()).into(), format!("{} (BASIC_AUTH)", login.user))
+    }
+
+    /// Returns the caller if the request has this login. It may read and build.
+    pub fn find(&self, headers: &HeaderMap) -> Option<RepoCaller> {
+        let sent: [u8; 32] = Sha256::digest(basic_pair(headers)?).into();
+        let is_it = bool::from(sent.ct_eq(&self.0));
+        is_it.then(|| RepoCaller { name: self.1.clone(), role: Role::Build, limits: RepoLimits::default() })
+    }
+}
+
 /// Stores beside the request when the token was used, unless that was done within the last hour.
 fn record_use(store: &Store, token: &TokenRecord) {
     let now = Millis::now();
@@ -158,17 +177,30 @@ fn token_digest(headers: &HeaderMap) -> Option<[u8; 32]> {
     if scheme.eq_ignore_ascii_case("bearer") {
         return Some(Sha256::digest(rest.as_bytes()).into());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = STANDARD.decode(rest).or_else(|_| STANDARD_NO_PAD.decode(rest)).ok()?;
+    let pair = basic_pair(headers)?;
     let colon = pair.iter().position(|&b| b == b':')?;
     Some(Sha256::digest(&pair[colon + 1..]).into())
 }
 
+/// Returns the user and the password of `Authorization: Basic …`, with the `:` between them.
+fn basic_pair(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
+    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let pair = || STANDARD.decode(rest.trim()).or_else(|_| STANDARD_NO_PAD.decode(rest.trim())).ok();
+    scheme.eq_ignore_ascii_case("basic").then(pair)?.map(Zeroizing::new)
+}
+
 fn is_basic(headers: &HeaderMap) -> bool {
-    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..6));
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+    has_scheme(headers, b"basic ")
+}
+
+/// True for a token that no browser adds by itself.
+pub fn has_bearer(headers: &HeaderMap) -> bool {
+    has_scheme(headers, b"bearer ")
+}
+
+fn has_scheme(headers: &HeaderMap, wanted: &[u8]) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..wanted.len()));
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted))
 }
 
 /// Returns true if a 401 offers a password. It does not offer one to browsers, which would ask for it in a window of their
@@ -193,7 +225,8 @@ impl Guard {
         Self { is_open, hosts, origins: origins.to_vec() }
     }
 
-    fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
+    /// Refuses a request that a foreign web page could make a browser send.
+    pub fn check(&self, headers: &HeaderMap, changes: bool) -> Result<(), ApiError> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(header::HOST);
         if let Some(host) = host

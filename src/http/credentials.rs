@@ -3,8 +3,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::auth::Tokens;
-use crate::model::ApiToken;
+use super::auth::{BasicDigest, Tokens};
+use crate::model::{ApiToken, BasicLogin};
 
 /// The credentials that requests are checked by. They can be replaced while requests come. Clones share them.
 #[derive(Clone)]
@@ -14,16 +14,42 @@ pub(super) struct CredentialSet {
     /// Secret of the webhooks. Without one they are refused.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Tokens,
+    pub basic_auth: Option<BasicDigest>,
+}
+
+impl CredentialSet {
+    fn new(hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken], basic_auth: Option<&BasicLogin>) -> Arc<Self> {
+        Arc::new(Self { hook_secret, tokens: Tokens::new(tokens), basic_auth: basic_auth.map(BasicDigest::new) })
+    }
 }
 
 impl Credentials {
-    pub(super) fn new(hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken]) -> Self {
-        Self(watch::Sender::new(Arc::new(CredentialSet { hook_secret, tokens: Tokens::new(tokens) })))
+    pub(super) fn new(
+        hook_secret: Option<Zeroizing<String>>,
+        tokens: &[ApiToken],
+        basic_auth: Option<&BasicLogin>,
+    ) -> Self {
+        Self(watch::Sender::new(CredentialSet::new(hook_secret, tokens, basic_auth)))
     }
 
     /// Takes other credentials, for the requests that come from now on.
-    pub fn replace(&self, hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken]) {
-        self.0.send_replace(Arc::new(CredentialSet { hook_secret, tokens: Tokens::new(tokens) }));
+    pub fn replace(
+        &self,
+        hook_secret: Option<Zeroizing<String>>,
+        tokens: &[ApiToken],
+        basic_auth: Option<&BasicLogin>,
+    ) {
+        self.0.send_replace(CredentialSet::new(hook_secret, tokens, basic_auth));
+    }
+
+    /// Wakes those that wait for changes, because a token of the store was revoked.
+    pub(super) fn token_revoked(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// Returns a receiver of the changes after which a token may not be valid any more.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<CredentialSet>> {
+        self.0.subscribe()
     }
 
     pub(super) fn present(&self) -> Arc<CredentialSet> {

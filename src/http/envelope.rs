@@ -69,8 +69,9 @@ async fn answer(State(render): State<Render>, request: Request, next: Next) -> R
         tracing::error!(request = id, %method, path = uri.path(), cause, "a request failed");
     }
     let mut rendered = render(&error, id);
+    let is_challenge = rendered.headers().contains_key(header::WWW_AUTHENTICATE);
     error.add_headers(rendered.headers_mut());
-    if may_offer_basic && rendered.headers().contains_key(header::WWW_AUTHENTICATE) {
+    if may_offer_basic && !is_challenge && rendered.headers().contains_key(header::WWW_AUTHENTICATE) {
         let basic = HeaderValue::from_static("Basic realm=\"Image Factory\"");
         rendered.headers_mut().append(header::WWW_AUTHENTICATE, basic);
     }
@@ -96,9 +97,10 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
     let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let status = response.status();
     let headers = response.headers_mut();
-    if status == StatusCode::METHOD_NOT_ALLOWED
-        && let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok())
-    {
+    if status != StatusCode::METHOD_NOT_ALLOWED {
+        // axum adds the header to whatever answers in the place of a 405, and so to a webhook's answer.
+        headers.remove(header::ALLOW);
+    } else if let Some(allow) = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
         // axum writes `GET,HEAD,POST`; the original wrote `GET, POST`.
         let allow: Vec<&str> = allow.split(',').filter(|method| *method != "HEAD").collect();
         if let Ok(allow) = HeaderValue::from_str(&allow.join(", ")) {
@@ -116,7 +118,9 @@ pub async fn wrap(State(origins): State<Arc<[String]>>, mut request: Request, ne
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         if preflight {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-            let allowed = HeaderValue::from_static("Authorization, Content-Type, If-None-Match, Range, X-Request-Id");
+            let allowed = HeaderValue::from_static(
+                "Authorization, Content-Type, If-None-Match, Last-Event-ID, Range, X-Request-Id",
+            );
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::messages::{self, Message};
@@ -89,9 +90,9 @@ impl ApiError {
                 }
             }
             _ if *self.row() == messages::CREDENTIALS => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
             }
-            _ if [&messages::BUSY, &messages::TIMEOUT, &messages::UNSTORABLE].contains(&self.row()) => {
+            _ if self.row().status == 503 && *self.row() != messages::NO_HOOK_SECRET => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}
@@ -113,6 +114,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Conflict(status) => Self::with(&messages::ENDED, status.as_str()),
             StoreError::NoJob(id) => Self::unknown_job(&id.to_string()),
+            StoreError::Building(_) => Self::new(&messages::BUILDING),
             StoreError::NoNotification(id) => Self::with(&messages::UNKNOWN_NOTIFICATION, shortened(&id)),
             StoreError::NotDead(state) => Self::with(&messages::NOT_DEAD, state.as_str()),
             StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Slow { .. } | StoreError::Closed => {
@@ -144,6 +146,10 @@ impl From<Refusal> for ApiError {
             Refusal::Destination(NoDestination::NotAllowed { image, own, repository }) => {
                 Self::Message(&messages::IMAGE, vec![image.clone(), own, repository, image])
             }
+            Refusal::SecretDockerfile => Self::new(&messages::SECRET_DOCKERFILE),
+            Refusal::Destination(NoDestination::NotGranted(image)) => {
+                Self::Message(&messages::NOT_GRANTED, vec![image.clone(), image])
+            }
             Refusal::Destination(NoDestination::Invalid(why)) => {
                 Self::Invalid(vec![Violation::unusable(messages::BAD_IMAGE.with([&*why]), "#/build/image".into())])
             }
@@ -160,10 +166,10 @@ pub fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-pub async fn unknown_path(uri: Uri) -> ApiError {
-    ApiError::with(&messages::UNKNOWN_PATH, shortened(uri.path()))
+pub fn unknown_path(request: &Request) -> ApiError {
+    ApiError::with(&messages::UNKNOWN_PATH, shortened(request.uri().path()))
 }
 
-pub async fn wrong_method(method: Method) -> ApiError {
-    ApiError::with(&messages::WRONG_METHOD, shortened(method.as_str()))
+pub fn wrong_method(request: &Request) -> ApiError {
+    ApiError::with(&messages::WRONG_METHOD, shortened(request.method().as_str()))
 }

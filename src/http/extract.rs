@@ -25,7 +25,24 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
         let credentials = api.credentials.present();
-        Self::authenticate(parts, &credentials.tokens, &api.store, &api.guard).await
+        let named = credentials.tokens.find_anywhere(&parts.headers, &api.store).await?;
+        Self::admit(parts, named, &api.guard)
+    }
+}
+
+/// The sender of a request to Conveyor's API: a [`RepoCaller`], or who has the login of BASIC_AUTH.
+pub struct ConveyorCaller(pub RepoCaller);
+
+impl FromRequestParts<Arc<ApiState>> for ConveyorCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let credentials = api.credentials.present();
+        let named = match credentials.basic_auth.as_ref().and_then(|login| login.find(&parts.headers)) {
+            None => credentials.tokens.find_anywhere(&parts.headers, &api.store).await?,
+            login => login,
+        };
+        RepoCaller::admit(parts, named, &api.guard).map(Self)
     }
 }
 

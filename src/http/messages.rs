@@ -50,6 +50,12 @@ messages! {
     UNKNOWN_TOKEN: 404 "ResourceNotFound", "Unable to locate token with name: …",
         "No token of this name was made by POST /tokens, or it was revoked already.",
         "Take the name from the list of tokens (GET /tokens).";
+    UNKNOWN_ENGINE: 404 "ResourceNotFound", "No engine begins with …; there are: …",
+        "The path names an engine that the daemon does not have.",
+        "Take the name, or the beginning of it, or the number from the list of engines (GET /engines).";
+    AMBIGUOUS_ENGINE: 409 "ConflictError", "Several engines begin with …: give more of the name, or the number; there are: …",
+        "The beginning of an engine's name in the path is not unique.",
+        "Give more characters of it, or its number in the list of engines (GET /engines).";
     UNKNOWN_SCHEMA: 404 "ResourceNotFound", "Unable to locate schema: …",
         "There is no schema of this name.",
         "Use ROOT, job, job-list, job-create or github-hook.";
@@ -87,9 +93,16 @@ messages! {
         "buildArgs/… has a secret of this daemon in it, and everyone who has the image could read it there",
         "The value of a build argument contains a secret of the daemon.",
         "Remove the secret from the argument; a Dockerfile must do without it.";
+    SECRET_DOCKERFILE: 400 "InvalidContent",
+        "The Dockerfile has a secret of this daemon in it, and everyone who has the image could read it there",
+        "The text of a Dockerfile that came with a request contains a secret of the daemon.",
+        "Remove the secret from the Dockerfile.";
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    BAD_UPGRADE: 400 "InvalidArgument", "The WebSocket cannot be opened: …",
+        "The request has Upgrade: websocket, and another header of RFC 6455 is missing or wrong.",
+        "Open it with a library for WebSockets, by GET and version 13.";
     BAD_TOKEN: 400 "InvalidContent", "The token cannot be made: …",
         "The name, the role or the repositories of a new token are not valid.",
         "Correct what the message names.";
@@ -120,6 +133,15 @@ messages! {
     BAD_JOB_FILTER: 400 "InvalidArgument", "job is the id of a job",
         "Notifications were filtered by a text that is not a job's id.",
         "Take the id from the list of jobs.";
+    BAD_BUILD: 400 "InvalidContent", "The build cannot be made: …",
+        "The body of POST /builds or a webhook of Conveyor's form names no usable repository, branch or sha.",
+        "Send repository as OWNER/REPO, and sha as a whole id, or branch, or both.";
+    NO_BRANCH: 400 "InvalidArgument", "… has no branch …",
+        "POST /builds or a webhook names a branch without a sha, and the Git server has no such branch.",
+        "Correct the branch's name, or send the sha.";
+    NO_HEAD: 502 "BadGatewayError", "The Git server cannot be asked for the head of …: …",
+        "POST /builds or a webhook names a branch without a sha, and the Git server gives no answer.",
+        "Send the sha, or do what the message says about the server.";
     BROKEN_BODY: 400 "InvalidArgument", "The body broke off: …",
         "The connection ended before the whole body had arrived.",
         "Send the request again, and look for a proxy that cuts bodies off.";
@@ -143,6 +165,12 @@ messages! {
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
         "Wait for as long as Retry-After says, then send it again.";
+    FOLLOWERS: 503 "ServiceUnavailableError", "All … places of those who follow a log are taken: ask again later",
+        "The daemon's open files (LimitNOFILE) leave no place for another follower.",
+        "Follow it later; the operator raises LimitNOFILE or ends followers.";
+    PLACES: 503 "ServiceUnavailableError", "All places for connections are taken: send it again later",
+        "The last places are kept for webhooks, /health, /ready and /metrics.",
+        "Wait for as long as Retry-After says, then send it again.";
     TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
         "A handler took longer than 30 s, most often because the disk is slow.",
         "Send it again; if it recurs, the operator looks at the disk of DATA_DIR.";
@@ -150,6 +178,13 @@ messages! {
         "Mismatch in computed signature and the passed signature of the request payload.",
         "The webhook was signed with another secret than HOOK_SECRET, or not at all.",
         "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    HUB_SIGNATURE: 403 "NotAuthorized",
+        "The provided signature in the X-Hub-Signature header does not match.",
+        "A webhook of Conveyor's was signed with another secret than HOOK_SECRET, or not at all.",
+        "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    OTHER_EVENT: 404 "ResourceNotFound", "404 page not found",
+        "A webhook of Conveyor's reports another event than ping or push.",
+        "Have the forge send the push event alone.";
     NO_HOOK_SECRET: 503 "ServiceUnavailableError",
         "Webhooks are not accepted yet: set HOOK_SECRET here, and the same secret in the hook's settings",
         "HOOK_SECRET is not set.",
@@ -165,7 +200,7 @@ messages! {
     READ_ONLY: 403 "NotAuthorized", "This token may only read: use a token of the role build or admin",
         "A token of the role read was sent with a request that changes something.",
         "Use a token of the role build or admin.";
-    ADMIN_ONLY: 403 "NotAuthorized", "Tokens and the state of the secrets need the role admin",
+    ADMIN_ONLY: 403 "NotAuthorized", "Tokens, the state of the secrets, and changes of engines need the role admin",
         "A token of a lower role was used.",
         "Use a token of the role admin.";
     LIMITED: 403 "NotAuthorized", "This token is for … alone, and this concerns all repositories",
@@ -193,12 +228,19 @@ messages! {
         "… is not below …: leave the name to the daemon, or have its operator set IMAGES_ALLOWED=…=…",
         "The request asks for an image outside of the repository's own name.",
         "Leave image out, name one below the repository's own, or have the operator grant it.";
+    NOT_GRANTED: 403 "NotAuthorized",
+        "No Dockerfile without a repository may become …: have the operator set IMAGES_ALLOWED=generator=…",
+        "A request brought its Dockerfile with it, and IMAGES_ALLOWED grants its image to no such request.",
+        "The operator grants images of that registry and path by IMAGES_ALLOWED.";
     TOKEN_EXISTS: 409 "ConflictError", "There is a token … already: revoke it, or take another name",
         "A token of the store or of the settings has this name.",
         "Revoke the other one first, or take another name.";
     TOKEN_OF_SETTINGS: 409 "ConflictError", "The token … comes from API_TOKENS or DATA_DIR/admin-token: remove it there, and reload the daemon (SIGHUP)",
         "A token of API_TOKENS, or the one in DATA_DIR/admin-token, cannot be revoked by the API.",
         "Remove it where it is; without DATA_DIR/admin-token the next start or reload makes another one.";
+    BUILDING: 409 "ConflictError", "a build for this sha is already pending or building",
+        "By Conveyor's API, a commit of a repository is built once at a time.",
+        "Follow the build that GET /builds/OWNER/REPO@SHA shows, or wait for its end.";
     ENDED: 409 "ConflictError", "The job has ended already: …",
         "A job that has ended cannot be cancelled.",
         "Nothing is to be done.";
@@ -239,6 +281,7 @@ mod tests {
     #[test]
     fn the_pipeline_says_the_same_about_a_secret() {
         assert_eq!(secret_argument("A"), SECRET_ARGUMENT.with(["A"]));
+        assert_eq!(crate::logs::SECRET_DOCKERFILE, SECRET_DOCKERFILE.text);
     }
 
     #[test]

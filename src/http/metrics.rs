@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use super::ApiState;
 use super::auth::ApiCaller;
 use super::error::ApiError;
-use super::hooks::DUPLICATE;
+use super::hooks::{DUPLICATE, SKIPPED};
 use crate::metrics::{MetricKind, Scrape, WebhookResult};
-use crate::model::{FailureClass, Millis, NotificationState, Status};
+use crate::model::{EngineCondition, EngineState, FailureClass, Millis, NotificationState, Status};
 use crate::store::StoreStats;
 
 /// Media type of Prometheus' text format.
@@ -33,7 +33,7 @@ pub async fn count_webhook(State(api): State<Arc<ApiState>>, request: Request, n
     let response = next.run(request).await;
     api.metrics.webhook(match response.status() {
         _ if response.headers().contains_key(DUPLICATE) => WebhookResult::Duplicate,
-        StatusCode::NO_CONTENT => WebhookResult::Ignored,
+        _ if response.headers().contains_key(SKIPPED) => WebhookResult::Ignored,
         status if status.is_success() => WebhookResult::Accepted,
         status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => WebhookResult::Refused,
         _ => WebhookResult::Failed,
@@ -69,8 +69,13 @@ fn fill(
     page.family(MetricKind::Counter, timed, [], [([], took.as_secs_f64())])?;
 
     let up = ("image_factory_engine_up", "1 if the engine answered the last check.");
-    let engines = (api.engines_up)();
-    page.family(MetricKind::Gauge, up, ["engine"], engines.iter().map(|(name, up)| ([name.as_str()], number(*up))))?;
+    let engines = (api.engines.states)();
+    let gauge = |value: fn(&EngineState) -> f64| engines.iter().map(move |e| ([e.name.as_str()], value(e)));
+    page.family(MetricKind::Gauge, up, ["engine"], gauge(|engine| number(engine.condition == EngineCondition::Well)))?;
+    let cordoned = ("image_factory_engine_cordoned", "1 if an operator has the engine take no new jobs.");
+    page.family(MetricKind::Gauge, cordoned, ["engine"], gauge(|engine| number(engine.cordon.is_some())))?;
+    let slots = ("image_factory_engine_slots", "Jobs that the engine may have at once, or its share of CONCURRENCY.");
+    page.family(MetricKind::Gauge, slots, ["engine"], gauge(|engine| engine.slots as f64))?;
 
     let secrets = api.secrets.borrow().clone();
     let loaded = "1 once the secrets were read since the start; no job runs before.";
@@ -102,6 +107,10 @@ fn fill(
             disk.f_files as f64,
         )?;
     }
+    let (connections, followers, places) = api.places.count();
+    page.gauge("image_factory_http_connections", "Open connections.", connections as f64)?;
+    page.gauge("image_factory_log_followers", "Connections that follow a log.", followers as f64)?;
+    page.gauge("image_factory_http_places", "The most connections at once.", places as f64)?;
     let heartbeats = api.metrics.heartbeats().map(|(name, heartbeat)| ([name], heartbeat.silent_for().as_secs_f64()));
     let silent = (
         "image_factory_heartbeat_age_seconds",

@@ -1,11 +1,13 @@
-//! The HTTP API: a folder a dialect (`totem`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
+//! The HTTP API: a folder a dialect (`totem`, `conveyor`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
 //! message, `error` the facts that a dialect renders, `envelope` what every answer passes through. Handlers parse and render;
 //! they reach `intake`, the store, the logs and a handle of the queue, so none of them can build.
 
 mod auth;
 mod body;
+mod conveyor;
 mod credentials;
 mod deliveries;
+mod engines;
 mod envelope;
 mod error;
 mod etag;
@@ -27,37 +29,51 @@ mod testing;
 mod tests;
 mod tokens;
 mod totem;
+mod unrouted;
 mod violation;
 mod warning;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::intake::Intake;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
-use crate::model::ApiToken;
+use crate::model::{ApiToken, BasicLogin, CommitId, Dialect, Dialects, RepoName};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
 use auth::Guard;
 
 pub use credentials::Credentials;
+pub use engines::EngineHandle;
 pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
-pub use serve::serve;
+pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, serve};
 
 /// The settings of the API.
 pub struct HttpConfig {
     /// Secret of the webhooks. Without one they are refused, and the answer says what to set.
     pub hook_secret: Option<Zeroizing<String>>,
     pub tokens: Vec<ApiToken>,
+    /// The APIs that are served.
+    pub dialects: Dialects,
+    /// BASIC_AUTH
+    pub basic_auth: Option<BasicLogin>,
+    /// CONVEYOR_OPEN_LOGS
+    pub open_logs: bool,
+    /// The time between two heartbeats in a log that is followed by Conveyor's API.
+    pub log_heartbeat: Duration,
+    pub branch_head: BranchHead,
     /// True for `API_AUTH=none`: a request without a token is an admin's, unless a foreign web page sent it.
     pub open: bool,
     /// `https://host[:port]` of the web pages that may read answers.
@@ -68,7 +84,7 @@ pub struct HttpConfig {
     /// True for `TOTEM_LIST=oldest`: a list without a limit and an order is whole, and begins with the oldest job.
     pub list_oldest: bool,
     pub host_of: HostOf,
-    pub engines_up: EnginesUp,
+    pub engines: EngineHandle,
     /// The folder whose disk the metrics show.
     pub data_dir: PathBuf,
 }
@@ -76,8 +92,10 @@ pub struct HttpConfig {
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
-/// Returns each engine by name, and whether a job can have it.
-pub type EnginesUp = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
+/// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
+/// asked, in one line. The answer comes within the time that a request has.
+pub type BranchHead =
+    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {
@@ -89,6 +107,9 @@ pub struct Parts {
     /// Why the daemon is degraded, one line a reason, without secrets.
     pub degraded: watch::Receiver<Vec<String>>,
     pub metrics: Metrics,
+    pub places: Arc<Places>,
+    /// Cancelled when the server stops.
+    pub closing: CancellationToken,
 }
 
 /// The state of every handler.
@@ -96,8 +117,11 @@ struct ApiState {
     credentials: Credentials,
     guard: Guard,
     list_oldest: bool,
+    open_logs: bool,
+    log_heartbeat: Duration,
+    branch_head: BranchHead,
     host_of: HostOf,
-    engines_up: EnginesUp,
+    engines: EngineHandle,
     data_dir: PathBuf,
     bodies: body::Budget,
     store: Store,
@@ -107,18 +131,23 @@ struct ApiState {
     secrets: watch::Receiver<Arc<Secrets>>,
     degraded: watch::Receiver<Vec<String>>,
     metrics: Metrics,
+    places: Arc<Places>,
+    closing: CancellationToken,
 }
 
 /// Makes the router of every route. Its credentials can be replaced.
 pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
-    let Parts { store, logs, queue, intake, secrets, degraded, metrics } = parts;
-    let credentials = Credentials::new(config.hook_secret, &config.tokens);
+    let Parts { store, logs, queue, intake, secrets, degraded, metrics, places, closing } = parts;
+    let credentials = Credentials::new(config.hook_secret, &config.tokens, config.basic_auth.as_ref());
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
         guard: Guard::new(config.open, &config.hosts, &config.cors_origins),
         list_oldest: config.list_oldest,
+        open_logs: config.open_logs,
+        log_heartbeat: config.log_heartbeat,
+        branch_head: config.branch_head,
         host_of: config.host_of,
-        engines_up: config.engines_up,
+        engines: config.engines,
         data_dir: config.data_dir,
         bodies: body::Budget::default(),
         store,
@@ -128,11 +157,21 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         secrets,
         degraded,
         metrics,
+        places,
+        closing,
     });
     let counted = from_fn_with_state(api.clone(), metrics::count_webhook);
-    let hooks = hooks::routes().route_layer(counted);
-    let routes = Router::new().merge(totem::routes()).merge(hooks).merge(own_routes()).with_state(api);
-    (enveloped(routes, config.cors_origins), credentials)
+    // The routes of jobs are also those of the command line, so they are served whatever DIALECTS says.
+    let mut routes = own_routes().merge(totem::job_routes());
+    if config.dialects.has(Dialect::Totem) {
+        routes = routes.merge(totem::routes()).merge(hooks::routes().route_layer(counted.clone()));
+    }
+    let mut webhooks = None;
+    if config.dialects.has(Dialect::Conveyor) {
+        routes = routes.merge(conveyor::routes());
+        webhooks = Some(conveyor::webhooks().layer(counted).with_state(api.clone()));
+    }
+    (enveloped(routes.with_state(api), webhooks, config.cors_origins), credentials)
 }
 
 /// The endpoints that no program before this one had.
@@ -144,6 +183,10 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/secrets", get(secrets::show))
+        .route("/engines", get(engines::list))
+        .route("/engines/{name}/cordon", post(engines::cordon))
+        .route("/engines/{name}/uncordon", post(engines::uncordon))
+        .route("/engines/{name}/drain", post(engines::drain))
         .route("/tokens", get(tokens::list).post(tokens::add))
         .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))
@@ -153,9 +196,13 @@ fn own_routes() -> Router<Arc<ApiState>> {
 
 /// Adds what holds for every request, and the answers to requests that no route takes. Errors that no dialect has
 /// rendered are rendered as totem's.
-fn enveloped(routes: Router, cors_origins: Vec<String>) -> Router {
+fn enveloped(routes: Router, webhooks: Option<Router>, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
-    let routes = routes.fallback(error::unknown_path).method_not_allowed_fallback(error::wrong_method);
+    let other_path = webhooks.clone();
+    let routes = routes
+        .fallback(|request| unrouted::answer(request, other_path, error::unknown_path))
+        .method_not_allowed_fallback(|request| unrouted::answer(request, webhooks, error::wrong_method));
+    let routes = routes.layer(from_fn(serve::keep_for_urgent));
     // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
     // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.
     let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);

@@ -1,5 +1,10 @@
-//! Destinations for the unit tests of this module.
+//! Parts for the unit tests of this module.
 
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::{Listener, Places, Serving};
 use crate::model::{ContextPath, Destinations, DockerfilePath, ImageGrants, ImageName};
 
 pub fn destinations(base: &str) -> Destinations {
@@ -11,4 +16,9 @@ pub fn destinations(base: &str) -> Destinations {
         grants: ImageGrants::default(),
         repo_case: crate::model::RepoCase::default(),
     }
+}
+
+/// Returns a listener without TLS, with places for 960 connections.
+pub fn plain(listener: TcpListener) -> Serving {
+    Serving { listener: Listener::Tcp(listener), certificate: None, places: Arc::new(Places::new(1472)) }
 }

@@ -1,13 +1,17 @@
 //! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
+mod conveyor;
+mod engines;
 mod envelope;
+mod follow;
 mod forges;
 mod hook;
 mod images;
 mod jobs;
 mod log;
 mod notifications;
+mod routing;
 mod tokens;
 mod totem;
 mod wire;
@@ -28,7 +32,7 @@ use super::{HttpConfig, Parts, router, serve};
 use crate::intake::{AllowedRepos, Intake, Policy, Selection};
 use crate::logs::Logs;
 use crate::metrics::{Heartbeat, Metrics};
-use crate::model::{ApiToken, Destinations, Job, JobId, Millis, Outcome, Role, Stages, Status};
+use crate::model::{ApiToken, BasicLogin, Destinations, Dialects, Job, JobId, Millis, Outcome, Role, Stages, Status};
 use crate::queue::{Queue, QueueConfig};
 use crate::secrets::Secrets;
 use crate::store::Store;
@@ -100,12 +104,17 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let mut config = HttpConfig {
         hook_secret: Some(Zeroizing::new(SECRET.into())),
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
+        dialects: Dialects::parse("totem,conveyor,generator").unwrap(),
+        basic_auth: Some(BasicLogin { user: "conveyor".into(), password: Zeroizing::new("pass:word".into()) }),
+        open_logs: false,
+        log_heartbeat: Duration::from_secs(25),
+        branch_head: Arc::new(|_, _| Box::pin(async { Err("no Git server in this test".to_owned()) })),
         open: false,
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],
         list_oldest: false,
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
-        engines_up: Arc::new(|| vec![("unix:///engine".into(), true)]),
+        engines: engines::handle(Vec::new()),
         data_dir: dir.path().into(),
     };
     change(&mut config);
@@ -131,6 +140,10 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
     let policy = Policy::new(allowed_repos, rules.selection, rules.destinations, masks, secrets_seen.clone());
     let intake = Intake::new(policy, store.clone(), queue.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let serving = super::testing::plain(listener);
+    let stop = CancellationToken::new();
     let parts = Parts {
         store: store.clone(),
         logs: logs.clone(),
@@ -139,12 +152,11 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         secrets: secrets_seen,
         degraded: degraded_seen,
         metrics,
+        places: serving.places.clone(),
+        closing: stop.clone(),
     };
     let (router, _) = router(config, parts);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, router, heart, stop.clone()));
+    tokio::spawn(serve(serving, router, heart, stop.clone()));
     crate::outbound::install_tls_provider();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Server { base, http, store, logs, _secrets: secrets, degraded, _stop: stop.drop_guard(), _dir: dir }

@@ -102,7 +102,7 @@ pub async fn add(
     Ok((StatusCode::CREATED, no_store, Json(view)).into_response())
 }
 
-/// `POST /tokens/{name}/revoke`: the next request with the token is refused.
+/// `POST /tokens/{name}/revoke`: the next request with the token is refused, and what it follows ends.
 pub async fn revoke(
     State(api): State<Arc<ApiState>>,
     caller: ApiCaller,
@@ -115,6 +115,7 @@ pub async fn revoke(
         let message = if is_configured { &messages::TOKEN_OF_SETTINGS } else { &messages::UNKNOWN_TOKEN };
         return Err(ApiError::with(message, shortened(&name)));
     };
+    api.credentials.token_revoked();
     tracing::info!(name, by = caller.0.name, "revoked a token");
     Ok(Json(TokenView::stored(&revoked)).into_response())
 }

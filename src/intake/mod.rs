@@ -66,6 +66,7 @@ impl Intake {
     fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
         let Request {
             context,
+            source,
             origin,
             dialect,
             git_ref,
@@ -76,10 +77,12 @@ impl Intake {
             tag_named,
             rebuild_of,
             any_commit,
+            exclusive,
             delivery,
         } = request;
-        let destination = self.policy().check(&context, by)?;
+        let destination = self.policy().check(&context, &source, by)?;
         let new = NewJob {
+            source,
             origin,
             dialect,
             git_ref,
@@ -90,6 +93,7 @@ impl Intake {
             tag_named,
             rebuild_of,
             any_commit,
+            exclusive,
             created_by: by.person().map(str::to_owned),
             ..NewJob::bound_for(context, destination)
         };

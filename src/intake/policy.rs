@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 
 use super::request::{Refusal, Requester};
 use super::selection::Selection;
-use crate::logs::arguments_with_secrets;
-use crate::model::{Destination, Destinations, JobContext, RepoCase, RepoGlob, RepoGlobError};
+use crate::logs::{arguments_with_secrets, has_secret};
+use crate::model::{Destination, Destinations, JobContext, JobSource, RepoCase, RepoGlob, RepoGlobError};
 use crate::secrets::Secrets;
 
 /// The rules of what may be built, and where its image goes.
@@ -44,10 +44,24 @@ impl Policy {
     }
 
     /// Returns where the image of an allowed job goes.
-    pub(super) fn check(&self, context: &JobContext, by: Requester<'_>) -> Result<Destination, Refusal> {
-        let repository = format!("{}/{}", context.owner, context.repo);
+    pub(super) fn check(
+        &self,
+        context: &JobContext,
+        source: &JobSource,
+        by: Requester<'_>,
+    ) -> Result<Destination, Refusal> {
+        let repository = match source {
+            JobSource::Git => format!("{}/{}", context.owner, context.repo),
+            inline => inline.key(context, self.destinations.repo_case),
+        };
         if let Some(limits) = by.limits_without(self.destinations.repo_case, &repository) {
             return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
+        }
+        if let JobSource::Dockerfile(text) = source {
+            if has_secret(text, &self.all_masks()) {
+                return Err(Refusal::SecretDockerfile);
+            }
+            return Ok(self.destinations.of_inline(context)?);
         }
         for (property, name) in [("owner", &context.owner), ("repo", &context.repo)] {
             // A signed push always makes a job, which says what is wrong with its names.
@@ -71,12 +85,17 @@ impl Policy {
         if options.build_args.is_empty() {
             return Ok(());
         }
-        let mut masks = self.secrets.borrow().masks();
-        masks.extend(self.masks.iter().cloned());
-        match arguments_with_secrets(&options.build_args, &masks) {
+        match arguments_with_secrets(&options.build_args, &self.all_masks()) {
             names if names.is_empty() => Ok(()),
             names => Err(Refusal::SecretArguments(names)),
         }
+    }
+
+    /// Returns the daemon's own secrets, and those of the secrets' place.
+    fn all_masks(&self) -> Vec<Zeroizing<String>> {
+        let mut masks = self.secrets.borrow().masks();
+        masks.extend(self.masks.iter().cloned());
+        masks
     }
 }
 

@@ -2,7 +2,7 @@ use serde_json::Map;
 
 use super::request::{Refusal, Request, Requester};
 use super::{DEFAULT_COMMIT, Intake};
-use crate::model::{CommitId, Dialect, Forge, JobContext, Origin, SkipReason};
+use crate::model::{CommitId, Dialect, Forge, JobContext, Origin, SkipReason, has_docker_skip};
 use crate::store::{Added, NewDelivery, Skipped};
 
 /// A push that a forge reports by a verified webhook. A field that is `None` was absent or empty.
@@ -20,7 +20,7 @@ pub struct ForgePush {
     pub forced: bool,
     /// The name of the repository's default branch.
     pub default_branch: Option<String>,
-    /// The message of the commit, if it is known and SKIP_WORDS needs it.
+    /// The message of the commit, if it is known, and if SKIP_WORDS or Conveyor's words need it.
     pub message: Option<String>,
     /// User of the forge who pushed.
     pub sender: Option<String>,
@@ -33,6 +33,11 @@ impl ForgePush {
     pub fn branch(&self) -> &str {
         let Some(git_ref) = self.git_ref.as_deref() else { return JobContext::BRANCH };
         ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| git_ref.strip_prefix(prefix)).unwrap_or(git_ref)
+    }
+
+    /// True if the push came by Conveyor's webhook, and its commit's message has `[docker skip]`.
+    fn has_docker_skip(&self) -> bool {
+        self.dialect == Dialect::Conveyor && self.message.as_deref().is_some_and(has_docker_skip)
     }
 
     fn full_ref(&self) -> String {
@@ -61,6 +66,7 @@ impl ForgePush {
             pushed,
             forced: self.forced,
             default_branch: self.default_branch,
+            exclusive: self.dialect == Dialect::Conveyor,
             delivery: Some(self.delivery),
             ..Request::new(context, Origin::Hook, self.dialect)
         }
@@ -80,6 +86,7 @@ impl Intake {
     pub async fn push(&self, push: ForgePush) -> Result<Pushed, Refusal> {
         let (repo, git_ref) = (format!("{}/{}", push.owner, push.repo), push.full_ref());
         let skip = self.policy().selection().skips(&git_ref, push.message.as_deref());
+        let skip = skip.or_else(|| push.has_docker_skip().then_some(SkipReason::DockerSkip));
         let sender = push.sender.clone();
         let request = push.into_request(self.policy().destinations().base.clone());
         let by = Requester::Forge { sender: sender.as_deref() };

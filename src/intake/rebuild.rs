@@ -24,6 +24,7 @@ impl Intake {
         let mut context = JobContext { commit, branch_left_out, ..former.context };
         context.set_build_options(options);
         let request = Request {
+            source: former.source,
             git_ref: former.git_ref,
             rebuild_of: Some(id),
             pushed,

@@ -1,11 +1,14 @@
 use uuid::Uuid;
 
-use crate::model::{CommitId, Dialect, JobContext, JobId, NoDestination, Origin, RepoCase, RepoLimits, Role, Status};
+use crate::model::{
+    CommitId, Dialect, JobContext, JobId, JobSource, NoDestination, Origin, RepoCase, RepoLimits, Role, Status,
+};
 use crate::store::{NewDelivery, StoreError};
 
 /// The common form of a request for a job.
 pub struct Request {
     pub context: JobContext,
+    pub source: JobSource,
     pub origin: Origin,
     pub dialect: Dialect,
     /// `refs/heads/…` or `refs/tags/…`: the ref that was pushed.
@@ -23,6 +26,8 @@ pub struct Request {
     pub rebuild_of: Option<JobId>,
     /// The commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
+    /// The job is refused while another one makes the same image of the same commit.
+    pub exclusive: bool,
     /// The webhook delivery that makes the job. A delivery that came before means the job that it made then.
     pub delivery: Option<NewDelivery>,
 }
@@ -31,6 +36,7 @@ impl Request {
     pub fn new(context: JobContext, origin: Origin, dialect: Dialect) -> Self {
         Self {
             context,
+            source: JobSource::Git,
             origin,
             dialect,
             git_ref: None,
@@ -41,6 +47,7 @@ impl Request {
             tag_named: false,
             rebuild_of: None,
             any_commit: false,
+            exclusive: false,
             delivery: None,
         }
     }
@@ -104,6 +111,8 @@ pub enum Refusal {
     /// The names of the build arguments whose values contain a secret of the daemon.
     #[error("secrets in the build arguments {}", .0.join(", "))]
     SecretArguments(Vec<String>),
+    #[error("a secret in the Dockerfile")]
+    SecretDockerfile,
     #[error(transparent)]
     Destination(#[from] NoDestination),
     #[error("there is no job {0}")]

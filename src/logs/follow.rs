@@ -2,38 +2,45 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
 use super::LogSignal;
+use super::tail::read_at;
 
-/// Number of bytes that are read at once.
-const PIECE: usize = 64 * 1024;
-
-/// Reads a log from an offset on, and waits for more at its end. It reads the file at its own pace and buffers
-/// nothing, so a slow or idle follower costs no memory.
+/// Reads a log from an offset on, and waits for more at its end. Followers share the bytes that they read at the log's end,
+/// and buffer nothing, so a slow or idle one costs no memory and no open file.
 pub struct LogFollower {
     path: PathBuf,
+    /// The file of a reader that is not at the log's end.
     file: Option<Arc<File>>,
     offset: u64,
     /// End of the range, exclusive.
     until: u64,
     /// True if the follower ends at the end of the file.
     complete: bool,
+    /// True if the reader takes the end of the log from memory where it can.
+    shares: bool,
     wake: watch::Receiver<bool>,
-    /// Keeps the log's entry among the signals while the follower exists.
-    _signal: Arc<LogSignal>,
+    signal: Arc<LogSignal>,
 }
 
 impl LogFollower {
-    pub(super) fn new(path: PathBuf, signal: Arc<LogSignal>, offset: u64, until: u64) -> Self {
+    /// Makes a reader of the log so far.
+    pub(super) fn of_range(path: PathBuf, signal: Arc<LogSignal>, offset: u64, until: u64) -> Self {
         let wake = signal.ended.subscribe();
-        Self { path, file: None, offset, until, complete: false, wake, _signal: signal }
+        Self { path, file: None, offset, until, complete: true, shares: false, wake, signal }
+    }
+
+    /// Makes a reader that waits for more.
+    pub(super) fn of_growing(path: PathBuf, signal: Arc<LogSignal>, offset: u64) -> Self {
+        let wake = signal.ended.subscribe();
+        Self { path, file: None, offset, until: u64::MAX, complete: false, shares: true, wake, signal }
     }
 
     /// Makes the follower end at the end of the file, because nothing more will be written.
@@ -41,7 +48,8 @@ impl LogFollower {
         self.complete = true;
     }
 
-    /// Returns the next bytes, at most 64 KiB, or `None` at the end of the range or of a log that has ended.
+    /// Returns the next bytes, at most 64 KiB, or `None` at the end of the range or of a log that has ended. A call that is
+    /// dropped loses nothing.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             // The flag is read before the file, so that the read finds everything that was written before the log
@@ -49,12 +57,13 @@ impl LogFollower {
             let complete = *self.wake.borrow_and_update() || self.complete;
             let bytes = self.read().await?;
             if !bytes.is_empty() {
+                self.offset += bytes.len() as u64;
                 return Ok(Some(bytes));
             }
             if complete || self.offset >= self.until {
                 return Ok(None);
             }
-            // This cannot fail, because `_signal` holds the sender.
+            // This cannot fail, because `signal` holds the sender.
             let _ = self.wake.changed().await;
         }
     }
@@ -65,22 +74,16 @@ impl LogFollower {
     }
 
     async fn read(&mut self) -> io::Result<Bytes> {
-        let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
-        let size = self.until.saturating_sub(offset).min(PIECE as u64) as usize;
-        let read = move || -> io::Result<(Arc<File>, Bytes)> {
-            let file = file.map_or_else(|| File::open(path).map(Arc::new), Ok)?;
-            let mut bytes = vec![0; size];
-            let n = file.read_at(&mut bytes, offset)?;
-            Ok((file, Bytes::copy_from_slice(&bytes[..n])))
-        };
-        match tokio::task::spawn_blocking(read).await? {
-            Ok((file, bytes)) => {
-                self.file = Some(file);
-                self.offset += bytes.len() as u64;
-                Ok(bytes)
+        if self.shares {
+            let writes = self.signal.writes.load(Acquire);
+            if let Some(bytes) = self.signal.tail.lock().await.next(&self.path, self.offset, writes).await? {
+                self.file = None;
+                return Ok(bytes);
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Bytes::new()),
-            Err(e) => Err(e),
         }
+        let size = usize::try_from(self.until.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let (file, bytes) = read_at(&self.path, self.file.clone(), self.offset, size).await?;
+        self.file = file;
+        Ok(bytes)
     }
 }

@@ -8,6 +8,7 @@ mod forms;
 pub mod html;
 mod redact;
 mod stored;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -17,17 +18,19 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-pub use arguments::{arguments_with_secrets, secret_argument};
+pub use arguments::{SECRET_DOCKERFILE, arguments_with_secrets, has_secret, secret_argument};
 pub use follow::LogFollower;
 pub use stored::StoredLog;
 pub use writer::LogWriter;
 
 use crate::model::JobId;
+use tail::Tail;
 
 /// The logs of a folder, which clones share.
 #[derive(Clone)]
@@ -44,10 +47,14 @@ pub type Masks = watch::Sender<Arc<Vec<Zeroizing<String>>>>;
 /// Wakes the readers of one log. Every change of `ended` does, even a change to the same value.
 struct LogSignal {
     ended: watch::Sender<bool>,
+    /// Number of writes, which are counted when they can be read.
+    writes: AtomicU64,
+    tail: tokio::sync::Mutex<Tail>,
 }
 
 impl LogSignal {
     fn wake_readers(&self) {
+        self.writes.fetch_add(1, Release);
         self.ended.send_modify(|_| {});
     }
 }
@@ -87,15 +94,13 @@ impl Logs {
 
     /// Reads the bytes from `start` up to `end` (exclusive), or up to the current end of the file.
     pub fn range(&self, id: JobId, start: u64, end: u64) -> LogFollower {
-        let mut reader = LogFollower::new(self.path(id), self.signal(id), start, end);
-        reader.stop_at_end();
-        reader
+        LogFollower::of_range(self.path(id), self.signal(id), start, end)
     }
 
     /// Reads the bytes from `offset` on, and waits for further ones until [`Logs::end`]. Because the job may have ended
     /// before this call, the caller then reads its status, and calls [`LogFollower::stop_at_end`] if it has ended.
     pub fn follow(&self, id: JobId, offset: u64) -> LogFollower {
-        LogFollower::new(self.path(id), self.signal(id), offset, u64::MAX)
+        LogFollower::of_growing(self.path(id), self.signal(id), offset)
     }
 
     fn path(&self, id: JobId) -> PathBuf {
@@ -108,7 +113,11 @@ impl Logs {
             return signal;
         }
         signals.retain(|_, signal| signal.strong_count() > 0);
-        let signal = Arc::new(LogSignal { ended: watch::Sender::new(false) });
+        let signal = Arc::new(LogSignal {
+            ended: watch::Sender::new(false),
+            writes: AtomicU64::new(0),
+            tail: Default::default(),
+        });
         signals.insert(id, Arc::downgrade(&signal));
         signal
     }

@@ -21,3 +21,10 @@ pub struct ApiToken {
     pub role: Role,
     pub token: Zeroizing<String>,
 }
+
+/// The user and the password of Conveyor's clients (BASIC_AUTH).
+#[derive(Clone)]
+pub struct BasicLogin {
+    pub user: String,
+    pub password: Zeroizing<String>,
+}

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ImageRef;
+use super::dockerfile::instructions;
 
 /// An image that a Dockerfile builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +34,12 @@ pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> V
             bases.push(base);
         }
     };
-    for line in instructions(dockerfile) {
-        let mut words = line.split_whitespace();
-        match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
+    for instruction in instructions(dockerfile.as_bytes()) {
+        match instruction.keyword.as_str() {
             "ARG" if stages.is_empty() => {
-                for word in words {
+                for word in &instruction.words {
                     let (name, default) =
-                        word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+                        word.split_once('=').map_or((&**word, None), |(name, value)| (name, Some(value)));
                     let default = default.and_then(|value| expand(value.trim_matches(['"', '\'']), &args));
                     if let Some(value) = build_args.get(name).cloned().or(default) {
                         args.insert(name.to_owned(), value);
@@ -47,45 +47,17 @@ pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> V
                 }
             }
             "FROM" => {
-                let mut words = words.skip_while(|word| word.starts_with("--"));
-                if let Some(name) = words.next().and_then(|name| expand(name, &args)) {
+                if let Some(name) = instruction.base_image().and_then(|name| expand(name, &args)) {
                     add(&name, &stages);
                 }
-                let name = words.next().filter(|word| word.eq_ignore_ascii_case("as")).and_then(|_| words.next());
                 // A stage without a name ends the global arguments all the same.
-                stages.insert(name.unwrap_or_default().to_lowercase());
+                stages.insert(instruction.stage().unwrap_or_default().to_lowercase());
             }
-            "COPY" | "ADD" => {
-                words.filter_map(|word| word.strip_prefix("--from=")).for_each(|name| add(name, &stages));
-            }
-            "RUN" => {
-                let mounts =
-                    words.take_while(|word| word.starts_with("--")).filter_map(|word| word.strip_prefix("--mount="));
-                let from = mounts.flat_map(|mount| mount.split(',')).filter_map(|part| part.strip_prefix("from="));
-                from.for_each(|name| add(name, &stages));
-            }
+            "COPY" | "ADD" | "RUN" => instruction.sources().for_each(|name| add(name, &stages)),
             _ => {}
         }
     }
     bases
-}
-
-/// Returns the lines of a Dockerfile, continued ones in one, without comments.
-fn instructions(dockerfile: &str) -> Vec<String> {
-    let directive = dockerfile.lines().map_while(|line| line.trim().strip_prefix('#')).find_map(|comment| {
-        let (name, value) = comment.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("escape").then(|| value.trim() == "`")
-    });
-    let escape = if directive == Some(true) { '`' } else { '\\' };
-    let (mut whole, mut line) = (Vec::new(), String::new());
-    for part in dockerfile.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
-        match part.strip_suffix(escape) {
-            Some(part) => line.extend([part, " "]),
-            None => whole.push(std::mem::take(&mut line) + part),
-        }
-    }
-    whole.push(line);
-    whole
 }
 
 /// Replaces `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+other}`. Returns `None` if a value is not known.
@@ -133,6 +105,7 @@ mod tests {
              COPY \\\n  # a comment inside\n  --from=busybox@sha256:00 /a /\nFROM scratch\nFROM quay.io/a/go:1\n";
         assert_eq!(bases(dockerfile, &[]), ["quay.io/a/go:1", "quay.io/a/tools:latest", "busybox:latest pinned"]);
         assert_eq!(bases("# escape=`\nFROM `\n  a:1\n", &[]), ["a:1"]);
+        assert_eq!(bases("FROM a:1\nRUN <<EOF\nFROM b:1\nEOF\n", &[]), ["a:1"]);
     }
 
     #[test]

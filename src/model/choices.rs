@@ -38,6 +38,18 @@ words! {
 }
 
 words! {
+    /// Jobs of Conveyor's API that move the tag `latest`.
+    #[derive(Default)]
+    pub enum Latest {
+        /// Those of the default branch.
+        #[default]
+        Default = "default",
+        /// All of them, as Conveyor did.
+        Always = "always",
+    }
+}
+
+words! {
     /// Encryption of mail on its way to the mail server.
     pub enum MailTls {
         /// TLS from the first byte.

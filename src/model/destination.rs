@@ -43,6 +43,8 @@ pub enum NoDestination {
          IMAGES_ALLOWED={repository}={image}"
     )]
     NotAllowed { image: String, own: String, repository: String },
+    #[error("no Dockerfile without a repository may become {0}: have the operator set IMAGES_ALLOWED=generator={0}")]
+    NotGranted(String),
 }
 
 impl Destinations {
@@ -87,6 +89,20 @@ impl Destinations {
                 })
             }
             (None, None) => only(own.name),
+        }
+    }
+
+    /// Returns the destination of a Dockerfile without a repository: the image that the request names, `{base}/{repo}:{tag}`.
+    ///
+    /// # Errors
+    /// A name that is not valid, or that is not granted.
+    pub fn of_inline(&self, context: &JobContext) -> Result<Destination, NoDestination> {
+        let JobContext { docker_repo_base, repo, tag, .. } = context;
+        let image = ImageRef::parse(&format!("{docker_repo_base}/{repo}:{tag}"))
+            .map_err(|error| NoDestination::Invalid(error.why.into()))?;
+        match self.grants.allow_inline(&image) {
+            true => Ok(Destination { image: image.to_string(), alternative: None }),
+            false => Err(NoDestination::NotGranted(image.name().into())),
         }
     }
 

@@ -3,19 +3,25 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::image::ImageRef;
 use super::{RepoCase, RepoGlob};
 
-/// Images that a repository may name beside those below its own name (IMAGES_ALLOWED).
+/// Images that a repository may name beside those below its own name, and those that a Dockerfile without a repository may
+/// have (IMAGES_ALLOWED).
 #[derive(Debug, Clone, Default)]
 pub struct ImageGrants(Vec<Grant>);
 
+/// The word for Dockerfiles without a repository.
+const INLINE: &str = "generator";
+
 #[derive(Debug, Clone)]
 struct Grant {
-    repository: RepoGlob,
+    /// `None` for Dockerfiles without a repository.
+    repository: Option<RepoGlob>,
     image: GlobMatcher,
 }
 
 impl ImageGrants {
     /// Reads `repository=image` pairs: a [`RepoGlob`], and a glob over the image's name, in which case does not matter. A
-    /// `*` stays within one part of a name, `**` goes across parts.
+    /// `*` stays within one part of a name, `**` goes across parts. The word `generator` in the place of a repository
+    /// stands for the Dockerfiles that come without one; an owner of that name is written `generator/*`.
     ///
     /// # Errors
     /// The pair that cannot be read, and why.
@@ -26,7 +32,14 @@ impl ImageGrants {
     /// Returns true if a grant lets this repository push to the image.
     pub fn allow(&self, case: RepoCase, owner: &str, repo: &str, image: &ImageRef) -> bool {
         let image = image.canonical();
-        self.0.iter().any(|grant| grant.repository.is_match(case, owner, repo) && grant.image.is_match(&image))
+        let is_for = |grant: &Grant| grant.repository.as_ref().is_some_and(|glob| glob.is_match(case, owner, repo));
+        self.0.iter().any(|grant| is_for(grant) && grant.image.is_match(&image))
+    }
+
+    /// Returns true if a grant lets a Dockerfile without a repository become this image.
+    pub fn allow_inline(&self, image: &ImageRef) -> bool {
+        let image = image.canonical();
+        self.0.iter().any(|grant| grant.repository.is_none() && grant.image.is_match(&image))
     }
 }
 
@@ -47,7 +60,10 @@ impl Grant {
         if image.split_once('/').is_some_and(|(_, path)| path.contains([':', '@'])) {
             return Err(format!("{image:?} fits no image: write its name without a tag"));
         }
-        let repository = RepoGlob::new(repository).map_err(|e| e.to_string())?;
+        let repository = match repository {
+            INLINE => None,
+            glob => Some(RepoGlob::new(glob).map_err(|e| e.to_string())?),
+        };
         Ok(Self { repository, image: glob(&image)? })
     }
 }
@@ -96,6 +112,21 @@ mod tests {
         let grants = ImageGrants::parse(["Acme/*=quay.io/acme/*"]).unwrap();
         let allowed = [RepoCase::Ignore, RepoCase::Keep].map(|case| grants.allow(case, "acme", "mono", &image));
         assert_eq!(allowed, [true, false]);
+    }
+
+    #[test]
+    fn dockerfiles_without_a_repository_have_grants_of_their_own() {
+        let image = ImageRef::parse("quay.io/acme/web:x").unwrap();
+        for (pair, inline, owner) in [
+            ("generator=quay.io/acme/*", true, false),
+            ("generator/*=quay.io/acme/*", false, true),
+            ("*=quay.io/acme/*", false, true),
+            ("generator=quay.io/other/*", false, false),
+        ] {
+            let grants = ImageGrants::parse([pair]).unwrap();
+            assert_eq!(grants.allow_inline(&image), inline, "{pair}");
+            assert_eq!(grants.allow(RepoCase::Ignore, "generator", "web", &image), owner, "{pair}");
+        }
     }
 
     #[test]

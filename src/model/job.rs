@@ -1,14 +1,15 @@
 use std::time::Duration;
 
 use super::{
-    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, Millis, Origin, RepoCase, Stages,
-    Status, TagResult,
+    CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, JobSource, Millis, Origin, RepoCase,
+    Stages, Status, TagResult,
 };
 
 /// A job that is not stored yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
     pub context: JobContext,
+    pub source: JobSource,
     pub image: String,
     /// Image that the store takes instead if another Dockerfile of the repository has the first one; see [`Destination`].
     pub alternative_image: Option<String>,
@@ -34,6 +35,8 @@ pub struct NewJob {
     pub default_branch: Option<String>,
     /// Name of the token that asked for the job, or the sender of the push; `None` if nobody did.
     pub created_by: Option<String>,
+    /// True if the store refuses the job while another one makes the same image of the same commit of its repository.
+    pub exclusive: bool,
 }
 
 impl NewJob {
@@ -41,6 +44,7 @@ impl NewJob {
     pub fn new(context: JobContext, image: String) -> Self {
         Self {
             context,
+            source: JobSource::Git,
             image,
             alternative_image: None,
             origin: Origin::Api,
@@ -55,6 +59,7 @@ impl NewJob {
             forced: false,
             default_branch: None,
             created_by: None,
+            exclusive: false,
         }
     }
 
@@ -68,9 +73,10 @@ impl NewJob {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub id: JobId,
-    /// [`RepoName::key`](super::RepoName::key) of the repository, by the rule that the store had when the job was made.
+    /// [`JobSource::key`] of the job: of its repository, by the rule for case that the store had when the job was made.
     pub repository: String,
     pub context: JobContext,
+    pub source: JobSource,
     pub image: String,
     pub status: Status,
     /// Number of times that the job was claimed.
@@ -86,6 +92,8 @@ pub struct Job {
     pub class: Option<FailureClass>,
     /// Number of attempts that infrastructure ended.
     pub failures: u32,
+    /// Number of attempts that ended because an operator drained their engine.
+    pub moves: u32,
     /// Engine of the last attempt.
     pub engine: Option<String>,
     pub origin: Origin,
@@ -125,9 +133,10 @@ impl Job {
     pub fn pending(new: NewJob, case: RepoCase) -> Self {
         Self {
             id: JobId::new(),
-            repository: new.context.repository(case),
+            repository: new.source.key(&new.context, case),
             image: new.image,
             context: new.context,
+            source: new.source,
             status: Status::Pending,
             attempt: 0,
             stages: Stages::default(),
@@ -136,6 +145,7 @@ impl Job {
             cause: None,
             class: None,
             failures: 0,
+            moves: 0,
             engine: None,
             origin: new.origin,
             dialect: new.dialect,
@@ -165,6 +175,11 @@ impl Job {
     /// Returns the time from the start of the first attempt to the end of an ended job. The pauses between attempts count.
     pub fn took(&self) -> Option<Duration> {
         Some(self.end?.since(self.first_start.or(self.start)?))
+    }
+
+    /// True for a success of which nothing was pushed.
+    pub fn is_dry_run(&self) -> bool {
+        self.status == Status::Success && self.digest.is_none()
     }
 
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.

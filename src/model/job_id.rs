@@ -14,6 +14,11 @@ impl JobId {
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
+
+    /// Returns the id as 32 hexadecimal digits without hyphens, which is read as well.
+    pub fn digits(&self) -> String {
+        self.0.simple().to_string()
+    }
 }
 
 impl fmt::Display for JobId {
@@ -36,7 +41,8 @@ mod tests {
     #[test]
     fn ids_sort_by_time_and_read_both_forms() {
         let id = JobId::new();
-        assert_eq!(id.to_string().replace('-', "").parse::<JobId>().unwrap(), id);
+        assert_eq!(id.to_string().replace('-', ""), id.digits());
+        assert_eq!(id.digits().parse::<JobId>().unwrap(), id);
         assert!("nope".parse::<JobId>().is_err());
     }
 }

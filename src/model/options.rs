@@ -18,6 +18,13 @@ const MAX_ARGS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DockerfilePath(String);
 
+impl Default for DockerfilePath {
+    /// Returns Docker's own default.
+    fn default() -> Self {
+        Self("Dockerfile".into())
+    }
+}
+
 impl DockerfilePath {
     /// # Errors
     /// The rule that the text breaks, as a sentence to follow "is not valid:".
@@ -106,6 +113,8 @@ pub struct BuildOptions {
     pub pull: Option<Pull>,
     /// True if every step runs, whatever the engine has in its cache.
     pub no_cache: Option<bool>,
+    /// True if the image is built and not pushed.
+    pub dry_run: Option<bool>,
 }
 
 /// An option that cannot be used.
@@ -139,8 +148,18 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// Names of all options.
-    pub const NAMES: [&str; 9] =
-        ["dockerfile", "context", "keepGitDir", "target", "buildArgs", "platform", "image", "pull", "noCache"];
+    pub const NAMES: [&str; 10] = [
+        "dockerfile",
+        "context",
+        "keepGitDir",
+        "target",
+        "buildArgs",
+        "platform",
+        "image",
+        "pull",
+        "noCache",
+        "dryRun",
+    ];
 
     /// Reads the options of [`Self::NAMES`] from the object `build` of a request. Null and the empty text count as absent.
     ///
@@ -158,6 +177,7 @@ impl BuildOptions {
             image: reader.text("image", RequestedImage::new),
             pull: reader.text("pull", |text| text.parse().map_err(|_| "it must be missing or always")),
             no_cache: reader.switch("noCache"),
+            dry_run: reader.switch("dryRun"),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
     }
@@ -365,6 +385,7 @@ mod tests {
             (json!({ "pull": true }), "pull", "string"),
             (json!({ "pull": "never" }), "pull", "missing or always"),
             (json!({ "noCache": "yes" }), "noCache", "boolean"),
+            (json!({ "dryRun": 1 }), "dryRun", "boolean"),
             (json!({ "target": "-x" }), "target", "stage"),
             (json!({ "target": "a b" }), "target", "stage"),
             (json!({ "target": 1 }), "target", "string"),

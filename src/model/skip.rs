@@ -9,6 +9,8 @@ words! {
         GitTags = "git-tags",
         /// The commit's message asks for it, and SKIP_WORDS listens.
         SkipWords = "skip-words",
+        /// The commit's message asks for it in Conveyor's words.
+        DockerSkip = "docker-skip",
     }
 }
 
@@ -19,6 +21,7 @@ impl SkipReason {
             Self::Branches => "BRANCHES does not name this branch",
             Self::GitTags => "GIT_TAGS does not name this tag",
             Self::SkipWords => "the commit's message has [skip ci] or [ci skip], and SKIP_WORDS is set",
+            Self::DockerSkip => "the commit's message has [docker skip]",
         }
     }
 }
@@ -27,6 +30,16 @@ impl SkipReason {
 pub fn has_skip_words(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     ["[skip ci]", "[ci skip]"].iter().any(|words| message.contains(words))
+}
+
+/// Returns true if a commit's message has `[docker skip]`, by which Conveyor builds no push of the commit.
+pub fn has_docker_skip(message: &str) -> bool {
+    message.contains("[docker skip]")
+}
+
+/// Returns true if a commit's message has `[docker nocache]`, by which Conveyor builds the commit without its cache.
+pub fn has_docker_nocache(message: &str) -> bool {
+    message.contains("[docker nocache]")
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! Entries of IMAGE_TAGS: a template of a tag, and the condition under which an image gets the tag.
+//! Tags that images get beside their jobs' own: a template of a tag, and the condition under which an image gets the tag.
+//! The operator writes them into IMAGE_TAGS, and jobs of Conveyor's API have those of Conveyor.
 
 use std::fmt;
 
 use semver::Version;
 
-use super::RefGlob;
 use super::image::is_tag;
 use super::naming::{known_placeholders, valid_tag};
+use super::{Latest, RefGlob};
 
 /// Placeholders that a version fills.
 const OF_VERSION: [&str; 3] = ["{version}", "{major}", "{minor}"];
@@ -24,6 +25,8 @@ pub struct TagTemplate {
 /// Refs whose images get the tag.
 #[derive(Debug, Clone)]
 enum Condition {
+    /// Every commit, also one that is built for no branch. No entry has this condition.
+    Always,
     /// `default`: the default branch.
     DefaultBranch,
     /// `version`: the Git tags that are versions and no pre-releases.
@@ -75,13 +78,27 @@ impl TagTemplate {
         }
     }
 
+    /// Returns the tags of Conveyor beside the commit's id: that of the branch, and `latest`.
+    pub fn of_conveyor(latest: Latest) -> Vec<Self> {
+        let tag = |template: &str, condition: Option<Condition>, entry: &str| Self {
+            template: template.into(),
+            condition,
+            entry: entry.into(),
+        };
+        let latest = match latest {
+            Latest::Default => tag("latest", Some(Condition::DefaultBranch), "latest@default"),
+            Latest::Always => tag("latest", Some(Condition::Always), "latest"),
+        };
+        vec![tag("{branch}", None, "{branch}"), latest]
+    }
+
     /// Returns the tag for a commit, or `None` if the condition excludes the commit, or if the template needs a version
     /// and the commit is not built for one.
     pub fn of(&self, source: TagSource) -> Option<String> {
         let TagSource { git_ref, default_branch, commit } = source;
         let version = git_ref.and_then(version_of);
         let is_wanted = match (&self.condition, git_ref) {
-            (None, Some(_)) => true,
+            (None, Some(_)) | (Some(Condition::Always), _) => true,
             // A tag that names a branch would say what that branch has, so a commit of no branch gets none.
             (None, None) => self.names_commit() && !self.template.contains("{branch}"),
             (Some(_), None) => false,
@@ -186,6 +203,23 @@ mod tests {
         assert_eq!(of("v-{short_sha}", None, None).as_deref(), Some("v-0123456"));
         for entry in ["latest", "{branch}", "{branch}-{sha}", "{version}"] {
             assert_eq!(of(entry, None, None), None, "{entry}");
+        }
+    }
+
+    #[test]
+    fn conveyors_tags_are_the_branch_and_latest() {
+        let tags = |latest, git_ref| {
+            let source = TagSource { git_ref, default_branch: Some("main"), commit: COMMIT };
+            TagTemplate::of_conveyor(latest).iter().filter_map(|tag| tag.of(source)).collect::<Vec<_>>()
+        };
+        for (git_ref, by_default, always) in [
+            (Some("refs/heads/main"), &["main", "latest"][..], &["main", "latest"][..]),
+            (Some("refs/heads/feature/x"), &["feature-x"], &["feature-x", "latest"]),
+            (Some("refs/tags/v1"), &["v1"], &["v1", "latest"]),
+            (None, &[], &["latest"]),
+        ] {
+            assert_eq!(tags(Latest::Default, git_ref), by_default, "{git_ref:?}");
+            assert_eq!(tags(Latest::Always, git_ref), always, "{git_ref:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod channel;
 mod chat;
+mod dogstatsd;
 mod forge;
 mod hipchat;
 mod lanes;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use channel::{Channel, Channels};
 pub use chat::client as chat_client;
+pub use dogstatsd::DogStatsd;
 pub use forge::{CommitStatuses, GitHub, GitHubAccess, GitHubConfig, GitHubError};
 pub use hipchat::{HipChat, HipChatConfig};
 pub use mail::{MailChannel, MailConfig, Mailer};

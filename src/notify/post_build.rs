@@ -58,6 +58,9 @@ struct HookBody<'a> {
     class: Option<FailureClass>,
     cause: Option<&'a str>,
     cancelled: bool,
+    /// True if the image is built and not pushed. It is left out otherwise, because few jobs are so.
+    #[serde(rename = "dryRun", skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     /// The members of the request that are not ours.
     extra: Map<String, Value>,
 }
@@ -168,6 +171,7 @@ fn body(job: &Job, links: &JobLinks) -> String {
         class: job.class,
         cause: job.cause.as_deref(),
         cancelled: job.status == Status::Cancelled,
+        dry_run: job.is_dry_run(),
         extra: context.callers_own(),
     };
     serde_json::to_string(&body).expect("structs of texts and JSON are JSON")

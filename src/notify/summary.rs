@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, Occasion, RepoName, Status, TagResult};
+use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, JobSource, Occasion, RepoName, Status, TagResult};
 
 /// The longest name, cause (also in a subject) and link that are shown, in characters. HipChat takes 10,000 in all.
 const LONGEST_NAME: usize = 120;
@@ -75,7 +75,10 @@ impl<'a> JobSummary<'a> {
     }
 
     pub fn branch(&self) -> String {
-        one_line(&self.job.context.branch, LONGEST_NAME)
+        match &self.job.source {
+            JobSource::Git => one_line(&self.job.context.branch, LONGEST_NAME),
+            JobSource::Dockerfile(_) => "none".into(),
+        }
     }
 
     /// Returns the commit that was built, or the one that was asked for if it was not found.
@@ -103,6 +106,9 @@ impl<'a> JobSummary<'a> {
 
     /// Returns the names that the image has in the registry, the job's own first: `q.io/t/acme-hello:1a2b3c4, latest`.
     pub fn pushed(&self) -> Option<String> {
+        if self.job.is_dry_run() {
+            return Some("nothing, because this was a dry run".into());
+        }
         // The job is of a version that kept no list of names.
         if self.job.tags.is_empty() {
             return Some(one_line(&self.job.image, LONGEST_CAUSE)).filter(|_| self.job.status == Status::Success);
@@ -151,8 +157,11 @@ impl<'a> JobSummary<'a> {
     }
 
     /// Returns a page below the owner's. GitHub has such pages, and Gitea and GitLab understand them. Names that are not
-    /// valid have no page.
+    /// valid, and Dockerfiles without a repository, have no page.
     fn page(&self, below: &[&str]) -> Option<String> {
+        if self.job.source != JobSource::Git {
+            return None;
+        }
         let repo = RepoName::new(&self.job.context.owner, &self.job.context.repo).ok()?;
         let mut url = self.links.pages.clone()?;
         url.path_segments_mut().ok()?.pop_if_empty().push(repo.owner()).extend(below);

@@ -108,7 +108,7 @@ impl Bench {
             status,
             stages: Stages::pending(),
             resolved_commit,
-            digest: None,
+            digest: (status == Status::Success).then(|| "sha256:1".to_owned()),
             cause: None,
             class: None,
             superseded_by: None,

@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod error;
 mod redirect;
+mod trust;
 
 pub use address::{
     FilteringResolver, is_forbidden_target, is_local_or_forbidden, is_loopback, is_loopback_host, literal,
@@ -16,3 +17,4 @@ pub use body::{BodyError, read_limited};
 pub use client::{Route, client, install_tls_provider, trust_bundle};
 pub use error::{causes, chain};
 pub use redirect::{location, stays_on_origin};
+pub use trust::trust_certificates;

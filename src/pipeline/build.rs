@@ -1,15 +1,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
-use super::{Tools, bases, dockerfile, epoch, folder};
-use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL};
+use super::{Tools, bases, cache, dockerfile, epoch, folder};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError};
 use crate::git::Snapshot;
 use crate::model::{
-    CommitId, CommitSpec, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink, Millis, RefGlob,
-    StageName, TagSource, TagTemplate, base_images,
+    BaseImage, CommitId, CommitSpec, Dialect, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink,
+    Millis, RefGlob, StageName, TagSource, TagTemplate, base_images,
 };
 use crate::secrets::RegistryLogins;
 
@@ -39,11 +41,12 @@ pub(super) struct ImageToPush {
     pub commit: CommitId,
 }
 
-/// Returns the names of an image: the job's own, and those that the templates make.
+/// Returns the names of an image: the job's own, and those that the templates make. `label` is the log's word for the
+/// templates.
 fn planned_tags(
     own: &str,
     requested: &CommitSpec,
-    templates: &[TagTemplate],
+    (label, templates): (&str, &[TagTemplate]),
     source: TagSource,
     log: &dyn LogSink,
 ) -> Result<Vec<PlannedTag>, StageFailure> {
@@ -69,12 +72,12 @@ fn planned_tags(
                 Some(_) => None,
             };
             if let Some(why) = why {
-                log.write(format!("IMAGE_TAGS: {template} is left out, because {why}\n").as_bytes());
+                log.write(format!("{label}: {template} is left out, because {why}\n").as_bytes());
             }
             continue;
         };
         if !is_commit(&tag) && !template.names_commit() && matches!(CommitSpec::parse(&tag), Ok(CommitSpec::Full(_))) {
-            let line = format!("IMAGE_TAGS: {template} is left out, as {tag} is the id of another commit\n");
+            let line = format!("{label}: {template} is left out, as {tag} is the id of another commit\n");
             log.write(line.as_bytes());
             continue;
         }
@@ -96,16 +99,28 @@ pub(super) async fn run(
     fetched: &Fetched,
     snapshot: Arc<Snapshot>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
 ) -> Result<(ImageToPush, EngineLease), JobEnd> {
     let log = runner.log.clone();
     let job = &runner.job;
-    let (id, attempt, text) = (job.id, job.attempt, job.image.clone());
+    let (id, attempt, text, dialect) = (job.id, job.attempt, job.image.clone(), job.dialect);
     let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
     // A job that infrastructure ended is tried on another engine, if there is one.
     let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repository = job.repository.clone();
-    let engine = runner.unless_cancelled(tools.engines.lease(&repository, avoid.as_deref())).await;
+    let leased = async {
+        match tools.engines.lease(id, &repository, avoid.as_deref()).await {
+            Err(LeaseError::Cordoned) => {
+                put_back.cancel();
+                // The queue cancels this attempt now.
+                std::future::pending().await
+            }
+            Err(LeaseError::Failed(error)) => Err(error),
+            Ok(engine) => Ok(engine),
+        }
+    };
+    let engine = runner.unless_cancelled(leased).await;
     runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.
@@ -117,9 +132,11 @@ pub(super) async fn run(
             default_branch: fetched.default_branch.as_deref(),
             commit: commit.as_str(),
         };
-        let names = planned_tags(&text, &fetched.wanted.commit, &tools.config.image_tags, source, &*log)?;
+        // The further tags are of commits and branches.
+        let further = if fetched.mirror.is_some() { tools.config.tags_of(dialect) } else { ("", &[][..]) };
+        let names = planned_tags(&text, &fetched.wanted.commit, further, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
-        let base_images = base_images(&dockerfile, &plan.build_args);
+        let mut base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
             && let Some(seconds) = epoch::commit_time(&snapshot, &dockerfile).await?
@@ -133,8 +150,17 @@ pub(super) async fn run(
         if !plan.pull {
             bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
         }
+        let cache_from = match dialect == Dialect::Conveyor && !plan.no_cache {
+            true => {
+                let moving = names.iter().filter(|name| name.moving).map(|name| &name.image);
+                cache::source(tools, &engine, &names[0].image, moving, &*log).await
+            }
+            false => None,
+        };
+        // The engine needs a login for this image, too.
+        base_images.extend(cache_from.iter().map(|_| BaseImage { image: names[0].image.clone(), is_pinned: true }));
         let context = folder::resolve(&snapshot, &fetched.repo, &plan.context).await?;
-        let labels = labels(&fetched.url, &snapshot, id, epoch);
+        let labels = labels(fetched.url.as_deref(), &snapshot, id, epoch);
         let request = ImageBuild {
             snapshot,
             context: &context,
@@ -148,6 +174,8 @@ pub(super) async fn run(
             sync_key: fetched.sync_key(&repository),
             pull: plan.pull,
             no_cache: plan.no_cache,
+            cache_from,
+            inline_cache: dialect == Dialect::Conveyor && tools.config.conveyor.inline_cache,
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone()),
         };
@@ -160,15 +188,15 @@ pub(super) async fn run(
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }
 
-/// Returns the image's labels. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
+/// Returns the image's labels. A Dockerfile without a repository has no source and no revision. With a `SOURCE_DATE_EPOCH` they are the same for each build of a commit, because a
 /// reproducible image needs constant labels.
-fn labels(url: &str, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
+fn labels(url: Option<&str>, snapshot: &Snapshot, id: JobId, epoch: Option<i64>) -> BTreeMap<String, String> {
     let created = epoch.map_or_else(Millis::now, |seconds| Millis(seconds.saturating_mul(1000)));
-    let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.source".to_owned(), web_url(url)),
-        ("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string()),
-        ("org.opencontainers.image.created".to_owned(), created.to_string()),
-    ]);
+    let mut labels = BTreeMap::from([("org.opencontainers.image.created".to_owned(), created.to_string())]);
+    if let Some(url) = url {
+        labels.insert("org.opencontainers.image.source".to_owned(), web_url(url));
+        labels.insert("org.opencontainers.image.revision".to_owned(), snapshot.commit.to_string());
+    }
     if epoch.is_none() {
         labels.insert(JOB_LABEL.to_owned(), id.to_string());
     }
@@ -209,7 +237,7 @@ mod tests {
             let requested = CommitSpec::parse(requested).unwrap();
             let git_ref = branch.map(|branch| format!("refs/heads/{branch}"));
             let source = TagSource { git_ref: git_ref.as_deref(), default_branch: None, commit };
-            let names = planned_tags(&format!("q.io/a:{own}"), &requested, &templates, source, &log);
+            let names = planned_tags(&format!("q.io/a:{own}"), &requested, ("IMAGE_TAGS", &templates), source, &log);
             let names = names.unwrap_or_else(|failed| panic!("{}", failed.message));
             names.into_iter().map(|name| (name.image.tag().to_owned(), name.moving)).collect()
         };

@@ -8,11 +8,23 @@ use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
-use crate::git::{EntryKind, Snapshot};
+use crate::git::{EntryKind, Mirror, Snapshot};
 use crate::model::{
-    CommitId, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name, has_skip_words,
+    CommitId, Dialect, DockerfilePath, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate,
+    bare_name, has_docker_nocache, has_docker_skip, has_skip_words,
 };
 use crate::secrets::Secrets;
+
+/// Result of the stage.
+enum Checkout {
+    Done {
+        snapshot: Snapshot,
+        dockerfile: DockerfilePath,
+        /// True if the commit's message asks for a build without cache.
+        no_cache: bool,
+    },
+    Skipped(SkipReason),
+}
 
 /// Resolves the commit, reads its tree, fetches submodules and LFS files, which other places hold, and finds the
 /// Dockerfile. The plan then has the Dockerfile's name in the tree. No work tree is written, because the engine gets its
@@ -21,14 +33,15 @@ pub(super) async fn run(
     tools: &Tools,
     secrets: &Secrets,
     fetched: &mut Fetched,
+    mirror: &Mirror,
     runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, JobEnd> {
     let log = runner.log.clone();
-    let Fetched { repo, wanted, git_ref, default_branch, mirror, plan, began, .. } = fetched;
+    let Fetched { repo, wanted, git_ref, default_branch, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
     let dockerfile = &plan.dockerfile;
-    let origin = runner.job.origin;
+    let (origin, dialect) = (runner.job.origin, runner.job.dialect);
     let mut resolved = None;
     let work = async {
         let resolve = async {
@@ -45,7 +58,7 @@ pub(super) async fn run(
         *git_ref = counts_for.map(|git_ref| RepoRef { repository, git_ref });
         if let Some(git_ref) = git_ref {
             heads::record_fetched(tools, mirror, git_ref, *began).await;
-            let is_needed = tools.config.image_tags.iter().any(TagTemplate::needs_default_branch);
+            let is_needed = tools.config.tags_of(dialect).1.iter().any(TagTemplate::needs_default_branch);
             if is_needed && default_branch.is_none() && git_ref.git_ref.starts_with(RefGlob::BRANCHES) {
                 let ask = || {
                     let answer = tools.git.default_branch(mirror);
@@ -54,12 +67,22 @@ pub(super) async fn run(
                 *default_branch = with_retries(tools.config.clone_timeout, &*log, ask).await?;
             }
         }
-        // A webhook's message was read when the push came.
-        if tools.config.skip_words.load(Relaxed)
-            && origin == Origin::Missed
-            && has_skip_words(&tools.git.message(mirror, &oid).await?)
-        {
-            return Ok(None);
+        let (is_missed, is_conveyors) = (origin == Origin::Missed, dialect == Dialect::Conveyor);
+        let heeds_skip_words = is_missed && tools.config.skip_words.load(Relaxed);
+        let message = match is_conveyors || heeds_skip_words {
+            true => tools.git.message(mirror, &oid).await?,
+            false => String::new(),
+        };
+        // A webhook's message was read when the push came, and a request is built whatever the message says.
+        if heeds_skip_words && has_skip_words(&message) {
+            return Ok(Checkout::Skipped(SkipReason::SkipWords));
+        }
+        if is_missed && is_conveyors && has_docker_skip(&message) {
+            return Ok(Checkout::Skipped(SkipReason::DockerSkip));
+        }
+        let no_cache = is_conveyors && has_docker_nocache(&message);
+        if no_cache {
+            log.write(b"The commit's message has [docker nocache]: every step runs\n");
         }
         let git_dir = match plan.keep_git_dir && plan.context.is_root() {
             true => {
@@ -85,7 +108,7 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
-        Ok(Some((snapshot, dockerfile)))
+        Ok(Checkout::Done { snapshot, dockerfile, no_cache })
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
     let name = commit.digits().unwrap_or(branch_name);
@@ -94,7 +117,12 @@ pub(super) async fn run(
     // is unusable.
     runner.resolved_commit = resolved;
     runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
-    let (snapshot, dockerfile) = checked_out?.ok_or(JobEnd::Skipped(SkipReason::SkipWords))?;
-    fetched.plan.dockerfile = dockerfile;
-    Ok(Arc::new(snapshot))
+    match checked_out? {
+        Checkout::Skipped(reason) => Err(JobEnd::Skipped(reason)),
+        Checkout::Done { snapshot, dockerfile, no_cache } => {
+            fetched.plan.dockerfile = dockerfile;
+            fetched.plan.no_cache |= no_cache;
+            Ok(Arc::new(snapshot))
+        }
+    }
 }

@@ -8,16 +8,17 @@ use crate::git::{Fault, GitError, Mirror, RepoSource};
 use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
-/// The mirror that holds the job's commit, with the job's plan and the names that it asks for.
+/// The job's plan and the names that it asks for, with the mirror that holds its commit.
 pub(super) struct Fetched {
     pub repo: RepoName,
-    pub url: String,
+    /// Address of the repository; `None` for a Dockerfile that came without one, as for the mirror.
+    pub url: Option<String>,
     pub wanted: Wanted,
     /// Ref that the job counts for, once its commit is known; `None` for a commit that is built without a ref.
     pub git_ref: Option<RepoRef>,
     /// Name of the repository's default branch, as the push or the server says it, if a tag depends on it.
     pub default_branch: Option<String>,
-    pub mirror: Mirror,
+    pub mirror: Option<Mirror>,
     pub plan: Plan,
     /// Number of the last fetch that had begun when the job began.
     pub began: u64,
@@ -75,7 +76,11 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
 }
 
 /// Plans the job, and brings the mirror of its repository up to date.
-pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunner) -> Result<Fetched, JobEnd> {
+pub(super) async fn run(
+    tools: &Tools,
+    secrets: &Secrets,
+    runner: &mut StageRunner,
+) -> Result<(Fetched, Mirror), JobEnd> {
     let began = tools.git.last_fetch_number();
     let context = runner.job.context.clone();
     let log = runner.log.clone();
@@ -85,7 +90,7 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
     let planned = names().map_err(StageFailure::from).and_then(|names| {
         let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
         let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
-        Ok(((repo, wanted), source, Plan::new(tools, secrets, &context)?))
+        Ok(((repo, wanted), source, Plan::new(tools, secrets, &runner.job)?))
     });
     let ((repo, wanted), source, plan) = match planned {
         Ok(planned) => planned,
@@ -114,5 +119,6 @@ pub(super) async fn run(tools: &Tools, secrets: &Secrets, runner: &mut StageRunn
         with_retries(tools.config.clone_timeout, &*log, try_once).await
     };
     let mirror = runner.stage(StageName::Clone, &command, work).await?;
-    Ok(Fetched { repo, url, wanted, git_ref: None, default_branch, mirror, plan, began })
+    let (url, of_fetched) = (Some(url), Some(mirror.clone()));
+    Ok((Fetched { repo, url, wanted, git_ref: None, default_branch, mirror: of_fetched, plan, began }, mirror))
 }

@@ -11,13 +11,13 @@ pub(super) const NAME: &str = "SOURCE_DATE_EPOCH";
 /// Last second of the year 9999.
 pub(super) const LATEST: i64 = 253_402_300_799;
 
-/// Returns the commit's time in seconds, if the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
+/// Returns the commit's time in seconds, if there is a commit and the Dockerfile has `ARG SOURCE_DATE_EPOCH`.
 pub(super) async fn commit_time(snapshot: &Snapshot, dockerfile: &str) -> Result<Option<i64>, GitError> {
     if !is_declared(dockerfile) {
         return Ok(None);
     }
     // Git takes any number, but programs take the years 1970 to 9999.
-    Ok(Some(snapshot.commit_time().await?.clamp(0, LATEST)))
+    Ok(snapshot.commit_time().await?.map(|seconds| seconds.clamp(0, LATEST)))
 }
 
 /// Returns whether a Dockerfile declares the argument. One `ARG` may declare several names, with or without a default. An

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::clone::source;
-use crate::model::{Job, RepoName};
+use crate::model::{Job, JobSource, RepoName};
 use crate::secrets::Secrets;
 
 /// Tells which jobs have to wait, because a secret of theirs is stored and cannot be used.
@@ -29,10 +29,15 @@ impl SecretGate {
     /// Returns why the deploy key of the job's repository or the registry logins cannot be used, if they are stored and
     /// cannot. Which registries a dockercfg is for is unknown until it is decrypted, so every job needs it.
     pub fn closed_for(&self, job: &Job) -> Option<String> {
-        // A job with an invalid name runs, and says so.
-        let repo = RepoName::new(&job.context.owner, &job.context.repo).ok()?;
         let secrets = self.secrets.borrow();
-        let key = source(self.git_url.as_deref(), &secrets, &repo).err().map(|error| error.message);
+        let key = match job.source {
+            JobSource::Git => {
+                // A job with an invalid name runs, and says so.
+                let repo = RepoName::new(&job.context.owner, &job.context.repo).ok()?;
+                source(self.git_url.as_deref(), &secrets, &repo).err().map(|error| error.message)
+            }
+            JobSource::Dockerfile(_) => None,
+        };
         key.or_else(|| secrets.unusable_logins().map(|error| error.to_string()))
     }
 

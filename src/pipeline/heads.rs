@@ -58,6 +58,8 @@ pub(super) async fn later_head(
     holder: &TagHolder,
     log: &dyn LogSink,
 ) -> Result<Later, StageFailure> {
+    // Nothing but a repository has refs.
+    let Some(mirror) = &fetched.mirror else { return Ok(Later::Ours) };
     let ledger = &tools.tags.ledger;
     let theirs = holder.commit.as_str();
     let set_by_older_job = holder.job.is_some_and(|setter| setter < job.id);
@@ -65,7 +67,7 @@ pub(super) async fn later_head(
     if let Some(later) = pair(ledger.last_seen(of, [ours, theirs]).await?).by_recent_sightings() {
         return Ok(later);
     }
-    let answer = timeout(REMOTE_TIMEOUT, tools.git.remote_head(&fetched.mirror, &of.git_ref)).await;
+    let answer = timeout(REMOTE_TIMEOUT, tools.git.remote_head(mirror, &of.git_ref)).await;
     let answer = answer.map_err(|_| format!("no answer within {} s", REMOTE_TIMEOUT.as_secs()));
     let mut third = None;
     match answer.and_then(|answer| answer.map_err(|error| error.message)) {
@@ -89,14 +91,14 @@ pub(super) async fn later_head(
         return Ok(later);
     }
     if let Some(head) = &third {
-        let leads = async |from| tools.git.is_ancestor(&fetched.mirror, from, head).await;
+        let leads = async |from| tools.git.is_ancestor(mirror, from, head).await;
         match (leads(ours).await?, leads(theirs).await?) {
             (true, false) => return Ok(Later::Ours),
             (false, true) => return Ok(Later::Theirs),
             _ => {}
         }
     }
-    match !job.forced && tools.git.is_ancestor(&fetched.mirror, ours, theirs).await? {
+    match !job.forced && tools.git.is_ancestor(mirror, ours, theirs).await? {
         true => Ok(Later::Theirs),
         false => Ok(Later::Ours),
     }

@@ -3,6 +3,7 @@
 mod activity;
 mod bases;
 mod build;
+mod cache;
 mod checkout;
 mod clone;
 mod dockerfile;
@@ -11,6 +12,7 @@ mod failure;
 mod folder;
 mod gate;
 mod heads;
+mod inline;
 mod plan;
 mod push;
 mod retry;
@@ -31,8 +33,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, DockerfilePath, FailureClass, Job, JobContext, JobProgress, LogSink, Outcome, Pull, RepoName, Status,
-    TagTemplate,
+    ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
+    Pull, RepoName, Status, TagTemplate,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -57,8 +59,9 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// GIT_URL: template with `{owner}` and `{repo}`. `None` is GitHub, by ssh if there is a deploy key, else by https.
     pub git_url: Option<String>,
-    /// IMAGE_TAGS: tags that every image gets besides the job's own.
+    /// IMAGE_TAGS: tags that images get besides their jobs' own, those of Conveyor's API aside.
     pub image_tags: Vec<TagTemplate>,
+    pub conveyor: ConveyorConfig,
     /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
     pub skip_words: AtomicBool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
@@ -86,6 +89,26 @@ pub struct PipelineConfig {
     pub masks: Masks,
 }
 
+/// The settings of jobs of Conveyor's API.
+pub struct ConveyorConfig {
+    /// Tags that images get besides the commit's id, by LATEST.
+    pub tags: Vec<TagTemplate>,
+    /// DRY: whether nothing is pushed.
+    pub dry_run: bool,
+    /// INLINE_CACHE: whether BuildKit writes into an image from which steps its layers are.
+    pub inline_cache: bool,
+}
+
+impl PipelineConfig {
+    /// Returns the tags that images of jobs of this API get besides the jobs' own, and what the log calls these tags.
+    fn tags_of(&self, dialect: Dialect) -> (&'static str, &[TagTemplate]) {
+        match dialect {
+            Dialect::Conveyor => ("Conveyor's tags", &self.conveyor.tags),
+            _ => ("IMAGE_TAGS", &self.image_tags),
+        }
+    }
+}
+
 /// One attempt at one job.
 pub struct Run {
     pub job: Job,
@@ -93,6 +116,8 @@ pub struct Run {
     /// Receiver of the run's progress, which is stored as it comes.
     pub progress: mpsc::UnboundedSender<JobProgress>,
     pub cancel: CancellationToken,
+    /// Asks to stop this attempt and to run the job again, because the engines that could run it are cordoned.
+    pub put_back: CancellationToken,
     pub slot: BuildSlot,
 }
 
@@ -109,7 +134,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
     let limit = tools.config.job_timeout;
     let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
-    let result = stages(tools, secrets, &mut runner, run.slot).await;
+    let result = stages(tools, secrets, &mut runner, &run.put_back, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),
         Err(JobEnd::Failed(cause, class)) => (Status::Failure, Some(cause.clone()), Some(*class)),
@@ -127,15 +152,17 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Err(JobEnd::Superseded(newer)) => Some(newer.clone()),
         _ => None,
     };
-    if status == Status::Success {
-        run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes());
+    match &result {
+        Ok(Some(_)) => run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes()),
+        Ok(None) => run.log.write(format!("\nDry run: {} is built, and not pushed\n", runner.job.image).as_bytes()),
+        Err(_) => {}
     }
     run.log.flush();
     Outcome {
         status,
         stages: runner.stages,
         resolved_commit: runner.resolved_commit,
-        digest: result.ok(),
+        digest: result.ok().flatten(),
         cause,
         class,
         superseded_by,
@@ -147,22 +174,33 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 fn mask(run: &Run, secrets: &Secrets) {
     let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;
-    let keys = RepoName::new(owner, repo).map(|repo| secrets.deploy_keys(&repo).cloned().collect::<Vec<_>>());
-    let keys = keys.unwrap_or_default();
+    let repo = RepoName::new(owner, repo).ok().filter(|_| run.job.source == JobSource::Git);
+    let keys: Vec<_> = repo.iter().flat_map(|repo| secrets.deploy_keys(repo).cloned()).collect();
     masks.extend(keys.iter().filter_map(|key| key.openssh()));
     run.log.mask(&masks);
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
+/// Runs the stages, and returns the digest of the image; `None` if the job is a dry run.
 async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
+    put_back: &CancellationToken,
     slot: BuildSlot,
-) -> Result<String, JobEnd> {
-    let mut fetched = clone::run(tools, &secrets, runner).await?;
-    let snapshot = checkout::run(tools, &secrets, &mut fetched, runner).await?;
-    let (built, engine) = build::run(tools, &fetched, snapshot, runner).await?;
+) -> Result<Option<String>, JobEnd> {
+    let (fetched, snapshot) = match runner.job.source.clone() {
+        JobSource::Git => {
+            let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
+            let snapshot = checkout::run(tools, &secrets, &mut fetched, &mirror, runner).await?;
+            (fetched, snapshot)
+        }
+        JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
+    };
+    let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
+    if fetched.plan.dry_run {
+        return push::leave_out(&built, runner).await.map(|()| None);
+    }
     users::log_shared_image(tools, runner).await;
-    push::run(tools, &engine, &fetched, &built, runner, slot).await
+    push::run(tools, &engine, &fetched, &built, runner, slot).await.map(Some)
 }

@@ -4,8 +4,8 @@ use sha2::{Digest, Sha256};
 
 use super::Tools;
 use super::failure::StageFailure;
-use crate::logs::{arguments_with_secrets, secret_argument};
-use crate::model::{ContextPath, DockerfilePath, FailureClass, JobContext, Pull};
+use crate::logs::{SECRET_DOCKERFILE, arguments_with_secrets, has_secret, secret_argument};
+use crate::model::{ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobSource, Pull};
 use crate::secrets::Secrets;
 
 /// The files and the options with which a job's image is built.
@@ -22,13 +22,15 @@ pub(super) struct Plan {
     pub pull: bool,
     /// True if every step runs anew.
     pub no_cache: bool,
+    /// True if nothing is pushed.
+    pub dry_run: bool,
 }
 
 impl Plan {
     /// Returns the plan of a job, with the settings' defaults. The job was checked when it was made, and is checked here
     /// again, because a stored job may be older than a rule or than a secret.
-    pub fn new(tools: &Tools, secrets: &Secrets, context: &JobContext) -> Result<Self, StageFailure> {
-        let options = context.build_options().map_err(|bad| {
+    pub fn new(tools: &Tools, secrets: &Secrets, job: &Job) -> Result<Self, StageFailure> {
+        let options = job.context.build_options().map_err(|bad| {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
@@ -36,8 +38,19 @@ impl Plan {
         if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
             return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
         }
-        let (dockerfile, context) = options.paths(&tools.config.dockerfile, &tools.config.context);
-        let keep_git_dir = options.keeps_git_dir(tools.config.keep_git_dir);
+        if job.source.dockerfile().is_some_and(|text| has_secret(text, &masks)) {
+            return Err(StageFailure::new(FailureClass::Source, SECRET_DOCKERFILE));
+        }
+        // The settings are about repositories.
+        let ((dockerfile, context), keep_git_dir) = match job.source {
+            JobSource::Git => (
+                options.paths(&tools.config.dockerfile, &tools.config.context),
+                options.keeps_git_dir(tools.config.keep_git_dir),
+            ),
+            JobSource::Dockerfile(_) => {
+                ((options.dockerfile.clone().unwrap_or_default(), ContextPath::default()), false)
+            }
+        };
         Ok(Self {
             dockerfile,
             context,
@@ -47,6 +60,7 @@ impl Plan {
             platform: options.platform,
             pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
             no_cache: options.no_cache.unwrap_or_default(),
+            dry_run: options.dry_run.unwrap_or(tools.config.conveyor.dry_run && job.dialect == Dialect::Conveyor),
         })
     }
 
@@ -110,6 +124,7 @@ mod tests {
             platform: platform.map(str::to_owned),
             pull: false,
             no_cache: false,
+            dry_run: false,
         };
         assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
         let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();

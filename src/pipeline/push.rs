@@ -109,6 +109,7 @@ pub(super) async fn run(
             }
             tries += 1;
             slot.take();
+            engine.free_slot();
             let pause = config.push_retry_wait;
             log.write(
                 format!(
@@ -123,6 +124,17 @@ pub(super) async fn run(
         }
     };
     runner.stage(StageName::Push, &command, work).await?
+}
+
+/// Ends the stage of a dry run, which pushes none of the names.
+pub(super) async fn leave_out(built: &ImageToPush, runner: &mut StageRunner) -> Result<(), JobEnd> {
+    let names = built.names.iter().map(|name| name.image.to_string()).collect::<Vec<_>>().join(" ");
+    let log = runner.log.clone();
+    let work = async {
+        log.write(format!("Dry run: not pushed: {names}\n").as_bytes());
+        Ok(())
+    };
+    runner.stage(StageName::Push, "docker push (dry run)", work).await
 }
 
 /// The push of one image's names.

@@ -154,6 +154,16 @@ impl StageRunner {
         }
     }
 
+    /// Records a stage that has nothing to do as one that went well.
+    pub fn skip(&mut self, name: StageName) {
+        self.record(name, |stage| {
+            stage.status = StageStatus::Success;
+            stage.exit_code = Some(0);
+            stage.start = Some(Millis::now().0);
+            stage.end = stage.start;
+        });
+    }
+
     /// Returns the result of `work`, or `None` at once when the job is cancelled.
     pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.cancel.run_until_cancelled(work).await

@@ -2,7 +2,7 @@ use futures_util::future::BoxFuture;
 
 use super::Tools;
 use super::stage::StageRunner;
-use crate::model::{Job, LogSink, RequestedImage};
+use crate::model::{Job, JobSource, LogSink, RequestedImage};
 
 /// The record of the repositories that have pushed an image.
 pub trait ImageUsers: Send + Sync {
@@ -24,10 +24,10 @@ pub(super) async fn log_shared_image(tools: &Tools, runner: &StageRunner) {
 /// Returns the log line about an image that other repositories push, too.
 fn shared_image_line(job: &Job, others: &[String]) -> String {
     let name = job.image.rsplit_once(':').map_or(&*job.image, |(name, _)| name);
-    let is_requested =
-        matches!(job.context.build_options().unwrap_or_default().image, Some(RequestedImage::Absolute(_)));
+    let is_requested = job.source != JobSource::Git
+        || matches!(job.context.build_options().unwrap_or_default().image, Some(RequestedImage::Absolute(_)));
     let advice = match is_requested {
-        true => "IMAGES_ALLOWED lets this repository push there",
+        true => "IMAGES_ALLOWED lets this one push there",
         false => "IMAGE_NAME={owner}/{repo} gives each repository a name of its own",
     };
     format!("{name} is also the image of {}: their tags replace each other. {advice}.\n", others.join(", "))

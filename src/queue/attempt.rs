@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::backoff::{self, ATTEMPTS};
-use super::{Queue, retry_until_stored};
+use super::{Queue, RunSignals, retry_until_stored};
 use crate::logs::LogWriter;
 use crate::model::{FailureClass, Job, JobProgress, LogSink, Millis, Outcome, StageStatus, Stages, Status};
 use crate::pipeline::{BuildSlot, Run};
@@ -41,21 +40,21 @@ impl Queue {
             log.write(self.attempt_line(&job).await.as_bytes());
         }
         // A job that keeps killing the daemon is given up. Attempts that infrastructure ended are counted separately
-        // (`failures`).
-        let is_poison = job.attempt > MAX_STOPS + job.failures;
+        // (`failures`), and so are those that an operator ended (`moves`).
+        let is_poison = job.attempt > MAX_STOPS + job.failures + job.moves;
+        let signals = RunSignals::default();
         let outcome = if is_poison {
             Some(poisonous(&job))
         } else {
-            let cancel = CancellationToken::new();
-            self.handle.running().insert(job.id, cancel.clone());
-            let outcome = self.supervise(&job, claimed, &log, cancel, slot, runner).await;
-            // The token is removed before the job is put back, because the next attempt's token takes its place.
+            self.handle.running().insert(job.id, signals.clone());
+            let outcome = self.supervise(&job, claimed, &log, &signals, slot, runner).await;
+            // The signals are removed before the job is put back, because those of the next attempt take their place.
             self.handle.running().remove(&job.id);
             outcome
         };
         log.flush();
         let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| backoff::retry(&job, end, fastrand::f64()));
-        self.record_end(&job, outcome, retry, &log).await;
+        self.record_end(&job, outcome, retry, signals.put_back.is_cancelled(), &log).await;
     }
 
     /// Returns the log's line at the start of a further attempt. The line says that the daemon stopped, unless the log
@@ -83,7 +82,7 @@ impl Queue {
         job: &Job,
         claimed: Instant,
         log: &Arc<LogWriter>,
-        cancel: CancellationToken,
+        RunSignals { cancel, put_back }: &RunSignals,
         slot: BuildSlot,
         runner: Arc<R>,
     ) -> Option<Outcome>
@@ -92,7 +91,9 @@ impl Queue {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let (progress, mut events) = mpsc::unbounded_channel();
-        let run = Run { job: job.clone(), log: log.clone(), progress, cancel: cancel.clone(), slot };
+        let (cancelled, put_back) = (cancel.clone(), put_back.clone());
+        let run =
+            Run { job: job.clone(), log: log.clone(), progress, cancel: cancelled, put_back: put_back.clone(), slot };
         let mut stages = job.stages.clone();
         let mut task = AbortOnDropHandle::new(tokio::spawn(async move { runner(run).await }.in_current_span()));
         let overdue = async {
@@ -105,6 +106,7 @@ impl Queue {
             () = self.hold(job, claimed) => None,
             () = self.store_progress(job, &mut events, &mut stages) => None,
             () = self.stop.cancelled() => None,
+            () = put_back.cancelled() => None,
             () = overdue => None,
         };
         match ended {
@@ -184,8 +186,16 @@ impl Queue {
     }
 
     /// Stores the end of this attempt: the outcome, or with `retry` the rest before the next attempt, or without `outcome`
-    /// the way back into the queue. The log is written first, because a reader who sees the end may read it at once.
-    async fn record_end(&self, job: &Job, outcome: Option<Outcome>, retry: Option<Retry>, log: &LogWriter) {
+    /// the way back into the queue. `is_moved` says that its engine was taken from the job. The log is written first,
+    /// because a reader who sees the end may read it at once.
+    async fn record_end(
+        &self,
+        job: &Job,
+        outcome: Option<Outcome>,
+        retry: Option<Retry>,
+        is_moved: bool,
+        log: &LogWriter,
+    ) {
         let handle = &self.handle;
         let give_up = async {
             self.stop.cancelled().await;
@@ -204,6 +214,10 @@ impl Queue {
                 log_line(&last_line(outcome.class, outcome.cause.as_deref()));
                 let finish = || handle.store.finish(job.id, job.attempt, outcome);
                 retry_until_stored(give_up, finish).await
+            }
+            (None, _) if is_moved => {
+                log_line(&format!("{STOPPED_LINE}: its engine is drained, so the job runs again from the start]\n"));
+                retry_until_stored(give_up, || handle.store.requeue_moved(job.id, job.attempt)).await
             }
             (None, _) => {
                 log_line(&format!("{STOPPED_LINE}: unless it was cancelled, the job runs again from the start]\n"));

@@ -3,6 +3,7 @@
 mod attempt;
 mod backoff;
 mod rules;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -54,7 +55,16 @@ pub struct QueueHandle {
     waits: Waits,
     concurrency: usize,
     wake: Arc<Notify>,
-    running: Arc<Mutex<HashMap<JobId, CancellationToken>>>,
+    running: Arc<Mutex<HashMap<JobId, RunSignals>>>,
+}
+
+/// The signals to a running job.
+#[derive(Clone, Default)]
+struct RunSignals {
+    /// Ends the job.
+    cancel: CancellationToken,
+    /// Has the job run again from the start, on another engine.
+    put_back: CancellationToken,
 }
 
 impl QueueHandle {
@@ -127,12 +137,20 @@ impl QueueHandle {
     }
 
     fn signal_cancel(&self, id: JobId) {
-        if let Some(cancel) = self.running().get(&id) {
-            cancel.cancel();
+        if let Some(signals) = self.running().get(&id) {
+            signals.cancel.cancel();
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+    /// Has a running job stop soon and be pending again, because its engine is drained. The attempt does not count
+    /// against the job. A job that does not run is left alone.
+    pub fn put_back(&self, id: JobId) {
+        if let Some(signals) = self.running().get(&id) {
+            signals.put_back.cancel();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<JobId, RunSignals>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,8 +181,10 @@ impl Queue {
     {
         let (queue, runner) = (Arc::new(self), Arc::new(runner));
         let attempts = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(queue.config.concurrency));
         tokio::select! {
-            () = queue.clone().claim(&mut ready, &shutdown, &attempts, &runner) => {}
+            () = queue.clone().claim(&mut ready, &shutdown, &attempts, &slots, &runner) => {}
+            () = slots::follow(&slots, queue.config.concurrency, queue.handle.waits.slots.clone()) => {}
             () = queue.sweep() => {}
             () = queue.watch_held() => {}
         }
@@ -181,16 +201,16 @@ impl Queue {
         ready: &mut watch::Receiver<bool>,
         shutdown: &CancellationToken,
         attempts: &TaskTracker,
+        slots: &Arc<Semaphore>,
         runner: &Arc<R>,
     ) where
         R: Fn(Run) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
         let store = &self.handle.store;
-        let QueueConfig { node, lease, concurrency, heart, .. } = &self.config;
+        let QueueConfig { node, lease, heart, .. } = &self.config;
         let requeued = retry_until_stored(shutdown.cancelled(), || store.recover(node)).await;
         self.log_requeued(&requeued.unwrap_or_default());
-        let slots = Arc::new(Semaphore::new(*concurrency));
         loop {
             let turn = async {
                 let slot = slots.clone().acquire_owned().await.ok()?;

@@ -427,6 +427,56 @@ async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_put_back_runs_again_and_nothing_counts_against_it() {
+    let mut bench = start(config(1)).await;
+    let id = bench.add().await.id;
+    for attempt in 1..=12 {
+        let (run, end) = bench.next().await;
+        assert_eq!((run.job.attempt, run.job.failures, run.job.moves), (attempt, 0, attempt - 1));
+        if attempt == 12 {
+            end.send(outcome(Status::Success)).unwrap();
+            break;
+        }
+        // The pipeline and an operator ask by the same signal.
+        if attempt % 2 == 0 {
+            bench.handle.put_back(id)
+        } else {
+            run.put_back.cancel()
+        }
+        timeout(LIMIT, run.cancel.cancelled()).await.unwrap();
+        end.send(outcome(Status::Cancelled)).unwrap();
+    }
+    bench.status(id, Status::Success).await;
+    let log = bench.log(id);
+    assert_eq!(log.matches("[stopped here: its engine is drained").count(), 11, "{log}");
+    assert!(!log.contains("the daemon stopped"), "{log}");
+    // A job that was pushed meanwhile is not built again.
+    let id = bench.add().await.id;
+    let (_run, end) = bench.next().await;
+    bench.handle.put_back(id);
+    end.send(outcome(Status::Success)).unwrap();
+    assert_eq!(bench.status(id, Status::Success).await.attempt, 1);
+}
+
+#[tokio::test]
+async fn no_more_run_than_the_engines_have_slots() {
+    let (engines, slots) = watch::channel(Some(1));
+    let waits = Waits { slots, ..Waits::default() };
+    let mut bench = start(QueueConfig { waits, ..config(3) }).await;
+    let ids = [bench.add().await.id, bench.add().await.id, bench.add().await.id];
+    let (first, end) = bench.next().await;
+    let last = bench.store.job(ids[2]).await.unwrap().unwrap();
+    let why = bench.handle.wait_reason(&last).await.unwrap().unwrap();
+    assert_eq!(why.reason, "1 job waits before it, and 1 run (the engines have 1 slots)");
+    assert!(bench.runs.try_recv().is_err());
+    engines.send_replace(Some(2));
+    let (_second, _end_second) = bench.next().await;
+    drop(first);
+    end.send(outcome(Status::Success)).unwrap();
+    bench.next().await;
+}
+
+#[tokio::test]
 async fn a_lost_lease_stops_the_run_and_its_outcome_counts_for_nothing() {
     let mut bench = start(QueueConfig { lease: Duration::from_millis(1500), ..config(1) }).await;
     let id = bench.add().await.id;

@@ -14,6 +14,8 @@ use crate::store::{QueueOrder, StoreError};
 pub struct Waits {
     /// The reason why no job is begun now.
     pub blocked: watch::Receiver<Option<WaitReason>>,
+    /// Number of jobs that the engines may have together; `None` where they have no numbers of slots.
+    pub slots: watch::Receiver<Option<usize>>,
     pub gate: SecretGate,
     /// SECRET_WAIT: the longest time that a job is held for a secret.
     pub longest: Duration,
@@ -22,7 +24,8 @@ pub struct Waits {
 impl Default for Waits {
     /// Returns waits for nothing.
     fn default() -> Self {
-        Self { blocked: watch::channel(None).1, gate: SecretGate::default(), longest: Duration::from_secs(24 * 3600) }
+        let (blocked, slots) = (watch::channel(None).1, watch::channel(None).1);
+        Self { blocked, slots, gate: SecretGate::default(), longest: Duration::from_secs(24 * 3600) }
     }
 }
 
@@ -71,9 +74,10 @@ impl QueueHandle {
             1 => "1 job waits before it".to_owned(),
             ahead => format!("{ahead} jobs wait before it"),
         };
-        Some(WaitReason::new(
-            Queue,
-            format!("{before}, and {} run (CONCURRENCY is {})", order.running, self.concurrency),
-        ))
+        let limit = match *self.waits.slots.borrow() {
+            Some(slots) if slots < self.concurrency => format!("the engines have {slots} slots"),
+            _ => format!("CONCURRENCY is {}", self.concurrency),
+        };
+        Some(WaitReason::new(Queue, format!("{before}, and {} run ({limit})", order.running)))
     }
 }

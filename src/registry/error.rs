@@ -164,14 +164,10 @@ impl std::error::Error for RegistryError {}
 
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Advice { text, cure, .. }, details) = self.parts();
-        let mut details = details.into_iter();
-        for part in text.split_inclusive('…') {
-            match part.strip_suffix('…') {
-                Some(text) => write!(f, "{text}{}", details.next().unwrap_or_default())?,
-                None => f.write_str(part)?,
-            }
-        }
+        let (message, details) = self.parts();
+        let details: Vec<&dyn fmt::Display> = details.iter().map(|detail| detail as &dyn fmt::Display).collect();
+        f.write_str(&message.fill(&details))?;
+        let cure = message.cure;
         match self {
             Self::Tls { registry, .. } => write!(f, "; {}", cure.replace("HOST:PORT", registry)),
             _ => write!(f, "; {cure}"),

@@ -10,8 +10,8 @@ use super::name;
 use super::source::Source;
 use super::value::SecretValue;
 use super::{
-    LoginKey, Place, RegistryAuth, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live, pgp,
-    value,
+    LoginKey, Place, RegistryAuth, Scope, SecretName, SecretsConfig, SecretsError, digest, fingerprint, key, live,
+    messages, pgp, value,
 };
 use crate::model::RepoCase;
 
@@ -49,22 +49,22 @@ fn seal(
     let sealed: Zeroizing<Vec<u8>> = match (name, passphrase) {
         (SecretName::AuthorizedKeys | SecretName::SyslogHost, _) => bytes.to_vec().into(),
         (_, None) => {
-            return Err(SecretsError::new(
-                "set ENC_PASSPHRASE to the passphrase that the daemon has: it encrypts what is stored",
-            ));
+            return Err(SecretsError::of(&messages::NO_PASSPHRASE, &[]));
         }
-        (SecretName::GithubKey(_), Some(passphrase)) => key::seal(bytes, passphrase)?.as_bytes().to_vec().into(),
+        (SecretName::GithubKey(_) | SecretName::EngineKey, Some(passphrase)) => {
+            key::seal(bytes, passphrase)?.as_bytes().to_vec().into()
+        }
         (SecretName::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
             pgp::encrypt(bytes, passphrase)?.into_bytes().into()
         }
         (SecretName::Dockercfg, Some(_)) => bytes.to_vec().into(),
     };
     if sealed.len() as u64 > MAX_SIZE {
-        return Err(SecretsError::new("it is larger than 1 MiB: that is no such secret"));
+        return Err(SecretsError::of(&messages::LARGE_SECRET, &[]));
     }
     // The encrypted bytes are read back, because only what the daemon can use may be stored.
     let opened = value::open(name, &sealed, passphrase).map_err(|e| match name {
-        SecretName::GithubKey(_) => {
+        SecretName::GithubKey(_) | SecretName::EngineKey => {
             SecretsError(format!("{e} (`ssh-keygen -p -f KEY` changes the passphrase of a key)"))
         }
         _ => e,
@@ -93,6 +93,7 @@ fn refuse_other_kind(name: &SecretName, bytes: &[u8]) -> Result<(), SecretsError
     };
     let (kind, fits, wanted) = match name {
         SecretName::GithubKey(_) => ("a github-key", "a private key", "a private key, as ssh-keygen writes it"),
+        SecretName::EngineKey => ("an engine-key", "a private key", "a private key, as ssh-keygen writes it"),
         SecretName::Dockercfg => {
             ("a dockercfg", "JSON", "Docker's config.json or .dockercfg, or Podman's auth.json, plain or by `gpg -c`")
         }
@@ -155,6 +156,7 @@ fn without<'a>(name: &SecretName, left: impl Iterator<Item = &'a SecretName>, ca
     let SecretName::GithubKey(scope) = name else {
         return match name {
             SecretName::AuthorizedKeys => "nobody is let in by it",
+            SecretName::EngineKey => "engines are reached by ssh without a key",
             SecretName::SyslogHost => "log lines go to a syslog server only if SYSLOG names one",
             _ => "registries are used without credentials",
         }

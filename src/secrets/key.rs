@@ -14,7 +14,7 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, Signature};
 use zeroize::Zeroizing;
 
 use self::pem::Pem;
-use super::SecretsError;
+use super::{SecretsError, messages};
 
 /// `SSH_AGENT_RSA_SHA2_256` and `SSH_AGENT_RSA_SHA2_512` of draft-ietf-sshm-ssh-agent.
 const RSA_SHA2_256: u32 = 2;
@@ -40,9 +40,7 @@ impl DeployKey {
         match (Stored::read(text)?, passphrase) {
             (Stored::Plain(key), _) => Self::checked(*key),
             (Stored::Encrypted(open), Some(passphrase)) => Self::checked(open(passphrase)?),
-            (Stored::Encrypted(_), None) => {
-                Err(SecretsError::new("the key is encrypted: set ENC_PASSPHRASE to its passphrase"))
-            }
+            (Stored::Encrypted(_), None) => Err(SecretsError::of(&messages::ENCRYPTED_KEY, &[])),
         }
     }
 
@@ -191,21 +189,18 @@ fn decrypted(
 }
 
 fn wrong_or_damaged() -> SecretsError {
-    SecretsError::new(
-        "ENC_PASSPHRASE does not decrypt the key: the passphrase is wrong or the key is damaged; set the one it has, or \
-         store the key anew with `image-factory secrets put github-key FILE`",
-    )
+    SecretsError::of(&messages::WRONG_OR_DAMAGED, &[])
 }
 
 fn damaged(why: impl fmt::Display) -> SecretsError {
     // Control characters are replaced, because the decoder's reason may quote the key's own bytes.
     let why: String = why.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    SecretsError(format!("the key is damaged ({why}): store it again"))
+    SecretsError::of(&messages::DAMAGED_KEY, &[&why])
 }
 
 /// Returns the error for a kind of key that cannot be used.
 fn refused(what: &str, why: &str) -> SecretsError {
-    SecretsError(format!("{what} {why}: make a deploy key with `ssh-keygen -t ed25519`"))
+    SecretsError::of(&messages::OTHER_KIND, &[&format!("{what} {why}")])
 }
 
 fn dsa() -> SecretsError {
@@ -214,14 +209,11 @@ fn dsa() -> SecretsError {
 
 /// Returns the error for a cipher of openssl that is not supported. openssl 3 has the older ones in its legacy provider.
 fn other_cipher(name: &str) -> SecretsError {
-    SecretsError(format!(
-        "the key is encrypted with {name}, which is not supported: \
-         `openssl pkey -in KEY -aes256 -out NEW -provider legacy -provider default` changes that"
-    ))
+    SecretsError::of(&messages::OLD_CIPHER, &[&name])
 }
 
 fn too_much_work(work: &str, most: &str) -> SecretsError {
-    SecretsError(format!("the key has {work}, more than {most}: `ssh-keygen -p -a 100 -f KEY` writes it with fewer"))
+    SecretsError::of(&messages::TOO_MUCH_WORK, &[&work, &most])
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ pub(super) fn without(name: &SecretName) -> &'static str {
     match name {
         SecretName::GithubKey(_) => "it is not used, and no other key in its place",
         SecretName::AuthorizedKeys => "it lets nobody in",
-        SecretName::Dockercfg | SecretName::SyslogHost => "it is not used",
+        SecretName::EngineKey | SecretName::Dockercfg | SecretName::SyslogHost => "it is not used",
     }
 }
 

@@ -10,6 +10,7 @@ mod folder;
 mod key;
 mod live;
 mod logins;
+mod messages;
 mod name;
 mod pgp;
 mod source;
@@ -30,6 +31,7 @@ pub use dockercfg::{LoginKey, RegistryAuth};
 pub use etcd::{EtcdConfig, TlsFiles};
 pub use key::DeployKey;
 pub use logins::{HostLogin, RegistryLogins};
+pub use messages::advice;
 pub use name::{Scope, SecretName};
 use value::SecretValue;
 
@@ -141,6 +143,19 @@ impl Secrets {
             self.held.iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>()
         };
         scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
+    }
+
+    /// Returns the key for engines that are reached by ssh, if one is stored.
+    ///
+    /// # Errors
+    /// The stored key cannot be used.
+    pub fn engine_key(&self) -> Result<Option<Arc<DeployKey>>, SecretsError> {
+        let Some(held) = self.held.get(&SecretName::EngineKey) else { return Ok(None) };
+        match (held.value(), held.unusable()) {
+            (Some(SecretValue::EngineKey(key)), _) => Ok(Some(key.clone())),
+            (_, Some(why)) => Err(why.clone()),
+            (_, None) => Ok(None),
+        }
     }
 
     /// Returns why the stored registry logins cannot be used, if they cannot.

@@ -42,6 +42,7 @@ impl Scope {
 /// | `image-factory/github-key` | the deploy key of every repository |
 /// | `image-factory/github-keys/{owner}` | the deploy key of one owner's repositories |
 /// | `image-factory/github-keys/{owner}/{repo}` | the deploy key of one repository |
+/// | `image-factory/engine-key` | the key for engines that are reached by ssh |
 /// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
 /// | `ssh/authorized-keys` | public keys that may log in to the sshd beside the daemon |
 /// | `syslog/host` | the server that log lines are sent to; no secret |
@@ -51,6 +52,7 @@ impl Scope {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretName {
     GithubKey(Scope),
+    EngineKey,
     Dockercfg,
     AuthorizedKeys,
     SyslogHost,
@@ -70,6 +72,9 @@ impl Scope {
 
 /// Command that stores a deploy key, up to its scope.
 pub const PUT_KEY: &str = "image-factory secrets put github-key ";
+/// Command that stores the key for engines that are reached by ssh.
+pub const PUT_ENGINE_KEY: &str = "image-factory secrets put engine-key FILE";
+const ENGINE_KEY: &str = "image-factory/engine-key";
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
 /// Name of an owner's key in the owner's folder.
 pub const OWNER: &str = "@owner";
@@ -79,6 +84,7 @@ impl SecretName {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::GithubKey(_) => "github-key",
+            Self::EngineKey => "engine-key",
             Self::Dockercfg => "dockercfg",
             Self::AuthorizedKeys => "authorized-keys",
             Self::SyslogHost => "syslog-host",
@@ -92,6 +98,7 @@ impl SecretName {
     pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
         match path {
             "image-factory/github-key" => Some(Ok(Self::GithubKey(Scope::Common))),
+            ENGINE_KEY => Some(Ok(Self::EngineKey)),
             "image-factory/dockercfg" => Some(Ok(Self::Dockercfg)),
             "ssh/authorized-keys" => Some(Ok(Self::AuthorizedKeys)),
             "syslog/host" => Some(Ok(Self::SyslogHost)),
@@ -135,6 +142,7 @@ impl fmt::Display for SecretName {
             Self::GithubKey(Scope::Common) => f.write_str("image-factory/github-key"),
             Self::GithubKey(Scope::Owner(owner)) => write!(f, "{GITHUB_KEYS}/{owner}"),
             Self::GithubKey(Scope::Repo(owner, repo)) => write!(f, "{GITHUB_KEYS}/{owner}/{repo}"),
+            Self::EngineKey => f.write_str(ENGINE_KEY),
             Self::Dockercfg => f.write_str("image-factory/dockercfg"),
             Self::AuthorizedKeys => f.write_str("ssh/authorized-keys"),
             Self::SyslogHost => f.write_str("syslog/host"),
@@ -152,6 +160,7 @@ mod tests {
         for path in [
             "image-factory/github-keys/acme",
             "image-factory/github-keys/acme/hello.world",
+            "image-factory/engine-key",
             "ssh/authorized-keys",
             "syslog/host",
         ] {

@@ -14,7 +14,7 @@ use openpgp::serialize::stream::{Armorer, Encryptor, LiteralWriter, Message};
 use openpgp::types::SymmetricAlgorithm;
 use zeroize::Zeroizing;
 
-use super::SecretsError;
+use super::{SecretsError, messages};
 
 /// Most bytes of plain text. A dockercfg of a thousand registries has 200 KiB, and a message that unpacks to more than this
 /// limit is a bomb.
@@ -61,11 +61,7 @@ pub fn encrypt(plain: &[u8], passphrase: &str) -> Result<String, SecretsError> {
 
 /// Removes base64, and the white space that an editor added to armour. Returns a binary or an armoured message.
 fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
-    let not_gpg = || {
-        SecretsError::new(
-            "this is not JSON and not a gpg message: store Docker's config.json by `image-factory secrets put dockercfg FILE`",
-        )
-    };
+    let not_gpg = || SecretsError::of(&messages::NOT_GPG, &[]);
     // Every binary OpenPGP packet begins with the highest bit set, while base64 and armour begin without it.
     let binary = |bytes: &[u8]| bytes.first().is_some_and(|b| b & 0x80 != 0);
     let armour = |bytes: &[u8]| {
@@ -97,21 +93,16 @@ enum Layer {
 /// Checks the packets before the passphrase is tried, because a decryptor cannot name all faults. Returns the packets that
 /// derive a key from a passphrase. Nothing is unpacked.
 fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
-    let cut = || SecretsError::new("the gpg message is cut short or damaged: store it again");
+    let cut = || SecretsError::of(&messages::CUT_GPG, &[]);
     let (mut keys, mut public, mut sealed) = (Vec::new(), false, false);
     let mut next = PacketParser::from_bytes(message).map_err(|_| cut())?;
     while let PacketParserResult::Some(packet) = next {
         match (&packet.packet, packet.packet.tag()) {
             (_, Tag::SED) => {
-                return Err(SecretsError::new(
-                    "the gpg message has no integrity protection (old gpg wrote so) and is refused: \
-                     `image-factory secrets put dockercfg FILE` writes it anew",
-                ));
+                return Err(SecretsError::of(&messages::NO_INTEGRITY, &[]));
             }
             (_, Tag::Literal | Tag::CompressedData) if !sealed => {
-                return Err(SecretsError::new(
-                    "this gpg message is not encrypted: `gpg -c` or `image-factory secrets put` writes one that is",
-                ));
+                return Err(SecretsError::of(&messages::NOT_ENCRYPTED, &[]));
             }
             (_, Tag::Marker | Tag::Padding) => {}
             _ if sealed => return Err(tampered()),
@@ -121,10 +112,7 @@ fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
             }
             (Packet::SKESK(SKESK::V4(key)), _) if keys.len() < MAX_PASSPHRASES => keys.push(key.clone()),
             (Packet::SKESK(SKESK::V4(_)), _) => {
-                return Err(SecretsError(format!(
-                    "the gpg message has more than {MAX_PASSPHRASES} passphrases: `image-factory secrets put dockercfg FILE` \
-                     writes it anew"
-                )));
+                return Err(SecretsError::of(&messages::MANY_PASSPHRASES, &[&MAX_PASSPHRASES]));
             }
             (_, Tag::PKESK) => public = true,
             (Packet::SEIP(SEIP::V1(_)), _) => sealed = true,
@@ -136,9 +124,7 @@ fn outline(message: &[u8]) -> Result<Vec<SKESK4>, SecretsError> {
     }
     match (sealed, keys.is_empty()) {
         (true, false) => Ok(keys),
-        (true, true) if public => Err(SecretsError::new(
-            "the gpg message is encrypted to a public key: `gpg -c` or `image-factory secrets put` uses the passphrase",
-        )),
+        (true, true) if public => Err(SecretsError::of(&messages::FOR_PUBLIC_KEY, &[])),
         _ => Err(cut()),
     }
 }
@@ -156,10 +142,7 @@ fn open(message: &[u8], keys: &[SKESK4], passphrase: &Password) -> Result<Layer,
                     key.decrypt(passphrase).is_ok_and(|(algorithm, key)| packet.decrypt(algorithm, &key).is_ok())
                 };
                 if !keys.iter().any(opens) {
-                    return Err(SecretsError::new(
-                        "ENC_PASSPHRASE is not the passphrase of this gpg message: set the one it has, or store it anew \
-                         with `image-factory secrets put dockercfg FILE`",
-                    ));
+                    return Err(SecretsError::of(&messages::OTHER_GPG_PASSPHRASE, &[]));
                 }
             }
             (0, _) => {}
@@ -205,25 +188,19 @@ fn content(packet: &mut PacketParser<'_>) -> Result<Option<Layer>, SecretsError>
 }
 
 fn not_supported(cipher: SymmetricAlgorithm) -> SecretsError {
-    SecretsError(format!(
-        "the gpg message is encrypted with {cipher}, which is not supported: `image-factory secrets put dockercfg FILE` \
-         writes it anew"
-    ))
+    SecretsError::of(&messages::OTHER_GPG_CIPHER, &[&cipher])
 }
 
 fn aead() -> SecretsError {
-    SecretsError::new(
-        "the gpg message is in a newer format (OCB or Argon2), which is not supported: `gpg -c` without `--force-ocb`, or \
-         `image-factory secrets put dockercfg FILE`, writes one that is",
-    )
+    SecretsError::of(&messages::NEWER_GPG, &[])
 }
 
 fn too_large() -> SecretsError {
-    SecretsError::new("the gpg message unpacks to more than 1 MiB, or in too many layers: that is no dockercfg")
+    SecretsError::of(&messages::LARGE_GPG, &[])
 }
 
 fn tampered() -> SecretsError {
-    SecretsError::new("the gpg message was changed or damaged after it was encrypted: store it again")
+    SecretsError::of(&messages::TAMPERED_GPG, &[])
 }
 
 #[cfg(test)]

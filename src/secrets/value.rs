@@ -5,11 +5,14 @@ use zeroize::Zeroizing;
 use super::authorized::AuthorizedKeys;
 use super::dockercfg::Dockercfg;
 use super::key::{self, DeployKey};
-use super::{Scope, SecretName, SecretsError, pgp, syslog_host};
+use super::name::PUT_ENGINE_KEY;
+use super::{Scope, SecretName, SecretsError, messages, pgp, syslog_host};
 
 /// A secret that can be used.
 pub enum SecretValue {
     Key(Arc<DeployKey>),
+    /// Key for engines that are reached by ssh.
+    EngineKey(Arc<DeployKey>),
     Dockercfg(Dockercfg),
     AuthorizedKeys(AuthorizedKeys),
     /// Address as `host:port`.
@@ -32,11 +35,19 @@ pub struct Opened {
 /// that they are unencrypted, because everybody who reaches the port of etcd can read them there.
 pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Result<Opened, SecretsError> {
     Ok(match name {
-        SecretName::GithubKey(scope) => {
+        SecretName::GithubKey(_) | SecretName::EngineKey => {
             // The key's own errors know no scope, and a general key does not take the place of a special one.
-            let named = |e: SecretsError| SecretsError(e.0.replace(&Scope::Common.put_command(), &scope.put_command()));
+            let put = match name {
+                SecretName::GithubKey(scope) => scope.put_command(),
+                _ => PUT_ENGINE_KEY.into(),
+            };
+            let named = |e: SecretsError| SecretsError(e.0.replace(&Scope::Common.put_command(), &put));
             let key = Arc::new(DeployKey::parse(stored, passphrase).map_err(named)?);
-            Opened { value: SecretValue::Key(key), trouble: Vec::new(), bare: !key::is_encrypted(stored) }
+            let value = match name {
+                SecretName::GithubKey(_) => SecretValue::Key(key),
+                _ => SecretValue::EngineKey(key),
+            };
+            Opened { value, trouble: Vec::new(), bare: !key::is_encrypted(stored) }
         }
         SecretName::Dockercfg => {
             let bare = is_json(stored);
@@ -44,7 +55,7 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
                 (true, _) => Dockercfg::parse(stored)?,
                 (false, Some(passphrase)) => Dockercfg::parse(&pgp::decrypt(stored, passphrase)?)?,
                 (false, None) => {
-                    return Err(SecretsError::new("the dockercfg is encrypted: set ENC_PASSPHRASE to its passphrase"));
+                    return Err(SecretsError::of(&messages::ENCRYPTED_DOCKERCFG, &[]));
                 }
             };
             Opened { value: SecretValue::Dockercfg(dockercfg), trouble, bare }
@@ -63,7 +74,7 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
 /// Returns true for a value that is stored unencrypted although its kind is meant to be encrypted.
 pub fn is_bare(name: &SecretName, stored: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
     stored.as_ref().is_ok_and(|stored| match name {
-        SecretName::GithubKey(_) => !key::is_encrypted(stored),
+        SecretName::GithubKey(_) | SecretName::EngineKey => !key::is_encrypted(stored),
         SecretName::Dockercfg => is_json(stored),
         SecretName::AuthorizedKeys | SecretName::SyslogHost => false,
     })
@@ -80,7 +91,7 @@ impl Opened {
         match &self.value {
             SecretValue::Dockercfg(cfg) => cfg.iter().next().is_none(),
             SecretValue::AuthorizedKeys(keys) => keys.len() == 0,
-            SecretValue::Key(_) | SecretValue::SyslogHost(_) => false,
+            SecretValue::Key(_) | SecretValue::EngineKey(_) | SecretValue::SyslogHost(_) => false,
         }
     }
 
@@ -88,6 +99,9 @@ impl Opened {
     pub fn describe(&self) -> String {
         let what = match &self.value {
             SecretValue::Key(key) => format!("deploy key {} {}", key.public_key().algorithm(), key.fingerprint()),
+            SecretValue::EngineKey(key) => {
+                format!("key for engines {} {}", key.public_key().algorithm(), key.fingerprint())
+            }
             SecretValue::Dockercfg(cfg) => match cfg.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>() {
                 keys if keys.is_empty() => "credentials for no registry".into(),
                 keys => format!("credentials for {}", keys.join(", ")),

@@ -71,6 +71,28 @@ impl SettingValue for Occasions {
     }
 }
 
+/// Address of a DogStatsD agent: `dogstatsd://host` or `dogstatsd://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsTarget {
+    pub host: String,
+    pub port: u16,
+}
+
+impl SettingValue for StatsTarget {
+    fn parse(text: &str) -> Result<Self, String> {
+        /// Port on which Datadog's agent listens.
+        const PORT: u16 = 8125;
+        let expected =
+            || "it must be dogstatsd://HOST or dogstatsd://HOST:PORT, the address of a DogStatsD agent".to_owned();
+        let url = reqwest::Url::parse(text).ok().filter(|url| url.scheme() == "dogstatsd").ok_or_else(expected)?;
+        let is_bare = url.username().is_empty() && matches!(url.path(), "" | "/") && url.query().is_none();
+        let host = url.host_str().filter(|host| is_bare && !host.is_empty()).ok_or_else(expected)?;
+        // An IPv6 address stands in brackets, which a lookup does not take.
+        let host = host.trim_matches(['[', ']']).to_owned();
+        Ok(Self { host, port: url.port().unwrap_or(PORT) })
+    }
+}
+
 /// Place of the system log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyslogTarget {

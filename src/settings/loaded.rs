@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::error::{SettingError, SettingErrors};
 use super::sources::{SettingText, SettingsSource};
-use super::{Settings, TABLE};
+use super::{Settings, TABLE, foreign};
 
 /// Settings as they were found: with their errors, and with where they are from.
 pub struct LoadedSettings {
@@ -31,17 +31,21 @@ impl SettingsSource {
     /// Reads the settings, and checks each of them and their rules.
     pub fn load(&self) -> LoadedSettings {
         let mut errors = Vec::new();
-        let texts = self.texts(TABLE, &mut errors);
+        let mut texts = self.texts(TABLE, &mut errors);
         let settings = Settings::read(&texts, &mut errors);
+        foreign::check(&mut texts, &mut errors);
         let found = |spec: &'static super::Spec| Some((spec.name, texts.text(spec).ok()??));
         let hidden = |spec: &'static super::Spec| Some((spec.name, texts.hidden(spec)?));
         let mut loaded = LoadedSettings {
             settings: settings.expect("every default is valid, which a test proves"),
-            errors,
+            errors: Vec::new(),
             warnings: texts.warnings.clone(),
             texts: TABLE.iter().filter_map(found).collect(),
             hidden: TABLE.iter().filter_map(hidden).collect(),
         };
+        let listen_error = loaded.settings.derive_listen(|name| loaded.texts.contains_key(name)).err();
+        loaded.errors = errors;
+        loaded.check(|_| listen_error.into_iter().collect());
         loaded.check(Settings::contradictions);
         loaded
     }

@@ -2,7 +2,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use zeroize::Zeroizing;
 
 use super::{HttpUrl, OperatorList, SigningKey};
-use crate::model::ApiToken;
+use crate::model::{ApiToken, BasicLogin};
 
 /// Type of a secret setting.
 pub(super) trait Secret {
@@ -38,6 +38,12 @@ impl Secret for OperatorList {
 impl Secret for SigningKey {
     fn masks(&self) -> Vec<Zeroizing<String>> {
         vec![BASE64_STANDARD_NO_PAD.encode(&*self.0).into()]
+    }
+}
+
+impl Secret for BasicLogin {
+    fn masks(&self) -> Vec<Zeroizing<String>> {
+        vec![self.password.clone()]
     }
 }
 

@@ -1,7 +1,7 @@
 //! The table of the settings: the name, type, default, example and meaning of each one stand here, and nowhere else.
 //! docs/settings.md, `etc/`, the flags and the checks are derived from it.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
-    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, Switch, SyslogTarget, TotemList,
-    Urls,
+    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
+    SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, Supersede,
-    TagTemplate,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
+    ListenAddress, MailTls, Percent, Pull, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -81,10 +81,10 @@ macro_rules! settings {
 
 settings! {
     "Start here" {
-        /// Address and port to listen on.
-        LISTEN => listen: SocketAddr, "127.0.0.1:8080", "0.0.0.0:8080";
+        /// Address and port to listen on, or `unix:/path` for a socket that its user and group may use.
+        LISTEN => listen: ListenAddress, "127.0.0.1:8080", "0.0.0.0:8080";
         /// Address at which users and forges reach the daemon. Links in notifications begin with it, and requests may name
-        /// its host.
+        /// its host. With TLS the default begins with `https`; with TLS or PORT it has the port that is listened on.
         BASE_URL => base_url: HttpUrl, "http://localhost:8080", "https://builds.example.com";
         /// Folder of jobs, logs and Git mirrors. Default: `/var/lib/image-factory` for root, for a service and for the
         /// owner of that folder, else `$XDG_STATE_HOME/image-factory`.
@@ -96,8 +96,9 @@ settings! {
         /// Registry and path of the images, which are named `{DOCKER_REPO_BASE}/{IMAGE_NAME}:{tag}`. A path without a
         /// registry is one at Docker Hub.
         DOCKER_REPO_BASE => docker_repo_base: String, "quay.io/totem", "registry.example.com/builds";
-        /// Number of builds that run at once. With 0 jobs are accepted, and none is run.
-        CONCURRENCY = WORKERS => concurrency: u32, "2", "4";
+        /// Number of builds that run at once, on all engines together. Default: the sum of the engines' `slots`, or 2
+        /// where they have none. With 0 jobs are accepted, and none is run.
+        CONCURRENCY = WORKERS => concurrency: Option<u32>, "", "4";
     }
 
     "Git" {
@@ -154,13 +155,26 @@ settings! {
         KEEP_GIT_DIR => keep_git_dir: Switch, "0", "1";
     }
 
+    "Jobs of Conveyor's API" {
+        /// Jobs of Conveyor's API that move the tag `latest`: those of the `default` branch, or `always` all, as Conveyor did.
+        LATEST => latest: Latest, "default", "always";
+        /// `1` builds the jobs of Conveyor's API and pushes nothing. They succeed without a digest.
+        DRY => dry: Switch, "0", "1";
+        /// `1` has BuildKit write into the images of Conveyor's API from which steps their layers are. An engine that lacks
+        /// the layers then takes them from the branch's last image. With the classic builder it does so in any case.
+        INLINE_CACHE => inline_cache: Switch, "0", "1";
+    }
+
     "Engines" {
-        /// Address of the Docker Engine: `unix:///path`, or `tcp://` on a loopback address, or `tcp://` on any address with
-        /// DOCKER_TLS_VERIFY.
+        /// Address of the Docker Engine: `unix:///path`, `ssh://user@host[:port][/path]` with the key `image-factory/engine-key`,
+        /// `tcp://` on a loopback address, or `tcp://` on any address with DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
         DOCKER_HOST => docker_host: String, "unix:///var/run/docker.sock", "tcp://engine.example.com:2376";
         /// Addresses of several engines, comma-separated, instead of DOCKER_HOST. A repository keeps to the engine that has
-        /// its layers, as long as that engine is well and not busy.
-        DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376,tcp://engine-2.example.com:2376";
+        /// its layers, as long as that engine is well and not busy. Either each has `;slots=N` behind it, or none has;
+        /// without them CONCURRENCY is shared out evenly.
+        DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376;slots=4,tcp://engine-2.example.com:2376;slots=2";
+        /// File of containerops' generator that names the engines, `pool.json`, instead of DOCKER_HOST.
+        POOL_FILE => pool_file: Option<PathBuf>, "", "/etc/image-factory/pool.json";
         /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.
         DOCKER_TLS_VERIFY => docker_tls_verify: Option<String>, "", "1";
         /// Folder with the `ca.pem`, `cert.pem` and `key.pem` for DOCKER_TLS_VERIFY. Default: `~/.docker`.
@@ -270,12 +284,32 @@ settings! {
         SMTP_FROM => smtp_from: Option<String>, "", "Image Factory <builds@example.com>" live;
         /// Recipients of the mail, comma-separated.
         SMTP_TO => smtp_to: List, "", "team@example.com,ops@example.com" live;
+        /// Address of a DogStatsD agent, `dogstatsd://host[:port]`, that gets the timings, errors and events of builds which
+        /// Conveyor sent. The port is 8125 by default.
+        STATS => stats: Option<StatsTarget>, "", "dogstatsd://127.0.0.1:8125" live;
     }
 
     "HTTP and access" {
+        /// PEM file of the certificate with which the daemon speaks TLS, followed by those between it and the authority.
+        TLS_CERT => tls_cert: Option<PathBuf>, "", "/etc/image-factory/tls/fullchain.pem";
+        /// PEM file of the private key of TLS_CERT.
+        TLS_KEY => tls_key: Option<PathBuf>, "", "/etc/image-factory/tls/privkey.pem";
+        /// PEM file with both the certificate and its private key, instead of TLS_CERT and TLS_KEY.
+        CERT_PATH => cert_path: Option<PathBuf>, "", "/etc/image-factory/tls/both.pem";
+        /// Port to listen on, where LISTEN is not set.
+        PORT => port: Option<NonZeroU16>, "", "8443";
+        /// IP address to listen on, where LISTEN is not set.
+        BIND => bind: Option<IpAddr>, "", "0.0.0.0";
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
+        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
+        /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
+        /// not valid elsewhere.
+        BASIC_AUTH => basic_auth: Option<BasicLogin>, "", "conveyor:output-of-openssl-rand-hex-32" secret live;
+        /// `1` shows the logs of Conveyor's jobs at `/logs/ID` to everyone who knows the id, as Conveyor did.
+        CONVEYOR_OPEN_LOGS => conveyor_open_logs: Switch, "0", "1";
         /// Authentication of the API: `token`, or `none` to admit everyone who reaches the port, as admin.
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password

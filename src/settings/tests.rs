@@ -31,7 +31,7 @@ fn error(flags: &[(&'static str, &str)], file: Option<&str>, env: &[(&str, &str)
 #[test]
 fn nothing_configured_is_enough() {
     let settings = load(&[], None, &[]).unwrap();
-    assert_eq!(settings.concurrency, 2);
+    assert_eq!(settings.concurrency, None);
     assert_eq!(settings.drain_timeout, Duration::from_secs(60));
     assert!(settings.hook_secret.is_none() && settings.etcd().is_empty());
 }
@@ -40,7 +40,7 @@ fn nothing_configured_is_enough() {
 fn flags_beat_the_environment_which_beats_the_file() {
     let file = Some("concurrency = 3\nallow_repos = [\"a/*\", \"b/*\"]\npush_retries = 1");
     let settings = load(&[("CONCURRENCY", "5")], file, &[("CONCURRENCY", "4"), ("PUSH_RETRIES", "2")]).unwrap();
-    assert_eq!((settings.concurrency, settings.push_retries), (5, 2));
+    assert_eq!((settings.concurrency, settings.push_retries), (Some(5), 2));
     assert_eq!(settings.allow_repos.0, ["a/*", "b/*"]);
 }
 
@@ -165,7 +165,10 @@ fn the_environment_file_is_between_the_environment_and_the_settings_file() {
     let path = env_file.display();
     assert_eq!(loaded.warnings, [format!("{path}:4: HOOK_SECRETS is no setting: did you mean HOOK_SECRET?")]);
     let settings = loaded.valid().unwrap();
-    assert_eq!((settings.concurrency, settings.push_retries, settings.allow_repos.0), (5, 4, vec!["c/*".to_owned()]));
+    assert_eq!(
+        (settings.concurrency, settings.push_retries, settings.allow_repos.0),
+        (Some(5), 4, vec!["c/*".to_owned()])
+    );
 
     std::fs::write(&env_file, "\nCONCURRENCY=many\n").unwrap();
     let errors = source(&file, &env_file, Flags::default(), &[]).load().valid().err().unwrap().to_string();
@@ -225,7 +228,7 @@ fn changes_are_seen_and_those_that_the_process_hides_are_named() {
     assert_eq!(changes.hidden, [("PUSH_RETRIES", "in the environment".to_owned())]);
     let (before, after) = (before.valid().unwrap(), after.valid().unwrap());
     let now = before.with_live(&after);
-    assert_eq!((now.allow_repos.0, now.concurrency, after.concurrency), (vec!["b/*".to_owned()], 3, 2));
+    assert_eq!((now.allow_repos.0, now.concurrency, after.concurrency), (vec!["b/*".to_owned()], Some(3), None));
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn errors_about_other_settings_do_not_concern_a_command() {
 
 #[test]
 fn two_names_of_one_setting_may_not_differ() {
-    assert_eq!(load(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "4")]).unwrap().concurrency, 4);
+    assert_eq!(load(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "4")]).unwrap().concurrency, Some(4));
     let text = error(&[], None, &[("CONCURRENCY", "4"), ("WORKERS", "5")]);
     let both =
         "CONCURRENCY (in the environment) and WORKERS (in the environment) are two names of one setting and differ";
@@ -402,6 +405,7 @@ fn all_secrets_are_known_as_such() {
         "HOOK_SIGNING_KEY" => {
             format!("whsec_{}", base64::prelude::BASE64_STANDARD.encode("secret of HOOK_SIGNING_KEY"))
         }
+        "BASIC_AUTH" => "conveyor:secret of BASIC_AUTH".into(),
         "SLACK_URL" => "https://hooks.example.com/services/T0/secret of SLACK_URL".to_owned(),
         "NOTIFY_OPERATORS" => {
             "https://chat.example.com/v2/room/ops/notification?auth_token=secret+of+NOTIFY_OPERATORS".into()

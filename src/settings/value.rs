@@ -1,5 +1,4 @@
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,8 +6,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, Builder, ContextPath, DockerfilePath, EtcdApi, ImageGrants, ImageName, MailTls, Percent, Pull, RepoCase,
-    RepoGlob, Supersede, TagTemplate, words,
+    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
+    MailTls, Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -54,17 +53,6 @@ impl SettingValue for DockerfilePath {
 impl SettingValue for ContextPath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
-    }
-}
-
-impl SettingValue for SocketAddr {
-    fn parse(text: &str) -> Result<Self, String> {
-        let address: Self =
-            text.parse().map_err(|_| "it must be ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".to_owned())?;
-        match address.port() {
-            0 => Err("name a port from 1 to 65535, because nobody finds one that the kernel chooses".into()),
-            _ => Ok(address),
-        }
     }
 }
 
@@ -338,7 +326,25 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, MailTls, Pull, Supersede);
+word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede);
+
+impl SettingValue for Dialects {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+/// A login, split at the first `:`.
+impl SettingValue for BasicLogin {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((user, password)) if !user.is_empty() && !password.is_empty() => {
+                Ok(Self { user: user.into(), password: password.to_owned().into() })
+            }
+            _ => Err("it must be user:password".into()),
+        }
+    }
+}
 
 impl SettingValue for ImageName {
     fn parse(text: &str) -> Result<Self, String> {

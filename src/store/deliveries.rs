@@ -94,6 +94,9 @@ pub enum Added {
 impl Store {
     /// Stores a job, its delivery and its dedupe mark in one transaction. A request without a delivery is always a new
     /// job.
+    ///
+    /// # Errors
+    /// [`StoreError::Building`] for an exclusive job.
     pub async fn add_job(&self, new: NewJob, delivery: Option<NewDelivery>) -> Result<Added, StoreError> {
         Ok(self.add_superseding(new, delivery, Supersede::Off).await?.0)
     }
@@ -106,7 +109,7 @@ impl Store {
         delivery: Option<NewDelivery>,
         rule: Supersede,
     ) -> Result<(Added, Vec<Job>), StoreError> {
-        let alternative = new.alternative_image.take();
+        let (alternative, exclusive) = (new.alternative_image.take(), new.exclusive);
         let mut job = Job::pending(new, self.repo_case);
         let announce = self.announce.clone();
         let add = move |conn: &SqlConnection| {
@@ -117,6 +120,9 @@ impl Store {
                     return Ok((Added::Duplicate(job), Vec::new()));
                 }
             }
+            if exclusive && let Some(other) = jobs::same_build(conn, &job)? {
+                return Err(StoreError::Building(other).into());
+            }
             images::choose(conn, &mut job, alternative)?;
             jobs::insert(conn, &job, rule != Supersede::Off)?;
             let (job, superseded) = match rule {
@@ -125,7 +131,8 @@ impl Store {
             };
             Ok((Added::New(job), superseded))
         };
-        if rule == Supersede::Off {
+        // A refusal of an exclusive job takes back its delivery.
+        if rule == Supersede::Off && !exclusive {
             return self.write_unsaved(add).await;
         }
         let added = self.write(add).await?;

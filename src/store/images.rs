@@ -119,7 +119,8 @@ fn is_awaited(
 /// Stores that a job's repository has pushed its image, in the transaction of its outcome. The first Dockerfile keeps the
 /// name, because who builds it again expects it there. A request that names the image pushes to it all the same.
 pub(super) fn record(conn: &SqlConnection, job: &Job) -> Result<(), StoreFault> {
-    if job.status != Status::Success && job.tags.iter().all(|tag| tag.digest.is_none()) {
+    let is_pushed = job.status == Status::Success && !job.is_dry_run();
+    if !is_pushed && job.tags.iter().all(|tag| tag.digest.is_none()) {
         return Ok(());
     }
     conn.execute(

@@ -3,6 +3,7 @@
 //! Every write is durable when it returns. The SQL is portable to PostgreSQL, except `context ->> …` (deliveries, missed, heads,
 //! repo_case, jobs) and migration 10: its JSON functions, its trigger and `MAX`.
 
+mod cordons;
 mod database;
 mod deliveries;
 mod error;
@@ -23,7 +24,7 @@ mod tokens;
 
 pub use database::{Clock, Store};
 pub use deliveries::{Added, Delivery, NewDelivery, Skipped};
-pub use error::StoreError;
+pub use error::{StoreError, advice};
 pub use ids::IdTable;
 pub use images::SharedImage;
 pub use jobs::{JobFilter, LONGEST_REST, QueueOrder, Retry};

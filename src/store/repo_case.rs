@@ -11,7 +11,7 @@ use crate::model::RepoCase;
 /// Statements that write the keys of names as their senders spelled them.
 const KEEP: &[&str] = &[
     "UPDATE jobs SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
-     WHERE repository <> (context ->> 'owner') || '/' || (context ->> 'repo')",
+     WHERE source IS NULL AND repository <> (context ->> 'owner') || '/' || (context ->> 'repo')",
     // A skipped push has no job.
     "UPDATE deliveries SET repository = (context ->> 'owner') || '/' || (context ->> 'repo') \
      WHERE repository IS NOT NULL",
@@ -27,7 +27,7 @@ const KEEP: &[&str] = &[
 /// Statements that write all keys in lower case.
 const IGNORE: &[&str] = &[
     "UPDATE jobs SET repository = lower((context ->> 'owner') || '/' || (context ->> 'repo')) \
-     WHERE repository <> lower((context ->> 'owner') || '/' || (context ->> 'repo'))",
+     WHERE source IS NULL AND repository <> lower((context ->> 'owner') || '/' || (context ->> 'repo'))",
     "UPDATE deliveries SET repository = lower(repository) WHERE repository IS NOT NULL",
     "INSERT INTO image_users (image, repository, dockerfile) \
      SELECT image, lower(repository), dockerfile FROM image_users WHERE repository <> lower(repository) \

@@ -173,6 +173,8 @@ impl Bench {
             sync_key: format!("{} {dockerfile}", self.name),
             pull: false,
             no_cache: false,
+            cache_from: None,
+            inline_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
         }

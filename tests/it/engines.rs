@@ -2,6 +2,8 @@
 
 mod full;
 mod leftovers;
+mod maintenance;
+mod ssh;
 
 use std::time::{Duration, Instant};
 

@@ -260,7 +260,11 @@ async fn final_words_of_a_registry_end_the_push(docker: Docker) {
             403,
             r#"{"errors":[{"code":"DENIED","message":"adding 9 MiB of storage resource, which when updated to current usage of 1 GiB will exceed the configured upper limit of 1 GiB."}]}"#,
         ),
-        ("registry-auth", 413, "<html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>"),
+        (
+            "registry-auth",
+            413,
+            "<html><head><title>413 Request Entity Too Large</title></head><body>nginx</body></html>",
+        ),
         ("config", 405, r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#),
         ("registry-auth", 400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"nobody knows why"}]}"#),
     ] {

@@ -108,9 +108,10 @@ fn make_uninstall_removes_what_make_install_made() {
     let at = |name: &str| dir.path().join("root").join(name);
     stripped(dir.path());
     let root = format!("DESTDIR={}", at("").display());
-    let make = |goal: &str| make(dir.path(), &[goal, "PREFIX=/opt/if", &root]);
+    let make = |goal: &str| make(dir.path(), &[goal, "PREFIX=/opt/if", "ALIASES=conveyor", &root]);
     let ours = [
         "opt/if/bin/image-factory",
+        "opt/if/bin/conveyor",
         "opt/if/share/man/man1/image-factory-build.1.gz",
         "opt/if/share/bash-completion/completions/image-factory",
         "opt/if/share/zsh/site-functions/_image-factory",
@@ -123,11 +124,17 @@ fn make_uninstall_removes_what_make_install_made() {
     make("install");
     assert!(ours.iter().all(|name| at(name).exists()));
     assert!(std::fs::read_to_string(at(SERVICE)).unwrap().contains("ExecStart=/opt/if/bin/image-factory serve"));
+    // In the place of Conveyor's program it says what to use, or does it.
+    for (args, begin) in [(&["server"][..], "conveyor is Image Factory here. "), (&["build", "--help"], "Build a rep")]
+    {
+        let said = Command::new(at("opt/if/bin/conveyor")).args(args).output().unwrap();
+        assert!(text(&said).starts_with(begin), "{}", text(&said));
+    }
     let known_hosts = at("etc/image-factory/known_hosts");
     std::fs::write(&known_hosts, "the admin's").unwrap();
     make("install");
     make("uninstall");
-    assert!(!ours.iter().any(|name| at(name).exists()));
+    assert!(!ours.iter().any(|name| at(name).symlink_metadata().is_ok()));
     assert_eq!(std::fs::read_to_string(&known_hosts).unwrap(), "the admin's");
 }
 

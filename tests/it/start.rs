@@ -42,6 +42,11 @@ fn wrong_settings_stop_the_start() {
         ("GIT_TAGS", "v{"),
         ("LISTEN", "127.0.0.1:0"),
         ("KNOWN_HOSTS", "/nowhere/known_hosts"),
+        ("STATS", "statsd://127.0.0.1"),
+        ("QUEUE", "sqs://sqs.example.com/builds"),
+        ("LOGGER", "cloudwatch://builds"),
+        ("BUILDER_IMAGE", "remind101/conveyor-builder:master"),
+        ("REPORTER", "hb://api.honeybadger.io?key=1234"),
     ] {
         messages += &refused(&settings([(name, value)]), &[]);
     }

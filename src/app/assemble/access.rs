@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -47,7 +46,7 @@ pub fn policy(
 }
 
 /// Returns the Host names that a request without a token or with a password may have, beside those of loopback.
-pub fn hosts(settings: &Settings, listen: &SocketAddr) -> Vec<String> {
+pub fn hosts(settings: &Settings) -> Vec<String> {
     let base = settings.base_url.0.host_str().unwrap_or_default();
-    [listen.to_string(), base.into()].into_iter().chain(settings.hosts.0.clone()).collect()
+    [settings.listen.to_string(), base.into()].into_iter().chain(settings.hosts.0.clone()).collect()
 }

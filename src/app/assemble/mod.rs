@@ -6,5 +6,6 @@ pub mod git;
 pub mod images;
 pub mod notify;
 pub mod pipeline;
+mod pool_file;
 pub mod queue;
 pub mod secrets;

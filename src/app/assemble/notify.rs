@@ -10,10 +10,10 @@ use crate::git;
 use crate::logs::Logs;
 use crate::model::Occasion;
 use crate::notify::{
-    Channel, Channels, CommitStatuses, GitHub, GitHubAccess, GitHubConfig, HipChat, HipChatConfig, JobLinks,
+    Channel, Channels, CommitStatuses, DogStatsd, GitHub, GitHubAccess, GitHubConfig, HipChat, HipChatConfig, JobLinks,
     MailChannel, MailConfig, Mailer, Operators, OperatorsConfig, PostBuild, PostBuildConfig, Slack, SlackConfig,
 };
-use crate::settings::{HostName, Settings};
+use crate::settings::{HostName, Settings, StatsTarget};
 
 /// Makes the configured channels. The outbox gets a job's rows in this order.
 ///
@@ -39,6 +39,9 @@ pub fn channels(settings: &Settings, logs: Logs) -> anyhow::Result<Channels> {
     }
     if let Some(config) = operators(settings, logs)? {
         channels.push(Arc::new(Operators::new(config)?));
+    }
+    if let Some(StatsTarget { host, port }) = settings.stats.clone() {
+        channels.push(Arc::new(DogStatsd { host, port }));
     }
     Ok(Channels::new(channels))
 }
@@ -167,6 +170,9 @@ pub fn log_summary(settings: &Settings) {
     if let Some(host) = &settings.smtp_host {
         let to = [&settings.smtp_to.0[..], &settings.notify_operators.mails].concat();
         tracing::info!("mail: by {host} to {}", to.join(", "));
+    }
+    if let Some(StatsTarget { host, port }) = &settings.stats {
+        tracing::info!("timings of builds: by DogStatsD to {host}:{port}");
     }
     let rooms = settings.notify_operators.chats.len();
     if rooms > 0 {

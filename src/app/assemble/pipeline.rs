@@ -1,5 +1,6 @@
 use crate::logs::Masks;
-use crate::pipeline::PipelineConfig;
+use crate::model::TagTemplate;
+use crate::pipeline::{ConveyorConfig, PipelineConfig};
 use crate::settings::Settings;
 
 /// Returns the configuration of the pipeline. No build may be given the `masks`.
@@ -13,6 +14,11 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
         keep_git_dir: settings.keep_git_dir.0,
         skip_words: settings.skip_words.0.into(),
         image_tags: settings.image_tags.clone(),
+        conveyor: ConveyorConfig {
+            tags: TagTemplate::of_conveyor(settings.latest),
+            dry_run: settings.dry.0,
+            inline_cache: settings.inline_cache.0,
+        },
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,
         build_timeout: settings.build_timeout,

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::engine;
 use super::git::repo_case;
 use crate::metrics::Metrics;
 use crate::queue::{Priorities, QueueConfig, Rules, Waits};
@@ -13,10 +14,10 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Returns the configuration of the queue.
 ///
 /// # Errors
-/// PRIORITIES cannot be used.
+/// PRIORITIES or the engines cannot be used.
 pub fn config(settings: &Settings, metrics: &Metrics) -> anyhow::Result<QueueConfig> {
     Ok(QueueConfig {
-        concurrency: settings.concurrency as usize,
+        concurrency: engine::concurrency(settings)?,
         // The store's lock gives a data folder to one daemon, so the jobs that this name holds at the start are its own.
         node: "local".into(),
         lease: LEASE,

@@ -9,17 +9,17 @@ pub const NAME: &str = "address";
 
 /// Checks that webhooks are signed, that pushes of the repository make jobs, and that tokens do not travel in the clear.
 pub async fn check(settings: Arc<Settings>, probed: Option<ProbedRepo>) -> Vec<Finding> {
-    let (listen, base) = (settings.listen, &settings.base_url);
-    let is_public = !listen.ip().is_loopback();
+    let (listen, base) = (&settings.listen, &settings.base_url);
+    let is_public = !listen.is_local();
     let mut findings = vec![match &settings.hook_secret {
         Some(_) => Finding::ok(NAME, format!("webhooks go to {base}/hooks/github, signed with HOOK_SECRET")),
         None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in the forge's webhook too"),
     }];
     findings.extend(probed.and_then(|probed| unbuilt(&settings, &probed)).map(|why| Finding::warn(NAME, why)));
-    if is_public && base.0.scheme() == "http" {
+    if is_public && base.0.scheme() == "http" && settings.certificate().is_none() {
         findings.push(Finding::warn(
             NAME,
-            format!("LISTEN={listen} is beyond loopback and BASE_URL={base} is not https: tokens travel in the clear; put a TLS proxy before it and set BASE_URL to its https address"),
+            format!("LISTEN={listen} is beyond loopback and BASE_URL={base} is not https: tokens travel in the clear; set TLS_CERT and TLS_KEY, or put a TLS proxy before it and set BASE_URL to its https address"),
         ));
     }
     if is_public && settings.api_auth == ApiAuth::None {

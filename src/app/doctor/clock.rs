@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use reqwest::Url;
 use reqwest::header::DATE;
 
-use super::Finding;
+use super::secrets::{Live, loaded};
+use super::{Finding, engine};
 use crate::app::assemble;
 use crate::engine::{Engine, Host};
 use crate::model::{ImageRef, Millis};
@@ -22,11 +23,16 @@ const MOST_MILLIS: i64 = 30_000;
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Checks that the clock agrees with the clocks of the registry, of a Git host on the web and of engines on other machines.
-pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
+pub async fn check(settings: Arc<Settings>, live: Live) -> Vec<Finding> {
     let urls = urls(&settings);
     let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
-    let hosts = assemble::engine::hosts(&settings).unwrap_or_default();
-    let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine));
+    let access = engine::ssh_access(&settings, live.clone()).ok();
+    let ssh = access.as_ref().map(|(_, ssh)| ssh.clone());
+    let hosts = assemble::engine::hosts(&settings, ssh).unwrap_or_default();
+    if hosts.iter().any(|host| matches!(host, Host::Ssh(_))) {
+        loaded(live).await;
+    }
+    let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine_clock));
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();
     vec![match differences.max_by_key(|(_, difference)| difference.abs()) {
@@ -74,8 +80,8 @@ async fn date(url: &str) -> Option<i64> {
     Some(Millis::now().0 - date.as_millis() as i64)
 }
 
-/// Returns the same for an engine that is reached by TCP. An engine on a socket has this machine's clock.
-async fn engine(host: Host) -> Option<(String, i64)> {
+/// Returns the same for an engine on another machine. An engine on a socket has this machine's clock.
+async fn engine_clock(host: Host) -> Option<(String, i64)> {
     let name = host.to_string();
     let machine = Engine::new(host).machine().await.ok()?;
     Some((name, Millis::now().0 - machine.clock.0))

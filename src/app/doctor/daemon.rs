@@ -1,15 +1,15 @@
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, UnixStream};
 
 use super::Finding;
 use crate::app::admin_token;
-use crate::outbound::{self, Route};
+use crate::model::ListenAddress;
+use crate::outbound::{self, Route, trust_certificates};
 use crate::settings::Settings;
 
 pub const NAME: &str = "daemon";
@@ -19,12 +19,21 @@ const OURS: &str = env!("CARGO_PKG_VERSION");
 
 /// Checks that LISTEN is free, or that a daemon of this program answers there.
 pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let listen = settings.listen;
-    let Err(error) = bind(listen) else {
+    let listen = &settings.listen;
+    let taken = match listen {
+        ListenAddress::Tcp(address) => bind(*address),
+        // A socket that nobody listens on is replaced.
+        ListenAddress::Unix(path) => match UnixStream::connect(path).await {
+            Ok(_) => Err(ErrorKind::AddrInUse.into()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(()),
+            Err(error) => Err(error),
+        },
+    };
+    let Err(error) = taken else {
         return vec![Finding::ok(NAME, format!("none runs here; {listen} is free for it"))];
     };
     let finding = match error.kind() {
-        ErrorKind::AddrInUse => match ask(listen, &settings.data_dir()).await {
+        ErrorKind::AddrInUse => match ask(&settings).await {
             Some((version, reasons)) => return running(listen, &version, &reasons),
             None => format!("another program listens on {listen}: end it, or set LISTEN to another port"),
         },
@@ -42,7 +51,7 @@ fn bind(address: SocketAddr) -> std::io::Result<()> {
     socket.bind(address)
 }
 
-fn running(listen: SocketAddr, version: &str, reasons: &[String]) -> Vec<Finding> {
+fn running(listen: &ListenAddress, version: &str, reasons: &[String]) -> Vec<Finding> {
     let mut findings = vec![match version == OURS {
         true => Finding::ok(NAME, format!("{version} answers on {listen}")),
         false => Finding::warn(NAME, format!("{version} answers on {listen}, and this is {OURS}: restart it")),
@@ -52,7 +61,7 @@ fn running(listen: SocketAddr, version: &str, reasons: &[String]) -> Vec<Finding
 }
 
 /// Returns the version of the daemon at the address, and the reasons why it is not ready.
-async fn ask(listen: SocketAddr, data_dir: &Path) -> Option<(String, Vec<String>)> {
+async fn ask(settings: &Settings) -> Option<(String, Vec<String>)> {
     #[derive(Deserialize)]
     struct HealthAnswer {
         status: String,
@@ -62,16 +71,21 @@ async fn ask(listen: SocketAddr, data_dir: &Path) -> Option<(String, Vec<String>
     struct ReadyAnswer {
         reasons: Vec<String>,
     }
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+    let mut http = outbound::client(Route::Direct).timeout(ANSWER);
+    if let Some((_, cert, _)) = settings.certificate() {
+        http = trust_certificates(http, &std::fs::read(cert).ok()?).ok()?;
+    }
+    let url = match &settings.listen {
+        ListenAddress::Unix(path) => {
+            http = http.unix_socket(path.as_path());
+            "http://localhost".to_owned()
+        }
+        listen @ ListenAddress::Tcp(_) => listen.local_url(settings.certificate().is_some()),
     };
-    let http = outbound::client(Route::Direct).timeout(ANSWER).build().ok()?;
-    let url = format!("http://{}", SocketAddr::new(ip, listen.port()));
+    let http = http.build().ok()?;
     let health: HealthAnswer = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
     // With the admin token, if this user may read it, the reasons name repositories.
-    let token = std::fs::read_to_string(admin_token::path(data_dir)).unwrap_or_default();
+    let token = std::fs::read_to_string(admin_token::path(&settings.data_dir())).unwrap_or_default();
     let request = http.get(format!("{url}/ready")).bearer_auth(token.trim());
     let ready = async { request.send().await.ok()?.json::<ReadyAnswer>().await.ok() };
     let reasons = ready.await.map(|ready| ready.reasons).unwrap_or_default();

@@ -1,23 +1,41 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tempfile::TempDir;
 
+use super::secrets::{Live, loaded};
 use super::{Finding, room};
 use crate::app::assemble;
-use crate::engine::{Engine, Host};
+use crate::engine::{Engine, Host, SshAccess};
 use crate::model::Builder;
 use crate::settings::Settings;
 
 pub const NAME: &str = "engine";
 
 /// Checks that each engine answers, can build and has room. One engine that is well is enough to build.
-pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
-    let hosts = match assemble::engine::hosts(&settings) {
+pub async fn check(settings: Arc<Settings>, live: Live) -> Vec<Finding> {
+    let (_dir, ssh) = match ssh_access(&settings, live.clone()) {
+        Ok(access) => access,
+        Err(error) => return vec![Finding::bad(NAME, format!("{error:#}"))],
+    };
+    let hosts = match assemble::engine::hosts(&settings, Some(ssh)) {
         Ok(hosts) => hosts,
         Err(error) => return vec![Finding::bad(NAME, format!("{error:#}"))],
     };
+    if hosts.iter().any(|host| matches!(host, Host::Ssh(_))) {
+        // The secrets have the key.
+        loaded(live).await;
+    }
     let found = join_all(hosts.into_iter().map(|host| examine(&settings, host))).await;
     found.into_iter().flatten().collect()
+}
+
+/// Makes what ssh needs to reach engines. The folder lasts as long as the first value.
+pub fn ssh_access(settings: &Settings, live: Live) -> anyhow::Result<(TempDir, Arc<SshAccess>)> {
+    let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
+    let known_hosts = assemble::git::known_hosts(settings, dir.path())?;
+    let ssh = assemble::engine::ssh_access(settings, dir.path(), &known_hosts, live)?;
+    Ok((dir, ssh))
 }
 
 async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {

@@ -86,6 +86,8 @@ pub struct Engine {
     pub(in crate::engine) has_buildkit: AtomicBool,
     /// The daemon that marks its images and containers in the engine, to know them later.
     pub(in crate::engine) instance: Option<Instance>,
+    /// Number of jobs that it may have at once, if it has a limit of its own.
+    pub(in crate::engine) most_jobs: Option<usize>,
 }
 
 impl Engine {
@@ -97,11 +99,17 @@ impl Engine {
             fallbacks: AtomicU64::new(0),
             has_buildkit: AtomicBool::new(false),
             instance: None,
+            most_jobs: None,
         }
     }
 
     pub fn with_builder(self, builder: Builder) -> Self {
         Self { builder, ..self }
+    }
+
+    /// Limits the number of jobs that it has at once.
+    pub fn with_slots(self, slots: Option<usize>) -> Self {
+        Self { most_jobs: slots, ..self }
     }
 
     /// Marks images and containers that are made as this instance's.
@@ -114,34 +122,40 @@ impl Engine {
         self.host.to_string()
     }
 
+    /// Connects to the engine's machine, if that needs a connection of its own.
+    pub(in crate::engine) async fn reach(&self) -> Result<(), EngineError> {
+        self.host.reach().await.map(drop)
+    }
+
     /// Sends the smallest request that there is, to learn whether the engine answers.
     pub(in crate::engine) async fn ping(&self) -> Result<(), EngineError> {
         let request = request(Method::GET, "/_ping").body(no_body()).map_err(invalid)?;
         self.host.send(request).await?.accepted().await.map(drop)
     }
 
-    /// Asks the engine for its version and returns the builder that is used.
+    /// Asks the engine for its version, and returns it with the builder that is used.
     ///
     /// # Errors
     /// The engine does not answer, or lacks the builder that the setting names.
-    pub async fn check(&self) -> Result<Builder, EngineError> {
+    pub async fn check(&self) -> Result<(String, Builder), EngineError> {
         let info = self.info().await?;
         self.has_buildkit.store(info.buildkit, Relaxed);
-        match self.builder {
-            Builder::Classic => Ok(Builder::Classic),
-            _ if info.buildkit => Ok(Builder::Buildkit),
-            Builder::Auto => Ok(Builder::Classic),
+        let builder = match self.builder {
+            Builder::Classic => Builder::Classic,
+            _ if info.buildkit => Builder::Buildkit,
+            Builder::Auto => Builder::Classic,
             Builder::Buildkit => {
-                Err(EngineError::named_engine(with_cure(&advice::NO_BUILDKIT, &[&self.host, &info.version])))
+                return Err(EngineError::named_engine(with_cure(&advice::NO_BUILDKIT, &[&self.host, &info.version])));
             }
-        }
+        };
+        Ok((info.version, builder))
     }
 
     pub(in crate::engine) async fn builder_now(&self) -> Result<Builder, EngineError> {
         match self.builder {
             Builder::Classic => Ok(Builder::Classic),
             _ if self.has_buildkit.load(Relaxed) => Ok(Builder::Buildkit),
-            _ => self.check().await,
+            _ => self.check().await.map(|(_, builder)| builder),
         }
     }
 

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 
 use super::kind::ErrorKind;
 use super::texts;
-use crate::engine::advice::{self, fill, with_cure};
+use crate::engine::advice::{self, with_cure};
 use crate::git::GitError;
 use crate::model::{FailedStep, LogSink};
 use crate::outbound::chain;
@@ -67,7 +67,7 @@ impl EngineError {
     /// Makes the error for a commit whose files could not be read.
     pub(in crate::engine) fn tree(error: &GitError) -> Self {
         let kind = if error.is_transient() { ErrorKind::Tree } else { ErrorKind::Commit };
-        Self::new(kind, fill(advice::UNREADABLE_TREE.text, &[error]))
+        Self::new(kind, advice::UNREADABLE_TREE.fill(&[error]))
     }
 
     /// Makes the error for a connection that broke before the engine's answer was complete.
@@ -76,7 +76,7 @@ impl EngineError {
         let reason = ["operation was canceled", "connection closed before message completed"]
             .iter()
             .fold(chain(source), |reason, words| reason.replace(words, "the other side closed it before it answered"));
-        Self::engine(fill(advice::BROKEN.text, &[&reason]))
+        Self::engine(advice::BROKEN.fill(&[&reason]))
     }
 
     /// Makes an error from the engine's message about a push. An answer of the registry that is not known to pass by
@@ -106,8 +106,8 @@ impl EngineError {
         let step = FailedStep::read(&report.name, report.last_line.as_deref());
         let name = step.as_ref().map_or_else(|| one_line(&report.name), FailedStep::name);
         let message = match step.and_then(|step| step.last_line) {
-            Some(line) => fill(advice::FAILED_STEP.text, &[&name, &code, &line]),
-            None => fill(advice::SILENT_STEP.text, &[&name, &code]),
+            Some(line) => advice::FAILED_STEP.fill(&[&name, &code, &line]),
+            None => advice::SILENT_STEP.fill(&[&name, &code]),
         };
         Self { exit_code: Some(code), step: Some(Box::new(report)), ..Self::new(ErrorKind::Build, message) }
     }

@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Immutable,
     /// A registry that is in trouble. Another push may help.
     Registry,
+    /// The way to the engine: a key, a host key or a right that the operator has to mend.
+    Access,
     /// The engine, which is away or in trouble.
     Engine,
     /// This machine, which could not read the files to be built.
@@ -36,7 +38,7 @@ impl ErrorKind {
         match self {
             Self::Build => FailureClass::Dockerfile,
             Self::Memory => FailureClass::OutOfMemory,
-            Self::Login | Self::Exposed | Self::Setup => FailureClass::Config,
+            Self::Login | Self::Exposed | Self::Setup | Self::Access => FailureClass::Config,
             Self::Auth | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,
             Self::Registry => FailureClass::Registry,
             Self::Engine => FailureClass::Engine,

@@ -8,5 +8,6 @@ mod insecure;
 pub(super) mod kind;
 pub(super) mod machine;
 pub(super) mod messages;
+pub(super) mod ssh;
 pub(super) mod texts;
 mod tls;

@@ -15,7 +15,7 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::grpc::GrpcStatus;
-use crate::engine::advice::{self, fill};
+use crate::engine::advice;
 use crate::model::ImageRef;
 use crate::registry::{self, RegistryError, TokenQuestion};
 use crate::secrets::{HostLogin, RegistryLogins};
@@ -45,7 +45,7 @@ impl BaseLogins {
 
     fn note(&self, host: &str, login: &HostLogin) {
         if !login.several.is_empty() {
-            let line = fill(advice::SEVERAL_LOGINS.text, &[&host, &login.several.join(", ")]);
+            let line = advice::SEVERAL_LOGINS.fill(&[&host, &login.several.join(", ")]);
             self.unclear.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::member::{EngineHealth, Member, MemberState};
-use crate::engine::advice::{self, fill};
+use crate::engine::advice;
 use crate::engine::api::errors::EngineError;
 use crate::model::Backoff;
 
@@ -39,7 +39,7 @@ impl Member {
                 }
                 Err(trouble) => {
                     misses += 1;
-                    if !was_well || misses == MISSES || matches!(trouble, EngineHealth::Away(_)) {
+                    if !was_well || misses == MISSES || matches!(trouble, EngineHealth::Away(..)) {
                         self.set_health(trouble);
                     }
                 }
@@ -55,6 +55,8 @@ impl Member {
     }
 
     async fn ping(&self) -> Result<(), EngineHealth> {
+        // ssh may need seconds to connect; that is no silence of the engine.
+        self.engine.reach().await.map_err(|error| self.away(error))?;
         match timeout(PING_TIMEOUT, self.engine.ping()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.away(error)),
@@ -63,23 +65,25 @@ impl Member {
     }
 
     fn silent(&self) -> EngineHealth {
-        EngineHealth::Silent(fill(advice::HANGS.text, &[&self.engine.name()]))
+        EngineHealth::Silent(advice::HANGS.fill(&[&self.engine.name()]))
     }
 
     fn away(&self, error: EngineError) -> EngineHealth {
-        EngineHealth::Away(match error.names_engine {
+        let message = match error.names_engine {
             true => error.message,
             false => format!("the Docker engine at {}: {}", self.engine.name(), error.message),
-        })
+        };
+        EngineHealth::Away(message, error.kind)
     }
 
     /// Checks an engine that answers again: whether it can build. It also removes what dead builds left there.
     async fn check_returned(&self) -> EngineHealth {
-        let builder = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
-            Ok(Ok(builder)) => builder,
+        let (version, builder) = match timeout(RETURN_TIMEOUT, self.engine.check()).await {
+            Ok(Ok(found)) => found,
             Ok(Err(error)) => return self.away(error),
             Err(_) => return self.silent(),
         };
+        self.change(|state| state.version = Some((version, builder)));
         let name = self.engine.name();
         let is_live = |build: &str| self.read(|state| state.builds.contains_key(build));
         match timeout(RETURN_TIMEOUT, self.engine.remove_leftovers(is_live)).await {
@@ -94,7 +98,7 @@ impl Member {
 
     fn set_health(&self, health: EngineHealth) {
         let is_new = self.read(|state| state.health != health);
-        if let (true, EngineHealth::Away(message) | EngineHealth::Silent(message)) = (is_new, &health) {
+        if let (true, EngineHealth::Away(message, _) | EngineHealth::Silent(message)) = (is_new, &health) {
             tracing::warn!("engine {}: {message}", self.engine.name());
         }
         self.change(|state| state.health = health);
@@ -106,6 +110,6 @@ impl Member {
         let is_silent = |states: &Vec<MemberState>| matches!(states[self.index].health, EngineHealth::Silent(_));
         // The channel cannot be closed, because `self` holds its sender.
         let _ = receiver.wait_for(is_silent).await;
-        EngineError::engine(fill(advice::GIVEN_UP.text, &[&self.engine.name()]))
+        EngineError::engine(advice::GIVEN_UP.fill(&[&self.engine.name()]))
     }
 }

@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
 
+use crate::disk::Disk;
+use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
-use crate::model::ImageRef;
+use crate::engine::api::kind::ErrorKind;
+use crate::engine::upkeep::prune::SpaceLimits;
+use crate::model::{Builder, Cordon, EngineCondition, EngineDisk, EngineJob, EngineState, ImageRef};
 
 /// The result of the last ping of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +21,7 @@ pub(super) enum EngineHealth {
     Well,
     /// The engine cannot be reached, for this reason. Its builds are not given up, because their connections break by
     /// themselves if it is dead.
-    Away(String),
+    Away(String, ErrorKind),
     /// The engine accepts requests and answers none. Its builds are given up.
     Silent(String),
 }
@@ -26,12 +31,21 @@ pub(super) enum EngineHealth {
 pub(super) struct MemberState {
     pub name: String,
     pub health: EngineHealth,
+    /// Version and builder, once the engine has answered.
+    pub version: Option<(String, Builder)>,
+    pub cordon: Option<Cordon>,
+    /// Number of jobs that the engine may have at once; `None` for an even share of CONCURRENCY, which may be exceeded.
+    pub slots: Option<usize>,
     /// The message that its disk has too little room, or that its disk was not read yet.
     pub full: Option<String>,
     /// True if the log says that its disk is full.
     pub is_full_logged: bool,
-    /// Number of jobs that have a lease of it.
-    pub running: usize,
+    /// Room on its disk at the last look, if the disk is on this machine.
+    pub disk: Option<Disk>,
+    /// Number of slots that are taken.
+    pub used: usize,
+    /// Jobs that have a lease of it.
+    pub jobs: Vec<EngineJob>,
     /// Images of jobs, by the id of the build.
     pub builds: HashMap<String, HeldImage>,
 }
@@ -45,8 +59,68 @@ pub(super) struct HeldImage {
 }
 
 impl MemberState {
-    pub(super) fn is_usable(&self) -> bool {
+    /// Makes the state of an engine that was not asked yet.
+    pub(super) fn new(name: String, slots: Option<usize>, cordon: Option<Cordon>) -> Self {
+        let full = format!("the disk of the Docker engine at {name} was not read yet: jobs wait some seconds for it");
+        Self {
+            name,
+            health: EngineHealth::Unknown,
+            version: None,
+            cordon,
+            slots,
+            full: Some(full),
+            is_full_logged: false,
+            disk: None,
+            used: 0,
+            jobs: Vec::new(),
+            builds: HashMap::new(),
+        }
+    }
+
+    /// Returns true if the engine could run a job, whether it is cordoned or not.
+    pub(super) fn is_well(&self) -> bool {
         self.health == EngineHealth::Well && self.full.is_none()
+    }
+
+    /// Returns true if a job can have the engine, once it has a free slot.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_well() && self.cordon.is_none()
+    }
+
+    /// Returns true if the engine has as many jobs as it may have.
+    pub(super) fn is_busy(&self) -> bool {
+        self.slots.is_some_and(|slots| self.used >= slots)
+    }
+
+    /// Returns what is shown of the engine. `share` is the number of slots of an engine without a number of its own.
+    pub(super) fn show(&self, share: usize, limits: &SpaceLimits) -> EngineState {
+        EngineState {
+            name: self.name.clone(),
+            version: self.version.as_ref().map(|(version, _)| version.clone()),
+            builder: self.version.as_ref().map(|(_, builder)| *builder),
+            condition: match self.health {
+                EngineHealth::Unknown => EngineCondition::Unknown,
+                EngineHealth::Away(..) => EngineCondition::Away,
+                EngineHealth::Silent(_) => EngineCondition::Hangs,
+                EngineHealth::Well if self.full.is_some() => EngineCondition::Full,
+                EngineHealth::Well => EngineCondition::Well,
+            },
+            trouble: self.trouble(),
+            cordon: self.cordon.clone(),
+            slots: self.slots.unwrap_or(share),
+            used: self.used,
+            jobs: self.jobs.clone(),
+            disk: EngineDisk {
+                free: self.disk.map(|disk| disk.free),
+                floor: limits.floor.bytes,
+                budget: limits.budget,
+            },
+        }
+    }
+
+    /// Returns true if the engine is away for something that the operator has to mend.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.health, EngineHealth::Away(_, ErrorKind::Access))
     }
 
     fn trouble(&self) -> Option<String> {
@@ -54,9 +128,14 @@ impl MemberState {
             EngineHealth::Unknown => {
                 Some(format!("the Docker engine at {} was not pinged yet: jobs wait some seconds for it", self.name))
             }
-            EngineHealth::Away(message) | EngineHealth::Silent(message) => Some(message.clone()),
+            EngineHealth::Away(message, _) | EngineHealth::Silent(message) => Some(message.clone()),
             EngineHealth::Well => self.full.clone(),
         }
+    }
+
+    fn cordoned(&self) -> Option<String> {
+        let Cordon { since, .. } = self.cordon.as_ref()?;
+        Some(with_cure(&advice::CORDONED, &[&self.name, since]))
     }
 }
 
@@ -65,8 +144,8 @@ impl MemberState {
 pub struct PoolStatus {
     /// True if a job can have an engine.
     pub usable: bool,
-    /// The name of each engine, and whether a job can have it.
-    pub each: Vec<(String, bool)>,
+    /// Number of jobs that the usable engines may have together; `None` where the engines have no numbers of slots.
+    pub slots: Option<usize>,
     /// True if no engine is usable, and one of them lacks nothing but room on its disk.
     pub is_full: bool,
     /// One line for each engine in trouble.
@@ -75,12 +154,13 @@ pub struct PoolStatus {
 
 impl PoolStatus {
     pub(super) fn of(states: &[MemberState]) -> Self {
+        let usable = states.iter().any(MemberState::is_usable);
+        let lacks_room = |state: &MemberState| state.health == EngineHealth::Well && state.full.is_some();
         Self {
-            usable: states.iter().any(MemberState::is_usable),
-            is_full: !states.iter().any(MemberState::is_usable)
-                && states.iter().any(|state| state.health == EngineHealth::Well),
-            each: states.iter().map(|state| (state.name.clone(), state.is_usable())).collect(),
-            troubles: states.iter().filter_map(MemberState::trouble).collect(),
+            usable,
+            is_full: !usable && states.iter().any(|state| state.cordon.is_none() && lacks_room(state)),
+            slots: states.iter().filter(|state| state.is_usable()).map(|state| state.slots).sum(),
+            troubles: states.iter().flat_map(|state| state.trouble().into_iter().chain(state.cordoned())).collect(),
         }
     }
 }
@@ -96,6 +176,8 @@ pub(super) struct Member {
     pub doubted: Notify,
     /// Wakes the check of the disk because a job has ended.
     pub released: Notify,
+    /// Bytes of our images and of the build cache, and the time of that answer.
+    pub usage: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Member {

@@ -1,18 +1,21 @@
-//! Several engines as one: the pool watches them, chooses one for each job, and gives up the builds of a dead one.
+//! Several engines as one: the pool watches them, chooses one for each job, and gives up the builds of a dead one. An
+//! engine that an operator has cordoned takes no new job.
 
 mod choice;
 mod health;
 mod member;
 mod room;
+mod usage;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::advice::{self, fill};
+use super::advice;
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
@@ -20,11 +23,11 @@ use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
 use super::upkeep::prune::SpaceLimits;
 use crate::disk::Floor;
-use crate::model::{ImageRef, LogSink};
+use crate::model::{Cordon, EngineJob, EngineState, ImageRef, JobId, LogSink, Millis};
 use crate::secrets::RegistryAuth;
 use choice::{Candidate, choose};
 pub use member::PoolStatus;
-use member::{EngineHealth, HeldImage, Member, MemberState};
+use member::{HeldImage, Member, MemberState};
 
 /// Time that a job waits for an engine, which may be restarting. Then the job fails, and is tried again later.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +36,8 @@ pub struct PoolConfig {
     pub instance: Instance,
     /// CONCURRENCY: number of jobs that all engines together have.
     pub concurrency: usize,
+    /// Engines that take no new job, by name.
+    pub cordons: BTreeMap<String, Cordon>,
     pub floor: Floor,
     /// ENGINE_BUDGET, in bytes.
     pub budget: u64,
@@ -44,30 +49,44 @@ pub struct Pool {
     states: Arc<watch::Sender<Vec<MemberState>>>,
     status: Arc<watch::Sender<PoolStatus>>,
     concurrency: usize,
+    limits: SpaceLimits,
+}
+
+/// Reason why a job has no engine.
+#[derive(Debug)]
+pub enum LeaseError {
+    /// Every engine that could run the job is cordoned: the job has to wait in the queue.
+    Cordoned,
+    /// No engine answers or has room.
+    Failed(EngineError),
+}
+
+/// Result of one look for an engine.
+enum Search {
+    Found(EngineLease),
+    /// Engines could run the job, and have as many jobs as they may have.
+    Busy,
+    Cordoned,
+    /// No engine could run the job.
+    Nothing,
 }
 
 /// An engine for one job. The job counts among the engine's jobs until the lease is dropped.
 pub struct EngineLease {
     member: Arc<Member>,
+    job: JobId,
+    /// True while the job takes a slot.
+    has_slot: std::sync::atomic::AtomicBool,
     /// Id of the build, once it has begun.
     build: std::sync::OnceLock<String>,
 }
 
 impl Pool {
     /// Makes a pool of at least one engine, and watches the engines until `stop`.
-    pub fn start(engines: Vec<Engine>, config: PoolConfig, stop: &CancellationToken) -> Arc<Self> {
-        let state = |engine: &Engine| MemberState {
-            name: engine.name(),
-            health: EngineHealth::Unknown,
-            full: Some(format!(
-                "the disk of the Docker engine at {} was not read yet: jobs wait some seconds for it",
-                engine.name()
-            )),
-            is_full_logged: false,
-            running: 0,
-            builds: HashMap::new(),
-        };
-        let states: Vec<_> = engines.iter().map(state).collect();
+    pub fn start(engines: Vec<Engine>, mut config: PoolConfig, stop: &CancellationToken) -> Arc<Self> {
+        let mut state =
+            |engine: &Engine| MemberState::new(engine.name(), engine.most_jobs, config.cordons.remove(&engine.name()));
+        let states: Vec<_> = engines.iter().map(&mut state).collect();
         let status = Arc::new(watch::Sender::new(PoolStatus::of(&states)));
         let states = Arc::new(watch::Sender::new(states));
         let limits = SpaceLimits { floor: config.floor, budget: config.budget };
@@ -79,13 +98,14 @@ impl Pool {
                 status: status.clone(),
                 doubted: Notify::new(),
                 released: Notify::new(),
+                usage: Default::default(),
             });
             tokio::spawn(stop.clone().run_until_cancelled_owned(member.clone().watch_health()));
             tokio::spawn(stop.clone().run_until_cancelled_owned(member.clone().watch_room(limits)));
             member
         };
         let members = engines.into_iter().enumerate().map(member).collect();
-        Arc::new(Self { members, states, status, concurrency: config.concurrency })
+        Arc::new(Self { members, states, status, concurrency: config.concurrency, limits })
     }
 
     /// Returns the state of the engines, and its changes.
@@ -93,41 +113,91 @@ impl Pool {
         self.status.subscribe()
     }
 
-    /// Leases an engine for a job of this repository (`acme/hello`): the one that has its layers, if that engine is
-    /// well and not busy. The engine `avoid` is leased only if it is the only one.
-    ///
-    /// # Errors
-    /// No engine is usable, and none becomes so within seconds. The message names the trouble of each.
-    pub async fn lease(&self, repo: &str, avoid: Option<&str>) -> Result<EngineLease, EngineError> {
-        let mut receiver = self.states.subscribe();
-        let taken = async {
-            loop {
-                receiver.borrow_and_update();
-                if let Some(lease) = self.try_lease(repo, avoid) {
-                    return lease;
-                }
-                if receiver.changed().await.is_err() {
-                    std::future::pending::<()>().await; // `self` holds the sender, so this is never reached
-                }
-            }
-        };
-        let late = |_| EngineError::engine(fill(advice::NO_ENGINE.text, &[&self.status.borrow().troubles.join("; ")]));
-        tokio::time::timeout(LEASE_TIMEOUT, taken).await.map_err(late)
+    /// Returns the state of each engine.
+    pub fn states(&self) -> Vec<EngineState> {
+        let states = self.states.borrow();
+        let share = self.concurrency.div_ceil(states.len().max(1));
+        states.iter().map(|state| state.show(share, &self.limits)).collect()
     }
 
-    fn try_lease(&self, repo: &str, avoid: Option<&str>) -> Option<EngineLease> {
+    /// Has the engine of this name take no new job, or with `None` take jobs again. Jobs that have it are left alone.
+    pub fn set_cordon(&self, name: &str, cordon: Option<Cordon>) {
+        let index = self.states.borrow().iter().position(|state| state.name == name);
+        if let Some(index) = index {
+            self.members[index].change(|state| state.cordon = cordon);
+        }
+    }
+
+    /// Leases an engine for this job: the one that has the layers of its repository, if that engine is well and not busy.
+    /// The engine `avoid` is leased only if it is the only one. Waits while the engines have as many jobs as they may have.
+    ///
+    /// # Errors
+    /// Only cordoned engines could run the job; or no engine is usable, and none becomes so within seconds. The message
+    /// names the trouble of each.
+    pub async fn lease(&self, id: JobId, repository: &str, avoid: Option<&str>) -> Result<EngineLease, LeaseError> {
+        let mut receiver = self.states.subscribe();
+        let mut end = None;
+        loop {
+            receiver.borrow_and_update();
+            end = match self.search(id, repository, avoid) {
+                Search::Found(lease) => return Ok(lease),
+                Search::Cordoned => return Err(LeaseError::Cordoned),
+                Search::Busy => None,
+                Search::Nothing => end.or(Some(Instant::now() + LEASE_TIMEOUT)),
+            };
+            let late = async {
+                match end {
+                    Some(end) => sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The channel cannot be closed, because `self` holds its sender.
+                _ = receiver.changed() => {}
+                () = late => {
+                    let troubles = self.status.borrow().troubles.join("; ");
+                    let is_refused = self.states.borrow().iter().all(MemberState::is_refused);
+                    let kind = if is_refused { ErrorKind::Access } else { ErrorKind::Engine };
+                    return Err(LeaseError::Failed(EngineError::new(kind, advice::NO_ENGINE.fill(&[&troubles]))));
+                }
+            }
+        }
+    }
+
+    fn search(&self, id: JobId, repository: &str, avoid: Option<&str>) -> Search {
         let mut chosen = None;
+        let mut none = Search::Nothing;
         self.states.send_if_modified(|states| {
-            let usable = || states.iter().enumerate().filter(|(_, state)| state.is_usable());
-            let candidates: Vec<_> =
-                usable().map(|(index, s)| Candidate { index, name: &s.name, running: s.running }).collect();
-            chosen = choose(repo, &candidates, self.concurrency.div_ceil(candidates.len().max(1)), avoid);
+            let usable: Vec<_> = states.iter().enumerate().filter(|(_, state)| state.is_usable()).collect();
+            let share = self.concurrency.div_ceil(usable.len().max(1));
+            let free = usable.iter().filter(|(_, state)| !state.is_busy());
+            let candidates: Vec<_> = free
+                .map(|(index, state)| Candidate {
+                    index: *index,
+                    name: &state.name,
+                    used: state.used,
+                    share: state.slots.unwrap_or(share),
+                })
+                .collect();
+            chosen = choose(repository, &candidates, avoid);
+            if !usable.is_empty() {
+                none = Search::Busy;
+            } else if states.iter().any(MemberState::is_well) {
+                none = Search::Cordoned;
+            }
             if let Some(index) = chosen {
-                states[index].running += 1;
+                states[index].used += 1;
+                states[index].jobs.push(EngineJob { id, repository: repository.into(), since: Millis::now() });
             }
             chosen.is_some()
         });
-        Some(EngineLease { member: self.members[chosen?].clone(), build: std::sync::OnceLock::new() })
+        let Some(index) = chosen else { return none };
+        Search::Found(EngineLease {
+            member: self.members[index].clone(),
+            job: id,
+            has_slot: true.into(),
+            build: std::sync::OnceLock::new(),
+        })
     }
 }
 
@@ -167,6 +237,18 @@ impl EngineLease {
         self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
     }
 
+    /// Finds a cache like [`Engine::cache_source`]. An engine that is found dead has none, as the build then finds out, too.
+    pub async fn cache_source(
+        &self,
+        images: &[ImageRef],
+        auth: Option<&RegistryAuth>,
+        has_inline_cache: bool,
+        log: &dyn LogSink,
+    ) -> Option<String> {
+        let found = async { Ok(self.member.engine.cache_source(images, auth, has_inline_cache, log).await) };
+        self.until_lost(found).await.ok().flatten()
+    }
+
     /// Tags like [`Engine::tag`].
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         self.until_lost(self.member.engine.tag(id, image)).await
@@ -182,12 +264,19 @@ impl EngineLease {
         self.until_lost(self.member.engine.push(image, auth, log)).await
     }
 
+    /// Gives the job's slot to another job, because this one only waits. The engine keeps the image.
+    pub fn free_slot(&self) {
+        if self.has_slot.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            self.member.change(|state| state.used -= 1);
+        }
+    }
+
     async fn until_lost<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
         let result = tokio::select! {
             result = work => result,
             lost = self.member.lost() => Err(lost),
         };
-        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Engine) {
+        if result.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Engine | ErrorKind::Access)) {
             self.member.doubted.notify_one();
         }
         result
@@ -196,8 +285,9 @@ impl EngineLease {
 
 impl Drop for EngineLease {
     fn drop(&mut self) {
+        self.free_slot();
         self.member.change(|state| {
-            state.running -= 1;
+            state.jobs.retain(|job| job.id != self.job);
             self.build.get().map(|id| state.builds.remove(id))
         });
         self.member.released.notify_one();

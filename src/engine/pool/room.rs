@@ -43,6 +43,9 @@ impl Member {
 
     async fn check_room(&self, folder: Option<&Path>, limits: &SpaceLimits, pruned: &mut Option<Instant>) {
         let disk = folder.map(disk::measure).and_then(Result::ok);
+        if self.read(|state| state.disk != disk) {
+            self.change(|state| state.disk = disk);
+        }
         if let Some(disk) = disk {
             if limits.floor.holds(&disk) {
                 *pruned = None;

@@ -133,6 +133,12 @@ impl Engine {
         }))
     }
 
+    /// Returns the bytes of this instance's images and of the build cache. The answer may take the engine seconds.
+    pub(in crate::engine) async fn taken(&self) -> Result<u64, EngineError> {
+        let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
+        Ok(self.instance.as_ref().map_or(0, |instance| usage.taken(instance)))
+    }
+
     fn unreadable_disk(&self, folder: Option<&Path>, error: &std::io::Error) -> EngineError {
         let folder = folder.unwrap_or(Path::new("")).display();
         EngineError::engine(format!(

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::message::ErrorMessage;
-use super::stderr::{KEY_REFUSALS, dropped, is_key_refusal, newer_format, reasons};
+use super::stderr::{dropped, newer_format};
 use super::{Fault, GitError};
 use crate::git::RepoSource;
 use crate::git::transport::refusals::KeyRefusal;
 use crate::git::transport::remote::{Protocol, Remote};
+use crate::ssh::{KEY_REFUSALS, is_key_refusal, reasons};
 
 /// A failed command: what it wrote to stderr, and what it was asked to reach.
 struct FailedCommand<'a> {

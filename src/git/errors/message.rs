@@ -7,7 +7,7 @@ use crate::model::Advice;
 
 /// A message with a `…` for each detail that differs from case to case.
 #[derive(Debug)]
-pub(super) struct ErrorMessage {
+pub(in crate::git) struct ErrorMessage {
     /// The event and its place.
     pub what: &'static str,
     /// Explanation of the message for the documents; an error does not show it.

@@ -1,17 +1,12 @@
 //! Facts read from what Git and ssh write to stderr.
 
+use crate::ssh::reasons;
+
 /// Returns the last line that gives a reason, without Git's prefix.
 pub(in crate::git) fn last_words(stderr: &str) -> &str {
     let mut lines = reasons(stderr).rev();
     let fatal = lines.clone().find_map(|line| line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")));
     fatal.or(lines.next()).unwrap_or("Git says nothing")
-}
-
-/// Returns the lines that may give a reason. ssh's warnings are left out, because the one about key exchanges that a
-/// quantum computer could break has three lines and comes with every connection to an older server.
-pub(super) fn reasons(stderr: &str) -> impl DoubleEndedIterator<Item = &str> + Clone {
-    let lines = stderr.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with("**") && !line.starts_with("Warning: "))
 }
 
 /// Returns true if the repository there has ids of another length than the mirror here. The first wording is that of
@@ -25,13 +20,6 @@ pub(in crate::git) fn is_other_format(stderr: &str) -> bool {
     .iter()
     .any(|words| reasons(stderr).any(|line| line.contains(words)))
 }
-
-/// Returns true if the server refused the key that it was shown, or a login without a key.
-pub(in crate::git) fn is_key_refusal(stderr: &str) -> bool {
-    reasons(stderr).any(|line| KEY_REFUSALS.iter().any(|words| line.contains(words)))
-}
-
-pub(super) const KEY_REFUSALS: [&str; 2] = ["Permission denied (", "Too many authentication failures"];
 
 /// Returns the line that says that the server dropped the connection before it let ssh in:
 /// `kex_exchange_identification: read: Connection reset by peer`, or `Connection closed by HOST port N` alone.

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::model::RepoName;
+use crate::ssh::is_key_refusal;
 
 /// The messages are those of Git 2.39 for repositories of Git 2.45 and later, and for a version that does not exist
 /// yet.

@@ -11,6 +11,7 @@ use super::http::{self, body, broken, host, is_transient_status};
 use super::incoming::{Incoming, not_stored};
 use super::server::LfsServer;
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
+use crate::git::errors::{LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS};
 use crate::git::{Fault, GitError};
 use crate::model::RepoName;
 
@@ -95,12 +96,12 @@ impl LfsServer {
         if !status.is_success() {
             let said = serde_json::from_slice::<LfsErrorBody>(&body).map(|refusal| shown(&refusal.message));
             let said = said.unwrap_or_default();
-            let advice = match status {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "is there a key or a token that may read it?",
-                StatusCode::NOT_FOUND => "does it have LFS, and may the key or the token read it?",
-                _ => "try again, or look at the server's own log",
+            let refusal = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => LFS_LOGIN,
+                StatusCode::NOT_FOUND => NO_LFS,
+                _ => LFS_TROUBLE,
             };
-            let message = format!("{host} refuses the LFS files of {repo} ({status}{said}): {advice}");
+            let message = refusal.text(&[&host, &repo, &format!("{status}{said}")]);
             let fault = match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.client.is_outward() => Fault::Config,
                 _ => Fault::server_if(is_transient_status(status)),
@@ -119,10 +120,7 @@ impl LfsServer {
             .map(|object| match given.remove(&object.oid.to_string()) {
                 Some(BatchAnswerObject { error: Some(LfsErrorBody { code, message }), .. }) => Err(GitError {
                     exit_code: 1,
-                    message: format!(
-                        "{host} does not have {object} of {repo} ({code}{}): push it with `git lfs push --all`",
-                        shown(&message)
-                    ),
+                    message: MISSING_LFS_FILE.text(&[&host, object, &repo, &format!("{code}{}", shown(&message))]),
                     fault: Fault::server_if(StatusCode::from_u16(code).is_ok_and(is_transient_status)),
                 }),
                 Some(BatchAnswerObject { actions: Some(ObjectActions { download: Some(action) }), .. }) => Ok(action),

@@ -12,6 +12,7 @@ use super::http::{self, LfsClient};
 use super::method::{Method, MethodError};
 use super::shell::{CommandFailure, RemoteShell};
 use super::transfer::SshTransfer;
+use crate::git::errors::NO_LFS_SERVER;
 use crate::git::submodules::split;
 use crate::git::transport::remote::{Protocol, Remote};
 use crate::git::{Fault, Git, GitError, RepoSource};
@@ -45,11 +46,7 @@ impl Git {
     ) -> Result<(), GitError> {
         let (repo, store) = (&source.repo, &*self.lfs.store);
         match remote.protocol {
-            Protocol::File => {
-                let message =
-                    format!("{repo} has LFS files, and a file URL has no LFS server: serve it by ssh or https");
-                Err(GitError::refused(message))
-            }
+            Protocol::File => Err(NO_LFS_SERVER.error(&[repo])),
             Protocol::Https | Protocol::Http => {
                 self.server_below(remote, source)?.fetch_all(wanted, repo, store, access).await
             }

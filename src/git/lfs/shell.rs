@@ -6,10 +6,10 @@ use crate::git::errors::last_words;
 use crate::git::submodules::split;
 use crate::git::transport::connection::RemoteConnection;
 use crate::git::transport::remote::Remote;
-use crate::git::transport::ssh_options::{for_shell, for_ssh, ssh_options};
 use crate::git::{Fault, Git, GitError, RepoSource};
 use crate::model::LogSink;
 use crate::process::{Program, Running};
+use crate::ssh::{for_shell, for_ssh};
 
 /// Longest answer of `git-lfs-authenticate`: a URL and a few headers have 1 KB.
 const LONGEST_ANSWER: u64 = 1 << 20;
@@ -67,7 +67,7 @@ impl RemoteShell<'_> {
     pub fn start(&self, program: &str) -> Result<Running, GitError> {
         let config = &self.git.config;
         let mut ssh = Program::new("ssh").owner(&config.dir).args(["-F", "none"]);
-        let mut options = ssh_options(config, self.connection.agent().is_some());
+        let mut options = config.ssh_hosts().options(self.connection.agent().is_some());
         options.extend(self.connection.socket().map(|socket| format!("ControlPath={}", for_ssh(socket))));
         for option in options {
             ssh = ssh.arg("-o").arg(option);

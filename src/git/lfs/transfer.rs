@@ -19,6 +19,7 @@ use super::method::MethodError;
 use super::pkt::{PktLine, PktReader, message};
 use super::shell::{CommandFailure, RemoteShell, one_line, read_tail};
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
+use crate::git::errors::MISSING_LFS_FILE;
 use crate::git::{Fault, GitError};
 use crate::process::Running;
 
@@ -182,11 +183,9 @@ impl TransferSession {
                 tokens.insert(oid, words.filter(is_for_later).map(str::to_owned).collect::<ObjectTokens>());
             }
         }
-        let missing = |object: &WantedObject| {
-            format!("{host} does not have {object} of {repo} (git-lfs-transfer): push it with `git lfs push --all`")
-        };
+        let missing = |object: &WantedObject| MISSING_LFS_FILE.error(&[&host, object, &repo, &"git-lfs-transfer"]);
         let of = |object: &WantedObject| tokens.get(object.oid.to_string().as_str()).cloned();
-        wanted.iter().map(|object| of(object).ok_or_else(|| GitError::refused(missing(object)))).collect()
+        wanted.iter().map(|object| of(object).ok_or_else(|| missing(object))).collect()
     }
 
     async fn get(

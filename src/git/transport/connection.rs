@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::agent::SshAgent;
 use super::remote::{Protocol, Remote};
 use super::ssh::{ConnectError, SshConnection, connection_name};
-use crate::git::errors::{explain, is_key_refusal, refused_before};
+use crate::git::errors::{explain, refused_before};
 use crate::git::{Git, GitConfig, GitError, RepoSource};
 use crate::model::LogSink;
+use crate::ssh::{SshAgent, is_key_refusal};
 
 /// Connection for the programs that reach one remote. It is empty for protocols other than ssh.
 #[derive(Default)]

@@ -11,13 +11,11 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use super::agent::SshAgent;
 use super::refusals::{KeyRefusal, KeyRefusals};
 use super::remote::Remote;
-use super::ssh_options::ssh_options;
 use crate::git::GitConfig;
-use crate::git::errors::is_key_refusal;
 use crate::process::{Program, Running};
+use crate::ssh::{SshAgent, is_key_refusal};
 
 /// Time after which an unused connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -102,7 +100,7 @@ async fn connect(
     if let Some(agent) = agent {
         program = program.env("SSH_AUTH_SOCK", agent.socket());
     }
-    for option in ssh_options(config, agent.is_some()) {
+    for option in config.ssh_hosts().options(agent.is_some()) {
         program = program.arg("-o").arg(option);
     }
     // A connection passes on only those variables of its users that it was itself started to send. Without this one the
@@ -159,10 +157,7 @@ pub(in crate::git) fn connection_name(config: &GitConfig, remote: &Remote, key: 
         digest.update([0]);
     }
     digest.update(key.unwrap_or_default());
-    // A missing file counts as empty: ssh then says that the server is unknown.
-    for file in [&config.known_hosts].into_iter().chain(&config.added_hosts) {
-        digest.update(std::fs::read(file).unwrap_or_default());
-    }
+    config.ssh_hosts().contents().for_each(|keys| digest.update(keys));
     format!("m{}", &hex::encode(digest.finalize())[..12])
 }
 

@@ -1,15 +1,17 @@
 //! Contents of files. Git's objects come from one `git cat-file --batch` for each repository, which reads
 //! `OID<newline>` and writes `OID TYPE SIZE<newline>`, the content and a newline. LFS files and converted files come
-//! from their store, and files of `.git` from the disk.
+//! from their store, files of `.git` from the disk, and a file that came with the job's request from memory.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::git::command::local;
 use crate::git::gitdir::GitDir;
 use crate::git::lfs::{LfsStore, StoredObject};
+use crate::git::tree::INLINE;
 use crate::git::{CHUNK, Entry, GitConfig, GitError, Mirror, Oid, RepoSource};
 use crate::process::Running;
 
@@ -22,6 +24,8 @@ pub struct Blobs {
     readers: Vec<Option<ObjectReader>>,
     objects: Arc<LfsStore>,
     git_dir: Option<Arc<GitDir>>,
+    /// Content of the file that came with the job's request.
+    inline: Bytes,
 }
 
 /// A file's content, which is read in chunks. It may be dropped before its end.
@@ -43,6 +47,7 @@ enum Content<'a> {
         file: Box<tokio::fs::File>,
         left: u64,
     },
+    Memory(Bytes),
     Empty,
 }
 
@@ -52,13 +57,14 @@ impl Blobs {
         mirrors: Vec<Mirror>,
         objects: Arc<LfsStore>,
         git_dir: Option<Arc<GitDir>>,
+        inline: Bytes,
     ) -> Result<Self, GitError> {
         let mut readers: Vec<_> = mirrors.iter().map(|_| None).collect();
         // The first reader is started at once, because most files are in the first mirror.
         if let Some((mirror, reader)) = mirrors.first().zip(readers.first_mut()) {
             *reader = Some(ObjectReader::start(config, mirror)?);
         }
-        Ok(Self { config: config.clone(), mirrors, readers, objects, git_dir })
+        Ok(Self { config: config.clone(), mirrors, readers, objects, git_dir, inline })
     }
 
     /// Opens a file or a symlink, whose content is its target.
@@ -77,6 +83,9 @@ impl Blobs {
             let file = tokio::fs::File::open(&path).await.map_err(|error| GitError::io(path.display(), error))?;
             let content = Content::Disk { file: Box::new(file), left: entry.size };
             return Ok(Blob { content, size: entry.size });
+        }
+        if entry.origin == INLINE {
+            return Ok(Blob { content: Content::Memory(self.inline.clone()), size: entry.size });
         }
         let at = entry.origin as usize;
         let (Some(mirror), Some(reader)) = (self.mirrors.get(at), self.readers.get_mut(at)) else {
@@ -121,6 +130,10 @@ impl Blob<'_> {
                 file.read_exact(&mut chunk).await.map_err(|error| GitError::io("a file of .git", error))?;
                 *left -= chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some(chunk))
+            }
+            Content::Memory(rest) => {
+                let chunk = rest.split_to(rest.len().min(CHUNK));
+                Ok((!chunk.is_empty()).then(|| chunk.into()))
             }
             Content::Empty => Ok(None),
         }

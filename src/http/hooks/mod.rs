@@ -3,8 +3,8 @@
 //! which forge it was.
 
 mod github;
-mod signature;
-mod webhook;
+pub mod signature;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ const ROUTE: &str = "/hooks/github";
 pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-duplicate");
 
 /// Says why a webhook made no job.
-const SKIPPED: HeaderName = HeaderName::from_static("x-image-factory-skipped");
+pub const SKIPPED: HeaderName = HeaderName::from_static("x-image-factory-skipped");
 
 const NO_PUSH: &str = "the event is no push of a branch or tag";
 const DELETED: &str = "the push deleted its branch or tag";
@@ -97,7 +97,7 @@ fn skipped(reason: &'static str) -> Response {
 }
 
 /// Returns the sender's id of the delivery. Gitea, Forgejo and Gogs send it under GitHub's name, too.
-fn delivery_id(headers: &HeaderMap) -> Option<String> {
+pub fn delivery_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-github-delivery")?.to_str().ok()?;
     Some(id.to_owned()).filter(|id| id.len() <= 128)
 }

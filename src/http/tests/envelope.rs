@@ -1,4 +1,5 @@
 use axum::Router;
+use axum::extract::Request;
 use axum::routing::get;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,7 +40,12 @@ async fn a_500_names_its_request_and_nothing_else() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heartbeat::default(), stop));
+    tokio::spawn(serve(
+        crate::http::testing::plain(listener),
+        enveloped(routes, None, vec![]),
+        Heartbeat::default(),
+        stop,
+    ));
     let http = server(|_| {}).await.http;
     for (path, status) in [("panics", 500), ("fails", 500), ("full", 503)] {
         let answer = send(http.get(format!("{base}/{path}")).header("x-request-id", "r-1")).await;
@@ -64,13 +70,18 @@ async fn a_dialect_renders_the_errors_of_its_routes_and_no_others() {
         .route("/fails", get(async || ApiError::Internal("the inner life".into())))
         .route("/panics", get(panics))
         .route("/refuses", get(async || ApiError::with(&messages::REPOSITORY, "a/b")))
-        .method_not_allowed_fallback(wrong_method);
+        .method_not_allowed_fallback(async |request: Request| wrong_method(&request));
     let routes = rendered_by(dialect, render).route("/neutral", get(async || ApiError::new(&messages::BUSY)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(serve(listener, enveloped(routes, vec![]), Heartbeat::default(), stop));
+    tokio::spawn(serve(
+        crate::http::testing::plain(listener),
+        enveloped(routes, None, vec![]),
+        Heartbeat::default(),
+        stop,
+    ));
     let http = server(|_| {}).await.http;
     let mut answers = String::new();
     for (method, path) in

@@ -19,9 +19,11 @@ pub use render::render;
 pub use render::violation;
 
 pub fn routes() -> Router<Arc<ApiState>> {
+    Router::new().route("/", get(schemas::root)).route("/_schema/{name}", get(schemas::schema))
+}
+
+pub fn job_routes() -> Router<Arc<ApiState>> {
     Router::new()
-        .route("/", get(schemas::root))
-        .route("/_schema/{name}", get(schemas::schema))
         .route("/job", get(list::list).post(jobs::create))
         .route("/job/{id}", get(jobs::show))
         .route("/job/{id}/log", get(log::read))

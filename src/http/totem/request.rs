@@ -4,7 +4,7 @@ use crate::http::error::ApiError;
 use crate::http::messages;
 use crate::http::violation::{Violation, unstorable_text};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
-use crate::model::{BadOption, BuildOptions, Destinations, Dialect, JobContext, Problem, is_tag};
+use crate::model::{BadOption, BuildOptions, Destinations, Dialect, JobContext, JobSource, Problem, is_tag};
 
 /// Pattern of an image's tag.
 const TAG_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
@@ -58,7 +58,8 @@ pub fn read(body: &[u8], destinations: &Destinations) -> Result<JobRequest, ApiE
     // The build options are new, so checking them refuses nothing that totem accepted.
     wrong.extend(context.build_options().err().into_iter().flatten().map(bad_option));
     if wrong.is_empty() {
-        Ok(JobRequest { context, tag_named, dialect: Dialect::Totem })
+        let (source, dialect) = (JobSource::Git, Dialect::Totem);
+        Ok(JobRequest { context, source, tag_named, is_head: false, dialect })
     } else {
         Err(ApiError::Invalid(wrong))
     }

@@ -48,6 +48,10 @@ pub struct JobView<'a> {
     cancelled_by: Option<&'a str>,
     first_start_time: Option<Millis>,
     waiting_for: Option<WaitReason>,
+    dry_run: bool,
+    /// Text of the Dockerfile that came with the request; absent from a job of a commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dockerfile: Option<&'a str>,
 }
 
 impl<'a> JobView<'a> {
@@ -86,6 +90,8 @@ impl<'a> From<&'a Job> for JobView<'a> {
             cancelled_by: job.cancelled_by.as_deref(),
             first_start_time: job.first_start.or(job.start),
             waiting_for: None,
+            dry_run: job.is_dry_run(),
+            dockerfile: job.source.dockerfile(),
         }
     }
 }

@@ -16,7 +16,7 @@ async fn a_hook_has_the_body_and_the_signature_of_the_original() {
         r#""name":"image-factory","status":"success","result":{"image":"quay.io/totem/acme-hello:HEAD"},"#
     );
     let ours = format!(
-        r#""job":{{"id":"{id}","url":"/job/{id}"}},"commit":"c0ffee0123456789c0ffee0123456789c0ffee01","digest":null,"tags":[],"class":null,"cause":null,"cancelled":false,"extra":{{}}}}"#
+        r#""job":{{"id":"{id}","url":"/job/{id}"}},"commit":"c0ffee0123456789c0ffee0123456789c0ffee01","digest":"sha256:1","tags":[],"class":null,"cause":null,"cancelled":false,"extra":{{}}}}"#
     );
     assert_eq!((method, &body), (Method::POST, &format!("{original}{ours}")));
     assert_eq!(headers["content-type"], "application/json");

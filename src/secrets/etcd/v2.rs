@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::super::contents::Contents;
 use super::super::name::{GITHUB_KEYS, OWNER, Scope};
-use super::super::{SecretName, SecretsError};
+use super::super::{SecretName, SecretsError, messages};
 use super::config::EtcdConfig;
 use super::failure::{EtcdFailure, role};
 use super::limits::{MAX_ANSWER, REQUEST, within};
@@ -303,9 +303,7 @@ impl V2Client {
 fn text(value: String) -> Result<Zeroizing<Vec<u8>>, SecretsError> {
     match value.contains(char::REPLACEMENT_CHARACTER) {
         false => Ok(value.into_bytes().into()),
-        true => Err(SecretsError::new(
-            "it was not text, and etcd's v2 API has damaged it: store it again, encrypted with `gpg -c --armor`",
-        )),
+        true => Err(SecretsError::of(&messages::DAMAGED_BY_ETCD, &[])),
     }
 }
 

@@ -10,7 +10,7 @@ use ssh_key::public::RsaPublicKey;
 use ssh_key::{Mpint, PrivateKey};
 use zeroize::Zeroizing;
 
-use super::{SecretsError, damaged, dsa, refused};
+use super::{SecretsError, damaged, dsa, messages, refused};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const DSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10040.4.1");
@@ -109,7 +109,5 @@ fn private_key(pair: KeypairData) -> Result<PrivateKey, SecretsError> {
 }
 
 fn explicit_curve() -> SecretsError {
-    SecretsError::new(
-        "the key spells out its curve instead of naming it: `openssl ec -in KEY -param_enc named_curve -out NEW` names it",
-    )
+    SecretsError::of(&messages::EXPLICIT_CURVE, &[])
 }

@@ -4,7 +4,7 @@ use ssh_key::{Algorithm, Cipher, EcdsaCurve, Error, Kdf, PrivateKey};
 use zeroize::Zeroizing;
 
 use super::short::{self, string};
-use super::{SecretsError, Stored, damaged, dsa, refused, too_much_work, wrong_or_damaged};
+use super::{SecretsError, Stored, damaged, dsa, messages, refused, too_much_work, wrong_or_damaged};
 
 /// Most rounds of bcrypt. ssh-keygen's default is 16 (110 ms), and a careful user takes 100 or 200. More rounds than this
 /// (half a minute) would only keep a processor busy.
@@ -43,9 +43,7 @@ fn unreadable(body: &[u8], error: Error) -> SecretsError {
         Some((_, kind)) if kind.parse::<Algorithm>().map_or(true, |known| matches!(known, Algorithm::Other(_))) => {
             unknown_kind(kind)
         }
-        Some((cipher, _)) if Cipher::new(cipher).is_err() => SecretsError(format!(
-            "the key is encrypted with {cipher}, which is not supported: `ssh-keygen -p -Z aes256-ctr -f KEY` changes that"
-        )),
+        Some((cipher, _)) if Cipher::new(cipher).is_err() => SecretsError::of(&messages::OTHER_CIPHER, &[&cipher]),
         _ => damaged(error),
     }
 }
@@ -67,10 +65,7 @@ fn open(key: &PrivateKey, body: &[u8], passphrase: &str) -> Result<PrivateKey, S
         // An authenticated cipher does not distinguish a wrong passphrase from damage. The other ciphers do, because two
         // check numbers are compared first.
         Error::Crypto if key.cipher().has_tag() => wrong_or_damaged(),
-        Error::Crypto => SecretsError::new(
-            "ENC_PASSPHRASE is not the passphrase of this key: set the one it has, or store the key anew \
-             with `image-factory secrets put github-key FILE`",
-        ),
+        Error::Crypto => SecretsError::of(&messages::OTHER_PASSPHRASE, &[]),
         e => damaged(e),
     })
 }

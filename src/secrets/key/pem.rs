@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{SecretsError, damaged};
+use super::{SecretsError, damaged, messages};
 use crate::secrets::authorized::is_key;
 
 /// The block of a text that holds a private key.
@@ -47,7 +47,7 @@ impl Pem {
         }
         // A second key is refused, because it might be unencrypted and would be stored with the first.
         if lines.any(|line| key_label(line).is_some()) {
-            return Err(SecretsError::new("there is more than one private key: give one alone"));
+            return Err(SecretsError::of(&messages::SEVERAL_KEYS, &[]));
         }
         // The decoder's own message is left out, because it names a character of the key.
         let body = STANDARD.decode(base64.as_bytes()).map_err(|_| damaged("it is not base64"))?;
@@ -65,14 +65,13 @@ fn label(line: &str) -> Option<&str> {
 
 /// Returns the error for a text without a private key. Its first line shows the kind of the text.
 fn not_a_key(first: &str) -> SecretsError {
-    SecretsError::new(match label(first) {
-        Some(label) if label.contains("PUBLIC KEY") => "this is a public key: the private key is needed",
-        _ if first.starts_with("PuTTY-User-Key-File") => {
-            "this is a PuTTY key: `puttygen KEY.ppk -O private-openssh-new -o KEY` writes it in the OpenSSH format"
-        }
-        _ if first.contains("-cert-v01@openssh.com ") => "this is a certificate: the private key itself is needed",
-        _ if is_key(first.as_bytes()) => "this is a public key: the private key is needed",
-        _ if first.is_empty() => "it is empty",
-        _ => "this is not a private key: it must begin with `-----BEGIN OPENSSH PRIVATE KEY-----` or the like",
-    })
+    let message = match label(first) {
+        Some(label) if label.contains("PUBLIC KEY") => messages::PUBLIC_KEY,
+        _ if first.starts_with("PuTTY-User-Key-File") => messages::PUTTY_KEY,
+        _ if first.contains("-cert-v01@openssh.com ") => messages::CERTIFICATE,
+        _ if is_key(first.as_bytes()) => messages::PUBLIC_KEY,
+        _ if first.is_empty() => return SecretsError::new("it is empty"),
+        _ => messages::NO_KEY,
+    };
+    SecretsError::of(&message, &[])
 }

@@ -25,6 +25,22 @@ impl Store {
         Ok(job)
     }
 
+    /// Puts a running job back like [`Store::requeue`], and counts that its engine was taken from it.
+    pub async fn requeue_moved(&self, id: JobId, attempt: u32) -> Result<Job, StoreError> {
+        let announce = self.announce.clone();
+        let job = self
+            .write(move |conn| {
+                conn.execute(
+                    "UPDATE jobs SET moves = moves + 1 WHERE id = $1 AND status = 'running' AND attempt = $2",
+                    &[&id, &attempt],
+                )?;
+                requeue_attempt(conn, id, attempt, &announce)
+            })
+            .await?;
+        self.notified.notify_one();
+        Ok(job)
+    }
+
     /// Cancels a pending job now, and marks a running job, whose runner has to be signalled. `by` is the name of the
     /// token that asked; the first one is kept.
     ///

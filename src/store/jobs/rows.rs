@@ -13,7 +13,7 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
-         cancelled_by, not_before, held_since, first_start"
+         cancelled_by, not_before, held_since, first_start, moves, source"
     };
 }
 pub(in crate::store) use columns;
@@ -23,6 +23,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         id: row.get("id")?,
         repository: row.get("repository")?,
         context: context(row)?,
+        source: row.get("source")?,
         image: row.get("image")?,
         status: row.get("status")?,
         attempt: row.get("attempt")?,
@@ -32,6 +33,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         cause: row.get("cause")?,
         class: row.get("class")?,
         failures: row.get("failures")?,
+        moves: row.get("moves")?,
         engine: row.get("engine")?,
         origin: row.get("origin")?,
         dialect: row.get("dialect")?,
@@ -192,9 +194,9 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
     conn.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced, \
-         default_branch, created_by, updated) \
+         default_branch, created_by, updated, source) \
          VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-         $21, $7)",
+         $21, $7, $22)",
         &[
             &job.id,
             &job.context.stored()?,
@@ -217,6 +219,7 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
             &job.forced,
             &job.default_branch,
             &job.created_by,
+            &job.source,
         ],
     )?;
     enqueue(conn, job)

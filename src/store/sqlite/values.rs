@@ -7,8 +7,8 @@ use rusqlite::{Result, Row};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    CommitId, Dialect, FailureClass, Forge, JobContext, JobId, Millis, NotificationState, Origin, Role, SkipReason,
-    Status,
+    CommitId, Dialect, FailureClass, Forge, JobContext, JobId, JobSource, Millis, NotificationState, Origin, Role,
+    SkipReason, Status,
 };
 
 impl ToSql for Millis {
@@ -38,6 +38,23 @@ impl FromSql for JobId {
 impl ToSql for CommitId {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         Ok(self.as_str().into())
+    }
+}
+
+/// NULL is Git.
+impl ToSql for JobSource {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Git => Ok(rusqlite::types::Null.into()),
+            inline => serde_json::to_string(inline).map(Into::into).map_err(damaged),
+        }
+    }
+}
+
+impl FromSql for JobSource {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let json = value.as_str_or_null()?;
+        json.map_or(Ok(Self::Git), |json| serde_json::from_str(json).map_err(FromSqlError::other))
     }
 }
 

@@ -35,6 +35,26 @@ async fn two_spellings_are_one_repository_or_two_by_the_rule() {
     }
 }
 
+/// A job without a repository has a key of its own, whatever the rule is, and keeps its Dockerfile.
+#[tokio::test]
+async fn a_job_of_a_dockerfile_keeps_its_source_and_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = crate::model::JobSource::Dockerfile("FROM busybox\n# \u{fc}\"'\n".into());
+    let store = open(dir.path(), RepoCase::Keep).await;
+    let inline = NewJob { source: source.clone(), ..spelled("generator", "Hello") };
+    let Added::New(job) = store.add_job(inline, None).await.unwrap() else { panic!() };
+    let other = add(&store, "generator", "Hello").await;
+    store.close().await;
+    for case in [RepoCase::Ignore, RepoCase::Keep] {
+        let store = open(dir.path(), case).await;
+        let kept = store.job(job.id).await.unwrap().unwrap();
+        assert_eq!((&kept.source, kept.repository.as_str()), (&source, "generator:/quay.io/totem/Hello"));
+        assert_eq!(store.job(other.id).await.unwrap().unwrap().source, crate::model::JobSource::Git);
+        assert_eq!(listed(&store, "generator/Hello").await, 1);
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn another_rule_writes_all_keys_anew_and_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -102,6 +102,8 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         sync_key: bench.name.clone(),
         pull: false,
         no_cache: false,
+        cache_from: None,
+        inline_cache: false,
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),
     };
@@ -286,7 +288,7 @@ async fn an_engine_without_buildkit_builds_jobs(docker: Docker) {
     {
         let checked = Engine::new(host.parse::<Host>().unwrap()).with_builder(builder).check().await;
         match expected {
-            Some(used) => assert_eq!(checked.unwrap(), used),
+            Some(used) => assert_eq!(checked.unwrap().1, used),
             None => assert!(checked.unwrap_err().message.contains("has no BuildKit: use Docker 18.09")),
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::harness::{Authority, Daemon, Registry, Repo, Served, TlsFront, folder};
 
 fn host(port: u16, certs: &Path) -> Host {
-    Host::new(&format!("tcp://127.0.0.1:{port}"), Some(certs.into())).unwrap()
+    Host::new(&format!("tcp://127.0.0.1:{port}"), Some(certs.into()), None).unwrap()
 }
 
 async fn trouble(host: Host) -> String {
@@ -71,7 +71,7 @@ async fn a_wrong_certificate_is_named() {
         |name: &str, expired| TlsFront::start(authority.docker_certs("serverAuth", name, expired).path(), &engine);
     let right = front("IP:127.0.0.1,IP:::1,DNS:localhost", false);
     Engine::new(host(right.port, good.path())).info().await.unwrap();
-    let named = Host::new(&format!("tcp://localhost:{}/", right.port), Some(good.path().into())).unwrap();
+    let named = Host::new(&format!("tcp://localhost:{}/", right.port), Some(good.path().into()), None).unwrap();
     Engine::new(named).info().await.unwrap();
 
     let says = |error: &str, words: &[&str]| {

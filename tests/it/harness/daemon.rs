@@ -35,12 +35,12 @@ impl Daemon {
     /// Starts a daemon and returns when `/ready` answers 200 and each engine was looked at, after 30 s at most.
     pub async fn start(settings: Settings) -> Self {
         let dir = folder();
-        let client = http_client();
+        let client = client(&settings);
         let (server, [port]) = start(
             "image-factory",
             &dir.path().join("log"),
             |[port]| serve(&settings, dir.path(), port),
-            async |[port]| ready(&client, port).await,
+            async |[port]| ready(&client, &settings, port).await,
         )
         .await;
         let mut canaries = Canaries::default();
@@ -91,7 +91,7 @@ impl Daemon {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", scheme(&self.settings), self.port)
     }
 
     pub fn pid(&self) -> i32 {
@@ -147,8 +147,8 @@ impl Daemon {
     /// Starts the ended daemon again, on the same port and with the same data.
     pub async fn restart(&mut self) {
         self.spawn();
-        let (client, port) = (&self.client, self.port);
-        let started = wait_ready(&mut self.server, async || ready(client, port).await).await;
+        let (client, settings, port) = (&self.client, &self.settings, self.port);
+        let started = wait_ready(&mut self.server, async || ready(client, settings, port).await).await;
         assert!(started, "it ended on its restart");
     }
 
@@ -343,12 +343,26 @@ fn env_file(dir: &Path) -> PathBuf {
     path
 }
 
-async fn ready(client: &reqwest::Client, port: u16) -> bool {
-    let Ok(answer) = client.get(format!("http://127.0.0.1:{port}/ready")).send().await else { return false };
+fn scheme(settings: &Settings) -> &'static str {
+    if settings.keys().any(|name| ["TLS_CERT", "CERT_PATH"].contains(&&**name)) { "https" } else { "http" }
+}
+
+/// A client that asks for no certificate. Tests of the certificates have clients of their own.
+fn client(settings: &Settings) -> reqwest::Client {
+    let plain = http_client();
+    match scheme(settings) {
+        "https" => reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap(),
+        _ => plain,
+    }
+}
+
+async fn ready(client: &reqwest::Client, settings: &Settings, port: u16) -> bool {
+    let url = format!("{}://127.0.0.1:{port}/ready", scheme(settings));
+    let Ok(answer) = client.get(url).send().await else { return false };
     // The status is 200 before the first ping of the engines has ended, and the reasons name it until then.
     let is_ok = answer.status() == 200;
     let text = answer.text().await.unwrap_or_default();
-    is_ok && !text.contains("was not pinged yet") && !text.contains("was not read yet")
+    is_ok && !["was not pinged yet", "was not read yet", "were not tried yet"].iter().any(|early| text.contains(early))
 }
 
 /// One run of the command line, with only the given variables in its environment.

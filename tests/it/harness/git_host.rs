@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{DeployKey, KeyType, LfsTransfer, Proc, folder, listen, start};
+use super::{DeployKey, Engine, KeyType, LfsTransfer, Proc, folder, listen, start};
 
 /// An sshd that serves bare repositories to whoever holds an authorized key.
 pub struct GitHost {
@@ -64,6 +64,18 @@ impl GitHost {
     pub fn authorize(&self, keys: &[&DeployKey]) {
         let lines: String = keys.iter().map(|key| format!("restrict {}\n", key.public)).collect();
         std::fs::write(self.dir.path().join("authorized_keys"), lines).unwrap();
+    }
+
+    /// Lets these keys forward connections from now on, and do nothing else.
+    pub fn authorize_forwarding(&self, keys: &[&DeployKey]) {
+        let lines: String = keys.iter().map(|key| format!("restrict,port-forwarding {}\n", key.public)).collect();
+        std::fs::write(self.dir.path().join("authorized_keys"), lines).unwrap();
+    }
+
+    /// The address of an engine on this host's machine, with this port of the host.
+    pub fn engine_at(&self, port: u16, engine: &Engine) -> String {
+        let socket = engine.host.strip_prefix("unix://").expect("an engine on a socket");
+        format!("ssh://{}@127.0.0.1:{port}{socket}", self.user)
     }
 
     /// A file with this host's key; a test may write another one into it.

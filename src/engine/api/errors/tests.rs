@@ -80,6 +80,12 @@ fn failures_of_a_build_are_classified() {
         ("rpc error: code = Unavailable desc = transport is closing", Engine),
         ("no active session for x: context deadline exceeded", Engine),
         ("failed to compute cache key: \"/503\" not found: not found", Build),
+        ("dockerfile parse error line 3: unknown instruction: EOF", Build),
+        (
+            "process \"/bin/sh -c true\" did not complete successfully: failed to create endpoint a on network bridge: b",
+            Engine,
+        ),
+        ("process \"/bin/sh -c true\" did not complete successfully: network bridge not found", Engine),
         // A step may print anything. Its exit code shows that the fault is the user's.
         ("executor failed running [curl dial tcp]: exit code: 7", Build),
         ("process \"echo exit code: 3\" did not complete successfully: exit code: 1", Build),

@@ -61,7 +61,7 @@ impl GitHub {
                 "state": status.state,
                 "context": status.context,
                 "description": status.description,
-                "target_url": self.job_url(job),
+                "target_url": self.target(job, status),
             });
             let response = self.call(&repo, Method::POST, &path, Some(&body)).await?;
             if response.status.is_success() { Ok(()) } else { Err(refusal(&repo, &response)) }
@@ -87,16 +87,17 @@ impl GitHub {
 
     fn is_current(&self, job: JobId, status: &CommitStatus, shown: &Value) -> bool {
         let target = shown["target_url"].as_str().unwrap_or_default();
-        if target == self.job_url(job) {
+        if target == self.target(job, status) {
             return shown["state"] == json!(status.state);
         }
-        let other = target.strip_prefix(&self.base_url).and_then(|path| path.strip_prefix("/job/")?.parse().ok());
+        let path = target.strip_prefix(&self.base_url);
+        let other = path.and_then(|path| path.strip_prefix("/job/").or(path.strip_prefix("/logs/"))?.parse().ok());
         // Ids sort by the time at which they were made.
         other.is_some_and(|other: JobId| other > job)
     }
 
-    fn job_url(&self, job: JobId) -> String {
-        format!("{}/job/{job}", self.base_url)
+    fn target(&self, job: JobId, status: &CommitStatus) -> String {
+        format!("{}{}", self.base_url, status.path(job))
     }
 
     /// Calls the API with this repository's token, and once more with a new token if GitHub refuses the App's.

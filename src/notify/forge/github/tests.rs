@@ -32,6 +32,7 @@ fn job(status: Status, cause: Option<&str>, class: Option<FailureClass>) -> Job 
         cause: cause.map(str::to_owned),
         class,
         resolved_commit: Some(SHA.parse().unwrap()),
+        digest: (status == Status::Success).then(|| "sha256:1".to_owned()),
         start: Some(Millis(0)),
         end: Some(Millis(62_400)),
         ..Job::pending(new, crate::model::RepoCase::default())

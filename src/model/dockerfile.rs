@@ -1,9 +1,9 @@
-//! The instructions of a Dockerfile, as far as messages about a failed build need them
+//! The instructions of a Dockerfile, as far as base images and messages about a failed build need them
 //! (<https://docs.docker.com/reference/dockerfile/>).
 
 /// One instruction.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Instruction {
+pub struct Instruction {
     /// Number of its first line, from 1.
     pub line: usize,
     /// The keyword in upper case, such as `COPY`.
@@ -53,7 +53,7 @@ impl Instruction {
 }
 
 /// Returns the instructions of a Dockerfile in their order.
-pub(super) fn instructions(dockerfile: &[u8]) -> Vec<Instruction> {
+pub fn instructions(dockerfile: &[u8]) -> Vec<Instruction> {
     let text = String::from_utf8_lossy(dockerfile);
     let text = text.trim_start_matches('\u{feff}');
     let escape = directives(text)
@@ -97,7 +97,7 @@ pub(super) fn instructions(dockerfile: &[u8]) -> Vec<Instruction> {
 }
 
 /// Returns true if the Dockerfile names its frontend by a line `# syntax=`.
-pub(super) fn names_syntax(dockerfile: &[u8]) -> bool {
+pub fn names_syntax(dockerfile: &[u8]) -> bool {
     let text = String::from_utf8_lossy(dockerfile);
     directives(text.trim_start_matches('\u{feff}')).any(|(name, _)| name == "syntax")
 }

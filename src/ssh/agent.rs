@@ -1,4 +1,4 @@
-//! An ssh-agent that holds one deploy key. The key never leaves our memory, because ssh asks the agent to sign, through
+//! An ssh-agent that holds one key. The key never leaves our memory, because ssh asks the agent to sign, through
 //! a socket that only our own user can open. The agent lists the key and signs with it; it refuses every other request.
 //! The protocol is draft-miller-ssh-agent: messages of a 4-byte length, a type byte, and fields.
 
@@ -24,7 +24,7 @@ const MAX_MESSAGE: usize = 256 << 10;
 
 /// A running agent. It serves until it is dropped, which removes the socket too.
 #[derive(Debug)]
-pub(in crate::git) struct SshAgent {
+pub struct SshAgent {
     socket: PathBuf,
     fingerprint: String,
     _server: AbortOnDropHandle<()>,
@@ -33,6 +33,9 @@ pub(in crate::git) struct SshAgent {
 
 impl SshAgent {
     /// Opens a new socket (0600, in a new 0700 folder) below `run_dir`.
+    ///
+    /// # Errors
+    /// The socket cannot be made, for example because its path is too long.
     pub fn start(key: Arc<DeployKey>, run_dir: &Path) -> io::Result<Self> {
         let owner_only = fs::Permissions::from_mode(0o700);
         let dir = tempfile::Builder::new().prefix("agent-").permissions(owner_only).tempdir_in(run_dir)?;

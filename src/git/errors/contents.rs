@@ -1,0 +1,43 @@
+//! The messages about submodules and LFS files, whose servers and files are the repository's own.
+
+use super::Fault;
+use super::message::ErrorMessage;
+
+macro_rules! messages {
+    ($($name:ident: $fault:ident, $what:literal, $cause:literal, $cure:literal;)*) => {
+        $(pub(in crate::git) const $name: ErrorMessage =
+            ErrorMessage { what: $what, cause: $cause, cure: $cure, fault: Fault::$fault };)*
+        /// All messages of this file, in the order of the file.
+        pub(super) const MESSAGES: &[ErrorMessage] = &[$($name),*];
+    };
+}
+
+messages! {
+    LARGE_GITMODULES: Request, ".gitmodules has … bytes, and it may have …",
+        "The file is far larger than a list of submodules.",
+        "make it smaller";
+    WRONG_GITMODULES: Request, ".gitmodules cannot be read: line … is wrong",
+        "Git itself cannot parse the file.",
+        "correct it";
+    NO_SUBMODULE_URL: Request, "submodule … has no url in .gitmodules",
+        "The section of the submodule lacks a line `url = …`.",
+        "add it";
+    NO_SUBMODULE_VALUE: Request, "submodule … has no value for … in .gitmodules",
+        "A line of the submodule's section has a name without `=`.",
+        "add it";
+    NO_LFS_SERVER: Request, "… has LFS files, and a file URL has no LFS server",
+        "GIT_URL names a folder, which gives out Git's objects only.",
+        "serve it by ssh or https";
+    LFS_LOGIN: Config, "… refuses the LFS files of … (…)",
+        "The LFS server wants a login, or another one. On another host than the repository the class is source.",
+        "is there a key or a token that may read it?";
+    NO_LFS: Request, "… refuses the LFS files of … (…)",
+        "The server has no LFS for this repository, or hides it from the login.",
+        "does it have LFS, and may the key or the token read it?";
+    LFS_TROUBLE: Server, "… refuses the LFS files of … (…)",
+        "The LFS server has a fault of its own.",
+        "try again, or look at the server's own log";
+    MISSING_LFS_FILE: Request, "… does not have … of … (…)",
+        "The commit was pushed, and the file that its LFS pointer names was not.",
+        "push it with `git lfs push --all`";
+}

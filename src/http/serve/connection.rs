@@ -1,0 +1,153 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::listener::Peer;
+use super::places::ConnectionPlace;
+
+/// Time for writing to make progress. A reader that takes nothing for longer comes back where it was.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// The bytes of a connection.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl From<Peer> for Stream {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Tcp(stream) => Self::Tcp(stream),
+            Peer::Unix(stream) => Self::Unix(stream),
+        }
+    }
+}
+
+/// A connection with its place, which it keeps also as a WebSocket. Writing fails once it made no progress for [`STALLED`].
+pub(super) struct Connection {
+    stream: Stream,
+    /// The end of the time for progress, while writing waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _place: ConnectionPlace,
+    _token: TaskTrackerToken,
+}
+
+/// Calls a method of the stream inside.
+macro_rules! on_stream {
+    ($self:ident, $method:ident($($argument:expr),*)) => {
+        match &mut $self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
+        }
+    };
+}
+
+impl Connection {
+    pub fn new(stream: Stream, place: ConnectionPlace, token: TaskTrackerToken) -> Self {
+        Self { stream, stalled: None, _place: place, _token: token }
+    }
+
+    /// Passes on the result of writing, and fails if there has been none for too long.
+    fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = on_stream!(self, poll_write(cx, bytes));
+        self.watched(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = on_stream!(self, poll_write_vectored(cx, pieces));
+        self.watched(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = on_stream!(self, poll_flush(cx));
+        self.watched(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = on_stream!(self, poll_shutdown(cx));
+        self.watched(cx, ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::http::serve::places::Places;
+
+    /// Writes until the reader has to take something first.
+    async fn fill(connection: &mut Connection) {
+        let mut write = async || {
+            poll_fn(|cx| match Pin::new(&mut *connection).poll_write(cx, &[0; 1 << 16]) {
+                Poll::Ready(written) => Poll::Ready(Some(written.unwrap())),
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await
+        };
+        while write().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn writing_fails_only_without_progress() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, places) = (Stream::Tcp(listener.accept().await.unwrap().0), Places::new(0));
+        let mut connection = Connection::new(stream, places.take().await.unwrap(), TaskTracker::new().token());
+        fill(&mut connection).await;
+        assert!(connection.stalled.is_some());
+        let mut taken = vec![0; 8 << 20];
+        let (written, _) = tokio::join!(connection.write(b"x"), reader.read_exact(&mut taken[..1 << 20]));
+        assert_eq!((written.unwrap(), connection.stalled.is_none()), (1, true));
+
+        fill(&mut connection).await;
+        connection.stalled = Some(Box::pin(sleep(Duration::ZERO)));
+        assert_eq!(connection.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(places.count().0, 1);
+        drop(connection);
+        assert_eq!(places.count().0, 0);
+    }
+}

@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::git::{GitError, Oid};
-use crate::http::BranchHead;
-use crate::model::{CommitId, RepoName};
+use crate::http::{BranchHead, NoHead};
+use crate::model::{CommitId, FailureClass, RepoName};
 use crate::pipeline::{self, Tools};
 
 /// Time for the host to answer a request of the API, which has 30 s in all.
@@ -38,8 +38,9 @@ pub fn handle(tools: Arc<Tools>) -> BranchHead {
             };
             match timeout(ANSWER_TIMEOUT, ask).await {
                 Ok(Ok(heads)) => Ok(heads.get(&branch).and_then(|id| CommitId::parse(&id.to_string()).ok())),
-                Ok(Err(error)) => Err(error.message),
-                Err(_) => Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
+                Ok(Err(error)) if error.fault.class() == FailureClass::Source => Err(NoHead::Repository(error.message)),
+                Ok(Err(error)) => Err(NoHead::Host(error.message)),
+                Err(_) => Err(NoHead::Host(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))),
             }
         })
     })

@@ -101,6 +101,10 @@ impl Engine {
         logins: &BaseLogins,
         log: &dyn LogSink,
     ) -> Result<(String, StepCounts), EngineError> {
+        if !build.limits.is_empty() {
+            let names: Vec<_> = build.limits.keys().map(String::as_str).collect();
+            write_line(log, &format!("BuildKit has no limits for steps: {} is passed over", names.join(", ")));
+        }
         let built = self.build_by_buildkit(build, &session.id, log).await;
         logins.notes().iter().for_each(|line| write_line(log, line));
         built

@@ -60,6 +60,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
         query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
+        query.extend(build.limits.iter().map(|(name, limit)| (name.as_str(), limit.as_str())));
         let tar::ContextUpload { body, dockerfile } = tar::upload(tree, build.dockerfile, build.context).await?;
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)

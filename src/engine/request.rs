@@ -38,6 +38,8 @@ pub struct ImageBuild<'a> {
     pub cache_from: Option<String>,
     /// True if BuildKit writes into the image from which steps its layers are, so that the image can be a `cache_from`.
     pub inline_cache: bool,
+    /// Limits of each step, by their names in the engine's API. BuildKit has none.
+    pub limits: BTreeMap<String, String>,
     /// Images that the Dockerfile builds on, as far as they are known. They decide which login an engine gets that asks for
     /// one by host.
     pub bases: Vec<BaseImage>,

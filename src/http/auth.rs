@@ -37,21 +37,34 @@ impl RepoCaller {
     /// an admin's.
     pub fn admit(parts: &Parts, named: Option<Self>, guard: &Guard) -> Result<Self, ApiError> {
         let changes = !parts.method.is_safe();
+        let role = if changes { Role::Build } else { Role::Read };
+        Self::admit_as(parts, named, guard, role, changes)
+    }
+
+    /// Admits the caller of a request whose method does not say what it needs: this role and, for a `guarded` one, that no
+    /// foreign web page made a browser send it.
+    pub fn admit_as(
+        parts: &Parts,
+        named: Option<Self>,
+        guard: &Guard,
+        role: Role,
+        guarded: bool,
+    ) -> Result<Self, ApiError> {
         let caller = match named {
             Some(caller) => {
                 // A browser adds the password that it remembers to what any page sends, as it does with a cookie.
-                if changes && is_basic(&parts.headers) {
-                    guard.check(&parts.headers, changes)?;
+                if guarded && is_basic(&parts.headers) {
+                    guard.check(&parts.headers, guarded)?;
                 }
                 caller
             }
             None if guard.is_open => {
-                guard.check(&parts.headers, changes)?;
+                guard.check(&parts.headers, guarded)?;
                 Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
             None => return Err(ApiError::new(&messages::CREDENTIALS)),
         };
-        if changes && caller.role < Role::Build {
+        if caller.role < role {
             return Err(ApiError::new(&messages::READ_ONLY));
         }
         Ok(caller)

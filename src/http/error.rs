@@ -64,9 +64,7 @@ impl ApiError {
     pub fn text(&self, request_id: &str) -> String {
         match self {
             Self::Message(message, values) => message.with(values.iter().map(String::as_str)),
-            Self::Invalid(violations) => {
-                violations.iter().map(|violation| violation.path.as_str()).collect::<Vec<_>>().join(", ")
-            }
+            Self::Invalid(violations) => violations.iter().map(Violation::text).collect::<Vec<_>>().join("; "),
             Self::Range(len) => messages::RANGE.with([len.to_string().as_str()]),
             Self::Unstorable(_) => messages::UNSTORABLE.with([]),
             Self::Internal(_) => messages::INTERNAL.with([request_id]),

@@ -100,6 +100,9 @@ messages! {
     BAD_QUERY: 400 "InvalidArgument", "The query cannot be read: …",
         "The query of the address is malformed, or names a parameter twice.",
         "Correct the query.";
+    PARAMETER: 400 "InvalidArgument", "The parameter … cannot be used: …",
+        "A parameter of GET /b1/build is missing, malformed or not offered.",
+        "Correct the parameter as the message says.";
     BAD_UPGRADE: 400 "InvalidArgument", "The WebSocket cannot be opened: …",
         "The request has Upgrade: websocket, and another header of RFC 6455 is missing or wrong.",
         "Open it with a library for WebSockets, by GET and version 13.";
@@ -215,6 +218,9 @@ messages! {
     FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token as Bearer with it",
         "A browser sent the request for a page of another origin, with a password that it knows, or without a token.",
         "Send a token as Bearer, or have the operator add the page to CORS_ORIGINS.";
+    BROWSER: 403 "NotAuthorized", "A browser sent this request, and a GET that makes a job is for programs alone: send it by curl",
+        "GET /b1/build has a header that browsers add, such as Sec-Fetch-Site or Origin, or a browser's User-Agent.",
+        "Send it from a program, and with a token as Bearer if it calls itself Mozilla.";
     OTHER_BASE: 403 "NotAuthorized", "Another dockerRepoBase than the configured one needs the role admin",
         "The request names a dockerRepoBase that is not DOCKER_REPO_BASE.",
         "Leave dockerRepoBase out, or use a token of the role admin.";

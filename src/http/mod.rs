@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod etag;
 mod extract;
+mod generator;
 mod health;
 mod hooks;
 mod ids;
@@ -92,10 +93,18 @@ pub struct HttpConfig {
 /// Returns the host of a channel's destination, if a present setting names it.
 pub type HostOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
 
-/// Returns the commit at the head of a branch, or `None` if there is no such branch. The error is why its host cannot be
-/// asked, in one line. The answer comes within the time that a request has.
+/// Returns the commit at the head of a branch, or `None` if there is no such branch. The answer comes within the time that a
+/// request has.
 pub type BranchHead =
-    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, String>> + Send + Sync>;
+    Arc<dyn Fn(RepoName, String) -> BoxFuture<'static, Result<Option<CommitId>, NoHead>> + Send + Sync>;
+
+/// Why the head of a branch is not known, in one line.
+pub enum NoHead {
+    /// The host has no such repository, or does not let us read it.
+    Repository(String),
+    /// The host gives no answer.
+    Host(String),
+}
 
 /// The parts of the daemon that the handlers share.
 pub struct Parts {
@@ -165,6 +174,9 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let mut routes = own_routes().merge(totem::job_routes());
     if config.dialects.has(Dialect::Totem) {
         routes = routes.merge(totem::routes()).merge(hooks::routes().route_layer(counted.clone()));
+    }
+    if config.dialects.has(Dialect::Generator) {
+        routes = routes.merge(generator::routes());
     }
     let mut webhooks = None;
     if config.dialects.has(Dialect::Conveyor) {

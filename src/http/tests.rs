@@ -6,6 +6,7 @@ mod engines;
 mod envelope;
 mod follow;
 mod forges;
+mod generator;
 mod hook;
 mod images;
 mod jobs;
@@ -108,7 +109,9 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         basic_auth: Some(BasicLogin { user: "conveyor".into(), password: Zeroizing::new("pass:word".into()) }),
         open_logs: false,
         log_heartbeat: Duration::from_secs(25),
-        branch_head: Arc::new(|_, _| Box::pin(async { Err("no Git server in this test".to_owned()) })),
+        branch_head: Arc::new(|_, _| {
+            Box::pin(async { Err(crate::http::NoHead::Host("no Git server in this test".into())) })
+        }),
         open: false,
         cors_origins: vec![],
         hosts: vec!["ci.acme.org:8080".into()],

@@ -1,5 +1,7 @@
 use serde_json::Value;
 
+use super::messages;
+
 /// One fault of a body. A dialect renders it in its own words.
 #[derive(Debug, PartialEq)]
 pub struct Violation {
@@ -64,6 +66,21 @@ impl Violation {
 
     pub fn wrong_format(text: &str, format: &'static str, why: String, path: &str) -> Self {
         Self { path: path.into(), defect: Defect::WrongFormat { text: text.into(), format, why } }
+    }
+
+    /// Returns the fault in one line, for a dialect without a form of its own.
+    pub fn text(&self) -> String {
+        let why = match &self.defect {
+            Defect::Missing { property } => messages::MISSING.with([&**property]),
+            Defect::WrongType { found, expected } => messages::WRONG_TYPE.with([*found, &**expected]),
+            Defect::TooLong { length, maximum } => {
+                messages::TOO_LONG.with([&*length.to_string(), &*maximum.to_string()])
+            }
+            Defect::WrongPattern { text, pattern } => messages::WRONG_PATTERN.with([*pattern, &**text]),
+            Defect::WrongFormat { text, format, why } => messages::WRONG_FORMAT.with([*format, &**text, &**why]),
+            Defect::Unusable(message) => message.clone(),
+        };
+        format!("{}: {why}", self.path)
     }
 
     pub fn unusable(message: String, path: String) -> Self {

@@ -115,6 +115,8 @@ pub struct BuildOptions {
     pub no_cache: Option<bool>,
     /// True if the image is built and not pushed.
     pub dry_run: Option<bool>,
+    /// Limits of each step, by the names of [`LIMITS`]. BuildKit has none.
+    pub limits: BTreeMap<String, String>,
 }
 
 /// An option that cannot be used.
@@ -148,7 +150,7 @@ impl fmt::Display for Problem {
 
 impl BuildOptions {
     /// Names of all options.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 11] = [
         "dockerfile",
         "context",
         "keepGitDir",
@@ -159,6 +161,7 @@ impl BuildOptions {
         "pull",
         "noCache",
         "dryRun",
+        "limits",
     ];
 
     /// Reads the options of [`Self::NAMES`] from the object `build` of a request. Null and the empty text count as absent.
@@ -178,8 +181,34 @@ impl BuildOptions {
             pull: reader.text("pull", |text| text.parse().map_err(|_| "it must be missing or always")),
             no_cache: reader.switch("noCache"),
             dry_run: reader.switch("dryRun"),
+            limits: reader.limits(),
         };
         if reader.bad.is_empty() { Ok(options) } else { Err(reader.bad) }
+    }
+
+    /// Reads the limits of steps: an object of texts or whole numbers.
+    ///
+    /// # Errors
+    /// The rule that one of them breaks.
+    pub fn read_limits(limits: &Map<String, Value>) -> Result<BTreeMap<String, String>, &'static str> {
+        let limit = |(name, value): (&String, &Value)| {
+            let text = match value {
+                Value::Number(number) if number.is_i64() => number.to_string(),
+                Value::String(text) => text.clone(),
+                _ => return Err("each of them must be a text or a whole number"),
+            };
+            let is_list = name.starts_with("cpuset");
+            let is_cpus = || {
+                !text.is_empty() && text.len() <= 200 && text.bytes().all(|b| b.is_ascii_digit() || b"-,".contains(&b))
+            };
+            match () {
+                () if !LIMITS.contains(&name.as_str()) => Err(UNKNOWN_LIMIT),
+                () if is_list && !is_cpus() => Err("it must be a list of CPUs or memory nodes, such as 0-2,4"),
+                () if !is_list && text.parse::<i64>().is_err() => Err("it must be a whole number, of bytes for memory"),
+                () => Ok((name.clone(), text)),
+            }
+        };
+        limits.iter().map(limit).collect()
     }
 
     /// Returns the Dockerfile and the context. The settings `DOCKERFILE` and `CONTEXT` apply where the job sets none. A
@@ -197,6 +226,10 @@ impl BuildOptions {
         self.keep_git_dir.or_else(argument).unwrap_or(setting)
     }
 }
+
+/// Limits that a build can set for its steps, by their names in the engine's API.
+const LIMITS: [&str; 7] = ["memory", "memswap", "cpushares", "cpuperiod", "cpuquota", "cpusetcpus", "cpusetmems"];
+const UNKNOWN_LIMIT: &str = "its names are memory, memswap, cpushares, cpuperiod, cpuquota, cpusetcpus and cpusetmems";
 
 /// Build argument by which BuildKit's Dockerfile frontend keeps `.git` in contexts that it fetches itself.
 const KEEP_GIT_DIR_ARG: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
@@ -233,6 +266,21 @@ impl OptionReader<'_> {
             Value::Null => None,
             Value::Bool(value) => Some(*value),
             found => self.refuse(name, Problem::Type { expected: "boolean", found: found.clone() }),
+        }
+    }
+
+    fn limits(&mut self) -> BTreeMap<String, String> {
+        let name = "limits";
+        match self.build.get(name) {
+            None | Some(Value::Null) => BTreeMap::new(),
+            Some(Value::Object(limits)) => match BuildOptions::read_limits(limits) {
+                Ok(limits) => limits,
+                Err(why) => self.refuse(name, Problem::Value(why)).unwrap_or_default(),
+            },
+            Some(found) => {
+                let found = found.clone();
+                self.refuse(name, Problem::Type { expected: "object", found }).unwrap_or_default()
+            }
         }
     }
 
@@ -386,6 +434,11 @@ mod tests {
             (json!({ "pull": "never" }), "pull", "missing or always"),
             (json!({ "noCache": "yes" }), "noCache", "boolean"),
             (json!({ "dryRun": 1 }), "dryRun", "boolean"),
+            (json!({ "limits": 5 }), "limits", "object"),
+            (json!({ "limits": { "memory": "1g" } }), "limits", "whole number"),
+            (json!({ "limits": { "memory": 1.5 } }), "limits", "whole number"),
+            (json!({ "limits": { "cgroupparent": "/x" } }), "limits", "its names are"),
+            (json!({ "limits": { "cpusetcpus": "0;1" } }), "limits", "list of CPUs"),
             (json!({ "target": "-x" }), "target", "stage"),
             (json!({ "target": "a b" }), "target", "stage"),
             (json!({ "target": 1 }), "target", "string"),

@@ -19,8 +19,9 @@ pub enum JobSource {
 const KEY: &str = "generator:/";
 
 impl JobSource {
-    /// Largest Dockerfile in bytes. A request line has no room for more, and a list of jobs stays small.
-    pub const LARGEST_DOCKERFILE: usize = 64 << 10;
+    /// Largest Dockerfile in bytes. The request line that brings one has 64 KiB at most, of which base64 takes 55, and a
+    /// list of 1,000 jobs stays small.
+    pub const LARGEST_DOCKERFILE: usize = 40 << 10;
 
     pub fn dockerfile(&self) -> Option<&str> {
         match self {

@@ -176,6 +176,7 @@ pub(super) async fn run(
             no_cache: plan.no_cache,
             cache_from,
             inline_cache: dialect == Dialect::Conveyor && tools.config.conveyor.inline_cache,
+            limits: plan.limits.clone(),
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone()),
         };

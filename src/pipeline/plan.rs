@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub no_cache: bool,
     /// True if nothing is pushed.
     pub dry_run: bool,
+    /// Limits of each step.
+    pub limits: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -61,6 +63,7 @@ impl Plan {
             pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
             no_cache: options.no_cache.unwrap_or_default(),
             dry_run: options.dry_run.unwrap_or(tools.config.conveyor.dry_run && job.dialect == Dialect::Conveyor),
+            limits: options.limits,
         })
     }
 
@@ -125,6 +128,7 @@ mod tests {
             pull: false,
             no_cache: false,
             dry_run: false,
+            limits: BTreeMap::new(),
         };
         assert_eq!(plan(None, None, &[]).recipe(), "docker/web");
         let all = plan(Some("test"), Some("linux/arm64"), &[("A", "1"), ("B", "secret")]).recipe();

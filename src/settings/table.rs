@@ -141,7 +141,8 @@ settings! {
         /// versions that are no pre-releases.
         IMAGE_TAGS => image_tags: Vec<TagTemplate>, "", "latest,{branch}";
         /// Images that a repository may name beside those below its own name: `glob=glob` over `owner/repo` and the image's
-        /// whole name, comma-separated.
+        /// whole name, comma-separated. `generator=glob` grants images to Dockerfiles that come without a repository; an
+        /// owner of that name is `generator/*`.
         IMAGES_ALLOWED => images_allowed: ImageGrants, "", "acme/mono=quay.io/acme/*" live;
         /// Base images that are looked up in their registry: `missing` (those that the engine does not have) or `always`
         /// (all of them, so that one that has moved is used), unless the job says otherwise. Those that this factory

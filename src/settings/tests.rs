@@ -62,6 +62,9 @@ fn values_that_could_not_work_are_refused() {
         ("CORS_ORIGINS", "*", "would let every web page use the API"),
         ("CORS_ORIGINS", "https://a.example,https://b.example/", "\"https://b.example/\" is no origin"),
         ("CORS_ORIGINS", "dashboard.example.com", "is no origin: write scheme, host and port alone"),
+        ("DIALECTS", "totem,compose-ci", "compose-ci is not served yet: leave it out"),
+        ("DIALECTS", "jenkins", "one or more of totem, conveyor and generator"),
+        ("BASIC_AUTH", "conveyor", "it must be user:password"),
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),
         ("HOSTS", "*.example", "is no host"),
         ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
@@ -75,6 +78,12 @@ fn values_that_could_not_work_are_refused() {
         load(&[], None, &[("HOSTS", "ci, ci.example:8443"), ("CORS_ORIGINS", "http://a:1,https://b")]).unwrap();
     assert_eq!(settings.hosts.0, ["ci", "ci.example:8443"]);
     assert_eq!(settings.cors_origins.0, ["http://a:1", "https://b"]);
+}
+
+#[test]
+fn a_login_beside_an_open_api_is_refused() {
+    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret"), ("API_AUTH", "none")]);
+    assert!(text.contains("API_AUTH=none admits everyone") && !text.contains("secret"), "{text}");
 }
 
 #[test]
@@ -423,4 +432,43 @@ fn all_secrets_are_known_as_such() {
         };
         assert!(masks.iter().any(|mask| mask.as_str() == expected), "{}", spec.name);
     }
+}
+
+/// A file of generator's is told by its name, its settings are checked like any others, and flags and the environment beat it.
+#[test]
+fn a_runtime_conf_is_a_file_of_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runtime.conf");
+    let load = |text: &str, env: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        load_from(&path, &[], env)
+    };
+    let https = "runmode = dev\nlistenmode = https\nhttpscertfile = /etc/tls/cert.pem\nhttpskeyfile = /etc/tls/key.pem\n\
+        [db]\npasswd = containerops\n[generator]\ngenurl = containerops.me/cts\n";
+    let settings = load(https, &[]).unwrap();
+    assert_eq!(
+        (settings.listen.to_string().as_str(), settings.docker_repo_base.as_str()),
+        ("0.0.0.0:443", "containerops.me/cts")
+    );
+    assert_eq!(
+        (settings.tls_cert, settings.tls_key),
+        (Some("/etc/tls/cert.pem".into()), Some("/etc/tls/key.pem".into()))
+    );
+    let settings = load(https, &[("LISTEN", "127.0.0.1:8443"), ("DOCKER_REPO_BASE", "q.io/x")]).unwrap();
+    assert_eq!(
+        (settings.listen.to_string().as_str(), settings.docker_repo_base.as_str()),
+        ("127.0.0.1:8443", "q.io/x")
+    );
+    let warnings = source(&path, Path::new("/dev/null"), Flags::default(), &[]).load().warnings.join("\n");
+    assert!(warnings.contains("passwd is passed over") && !warnings.contains("containerops"), "{warnings}");
+
+    let socket = load("listenmode = unix\n", &[("LISTEN", "unix:/run/generator.sock")]).unwrap();
+    assert_eq!(socket.listen.to_string(), "unix:/run/generator.sock");
+    let refused = load("listenmode = unix\n", &[]).err().unwrap();
+    assert!(refused.contains("FILE:1: listenmode = unix names no socket"), "{refused}");
+    let relative = load("listenmode = https\nhttpscertfile = cert.pem\nhttpskeyfile = key.pem\n", &[]).err().unwrap();
+    assert!(
+        relative.contains("TLS_CERT=\"cert.pem\" (FILE:2) is not valid: it must be an absolute path"),
+        "{relative}"
+    );
 }

@@ -47,10 +47,37 @@ impl Store {
             }
             IdTable::Notifications => sql!("outbox t LEFT JOIN jobs j ON j.id = t.job", "j.repository"),
         };
-        let first = beginning.to_ascii_lowercase();
+        let first = with_hyphens(&beginning.to_ascii_lowercase());
         // A `g` comes behind every character of an id.
         let behind = format!("{first}g");
         let limits = self.keys_of(limits);
         self.read(move |conn| conn.all(sql, &[&first, &behind, &limits], |row| row.get(0))).await
+    }
+}
+
+/// Returns the beginning of an id with the hyphens that a stored id has, for one that was written without them.
+fn with_hyphens(beginning: &str) -> String {
+    if beginning.contains('-') {
+        return beginning.to_owned();
+    }
+    let hyphen = |at: usize| if matches!(at, 8 | 12 | 16 | 20) { "-" } else { "" };
+    beginning.char_indices().flat_map(|(at, digit)| hyphen(at).chars().chain([digit])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_without_hyphens_begin_an_id() {
+        for (text, beginning) in [
+            ("0199", "0199"),
+            ("0199a1b2", "0199a1b2"),
+            ("0199a1b2c", "0199a1b2-c"),
+            ("0199a1b2c3d47e5f60718293a4b5", "0199a1b2-c3d4-7e5f-6071-8293a4b5"),
+            ("0199a1b2-c3", "0199a1b2-c3"),
+        ] {
+            assert_eq!(with_hyphens(text), beginning);
+        }
     }
 }

@@ -172,6 +172,7 @@ impl Bench {
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
             pull: false,
+            limits: BTreeMap::new(),
             no_cache: false,
             cache_from: None,
             inline_cache: false,

@@ -35,6 +35,7 @@ mod faults;
 mod fixtures;
 mod followers;
 mod forges;
+mod generator;
 mod git;
 mod github;
 mod harness;

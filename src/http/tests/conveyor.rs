@@ -5,6 +5,7 @@ use serde_json::json;
 use sha1::Sha1;
 
 use super::*;
+use crate::http::NoHead;
 use crate::model::{LogSink, TagResult};
 
 const SHA: &str = "5df99b9b0f2b4e4a9cf7c1e7f9a8c6d5e4f3a2b1";
@@ -138,7 +139,8 @@ async fn a_branch_alone_is_its_head() {
                 match (&*repo.to_string(), &*branch) {
                     ("acme/hello", "f/main") => Ok(Some(SHA.parse().unwrap())),
                     ("acme/hello", _) => Ok(None),
-                    _ => Err("the host git.acme.org is unknown".into()),
+                    ("acme/gone", _) => Err(NoHead::Repository("there is no repository acme/gone".into())),
+                    _ => Err(NoHead::Host("the host git.acme.org is unknown".into())),
                 }
             })
         });
@@ -150,6 +152,7 @@ async fn a_branch_alone_is_its_head() {
     assert!(job.pushed && job.context.tag == SHA && job.image.ends_with(SHA), "{job:?}");
     for (repository, branch, status, id, message) in [
         ("acme/hello", "nope", 400, "internal_error", "acme/hello has no branch nope"),
+        ("acme/gone", "m", 400, "internal_error", "The build cannot be made: there is no repository acme/gone"),
         ("acme/x", "m", 502, "internal_error", "asked for the head of m of acme/x: the host git.acme.org is unknown"),
         ("other/x", "m", 403, "forbidden", "other/x is not built here"),
     ] {
@@ -187,11 +190,13 @@ async fn an_artifact_is_the_pushed_image_of_a_success() {
         assert!(artifact["image"].as_str().unwrap().ends_with("@sha256:5678"), "{artifact}");
         assert_eq!(server.get(&by_sha).await.json() == artifact, found);
     }
-    // A success without a push has a build and no artifact.
+    // A success without a push has a build and no artifact, and hides no earlier one.
+    let pushed = server.get(&by_sha).await.text();
     let dry = server.building().await;
     server.push_image(&dry, None, &[]).await;
     assert!(is_not_found(&server.get(&format!("/artifacts/{}", dry.id)).await));
-    assert_eq!(server.get(&format!("/builds/{}", dry.id)).await.json()["state"], "succeeded");
+    assert_eq!(server.get(&by_sha).await.text(), pushed);
+    assert_eq!(server.get(&format!("/builds/acme/hello@{SHA}")).await.json()["state"], "succeeded");
 }
 
 #[tokio::test]
@@ -269,6 +274,30 @@ async fn basic_auth_opens_conveyors_door_alone() {
         let refused = send(basic("POST", "/builds").header(name, value).body(body.clone())).await;
         assert_eq!((refused.status, &refused.json()["id"]), (403, &"forbidden".into()), "{name}");
     }
+}
+
+/// With API_AUTH=none no credentials are needed, so a browser could send them all.
+#[tokio::test]
+async fn an_open_api_makes_no_build_for_a_foreign_page() {
+    let server = server(|config| (config.open, config.basic_auth) = (true, None)).await;
+    let body = json!({"repository": "acme/hello", "sha": SHA}).to_string();
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("host", "evil.example"),
+    ] {
+        // A page may send a form, plain text and no type without asking first.
+        for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/json"] {
+            let request = server.request("POST", "/builds").header(name, value).header("content-type", media_type);
+            assert_eq!(send(request.body(body.clone())).await.status, 403, "{name}: {value}");
+        }
+    }
+    let webhook = server.request("POST", "/").header("x-github-event", "push").body(push(SHA).to_string());
+    assert_eq!(send(webhook).await.status, 403);
+    assert!(server.store.jobs(9, None).await.unwrap().is_empty());
+    assert_eq!(send(server.request("POST", "/builds").body(body)).await.status, 200);
 }
 
 #[tokio::test]

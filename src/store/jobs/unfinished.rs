@@ -19,3 +19,21 @@ pub(in crate::store) fn same_build(conn: &SqlConnection, job: &Job) -> Result<Op
     let name = |image: &str| image.rsplit_once(':').map(|(name, _)| name.to_owned());
     Ok(rows.into_iter().find(|(_, image)| name(image) == name(&job.image)).map(|(id, _)| id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn no_ended_job_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let plan = store.read(|conn| conn.plan(SAME_COMMIT)).await.unwrap();
+        let steps: Vec<_> = plan.iter().filter(|step| step.contains(" jobs ")).collect();
+        assert_eq!(steps.len(), 3, "{plan:#?}");
+        for (step, index) in steps.iter().zip(["jobs_running", "jobs_waiting", "jobs_resting"]) {
+            assert!(step.starts_with("SEARCH") && step.contains(index), "{plan:#?}");
+        }
+    }
+}

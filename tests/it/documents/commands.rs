@@ -79,7 +79,12 @@ fn a_block_that_is_not_run_here_says_why() {
 
 /// The repositories, files and settings that the documents speak of, and the head of `acme/hello`'s branch `main`.
 async fn documented_world(hook: &Capture, home: &Path) -> (World, String) {
-    let world = World::start_with(&[("HOOK_POST_URL", &hook.url()), ("SYSLOG", "off")]).await;
+    let world = World::start_with(&[
+        ("HOOK_POST_URL", &hook.url()),
+        ("SYSLOG", "off"),
+        ("IMAGES_ALLOWED", "generator=127.0.0.1:*/totem/*"),
+    ])
+    .await;
     let dockerfile = "FROM image-factory-busybox:1\nARG VERSION\nCOPY . /src\n";
     let staged = format!("FROM image-factory-busybox:1 AS prod\nRUN echo {}\nFROM prod\n", unique());
     let files = [("Dockerfile", dockerfile), ("web/Dockerfile", staged.as_str())];

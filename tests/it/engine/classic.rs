@@ -79,10 +79,13 @@ async fn an_image_has_what_git_archive_has(docker: Docker) {
     assert!(bench.docker(&["rmi", &first.image_id]).output().unwrap().status.success());
 }
 
+/// A step that runs in 128 MiB alone: the limit is in one of these files.
+const LIMITED: &str = "RUN grep -qx 134217728 /sys/fs/cgroup/memory.max || grep -qx 134217728 /sys/fs/cgroup/memory/memory.limit_in_bytes\n";
+
 async fn names_arguments_target_and_labels(docker: Docker) {
     let bench = classic(docker, "c-args");
     let dockerfile = format!(
-        "FROM image-factory-busybox:1 AS one\nARG WHO\nRUN echo \"$WHO\" > /who # {}\nLABEL own=1\nFROM one AS two\nRUN exit 9\n",
+        "FROM image-factory-busybox:1 AS one\nARG WHO\nRUN echo \"$WHO\" > /who # {}\n{LIMITED}LABEL own=1\nFROM one AS two\nRUN exit 9\n",
         unique()
     );
     bench.write("docker files/web.dockerfile", dockerfile);
@@ -104,6 +107,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         no_cache: false,
         cache_from: None,
         inline_cache: false,
+        limits: BTreeMap::from([("memory".into(), "134217728".into())]),
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),
     };

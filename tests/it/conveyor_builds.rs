@@ -7,7 +7,12 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Capture, Cli, GitHubApi, World, eventually, masked, push_payload, unique};
+use crate::harness::{
+    Capture, Cli, Docker, Engine, GitHubApi, PrivateEngine, REGISTRY_PASSWORD, World, dockercfg, eventually, folder,
+    masked, push_payload, unique,
+};
+
+on_each_engine!(layers_of_another_engine_are_taken);
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -264,4 +269,45 @@ async fn latest_may_move_with_every_build_and_a_dry_factory_pushes_nothing() {
     let pushed = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": sha})).await;
     world.daemon.wait_success(&pushed).await;
     assert!(world.digest(&sha).await.is_some());
+}
+
+/// The engines have one version, because builders of two versions do not know each other's steps.
+async fn layers_of_another_engine_are_taken(docker: Docker) {
+    let other = PrivateEngine::start(docker).await;
+    let mut world = World::start_at(Engine::of(docker), &[("INLINE_CACHE", "1")]).await;
+    other.reach(&world.registry.address());
+    // Each engine has imported its own base image, so the common one is in the registry.
+    let base = format!("{}/totem/base:1", world.registry.address());
+    let login = folder();
+    let config = dockercfg(&world.registry.address(), "builder", REGISTRY_PASSWORD);
+    std::fs::write(login.path().join("config.json"), config).unwrap();
+    world.engine.docker(&["tag", "image-factory-busybox:1", &base]);
+    world.engine.docker(&["--config", login.path().to_str().unwrap(), "push", &base]);
+    let dockerfile = format!("FROM {base}\nRUN cat /proc/sys/kernel/random/uuid > /id # {}\nCOPY n /\n", unique());
+    let own = world.engine.host.clone();
+    for builder in ["buildkit", "classic"] {
+        let repo = world.git.repo("acme", builder);
+        let build = async |world: &mut World, host: &str, n: &str| {
+            world.daemon.set("BUILDER", builder);
+            world.daemon.set("DOCKER_HOST", host);
+            world.daemon.term(LIMIT).await;
+            world.daemon.restart().await;
+            repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", n)]);
+            let id = asked(world, json!({"repository": format!("acme/{builder}"), "branch": "develop"})).await;
+            world.daemon.wait_success(&id).await;
+            world.daemon.log(&id).await
+        };
+        let image = format!("{}/totem/acme-{builder}:develop", world.registry.address());
+        let log = build(&mut world, &own, "1").await;
+        assert!(log.contains(&format!("{image} is not taken as a cache: ")), "{log}");
+        let made = world.engine.run(&image, &["cat", "/id"]);
+
+        let log = build(&mut world, &other.engine.host, "2").await;
+        assert!(log.contains(&format!("The layers of {image} (sha256:")), "{log}");
+        assert_eq!(other.engine.run(&image, &["cat", "/id", "/n"]), format!("{made}\n2"), "{log}");
+        // An engine with an image of its own asks no registry.
+        let log = build(&mut world, &other.engine.host, "3").await;
+        assert!(!log.contains("taken as a cache"), "{log}");
+        assert_eq!(other.engine.run(&image, &["cat", "/n"]), "3");
+    }
 }

@@ -26,7 +26,8 @@ trixie download docker.io=26.1.5* containerd
 apt-get download -qq runc busybox-static libseccomp2 2>/dev/null
 for package in *.deb; do dpkg -x "$package" root; done
 export PATH=$dir/root/usr/sbin:$dir/root/usr/bin:$PATH LD_LIBRARY_PATH=$dir/root/usr/lib/x86_64-linux-gnu
-dockerd --host "unix://$dir/socket" --data-root "$dir/data" --exec-root "$dir/engine" --pidfile "$dir/pid" --storage-driver vfs \
+# A network namespace of its own keeps this engine away from the bridge of another one on the machine.
+unshare --net dockerd --host "unix://$dir/socket" --data-root "$dir/data" --exec-root "$dir/engine" --pidfile "$dir/pid" --storage-driver vfs \
   --bridge none --iptables=false --ip6tables=false >log 2>&1 &
 engine=$!
 engine_answers() { curl -sf --unix-socket socket "http://engine/v1.45/$1" "${@:2}"; }

@@ -16,6 +16,7 @@ use crate::model::{
 use crate::secrets::Secrets;
 
 /// Result of the stage.
+#[expect(clippy::large_enum_variant, reason = "there is one for a job, and it is taken apart at once")]
 enum Checkout {
     Done {
         snapshot: Snapshot,

@@ -47,7 +47,11 @@ impl CommitPath {
             ..JobFilter::default()
         };
         let jobs = api.store.jobs_like(&filter, 1000, None).await?;
-        jobs.into_iter().find(|job| image_name(&job.image) == image_name(&own.image)).ok_or_else(unknown)
+        // A dry run has no image, so an earlier success counts.
+        let has_image = |job: &Job| status != Some(Status::Success) || !job.is_dry_run();
+        jobs.into_iter()
+            .find(|job| image_name(&job.image) == image_name(&own.image) && has_image(job))
+            .ok_or_else(unknown)
     }
 }
 

@@ -22,9 +22,11 @@ pub struct EngineHandle {
     pub states: Arc<dyn Fn() -> Vec<EngineState> + Send + Sync>,
     /// Returns, for each engine, the bytes of our images and of the build cache, after seconds at most.
     pub usage: Arc<dyn Fn() -> BoxFuture<'static, Vec<Option<u64>>> + Send + Sync>,
-    /// Has the engine of a name take no new job, or take jobs again.
-    pub set_cordon: Arc<dyn Fn(&str, Option<Cordon>) + Send + Sync>,
+    pub set_cordon: SetCordon,
 }
+
+/// Has the engine of a name take no new job, or with `None` take jobs again.
+pub type SetCordon = Arc<dyn Fn(&str, Option<Cordon>) + Send + Sync>;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,8 +144,11 @@ pub async fn drain(
 
 async fn set_cordon(api: &ApiState, name: &str, caller: &ApiCaller) -> Result<(), ApiError> {
     let cordon = api.store.cordon(name, &caller.0.name).await?;
+    let is_new = !(api.engines.states)().iter().any(|state| state.name == name && state.cordon.is_some());
     (api.engines.set_cordon)(name, Some(cordon));
-    tracing::info!(engine = name, by = caller.0.name, "the engine takes no new jobs");
+    if is_new {
+        tracing::info!(engine = name, by = caller.0.name, "the engine takes no new jobs");
+    }
     Ok(())
 }
 

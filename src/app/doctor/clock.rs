@@ -5,9 +5,8 @@ use futures_util::future::join_all;
 use reqwest::Url;
 use reqwest::header::DATE;
 
-use super::secrets::{Live, loaded};
+use super::secrets::Live;
 use super::{Finding, engine};
-use crate::app::assemble;
 use crate::engine::{Engine, Host};
 use crate::model::{ImageRef, Millis};
 use crate::outbound::{self, Route};
@@ -26,12 +25,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn check(settings: Arc<Settings>, live: Live) -> Vec<Finding> {
     let urls = urls(&settings);
     let web = join_all(urls.iter().map(|url| async move { Some((url.clone(), date(url).await?)) }));
-    let access = engine::ssh_access(&settings, live.clone()).ok();
-    let ssh = access.as_ref().map(|(_, ssh)| ssh.clone());
-    let hosts = assemble::engine::hosts(&settings, ssh).unwrap_or_default();
-    if hosts.iter().any(|host| matches!(host, Host::Ssh(_))) {
-        loaded(live).await;
-    }
+    let (_dir, hosts) = engine::hosts(&settings, live).await.unwrap_or_default();
     let engines = join_all(hosts.into_iter().filter(|host| !matches!(host, Host::Unix(_))).map(engine_clock));
     let (web, engines) = tokio::join!(web, engines);
     let differences = web.into_iter().chain(engines).flatten();

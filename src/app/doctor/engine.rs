@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::secrets::{Live, loaded};
 use super::{Finding, room};
 use crate::app::assemble;
-use crate::engine::{Engine, Host, SshAccess};
+use crate::engine::{Engine, Host};
 use crate::model::Builder;
 use crate::settings::Settings;
 
@@ -14,28 +14,26 @@ pub const NAME: &str = "engine";
 
 /// Checks that each engine answers, can build and has room. One engine that is well is enough to build.
 pub async fn check(settings: Arc<Settings>, live: Live) -> Vec<Finding> {
-    let (_dir, ssh) = match ssh_access(&settings, live.clone()) {
-        Ok(access) => access,
+    let (_dir, hosts) = match hosts(&settings, live).await {
+        Ok(found) => found,
         Err(error) => return vec![Finding::bad(NAME, format!("{error:#}"))],
     };
-    let hosts = match assemble::engine::hosts(&settings, Some(ssh)) {
-        Ok(hosts) => hosts,
-        Err(error) => return vec![Finding::bad(NAME, format!("{error:#}"))],
-    };
-    if hosts.iter().any(|host| matches!(host, Host::Ssh(_))) {
-        // The secrets have the key.
-        loaded(live).await;
-    }
     let found = join_all(hosts.into_iter().map(|host| examine(&settings, host))).await;
     found.into_iter().flatten().collect()
 }
 
-/// Makes what ssh needs to reach engines. The folder lasts as long as the first value.
-pub fn ssh_access(settings: &Settings, live: Live) -> anyhow::Result<(TempDir, Arc<SshAccess>)> {
+/// Returns the engines' addresses. Those that are reached by ssh are reached by sockets in a folder, which lasts as long as
+/// the first value; they need the secrets, which have the key.
+pub async fn hosts(settings: &Settings, live: Live) -> anyhow::Result<(Option<TempDir>, Vec<Host>)> {
+    let hosts = assemble::engine::hosts(settings, None)?;
+    if !hosts.iter().any(|host| matches!(host, Host::Ssh(_))) {
+        return Ok((None, hosts));
+    }
+    loaded(live.clone()).await;
     let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
     let known_hosts = assemble::git::known_hosts(settings, dir.path())?;
     let ssh = assemble::engine::ssh_access(settings, dir.path(), &known_hosts, live)?;
-    Ok((dir, ssh))
+    Ok((Some(dir), assemble::engine::hosts(settings, Some(ssh))?))
 }
 
 async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {

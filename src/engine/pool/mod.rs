@@ -8,7 +8,8 @@ mod room;
 mod usage;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -76,9 +77,9 @@ pub struct EngineLease {
     member: Arc<Member>,
     job: JobId,
     /// True while the job takes a slot.
-    has_slot: std::sync::atomic::AtomicBool,
+    has_slot: AtomicBool,
     /// Id of the build, once it has begun.
-    build: std::sync::OnceLock<String>,
+    build: OnceLock<String>,
 }
 
 impl Pool {
@@ -196,7 +197,7 @@ impl Pool {
             member: self.members[index].clone(),
             job: id,
             has_slot: true.into(),
-            build: std::sync::OnceLock::new(),
+            build: OnceLock::new(),
         })
     }
 }
@@ -266,7 +267,7 @@ impl EngineLease {
 
     /// Gives the job's slot to another job, because this one only waits. The engine keeps the image.
     pub fn free_slot(&self) {
-        if self.has_slot.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        if self.has_slot.swap(false, Relaxed) {
             self.member.change(|state| state.used -= 1);
         }
     }

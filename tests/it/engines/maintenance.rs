@@ -1,6 +1,6 @@
 //! Engines that an operator takes out of service, and their slots.
 
-use crate::harness::{Left, note};
+use crate::harness::{Left, folder, note};
 
 use super::*;
 
@@ -51,7 +51,7 @@ async fn an_engine_is_drained_and_its_job_runs_elsewhere() {
     assert!(code == Some(1) && said.contains(&format!("   {hanging}  acme/hello  develop  build")), "{said}");
     assert_eq!(world.daemon.job(&hanging).await["status"], "running");
     let (code, said) = run(&world, &["engines", "drain", name, "--wait", "--now"]);
-    assert!(code == Some(0) && said.ends_with("takes no new jobs, and has none\n"), "{said}");
+    assert!(code == Some(0) && said.contains("takes no new jobs, and has none\n"), "{said}");
     let second = engine_of(&world, &hanging).await;
     assert_ne!(second["name"], first["name"]);
     let job = world.daemon.job(&hanging).await;
@@ -116,4 +116,40 @@ fn slots_that_cannot_be_used_stop_the_start() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(words), "{said}");
     }
+}
+
+/// The pool.json of generator, whose engines it reached by plain TCP.
+#[tokio::test]
+async fn the_engines_of_a_pool_file_are_used() {
+    let engine = Engine::of(Docker::V26);
+    let socket = engine.host.strip_prefix("unix://").unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                let mut engine = tokio::net::UnixStream::connect(socket).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut engine).await
+            });
+        }
+    });
+    let dir = folder();
+    let file = dir.path().join("pool.json");
+    let write = |host: &str| {
+        let pool = json!({"docker": [{"url": host, "port": port.to_string()}]});
+        std::fs::write(&file, pool.to_string()).unwrap();
+    };
+    write("127.0.0.1");
+    let world = World::start_at(engine, &[("POOL_FILE", file.to_str().unwrap())]).await;
+    commit(&world, &format!("echo {}", unique()));
+    world.daemon.wait_success(&submit(&world).await).await;
+    assert_eq!(world.daemon.get("/engines").await[0]["name"], format!("tcp://127.0.0.1:{port}"));
+
+    // Plain TCP to another machine gives root there to everyone.
+    write("10.0.0.1");
+    let settings = [("POOL_FILE".to_owned(), file.to_str().unwrap().to_owned())].into();
+    let output = crate::harness::Daemon::fail(&settings, &["--check"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("or write ssh://user@host"), "{said}");
 }

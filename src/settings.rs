@@ -16,6 +16,7 @@ mod loaded;
 mod names;
 mod queue;
 mod refs;
+mod runtime_conf;
 mod secret;
 mod sources;
 mod table;

@@ -138,6 +138,9 @@ messages! {
     NO_FILE: "dockerfile", "the commit has no …",
         "COPY or ADD names a file that the commit lacks.",
         "commit the file, or correct its path, which begins at the context";
+    NO_OTHER_FILE: "dockerfile", "the Dockerfile came with the request and without other files, so there is no …",
+        "COPY or ADD names a file, and the request brought the Dockerfile alone.",
+        "take the file from an address or an image, or build from a repository that has it";
     OTHER_CASE: "dockerfile", "the commit has no …, but …",
         "COPY or ADD writes a file's name in another case.",
         "write the name as the commit has it";

@@ -111,6 +111,7 @@ impl BuildFailure {
             FilePlace::Ignored(pattern) => with_cure(&advice::IGNORED_FILE, &[&path, &pattern]),
             FilePlace::Outside => with_cure(&advice::FILE_OUTSIDE, &[&path]),
             FilePlace::OtherCase(name) => with_cure(&advice::OTHER_CASE, &[&path, &name]),
+            FilePlace::Nowhere if tree.snapshot.is_of_request() => with_cure(&advice::NO_OTHER_FILE, &[&path]),
             FilePlace::Nowhere => with_cure(&advice::NO_FILE, &[&path]),
             FilePlace::Context => return None,
         })

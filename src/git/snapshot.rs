@@ -95,6 +95,11 @@ impl Snapshot {
         Blobs::start(&self.config, mirrors, objects, git_dir, self.inline.clone())
     }
 
+    /// Returns true if the only file came with the job's request, made by [`Git::snapshot_of_file`].
+    pub fn is_of_request(&self) -> bool {
+        self.mirrors.is_empty()
+    }
+
     /// Returns true if the snapshot has a `.git`, made by [`Git::git_dir`].
     pub fn has_git_dir(&self) -> bool {
         self.git_dir.is_some()

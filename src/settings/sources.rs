@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::error::SettingError;
 use super::names::suggestion;
 use super::value::{SettingValue, without_user};
-use super::{DEFAULT_FILE, ENV_FILE, Spec, env_file, toml_file};
+use super::{DEFAULT_FILE, ENV_FILE, Spec, env_file, runtime_conf, toml_file};
 
 impl Spec {
     /// Returns the name of the flag, `drain-timeout` for `DRAIN_TIMEOUT`.
@@ -66,6 +66,7 @@ impl SettingsSource {
         let environment = self.environment.iter();
         let environment =
             environment.map(|(name, text)| (name.clone(), text.clone().into(), "in the environment".into()));
+        let process = [SettingLayer::of(flags), SettingLayer::of(environment)];
         let (mut environment_file, mut warnings) = (SettingLayer::default(), Vec::new());
         if let Some((path, text)) = read(self.env_file.as_deref(), ENV_FILE, errors) {
             let (variables, faults) = env_file::parse(&text);
@@ -88,14 +89,19 @@ impl SettingsSource {
         }
         let mut settings_file = SettingLayer::default();
         if let Some((path, text)) = read(self.config.as_deref(), DEFAULT_FILE, errors) {
-            let entries = toml_file::parse(table, &path, &text, errors);
+            let entries = if runtime_conf::is_named_so(&path) {
+                let has_socket = process.iter().chain([&environment_file]).any(SettingLayer::has_socket);
+                runtime_conf::parse(&path, &text, has_socket, errors, &mut warnings)
+            } else {
+                toml_file::parse(table, &path, &text, errors)
+            };
             settings_file = SettingLayer::of(
                 entries.into_iter().map(|entry| (entry.name, entry.value.into(), format!("{path}:{}", entry.line))),
             );
         }
         let credentials = self.environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         SettingTexts {
-            process: [SettingLayer::of(flags), SettingLayer::of(environment)],
+            process,
             files: [environment_file, SettingLayer { credentials, ..SettingLayer::default() }, settings_file],
             warnings,
         }
@@ -124,6 +130,11 @@ struct SettingLayer {
 impl SettingLayer {
     fn of(values: impl Iterator<Item = (String, Zeroizing<String>, String)>) -> Self {
         Self { values: values.map(|(name, text, place)| (name, (text, place))).collect(), credentials: None }
+    }
+
+    /// Returns true if LISTEN is the path of a socket here.
+    fn has_socket(&self) -> bool {
+        self.values.get("LISTEN").is_some_and(|(text, _)| text.starts_with("unix:"))
     }
 
     /// Returns the text of a setting. Several names of it must not have different texts.

@@ -433,3 +433,42 @@ fn all_secrets_are_known_as_such() {
         assert!(masks.iter().any(|mask| mask.as_str() == expected), "{}", spec.name);
     }
 }
+
+/// A file of generator's is told by its name, its settings are checked like any others, and flags and the environment beat it.
+#[test]
+fn a_runtime_conf_is_a_file_of_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("runtime.conf");
+    let load = |text: &str, env: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        load_from(&path, &[], env)
+    };
+    let https = "runmode = dev\nlistenmode = https\nhttpscertfile = /etc/tls/cert.pem\nhttpskeyfile = /etc/tls/key.pem\n\
+        [db]\npasswd = containerops\n[generator]\ngenurl = containerops.me/cts\n";
+    let settings = load(https, &[]).unwrap();
+    assert_eq!(
+        (settings.listen.to_string().as_str(), settings.docker_repo_base.as_str()),
+        ("0.0.0.0:443", "containerops.me/cts")
+    );
+    assert_eq!(
+        (settings.tls_cert, settings.tls_key),
+        (Some("/etc/tls/cert.pem".into()), Some("/etc/tls/key.pem".into()))
+    );
+    let settings = load(https, &[("LISTEN", "127.0.0.1:8443"), ("DOCKER_REPO_BASE", "q.io/x")]).unwrap();
+    assert_eq!(
+        (settings.listen.to_string().as_str(), settings.docker_repo_base.as_str()),
+        ("127.0.0.1:8443", "q.io/x")
+    );
+    let warnings = source(&path, Path::new("/dev/null"), Flags::default(), &[]).load().warnings.join("\n");
+    assert!(warnings.contains("passwd is passed over") && !warnings.contains("containerops"), "{warnings}");
+
+    let socket = load("listenmode = unix\n", &[("LISTEN", "unix:/run/generator.sock")]).unwrap();
+    assert_eq!(socket.listen.to_string(), "unix:/run/generator.sock");
+    let refused = load("listenmode = unix\n", &[]).err().unwrap();
+    assert!(refused.contains("FILE:1: listenmode = unix names no socket"), "{refused}");
+    let relative = load("listenmode = https\nhttpscertfile = cert.pem\nhttpskeyfile = key.pem\n", &[]).err().unwrap();
+    assert!(
+        relative.contains("TLS_CERT=\"cert.pem\" (FILE:2) is not valid: it must be an absolute path"),
+        "{relative}"
+    );
+}

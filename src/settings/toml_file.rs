@@ -6,7 +6,7 @@ use super::error::SettingError;
 use super::names::suggestion;
 
 /// A key of the settings file, which is a setting or the file of a secret one.
-pub(super) struct TomlEntry {
+pub(super) struct FileEntry {
     /// Name in capitals, as in the environment.
     pub name: String,
     pub value: String,
@@ -15,7 +15,7 @@ pub(super) struct TomlEntry {
 }
 
 /// Reads the settings file. The file may have the keys of `table` only, and no secret.
-pub(super) fn parse(table: &[Spec], path: &str, text: &str, errors: &mut Vec<SettingError>) -> Vec<TomlEntry> {
+pub(super) fn parse(table: &[Spec], path: &str, text: &str, errors: &mut Vec<SettingError>) -> Vec<FileEntry> {
     let line_of = |place: usize| text.get(..place).unwrap_or(text).matches('\n').count() + 1;
     let (document, faults) = DeTable::parse_recoverable(text);
     let mut broken = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn parse(table: &[Spec], path: &str, text: &str, errors: &mut Vec<Set
             errors.push(SettingError::of_file(format!("{path}:{line}: this is no TOML: {message}")));
         }
     }
-    let mut entries: Vec<TomlEntry> = Vec::new();
+    let mut entries: Vec<FileEntry> = Vec::new();
     let mut keys: Vec<_> = document.get_ref().iter().collect();
     keys.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in keys {
@@ -43,7 +43,7 @@ pub(super) fn parse(table: &[Spec], path: &str, text: &str, errors: &mut Vec<Set
             None => as_text(value),
         });
         match text {
-            Ok(value) => entries.push(TomlEntry { name, value, line }),
+            Ok(value) => entries.push(FileEntry { name, value, line }),
             Err(why) => {
                 let about = table.iter().filter(|spec| spec.names().any(|known| known == name)).map(|spec| spec.name);
                 errors.push(SettingError::new(about, format!("{path}:{line}: {} {why}", key.get_ref())));

@@ -149,6 +149,11 @@ async fn a_log_is_the_same_after_a_restart_and_a_failure_is_told() {
     assert!(cause.contains("exit code 7"), "{cause}");
     assert_eq!(failure, json!({"errorDetail": {"message": cause}, "error": cause}));
 
+    let missing = curl(&world, "missing", "FROM image-factory-busybox:1\nCOPY app /\n", "");
+    let job = world.daemon.wait_failure(&missing).await;
+    let why = "the Dockerfile came with the request and without other files, so there is no app";
+    assert!(job["cause"].as_str().unwrap().contains(why), "{job:#}");
+
     world.daemon.term(Duration::from_secs(30)).await;
     world.daemon.restart().await;
     assert_eq!(stream(&world, &id).await.concat(), live.concat());

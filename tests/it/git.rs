@@ -28,7 +28,7 @@ use image_factory::git::{Git, GitConfig, GitError, Mirror, Oid, RepoSource, Snap
 use image_factory::model::{CommitSpec, GitRef, RepoName};
 use image_factory::secrets::Secrets;
 
-use crate::harness::{self, Log, Repo, folder};
+use crate::harness::{self, Log, Repo, folder, masked};
 
 fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
     GitConfig {
@@ -53,6 +53,13 @@ fn branch(name: &str) -> GitRef {
 
 fn commit(text: &str) -> CommitSpec {
     CommitSpec::parse(text).unwrap()
+}
+
+/// Returns a failure as one masked line: its fault, its exit code, whether another try may help, and its message.
+fn failure(error: &GitError, values: &[(&str, &str)]) -> String {
+    assert!(!error.message.contains('\n'), "{error:?}");
+    let end = if error.is_transient() { "transient" } else { "final" };
+    masked(&format!("{:?} {} {end}: {}", error.fault, error.exit_code, error.message), values)
 }
 
 /// A repository at a path, and mirrors of it; no ssh.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Engine, Message, Rsyslog, Settings, World, eventually, folder, listen, port};
+use crate::harness::{Daemon, Engine, Message, Rsyslog, Settings, World, eventually, folder, listen, masked, port};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,9 @@ async fn lines_are_json_where_the_operator_wants_it() {
 
     let second = String::from_utf8(daemon.second().stderr).unwrap();
     let last = read(&second).pop().unwrap();
-    assert!(last["level"] == "error" && last["message"].as_str().unwrap().contains("is in use by"), "{second}");
+    assert_eq!(last["level"], "error", "{second}");
+    let pid = format!("process {}", daemon.pid());
+    insta::assert_snapshot!(masked(last["message"].as_str().unwrap(), &[(&pid, "daemon")]), @"the data folder [folder]/data is in use by the [daemon]: stop that one, or set another DATA_DIR");
 }
 
 #[tokio::test]
@@ -96,8 +98,11 @@ async fn lines_are_understood_and_a_restart_is_survived() {
             until_lines_come(&daemon, &rsyslog).await;
         } else {
             ended(&rsyslog, &lost).await;
-            let again = rsyslog.wait(&format!("syslog: {} is reached again", place.replace("unix://", ""))).await;
-            assert!(again.text.ends_with("dropped=0"), "{again:?}");
+            let receiver = place.replace("unix://", "");
+            let again = rsyslog.wait(&format!("syslog: {receiver} is reached again")).await;
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(masked(&again.text, &[(&receiver, "receiver")]), @"syslog: [receiver] is reached again dropped=0");
+            }
         }
         // The last lines are sent before it ends.
         daemon.term(LIMIT).await;
@@ -188,5 +193,5 @@ async fn a_receiver_that_is_away_costs_nothing() {
     }
     let wrong = Settings::from([("LOG_IDENTIFIER".into(), "two words".into())]);
     let said = String::from_utf8(Daemon::fail(&wrong, &[]).stderr).unwrap();
-    assert!(said.contains("LOG_IDENTIFIER=\"two words\" is not valid"), "{said}");
+    insta::assert_snapshot!(said, @r#"image-factory: LOG_IDENTIFIER="two words" is not valid: use at most 48 letters, digits and signs, without spaces, colons and brackets (in the environment)"#);
 }

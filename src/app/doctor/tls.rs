@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier as _;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
 
 use super::Finding;
@@ -33,69 +33,47 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
 fn judge(settings: &Settings, certificate: &ServerCertificate) -> Finding {
     let chain = certificate.chain();
     let host = settings.base_url.0.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let public = rustls_native_certs::load_native_certs().certs;
-    // The certificates of the file count as authorities for the second look, which is about the dates and the name alone.
-    let is_public = verify(&chain, public.iter(), &host, Duration::ZERO).is_ok();
-    let both = || public.iter().chain(&chain);
-    match verify(&chain, both(), &host, Duration::ZERO) {
-        Err(CertificateFault::Ended) => {
-            return Finding::bad(NAME, "the certificate has ended, or begins later: renew it");
-        }
-        Err(CertificateFault::Name) => {
+    match verify(&chain, Duration::ZERO) {
+        Err(error) if is_over(&error) => Finding::bad(NAME, "the certificate has ended, or begins later: renew it"),
+        _ if !is_for(&chain, &host) => {
             let why = format!("the certificate is not for {host}: get one that is, or correct BASE_URL");
-            return Finding::warn(NAME, why);
+            Finding::warn(NAME, why)
         }
-        Err(CertificateFault::Other(why)) => {
-            return Finding::warn(
-                NAME,
-                format!("clients may refuse the certificate ({why}): make it as docs/tls.md does"),
-            );
+        _ if verify(&chain, SOON).is_err_and(|error| is_over(&error)) => {
+            Finding::warn(NAME, format!("the certificate for {host} ends within 14 days: renew it"))
         }
-        Ok(()) => {}
-    }
-    match verify(&chain, both(), &host, SOON) {
-        Err(_) => Finding::warn(NAME, format!("the certificate for {host} ends within 14 days: renew it")),
-        Ok(()) if is_public => Finding::ok(NAME, format!("the certificate is for {host}")),
-        Ok(()) => {
+        Ok(()) => Finding::ok(NAME, format!("the certificate is for {host}")),
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             let who = "no authority of this machine signed it, so clients need its file (IMAGE_FACTORY_CACERT)";
             Finding::ok(NAME, format!("the certificate is for {host}; {who}"))
         }
+        Err(why) => {
+            Finding::warn(NAME, format!("clients may refuse the certificate ({why}): make it as docs/tls.md does"))
+        }
     }
 }
 
-enum CertificateFault {
-    /// It has ended by then, or has not begun.
-    Ended,
-    /// It is for other names.
-    Name,
-    Other(Error),
+/// True if the certificate has ended, or has not begun.
+fn is_over(error: &Error) -> bool {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let Error::InvalidCertificate(error) = error else { return false };
+    matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
 }
 
-/// Verifies the certificate as a client does that trusts these authorities, at a time from now on.
-fn verify<'a>(
-    chain: &[CertificateDer<'static>],
-    authorities: impl Iterator<Item = &'a CertificateDer<'static>>,
-    host: &str,
-    later: Duration,
-) -> Result<(), CertificateFault> {
+/// True if the first certificate names the host.
+fn is_for(chain: &[CertificateDer<'static>], host: &str) -> bool {
+    let name = ServerName::try_from(host).ok();
+    let certificate = chain.first().and_then(|own| ParsedCertificate::try_from(own).ok());
+    certificate.zip(name).is_some_and(|(certificate, name)| verify_server_name(&certificate, &name).is_ok())
+}
+
+/// Verifies the certificate, whatever its name, as a client on this machine does, at a time from now on. The dates are looked
+/// at before the authority.
+fn verify(chain: &[CertificateDer<'static>], later: Duration) -> Result<(), Error> {
+    let [own, between @ ..] = chain else { return Err(Error::NoCertificatesPresented) };
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(authorities.cloned());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
-    let verifier = verifier.build().map_err(|error| CertificateFault::Other(Error::General(error.to_string())))?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| CertificateFault::Name)?;
-    let [own, between @ ..] = chain else { return Err(CertificateFault::Other(Error::NoCertificatesPresented)) };
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + later);
-    match verifier.verify_server_cert(own, between, &name, &[], then) {
-        Ok(_) => Ok(()),
-        Err(Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        )) => Err(CertificateFault::Ended),
-        Err(Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => Err(CertificateFault::Name),
-        Err(error) => Err(CertificateFault::Other(error)),
-    }
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    verify_server_cert_signed_by_trust_anchor(&ParsedCertificate::try_from(own)?, &roots, between, then, algorithms.all)
 }

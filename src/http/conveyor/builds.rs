@@ -16,7 +16,7 @@ use crate::http::ids::JobPath;
 use crate::http::log::{self, LogReader};
 use crate::http::{ApiState, body};
 use crate::intake::{DEFAULT_COMMIT, JobRequest};
-use crate::model::{Dialect, Job, JobSource, Status};
+use crate::model::{Dialect, Job, JobSource};
 
 /// `POST /builds`: the build, or with `?follow=1` its log until it ends.
 pub async fn create(
@@ -63,7 +63,7 @@ pub async fn show_by_sha(
     ConveyorCaller(caller): ConveyorCaller,
     path: CommitPath,
 ) -> Result<Response, ApiError> {
-    line(StatusCode::OK, &BuildView::from(&path.newest(&api, &caller, None).await?))
+    line(StatusCode::OK, &BuildView::from(&path.newest(&api, &caller, false).await?))
 }
 
 /// `GET /artifacts/{id}`
@@ -81,7 +81,7 @@ pub async fn artifact_by_sha(
     ConveyorCaller(caller): ConveyorCaller,
     path: CommitPath,
 ) -> Result<Response, ApiError> {
-    artifact_of(&path.newest(&api, &caller, Some(Status::Success)).await?)
+    artifact_of(&path.newest(&api, &caller, true).await?)
 }
 
 fn artifact_of(job: &Job) -> Result<Response, ApiError> {

@@ -25,12 +25,12 @@ impl<S: Send + Sync> FromRequestParts<S> for CommitPath {
 }
 
 impl CommitPath {
-    /// Returns the newest job, of any door, that builds or has built this commit into the repository's own image, and that has
-    /// this status if one is given. A job with an image of its own, such as that of a second Dockerfile, is none.
+    /// Returns the newest job, of any door, that builds or has built this commit into the repository's own image, or the newest
+    /// that has pushed it. A job with an image of its own, such as that of a second Dockerfile, is none.
     ///
     /// # Errors
     /// There is no such job, or the token is not for the repository.
-    pub async fn newest(&self, api: &ApiState, caller: &RepoCaller, status: Option<Status>) -> Result<Job, ApiError> {
+    pub async fn newest(&self, api: &ApiState, caller: &RepoCaller, is_pushed: bool) -> Result<Job, ApiError> {
         let unknown = || ApiError::unknown_job(&self.0);
         let (repository, sha) = self.0.rsplit_once('@').ok_or_else(unknown)?;
         let repo = RepoName::parse(repository).map_err(|_| unknown())?;
@@ -42,16 +42,14 @@ impl CommitPath {
         let filter = JobFilter {
             repository: Some(repository.into()),
             commit: Some(commit.to_string()),
-            status,
+            status: is_pushed.then_some(Status::Success),
             limits: caller.limits.clone(),
             ..JobFilter::default()
         };
         let jobs = api.store.jobs_like(&filter, 1000, None).await?;
-        // A dry run has no image, so an earlier success counts.
-        let has_image = |job: &Job| status != Some(Status::Success) || !job.is_dry_run();
-        jobs.into_iter()
-            .find(|job| image_name(&job.image) == image_name(&own.image) && has_image(job))
-            .ok_or_else(unknown)
+        let is_wanted =
+            |job: &Job| image_name(&job.image) == image_name(&own.image) && (!is_pushed || job.digest.is_some());
+        jobs.into_iter().find(is_wanted).ok_or_else(unknown)
     }
 }
 

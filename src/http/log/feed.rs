@@ -23,6 +23,8 @@ pub struct LogFeed {
     repository: String,
     reader: LogReader,
     credentials: watch::Receiver<Arc<CredentialSet>>,
+    /// False from a change of the credentials until the reader was looked at.
+    is_admitted: bool,
     _place: FollowerPlace,
 }
 
@@ -76,16 +78,15 @@ impl LogFeed {
         if api.store.job(job.id).await?.is_none_or(|job| job.status.is_terminal()) {
             follower.stop_at_end();
         }
-        let mut credentials = api.credentials.changes();
-        // The token may have been revoked since it was looked at.
-        credentials.mark_changed();
         Ok(Self {
             api: api.clone(),
             follower,
             job: job.id,
             repository: job.repository.clone(),
             reader,
-            credentials,
+            credentials: api.credentials.changes(),
+            // The token may have been revoked since it was looked at.
+            is_admitted: false,
             _place: place,
         })
     }
@@ -93,14 +94,16 @@ impl LogFeed {
     /// Returns the next part. A call that is dropped loses nothing.
     pub async fn next(&mut self) -> io::Result<Piece> {
         loop {
+            if !self.is_admitted {
+                if !self.may_see().await {
+                    return Ok(Piece::Refused);
+                }
+                self.is_admitted = true;
+            }
             tokio::select! {
                 // A reader that is always behind is looked at all the same.
                 biased;
-                _ = self.credentials.changed() => {
-                    if !self.may_see().await {
-                        return Ok(Piece::Refused);
-                    }
-                }
+                _ = self.credentials.changed() => self.is_admitted = false,
                 bytes = self.follower.next() => {
                     let Some(bytes) = bytes? else { break };
                     return Ok(Piece::Bytes(bytes));

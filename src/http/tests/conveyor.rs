@@ -190,11 +190,13 @@ async fn an_artifact_is_the_pushed_image_of_a_success() {
         assert!(artifact["image"].as_str().unwrap().ends_with("@sha256:5678"), "{artifact}");
         assert_eq!(server.get(&by_sha).await.json() == artifact, found);
     }
-    // A success without a push has a build and no artifact.
+    // A success without a push has a build and no artifact, and hides no earlier one.
+    let pushed = server.get(&by_sha).await.text();
     let dry = server.building().await;
     server.push_image(&dry, None, &[]).await;
     assert!(is_not_found(&server.get(&format!("/artifacts/{}", dry.id)).await));
-    assert_eq!(server.get(&format!("/builds/{}", dry.id)).await.json()["state"], "succeeded");
+    assert_eq!(server.get(&by_sha).await.text(), pushed);
+    assert_eq!(server.get(&format!("/builds/acme/hello@{SHA}")).await.json()["state"], "succeeded");
 }
 
 #[tokio::test]

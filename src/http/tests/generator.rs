@@ -318,7 +318,7 @@ async fn a_page_of_another_origin_reads_no_log() {
 /// A reader that takes nothing for a while holds up neither the writer of the log nor another reader, and loses nothing.
 #[tokio::test]
 async fn a_slow_reader_holds_nothing_up() {
-    const LINES: usize = 300_000;
+    const LINES: usize = 150_000;
     let server = generator(|_| {}).await;
     let (id, token) = (make(&server).await, bearer("read"));
     let job = server.claim().await;
@@ -329,7 +329,7 @@ async fn a_slow_reader_holds_nothing_up() {
     request.headers_mut().insert("authorization", token.parse().unwrap());
     let (mut slow, _) = connect_async(request).await.unwrap();
     let line = |n: usize| format!("{n} {}\n", "x".repeat(90));
-    // 30 MB are more than the buffers of both ends of a connection take.
+    // 15 MB are more than the buffers of both ends of a connection take.
     for n in 0..LINES {
         writer.write(line(n).as_bytes());
     }

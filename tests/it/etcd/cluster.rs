@@ -92,8 +92,11 @@ async fn without_a_majority_the_last_good_secrets_stay() {
     }
     for live in &mut running {
         let secrets = live.until(|s| !s.trouble.is_empty()).await;
-        assert!(secrets.trouble[0].starts_with("etcd cannot be read ("), "{:?}", secrets.trouble);
-        assert!(secrets.trouble[0].contains("are most members of its cluster away?"), "{:?}", secrets.trouble);
+        // A member gives its reason, or gives none in time.
+        let reasons = regex::Regex::new("[(].*[)]: (does it hang, or )?").unwrap();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(reasons.replace(&secrets.trouble[0], "([reasons]): "), @"etcd cannot be read ([reasons]): are most members of its cluster away?; what was read last stays in use");
+        }
         assert_eq!(in_use(&secrets, "a/b").as_ref(), Some(&old.1));
     }
     ready("/ready is degraded", &|reasons| reasons.contains("what was read last stays in use")).await;

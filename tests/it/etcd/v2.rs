@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tokio::net::TcpListener;
 
 use super::{by, check};
-use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, port, succeed};
+use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, masked, port, succeed};
 use crate::secrets::{Live, in_use, keygen, plain};
 
 /// Stores a value with the command from totem's README.
@@ -29,6 +29,11 @@ fn curl(etcd: &Etcd, name: &str, value: &[u8]) {
     succeed(curl.arg("--data-urlencode").arg(format!("value@{}", file.display())), b"");
 }
 
+/// Returns what `check` or another question said, and whether that is good.
+fn said((ok, text): (bool, String)) -> String {
+    masked(&format!("{} {text}", if ok { "ok  " } else { "FAIL" }), &[])
+}
+
 /// The host of syslog is no secret and other programs use it, so it does not decide which API has the secrets.
 #[tokio::test]
 async fn the_syslog_host_is_read_by_either_api() {
@@ -39,8 +44,12 @@ async fn the_syslog_host_is_read_by_either_api() {
     etcd.put("/totem/syslog/host", "10.0.0.7:5514").await;
     live.until(|s| s.syslog_host() == Some("10.0.0.7:5514")).await;
     etcd.put("/totem/syslog/host", "ftp://logs").await;
-    let invalid = "syslog/host: it is not `host` or `host:port`";
-    live.until(|s| s.trouble.iter().any(|line| line.starts_with(invalid))).await;
+    let is_invalid = |line: &String| line.starts_with("syslog/host: it is not");
+    let secrets = live.until(|s| s.trouble.iter().any(is_invalid)).await;
+    insta::assert_snapshot!(secrets.trouble.join("\n"), @r"
+    syslog/host: etcd's v2 API has another value, and v3's is used: delete the wrong one (`etcdctl rm` or `etcdctl del`)
+    syslog/host: it is not `host` or `host:port`; the last good one stays in use
+    ");
     etcd.delete("/totem/syslog/host").await;
     live.until(|s| s.syslog_host() == Some("logs:514") && s.trouble.is_empty()).await;
 }
@@ -53,15 +62,14 @@ async fn a_value_stored_by_either_api_is_seen() {
     // Started before anything is stored.
     let mut live = Live::start(plain(&[etcd.endpoint()]));
     assert!(live.until(|s| s.loaded).await.trouble.is_empty());
-    assert!(check(plain(&[etcd.endpoint()])).await.1.ends_with(&format!("by the v3 API of {}", etcd.endpoint())));
+    insta::assert_snapshot!(said(check(plain(&[etcd.endpoint()])).await), @"ok   etcd http://127.0.0.1:[port] /totem: can be read, by the v3 API of http://127.0.0.1:[port]");
 
     curl(&etcd, "image-factory/github-key", &old.0);
     live.until_key("acme/hello", Some(&old.1)).await;
-    let said = check(plain(&[etcd.endpoint()])).await;
-    assert!(said.0 && said.1.ends_with(&format!("by the v2 API of {}", etcd.endpoint())), "{said:?}");
+    insta::assert_snapshot!(said(check(plain(&[etcd.endpoint()])).await), @"ok   etcd http://127.0.0.1:[port] /totem: can be read, by the v2 API of http://127.0.0.1:[port]");
     // Stored beside the others.
-    let said = live.put_key(None, None, &newer.0).await;
-    assert!(said.ends_with("as /totem/image-factory/github-key in etcd (v2 API)"), "{said}");
+    let stored = live.put_key(None, None, &newer.0).await;
+    insta::assert_snapshot!(masked(&stored, &[(&newer.1, "newer")]), @"stored deploy key ssh-ed25519 [newer] as /totem/image-factory/github-key in etcd (v2 API)");
     live.until_key("acme/hello", Some(&newer.1)).await;
     let form = form_urlencoded::Serializer::new(String::new())
         .append_pair("value", std::str::from_utf8(&short.0).unwrap())
@@ -81,13 +89,13 @@ async fn a_value_stored_by_either_api_is_seen() {
                    delete the wrong one (`etcdctl rm` or `etcdctl del`)";
     assert_eq!(secrets.trouble, [trouble]);
     let lines = admin::check(&live.config).await;
-    assert!(lines[0].ok && lines[0].text.contains("by the v3 and v2 APIs of"), "{}", lines[0].text);
+    insta::assert_snapshot!(said((lines[0].ok, lines[0].text.clone())), @"ok   can be read, by the v3 and v2 APIs of http://127.0.0.1:[port]");
     assert_eq!(lines.iter().filter(|line| !line.ok).map(|line| &*line.text).collect::<Vec<_>>(), [trouble]);
     // A specific key that only v2 has is not displaced by v3's general one.
     curl(&etcd, "image-factory/github-keys/acme", &old.0);
     live.until_key("acme/hello", Some(&old.1)).await;
-    let said = live.put_key(Some("acme"), None, &newer.0).await;
-    assert!(said.ends_with("/github-keys/acme in etcd (v2 API)"), "{said}");
+    let stored = live.put_key(Some("acme"), None, &newer.0).await;
+    insta::assert_snapshot!(masked(&stored, &[(&newer.1, "newer")]), @"stored deploy key ssh-ed25519 [newer] as /totem/image-factory/github-keys/acme in etcd (v2 API)");
     live.until_key("acme/hello", Some(&newer.1)).await;
     // `rm` leaves none behind that would be used instead.
     let acme = SecretName::GithubKey(Scope::new(Some("acme"), None).unwrap());
@@ -118,30 +126,28 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     let [owners, repos] = ["owners", "repos"].map(|name| keygen(dir.path(), name));
     let mut live = Live::start(by(EtcdApi::V2, &[etcd.endpoint()]));
     // An owner's key leaves room for those of its repositories.
-    let said = live.put_key(Some("acme"), None, &owners.0).await;
-    assert!(said.ends_with("/totem/image-factory/github-keys/acme/@owner in etcd (v2 API)"), "{said}");
+    let stored = live.put_key(Some("acme"), None, &owners.0).await;
+    insta::assert_snapshot!(masked(&stored, &[(&owners.1, "owners")]), @"stored deploy key ssh-ed25519 [owners] as /totem/image-factory/github-keys/acme/@owner in etcd (v2 API)");
     live.put_key(Some("acme"), Some("hello"), &repos.0).await;
     live.until_key("acme/hello", Some(&repos.1)).await;
     live.until_key("acme/other", Some(&owners.1)).await;
 
     let refused = async |name: SecretName, value: &[u8]| {
-        admin::put(&live.config, name, value.to_vec().into()).await.unwrap_err().to_string()
+        masked(&admin::put(&live.config, name, value.to_vec().into()).await.unwrap_err().to_string(), &[])
     };
     let key = |owner, repo| SecretName::GithubKey(Scope::new(Some(owner), repo).unwrap());
     curl(&etcd, "image-factory/github-keys/plain", &repos.0);
-    let said = live.put_key(Some("plain"), None, &owners.0).await;
-    assert!(said.ends_with("/github-keys/plain in etcd (v2 API)"), "{said}");
-    let said = refused(key("plain", Some("hello")), &repos.0).await;
-    assert!(said.contains("is a key with the owner's key") && said.ends_with("/plain/@owner instead"), "{said}");
-    assert!(refused(key("acme", Some("_hidden")), &repos.0).await.contains("hides what begins with _"));
+    let stored = live.put_key(Some("plain"), None, &owners.0).await;
+    insta::assert_snapshot!(masked(&stored, &[(&owners.1, "owners")]), @"stored deploy key ssh-ed25519 [owners] as /totem/image-factory/github-keys/plain in etcd (v2 API)");
+    insta::assert_snapshot!(refused(key("plain", Some("hello")), &repos.0).await, @"etcd cannot be written (http://127.0.0.1:[port]: /totem/image-factory/github-keys/plain is a key with the owner's key, and a directory is needed there): store that as /totem/image-factory/github-keys/plain/@owner instead");
+    insta::assert_snapshot!(refused(key("acme", Some("_hidden")), &repos.0).await, @"etcd cannot be written (http://127.0.0.1:[port]: image-factory/github-keys/acme/_hidden: the v2 API hides what begins with _): use the owner's key or the common one instead");
 
     let armored = gpg_encrypt(r#"{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase");
     let binary = succeed(Command::new("gpg").arg("--dearmor").env("GNUPGHOME", dir.path()), armored.as_bytes()).stdout;
-    let said = refused(SecretName::Dockercfg, &binary).await;
-    assert!(said.contains("keeps text only") && said.contains("gpg -c --armor"), "{said}");
+    insta::assert_snapshot!(refused(SecretName::Dockercfg, &binary).await, @"etcd cannot be written (http://127.0.0.1:[port]: it is not text, and the v2 API keeps text only): encrypt it with `gpg -c --armor`");
     curl(&etcd, "image-factory/dockercfg", &binary);
     let secrets = live.until(|s| !s.trouble.is_empty()).await;
-    assert!(secrets.trouble[0].contains("gpg -c --armor"), "{:?}", secrets.trouble);
+    insta::assert_snapshot!(secrets.trouble.join("\n"), @"image-factory/dockercfg: it was not text, and etcd's v2 API has damaged it: store it again, encrypted with `gpg -c --armor`; it is not used");
     curl(&etcd, "image-factory/dockercfg", armored.as_bytes());
     live.until(|s| s.trouble.is_empty() && s.registry_auth("quay.io").is_some()).await;
 }
@@ -149,10 +155,8 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
 #[tokio::test]
 async fn v2_is_not_requested_where_it_is_not_served() {
     let etcd = Etcd::start().await;
-    let said = check(plain(&[etcd.endpoint()])).await;
-    assert!(said.0 && said.1.contains("by the v3 API of"), "{said:?}");
-    let said = check(by(EtcdApi::V2, &[etcd.endpoint()])).await;
-    assert!(!said.0 && said.1.contains("it has no v2 API") && said.1.contains("--enable-v2"), "{said:?}");
+    insta::assert_snapshot!(said(check(plain(&[etcd.endpoint()])).await), @"ok   etcd http://127.0.0.1:[port] /totem: can be read, by the v3 API of http://127.0.0.1:[port]");
+    insta::assert_snapshot!(said(check(by(EtcdApi::V2, &[etcd.endpoint()])).await), @"FAIL etcd http://127.0.0.1:[port] /totem: etcd cannot be read (http://127.0.0.1:[port]: it has no v2 API): start it with --enable-v2, or set ETCD_API=v3");
 }
 
 struct Etcd2 {
@@ -216,9 +220,8 @@ async fn an_etcd_that_has_only_v2() {
     assert!(live.until_key("a/b", Some(&new.1)).await.trouble.is_empty());
     // The daemon did not repeat its requests without a pause.
     assert!(old_etcd.empty.load(Relaxed) < waited + 4);
-    assert!(check(plain(std::slice::from_ref(&endpoint))).await.1.contains("by the v2 API of"));
-    let said = check(by(EtcdApi::V3, &[endpoint])).await;
-    assert!(!said.0 && said.1.contains("etcd 2 has no v3 API") && said.1.contains("ETCD_API=v2"), "{said:?}");
+    insta::assert_snapshot!(said(check(plain(std::slice::from_ref(&endpoint))).await), @"ok   etcd http://127.0.0.1:[port] /totem: can be read, by the v2 API of http://127.0.0.1:[port]");
+    insta::assert_snapshot!(said(check(by(EtcdApi::V3, &[endpoint])).await), @"FAIL etcd http://127.0.0.1:[port] /totem: etcd cannot be read (http://127.0.0.1:[port]: etcd 2 has no v3 API): set ETCD_API=v2, or auto");
 }
 
 #[tokio::test]
@@ -234,12 +237,17 @@ async fn an_etcd_that_hangs_is_noticed_by_each_api() {
     };
     let mut all = [hangs(EtcdApi::V3).await, hangs(EtcdApi::V2).await, hangs(EtcdApi::Auto).await];
     etcd.signal(Signal::STOP);
+    let mut lines = Vec::new();
     for live in &mut all {
         let secrets = live.until(|s| !s.trouble.is_empty()).await;
-        assert!(secrets.trouble[0].contains("no answer within 5 s"), "{:?}", secrets.trouble);
-        assert!(secrets.trouble[0].ends_with("what was read last stays in use"), "{:?}", secrets.trouble);
+        lines.push(masked(&secrets.trouble[0], &[]));
         assert_eq!(in_use(&secrets, "a/b").as_ref(), Some(&key.1));
     }
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    etcd cannot be read (http://127.0.0.1:[port]: no answer within 5 s): does it hang, or are most members of its cluster away?; what was read last stays in use
+    etcd cannot be read (http://127.0.0.1:[port]: no answer within 5 s): does it hang, or are most members of its cluster away?; what was read last stays in use
+    etcd cannot be read (http://127.0.0.1:[port]: no answer within 5 s): does it hang, or are most members of its cluster away?; what was read last stays in use
+    ");
     etcd.signal(Signal::CONT);
     for live in &mut all {
         live.until(|s| s.trouble.is_empty()).await;

@@ -186,7 +186,9 @@ async fn a_file_that_a_conversion_changes_gets_another_time() {
         let time = |snapshot: &Snapshot, path: &str| snapshot.entry(path.as_bytes()).unwrap().mtime;
         put(&local, &[&files[..], &[(".gitattributes", b"a eol=crlf\ncrlf eol=crlf\n")]].concat());
         let (after, log) = local.logged().await.unwrap();
-        assert!(log.contains("Converting 2 files as a checkout does"), "{log}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(masked(&log, &[]), @"Converting 2 files as a checkout does (eol, ident, working-tree-encoding)");
+        }
         assert_ne!(time(&after, "a"), time(&before, "a"));
         // Their bytes are the same.
         assert_eq!(time(&after, "crlf"), time(&before, "crlf"));
@@ -209,7 +211,7 @@ async fn a_converted_file_that_is_lost_is_made_again() {
     let file = objects.join(&oid[..2]).join(&oid[2..4]).join(&oid);
     std::fs::write(&file, "1\r1").unwrap();
     let error = snapshot.blobs().unwrap().read(snapshot.entry(b"a").unwrap()).await.unwrap_err();
-    assert!(error.is_transient() && error.message.contains("is damaged"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[(&oid, "oid")]), @"Host 128 transient: the stored file [oid] is damaged (its content is another one): try again, it is then made anew");
     is_checked_out(&local, &commit, "after damage").await;
     // No other file is left there.
     assert_eq!(std::fs::read_dir(&objects).unwrap().count(), 1);
@@ -226,13 +228,14 @@ async fn a_file_that_cannot_be_encoded_is_named() {
     is_checked_out(&local, &commit, "bad").await;
     for _ in 0..2 {
         let (_, log) = local.logged().await.unwrap();
-        assert!(log.contains("d/bad stays as it is in the repository: Git cannot encode it"), "{log}");
-        assert_eq!(log.matches("stays as it is").count(), 1, "{log}");
+        let told: Vec<_> = log.lines().filter(|line| line.contains("stays as it is")).collect();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told.join("\n"), @"d/bad stays as it is in the repository: Git cannot encode it as its attribute working-tree-encoding says, and a checkout leaves it so");
+        }
     }
     put(&local, &[(".gitattributes", b"a working-tree-encoding\n"), ("a", b"1\n")]);
     let error = local.logged().await.unwrap_err();
-    let words = "a has the attribute working-tree-encoding without an encoding, at which a checkout by Git fails";
-    assert!(error.message.contains(words) && !error.is_transient(), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Request 128 final: a has the attribute working-tree-encoding without an encoding, at which a checkout by Git fails: name one in .gitattributes (working-tree-encoding=UTF-16), or take the attribute away (!working-tree-encoding)");
 }
 
 /// Filters are programs that a repository names and only a user's configuration defines.
@@ -277,10 +280,6 @@ async fn an_object_of_another_type_is_no_damage() {
         let tree = git(dir, &["hash-object", "-w", "-t", "tree", "--literally", "--stdin"], &tree);
         git(dir, &["commit-tree", &tree, "-m", "x"], b"")
     };
-    let says = |error: GitError, object: &str, named: &str| {
-        let words = format!("a tree of acme/hello names the object {object} as a {named}");
-        assert!(error.message.contains(&words) && !error.is_transient(), "{error:?}");
-    };
     let read = async || {
         let (snapshot, _) = local.logged().await?;
         contents(&snapshot).await
@@ -291,14 +290,17 @@ async fn an_object_of_another_type_is_no_damage() {
         &[("100644 .gitattributes", &*attributes), ("100644 file", &*tree)],
     ] {
         git(bare, &["update-ref", "refs/heads/develop", &raw(bare, entries)], b"");
-        says(read().await.unwrap_err(), &tree, "file, and it is a tree");
+        let error = read().await.unwrap_err();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(failure(&error, &[(&tree, "tree")]), @"Request 128 final: a tree of acme/hello names the object [tree] as a file, and it is a tree: make the commit anew with Git's own commands");
+        }
     }
     // Git itself does not send such a folder, other servers may.
     let mirror = local.fetch("develop", "HEAD", false).await.unwrap();
     let commit = raw(&local.dir.path().join("data/mirrors/acme/hello.git"), &[("40000 dir", &attributes)]);
     let snapshot =
         local.git.snapshot(&mirror, &commit.parse().unwrap(), "key", &Secrets::default(), &Log::default()).await;
-    says(snapshot.unwrap_err(), &attributes, "folder, and it is no folder");
+    insta::assert_snapshot!(failure(&snapshot.unwrap_err(), &[(&attributes, "attributes")]), @"Request 128 final: a tree of acme/hello names the object [attributes] as a folder, and it is no folder: make the commit anew with Git's own commands");
     put(&local, &[("f", b"fine")]);
     assert_eq!(read().await.unwrap(), [("f".to_owned(), b"fine".to_vec())]);
 }

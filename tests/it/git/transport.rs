@@ -43,7 +43,7 @@ impl Ssh {
         let log = Log::default();
         let develop = branch("develop");
         let error = self.git.clone(source, &develop, &CommitSpec::Head, false, &log).await.expect_err("it is fetched");
-        assert!(!error.message.contains('\n') && error.exit_code == 128, "{error:?}\n{}", log.text());
+        assert_eq!(error.exit_code, 128, "{error:?}\n{}", log.text());
         error
     }
 }
@@ -78,18 +78,17 @@ async fn a_refusal_by_the_host_is_explained() {
     ssh.repo.commit("develop", &[("a", "1")]);
 
     let error = ssh.fails(&RepoSource { key: None, ..ssh.source() }).await;
-    assert!(error.message.contains("there is no deploy key for acme/hello: store one with"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Config 128 final: 127.0.0.1:[port] asks for a key and there is no deploy key for acme/hello: store one with `image-factory secrets put github-key --owner acme --repo hello FILE`");
 
     let error = ssh.fails(&ssh.source_at(&ssh.host.url(), "acme/other")).await;
-    assert!(error.message.starts_with("there is no repository acme/other at ssh://"), "{error}");
-    assert!(!error.is_transient());
+    let fingerprint = ssh.source().key.unwrap().fingerprint();
+    insta::assert_snapshot!(failure(&error, &[(&fingerprint, "fingerprint")]), @"Hidden 128 final: there is no repository acme/other at ssh://[user]@127.0.0.1:[port][folder]/git/acme/other.git, or the deploy key [fingerprint] may not read it: check the name, or `image-factory secrets put github-key --owner acme --repo other FILE`");
 
     let other = DeployKey::generate(KeyType::Ed25519, "the passphrase");
     let source = RepoSource { key: library_key(&other, "the passphrase"), ..ssh.source() };
     let error = ssh.fails(&source).await;
     let fingerprint = source.key.as_ref().unwrap().fingerprint();
-    assert!(error.message.contains(&format!("refuses the deploy key {fingerprint} for acme/hello")), "{error}");
-    assert!(!error.is_transient());
+    insta::assert_snapshot!(failure(&error, &[(&fingerprint, "fingerprint")]), @"Key 128 final: 127.0.0.1:[port] refuses the deploy key [fingerprint] for acme/hello: add its public half to the repository's deploy keys, or store another one with `image-factory secrets put github-key --owner acme --repo hello FILE`");
 }
 
 #[tokio::test]
@@ -100,20 +99,20 @@ async fn host_keys_are_pinned() {
     let right = std::fs::read_to_string(&known_hosts).unwrap();
 
     std::fs::write(&known_hosts, "").unwrap();
-    let unknown = "is unknown: compare it with what the host publishes, and add it with `image-factory known-hosts add";
-    let error = ssh.fails(&ssh.source()).await;
-    assert!(error.message.contains(unknown), "{error}");
+    let empty = ssh.fails(&ssh.source()).await;
     std::fs::remove_file(&known_hosts).unwrap();
-    let error = ssh.fails(&ssh.source()).await;
-    assert!(error.message.contains(unknown), "{error}");
+    let missing = ssh.fails(&ssh.source()).await;
+    insta::assert_snapshot!([empty, missing].map(|error| failure(&error, &[])).join("\n"), @r"
+    Config 128 final: the host key of 127.0.0.1:[port] is unknown: compare it with what the host publishes, and add it with `image-factory known-hosts add 127.0.0.1:[port]`
+    Config 128 final: the host key of 127.0.0.1:[port] is unknown: compare it with what the host publishes, and add it with `image-factory known-hosts add 127.0.0.1:[port]`
+    ");
     assert!(!known_hosts.exists());
 
     let (host, _) = right.split_once(' ').unwrap();
     let other = DeployKey::generate(KeyType::Ed25519, "").public;
     std::fs::write(&known_hosts, format!("{host} {other}\n")).unwrap();
     let error = ssh.fails(&ssh.source()).await;
-    assert!(error.message.contains(&format!("is not the one in {}", known_hosts.display())), "{error}");
-    assert!(!error.is_transient());
+    insta::assert_snapshot!(failure(&error, &[(known_hosts.to_str().unwrap(), "known_hosts")]), @"Config 128 final: the host key of 127.0.0.1:[port] is not the one in [known_hosts]: if the change is known to be right, remove the old line there, then `image-factory known-hosts add 127.0.0.1:[port]`");
 
     // A path with all that ssh and the shell might take for something else.
     let odd = ssh.dir.path().join("it's %h a $HOME");
@@ -127,12 +126,12 @@ async fn an_unreachable_host_is_retryable() {
     let ssh = Ssh::start().await;
     let nobody = port();
     let error = ssh.fails(&ssh.source_at(&ssh.host.url_at(nobody), "acme/hello")).await;
-    assert!(error.is_transient() && error.message.contains("Connection refused"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Server 128 transient: 127.0.0.1:[port] cannot be reached, or broke the connection off (ssh: connect to host 127.0.0.1 port [port]: Connection refused): try again when it is there");
     let error = ssh.fails(&ssh.source_at("git@no-such-host.invalid:{owner}/{repo}.git", "acme/hello")).await;
-    assert!(error.is_transient() && error.message.contains("the host no-such-host.invalid is unknown"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Server 128 transient: the host no-such-host.invalid is unknown: check GIT_URL and the name service");
     let error =
         ssh.fails(&ssh.source_at(&format!("https://127.0.0.1:{nobody}/{{owner}}/{{repo}}"), "acme/hello")).await;
-    assert!(error.is_transient() && error.message.contains("cannot be reached"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Server 128 transient: 127.0.0.1:[port] cannot be reached, or broke the connection off (fatal: unable to access 'https://127.0.0.1:[port]/acme/hello/': [reason]): try again when it is there");
 }
 
 #[tokio::test]
@@ -148,7 +147,8 @@ async fn one_connection_serves_many_fetches_and_another_key_gets_its_own() {
     let other = DeployKey::generate(KeyType::Ed25519, "the passphrase");
     let source = RepoSource { key: library_key(&other, "the passphrase"), ..ssh.source() };
     ssh.repo.commit("develop", &[("a", "3")]);
-    assert!(ssh.fails(&source).await.message.contains("refuse"), "the old connection served a key that is not let in");
+    // The old connection does not serve a key that is not let in.
+    insta::assert_snapshot!(failure(&ssh.fails(&source).await, &[]), @"Key 128 final: 127.0.0.1:[port] refuses the deploy key SHA256:[fingerprint] for acme/hello: add its public half to the repository's deploy keys, or store another one with `image-factory secrets put github-key --owner acme --repo hello FILE`");
     ssh.host.authorize(&[&other]);
     ssh.git.forget_key_refusals(&source);
     ssh.git.clone(&source, &develop, &CommitSpec::Head, false, &log).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_password_reaches_only_the_server() {
     let error = result.unwrap_err();
     let shown = format!("{error:?} {} {source:?}", log.text());
     assert!(!shown.contains("hunter22") && !shown.contains("aHVudGVy"), "{shown}");
-    assert!(error.message.contains("refuses GIT_TOKEN"), "{error}");
+    insta::assert_snapshot!(failure(&error, &[]), @"Config 128 final: 127.0.0.1:[port] refuses GIT_TOKEN for acme/hello: renew the token, or give it the right to read this repository");
     let stored = Command::new("grep").args(["-r", "hunter22"]).arg(dir.path()).output().unwrap();
     assert!(stored.stdout.is_empty(), "{stored:?}");
 }
@@ -253,12 +253,17 @@ async fn a_password_reaches_only_the_server() {
 async fn other_kinds_of_url_never_reach_git() {
     let local = Local::new();
     let trace = local.dir.path().join("trace");
+    let mut failures = Vec::new();
     for url in [format!("ext::sh -c touch% {}", trace.display()), "git://127.0.0.1/a".into(), "--upload-pack=id".into()]
     {
         let source = RepoSource { url, ..local.source.clone() };
         let error = local.git.clone(&source, &branch("develop"), &CommitSpec::Head, false, &Log::default()).await;
-        let error = error.unwrap_err();
-        assert!(error.message.starts_with("the URL of acme/hello cannot be used") && error.exit_code == 128, "{error}");
+        failures.push(failure(&error.unwrap_err(), &[]));
     }
+    insta::assert_snapshot!(failures.join("\n"), @r"
+    Request 128 final: the URL of acme/hello cannot be used: it contains a space or a control character; correct GIT_URL
+    Request 128 final: the URL of acme/hello cannot be used: only https, http, ssh and file URLs, and user@host:path, are allowed; correct GIT_URL
+    Request 128 final: the URL of acme/hello cannot be used: it is neither a URL nor user@host:path; a path is written file:///path; correct GIT_URL
+    ");
     assert!(!trace.exists());
 }

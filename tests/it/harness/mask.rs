@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::Value;
 
 /// Patterns of text that differs from run to run, with their replacements.
-const PATTERNS: [(&str, &str); 11] = [
+const PATTERNS: [(&str, &str); 17] = [
     ("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),
     ("sha256:[0-9a-f]{64}", "sha256:[digest]"),
     ("SHA256:[A-Za-z0-9+/]{43}", "SHA256:[fingerprint]"),
@@ -17,7 +17,14 @@ const PATTERNS: [(&str, &str); 11] = [
     ("port [0-9]{5}", "port [port]"),
     // Git's user is the one who runs the tests.
     ("ssh://[a-z0-9_-]+@127", "ssh://[user]@127"),
-    ("/tmp/iftest-[A-Za-z0-9]{8}", "[folder]"),
+    ("(/tmp/)?iftest-[A-Za-z0-9]{8}", "[folder]"),
+    // Each version of these programs has words of its own: curl, its libraries for TLS, the name service, and Go.
+    ("': (Failed to connect to|gnutls_handshake|[^)]*SSL).*[)]([;:]) ", "': [reason])${2} "),
+    ("failed to lookup address information: [^;:)]*", "failed to lookup address information: [reason]"),
+    ("received fatal alert: [A-Za-z]+", "received fatal alert: [alert]"),
+    ("[0-9]{10} [(]UNIX[)]", "[time] (UNIX)"),
+    ("[(][0-9]+ seconds ago[)]", "([age] ago)"),
+    (" after [0-9.]+ ?m?s\\b", " after [duration]"),
 ];
 
 /// Returns the text with what differs from run to run replaced, so that it can be compared with a snapshot. First each

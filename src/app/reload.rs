@@ -66,7 +66,8 @@ impl LiveParts {
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
-        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref());
+        let hosts = access::hosts(&settings);
+        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref(), &hosts);
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::error::{ApiError, shortened};
@@ -223,19 +224,27 @@ pub fn may_offer_basic(headers: &HeaderMap) -> bool {
     !text(header::ACCEPT).to_ascii_lowercase().contains("text/html") && text(SEC_FETCH_DEST) != "empty"
 }
 
-/// The guard of requests that a browser could send by itself: those without a token, and those with a password. It refuses what a foreign web page could make a browser send: a `Host` that is not
-/// ours (a name rebound to this address) always, a foreign `Origin` or `Sec-Fetch-Site` for a method that changes anything.
+/// The guard of requests that a browser could send by itself: those without a token, and those with a password. It refuses
+/// what a foreign web page could make a browser send: a `Host` that is not ours (a name rebound to this address) always, a
+/// foreign `Origin` or `Sec-Fetch-Site` for a method that changes anything. Clones share the hosts.
+#[derive(Clone)]
 pub struct Guard {
     /// True if a request needs no token.
     is_open: bool,
-    hosts: Vec<String>,
+    hosts: watch::Sender<Vec<String>>,
     origins: Vec<String>,
 }
 
 impl Guard {
     pub fn new(is_open: bool, hosts: &[String], origins: &[String]) -> Self {
-        let hosts = hosts.iter().map(|host| without_port(host).to_ascii_lowercase()).collect();
-        Self { is_open, hosts, origins: origins.to_vec() }
+        let guard = Self { is_open, hosts: watch::Sender::default(), origins: origins.to_vec() };
+        guard.set_hosts(hosts);
+        guard
+    }
+
+    /// Takes other names of the daemon, for the requests that come from now on.
+    pub fn set_hosts(&self, hosts: &[String]) {
+        self.hosts.send_replace(hosts.iter().map(|host| without_port(host).to_ascii_lowercase()).collect());
     }
 
     /// Refuses a request that a foreign web page could make a browser send.
@@ -271,7 +280,7 @@ impl Guard {
         let host = without_port(host).to_ascii_lowercase();
         host == "localhost"
             || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
-            || self.hosts.contains(&host)
+            || self.hosts.borrow().contains(&host)
     }
 }
 

@@ -3,12 +3,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::auth::{BasicDigest, Tokens};
+use super::auth::{BasicDigest, Guard, Tokens};
 use crate::model::{ApiToken, BasicLogin};
 
 /// The credentials that requests are checked by. They can be replaced while requests come. Clones share them.
 #[derive(Clone)]
-pub struct Credentials(watch::Sender<Arc<CredentialSet>>);
+pub struct Credentials {
+    set: watch::Sender<Arc<CredentialSet>>,
+    pub(super) guard: Guard,
+}
 
 pub(super) struct CredentialSet {
     /// Secret of the webhooks. Without one they are refused.
@@ -28,31 +31,34 @@ impl Credentials {
         hook_secret: Option<Zeroizing<String>>,
         tokens: &[ApiToken],
         basic_auth: Option<&BasicLogin>,
+        guard: Guard,
     ) -> Self {
-        Self(watch::Sender::new(CredentialSet::new(hook_secret, tokens, basic_auth)))
+        Self { set: watch::Sender::new(CredentialSet::new(hook_secret, tokens, basic_auth)), guard }
     }
 
-    /// Takes other credentials, for the requests that come from now on.
+    /// Takes other credentials and other names of the daemon, for the requests that come from now on.
     pub fn replace(
         &self,
         hook_secret: Option<Zeroizing<String>>,
         tokens: &[ApiToken],
         basic_auth: Option<&BasicLogin>,
+        hosts: &[String],
     ) {
-        self.0.send_replace(CredentialSet::new(hook_secret, tokens, basic_auth));
+        self.guard.set_hosts(hosts);
+        self.set.send_replace(CredentialSet::new(hook_secret, tokens, basic_auth));
     }
 
     /// Wakes those that wait for changes, because a token of the store was revoked.
     pub(super) fn token_revoked(&self) {
-        self.0.send_modify(|_| {});
+        self.set.send_modify(|_| {});
     }
 
     /// Returns a receiver of the changes after which a token may not be valid any more.
     pub(super) fn changes(&self) -> watch::Receiver<Arc<CredentialSet>> {
-        self.0.subscribe()
+        self.set.subscribe()
     }
 
     pub(super) fn present(&self) -> Arc<CredentialSet> {
-        self.0.borrow().clone()
+        self.set.borrow().clone()
     }
 }

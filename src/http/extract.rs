@@ -26,7 +26,7 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
         let credentials = api.credentials.present();
         let named = credentials.tokens.find_anywhere(&parts.headers, &api.store).await?;
-        Self::admit(parts, named, &api.guard)
+        Self::admit(parts, named, &api.credentials.guard)
     }
 }
 
@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<ApiState>> for ConveyorCaller {
             None => credentials.tokens.find_anywhere(&parts.headers, &api.store).await?,
             login => login,
         };
-        RepoCaller::admit(parts, named, &api.guard).map(Self)
+        RepoCaller::admit(parts, named, &api.credentials.guard).map(Self)
     }
 }
 

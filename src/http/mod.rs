@@ -124,7 +124,6 @@ pub struct Parts {
 /// The state of every handler.
 struct ApiState {
     credentials: Credentials,
-    guard: Guard,
     list_oldest: bool,
     open_logs: bool,
     log_heartbeat: Duration,
@@ -147,10 +146,10 @@ struct ApiState {
 /// Makes the router of every route. Its credentials can be replaced.
 pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let Parts { store, logs, queue, intake, secrets, degraded, metrics, places, closing } = parts;
-    let credentials = Credentials::new(config.hook_secret, &config.tokens, config.basic_auth.as_ref());
+    let guard = Guard::new(config.open, &config.hosts, &config.cors_origins);
+    let credentials = Credentials::new(config.hook_secret, &config.tokens, config.basic_auth.as_ref(), guard);
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
-        guard: Guard::new(config.open, &config.hosts, &config.cors_origins),
         list_oldest: config.list_oldest,
         open_logs: config.open_logs,
         log_heartbeat: config.log_heartbeat,

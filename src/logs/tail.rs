@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub(super) struct Tail {
 impl Tail {
     /// Returns the bytes at a position that are in memory, or reads those behind the last piece. They are empty if there are
     /// none yet. Returns `None` for a position before the first piece. `writes` counts the writes so far.
-    pub async fn next(&mut self, path: &PathBuf, offset: u64, writes: u64) -> io::Result<Option<Bytes>> {
+    pub async fn next(&mut self, path: &Path, offset: u64, writes: u64) -> io::Result<Option<Bytes>> {
         if let Some((start, bytes)) = self.pieces.iter().rev().find(|(start, _)| *start <= offset)
             && offset < self.end
         {
@@ -60,12 +60,12 @@ impl Tail {
 /// Reads at most `size` bytes of the file, and at most 64 KiB. Returns the file, which is opened if it is not open; it is
 /// `None`, and there are no bytes, if it does not exist.
 pub(super) async fn read_at(
-    path: &PathBuf,
+    path: &Path,
     file: Option<Arc<File>>,
     offset: u64,
     size: usize,
 ) -> io::Result<(Option<Arc<File>>, Bytes)> {
-    let path = path.clone();
+    let path = path.to_owned();
     let read = move || -> io::Result<(Arc<File>, Bytes)> {
         let file = file.map_or_else(|| File::open(path).map(Arc::new), Ok)?;
         let mut bytes = vec![0; size.min(PIECE)];

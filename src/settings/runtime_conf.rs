@@ -41,7 +41,9 @@ pub(super) fn parse(
     let keys = read(path, text, errors);
     let mode = keys.get(&("".into(), "listenmode".into()));
     let is_https = mode.is_some_and(|(mode, _)| mode == "https");
-    for ((section, key), (value, line)) in &keys {
+    let mut in_order: Vec<_> = keys.iter().collect();
+    in_order.sort_by_key(|(_, (_, line))| *line);
+    for ((section, key), (value, line)) in in_order {
         let is = |row: &&(&str, &str, &str)| row.0 == section && row.1 == key;
         let setting = SETTINGS.iter().find(is).map(|row| row.2);
         let mut entry =

@@ -315,7 +315,7 @@ settings! {
         API_AUTH => api_auth: ApiAuth, "token", "none";
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
         /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
-        HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal";
+        HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal" live;
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,

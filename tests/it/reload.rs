@@ -47,12 +47,12 @@ async fn live_settings_change_and_no_job_is_dropped() {
     let hook = capture.url();
     let first = format!(
         "API_TOKENS=ci:read:{FIRST}\nHOOK_SECRET={SECRET}\nALLOW_REPOS=acme/*\nPRIORITIES=acme/*=7\nHOOK_POST_URL={hook}\n\
-         HOOK_POST_SECRET=a-new-hook-secret\nBRANCHES=develop\nCONCURRENCY=5\nDOCKER_REPO_BASE=elsewhere.example.com/x\n"
+         HOOK_POST_SECRET=a-new-hook-secret\nBRANCHES=develop\nHOSTS=builds.internal\nCONCURRENCY=5\nDOCKER_REPO_BASE=elsewhere.example.com/x\n"
     );
     let said = world.daemon.reload(&first, "DOCKER_REPO_BASE changed in a file, without effect").await;
     assert!(
         said.contains(
-            "again: HOOK_SECRET, ALLOW_REPOS, BRANCHES, PRIORITIES, HOOK_POST_URL, HOOK_POST_SECRET, API_TOKENS changed"
+            "again: HOOK_SECRET, ALLOW_REPOS, BRANCHES, PRIORITIES, HOOK_POST_URL, HOOK_POST_SECRET, API_TOKENS, HOSTS changed"
         ),
         "{said}"
     );
@@ -61,6 +61,13 @@ async fn live_settings_change_and_no_job_is_dropped() {
     world.daemon.set("HOOK_SECRET", SECRET);
     let job = world.daemon.push_event("acme/hello", "develop", &sha).await;
     assert_eq!(world.daemon.job(&job).await["priority"], 7);
+    // A password that a browser may add counts for a known name alone.
+    let cancel = |host: &'static str| {
+        let request = world.daemon.bare_request(Method::POST, &format!("/job/{running}/cancel"));
+        request.basic_auth("me", Some(FIRST)).header("Host", host).send()
+    };
+    assert!(cancel("elsewhere.example.com").await.unwrap().text().await.unwrap().contains("is not known here"));
+    assert!(!cancel("builds.internal").await.unwrap().text().await.unwrap().contains("is not known here"));
     let wip = world.daemon.hook("push", &push_payload("acme/hello", "refs/heads/wip", &sha)).await;
     assert_eq!(wip.status(), StatusCode::NO_CONTENT);
     world.registry.fault(Fault::None);

@@ -16,7 +16,7 @@ pub async fn create(State(api): State<Arc<ApiState>>, request: Request) -> Resul
     refuse_browsers(&parts.headers)?;
     // A GET that makes a job needs what a POST needs.
     let named = api.credentials.present().tokens.find_anywhere(&parts.headers, &api.store).await?;
-    let caller = ApiCaller::unlimited(RepoCaller::admit_as(&parts, named, &api.guard, Role::Build, true)?)?;
+    let caller = ApiCaller::unlimited(RepoCaller::admit_as(&parts, named, &api.credentials.guard, Role::Build, true)?)?;
     let query = parts.uri.query().unwrap_or_default();
     let request = request::read(query, api.intake.policy().destinations())?;
     let job = api.intake.create(request, caller.0.requester()).await?;

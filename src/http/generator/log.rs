@@ -48,7 +48,7 @@ pub async fn read(
     // A page of any origin may open a WebSocket and read it, unlike an answer to another request.
     let is_stream = protocol == "ws";
     let named = api.credentials.present().tokens.find_anywhere(&parts.headers, &api.store).await?;
-    let caller = RepoCaller::admit_as(&parts, named, &api.guard, Role::Read, is_stream)?;
+    let caller = RepoCaller::admit_as(&parts, named, &api.credentials.guard, Role::Read, is_stream)?;
     let job = match caller.job(&api, &JobPath(id)).await {
         Ok(job) => Some(job),
         Err(error) if error.status().is_client_error() => None,

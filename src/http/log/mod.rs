@@ -63,7 +63,7 @@ pub async fn read(
     if names(header::UPGRADE, "websocket") {
         // A page of any origin may open a WebSocket, and the browser adds a password that it remembers.
         if !has_bearer(&headers) {
-            api.guard.check(&headers, true)?;
+            api.credentials.guard.check(&headers, true)?;
         }
         let upgrade = upgrade.map_err(|why| ApiError::with(&messages::BAD_UPGRADE, why.body_text()))?;
         let job = caller.job(&api, &path).await?;

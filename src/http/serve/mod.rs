@@ -82,7 +82,6 @@ pub async fn serve(
             }
         });
     }
-    drop(next);
     drop(incoming);
     connections.close();
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;

@@ -68,7 +68,10 @@ impl GitHost {
 
     /// Lets these keys forward connections from now on, and do nothing else.
     pub fn authorize_forwarding(&self, keys: &[&DeployKey]) {
-        let lines: String = keys.iter().map(|key| format!("restrict,port-forwarding {}\n", key.public)).collect();
+        let lines: String = keys
+            .iter()
+            .map(|key| format!("restrict,port-forwarding,command=\"/bin/false\" {}\n", key.public))
+            .collect();
         std::fs::write(self.dir.path().join("authorized_keys"), lines).unwrap();
     }
 

@@ -10,21 +10,10 @@ use super::wanted::Wanted;
 use super::{dockerfile, folder, heads};
 use crate::git::{EntryKind, Mirror, Snapshot};
 use crate::model::{
-    CommitId, Dialect, DockerfilePath, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate,
-    bare_name, has_docker_nocache, has_docker_skip, has_skip_words,
+    CommitId, Dialect, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name,
+    has_docker_nocache, has_docker_skip, has_skip_words,
 };
 use crate::secrets::Secrets;
-
-/// Result of the stage.
-enum Checkout {
-    Done {
-        snapshot: Snapshot,
-        dockerfile: DockerfilePath,
-        /// True if the commit's message asks for a build without cache.
-        no_cache: bool,
-    },
-    Skipped(SkipReason),
-}
 
 /// Resolves the commit, reads its tree, fetches submodules and LFS files, which other places hold, and finds the
 /// Dockerfile. The plan then has the Dockerfile's name in the tree. No work tree is written, because the engine gets its
@@ -75,10 +64,10 @@ pub(super) async fn run(
         };
         // A webhook's message was read when the push came, and a request is built whatever the message says.
         if heeds_skip_words && has_skip_words(&message) {
-            return Ok(Checkout::Skipped(SkipReason::SkipWords));
+            return Ok(Err(SkipReason::SkipWords));
         }
         if is_missed && is_conveyors && has_docker_skip(&message) {
-            return Ok(Checkout::Skipped(SkipReason::DockerSkip));
+            return Ok(Err(SkipReason::DockerSkip));
         }
         let no_cache = is_conveyors && has_docker_nocache(&message);
         if no_cache {
@@ -108,7 +97,7 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
-        Ok(Checkout::Done { snapshot, dockerfile, no_cache })
+        Ok(Ok((snapshot, dockerfile, no_cache)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
     let name = commit.digits().unwrap_or(branch_name);
@@ -117,12 +106,8 @@ pub(super) async fn run(
     // is unusable.
     runner.resolved_commit = resolved;
     runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
-    match checked_out? {
-        Checkout::Skipped(reason) => Err(JobEnd::Skipped(reason)),
-        Checkout::Done { snapshot, dockerfile, no_cache } => {
-            fetched.plan.dockerfile = dockerfile;
-            fetched.plan.no_cache |= no_cache;
-            Ok(Arc::new(snapshot))
-        }
-    }
+    let (snapshot, dockerfile, no_cache) = checked_out?.map_err(JobEnd::Skipped)?;
+    fetched.plan.dockerfile = dockerfile;
+    fetched.plan.no_cache |= no_cache;
+    Ok(Arc::new(snapshot))
 }

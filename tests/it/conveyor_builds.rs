@@ -263,12 +263,18 @@ async fn latest_may_move_with_every_build_and_a_dry_factory_pushes_nothing() {
     let job = world.daemon.wait_success(&id).await;
     assert_eq!((&job["dryRun"], &job["digest"], world.digest(&sha).await), (&json!(true), &Value::Null, None));
     assert!(world.daemon.log(&id).await.contains("\nDry run: not pushed: "), "{}", world.daemon.log(&id).await);
-    let artifact = world.daemon.request(Method::GET, &format!("/artifacts/acme/hello@{sha}")).send().await.unwrap();
-    assert_eq!(artifact.status(), 404);
+    let artifact = async || {
+        let request = world.daemon.request(Method::GET, &format!("/artifacts/acme/hello@{sha}"));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(artifact().await, 404);
     // The setting is about the jobs of this API alone.
     let pushed = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "commit": sha})).await;
     world.daemon.wait_success(&pushed).await;
     assert!(world.digest(&sha).await.is_some());
+    // A later dry run does not hide what was pushed.
+    world.daemon.wait_success(&asked(&world, json!({"sha": sha})).await).await;
+    assert_eq!(artifact().await, 200);
 }
 
 /// The engines have one version, because builders of two versions do not know each other's steps.

@@ -98,8 +98,7 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_named() {
     let mut daemon = Daemon::start(settings([("CERT_PATH", file.to_str().unwrap())])).await;
     let serial = async |daemon: &Daemon| {
         let address = format!("127.0.0.1:{}", daemon.port());
-        let shown = Command::new("openssl").args(["s_client", "-connect", &address]).output().unwrap().stdout;
-        shown
+        Command::new("openssl").args(["s_client", "-connect", &address]).output().unwrap().stdout
     };
     let first = serial(&daemon).await;
     let certificate = |shown: &[u8]| {

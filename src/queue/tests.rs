@@ -467,7 +467,7 @@ async fn no_more_run_than_the_engines_have_slots() {
     let (first, end) = bench.next().await;
     let last = bench.store.job(ids[2]).await.unwrap().unwrap();
     let why = bench.handle.wait_reason(&last).await.unwrap().unwrap();
-    assert_eq!(why.reason, "1 job waits before it, and 1 run (the engines have 1 slots)");
+    assert_eq!(why.reason, "1 job waits before it, and 1 run (the engines have 1 slot)");
     assert!(bench.runs.try_recv().is_err());
     engines.send_replace(Some(2));
     let (_second, _end_second) = bench.next().await;

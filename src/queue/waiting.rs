@@ -75,6 +75,7 @@ impl QueueHandle {
             ahead => format!("{ahead} jobs wait before it"),
         };
         let limit = match *self.waits.slots.borrow() {
+            Some(1) if self.concurrency > 1 => "the engines have 1 slot".to_owned(),
             Some(slots) if slots < self.concurrency => format!("the engines have {slots} slots"),
             _ => format!("CONCURRENCY is {}", self.concurrency),
         };

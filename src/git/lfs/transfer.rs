@@ -19,7 +19,7 @@ use super::method::MethodError;
 use super::pkt::{PktLine, PktReader, message};
 use super::shell::{CommandFailure, RemoteShell, one_line, read_tail};
 use super::{AT_ONCE, BATCH, LfsStore, WantedObject};
-use crate::git::errors::MISSING_LFS_FILE;
+use crate::git::errors::{LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS};
 use crate::git::{Fault, GitError};
 use crate::process::Running;
 
@@ -165,10 +165,13 @@ impl TransferSession {
         let TransferAnswer { status, arguments, lines, .. } = self.command(&request, false, shell).await?;
         if status != 200 {
             let said = lines.first().map(|line| format!(": {}", one_line(line))).unwrap_or_default();
-            let message = format!(
-                "{host} refuses the LFS files of {repo} (git-lfs-transfer: {status}{said}): may the deploy key read them?"
-            );
-            return Err(GitError { exit_code: 1, message, fault: fault(status) });
+            let (refusal, fault) = match status {
+                401 | 403 => (LFS_LOGIN, Fault::Config),
+                404 => (NO_LFS, Fault::Request),
+                status => (LFS_TROUBLE, fault(status)),
+            };
+            let message = refusal.text(&[&host, &repo, &format!("git-lfs-transfer: {status}{said}")]);
+            return Err(GitError { exit_code: 1, message, fault });
         }
         if let Some(other) = arguments.iter().find(|a| a.starts_with("hash-algo=") && *a != "hash-algo=sha256") {
             let message =

@@ -160,10 +160,12 @@ async fn a_failing_step_gives_its_exit_code_after_its_output(docker: Docker) {
     let output = text.replace("and this\n", "");
     let numbers: Vec<u32> = output.lines().filter_map(|line| line.parse().ok()).collect();
     assert!(numbers.iter().copied().eq(1..=20_000), "{} numbers", numbers.len());
+    let others: Vec<_> = text.lines().filter(|line| line.parse::<u32>().is_err()).collect();
     assert!(
         text.contains("Step 1/4 : FROM image-factory-busybox:1\n")
             && text.contains("and this\n")
-            && !text.contains('\x1b')
+            && !text.contains('\x1b'),
+        "{others:?}"
     );
     assert!(text.contains("no end") && text.ends_with('\n'), "{text}");
     assert!(!bench.exists());

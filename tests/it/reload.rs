@@ -87,7 +87,7 @@ async fn live_settings_change_and_no_job_is_dropped() {
     assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::OK, StatusCode::FORBIDDEN));
     std::fs::write(world.daemon.data_dir().join("admin-token"), "another-admin-token-0123456789").unwrap();
     let said = world.daemon.reload(&broken.replace("a[", "*"), DONE).await;
-    assert!(said.contains("API_TOKENS, DATA_DIR/admin-token changed"), "{said}");
+    assert!(said.contains("API_TOKENS, HOSTS, DATA_DIR/admin-token changed"), "{said}");
     assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::UNAUTHORIZED, StatusCode::CREATED));
     assert_eq!(answers(&world.daemon, SECOND).await.0, StatusCode::OK);
 }

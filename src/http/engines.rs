@@ -16,7 +16,7 @@ use super::error::{ApiError, shortened};
 use super::{ApiState, body, messages};
 use crate::model::{Cordon, EngineState, Job, JobId, Millis, StageName, StageStatus};
 
-/// What handlers see of the engines, and can ask of them.
+/// The view that handlers have of the engines, and the changes that they can ask for.
 #[derive(Clone)]
 pub struct EngineHandle {
     pub states: Arc<dyn Fn() -> Vec<EngineState> + Send + Sync>,

@@ -1,4 +1,4 @@
-//! What is shown of an engine.
+//! The state of an engine, as it is shown.
 
 use super::words::words;
 use super::{Builder, JobId, Millis};
@@ -9,7 +9,7 @@ words! {
         /// The engine was not asked yet.
         Unknown = "unknown",
         Well = "well",
-        /// It cannot be reached, or refuses us.
+        /// The engine cannot be reached, or refuses us.
         Away = "away",
         /// It accepts requests and answers none.
         Hangs = "hangs",

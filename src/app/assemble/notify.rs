@@ -140,7 +140,7 @@ fn mailer_to(settings: &Settings, host: &HostName, to_setting: &'static str, to:
         (None, _) => None,
     };
     let config = MailConfig {
-        // Only a URL has brackets around an IPv6 address.
+        // The brackets around an IPv6 address belong to URLs.
         host: host.to_string().trim_matches(['[', ']']).to_owned(),
         port: settings.smtp_port.map(NonZeroU16::get),
         tls: settings.smtp_tls,

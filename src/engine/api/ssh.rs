@@ -30,7 +30,7 @@ const REFUSED_REST: Duration = Duration::from_secs(60);
 /// The engine's socket where the address names none.
 const SOCKET: &str = "/var/run/docker.sock";
 
-/// What ssh needs to reach an engine.
+/// The means by which ssh reaches an engine.
 pub struct SshAccess {
     /// Folder of the sockets, of mode 0700. Its path has at most 84 bytes.
     pub run_dir: PathBuf,

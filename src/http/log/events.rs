@@ -20,7 +20,7 @@ struct Events {
     text: LogText,
     /// Position after the last event.
     position: u64,
-    /// How the job has ended.
+    /// Status with which the job has ended.
     end: Option<Status>,
     is_done: bool,
 }

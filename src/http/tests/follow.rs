@@ -124,7 +124,7 @@ async fn a_web_socket_has_the_log_from_a_position_to_its_end() {
     log.write("one €\r\n".as_bytes());
     log.flush();
     assert_eq!(texts(&mut early, "\n").await.0, "one €\r\n");
-    // What the reader sends changes nothing.
+    // A message of the reader changes nothing.
     early.send(Message::text("hello")).await.unwrap();
     let mut late = open(&server, &format!("{path}?start=4"), &[bearer()]).await.unwrap();
     assert_eq!(open(&server, &format!("{path}?start=99"), &[bearer()]).await.err(), Some(416));

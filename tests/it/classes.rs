@@ -138,6 +138,7 @@ async fn a_failure_of_the_registry_gets_another_attempt(docker: Docker) {
     world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     world.registry.fault(Fault::Pulls { status: 503 });
     let (waits, unwanted) = (submit(&world, json!({"tag": "a"})).await, submit(&world, json!({"tag": "b"})).await);
+    let pause = regex::Regex::new("in [0-9]+ s ").unwrap();
     for id in [&waits, &unwanted] {
         let rests = |job: &Value| job["status"] == "pending" && job["class"] == "registry";
         let job = world.daemon.wait_for(id, Duration::from_secs(60), rests).await;
@@ -146,7 +147,7 @@ async fn a_failure_of_the_registry_gets_another_attempt(docker: Docker) {
         let log = world.daemon.log(id).await;
         let last = log.trim_end().lines().last().unwrap();
         assert!(last.contains(job["cause"].as_str().unwrap()), "{last} {job}");
-        let last = regex::Regex::new("in [0-9]+ s ").unwrap().replace(last, "in [seconds] s ");
+        let last = pause.replace(last, "in [seconds] s ");
         let last = masked(&last, &[(&world.registry.address(), "registry")]);
         insta::assert_snapshot!(format!("attempt_{docker:?}"), last);
     }

@@ -90,10 +90,10 @@ async fn without_a_majority_the_last_good_secrets_stay() {
     for member in &members[1..] {
         member.signal(Signal::STOP);
     }
+    // A member gives its reason, or gives none in time.
+    let reasons = regex::Regex::new("[(].*[)]: (does it hang, or )?").unwrap();
     for live in &mut running {
         let secrets = live.until(|s| !s.trouble.is_empty()).await;
-        // A member gives its reason, or gives none in time.
-        let reasons = regex::Regex::new("[(].*[)]: (does it hang, or )?").unwrap();
         insta::allow_duplicates! {
             insta::assert_snapshot!(reasons.replace(&secrets.trouble[0], "([reasons]): "), @"etcd cannot be read ([reasons]): are most members of its cluster away?; what was read last stays in use");
         }

@@ -466,6 +466,10 @@ fn a_runtime_conf_is_a_file_of_settings() {
     assert_eq!(socket.listen.to_string(), "unix:/run/generator.sock");
     let refused = load("listenmode = unix\n", &[]).err().unwrap();
     assert!(refused.contains("FILE:1: listenmode = unix names no socket"), "{refused}");
+    let plain = load("listenmode = https\n", &[]).err().unwrap();
+    assert_eq!(plain, "FILE:1: listenmode = https names no certificate: set httpscertfile and httpskeyfile\n");
+    let elsewhere = load("listenmode = https\n", &[("CERT_PATH", "/etc/tls/both.pem")]).unwrap();
+    assert_eq!(elsewhere.listen.to_string(), "0.0.0.0:443");
     let relative = load("listenmode = https\nhttpscertfile = cert.pem\nhttpskeyfile = key.pem\n", &[]).err().unwrap();
     assert!(
         relative.contains("TLS_CERT=\"cert.pem\" (FILE:2) is not valid: it must be an absolute path"),

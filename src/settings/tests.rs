@@ -304,6 +304,11 @@ fn an_address_that_is_shown_has_no_login() {
             assert!(text.starts_with(&what) && !text.contains("hid"), "{text}");
         }
     }
+    for name in ["DOCKER_HOST", "DOCKER_HOSTS"] {
+        let text = error(&[], None, &[(name, "ssh://u:hidden@h")]);
+        assert!(text.contains("ssh uses a key, the secret engine-key") && !text.contains("hidden"), "{text}");
+        assert!(!text.contains("DOCKER_TLS_VERIFY"), "{text}");
+    }
     assert!(error(&[], None, &[("BASE_URL", "u:hidden@h")]).starts_with("BASE_URL=\"…@h\""));
     assert!(load(&[], None, &[("HOOK_POST_URL", "https://u:p@h"), ("DOCKER_HOST", "unix:///a@b")]).is_ok());
 }

@@ -65,6 +65,7 @@ fn values_that_could_not_work_are_refused() {
         ("DIALECTS", "totem,compose-ci", "compose-ci is not served yet: leave it out"),
         ("DIALECTS", "jenkins", "one or more of totem, conveyor and generator"),
         ("BASIC_AUTH", "conveyor", "it must be user:password"),
+        ("BASIC_AUTH", "conveyor:0123456789abcde", "it has a password of less than 16 characters"),
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),
         ("HOSTS", "*.example", "is no host"),
         ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
@@ -82,7 +83,7 @@ fn values_that_could_not_work_are_refused() {
 
 #[test]
 fn a_login_beside_an_open_api_is_refused() {
-    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret"), ("API_AUTH", "none")]);
+    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret-0123456789"), ("API_AUTH", "none")]);
     assert!(text.contains("API_AUTH=none admits everyone") && !text.contains("secret"), "{text}");
 }
 

@@ -10,7 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use super::error::ApiError;
 
 /// Header by whose presence Conveyor knew a webhook, at whatever path and by whatever method.
-const EVENT: &str = "x-github-event";
+pub const EVENT: &str = "x-github-event";
 
 /// Answers a request that no route takes. A further door that takes any address has its place here, in the order of api.md.
 pub async fn answer(request: Request, webhooks: Option<Router>, otherwise: fn(&Request) -> ApiError) -> Response {

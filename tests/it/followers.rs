@@ -179,16 +179,16 @@ async fn webhooks_have_places_while_others_read_nothing() {
     let jobs: serde_json::Value = http_client().get(small.url("/job")).send().await.unwrap().json().await.unwrap();
     let path = format!("/job/{}/log?follow=1", jobs[0]["id"].as_str().unwrap());
     let _reading_nothing: Vec<_> = (0..600).map(|_| small.connect(&path)).collect();
-    let full = async || (small.metric("image_factory_log_followers").await == 360.0).then_some(());
+    let full = async || (small.metric("image_factory_log_followers").await == 336.0).then_some(());
     eventually(WAIT, "all places of followers are taken", full).await;
     assert_eq!(small.push(2).await, 201);
     assert_eq!(small.metric("image_factory_http_places").await, 512.0);
-    assert!(small.metric("image_factory_http_connections").await >= 480.0);
+    assert!(small.metric("image_factory_http_connections").await >= 448.0);
     // What is neither a webhook nor about health is told to come later.
     let refused = http_client().get(small.url("/job")).timeout(WAIT).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
     let said = std::fs::read_to_string(&small.log).unwrap();
-    assert_eq!(said.matches("all 480 places for connections are taken").count(), 1, "{said}");
+    assert_eq!(said.matches("all 448 places for connections are taken").count(), 1, "{said}");
 }
 
 #[tokio::test]

@@ -133,8 +133,8 @@ impl Pool {
     /// The engine `avoid` is leased only if it is the only one. Waits while the engines have as many jobs as they may have.
     ///
     /// # Errors
-    /// The engines that could run the job are cordoned; or no engine is usable, and none becomes so within seconds. The message
-    /// names the trouble of each.
+    /// The engines that could run the job are cordoned; or no engine is usable, and none becomes so within seconds. The
+    /// message names the trouble of each.
     pub async fn lease(&self, id: JobId, repository: &str, avoid: Option<&str>) -> Result<EngineLease, LeaseError> {
         let mut receiver = self.states.subscribe();
         let mut end = None;

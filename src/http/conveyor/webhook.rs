@@ -57,8 +57,10 @@ pub async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body:
     let credentials = api.credentials.present();
     let secret = credentials.hook_secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
-    let webhook = WebhookKind::read(&headers);
+    let mut webhook = WebhookKind::read(&headers);
     let body = api.bodies.read(&headers, body, body::HOOK_LIMIT).await?;
+    // curl calls a body a form unless it is told otherwise, and Conveyor looked at no type.
+    webhook.is_form &= body.bytes().starts_with(b"payload=");
     let signed = webhook.signed_text(body.bytes());
     if !signature::is_valid(&headers, &signed, secret.as_bytes()) {
         return Err(ApiError::new(&messages::HUB_SIGNATURE));

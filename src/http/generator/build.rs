@@ -37,10 +37,14 @@ pub async fn refuse_head() -> Response {
 fn refuse_browsers(headers: &HeaderMap) -> Result<(), ApiError> {
     let is_browsers = |name: &header::HeaderName| {
         let name = name.as_str();
-        name.starts_with("sec-") || matches!(name, "origin" | "purpose" | "x-purpose" | "x-moz")
+        let is_pages = matches!(name, "origin" | "referer" | "upgrade-insecure-requests");
+        name.starts_with("sec-") || is_pages || matches!(name, "purpose" | "x-purpose" | "x-moz")
     };
+    // Mail programs and others that show pictures say what they want.
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let wants_a_picture = accept.contains("image/") || accept.contains("text/html");
     let is_mozilla = headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
-    match headers.keys().any(is_browsers) || (is_mozilla && !has_bearer(headers)) {
+    match headers.keys().any(is_browsers) || ((is_mozilla || wants_a_picture) && !has_bearer(headers)) {
         true => Err(ApiError::new(&messages::BROWSER)),
         false => Ok(()),
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::Response;
-use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::pieces::{LogPieces, failure};
@@ -16,7 +15,7 @@ use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::ids::JobPath;
 use crate::http::log::{LogFeed, LogReader, Piece};
-use crate::http::{ApiState, messages, page};
+use crate::http::{ApiState, messages};
 use crate::model::{Job, JobId, Role, Status};
 
 /// The last piece of every log.
@@ -31,11 +30,6 @@ const MESSAGE: usize = 4096;
 const RECEIVED: usize = 256;
 /// Pause between two pings, which keep proxies from ending a silent connection.
 const PING: Duration = Duration::from_secs(25);
-
-#[derive(Deserialize)]
-struct PieceQuery {
-    count: Option<String>,
-}
 
 /// `GET /b1/build/log/{protocol}/{id}`: by `ws` the log as it comes, by `http` its piece with the number `count`, by another
 /// protocol nothing.
@@ -71,12 +65,19 @@ pub async fn read(
             let upgrade = upgrade.max_message_size(RECEIVED).read_buffer_size(RECEIVED).write_buffer_size(0);
             Ok(upgrade.on_upgrade(move |socket| stream(answer, socket)))
         }
-        "http" => {
-            let PieceQuery { count } = page::query(&parts.uri)?;
-            let number = count.unwrap_or_default().parse().unwrap_or(0);
-            Ok(text(piece(&api, job, number).await?))
-        }
+        "http" => Ok(text(piece(&api, job, number(parts.uri.query().unwrap_or_default())).await?)),
         _ => Ok(text(String::new())),
+    }
+}
+
+/// Returns the first `count` of a query, as Go's forms read it: a text that is no number is 0. A number that is too large is
+/// behind every log.
+fn number(query: &str) -> usize {
+    let count = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "count").map(|(_, count)| count);
+    let count = count.unwrap_or_default();
+    match !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => count.parse().unwrap_or(usize::MAX),
+        false => 0,
     }
 }
 

@@ -31,7 +31,7 @@ pub use places::{FollowerPlace, Places, keep_for_urgent};
 /// Time for a request's headers, and for a connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a connection that has a kept place.
-const KEPT_HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+const KEPT_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection's read buffer, and so the limit of its headers. hyper's own 400 KB would be 1.6 GB for all connections.
 const MAX_BUFFER: usize = 64 << 10;
 /// Time for answers to end after the shutdown. Followed logs are cut then, and their readers come back with a `Range`.

@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::error::ApiError;
 use crate::http::messages;
+use crate::http::unrouted::EVENT;
 
 /// Files that the store, Git and the engines may need beside the connections.
 const OWN_FILES: u64 = 512;
 /// The most connections, because the headers of each may take 64 KB before anyone knows who sends them.
 const MOST: usize = 4096;
 /// Places for webhooks and health while all others are taken.
-const KEPT: usize = 32;
+const KEPT: usize = 64;
+/// Time for a whole request and its answer at a kept place. Forges wait for 10 s, and may have to wait for a place first.
+const KEPT_ANSWER: Duration = Duration::from_secs(5);
 
 /// The places of all connections, and of those that follow a log.
 pub struct Places {
@@ -107,20 +112,25 @@ impl Places {
     }
 }
 
-/// Refuses what a connection with a kept place may not ask for.
+/// Refuses what a connection with a kept place may not ask for, and ends what takes too long there. It is a layer of the
+/// routes, so a webhook that a dialect takes where no route is passes by its path.
 pub async fn keep_for_urgent(request: Request, next: Next) -> Response {
-    if request.extensions().get::<KeptPlace>().is_some() && !is_urgent(&request) {
-        return ApiError::new(&messages::PLACES).into_response();
+    let full = || ApiError::new(&messages::PLACES).into_response();
+    match request.extensions().get::<KeptPlace>() {
+        None => next.run(request).await,
+        Some(KeptPlace) if !is_urgent(&request) => full(),
+        Some(KeptPlace) => tokio::time::timeout(KEPT_ANSWER, next.run(request)).await.unwrap_or_else(|_| full()),
     }
-    next.run(request).await
 }
 
-/// True for webhooks, also for those that a dialect takes at any path, and for questions about the daemon's health.
+/// True for webhooks and for questions about the daemon's health.
 fn is_urgent(request: &Request) -> bool {
     let path = request.uri().path();
-    matches!(path, "/health" | "/ready" | "/metrics")
-        || path.starts_with("/hooks/")
-        || request.headers().contains_key("x-github-event")
+    let is_routed = request.extensions().get::<MatchedPath>().is_some();
+    // `/` has a route for GET alone.
+    let is_elsewhere = !is_routed || (path == "/" && request.method() == Method::POST);
+    let is_webhook = path.starts_with("/hooks/") || (request.headers().contains_key(EVENT) && is_elsewhere);
+    matches!(path, "/health" | "/ready" | "/metrics") || is_webhook
 }
 
 #[cfg(test)]
@@ -129,20 +139,20 @@ mod tests {
 
     #[tokio::test]
     async fn places_follow_from_the_files_and_some_are_kept() {
-        for (files, places) in [(0, 64), (256, 128), (1024, 512), (2000, 1488), (65_536, 4096), (u64::MAX, 4096)] {
+        for (files, places) in [(0, 128), (256, 128), (1024, 512), (2000, 1488), (65_536, 4096), (u64::MAX, 4096)] {
             assert_eq!(Places::new(files).count(), (0, 0, places), "{files}");
         }
         let places = Places::new(0);
         let mut taken = Vec::new();
-        for _ in 0..64 {
+        for _ in 0..128 {
             taken.push(places.take().await.unwrap());
         }
         assert_eq!(taken.iter().filter(|place| place.is_kept).count(), KEPT);
-        let followers: Vec<_> = (0..24).map(|_| places.follow().unwrap()).collect();
+        let followers: Vec<_> = (0..48).map(|_| places.follow().unwrap()).collect();
         assert!(places.follow().is_err());
-        assert_eq!(places.count(), (64, 24, 64));
+        assert_eq!(places.count(), (128, 48, 128));
         drop((taken, followers));
         assert!(!places.take().await.unwrap().is_kept);
-        assert_eq!(places.count(), (0, 0, 64));
+        assert_eq!(places.count(), (0, 0, 128));
     }
 }

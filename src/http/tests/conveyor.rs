@@ -45,7 +45,9 @@ impl Server {
         let body = body.to_string();
         let mac = <Hmac<Sha1> as KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
         let signature = hex::encode(mac.chain_update(&body).finalize().into_bytes());
-        let request = self.request("POST", "/").header("x-github-event", event);
+        // This is what curl says of any body.
+        let form = "application/x-www-form-urlencoded";
+        let request = self.request("POST", "/").header("x-github-event", event).header("content-type", form);
         request.header("x-hub-signature", format!("sha1={signature}")).body(body)
     }
 }

@@ -142,7 +142,8 @@ async fn no_browser_makes_a_job() {
             config.cors_origins = vec!["https://dashboard.acme.org".into()];
         })
         .await;
-        for headers in [image, link, own_page, script, prefetch, old_prefetch, plain_http, page] {
+        let mail: &[(&str, &str)] = &[("Accept", "image/png, image/*;q=0.8")];
+        for headers in [image, link, own_page, script, prefetch, old_prefetch, plain_http, page, mail] {
             let mut request = server.request("GET", &path("q.io/cts/example"));
             if !open {
                 request = request.basic_auth("x", Some("admin".repeat(8)));
@@ -260,6 +261,9 @@ async fn a_log_comes_by_websocket_in_the_words_of_the_original() {
     }
     assert_eq!(server.get("/b1/build/log/http/nope?count=0").await.text(), "invalid id ...");
     assert_eq!(server.get("/b1/build/log/http/nope?count=1").await.text(), "bye");
+    assert_eq!(server.get("/b1/build/log/http/nope?count=1&count=0").await.text(), "bye");
+    assert_eq!(server.get("/b1/build/log/http/nope?count=-1").await.text(), "invalid id ...");
+    assert_eq!(server.get("/b1/build/log/http/nope?count=99999999999999999999").await.text(), "");
     assert_eq!(server.get(&format!("/b1/build/log/smoke/{id}")).await.text(), "");
     let plain = server.get(&format!("/b1/build/log/ws/{id}")).await;
     assert!(plain.status == 400 && plain.text().starts_with("The WebSocket cannot be opened"), "{}", plain.text());

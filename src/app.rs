@@ -72,6 +72,16 @@ async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Recei
 /// Checks the rules that the settings' own types cannot check, and returns those that are broken: each error has the
 /// name of the setting, its value and the rule.
 pub fn check(settings: &Settings) -> Vec<SettingError> {
+    let mut errors = check_at_reload(settings);
+    if let Err(why) = certificate::read(settings) {
+        errors.push(SettingError::new(["TLS_CERT", "TLS_KEY", "CERT_PATH"], format!("{why:#}")));
+    }
+    errors
+}
+
+/// Checks the rules of [`check`] without that of the listener's certificate. A reload leaves it out, because a revoked
+/// token must not stay valid for a damaged certificate.
+fn check_at_reload(settings: &Settings) -> Vec<SettingError> {
     let mut errors = Vec::new();
     let mut rule = |names: &[&'static str], result: anyhow::Result<()>| {
         errors.extend(result.err().map(|error| SettingError::new(names.iter().copied(), format!("{error:#}"))));
@@ -91,7 +101,6 @@ pub fn check(settings: &Settings) -> Vec<SettingError> {
             rule(&["HOOK_POST_URL"], Err(anyhow::anyhow!("HOOK_POST_URL leads to {address}: {why}")));
         }
     }
-    rule(&["TLS_CERT", "TLS_KEY", "CERT_PATH"], certificate::read(settings).map(drop));
     if let Some(path) = &settings.known_hosts {
         let read = std::fs::metadata(path).with_context(|| format!("KNOWN_HOSTS={path:?} cannot be read"));
         rule(&["KNOWN_HOSTS"], read.map(drop));

@@ -105,8 +105,13 @@ impl Settings {
                     _ => address.contains('@'),
                 }
             };
-            if addresses.iter().any(has_login) {
-                let what = "take the login out of the address, because it is shown, and set DOCKER_TLS_VERIFY";
+            if let Some(address) = addresses.iter().find(|address| has_login(address)) {
+                let what = match address.starts_with("ssh:") {
+                    true => {
+                        "take the password out of the address, because it is shown: ssh uses a key, the secret engine-key"
+                    }
+                    false => "take the login out of the address, because it is shown, and set DOCKER_TLS_VERIFY",
+                };
                 errors.push(SettingError::new([name], format!("{name} is not valid: {what}")));
             }
         }

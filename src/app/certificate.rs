@@ -22,6 +22,15 @@ pub fn read(settings: &Settings) -> anyhow::Result<Option<ServerCertificate>> {
     certificate.map(Some).map_err(|why| anyhow::anyhow!("{}: {why}", names.join(" and ")))
 }
 
+/// Reads at a reload the certificate that is `in_use`, and checks the one that the settings name, which may be another one.
+///
+/// # Errors
+/// One of them cannot be used. The one in use stays then.
+pub fn reload(in_use: Option<&ServerCertificate>, settings: &Settings) -> anyhow::Result<()> {
+    read(settings)?;
+    in_use.map_or(Ok(false), ServerCertificate::reload).map(drop).map_err(anyhow::Error::msg)
+}
+
 /// Takes the certificate anew when its files have changed. Returns the reason why a changed one cannot be used; the former
 /// one stays then.
 pub fn watch(

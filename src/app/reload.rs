@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::assemble::{access, git, notify, queue as queue_settings};
+use super::certificate;
 use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
 use crate::logs::{Logs, Masks};
@@ -38,13 +39,13 @@ pub struct LiveParts {
 
 impl LiveParts {
     /// Takes the live settings of `new`, and reads anew the certificates that the settings name. Returns true if
-    /// the admin token is another one.
+    /// the admin token is another one. A certificate of the listener that cannot be used is logged, and the former one stays.
     ///
     /// # Errors
     /// A setting cannot be used, perhaps because another one needs a restart. Then nothing has changed.
     fn take(&mut self, new: &Settings) -> anyhow::Result<bool> {
         let settings = self.settings.with_live(new);
-        if let Some(error) = settings.contradictions().into_iter().chain(super::check(&settings)).next() {
+        if let Some(error) = settings.contradictions().into_iter().chain(super::check_at_reload(&settings)).next() {
             bail!("{error}; other settings have changed that need a restart first");
         }
         let tokens = access::tokens(&settings)?;
@@ -58,7 +59,6 @@ impl LiveParts {
         let policy = access::policy(&settings, masks.clone(), self.secrets.clone())?;
         let rules = queue_settings::rules(&settings)?;
         let channels = notify::channels(&settings, self.logs.clone())?;
-        self.certificate.as_ref().map_or(Ok(false), |certificate| certificate.reload()).map_err(anyhow::Error::msg)?;
         // The masks come first, so that no log shows a new secret.
         self.masks.send_replace(Arc::new(masks));
         self.tools.git.set_access(&git::access(&settings))?;
@@ -68,6 +68,9 @@ impl LiveParts {
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
         let hosts = access::hosts(&settings);
         self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref(), &hosts);
+        if let Err(why) = certificate::reload(self.certificate.as_deref(), new) {
+            tracing::error!("the certificate is not taken, and the former one stays in use: {why:#}");
+        }
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)
@@ -105,7 +108,7 @@ impl Reloads {
 
     fn reload(&self, live: &mut LiveParts, before: Option<&LoadedSettings>) -> Result<LoadedSettings, SettingErrors> {
         let mut loaded = self.source.load();
-        loaded.check(super::check);
+        loaded.check(super::check_at_reload);
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let is_admin_token_new = live
             .take(loaded.settings()?)

@@ -214,3 +214,16 @@ fn read(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     };
     Ok(secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_put_is_read_back() {
+        for kind in SecretKind::value_variants() {
+            let name = kind.secret(None, None).unwrap();
+            assert_eq!(SecretName::parse(&name.to_string()), Some(Ok(name)));
+        }
+    }
+}

@@ -201,12 +201,7 @@ pub async fn check(config: &SecretsConfig) -> Vec<CheckLine> {
         (_, None) => "can be read".into(),
     };
     let mut lines = vec![CheckLine { name: place, ok: true, text }];
-    for name in [
-        SecretName::GithubKey(Scope::Common),
-        SecretName::Dockercfg,
-        SecretName::AuthorizedKeys,
-        SecretName::SyslogHost,
-    ] {
+    for name in SecretName::SINGLE {
         if !contents.values.contains_key(&name) {
             let text = format!("nothing is stored: {}", without(&name, contents.values.keys(), config.repo_case));
             lines.push(CheckLine { name: name.to_string(), ok: true, text });

@@ -116,12 +116,7 @@ fn write(path: &Path, folder: &Path, value: &[u8]) -> io::Result<()> {
 
 fn read(root: &Path) -> Result<Contents, SecretsError> {
     let mut contents = Contents::default();
-    for name in [
-        SecretName::GithubKey(Scope::Common),
-        SecretName::Dockercfg,
-        SecretName::AuthorizedKeys,
-        SecretName::SyslogHost,
-    ] {
+    for name in SecretName::SINGLE {
         add(root, &name.to_string(), &name.to_string(), &mut contents);
     }
     for owner in list(&root.join(GITHUB_KEYS))? {

@@ -74,12 +74,15 @@ impl Scope {
 pub const PUT_KEY: &str = "image-factory secrets put github-key ";
 /// Command that stores the key for engines that are reached by ssh.
 pub const PUT_ENGINE_KEY: &str = "image-factory secrets put engine-key FILE";
-const ENGINE_KEY: &str = "image-factory/engine-key";
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
 /// Name of an owner's key in the owner's folder.
 pub const OWNER: &str = "@owner";
 
 impl SecretName {
+    /// Every name but those of the keys of owners and repositories. A name that is not here is not read from any place.
+    pub const SINGLE: [Self; 5] =
+        [Self::GithubKey(Scope::Common), Self::EngineKey, Self::Dockercfg, Self::AuthorizedKeys, Self::SyslogHost];
+
     /// Returns the kind of the secret, as metrics name it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -96,21 +99,15 @@ impl SecretName {
     /// # Errors
     /// The path is ours, and names an owner or a repository that cannot exist.
     pub fn parse(path: &str) -> Option<Result<Self, NameError>> {
-        match path {
-            "image-factory/github-key" => Some(Ok(Self::GithubKey(Scope::Common))),
-            ENGINE_KEY => Some(Ok(Self::EngineKey)),
-            "image-factory/dockercfg" => Some(Ok(Self::Dockercfg)),
-            "ssh/authorized-keys" => Some(Ok(Self::AuthorizedKeys)),
-            "syslog/host" => Some(Ok(Self::SyslogHost)),
-            _ => {
-                let scope = path.strip_prefix(GITHUB_KEYS)?.strip_prefix('/')?;
-                let scope = match scope.split_once('/') {
-                    Some((owner, repo)) => Scope::new(Some(owner), Some(repo)),
-                    None => Scope::new(Some(scope), None),
-                };
-                Some(scope.map(Self::GithubKey))
-            }
+        if let Some(single) = Self::SINGLE.into_iter().find(|name| name.to_string() == path) {
+            return Some(Ok(single));
         }
+        let scope = path.strip_prefix(GITHUB_KEYS)?.strip_prefix('/')?;
+        let scope = match scope.split_once('/') {
+            Some((owner, repo)) => Scope::new(Some(owner), Some(repo)),
+            None => Scope::new(Some(scope), None),
+        };
+        Some(scope.map(Self::GithubKey))
     }
 }
 
@@ -142,7 +139,7 @@ impl fmt::Display for SecretName {
             Self::GithubKey(Scope::Common) => f.write_str("image-factory/github-key"),
             Self::GithubKey(Scope::Owner(owner)) => write!(f, "{GITHUB_KEYS}/{owner}"),
             Self::GithubKey(Scope::Repo(owner, repo)) => write!(f, "{GITHUB_KEYS}/{owner}/{repo}"),
-            Self::EngineKey => f.write_str(ENGINE_KEY),
+            Self::EngineKey => f.write_str("image-factory/engine-key"),
             Self::Dockercfg => f.write_str("image-factory/dockercfg"),
             Self::AuthorizedKeys => f.write_str("ssh/authorized-keys"),
             Self::SyslogHost => f.write_str("syslog/host"),

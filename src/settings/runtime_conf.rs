@@ -28,12 +28,21 @@ pub(super) fn is_named_so(path: &str) -> bool {
 /// A value and its line, from 1.
 type IniValue = (String, usize);
 
-/// Reads the file into settings. `has_socket` is true if LISTEN is a socket's path already. The warnings name the keys that
-/// are passed over, and never their values, because one is a password.
+/// What beats the file and is known before it is read.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct BesideFile {
+    /// True if LISTEN is a socket's path.
+    pub has_socket: bool,
+    /// True if TLS_CERT, TLS_KEY or CERT_PATH is set.
+    pub has_certificate: bool,
+}
+
+/// Reads the file into settings. The warnings name the keys that are passed over, and never their values, because one is a
+/// password.
 pub(super) fn parse(
     path: &str,
     text: &str,
-    has_socket: bool,
+    beside: BesideFile,
     errors: &mut Vec<SettingError>,
     warnings: &mut Vec<String>,
 ) -> Vec<FileEntry> {
@@ -41,6 +50,8 @@ pub(super) fn parse(
     let keys = read(path, text, errors);
     let mode = keys.get(&("".into(), "listenmode".into()));
     let is_https = mode.is_some_and(|(mode, _)| mode == "https");
+    let is_set = |key: &str| keys.get(&(String::new(), key.into())).is_some_and(|(value, _)| !value.is_empty());
+    let has_certificate = beside.has_certificate || is_set("httpscertfile") && is_set("httpskeyfile");
     let mut in_order: Vec<_> = keys.iter().collect();
     in_order.sort_by_key(|(_, (_, line))| *line);
     for ((section, key), (value, line)) in in_order {
@@ -57,8 +68,14 @@ pub(super) fn parse(
         } else if section.is_empty() && key == "listenmode" {
             match value.as_str() {
                 "http" => {}
-                "https" => entry("LISTEN", "0.0.0.0:443"),
-                "unix" if has_socket => {}
+                "https" if has_certificate => entry("LISTEN", "0.0.0.0:443"),
+                "https" => errors.push(SettingError::new(
+                    ["TLS_CERT", "TLS_KEY"],
+                    format!(
+                        "{path}:{line}: listenmode = https names no certificate: set httpscertfile and httpskeyfile"
+                    ),
+                )),
+                "unix" if beside.has_socket => {}
                 "unix" => errors.push(SettingError::new(
                     ["LISTEN"],
                     format!("{path}:{line}: listenmode = unix names no socket: set LISTEN=unix:/PATH beside the file"),
@@ -104,9 +121,9 @@ mod tests {
     use super::*;
 
     /// Returns the settings, errors and warnings of a file, one a line.
-    fn read(text: &str, has_socket: bool) -> String {
+    fn read(text: &str, beside: BesideFile) -> String {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-        let entries = parse("runtime.conf", text, has_socket, &mut errors, &mut warnings);
+        let entries = parse("runtime.conf", text, beside, &mut errors, &mut warnings);
         let entries = entries.iter().map(|entry| format!("{}={} (line {})", entry.name, entry.value, entry.line));
         let errors = errors.iter().map(|error| format!("error: {error}"));
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
@@ -115,14 +132,22 @@ mod tests {
 
     #[test]
     fn each_key_has_its_fate() {
+        let nothing = BesideFile::default();
         let sample = "runmode = dev\n\nlistenmode = https\nhttpscertfile = \"/etc/tls/cert.pem\"\nhttpskeyfile=/etc/tls/key.pem\n\
             [log]\nfilepath = log/containerops.log\n; a comment\n[db]\nuri = localhost:6379\npasswd = containerops\ndb = 2\n\
             [Generator]\nGenURL = containerops.me\ndockerfilepath = /tmp\n";
-        insta::assert_snapshot!("fates", read(sample, false));
-        assert_eq!(read("listenmode = http\n[generator]\ngenurl = \n", false), "DOCKER_REPO_BASE= (line 3)");
-        assert_eq!(read("listenmode = unix\n", true), "");
-        insta::assert_snapshot!("no_socket", read("listenmode = unix\nhttpskeyfile = k\n", false));
+        insta::assert_snapshot!("fates", read(sample, nothing));
+        assert_eq!(read("listenmode = http\n[generator]\ngenurl = \n", nothing), "DOCKER_REPO_BASE= (line 3)");
+        assert_eq!(read("listenmode = unix\n", BesideFile { has_socket: true, ..nothing }), "");
+        insta::assert_snapshot!("no_socket", read("listenmode = unix\nhttpskeyfile = k\n", nothing));
+        for text in ["listenmode = https\n", "listenmode = https\nhttpscertfile =\nhttpskeyfile = \"\"\n"] {
+            let read = read(text, nothing);
+            let why = "listenmode = https names no certificate: set httpscertfile and httpskeyfile";
+            assert!(read.contains(&format!("error: runtime.conf:1: {why}")) && !read.contains("LISTEN"), "{read}");
+        }
+        let elsewhere = BesideFile { has_certificate: true, ..nothing };
+        assert_eq!(read("listenmode = https\n", elsewhere), "LISTEN=0.0.0.0:443 (line 1)");
         let wrong = "listenmode = tcp\ninclude runtime.conf\n[db]\nuser = x\nport = 1\n";
-        insta::assert_snapshot!("wrong_keys", read(wrong, false));
+        insta::assert_snapshot!("wrong_keys", read(wrong, nothing));
     }
 }

@@ -90,8 +90,12 @@ impl SettingsSource {
         let mut settings_file = SettingLayer::default();
         if let Some((path, text)) = read(self.config.as_deref(), DEFAULT_FILE, errors) {
             let entries = if runtime_conf::is_named_so(&path) {
-                let has_socket = process.iter().chain([&environment_file]).any(SettingLayer::has_socket);
-                runtime_conf::parse(&path, &text, has_socket, errors, &mut warnings)
+                let has = |fits: fn(&SettingLayer) -> bool| process.iter().chain([&environment_file]).any(fits);
+                let beside = runtime_conf::BesideFile {
+                    has_socket: has(SettingLayer::has_socket),
+                    has_certificate: has(SettingLayer::has_certificate),
+                };
+                runtime_conf::parse(&path, &text, beside, errors, &mut warnings)
             } else {
                 toml_file::parse(table, &path, &text, errors)
             };
@@ -135,6 +139,12 @@ impl SettingLayer {
     /// Returns true if LISTEN is the path of a socket here.
     fn has_socket(&self) -> bool {
         self.values.get("LISTEN").is_some_and(|(text, _)| text.starts_with("unix:"))
+    }
+
+    /// Returns true if a file of the listener's certificate is named here.
+    fn has_certificate(&self) -> bool {
+        let is_set = |name| self.values.get(name).is_some_and(|(text, _)| !text.is_empty());
+        ["TLS_CERT", "TLS_KEY", "CERT_PATH"].into_iter().any(is_set)
     }
 
     /// Returns the text of a setting. Several names of it must not have different texts.

@@ -307,7 +307,7 @@ settings! {
         /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
         DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
         /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
-        /// not valid elsewhere.
+        /// not valid elsewhere. The password has 16 characters or more.
         BASIC_AUTH => basic_auth: Option<BasicLogin>, "", "conveyor:output-of-openssl-rand-hex-32" secret live;
         /// `1` shows the logs of Conveyor's jobs at `/logs/ID` to everyone who knows the id, as Conveyor did.
         CONVEYOR_OPEN_LOGS => conveyor_open_logs: Switch, "0", "1";

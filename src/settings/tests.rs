@@ -65,6 +65,7 @@ fn values_that_could_not_work_are_refused() {
         ("DIALECTS", "totem,compose-ci", "compose-ci is not served yet: leave it out"),
         ("DIALECTS", "jenkins", "one or more of totem, conveyor and generator"),
         ("BASIC_AUTH", "conveyor", "it must be user:password"),
+        ("BASIC_AUTH", "conveyor:0123456789abcde", "it has a password of less than 16 characters"),
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),
         ("HOSTS", "*.example", "is no host"),
         ("API_TOKENS", "a:read:0123456789abcdef,b:admin:0123456789abcdef", "entry 2 has the token of another entry"),
@@ -82,7 +83,7 @@ fn values_that_could_not_work_are_refused() {
 
 #[test]
 fn a_login_beside_an_open_api_is_refused() {
-    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret"), ("API_AUTH", "none")]);
+    let text = error(&[], None, &[("BASIC_AUTH", "conveyor:secret-0123456789"), ("API_AUTH", "none")]);
     assert!(text.contains("API_AUTH=none admits everyone") && !text.contains("secret"), "{text}");
 }
 
@@ -304,6 +305,11 @@ fn an_address_that_is_shown_has_no_login() {
             assert!(text.starts_with(&what) && !text.contains("hid"), "{text}");
         }
     }
+    for name in ["DOCKER_HOST", "DOCKER_HOSTS"] {
+        let text = error(&[], None, &[(name, "ssh://u:hidden@h")]);
+        assert!(text.contains("ssh uses a key, the secret engine-key") && !text.contains("hidden"), "{text}");
+        assert!(!text.contains("DOCKER_TLS_VERIFY"), "{text}");
+    }
     assert!(error(&[], None, &[("BASE_URL", "u:hidden@h")]).starts_with("BASE_URL=\"…@h\""));
     assert!(load(&[], None, &[("HOOK_POST_URL", "https://u:p@h"), ("DOCKER_HOST", "unix:///a@b")]).is_ok());
 }
@@ -466,6 +472,10 @@ fn a_runtime_conf_is_a_file_of_settings() {
     assert_eq!(socket.listen.to_string(), "unix:/run/generator.sock");
     let refused = load("listenmode = unix\n", &[]).err().unwrap();
     assert!(refused.contains("FILE:1: listenmode = unix names no socket"), "{refused}");
+    let plain = load("listenmode = https\n", &[]).err().unwrap();
+    assert_eq!(plain, "FILE:1: listenmode = https names no certificate: set httpscertfile and httpskeyfile\n");
+    let elsewhere = load("listenmode = https\n", &[("CERT_PATH", "/etc/tls/both.pem")]).unwrap();
+    assert_eq!(elsewhere.listen.to_string(), "0.0.0.0:443");
     let relative = load("listenmode = https\nhttpscertfile = cert.pem\nhttpskeyfile = key.pem\n", &[]).err().unwrap();
     assert!(
         relative.contains("TLS_CERT=\"cert.pem\" (FILE:2) is not valid: it must be an absolute path"),

@@ -338,6 +338,9 @@ impl SettingValue for Dialects {
 impl SettingValue for BasicLogin {
     fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
+            Some((_, password)) if (1..16).contains(&password.len()) => {
+                Err("it has a password of less than 16 characters".into())
+            }
             Some((user, password)) if !user.is_empty() && !password.is_empty() => {
                 Ok(Self { user: user.into(), password: password.to_owned().into() })
             }

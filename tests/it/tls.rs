@@ -95,7 +95,7 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_named() {
     let (dir, authority) = (folder(), Authority::new());
     let file = dir.path().join("both.pem");
     both(&authority.issue("DNS:localhost"), &file);
-    let mut daemon = Daemon::start(settings([("CERT_PATH", file.to_str().unwrap())])).await;
+    let mut daemon = Daemon::start(settings([("CERT_PATH", file.to_str().unwrap()), ("API_TOKENS", "")])).await;
     let serial = async |daemon: &Daemon| {
         let address = format!("127.0.0.1:{}", daemon.port());
         Command::new("openssl").args(["s_client", "-connect", &address]).output().unwrap().stdout
@@ -130,8 +130,20 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_named() {
     assert_eq!(certificate(&serial(&daemon).await), second);
     let doctor = text(&daemon.beside(&["doctor"]).run());
     assert!(doctor.contains("BAD  settings: CERT_PATH: ") && doctor.contains("has no private key"), "{doctor}");
-    let said = daemon.reload("", "the former ones stay in effect").await;
-    assert!(said.contains("has no private key"), "{said}");
+    // The settings are taken, and the former certificate stays.
+    let token = "token-of-tls-0123456789";
+    let status = async |daemon: &Daemon| {
+        let request = daemon.bare_request(Method::GET, "/job").bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(&daemon).await, 401);
+    for (file, expected) in [(format!("API_TOKENS=ci:read:{token}\n"), 200), (String::new(), 401)] {
+        let said = daemon.reload(&file, "were read again: API_TOKENS changed").await;
+        assert!(said.contains("not taken, and the former one stays in use: CERT_PATH: "), "{said}");
+        assert!(said.contains("has no private key"), "{said}");
+        assert_eq!(status(&daemon).await, expected);
+    }
+    assert_eq!(certificate(&serial(&daemon).await), second);
 
     // A reload takes it at once.
     both(&authority.issue("DNS:localhost"), &file);

@@ -73,7 +73,9 @@ async fn stored_secrets_are_encrypted_and_pass_the_check() {
     let text = |name: &str| lines.iter().find(|l| l.name == name).unwrap().text.as_str();
     assert_eq!(text("image-factory/dockercfg"), "credentials for quay.io");
     assert!(text("image-factory/github-keys/acme/hello").starts_with("deploy key ssh-ed25519 SHA256:"));
-    assert!(text("ssh/authorized-keys").starts_with("nothing is stored"));
+    for unused in ["image-factory/engine-key", "ssh/authorized-keys"] {
+        assert!(text(unused).starts_with("nothing is stored"));
+    }
 
     std::fs::write(root.join("image-factory/github-key"), plain).unwrap();
     std::fs::write(root.join("image-factory/github-keys/a b"), "").unwrap();

@@ -24,16 +24,9 @@ fn stored_secrets_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("secrets");
     assert!(values(&root).is_empty(), "a folder that does not exist is an empty one");
-    let common = SecretName::GithubKey(Scope::Common);
-    let names = [
-        common,
-        SecretName::Dockercfg,
-        SecretName::AuthorizedKeys,
-        SecretName::SyslogHost,
-        owner("acme"),
-        repo("acme", "a"),
-        repo("other", "b"),
-    ];
+    let of_owners = [owner("acme"), repo("acme", "a"), repo("other", "b")];
+    let names: Vec<_> = SecretName::SINGLE.into_iter().chain(of_owners).collect();
+    assert!(names.contains(&SecretName::EngineKey));
     for round in ["one", "two"] {
         for name in &names {
             put(&root, name, format!("{name} {round}").as_bytes()).unwrap();

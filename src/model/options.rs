@@ -115,7 +115,7 @@ pub struct BuildOptions {
     pub no_cache: Option<bool>,
     /// True if the image is built and not pushed.
     pub dry_run: Option<bool>,
-    /// Limits of each step, by the names of [`LIMITS`]. BuildKit has none.
+    /// Limits of each step, by the names of `LIMITS`. BuildKit has none.
     pub limits: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! A log as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+//! A log as server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::io;
 use std::time::Duration;

@@ -71,6 +71,8 @@ async fn certificates_are_checked_on_both_sides() {
             let env = [env, &[api]].concat();
             let (ok, said) = secrets(&env, &["check"]);
             assert!(!ok && said.lines().count() == 1, "{env:?}: {said}");
+            // An etcd without TLS ends the connection in one way or the other.
+            let said = said.replace("Connection reset by peer (os error 104)", "tls handshake eof");
             of_api += &masked(&plain_end.replace(&said, "${1}[the end]"), &values);
         }
         refused.push(of_api);

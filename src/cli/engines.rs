@@ -133,6 +133,7 @@ fn outcome(engine: &RemoteEngine) -> String {
     match (engine.cordon_time, engine.jobs.len()) {
         (None, _) => "takes jobs".into(),
         (Some(_), 0) => "takes no new jobs, and has none".into(),
+        (Some(_), 1) => "takes no new jobs; 1 job still has it".to_owned(),
         (Some(_), left) => format!("takes no new jobs; {} still have it", jobs(left)),
     }
 }

@@ -62,9 +62,9 @@ async fn an_engine_is_drained_and_its_job_runs_elsewhere() {
     let sha = commit(&world, &format!("echo {}", unique()));
     let waiting = world.daemon.push_event("acme/hello", "develop", &sha).await;
     let reason = world.daemon.job(&waiting).await["waitingFor"]["reason"].to_string();
-    assert!(reason.contains("(the engines have 1 slots)"), "{reason}");
+    assert!(reason.contains("(the engines have 1 slot)"), "{reason}");
     let (_, said) = run(&world, &["engines", "cordon", second["name"].as_str().unwrap()]);
-    assert!(said.ends_with("takes no new jobs; 1 job still have it\n"), "{said}");
+    assert!(said.ends_with("takes no new jobs; 1 job still has it\n"), "{said}");
     let cordoned = async || (reasons(&world).await.matches("is cordoned since").count() == 2).then_some(());
     eventually(LIMIT, "/ready names both", cordoned).await;
     world.daemon.request(reqwest::Method::POST, &format!("/job/{hanging}/cancel")).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! What every ssh that we start needs: an agent that holds its key, its options, and the meaning of its words.
+//! The needs of every ssh that we start: an agent that holds its key, its options, and the meaning of its words.
 
 mod agent;
 mod options;

@@ -11,7 +11,7 @@ words! {
         Well = "well",
         /// The engine cannot be reached, or refuses us.
         Away = "away",
-        /// It accepts requests and answers none.
+        /// The engine accepts requests and answers none.
         Hangs = "hangs",
         /// Its disk has too little room.
         Full = "full",

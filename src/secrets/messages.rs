@@ -101,7 +101,7 @@ messages! {
         "Something else than registry logins was encrypted.",
         "that is no dockercfg";
 
-    // What is to be stored, and etcd.
+    // Secrets that are to be stored, and etcd.
     NO_PASSPHRASE: "set ENC_PASSPHRASE to the passphrase that the daemon has",
         "`secrets put` encrypts what it stores.",
         "it encrypts what is stored";

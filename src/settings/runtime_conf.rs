@@ -28,7 +28,7 @@ pub(super) fn is_named_so(path: &str) -> bool {
 /// A value and its line, from 1.
 type IniValue = (String, usize);
 
-/// What beats the file and is known before it is read.
+/// The settings from elsewhere that beat the file. They are known before it is read.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct BesideFile {
     /// True if LISTEN is a socket's path.

@@ -1,11 +1,13 @@
 //! Decisions of an sshd: which protocol Git speaks, which keys are let in, and whom it drops.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use image_factory::git::{Fault, probe};
 
 use super::transport::Ssh;
 use super::*;
-use crate::harness::{DeployKey, Flow, Gate, GitHost, KeyType};
+use crate::harness::{DeployKey, Flow, Gate, GitHost, KeyType, eventually};
 
 #[tokio::test]
 async fn a_server_is_asked_for_branches_and_tags_alone() {
@@ -70,7 +72,13 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     let ssh = Ssh::start().await;
     let id = ssh.repo.commit("develop", &[("a", "1")]);
     let develop = branch("develop");
+    // The server notes the end of a connection after its client has gone.
     let knocks = || ssh.host.output().matches("Connection closed by authenticating user").count();
+    let knocked = async |count| {
+        eventually(Duration::from_secs(20), "the server notes each knock", async || (knocks() >= count).then_some(()))
+            .await;
+        assert_eq!(knocks(), count);
+    };
     let dead = DeployKey::generate(KeyType::Ed25519, "the passphrase");
     let source = RepoSource { key: library_key(&dead, "the passphrase"), ..ssh.source() };
     let fingerprint = source.key.as_ref().unwrap().fingerprint();
@@ -91,7 +99,7 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     Key 128 final: 127.0.0.1:[port] refuses the deploy key [fingerprint] for acme/REPO: add its public half to the repository's deploy keys, or store another one with `image-factory secrets put github-key --owner acme --repo REPO FILE` (refused at [time] and not asked again until [time]; `image-factory rebuild` asks at once)
     ");
     insta::assert_snapshot!(shown(&ssh.git.heads(&source).await.unwrap_err()), @"Key 128 final: 127.0.0.1:[port] refuses the deploy key [fingerprint] for acme/hello: add its public half to the repository's deploy keys, or store another one with `image-factory secrets put github-key --owner acme --repo hello FILE` (refused at [time] and not asked again until [time]; `image-factory rebuild` asks at once)");
-    assert_eq!(knocks(), 1);
+    knocked(1).await;
 
     // A key of one's own is no worse for it.
     ssh.git.clone(&ssh.source(), &develop, &CommitSpec::Head, false, &Log::default()).await.unwrap();
@@ -99,7 +107,7 @@ async fn a_refused_key_is_not_shown_again_unless_a_person_asks() {
     let config = config(ssh.dir.path(), &ssh.host.known_hosts());
     let error = probe(&config, &source, None).await.unwrap_err();
     insta::assert_snapshot!(shown(&error), @"Key 128 final: 127.0.0.1:[port] refuses the deploy key [fingerprint] for acme/hello: add its public half to the repository's deploy keys, or store another one with `image-factory secrets put github-key --owner acme --repo hello FILE`");
-    assert_eq!(knocks(), 2);
+    knocked(2).await;
     ssh.host.authorize(&[&ssh.key, &dead]);
     assert_eq!(probe(&config, &source, None).await.unwrap(), id);
     let error = ssh.fails(&source).await;

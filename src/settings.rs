@@ -137,6 +137,13 @@ impl Settings {
                 "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
             ));
         }
+        let is_secret =
+            |name: &&String| TABLE.iter().any(|spec| spec.secret && spec.variables().any(|own| own == **name));
+        for name in self.hook_env.names.iter().filter(is_secret) {
+            let why =
+                "is a secret of the daemon, which no test is given: put its value into a variable of another name";
+            errors.push(SettingError::new(["HOOK_ENV"], format!("HOOK_ENV is not valid: {name} {why}")));
+        }
         self.check_etcd(&mut errors);
         self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {

@@ -174,7 +174,7 @@ settings! {
         BUILD_IMAGE => build_image: Option<PinnedImage>, "", "registry.example.com/tools/ci:1";
         /// Variables of the daemon's environment, or of its environment file, that tests are given: names, comma-separated.
         /// Their values are masked in the log. The daemon's own secrets are refused.
-        HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN,NPM_REGISTRY";
+        HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN";
         /// `0` keeps the container of a job's newest test, under the job's id.
         GARBAGE_COLLECT => garbage_collect: Switch, "1", "0";
         /// Age in days from which kept containers are removed, or the number on each engine above which the oldest go, or

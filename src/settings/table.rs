@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
-    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
+    Networks, Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
     SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
@@ -318,6 +318,9 @@ settings! {
         HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal" live;
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
+        /// Addresses and networks of the proxies before the daemon, comma-separated. A request of theirs counts for the
+        /// last other address in its `X-Forwarded-For`, where places are limited for each address.
+        TRUSTED_PROXIES => trusted_proxies: Networks, "", "10.0.0.2,fd00:1::/64";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
         /// the oldest first, as totem's image-factory did).
         TOTEM_LIST => totem_list: TotemList, "newest", "oldest";

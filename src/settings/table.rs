@@ -128,6 +128,8 @@ settings! {
         BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
         GIT_TAGS => git_tags: GitTags, "", "v*" live;
+        /// `0` builds no push of a repository that its forge calls a fork.
+        BUILD_FORKS => build_forks: Switch, "1", "0" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
         SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
@@ -316,11 +318,11 @@ settings! {
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
         /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
         HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal" live;
-        /// Origins whose pages may call the API (CORS), comma-separated.
-        CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Addresses and networks of the proxies before the daemon, comma-separated. A request of theirs counts for the
         /// last other address in its `X-Forwarded-For`, where places are limited for each address.
         TRUSTED_PROXIES => trusted_proxies: Networks, "", "10.0.0.2,fd00:1::/64";
+        /// Origins whose pages may call the API (CORS), comma-separated.
+        CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
         /// the oldest first, as totem's image-factory did).
         TOTEM_LIST => totem_list: TotemList, "newest", "oldest";

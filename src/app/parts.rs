@@ -76,8 +76,9 @@ impl DaemonParts {
         let known_hosts = git::known_hosts(settings, &run_dir)?;
         let tokens = access::tokens(settings)?;
         let admin_token = tokens.last().map(|admin| admin.token.clone());
-        let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
-        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
+        let masks = Masks::new(Arc::new(access::masks(settings)));
+        let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
+        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone()).limited_to(settings.log_limit.0);
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
@@ -102,7 +103,7 @@ impl DaemonParts {
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
-        let pipeline_config = pipeline_settings::config(settings, masks.clone());
+        let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
@@ -119,8 +120,8 @@ impl DaemonParts {
             metrics: metrics.clone(),
         });
 
-        let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
-        let intake = Intake::new(policy, store.clone(), queue_handle.clone());
+        let policy = access::policy(settings, refused.borrow().to_vec(), secrets.clone())?;
+        let intake = Intake::new(policy, store.clone(), queue_handle.clone(), metrics.clone());
         let watchdog = Watchdog {
             store: store.clone(),
             metrics: metrics.clone(),
@@ -170,6 +171,7 @@ impl DaemonParts {
             settings: settings.clone(),
             admin_token,
             masks,
+            refused,
             logs,
             secrets: secrets.clone(),
             tools: tools.clone(),

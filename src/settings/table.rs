@@ -346,6 +346,8 @@ settings! {
         /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
         /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
         LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
+        /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last MiB.
+        LOG_LIMIT => log_limit: Bytes, "64MiB", "256MiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.

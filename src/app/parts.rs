@@ -86,6 +86,7 @@ impl DaemonParts {
             cordons: store.cordons().await?,
             floor,
             budget: settings.engine_budget.0,
+            keep: engine::keep(settings),
         };
         let secrets = crate::secrets::start(secrets::config(settings), shutdown.clone());
         let ssh = engine::ssh_access(settings, &run_dir, &known_hosts, secrets.clone())?;

@@ -4,6 +4,7 @@ mod auth;
 mod conveyor;
 mod engines;
 mod envelope;
+mod files;
 mod follow;
 mod forges;
 mod generator;

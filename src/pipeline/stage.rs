@@ -75,7 +75,7 @@ impl StageRunner {
         cancel: CancellationToken,
         metrics: Metrics,
     ) -> Self {
-        let (stages, begun) = (Stages::pending(), Instant::now());
+        let (stages, begun) = (Stages::pending_for(job.dialect), Instant::now());
         let tags = TagResults(Arc::new(Mutex::new(job.tags.clone())));
         Self {
             job,

@@ -41,7 +41,8 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins, RepoCaseChoice,
+    TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.

@@ -19,7 +19,7 @@ use super::systemd::Watchdog;
 use super::{certificate, data_dir};
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
-use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving};
+use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving, TrustedProxies};
 use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::Metrics;
@@ -76,8 +76,9 @@ impl DaemonParts {
         let known_hosts = git::known_hosts(settings, &run_dir)?;
         let tokens = access::tokens(settings)?;
         let admin_token = tokens.last().map(|admin| admin.token.clone());
-        let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
-        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
+        let masks = Masks::new(Arc::new(access::masks(settings)));
+        let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
+        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone()).limited_to(settings.log_limit.0);
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
@@ -99,11 +100,12 @@ impl DaemonParts {
         let programs = readiness::watch_programs(&shutdown);
         let certificate = certificate::read(settings)?.map(Arc::new);
         let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
-        let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());
+        let places = Arc::new(Places::new(files, TrustedProxies::new(&settings.trusted_proxies.0)));
+        let http_stop = CancellationToken::new();
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
-        let pipeline_config = pipeline_settings::config(settings, masks.clone());
+        let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
@@ -120,8 +122,8 @@ impl DaemonParts {
             metrics: metrics.clone(),
         });
 
-        let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
-        let intake = Intake::new(policy, store.clone(), queue_handle.clone());
+        let policy = access::policy(settings, refused.borrow().to_vec(), secrets.clone())?;
+        let intake = Intake::new(policy, store.clone(), queue_handle.clone(), metrics.clone());
         let watchdog = Watchdog {
             store: store.clone(),
             metrics: metrics.clone(),
@@ -171,6 +173,7 @@ impl DaemonParts {
             settings: settings.clone(),
             admin_token,
             masks,
+            refused,
             logs,
             secrets: secrets.clone(),
             tools: tools.clone(),

@@ -140,10 +140,10 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let (degraded, degraded_seen) = watch::channel(vec![]);
     let metrics = Metrics::new().unwrap();
     let heart = metrics.http.clone();
-    let masks = vec![Zeroizing::new(SECRET.into())];
+    let refused = vec![Zeroizing::new(SECRET.into())];
     let allowed_repos = AllowedRepos::new(&rules.allow_repos, crate::model::RepoCase::Ignore).unwrap();
-    let policy = Policy::new(allowed_repos, rules.selection, rules.destinations, masks, secrets_seen.clone());
-    let intake = Intake::new(policy, store.clone(), queue.clone());
+    let policy = Policy::new(allowed_repos, rules.selection, rules.destinations, refused, secrets_seen.clone());
+    let intake = Intake::new(policy, store.clone(), queue.clone(), metrics.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let serving = super::testing::plain(listener);

@@ -90,7 +90,7 @@ pub struct PipelineConfig {
     /// JOB_TIMEOUT: longest time of a whole run.
     pub job_timeout: Duration,
     /// Secrets of the daemon itself, which no build may be given.
-    pub masks: Masks,
+    pub refused: Masks,
 }
 
 /// The settings of jobs of Conveyor's API.
@@ -174,7 +174,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     }
 }
 
-/// Masks the secrets of the job in its log, which masks those of the daemon itself.
+/// Masks the secrets of the job in its log, which masks the Git token by itself.
 fn mask(run: &Run, secrets: &Secrets) {
     let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;

@@ -140,6 +140,7 @@ impl StageRunner {
             format!("\n{dashes}\nCommand {command} {ending}\n{ours}Total execution time: {millis} ms\n{stars}\n\n")
                 .as_bytes(),
         );
+        self.log.flush();
         self.record(name, |stage| {
             stage.status = status;
             stage.exit_code = exit_code;

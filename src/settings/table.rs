@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
-    HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
+    HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
     RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
@@ -128,6 +128,8 @@ settings! {
         BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
         GIT_TAGS => git_tags: GitTags, "", "v*" live;
+        /// `0` builds no push of a repository that its forge calls a fork.
+        BUILD_FORKS => build_forks: Switch, "1", "0" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
         SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
@@ -340,6 +342,9 @@ settings! {
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
         /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
         HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal" live;
+        /// Addresses and networks of the proxies before the daemon, comma-separated. A request of theirs counts for the
+        /// last other address in its `X-Forwarded-For`, where places are limited for each address.
+        TRUSTED_PROXIES => trusted_proxies: Networks, "", "10.0.0.2,fd00:1::/64";
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,
@@ -370,6 +375,8 @@ settings! {
         /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
         /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
         LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
+        /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last MiB.
+        LOG_LIMIT => log_limit: Bytes, "64MiB", "256MiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.

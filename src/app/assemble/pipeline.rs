@@ -4,8 +4,8 @@ use crate::model::TagTemplate;
 use crate::pipeline::{ConveyorConfig, PipelineConfig, TestConfig};
 use crate::settings::Settings;
 
-/// Returns the configuration of the pipeline. No build may be given the `masks`.
-pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
+/// Returns the configuration of the pipeline. No build may be given one of the `refused` secrets.
+pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),
@@ -40,6 +40,6 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
         push_retry_wait: settings.push_retry_wait,
         stall_timeout: settings.stall_timeout,
         job_timeout: settings.job_timeout,
-        masks,
+        refused,
     }
 }

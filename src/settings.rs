@@ -28,6 +28,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::model::Dialect;
+
 pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
@@ -134,6 +136,15 @@ impl Settings {
                 "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
             ));
         }
+        if self.dialects.has(Dialect::ComposeCi) && self.ci_token().is_none() {
+            errors.push(SettingError::new(
+                ["DIALECTS", "CI_TOKEN"],
+                "DIALECTS names compose-ci, whose webhooks need CI_TOKEN: set it to the token of their address",
+            ));
+        }
+        if self.ci_token.as_ref().is_some_and(|token| token.len() < 16) {
+            errors.push(SettingError::new(["CI_TOKEN"], "CI_TOKEN is not valid: it has less than 16 characters"));
+        }
         self.check_etcd(&mut errors);
         self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
@@ -148,6 +159,11 @@ impl Settings {
     /// Returns the secret that signs the post-build hooks.
     pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
         self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
+    }
+
+    /// Returns the token of compose-ci's webhooks.
+    pub fn ci_token(&self) -> Option<&Zeroizing<String>> {
+        self.ci_token.as_ref().or(self.github_token.as_ref())
     }
 
     pub fn data_dir(&self) -> PathBuf {

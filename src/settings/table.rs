@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    ListenAddress, MailTls, Percent, Pull, Supersede, TagTemplate,
+    ListenAddress, MailTls, Percent, Pull, RepoName, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -166,6 +166,14 @@ settings! {
         INLINE_CACHE => inline_cache: Switch, "0", "1";
     }
 
+    "Jobs of compose-ci's API" {
+        /// Token in the address of compose-ci's webhooks, `BASE_URL/?token=TOKEN`, with 16 characters or more. Default:
+        /// GITHUB_TOKEN, which compose-ci took for it.
+        CI_TOKEN => ci_token: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
+        /// Repository that a call of compose-ci's builds when it names none, `owner/repo`.
+        GITHUB_REPO => github_repo: Option<RepoName>, "", "acme/hello";
+    }
+
     "Engines" {
         /// Address of the Docker Engine: `unix:///path`, `ssh://user@host[:port][/path]` with the key `image-factory/engine-key`,
         /// `tcp://` on a loopback address, or `tcp://` on any address with DOCKER_TLS_VERIFY. `;slots=N` behind it is the number of jobs that it has at once.
@@ -304,7 +312,8 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
-        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        /// APIs that are served, comma-separated: `totem`, `conveyor`, `generator` and `compose-ci`. The command line needs none of
+        /// them.
         DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
         /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
         /// not valid elsewhere. The password has 16 characters or more.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    MailTls, Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
+    MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -47,6 +47,12 @@ impl SettingValue for PathBuf {
 impl SettingValue for DockerfilePath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
+    }
+}
+
+impl SettingValue for RepoName {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.why.to_owned())
     }
 }
 

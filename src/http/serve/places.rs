@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::error::ApiError;
 use crate::http::messages;
-use crate::http::unrouted::EVENT;
+use crate::http::unrouted::{EVENT, has_token};
 
 /// Files that the store, Git and the engines may need beside the connections.
 const OWN_FILES: u64 = 512;
@@ -129,7 +129,8 @@ fn is_urgent(request: &Request) -> bool {
     let is_routed = request.extensions().get::<MatchedPath>().is_some();
     // `/` has a route for GET alone.
     let is_elsewhere = !is_routed || (path == "/" && request.method() == Method::POST);
-    let is_webhook = path.starts_with("/hooks/") || (request.headers().contains_key(EVENT) && is_elsewhere);
+    let has_door = request.headers().contains_key(EVENT) || has_token(request.uri());
+    let is_webhook = path.starts_with("/hooks/") || (is_elsewhere && has_door);
     matches!(path, "/health" | "/ready" | "/metrics") || is_webhook
 }
 

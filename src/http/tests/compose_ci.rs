@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::model::{CommitId, Dialect, RefGlob};
+use crate::model::{CommitId, Dialect, RefGlob, RepoName};
 
 const SHA: &str = "5df99b9b0f2b4e4a9cf7c1e7f9a8c6d5e4f3a2b1";
 /// The type that curl gives to what follows `-d`.
@@ -27,7 +27,7 @@ impl Server {
         send(self.request("POST", &path).header("content-type", FORM).body(body)).await
     }
 
-    async fn event(&self, event: &str, body: &Value) -> Answer {
+    async fn report(&self, event: &str, body: &Value) -> Answer {
         let request = self.request("POST", &format!("/any/path?token={CI_TOKEN}")).header("x-github-event", event);
         send(request.header("x-github-delivery", "d1").body(body.to_string())).await
     }
@@ -50,7 +50,7 @@ fn id(answer: &Answer) -> JobId {
 #[tokio::test]
 async fn a_push_is_a_job_whose_id_is_the_answer() {
     let server = compose_ci(|_| {}, |_| {}).await;
-    let made = id(&server.event("push", &push(SHA)).await);
+    let made = id(&server.report("push", &push(SHA)).await);
     let job = server.claim().await;
     assert_eq!((job.id, job.dialect, job.created_by.as_deref()), (made, Dialect::ComposeCi, Some("ann")));
     let context = &job.context;
@@ -59,7 +59,7 @@ async fn a_push_is_a_job_whose_id_is_the_answer() {
     assert_eq!(job.before, Some("1".repeat(40).parse::<CommitId>().unwrap()));
     assert!(job.pushed && job.forced && context.github && !job.tag_named);
     assert_eq!(server.get("/deliveries").await.json()[0]["job"], made.to_string());
-    let again = server.event("push", &push(SHA)).await;
+    let again = server.report("push", &push(SHA)).await;
     assert_eq!((id(&again), again.header("x-image-factory-duplicate")), (made, "true"));
 
     // A form has the same payload, and any type of a body is taken.
@@ -72,7 +72,7 @@ async fn a_push_is_a_job_whose_id_is_the_answer() {
 
 #[tokio::test]
 async fn a_call_by_hand_needs_a_commit_alone_and_builds_each_time() {
-    let default = |config: &mut HttpConfig| config.default_repo = Some("acme/tool".parse().unwrap());
+    let default = |config: &mut HttpConfig| config.default_repo = Some(RepoName::parse("acme/tool").unwrap());
     let only_main = |rules: &mut Rules| {
         rules.selection.branches = vec![RefGlob::parse(RefGlob::BRANCHES, "main").unwrap()];
         rules.allow_repos = vec!["acme".into()];
@@ -95,16 +95,16 @@ async fn what_is_no_push_builds_nothing_and_is_accepted() {
         |rules: &mut Rules| rules.selection.branches = vec![RefGlob::parse(RefGlob::BRANCHES, "main").unwrap()];
     let server = compose_ci(|_| {}, only_main).await;
     let mut deleted = push(&"0".repeat(40));
-    let mut answers = vec![server.event("push", &deleted).await];
+    let mut answers = vec![server.report("push", &deleted).await];
     deleted["after"] = SHA.into();
     deleted["deleted"] = true.into();
     answers.push(server.call(deleted.to_string()).await);
-    answers.push(server.event("ping", &json!({"zen": "x", "hook": {}})).await);
-    answers.push(server.event("issue_comment", &json!({})).await);
+    answers.push(server.report("ping", &json!({"zen": "x", "hook": {}})).await);
+    answers.push(server.report("issue_comment", &json!({})).await);
     answers.push(server.call(json!({"action": "synchronize", "after": SHA}).to_string()).await);
     let mut elsewhere = push(SHA);
     elsewhere["ref"] = "refs/heads/wip".into();
-    answers.push(server.event("push", &elsewhere).await);
+    answers.push(server.report("push", &elsewhere).await);
     for answer in &answers {
         assert_eq!((answer.status, !answer.header("x-image-factory-skipped").is_empty()), (202, true));
     }

@@ -10,6 +10,7 @@ mod etcd;
 mod etcd_address;
 mod flags;
 mod foreign;
+mod hook;
 mod keep;
 mod listen;
 mod loaded;
@@ -34,7 +35,8 @@ pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarge
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
 pub use flags::Flags;
-pub use keep::{Days, JobKeep, LogKeep};
+pub use hook::{Cpus, HookCommand, HookEnv, ProcessLimit};
+pub use keep::{ContainerKeep, Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
 pub use refs::{Branches, GitTags};
@@ -121,6 +123,7 @@ impl Settings {
             ("CLONE_TIMEOUT", self.clone_timeout),
             ("CHECKOUT_TIMEOUT", self.checkout_timeout),
             ("BUILD_TIMEOUT", self.build_timeout),
+            ("TEST_TIMEOUT", self.test_timeout),
             ("PUSH_TIMEOUT", self.push_timeout),
             ("STALL_TIMEOUT", self.stall_timeout),
             ("JOB_TIMEOUT", self.job_timeout),

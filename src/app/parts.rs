@@ -76,8 +76,9 @@ impl DaemonParts {
         let known_hosts = git::known_hosts(settings, &run_dir)?;
         let tokens = access::tokens(settings)?;
         let admin_token = tokens.last().map(|admin| admin.token.clone());
-        let masks = Masks::new(Arc::new(access::masks(settings, &tokens)));
-        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
+        let masks = Masks::new(Arc::new(access::masks(settings)));
+        let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
+        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone()).limited_to(settings.log_limit.0);
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
@@ -85,6 +86,7 @@ impl DaemonParts {
             cordons: store.cordons().await?,
             floor,
             budget: settings.engine_budget.0,
+            keep: engine::keep(settings),
         };
         let secrets = crate::secrets::start(secrets::config(settings), shutdown.clone());
         let ssh = engine::ssh_access(settings, &run_dir, &known_hosts, secrets.clone())?;
@@ -102,7 +104,7 @@ impl DaemonParts {
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
-        let pipeline_config = pipeline_settings::config(settings, masks.clone());
+        let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
@@ -119,8 +121,8 @@ impl DaemonParts {
             metrics: metrics.clone(),
         });
 
-        let policy = access::policy(settings, masks.borrow().to_vec(), secrets.clone())?;
-        let intake = Intake::new(policy, store.clone(), queue_handle.clone());
+        let policy = access::policy(settings, refused.borrow().to_vec(), secrets.clone())?;
+        let intake = Intake::new(policy, store.clone(), queue_handle.clone(), metrics.clone());
         let watchdog = Watchdog {
             store: store.clone(),
             metrics: metrics.clone(),
@@ -172,6 +174,7 @@ impl DaemonParts {
             settings: settings.clone(),
             admin_token,
             masks,
+            refused,
             logs,
             secrets: secrets.clone(),
             tools: tools.clone(),

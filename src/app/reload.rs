@@ -26,7 +26,10 @@ pub struct LiveParts {
     pub settings: Settings,
     /// Token of DATA_DIR/admin-token, which is the last of all tokens.
     pub admin_token: Option<Zeroizing<String>>,
+    /// Secrets that logs mask.
     pub masks: Masks,
+    /// Secrets that no build may be given.
+    pub refused: Masks,
     pub logs: Logs,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tools: Arc<Tools>,
@@ -49,18 +52,14 @@ impl LiveParts {
             bail!("{error}; other settings have changed that need a restart first");
         }
         let tokens = access::tokens(&settings)?;
-        // The secrets of before stay masked, because what runs may still show them.
-        let mut masks = self.masks.borrow().to_vec();
-        for mask in access::masks(&settings, &tokens) {
-            if !masks.contains(&mask) {
-                masks.push(mask);
-            }
-        }
-        let policy = access::policy(&settings, masks.clone(), self.secrets.clone())?;
+        let masks = with(&self.masks, access::masks(&settings));
+        let refused = with(&self.refused, access::refused(&settings, &tokens));
+        let policy = access::policy(&settings, refused.clone(), self.secrets.clone())?;
         let rules = queue_settings::rules(&settings)?;
         let channels = notify::channels(&settings, self.logs.clone())?;
         // The masks come first, so that no log shows a new secret.
         self.masks.send_replace(Arc::new(masks));
+        self.refused.send_replace(Arc::new(refused));
         self.tools.git.set_access(&git::access(&settings))?;
         self.channels.replace(&channels);
         self.queue.set_rules(rules);
@@ -76,6 +75,17 @@ impl LiveParts {
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)
     }
+}
+
+/// Returns the secrets of before and those of now, because what runs may still show the former ones.
+fn with(former: &Masks, now: Vec<Zeroizing<String>>) -> Vec<Zeroizing<String>> {
+    let mut all = former.borrow().to_vec();
+    for secret in now {
+        if !all.contains(&secret) {
+            all.push(secret);
+        }
+    }
+    all
 }
 
 /// The requests to read the settings again.

@@ -198,6 +198,16 @@ messages! {
     GIT_DIR_IGNORED: "dockerfile", ".git is left out of the context by .dockerignore",
         "A step or a COPY needs the repository itself, and a pattern of .dockerignore excludes it.",
         "remove the pattern that matches it";
+    // Containers of tests.
+    FAILED_COMMAND: "test", "`…` exited with …: …",
+        "The test command found something, and its last line is shown.",
+        "read its output in the log, mend what it found, and push again";
+    SILENT_COMMAND: "test", "`…` exited with … and without a word",
+        "The test command failed and wrote nothing.",
+        "mend what it found, or let it say what it finds, and push again";
+    NO_PROGRAM: "test", "`…` cannot be started in the image … (…)",
+        "The image has no program of the command's first word, or it cannot be run there.",
+        "put the program into the image, or correct HOOK, or name another image by BUILD_IMAGE";
     // Pushes.
     EXPOSED_LOGIN: "config", "its password was not sent, because the engine may speak to it without TLS \
         (insecure-registries), beyond this machine",

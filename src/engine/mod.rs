@@ -5,7 +5,7 @@
 //! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads.
 //! `push` tags and pushes images, `pull` fetches those that moved, and `cache_source` those whose layers are a cache.
 //! `pool` leases one of several engines to each job, and `upkeep` removes what builds leave behind. `advice` has the
-//! messages to users. A stage that runs containers would get a folder `run`.
+//! messages to users. `containers` runs the commands of tests.
 
 mod advice;
 mod api;
@@ -13,6 +13,7 @@ mod build;
 mod buildkit;
 mod cache_source;
 mod classic;
+mod containers;
 mod context;
 mod explain;
 mod pool;
@@ -29,7 +30,11 @@ pub use api::kind::ErrorKind;
 pub use api::machine::Machine;
 pub use api::ssh::SshAccess;
 pub use api::texts::advice;
+pub use containers::{
+    ContainerExit, ContainerLimits, ContainerSpec, Containers, CopiedPath, KeepLimits, KeptContainer, NoCopy,
+    RunContainer,
+};
 pub use context::tree::SyncStats;
 pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};
 pub use request::{BuiltImage, ImageBuild, StepCounts};
-pub use upkeep::instance::{Instance, JOB_LABEL};
+pub use upkeep::instance::{CONTAINER_JOB_LABEL, HOOK_ENV_LABEL, Instance, JOB_LABEL, KEPT_LABEL};

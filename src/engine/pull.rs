@@ -12,7 +12,7 @@ use super::api::errors::{EngineError, write_line};
 use super::api::kind::ErrorKind;
 use super::api::messages::MessageStream;
 use super::push::credentials;
-use crate::model::{ImageRef, LogSink};
+use crate::model::{ImageRef, LogSink, PinnedImage};
 use crate::secrets::RegistryAuth;
 
 /// The used part of `GET /images/{name}/json`.
@@ -79,7 +79,37 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
-        let path = format!("/images/create?fromImage={}&tag={digest}", image.name());
+        self.pull(image, digest, auth, log).await?;
+        Ok(format!("{}@{digest}", image.name()))
+    }
+
+    /// Pulls an image that the engine lacks.
+    pub(super) async fn fetch_missing(
+        &self,
+        image: &PinnedImage,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<(), EngineError> {
+        match self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await {
+            Err(e) if e.status == Some(StatusCode::NOT_FOUND) => {}
+            local => return local.map(drop),
+        }
+        if auth.is_some() {
+            self.refuse_exposed(&image.image).await?;
+        }
+        write_line(log, &format!("{image} is pulled"));
+        self.pull(&image.image, image.reference(), auth, log).await
+    }
+
+    /// Pulls what the image's repository has by this tag or digest.
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<(), EngineError> {
+        let path = format!("/images/create?fromImage={}&tag={reference}", image.name());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
         let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await.map_err(EngineError::classify_refusal)?;
@@ -93,7 +123,7 @@ impl Engine {
                 write_line(log, &format!("{}: {}", message.id, message.status));
             }
         }
-        Ok(format!("{}@{digest}", image.name()))
+        Ok(())
     }
 
     /// Asks the registry, by way of the engine, for the digest of an image.

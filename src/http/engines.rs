@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::ApiCaller;
 use super::error::{ApiError, shortened};
+use super::files::OpenFile;
 use super::{ApiState, body, messages};
 use crate::model::{Cordon, EngineState, Job, JobId, Millis, StageName, StageStatus};
 
@@ -22,6 +23,7 @@ pub struct EngineHandle {
     pub states: Arc<dyn Fn() -> Vec<EngineState> + Send + Sync>,
     /// Returns, for each engine, the bytes of our images and of the build cache, after seconds at most.
     pub usage: Arc<dyn Fn() -> BoxFuture<'static, Vec<Option<u64>>> + Send + Sync>,
+    pub open_file: OpenFile,
     pub set_cordon: SetCordon,
 }
 
@@ -45,6 +47,7 @@ struct EngineView {
     slots: usize,
     used_slots: usize,
     jobs: Vec<EngineJobView>,
+    kept_containers: usize,
     disk: EngineDiskView,
 }
 
@@ -198,6 +201,7 @@ async fn view(api: &ApiState, at: usize, state: EngineState, ours: Option<u64>) 
         slots: state.slots,
         used_slots: state.used,
         jobs,
+        kept_containers: state.kept,
         disk: EngineDiskView {
             free_bytes: state.disk.free,
             floor_bytes: state.disk.floor,

@@ -9,7 +9,7 @@ use super::ApiState;
 use super::auth::{ApiCaller, RepoCaller};
 use super::error::ApiError;
 use super::ids::{id, whole_id};
-use crate::model::RepoLimits;
+use crate::model::{RepoLimits, Role};
 use crate::store::IdTable;
 
 impl FromRequestParts<Arc<ApiState>> for ApiCaller {
@@ -27,6 +27,19 @@ impl FromRequestParts<Arc<ApiState>> for RepoCaller {
         let credentials = api.credentials.present();
         let named = credentials.tokens.find_anywhere(&parts.headers, &api.store).await?;
         Self::admit(parts, named, &api.credentials.guard)
+    }
+}
+
+/// The sender of a GET that needs the role build.
+pub struct BuildCaller(pub RepoCaller);
+
+impl FromRequestParts<Arc<ApiState>> for BuildCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<ApiState>) -> Result<Self, ApiError> {
+        let credentials = api.credentials.present();
+        let named = credentials.tokens.find_anywhere(&parts.headers, &api.store).await?;
+        RepoCaller::admit_as(parts, named, &api.credentials.guard, Role::Build, false).map(Self)
     }
 }
 

@@ -65,6 +65,21 @@ messages! {
     WRONG_METHOD: 405 "MethodNotAllowedError", "… is not allowed",
         "The path exists, but not for this method.",
         "Use a method that the header Allow of the answer names.";
+    NO_CONTAINER: 404 "ResourceNotFound", "No container is kept of the test of job …",
+        "The job was not tested or runs, GARBAGE_COLLECT was 1, or KEEP_CONTAINERS removed the container.",
+        "The operator sets GARBAGE_COLLECT=0; then rebuild the job.";
+    NO_FILE: 404 "ResourceNotFound", "The container of the test has no …",
+        "The path does not exist in the container in which the job was tested.",
+        "Correct the path; the files of the commit are in /workspace.";
+    SPECIAL_FILE: 409 "ConflictError", "… is neither a file nor a folder",
+        "The path in the container is a device, a socket or a pipe.",
+        "Name a file or a folder.";
+    BAD_FILE_PATH: 400 "InvalidArgument", "A path of a container has no part .. and no NUL",
+        "The path of GET /job/ID/files/PATH has such a part.",
+        "Write the path from the root of the container.";
+    NO_ENGINE: 502 "BadGatewayError", "The engine of the job gives no answer: …",
+        "The Docker Engine that has the container is away or in trouble.",
+        "Ask again when the engine is well again.";
     BAD_JSON: 400 "InvalidContent", "Invalid JSON: …",
         "The body cannot be parsed as JSON.",
         "Correct the body where the message says.";

@@ -76,6 +76,8 @@ fn fill(
     page.family(MetricKind::Gauge, cordoned, ["engine"], gauge(|engine| number(engine.cordon.is_some())))?;
     let slots = ("image_factory_engine_slots", "Jobs that the engine may have at once, or its share of CONCURRENCY.");
     page.family(MetricKind::Gauge, slots, ["engine"], gauge(|engine| engine.slots as f64))?;
+    let kept = ("image_factory_kept_containers", "Containers of tests that GARBAGE_COLLECT=0 keeps on the engine.");
+    page.family(MetricKind::Gauge, kept, ["engine"], gauge(|engine| engine.kept as f64))?;
 
     let secrets = api.secrets.borrow().clone();
     let loaded = "1 once the secrets were read since the start; no job runs before.";

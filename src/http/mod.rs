@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod etag;
 mod extract;
+mod files;
 mod generator;
 mod health;
 mod hooks;
@@ -58,6 +59,7 @@ use auth::Guard;
 
 pub use credentials::Credentials;
 pub use engines::EngineHandle;
+pub use files::{NoFile, OpenFile, OpenedFile};
 pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
 pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, serve};
@@ -214,6 +216,7 @@ fn own_routes() -> Router<Arc<ApiState>> {
         .route("/engines/{name}/cordon", post(engines::cordon))
         .route("/engines/{name}/uncordon", post(engines::uncordon))
         .route("/engines/{name}/drain", post(engines::drain))
+        .route("/job/{id}/files/{*path}", get(files::read))
         .route("/tokens", get(tokens::list).post(tokens::add))
         .route("/tokens/{name}/revoke", post(tokens::revoke))
         .route("/health", get(health::health))

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::metrics::Metrics;
 use crate::model::{CommitSpec, Job, JobId, NewJob};
 use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
@@ -34,11 +35,12 @@ pub struct Intake {
     policy: watch::Sender<Arc<Policy>>,
     store: Store,
     queue: QueueHandle,
+    metrics: Metrics,
 }
 
 impl Intake {
-    pub fn new(policy: Policy, store: Store, queue: QueueHandle) -> Self {
-        Self { policy: watch::Sender::new(Arc::new(policy)), store, queue }
+    pub fn new(policy: Policy, store: Store, queue: QueueHandle, metrics: Metrics) -> Self {
+        Self { policy: watch::Sender::new(Arc::new(policy)), store, queue, metrics }
     }
 
     pub fn policy(&self) -> Arc<Policy> {
@@ -80,7 +82,13 @@ impl Intake {
             exclusive,
             delivery,
         } = request;
-        let destination = self.policy().check(&context, &source, by)?;
+        let destination = self.policy().check(&context, &source, by).inspect_err(|refusal| {
+            if refusal.is_about_secret() {
+                self.metrics.secret_refused();
+                let repository = format!("{}/{}", context.owner, context.repo);
+                tracing::warn!(by = by.name(), repository, "a request is refused, which may be a guess: {refusal}");
+            }
+        })?;
         let new = NewJob {
             source,
             origin,

@@ -15,7 +15,7 @@ pub struct Policy {
     selection: Selection,
     destinations: Destinations,
     /// The daemon's own secrets, which no build may be given.
-    masks: Vec<Zeroizing<String>>,
+    refused: Vec<Zeroizing<String>>,
     secrets: watch::Receiver<Arc<Secrets>>,
 }
 
@@ -24,10 +24,10 @@ impl Policy {
         allowed_repos: AllowedRepos,
         selection: Selection,
         destinations: Destinations,
-        masks: Vec<Zeroizing<String>>,
+        refused: Vec<Zeroizing<String>>,
         secrets: watch::Receiver<Arc<Secrets>>,
     ) -> Self {
-        Self { allowed_repos, selection, destinations, masks, secrets }
+        Self { allowed_repos, selection, destinations, refused, secrets }
     }
 
     pub fn selection(&self) -> &Selection {
@@ -58,7 +58,7 @@ impl Policy {
             return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
         }
         if let JobSource::Dockerfile(text) = source {
-            if has_secret(text, &self.all_masks()) {
+            if has_secret(text, &self.all_refused()) {
                 return Err(Refusal::SecretDockerfile);
             }
             return Ok(self.destinations.of_inline(context)?);
@@ -85,17 +85,17 @@ impl Policy {
         if options.build_args.is_empty() {
             return Ok(());
         }
-        match arguments_with_secrets(&options.build_args, &self.all_masks()) {
+        match arguments_with_secrets(&options.build_args, &self.all_refused()) {
             names if names.is_empty() => Ok(()),
             names => Err(Refusal::SecretArguments(names)),
         }
     }
 
     /// Returns the daemon's own secrets, and those of the secrets' place.
-    fn all_masks(&self) -> Vec<Zeroizing<String>> {
-        let mut masks = self.secrets.borrow().masks();
-        masks.extend(self.masks.iter().cloned());
-        masks
+    fn all_refused(&self) -> Vec<Zeroizing<String>> {
+        let mut refused = self.secrets.borrow().masks();
+        refused.extend(self.refused.iter().cloned());
+        refused
     }
 }
 

@@ -125,3 +125,10 @@ pub enum Refusal {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl Refusal {
+    /// Returns true if the request has a secret of the daemon.
+    pub fn is_about_secret(&self) -> bool {
+        matches!(self, Self::SecretArguments(_) | Self::SecretDockerfile)
+    }
+}

@@ -6,6 +6,7 @@ mod arguments;
 mod follow;
 mod forms;
 pub mod html;
+mod limit;
 mod redact;
 mod stored;
 mod tail;
@@ -37,11 +38,13 @@ use tail::Tail;
 pub struct Logs {
     dir: Arc<PathBuf>,
     masks: Masks,
+    /// LOG_LIMIT, bytes.
+    limit: u64,
     /// One entry for each log that is being written or followed.
     signals: Arc<Mutex<HashMap<JobId, Weak<LogSignal>>>>,
 }
 
-/// Secrets of the daemon that no log may show. They can grow while logs are written. Clones share them.
+/// Secrets of the daemon. They can grow while jobs run. Clones share them.
 pub type Masks = watch::Sender<Arc<Vec<Zeroizing<String>>>>;
 
 /// Wakes the readers of one log. Every change of `ended` does, even a change to the same value.
@@ -63,7 +66,7 @@ impl Logs {
     /// Opens a folder of logs, which is created (0700) if it does not exist.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir: Arc::new(dir), masks: Masks::default(), signals: Arc::default() })
+        Ok(Self { dir: Arc::new(dir), masks: Masks::default(), limit: u64::MAX, signals: Arc::default() })
     }
 
     /// Returns the logs with these masks, which every writer takes, also one that writes already.
@@ -71,9 +74,14 @@ impl Logs {
         Self { masks, ..self }
     }
 
+    /// Returns the logs with this LOG_LIMIT in bytes.
+    pub fn limited_to(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
     /// Returns a writer that appends to a job's log. The file is created (0600) with its first byte.
     pub fn writer(&self, id: JobId) -> Arc<LogWriter> {
-        Arc::new(LogWriter::new(self.path(id), self.signal(id), self.masks.subscribe()))
+        LogWriter::new(self.path(id), self.signal(id), self.masks.subscribe(), self.limit)
     }
 
     /// Ends the log of a job. Its followers end after the last byte.

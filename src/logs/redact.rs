@@ -1,6 +1,5 @@
-//! Masks secrets in a stream of bytes, in constant memory and one pass.
+//! Masks secrets in a stream of bytes, in bounded memory, time and delay.
 
-use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,30 +9,15 @@ use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
-use super::forms::forms;
-
 const MASK: &[u8] = b"***";
 
-/// Number of a secret's first characters that hold back the end of a line until the next bytes come. With fewer of them
-/// the line is shown, and only the rest of the secret is masked, because almost every letter begins some secret.
-const HOLD: usize = 3;
 /// Number of bytes of line breaks and indentation that may be between two bytes of a secret.
 const GAP: usize = 64;
 
-/// Returns a function that is true for texts of which a log would mask any part.
-pub fn secret_finder(secrets: &[Zeroizing<String>]) -> impl Fn(&str) -> bool {
-    let all = LazyCell::new(move || {
-        let mut redactor = Redactor::default();
-        redactor.add(secrets.iter().flat_map(|secret| forms(secret)));
-        redactor
-    });
-    move |text| {
-        let mut redactor = all.fork();
-        redactor.held.extend_from_slice(text.as_bytes());
-        redactor.scan(true);
-        !redactor.masked.is_empty()
-    }
-}
+/// Number of bytes above which the oldest are shown before their tick, and how many of the newest stay: many times the
+/// longest form.
+const FULL: usize = 1 << 20;
+const KEPT: usize = 256 << 10;
 
 /// The forms of all secrets, as one automaton.
 struct Finder {
@@ -99,8 +83,12 @@ impl Finder {
 }
 
 /// Masks secrets in a stream of bytes. Every byte of an occurrence of a form is masked, and a run of such bytes in a
-/// line becomes one `***`. Therefore the output does not depend on how the stream is cut, and nothing remains of two
-/// secrets that overlap.
+/// line becomes one `***`, so nothing remains of two secrets that overlap.
+///
+/// The bytes of one tick are shown at the end of the next one, with what is whole by then masked. When a byte is shown
+/// depends on its arrival and on the number of bytes behind it, and never on the text: otherwise a reader could learn a
+/// secret character by character, from what is held back of the guesses that a build prints. A form that comes more
+/// than a tick apart is shown in part.
 ///
 /// A form may be broken over lines, with indentation or the number of BuildKit's step (`#12 `) at the start of each.
 #[derive(Default)]
@@ -108,15 +96,15 @@ pub(super) struct Redactor {
     forms: Arc<Vec<Zeroizing<Vec<u8>>>>,
     /// The automaton; `None` if there are no forms, or too many.
     finder: Option<Arc<Finder>>,
-    /// End of the stream so far, from the first byte that may begin a secret: less than the longest form and its gaps.
+    /// End of the stream so far, which is not shown yet.
     held: Zeroizing<Vec<u8>>,
+    /// Number of bytes of `held` that were there at the last tick.
+    aged: usize,
     /// Number of bytes of `held` that were scanned.
     seen: usize,
     state: Option<StateID>,
-    /// Positions in `held` of the bytes that led to `state`.
+    /// Positions in `held` of the bytes that led to `state`; 0 for those that were shown.
     path: Vec<usize>,
-    /// Position in `held` before which no byte is held back.
-    released: usize,
     /// True at the beginning of a line that follows a part of a form.
     indented: bool,
     /// Number of bytes since the last byte of a form.
@@ -146,32 +134,51 @@ impl Redactor {
         Self { forms: self.forms.clone(), finder: self.finder.clone(), ..Self::default() }
     }
 
-    /// Takes the next bytes of the stream, and appends the bytes that are decided to `out`.
+    /// Takes the next bytes of the stream, and appends the oldest ones to `out` if too many are held.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.forms.is_empty() {
-            return out.extend_from_slice(bytes);
+        for piece in bytes.chunks(FULL / 4) {
+            self.held.extend_from_slice(piece);
+            if self.held.len() > FULL {
+                let due = self.held.len() - KEPT;
+                self.show(due, out);
+                self.aged = self.aged.saturating_sub(due);
+            }
         }
-        self.held.extend_from_slice(bytes);
-        let decided = self.scan(false);
-        self.emit(decided, out);
     }
 
-    /// Ends the stream, and appends the bytes that are held back to `out`.
+    /// Ends a tick: appends the bytes from before it to `out`. Returns true if others are held.
+    pub(super) fn tick(&mut self, out: &mut Vec<u8>) -> bool {
+        self.show(self.aged, out);
+        self.aged = self.held.len();
+        self.aged > 0
+    }
+
+    /// Ends the stream, and appends the bytes that are held to `out`.
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) {
         self.scan(true);
         self.emit(self.held.len(), out);
-        (self.state, self.released, self.indented, self.gap, self.masking) = (None, 0, false, 0, false);
+        (self.aged, self.state, self.indented, self.gap, self.masking) = (0, None, false, 0, false);
         self.path.clear();
     }
 
-    /// Scans the new bytes. Returns the number of bytes at the head of `held` that are known to be secret or not.
-    fn scan(&mut self, at_end: bool) -> usize {
+    /// Moves the first `due` bytes of `held` to `out`.
+    fn show(&mut self, due: usize, out: &mut Vec<u8>) {
+        self.scan(false);
+        if self.seen < due {
+            self.scan(true);
+        }
+        self.emit(due, out);
+    }
+
+    /// Scans the new bytes. Unless it is at the end, the beginning of what may be a step's number is left for later.
+    fn scan(&mut self, at_end: bool) {
         let Some(finder) = self.finder.clone() else {
             if !self.forms.is_empty() {
                 // There are too many forms for an automaton, so everything is masked.
                 cover(&mut self.masked, 0..self.held.len());
             }
-            return self.held.len();
+            self.seen = self.held.len();
+            return;
         };
         let mut state = self.state.unwrap_or(finder.start);
         let mut depth = finder.depth(state);
@@ -180,12 +187,7 @@ impl Redactor {
             let mut skipped = 0;
             if matches!(byte, b'\n' | b'\r') {
                 skipped = 1;
-                if depth > 0 {
-                    self.indented = true;
-                    if depth < HOLD {
-                        self.released = at + 1;
-                    }
-                }
+                self.indented |= depth > 0;
             } else if self.indented && byte == b'#' {
                 match step_number(&self.held[at..]) {
                     None if !at_end => break,
@@ -214,7 +216,7 @@ impl Redactor {
                 self.path.push(at);
                 if finder.nfa.is_match(state) {
                     let begin = self.path[self.path.len() - finder.longest_match(state)];
-                    cover(&mut self.masked, begin.max(self.released)..at + 1);
+                    cover(&mut self.masked, begin..at + 1);
                     state = finder.fallbacks.get(&state).copied().unwrap_or(state);
                     depth = finder.depth(state);
                 }
@@ -223,7 +225,6 @@ impl Redactor {
         }
         (self.state, self.seen) = (Some(state), at);
         self.path.drain(..self.path.len() - depth);
-        self.path.first().map_or(at, |&begin| begin.max(self.released))
     }
 
     /// Moves the first `decided` bytes of `held` to `out`.
@@ -255,7 +256,7 @@ impl Redactor {
             range.start < range.end
         });
         self.path.iter_mut().for_each(|at| *at = at.saturating_sub(decided));
-        (self.seen, self.released) = (self.seen.saturating_sub(decided), self.released.saturating_sub(decided));
+        self.seen = self.seen.saturating_sub(decided);
         self.held.drain(..decided);
     }
 }

@@ -4,21 +4,30 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::LogSignal;
 use super::forms::{binary_forms, forms};
+use super::limit::Limit;
 use super::redact::Redactor;
 use crate::model::LogSink;
 
-/// Writes one job's log. Bytes that cannot be written, because the disk is full for example, are lost. The log names
+/// Half of the longest time between a write and its bytes in the file.
+const TICK: Duration = Duration::from_millis(25);
+
+/// Writes one job's log, one to two ticks behind. Bytes that cannot be written, because the disk is full for example, are lost. The log names
 /// their number as soon as it can be written again, and the job goes on.
 pub struct LogWriter {
     state: Mutex<WriterState>,
     signal: Arc<LogSignal>,
+    /// The writer itself, for the task that writes what is due.
+    this: Weak<Self>,
 }
 
 struct WriterState {
@@ -26,6 +35,9 @@ struct WriterState {
     file: Option<File>,
     redactor: Redactor,
     masks: watch::Receiver<Arc<Vec<Zeroizing<String>>>>,
+    limit: Limit,
+    /// True while a task writes what is due.
+    is_ticking: bool,
     /// Number of bytes that were lost since the last successful write.
     lost: u64,
 }
@@ -35,10 +47,19 @@ impl LogWriter {
         path: PathBuf,
         signal: Arc<LogSignal>,
         mut masks: watch::Receiver<Arc<Vec<Zeroizing<String>>>>,
-    ) -> Self {
+        limit: u64,
+    ) -> Arc<Self> {
         masks.mark_changed();
-        let redactor = Redactor::default();
-        Self { state: Mutex::new(WriterState { path, file: None, redactor, masks, lost: 0 }), signal }
+        let state = WriterState {
+            path,
+            file: None,
+            redactor: Redactor::default(),
+            masks,
+            limit: Limit::new(limit),
+            is_ticking: false,
+            lost: 0,
+        };
+        Arc::new_cyclic(|this| Self { state: Mutex::new(state), signal, this: this.clone() })
     }
 
     /// Masks these secrets as `***` from now on, if they have 6 bytes or more. They are also found in pieces, broken
@@ -61,18 +82,51 @@ impl LogWriter {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// Writes the bytes that are held back because a secret may begin with them, and the number of lost bytes.
+    /// Writes everything, at the end of a stage or of a job: the bytes of the present tick, the end of a log that is over
+    /// LOG_LIMIT, and the number of lost bytes.
     pub fn flush(&self) {
         let mut out = Vec::new();
         let mut state = self.state();
         state.redactor.flush(&mut out);
         self.append(&mut state, &out);
+        let end = state.limit.end();
+        if !end.is_empty() || state.lost > 0 {
+            state.append(&end);
+            self.signal.wake_readers();
+        }
     }
 
     fn append(&self, state: &mut WriterState, bytes: &[u8]) {
-        if !bytes.is_empty() || state.lost > 0 {
-            state.append(bytes);
+        if !bytes.is_empty() {
+            state.append_within_limit(bytes);
             self.signal.wake_readers();
+        }
+    }
+
+    /// Writes what is due. Returns false if nothing is held any more.
+    fn tick(&self) -> bool {
+        let mut out = Vec::new();
+        let mut state = self.state();
+        state.is_ticking = state.redactor().tick(&mut out);
+        self.append(&mut state, &out);
+        state.is_ticking
+    }
+
+    /// Starts the task that writes what is due, unless it runs.
+    fn start_ticking(&self, state: &mut WriterState) {
+        if !state.is_ticking
+            && let Ok(runtime) = Handle::try_current()
+        {
+            state.is_ticking = true;
+            let this = self.this.clone();
+            runtime.spawn(async move {
+                loop {
+                    sleep(TICK).await;
+                    if this.upgrade().is_none_or(|writer| !writer.tick()) {
+                        break;
+                    }
+                }
+            });
         }
     }
 
@@ -83,10 +137,11 @@ impl LogWriter {
 
 impl LogSink for LogWriter {
     fn write(&self, bytes: &[u8]) {
-        let mut out = Vec::with_capacity(bytes.len());
+        let mut out = Vec::new();
         let mut state = self.state();
         state.redactor().push(bytes, &mut out);
         self.append(&mut state, &out);
+        self.start_ticking(&mut state);
     }
 }
 
@@ -104,6 +159,14 @@ impl WriterState {
             self.redactor.add(masks.iter().flat_map(|secret| forms(secret)));
         }
         &mut self.redactor
+    }
+
+    fn append_within_limit(&mut self, bytes: &[u8]) {
+        // An earlier attempt may have written to the file.
+        let written = self.file().and_then(|file| file.metadata()).map_or(0, |file| file.len());
+        let (now, notice) = self.limit.take(bytes, written);
+        self.append(now);
+        self.append(notice.as_bytes());
     }
 
     fn append(&mut self, bytes: &[u8]) {

@@ -52,6 +52,7 @@ pub struct Metrics {
     webhooks: IntCounterVec,
     notifications: IntCounterVec,
     removed: IntCounterVec,
+    secret_refusals: IntCounter,
     log_bytes: IntGauge,
     /// Heartbeat of the loop that claims jobs.
     pub queue: Heartbeat,
@@ -102,6 +103,10 @@ impl Metrics {
                 ),
                 &["what"],
             )?,
+            secret_refusals: IntCounter::new(
+                "image_factory_secret_refusals_total",
+                "Requests and jobs that were refused because they had a secret of this daemon; many may be guesses.",
+            )?,
             log_bytes: IntGauge::new(
                 "image_factory_log_bytes",
                 "Size of all logs of jobs, at the last look of retention.",
@@ -117,6 +122,7 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.webhooks.clone()))?;
         metrics.registry.register(Box::new(metrics.notifications.clone()))?;
         metrics.registry.register(Box::new(metrics.removed.clone()))?;
+        metrics.registry.register(Box::new(metrics.secret_refusals.clone()))?;
         metrics.registry.register(Box::new(metrics.log_bytes.clone()))?;
         // Prometheus sees a counter's first step only if the counter is there before it.
         metrics.build_steps(0, 0);
@@ -166,6 +172,11 @@ impl Metrics {
     /// Counts logs that retention has removed.
     pub fn logs_removed(&self, count: u64) {
         self.removed.with_label_values(&["logs"]).inc_by(count);
+    }
+
+    /// Counts a request or a job that had a secret.
+    pub fn secret_refused(&self) {
+        self.secret_refusals.inc();
     }
 
     /// Sets the size of all logs.

@@ -37,6 +37,8 @@ pub struct EngineState {
     pub used: usize,
     /// Jobs that have the engine.
     pub jobs: Vec<EngineJob>,
+    /// Number of kept containers of tests.
+    pub kept: usize,
     pub disk: EngineDisk,
 }
 

@@ -24,3 +24,10 @@ words! {
         Conveyor = "conveyor",
     }
 }
+
+impl Dialect {
+    /// Returns true if jobs of this API are tested between their build and their push.
+    pub fn has_tests(self) -> bool {
+        self == Self::ComposeCi
+    }
+}

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::FailedStep;
 use super::words::words;
+use super::{Dialect, FailedStep};
 
 words! {
     /// Stage of a job. The variants are in the order in which the stages run.
@@ -9,6 +9,8 @@ words! {
         Clone = "clone",
         Checkout = "checkout",
         Build = "build",
+        /// Stage of the jobs of which [`Dialect::has_tests`] is true.
+        Test = "test",
         Push = "push",
     }
 }
@@ -46,8 +48,17 @@ pub struct StageRecord {
 pub struct Stages(pub Vec<StageRecord>);
 
 impl Stages {
-    /// Returns all stages, pending.
+    /// Returns the stages that every job has, pending.
     pub fn pending() -> Self {
+        Self::of(|name| name != StageName::Test)
+    }
+
+    /// Returns the stages of jobs of this API, pending.
+    pub fn pending_for(dialect: Dialect) -> Self {
+        Self::of(|name| name != StageName::Test || dialect.has_tests())
+    }
+
+    fn of(has: impl Fn(StageName) -> bool) -> Self {
         let record = |name| StageRecord {
             name,
             status: StageStatus::Pending,
@@ -57,7 +68,7 @@ impl Stages {
             start: None,
             end: None,
         };
-        Self(StageName::ALL.map(record).into())
+        Self(StageName::ALL.into_iter().filter(|name| has(*name)).map(record).collect())
     }
 
     /// Returns the record of a stage, which every list but the empty one has.

@@ -29,6 +29,11 @@ impl ActivityLog {
         Self { log, limit, begun: Instant::now(), last_activity: AtomicU64::new(0) }
     }
 
+    /// Writes everything, at the end of a stage.
+    pub fn flush(&self) {
+        self.log.flush();
+    }
+
     pub fn mask(&self, secrets: &[Zeroizing<String>]) {
         self.log.mask(secrets);
     }

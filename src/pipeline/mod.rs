@@ -1,4 +1,4 @@
-//! One run of a job: clone, checkout, build, push. The pipeline knows neither the store nor HTTP.
+//! One run of a job: clone, checkout, build, test, push. The pipeline knows neither the store nor HTTP.
 
 mod activity;
 mod bases;
@@ -18,6 +18,7 @@ mod push;
 mod retry;
 mod stage;
 mod tags;
+mod test;
 mod users;
 mod wanted;
 
@@ -43,6 +44,8 @@ use failure::JobEnd;
 pub use gate::SecretGate;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
+pub use test::TestConfig;
+use test::TestTask;
 pub use users::ImageUsers;
 
 /// The parts of the daemon that a run uses.
@@ -62,6 +65,7 @@ pub struct PipelineConfig {
     /// IMAGE_TAGS: tags that images get besides their jobs' own, those of Conveyor's API aside.
     pub image_tags: Vec<TagTemplate>,
     pub conveyor: ConveyorConfig,
+    pub test: TestConfig,
     /// SKIP_WORDS: whether the message of a commit that no webhook reported can say that it is not built.
     pub skip_words: AtomicBool,
     /// DOCKERFILE: path, in the context, of the Dockerfile of a job that names none.
@@ -86,7 +90,7 @@ pub struct PipelineConfig {
     /// JOB_TIMEOUT: longest time of a whole run.
     pub job_timeout: Duration,
     /// Secrets of the daemon itself, which no build may be given.
-    pub masks: Masks,
+    pub refused: Masks,
 }
 
 /// The settings of jobs of Conveyor's API.
@@ -170,7 +174,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     }
 }
 
-/// Masks the secrets of the job in its log, which masks those of the daemon itself.
+/// Masks the secrets of the job in its log, which masks the Git token by itself.
 fn mask(run: &Run, secrets: &Secrets) {
     let mut masks = secrets.masks();
     let JobContext { owner, repo, .. } = &run.job.context;
@@ -197,7 +201,12 @@ async fn stages(
         }
         JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
     };
-    let (built, engine) = build::run(tools, &fetched, snapshot, runner, put_back).await?;
+    let test = test::find(tools, runner).await?;
+    let (built, engine) = build::run(tools, &fetched, snapshot.clone(), runner, put_back).await?;
+    if let Some(test) = test {
+        let task = TestTask { tools, engine: &engine, fetched: &fetched, snapshot, built: &built };
+        test::run(&test, task, runner).await?;
+    }
     if fetched.plan.dry_run {
         return push::leave_out(&built, runner).await.map(|()| None);
     }

@@ -36,12 +36,15 @@ impl Plan {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
-        let masks = [tools.config.masks.borrow().to_vec(), secrets.masks()].concat();
-        if let Some(name) = arguments_with_secrets(&options.build_args, &masks).first() {
-            return Err(StageFailure::new(FailureClass::Source, secret_argument(name)));
-        }
-        if job.source.dockerfile().is_some_and(|text| has_secret(text, &masks)) {
-            return Err(StageFailure::new(FailureClass::Source, SECRET_DOCKERFILE));
+        let refused = [tools.config.refused.borrow().to_vec(), secrets.masks()].concat();
+        let refusal = match arguments_with_secrets(&options.build_args, &refused).first() {
+            Some(name) => Some(secret_argument(name)),
+            None => job.source.dockerfile().filter(|text| has_secret(text, &refused)).map(|_| SECRET_DOCKERFILE.into()),
+        };
+        if let Some(refusal) = refusal {
+            tools.metrics.secret_refused();
+            tracing::warn!(by = job.created_by, "{refusal}");
+            return Err(StageFailure::new(FailureClass::Source, refusal));
         }
         // The settings are about repositories.
         let ((dockerfile, context), keep_git_dir) = match job.source {

@@ -75,7 +75,7 @@ impl StageRunner {
         cancel: CancellationToken,
         metrics: Metrics,
     ) -> Self {
-        let (stages, begun) = (Stages::pending(), Instant::now());
+        let (stages, begun) = (Stages::pending_for(job.dialect), Instant::now());
         let tags = TagResults(Arc::new(Mutex::new(job.tags.clone())));
         Self {
             job,
@@ -140,6 +140,7 @@ impl StageRunner {
             format!("\n{dashes}\nCommand {command} {ending}\n{ours}Total execution time: {millis} ms\n{stars}\n\n")
                 .as_bytes(),
         );
+        self.log.flush();
         self.record(name, |stage| {
             stage.status = status;
             stage.exit_code = exit_code;

@@ -38,6 +38,7 @@ impl Queue {
         let log = self.handle.logs.writer(job.id);
         if job.attempt > 1 {
             log.write(self.attempt_line(&job).await.as_bytes());
+            log.flush();
         }
         // A job that keeps killing the daemon is given up. Attempts that infrastructure ended are counted separately
         // (`failures`), and so are those that an operator ended (`moves`).

@@ -37,6 +37,31 @@ impl SettingValue for JobKeep {
     }
 }
 
+/// Age and number from which kept containers are removed; none sets no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContainerKeep {
+    pub age: Option<Days>,
+    pub number: Option<usize>,
+}
+
+impl SettingValue for ContainerKeep {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut keep = Self::default();
+        let List(parts) = List::parse(text)?;
+        for part in parts {
+            let is_second = match (Days::parse(&part), part.parse()) {
+                (Ok(days), _) => keep.age.replace(days).is_some(),
+                (_, Ok(number)) => keep.number.replace(number).is_some(),
+                _ => return Err("it must be an age, a number, or both, such as 7d,20".into()),
+            };
+            if is_second {
+                return Err("it must have one age and one number at most, such as 7d,20".into());
+            }
+        }
+        Ok(keep)
+    }
+}
+
 /// Age and size from which logs are removed; none sets no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogKeep {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::error::{SettingError, SettingErrors};
 use super::sources::{SettingText, SettingsSource};
-use super::{Settings, TABLE, foreign};
+use super::{HookEnv, Settings, TABLE, foreign};
 
 /// Settings as they were found: with their errors, and with where they are from.
 pub struct LoadedSettings {
@@ -32,7 +32,10 @@ impl SettingsSource {
     pub fn load(&self) -> LoadedSettings {
         let mut errors = Vec::new();
         let mut texts = self.texts(TABLE, &mut errors);
-        let settings = Settings::read(&texts, &mut errors);
+        let mut settings = Settings::read(&texts, &mut errors);
+        if let Some(HookEnv { names, values }) = settings.as_mut().map(|settings| &mut settings.hook_env) {
+            *values = names.iter().filter_map(|name| Some((name.clone(), texts.variable(name)?))).collect();
+        }
         foreign::check(&mut texts, &mut errors);
         let found = |spec: &'static super::Spec| Some((spec.name, texts.text(spec).ok()??));
         let hidden = |spec: &'static super::Spec| Some((spec.name, texts.hidden(spec)?));

@@ -214,6 +214,12 @@ impl SettingTexts {
         first.transpose()
     }
 
+    /// Returns the value of a variable of the process, or of the environment file.
+    pub fn variable(&self, name: &str) -> Option<Zeroizing<String>> {
+        let places = [&self.process[1], &self.files[0]];
+        places.into_iter().find_map(|layer| layer.values.get(name)).map(|(text, _)| text.clone())
+    }
+
     /// Returns the text that the files have for a setting which the process itself has.
     pub fn hidden(&self, spec: &Spec) -> Option<SettingText> {
         let is_hidden = self.process.iter().any(|layer| layer.text(spec).is_ok_and(|text| text.is_some()));

@@ -13,13 +13,13 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Branches, Bytes, FileTimes, GitTags, GitUrl, Globs, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep,
-    Occasions, OperatorList, Origins, PriorityList, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch,
-    SyslogTarget, TotemList, Urls,
+    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
+    HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
+    RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    ListenAddress, MailTls, Percent, Pull, RepoName, Supersede, TagTemplate,
+    ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -172,6 +172,30 @@ settings! {
         CI_TOKEN => ci_token: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
         /// Repository that a call of compose-ci's builds when it names none, `owner/repo`.
         GITHUB_REPO => github_repo: Option<RepoName>, "", "acme/hello";
+    }
+
+    "Tests (jobs of compose-ci's API)" {
+        /// Command that must succeed before an image is pushed, split as a shell splits it, without a shell. It runs in a
+        /// container of its own, in `/workspace`, where the commit's files are.
+        HOOK => hook: HookCommand, "", "make test";
+        /// Image in which the test runs, instead of the image that was just built. The engine pulls it if it lacks it.
+        BUILD_IMAGE => build_image: Option<PinnedImage>, "", "registry.example.com/tools/ci:1";
+        /// Variables of the daemon's environment, or of its environment file, that tests are given: names, comma-separated.
+        /// Their values are masked in the log. The daemon's own secrets are refused.
+        HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN,NPM_REGISTRY";
+        /// `0` keeps the container of a job's newest test, under the job's id.
+        GARBAGE_COLLECT => garbage_collect: Switch, "1", "0";
+        /// Age in days from which kept containers are removed, or the number on each engine above which the oldest go, or
+        /// both.
+        KEEP_CONTAINERS => keep_containers: ContainerKeep, "7d,20", "1d,5";
+        /// Longest time for `test`, the pull of BUILD_IMAGE included.
+        TEST_TIMEOUT => test_timeout: Duration, "30m", "1h";
+        /// Memory of a test's container. Default: no limit.
+        TEST_MEMORY => test_memory: Option<Bytes>, "", "2GiB";
+        /// Processors that a test's container may use, as in `0.5`. Default: all.
+        TEST_CPUS => test_cpus: Option<Cpus>, "", "2";
+        /// Number of processes and threads of a test's container. 0 sets no limit.
+        TEST_PROCESSES => test_processes: ProcessLimit, "4096", "512";
     }
 
     "Engines" {
@@ -355,6 +379,8 @@ settings! {
         /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
         /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
         LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
+        /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last MiB.
+        LOG_LIMIT => log_limit: Bytes, "64MiB", "256MiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";
         /// Share of the inodes, in percent, that must be free before a job starts, in the data folder and at the engine.

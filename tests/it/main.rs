@@ -63,6 +63,7 @@ mod surviving;
 mod syslog;
 mod systemd;
 mod tags;
+mod test_stage;
 mod tidy;
 mod tls;
 mod tokens;

@@ -19,30 +19,36 @@ pub fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     Ok(tokens)
 }
 
-/// Returns the daemon's own secrets, which no log may show, beside those in etcd or in the folder of secrets.
-pub fn masks(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
-    let mut masks = settings.secrets();
-    masks.extend(tokens.iter().map(|token| token.token.clone()));
-    masks.extend(git::token(settings).iter().flat_map(GitToken::masks));
-    // An address may contain a token.
-    for url in &settings.hook_post_url.0 {
-        masks.extend(url.0.password().map(|password| password.to_owned().into()));
-        masks.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
-    }
-    masks
+/// Returns the settings' secrets that programs of a job could print, which logs mask beside those in etcd or in the folder
+/// of secrets. The others never come near a build, and a mask answers guesses.
+pub fn masks(settings: &Settings) -> Vec<Zeroizing<String>> {
+    git::token(settings).iter().flat_map(GitToken::masks).collect()
 }
 
-/// Returns the rules of what may be built, and where its image goes. No build may be given one of the `masks`.
+/// Returns the daemon's own secrets, which no build may be given.
+pub fn refused(settings: &Settings, tokens: &[ApiToken]) -> Vec<Zeroizing<String>> {
+    let mut refused = settings.secrets();
+    refused.extend(tokens.iter().map(|token| token.token.clone()));
+    refused.extend(masks(settings));
+    // An address may contain a token.
+    for url in &settings.hook_post_url.0 {
+        refused.extend(url.0.password().map(|password| password.to_owned().into()));
+        refused.extend(url.0.query_pairs().map(|(_, value)| value.into_owned().into()));
+    }
+    refused
+}
+
+/// Returns the rules of what may be built, and where its image goes. No build may be given one of the `refused` secrets.
 ///
 /// # Errors
 /// ALLOW_REPOS cannot be used.
 pub fn policy(
     settings: &Settings,
-    masks: Vec<Zeroizing<String>>,
+    refused: Vec<Zeroizing<String>>,
     secrets: watch::Receiver<Arc<Secrets>>,
 ) -> anyhow::Result<Policy> {
     let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, git::repo_case(settings))?;
-    Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), masks, secrets))
+    Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), refused, secrets))
 }
 
 /// Returns the Host names that a request without a token or with a password may have, beside those of loopback.

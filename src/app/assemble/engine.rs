@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
 use super::{git, pool_file};
 use crate::disk::Floor;
-use crate::engine::{Engine, Host, Pool, SshAccess};
-use crate::http::EngineHandle;
+use crate::engine::{CopiedPath, Engine, Host, KeepLimits, NoCopy, Pool, SshAccess};
+use crate::http::{EngineHandle, NoFile, OpenedFile};
 use crate::secrets::Secrets;
-use crate::settings::Settings;
+use crate::settings::{ContainerKeep, Days, Settings};
 use crate::ssh::SshHosts;
 
 /// Number of jobs at once where neither CONCURRENCY nor an engine has one.
@@ -100,15 +101,35 @@ pub fn floor(settings: &Settings) -> Floor {
     Floor { bytes: settings.disk_floor.0, inodes: settings.inode_floor }
 }
 
+/// Returns how many containers of tests stay, and for how long.
+pub fn keep(settings: &Settings) -> KeepLimits {
+    let ContainerKeep { age, number } = settings.keep_containers;
+    KeepLimits { age: age.map(Days::duration), number }
+}
+
 /// Returns what the API sees of the engines, and can ask of them.
 pub fn handle(pool: &Arc<Pool>) -> EngineHandle {
-    let [states, usage, cordons] = [pool.clone(), pool.clone(), pool.clone()];
+    let [states, usage, cordons, files] = [pool.clone(), pool.clone(), pool.clone(), pool.clone()];
     EngineHandle {
         states: Arc::new(move || states.states()),
         usage: Arc::new(move || {
             let pool = usage.clone();
             Box::pin(async move { pool.usage().await })
         }),
+        open_file: Arc::new(move |engine, job, path| {
+            let pool = files.clone();
+            Box::pin(async move { opened(pool.copy_out(&engine, job, &path).await) })
+        }),
         set_cordon: Arc::new(move |name, cordon| cordons.set_cordon(name, cordon)),
+    }
+}
+
+fn opened(copied: Result<CopiedPath, NoCopy>) -> Result<OpenedFile, NoFile> {
+    match copied {
+        Ok(CopiedPath { size, body }) => Ok(OpenedFile { size, body: body.map_err(|error| error.to_string()).boxed() }),
+        Err(NoCopy::Container) => Err(NoFile::Container),
+        Err(NoCopy::Path) => Err(NoFile::Path),
+        Err(NoCopy::Special) => Err(NoFile::Special),
+        Err(NoCopy::Engine(error)) => Err(NoFile::Engine(error.message)),
     }
 }

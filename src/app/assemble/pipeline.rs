@@ -1,10 +1,11 @@
+use crate::engine::ContainerLimits;
 use crate::logs::Masks;
 use crate::model::TagTemplate;
-use crate::pipeline::{ConveyorConfig, PipelineConfig};
+use crate::pipeline::{ConveyorConfig, PipelineConfig, TestConfig};
 use crate::settings::Settings;
 
-/// Returns the configuration of the pipeline. No build may be given the `masks`.
-pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
+/// Returns the configuration of the pipeline. No build may be given one of the `refused` secrets.
+pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
         dockerfile: settings.dockerfile.clone(),
@@ -19,6 +20,18 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
             dry_run: settings.dry.0,
             inline_cache: settings.inline_cache.0,
         },
+        test: TestConfig {
+            hook: settings.hook.0.clone(),
+            build_image: settings.build_image.clone(),
+            env: settings.hook_env.values.clone(),
+            keep: !settings.garbage_collect.0,
+            timeout: settings.test_timeout,
+            limits: ContainerLimits {
+                memory: settings.test_memory.map(|bytes| bytes.0),
+                nano_cpus: settings.test_cpus.map(|cpus| cpus.nano),
+                processes: Some(settings.test_processes.0).filter(|number| *number > 0),
+            },
+        },
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,
         build_timeout: settings.build_timeout,
@@ -27,6 +40,6 @@ pub fn config(settings: &Settings, masks: Masks) -> PipelineConfig {
         push_retry_wait: settings.push_retry_wait,
         stall_timeout: settings.stall_timeout,
         job_timeout: settings.job_timeout,
-        masks,
+        refused,
     }
 }

@@ -51,6 +51,7 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
         (false, _) | (_, Builder::Classic) => Finding::ok(NAME, format!("{what}, with its classic builder")),
         _ => Finding::ok(NAME, what),
     }];
+    findings.extend(kept(&engine).await);
     findings.extend(report.notes.into_iter().map(|note| Finding::warn(NAME, note)));
     match engine.folder().await {
         Ok(Some(folder)) => {
@@ -61,5 +62,25 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
         Ok(None) => {}
         Err(error) => findings.push(Finding::bad(NAME, error.message)),
     }
+    findings
+}
+
+/// Says which containers of tests are kept on the engine, and which of them have secrets in their configuration.
+async fn kept(engine: &Engine) -> Vec<Finding> {
+    let kept = match engine.kept().await {
+        Ok(kept) => kept,
+        Err(error) => return vec![Finding::warn(NAME, format!("kept containers cannot be listed: {error}"))],
+    };
+    let Some(oldest) = kept.last() else { return Vec::new() };
+    let jobs = kept.iter().map(|container| container.job.as_str()).collect::<Vec<_>>().join(", ");
+    let mut findings = vec![Finding::ok(
+        NAME,
+        format!("{} containers of tests are kept there, the oldest since {}: {jobs}", kept.len(), oldest.created),
+    )];
+    findings.extend(kept.iter().filter_map(|container| {
+        let (job, names) = (&container.job, container.hook_env.as_ref()?);
+        let cure = "remove it by `docker rm`, or give the image a /bin/sh";
+        Some(Finding::warn(NAME, format!("the container {job} has the values of {names} in its configuration: {cure}")))
+    }));
     findings
 }

@@ -130,7 +130,7 @@ pub(in crate::engine) struct Reply {
     pub response: hyper::Response<Incoming>,
     /// Address that was asked, in the form of DOCKER_HOST.
     host: String,
-    _connection: AbortOnDropHandle<()>,
+    connection: AbortOnDropHandle<()>,
 }
 
 impl Host {
@@ -161,7 +161,7 @@ impl Host {
         if let Self::Ssh(engine) = self {
             engine.note_answer();
         }
-        Ok(Reply { response, host: self.to_string(), _connection: connection })
+        Ok(Reply { response, host: self.to_string(), connection })
     }
 
     /// Connects to the machine of an engine that is reached by ssh, if there is no connection, and returns the socket that
@@ -295,6 +295,12 @@ impl Reply {
                 one_line(&String::from_utf8_lossy(&body))
             )),
         }
+    }
+
+    /// Returns the answer without the handle of its connection, which then ends with the answer's body.
+    pub(in crate::engine) fn into_response(self) -> hyper::Response<Incoming> {
+        self.connection.detach();
+        self.response
     }
 
     /// Reads the answer as JSON.

@@ -122,7 +122,7 @@ impl EngineError {
         let (kind, how) = match killer {
             KilledBy::Kernel => (ErrorKind::Memory, advice::OUT_OF_MEMORY),
             KilledBy::Unknown => (ErrorKind::Memory, advice::PERHAPS_OUT_OF_MEMORY),
-            KilledBy::Other => (ErrorKind::Build, advice::KILLED_BY_OTHERS),
+            KilledBy::Other => (self.kind, advice::KILLED_BY_OTHERS),
         };
         Self { kind, message: format!("{}; {}", self.message, how.text), ..self }
     }

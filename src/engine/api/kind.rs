@@ -7,6 +7,8 @@ pub enum ErrorKind {
     Build,
     /// A step that was killed for its memory, as far as is known.
     Memory,
+    /// A command that a test ran in a container.
+    Test,
     /// A registry that asks for a login, or that does not accept ours. Another attempt would not help.
     Login,
     /// A registry that does not let our login push or read this name. Another attempt would not help.
@@ -37,6 +39,7 @@ impl ErrorKind {
     pub fn class(self) -> FailureClass {
         match self {
             Self::Build => FailureClass::Dockerfile,
+            Self::Test => FailureClass::Test,
             Self::Memory => FailureClass::OutOfMemory,
             Self::Login | Self::Exposed | Self::Setup | Self::Access => FailureClass::Config,
             Self::Auth | Self::Refused | Self::Immutable => FailureClass::RegistryAuth,

@@ -89,11 +89,87 @@ pub(in crate::engine) async fn upload(
     let (out, frames) = mpsc::channel(1);
     // The task ends with the body, because it cannot send any more then.
     tokio::spawn(async move {
-        if let Err(e) = write(&tree, &chosen, &more, &mut blobs, &out).await {
+        if let Err(e) = write(&tree, &chosen, &more, &mut blobs, TarRoot::default(), &out).await {
             let _ = out.send(Err(e)).await;
         }
     });
     Ok(ContextUpload { body: StreamBody::new(ReceiverStream::new(frames)).boxed_unsync(), dockerfile })
+}
+
+/// The user and the group that own what a tar has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Owner {
+    pub user: u32,
+    pub group: u32,
+}
+
+/// The folder of a tar that has a tree.
+#[derive(Clone, Copy, Default)]
+pub(in crate::engine) struct TarRoot<'a> {
+    /// Path that ends with `/`; empty for the root of the tar.
+    pub path: &'a str,
+    pub owner: Owner,
+}
+
+/// Returns the frames of a tar of the whole tree, below a folder of its own. The tar is read while it is sent.
+pub(in crate::engine) fn whole_tree(
+    tree: Arc<Tree>,
+    folder: String,
+    owner: Owner,
+) -> Result<ReceiverStream<TarFrame>, EngineError> {
+    let mut blobs = tree.snapshot.blobs().map_err(|e| tree.fail(&e))?;
+    let all: Vec<u32> = (0..).take(tree.context().len()).collect();
+    let (out, frames) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let root = TarRoot { path: &folder, owner };
+        if let Err(e) = write(&tree, &all, &[], &mut blobs, root, &out).await {
+            let _ = out.send(Err(e)).await;
+        }
+    });
+    Ok(ReceiverStream::new(frames))
+}
+
+/// A file of a [`small_tar`], or with a path that ends with `/` a folder.
+pub(in crate::engine) struct SmallFile<'a> {
+    pub path: &'a str,
+    pub mode: u32,
+    pub content: &'a [u8],
+}
+
+/// Makes a tar of small files. Their paths have 100 bytes at most.
+pub(in crate::engine) fn small_tar(files: &[SmallFile<'_>], owner: Owner) -> Bytes {
+    let mut buffer = BytesMut::new();
+    for SmallFile { path, mode, content } in files {
+        let (r#type, size) = (if path.ends_with('/') { b'5' } else { b'0' }, content.len() as u64);
+        ustar(path.as_bytes(), &[], r#type, *mode, size, 0, owner, &mut buffer);
+        buffer.extend_from_slice(content);
+        buffer.put_bytes(0, padding(size));
+    }
+    buffer.put_bytes(0, 2 * BLOCK);
+    buffer.freeze()
+}
+
+/// Reads the beginning of a tar of one file. Returns where the content of the file begins and its size, or `None` if more
+/// of the tar is needed to tell.
+pub(in crate::engine) fn file_size(tar: &[u8]) -> Option<(usize, u64)> {
+    let (mut at, mut large) = (0, None);
+    loop {
+        let header = tar.get(at..at + BLOCK)?;
+        let digits = std::str::from_utf8(&header[124..136]).ok()?.trim_matches(['\0', ' ']);
+        let size = u64::from_str_radix(digits, 8).ok();
+        at += BLOCK;
+        match header[156] {
+            // A pax header has the size of a file from 8 GiB on.
+            b'x' | b'g' => {
+                let size = usize::try_from(size?).ok()?;
+                let records = std::str::from_utf8(tar.get(at..at + size)?).unwrap_or_default();
+                let written = records.lines().find_map(|line| line.split_once(" size=")?.1.parse().ok());
+                large = written.or(large);
+                at += size.next_multiple_of(BLOCK);
+            }
+            _ => return Some((at, large.or(size)?)),
+        }
+    }
 }
 
 /// Returns the entry of a file that was found among these entries.
@@ -116,7 +192,7 @@ fn renamed(entry: &Entry, path: &str) -> Entry {
     Entry { path: path.into(), kind: EntryKind::File, ..entry.clone() }
 }
 
-type TarSender = mpsc::Sender<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
+pub(in crate::engine) type TarFrame = Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>;
 
 /// Writes the tar. `more` are files besides the chosen entries.
 async fn write(
@@ -124,19 +200,23 @@ async fn write(
     chosen: &[u32],
     more: &[(Entry, Vec<u8>)],
     blobs: &mut Blobs,
-    out: &TarSender,
+    root: TarRoot<'_>,
+    out: &mpsc::Sender<TarFrame>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let links = tree.links().await.map_err(|e| tree.fail(&e))?;
     let mut buffer = BytesMut::with_capacity(2 * CHUNK);
+    if !root.path.is_empty() {
+        ustar(root.path.as_bytes(), &[], b'5', 0o755, 0, 0, root.owner, &mut buffer);
+    }
     for (entry, content) in more {
         let size = content.len() as u64;
-        header(&Entry { size, ..entry.clone() }, &[], &mut buffer);
+        header(&Entry { size, ..entry.clone() }, &[], root, &mut buffer);
         buffer.extend(content);
         buffer.put_bytes(0, padding(size));
     }
     for &index in chosen {
         let entry = &tree.context()[index as usize];
-        header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), &mut buffer);
+        header(entry, links.get(&entry.oid).map_or(&[], Vec::as_slice), root, &mut buffer);
         if matches!(entry.kind, EntryKind::File | EntryKind::Exec) {
             let mut blob = blobs.open(entry).await.map_err(|e| tree.fail(&e))?;
             while let Some(chunk) = blob.chunk().await.map_err(|e| tree.fail(&e))? {
@@ -162,8 +242,8 @@ fn padding(size: u64) -> usize {
 
 /// Writes an entry's header, and before it pax records for values that do not fit: names over 100 bytes and sizes from
 /// 8 GiB.
-fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
-    let mut path = entry.path.clone();
+fn header(entry: &Entry, target: &[u8], root: TarRoot<'_>, buffer: &mut BytesMut) {
+    let mut path = [root.path.as_bytes(), &entry.path].concat();
     let (r#type, mode, size) = match entry.kind {
         EntryKind::File => (b'0', 0o644, entry.size),
         EntryKind::Exec => (b'0', 0o755, entry.size),
@@ -186,16 +266,19 @@ fn header(entry: &Entry, target: &[u8], buffer: &mut BytesMut) {
         record("size", size.to_string().as_bytes(), &mut records);
     }
     if !records.is_empty() {
-        ustar(b"pax", &[], b'x', 0o644, records.len() as u64, mtime, buffer);
+        ustar(b"pax", &[], b'x', 0o644, records.len() as u64, mtime, root.owner, buffer);
         let padding = padding(records.len() as u64);
         buffer.extend(records);
         buffer.put_bytes(0, padding);
     }
-    ustar(&path, target, r#type, mode, size, mtime, buffer);
+    ustar(&path, target, r#type, mode, size, mtime, root.owner, buffer);
 }
 
 /// Largest number in a field of 12 bytes, which has 11 octal digits.
 const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// Largest number in a field of 8 bytes, which has 7 octal digits.
+const MAX_ID: u32 = (1 << 21) - 1;
 
 /// Appends a record `LENGTH KEY=VALUE\n`, where LENGTH includes its own digits.
 fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
@@ -209,11 +292,21 @@ fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
     records.push(b'\n');
 }
 
-fn ustar(path: &[u8], target: &[u8], r#type: u8, mode: u32, size: u64, mtime: u64, buffer: &mut BytesMut) {
+#[allow(clippy::too_many_arguments, reason = "they are the fields of the format")]
+fn ustar(
+    path: &[u8],
+    target: &[u8],
+    r#type: u8,
+    mode: u32,
+    size: u64,
+    mtime: u64,
+    Owner { user, group }: Owner,
+    buffer: &mut BytesMut,
+) {
     let mut block = [0; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &path[..path.len().min(100)]);
-    put(100, format!("{mode:07o}\0{0:07o}\0{0:07o}\0", 0).as_bytes());
+    put(100, format!("{mode:07o}\0{:07o}\0{:07o}\0", user.min(MAX_ID), group.min(MAX_ID)).as_bytes());
     put(124, format!("{:011o}\0{:011o}\0", size.min(MAX_OCTAL), mtime.min(MAX_OCTAL)).as_bytes());
     put(148, b"        ");
     put(156, &[r#type]);

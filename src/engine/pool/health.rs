@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::member::{EngineHealth, Member, MemberState};
 use crate::engine::advice;
 use crate::engine::api::errors::EngineError;
+use crate::engine::api::kind::ErrorKind;
 use crate::model::Backoff;
 
 /// Interval of the pings. An engine that stops answering is noticed after at most one interval and two
@@ -92,6 +93,13 @@ impl Member {
             Ok(Err(error)) => tracing::warn!("engine {name}: leftovers of builds that died are not removed: {error}"),
             Err(_) => tracing::warn!("engine {name}: leftovers of builds that died are not removed: it took too long"),
         }
+        let is_live = |job: &str| self.read(|state| state.jobs.iter().any(|live| live.id.to_string() == job));
+        match timeout(RETURN_TIMEOUT, self.engine.remove_strays(is_live)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(removed)) => tracing::info!("engine {name}: removed {removed} containers of tests that died"),
+            Ok(Err(error)) => tracing::warn!("engine {name}: containers of tests that died are not removed: {error}"),
+            Err(_) => tracing::warn!("engine {name}: containers of tests that died are not removed: it took too long"),
+        }
         tracing::info!("engine {name}: ready, builds by {builder}");
         EngineHealth::Well
     }
@@ -102,6 +110,21 @@ impl Member {
             tracing::warn!("engine {}: {message}", self.engine.name());
         }
         self.change(|state| state.health = health);
+    }
+
+    /// Returns the result of `work`, or an error at once when the engine is found dead.
+    pub(in crate::engine) async fn until_lost<T>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let result = tokio::select! {
+            result = work => result,
+            lost = self.lost() => Err(lost),
+        };
+        if result.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Engine | ErrorKind::Access)) {
+            self.doubted.notify_one();
+        }
+        result
     }
 
     /// Waits until the engine is found to answer nothing, and returns the error for its builds.

@@ -10,12 +10,13 @@ use crate::disk::Disk;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::kind::ErrorKind;
+use crate::engine::containers::kept::KeepLimits;
 use crate::engine::upkeep::prune::SpaceLimits;
 use crate::model::{Builder, Cordon, EngineCondition, EngineDisk, EngineJob, EngineState, ImageRef};
 
 /// The result of the last ping of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum EngineHealth {
+pub(in crate::engine) enum EngineHealth {
     /// The engine was not pinged yet.
     Unknown,
     Well,
@@ -28,7 +29,7 @@ pub(super) enum EngineHealth {
 
 /// Facts about an engine.
 #[derive(Debug)]
-pub(super) struct MemberState {
+pub(in crate::engine) struct MemberState {
     pub name: String,
     pub health: EngineHealth,
     /// Version and builder, once the engine has answered.
@@ -46,13 +47,15 @@ pub(super) struct MemberState {
     pub used: usize,
     /// Jobs that have a lease of it.
     pub jobs: Vec<EngineJob>,
+    /// Number of kept containers of tests, at the last look.
+    pub kept: usize,
     /// Images of jobs, by the id of the build.
     pub builds: HashMap<String, HeldImage>,
 }
 
 /// An image that a job must not lose before it is pushed.
 #[derive(Debug)]
-pub(super) struct HeldImage {
+pub(in crate::engine) struct HeldImage {
     pub names: Vec<ImageRef>,
     /// Id of the image once it is built. It may have no name yet.
     pub id: Option<String>,
@@ -73,6 +76,7 @@ impl MemberState {
             disk: None,
             used: 0,
             jobs: Vec::new(),
+            kept: 0,
             builds: HashMap::new(),
         }
     }
@@ -110,6 +114,7 @@ impl MemberState {
             slots: self.slots.unwrap_or(share),
             used: self.used,
             jobs: self.jobs.clone(),
+            kept: self.kept,
             disk: EngineDisk {
                 free: self.disk.map(|disk| disk.free),
                 floor: limits.floor.bytes,
@@ -166,12 +171,14 @@ impl PoolStatus {
 }
 
 /// One engine of the pool.
-pub(super) struct Member {
+pub(in crate::engine) struct Member {
     pub engine: Engine,
     /// Index of its state among `states`.
     pub index: usize,
     pub states: Arc<watch::Sender<Vec<MemberState>>>,
     pub status: Arc<watch::Sender<PoolStatus>>,
+    /// KEEP_CONTAINERS
+    pub keep: KeepLimits,
     /// Wakes the health check because a job had trouble with the engine.
     pub doubted: Notify,
     /// Wakes the check of the disk because a job has ended.

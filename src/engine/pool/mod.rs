@@ -3,7 +3,7 @@
 
 mod choice;
 mod health;
-mod member;
+pub(super) mod member;
 mod room;
 mod usage;
 
@@ -20,11 +20,13 @@ use super::advice;
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
+use super::containers::Containers;
+use super::containers::kept::{CopiedPath, KeepLimits, NoCopy};
 use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
 use super::upkeep::prune::SpaceLimits;
 use crate::disk::Floor;
-use crate::model::{Cordon, EngineJob, EngineState, ImageRef, JobId, LogSink, Millis};
+use crate::model::{Cordon, EngineJob, EngineState, ImageRef, JobId, LogSink, Millis, PinnedImage};
 use crate::secrets::RegistryAuth;
 use choice::{Candidate, choose};
 pub use member::PoolStatus;
@@ -42,6 +44,8 @@ pub struct PoolConfig {
     pub floor: Floor,
     /// ENGINE_BUDGET, in bytes.
     pub budget: u64,
+    /// KEEP_CONTAINERS
+    pub keep: KeepLimits,
 }
 
 /// The engines of this daemon.
@@ -97,6 +101,7 @@ impl Pool {
                 index,
                 states: states.clone(),
                 status: status.clone(),
+                keep: config.keep,
                 doubted: Notify::new(),
                 released: Notify::new(),
                 usage: Default::default(),
@@ -119,6 +124,12 @@ impl Pool {
         let states = self.states.borrow();
         let share = self.concurrency.div_ceil(states.len().max(1));
         states.iter().map(|state| state.show(share, &self.limits)).collect()
+    }
+
+    /// Opens a path in the container of a job's test on the engine of this name.
+    pub async fn copy_out(&self, engine: &str, job: JobId, path: &str) -> Result<CopiedPath, NoCopy> {
+        let member = self.members.iter().find(|member| member.engine.name() == engine).ok_or(NoCopy::Container)?;
+        member.engine.copy_out(job, path).await
     }
 
     /// Has the engine of this name take no new job, or with `None` take jobs again. Jobs that have it are left alone.
@@ -238,6 +249,16 @@ impl EngineLease {
         self.until_lost(self.member.engine.fetch_moved(image, auth, log)).await
     }
 
+    /// Pulls an image that the engine lacks.
+    pub async fn fetch_missing(
+        &self,
+        image: &PinnedImage,
+        auth: Option<&RegistryAuth>,
+        log: &dyn LogSink,
+    ) -> Result<(), EngineError> {
+        self.until_lost(self.member.engine.fetch_missing(image, auth, log)).await
+    }
+
     /// Finds a cache like [`Engine::cache_source`]. An engine that is found dead has none, as the build then finds out, too.
     pub async fn cache_source(
         &self,
@@ -272,15 +293,13 @@ impl EngineLease {
         }
     }
 
+    /// Returns the containers that this job runs on the engine.
+    pub fn containers(&self) -> Containers {
+        Containers::new(self.member.clone(), self.job)
+    }
+
     async fn until_lost<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
-        let result = tokio::select! {
-            result = work => result,
-            lost = self.member.lost() => Err(lost),
-        };
-        if result.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Engine | ErrorKind::Access)) {
-            self.member.doubted.notify_one();
-        }
-        result
+        self.member.until_lost(work).await
     }
 }
 

@@ -30,14 +30,27 @@ impl Member {
                 sleep(DISK_INTERVAL).await;
                 continue;
             };
-            let mut pruned = None;
+            let (mut pruned, mut looked) = (None, None);
             while self.read(|state| state.health == EngineHealth::Well) {
                 self.check_room(folder.as_deref(), &limits, &mut pruned).await;
+                if looked.is_none_or(|at: Instant| at.elapsed() >= PRUNE_INTERVAL) {
+                    self.prune_kept().await;
+                    looked = Some(Instant::now());
+                }
                 tokio::select! {
                     () = sleep(if folder.is_some() { DISK_INTERVAL } else { PRUNE_INTERVAL }) => {}
                     () = self.released.notified(), if folder.is_some() => {}
                 }
             }
+        }
+    }
+
+    /// Removes kept containers of tests, and counts the others.
+    pub(in crate::engine) async fn prune_kept(&self) {
+        match self.engine.prune_kept(&self.keep).await {
+            Ok(kept) if self.read(|state| state.kept != kept) => self.change(|state| state.kept = kept),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("engine {}: kept containers are not looked at: {error}", self.engine.name()),
         }
     }
 

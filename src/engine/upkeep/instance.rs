@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::model::ImageRef;
+use crate::model::{ImageRef, JobId};
 
 /// Label of an image: the data folder whose daemon made it.
 const INSTANCE_LABEL: &str = "io.image-factory.instance";
@@ -13,6 +13,18 @@ const INSTANCE_LABEL: &str = "io.image-factory.instance";
 const NAME_LABEL: &str = "io.image-factory.name";
 /// Label of an image: the job that made it.
 pub const JOB_LABEL: &str = "io.image-factory.job";
+
+/// Label of a container of a test: the data folder whose daemon made it. An image inherits the labels of images alone
+/// from what it is built from, so these are other names.
+const CONTAINER_INSTANCE_LABEL: &str = "image-factory.instance";
+/// Label of a container of a test: the job that runs in it.
+pub const CONTAINER_JOB_LABEL: &str = "image-factory.job";
+/// Label of a container that stays after its test.
+pub const KEPT_LABEL: &str = "image-factory.kept";
+/// Filter of `GET /containers/json` for such containers.
+pub(in crate::engine) const KEPT_FILTER: &str = "image-factory.kept=1";
+/// Label of a container whose configuration has values of HOOK_ENV: the names of these, comma-separated.
+pub const HOOK_ENV_LABEL: &str = "image-factory.hook-env";
 
 /// One daemon, identified by its data folder. Each of several daemons on one engine cleans up after itself alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +39,16 @@ impl Instance {
     /// Returns the labels of an image of this name.
     pub(in crate::engine) fn labels(&self, image: &ImageRef) -> [(String, String); 2] {
         [(INSTANCE_LABEL.into(), self.0.clone()), (NAME_LABEL.into(), full_repository(image))]
+    }
+
+    /// Returns the labels of a container of a job's test.
+    pub(in crate::engine) fn container_labels(&self, job: JobId) -> [(String, String); 2] {
+        [(CONTAINER_INSTANCE_LABEL.into(), self.0.clone()), (CONTAINER_JOB_LABEL.into(), job.to_string())]
+    }
+
+    /// Returns the filter of `GET /containers/json` for the containers of this instance's tests.
+    pub(in crate::engine) fn container_filter(&self) -> String {
+        format!("{CONTAINER_INSTANCE_LABEL}={}", self.0)
     }
 
     /// Returns the line of `/etc/hosts` that marks a container of the classic builder. Such a container has only the

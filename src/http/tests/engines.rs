@@ -16,6 +16,7 @@ pub fn handle(jobs: Vec<EngineJob>) -> EngineHandle {
         slots: 2,
         used: jobs.len(),
         jobs,
+        kept: 3,
         disk: EngineDisk { free: Some(5 << 30), floor: 2 << 30, budget: 20 << 30 },
     };
     let engines = [engine("unix:///run/docker.sock", jobs), engine("tcp://engine-2.example.com:2376", Vec::new())];
@@ -24,6 +25,7 @@ pub fn handle(jobs: Vec<EngineJob>) -> EngineHandle {
     EngineHandle {
         states: Arc::new(move || engines.lock().unwrap().to_vec()),
         usage: Arc::new(|| Box::pin(async { vec![Some(700 << 20), None] })),
+        open_file: Arc::new(|_, _, path| Box::pin(async move { files::open(&path) })),
         set_cordon: Arc::new(move |name, cordon| {
             let mut engines = theirs.lock().unwrap();
             engines.iter_mut().find(|engine| engine.name == name).unwrap().cordon = cordon;

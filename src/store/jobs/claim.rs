@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::held::hold;
 use super::retry::LONGEST_REST;
-use super::rows::{by_id, columns, conflict, decode, enqueue};
-use crate::model::{Event, Job, JobId, JobProgress, Millis, Stages, Status, transition};
+use super::rows::{by_id, columns, conflict, decode, enqueue, pending_stages};
+use crate::model::{Event, Job, JobId, JobProgress, Millis, Status, transition};
 use crate::store::outbox;
 use crate::store::sqlite::{SqlConnection, StoreFault};
 use crate::store::{Store, StoreError};
@@ -28,7 +28,8 @@ const OLDEST: &str = concat!(
 );
 
 const CLAIM: &str = concat!(
-    "UPDATE jobs SET status = $7, attempt = attempt + 1, stages = $1, digest = NULL, cause = NULL, \
+    "UPDATE jobs SET status = $7, attempt = attempt + 1, \
+     stages = CASE dialect WHEN 'compose-ci' THEN $8 ELSE $1 END, digest = NULL, cause = NULL, \
      start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4, \
      held_since = NULL \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
@@ -58,7 +59,8 @@ impl Store {
     ) -> Result<Option<Job>, StoreError> {
         let (announce, most, node) = (self.announce.clone(), self.repo_concurrency, node.to_owned());
         self.write(move |conn| {
-            let (now, stages) = (Millis::now(), serde_json::to_string(&Stages::pending())?);
+            let now = Millis::now();
+            let [stages, with_test] = pending_stages()?;
             let running = transition(Status::Pending, Event::Claim)?;
             end_rests(conn, now)?;
             while let Some((repository, priority)) = conn.first(NEXT, &[&most], |row| {
@@ -70,8 +72,11 @@ impl Store {
                     continue;
                 }
                 let until = now + lease;
-                let job =
-                    conn.first(CLAIM, &[&stages, &now, &node, &until, &repository, &priority, &running], decode)?;
+                let job = conn.first(
+                    CLAIM,
+                    &[&stages, &now, &node, &until, &repository, &priority, &running, &with_test],
+                    decode,
+                )?;
                 conn.execute(END_TURN, &[&job.is_some(), &repository, &priority])?;
                 if let Some(job) = job {
                     outbox::insert(conn, &job, announce(&job, None))?;

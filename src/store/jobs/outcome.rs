@@ -229,7 +229,7 @@ fn requeue(conn: &SqlConnection, mut job: Job, announce: &Announce) -> Result<Jo
                  WHERE id = $2 AND status = 'running' AND attempt = $3 RETURNING ",
                 columns!()
             ),
-            &[&serde_json::to_string(&Stages::pending())?, &job.id, &job.attempt, &status],
+            &[&serde_json::to_string(&Stages::pending_for(job.dialect))?, &job.id, &job.attempt, &status],
             decode,
         )?
         .ok_or_else(|| conflict(conn, job.id))?;

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::outcome;
-use super::rows::{columns, decode};
-use crate::model::{CommitId, Event, FailureClass, Job, JobId, Millis, Stages, Status, transition};
+use super::rows::{columns, decode, pending_stages};
+use crate::model::{CommitId, Event, FailureClass, Job, JobId, Millis, Status, transition};
 use crate::store::{Store, StoreError};
 
 /// The longest rest of a job. A job that seems to rest longer began its rest before somebody set the clock back.
@@ -26,9 +26,11 @@ impl Store {
         let job = self
             .write(move |conn| {
                 let status = transition(Status::Running, Event::Requeue)?;
+                let [stages, with_test] = pending_stages()?;
                 let retried = conn.first(
                     concat!(
-                        "UPDATE jobs SET status = $1, stages = $2, resolved_commit = COALESCE($3, resolved_commit), \
+                        "UPDATE jobs SET status = $1, stages = CASE dialect WHEN 'compose-ci' THEN $9 ELSE $2 END, \
+                         resolved_commit = COALESCE($3, resolved_commit), \
                          failures = failures + 1, class = $4, cause = $5, not_before = $6, start_time = NULL, \
                          claimed_by = NULL, lease_until = NULL \
                          WHERE id = $7 AND status = 'running' AND attempt = $8 AND cancel_requested = 0 RETURNING ",
@@ -36,13 +38,14 @@ impl Store {
                     ),
                     &[
                         &status,
-                        &serde_json::to_string(&Stages::pending())?,
+                        &stages,
                         &retry.resolved_commit,
                         &retry.class,
                         &retry.cause,
                         &(Millis::now() + retry.rest.min(LONGEST_REST)),
                         &id,
                         &attempt,
+                        &with_test,
                     ],
                     decode,
                 )?;

@@ -1,6 +1,6 @@
 use rusqlite::Row;
 
-use crate::model::{CommitId, CommitSpec, Job, JobId, Millis, Origin, RepoLimits, Stages, Status, bare_name};
+use crate::model::{CommitId, CommitSpec, Dialect, Job, JobId, Millis, Origin, RepoLimits, Stages, Status, bare_name};
 use crate::store::sqlite::{SqlConnection, StoreFault, commit, context, json};
 use crate::store::{Store, StoreError};
 
@@ -17,6 +17,12 @@ macro_rules! columns {
     };
 }
 pub(in crate::store) use columns;
+
+/// Returns the JSON of the stages of a job that waits: of most jobs, and of those that are tested ([`Dialect::has_tests`]).
+pub(in crate::store) fn pending_stages() -> Result<[String; 2], StoreFault> {
+    let of = |dialect| serde_json::to_string(&Stages::pending_for(dialect));
+    Ok([of(Dialect::Totem)?, of(Dialect::ComposeCi)?])
+}
 
 pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
     Ok(Job {

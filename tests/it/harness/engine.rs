@@ -86,6 +86,12 @@ impl Engine {
         self.docker(&["image", "inspect", "--format", template, image])
     }
 
+    /// Starts a container once more, and returns what it writes until it ends.
+    pub fn start_attached(&self, name: &str) -> String {
+        let output = self.command(&["start", "--attach", name]).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     /// Ends it if it runs; with its volumes.
     pub fn remove_container(&self, name: &str) {
         let _ = self.command(&["rm", "--force", "--volumes", name]).output();

@@ -29,15 +29,15 @@ fn tar_reads_names_of_any_length_and_bytes() {
     let odd = b"d/\xff\xfe \n\\".to_vec();
     let target = [b't'; 150];
     let mut tar = BytesMut::new();
-    header(&entry(b"d", EntryKind::Dir, 0), &[], &mut tar);
+    header(&entry(b"d", EntryKind::Dir, 0), &[], TarRoot::default(), &mut tar);
     for (path, kind) in [(&long, EntryKind::File), (&odd, EntryKind::Exec)] {
-        header(&entry(path, kind, 3), b"of another entry", &mut tar);
+        header(&entry(path, kind, 3), b"of another entry", TarRoot::default(), &mut tar);
         tar.extend(b"abc");
         tar.put_bytes(0, padding(3));
     }
-    header(&entry(b"d/link", EntryKind::Symlink, 150), &target, &mut tar);
-    header(&entry(b"module", EntryKind::Gitlink, 0), &[], &mut tar);
-    header(&entry(b"empty", EntryKind::File, 0), &[], &mut tar);
+    header(&entry(b"d/link", EntryKind::Symlink, 150), &target, TarRoot::default(), &mut tar);
+    header(&entry(b"module", EntryKind::Gitlink, 0), &[], TarRoot::default(), &mut tar);
+    header(&entry(b"empty", EntryKind::File, 0), &[], TarRoot::default(), &mut tar);
     tar.put_bytes(0, 2 * BLOCK);
 
     let dir = unpack(&tar);
@@ -55,7 +55,7 @@ fn tar_reads_names_of_any_length_and_bytes() {
 #[test]
 fn a_size_over_8_gib_is_a_record() {
     let mut tar = BytesMut::new();
-    header(&entry(b"big", EntryKind::File, 1 << 33), &[], &mut tar);
+    header(&entry(b"big", EntryKind::File, 1 << 33), &[], TarRoot::default(), &mut tar);
     assert_eq!(&tar[BLOCK..BLOCK + 19], b"19 size=8589934592\n");
 }
 

@@ -1,0 +1,77 @@
+//! The test stage, between build and push: a command that has to succeed before the image is pushed.
+//!
+//! [`find`] decides before the build how a job is tested, so that a job that cannot be tested is not built in vain. A job
+//! of compose-ci's API has this stage, and no other job.
+
+mod hook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::Tools;
+use super::build::ImageToPush;
+use super::clone::Fetched;
+use super::failure::{JobEnd, StageFailure};
+use super::stage::StageRunner;
+use crate::engine::{ContainerLimits, EngineLease};
+use crate::git::Snapshot;
+use crate::model::{FailureClass, PinnedImage, StageName};
+
+/// The settings of tests.
+pub struct TestConfig {
+    /// HOOK: program and arguments of the test; empty if it is not set.
+    pub hook: Vec<String>,
+    /// BUILD_IMAGE: image in which the test runs; `None` for the image that was just built.
+    pub build_image: Option<PinnedImage>,
+    /// Names and values of the variables that HOOK_ENV names.
+    pub env: Vec<(String, Zeroizing<String>)>,
+    /// GARBAGE_COLLECT=0: whether containers are kept after their tests.
+    pub keep: bool,
+    /// TEST_TIMEOUT: longest time of a test.
+    pub timeout: Duration,
+    pub limits: ContainerLimits,
+}
+
+/// How a job is tested.
+pub(super) enum TestKind {
+    /// By the command of HOOK.
+    Hook,
+}
+
+/// What a test has to do with.
+pub(super) struct TestTask<'a> {
+    pub tools: &'a Tools,
+    pub engine: &'a EngineLease,
+    pub fetched: &'a Fetched,
+    pub snapshot: Arc<Snapshot>,
+    pub built: &'a ImageToPush,
+}
+
+/// Returns how the job is tested; `None` if it has no test stage.
+///
+/// # Errors
+/// The settings say of no test. The job fails in this stage, before it is built.
+pub(super) async fn find(tools: &Tools, runner: &mut StageRunner) -> Result<Option<TestKind>, JobEnd> {
+    if !runner.job.dialect.has_tests() {
+        return Ok(None);
+    }
+    if !tools.config.test.hook.is_empty() {
+        return Ok(Some(TestKind::Hook));
+    }
+    let refused = async {
+        Err(StageFailure::new(
+            FailureClass::Config,
+            "no test command is set: the operator sets HOOK, such as HOOK=\"make test\"",
+        ))
+    };
+    runner.stage(StageName::Test, "test", refused).await
+}
+
+/// Runs the test of a job that was just built. The engine is leased meanwhile, so the image stays.
+pub(super) async fn run(kind: &TestKind, task: TestTask<'_>, runner: &mut StageRunner) -> Result<(), JobEnd> {
+    match kind {
+        TestKind::Hook => hook::run(task, runner).await,
+    }
+}

@@ -63,7 +63,6 @@ fn values_that_could_not_work_are_refused() {
         ("CORS_ORIGINS", "https://a.example,https://b.example/", "\"https://b.example/\" is no origin"),
         ("CORS_ORIGINS", "dashboard.example.com", "is no origin: write scheme, host and port alone"),
         ("DIALECTS", "totem,compose", "totem, conveyor, generator and compose-ci"),
-        ("DIALECTS", "jenkins", "one or more of totem, conveyor and generator"),
         ("BASIC_AUTH", "conveyor", "it must be user:password"),
         ("BASIC_AUTH", "conveyor:0123456789abcde", "it has a password of less than 16 characters"),
         ("HOSTS", "https://ci.example", "is no host: write a name alone"),

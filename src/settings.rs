@@ -43,7 +43,7 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
+    ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.

@@ -12,7 +12,7 @@ use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use contents::{
     LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
-    NO_SUBMODULE_VALUE, WRONG_GITMODULES,
+    NO_SUBMODULE_VALUE, WRONG_GITMODULES, BROKEN_TARBALL, NO_TARBALL, TARBALL_REFUSED, TARBALL_TROUBLE, UNSAFE_TARBALL,
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;

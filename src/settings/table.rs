@@ -13,7 +13,7 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
+    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileSource, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
     HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
     RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
@@ -172,6 +172,9 @@ settings! {
         CI_TOKEN => ci_token: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
         /// Repository that a call of compose-ci's builds when it names none, `owner/repo`.
         GITHUB_REPO => github_repo: Option<RepoName>, "", "acme/hello";
+        /// Source of the files that jobs of compose-ci's API build: `git` (GIT_URL), or `tarball` (GITHUB_API, with
+        /// GITHUB_TOKEN).
+        SOURCE => source: FileSource, "git", "tarball";
     }
 
     "Tests (jobs of compose-ci's API)" {

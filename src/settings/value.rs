@@ -297,6 +297,16 @@ words! {
 }
 
 words! {
+    /// Source of the files that jobs of compose-ci's API build.
+    pub enum FileSource {
+        /// The Git server of GIT_URL.
+        Git = "git",
+        /// Tarballs of GITHUB_API.
+        Tarball = "tarball",
+    }
+}
+
+words! {
     /// Rule for the times of files in a build.
     pub enum FileTimes {
         /// A changed file is always newer.
@@ -332,7 +342,7 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede);
+word_settings!(ApiAuth, TotemList, FileSource, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede);
 
 impl SettingValue for Dialects {
     fn parse(text: &str) -> Result<Self, String> {

@@ -43,7 +43,8 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
+    ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins,
+    RepoCaseChoice, TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.
@@ -147,6 +148,13 @@ impl Settings {
         }
         if self.ci_token.as_ref().is_some_and(|token| token.len() < 16) {
             errors.push(SettingError::new(["CI_TOKEN"], "CI_TOKEN is not valid: it has less than 16 characters"));
+        }
+        let is_secret =
+            |name: &&String| TABLE.iter().any(|spec| spec.secret && spec.variables().any(|own| own == **name));
+        for name in self.hook_env.names.iter().filter(is_secret) {
+            let why =
+                "is a secret of the daemon, which no test is given: put its value into a variable of another name";
+            errors.push(SettingError::new(["HOOK_ENV"], format!("HOOK_ENV is not valid: {name} {why}")));
         }
         self.check_etcd(&mut errors);
         self.check_listen(&mut errors);

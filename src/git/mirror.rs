@@ -27,8 +27,8 @@ use crate::model::{LogSink, RepoName};
 
 use lease::MirrorLease;
 pub(super) use origin::{ORIGIN, TARBALLS};
-pub(super) use sweep::{remove, sweep};
 pub(super) use submodule::access;
+pub(super) use sweep::{remove, sweep};
 
 /// A mirror that holds the wanted commit. It is cheap to clone, and stays where it is as long as one of its clones
 /// lives.

@@ -44,14 +44,12 @@ pub(super) async fn run(
         if fetched.plan.keep_git_dir {
             log.write(b".git is left out, because a tarball has none\n");
         }
-        let try_once =
-            || log.fetch_within(limit, tools.git.snapshot_of_tarball(&tarball, &repository, secrets, &*log));
+        let try_once = || log.fetch_within(limit, tools.git.snapshot_of_tarball(&tarball, &repository, secrets, &*log));
         let snapshot = with_retries(limit, &*log, try_once).await?;
         let files = snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
-        let dockerfile =
-            dockerfile::find(&snapshot, &fetched.repo, &fetched.plan.dockerfile, &folder, &*log).await?;
+        let dockerfile = dockerfile::find(&snapshot, &fetched.repo, &fetched.plan.dockerfile, &folder, &*log).await?;
         Ok((snapshot, dockerfile))
     };
     let (snapshot, dockerfile) = runner.stage(StageName::Checkout, "tar xz", list).await?;

@@ -124,7 +124,8 @@ async fn a_tarball_is_built_as_the_commit_is() {
     // No Git server is there.
     let git = ("GIT_URL", "https://127.0.0.1:1/{owner}/{repo}.git");
     let mut world = world(&github, &[("SOURCE", "tarball"), git]).await;
-    let steps = "COPY . /src\nRUN cd /src && test \"$(cat link)\" = words && test -x run.sh -a ! -x deep/words && ls -l\n";
+    let steps =
+        "COPY . /src\nRUN cd /src && test \"$(cat link)\" = words && test -x run.sh -a ! -x deep/words && ls -l\n";
     world.repo.git(&["config", "core.symlinks", "true"]);
     std::os::unix::fs::symlink("deep/words", world.repo.path("link")).unwrap();
     std::fs::write(world.repo.path("run.sh"), "#!/bin/sh\n").unwrap();

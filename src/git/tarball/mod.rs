@@ -26,7 +26,7 @@ use super::{Fault, Git, GitError, Mirror, Oid, RepoSource};
 use crate::model::{CommitId, CommitSpec, LogSink};
 use crate::secrets::Secrets;
 use names::ref_of;
-use unpack::{Unpacked, UnpackError};
+use unpack::{UnpackError, Unpacked};
 
 /// Content of [`ORIGIN`] in a repository of tarballs.
 const FROM_TARBALLS: &str = "tarballs";

@@ -34,7 +34,7 @@ impl TarballNames {
         let shown = || String::from_utf8_lossy(&path[..path.len().min(200)]).escape_debug().to_string();
         let path = if is_folder { path.strip_suffix(b"/").unwrap_or(path) } else { path };
         let parts: Vec<&[u8]> = path.split(|&b| b == b'/').collect();
-        let is_odd = |part: &&[u8]| matches!(part, b"" | b"." | b"..") || part.eq_ignore_ascii_case(b".git");
+        let is_odd = |part: &&[u8]| matches!(*part, b"" | b"." | b"..") || part.eq_ignore_ascii_case(b".git");
         if path.len() > LONGEST || parts.len() > DEEPEST || parts.iter().any(is_odd) || path.contains(&0) {
             return Err(format!("the path {} in it, which no commit has", shown()));
         }

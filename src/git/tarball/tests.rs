@@ -189,9 +189,11 @@ fn what_no_commit_has_is_refused() {
         let what = refusal(&tarball);
         assert!(what.contains(expected), "{what:?} instead of {expected:?}");
     }
-    let other_top = Tar(Vec::new())
-        .entry(b'g', "g", &record("comment", COMMIT.as_bytes()))
-        .entry(b'0', "acme-hello-1234567/a", b"1");
+    let other_top = Tar(Vec::new()).entry(b'g', "g", &record("comment", COMMIT.as_bytes())).entry(
+        b'0',
+        "acme-hello-1234567/a",
+        b"1",
+    );
     assert!(refusal(&other_top.end()).contains("outside of one folder"));
     // A file of many zeros is small when it is packed.
     let bomb = good().file("b", &vec![0; (1 << 20) + 1]).end();

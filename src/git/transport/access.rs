@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::token::GitToken;
 use super::tarball_api::TarballApi;
+use super::token::GitToken;
 
 /// The token and the authorities of a private server. They can be replaced while fetches run, and the next command of Git
 /// uses the new ones. Clones share them.

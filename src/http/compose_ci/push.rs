@@ -34,6 +34,7 @@ struct HeadCommit {
 #[derive(Deserialize)]
 struct HookRepository {
     full_name: Option<String>,
+    fork: Option<bool>,
     default_branch: Option<String>,
 }
 
@@ -57,9 +58,9 @@ impl HookPush {
     /// The repository or the commit is missing or unusable.
     pub fn read(self, default_repo: Option<&RepoName>, delivery: NewDelivery) -> Result<ForgePush, ApiError> {
         let unusable = |why: String| ApiError::with(&messages::BAD_BUILD, why);
-        let (name, default_branch) = match self.repository {
-            Some(repository) => (repository.full_name, repository.default_branch),
-            None => (default_repo.map(ToString::to_string), None),
+        let (name, default_branch, fork) = match self.repository {
+            Some(repository) => (repository.full_name, repository.default_branch, repository.fork),
+            None => (default_repo.map(ToString::to_string), None, None),
         };
         let name = name.ok_or_else(|| {
             unusable("it names no repository: send repository.full_name, or have the operator set GITHUB_REPO".into())
@@ -86,6 +87,7 @@ impl HookPush {
             before: self.before.and_then(|before| CommitId::parse(&before).ok()),
             after: Some(after),
             forced: self.forced == Some(true),
+            is_fork: fork == Some(true),
             default_branch: default_branch.filter(|name| GitRef::new(name).is_ok()),
             message: self.head_commit.and_then(|head| head.message),
             sender: sender.filter(|login| login.len() <= 255 && !login.contains(char::is_control)).map(str::to_owned),

@@ -58,7 +58,7 @@ impl Mirror {
     }
 
     /// Returns true for a repository of tarballs, which no Git server has.
-    fn has_tarballs(&self) -> bool {
+    pub(super) fn has_tarballs(&self) -> bool {
         self.path.to_string_lossy().ends_with(TARBALLS)
     }
 

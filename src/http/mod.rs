@@ -1,4 +1,4 @@
-//! The HTTP API: a folder a dialect (`totem`, `conveyor`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
+//! The HTTP API: a folder a dialect (`totem`, `conveyor`, `generator`, `compose_ci`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
 //! message, `error` the facts that a dialect renders, `envelope` what every answer passes through. Handlers parse and render;
 //! they reach `intake`, the store, the logs and a handle of the queue, so none of them can build.
 

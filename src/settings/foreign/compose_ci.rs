@@ -69,7 +69,8 @@ mod tests {
             ("CI_TOKEN", "the-token-of-an-address"),
         ];
         let found = |dialects: &str| {
-            let environment = all.iter().chain(&[("DIALECTS", dialects)]);
+            let own = [("DIALECTS", dialects)];
+            let environment = all.iter().chain(&own);
             let environment: Vec<_> = environment.map(|(name, value)| (name.to_string(), value.to_string())).collect();
             let none = Some("/dev/null".into());
             let loaded = SettingsSource::new(Default::default(), none.clone(), none, environment).load();

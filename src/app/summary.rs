@@ -37,6 +37,11 @@ pub fn log_summary(settings: &Settings) {
         Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
         None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
     }
+    for name in settings.short_secrets() {
+        tracing::warn!(
+            "{name} has less than 16 characters, so who sees a signed request can guess it: set a longer one, at the other side too"
+        );
+    }
     match settings.api_auth {
         ApiAuth::Token => tracing::info!(
             "API: {} tokens, and the one in {}",

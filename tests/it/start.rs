@@ -1,14 +1,15 @@
 //! The daemon's start, and what stops it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Cli, Daemon, DeployKey, Engine, KeyType, PASSPHRASE, Registry, Repo, Settings, eventually, folder, masked,
-    masked_json,
+    Cli, Daemon, DeployKey, Engine, KeyType, PASSPHRASE, Proc, Registry, Repo, Settings, eventually, folder, masked,
+    masked_json, port,
 };
 
 fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
@@ -52,9 +53,9 @@ fn wrong_settings_stop_the_start() {
     }
     messages += &refused(&settings([("CONCURRENCY", "1"), ("WORKERS", "2")]), &[]);
     messages += &refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:1")]), &[]);
-    // A message names a secret setting and does not show its value.
     let token = "ci:build:0123456789abcdef";
     messages += &refused(&settings([("API_TOKENS", token), ("BASIC_AUTH", "conveyor:0123456789abcdef")]), &[]);
+    // A message names a secret setting and does not show its value.
     let message = refused(&settings([("API_TOKENS", "ci:build:tooshort")]), &[]);
     assert!(!message.contains("tooshort"), "{message}");
     messages += &message;
@@ -142,7 +143,6 @@ async fn every_subcommand_reads_the_files_of_the_daemon() {
     }
 }
 
-#[tokio::test]
 /// The kernel gives the files of a process that may not be dumped to root (proc(5)).
 #[tokio::test]
 async fn a_daemon_writes_no_core_file_and_is_not_looked_into() {
@@ -175,6 +175,7 @@ async fn the_admins_token_has_no_other_role() {
     assert!(daemon.output().contains("API_TOKENS has for ci the token in "), "{}", daemon.output());
 }
 
+#[tokio::test]
 async fn the_daemon_starts_without_settings() {
     let mut daemon = Daemon::start(Settings::new()).await;
     let said = daemon.output();

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::model::ApiToken;
+use crate::model::{ApiToken, Dialect};
 
 pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
@@ -43,8 +43,8 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins, RepoCaseChoice,
-    TotemList,
+    ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins,
+    RepoCaseChoice, TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.
@@ -152,6 +152,22 @@ impl Settings {
                 format!("BASIC_AUTH has the token of {name} in API_TOKENS for its password: give each its own"),
             ));
         }
+        if self.dialects.has(Dialect::ComposeCi) && self.ci_token().is_none() {
+            errors.push(SettingError::new(
+                ["DIALECTS", "CI_TOKEN"],
+                "DIALECTS names compose-ci, whose webhooks need CI_TOKEN: set it to the token of their address",
+            ));
+        }
+        if self.ci_token.as_ref().is_some_and(|token| token.len() < 16) {
+            errors.push(SettingError::new(["CI_TOKEN"], "CI_TOKEN is not valid: it has less than 16 characters"));
+        }
+        let is_secret =
+            |name: &&String| TABLE.iter().any(|spec| spec.secret && spec.variables().any(|own| own == **name));
+        for name in self.hook_env.names.iter().filter(is_secret) {
+            let why =
+                "is a secret of the daemon, which no test is given: put its value into a variable of another name";
+            errors.push(SettingError::new(["HOOK_ENV"], format!("HOOK_ENV is not valid: {name} {why}")));
+        }
         self.check_etcd(&mut errors);
         self.check_listen(&mut errors);
         if let Err(why) = self.image_name.check_base(&self.docker_repo_base) {
@@ -173,6 +189,11 @@ impl Settings {
     /// Returns the secret that signs the post-build hooks.
     pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
         self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
+    }
+
+    /// Returns the token of compose-ci's webhooks.
+    pub fn ci_token(&self) -> Option<&Zeroizing<String>> {
+        self.ci_token.as_ref().or(self.github_token.as_ref())
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -15,6 +15,7 @@ mod queue;
 mod redact;
 mod refs;
 mod scrape;
+mod test_stage;
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 15] = [
+const MEASUREMENTS: [&str; 16] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -41,6 +42,7 @@ const MEASUREMENTS: [&str; 15] = [
     "queue-10000",
     "jobs-1000000",
     "scrape",
+    "test-stage",
     "idle",
 ];
 
@@ -70,6 +72,7 @@ fn main() {
                 "queue-10000" => queue::waiting().await,
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
+                "test-stage" => test_stage::measure().await,
                 _ => idle::measure().await,
             }
         }));

@@ -139,6 +139,8 @@ impl DaemonParts {
         };
         let http_config = HttpConfig {
             hook_secret: settings.hook_secret.clone(),
+            ci_token: settings.ci_token().cloned(),
+            default_repo: settings.github_repo.clone(),
             tokens,
             dialects: settings.dialects.clone(),
             basic_auth: settings.basic_auth.clone(),

@@ -11,8 +11,9 @@ use super::{GitRef, RepoSource};
 use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use contents::{
-    LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
-    NO_SUBMODULE_VALUE, WRONG_GITMODULES,
+    BROKEN_TARBALL, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER,
+    NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, NO_TARBALL, TARBALL_REFUSED, TARBALL_TROUBLE, UNSAFE_TARBALL,
+    WRONG_GITMODULES,
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;

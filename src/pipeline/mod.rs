@@ -18,6 +18,7 @@ mod push;
 mod retry;
 mod stage;
 mod tags;
+mod tarball;
 mod test;
 mod users;
 mod wanted;
@@ -62,6 +63,8 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// GIT_URL: template with `{owner}` and `{repo}`. `None` is GitHub, by ssh if there is a deploy key, else by https.
     pub git_url: Option<String>,
+    /// SOURCE=tarball: whether the files of jobs of compose-ci's API come from tarballs.
+    pub tarballs: bool,
     /// IMAGE_TAGS: tags that images get besides their jobs' own, those of Conveyor's API aside.
     pub image_tags: Vec<TagTemplate>,
     pub conveyor: ConveyorConfig,
@@ -194,6 +197,9 @@ async fn stages(
     slot: BuildSlot,
 ) -> Result<Option<String>, JobEnd> {
     let (fetched, snapshot) = match runner.job.source.clone() {
+        JobSource::Git if tools.config.tarballs && runner.job.dialect == Dialect::ComposeCi => {
+            tarball::run(tools, &secrets, runner).await?
+        }
         JobSource::Git => {
             let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
             let snapshot = checkout::run(tools, &secrets, &mut fetched, &mirror, runner).await?;

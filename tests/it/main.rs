@@ -19,6 +19,7 @@ mod chat;
 mod classes;
 mod cli;
 mod commits;
+mod compose_ci;
 mod contents;
 mod context;
 mod conveyor;

@@ -37,7 +37,7 @@ use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
     ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
-    Pull, RepoName, Status, TagTemplate,
+    Pull, RepoName, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -171,7 +171,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         stages: runner.stages,
         resolved_commit: runner.resolved_commit,
         digest: result.ok().flatten(),
-        cause,
+        cause: cause.map(|cause| escape_bidi(&cause).into_owned()),
         class,
         superseded_by,
         tags: runner.tags.get(),

@@ -5,7 +5,7 @@ use super::{
 };
 
 pub const PASSPHRASE: &str = "correct horse";
-pub const HOOK_SECRET: &str = "battery staple";
+pub const HOOK_SECRET: &str = "battery staple, horse";
 pub const REGISTRY_PASSWORD: &str = "registry password";
 
 /// Everything that a push needs to become an image: the encrypted deploy key and dockercfg are in

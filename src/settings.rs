@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::model::Dialect;
+use crate::model::{ApiToken, Dialect};
 
 pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
@@ -51,6 +51,9 @@ pub use value::{
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
 /// File of variables that is read if it exists and `--env-file` names no other.
 pub const ENV_FILE: &str = "/etc/image-factory/env";
+
+/// Characters of a signing secret below which the start and `doctor` complain, as for a token.
+const SHORTEST_SECRET: usize = 16;
 
 /// A setting as the documents describe it.
 pub struct Spec {
@@ -140,6 +143,15 @@ impl Settings {
                 "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
             ));
         }
+        let is_password =
+            |token: &ApiToken| self.basic_auth.as_ref().is_some_and(|login| login.password == token.token);
+        if let Some(token) = self.api_tokens.iter().find(|token| is_password(token)) {
+            let name = &token.name;
+            errors.push(SettingError::new(
+                ["BASIC_AUTH", "API_TOKENS"],
+                format!("BASIC_AUTH has the token of {name} in API_TOKENS for its password: give each its own"),
+            ));
+        }
         if self.dialects.has(Dialect::ComposeCi) && self.ci_token().is_none() {
             errors.push(SettingError::new(
                 ["DIALECTS", "CI_TOKEN"],
@@ -165,6 +177,13 @@ impl Settings {
             ));
         }
         errors
+    }
+
+    /// Returns the names of the signing secrets that are so short that what they signed lets them be guessed.
+    pub fn short_secrets(&self) -> Vec<&'static str> {
+        let secrets = [("HOOK_SECRET", &self.hook_secret), ("HOOK_POST_SECRET", &self.hook_post_secret)];
+        let is_short = |secret: &Zeroizing<String>| secret.chars().count() < SHORTEST_SECRET;
+        secrets.iter().filter(|(_, secret)| secret.as_ref().is_some_and(is_short)).map(|(name, _)| *name).collect()
     }
 
     /// Returns the secret that signs the post-build hooks.

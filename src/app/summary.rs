@@ -37,6 +37,11 @@ pub fn log_summary(settings: &Settings) {
         Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
         None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
     }
+    for name in settings.short_secrets() {
+        tracing::warn!(
+            "{name} has less than 16 characters, so who sees a signed request can guess it: set a longer one, at the other side too"
+        );
+    }
     if dialects.has(Dialect::ComposeCi) {
         let name = if settings.ci_token.is_some() { "CI_TOKEN" } else { "GITHUB_TOKEN (CI_TOKEN is not set)" };
         tracing::info!("webhooks of compose-ci: POST {}/?token=…, which is {name}", settings.base_url);

@@ -1,11 +1,14 @@
 //! compose-ci's clients: the call of its README, its statuses, and the files that come from a tarball.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{GitHubApi, Served, World, push_payload, unique};
@@ -87,16 +90,17 @@ struct Kept {
     is_authorized: bool,
 }
 
+async fn serve(State(kept): State<Arc<Mutex<Kept>>>, request: Request) -> Result<Vec<u8>, StatusCode> {
+    let mut kept = kept.lock().unwrap();
+    kept.requests += 1;
+    kept.is_authorized |= request.headers().contains_key(header::AUTHORIZATION);
+    let found = kept.tarballs.iter().find(|(name, _)| request.uri().path() == format!("/{name}"));
+    found.map(|(_, tarball)| tarball.clone()).ok_or(StatusCode::NOT_FOUND)
+}
+
 impl Codeload {
     fn start() -> Self {
         let kept = Arc::<Mutex<Kept>>::default();
-        let serve = async |State(kept): State<Arc<Mutex<Kept>>>, request: Request| {
-            let mut kept = kept.lock().unwrap();
-            kept.requests += 1;
-            kept.is_authorized |= request.headers().contains_key(header::AUTHORIZATION);
-            let found = kept.tarballs.iter().find(|(name, _)| request.uri().path() == format!("/{name}"));
-            found.map(|(_, tarball)| tarball.clone()).ok_or(StatusCode::NOT_FOUND)
-        };
         let router = axum::Router::new().fallback(serve).with_state(kept.clone());
         Self { server: Served::start(router), kept }
     }
@@ -126,11 +130,9 @@ async fn a_tarball_is_built_as_the_commit_is() {
     let mut world = world(&github, &[("SOURCE", "tarball"), git]).await;
     let steps =
         "COPY . /src\nRUN cd /src && test \"$(cat link)\" = words && test -x run.sh -a ! -x deep/words && ls -l\n";
-    world.repo.git(&["config", "core.symlinks", "true"]);
     std::os::unix::fs::symlink("deep/words", world.repo.path("link")).unwrap();
     std::fs::write(world.repo.path("run.sh"), "#!/bin/sh\n").unwrap();
-    world.repo.git(&["add", "link", "run.sh"]);
-    world.repo.git(&["update-index", "--chmod=+x", "run.sh"]);
+    std::fs::set_permissions(world.repo.path("run.sh"), Permissions::from_mode(0o755)).unwrap();
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile(steps)), ("deep/words", "words")]);
     codeload.put(&github, &sha, archive(&world, &sha));
     let id = build(&world, &push_payload("acme/hello", "refs/heads/develop", &sha));
@@ -138,14 +140,14 @@ async fn a_tarball_is_built_as_the_commit_is() {
     assert_eq!(job["resolvedCommit"], json!(sha), "{job:#}");
     github.wait(&sha, "success").await;
     let image = job["image"].as_str().unwrap();
-    let label = "{{index .Config.Labels \"org.opencontainers.image.revision\"}}";
-    world.engine.docker(&["pull", "-q", image]);
-    assert_eq!(world.engine.docker(&["inspect", "-f", label, image]).trim(), sha);
+    let labels: Value = serde_json::from_str(&world.engine.inspect(image, "{{json .Config.Labels}}")).unwrap();
+    assert_eq!(labels["org.opencontainers.image.revision"], sha);
 
     // A rebuild, also after a kill, needs no second download.
     world.daemon.kill9();
     world.daemon.restart().await;
-    let rebuilt = world.daemon.post(&format!("/job/{id}/rebuild"), &json!({})).await;
+    let rebuild = world.daemon.request(Method::POST, &format!("/job/{id}/rebuild")).send().await.unwrap();
+    let rebuilt: Value = rebuild.json().await.unwrap();
     let again = rebuilt["id"].as_str().unwrap().to_owned();
     world.daemon.wait_success(&again).await;
     assert!(world.daemon.log(&again).await.contains(&format!("The tarball of {sha} is here already")));

@@ -15,6 +15,10 @@ pub async fn check(settings: Arc<Settings>, probed: Option<ProbedRepo>) -> Vec<F
         Some(_) => Finding::ok(NAME, format!("webhooks go to {base}/hooks/github, signed with HOOK_SECRET")),
         None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in the forge's webhook too"),
     }];
+    findings.extend(settings.short_secrets().into_iter().map(|name| {
+        let cure = "set one of `openssl rand -hex 32`, at the other side too";
+        Finding::bad(NAME, format!("{name} has less than 16 characters, so it can be guessed: {cure}"))
+    }));
     if settings.dialects.has(Dialect::ComposeCi) && settings.ci_token() == settings.github_token.as_ref() {
         findings.push(Finding::warn(
             NAME,

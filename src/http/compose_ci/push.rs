@@ -11,15 +11,15 @@ use crate::store::NewDelivery;
 /// The fields of GitHub's push event that a job needs. A call by hand has `after` alone, or `repository` beside it.
 #[derive(Deserialize)]
 #[serde(expecting = "the object of a push event")]
-pub struct HookPush {
+pub struct CiPush {
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     before: Option<String>,
     after: Option<String>,
     deleted: Option<bool>,
     forced: Option<bool>,
-    head_commit: Option<HeadCommit>,
-    repository: Option<HookRepository>,
+    head_commit: Option<CiCommit>,
+    repository: Option<CiRepository>,
     /// Any JSON, because no job depends on it. Other events than a push have it, some with an `after`, too.
     action: Option<Value>,
     /// Any JSON, because no job depends on it.
@@ -27,18 +27,18 @@ pub struct HookPush {
 }
 
 #[derive(Deserialize)]
-struct HeadCommit {
+struct CiCommit {
     message: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct HookRepository {
+struct CiRepository {
     full_name: Option<String>,
     fork: Option<bool>,
     default_branch: Option<String>,
 }
 
-impl HookPush {
+impl CiPush {
     pub fn is_other_event(&self) -> bool {
         self.action.is_some()
     }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::line;
-use super::push::HookPush;
+use super::push::CiPush;
 use crate::http::error::ApiError;
 use crate::http::hooks::webhook::WebhookKind;
 use crate::http::hooks::{DELETED, DUPLICATE, NO_PUSH, SKIPPED, delivery_id};
@@ -39,7 +39,7 @@ pub async fn receive(
         return Ok(skipped(NO_PUSH));
     }
     let json = json(body.bytes());
-    let push: HookPush =
+    let push: CiPush =
         serde_json::from_slice(&json).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
     if push.is_other_event() {
         return Ok(skipped(NO_PUSH));

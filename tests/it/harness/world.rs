@@ -6,7 +6,7 @@ use super::{
 };
 
 pub const PASSPHRASE: &str = "correct horse";
-pub const HOOK_SECRET: &str = "battery staple";
+pub const HOOK_SECRET: &str = "battery staple, horse";
 pub const REGISTRY_PASSWORD: &str = "registry password";
 pub const CI_TOKEN: &str = "token-of-compose-ci-webhooks";
 /// The settings that open compose-ci's door beside the others.

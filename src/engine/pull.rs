@@ -19,6 +19,7 @@ use crate::secrets::RegistryAuth;
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct LocalImage {
+    id: String,
     #[serde(default)]
     repo_digests: Option<Vec<String>>,
 }
@@ -81,6 +82,11 @@ impl Engine {
     ) -> Result<String, EngineError> {
         self.pull(image, digest, auth, log).await?;
         Ok(format!("{}@{digest}", image.name()))
+    }
+
+    /// Returns the id of the image that has this name.
+    pub(super) async fn image_id(&self, image: &ImageRef) -> Result<String, EngineError> {
+        Ok(self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await?.id)
     }
 
     /// Pulls an image that the engine lacks.

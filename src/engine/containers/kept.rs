@@ -98,6 +98,7 @@ impl Engine {
         let stay = kept.iter().take(limits.number.unwrap_or(usize::MAX)).take_while(|kept| is_young(kept)).count();
         for container in &kept[stay..] {
             self.remove(&format!("/containers/{}?force=1&v=1", container.id)).await?;
+            self.remove_project(&container.job, false).await?;
         }
         Ok(stay)
     }

@@ -4,14 +4,17 @@
 //! called, because its task was dropped, a task of its own does the same. What a killed daemon leaves is removed when
 //! the engine is next found ([`sweep`]).
 
+mod exec;
 pub(in crate::engine) mod kept;
 mod output;
 mod owner;
+mod project;
 mod sweep;
 mod transport;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +48,9 @@ const REMOVAL: Duration = Duration::from_secs(20);
 /// Pauses between the tries of a removal that nobody waits for, and their number. The engine may be restarting.
 const REMOVAL_PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 const REMOVAL_TRIES: u32 = 10;
+/// Time after which a project that was ended in its midst is removed once more, because an engine makes a container even
+/// if nobody waits for it any more.
+const STRAGGLERS: Duration = Duration::from_secs(5);
 
 /// Limits of a container; `None` sets none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,11 +97,24 @@ struct MadeContainers {
     ids: Mutex<Option<Vec<String>>>,
     /// Held while the engine makes a container.
     making: Arc<tokio::sync::Mutex<()>>,
+    /// True if compose may have made something.
+    has_project: AtomicBool,
+    /// True if a container's own command came to its end.
+    has_ended: AtomicBool,
 }
 
 impl MadeContainers {
     fn new() -> Arc<Self> {
-        Arc::new(Self { ids: Mutex::new(Some(Vec::new())), making: Arc::default() })
+        Arc::new(Self {
+            ids: Mutex::new(Some(Vec::new())),
+            making: Arc::default(),
+            has_project: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+        })
+    }
+
+    fn open_project(&self) {
+        self.has_project.store(true, Relaxed);
     }
 
     /// Adds a container, and returns false if the attempt has ended.
@@ -195,7 +214,7 @@ impl Containers {
                 first => first?.id,
             };
             if !made.add(&id) {
-                remove_later(member, vec![id.clone()]);
+                remove_later(member, vec![id.clone()], None);
             }
             Ok::<_, EngineError>((docker, id))
         };
@@ -229,22 +248,34 @@ impl Containers {
             }
         };
         let _ = timeout(REMOVAL, all).await;
+        if self.made.has_project.load(Relaxed) {
+            let job = self.job.to_string();
+            let removal = timeout(REMOVAL, engine.remove_project(&job, keep));
+            let is_removed = matches!(removal.await, Ok(Ok(_))) && left.is_empty();
+            self.made.has_project.store(!is_removed || !self.made.has_ended.load(Relaxed), Relaxed);
+        }
         if keep {
             self.member.prune_kept().await;
         }
-        remove_later(self.member.clone(), left);
+        self.remove_later(left, keep);
+    }
+
+    /// Removes containers, and a project of which something may be left, in a task of its own.
+    fn remove_later(&self, ids: Vec<String>, keep: bool) {
+        let project = self.made.has_project.swap(false, Relaxed).then(|| self.job.to_string());
+        remove_later(self.member.clone(), ids, project.map(|job| (job, keep)));
     }
 }
 
 impl Drop for Containers {
     fn drop(&mut self) {
-        remove_later(self.member.clone(), self.made.end());
+        self.remove_later(self.made.end(), false);
     }
 }
 
-/// Removes containers in a task of its own.
-fn remove_later(member: Arc<Member>, ids: Vec<String>) {
-    if ids.is_empty() {
+/// Removes containers in a task of its own, then a project with its volume unless that is kept.
+fn remove_later(member: Arc<Member>, ids: Vec<String>, project: Option<(String, bool)>) {
+    if ids.is_empty() && project.is_none() {
         return;
     }
     tokio::spawn(async move {
@@ -252,6 +283,17 @@ fn remove_later(member: Arc<Member>, ids: Vec<String>) {
             for tried in 0..REMOVAL_TRIES {
                 if member.engine.remove(&format!("/containers/{id}?force=1&v=1")).await.is_ok() {
                     break;
+                }
+                sleep(REMOVAL_PAUSES.pause(tried)).await;
+            }
+        }
+        let Some((job, keep)) = project else { return };
+        for pause in [Duration::ZERO, STRAGGLERS] {
+            sleep(pause).await;
+            for tried in 0..REMOVAL_TRIES {
+                match member.engine.remove_project(&job, keep).await {
+                    Ok(_) => break,
+                    Err(error) => tracing::warn!(job, "a project of compose is not removed yet: {error}"),
                 }
                 sleep(REMOVAL_PAUSES.pause(tried)).await;
             }
@@ -369,13 +411,14 @@ impl RunContainer<'_> {
             last.add(piece.as_ref());
         }
         let code = self.wait().await?;
+        self.all.made.has_ended.store(true, Relaxed);
         let state = self.state().await?;
         let killed = match code {
             SIGKILL_EXIT if state.oom_killed == Some(true) => Some(KilledBy::Kernel),
             SIGKILL_EXIT => Some(ooms.killed_by(&self.all.member.engine.host).await),
             _ => None,
         };
-        Ok(ContainerExit { code, last_line: log.masked(&last.text()), killed, not_in: None })
+        Ok(ContainerExit { code, last_line: log.masked(&last.text(code)), killed, not_in: None })
     }
 
     /// Returns the exit code of the command, once it has ended.

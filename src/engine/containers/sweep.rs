@@ -54,6 +54,7 @@ impl Engine {
             }
             removed += usize::from(self.remove(&format!("/containers/{}?force=1&v=1", container.id)).await?);
         }
+        removed += self.remove_stray_projects(&is_live).await?;
         Ok(removed)
     }
 

@@ -24,6 +24,7 @@ use super::containers::Containers;
 use super::containers::kept::{CopiedPath, KeepLimits, NoCopy};
 use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
+use super::upkeep::instance::JOB_LABEL;
 use super::upkeep::prune::SpaceLimits;
 use crate::disk::Floor;
 use crate::model::{Cordon, EngineJob, EngineState, ImageRef, JobId, LogSink, Millis, PinnedImage};
@@ -291,6 +292,31 @@ impl EngineLease {
         if self.has_slot.swap(false, Relaxed) {
             self.member.change(|state| state.used -= 1);
         }
+    }
+
+    /// Returns the path of the engine's socket on its machine.
+    pub fn socket(&self) -> String {
+        self.member.engine.socket()
+    }
+
+    /// Returns the labels of an image of this name, by which the daemon knows its images.
+    pub fn image_labels(&self, image: &ImageRef) -> Vec<(String, String)> {
+        let of_instance = self.member.engine.instance.iter().flat_map(|instance| instance.labels(image));
+        of_instance.chain([(JOB_LABEL.to_owned(), self.job.to_string())]).collect()
+    }
+
+    /// Keeps images of these names until the lease ends, beside those that were built.
+    pub fn hold(&self, names: &[ImageRef]) {
+        let id = self.build.get_or_init(|| self.job.to_string()).clone();
+        self.member.change(|state| {
+            let held = state.builds.entry(id).or_insert_with(|| HeldImage { names: Vec::new(), id: None });
+            held.names.extend_from_slice(names);
+        });
+    }
+
+    /// Returns the id of the image that has this name.
+    pub async fn image_id(&self, image: &ImageRef) -> Result<String, EngineError> {
+        self.until_lost(self.member.engine.image_id(image)).await
     }
 
     /// Returns the containers that this job runs on the engine.

@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::instance::EngineImage;
@@ -73,6 +73,7 @@ impl Engine {
         match self.host.ask(Method::DELETE, path, SMALL_REQUEST).await {
             Ok(_) => Ok(true),
             // The object is gone, is being removed, or is in use.
+            Err(e) if matches!(e.status, Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT)) => Ok(false),
             Err(e) if ["No such", "already in progress", "conflict"].iter().any(|part| e.message.contains(part)) => {
                 Ok(false)
             }

@@ -72,7 +72,7 @@ impl Destinations {
                 ))),
             },
             (Some(RequestedImage::Absolute(image)), _) => {
-                if own.has(&image) || self.grants.allow(self.repo_case, &context.owner, &context.repo, &image) {
+                if self.may_push(context, &image) {
                     return only(image.name().into());
                 }
                 // ALLOW_REPOS may let any name pass.
@@ -104,6 +104,12 @@ impl Destinations {
             true => Ok(Destination { image: image.to_string(), alternative: None }),
             false => Err(NoDestination::NotGranted(image.name().into())),
         }
+    }
+
+    /// Returns true if the job's repository may push this image: one of its own name or below it, or one that is granted.
+    pub fn may_push(&self, context: &JobContext, image: &ImageRef) -> bool {
+        let JobContext { docker_repo_base, owner, repo, .. } = context;
+        self.own(docker_repo_base, owner, repo).has(image) || self.grants.allow(self.repo_case, owner, repo, image)
     }
 
     /// Returns true if IMAGE_NAME gives this repository the image, or a name above it.

@@ -177,9 +177,14 @@ impl Job {
         Some(self.end?.since(self.first_start.or(self.start)?))
     }
 
-    /// True for a success of which nothing was pushed.
+    /// True for a success of which nothing was pushed, because that was asked for. A test of compose-ci's API may succeed
+    /// without an image.
     pub fn is_dry_run(&self) -> bool {
-        self.status == Status::Success && self.digest.is_none()
+        let needs_image = || {
+            let options = self.context.build_options().unwrap_or_default();
+            self.dialect != Dialect::ComposeCi || options.dry_run == Some(true)
+        };
+        self.status == Status::Success && self.digest.is_none() && needs_image()
     }
 
     /// Returns the id that is known to be a commit's: the resolved one, or the new head of a branch, as a push reported it.

@@ -113,12 +113,15 @@ impl<'a> JobSummary<'a> {
         }
         // The job is of a version that kept no list of names.
         if self.job.tags.is_empty() {
-            return Some(one_line(&self.job.image, LONGEST_CAUSE)).filter(|_| self.job.status == Status::Success);
+            return Some(one_line(&self.job.image, LONGEST_CAUSE)).filter(|_| self.job.digest.is_some());
         }
-        let mut pushed = self.job.tags.iter().filter(|tag| tag.digest.is_some());
-        let first = pushed.next()?.name.clone();
-        let all = [first].into_iter().chain(pushed.map(|tag| short_name(tag).to_owned()));
-        Some(one_line(&all.collect::<Vec<_>>().join(", "), LONGEST_CAUSE))
+        let mut former = None;
+        let names = self.job.tags.iter().filter(|tag| tag.digest.is_some()).map(|tag| {
+            let repository = tag.name.rsplit_once(':').map(|(repository, _)| repository);
+            let is_same = std::mem::replace(&mut former, repository) == repository;
+            if is_same { short_name(tag) } else { &tag.name }
+        });
+        Some(one_line(&names.collect::<Vec<_>>().join(", "), LONGEST_CAUSE)).filter(|names| !names.is_empty())
     }
 
     /// Returns the tags that a newer push keeps: `latest (stays at 1a2b3c4)`.

@@ -39,6 +39,8 @@ pub(super) struct ImageToPush {
     /// Planned names; the job's own name is the first.
     pub names: Vec<PlannedTag>,
     pub commit: CommitId,
+    /// Service of a compose file that the image is of; `None` for the job's own image.
+    pub service: Option<String>,
 }
 
 /// Returns the names of an image: the job's own, and those that the templates make. `label` is the log's word for the
@@ -92,6 +94,47 @@ fn planned_tags(
     Ok(names)
 }
 
+/// Leases an engine; `None` once the job is cancelled.
+async fn lease(
+    tools: &Tools,
+    runner: &mut StageRunner,
+    put_back: &CancellationToken,
+) -> Option<Result<EngineLease, EngineError>> {
+    let job = &runner.job;
+    // A job that infrastructure ended is tried on another engine, if there is one.
+    let avoid = job.engine.clone().filter(|_| job.failures > 0);
+    let leased = async {
+        match tools.engines.lease(job.id, &job.repository, avoid.as_deref()).await {
+            Err(LeaseError::Cordoned) => {
+                put_back.cancel();
+                // The queue cancels this attempt now.
+                std::future::pending().await
+            }
+            Err(LeaseError::Failed(error)) => Err(error),
+            Ok(engine) => Ok(engine),
+        }
+    };
+    let engine = runner.unless_cancelled(leased).await;
+    runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
+    engine
+}
+
+/// Ends the stage of a job that is only tested, and returns the lease of the engine for its test.
+pub(super) async fn leave_out(
+    tools: &Tools,
+    runner: &mut StageRunner,
+    put_back: &CancellationToken,
+) -> Result<EngineLease, JobEnd> {
+    let engine = lease(tools, runner, put_back).await;
+    let log = runner.log.clone();
+    let work = async {
+        let Some(engine) = engine else { return std::future::pending().await };
+        log.write(b"There is no Dockerfile: the job has no image of its own\n");
+        Ok(engine?)
+    };
+    runner.stage(StageName::Build, "docker build (no Dockerfile)", work).await
+}
+
 /// Builds the image, and returns it with the lease of the engine that holds it. The build gives the image no name. `push`
 /// gives each name under its tag lock, because the engine pushes whichever image has the name at that moment.
 pub(super) async fn run(
@@ -106,22 +149,8 @@ pub(super) async fn run(
     let (id, attempt, text, dialect) = (job.id, job.attempt, job.image.clone(), job.dialect);
     let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
-    // A job that infrastructure ended is tried on another engine, if there is one.
-    let avoid = job.engine.clone().filter(|_| job.failures > 0);
     let repository = job.repository.clone();
-    let leased = async {
-        match tools.engines.lease(id, &repository, avoid.as_deref()).await {
-            Err(LeaseError::Cordoned) => {
-                put_back.cancel();
-                // The queue cancels this attempt now.
-                std::future::pending().await
-            }
-            Err(LeaseError::Failed(error)) => Err(error),
-            Ok(engine) => Ok(engine),
-        }
-    };
-    let engine = runner.unless_cancelled(leased).await;
-    runner.engine = engine.iter().flatten().next().map(EngineLease::engine);
+    let engine = lease(tools, runner, put_back).await;
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.
         let Some(engine) = engine else { return std::future::pending().await };
@@ -184,7 +213,7 @@ pub(super) async fn run(
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        Ok((ImageToPush { id: built.image_id, names, commit }, engine))
+        Ok((ImageToPush { id: built.image_id, names, commit, service: None }, engine))
     });
     runner.stage(StageName::Build, &plan.command(&text), work).await
 }

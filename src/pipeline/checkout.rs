@@ -29,7 +29,6 @@ pub(super) async fn run(
     let Fetched { repo, wanted, git_ref, default_branch, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
-    let dockerfile = &plan.dockerfile;
     let (origin, dialect) = (runner.job.origin, runner.job.dialect);
     let mut resolved = None;
     let work = async {
@@ -96,7 +95,7 @@ pub(super) async fn run(
             log.write(b".git is left out, because the context is a folder of the repository\n");
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
-        let dockerfile = dockerfile::find(&snapshot, repo, dockerfile, &folder, &*log).await?;
+        let dockerfile = dockerfile::find_for(plan, &snapshot, repo, &folder, &*log).await?;
         Ok(Ok((snapshot, dockerfile, no_cache)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));
@@ -107,7 +106,7 @@ pub(super) async fn run(
     runner.resolved_commit = resolved;
     runner.git_ref = fetched.git_ref.as_ref().map(|of| of.git_ref.clone());
     let (snapshot, dockerfile, no_cache) = checked_out?.map_err(JobEnd::Skipped)?;
-    fetched.plan.dockerfile = dockerfile;
+    fetched.plan.set_dockerfile(dockerfile);
     fetched.plan.no_cache |= no_cache;
     Ok(Arc::new(snapshot))
 }

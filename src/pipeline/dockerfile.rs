@@ -1,6 +1,7 @@
 //! Finds the Dockerfile and its `.dockerignore` in a commit's tree, and explains to the user if they are no files.
 
 use super::failure::StageFailure;
+use super::plan::Plan;
 use crate::git::{Entry, EntryKind, GitError, PathEnd, Snapshot};
 use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
@@ -53,6 +54,30 @@ pub(super) async fn find(
         Some(message) => Err(StageFailure::new(FailureClass::Dockerfile, message)),
         None => check_ignore_file(snapshot, &path, context, &place, log).await.map(|()| path),
     }
+}
+
+/// Returns the path of a plan's Dockerfile; `None` if the commit has none and the job does not need one.
+pub(super) async fn find_for(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    repo: &RepoName,
+    context: &[u8],
+    log: &dyn LogSink,
+) -> Result<Option<DockerfilePath>, StageFailure> {
+    if !plan.needs_dockerfile && is_missing(snapshot, &plan.dockerfile).await? {
+        return Ok(None);
+    }
+    find(snapshot, repo, &plan.dockerfile, context, log).await.map(Some)
+}
+
+/// Returns true if the commit has nothing by this name, nor by its name in lower case.
+async fn is_missing(snapshot: &Snapshot, path: &DockerfilePath) -> Result<bool, GitError> {
+    for path in [Some(path.clone()), in_lower_case(path)].into_iter().flatten() {
+        if snapshot.find(path.as_str().as_bytes()).await? != PathEnd::Nothing {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Returns the text of the Dockerfile at this path; empty if it is too large, or no file.

@@ -12,6 +12,10 @@ use crate::secrets::Secrets;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub dockerfile: DockerfilePath,
+    /// False for a job that is tested by compose, which may build nothing, or the images of services alone.
+    pub needs_dockerfile: bool,
+    /// False once the commit turns out to have no such file, so that the job has no image of its own.
+    pub has_dockerfile: bool,
     pub context: ContextPath,
     /// True if the context has `.git`.
     pub keep_git_dir: bool,
@@ -58,6 +62,8 @@ impl Plan {
         };
         Ok(Self {
             dockerfile,
+            needs_dockerfile: !job.dialect.has_tests() || !tools.config.test.hook.is_empty(),
+            has_dockerfile: true,
             context,
             keep_git_dir,
             target: options.target,
@@ -68,6 +74,14 @@ impl Plan {
             dry_run: options.dry_run.unwrap_or(tools.config.conveyor.dry_run && job.dialect == Dialect::Conveyor),
             limits: options.limits,
         })
+    }
+
+    /// Takes the Dockerfile that the commit has, if it has one.
+    pub fn set_dockerfile(&mut self, found: Option<DockerfilePath>) {
+        self.has_dockerfile = found.is_some();
+        if let Some(found) = found {
+            self.dockerfile = found;
+        }
     }
 
     /// Returns a text of the choices that distinguish one image of a commit from the commit's other images. It has the names
@@ -123,6 +137,8 @@ mod tests {
     fn a_recipe_distinguishes_the_images_of_one_commit() {
         let plan = |target: Option<&str>, platform: Option<&str>, args: &[(&str, &str)]| Plan {
             dockerfile: DockerfilePath::new("docker/web").unwrap(),
+            needs_dockerfile: true,
+            has_dockerfile: true,
             context: ContextPath::default(),
             keep_git_dir: false,
             target: target.map(str::to_owned),

@@ -1,5 +1,6 @@
 use futures_util::future::join_all;
 
+use super::activity::ActivityLog;
 use super::build::{ImageToPush, PlannedTag};
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
@@ -69,66 +70,45 @@ impl PushState {
     }
 }
 
-/// Pushes all names, and returns the digest of the job's own name. A fault of the registry is followed by further tries,
-/// without another build. The build slot is free from the first pause on.
+/// Pushes all names of all images, and returns the digest of the job's own name. A fault of the registry is followed by
+/// further tries, without another build. The build slot is free from the first pause on.
 pub(super) async fn run(
     tools: &Tools,
     engine: &EngineLease,
     fetched: &Fetched,
-    built: &ImageToPush,
+    images: &[ImageToPush],
     runner: &mut StageRunner,
     slot: BuildSlot,
-) -> Result<String, JobEnd> {
+) -> Result<Option<String>, JobEnd> {
     let (log, job, results) = (runner.log.clone(), runner.job.clone(), runner.tags.clone());
-    let config = &tools.config;
     let mut command = "docker push".to_owned();
-    for PlannedTag { image, .. } in &built.names {
+    for PlannedTag { image, .. } in images.iter().flat_map(|image| &image.names) {
         command += &format!(" {image}");
         results.expect(&image.to_string());
     }
     let work = async {
-        let states = built.names.iter().map(|_| PushState::Open).collect();
-        let mut push =
-            TagPush { context: PushContext { tools, engine, fetched, built, job: &job, log: &*log }, states, results };
-        let (mut slot, mut tries) = (Some(slot), 0);
-        loop {
-            // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
-            let secrets = tools.secrets.borrow().clone();
-            log.mask(&secrets.masks());
-            // All names of an image are tags of one repository.
-            let registry = built.names[0].image.registry();
-            let auth = secrets.image_auth(&built.names[0].image);
-            let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(push.once(auth.as_ref()).await) });
-            let error = match limited.await {
-                Ok(Ok(())) => break Ok(push.finish()),
-                Ok(Err(PushError::Engine(error))) => error,
-                Ok(Err(PushError::Stage(failed))) | Err(failed) => break Err(push.with_pushed_tags(failed)),
-            };
-            if error.kind != ErrorKind::Registry || tries == config.push_retries {
-                break Err(push.with_pushed_tags(registry_failure(registry, auth.is_some(), error)));
+        let (mut slot, mut digest) = (Some(slot), None);
+        for built in images {
+            let states = built.names.iter().map(|_| PushState::Open).collect();
+            let context = PushContext { tools, engine, fetched, built, job: &job, log: &*log };
+            let mut push = TagPush { context, states, results: results.clone() };
+            push.until_done(&mut slot).await?;
+            if built.service.is_none() {
+                match push.finish() {
+                    Ok(own) => digest = Some(own),
+                    superseded => return Ok(superseded.map(Some)),
+                }
             }
-            tries += 1;
-            slot.take();
-            engine.free_slot();
-            let pause = config.push_retry_wait;
-            log.write(
-                format!(
-                    "{registry}: {}\nTry {tries} of {} follows in {} s.\n",
-                    error.message,
-                    config.push_retries,
-                    pause.as_secs()
-                )
-                .as_bytes(),
-            );
-            tokio::time::sleep(pause).await;
         }
+        Ok(Ok(digest))
     };
     runner.stage(StageName::Push, &command, work).await?
 }
 
 /// Ends the stage of a dry run, which pushes none of the names.
-pub(super) async fn leave_out(built: &ImageToPush, runner: &mut StageRunner) -> Result<(), JobEnd> {
-    let names = built.names.iter().map(|name| name.image.to_string()).collect::<Vec<_>>().join(" ");
+pub(super) async fn leave_out(images: &[ImageToPush], runner: &mut StageRunner) -> Result<(), JobEnd> {
+    let names = images.iter().flat_map(|image| &image.names).map(|name| name.image.to_string());
+    let names = names.collect::<Vec<_>>().join(" ");
     let log = runner.log.clone();
     let work = async {
         log.write(format!("Dry run: not pushed: {names}\n").as_bytes());
@@ -146,6 +126,44 @@ struct TagPush<'a> {
 }
 
 impl TagPush<'_> {
+    /// Pushes until no name is open. The build slot is given away with the first pause.
+    async fn until_done(&mut self, slot: &mut Option<BuildSlot>) -> Result<(), StageFailure> {
+        let PushContext { tools, engine, built, log, .. } = self.context;
+        let config = &tools.config;
+        let mut tries = 0;
+        loop {
+            // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
+            let secrets = tools.secrets.borrow().clone();
+            log.mask(&secrets.masks());
+            // All names of an image are tags of one repository.
+            let registry = built.names[0].image.registry();
+            let auth = secrets.image_auth(&built.names[0].image);
+            let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(self.once(auth.as_ref()).await) });
+            let error = match limited.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(PushError::Engine(error))) => error,
+                Ok(Err(PushError::Stage(failed))) | Err(failed) => return Err(self.with_pushed_tags(failed)),
+            };
+            if error.kind != ErrorKind::Registry || tries == config.push_retries {
+                return Err(self.with_pushed_tags(registry_failure(registry, auth.is_some(), error)));
+            }
+            tries += 1;
+            slot.take();
+            engine.free_slot();
+            let pause = config.push_retry_wait;
+            log.write(
+                format!(
+                    "{registry}: {}\nTry {tries} of {} follows in {} s.\n",
+                    error.message,
+                    config.push_retries,
+                    pause.as_secs()
+                )
+                .as_bytes(),
+            );
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// Pushes the open names: the first with the layers, then the others at the same time, because each is only a manifest.
     async fn once(&mut self, auth: Option<&RegistryAuth>) -> Result<(), PushError> {
         let Self { context, states, results } = self;
@@ -202,13 +220,14 @@ impl TagPush<'_> {
 }
 
 /// The values that the push of every name needs.
+#[derive(Clone, Copy)]
 struct PushContext<'a> {
     tools: &'a Tools,
     engine: &'a EngineLease,
     fetched: &'a Fetched,
     built: &'a ImageToPush,
     job: &'a Job,
-    log: &'a dyn LogSink,
+    log: &'a ActivityLog,
 }
 
 impl PushContext<'_> {
@@ -277,7 +296,7 @@ impl PushContext<'_> {
 
     /// Returns whether a person requested just this tag, or a rebuild of the whole job.
     fn is_unconditional(&self, index: usize) -> bool {
-        self.job.origin == Origin::Rebuild || (index == 0 && self.job.tag_named)
+        self.job.origin == Origin::Rebuild || (index == 0 && self.built.service.is_none() && self.job.tag_named)
     }
 
     /// Returns the reason why a tag stays where it is, or `None` if it moves to this image.
@@ -317,7 +336,9 @@ impl PushContext<'_> {
             commit: built.commit.clone(),
             git_ref,
             job,
-            recipe: Some(fetched.plan.recipe()),
+            recipe: Some(
+                built.service.as_ref().map_or_else(|| fetched.plan.recipe(), |name| format!("service {name}")),
+            ),
             moving: built.names[index].moving,
             named: self.is_unconditional(index) || same.is_some_and(|former| former.named),
         }

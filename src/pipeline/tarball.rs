@@ -49,11 +49,11 @@ pub(super) async fn run(
         let files = snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
-        let dockerfile = dockerfile::find(&snapshot, &fetched.repo, &fetched.plan.dockerfile, &folder, &*log).await?;
+        let dockerfile = dockerfile::find_for(&fetched.plan, &snapshot, &fetched.repo, &folder, &*log).await?;
         Ok((snapshot, dockerfile))
     };
     let (snapshot, dockerfile) = runner.stage(StageName::Checkout, "tar xz", list).await?;
-    fetched.plan.dockerfile = dockerfile;
+    fetched.plan.set_dockerfile(dockerfile);
     fetched.plan.keep_git_dir = false;
     Ok((fetched, Arc::new(snapshot)))
 }

@@ -35,7 +35,7 @@ pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarge
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
 pub use flags::Flags;
-pub use hook::{Cpus, HookCommand, HookEnv, ProcessLimit};
+pub use hook::{ComposeFiles, Cpus, HookCommand, HookEnv, ProcessLimit};
 pub use keep::{ContainerKeep, Days, JobKeep, LogKeep};
 pub use loaded::{LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};

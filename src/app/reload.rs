@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
-use super::assemble::{access, git, notify, queue as queue_settings};
+use super::assemble::{access, git, images, notify, queue as queue_settings};
 use super::certificate;
 use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
@@ -65,6 +65,7 @@ impl LiveParts {
         self.queue.set_rules(rules);
         self.intake.set_policy(policy);
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
+        self.tools.config.test.compose.destinations.send_replace(images::destinations(&settings));
         let hosts = access::hosts(&settings);
         let (hook_secret, basic_auth) = (settings.hook_secret.clone(), settings.basic_auth.as_ref());
         self.credentials.replace(hook_secret, settings.ci_token(), &tokens, basic_auth, &hosts);

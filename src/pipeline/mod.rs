@@ -37,7 +37,7 @@ use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
     ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
-    Pull, RepoName, Status, TagTemplate, escape_bidi,
+    Pull, RepoName, StageName, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -46,8 +46,8 @@ use failure::JobEnd;
 pub use gate::SecretGate;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
-pub use test::TestConfig;
 use test::TestTask;
+pub use test::{ComposeConfig, TestConfig};
 pub use users::ImageUsers;
 
 /// The parts of the daemon that a run uses.
@@ -160,17 +160,21 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         Err(JobEnd::Superseded(newer)) => Some(newer.clone()),
         _ => None,
     };
+    let image = &runner.job.image;
     match &result {
-        Ok(Some(_)) => run.log.write(format!("\nPushed {}\n", runner.job.image).as_bytes()),
-        Ok(None) => run.log.write(format!("\nDry run: {} is built, and not pushed\n", runner.job.image).as_bytes()),
-        Err(_) => {}
+        Ok(Published::Image(_)) => run.log.write(format!("\nPushed {image}\n").as_bytes()),
+        Ok(Published::DryRun) => run.log.write(format!("\nDry run: {image} is built, and not pushed\n").as_bytes()),
+        Ok(Published::NoImage) | Err(_) => {}
     }
     run.log.flush();
     Outcome {
         status,
         stages: runner.stages,
         resolved_commit: runner.resolved_commit,
-        digest: result.ok().flatten(),
+        digest: match result {
+            Ok(Published::Image(digest)) => Some(digest),
+            _ => None,
+        },
         cause: cause.map(|cause| escape_bidi(&cause).into_owned()),
         class,
         superseded_by,
@@ -189,14 +193,23 @@ fn mask(run: &Run, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
-/// Runs the stages, and returns the digest of the image; `None` if the job is a dry run.
+/// What became of the image of a job that succeeded.
+enum Published {
+    /// The registry has it, with this digest.
+    Image(String),
+    DryRun,
+    /// The commit has no Dockerfile for it, and was only tested.
+    NoImage,
+}
+
+/// Runs the stages.
 async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
     runner: &mut StageRunner,
     put_back: &CancellationToken,
     slot: BuildSlot,
-) -> Result<Option<String>, JobEnd> {
+) -> Result<Published, JobEnd> {
     let secrets = &*secrets;
     let (fetched, snapshot) = match runner.job.source.clone() {
         JobSource::Git if tools.config.tarballs && runner.job.dialect == Dialect::ComposeCi => {
@@ -212,20 +225,37 @@ async fn stages(
         }
         JobSource::Dockerfile(text) => inline::run(tools, secrets, text, runner).await?,
     };
-    let test = test::find(tools, runner).await?;
+    let test = test::find(tools, &snapshot, runner).await?;
     let (lent, files, of_fetched) = (&mut *runner, snapshot.clone(), &fetched);
-    let (built, engine) = boxed(move || build::run(tools, of_fetched, files, lent, put_back)).await?;
+    let (built, engine) = match fetched.plan.has_dockerfile {
+        true => {
+            let built = boxed(move || build::run(tools, of_fetched, files, lent, put_back)).await?;
+            (Some(built.0), built.1)
+        }
+        false => (None, build::leave_out(tools, lent, put_back).await?),
+    };
+    let mut of_services = Vec::new();
     if let Some(test) = test {
-        let task = TestTask { tools, engine: &engine, fetched: &fetched, snapshot, built: &built };
+        let commit = snapshot.commit.into();
+        let task = TestTask { tools, engine: &engine, fetched: &fetched, snapshot, commit, built: built.as_ref() };
         let (lent, test) = (&mut *runner, &test);
-        boxed(move || test::run(test, task, lent)).await?;
+        of_services = boxed(move || test::run(test, task, lent)).await?;
     }
+    let has_image = built.is_some();
+    let images: Vec<_> = built.into_iter().chain(of_services).collect();
     if fetched.plan.dry_run {
-        return push::leave_out(&built, runner).await.map(|()| None);
+        return push::leave_out(&images, runner).await.map(|()| Published::DryRun);
     }
-    users::log_shared_image(tools, runner).await;
-    let (engine, fetched, built) = (&engine, &fetched, &built);
-    boxed(move || push::run(tools, engine, fetched, built, runner, slot)).await.map(Some)
+    if images.is_empty() {
+        runner.skip(StageName::Push);
+        return Ok(Published::NoImage);
+    }
+    if has_image {
+        users::log_shared_image(tools, runner).await;
+    }
+    let (engine, fetched, images) = (&engine, &fetched, &images);
+    let digest = boxed(move || push::run(tools, engine, fetched, images, runner, slot)).await?;
+    Ok(digest.map_or(Published::NoImage, Published::Image))
 }
 
 /// Returns a stage on the heap. The stages would otherwise make a run so large that a debug build's stack of 2 MiB is too

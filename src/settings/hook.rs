@@ -48,6 +48,23 @@ impl SettingValue for HookEnv {
     }
 }
 
+/// Paths of compose files in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ComposeFiles(pub Vec<String>);
+
+impl SettingValue for ComposeFiles {
+    fn parse(text: &str) -> Result<Self, String> {
+        let files: Vec<_> = text.split(':').map(str::trim).filter(|file| !file.is_empty()).collect();
+        let is_odd = |file: &&&str| file.starts_with(['/', '-']) || file.split('/').any(|part| part == "..");
+        match files.iter().find(is_odd) {
+            Some(odd) => {
+                Err(format!("{odd:?} is no file of a repository: write a path in it, such as ci/compose.yaml"))
+            }
+            None => Ok(Self(files.into_iter().map(Into::into).collect())),
+        }
+    }
+}
+
 /// Number of processors, with up to nine decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpus {
@@ -102,6 +119,14 @@ mod tests {
         assert_eq!(HookEnv::parse("CODECOV_TOKEN, _x1").unwrap().names, ["CODECOV_TOKEN", "_x1"]);
         for text in ["commit", "A=b", "1A", "A B", "A-B", "A, image"] {
             assert!(HookEnv::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn compose_files_are_in_the_repository() {
+        assert_eq!(ComposeFiles::parse("a.yml: ci/b.yml:").unwrap().0, ["a.yml", "ci/b.yml"]);
+        for text in ["/etc/passwd", "a.yml:../b", "-f"] {
+            assert!(ComposeFiles::parse(text).is_err(), "{text}");
         }
     }
 

@@ -13,9 +13,10 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileSource, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv,
-    Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList, Origins, PriorityList,
-    ProcessLimit, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Branches, Bytes, ComposeFiles, ContainerKeep, Cpus, FileSource, FileTimes, GitTags, GitUrl, Globs,
+    HookCommand, HookEnv, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList,
+    Origins, PriorityList, ProcessLimit, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget,
+    TotemList, Urls,
 };
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
@@ -188,6 +189,11 @@ settings! {
         /// Variables of the daemon's environment, or of its environment file, that tests are given: names, comma-separated.
         /// Their values are masked in the log. The daemon's own secrets are refused.
         HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN";
+        /// Repositories whose compose files may use the engine's socket, if HOOK is not set: globs over `owner/repo`. They are
+        /// root on the engine's machine. Empty is none. BUILD_IMAGE has to be set, too.
+        HOOK_SOCKET => hook_socket: Globs, "", "acme/*";
+        /// Compose files in the repository, separated by `:`. Default: those that Docker Compose looks for.
+        COMPOSE_FILE => compose_file: ComposeFiles, "", "docker-compose.yml:ci/docker-compose.ci.yml";
         /// `0` keeps the container of a job's newest test, under the job's id.
         GARBAGE_COLLECT => garbage_collect: Switch, "1", "0";
         /// Age in days from which kept containers are removed, or the number on each engine above which the oldest go, or

@@ -1,7 +1,10 @@
+use tokio::sync::watch;
+
+use super::images;
 use crate::engine::ContainerLimits;
 use crate::logs::Masks;
-use crate::model::TagTemplate;
-use crate::pipeline::{ConveyorConfig, PipelineConfig, TestConfig};
+use crate::model::{RepoGlob, TagTemplate};
+use crate::pipeline::{ComposeConfig, ConveyorConfig, PipelineConfig, TestConfig};
 use crate::settings::{FileSource, Settings};
 
 /// Returns the configuration of the pipeline. No build may be given one of the `refused` secrets.
@@ -27,6 +30,11 @@ pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
             env: settings.hook_env.values.clone(),
             keep: !settings.garbage_collect.0,
             timeout: settings.test_timeout,
+            compose: ComposeConfig {
+                files: settings.compose_file.0.clone(),
+                repos: settings.hook_socket.0.iter().filter_map(|glob| RepoGlob::new(glob).ok()).collect(),
+                destinations: watch::Sender::new(images::destinations(settings)),
+            },
             limits: ContainerLimits {
                 memory: settings.test_memory.map(|bytes| bytes.0),
                 nano_cpus: settings.test_cpus.map(|cpus| cpus.nano),

@@ -7,8 +7,6 @@ use super::TestTask;
 use crate::engine::{ContainerSpec, Containers, HOOK_ENV_LABEL, KEPT_LABEL, RunContainer};
 use crate::model::{FailureClass, Job, LogSink, PinnedImage, StageName, bare_name};
 use crate::pipeline::activity::ActivityLog;
-use crate::pipeline::build::ImageToPush;
-use crate::pipeline::clone::Fetched;
 use crate::pipeline::failure::{JobEnd, StageFailure};
 use crate::pipeline::stage::StageRunner;
 
@@ -29,7 +27,8 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
     log.mask(&config.env.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>());
     let containers = task.engine.containers();
     let command = words(&config.hook);
-    let image = config.build_image.as_ref().map_or_else(|| task.built.id.clone(), PinnedImage::to_string);
+    let own = || task.built.map(|built| built.id.clone()).unwrap_or_default();
+    let image = config.build_image.as_ref().map_or_else(own, PinnedImage::to_string);
     let work = log.within(config.timeout, "TEST_TIMEOUT", async {
         if let Some(image) = &config.build_image {
             fetch_image(&task, image, &log).await?;
@@ -38,7 +37,7 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
             name: job.id.to_string(),
             image: image.clone(),
             command: config.hook.clone(),
-            env: variables(&job, task.fetched, task.built),
+            env: variables(&job, &task),
             working_dir: WORKSPACE.into(),
             labels: config.keep.then(|| (KEPT_LABEL.to_owned(), "1".to_owned())).into_iter().collect(),
             limits: config.limits.clone(),
@@ -51,17 +50,25 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
         Ok(container.run(&*log).await?.success(&command)?)
     });
     let ended = runner.stage(StageName::Test, &format!("docker run {image} {command}"), work).await;
-    let is_result = match &ended {
-        Ok(()) => true,
-        Err(JobEnd::Failed(_, class)) => !class.is_infrastructure(),
-        Err(_) => false,
-    };
-    containers.finish(config.keep && is_result).await;
+    containers.finish(config.keep && is_result(&ended)).await;
     ended
 }
 
+/// Returns true for the end of a test that came to one by itself.
+pub(super) fn is_result<T>(ended: &Result<T, JobEnd>) -> bool {
+    match ended {
+        Ok(_) => true,
+        Err(JobEnd::Failed(_, class)) => !class.is_infrastructure(),
+        Err(_) => false,
+    }
+}
+
 /// Has the engine pull BUILD_IMAGE, if the engine lacks it.
-async fn fetch_image(task: &TestTask<'_>, image: &PinnedImage, log: &ActivityLog) -> Result<(), StageFailure> {
+pub(super) async fn fetch_image(
+    task: &TestTask<'_>,
+    image: &PinnedImage,
+    log: &ActivityLog,
+) -> Result<(), StageFailure> {
     let auth = task.tools.secrets.borrow().image_auth(&image.image);
     task.engine.fetch_missing(image, auth.as_ref(), log).await.map_err(|error| {
         let failed = StageFailure::from(error);
@@ -103,20 +110,22 @@ async fn with_secrets<'a>(
 }
 
 /// Returns the variables that each test has.
-fn variables(job: &Job, fetched: &Fetched, built: &ImageToPush) -> Vec<(String, String)> {
-    let git_ref = fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
+pub(super) fn variables(job: &Job, task: &TestTask<'_>) -> Vec<(String, String)> {
+    let git_ref = task.fetched.git_ref.as_ref().map(|of| bare_name(&of.git_ref));
     let branch = git_ref.unwrap_or(&job.context.branch);
-    let commit = built.commit.as_str();
+    let commit = task.commit.as_str();
+    let image_id = task.built.map(|built| ("image_id", &*built.id));
     [
         ("COMPOSE_PROJECT_NAME", &*job.id.to_string()),
         ("commit", commit),
         ("short_commit", commit.get(..7).unwrap_or(commit)),
         ("branch", branch),
         ("image", &job.image),
-        ("image_id", &built.id),
     ]
+    .into_iter()
+    .chain(image_id)
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    .collect()
 }
 
 /// Returns the command as it would be typed into a shell.
@@ -124,7 +133,7 @@ fn words(command: &[String]) -> String {
     command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // Neither a setting nor a variable can have a NUL, which alone cannot be quoted.
     try_quote(text).map_or_else(|_| String::new(), Into::into)
 }

@@ -20,6 +20,7 @@ mod classes;
 mod cli;
 mod commits;
 mod compose_ci;
+mod compose_way;
 mod contents;
 mod context;
 mod conveyor;

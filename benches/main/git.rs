@@ -102,6 +102,7 @@ pub async fn context() -> Vec<Row> {
         access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
+        bounds: image_factory::git::GitBounds::default(),
     })
     .unwrap();
     let source = RepoSource {

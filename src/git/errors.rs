@@ -11,8 +11,8 @@ use super::{GitRef, RepoSource};
 use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use contents::{
-    LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
-    NO_SUBMODULE_VALUE, WRONG_GITMODULES,
+    DISK_RESERVE, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
+    NO_SUBMODULE_VALUE, OUT_OF_CPU_TIME, OUT_OF_MEMORY, WRONG_GITMODULES,
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;
@@ -86,7 +86,11 @@ impl From<GitError> for RepoError {
 
 impl From<ProcessError> for GitError {
     fn from(error: ProcessError) -> Self {
-        Self { exit_code: 1, message: error.to_string(), fault: Fault::Host }
+        let fault = match error {
+            ProcessError::TooMuch { .. } => Fault::Request,
+            _ => Fault::Host,
+        };
+        Self { exit_code: 1, message: error.to_string(), fault }
     }
 }
 

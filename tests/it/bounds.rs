@@ -1,0 +1,97 @@
+//! What a commit may cost: just below each bound it is built, and just above it the job ends at once with the bound named,
+//! while the daemon goes on as usual. The bounds are lowered, and the input is harmless.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::harness::{World, masked};
+
+const DOCKERFILE: (&str, &str) = ("Dockerfile", "FROM image-factory-busybox:1\nCOPY Dockerfile /\n");
+/// Entries of each commit beside those that a case adds.
+const OWN: usize = 1;
+/// MAX_FILES of these daemons.
+const FILES: usize = 40;
+
+struct Case {
+    name: &'static str,
+    /// Files at the bound, and one that goes beyond it.
+    below: Vec<(String, String)>,
+    above: (String, String),
+}
+
+fn cases() -> Vec<Case> {
+    let file = |name: &str, size: usize| (name.to_owned(), "x".repeat(size));
+    // A comment, which the parsers of these files skip.
+    let comment = |name: &str, size: usize| (name.to_owned(), format!("#{}\n", "x".repeat(size - 2)));
+    let dockerfile = |size: usize| {
+        let text = format!("{}#", DOCKERFILE.1);
+        let rest = size - text.len() - 1;
+        (DOCKERFILE.0.to_owned(), text + &"x".repeat(rest) + "\n")
+    };
+    const MIB: usize = 1 << 20;
+    vec![
+        Case {
+            name: "files",
+            below: (0..FILES - OWN).map(|n| file(&format!("{n:02}"), 1)).collect(),
+            above: file("one-more", 1),
+        },
+        Case { name: "bytes", below: vec![file("large", 3 * MIB - 1000)], above: file("more", 1000) },
+        Case {
+            name: "attributes",
+            below: vec![comment(".gitattributes", MIB)],
+            above: comment(".gitattributes", MIB + 1),
+        },
+        Case {
+            name: "dockerignore",
+            below: vec![comment(".dockerignore", MIB)],
+            above: comment(".dockerignore", MIB + 1),
+        },
+        Case { name: "dockerfile", below: vec![dockerfile(MIB)], above: dockerfile(MIB + 1) },
+        Case {
+            name: "depth",
+            below: vec![file(&format!("{}f", "d/".repeat(20)), 1)],
+            above: file(&format!("{}f", "e/".repeat(257)), 1),
+        },
+    ]
+}
+
+#[tokio::test]
+async fn a_commit_over_a_bound_ends_at_once_and_the_next_one_is_built() {
+    let files = FILES.to_string();
+    let world = World::start_with(&[("MAX_FILES", &files), ("MAX_TREE_BYTES", "3MiB"), ("CONCURRENCY", "2")]).await;
+    let mut causes = String::new();
+    for Case { name, below, above } in cases() {
+        let repo = world.git.repo("acme", name);
+        let commit = |files: &[(String, String)]| {
+            let own = [DOCKERFILE].into_iter().filter(|(name, _)| files.iter().all(|(file, _)| file != name));
+            let files: Vec<_> = own.chain(files.iter().map(|(path, text)| (&**path, &**text))).collect();
+            repo.commit("develop", &files)
+        };
+        let at = commit(&below);
+        let id = world.daemon.push_event(&format!("acme/{name}"), "develop", &at).await;
+        world.daemon.wait_success(&id).await;
+        let beyond = commit(&[above]);
+        let id = world.daemon.push_event(&format!("acme/{name}"), "develop", &beyond).await;
+        let job = tokio::time::timeout(Duration::from_secs(20), world.daemon.wait_failure(&id)).await.unwrap();
+        let _ = writeln!(causes, "{name} ({}): {}", job["class"].as_str().unwrap(), job["cause"].as_str().unwrap());
+        assert_eq!(job["attempt"], 1, "{job:#}");
+    }
+    insta::assert_snapshot!("bounds_of_a_commit", masked(&causes, &[]));
+    let health = world.daemon.bare_request(reqwest::Method::GET, "/health").send().await.unwrap();
+    assert!(health.status().is_success());
+}
+
+/// The log's beginning and its end are kept, also for those who follow it.
+#[tokio::test]
+async fn a_log_over_its_limit_keeps_its_beginning_and_its_end() {
+    let world = World::start_with(&[("LOG_LIMIT", "64KiB")]).await;
+    let lines = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done";
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN {}; {lines}\n", crate::harness::unique());
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    assert!(log.len() < 200 << 10, "{}", log.len());
+    assert!(log.contains("line 100\n") && log.contains("line 19999\n") && !log.contains("line 10000\n"), "{log}");
+    assert!(log.contains("(LOG_LIMIT)") && log.contains("bytes are left out]") && log.contains("\nPushed "), "{log}");
+}

@@ -12,6 +12,8 @@ pub struct GitBounds {
     /// MAX_TREE_BYTES: bytes of all files and paths of a commit, with those of its submodules, before LFS files are
     /// fetched.
     pub bytes: u64,
+    /// MAX_REFS: number of branches and tags of a repository.
+    pub refs: u64,
     /// GIT_MEMORY: bytes of the data of one process of Git.
     pub memory: u64,
     /// GIT_CPU_TIME: time of the processors for one process of Git.
@@ -39,6 +41,7 @@ impl Default for GitBounds {
         Self {
             files: 1_000_000,
             bytes: 20 << 30,
+            refs: 200_000,
             memory: 2 << 30,
             cpu_time: Duration::from_secs(3600),
             disk_reserve: 1 << 30,

@@ -81,6 +81,28 @@ async fn a_commit_over_a_bound_ends_at_once_and_the_next_one_is_built() {
     assert!(health.status().is_success());
 }
 
+#[tokio::test]
+async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_deleted() {
+    let world = World::start_with(&[("MAX_REFS", "3")]).await;
+    let sha = world.repo.commit("develop", &[DOCKERFILE]);
+    let push = |refs: &[&str]| {
+        refs.iter().for_each(|name| drop(world.repo.git(&["push", "-q", "origin", name])));
+    };
+    push(&["develop:refs/heads/two", "develop:refs/tags/three"]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+    push(&["develop:refs/heads/four"]);
+    let sha = world.repo.commit("develop", &[("more", "")]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert_eq!(job["class"], "source");
+    let cause = "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
+    assert_eq!(job["cause"], cause);
+    push(&[":refs/heads/four"]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+}
+
 /// The log's beginning and its end are kept, also for those who follow it.
 #[tokio::test]
 async fn a_log_over_its_limit_keeps_its_beginning_and_its_end() {

@@ -24,8 +24,9 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
         pure_history_times: settings.file_times == FileTimes::History,
         repo_case: repo_case(settings),
         bounds: GitBounds {
-            files: settings.max_files.into(),
+            files: settings.max_files.get().into(),
             bytes: settings.max_tree_bytes.0,
+            refs: settings.max_refs.get().into(),
             memory: settings.git_memory.0,
             cpu_time: settings.git_cpu_time,
             disk_reserve: settings.disk_floor.0 / 2,

@@ -66,6 +66,11 @@ impl Tree {
         self.folder.as_deref().unwrap_or(&self.snapshot.entries)
     }
 
+    /// Returns all entries, with their paths in the repository.
+    pub(in crate::engine) fn all(&self) -> &[Entry] {
+        &self.snapshot.entries
+    }
+
     /// Returns true if the context is only a part of the tree.
     pub(super) fn is_folder(&self) -> bool {
         self.folder.is_some()
@@ -212,6 +217,11 @@ impl Tree {
             Ok(links)
         };
         self.links.get_or_try_init(read).await
+    }
+
+    /// Returns the targets of all symlinks, if they were read.
+    pub(super) fn known_links(&self) -> Option<&SymlinkTargets> {
+        self.links.get()
     }
 
     /// Returns `blobs`, which is opened if it is not yet.

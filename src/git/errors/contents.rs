@@ -19,6 +19,9 @@ messages! {
     DISK_RESERVE: Host, "the fetch of … was ended, because it left only … bytes of the disk free, and … are kept (half of DISK_FLOOR)",
         "The repository, or something else at that time, takes more disk than there is.",
         "make room in DATA_DIR, or make the repository smaller";
+    MANY_REFS: Request, "… has more than … branches and tags (MAX_REFS)",
+        "The repository has far more of them than people make by hand.",
+        "delete some, or let the operator raise it";
     OUT_OF_MEMORY: Request, "Git needs more memory for the repository than it may have (GIT_MEMORY)",
         "A process of Git had as much memory as GIT_MEMORY allows, or the machine had none left.",
         "make the repository smaller, or let the operator raise it";

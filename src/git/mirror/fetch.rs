@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::sweep::{remove, sweep};
-use super::{Mirror, MirrorState, ORIGIN};
+use super::{Mirror, MirrorState, ORIGIN, refs};
 use crate::git::command::{ask, exhausted, local, network};
-use crate::git::errors::{DISK_RESERVE, IdRefusal, RepoError, id_refusal, is_other_format, last_words};
+use crate::git::errors::{DISK_RESERVE, IdRefusal, MANY_REFS, RepoError, id_refusal, is_other_format, last_words};
 use crate::git::transport::redirect;
 use crate::git::transport::remote::Remote;
-use crate::git::{Fault, Git, GitError, Oid};
+use crate::git::{Fault, Git, GitError, Oid, RepoSource};
 use crate::model::LogSink;
 
 impl Git {
@@ -179,7 +179,8 @@ impl Git {
                     let message = format!("{repo} was not fetched ({rejected}): give its Git server the whole history");
                     Err(GitError::refused(message).into())
                 }
-                None => Ok(()),
+                None if by_id => Ok(()),
+                None => check_refs(dir, source, self.config.bounds.refs).await,
             };
         }
         if by_id {
@@ -197,6 +198,17 @@ impl Git {
             Some(error) => Err(error.into()),
             None => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
         }
+    }
+}
+
+/// Fails if a mirror has more refs than it may have (MAX_REFS).
+async fn check_refs(dir: &Path, source: &RepoSource, most: u64) -> Result<(), RepoError> {
+    let place = dir.to_owned();
+    let counted = tokio::task::spawn_blocking(move || refs::are_more(&place, most)).await;
+    let failed = |error: io::Error| GitError::io(format_args!("the refs of the mirror {}", dir.display()), error);
+    match counted.map_err(io::Error::from).flatten().map_err(failed)? {
+        true => Err(MANY_REFS.error(&[&source.repo, &most]).into()),
+        false => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ mod views;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, TryStreamExt, stream};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -118,6 +118,21 @@ impl ApiClient {
     pub fn log(&self, id: &str, start: u64, follow: bool) -> impl Stream<Item = Result<Bytes, ClientError>> + use<> {
         let reading = LogReading::new(self.clone(), id, start, follow);
         stream::try_unfold(reading, async |mut reading| Ok(reading.next().await?.map(|bytes| (bytes, reading))))
+    }
+
+    /// Opens a path of the container in which a job was tested. Returns true with a folder, which comes as a tar. An answer
+    /// that is cut off ends with an error.
+    pub async fn files(
+        &self,
+        id: &str,
+        path: &str,
+    ) -> Result<(bool, impl Stream<Item = Result<Bytes, ClientError>> + use<>), ClientError> {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        let path: Vec<_> = ["job", id, "files"].into_iter().chain(parts).collect();
+        let response = self.send(self.request(Method::GET, &path)).await?;
+        let is_folder = response.headers().get("content-type").is_some_and(|said| said == "application/x-tar");
+        let client = self.clone();
+        Ok((is_folder, response.bytes_stream().map_err(move |error| client.unreachable(&error))))
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

@@ -41,7 +41,8 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Origins, RepoCaseChoice, TotemList,
+    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins, RepoCaseChoice,
+    TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.
@@ -136,6 +137,13 @@ impl Settings {
                 ["BASIC_AUTH", "API_AUTH"],
                 "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
             ));
+        }
+        let is_secret =
+            |name: &&String| TABLE.iter().any(|spec| spec.secret && spec.variables().any(|own| own == **name));
+        for name in self.hook_env.names.iter().filter(is_secret) {
+            let why =
+                "is a secret of the daemon, which no test is given: put its value into a variable of another name";
+            errors.push(SettingError::new(["HOOK_ENV"], format!("HOOK_ENV is not valid: {name} {why}")));
         }
         self.check_etcd(&mut errors);
         self.check_listen(&mut errors);

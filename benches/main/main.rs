@@ -16,6 +16,7 @@ mod queue;
 mod redact;
 mod refs;
 mod scrape;
+mod test_stage;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 16] = [
+const MEASUREMENTS: [&str; 17] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -43,6 +44,7 @@ const MEASUREMENTS: [&str; 16] = [
     "queue-10000",
     "jobs-1000000",
     "scrape",
+    "test-stage",
     "idle",
 ];
 
@@ -73,6 +75,7 @@ fn main() {
                 "queue-10000" => queue::waiting().await,
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
+                "test-stage" => test_stage::measure().await,
                 _ => idle::measure().await,
             }
         }));

@@ -19,7 +19,7 @@ use super::systemd::Watchdog;
 use super::{certificate, data_dir};
 use crate::engine::{Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
-use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving};
+use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving, TrustedProxies};
 use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::Metrics;
@@ -100,7 +100,8 @@ impl DaemonParts {
         let programs = readiness::watch_programs(&shutdown);
         let certificate = certificate::read(settings)?.map(Arc::new);
         let certificate_trouble = certificate::watch(certificate.clone(), &shutdown);
-        let (places, http_stop) = (Arc::new(Places::new(files)), CancellationToken::new());
+        let places = Arc::new(Places::new(files, TrustedProxies::new(&settings.trusted_proxies.0)));
+        let http_stop = CancellationToken::new();
         let jobs = readiness::watch_jobs(store.clone(), &shutdown);
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);

@@ -8,6 +8,7 @@ mod completions;
 mod deliveries;
 mod doctor;
 mod engines;
+mod files;
 mod follow;
 mod jobs;
 mod known_hosts;
@@ -55,6 +56,7 @@ enum Command {
     Jobs(jobs::JobsArgs),
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
+    Files(files::FilesArgs),
     Cancel(cancel::CancelArgs),
     Rebuild(rebuild::RebuildArgs),
     Notifications(notifications::NotificationsArgs),
@@ -77,6 +79,7 @@ impl Command {
             Self::Jobs(args) => args.connection.json,
             Self::Show(args) => args.connection.json,
             Self::Logs(args) => args.connection.json,
+            Self::Files(args) => args.connection.json,
             Self::Cancel(args) => args.connection.json,
             Self::Rebuild(args) => args.connection.json,
             Self::Notifications(args) => args.json(),
@@ -135,6 +138,7 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
         Command::Show(args) => show::run(args, LocalDaemon::here(files)).await,
         Command::Logs(args) => logs::run(args, LocalDaemon::here(files)).await,
+        Command::Files(args) => files::run(args, LocalDaemon::here(files)).await,
         Command::Cancel(args) => cancel::run(args, LocalDaemon::here(files)).await,
         Command::Rebuild(args) => rebuild::run(args, LocalDaemon::here(files)).await,
         Command::Notifications(args) => notifications::run(args, LocalDaemon::here(files)).await,

@@ -11,8 +11,8 @@ use super::{GitRef, RepoSource};
 use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use contents::{
-    DISK_RESERVE, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, MANY_REFS, NO_LFS, NO_LFS_SERVER, NO_SUBMODULE_URL,
-    NO_SUBMODULE_VALUE, OUT_OF_CPU_TIME, OUT_OF_MEMORY, WRONG_GITMODULES,
+    DISK_RESERVE, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MANY_REFS, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER,
+    NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, OUT_OF_CPU_TIME, OUT_OF_MEMORY, WRONG_GITMODULES,
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;

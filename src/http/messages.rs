@@ -189,6 +189,9 @@ messages! {
     PLACES: 503 "ServiceUnavailableError", "All places for connections are taken: send it again later",
         "The last places are kept for webhooks, /health, /ready and /metrics.",
         "Wait for as long as Retry-After says, then send it again.";
+    ADDRESS: 503 "ServiceUnavailableError", "All … places of your address are taken: end some connections, then send it again",
+        "One address has a quarter of the places, and a proxy's requests count for those who sent them.",
+        "End connections of that address, or have the operator name the proxy in TRUSTED_PROXIES.";
     TIMEOUT: 503 "ServiceUnavailableError", "The answer did not get ready in time: send it again later",
         "A handler took longer than 30 s, most often because the disk is slow.",
         "Send it again; if it recurs, the operator looks at the disk of DATA_DIR.";

@@ -113,6 +113,13 @@ fn fill(
     page.gauge("image_factory_http_connections", "Open connections.", connections as f64)?;
     page.gauge("image_factory_log_followers", "Connections that follow a log.", followers as f64)?;
     page.gauge("image_factory_http_places", "The most connections at once.", places as f64)?;
+    let refused = (
+        "image_factory_http_refusals_total",
+        "Connections and requests without an ordinary place: all taken, or the address or the followers have their share.",
+    );
+    let refusals = api.places.refusals();
+    let refusals = refusals.iter().map(|(reason, count)| ([*reason], *count as f64));
+    page.family(MetricKind::Counter, refused, ["reason"], refusals)?;
     let heartbeats = api.metrics.heartbeats().map(|(name, heartbeat)| ([name], heartbeat.silent_for().as_secs_f64()));
     let silent = (
         "image_factory_heartbeat_age_seconds",

@@ -61,7 +61,7 @@ pub use engines::EngineHandle;
 pub use files::{NoFile, OpenFile, OpenedFile};
 pub use health::{NEWEST_JOB, without_repositories};
 pub use messages::advice;
-pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, serve};
+pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, TrustedProxies, serve};
 
 /// The settings of the API.
 pub struct HttpConfig {
@@ -216,7 +216,7 @@ fn enveloped(routes: Router, webhooks: Option<Router>, cors_origins: Vec<String>
     let routes = routes
         .fallback(|request| unrouted::answer(request, other_path, error::unknown_path))
         .method_not_allowed_fallback(|request| unrouted::answer(request, webhooks, error::wrong_method));
-    let routes = routes.layer(from_fn(serve::keep_for_urgent));
+    let routes = routes.layer(from_fn(serve::admit));
     // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
     // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.
     let router = envelope::rendered_by(Router::new().fallback_service(routes), totem::render);

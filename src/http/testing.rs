@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::{Listener, Places, Serving};
+use super::{Listener, Places, Serving, TrustedProxies};
 use crate::model::{ContextPath, Destinations, DockerfilePath, ImageGrants, ImageName};
 
 pub fn destinations(base: &str) -> Destinations {
@@ -20,5 +20,6 @@ pub fn destinations(base: &str) -> Destinations {
 
 /// Returns a listener without TLS, with places for 960 connections.
 pub fn plain(listener: TcpListener) -> Serving {
-    Serving { listener: Listener::Tcp(listener), certificate: None, places: Arc::new(Places::new(1472)) }
+    let places = Arc::new(Places::new(1472, TrustedProxies::default()));
+    Serving { listener: Listener::Tcp(listener), certificate: None, places }
 }

@@ -22,6 +22,8 @@ pub struct ForgePush {
     pub default_branch: Option<String>,
     /// The message of the commit, if it is known, and if SKIP_WORDS or Conveyor's words need it.
     pub message: Option<String>,
+    /// The forge says that the repository is a fork.
+    pub is_fork: bool,
     /// User of the forge who pushed.
     pub sender: Option<String>,
     pub dialect: Dialect,
@@ -86,6 +88,7 @@ impl Intake {
     pub async fn push(&self, push: ForgePush) -> Result<Pushed, Refusal> {
         let (repo, git_ref) = (format!("{}/{}", push.owner, push.repo), push.full_ref());
         let skip = self.policy().selection().skips(&git_ref, push.message.as_deref());
+        let skip = (self.policy().selection().no_forks && push.is_fork).then_some(SkipReason::Fork).or(skip);
         let skip = skip.or_else(|| push.has_docker_skip().then_some(SkipReason::DockerSkip));
         let sender = push.sender.clone();
         let request = push.into_request(self.policy().destinations().base.clone());
@@ -128,6 +131,7 @@ mod tests {
             sender,
             default_branch,
             message,
+            is_fork: false,
             dialect,
             delivery,
         };

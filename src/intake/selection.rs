@@ -9,6 +9,8 @@ pub struct Selection {
     pub tags: Option<Vec<RefGlob>>,
     /// SKIP_WORDS
     pub skip_words: bool,
+    /// BUILD_FORKS=0
+    pub no_forks: bool,
 }
 
 impl Selection {
@@ -39,6 +41,7 @@ mod tests {
             branches: globs(RefGlob::BRANCHES, &["main", "release/*"]),
             tags: Some(globs(RefGlob::TAGS, &["v*"])),
             skip_words: true,
+            no_forks: false,
         };
         let no_tags = Selection { tags: Some(Vec::new()), ..Selection::default() };
         for (selection, git_ref, message, expected) in [

@@ -11,6 +11,8 @@ words! {
         SkipWords = "skip-words",
         /// The commit's message asks for it in Conveyor's words.
         DockerSkip = "docker-skip",
+        /// The repository is a fork, and BUILD_FORKS leaves forks out.
+        Fork = "fork",
     }
 }
 
@@ -21,6 +23,7 @@ impl SkipReason {
             Self::Branches => "BRANCHES does not name this branch",
             Self::GitTags => "GIT_TAGS does not name this tag",
             Self::SkipWords => "the commit's message has [skip ci] or [ci skip], and SKIP_WORDS is set",
+            Self::Fork => "the repository is a fork, and BUILD_FORKS=0 leaves forks out",
             Self::DockerSkip => "the commit's message has [docker skip]",
         }
     }

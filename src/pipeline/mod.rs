@@ -185,7 +185,7 @@ fn mask(run: &Run, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
-/// Runs the stages, and returns the digest of the image; `None` if the job is a dry run.
+/// Runs the stages, each on the heap because together they exceed a worker's stack, and returns the digest of the image; `None` if the job is a dry run.
 async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
@@ -195,21 +195,21 @@ async fn stages(
 ) -> Result<Option<String>, JobEnd> {
     let (fetched, snapshot) = match runner.job.source.clone() {
         JobSource::Git => {
-            let (mut fetched, mirror) = clone::run(tools, &secrets, runner).await?;
-            let snapshot = checkout::run(tools, &secrets, &mut fetched, &mirror, runner).await?;
+            let (mut fetched, mirror) = Box::pin(clone::run(tools, &secrets, runner)).await?;
+            let snapshot = Box::pin(checkout::run(tools, &secrets, &mut fetched, &mirror, runner)).await?;
             (fetched, snapshot)
         }
         JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
     };
     let test = test::find(tools, runner).await?;
-    let (built, engine) = build::run(tools, &fetched, snapshot.clone(), runner, put_back).await?;
+    let (built, engine) = Box::pin(build::run(tools, &fetched, snapshot.clone(), runner, put_back)).await?;
     if let Some(test) = test {
         let task = TestTask { tools, engine: &engine, fetched: &fetched, snapshot, built: &built };
-        test::run(&test, task, runner).await?;
+        Box::pin(test::run(&test, task, runner)).await?;
     }
     if fetched.plan.dry_run {
         return push::leave_out(&built, runner).await.map(|()| None);
     }
     users::log_shared_image(tools, runner).await;
-    push::run(tools, &engine, &fetched, &built, runner, slot).await.map(Some)
+    Box::pin(push::run(tools, &engine, &fetched, &built, runner, slot)).await.map(Some)
 }

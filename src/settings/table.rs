@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
-    HttpUrl, JobKeep, List, LogFormat, LogKeep, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
+    HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
     RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
@@ -128,6 +128,8 @@ settings! {
         BRANCHES => branches: Branches, "", "main,release/*" live;
         /// Git tags whose pushes are built: globs, comma-separated, or `none`. Default: all.
         GIT_TAGS => git_tags: GitTags, "", "v*" live;
+        /// `0` builds no push of a repository that its forge calls a fork.
+        BUILD_FORKS => build_forks: Switch, "1", "0" live;
         /// `1` builds no push of a branch whose commit has `[skip ci]` or `[ci skip]` in its message.
         SKIP_WORDS => skip_words: Switch, "0", "1" live;
     }
@@ -174,7 +176,7 @@ settings! {
         BUILD_IMAGE => build_image: Option<PinnedImage>, "", "registry.example.com/tools/ci:1";
         /// Variables of the daemon's environment, or of its environment file, that tests are given: names, comma-separated.
         /// Their values are masked in the log. The daemon's own secrets are refused.
-        HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN,NPM_REGISTRY";
+        HOOK_ENV => hook_env: HookEnv, "", "CODECOV_TOKEN";
         /// `0` keeps the container of a job's newest test, under the job's id.
         GARBAGE_COLLECT => garbage_collect: Switch, "1", "0";
         /// Age in days from which kept containers are removed, or the number on each engine above which the oldest go, or
@@ -340,6 +342,9 @@ settings! {
         /// Names of the daemon beside BASE_URL's host, comma-separated. A request without a token, and one with a password
         /// that changes something, has to name the daemon by one of them, by an IP address or as localhost.
         HOSTS => hosts: Hosts, "", "builds.example.com,builds.internal" live;
+        /// Addresses and networks of the proxies before the daemon, comma-separated. A request of theirs counts for the
+        /// last other address in its `X-Forwarded-For`, where places are limited for each address.
+        TRUSTED_PROXIES => trusted_proxies: Networks, "", "10.0.0.2,fd00:1::/64";
         /// Origins whose pages may call the API (CORS), comma-separated.
         CORS_ORIGINS => cors_origins: Origins, "", "https://dashboard.example.com";
         /// Order of `GET /job` without `limit` and `order`: `newest` (the newest 1,000 jobs first), or `oldest` (every job,

@@ -1,8 +1,10 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::model::{
@@ -218,6 +220,22 @@ impl SettingValue for Origins {
             }
         }
         Ok(Self(origins))
+    }
+}
+
+/// IP addresses and networks, comma-separated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Networks(pub Vec<IpNet>);
+
+impl SettingValue for Networks {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(networks) = List::parse(text)?;
+        let network = |text: &String| {
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network
+                .map_err(|_| format!("{text:?} is neither an address nor a network, such as 10.0.0.2 or 10.0.0.0/24"))
+        };
+        networks.iter().map(network).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -22,7 +22,10 @@ struct Case {
 fn cases() -> Vec<Case> {
     let file = |name: &str, size: usize| (name.to_owned(), "x".repeat(size));
     // A comment, which the parsers of these files skip.
-    let comment = |name: &str, size: usize| (name.to_owned(), format!("#{}\n", "x".repeat(size - 2)));
+    let comment = |name: &str, size: usize| {
+        let lines = format!("#{}\n", "x".repeat(62)).repeat(size / 64);
+        (name.to_owned(), lines + &"\n".repeat(size % 64))
+    };
     let dockerfile = |size: usize| {
         let text = format!("{}#", DOCKERFILE.1);
         let rest = size - text.len() - 1;
@@ -96,7 +99,8 @@ async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_dele
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     let job = world.daemon.wait_failure(&id).await;
     assert_eq!(job["class"], "source");
-    let cause = "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
+    let cause =
+        "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
     assert_eq!(job["cause"], cause);
     push(&[":refs/heads/four"]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;

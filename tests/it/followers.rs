@@ -1,20 +1,15 @@
-//! Many readers of one log, and places for those who bring work meanwhile.
+//! Many readers of one log, while work comes in.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use serde_json::json;
-use sha2::Sha256;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::harness::{HOOK_SECRET, Proc, World, eventually, folder, http_client, port, push_payload, unique};
+use crate::harness::{World, http_client, unique};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -111,96 +106,4 @@ async fn a_thousand_followers_get_every_byte_while_work_comes_in() {
     let log = daemon.log(&id).await;
     let as_events = log.replace("\r\n", "\n").replace('\r', "\n");
     assert_eq!(texts, BTreeMap::from([((false, log), 667), ((true, as_events), 333)]));
-}
-
-/// A daemon that may open 1,024 files has 512 places, of which 32 are kept.
-struct Small {
-    _server: Proc,
-    address: String,
-    log: std::path::PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Small {
-    async fn start() -> Self {
-        let (dir, port) = (folder(), port());
-        let log = dir.path().join("log");
-        let mut command = Command::new("prlimit");
-        command
-            .args(["--nofile=1024:1024", env!("CARGO_BIN_EXE_image-factory"), "serve"])
-            .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap())
-            .env("LISTEN", format!("127.0.0.1:{port}"))
-            .env("DATA_DIR", dir.path().join("data"))
-            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
-            .env("HOOK_SECRET", HOOK_SECRET)
-            .envs([("API_AUTH", "none"), ("CONCURRENCY", "0")]);
-        let server = Proc::spawn("image-factory", &mut command, &log);
-        let small = Self { _server: server, address: format!("127.0.0.1:{port}"), log, _dir: dir };
-        let alive = async || http_client().get(small.url("/health")).send().await.is_ok().then_some(());
-        eventually(WAIT, "it answers", alive).await;
-        small
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    /// Opens a connection, and sends a request for this path, if there is one.
-    fn connect(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        if !path.is_empty() {
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        }
-        stream
-    }
-
-    async fn push(&self, commit: u8) -> reqwest::StatusCode {
-        let body = push_payload("acme/hello", "refs/heads/develop", &commit.to_string().repeat(40)).to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(HOOK_SECRET.as_bytes()).unwrap();
-        mac.update(body.as_bytes());
-        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
-        let request = http_client().post(self.url("/hooks/github")).timeout(WAIT);
-        let request = request.header("content-type", "application/json").header("x-github-event", "push");
-        request.header("x-hub-signature-256", signature).body(body).send().await.unwrap().status()
-    }
-
-    async fn metric(&self, name: &str) -> f64 {
-        let text = http_client().get(self.url("/metrics")).timeout(WAIT).send().await.unwrap().text().await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
-    }
-}
-
-#[tokio::test]
-async fn webhooks_have_places_while_others_read_nothing() {
-    let small = Small::start().await;
-    assert_eq!(small.push(1).await, 201);
-    let jobs: serde_json::Value = http_client().get(small.url("/job")).send().await.unwrap().json().await.unwrap();
-    let path = format!("/job/{}/log?follow=1", jobs[0]["id"].as_str().unwrap());
-    let _reading_nothing: Vec<_> = (0..600).map(|_| small.connect(&path)).collect();
-    let full = async || (small.metric("image_factory_log_followers").await == 336.0).then_some(());
-    eventually(WAIT, "all places of followers are taken", full).await;
-    assert_eq!(small.push(2).await, 201);
-    assert_eq!(small.metric("image_factory_http_places").await, 512.0);
-    assert!(small.metric("image_factory_http_connections").await >= 448.0);
-    // What is neither a webhook nor about health is told to come later.
-    let refused = http_client().get(small.url("/job")).timeout(WAIT).send().await.unwrap();
-    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
-    let said = std::fs::read_to_string(&small.log).unwrap();
-    assert_eq!(said.matches("all 448 places for connections are taken").count(), 1, "{said}");
-}
-
-#[tokio::test]
-async fn webhooks_have_places_while_others_say_nothing() {
-    let small = Small::start().await;
-    let mut silent: Vec<_> = (0..600).map(|_| small.connect("")).collect();
-    assert_eq!(small.push(1).await, 201);
-    drop(silent.split_off(100));
-    let free = async || (http_client().get(small.url("/job")).send().await.ok()?.status() == 200).then_some(());
-    eventually(WAIT, "there are places again", free).await;
-    assert!(std::fs::read_to_string(&small.log).unwrap().contains("there are places for connections again"));
-    // A silent connection ends by itself.
-    silent[0].set_read_timeout(Some(WAIT)).unwrap();
-    assert_eq!(silent[0].read(&mut [0; 1024]).unwrap_or(0), 0);
 }

@@ -40,6 +40,7 @@ mod generator;
 mod git;
 mod github;
 mod harness;
+mod hostile_clients;
 mod images;
 mod known_hosts;
 mod live_secrets;

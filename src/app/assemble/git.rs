@@ -67,6 +67,7 @@ pub fn selection(settings: &Settings) -> Selection {
         branches: settings.branches.0.clone(),
         tags: settings.git_tags.0.clone(),
         skip_words: settings.skip_words.0,
+        no_forks: !settings.build_forks.0,
     }
 }
 

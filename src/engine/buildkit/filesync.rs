@@ -54,7 +54,7 @@ impl DiffCopy<'_> {
         let follow = filter.follow.clone();
         let chosen = choose(self.tree, of, filter).await.map_err(|error| match error {
             ChoiceError::Git(error) => self.failed(error),
-            ChoiceError::Pattern(error) => GrpcStatus::unknown(error),
+            ChoiceError::Pattern(error) => GrpcStatus::unknown(self.tree.refuse(&error).message),
         })?;
         if name == b"context" {
             self.tree.note_follow_paths(&follow, chosen.iter().map(|&i| &entries[i as usize]));

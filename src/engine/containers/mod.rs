@@ -138,6 +138,7 @@ impl ContainerExit {
     pub fn success(self, command: &str) -> Result<(), EngineError> {
         let Self { code, last_line, killed, not_in } = self;
         let line = one_line(&last_line);
+        let command = &shortened(command);
         let message = match (not_in, &*line) {
             (_, _) if code == 0 => return Ok(()),
             (Some(image), why) => advice::with_cure(&advice::NO_PROGRAM, &[&command, &image, &why]),
@@ -146,6 +147,15 @@ impl ContainerExit {
         };
         let error = EngineError { exit_code: Some(code), ..EngineError::new(ErrorKind::Test, message) };
         Err(killed.map_or_else(|| error.clone(), |killer| error.clone().killed(killer)))
+    }
+}
+
+/// Returns a command as messages have it, with 80 characters at most.
+fn shortened(command: &str) -> String {
+    let line = one_line(command);
+    match line.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
@@ -270,8 +280,11 @@ fn config(spec: &ContainerSpec, labels: BTreeMap<String, String>) -> ContainerCr
             memory_swap: memory,
             nano_cpus: limits.nano_cpus.map(u64::cast_signed),
             pids_limit: limits.processes.map(i64::from),
-            // This driver keeps at most 100 MB, whatever the engine's default is, and `docker logs` reads it.
-            log_config: Some(HostConfigLogConfig { typ: Some("local".into()), config: None }),
+            // Every engine has this driver, and `docker logs` reads it. A flood of output fills no disk.
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".into()),
+                config: Some([("max-size".to_owned(), "100m".to_owned())].into()),
+            }),
             ..Default::default()
         }),
         ..Default::default()

@@ -64,7 +64,11 @@ pub(in crate::engine) async fn choose(
     });
     match chosen.await {
         Ok(chosen) => Ok(chosen?),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The daemon ends, and what waits here with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

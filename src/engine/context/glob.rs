@@ -53,13 +53,16 @@ pub(super) enum PatternKind {
 /// head and tail, which most paths do not have. It takes 30 µs to compile and 50 ns to match.
 pub(super) struct Glob {
     pub source: String,
-    pub head: Vec<u8>,
+    head: Vec<u8>,
     pub tail: Vec<u8>,
+    /// The longest text that every match has somewhere; empty if none is known.
+    pub literal: Vec<u8>,
     regex: OnceCell<Regex>,
 }
 
 impl Glob {
-    pub(super) fn matches(&self, path: &[u8], budget: &RegexBudget) -> Result<bool, BadPattern> {
+    /// Returns true if the pattern with this text matches a path.
+    pub(super) fn matches(&self, path: &[u8], pattern: &[u8], budget: &RegexBudget) -> Result<bool, BadPattern> {
         if path.len() < self.head.len() + self.tail.len()
             || !path.starts_with(&self.head)
             || !path.ends_with(&self.tail)
@@ -71,7 +74,7 @@ impl Glob {
             None => {
                 let config = Config::new().nfa_size_limit(Some(LARGEST));
                 let regex = Regex::builder().configure(config).build(&self.source);
-                let regex = regex.map_err(|_| BadPattern::Large(self.source.clone()))?;
+                let regex = regex.map_err(|_| BadPattern::Large(text(pattern).into_owned()))?;
                 budget.take(regex.memory_usage())?;
                 self.regex.get_or_init(|| regex)
             }
@@ -113,8 +116,9 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
     let mut chars = all.chars().peekable();
     let mut shape = Shape::Exact;
     let mut source = String::from("^");
-    // `head` and `tail` are the literal text before the first and after the last wildcard.
-    let (mut head, mut tail) = (None, String::new());
+    // `head` and `tail` are the literal text before the first and after the last wildcard, and `middle` is the longest
+    // between two.
+    let (mut head, mut tail, mut middle) = (None, String::new(), String::new());
     let (mut first, mut has_ends) = (true, true);
     while let Some(c) = chars.next() {
         let mut literal = None;
@@ -176,7 +180,11 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
             Some(c) => tail.push(c),
             None => {
                 let before = std::mem::take(&mut tail);
-                head.get_or_insert(before);
+                match &head {
+                    None => head = Some(before),
+                    Some(_) if before.len() > middle.len() => middle = before,
+                    Some(_) => {}
+                }
             }
         }
     }
@@ -190,8 +198,12 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
         Shape::Suffix => PatternKind::Suffix,
         Shape::Regex => match if deep { translate(&source) } else { Some(source) } {
             Some(source) => {
-                let (head, tail) = (bytes(head.unwrap_or_default()), bytes(tail));
-                PatternKind::Regex(Glob { source, head, tail, regex: OnceCell::new() })
+                // What is between brackets is no text.
+                let middle = if all.contains(['[', ']']) { String::new() } else { middle };
+                let (head, tail, middle) = (bytes(head.unwrap_or_default()), bytes(tail), bytes(middle));
+                let literal = [&head, &middle, &tail].into_iter().max_by_key(|text| text.len()).cloned();
+                let literal = literal.unwrap_or_default();
+                PatternKind::Regex(Glob { source, head, tail, literal, regex: OnceCell::new() })
             }
             None => PatternKind::Broken,
         },

@@ -18,10 +18,7 @@ impl Matcher {
     pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
-        let mut index = PatternIndex::default();
-        for (number, pattern) in (0..).zip(&patterns) {
-            index.add(number, &pattern.text, &pattern.kind);
-        }
+        let index = PatternIndex::new(patterns.iter().map(|pattern| (&pattern.text[..], &pattern.kind)));
         Ok(Self { patterns, index, regexes: RegexBudget::default() })
     }
 
@@ -41,9 +38,7 @@ impl Matcher {
             tried.next_if_eq(&next);
             let pattern = &self.patterns[next as usize];
             // A pattern that could not change the result is neither tried nor recorded.
-            if is_parents
-                || (pattern.exception == decisive.is_some() && pattern.matches(path, &self.regexes)?)
-            {
+            if is_parents || (pattern.exception == decisive.is_some() && pattern.matches(path, &self.regexes)?) {
                 matched.push(next);
                 decisive = if pattern.exception { None } else { decisive.or(Some(next)) };
             }
@@ -145,7 +140,7 @@ impl Pattern {
                 let suffix = &self.text[2..];
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
-            PatternKind::Regex(glob) => glob.matches(path, regexes)?,
+            PatternKind::Regex(glob) => glob.matches(path, &self.text, regexes)?,
             PatternKind::Broken => return Err(bad(&self.text, "Docker's own matcher cannot read the pattern")),
         })
     }

@@ -10,7 +10,9 @@ use tokio::sync::OnceCell;
 
 use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
+use super::pattern::BadPattern;
 use crate::engine::api::errors::EngineError;
+use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
 use crate::model::LogSink;
 
@@ -163,6 +165,13 @@ impl Tree {
     /// Records a failure of Git, and returns it as one of the build.
     pub(in crate::engine) fn fail(&self, error: &GitError) -> EngineError {
         let failure = EngineError::tree(error);
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+        failure
+    }
+
+    /// Records patterns of `.dockerignore` that cannot be used, and returns that as a failure of the build.
+    pub(in crate::engine) fn refuse(&self, error: &BadPattern) -> EngineError {
+        let failure = EngineError::new(ErrorKind::Build, error.to_string());
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
         failure
     }

@@ -15,7 +15,7 @@ use super::render::TEXT;
 use super::request::NewBuild;
 use crate::http::error::ApiError;
 use crate::http::hooks::webhook::WebhookKind;
-use crate::http::hooks::{DUPLICATE, SKIPPED, delivery_id, signature};
+use crate::http::hooks::{DUPLICATE, SKIPPED, delivery_id, shape, signature};
 use crate::http::{ApiState, body, messages};
 use crate::intake::{ForgePush, Pushed};
 use crate::model::{CommitId, Dialect, GitRef, is_no_commit};
@@ -57,10 +57,8 @@ pub async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body:
     let credentials = api.credentials.present();
     let secret = credentials.hook_secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(ApiError::new(&messages::NO_HOOK_SECRET))?;
-    let mut webhook = WebhookKind::read(&headers);
+    let webhook = WebhookKind::read(&headers);
     let body = api.bodies.read(&headers, body, body::HOOK_LIMIT).await?;
-    // curl calls a body a form unless it is told otherwise, and Conveyor looked at no type.
-    webhook.is_form &= body.bytes().starts_with(b"payload=");
     let signed = webhook.signed_text(body.bytes());
     if !signature::is_valid(&headers, &signed, secret.as_bytes()) {
         return Err(ApiError::new(&messages::HUB_SIGNATURE));
@@ -70,8 +68,12 @@ pub async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body:
         "push" => {}
         _ => return Err(ApiError::new(&messages::OTHER_EVENT)),
     }
-    let push: HookPush = serde_json::from_slice(&webhook.json(&signed)?)
-        .map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
+    let json = webhook.json(&signed);
+    if shape::is_no_push(&json) {
+        return Err(ApiError::new(&messages::OTHER_EVENT));
+    }
+    let push: HookPush =
+        serde_json::from_slice(&json).map_err(|error| ApiError::with(&messages::BAD_JSON, error.to_string()))?;
     if push.repository.fork == Some(true) {
         return Ok(skipped("fork", "Not building fork".into()));
     }
@@ -85,6 +87,7 @@ pub async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body:
         forge: webhook.forge,
         event: webhook.event.into(),
     };
+    drop(json);
     drop(signed);
     drop(body);
     let added = match api.intake.push(push.read(&api, delivery).await?).await? {
@@ -119,6 +122,7 @@ impl HookPush {
             forced: self.forced == Some(true),
             default_branch: self.repository.default_branch.filter(|name| GitRef::new(name).is_ok()),
             message,
+            is_fork: false,
             sender: sender.filter(|login| login.len() <= 255 && !login.contains(char::is_control)).map(str::to_owned),
             dialect: Dialect::Conveyor,
             delivery,

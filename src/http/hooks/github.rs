@@ -29,6 +29,8 @@ struct PushEvent {
 struct Repository {
     name: String,
     owner: RepositoryOwner,
+    /// Any JSON, because a push must not be refused for a field that only BUILD_FORKS looks at.
+    fork: Option<Value>,
     /// Any JSON, because a push must not be refused for a field that only decides about tags.
     default_branch: Option<Value>,
 }
@@ -83,7 +85,10 @@ pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Resul
 }
 
 fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<ForgePush, ApiError> {
-    let Repository { name: repo, owner: RepositoryOwner { name, login }, default_branch } = push.repository;
+    let Repository { name: repo, owner: RepositoryOwner { name, login }, fork, default_branch } = push.repository;
+    if push.reference.is_none() {
+        return Err(ApiError::Invalid(vec![Violation::missing("ref", "#/")]));
+    }
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let owner = filled(name)
         .or(login)
@@ -104,6 +109,7 @@ fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<Forge
         sender,
         default_branch,
         message: None,
+        is_fork: fork == Some(Value::Bool(true)),
         dialect: Dialect::Totem,
         delivery: delivery(),
     };
@@ -220,7 +226,7 @@ mod tests {
     fn a_push_names_its_repository_and_its_commit() {
         let made = read_json(&payload("refs/heads/develop"));
         assert_eq!((made.owner.as_str(), made.repo.as_str(), made.after.as_deref()), ("acme", "hello", Some("1234")));
-        let made = read_json(&json!({"repository": {"name": "hello", "owner": {"login": "acme"}}}));
+        let made = read_json(&json!({"ref": "", "repository": {"name": "hello", "owner": {"login": "acme"}}}));
         assert_eq!((made.owner.as_str(), made.branch(), made.after.as_deref()), ("acme", "develop", None));
     }
 
@@ -248,9 +254,10 @@ mod tests {
         assert_eq!(wrong("[]"), "invalid type: array (expected object) #/");
         assert_eq!(wrong("{b"), "key must be a string at line 1 column 2");
         assert_eq!(
-            wrong(r#"{"repository":{"name":"x","owner":{}}}"#),
+            wrong(r#"{"ref":"x","repository":{"name":"x","owner":{}}}"#),
             "Missing required property: name #/repository/owner"
         );
+        assert_eq!(wrong(r#"{"repository":{"name":"x","owner":{"name":"y"}}}"#), "Missing required property: ref #/");
         assert_eq!(
             wrong(r#"{"after":5,"repository":{"name":"x","owner":{"name":"y"}}}"#),
             "invalid type: integer (expected string) #/after"
@@ -281,6 +288,16 @@ mod tests {
             let mut body = payload("refs/heads/develop");
             body["repository"]["default_branch"] = sent;
             assert_eq!(read_json(&body).default_branch.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_fork_is_one_if_its_sender_says_true() {
+        for (fork, is_fork) in [(json!(true), true), (json!(false), false), (json!("yes"), false), (Value::Null, false)]
+        {
+            let mut body = payload("refs/heads/develop");
+            body["repository"]["fork"] = fork;
+            assert_eq!(read_json(&body).is_fork, is_fork, "{body}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! which forge it was.
 
 mod github;
+pub mod shape;
 pub mod signature;
 pub mod webhook;
 
@@ -62,19 +63,21 @@ async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body: Bod
         forge: webhook.forge,
         event: webhook.event.into(),
     };
+    let json = webhook.json(&signed);
     let push = match (webhook.forge, webhook.event) {
         (Forge::Bitbucket, "repo:push" | "repo:refs_changed") => {
             return Err(ApiError::with(&messages::UNREAD_FORGE, webhook.forge.title()));
         }
-        (Forge::Gogs, "create") => github::created_tag(&webhook.json(&signed)?, delivery)?,
         (Forge::Bitbucket, _) => return Ok(skipped(NO_PUSH)),
-        (_, "push") => github::push(&webhook.json(&signed)?, delivery)?,
+        (Forge::Gogs, "create") if !shape::is_no_creation(&json) => github::created_tag(&json, delivery)?,
+        (_, "push") if !shape::is_no_push(&json) => github::push(&json, delivery)?,
         _ => return Ok(skipped(NO_PUSH)),
     };
     let Some(mut push) = push else { return Ok(skipped(DELETED)) };
     if api.intake.policy().selection().skip_words {
-        push.message = github::message(&webhook.json(&signed)?);
+        push.message = github::message(&json);
     }
+    drop(json);
     drop(signed);
     drop(body);
     let added = match api.intake.push(push).await? {

@@ -1,12 +1,11 @@
 //! The forge and the event of a webhook, by its headers, and the text that its signature covers. Gitea's headers are
-//! those of `services/webhook/deliver.go` of go-gitea/gitea, those of Gogs are in `internal/database/webhook.go`.
+//! those of `services/webhook/deliver.go` of go-gitea/gitea, those of Gogs are in `internal/database/webhook.go`. The body
+//! alone tells whether it is JSON or a form, because no signature covers `Content-Type`.
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 
-use crate::http::error::ApiError;
-use crate::http::violation::Violation;
 use crate::model::Forge;
 
 /// Headers with the event's name. The first that a webhook has tells its forge: Gitea and Gogs send GitHub's header, too,
@@ -27,7 +26,6 @@ pub struct WebhookKind<'a> {
     pub forge: Forge,
     /// Name of the event in the forge's words; empty without a header.
     pub event: &'a str,
-    pub is_form: bool,
 }
 
 impl<'a> WebhookKind<'a> {
@@ -36,32 +34,19 @@ impl<'a> WebhookKind<'a> {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let found = EVENTS.iter().find_map(|&(name, forge)| Some((forge, text(name)?)));
         let (forge, event) = found.unwrap_or((Forge::GitHub, ""));
-        let media_type = text(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
-        Self { forge, event, is_form: media_type.starts_with("application/x-www-form-urlencoded") }
+        Self { forge, event }
     }
 
-    /// Returns the text that the signature covers: the body, or the field `payload` of a form of Gitea, Forgejo or Gogs,
-    /// which leave the form's other fields unsigned. A form without that field has an empty text.
+    /// Returns the text that the signature covers: the body, or the field `payload` of a form of Gitea, Forgejo or Gogs.
     pub fn signed_text<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
-        match self.is_form && self.signs_payload() {
-            true => field(body).unwrap_or_default(),
-            false => body.into(),
-        }
+        field(body).filter(|_| self.signs_payload()).unwrap_or_else(|| body.into())
     }
 
-    /// Returns the JSON in a signed text.
-    ///
-    /// # Errors
-    /// A form without the field `payload`.
-    pub fn json<'b>(&self, signed: &'b [u8]) -> Result<Cow<'b, [u8]>, ApiError> {
-        match self.is_form && !self.signs_payload() {
-            true => field(signed).ok_or_else(|| ApiError::Invalid(vec![Violation::missing("payload", "#/")])),
-            // Node decoded a byte that is no UTF-8 as U+FFFD.
-            false => Ok(match String::from_utf8_lossy(signed) {
-                Cow::Borrowed(json) => json.as_bytes().into(),
-                Cow::Owned(json) => json.into_bytes().into(),
-            }),
-        }
+    /// Returns the JSON in a signed text. It may be none, because a text that is no form is returned as it is.
+    pub fn json<'b>(&self, signed: &'b [u8]) -> Cow<'b, [u8]> {
+        let form = if self.signs_payload() { None } else { field(signed) };
+        // Node decoded a byte that is no UTF-8 as U+FFFD.
+        form.unwrap_or_else(|| into_bytes(String::from_utf8_lossy(signed)))
     }
 
     fn signs_payload(&self) -> bool {
@@ -69,13 +54,18 @@ impl<'a> WebhookKind<'a> {
     }
 }
 
-/// Returns the field `payload` of a form.
-fn field(form: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let (_, value) = form_urlencoded::parse(form).find(|(name, _)| name == "payload")?;
-    Some(match value {
-        Cow::Borrowed(json) => json.as_bytes().into(),
-        Cow::Owned(json) => json.into_bytes().into(),
-    })
+/// Returns the field `payload` of a form that has it alone. A body with other fields is no form, because a text inside of
+/// signed JSON may look like a field.
+fn field(body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    body.strip_prefix(b"payload=").filter(|value| !value.contains(&b'&'))?;
+    form_urlencoded::parse(body).next().map(|(_, value)| into_bytes(value))
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => text.as_bytes().into(),
+        Cow::Owned(text) => text.into_bytes().into(),
+    }
 }
 
 #[cfg(test)]
@@ -101,22 +91,38 @@ mod tests {
 
     #[test]
     fn a_form_is_signed_as_a_whole_by_github_and_by_its_payload_elsewhere() {
-        let form = b"a=1&payload=%7B%22b%22%3A+1%7D";
-        let webhook = |forge| WebhookKind { forge, event: "push", is_form: true };
+        let form = b"payload=%7B%22b%22%3A+1%7D";
+        let webhook = |forge| WebhookKind { forge, event: "push" };
         let (github, gitea) = (webhook(Forge::GitHub), webhook(Forge::Gitea));
         assert_eq!(&*github.signed_text(form), form);
-        assert_eq!(&*github.json(form).unwrap(), br#"{"b": 1}"#);
-        assert_eq!(&*github.json(b"payload={}").unwrap(), b"{}");
-        assert!(github.json(b"a=1").is_err());
+        assert_eq!(&*github.json(form), br#"{"b": 1}"#);
         assert_eq!(&*gitea.signed_text(form), br#"{"b": 1}"#);
-        assert_eq!(&*gitea.json(br#"{"b": 1}"#).unwrap(), br#"{"b": 1}"#);
-        assert_eq!(&*gitea.signed_text(b"a=1"), b"");
+        assert_eq!(&*gitea.json(br#"{"b": 1}"#), br#"{"b": 1}"#);
+        // Signed JSON in which somebody wrote a form is JSON.
+        for body in [&br#"{"comment":"&payload={}&"}"#[..], b"a=1&payload={}", b"payload={}&a=1", b" payload={}"] {
+            for webhook in [github, gitea] {
+                assert_eq!((&*webhook.signed_text(body), &*webhook.json(body)), (body, body));
+            }
+        }
+        // A payload that looks like a form again is none.
+        assert_eq!(&*gitea.json(&gitea.signed_text(b"payload=payload%3D%7B%7D")), b"payload={}");
     }
 
     proptest! {
+        /// Whoever signs JSON has signed this JSON and nothing else, whatever headers a replay has.
         #[test]
-        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..60), is_form: bool, forge in 0..7usize) {
-            let webhook = WebhookKind { forge: Forge::ALL[forge], event: "push", is_form };
+        fn signed_json_is_read_as_itself(
+            text in "[&=%{}\"a-z]{0,20}(&payload=[{}%a-z]{0,9}&?)?", forge in 0..Forge::ALL.len(),
+        ) {
+            let json = serde_json::json!({ "comment": text }).to_string();
+            let webhook = WebhookKind { forge: Forge::ALL[forge], event: "push" };
+            prop_assert_eq!(&*webhook.signed_text(json.as_bytes()), json.as_bytes());
+            prop_assert_eq!(&*webhook.json(json.as_bytes()), json.as_bytes());
+        }
+
+        #[test]
+        fn any_bytes_are_read(body in prop::collection::vec(any::<u8>(), 0..60), forge in 0..Forge::ALL.len()) {
+            let webhook = WebhookKind { forge: Forge::ALL[forge], event: "push" };
             let _ = webhook.json(&webhook.signed_text(&body));
         }
     }

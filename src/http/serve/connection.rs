@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,12 +33,24 @@ impl From<Peer> for Stream {
     }
 }
 
+impl Stream {
+    /// Returns the address of the other end, which a Unix socket has none of.
+    pub fn peer(&self) -> Option<IpAddr> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return None,
+        };
+        stream.peer_addr().ok().map(|address| address.ip())
+    }
+}
+
 /// A connection with its place, which it keeps also as a WebSocket. Writing fails once it made no progress for [`STALLED`].
 pub(super) struct Connection {
     stream: Stream,
     /// The end of the time for progress, while writing waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: ConnectionPlace,
+    _place: Arc<ConnectionPlace>,
     _token: TaskTrackerToken,
 }
 
@@ -52,7 +66,7 @@ macro_rules! on_stream {
 }
 
 impl Connection {
-    pub fn new(stream: Stream, place: ConnectionPlace, token: TaskTrackerToken) -> Self {
+    pub fn new(stream: Stream, place: Arc<ConnectionPlace>, token: TaskTrackerToken) -> Self {
         Self { stream, stalled: None, _place: place, _token: token }
     }
 
@@ -135,8 +149,10 @@ mod tests {
     async fn writing_fails_only_without_progress() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, places) = (Stream::Tcp(listener.accept().await.unwrap().0), Places::new(0));
-        let mut connection = Connection::new(stream, places.take().await.unwrap(), TaskTracker::new().token());
+        let (stream, places) =
+            (Stream::Tcp(listener.accept().await.unwrap().0), Arc::new(Places::new(0, Default::default())));
+        let mut connection =
+            Connection::new(stream, Arc::new(places.take(None).await.unwrap()), TaskTracker::new().token());
         fill(&mut connection).await;
         assert!(connection.stalled.is_some());
         let mut taken = vec![0; 8 << 20];

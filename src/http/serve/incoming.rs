@@ -1,6 +1,7 @@
 //! Takes connections, and makes TLS of them where the daemon has a certificate.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::Stream;
 use super::listener::{Listener, Peer};
+use super::shares::TrustedProxies;
 
 /// Time for a client to begin TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The most handshakes at once. A further one ends the oldest, so that silent clients keep nobody out.
 const HANDSHAKES: usize = 256;
+/// The most handshakes of one address at once. A further one ends the oldest of that address.
+const HANDSHAKES_OF_ONE: usize = 64;
 /// First byte of every TLS connection: a record with a handshake (RFC 8446, section 5.1).
 const TLS_RECORD: u8 = 22;
 /// The answer to a client that does not speak TLS.
@@ -31,16 +35,24 @@ pub(super) struct ConnectionSource {
 
 struct Handshakes {
     acceptor: TlsAcceptor,
-    running: VecDeque<AbortHandle>,
+    proxies: TrustedProxies,
+    /// The handshakes under way with the addresses that they count for, the oldest first.
+    running: VecDeque<(Option<IpAddr>, AbortHandle)>,
     done: mpsc::Sender<Stream>,
     next: mpsc::Receiver<Stream>,
 }
 
 impl ConnectionSource {
-    pub fn new(listener: Listener, tls: Option<rustls::ServerConfig>) -> Self {
+    pub fn new(listener: Listener, tls: Option<rustls::ServerConfig>, proxies: TrustedProxies) -> Self {
         let handshakes = |config| {
             let (done, next) = mpsc::channel(1);
-            Handshakes { acceptor: TlsAcceptor::from(Arc::new(config)), running: VecDeque::new(), done, next }
+            Handshakes {
+                acceptor: TlsAcceptor::from(Arc::new(config)),
+                proxies: proxies.clone(),
+                running: VecDeque::new(),
+                done,
+                next,
+            }
         };
         Self { listener, tls: tls.map(handshakes) }
     }
@@ -65,10 +77,15 @@ impl ConnectionSource {
 
 impl Handshakes {
     fn begin(&mut self, stream: TcpStream) {
-        self.running.retain(|handshake| !handshake.is_finished());
-        if self.running.len() >= HANDSHAKES
-            && let Some(oldest) = self.running.pop_front()
-        {
+        self.running.retain(|(_, handshake)| !handshake.is_finished());
+        let address = stream.peer_addr().ok().and_then(|address| self.proxies.counted(address.ip()));
+        let is_own = |(other, _): &(Option<IpAddr>, AbortHandle)| address.is_some() && *other == address;
+        let excess = match self.running.iter().filter(|handshake| is_own(handshake)).count() {
+            HANDSHAKES_OF_ONE.. => self.running.iter().position(is_own),
+            _ if self.running.len() >= HANDSHAKES => Some(0),
+            _ => None,
+        };
+        if let Some((_, oldest)) = excess.and_then(|at| self.running.remove(at)) {
             oldest.abort();
         }
         let (acceptor, done) = (self.acceptor.clone(), self.done.clone());
@@ -77,7 +94,7 @@ impl Handshakes {
                 let _ = done.send(stream).await;
             }
         });
-        self.running.push_back(handshake.abort_handle());
+        self.running.push_back((address, handshake.abort_handle()));
     }
 }
 

@@ -1,10 +1,12 @@
 //! Serves connections: plain ones, TLS and those of a Unix socket.
 
+mod admission;
 mod certificate;
 mod connection;
 mod incoming;
 mod listener;
 mod places;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +14,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +27,12 @@ use tokio_util::task::TaskTracker;
 use crate::metrics::Heartbeat;
 use connection::Connection;
 use incoming::ConnectionSource;
-use places::KeptPlace;
 
+pub use admission::admit;
 pub use certificate::{FilesState, ServerCertificate};
 pub use listener::Listener;
-pub use places::{FollowerPlace, Places, keep_for_urgent};
+pub use places::{FollowerPlace, Places};
+pub use shares::TrustedProxies;
 
 /// Time for a request's headers, and for a connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,19 +66,29 @@ pub async fn serve(
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER).title_case_headers(true);
     let mut kept_http = http.clone();
     kept_http.header_read_timeout(KEPT_HEADER_TIMEOUT).keep_alive(false);
-    let kept_router = router.clone().layer(Extension(KeptPlace));
-    let mut incoming = ConnectionSource::new(listener, certificate.map(ServerCertificate::config).transpose()?);
+    let tls = certificate.map(ServerCertificate::config).transpose()?;
+    let mut incoming = ConnectionSource::new(listener, tls, places.proxies().clone());
     let connections = TaskTracker::new();
-    let mut next = async || {
+    let router = TowerToHyperService::new(router);
+    let mut next = async || loop {
         let stream = incoming.next().await;
-        Some((stream, places.take().await?))
+        // A peer with all of its places is left, which closes its connection.
+        if let Some(place) = places.take(stream.peer()).await {
+            return (stream, Arc::new(place));
+        }
     };
-    while let Some(Some((stream, place))) = shutdown.run_until_cancelled(heart.wait(next())).await {
-        let (http, router) = if place.is_kept { (&kept_http, &kept_router) } else { (&http, &router) };
-        let stream = TokioIo::new(Connection::new(stream, place, connections.token()));
-        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone())).with_upgrades();
+    while let Some((stream, place)) = shutdown.run_until_cancelled(heart.wait(next())).await {
+        let http = if place.kept.is_some() { &kept_http } else { &http };
+        let displaced = place.kept.as_ref().map(|kept| kept.displaced.clone()).unwrap_or_default();
+        let stream = TokioIo::new(Connection::new(stream, place.clone(), connections.token()));
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(place.clone());
+            router.call(request)
+        });
+        let connection = http.serve_connection(stream, service).with_upgrades();
         let shutdown = shutdown.clone();
-        tokio::spawn(async move {
+        tokio::spawn(displaced.run_until_cancelled_owned(async move {
             let mut connection = pin!(connection);
             // An error is the peer's, which went away, was too slow or did not speak HTTP.
             let ended = shutdown.run_until_cancelled(connection.as_mut()).await;
@@ -80,7 +96,7 @@ pub async fn serve(
                 connection.as_mut().graceful_shutdown();
                 let _ = tokio::time::timeout(GRACE, connection).await;
             }
-        });
+        }));
     }
     drop(incoming);
     connections.close();

@@ -325,8 +325,11 @@ async fn a_webhook_makes_a_build_at_any_address() {
     other["x"] = 1.into();
     let mut nameless = push(SHA);
     nameless["repository"] = json!({"full_name": "hello"});
+    let mut comment = push(SHA);
+    comment["action"] = "created".into();
     for (event, body, status, text) in [
         ("ping", json!({}), 200, "Ok\n"),
+        ("push", comment, 404, "404 page not found\n"),
         ("push", fork, 200, "Not building fork"),
         ("push", deleted, 200, "Not building deleted branch"),
         ("push", skipped, 200, "Not building: the commit's message has [skip ci] or [ci skip], and SKIP_WORDS is set"),

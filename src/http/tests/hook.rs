@@ -116,6 +116,33 @@ async fn a_form_is_read_too() {
     assert_eq!(server.store.jobs(1, None).await.unwrap()[0].context.branch, "feature/x");
 }
 
+/// A signature covers neither the event's name nor the media type, so a replay may change both.
+#[tokio::test]
+async fn what_was_signed_as_something_else_is_no_push() {
+    let server = server(|_| {}).await;
+    let mut comment: Value = serde_json::from_str(&push("1234")).unwrap();
+    comment["action"] = json!("created");
+    let mut own_hook: Value = serde_json::from_str(&push("1234")).unwrap();
+    own_hook["git"] = json!({"owner": "acme", "repo": "hello", "ref": "x", "commit": "1234"});
+    let hidden = format!("&payload={}&", form_urlencoded::byte_serialize(push("1234").as_bytes()).collect::<String>());
+    for body in [comment.to_string(), own_hook.to_string(), json!({ "zen": hidden }).to_string()] {
+        for media_type in ["application/json", "application/x-www-form-urlencoded"] {
+            let mut request = server.signed(&body).build().unwrap();
+            request.headers_mut().insert("content-type", media_type.parse().unwrap());
+            let answer = server.http.execute(request).await.unwrap();
+            assert_eq!(answer.status(), 204, "{media_type} {body}");
+            assert_eq!(answer.headers()["x-image-factory-skipped"], "the event is no push of a branch or tag");
+        }
+    }
+    // A push without its fields, and a form with others.
+    for body in
+        [r#"{"repository":{"name":"hello","owner":{"login":"acme"}}}"#, r#"{"ref":"refs/heads/x"}"#, &hidden[1..]]
+    {
+        assert_eq!(send(server.signed(body)).await.status, 400, "{body}");
+    }
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_push_that_cannot_be_built_is_refused() {
     let server = server_with(|_| {}, |rules| rules.allow_repos = vec!["other".into()]).await;

@@ -26,6 +26,7 @@ const SHELL: &str = "/bin/sh";
 /// its own.
 pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<(), JobEnd> {
     let (config, log, job) = (&task.tools.config.test, runner.log.clone(), runner.job.clone());
+    log.mask(&config.env.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>());
     let containers = task.engine.containers();
     let command = words(&config.hook);
     let image = config.build_image.as_ref().map_or_else(|| task.built.id.clone(), PinnedImage::to_string);
@@ -80,7 +81,6 @@ async fn with_secrets<'a>(
     if secrets.is_empty() {
         return Ok(containers.create(&spec).await?);
     }
-    log.mask(&secrets.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>());
     let wrapper = [SHELL, "-c", WITH_ENV, "sh"].map(str::to_owned);
     let wrapped = ContainerSpec { command: wrapper.into_iter().chain(spec.command.clone()).collect(), ..spec.clone() };
     let container = containers.create(&wrapped).await?;

@@ -68,3 +68,27 @@ proptest! {
         prop_assert_eq!(std::str::from_utf8(length).unwrap().parse::<usize>().unwrap(), records.len());
     }
 }
+
+#[test]
+fn the_one_file_of_a_tar_is_found_behind_its_headers() {
+    let long = [b"d/".as_slice(), &[b'x'; 200]].concat();
+    for (path, size, begin) in [(b"short".as_slice(), 5, 512), (&long, 7, 1536), (b"big", 1 << 33, 1536)] {
+        let mut tar = BytesMut::new();
+        header(&entry(path, EntryKind::File, size), &[], TarRoot::default(), &mut tar);
+        assert_eq!(file_size(&tar), Some((begin, size)));
+        assert_eq!(file_size(&tar[..tar.len() - 1]), None);
+    }
+    assert_eq!(file_size(b""), None);
+}
+
+#[test]
+fn small_files_have_their_modes() {
+    let files = [
+        SmallFile { path: "in/", mode: 0o700, content: b"" },
+        SmallFile { path: "in/side", mode: 0o600, content: b"content\n" },
+    ];
+    let dir = unpack(&small_tar(&files, Owner::default()));
+    let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("in"), mode("in/side")), (0o700, 0o600));
+    assert_eq!(std::fs::read(dir.path().join("in/side")).unwrap(), b"content\n");
+}

@@ -11,6 +11,7 @@ mod images;
 pub mod known_hosts;
 mod ledger;
 mod missed;
+pub mod own_socket;
 mod parts;
 mod readiness;
 mod reload;

@@ -42,12 +42,20 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub struct ApiClient {
     http: reqwest::Client,
     base: Url,
+    /// The address in messages: that of the socket, if there is one.
+    shown: String,
     token: Option<Zeroizing<String>>,
 }
 
 /// True if the address is one of this machine's own, which no other machine answers.
 pub fn is_this_machine(url: &str) -> bool {
     ListenAddress::socket_path(url).is_some() || Url::parse(url).is_ok_and(|url| is_loopback(&url))
+}
+
+/// True if both addresses lead to one daemon of this machine, also where loopback has two names.
+pub fn is_same_place(url: &str, other: &str) -> bool {
+    let port = |url: &str| Url::parse(url).ok().filter(is_loopback).and_then(|url| url.port_or_known_default());
+    url == other || (port(url).is_some() && port(url) == port(other))
 }
 
 impl ApiClient {
@@ -73,12 +81,13 @@ impl ApiClient {
             None => http,
         };
         let http = http.build().map_err(|error| refuse(innermost(&error)))?;
-        Ok(Self { http, base, token })
+        let shown = if socket.is_some() { url.into() } else { base.to_string() };
+        Ok(Self { http, base, shown, token })
     }
 
     /// The address of the server.
     pub fn base(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        self.shown.trim_end_matches('/')
     }
 
     pub async fn create(&self, job: &NewRemoteJob) -> Result<RemoteJob, ClientError> {
@@ -152,7 +161,7 @@ impl ApiClient {
         let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body)
-            .map_err(|error| ClientError::UnexpectedAnswer { url: self.base.to_string(), cause: error.to_string() })
+            .map_err(|error| ClientError::UnexpectedAnswer { url: self.shown.clone(), cause: error.to_string() })
     }
 
     /// Sends the request. Returns the answer if its status is a success.
@@ -162,7 +171,7 @@ impl ApiClient {
         if status.is_success() {
             return Ok(response);
         }
-        let url = self.base.to_string();
+        let url = self.shown.clone();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         let Ok(answer) = serde_json::from_slice::<ErrorAnswer>(&body) else {
             return Err(match status.is_server_error() {
@@ -186,6 +195,6 @@ impl ApiClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Unreachable { url: self.base.to_string(), cause: innermost(error) }
+        ClientError::Unreachable { url: self.shown.clone(), cause: innermost(error) }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, set_dumpable_behavior, setrlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -249,7 +249,7 @@ impl Drop for Running {
 fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let limit = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
-    Ok(rustix::process::setrlimit(resource, limit)?)
+    Ok(setrlimit(resource, limit)?)
 }
 
 /// Reads a pipe until its end or an error. Returns `None` if it has more than is kept.
@@ -280,6 +280,14 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&d
             kept.drain(..kept.len() - keep);
         }
     }
+}
+
+/// Keeps this process's memory, which has decrypted secrets, out of core files and from other processes of its user
+/// (prctl(2), PR_SET_DUMPABLE). A program that is started may be looked into again, but writes no core file either.
+pub fn forbid_dumps() {
+    // Neither call fails on Linux: the limit is lowered, and the value is one that prctl takes.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Kills the programs that a former process of `owner` left behind. When that process was killed, its programs were

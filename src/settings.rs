@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::model::{ApiToken, Dialect};
+
 pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
 pub use etcd_address::HostName;
@@ -41,14 +43,17 @@ pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
-    ApiAuth, Bytes, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins, RepoCaseChoice,
-    TotemList,
+    ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins,
+    RepoCaseChoice, TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.
 pub const DEFAULT_FILE: &str = "/etc/image-factory/image-factory.toml";
 /// File of variables that is read if it exists and `--env-file` names no other.
 pub const ENV_FILE: &str = "/etc/image-factory/env";
+
+/// Characters of a signing secret below which the start and `doctor` complain, as for a token.
+const SHORTEST_SECRET: usize = 16;
 
 /// A setting as the documents describe it.
 pub struct Spec {
@@ -138,6 +143,24 @@ impl Settings {
                 "BASIC_AUTH is set, and API_AUTH=none admits everyone without it: unset one of them",
             ));
         }
+        let is_password =
+            |token: &ApiToken| self.basic_auth.as_ref().is_some_and(|login| login.password == token.token);
+        if let Some(token) = self.api_tokens.iter().find(|token| is_password(token)) {
+            let name = &token.name;
+            errors.push(SettingError::new(
+                ["BASIC_AUTH", "API_TOKENS"],
+                format!("BASIC_AUTH has the token of {name} in API_TOKENS for its password: give each its own"),
+            ));
+        }
+        if self.dialects.has(Dialect::ComposeCi) && self.ci_token().is_none() {
+            errors.push(SettingError::new(
+                ["DIALECTS", "CI_TOKEN"],
+                "DIALECTS names compose-ci, whose webhooks need CI_TOKEN: set it to the token of their address",
+            ));
+        }
+        if self.ci_token.as_ref().is_some_and(|token| token.len() < 16) {
+            errors.push(SettingError::new(["CI_TOKEN"], "CI_TOKEN is not valid: it has less than 16 characters"));
+        }
         let is_secret =
             |name: &&String| TABLE.iter().any(|spec| spec.secret && spec.variables().any(|own| own == **name));
         for name in self.hook_env.names.iter().filter(is_secret) {
@@ -156,9 +179,21 @@ impl Settings {
         errors
     }
 
+    /// Returns the names of the signing secrets that are so short that what they signed lets them be guessed.
+    pub fn short_secrets(&self) -> Vec<&'static str> {
+        let secrets = [("HOOK_SECRET", &self.hook_secret), ("HOOK_POST_SECRET", &self.hook_post_secret)];
+        let is_short = |secret: &Zeroizing<String>| secret.chars().count() < SHORTEST_SECRET;
+        secrets.iter().filter(|(_, secret)| secret.as_ref().is_some_and(is_short)).map(|(name, _)| *name).collect()
+    }
+
     /// Returns the secret that signs the post-build hooks.
     pub fn post_build_secret(&self) -> Option<&Zeroizing<String>> {
         self.hook_post_secret.as_ref().or(self.hook_secret.as_ref())
+    }
+
+    /// Returns the token of compose-ci's webhooks.
+    pub fn ci_token(&self) -> Option<&Zeroizing<String>> {
+        self.ci_token.as_ref().or(self.github_token.as_ref())
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -4,7 +4,6 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
 
 use super::harness::{World, unique};
 use super::{Row, median, ms};
@@ -16,12 +15,7 @@ const FILES: usize = 300;
 
 pub async fn measure() -> Vec<Row> {
     let world = World::start_with(&[("HOOK", "echo begun"), ("GARBAGE_COLLECT", "0")]).await;
-    let file = world.daemon.data_dir().join("image-factory.db");
-    let mut database = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let trigger = "CREATE TRIGGER compose_ci AFTER INSERT ON jobs BEGIN \
-                   UPDATE jobs SET dialect = 'compose-ci' WHERE id = NEW.id; END";
-    sqlx::query(trigger).execute(&mut database).await.unwrap();
-    database.close().await.unwrap();
+    world.test_jobs_where("TRUE").await;
     let files: Vec<_> = (0..FILES).map(|n| (format!("src/{n}"), "x".repeat(4000))).collect();
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     world.repo.commit("develop", &files);

@@ -12,6 +12,7 @@ use super::assemble::{access, engine, git, notify as channels, pipeline as pipel
 use super::branch_heads;
 use super::ledger::Ledger;
 use super::missed::Missed;
+use super::own_socket;
 use super::readiness::{self, DiskSpace, Readiness};
 use super::reload::{LiveParts, Reloads};
 use super::retention::Retention;
@@ -22,7 +23,7 @@ use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving, TrustedProxies};
 use crate::intake::Intake;
 use crate::logs::Masks;
-use crate::metrics::Metrics;
+use crate::metrics::{Heartbeat, Metrics};
 use crate::notify::{self, Channels};
 use crate::pipeline::{self, SecretGate, Tags, Tools};
 use crate::queue::{Queue, QueueConfig, Waits};
@@ -45,6 +46,8 @@ pub struct DaemonParts {
     tools: Arc<Tools>,
     intake: Intake,
     router: Router,
+    /// The listener for the command line of this machine.
+    own_listener: Option<Listener>,
     certificate: Option<Arc<ServerCertificate>>,
     places: Arc<Places>,
     http_stop: CancellationToken,
@@ -136,6 +139,8 @@ impl DaemonParts {
         };
         let http_config = HttpConfig {
             hook_secret: settings.hook_secret.clone(),
+            ci_token: settings.ci_token().cloned(),
+            default_repo: settings.github_repo.clone(),
             tokens,
             dialects: settings.dialects.clone(),
             basic_auth: settings.basic_auth.clone(),
@@ -162,6 +167,7 @@ impl DaemonParts {
             closing: http_stop.clone(),
         };
         let (router, credentials) = http::router(http_config, http_parts);
+        let own_listener = own_socket::listen(&settings.data_dir(), &settings.listen).await;
         let retention = Retention {
             store: store.clone(),
             logs: logs.clone(),
@@ -191,6 +197,7 @@ impl DaemonParts {
             tools,
             intake,
             router,
+            own_listener,
             certificate,
             places,
             http_stop,
@@ -218,6 +225,10 @@ impl DaemonParts {
         let outbox_stop = CancellationToken::new();
         let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
         let outbox = tokio::spawn(outbox);
+        let own_server = self.own_listener.map(|listener| {
+            let serving = Serving { listener, certificate: None, places: self.places.clone() };
+            tokio::spawn(http::serve(serving, self.router.clone(), Heartbeat::default(), self.http_stop.clone()))
+        });
         let serving = Serving { listener, certificate: self.certificate, places: self.places };
         let server = tokio::spawn(http::serve(serving, self.router, metrics.http, self.http_stop.clone()));
         notify_systemd(&[NotifyState::Ready]);
@@ -244,6 +255,9 @@ impl DaemonParts {
         self.http_stop.cancel();
         outbox_stop.cancel();
         server.await??;
+        if let Some(own_server) = own_server {
+            own_server.await??;
+        }
         outbox.await?;
         store.close().await;
         // The folder has the sockets of connections that are kept for the next fetch. The next start removes the rest.

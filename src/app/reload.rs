@@ -66,7 +66,8 @@ impl LiveParts {
         self.intake.set_policy(policy);
         self.tools.config.skip_words.store(settings.skip_words.0, Relaxed);
         let hosts = access::hosts(&settings);
-        self.credentials.replace(settings.hook_secret.clone(), &tokens, settings.basic_auth.as_ref(), &hosts);
+        let (hook_secret, basic_auth) = (settings.hook_secret.clone(), settings.basic_auth.as_ref());
+        self.credentials.replace(hook_secret, settings.ci_token(), &tokens, basic_auth, &hosts);
         if let Err(why) = certificate::reload(self.certificate.as_deref(), new) {
             tracing::error!("the certificate is not taken, and the former one stays in use: {why:#}");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::json;
 
+use super::terminal::LogOutput;
 use super::{INTERRUPTED, colored, colors_on, exit_code, plain, print_json, short, state};
 use crate::client::{ApiClient, Millis, RemoteJob, WaitReason};
 
@@ -58,9 +59,9 @@ pub async fn to_end(
 
 enum LogView {
     /// The log on stdout, and lines on stderr at the beginning, at the end, and when the reason changes why the job waits.
-    Plain { waits_for: Option<WaitReason> },
+    Plain { out: LogOutput, waits_for: Option<WaitReason> },
     /// The same with a status line on stderr below the log.
-    Terminal { at_line_start: bool },
+    Terminal { out: LogOutput },
     /// Events. `line` has the part of the log that is not a full line yet.
     Json { line: Vec<u8> },
 }
@@ -69,8 +70,8 @@ impl LogView {
     fn new(json: bool) -> Self {
         match json {
             true => Self::Json { line: Vec::new() },
-            false if io::stderr().is_terminal() => Self::Terminal { at_line_start: true },
-            false => Self::Plain { waits_for: None },
+            false if io::stderr().is_terminal() => Self::Terminal { out: LogOutput::new() },
+            false => Self::Plain { out: LogOutput::new(), waits_for: None },
         }
     }
 
@@ -90,13 +91,12 @@ impl LogView {
 
     fn log(&mut self, bytes: &[u8], job: &RemoteJob) -> anyhow::Result<()> {
         match self {
-            Self::Plain { .. } => write_out(bytes),
-            Self::Terminal { at_line_start } => {
-                if *at_line_start {
+            Self::Plain { out, .. } => Ok(out.write(bytes)?),
+            Self::Terminal { out } => {
+                if out.is_at_line_start {
                     clear();
                 }
-                *at_line_start = bytes.ends_with(b"\n");
-                write_out(bytes)?;
+                out.write(bytes)?;
                 self.update(job, false)
             }
             Self::Json { line } => {
@@ -115,11 +115,11 @@ impl LogView {
 
     fn update(&mut self, job: &RemoteJob, changed: bool) -> anyhow::Result<()> {
         match self {
-            Self::Terminal { at_line_start: true } => {
+            Self::Terminal { out: LogOutput { is_at_line_start: true, .. } } => {
                 let _ = write!(io::stderr(), "\r\x1b[K{}", status_line(job, Millis::now(), terminal_width()));
             }
             Self::Json { .. } if changed => print_json(&json!({ "event": "job", "job": job }))?,
-            Self::Plain { waits_for } if *waits_for != job.waiting_for => {
+            Self::Plain { waits_for, .. } if *waits_for != job.waiting_for => {
                 if let Some(WaitReason { kind, reason }) = &job.waiting_for {
                     let _ = writeln!(io::stderr(), "waits ({}): {}", kind.as_str(), plain(reason));
                 }
@@ -130,8 +130,8 @@ impl LogView {
         Ok(())
     }
 
-    fn end(self, job: &RemoteJob) -> anyhow::Result<()> {
-        self.finish_line();
+    fn end(mut self, job: &RemoteJob) -> anyhow::Result<()> {
+        self.finish_line()?;
         if let Self::Json { line } = self {
             if !line.is_empty() {
                 print_json(&json!({ "event": "log", "line": String::from_utf8_lossy(&line) }))?;
@@ -163,29 +163,29 @@ impl LogView {
         Ok(())
     }
 
-    fn interrupted(self, job: &RemoteJob) -> anyhow::Result<()> {
-        self.finish_line();
+    fn interrupted(mut self, job: &RemoteJob) -> anyhow::Result<()> {
+        self.finish_line()?;
         let _ =
             writeln!(io::stderr(), "job {} is still running; to cancel it: image-factory cancel {}", job.id, job.id);
         Ok(())
     }
 
-    /// Ends the current line, so that the next text begins on a line of its own.
-    fn finish_line(&self) {
+    /// Ends the log's colours and the current line, so that the next text begins on a line of its own.
+    fn finish_line(&mut self) -> anyhow::Result<()> {
         match self {
-            Self::Terminal { at_line_start: true } => clear(),
-            Self::Terminal { at_line_start: false } => {
-                let _ = writeln!(io::stderr());
+            Self::Json { .. } => {}
+            Self::Plain { out, .. } => out.end()?,
+            Self::Terminal { out } => {
+                let was_at_line_start = out.is_at_line_start;
+                out.end()?;
+                match was_at_line_start {
+                    true => clear(),
+                    false => drop(writeln!(io::stderr())),
+                }
             }
-            _ => {}
         }
+        Ok(())
     }
-}
-
-fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    Ok(out.flush()?)
 }
 
 fn clear() {

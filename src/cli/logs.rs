@@ -1,10 +1,10 @@
-use std::io::{self, Write};
 use std::pin::pin;
 use std::process::ExitCode;
 
 use futures_util::StreamExt;
 use serde_json::json;
 
+use super::terminal::LogOutput;
 use super::{ConnectionArgs, LocalDaemon, follow, pick, print_json};
 use crate::model::RepoName;
 
@@ -39,17 +39,17 @@ pub async fn run(args: LogsArgs, daemon: anyhow::Result<LocalDaemon>) -> anyhow:
         return follow::follow(&client, job, start, args.connection.json).await;
     }
     let mut log = pin!(client.log(&job.id, start, false));
-    let mut whole = Vec::new();
+    let (mut whole, mut out) = (Vec::new(), LogOutput::new());
     while let Some(bytes) = log.next().await {
         if args.connection.json {
             whole.extend_from_slice(&bytes?);
         } else {
-            io::stdout().write_all(&bytes?)?;
+            out.write(&bytes?)?;
         }
     }
     if args.connection.json {
         print_json(&json!({ "id": job.id, "log": String::from_utf8_lossy(&whole) }))?;
     }
-    io::stdout().flush()?;
+    out.end()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ mod rebuild;
 mod secrets;
 mod serve;
 mod show;
+mod terminal;
 mod tokens;
 mod uptake;
 
@@ -33,9 +34,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::app;
-use crate::client::{ApiClient, ClientError, FreshBuild, RemoteJob, Status, is_this_machine};
-use crate::model::Pull;
+use crate::app::{self, own_socket};
+use crate::client::{ApiClient, ClientError, FreshBuild, RemoteJob, Status, is_same_place, is_this_machine};
+use crate::model::{Pull, escape_bidi};
 use crate::settings::{Flags, SettingsSource};
 
 /// Turns a Git push into a Docker image in a registry.
@@ -189,8 +190,7 @@ pub struct LocalDaemon {
     pub url: String,
     /// The file of the certificate that the daemon shows, if it speaks TLS.
     certificate: Option<PathBuf>,
-    /// `DATA_DIR/admin-token`.
-    pub token_file: PathBuf,
+    data_dir: PathBuf,
 }
 
 impl LocalDaemon {
@@ -199,7 +199,7 @@ impl LocalDaemon {
         let settings = files.source(Flags::default()).load().concerning(LOCAL).valid()?;
         let certificate = settings.certificate().map(|(_, cert, _)| cert);
         let url = settings.listen.local_url(certificate.is_some());
-        Ok(Self { url, certificate, token_file: app::admin_token_path(&settings.data_dir()) })
+        Ok(Self { url, certificate, data_dir: settings.data_dir() })
     }
 }
 
@@ -262,10 +262,22 @@ impl ConnectionArgs {
             let named = std::fs::read(&path).with_context(|| format!("IMAGE_FACTORY_CACERT={path} cannot be read"))?;
             trusted.get_or_insert_default().extend([&b"\n"[..], &named].concat());
         }
-        // This machine's token goes to no other machine. A user who may not read it goes without, because API_AUTH=none
-        // needs none.
-        let own = || std::fs::read_to_string(daemon?.token_file).ok();
-        let token = set("IMAGE_FACTORY_TOKEN").or_else(own).map(Zeroizing::new);
+        // The daemon is reached by its own socket, because while it is down every user may listen on its port.
+        let daemon = daemon.filter(|daemon| is_same_place(&url, &daemon.url));
+        let socket = daemon.as_ref().and_then(|daemon| own_socket::find(&daemon.data_dir));
+        let mut token = set("IMAGE_FACTORY_TOKEN");
+        let url = socket.as_ref().map_or(url, |socket| format!("unix:{}", socket.display()));
+        // A user who may not read the daemon's own token goes without, because API_AUTH=none needs none.
+        if let Some(daemon) = daemon
+            && token.is_none()
+            && let Ok(own) = std::fs::read_to_string(app::admin_token_path(&daemon.data_dir))
+        {
+            if socket.is_none() {
+                let url = format!("unix:{}", own_socket::path(&daemon.data_dir).display());
+                return Err(ClientError::Unreachable { url, cause: "the daemon has no socket there".into() }.into());
+            }
+            token = Some(own);
+        }
         let token = token.map(|token| Zeroizing::new(token.trim().to_owned())).filter(|token| !token.is_empty());
         Ok(ApiClient::new(&url, token, trusted.as_deref())?)
     }
@@ -335,9 +347,9 @@ fn colors_on(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Replaces the control characters in a sender's text, because they would move the terminal's cursor.
+/// Replaces the control characters in a sender's text, because they would move the terminal's cursor or the text itself.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    escape_bidi(text).chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Formats a duration as `4.2s`, `1m05s`, `2h03m` or `5d`.

@@ -6,7 +6,7 @@
 //! server.
 
 mod batch;
-mod http;
+pub(super) mod http;
 mod incoming;
 mod method;
 mod pkt;

@@ -27,8 +27,9 @@ use super::{CommitSpec, Git, GitError, GitRef, RepoSource, spelling};
 use crate::model::{LogSink, RepoName};
 
 use lease::MirrorLease;
-pub(super) use origin::ORIGIN;
+pub(super) use origin::{ORIGIN, TARBALLS};
 pub(super) use submodule::access;
+pub(super) use sweep::{remove, sweep};
 
 /// A mirror that holds the wanted commit. It is cheap to clone, and stays where it is as long as one of its clones
 /// lives.
@@ -55,6 +56,11 @@ impl Mirror {
     pub(super) fn distrust(&self) {
         // A failed removal is ignored, because a broken disk causes other errors soon.
         let _ = fs::remove_file(self.path.join(ORIGIN));
+    }
+
+    /// Returns true for a repository of tarballs, which no Git server has.
+    pub(super) fn has_tarballs(&self) -> bool {
+        self.path.to_string_lossy().ends_with(TARBALLS)
     }
 
     /// Records that the mirror is used now.
@@ -151,7 +157,7 @@ impl Git {
     }
 
     /// Takes a lease before the lock, because whoever has the lock looks for leases before changing the mirror.
-    fn mirror(&self, path: PathBuf, source: RepoSource) -> Mirror {
+    pub(super) fn mirror(&self, path: PathBuf, source: RepoSource) -> Mirror {
         Mirror { _lease: self.leases.take(&path), path, source }
     }
 

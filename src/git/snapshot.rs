@@ -23,6 +23,8 @@ use part::joined;
 #[derive(Debug)]
 pub struct Snapshot {
     pub commit: Oid,
+    /// Commit in the first mirror that has the files: `commit`, or the one that was made of a tarball.
+    head: Oid,
     /// Entries in [`path_order`], with directories, without the root.
     pub entries: Vec<Entry>,
     /// Name of this generation of the file-time table; a part of the sync key.
@@ -81,12 +83,17 @@ impl Snapshot {
     /// Returns the committer's time in seconds since the epoch; `None` for files that no commit has.
     pub async fn commit_time(&self) -> Result<Option<i64>, GitError> {
         let Some(mirror) = self.mirrors.first() else { return Ok(None) };
-        let args = ["log", "-1", "--format=%ct", &self.commit.to_string(), "--"];
+        let args = ["log", "-1", "--format=%ct", &self.head.to_string(), "--"];
         let read = async {
             let seconds = ask(local(&self.config, &mirror.path).args(args)).await?;
             Ok(Some(seconds_of(&seconds.unwrap_or_default())))
         };
         read.await.map_err(|error: RepoError| error.into_error(&mirror.source))
+    }
+
+    /// Makes it the snapshot of a commit whose files its own commit has.
+    pub(super) fn of_commit(self, commit: Oid) -> Self {
+        Self { commit, ..self }
     }
 
     /// Returns a reader of the files' contents. It must be called from async code (see [`crate::process`]).
@@ -177,7 +184,7 @@ impl Git {
         let objects = self.lfs.store.clone();
         let (git_dir, config) = (git_dir.cloned(), self.config.clone());
         let inline = Bytes::new();
-        Ok(Snapshot { commit: *commit, entries, generation, mirrors, objects, git_dir, inline, config })
+        Ok(Snapshot { commit: *commit, head: *commit, entries, generation, mirrors, objects, git_dir, inline, config })
     }
 }
 

@@ -8,4 +8,5 @@ pub(super) mod redirect;
 pub(super) mod refusals;
 pub(super) mod remote;
 pub(super) mod ssh;
+pub(super) mod tarball_api;
 pub(super) mod token;

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::auth::{BasicDigest, Guard, Tokens};
+use super::compose_ci::TokenDigest;
 use crate::model::{ApiToken, BasicLogin};
 
 /// The credentials that requests are checked by. They can be replaced while requests come. Clones share them.
@@ -16,36 +17,47 @@ pub struct Credentials {
 pub(super) struct CredentialSet {
     /// Secret of the webhooks. Without one they are refused.
     pub hook_secret: Option<Zeroizing<String>>,
+    /// CI_TOKEN, as it is compared.
+    pub ci_token: Option<TokenDigest>,
     pub tokens: Tokens,
     pub basic_auth: Option<BasicDigest>,
 }
 
 impl CredentialSet {
-    fn new(hook_secret: Option<Zeroizing<String>>, tokens: &[ApiToken], basic_auth: Option<&BasicLogin>) -> Arc<Self> {
-        Arc::new(Self { hook_secret, tokens: Tokens::new(tokens), basic_auth: basic_auth.map(BasicDigest::new) })
+    fn new(
+        hook_secret: Option<Zeroizing<String>>,
+        ci_token: Option<&Zeroizing<String>>,
+        tokens: &[ApiToken],
+        basic_auth: Option<&BasicLogin>,
+    ) -> Arc<Self> {
+        let ci_token = ci_token.and_then(|token| TokenDigest::new(token));
+        let (tokens, basic_auth) = (Tokens::new(tokens), basic_auth.map(BasicDigest::new));
+        Arc::new(Self { hook_secret, ci_token, tokens, basic_auth })
     }
 }
 
 impl Credentials {
     pub(super) fn new(
         hook_secret: Option<Zeroizing<String>>,
+        ci_token: Option<&Zeroizing<String>>,
         tokens: &[ApiToken],
         basic_auth: Option<&BasicLogin>,
         guard: Guard,
     ) -> Self {
-        Self { set: watch::Sender::new(CredentialSet::new(hook_secret, tokens, basic_auth)), guard }
+        Self { set: watch::Sender::new(CredentialSet::new(hook_secret, ci_token, tokens, basic_auth)), guard }
     }
 
     /// Takes other credentials and other names of the daemon, for the requests that come from now on.
     pub fn replace(
         &self,
         hook_secret: Option<Zeroizing<String>>,
+        ci_token: Option<&Zeroizing<String>>,
         tokens: &[ApiToken],
         basic_auth: Option<&BasicLogin>,
         hosts: &[String],
     ) {
         self.guard.set_hosts(hosts);
-        self.set.send_replace(CredentialSet::new(hook_secret, tokens, basic_auth));
+        self.set.send_replace(CredentialSet::new(hook_secret, ci_token, tokens, basic_auth));
     }
 
     /// Wakes those that wait for changes, because a token of the store was revoked.

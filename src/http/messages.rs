@@ -152,8 +152,8 @@ messages! {
         "Notifications were filtered by a text that is not a job's id.",
         "Take the id from the list of jobs.";
     BAD_BUILD: 400 "InvalidContent", "The build cannot be made: …",
-        "The body of POST /builds or a webhook of Conveyor's form names no usable repository, branch or sha.",
-        "Send repository as OWNER/REPO, and sha as a whole id, or branch, or both.";
+        "The body of POST /builds, or of a webhook of Conveyor's or compose-ci's, names no usable repository, branch or commit.",
+        "Send the repository as OWNER/REPO, and the commit's id, or to Conveyor's API a branch.";
     NO_BRANCH: 400 "InvalidArgument", "… has no branch …",
         "POST /builds or a webhook names a branch without a sha, and the Git server has no such branch.",
         "Correct the branch's name, or send the sha.";
@@ -203,6 +203,9 @@ messages! {
         "The provided signature in the X-Hub-Signature header does not match.",
         "A webhook of Conveyor's was signed with another secret than HOOK_SECRET, or not at all.",
         "Set the same secret in the webhook's settings and in HOOK_SECRET.";
+    CI_TOKEN: 401 "InvalidCredentials", "A webhook of compose-ci's needs CI_TOKEN, once, as ?token= in its address",
+        "The address of a POST that no route takes has no token, another one, or two. The answer has no body.",
+        "Set the webhook's address to BASE_URL/?token=CI_TOKEN, or correct the path of another request.";
     OTHER_EVENT: 404 "ResourceNotFound", "404 page not found",
         "A webhook of Conveyor's reports another event than ping or push.",
         "Have the forge send the push event alone.";

@@ -1,9 +1,10 @@
-//! The HTTP API: a folder a dialect (`totem`, `conveyor`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
+//! The HTTP API: a folder a dialect (`totem`, `conveyor`, `generator`, `compose_ci`), a file a forge (`hooks`), and our own endpoints beside them. `messages` has every
 //! message, `error` the facts that a dialect renders, `envelope` what every answer passes through. Handlers parse and render;
 //! they reach `intake`, the store, the logs and a handle of the queue, so none of them can build.
 
 mod auth;
 mod body;
+mod compose_ci;
 mod conveyor;
 mod credentials;
 mod deliveries;
@@ -67,6 +68,10 @@ pub use serve::{FilesState, Listener, Places, ServerCertificate, Serving, Truste
 pub struct HttpConfig {
     /// Secret of the webhooks. Without one they are refused, and the answer says what to set.
     pub hook_secret: Option<Zeroizing<String>>,
+    /// Token of compose-ci's webhooks. Without one they are refused.
+    pub ci_token: Option<Zeroizing<String>>,
+    /// GITHUB_REPO: repository of a call of compose-ci's that names none.
+    pub default_repo: Option<RepoName>,
     pub tokens: Vec<ApiToken>,
     /// The APIs that are served.
     pub dialects: Dialects,
@@ -126,6 +131,7 @@ pub struct Parts {
 /// The state of every handler.
 struct ApiState {
     credentials: Credentials,
+    default_repo: Option<RepoName>,
     list_oldest: bool,
     open_logs: bool,
     log_heartbeat: Duration,
@@ -149,9 +155,16 @@ struct ApiState {
 pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     let Parts { store, logs, queue, intake, secrets, degraded, metrics, places, closing } = parts;
     let guard = Guard::new(config.open, &config.hosts, &config.cors_origins);
-    let credentials = Credentials::new(config.hook_secret, &config.tokens, config.basic_auth.as_ref(), guard);
+    let credentials = Credentials::new(
+        config.hook_secret,
+        config.ci_token.as_ref(),
+        &config.tokens,
+        config.basic_auth.as_ref(),
+        guard,
+    );
     let api = Arc::new(ApiState {
         credentials: credentials.clone(),
+        default_repo: config.default_repo,
         list_oldest: config.list_oldest,
         open_logs: config.open_logs,
         log_heartbeat: config.log_heartbeat,
@@ -179,12 +192,15 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
     if config.dialects.has(Dialect::Generator) {
         routes = routes.merge(generator::routes());
     }
-    let mut webhooks = None;
+    let mut doors = unrouted::Doors::default();
     if config.dialects.has(Dialect::Conveyor) {
         routes = routes.merge(conveyor::routes());
-        webhooks = Some(conveyor::webhooks().layer(counted).with_state(api.clone()));
+        doors.conveyor = Some(conveyor::webhooks().layer(counted.clone()).with_state(api.clone()));
     }
-    (enveloped(routes.with_state(api), webhooks, config.cors_origins), credentials)
+    if config.dialects.has(Dialect::ComposeCi) {
+        doors.compose_ci = Some(compose_ci::webhooks().layer(counted).with_state(api.clone()));
+    }
+    (enveloped(routes.with_state(api), doors, config.cors_origins), credentials)
 }
 
 /// The endpoints that no program before this one had.
@@ -210,12 +226,12 @@ fn own_routes() -> Router<Arc<ApiState>> {
 
 /// Adds what holds for every request, and the answers to requests that no route takes. Errors that no dialect has
 /// rendered are rendered as totem's.
-fn enveloped(routes: Router, webhooks: Option<Router>, cors_origins: Vec<String>) -> Router {
+fn enveloped(routes: Router, doors: unrouted::Doors, cors_origins: Vec<String>) -> Router {
     let origins: Arc<[String]> = cors_origins.into();
-    let other_path = webhooks.clone();
+    let other_path = doors.clone();
     let routes = routes
         .fallback(|request| unrouted::answer(request, other_path, error::unknown_path))
-        .method_not_allowed_fallback(|request| unrouted::answer(request, webhooks, error::wrong_method));
+        .method_not_allowed_fallback(|request| unrouted::answer(request, doors, error::wrong_method));
     let routes = routes.layer(from_fn(serve::admit));
     // The layers stand around the whole router, because axum sets `Allow` outside of a route's own layers. A 405
     // skips the layers of a dialect's routes unless these have a fallback of their own, because the fallback here answers.

@@ -1,6 +1,7 @@
 //! Tests of the API over a real connection, on the real store, logs and queue (which runs nothing).
 
 mod auth;
+mod compose_ci;
 mod conveyor;
 mod engines;
 mod envelope;
@@ -40,6 +41,7 @@ use crate::secrets::Secrets;
 use crate::store::Store;
 
 const SECRET: &str = "It's a Secret to Everybody";
+const CI_TOKEN: &str = "the-token-of-an-address";
 const LEASE: Duration = Duration::from_secs(60);
 
 struct Server {
@@ -105,6 +107,8 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let token = |name: &str, role| ApiToken { name: name.into(), role, token: Zeroizing::new(name.repeat(8)) };
     let mut config = HttpConfig {
         hook_secret: Some(Zeroizing::new(SECRET.into())),
+        ci_token: Some(Zeroizing::new(CI_TOKEN.into())),
+        default_repo: None,
         tokens: vec![token("read", Role::Read), token("build", Role::Build), token("admin", Role::Admin)],
         dialects: Dialects::parse("totem,conveyor,generator").unwrap(),
         basic_auth: Some(BasicLogin { user: "conveyor".into(), password: Zeroizing::new("pass:word".into()) }),

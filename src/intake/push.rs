@@ -87,7 +87,8 @@ impl Intake {
     /// made then.
     pub async fn push(&self, push: ForgePush) -> Result<Pushed, Refusal> {
         let (repo, git_ref) = (format!("{}/{}", push.owner, push.repo), push.full_ref());
-        let skip = self.policy().selection().skips(&git_ref, push.message.as_deref());
+        let is_by_hand = push.dialect == Dialect::ComposeCi && push.git_ref.is_none();
+        let skip = self.policy().selection().skips(&git_ref, push.message.as_deref()).filter(|_| !is_by_hand);
         let skip = (self.policy().selection().no_forks && push.is_fork).then_some(SkipReason::Fork).or(skip);
         let skip = skip.or_else(|| push.has_docker_skip().then_some(SkipReason::DockerSkip));
         let sender = push.sender.clone();

@@ -2,7 +2,9 @@
 
 use reqwest::Url;
 
-use crate::model::{CommitId, FailureClass, GitRef, Job, JobId, JobSource, Occasion, RepoName, Status, TagResult};
+use crate::model::{
+    CommitId, FailureClass, GitRef, Job, JobId, JobSource, Occasion, RepoName, Status, TagResult, escape_bidi,
+};
 
 /// The longest name, cause (also in a subject) and link that are shown, in characters. HipChat takes 10,000 in all.
 const LONGEST_NAME: usize = 120;
@@ -180,13 +182,15 @@ fn short_name(tag: &TagResult) -> &str {
     tag.name.rsplit_once(':').map_or(&tag.name, |(_, tag)| tag)
 }
 
-/// Returns the beginning of a text as one line without control characters, which could move a cursor or hide text.
+/// Returns the beginning of a text as one line without control characters, which could move a cursor, hide text or turn
+/// it around.
 fn one_line(text: &str, most: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    match text.char_indices().nth(most) {
+    let line: String = match text.char_indices().nth(most) {
         Some((end, _)) => text[..end].chars().map(clean).chain(['…']).collect(),
         None => text.chars().map(clean).collect(),
-    }
+    };
+    escape_bidi(&line).into_owned()
 }
 
 #[cfg(test)]
@@ -212,6 +216,7 @@ mod tests {
         let (owner, branch, _, headline) = shown("../evil\nSubject: x", "develop");
         assert_eq!((owner, branch), (None, None));
         assert_eq!(headline, "The build of ../evil Subject: x/hello failed");
+        assert_eq!(shown("ac\u{202e}me", "x").3, r"The build of ac\u{202e}me/hello failed");
         assert_eq!(shown("acme", "a b").1, None);
         assert_eq!(shown("acme", &"é".repeat(400)).1, None);
         assert_eq!(one_line(&"x".repeat(999), LONGEST_CAUSE).chars().count(), LONGEST_CAUSE + 1);

@@ -5,7 +5,7 @@ use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::{Fault, GitError, Mirror, RepoSource};
-use crate::model::{FailureClass, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
+use crate::model::{FailureClass, Job, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
 use crate::secrets::Secrets;
 
 /// The job's plan and the names that it asks for, with the mirror that holds its commit.
@@ -75,6 +75,18 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
     Ok(RepoSource { repo: repo.clone(), url, key })
 }
 
+/// Returns what a job asks for, where its repository is, and how the job is built.
+pub(super) fn planned(
+    tools: &Tools,
+    secrets: &Secrets,
+    job: &Job,
+) -> Result<(RepoName, Wanted, RepoSource, Plan), StageFailure> {
+    let repo = tools.git.first_spelling(&RepoName::new(&job.context.owner, &job.context.repo)?);
+    let wanted = Wanted::from_job(job)?;
+    let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
+    Ok((repo, wanted, source, Plan::new(tools, secrets, job)?))
+}
+
 /// Plans the job, and brings the mirror of its repository up to date.
 pub(super) async fn run(
     tools: &Tools,
@@ -82,17 +94,8 @@ pub(super) async fn run(
     runner: &mut StageRunner,
 ) -> Result<(Fetched, Mirror), JobEnd> {
     let began = tools.git.last_fetch_number();
-    let context = runner.job.context.clone();
     let log = runner.log.clone();
-    let names = || -> Result<_, NameError> {
-        Ok((RepoName::new(&context.owner, &context.repo)?, Wanted::from_job(&runner.job)?))
-    };
-    let planned = names().map_err(StageFailure::from).and_then(|names| {
-        let (repo, wanted) = (tools.git.first_spelling(&names.0), names.1);
-        let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
-        Ok(((repo, wanted), source, Plan::new(tools, secrets, &runner.job)?))
-    });
-    let ((repo, wanted), source, plan) = match planned {
+    let (repo, wanted, source, plan) = match planned(tools, secrets, &runner.job) {
         Ok(planned) => planned,
         // The command leaves out an invalid name, which only the message shows.
         Err(failed) => return runner.stage(StageName::Clone, "git clone", async { Err(failed) }).await,

@@ -18,6 +18,7 @@ mod push;
 mod retry;
 mod stage;
 mod tags;
+mod tarball;
 mod test;
 mod users;
 mod wanted;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +37,7 @@ use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
     ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
-    Pull, RepoName, Status, TagTemplate,
+    Pull, RepoName, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -62,6 +64,8 @@ pub struct Tools {
 pub struct PipelineConfig {
     /// GIT_URL: template with `{owner}` and `{repo}`. `None` is GitHub, by ssh if there is a deploy key, else by https.
     pub git_url: Option<String>,
+    /// SOURCE=tarball: whether the files of jobs of compose-ci's API come from tarballs.
+    pub tarballs: bool,
     /// IMAGE_TAGS: tags that images get besides their jobs' own, those of Conveyor's API aside.
     pub image_tags: Vec<TagTemplate>,
     pub conveyor: ConveyorConfig,
@@ -167,7 +171,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
         stages: runner.stages,
         resolved_commit: runner.resolved_commit,
         digest: result.ok().flatten(),
-        cause,
+        cause: cause.map(|cause| escape_bidi(&cause).into_owned()),
         class,
         superseded_by,
         tags: runner.tags.get(),
@@ -185,7 +189,7 @@ fn mask(run: &Run, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
-/// Runs the stages, each on the heap because together they exceed a worker's stack, and returns the digest of the image; `None` if the job is a dry run.
+/// Runs the stages, and returns the digest of the image; `None` if the job is a dry run.
 async fn stages(
     tools: &Tools,
     secrets: Arc<Secrets>,
@@ -193,23 +197,39 @@ async fn stages(
     put_back: &CancellationToken,
     slot: BuildSlot,
 ) -> Result<Option<String>, JobEnd> {
+    let secrets = &*secrets;
     let (fetched, snapshot) = match runner.job.source.clone() {
+        JobSource::Git if tools.config.tarballs && runner.job.dialect == Dialect::ComposeCi => {
+            let runner = &mut *runner;
+            boxed(move || tarball::run(tools, secrets, runner)).await?
+        }
         JobSource::Git => {
-            let (mut fetched, mirror) = Box::pin(clone::run(tools, &secrets, runner)).await?;
-            let snapshot = Box::pin(checkout::run(tools, &secrets, &mut fetched, &mirror, runner)).await?;
+            let lent = &mut *runner;
+            let (mut fetched, mirror) = boxed(move || clone::run(tools, secrets, lent)).await?;
+            let (lent, of_fetched, of_mirror) = (&mut *runner, &mut fetched, &mirror);
+            let snapshot = boxed(move || checkout::run(tools, secrets, of_fetched, of_mirror, lent)).await?;
             (fetched, snapshot)
         }
-        JobSource::Dockerfile(text) => inline::run(tools, &secrets, text, runner).await?,
+        JobSource::Dockerfile(text) => inline::run(tools, secrets, text, runner).await?,
     };
     let test = test::find(tools, runner).await?;
-    let (built, engine) = Box::pin(build::run(tools, &fetched, snapshot.clone(), runner, put_back)).await?;
+    let (lent, files, of_fetched) = (&mut *runner, snapshot.clone(), &fetched);
+    let (built, engine) = boxed(move || build::run(tools, of_fetched, files, lent, put_back)).await?;
     if let Some(test) = test {
         let task = TestTask { tools, engine: &engine, fetched: &fetched, snapshot, built: &built };
-        Box::pin(test::run(&test, task, runner)).await?;
+        let (lent, test) = (&mut *runner, &test);
+        boxed(move || test::run(test, task, lent)).await?;
     }
     if fetched.plan.dry_run {
         return push::leave_out(&built, runner).await.map(|()| None);
     }
     users::log_shared_image(tools, runner).await;
-    Box::pin(push::run(tools, &engine, &fetched, &built, runner, slot)).await.map(Some)
+    let (engine, fetched, built) = (&engine, &fetched, &built);
+    boxed(move || push::run(tools, engine, fetched, built, runner, slot)).await.map(Some)
+}
+
+/// Returns a stage on the heap. The stages would otherwise make a run so large that a debug build's stack of 2 MiB is too
+/// small to move it.
+fn boxed<'a, T, F: Future<Output = T> + Send + 'a>(stage: impl FnOnce() -> F) -> BoxFuture<'a, T> {
+    Box::pin(stage())
 }

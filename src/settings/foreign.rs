@@ -1,5 +1,8 @@
-//! Variables of Conveyor (remind101/conveyor, `cmd/conveyor/main.go`) that are no settings here. A value that asks for
+//! Variables of Conveyor (remind101/conveyor, `cmd/conveyor/main.go`) that are no settings here, and in `compose_ci` those of
+//! compose-ci. A value that asks for
 //! what the daemon does not do is refused with what to use instead, because its operator would miss it later.
+
+mod compose_ci;
 
 use super::Spec;
 use super::error::SettingError;
@@ -24,6 +27,7 @@ pub(super) fn check(texts: &mut SettingTexts, errors: &mut Vec<SettingError>) {
     texts.value::<LoggerAddress>(&LOGGER, errors);
     texts.value::<BuilderImageName>(&BUILDER_IMAGE, errors);
     texts.value::<ReporterAddress>(&REPORTER, errors);
+    compose_ci::check(texts, errors);
     if let Ok(Some(found)) = texts.text(&DATABASE_URL) {
         let (name, place) = (found.name, found.place);
         texts.warnings.push(format!("{name} ({place}) is not used: jobs are in SQLite, in DATA_DIR"));

@@ -13,13 +13,13 @@ use super::etcd_address::{Endpoints, HostName};
 use super::secret::Secret;
 use super::sources::SettingTexts;
 use super::{
-    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv, Hosts,
-    HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList, Origins, PriorityList, ProcessLimit,
-    RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
+    ApiAuth, Branches, Bytes, ContainerKeep, Cpus, FileSource, FileTimes, GitTags, GitUrl, Globs, HookCommand, HookEnv,
+    Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList, Origins, PriorityList,
+    ProcessLimit, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    ListenAddress, MailTls, Percent, PinnedImage, Pull, Supersede, TagTemplate,
+    ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -166,6 +166,17 @@ settings! {
         /// `1` has BuildKit write into the images of Conveyor's API from which steps their layers are. An engine that lacks
         /// the layers then takes them from the branch's last image. With the classic builder it does so in any case.
         INLINE_CACHE => inline_cache: Switch, "0", "1";
+    }
+
+    "Jobs of compose-ci's API" {
+        /// Token in the address of compose-ci's webhooks, `BASE_URL/?token=TOKEN`, with 16 characters or more. Default:
+        /// GITHUB_TOKEN, which compose-ci took for it.
+        CI_TOKEN => ci_token: Option<Zeroizing<String>>, "", "output-of-openssl-rand-hex-32" secret live;
+        /// Repository that a call of compose-ci's builds when it names none, `owner/repo`.
+        GITHUB_REPO => github_repo: Option<RepoName>, "", "acme/hello";
+        /// Source of the files that jobs of compose-ci's API build: `git` (GIT_URL), or `tarball` (GITHUB_API, with
+        /// GITHUB_TOKEN).
+        SOURCE => source: FileSource, "git", "tarball";
     }
 
     "Tests (jobs of compose-ci's API)" {
@@ -330,7 +341,8 @@ settings! {
         /// Access tokens, `name:role:token`, comma-separated. The roles are read, build and admin. A token has 16 characters
         /// or more. Each has a name of its own, and none is `admin`.
         API_TOKENS => api_tokens: Vec<ApiToken>, "", "ci:build:output-of-openssl-rand-hex-32" secret live;
-        /// APIs that are served, comma-separated: `totem`, `conveyor` and `generator`. The command line needs none of them.
+        /// APIs that are served, comma-separated: `totem`, `conveyor`, `generator` and `compose-ci`. The command line needs none of
+        /// them.
         DIALECTS => dialects: Dialects, "totem,conveyor,generator", "totem";
         /// Login of Conveyor's clients, `user:password`, beside the tokens. It may read and build by Conveyor's API, and is
         /// not valid elsewhere. The password has 16 characters or more.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::model::{
     ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    MailTls, Percent, Pull, RepoCase, RepoGlob, Supersede, TagTemplate, words,
+    MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -49,6 +49,12 @@ impl SettingValue for PathBuf {
 impl SettingValue for DockerfilePath {
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(str::to_owned)
+    }
+}
+
+impl SettingValue for RepoName {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.why.to_owned())
     }
 }
 
@@ -315,6 +321,16 @@ words! {
 }
 
 words! {
+    /// Source of the files that jobs of compose-ci's API build.
+    pub enum FileSource {
+        /// The Git server of GIT_URL.
+        Git = "git",
+        /// Tarballs of GITHUB_API.
+        Tarball = "tarball",
+    }
+}
+
+words! {
     /// Rule for the times of files in a build.
     pub enum FileTimes {
         /// A changed file is always newer.
@@ -350,7 +366,9 @@ impl SettingValue for RepoCaseChoice {
     }
 }
 
-word_settings!(ApiAuth, TotemList, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede);
+word_settings!(
+    ApiAuth, TotemList, FileSource, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede
+);
 
 impl SettingValue for Dialects {
     fn parse(text: &str) -> Result<Self, String> {

@@ -20,7 +20,9 @@ use crate::harness::{
 };
 
 const REPOS: [&str; 3] = ["hello", "world", "again"];
-const STAGES: [&str; 4] = ["clone", "checkout", "build", "push"];
+const STAGES: [&str; 5] = ["clone", "checkout", "build", "test", "push"];
+/// Command that tests the jobs of the last repository.
+const HOOK: &str = "sh -c 'cat n && sleep 0.2'";
 /// A job that was begun ten times and never ended counts as what kills its daemon. One that was begun so often is left to
 /// end.
 const ATTEMPTS: u64 = 6;
@@ -154,8 +156,9 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
     let github = GitHubApi::start();
     let api = github.url();
     let settings = [("HOOK_POST_URL", urls.as_str()), ("GITHUB_API", &api), ("GITHUB_TOKEN", github.token())];
-    let own = [("CONCURRENCY", "3"), ("IMAGES_ALLOWED", "generator=127.0.0.1:*/cts/*")];
+    let own = [("CONCURRENCY", "3"), ("IMAGES_ALLOWED", "generator=127.0.0.1:*/cts/*"), ("HOOK", HOOK)];
     let mut world = World::start_with(&[&settings[..], &own].concat()).await;
+    world.test_jobs_where(&format!("NEW.repository = 'acme/{}'", REPOS[2])).await;
     let mark = unique();
     let repos: Vec<Repo> = REPOS.iter().map(|name| repo(&world, name, &mark)).collect();
     let crash = Arc::new(Crash {
@@ -298,6 +301,8 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
         assert_eq!(content(&sample.sha), repos[0].git(&["show", &format!("{}:n", sample.sha)]));
     }
     world.daemon.term(Duration::from_secs(10)).await;
+    let left = world.engine.docker(&["ps", "--all", "--filter", "label=image-factory.job", "--format", "{{.Names}}"]);
+    assert!(left.lines().all(|name| !jobs.contains_key(name)), "containers of tests are left: {left}");
     nothing_is_left(&world, &mark).await;
     println!(
         "{kills} kills in {:.1} s, {} jobs in {attempts} attempts, none lost; all done after {:.1} s",

@@ -107,6 +107,7 @@ async fn each_fault_has_its_complaint() {
         (&[("LISTEN", &open)], &[]),
         (&[("LISTEN", &open), ("API_AUTH", "none")], &[]),
         (&[("HOOK_SECRET", "")], &[]),
+        (&[("HOOK_SECRET", "fifteen letters")], &[]),
         (&[("BRANCHES", "main")], &["--repo", "acme/hello", "--branch", "develop"]),
         (&[("DOCKER_REPO_BASE", "Not/Valid")], &[]),
         (&[("DOCKER_REPO_BASE", &nowhere)], &repo),

@@ -1,14 +1,15 @@
 //! Clients that hold connections without need, and places for those who bring work meanwhile.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::harness::{HOOK_SECRET, Proc, eventually, folder, http_client, port, push_payload};
+use crate::harness::{Daemon, HOOK_SECRET, Proc, Settings, World, eventually, folder, http_client, port, push_payload};
 
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -173,4 +174,59 @@ async fn what_a_proxy_passes_on_counts_for_its_sender() {
     drop(followers);
     let free = async || (first_line(&small.ask("/job", sender)) == "HTTP/1.1 200").then_some(());
     eventually(WAIT, "the sender has places again", free).await;
+}
+
+/// Whoever listens on the daemon's port while it is down is sent nothing.
+#[tokio::test]
+async fn the_admin_token_goes_to_the_daemon_alone() {
+    let mut daemon = Daemon::start(Settings::new()).await;
+    let socket = daemon.data_dir().join("socket");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    for url in [String::new(), daemon.url(), format!("http://localhost:{}", daemon.port())] {
+        let listed = daemon.beside(&["jobs"]).env("IMAGE_FACTORY_URL", &url).run();
+        assert!(listed.status.success(), "{url}: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    // The socket is there after SIGKILL, and not after SIGTERM.
+    for is_killed in [true, false] {
+        match is_killed {
+            true => daemon.kill9(),
+            false => drop(daemon.term(WAIT).await),
+        }
+        assert_eq!(socket.exists(), is_killed);
+        let listener = TcpListener::bind(("127.0.0.1", daemon.port())).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        for args in [&["jobs"][..], &["doctor"]] {
+            let asked = daemon.beside(args).run();
+            let said = String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned();
+            assert!(!asked.status.success(), "{said}");
+            let mut sent = String::new();
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+                let _ = stream.read_to_string(&mut sent);
+            }
+            assert!(!sent.to_ascii_lowercase().contains("authorization"), "{sent}");
+        }
+        drop(listener);
+        if is_killed {
+            daemon.restart().await;
+        }
+    }
+}
+
+/// A terminal is made by script(1).
+#[tokio::test]
+async fn a_terminal_gets_the_colours_of_a_log_and_nothing_else() {
+    let world = World::start().await;
+    let dockerfile = "FROM image-factory-busybox:1\nRUN printf 'a\\033]0;title\\007b\\033[2J\\033[31mred\\033[0m\\n'\n";
+    world.repo.commit("develop", &[("Dockerfile", dockerfile)]);
+    let id = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello"})).await;
+    world.daemon.wait_success(&id).await;
+    assert!(world.daemon.log(&id).await.contains("a\x1b]0;title\x07b\x1b[2J\x1b[31mred\x1b[0m"));
+    for args in [&["logs"][..], &["logs", "--follow"]] {
+        let line = [&[env!("CARGO_BIN_EXE_image-factory")], args, &[&id]].concat().join(" ");
+        let shown = Command::new("script").args(["-qec", &line, "/dev/null"]).envs(world.daemon.environment()).output();
+        let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+        assert!(shown.contains("ab\x1b[31mred\x1b[0m"), "{shown:?}");
+        assert!(!shown.contains("\x1b]") && !shown.contains("\x1b[2J"), "{shown:?}");
+    }
 }

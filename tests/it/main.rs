@@ -20,6 +20,7 @@ mod chat;
 mod classes;
 mod cli;
 mod commits;
+mod compose_ci;
 mod contents;
 mod context;
 mod conveyor;

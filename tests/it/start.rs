@@ -1,14 +1,15 @@
 //! The daemon's start, and what stops it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Cli, Daemon, DeployKey, Engine, KeyType, PASSPHRASE, Registry, Repo, Settings, eventually, folder, masked,
-    masked_json,
+    Cli, Daemon, DeployKey, Engine, KeyType, PASSPHRASE, Proc, Registry, Repo, Settings, eventually, folder, masked,
+    masked_json, port,
 };
 
 fn settings<const N: usize>(values: [(&str, &str); N]) -> Settings {
@@ -52,6 +53,8 @@ fn wrong_settings_stop_the_start() {
     }
     messages += &refused(&settings([("CONCURRENCY", "1"), ("WORKERS", "2")]), &[]);
     messages += &refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:1")]), &[]);
+    let token = "ci:build:0123456789abcdef";
+    messages += &refused(&settings([("API_TOKENS", token), ("BASIC_AUTH", "conveyor:0123456789abcdef")]), &[]);
     // A message names a secret setting and does not show its value.
     let message = refused(&settings([("API_TOKENS", "ci:build:tooshort")]), &[]);
     assert!(!message.contains("tooshort"), "{message}");
@@ -138,6 +141,38 @@ async fn every_subcommand_reads_the_files_of_the_daemon() {
         let both = ["image-factory.toml:2) is not valid", "/nowhere (HOOK_SECRET_FILE, [folder]/image-factory.toml:3)"];
         assert!(!is_done && both.iter().all(|part| text.contains(part)), "{args:?}: {text}");
     }
+}
+
+/// The kernel gives the files of a process that may not be dumped to root (proc(5)).
+#[tokio::test]
+async fn a_daemon_writes_no_core_file_and_is_not_looked_into() {
+    const NOBODY: u32 = 65534;
+    let dir = folder();
+    std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_image-factory"));
+    command.arg("serve").env_clear().env("PATH", std::env::var("PATH").unwrap()).uid(NOBODY).gid(NOBODY);
+    command.env("DATA_DIR", dir.path()).env("LISTEN", format!("127.0.0.1:{}", port()));
+    command.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let daemon = Proc::spawn("image-factory", &mut command, &dir.path().join("log"));
+    let socket = dir.path().join("socket");
+    eventually(Duration::from_secs(30), "it listens", async || socket.exists().then_some(())).await;
+    let proc = std::path::PathBuf::from(format!("/proc/{}", daemon.pid().as_raw_nonzero()));
+    let owner = |path: &std::path::Path| std::fs::metadata(path).unwrap().uid();
+    assert_eq!((owner(&socket), owner(&proc.join("mem")), owner(&proc.join("environ"))), (NOBODY, 0, 0));
+    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}
+
+/// A copy of the admin's token among those of the settings would be an admin's, whatever role stands there.
+#[tokio::test]
+async fn the_admins_token_has_no_other_role() {
+    let mut daemon = Daemon::start(Settings::new()).await;
+    daemon.term(Duration::from_secs(30)).await;
+    daemon.set("API_TOKENS", &format!("ci:read:{}", daemon.token()));
+    daemon.spawn();
+    assert!(!daemon.exit(Duration::from_secs(30)).await.success());
+    assert!(daemon.output().contains("API_TOKENS has for ci the token in "), "{}", daemon.output());
 }
 
 #[tokio::test]

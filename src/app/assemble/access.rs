@@ -15,6 +15,13 @@ use crate::settings::Settings;
 pub fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
     let mut tokens = settings.api_tokens.clone();
     let token = admin_token::read_or_create(&settings.data_dir())?;
+    if let Some(other) = tokens.iter().find(|other| other.token == token) {
+        anyhow::bail!(
+            "API_TOKENS has for {} the token in {}, which is the admin's: give it a token of its own",
+            other.name,
+            admin_token::path(&settings.data_dir()).display()
+        );
+    }
     tokens.push(ApiToken { name: "admin".into(), role: Role::Admin, token });
     Ok(tokens)
 }

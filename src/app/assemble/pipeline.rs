@@ -2,12 +2,13 @@ use crate::engine::ContainerLimits;
 use crate::logs::Masks;
 use crate::model::TagTemplate;
 use crate::pipeline::{ConveyorConfig, PipelineConfig, TestConfig};
-use crate::settings::Settings;
+use crate::settings::{FileSource, Settings};
 
 /// Returns the configuration of the pipeline. No build may be given one of the `refused` secrets.
 pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
     PipelineConfig {
         git_url: settings.git_url.as_ref().map(|url| url.0.clone()),
+        tarballs: settings.source == FileSource::Tarball,
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
         repo_base: settings.docker_repo_base.clone(),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{Finding, ProbedRepo};
 use crate::app::assemble::git::selection;
-use crate::model::RefGlob;
+use crate::model::{Dialect, RefGlob};
 use crate::settings::{ApiAuth, Settings};
 
 pub const NAME: &str = "address";
@@ -15,6 +15,16 @@ pub async fn check(settings: Arc<Settings>, probed: Option<ProbedRepo>) -> Vec<F
         Some(_) => Finding::ok(NAME, format!("webhooks go to {base}/hooks/github, signed with HOOK_SECRET")),
         None => Finding::warn(NAME, "webhooks are refused: set HOOK_SECRET, in the forge's webhook too"),
     }];
+    findings.extend(settings.short_secrets().into_iter().map(|name| {
+        let cure = "set one of `openssl rand -hex 32`, at the other side too";
+        Finding::bad(NAME, format!("{name} has less than 16 characters, so it can be guessed: {cure}"))
+    }));
+    if settings.dialects.has(Dialect::ComposeCi) && settings.ci_token() == settings.github_token.as_ref() {
+        findings.push(Finding::warn(
+            NAME,
+            "compose-ci's webhooks have GITHUB_TOKEN in their address, which proxies may log: set another CI_TOKEN, there too",
+        ));
+    }
     findings.extend(probed.and_then(|probed| unbuilt(&settings, &probed)).map(|why| Finding::warn(NAME, why)));
     if is_public && base.0.scheme() == "http" && settings.certificate().is_none() {
         findings.push(Finding::warn(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::net::{TcpSocket, UnixStream};
 
 use super::Finding;
-use crate::app::admin_token;
+use crate::app::{admin_token, own_socket};
 use crate::model::ListenAddress;
 use crate::outbound::{self, Route, trust_certificates};
 use crate::settings::Settings;
@@ -84,9 +84,16 @@ async fn ask(settings: &Settings) -> Option<(String, Vec<String>)> {
     };
     let http = http.build().ok()?;
     let health: HealthAnswer = http.get(format!("{url}/health")).send().await.ok()?.json().await.ok()?;
-    // With the admin token, if this user may read it, the reasons name repositories.
-    let token = std::fs::read_to_string(admin_token::path(&settings.data_dir())).unwrap_or_default();
-    let request = http.get(format!("{url}/ready")).bearer_auth(token.trim());
+    // With the admin token, if this user may read it, the reasons name repositories. Only the daemon's own socket gets it.
+    let data_dir = settings.data_dir();
+    let token = std::fs::read_to_string(admin_token::path(&data_dir)).ok();
+    let request = match (own_socket::find(&data_dir), token) {
+        (Some(socket), Some(token)) => {
+            let http = outbound::client(Route::Direct).timeout(ANSWER).unix_socket(socket).build().ok()?;
+            http.get("http://localhost/ready").bearer_auth(token.trim())
+        }
+        _ => http.get(format!("{url}/ready")),
+    };
     let ready = async { request.send().await.ok()?.json::<ReadyAnswer>().await.ok() };
     let reasons = ready.await.map(|ready| ready.reasons).unwrap_or_default();
     (health.status == "alive").then_some((health.version, reasons))

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::secrets::{Live, loaded};
 use super::{Finding, room};
 use crate::app::assemble;
+use crate::app::data_dir::temporary_dir;
 use crate::engine::{Engine, Host};
 use crate::model::Builder;
 use crate::settings::Settings;
@@ -30,7 +31,7 @@ pub async fn hosts(settings: &Settings, live: Live) -> anyhow::Result<(Option<Te
         return Ok((None, hosts));
     }
     loaded(live.clone()).await;
-    let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
+    let dir = temporary_dir()?;
     let known_hosts = assemble::git::known_hosts(settings, dir.path())?;
     let ssh = assemble::engine::ssh_access(settings, dir.path(), &known_hosts, live)?;
     Ok((Some(dir), assemble::engine::hosts(settings, Some(ssh))?))

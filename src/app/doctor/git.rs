@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::secrets::{Live, loaded};
 use super::{Finding, ProbedRepo};
 use crate::app::assemble;
+use crate::app::data_dir::temporary_dir;
 use crate::git;
 use crate::intake::AllowedRepos;
 use crate::model::RepoName;
@@ -30,7 +31,7 @@ pub async fn programs(settings: Arc<Settings>) -> Vec<Finding> {
 
 fn known_hosts(settings: &Settings) -> Finding {
     let read = || -> anyhow::Result<_> {
-        let dir = tempfile::tempdir()?;
+        let dir = temporary_dir()?;
         let path = assemble::git::known_hosts(settings, dir.path())?;
         let mut text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         // The file of added keys need not exist.
@@ -75,7 +76,7 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
         }
     };
     let probe = async {
-        let dir = tempfile::Builder::new().prefix("ifdoctor").tempdir()?;
+        let dir = temporary_dir()?;
         let known_hosts = assemble::git::known_hosts(&settings, dir.path())?;
         let config = assemble::git::config(&settings, dir.path().into(), dir.path().into(), known_hosts);
         anyhow::Ok(git::probe(&config, &source, branch.as_ref()).await?)

@@ -259,6 +259,10 @@ fn remove_later(member: Arc<Member>, ids: Vec<String>) {
     });
 }
 
+fn small_files<'a>(files: &[(&'a str, u32, &'a [u8])]) -> Vec<SmallFile<'a>> {
+    files.iter().map(|&(path, mode, content)| SmallFile { path, mode, content }).collect()
+}
+
 /// Returns the body of `POST /containers/create`.
 fn config(spec: &ContainerSpec, labels: BTreeMap<String, String>) -> ContainerCreateBody {
     let ContainerSpec { image, command, env, working_dir, binds, limits, .. } = spec;
@@ -305,10 +309,18 @@ impl RunContainer<'_> {
 
     /// Puts all files of a commit into the folder `at`, which is absolute and is made. The files are read from Git's
     /// objects while the engine takes them, and keep their modes, links and times. The image's user owns them.
-    pub async fn upload_tree(&self, snapshot: Arc<Snapshot>, at: &str, log: &dyn LogSink) -> Result<(), EngineError> {
+    /// `files` are put below the root, as by [`RunContainer::upload_files`]: one upload is faster than two, because an
+    /// engine starts a process for each.
+    pub async fn upload_tree(
+        &self,
+        snapshot: Arc<Snapshot>,
+        at: &str,
+        files: &[(&str, u32, &[u8])],
+        log: &dyn LogSink,
+    ) -> Result<(), EngineError> {
         let tree = Arc::new(Tree::new(snapshot, &[]));
         let folder = format!("{}/", at.trim_matches('/'));
-        let frames = tar::whole_tree(tree.clone(), folder, self.owner)?;
+        let frames = tar::whole_tree(tree.clone(), folder, self.owner, &small_files(files))?;
         let frames = frames.map_ok(|frame| frame.into_data().unwrap_or_default()).map_err(std::io::Error::other);
         tokio::select! {
             sent = self.upload(body_try_stream(frames)) => sent.map_err(|error| tree.failure().unwrap_or(error)),
@@ -319,8 +331,7 @@ impl RunContainer<'_> {
     /// Puts small files and folders (paths that end with `/`) below the root, each with its mode. The image's user owns
     /// them.
     pub async fn upload_files(&self, files: &[(&str, u32, &[u8])]) -> Result<(), EngineError> {
-        let files: Vec<_> = files.iter().map(|&(path, mode, content)| SmallFile { path, mode, content }).collect();
-        self.upload(body_full(tar::small_tar(&files, self.owner))).await
+        self.upload(body_full(tar::small_tar(&small_files(files), self.owner))).await
     }
 
     async fn upload(&self, tar: BollardBody) -> Result<(), EngineError> {

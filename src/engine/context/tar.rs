@@ -114,15 +114,19 @@ pub(in crate::engine) struct TarRoot<'a> {
     pub owner: Owner,
 }
 
-/// Returns the frames of a tar of the whole tree, below a folder of its own. The tar is read while it is sent.
+/// Returns the frames of a tar of small files and of the whole tree, which is below a folder of its own. The tree is read
+/// while the tar is sent.
 pub(in crate::engine) fn whole_tree(
     tree: Arc<Tree>,
     folder: String,
     owner: Owner,
+    files: &[SmallFile<'_>],
 ) -> Result<ReceiverStream<TarFrame>, EngineError> {
     let mut blobs = tree.snapshot.blobs().map_err(|e| tree.fail(&e))?;
     let all: Vec<u32> = (0..).take(tree.context().len()).collect();
-    let (out, frames) = mpsc::channel(1);
+    let (out, frames) = mpsc::channel(2);
+    // The channel has room for it.
+    let _ = out.try_send(Ok(Frame::data(small_entries(files, owner).freeze())));
     tokio::spawn(async move {
         let root = TarRoot { path: &folder, owner };
         if let Err(e) = write(&tree, &all, &[], &mut blobs, root, &out).await {
@@ -141,6 +145,12 @@ pub(in crate::engine) struct SmallFile<'a> {
 
 /// Makes a tar of small files. Their paths have 100 bytes at most.
 pub(in crate::engine) fn small_tar(files: &[SmallFile<'_>], owner: Owner) -> Bytes {
+    let mut buffer = small_entries(files, owner);
+    buffer.put_bytes(0, 2 * BLOCK);
+    buffer.freeze()
+}
+
+fn small_entries(files: &[SmallFile<'_>], owner: Owner) -> BytesMut {
     let mut buffer = BytesMut::new();
     for SmallFile { path, mode, content } in files {
         let (r#type, size) = (if path.ends_with('/') { b'5' } else { b'0' }, content.len() as u64);
@@ -148,8 +158,7 @@ pub(in crate::engine) fn small_tar(files: &[SmallFile<'_>], owner: Owner) -> Byt
         buffer.extend_from_slice(content);
         buffer.put_bytes(0, padding(size));
     }
-    buffer.put_bytes(0, 2 * BLOCK);
-    buffer.freeze()
+    buffer
 }
 
 /// Reads the beginning of a tar of one file. Returns where the content of the file begins and its size, or `None` if more

@@ -1,4 +1,5 @@
-//! The messages about submodules, LFS files and limits, whose servers and files are the repository's own.
+//! The messages about submodules and LFS files, whose servers and files are the repository's own, about tarballs, and
+//! about limits.
 
 use super::Fault;
 use super::message::ErrorMessage;
@@ -52,4 +53,19 @@ messages! {
     MISSING_LFS_FILE: Request, "… does not have … of … (…)",
         "The commit was pushed, and the file that its LFS pointer names was not.",
         "push it with `git lfs push --all`";
+    NO_TARBALL: Hidden, "GitHub shows no commit … of …",
+        "The commit or the repository does not exist, or GITHUB_TOKEN may not read the repository's contents.",
+        "correct the commit's id, or have GITHUB_TOKEN read the repository";
+    TARBALL_REFUSED: Config, "GitHub refuses GITHUB_TOKEN (…) for the tarball of …",
+        "The token is unknown, or may not read the repository's contents.",
+        "set a valid one that may read it";
+    TARBALL_TROUBLE: Server, "GitHub does not give the tarball now (…) of …",
+        "GitHub has a fault of its own, or the token's limit of requests is used up.",
+        "try again later";
+    BROKEN_TARBALL: Server, "the tarball of commit … of … is damaged (…)",
+        "What GitHub or a proxy sent is cut off, or is no tarball.",
+        "try again";
+    UNSAFE_TARBALL: Request, "the tarball of commit … of … has …",
+        "No archive of a commit has that, or the tarball is larger than it may be.",
+        "remove it from the commit, or set SOURCE=git";
 }

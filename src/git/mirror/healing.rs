@@ -20,6 +20,10 @@ impl MirrorState {
 impl Git {
     /// Fetches the mirror anew because something in it cannot be read, and then `wanted`, if no branch has it.
     pub(in crate::git) async fn heal(&self, mirror: &Mirror, wanted: Option<&str>, what: &str) -> Result<(), GitError> {
+        if mirror.has_tarballs() {
+            mirror.distrust();
+            return Err(GitError::damaged(what, &mirror.source));
+        }
         let remote = mirror.source.remote()?;
         let mut state = self.lock(mirror).await;
         if state.is_refetch_futile() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-pub(super) async fn remove(dir: &Path) -> io::Result<()> {
+pub(in crate::git) async fn remove(dir: &Path) -> io::Result<()> {
     match tokio::fs::remove_dir_all(dir).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -11,7 +11,7 @@ pub(super) async fn remove(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes what a killed Git left behind: lock files, which block the next Git, and incomplete packs and objects.
-pub(super) fn sweep(dir: &Path) -> io::Result<()> {
+pub(in crate::git) fn sweep(dir: &Path) -> io::Result<()> {
     remove_files(dir, &|name| name.ends_with(b".lock"))?;
     // Such files are removed only below `objects`, because a branch may be called tmp_x.
     remove_files(&dir.join("objects"), &|name| name.starts_with(b"tmp_") || name.starts_with(b".tmp-"))

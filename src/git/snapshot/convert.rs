@@ -76,7 +76,8 @@ impl Git {
         let mut reader = ObjectReader::start(&self.config, &part.mirror)?;
         let words = ["filter=lfs", "eol=crlf", "ident", "working-tree-encoding"];
         let [lfs, eol, ident, encoding] = attributes::mentioned(&files, &mut reader, words).await?;
-        let is_converting = eol || ident || encoding;
+        // The files of a tarball were converted when it was made.
+        let is_converting = (eol || ident || encoding) && !part.mirror.has_tarballs();
         if !lfs && !is_converting {
             return Ok(());
         }
@@ -90,7 +91,7 @@ impl Git {
                 pointers.push(at);
             }
             let conversion = Conversion { text, crlf, eol, ident, encoding };
-            if conversion.changes_files() {
+            if is_converting && conversion.changes_files() {
                 conversions.push((at, conversion));
             }
         }

@@ -22,6 +22,7 @@ impl Git {
         let file = entry(path, EntryKind::File, content.len() as u64);
         Snapshot {
             commit: id,
+            head: id,
             entries: folders.chain([file]).collect(),
             generation: id.to_string(),
             mirrors: Vec::new(),

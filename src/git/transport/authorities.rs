@@ -33,7 +33,7 @@ impl GitConfig {
     /// Returns the access with a file of authorities that has the system's, too.
     pub(in crate::git) fn bundled(&self, access: &GitAccess) -> Result<GitAccess, GitError> {
         let cacert = access.cacert().map(|cacert| bundle(&cacert, &self.run_dir)).transpose()?;
-        Ok(GitAccess::new(access.token(), cacert))
+        Ok(GitAccess::new(access.token(), cacert).with_tarballs(access.tarballs()))
     }
 }
 

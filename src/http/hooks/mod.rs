@@ -34,8 +34,8 @@ pub const DUPLICATE: HeaderName = HeaderName::from_static("x-image-factory-dupli
 /// Says why a webhook made no job.
 pub const SKIPPED: HeaderName = HeaderName::from_static("x-image-factory-skipped");
 
-const NO_PUSH: &str = "the event is no push of a branch or tag";
-const DELETED: &str = "the push deleted its branch or tag";
+pub const NO_PUSH: &str = "the event is no push of a branch or tag";
+pub const DELETED: &str = "the push deleted its branch or tag";
 
 pub fn routes() -> Router<Arc<ApiState>> {
     Router::new().route(ROUTE, post(receive))

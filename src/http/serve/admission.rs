@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use super::places::ConnectionPlace;
 use crate::http::error::ApiError;
 use crate::http::messages;
-use crate::http::unrouted::EVENT;
+use crate::http::unrouted::{EVENT, has_token};
 
 /// Time for a whole request and its answer at a kept place. Forges wait for 10 s, and may have to wait for a place first.
 const KEPT_ANSWER: Duration = Duration::from_secs(5);
@@ -57,6 +57,7 @@ fn is_urgent(request: &Request) -> bool {
     let is_routed = request.extensions().get::<MatchedPath>().is_some();
     // `/` has a route for GET alone.
     let is_elsewhere = !is_routed || (path == "/" && request.method() == Method::POST);
-    let is_webhook = path.starts_with("/hooks/") || (request.headers().contains_key(EVENT) && is_elsewhere);
+    let has_door = request.headers().contains_key(EVENT) || has_token(request.uri());
+    let is_webhook = path.starts_with("/hooks/") || (is_elsewhere && has_door);
     matches!(path, "/health" | "/ready" | "/metrics") || is_webhook
 }

@@ -9,8 +9,10 @@ use crate::model::ListenAddress;
 
 /// Connections that the kernel keeps until they are taken.
 const BACKLOG: u32 = 1024;
-/// Mode of a Unix socket: its user and group may connect.
+/// Mode of a Unix socket of LISTEN: its user and group may connect.
 const MODE: u32 = 0o660;
+/// Mode of a Unix socket for its user alone.
+const PRIVATE_MODE: u32 = 0o600;
 /// Time for the peer to acknowledge what was sent, in milliseconds. Without it a peer that has vanished keeps its place for
 /// a quarter of an hour.
 const ACKNOWLEDGED: u32 = 30_000;
@@ -41,16 +43,26 @@ impl Listener {
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
-            ListenAddress::Unix(path) => {
-                remove_stale(path).await?;
-                let socket = UnixSocket::new_stream()?;
-                socket.bind(path)?;
-                // Nobody can connect before `listen`, so nobody does by the mode that the umask gave.
-                fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-                let file = SocketFile { path: path.clone(), inode: fs::metadata(path)?.ino() };
-                Ok(Self::Unix(socket.listen(BACKLOG)?, file))
-            }
+            ListenAddress::Unix(path) => Self::bind_socket(path, MODE).await,
         }
+    }
+
+    /// Listens on a Unix socket as [`Listener::bind`] does, for this user alone.
+    ///
+    /// # Errors
+    /// As those of [`Listener::bind`], and `InvalidInput` for a path of more than 107 bytes.
+    pub async fn bind_private(path: &Path) -> io::Result<Self> {
+        Self::bind_socket(path, PRIVATE_MODE).await
+    }
+
+    async fn bind_socket(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path).await?;
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        // Nobody can connect before `listen`, so nobody does by the mode that the umask gave.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        let file = SocketFile { path: path.to_owned(), inode: fs::metadata(path)?.ino() };
+        Ok(Self::Unix(socket.listen(BACKLOG)?, file))
     }
 
     /// Takes the next connection. An error of one connection, or a lack of files, is waited out.

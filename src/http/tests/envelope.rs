@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 
 use crate::http::envelope::{Render, rendered_by};
 use crate::http::error::{ApiError, wrong_method};
+use crate::http::unrouted::Doors;
 use crate::http::{enveloped, messages};
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn a_500_names_its_request_and_nothing_else() {
     let _stop = stop.clone().drop_guard();
     tokio::spawn(serve(
         crate::http::testing::plain(listener),
-        enveloped(routes, None, vec![]),
+        enveloped(routes, Doors::default(), vec![]),
         Heartbeat::default(),
         stop,
     ));
@@ -78,7 +79,7 @@ async fn a_dialect_renders_the_errors_of_its_routes_and_no_others() {
     let _stop = stop.clone().drop_guard();
     tokio::spawn(serve(
         crate::http::testing::plain(listener),
-        enveloped(routes, None, vec![]),
+        enveloped(routes, Doors::default(), vec![]),
         Heartbeat::default(),
         stop,
     ));

@@ -1,6 +1,7 @@
 //! HOOK: one command in a container of its own, in which the commit's files are.
 
 use shlex::try_quote;
+use zeroize::Zeroizing;
 
 use super::TestTask;
 use crate::engine::{ContainerSpec, Containers, HOOK_ENV_LABEL, KEPT_LABEL, RunContainer};
@@ -17,9 +18,8 @@ const WORKSPACE: &str = "/workspace";
 const ENV_FOLDER: &str = ".image-factory/";
 /// File of HOOK_ENV's values, as a shell reads them.
 const ENV_FILE: &str = ".image-factory/env";
-/// Script that reads and deletes the file, and becomes the command. A container that is started once more has no file.
-const WITH_ENV: &str =
-    "if [ -f /.image-factory/env ]; then . /.image-factory/env; rm -f /.image-factory/env; fi; exec \"$@\"";
+/// Script that reads the file, empties it, and becomes the command. It needs no program but the shell.
+const WITH_ENV: &str = ". /.image-factory/env; : > /.image-factory/env; exec \"$@\"";
 const SHELL: &str = "/bin/sh";
 
 /// Runs HOOK, and removes its container whatever the end is; with GARBAGE_COLLECT=0 it stays if the test came to an end of
@@ -44,8 +44,10 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
             limits: config.limits.clone(),
             ..Default::default()
         };
-        let container = with_secrets(&task, &containers, spec, &log).await?;
-        container.upload_tree(task.snapshot.clone(), WORKSPACE, &*log).await?;
+        let (container, env) = with_secrets(&task, &containers, spec, &log).await?;
+        let files = env.as_deref().map(|env| [(ENV_FOLDER, 0o700, &b""[..]), (ENV_FILE, 0o600, env.as_bytes())]);
+        let files = files.as_ref().map_or(&[][..], |files| &files[..]);
+        container.upload_tree(task.snapshot.clone(), WORKSPACE, files, &*log).await?;
         Ok(container.run(&*log).await?.success(&command)?)
     });
     let ended = runner.stage(StageName::Test, &format!("docker run {image} {command}"), work).await;
@@ -68,27 +70,26 @@ async fn fetch_image(task: &TestTask<'_>, image: &PinnedImage, log: &ActivityLog
     })
 }
 
-/// Makes the container. HOOK_ENV's values are no part of its configuration if it has a shell that reads them from a file,
-/// because the configuration is shown by `docker inspect` and stays as long as the container.
+/// Makes the container, and returns it with the content of its file of HOOK_ENV's values, if it gets one. With a shell
+/// that reads this file, the values are no part of its configuration, because `docker inspect` shows the configuration
+/// for as long as there is the container.
 async fn with_secrets<'a>(
     task: &TestTask<'_>,
     containers: &'a Containers,
     spec: ContainerSpec,
     log: &ActivityLog,
-) -> Result<RunContainer<'a>, StageFailure> {
+) -> Result<(RunContainer<'a>, Option<Zeroizing<String>>), StageFailure> {
     let config = &task.tools.config.test;
     let secrets = &config.env;
     if secrets.is_empty() {
-        return Ok(containers.create(&spec).await?);
+        return Ok((containers.create(&spec).await?, None));
     }
     let wrapper = [SHELL, "-c", WITH_ENV, "sh"].map(str::to_owned);
     let wrapped = ContainerSpec { command: wrapper.into_iter().chain(spec.command.clone()).collect(), ..spec.clone() };
     let container = containers.create(&wrapped).await?;
     if container.has(SHELL).await? {
         let lines = secrets.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));
-        let file = zeroize::Zeroizing::new(lines.collect::<String>());
-        container.upload_files(&[(ENV_FOLDER, 0o700, b""), (ENV_FILE, 0o600, file.as_bytes())]).await?;
-        return Ok(container);
+        return Ok((container, Some(Zeroizing::new(lines.collect::<String>()))));
     }
     let mut labels = spec.labels.clone();
     if config.keep {
@@ -98,7 +99,7 @@ async fn with_secrets<'a>(
         labels.insert(HOOK_ENV_LABEL.into(), names);
     }
     let env = spec.env.into_iter().chain(secrets.iter().map(|(name, value)| (name.clone(), value.to_string())));
-    Ok(containers.create(&ContainerSpec { env: env.collect(), labels, ..spec }).await?)
+    Ok((containers.create(&ContainerSpec { env: env.collect(), labels, ..spec }).await?, None))
 }
 
 /// Returns the variables that each test has.
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_script_reads_the_file_that_is_uploaded() {
-        assert_eq!(WITH_ENV.matches(&format!("/{ENV_FILE}")).count(), 3);
+        assert_eq!(WITH_ENV.matches(&format!("/{ENV_FILE};")).count(), 2);
         assert!(ENV_FILE.starts_with(ENV_FOLDER));
     }
 

@@ -83,6 +83,10 @@ async fn documented_world(hook: &Capture, home: &Path) -> (World, String) {
         ("HOOK_POST_URL", &hook.url()),
         ("SYSLOG", "off"),
         ("IMAGES_ALLOWED", "generator=127.0.0.1:*/totem/*"),
+        ("DIALECTS", "totem,conveyor,generator,compose-ci"),
+        ("CI_TOKEN", "the-token-of-an-address"),
+        ("GITHUB_REPO", "acme/hello"),
+        ("HOOK", "true"),
     ])
     .await;
     let dockerfile = "FROM image-factory-busybox:1\nARG VERSION\nCOPY . /src\n";

@@ -77,6 +77,8 @@ struct Inner {
     granted: usize,
     life: Option<Duration>,
     is_renamed: bool,
+    /// Commits that have a tarball, and where it is.
+    tarballs: Vec<(String, String)>,
     /// The requests that GitHub would have refused.
     faults: Vec<String>,
 }
@@ -158,6 +160,11 @@ impl GitHubApi {
     /// `acme/hello` has another name now.
     pub fn rename(&self) {
         self.kept.state().is_renamed = true;
+    }
+
+    /// The tarball of this commit is at another server.
+    pub fn tarball(&self, sha: &str, location: String) {
+        self.kept.state().tarballs.push((sha.into(), location));
     }
 
     /// Registers the id of a tag object, for which GitHub takes no status.
@@ -257,6 +264,12 @@ impl Kept {
                 state.set(sha, body)
             }
             ("GET", ["repos", "acme", "hello", "commits", sha, "status"]) => state.combined(sha),
+            ("GET", ["repos", "acme", "hello", "tarball", sha]) => {
+                match state.tarballs.iter().find(|(of, _)| of.starts_with(sha)) {
+                    Some((_, location)) => Answer::of(302, "Found").with("location", location),
+                    None => Answer::of(404, "Not Found"),
+                }
+            }
             _ => Answer::of(404, "Not Found"),
         }
     }

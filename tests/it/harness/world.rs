@@ -1,9 +1,11 @@
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+
 use super::{
     Daemon, DeployKey, Engine, Etcd, Gate, GitHost, KeyType, Left, Registry, Repo, dockercfg, gpg_encrypt, note,
 };
 
 pub const PASSPHRASE: &str = "correct horse";
-pub const HOOK_SECRET: &str = "battery staple";
+pub const HOOK_SECRET: &str = "battery staple, horse";
 pub const REGISTRY_PASSWORD: &str = "registry password";
 
 /// Everything that a push needs to become an image: the encrypted deploy key and dockercfg are in
@@ -83,6 +85,19 @@ impl World {
         self.daemon.term(std::time::Duration::from_secs(10)).await;
         self.daemon.restart().await;
         gate
+    }
+
+    /// Makes each job that comes by totem's API from now on, and of which this SQL is true, one of compose-ci's API, which
+    /// has a test stage.
+    pub async fn test_jobs_where(&self, condition: &str) {
+        let file = self.daemon.data_dir().join("image-factory.db");
+        let mut database = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        let trigger = format!(
+            "CREATE TRIGGER test_jobs AFTER INSERT ON jobs WHEN NEW.dialect = 'totem' AND {condition} BEGIN \
+             UPDATE jobs SET dialect = 'compose-ci' WHERE id = NEW.id; END"
+        );
+        sqlx::query(AssertSqlSafe(trigger)).execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
     }
 
     /// Returns the digest in the registry of the image of `acme/hello` with this tag.

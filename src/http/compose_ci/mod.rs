@@ -1,0 +1,35 @@
+//! The dialect of docteurklein/compose-ci: a webhook at any address, which a token in the query admits. Answers are text, and
+//! a 401 has no body. The manual call of its README is a webhook, too.
+
+mod push;
+mod token;
+mod webhook;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use super::{ApiState, envelope};
+
+pub use token::TokenDigest;
+
+/// Takes a webhook at any path.
+pub fn webhooks() -> Router<Arc<ApiState>> {
+    envelope::rendered_by(Router::new().fallback(webhook::receive), render)
+}
+
+/// Renders an error as a line of text, and a 401 without a body, as compose-ci did.
+fn render(error: &ApiError, request_id: &str) -> Response {
+    match error.status() {
+        StatusCode::UNAUTHORIZED => StatusCode::UNAUTHORIZED.into_response(),
+        status => line(status, &error.text(request_id)),
+    }
+}
+
+fn line(status: StatusCode, text: &str) -> Response {
+    let text_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    (status, [(header::CONTENT_TYPE, text_type)], format!("{text}\n")).into_response()
+}

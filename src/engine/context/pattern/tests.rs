@@ -162,7 +162,7 @@ fn large_regexes_are_refused() {
         matcher.matches_alone("a".repeat(2000).as_bytes()).map_err(|error| error.to_string())
     };
     assert_eq!(try_all(&["*a{1,9}".into()]), Ok(true));
-    let error = try_all(&["?*a{1,999}[b-z]".into()]).unwrap_err();
+    let error = try_all(&["?*[^x]{1,999}".into()]).unwrap_err();
     assert!(error.contains("takes more than 256 KiB"), "{error}");
     // Each of them is small.
     let many: Vec<_> = (0..4000).map(|n| format!("!*{}?*b{{1,200}}", "?".repeat(n % 30))).chain(["*".into()]).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Docker, Engine, PrivateEngine, World, eventually, folder, unique};
+use crate::harness::{COMPOSE_CI, Daemon, Docker, Engine, PrivateEngine, World, eventually, folder, unique};
 
 on_each_engine!(
     a_green_test_sees_the_commit_and_is_pushed,
@@ -25,15 +25,14 @@ on_each_engine!(
 const LIMIT: Duration = Duration::from_secs(30);
 const CANARY: &str = "canary-of-the-hook-env";
 
-/// Starts a world whose jobs are those of compose-ci's API, whichever way they come.
+/// Starts a world with compose-ci's door.
 async fn world(docker: Docker, settings: &[(&str, &str)]) -> World {
     world_at(Engine::of(docker), settings).await
 }
 
 async fn world_at(engine: Engine, settings: &[(&str, &str)]) -> World {
-    let mut world = World::start_at(engine, settings).await;
+    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], settings].concat()).await;
     world.daemon.guard("HOOK_ENV", CANARY);
-    world.test_jobs_where("TRUE").await;
     world
 }
 
@@ -41,8 +40,7 @@ async fn world_at(engine: Engine, settings: &[(&str, &str)]) -> World {
 async fn submit(world: &World, dockerfile: &str, files: &[(&str, &str)]) -> (String, String) {
     let dockerfile = format!("{dockerfile}\nLABEL unique={}\n", unique());
     let sha = world.repo.commit("develop", &[&[("Dockerfile", dockerfile.as_str())], files].concat());
-    let id = world.daemon.submit(json!({ "owner": "acme", "repo": "hello", "branch": "develop", "commit": sha })).await;
-    (id, sha)
+    (world.ci_push("acme/hello", "develop", &sha).await, sha)
 }
 
 const BUSYBOX: &str = "FROM image-factory-busybox:1";

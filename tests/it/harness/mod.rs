@@ -66,7 +66,7 @@ pub use tls::TlsFront;
 pub use token_server::{Account, TokenCall, TokenServer, self_signed};
 pub use trees::{RandomTree, Tree, archive, import, read_tree, unpack};
 pub use wait::eventually;
-pub use world::{HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
+pub use world::{CI_TOKEN, COMPOSE_CI, HOOK_SECRET, PASSPHRASE, REGISTRY_PASSWORD, World};
 
 /// Returns a text that no other test and no earlier run has used. In a Dockerfile's step it keeps the engine from
 /// finding the step in its cache.

@@ -1,12 +1,16 @@
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use reqwest::Method;
 
 use super::{
     Daemon, DeployKey, Engine, Etcd, Gate, GitHost, KeyType, Left, Registry, Repo, dockercfg, gpg_encrypt, note,
+    push_payload,
 };
 
 pub const PASSPHRASE: &str = "correct horse";
 pub const HOOK_SECRET: &str = "battery staple, horse";
 pub const REGISTRY_PASSWORD: &str = "registry password";
+pub const CI_TOKEN: &str = "token-of-compose-ci-webhooks";
+/// The settings that open compose-ci's door beside the others.
+pub const COMPOSE_CI: [(&str, &str); 2] = [("DIALECTS", "totem,conveyor,generator,compose-ci"), ("CI_TOKEN", CI_TOKEN)];
 
 /// Everything that a push needs to become an image: the encrypted deploy key and dockercfg are in
 /// etcd, the repository `acme/hello` is empty, the registry has a password.
@@ -87,17 +91,14 @@ impl World {
         gate
     }
 
-    /// Makes each job that comes by totem's API from now on, and of which this SQL is true, one of compose-ci's API, which
-    /// has a test stage.
-    pub async fn test_jobs_where(&self, condition: &str) {
-        let file = self.daemon.data_dir().join("image-factory.db");
-        let mut database = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-        let trigger = format!(
-            "CREATE TRIGGER test_jobs AFTER INSERT ON jobs WHEN NEW.dialect = 'totem' AND {condition} BEGIN \
-             UPDATE jobs SET dialect = 'compose-ci' WHERE id = NEW.id; END"
-        );
-        sqlx::query(AssertSqlSafe(trigger)).execute(&mut database).await.unwrap();
-        database.close().await.unwrap();
+    /// Sends compose-ci's webhook of a push of `sha` to a branch, and returns the job's id. The world needs [`COMPOSE_CI`].
+    pub async fn ci_push(&self, repo: &str, branch: &str, sha: &str) -> String {
+        let body = push_payload(repo, &format!("refs/heads/{branch}"), sha);
+        let request = self.daemon.bare_request(Method::POST, &format!("/?token={CI_TOKEN}")).json(&body);
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, 202, "{text}");
+        text.trim().to_owned()
     }
 
     /// Returns the digest in the registry of the image of `acme/hello` with this tag.

@@ -16,7 +16,7 @@ use super::context::tree::{SyncStats, Tree};
 use super::explain::explain;
 use super::request::{BuiltImage, ImageBuild, StepCounts};
 use super::upkeep::oom::OomCounter;
-use crate::model::{Builder, LogSink};
+use crate::model::{Builder, LogSink, Sharing};
 
 /// Build argument by which BuildKit is asked for an inline cache. The classic builder would warn of it.
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
@@ -54,6 +54,9 @@ impl Engine {
         if build.inline_cache {
             build.build_args.entry(INLINE_CACHE_ARG.into()).or_insert_with(|| "1".into());
         }
+        if let Some(namespace) = &build.cache_namespace {
+            build.build_args.insert(Sharing::NAMESPACE.into(), namespace.clone());
+        }
         let slot = self.slots.take(&build.sync_key);
         let shared_key = format!("{}:{}/{}", build.sync_key, build.snapshot.generation, slot.number);
         // The key is hashed, because it may have characters that a header may not.
@@ -90,6 +93,7 @@ impl Engine {
             log,
             &format!("FileSync cannot be used ({refused}): the whole tree is sent as a tar to the classic builder"),
         );
+        build.build_args.remove(Sharing::NAMESPACE);
         self.build_classic(&build, tree, &logins, log).await
     }
 

@@ -30,6 +30,8 @@ pub struct ImageBuild<'a> {
     /// different builds on one key would evict each other's files, because the engine is sent only the files that a
     /// build copies.
     pub sync_key: String,
+    /// Namespace of the cache mounts; `None` for the one that all builds share which have none.
+    pub cache_namespace: Option<String>,
     /// True if base images that the engine has are looked up in their registries.
     pub pull: bool,
     /// True if every step runs, whatever the engine has in its cache.

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::Pull;
 use super::image::RequestedImage;
+use super::{Pull, Sharing};
 
 /// Linux on the architectures that Docker's images are made for, as Go names them, and the variants of arm.
 const ARCHITECTURES: &[&str] = &["386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"];
@@ -303,6 +303,10 @@ impl OptionReader<'_> {
             match value {
                 _ if !is_variable(key) => {
                     let why = "its name must have 1 to 200 letters, digits and '_', and start with none of the digits";
+                    self.refuse::<()>(&path, Problem::Value(why));
+                }
+                _ if Sharing::is_operators(key) => {
+                    let why = "the operator alone sets it, by BUILD_PROXY, BUILD_NO_PROXY or CACHE_SCOPE: leave it out";
                     self.refuse::<()>(&path, Problem::Value(why));
                 }
                 Value::String(text) if text.contains('\0') => {

@@ -150,7 +150,14 @@ pub(super) async fn run(
         if !plan.pull {
             bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
         }
-        let cache_from = match dialect == Dialect::Conveyor && !plan.no_cache {
+        let sharing = &tools.config.sharing;
+        let is_protected = sharing.is_protected(source.git_ref);
+        if is_protected && !plan.no_cache {
+            log.write(b"PROTECTED: every step runs, because a build of another ref may have written the cached ones\n");
+        }
+        let no_cache = plan.no_cache || is_protected;
+        build_args.extend(sharing.proxies.clone());
+        let cache_from = match dialect == Dialect::Conveyor && !no_cache {
             true => {
                 let moving = names.iter().filter(|name| name.moving).map(|name| &name.image);
                 cache::source(tools, &engine, &names[0].image, moving, &*log).await
@@ -173,7 +180,8 @@ pub(super) async fn run(
             build_id: format!("{id}-{attempt}"),
             sync_key: fetched.sync_key(&repository),
             pull: plan.pull,
-            no_cache: plan.no_cache,
+            no_cache,
+            cache_namespace: sharing.namespace(&repository, is_protected),
             cache_from,
             inline_cache: dialect == Dialect::Conveyor && tools.config.conveyor.inline_cache,
             limits: plan.limits.clone(),

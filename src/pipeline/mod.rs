@@ -37,7 +37,7 @@ use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
     ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
-    Pull, RepoName, Status, TagTemplate, escape_bidi,
+    Pull, RepoName, Sharing, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -78,6 +78,8 @@ pub struct PipelineConfig {
     pub context: ContextPath,
     /// DOCKER_REPO_BASE: place of this factory's own images, which are looked up anew.
     pub repo_base: String,
+    /// What builds share with one another on an engine.
+    pub sharing: Sharing,
     /// PULL: base images that a job looks up if it does not say.
     pub pull: Pull,
     /// KEEP_GIT_DIR: whether the context has `.git` if the job does not say.

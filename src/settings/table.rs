@@ -18,8 +18,8 @@ use super::{
     ProcessLimit, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede, TagTemplate,
+    ApiToken, BasicLogin, Builder, CacheScope, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
+    Latest, ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede, TagTemplate,
 };
 
 macro_rules! settings {
@@ -219,6 +219,19 @@ settings! {
         DOCKER_CERT_PATH => docker_cert_path: Option<PathBuf>, "", "/etc/image-factory/docker";
         /// Builder of the engine: `buildkit`, `classic`, or `auto` (BuildKit where the engine has it).
         BUILDER => builder: Builder, "auto", "buildkit";
+    }
+
+    "What builds share" {
+        /// Builds that share their cache mounts on an engine: those of one `repository`, of one `owner`, or all of the
+        /// `engine`. No job chooses it.
+        CACHE_SCOPE => cache_scope: CacheScope, "repository", "owner";
+        /// Branches whose builds run every step and begin with empty cache mounts, so that they use nothing that a build of
+        /// another ref has written: globs, comma-separated. Default: none.
+        PROTECTED => protected: Branches, "", "main,release/*";
+        /// Proxy for the steps of builds. A job cannot name one, because a proxy is no part of a cached step's key.
+        BUILD_PROXY => build_proxy: Option<HttpUrl>, "", "http://proxy.example.com:3128";
+        /// Hosts that steps of builds reach without BUILD_PROXY, comma-separated.
+        BUILD_NO_PROXY => build_no_proxy: Option<String>, "", "localhost,.internal.example.com";
     }
 
     "Queue" {

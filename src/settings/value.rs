@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, BasicLogin, Builder, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName, Latest,
-    MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede, TagTemplate, words,
+    ApiToken, BasicLogin, Builder, CacheScope, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
+    Latest, MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede, TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -367,7 +367,8 @@ impl SettingValue for RepoCaseChoice {
 }
 
 word_settings!(
-    ApiAuth, TotemList, FileSource, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull, Supersede
+    CacheScope, ApiAuth, TotemList, FileSource, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull,
+    Supersede
 );
 
 impl SettingValue for Dialects {

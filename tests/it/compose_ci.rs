@@ -60,7 +60,11 @@ async fn the_call_of_its_readme_is_tested_pushed_and_told() {
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile(""))]);
     let id = build(&world, &json!({ "after": sha }));
     let job = world.daemon.wait_success(&id).await;
-    assert_eq!((&job["commit"], &job["results"]["test"]["status"]), (&json!(sha), &json!("success")), "{job:#}");
+    assert_eq!(
+        (&job["context"]["commit"], &job["results"]["test"]["status"]),
+        (&json!(sha), &json!("success")),
+        "{job:#}"
+    );
     assert!(world.daemon.log(&id).await.contains("the test ran\n") && world.digest(&sha).await.is_some());
     let statuses = github.wait(&sha, "success").await;
     assert!(statuses.iter().all(|status| status.context == "[acme/hello CI]"), "{statuses:#?}");

@@ -59,6 +59,7 @@ mod rebuild;
 mod registry;
 mod reload;
 mod secrets;
+mod sharing;
 mod spelling;
 mod start;
 mod supersede;

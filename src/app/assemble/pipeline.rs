@@ -1,6 +1,6 @@
 use crate::engine::ContainerLimits;
 use crate::logs::Masks;
-use crate::model::TagTemplate;
+use crate::model::{Sharing, TagTemplate};
 use crate::pipeline::{ConveyorConfig, PipelineConfig, TestConfig};
 use crate::settings::{FileSource, Settings};
 
@@ -12,6 +12,14 @@ pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
         dockerfile: settings.dockerfile.clone(),
         context: settings.context.clone(),
         repo_base: settings.docker_repo_base.clone(),
+        sharing: Sharing {
+            scope: settings.cache_scope,
+            protected: settings.protected.0.clone(),
+            proxies: Sharing::proxy_arguments(
+                settings.build_proxy.as_ref().map(|url| url.0.as_str()),
+                settings.build_no_proxy.as_deref(),
+            ),
+        },
         pull: settings.pull,
         keep_git_dir: settings.keep_git_dir.0,
         skip_words: settings.skip_words.0.into(),

@@ -103,6 +103,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         labels: BTreeMap::from([("org.example.ä".into(), "a \"b\" & c".into())]),
         build_id: JobId::new().to_string(),
         sync_key: bench.name.clone(),
+        cache_namespace: None,
         pull: false,
         no_cache: false,
         cache_from: None,

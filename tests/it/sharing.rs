@@ -1,0 +1,54 @@
+//! What builds of different repositories and branches share on an engine.
+
+use serde_json::json;
+
+use crate::harness::{Docker, Engine, Repo, World, unique};
+
+on_each_engine!(a_cache_mount_is_of_one_repository_and_tier, a_protected_build_runs_every_step);
+
+/// Builds a commit that reads and adds to a cache mount, and returns what was there.
+async fn visit(world: &World, repo: &Repo, name: &str, branch: &str, mount: &str) -> String {
+    let visitor = unique();
+    let dockerfile = format!(
+        "FROM image-factory-busybox:1\nRUN --mount=type=cache,id={mount},target=/c : {visitor}; \
+         echo fo''und=\"$(cat /c/who 2>/dev/null).\"; printf {branch}, >> /c/who\n"
+    );
+    let sha = repo.commit(branch, &[("Dockerfile", &dockerfile)]);
+    let id = world.daemon.push_event(name, branch, &sha).await;
+    world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    let (_, found) = log.split_once("found=").unwrap_or_else(|| panic!("{log}"));
+    found.split_once('.').unwrap().0.to_owned()
+}
+
+async fn a_cache_mount_is_of_one_repository_and_tier(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("PROTECTED", "main,release/*")]).await;
+    let (other, mount) = (world.git.repo("acme", "other"), unique());
+    let mut found = Vec::new();
+    for (repo, name, branch) in [
+        (&world.repo, "acme/hello", "wip"),
+        (&world.repo, "acme/hello", "next"),
+        (&other, "acme/other", "wip"),
+        (&world.repo, "acme/hello", "main"),
+        (&world.repo, "acme/hello", "release/1"),
+        (&other, "acme/other", "main"),
+        (&world.repo, "acme/hello", "wip"),
+    ] {
+        found.push(visit(&world, repo, name, branch, &mount).await);
+    }
+    // BuildKit begins a build without cached steps with empty cache mounts.
+    assert_eq!(found, ["", "wip,", "", "", "", "", "wip,next,"]);
+}
+
+async fn a_protected_build_runs_every_step(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("PROTECTED", "main"), ("BUILD_PROXY", "http://proxy:1")]).await;
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN : {}; echo ra''n by $http_proxy\n", unique());
+    world.repo.commit("wip", &[("Dockerfile", &dockerfile)]);
+    world.repo.git(&["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    for (branch, runs) in [("wip", true), ("wip", false), ("main", true), ("main", true)] {
+        let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": branch})).await;
+        world.daemon.wait_success(&id).await;
+        let log = world.daemon.log(&id).await;
+        assert_eq!(log.contains("ran by http://proxy:1/\n"), runs, "{branch}: {log}");
+    }
+}

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::project::BuiltService;
-use crate::git::Snapshot;
+use crate::git::{PathEnd, Snapshot};
 use crate::model::{DockerfilePath, ImageRef, LogSink, PinnedImage, base_images};
 use crate::pipeline::activity::ActivityLog;
 use crate::pipeline::build::{ImageToPush, PlannedTag};
 use crate::pipeline::dockerfile;
 use crate::pipeline::failure::StageFailure;
 use crate::pipeline::test::TestTask;
+
+/// Size in bytes of the largest Dockerfile that is looked at.
+const LARGEST: u64 = 1 << 20;
 
 /// Pulls the images that services use, and the base images for which there is a login, because compose has none. A failure
 /// is ignored: compose itself says which image is missing.
@@ -52,6 +55,11 @@ async fn bases(snapshot: &Snapshot, service: &BuiltService, root: &str) -> Vec<P
     let Some(folder) = service.context.strip_prefix(root) else { return Vec::new() };
     let path = format!("{folder}/{}", service.dockerfile);
     let Ok(path) = DockerfilePath::new(path.trim_start_matches('/')) else { return Vec::new() };
+    let found = snapshot.find(path.as_str().as_bytes()).await;
+    let Ok(PathEnd::File { at, .. }) = found else { return Vec::new() };
+    if snapshot.entries[at].size > LARGEST {
+        return Vec::new();
+    }
     let text = dockerfile::read(snapshot, &path).await.unwrap_or_default();
     let bases = base_images(&text, &service.args).into_iter().filter(|base| !base.is_pinned);
     bases.map(|base| PinnedImage { image: base.image, digest: None }).collect()

@@ -11,8 +11,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use std::{fs, io};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, set_dumpable_behavior, setrlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest};
@@ -24,6 +26,10 @@ use crate::model::LogSink;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Variable that names a program's owner in its environment, for [`kill_leftovers`].
 const OWNER: &str = "IMAGE_FACTORY_OWNER";
+/// Largest output of a program that is kept, in bytes.
+const LARGEST_OUTPUT: usize = 64 << 20;
+/// Number by which the kernel prefers a program to the daemon when it needs memory, as `oom_score_adj`.
+const OOM_SCORE: &[u8] = b"500";
 /// The end of a program's stderr that is kept for the error message, in bytes.
 const STDERR_TAIL: usize = 64 << 10;
 
@@ -35,6 +41,17 @@ pub enum ProcessError {
     Forbidden { program: String, source: io::Error },
     #[error("{program} cannot be run: {source}")]
     Io { program: String, source: io::Error },
+    #[error("{program} printed more than {} MiB, which is not kept", LARGEST_OUTPUT >> 20)]
+    TooMuch { program: String },
+}
+
+/// What each process of a program may take; its children have the same limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// Bytes of its data (RLIMIT_DATA): what it allocates, and not the files that it maps.
+    pub memory: u64,
+    /// Time of the processors, of all its threads together (RLIMIT_CPU), in whole seconds.
+    pub cpu_time: Duration,
 }
 
 /// A program to be started.
@@ -42,6 +59,7 @@ pub enum ProcessError {
 pub struct Program {
     name: String,
     command: Command,
+    limits: Option<ProcessLimits>,
 }
 
 /// The end of a program, and its output.
@@ -63,7 +81,7 @@ impl Program {
         command.env_clear().env("PATH", PATH).env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        Self { name: name.into(), command }
+        Self { name: name.into(), command, limits: None }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -78,6 +96,12 @@ impl Program {
 
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Limits what each process of the program may take.
+    pub fn limits(mut self, limits: ProcessLimits) -> Self {
+        self.limits = Some(limits);
         self
     }
 
@@ -102,25 +126,35 @@ impl Program {
         self.spawn()?.finish(Some(log)).await
     }
 
-    /// Runs the program to its end and keeps its output.
+    /// Runs the program to its end and keeps its output, which may have 64 MiB.
     pub async fn output(self) -> Result<Finished, ProcessError> {
         self.spawn()?.finish(None).await
     }
 
     fn spawn(mut self) -> Result<Running, ProcessError> {
         let parent = rustix::process::getpid();
-        let die_with_parent = move || {
+        let limits = self.limits;
+        let prepare = move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The daemon can do without it: a machine without /proc has no such scores.
+            if let Ok(score) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty()) {
+                let _ = rustix::io::write(score, OOM_SCORE);
+            }
+            if let Some(ProcessLimits { memory, cpu_time }) = limits {
+                // A second more to the hard limit makes the signal SIGXCPU, by which the limit is told.
+                limit(Resource::Data, memory, memory)?;
+                limit(Resource::Cpu, cpu_time.as_secs(), cpu_time.as_secs().saturating_add(1))?;
+            }
             // The parent may have died before the signal was set.
             match rustix::process::getppid() {
                 Some(pid) if pid == parent => Ok(()),
                 _ => Err(io::ErrorKind::BrokenPipe.into()),
             }
         };
-        // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+        // SAFETY: between fork and exec the closure makes system calls only and allocates nothing.
         #[expect(unsafe_code, reason = "std starts no program with a parent-death signal")]
         unsafe {
-            self.command.pre_exec(die_with_parent)
+            self.command.pre_exec(prepare)
         };
         let name = self.name;
         let child = self.command.spawn().map_err(|source| match source.kind() {
@@ -182,10 +216,17 @@ impl Running {
     /// Reads both streams to their end and waits.
     pub async fn finish(mut self, log: Option<&dyn LogSink>) -> Result<Finished, ProcessError> {
         self.stdin();
-        let (out, err) = (self.stdout(), self.stderr());
-        let keep = if log.is_some() { 0 } else { usize::MAX / 2 };
-        let (stdout, stderr, status) = tokio::join!(drain(out, keep, log), drain(err, STDERR_TAIL, log), self.wait());
-        Ok(Finished { status: status?, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+        let (out, err, program) = (self.stdout(), self.stderr(), self.name.clone());
+        let stdout = async {
+            match log {
+                Some(_) => Ok(drain(out, 0, log).await),
+                None => whole(out).await.ok_or(ProcessError::TooMuch { program }),
+            }
+        };
+        let stderr = async { Ok(drain(err, STDERR_TAIL, log).await) };
+        // A program that prints too much is killed, because the handle is dropped.
+        let (stdout, stderr, status) = tokio::try_join!(stdout, stderr, self.wait())?;
+        Ok(Finished { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
     }
 }
 
@@ -202,6 +243,23 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill_group();
     }
+}
+
+/// Sets a limit of this process, or leaves a lower one that it has.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) };
+    Ok(setrlimit(resource, limit)?)
+}
+
+/// Reads a pipe until its end or an error. Returns `None` if it has more than is kept.
+async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> Option<Vec<u8>> {
+    let mut kept = Vec::new();
+    if let Some(pipe) = pipe {
+        // An error is the end, because the program's own end says what is wrong.
+        let _ = pipe.take(LARGEST_OUTPUT as u64 + 1).read_to_end(&mut kept).await;
+    }
+    (kept.len() <= LARGEST_OUTPUT).then_some(kept)
 }
 
 /// Reads a pipe until its end or an error. Returns at least the last `keep` bytes.

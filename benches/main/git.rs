@@ -79,7 +79,7 @@ pub async fn big() -> Vec<Row> {
     rows
 }
 
-async fn ended(world: &World, id: &str) -> serde_json::Value {
+pub(super) async fn ended(world: &World, id: &str) -> serde_json::Value {
     let job = poll("the job has ended", async || {
         let job = world.daemon.job(id).await;
         matches!(job["status"].as_str(), Some("success" | "failure")).then_some(job)
@@ -102,6 +102,7 @@ pub async fn context() -> Vec<Row> {
         access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
+        bounds: image_factory::git::GitBounds::default(),
     })
     .unwrap();
     let source = RepoSource {
@@ -179,7 +180,7 @@ pub async fn context() -> Vec<Row> {
     rows
 }
 
-fn fill(bare: &Path) {
+pub(super) fn fill(bare: &Path) {
     let mut import = Import::start(bare);
     import.commit();
     import.file("Dockerfile", b"FROM image-factory-busybox:1\nCOPY src /app/src\nCOPY round.txt /app/\n");
@@ -197,13 +198,13 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// Commits on develop, by `git fast-import`.
-struct Import {
+pub(super) struct Import {
     git: Child,
     time: u64,
 }
 
 impl Import {
-    fn start(bare: &Path) -> Self {
+    pub(super) fn start(bare: &Path) -> Self {
         let mut git = Command::new("git");
         git.current_dir(bare).args(["-c", "core.compression=0", "fast-import", "--quiet"]).stdin(Stdio::piped());
         Self { git: git.spawn().unwrap(), time: 1_600_000_000 }
@@ -221,18 +222,18 @@ impl Import {
     }
 
     /// After what the branch has.
-    fn next(&mut self) {
+    pub(super) fn next(&mut self) {
         self.commit();
         self.write(b"from refs/heads/develop^0\n");
     }
 
-    fn file(&mut self, path: &str, content: &[u8]) {
+    pub(super) fn file(&mut self, path: &str, content: &[u8]) {
         self.write(format!("M 644 inline {path}\ndata {}\n", content.len()).as_bytes());
         self.write(content);
         self.write(b"\n");
     }
 
-    fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         drop(self.git.stdin.take());
         assert!(self.git.wait().unwrap().success());
     }

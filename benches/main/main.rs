@@ -8,6 +8,7 @@ mod git;
 mod harness;
 mod hooks;
 mod idle;
+mod ignore;
 mod modules;
 mod outcome;
 mod push;
@@ -27,13 +28,14 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 16] = [
+const MEASUREMENTS: [&str; 17] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
     "modules",
     "git-500m",
     "context-100k",
+    "ignore-3000",
     "refs-60000",
     "redact",
     "hooks",
@@ -64,6 +66,7 @@ fn main() {
                 "modules" => modules::measure(7).await,
                 "git-500m" => git::big().await,
                 "context-100k" => git::context().await,
+                "ignore-3000" => ignore::measure().await,
                 "refs-60000" => refs::measure().await,
                 "redact" => redact::measure(),
                 "hooks" => hooks::measure().await,

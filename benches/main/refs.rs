@@ -28,6 +28,7 @@ pub async fn measure() -> Vec<Row> {
         access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
+        bounds: image_factory::git::GitBounds::default(),
     })
     .unwrap();
     let key = Arc::new(key);

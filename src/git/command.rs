@@ -2,9 +2,12 @@
 //! gc, and uses only the intended protocol.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use super::errors::{RepoError, last_words};
+use rustix::process::Signal;
+
+use super::errors::{OUT_OF_CPU_TIME, OUT_OF_MEMORY, RepoError, last_words};
 use super::transport::connection::RemoteConnection;
 use super::transport::remote::{Protocol, Remote};
 use super::{GitConfig, GitError};
@@ -62,6 +65,7 @@ fn git(config: &GitConfig, dir: &Path, protocols: &str, extra: &[(&str, &str)]) 
     ];
     let mut program = Program::new("git")
         .owner(&config.dir)
+        .limits(config.bounds.process())
         .current_dir(&config.dir)
         .env("GIT_DIR", dir)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -88,10 +92,29 @@ fn ssh_command(config: &GitConfig, agent: bool, control_socket: Option<&Path>) -
 /// Runs a command on a repository of ours and returns its output. Returns `None` for exit code 1, by which Git answers
 /// no. Any other failure is an error with the last line of stderr.
 pub(super) async fn ask(program: Program) -> Result<Option<Vec<u8>>, RepoError> {
-    let Finished { status, stdout, stderr } = program.output().await.map_err(GitError::from)?;
-    match status.code() {
-        Some(0) => Ok(Some(stdout)),
+    let finished = program.output().await.map_err(GitError::from)?;
+    match finished.status.code() {
+        Some(0) => Ok(Some(finished.stdout)),
         Some(1) => Ok(None),
-        _ => Err(RepoError::Damaged(last_words(&stderr).into())),
+        _ => Err(failure(&finished)),
     }
+}
+
+/// Returns the failure of a command on a repository of ours: a limit that it has reached, or damage.
+pub(super) fn failure(finished: &Finished) -> RepoError {
+    match exhausted(finished) {
+        Some(error) => error.into(),
+        None => RepoError::Damaged(last_words(&finished.stderr).into()),
+    }
+}
+
+/// Returns the error of a Git that has reached a limit of its process, if it has.
+pub(super) fn exhausted(finished: &Finished) -> Option<GitError> {
+    let own = || finished.stderr.lines().filter(|line| !line.starts_with("remote:"));
+    let says = |words: &str| own().any(|line| line.contains(words));
+    if finished.status.signal() == Some(Signal::XCPU.as_raw()) || says("died of signal 24") {
+        return Some(OUT_OF_CPU_TIME.error(&[]));
+    }
+    let is_out_of_memory = says("Out of memory, ") || says("Cannot allocate memory");
+    is_out_of_memory.then(|| OUT_OF_MEMORY.error(&[]))
 }

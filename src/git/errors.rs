@@ -11,9 +11,9 @@ use super::{GitRef, RepoSource};
 use crate::model::{Advice, FailureClass};
 use crate::process::ProcessError;
 pub(super) use contents::{
-    BROKEN_TARBALL, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MISSING_LFS_FILE, NO_LFS, NO_LFS_SERVER,
-    NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, NO_TARBALL, TARBALL_REFUSED, TARBALL_TROUBLE, UNSAFE_TARBALL,
-    WRONG_GITMODULES,
+    BROKEN_TARBALL, DISK_RESERVE, LARGE_GITMODULES, LFS_LOGIN, LFS_TROUBLE, MANY_REFS, MISSING_LFS_FILE, NO_LFS,
+    NO_LFS_SERVER, NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, NO_TARBALL, OUT_OF_CPU_TIME, OUT_OF_MEMORY, TARBALL_REFUSED,
+    TARBALL_TROUBLE, UNSAFE_TARBALL, WRONG_GITMODULES,
 };
 pub(super) use explain::{explain, refused_before};
 use message::ErrorMessage;
@@ -87,7 +87,11 @@ impl From<GitError> for RepoError {
 
 impl From<ProcessError> for GitError {
     fn from(error: ProcessError) -> Self {
-        Self { exit_code: 1, message: error.to_string(), fault: Fault::Host }
+        let fault = match error {
+            ProcessError::TooMuch { .. } => Fault::Request,
+            _ => Fault::Host,
+        };
+        Self { exit_code: 1, message: error.to_string(), fault }
     }
 }
 

@@ -9,6 +9,7 @@ mod fetch;
 mod healing;
 pub(super) mod lease;
 mod origin;
+mod refs;
 mod submodule;
 mod sweep;
 pub(super) mod upkeep;

@@ -1,6 +1,7 @@
 //! Repositories: bare mirrors, the commit to build, its tree with its submodules and LFS files, and the files' contents
 //! and times. There is no checkout.
 
+mod bounds;
 mod command;
 mod errors;
 mod gitdir;
@@ -33,6 +34,7 @@ use crate::process;
 use crate::secrets::DeployKey;
 use crate::ssh::SshHosts;
 
+pub use bounds::GitBounds;
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
@@ -72,6 +74,7 @@ pub struct GitConfig {
     pub pure_history_times: bool,
     /// REPO_CASE, decided.
     pub repo_case: RepoCase,
+    pub bounds: GitBounds,
 }
 
 /// Origin of a repository. `url` was expanded from the operator's template.

@@ -6,6 +6,7 @@ mod url;
 
 use std::collections::BTreeMap;
 
+use super::bounds::GIT_FILE;
 use super::command::local;
 use super::errors::{LARGE_GITMODULES, NO_SUBMODULE_URL, NO_SUBMODULE_VALUE, RepoError, WRONG_GITMODULES, last_words};
 use super::tree::attributes::run_with_input;
@@ -35,9 +36,6 @@ struct GitmodulesSection {
     line: usize,
 }
 
-/// Largest `.gitmodules` that is read. Nobody writes a larger one by hand.
-const LARGEST: u64 = 4 << 20;
-
 /// Returns the submodules among a repository's entries. The log names those that stay empty. `prefix` is the
 /// repository's path in the snapshot.
 pub(super) async fn read(
@@ -54,9 +52,9 @@ pub(super) async fn read(
     let mut reader = ObjectReader::start(config, mirror)?;
     let sections = match gitmodules(entries, &mut reader).await? {
         PathEnd::File { at, .. } => match &entries[at] {
-            Entry { size: ..=LARGEST, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
+            Entry { size: ..=GIT_FILE, oid, .. } => sections(&listing(config, mirror, reader.read(oid).await?).await?),
             Entry { size, .. } => {
-                return Err(LARGE_GITMODULES.error(&[size, &LARGEST]).into());
+                return Err(LARGE_GITMODULES.error(&[size, &GIT_FILE]).into());
             }
         },
         PathEnd::Nothing => Ok(BTreeMap::new()),

@@ -3,6 +3,7 @@
 
 pub(super) mod attributes;
 pub(super) mod blobs;
+pub(super) mod listing;
 pub(super) mod walk;
 
 use std::cmp::Ordering;
@@ -71,19 +72,38 @@ pub(super) enum TreeError {
     /// An object is missing, or the output is not that of Git.
     #[error("the tree cannot be read at {0:?}")]
     Damaged(String),
+    #[error("it has more than {0} files and folders (MAX_FILES): remove some, or let the operator raise it")]
+    TooMany(u64),
+    #[error("its files have more than {0} bytes together (MAX_TREE_BYTES): remove some, or let the operator raise it")]
+    TooLarge(u64),
+    #[error("the path {0:?} has more than 4096 bytes: shorten it")]
+    LongPath(String),
+    #[error("the path {0:?} is more than 256 folders deep: move it up")]
+    Deep(String),
+    #[error("the target of the link {0:?} has more than 4096 bytes: shorten it")]
+    LongTarget(String),
+    #[error("the file {0:?} has more than 1 MiB: make it smaller")]
+    LargeFile(String),
 }
 
-/// Reads the listing into entries in [`path_order`], with `mtime` 0.
-pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
-    let show = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(300)]).into_owned();
-    let mut entries = listing
-        .split_inclusive(|&b| b == 0)
-        .map(|line| entry(line).ok_or_else(|| TreeError::Damaged(show(line))))
-        .collect::<Result<Vec<_>, _>>()?;
+impl TreeError {
+    /// Returns true if the committer made what is wrong.
+    pub(super) fn is_of_committer(&self) -> bool {
+        !matches!(self, Self::Damaged(_))
+    }
+}
+
+/// Returns what a message shows of a line or a path.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(&text[..text.len().min(300)]).into_owned()
+}
+
+/// Sorts entries in [`path_order`], and checks that a checkout could write them.
+fn checked(mut entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
     entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
     match entries.first() {
         Some(first) if !is_proper(&first.path) || first.path.contains(&b'/') => {
-            return Err(TreeError::Unsafe(show(&first.path)));
+            return Err(TreeError::Unsafe(shown(&first.path)));
         }
         _ => {}
     }
@@ -99,7 +119,7 @@ pub(super) fn parse(listing: &[u8]) -> Result<Vec<Entry>, TreeError> {
             },
         };
         if !is_proper(&this.path) || before.path == this.path || !parent_seen {
-            return Err(TreeError::Unsafe(show(&this.path)));
+            return Err(TreeError::Unsafe(shown(&this.path)));
         }
     }
     Ok(entries)
@@ -137,6 +157,13 @@ mod tests {
     use proptest::prelude::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Entry>, TreeError> {
+        let budget = listing::TreeBudget::new(crate::git::GitBounds::default());
+        let mut listing = listing::TreeListing::new(&budget);
+        listing.push(bytes)?;
+        listing.finish()
+    }
 
     fn listing(lines: &[(&str, &str, &str)]) -> Vec<u8> {
         lines.iter().flat_map(|(mode, size, path)| format!("{mode} x {ID} {size:>7}\t{path}\0").into_bytes()).collect()

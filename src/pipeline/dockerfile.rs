@@ -6,7 +6,7 @@ use crate::model::{DockerfilePath, FailureClass, LogSink, RepoName};
 
 /// Docker's default name. For this name alone, Docker accepts the lower case, too.
 const DEFAULT: &str = "Dockerfile";
-/// Size in bytes of the largest file that is looked at as a Dockerfile.
+/// Largest Dockerfile and `.dockerignore`, in bytes. Nobody writes a larger one by hand.
 const LARGEST: u64 = 1 << 20;
 /// Number of Dockerfiles that a message lists.
 const SHOWN: usize = 5;
@@ -33,6 +33,7 @@ pub(super) async fn find(
         }
     }
     let message = match found {
+        PathEnd::File { at, .. } if snapshot.entries[at].size > LARGEST => Some(too_large(path.as_str(), &place)),
         PathEnd::File { at, .. } => is_utf16(snapshot, &snapshot.entries[at])
             .await?
             .then(|| format!("{path} {place} is in UTF-16, which no builder reads: save it as UTF-8")),
@@ -55,26 +56,23 @@ pub(super) async fn find(
     }
 }
 
-/// Returns the text of the Dockerfile at this path; empty if it is too large, or no file.
+/// Returns the text of the Dockerfile at this path, which [`find`] has found; empty if it is no file.
 pub(super) async fn read(snapshot: &Snapshot, path: &DockerfilePath) -> Result<String, GitError> {
     let PathEnd::File { at, .. } = snapshot.find(path.as_str().as_bytes()).await? else { return Ok(String::new()) };
-    let entry = &snapshot.entries[at];
-    if entry.size > LARGEST {
-        return Ok(String::new());
-    }
-    let text = snapshot.blobs()?.read(entry).await?;
+    let text = snapshot.blobs()?.read(&snapshot.entries[at]).await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Returns true if a file begins as text in UTF-16 does: with a mark of the byte order, or with one zero in two bytes.
 async fn is_utf16(snapshot: &Snapshot, entry: &Entry) -> Result<bool, StageFailure> {
-    if entry.size > LARGEST {
-        return Ok(false);
-    }
     let text = snapshot.blobs()?.read(entry).await?;
     let begins = |mark: [u8; 2]| text.starts_with(&mark);
     let has_zero = matches!(text[..], [0, b, 0, d, ..] | [b, 0, d, 0, ..] if b != 0 && d != 0);
     Ok(begins([0xff, 0xfe]) || begins([0xfe, 0xff]) || has_zero)
+}
+
+fn too_large(path: &str, place: &str) -> String {
+    format!("{path} {place} has more than 1 MiB: make it smaller")
 }
 
 /// Returns a text of the files whose names are those of Dockerfiles, or an empty one if there are none.
@@ -116,6 +114,9 @@ async fn check_ignore_file(
     let of_context = if folder.is_empty() { ".dockerignore".to_owned() } else { format!("{folder}/.dockerignore") };
     for name in [format!("{dockerfile}.dockerignore"), of_context] {
         let kind = match snapshot.find(name.as_bytes()).await? {
+            PathEnd::File { at, .. } if snapshot.entries[at].size > LARGEST => {
+                return Err(StageFailure::new(FailureClass::Dockerfile, too_large(&name, place)));
+            }
             PathEnd::File { .. } => return Ok(()),
             PathEnd::Nothing => continue,
             PathEnd::BrokenLink(lost) => {

@@ -126,3 +126,29 @@ async fn a_program_dies_with_a_killed_parent() {
     rustix::process::kill_process(Pid::from_raw(parent.id().unwrap()).unwrap(), Signal::KILL).unwrap();
     until(|| gone(pid)).await;
 }
+
+#[tokio::test]
+async fn output_beyond_64_mib_ends_the_program() {
+    let bytes = |count: usize| sh(&format!("head -c {count} /dev/zero"));
+    assert_eq!(bytes(LARGEST_OUTPUT).output().await.unwrap().stdout.len(), LARGEST_OUTPUT);
+    let error = bytes(LARGEST_OUTPUT + 1).output().await.unwrap_err();
+    assert_eq!(error.to_string(), "sh printed more than 64 MiB, which is not kept");
+    // A program that would print for ever is killed.
+    assert!(matches!(sh("yes").output().await, Err(ProcessError::TooMuch { .. })));
+}
+
+#[tokio::test]
+async fn a_program_has_its_limits_and_goes_first_when_memory_is_short() {
+    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(7) };
+    let script = "ulimit -d; ulimit -t; cat /proc/self/oom_score_adj";
+    let done = sh(script).limits(limits).output().await.unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "524288\n7\n500\n");
+}
+
+#[tokio::test]
+async fn a_program_beyond_its_time_of_the_processor_ends_by_a_signal() {
+    use std::os::unix::process::ExitStatusExt;
+    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(1) };
+    let done = sh("while :; do :; done").limits(limits).output().await.unwrap();
+    assert_eq!(done.status.signal(), Some(Signal::XCPU.as_raw()));
+}

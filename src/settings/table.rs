@@ -2,7 +2,7 @@
 //! docs/settings.md, `etc/`, the flags and the checks are derived from it.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -400,6 +400,16 @@ settings! {
         /// Age in days from which logs of ended jobs are removed, or the size of all logs together above which the oldest
         /// go, or both. Jobs stay, and so does the log of each branch's newest job. Default: as long as the job.
         LOG_KEEP => log_keep: LogKeep, "", "90d,20GiB";
+        /// Number of files and folders that a commit may have, with those of its submodules.
+        MAX_FILES => max_files: NonZeroU32, "1000000", "100000";
+        /// Size of all files of a commit together, with those of its submodules. LFS files do not count.
+        MAX_TREE_BYTES => max_tree_bytes: Bytes, "20GiB", "4GiB";
+        /// Number of branches and tags that a repository may have.
+        MAX_REFS => max_refs: NonZeroU32, "200000", "20000";
+        /// Memory for the data of each process of Git, so that a large repository or a bad server costs its own job alone.
+        GIT_MEMORY => git_memory: Bytes, "2GiB", "4GiB";
+        /// Time of the processor that each process of Git may take.
+        GIT_CPU_TIME => git_cpu_time: Duration, "1h", "3h";
         /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last MiB.
         LOG_LIMIT => log_limit: Bytes, "64MiB", "256MiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +68,12 @@ impl SettingValue for ContextPath {
 impl SettingValue for NonZeroU16 {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "it must be a whole number from 1 to 65535".into())
+    }
+}
+
+impl SettingValue for NonZeroU32 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it must be a whole number from 1 to 4294967295".into())
     }
 }
 

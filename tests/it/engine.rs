@@ -61,6 +61,7 @@ impl Bench {
             access: Default::default(),
             pure_history_times: false,
             repo_case: image_factory::model::RepoCase::default(),
+            bounds: image_factory::git::GitBounds::default(),
         };
         let bench = Self {
             git: Git::new(config).unwrap(),

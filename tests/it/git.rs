@@ -39,6 +39,7 @@ fn config(dir: &Path, known_hosts: &Path) -> GitConfig {
         access: Default::default(),
         pure_history_times: false,
         repo_case: image_factory::model::RepoCase::default(),
+        bounds: image_factory::git::GitBounds::default(),
     }
 }
 

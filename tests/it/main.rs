@@ -14,6 +14,7 @@ macro_rules! on_each_engine {
 }
 
 mod bases;
+mod bounds;
 mod canary;
 mod chat;
 mod classes;

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::git::{self, GitAccess, GitConfig, GitToken, TarballApi, TarballLimits};
+use crate::git::{self, GitAccess, GitBounds, GitConfig, GitToken, TarballApi, TarballLimits};
 use crate::intake::Selection;
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
@@ -23,6 +23,14 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
         access: access(settings),
         pure_history_times: settings.file_times == FileTimes::History,
         repo_case: repo_case(settings),
+        bounds: GitBounds {
+            files: settings.max_files.get().into(),
+            bytes: settings.max_tree_bytes.0,
+            refs: settings.max_refs.get().into(),
+            memory: settings.git_memory.0,
+            cpu_time: settings.git_cpu_time,
+            disk_reserve: settings.disk_floor.0 / 2,
+        },
     }
 }
 

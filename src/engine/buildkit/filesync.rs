@@ -1,6 +1,8 @@
 //! The call `moby.filesync.v1.FileSync/DiffCopy`: the engine receives every entry of the tree, compares them with the
 //! files that it has, and requests the contents of those that differ.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use hyper::HeaderMap;
 use hyper::body::{Frame, Incoming};
@@ -8,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::grpc::{self, GrpcMessages, GrpcStatus};
 use super::packet::{GO_DIR, GO_SYMLINK, Packet, PacketType, Stat};
-use crate::engine::context::filter::{PathFilter, choose};
+use crate::engine::context::filter::{ChoiceError, PathFilter, choose};
 use crate::engine::context::follow_paths::SymlinkTargets;
 use crate::engine::context::tree::Tree;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
@@ -18,7 +20,7 @@ const BUFFER: usize = 64 << 10;
 
 /// One call, which sends the files of a tree.
 pub(super) struct DiffCopy<'a> {
-    pub tree: &'a Tree,
+    pub tree: &'a Arc<Tree>,
 }
 
 impl DiffCopy<'_> {
@@ -42,13 +44,20 @@ impl DiffCopy<'_> {
         }
         let links = self.tree.links().await.map_err(|e| self.failed(e))?;
         // The Dockerfile is named by its path in the repository, even if the context is a folder.
-        let entries = if name == b"context" { self.tree.context() } else { &self.tree.snapshot.entries };
+        let of: fn(&Tree) -> &[Entry] = if name == b"context" { Tree::context } else { Tree::all };
+        let entries = of(self.tree);
         let mut filter = filter(headers);
         self.leave_unfollowed(entries, &mut filter).await.map_err(|e| self.failed(e))?;
-        let chosen = choose(entries, links, &filter).map_err(GrpcStatus::unknown)?;
         if name == b"context" {
             self.tree.note_excludes(&filter.excludes);
-            self.tree.note_follow_paths(&filter.follow, chosen.iter().map(|&i| &entries[i as usize]));
+        }
+        let follow = filter.follow.clone();
+        let chosen = choose(self.tree, of, filter).await.map_err(|error| match error {
+            ChoiceError::Git(error) => self.failed(error),
+            ChoiceError::Pattern(error) => GrpcStatus::unknown(self.tree.refuse(&error).message),
+        })?;
+        if name == b"context" {
+            self.tree.note_follow_paths(&follow, chosen.iter().map(|&i| &entries[i as usize]));
         }
 
         // The channel is unbounded, so that reading never waits for writing. The engine sends up to one request an

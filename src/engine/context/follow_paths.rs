@@ -90,7 +90,7 @@ impl LinkResolver<'_> {
             let pattern = Pattern::of_name(base)?;
             let mut named = Vec::new();
             for entry in children(self.entries, dir) {
-                if entry.kind == EntryKind::Symlink && pattern.matches(name(&entry.path))? {
+                if entry.kind == EntryKind::Symlink && pattern.matches_name(name(&entry.path))? {
                     named.push(entry);
                 }
             }

@@ -8,7 +8,8 @@ pub(super) const GIT_DIR: &[u8] = b".git";
 pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
     let first = path.split(|&b| b == b'/').find(|part| !matches!(*part, b"" | b"."));
     first.is_some_and(|name| {
-        name.starts_with(b".g") && Pattern::of_name(name).and_then(|pattern| pattern.matches(GIT_DIR)).unwrap_or(false)
+        name.starts_with(b".g")
+            && Pattern::of_name(name).and_then(|pattern| pattern.matches_name(GIT_DIR)).unwrap_or(false)
     })
 }
 

@@ -1,20 +1,40 @@
 //! Translates one pattern of `.dockerignore` like `github.com/moby/patternmatcher` 0.6.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::Regex;
+use regex_automata::meta::{Config, Regex};
 
 use super::go_regex::translate;
 
+/// Largest regular expression of one pattern, and of all patterns of one list, compiled and in bytes.
+const LARGEST: usize = 256 << 10;
+const LARGEST_SUM: usize = 16 << 20;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("pattern {pattern:?} of .dockerignore or of the engine is malformed: {why}")]
-pub(in crate::engine) struct BadPattern {
-    pattern: String,
-    why: &'static str,
+pub(in crate::engine) enum BadPattern {
+    #[error("pattern {pattern:?} of .dockerignore or of the engine is malformed: {why}")]
+    Malformed { pattern: String, why: &'static str },
+    #[error("pattern {0:?} of .dockerignore or of the engine takes more than 256 KiB to match: simplify it")]
+    Large(String),
+    #[error("the patterns of .dockerignore take more than 16 MiB to match: use fewer with wildcards")]
+    AllLarge,
+    #[error("the patterns of .dockerignore were not matched with {files} files within {seconds} s: use fewer of both")]
+    Late { files: usize, seconds: u64 },
+}
+
+/// The memory of the regular expressions of one list of patterns.
+#[derive(Debug, Default)]
+pub(super) struct RegexBudget(Cell<usize>);
+
+impl RegexBudget {
+    fn take(&self, bytes: usize) -> Result<(), BadPattern> {
+        self.0.set(self.0.get().saturating_add(bytes));
+        if self.0.get() > LARGEST_SUM { Err(BadPattern::AllLarge) } else { Ok(()) }
+    }
 }
 
 /// The way in which a pattern is matched.
@@ -35,11 +55,14 @@ pub(super) struct Glob {
     pub source: String,
     head: Vec<u8>,
     pub tail: Vec<u8>,
+    /// The longest text that every match has somewhere; empty if none is known.
+    pub literal: Vec<u8>,
     regex: OnceCell<Regex>,
 }
 
 impl Glob {
-    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    /// Returns true if the pattern with this text matches a path.
+    pub(super) fn matches(&self, path: &[u8], pattern: &[u8], budget: &RegexBudget) -> Result<bool, BadPattern> {
         if path.len() < self.head.len() + self.tail.len()
             || !path.starts_with(&self.head)
             || !path.ends_with(&self.tail)
@@ -49,11 +72,14 @@ impl Glob {
         let regex = match self.regex.get() {
             Some(regex) => regex,
             None => {
-                let regex = Regex::new(&self.source).map_err(|_| bad(self.source.as_bytes(), "it is too large"))?;
+                let config = Config::new().nfa_size_limit(Some(LARGEST));
+                let regex = Regex::builder().configure(config).build(&self.source);
+                let regex = regex.map_err(|_| BadPattern::Large(text(pattern).into_owned()))?;
+                budget.take(regex.memory_usage())?;
                 self.regex.get_or_init(|| regex)
             }
         };
-        Ok(regex.is_match(&text(path)))
+        Ok(regex.is_match(&*text(path)))
     }
 }
 
@@ -71,7 +97,7 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 pub(super) fn bad(pattern: &[u8], why: &'static str) -> BadPattern {
-    BadPattern { pattern: String::from_utf8_lossy(pattern).into_owned(), why }
+    BadPattern::Malformed { pattern: String::from_utf8_lossy(pattern).into_owned(), why }
 }
 
 /// Translates a pattern. With `deep` it is read like patternmatcher, where `**` crosses directories, and otherwise like
@@ -90,8 +116,9 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
     let mut chars = all.chars().peekable();
     let mut shape = Shape::Exact;
     let mut source = String::from("^");
-    // `head` and `tail` are the literal text before the first and after the last wildcard.
-    let (mut head, mut tail) = (None, String::new());
+    // `head` and `tail` are the literal text before the first and after the last wildcard, and `middle` is the longest
+    // between two.
+    let (mut head, mut tail, mut middle) = (None, String::new(), String::new());
     let (mut first, mut has_ends) = (true, true);
     while let Some(c) = chars.next() {
         let mut literal = None;
@@ -153,7 +180,11 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
             Some(c) => tail.push(c),
             None => {
                 let before = std::mem::take(&mut tail);
-                head.get_or_insert(before);
+                match &head {
+                    None => head = Some(before),
+                    Some(_) if before.len() > middle.len() => middle = before,
+                    Some(_) => {}
+                }
             }
         }
     }
@@ -167,8 +198,12 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
         Shape::Suffix => PatternKind::Suffix,
         Shape::Regex => match if deep { translate(&source) } else { Some(source) } {
             Some(source) => {
-                let (head, tail) = (bytes(head.unwrap_or_default()), bytes(tail));
-                PatternKind::Regex(Glob { source, head, tail, regex: OnceCell::new() })
+                // What is between brackets is no text.
+                let middle = if all.contains(['[', ']']) { String::new() } else { middle };
+                let (head, tail, middle) = (bytes(head.unwrap_or_default()), bytes(tail), bytes(middle));
+                let literal = [&head, &middle, &tail].into_iter().max_by_key(|text| text.len()).cloned();
+                let literal = literal.unwrap_or_default();
+                PatternKind::Regex(Glob { source, head, tail, literal, regex: OnceCell::new() })
             }
             None => PatternKind::Broken,
         },

@@ -7,6 +7,7 @@ pub(super) mod git_dir;
 mod git_dir_patterns;
 mod glob;
 mod go_regex;
+mod index;
 mod pattern;
 pub(super) mod place;
 pub(super) mod tar;

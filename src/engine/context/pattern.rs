@@ -1,48 +1,68 @@
 //! Matches paths with the patterns of `.dockerignore` like `github.com/moby/patternmatcher` 0.6.
 
 pub(super) use super::glob::BadPattern;
-use super::glob::{PatternKind, bad, compile};
+use super::glob::{PatternKind, RegexBudget, bad, compile};
+use super::index::PatternIndex;
 
 /// An ordered list of patterns. A later one with `!` excepts paths that an earlier one matched.
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
+    index: PatternIndex,
+    regexes: RegexBudget,
 }
 
-/// For each pattern, true if it matched a directory. It then matches everything below too.
-pub(super) type Matched = Vec<bool>;
+/// The patterns that matched a directory, in their order. They then match everything below too.
+pub(super) type Matched = Vec<u32>;
 
 impl Matcher {
     pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { patterns })
+        let index = PatternIndex::new(patterns.iter().map(|pattern| (&pattern.text[..], &pattern.kind)));
+        Ok(Self { patterns, index, regexes: RegexBudget::default() })
     }
 
     /// Returns true if the patterns match `path`. `parent` is the value of `matched` from the call for the directory
     /// of the path, and empty at the top.
-    pub(super) fn matches(&self, path: &[u8], parent: &[bool], matched: &mut Matched) -> Result<bool, BadPattern> {
-        let mut result = false;
+    pub(super) fn matches(&self, path: &[u8], parent: &[u32], matched: &mut Matched) -> Result<bool, BadPattern> {
+        Ok(self.decide(path, parent, matched)?.is_some())
+    }
+
+    /// Returns the number of the pattern without which the patterns would not match `path`, if they match it.
+    fn decide(&self, path: &[u8], parent: &[u32], matched: &mut Matched) -> Result<Option<u32>, BadPattern> {
         matched.clear();
-        for (i, pattern) in self.patterns.iter().enumerate() {
+        let mut decisive = None;
+        let (mut parent, mut tried) = (parent.iter().peekable(), self.index.candidates(path).into_iter().peekable());
+        while let Some(next) = parent.peek().into_iter().map(|&&next| next).chain(tried.peek().copied()).min() {
+            let is_parents = parent.next_if(|&&number| number == next).is_some();
+            tried.next_if_eq(&next);
+            let pattern = &self.patterns[next as usize];
             // A pattern that could not change the result is neither tried nor recorded.
-            let hit =
-                parent.get(i).is_some_and(|&hit| hit) || (pattern.exception == result && pattern.matches(path)?);
-            matched.push(hit);
-            if hit {
-                result = !pattern.exception;
+            if is_parents || (pattern.exception == decisive.is_some() && pattern.matches(path, &self.regexes)?) {
+                matched.push(next);
+                decisive = if pattern.exception { None } else { decisive.or(Some(next)) };
             }
         }
-        Ok(result)
+        Ok(decisive)
     }
 
     /// Returns true if the patterns match `path`, whose directories were not matched before.
     pub(super) fn matches_alone(&self, path: &[u8]) -> Result<bool, BadPattern> {
+        Ok(self.decide_alone(path)?.is_some())
+    }
+
+    /// Returns the pattern without which the patterns would not match `path`, whose directories were not matched before.
+    pub(super) fn deciding_pattern(&self, path: &[u8]) -> Result<Option<&[u8]>, BadPattern> {
+        Ok(self.decide_alone(path)?.map(|number| &self.patterns[number as usize].text[..]))
+    }
+
+    fn decide_alone(&self, path: &[u8]) -> Result<Option<u32>, BadPattern> {
         let (mut parent, mut matched) = (Matched::new(), Matched::new());
         for end in (0..path.len()).filter(|&i| path[i] == b'/') {
             self.matches(&path[..end], &parent, &mut matched)?;
             std::mem::swap(&mut parent, &mut matched);
         }
-        self.matches(path, &parent, &mut matched)
+        self.decide(path, &parent, &mut matched)
     }
 
     /// Returns true if the walk may skip directories. That requires every pattern (with `exceptions`, every exception)
@@ -104,7 +124,12 @@ impl Pattern {
         text.strip_suffix(b"/*").unwrap_or(text)
     }
 
-    pub(super) fn matches(&self, path: &[u8]) -> Result<bool, BadPattern> {
+    /// Returns true if a pattern that was made by [`Pattern::of_name`] matches a name.
+    pub(super) fn matches_name(&self, name: &[u8]) -> Result<bool, BadPattern> {
+        self.matches(name, &RegexBudget::default())
+    }
+
+    fn matches(&self, path: &[u8], regexes: &RegexBudget) -> Result<bool, BadPattern> {
         if self.last.is_some() && self.last != path.last().copied() {
             return Ok(false);
         }
@@ -115,7 +140,7 @@ impl Pattern {
                 let suffix = &self.text[2..];
                 path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
             }
-            PatternKind::Regex(glob) => glob.matches(path)?,
+            PatternKind::Regex(glob) => glob.matches(path, &self.text, regexes)?,
             PatternKind::Broken => return Err(bad(&self.text, "Docker's own matcher cannot read the pattern")),
         })
     }

@@ -36,11 +36,9 @@ impl Tree {
 
 /// Returns the pattern by which a path is excluded: the last one without which it would not be.
 fn excluding_pattern(excludes: &[Vec<u8>], path: &[u8]) -> Option<String> {
-    let excludes_by = |count: usize| {
-        Matcher::new(&excludes[..count]).and_then(|matcher| matcher.matches_alone(path)).unwrap_or(false)
-    };
-    let last = (1..=excludes.len()).rev().find(|&count| !excludes_by(count - 1))?;
-    excludes_by(excludes.len()).then(|| String::from_utf8_lossy(&excludes[last - 1]).into_owned())
+    let matcher = Matcher::new(excludes).ok()?;
+    let pattern = matcher.deciding_pattern(path).ok().flatten()?;
+    Some(String::from_utf8_lossy(pattern).into_owned())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::filter::{PathFilter, choose};
+use super::filter::{ChoiceError, PathFilter, choose};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 use super::tree::Tree;
 use crate::engine::api::connect::RequestBody;
@@ -82,8 +82,11 @@ pub(in crate::engine) async fn upload(
             }
         }
     }
-    let links = tree.links().await.map_err(git)?;
-    let mut chosen = choose(entries, links, &PathFilter { excludes, ..PathFilter::default() }).map_err(pattern)?;
+    let filter = PathFilter { excludes, ..PathFilter::default() };
+    let mut chosen = choose(&tree, Tree::context, filter).await.map_err(|error| match error {
+        ChoiceError::Git(error) => git(error),
+        ChoiceError::Pattern(error) => pattern(error),
+    })?;
     chosen.retain(|&index| more.iter().all(|(entry, _)| entry.path != entries[index as usize].path));
 
     let (out, frames) = mpsc::channel(1);

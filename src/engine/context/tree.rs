@@ -10,7 +10,9 @@ use tokio::sync::OnceCell;
 
 use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
+use super::pattern::BadPattern;
 use crate::engine::api::errors::EngineError;
+use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
 use crate::model::LogSink;
 
@@ -64,6 +66,11 @@ impl Tree {
     /// Returns the entries that `COPY` can name, with their paths in the context.
     pub(in crate::engine) fn context(&self) -> &[Entry] {
         self.folder.as_deref().unwrap_or(&self.snapshot.entries)
+    }
+
+    /// Returns all entries, with their paths in the repository.
+    pub(in crate::engine) fn all(&self) -> &[Entry] {
+        &self.snapshot.entries
     }
 
     /// Returns true if the context is only a part of the tree.
@@ -162,6 +169,13 @@ impl Tree {
         failure
     }
 
+    /// Records patterns of `.dockerignore` that cannot be used, and returns that as a failure of the build.
+    pub(in crate::engine) fn refuse(&self, error: &BadPattern) -> EngineError {
+        let failure = EngineError::new(ErrorKind::Build, error.to_string());
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+        failure
+    }
+
     /// Reads a small file; `None` if it does not exist or cannot be read.
     pub(in crate::engine) async fn read(&self, path: &str) -> Option<Vec<u8>> {
         let Ok(PathEnd::File { at, .. }) = self.find(path.as_bytes()).await else { return None };
@@ -212,6 +226,11 @@ impl Tree {
             Ok(links)
         };
         self.links.get_or_try_init(read).await
+    }
+
+    /// Returns the targets of all symlinks, if they were read.
+    pub(super) fn known_links(&self) -> Option<&SymlinkTargets> {
+        self.links.get()
     }
 
     /// Returns `blobs`, which is opened if it is not yet.

@@ -1,4 +1,5 @@
-//! The messages about submodules and LFS files, whose servers and files are the repository's own, and about tarballs.
+//! The messages about submodules and LFS files, whose servers and files are the repository's own, about tarballs, and
+//! about limits.
 
 use super::Fault;
 use super::message::ErrorMessage;
@@ -16,6 +17,18 @@ messages! {
     LARGE_GITMODULES: Request, ".gitmodules has … bytes, and it may have …",
         "The file is far larger than a list of submodules.",
         "make it smaller";
+    DISK_RESERVE: Host, "the fetch of … was ended, because it left only … bytes of the disk free, and … are kept (half of DISK_FLOOR)",
+        "The repository, or something else at that time, takes more disk than there is.",
+        "make room in DATA_DIR, or make the repository smaller";
+    MANY_REFS: Request, "… has more than … branches and tags (MAX_REFS)",
+        "The repository has far more of them than people make by hand.",
+        "delete some, or let the operator raise it";
+    OUT_OF_MEMORY: Request, "Git needs more memory for the repository than it may have (GIT_MEMORY)",
+        "A process of Git had as much memory as GIT_MEMORY allows, or the machine had none left.",
+        "make the repository smaller, or let the operator raise it";
+    OUT_OF_CPU_TIME: Request, "Git needs more time of the processor for the repository than it may have (GIT_CPU_TIME)",
+        "A process of Git has computed for as long as GIT_CPU_TIME allows.",
+        "make the repository smaller, or let the operator raise it";
     WRONG_GITMODULES: Request, ".gitmodules cannot be read: line … is wrong",
         "Git itself cannot parse the file.",
         "correct it";

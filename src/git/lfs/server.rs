@@ -219,6 +219,7 @@ mod tests {
             access: GitAccess::new(GitToken::new(&"me:hunter22".to_owned().into(), Some(template)), None),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
+            bounds: crate::git::GitBounds::default(),
         })
         .unwrap();
         for (url, is_foreign, batch, is_ours) in [

@@ -2,18 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::sweep::{remove, sweep};
-use super::{Mirror, MirrorState, ORIGIN};
-use crate::git::command::{ask, local, network};
-use crate::git::errors::{IdRefusal, RepoError, id_refusal, is_other_format, last_words};
+use super::{Mirror, MirrorState, ORIGIN, refs};
+use crate::git::command::{ask, exhausted, local, network};
+use crate::git::errors::{DISK_RESERVE, IdRefusal, MANY_REFS, RepoError, id_refusal, is_other_format, last_words};
 use crate::git::transport::redirect;
 use crate::git::transport::remote::Remote;
-use crate::git::{Fault, Git, GitError, Oid};
+use crate::git::{Fault, Git, GitError, Oid, RepoSource};
 use crate::model::LogSink;
 
 impl Git {
@@ -149,7 +148,12 @@ impl Git {
             let program = program.args(more).args(refs);
             let finished = tokio::select! {
                 finished = program.run(log) => finished.map_err(GitError::from)?,
-                never = watch_growth(dir, log) => match never {},
+                left = watch_growth(dir, self.config.bounds.disk_reserve, log) => {
+                    // Nothing starts while the disk is that full, so the incomplete pack goes at once.
+                    let removed = sweep(dir);
+                    let error = DISK_RESERVE.error(&[&source.repo, &left, &self.config.bounds.disk_reserve]);
+                    return Err(removed.map_or_else(failed("an incomplete pack cannot be removed"), |()| error).into());
+                }
             };
             // CLONE_TIMEOUT ends a circle of redirects.
             match redirect::next(&self.config, &at, &finished.stderr).await? {
@@ -160,6 +164,9 @@ impl Git {
                 None => break finished,
             }
         };
+        if let Some(error) = exhausted(&finished) {
+            return Err(error.into());
+        }
         let Some(exit_code) = finished.status.code() else {
             let message = format!("git fetch was killed ({}) while it fetched {}", finished.status, source.repo);
             return Err(GitError { exit_code: 1, message, fault: Fault::Host }.into());
@@ -172,7 +179,8 @@ impl Git {
                     let message = format!("{repo} was not fetched ({rejected}): give its Git server the whole history");
                     Err(GitError::refused(message).into())
                 }
-                None => Ok(()),
+                None if by_id => Ok(()),
+                None => check_refs(dir, source, self.config.bounds.refs).await,
             };
         }
         if by_id {
@@ -193,8 +201,20 @@ impl Git {
     }
 }
 
-/// Reports progress to the log while the pack grows, because Git says nothing while it fetches.
-async fn watch_growth(dir: &Path, log: &dyn LogSink) -> Infallible {
+/// Fails if a mirror has more refs than it may have (MAX_REFS).
+async fn check_refs(dir: &Path, source: &RepoSource, most: u64) -> Result<(), RepoError> {
+    let place = dir.to_owned();
+    let counted = tokio::task::spawn_blocking(move || refs::are_more(&place, most)).await;
+    let failed = |error: io::Error| GitError::io(format_args!("the refs of the mirror {}", dir.display()), error);
+    match counted.map_err(io::Error::from).flatten().map_err(failed)? {
+        true => Err(MANY_REFS.error(&[&source.repo, &most]).into()),
+        false => Ok(()),
+    }
+}
+
+/// Reports progress to the log while the pack grows, because Git says nothing while it fetches. Returns the free bytes of
+/// the disk when they are fewer than `reserve`.
+async fn watch_growth(dir: &Path, reserve: u64, log: &dyn LogSink) -> u64 {
     let packs = dir.join("objects/pack");
     let mut before = None;
     loop {
@@ -205,5 +225,9 @@ async fn watch_growth(dir: &Path, log: &dyn LogSink) -> Infallible {
             log.alive();
         }
         before = now;
+        let free = rustix::fs::statvfs(dir).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if free < reserve {
+            return free;
+        }
     }
 }

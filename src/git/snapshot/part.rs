@@ -1,14 +1,16 @@
 //! The repositories of a snapshot: the job's own and its submodules, fetched and listed.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::git::command::local;
-use crate::git::errors::{RepoError, last_words};
+use crate::git::command::{failure, local};
+use crate::git::errors::RepoError;
 use crate::git::submodules::{self, Submodule, SubmoduleSource, Superproject};
 use crate::git::transport::remote::Remote;
+use crate::git::tree::TreeError;
 use crate::git::tree::blobs::wrong_type;
-use crate::git::tree::{self, TreeError};
-use crate::git::{Entry, EntryKind, Git, GitError, Mirror, Oid, path_order};
+use crate::git::tree::listing::{TreeBudget, TreeListing};
+use crate::git::{CHUNK, Entry, EntryKind, Git, GitError, Mirror, Oid, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -74,7 +76,8 @@ impl Git {
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Vec<SnapshotPart>, RepoError> {
-        let entries = self.tree(mirror, commit).await?;
+        let budget = TreeBudget::new(self.config.bounds);
+        let entries = self.tree(mirror, commit, &budget).await?;
         let remote = mirror.source.remote()?;
         let superproject = Superproject::new(&mirror.source, remote.clone(), secrets);
         let (prefix, label, mirror) = (vec![], String::new(), mirror.clone());
@@ -94,7 +97,7 @@ impl Git {
                 let message = format!("the submodules are {limits}: are they in a circle?");
                 return Err(name(&label_of(&part.prefix, submodule), GitError::refused(message)).into());
             }
-            let fetch = |(part, submodule)| self.fetch_submodule(&superproject, part, submodule, log);
+            let fetch = |(part, submodule)| self.fetch_submodule(&superproject, part, submodule, &budget, log);
             let fetches: Vec<_> = wanted.into_iter().map(fetch).collect();
             let fetched: Vec<_> = stream::iter(fetches).buffered(AT_ONCE).try_collect().await?;
             level = parts.len();
@@ -108,6 +111,7 @@ impl Git {
         superproject: &Superproject<'_>,
         parent: &SnapshotPart,
         submodule: Submodule,
+        budget: &TreeBudget,
         log: &dyn LogSink,
     ) -> Result<SnapshotPart, GitError> {
         let label = label_of(&parent.prefix, &submodule);
@@ -116,11 +120,11 @@ impl Git {
                 superproject.locate(&parent.mirror.source.url, parent.remote.is_foreign, &submodule.url).await?;
             let mirror =
                 self.clone_submodule(&place, &submodule.commit, log).await.map_err(|error| place.explain(error))?;
-            let (mirror, entries) = match self.tree(&mirror, &submodule.commit).await {
+            let (mirror, entries) = match self.tree(&mirror, &submodule.commit, budget).await {
                 Err(RepoError::Damaged(what)) => {
                     self.distrust(&mirror, &what).await?;
                     let mirror = self.clone_submodule(&place, &submodule.commit, log).await?;
-                    let entries = self.tree(&mirror, &submodule.commit).await;
+                    let entries = self.tree(&mirror, &submodule.commit, budget).await;
                     let entries = self.healed(&mirror, entries).await?;
                     (mirror, entries)
                 }
@@ -136,20 +140,41 @@ impl Git {
         Ok(SnapshotPart { prefix, label, mirror, remote, entries })
     }
 
-    async fn tree(&self, mirror: &Mirror, commit: &Oid) -> Result<Vec<Entry>, RepoError> {
+    async fn tree(&self, mirror: &Mirror, commit: &Oid, budget: &TreeBudget) -> Result<Vec<Entry>, RepoError> {
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", &commit.to_string()];
-        let finished = local(&self.config, &mirror.path).args(args).output().await.map_err(GitError::from)?;
+        let mut git = local(&self.config, &mirror.path).args(args).start().map_err(GitError::from)?;
+        let (mut listing, output) = (TreeListing::new(budget), git.stdout());
+        let read = async {
+            let Some(output) = output else { return Ok(()) };
+            let mut output = BufReader::with_capacity(CHUNK, output);
+            loop {
+                let bytes = output.fill_buf().await.map_err(|error| GitError::io("git ls-tree", error))?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                listing.push(bytes).map_err(|error| refusal(commit, error))?;
+                let taken = bytes.len();
+                output.consume(taken);
+            }
+        };
+        let finish = async { git.finish(None).await.map_err(|error| RepoError::from(GitError::from(error))) };
+        // Git is killed at the first bound that the tree breaks.
+        let ((), finished) = tokio::try_join!(read, finish)?;
         if !finished.status.success() {
             let no_tree = |line: &str| line.strip_prefix("error: Object ")?.strip_suffix(" not a tree")?.parse().ok();
             return Err(match finished.stderr.lines().find_map(no_tree) {
                 Some(oid) => wrong_type(&oid, "no folder", "folder", &mirror.source).into(),
-                None => RepoError::Damaged(last_words(&finished.stderr).into()),
+                None => failure(&finished),
             });
         }
-        tree::parse(&finished.stdout).map_err(|error| match error {
-            TreeError::Damaged(_) => RepoError::Damaged(error.to_string()),
-            TreeError::Unsafe(_) => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
-        })
+        listing.finish().map_err(|error| refusal(commit, error))
+    }
+}
+
+fn refusal(commit: &Oid, error: TreeError) -> RepoError {
+    match error.is_of_committer() {
+        true => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
+        false => RepoError::Damaged(error.to_string()),
     }
 }
 

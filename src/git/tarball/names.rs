@@ -55,7 +55,11 @@ impl TarballNames {
         }
         let own = hash(rest);
         is_new &= match is_folder {
-            true => !self.files.contains(&own) && (self.folders.insert(own) || true),
+            true => {
+                let is_free = !self.files.contains(&own);
+                self.folders.insert(own);
+                is_free
+            }
             false => !self.folders.contains(&own) && self.files.insert(own),
         };
         if is_new { Ok(rest) } else { Err(format!("two entries for {}, or for what contains it", shown())) }

@@ -176,6 +176,7 @@ mod tests {
             access: Default::default(),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
+            bounds: crate::git::GitBounds::default(),
         };
         std::fs::write(&config.known_hosts, "git.example.com ssh-ed25519 AAAA").unwrap();
         let of = |config: &GitConfig, url, key| connection_name(config, &Remote::parse(url).unwrap(), key);

@@ -124,6 +124,7 @@ mod tests {
             access: GitAccess::new(token("secret", None), None),
             pure_history_times: false,
             repo_case: crate::model::RepoCase::default(),
+            bounds: crate::git::GitBounds::default(),
         };
         let mut remote = Remote::parse("https://github.com/acme/private.git").unwrap();
         assert!(config.authorized(&remote).authorization.is_some());

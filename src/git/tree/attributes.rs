@@ -7,13 +7,13 @@
 use tokio::io::AsyncWriteExt;
 
 use super::blobs::ObjectReader;
-use crate::git::command::local;
-use crate::git::errors::{RepoError, last_words};
+use crate::git::command::{failure, local};
+use crate::git::errors::RepoError;
 use crate::git::{Entry, EntryKind, GitConfig, GitError, Mirror};
 use crate::process::{Finished, Program};
 
-/// A larger file is assumed to mention every word.
-const LARGEST: u64 = 1 << 20;
+/// Number of paths that Git is asked about at once, because its answer is kept in memory.
+const AT_ONCE: usize = 50_000;
 
 /// Returns the `.gitattributes` among a repository's entries.
 pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
@@ -33,13 +33,9 @@ pub(in crate::git) async fn mentioned<const N: usize>(
 ) -> Result<[bool; N], GitError> {
     let mut named = [false; N];
     for entry in files {
-        let content = match entry.size {
-            ..=LARGEST => Some(reader.read(&entry.oid).await?),
-            _ => None,
-        };
+        let content = reader.read(&entry.oid).await?;
         for (named, word) in named.iter_mut().zip(words) {
-            let has = |content: &Vec<u8>| content.windows(word.len()).any(|window| window == word.as_bytes());
-            *named = *named || content.as_ref().is_none_or(has);
+            *named = *named || content.windows(word.len()).any(|window| window == word.as_bytes());
         }
     }
     Ok(named)
@@ -63,11 +59,14 @@ pub(in crate::git) async fn values<const N: usize>(
     };
     let lines: Vec<_> = files.iter().flat_map(|entry| index_line(entry, &entry.path)).collect();
     run_checked(git(&["update-index", "-z", "--index-info"]), lines).await?;
-    let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
-    let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
-    // Git prints `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
-    let values: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
-    let values: Vec<_> = values.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())).collect();
+    let mut values = Vec::with_capacity(paths.len());
+    for paths in paths.chunks(AT_ONCE) {
+        let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
+        let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
+        // Git prints `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
+        let of_paths: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
+        values.extend(of_paths.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())));
+    }
     match values.len() == paths.len() {
         true => Ok(values),
         false => Err(RepoError::Damaged("git check-attr did not answer for all paths".into())),
@@ -84,7 +83,7 @@ pub(in crate::git) async fn run_checked(program: Program, input: Vec<u8>) -> Res
     let finished = run_with_input(program, input).await?;
     match finished.status.success() {
         true => Ok(finished),
-        false => Err(RepoError::Damaged(last_words(&finished.stderr).into())),
+        false => Err(failure(&finished)),
     }
 }
 

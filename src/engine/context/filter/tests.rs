@@ -37,7 +37,8 @@ fn patterns(list: &[&str]) -> Vec<Vec<u8>> {
 }
 
 fn chosen(tree: &(Vec<Entry>, SymlinkTargets), filter: &PathFilter) -> Vec<String> {
-    let chosen = choose(&tree.0, &tree.1, filter).unwrap();
+    let end = ChoiceEnd { begun: Instant::now(), left: CancellationToken::new() };
+    let chosen = super::chosen(&tree.0, &tree.1, filter, &end).unwrap();
     chosen.iter().map(|&i| String::from_utf8(tree.0[i as usize].path.clone()).unwrap()).collect()
 }
 
@@ -178,6 +179,21 @@ fn a_hostile_tree_of_links_is_bounded() {
     // Each step doubles the paths and makes them longer, which gives 2^40 paths without a limit.
     let lines = ["d/", "d/a -> /d/*/p", "d/b -> /d/*/q"];
     assert!(following(&lines, &["d/*"]).is_some());
+}
+
+#[test]
+fn a_choice_ends_when_nobody_waits_for_it() {
+    let (entries, links) = tree(&["a"]);
+    let filter = PathFilter { excludes: patterns(&["b"]), ..PathFilter::default() };
+    let end = |begun| ChoiceEnd { begun, left: CancellationToken::new() };
+    let (now, left) = (Instant::now(), end(Instant::now()));
+    assert_eq!(super::chosen(&entries, &links, &filter, &left), Ok(vec![0]));
+    left.left.cancel();
+    let late = Err(BadPattern::Late { files: 1, seconds: 30 });
+    assert_eq!(super::chosen(&entries, &links, &filter, &left), late);
+    if let Some(begun) = now.checked_sub(LONGEST + Duration::from_secs(1)) {
+        assert_eq!(super::chosen(&entries, &links, &filter, &end(begun)), late);
+    }
 }
 
 fn path() -> impl Strategy<Value = String> {

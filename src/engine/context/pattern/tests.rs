@@ -139,7 +139,49 @@ fn an_ignore_file_is_read() {
     assert_eq!(read, ["# pattern", "abs", "!back", "*/y", "!", "/"]);
 }
 
+/// Tries every pattern for each path, as Docker does. The order is that of the path's directories.
+fn one_by_one(patterns: &[Pattern], path: &str) -> Result<bool, BadPattern> {
+    let (mut parent, mut result) = (vec![false; patterns.len()], false);
+    for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        result = false;
+        for (pattern, hit) in patterns.iter().zip(&mut parent) {
+            let budget = RegexBudget::default();
+            *hit = *hit || (pattern.exception == result && pattern.matches(&path.as_bytes()[..end], &budget)?);
+            if *hit {
+                result = !pattern.exception;
+            }
+        }
+    }
+    Ok(result)
+}
+
+#[test]
+fn large_regexes_are_refused() {
+    let try_all = |patterns: &[String]| {
+        let matcher = Matcher::new(patterns).unwrap();
+        matcher.matches_alone("a".repeat(2000).as_bytes()).map_err(|error| error.to_string())
+    };
+    assert_eq!(try_all(&["*a{1,9}".into()]), Ok(true));
+    let error = try_all(&["?*[^x]{1,999}".into()]).unwrap_err();
+    assert!(error.contains("takes more than 256 KiB"), "{error}");
+    // Each of them is small.
+    let many: Vec<_> = (0..4000).map(|n| format!("!*{}?*b{{1,200}}", "?".repeat(n % 30))).chain(["*".into()]).collect();
+    let many: Vec<_> = many.iter().flat_map(|pattern| ["*".to_owned(), pattern.clone()]).collect();
+    assert!(try_all(&many).unwrap_err().contains("more than 16 MiB"));
+}
+
 proptest! {
+    /// The index leaves out only patterns that do not match.
+    #[test]
+    fn the_index_changes_nothing(
+        patterns in prop::collection::vec("!?([ab.]|a|b|/|\\*|\\*\\*/|\\*\\*|\\?|\\[ab\\]|\\\\a|é|\\|){1,7}", 1..12),
+        path in "[abé]{1,3}(/[abé.]{1,3}){0,3}",
+    ) {
+        if let Ok(matcher) = Matcher::new(&patterns) {
+            prop_assert_eq!(matcher.matches_alone(path.as_bytes()), one_by_one(&matcher.patterns, &path));
+        }
+    }
+
     #[test]
     fn no_pattern_panics_and_a_plain_one_matches_itself(pattern in "[a-c*?!\\[\\]^./\\\\-]{0,12}", path in "[a-c]{1,3}(/[a-c]{1,3}){0,3}") {
         if let Ok(matcher) = Matcher::new(&[&pattern]) {
@@ -156,7 +198,7 @@ proptest! {
         let cleaned = String::from_utf8(clean(pattern.as_bytes())).unwrap();
         if let Ok(PatternKind::Regex(glob)) = compile(cleaned.as_bytes(), true) {
             let whole = Regex::new(&glob.source).unwrap().is_match(&path);
-            prop_assert_eq!(glob.matches(path.as_bytes()).unwrap(), whole);
+            prop_assert_eq!(glob.matches(path.as_bytes(), b"", &RegexBudget::default()).unwrap(), whole);
         }
     }
 

@@ -1,0 +1,127 @@
+//! What a commit may cost: just below each bound it is built, and just above it the job ends at once with the bound named,
+//! while the daemon goes on as usual. The bounds are lowered, and the input is harmless.
+
+use crate::harness::World;
+
+const DOCKERFILE: (&str, &str) = ("Dockerfile", "FROM image-factory-busybox:1\nCOPY Dockerfile /\n");
+/// Entries of each commit beside those that a case adds.
+const OWN: usize = 1;
+/// MAX_FILES of these daemons.
+const FILES: usize = 40;
+
+struct Case {
+    name: &'static str,
+    /// Files at the bound, and one that goes beyond it.
+    below: Vec<(String, String)>,
+    above: (String, String),
+    class: &'static str,
+    cause: &'static str,
+}
+
+fn cases() -> [Case; 5] {
+    const MIB: usize = 1 << 20;
+    let file = |name: &str, size: usize| (name.to_owned(), "x".repeat(size));
+    // Comments, which the parsers of these files skip.
+    let comments = |size: usize| format!("#{}\n", "x".repeat(62)).repeat(size / 64) + &"\n".repeat(size % 64);
+    let commented = |name: &str, size: usize| (name.to_owned(), comments(size));
+    let dockerfile = |size: usize| (DOCKERFILE.0.to_owned(), DOCKERFILE.1.to_owned() + &comments(size));
+    [
+        Case {
+            name: "files",
+            below: (0..FILES - OWN).map(|n| file(&format!("{n:02}"), 1)).collect(),
+            above: file("one-more", 1),
+            class: "source",
+            cause: "it has more than 40 files and folders (MAX_FILES)",
+        },
+        Case {
+            name: "bytes",
+            below: vec![file("large", 3 * MIB - 1000)],
+            above: file("more", 1000),
+            class: "source",
+            cause: "its files have more than 3145728 bytes together (MAX_TREE_BYTES)",
+        },
+        Case {
+            name: "attributes",
+            below: vec![commented(".gitattributes", MIB)],
+            above: commented(".gitattributes", MIB + 1),
+            class: "source",
+            cause: "the file \".gitattributes\" has more than 1 MiB",
+        },
+        Case {
+            name: "dockerignore",
+            below: vec![commented(".dockerignore", MIB)],
+            above: commented(".dockerignore", MIB + 1),
+            class: "dockerfile",
+            cause: "has more than 1 MiB: make it smaller",
+        },
+        Case {
+            name: "dockerfile",
+            below: vec![dockerfile(MIB / 2)],
+            above: dockerfile(MIB),
+            class: "dockerfile",
+            cause: "has more than 1 MiB: make it smaller",
+        },
+    ]
+}
+
+#[tokio::test]
+async fn a_commit_over_a_bound_ends_at_once_and_the_next_one_is_built() {
+    let files = FILES.to_string();
+    let world = World::start_with(&[("MAX_FILES", &files), ("MAX_TREE_BYTES", "3MiB"), ("CONCURRENCY", "2")]).await;
+    for Case { name, below, above, class, cause } in cases() {
+        let repo = world.git.repo("acme", name);
+        let commit = |files: &[(String, String)]| {
+            let own = [DOCKERFILE].into_iter().filter(|(name, _)| files.iter().all(|(file, _)| file != name));
+            let files: Vec<_> = own.chain(files.iter().map(|(path, text)| (&**path, &**text))).collect();
+            repo.commit("develop", &files)
+        };
+        let at = commit(&below);
+        let id = world.daemon.push_event(&format!("acme/{name}"), "develop", &at).await;
+        world.daemon.wait_success(&id).await;
+        let beyond = commit(&[above]);
+        let id = world.daemon.push_event(&format!("acme/{name}"), "develop", &beyond).await;
+        let job = world.daemon.wait_failure(&id).await;
+        assert!(job["class"] == class && job["cause"].as_str().unwrap().contains(cause), "{job:#}");
+        assert_eq!(job["attempt"], 1, "{job:#}");
+    }
+    let health = world.daemon.bare_request(reqwest::Method::GET, "/health").send().await.unwrap();
+    assert!(health.status().is_success());
+}
+
+#[tokio::test]
+async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_deleted() {
+    let world = World::start_with(&[("MAX_REFS", "3")]).await;
+    let sha = world.repo.commit("develop", &[DOCKERFILE]);
+    let push = |refs: &[&str]| {
+        refs.iter().for_each(|name| drop(world.repo.git(&["push", "-q", "origin", name])));
+    };
+    push(&["develop:refs/heads/two", "develop:refs/tags/three"]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+    push(&["develop:refs/heads/four"]);
+    let sha = world.repo.commit("develop", &[("more", "")]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert_eq!(job["class"], "source");
+    let cause =
+        "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
+    assert_eq!(job["cause"], cause);
+    push(&[":refs/heads/four"]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+}
+
+/// The log's beginning and its end are kept, also for those who follow it.
+#[tokio::test]
+async fn a_log_over_its_limit_keeps_its_beginning_and_its_end() {
+    let world = World::start_with(&[("LOG_LIMIT", "64KiB")]).await;
+    let lines = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done";
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN {}; {lines}\n", crate::harness::unique());
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    assert!(log.len() < 200 << 10, "{}", log.len());
+    assert!(log.contains("line 100\n") && log.contains("line 19999\n") && !log.contains("line 10000\n"), "{log}");
+    assert!(log.contains("(LOG_LIMIT)") && log.contains("bytes are left out]") && log.contains("\nPushed "), "{log}");
+}

@@ -97,6 +97,12 @@ impl Engine {
         let _ = self.command(&["rm", "--force", "--volumes", name]).output();
     }
 
+    /// Removes the containers that `docker ps` finds by this filter, with their volumes.
+    pub fn remove_containers(&self, filter: &str) {
+        let list = self.command(&["ps", "--all", "--quiet", "--filter", filter]).output().unwrap().stdout;
+        String::from_utf8_lossy(&list).lines().for_each(|id| self.remove_container(id));
+    }
+
     /// Removes every name of an image that `docker image ls` finds by this filter, and what has no name. Never an image
     /// by its id if it has a name, because others may have given it theirs: `docker tag` makes no image of its own.
     pub fn remove_images(&self, filter: &str) {

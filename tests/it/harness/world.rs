@@ -116,6 +116,10 @@ fn made(registry: &Registry, git: &GitHost) -> [String; 3] {
 
 impl Drop for World {
     fn drop(&mut self) {
+        // A test that fails leaves the containers that GARBAGE_COLLECT=0 kept.
+        if let Ok(instance) = std::fs::read_to_string(self.daemon.data_dir().join("instance")) {
+            self.engine.remove_containers(&format!("label=image-factory.instance={}", instance.trim()));
+        }
         made(&self.registry, &self.git).iter().for_each(|filter| self.engine.remove_images(filter));
     }
 }

@@ -14,7 +14,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, set_dumpable_behavior, setrlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest};
@@ -29,7 +28,7 @@ const OWNER: &str = "IMAGE_FACTORY_OWNER";
 /// Largest output of a program that is kept, in bytes.
 const LARGEST_OUTPUT: usize = 64 << 20;
 /// Number by which the kernel prefers a program to the daemon when it needs memory, as `oom_score_adj`.
-const OOM_SCORE: &[u8] = b"500";
+const OOM_SCORE: &str = "500";
 /// The end of a program's stderr that is kept for the error message, in bytes.
 const STDERR_TAIL: usize = 64 << 10;
 
@@ -136,10 +135,6 @@ impl Program {
         let limits = self.limits;
         let prepare = move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The daemon can do without it: a machine without /proc has no such scores.
-            if let Ok(score) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty()) {
-                let _ = rustix::io::write(score, OOM_SCORE);
-            }
             if let Some(ProcessLimits { memory, cpu_time }) = limits {
                 // A second more to the hard limit makes the signal SIGXCPU, by which the limit is told.
                 limit(Resource::Data, memory, memory)?;
@@ -162,6 +157,11 @@ impl Program {
             io::ErrorKind::PermissionDenied => ProcessError::Forbidden { program: name.clone(), source },
             _ => ProcessError::Io { program: name.clone(), source },
         })?;
+        if let Some(pid) = child.id() {
+            // The child itself cannot write it before it has become the program, because the daemon is not dumpable. The
+            // daemon can do without it: a machine without /proc has no such scores.
+            let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+        }
         Running::new(child, name.clone()).map_err(|source| ProcessError::Io { program: name, source })
     }
 }

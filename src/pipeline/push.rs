@@ -90,7 +90,7 @@ pub(super) async fn run(
         let (mut slot, mut digest) = (Some(slot), None);
         for built in images {
             let states = built.names.iter().map(|_| PushState::Open).collect();
-            let context = PushContext { tools, engine, fetched, built, job: &job, log: &*log };
+            let context = PushContext { tools, engine, fetched, built, job: &job, log: &log };
             let mut push = TagPush { context, states, results: results.clone() };
             push.until_done(&mut slot).await?;
             if built.service.is_none() {

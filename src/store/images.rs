@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::sqlite::{SqlConnection, StoreFault, context};
 use super::{Store, StoreError};
-use crate::model::{ImageRef, Job, JobContext};
+use crate::model::{ImageRef, Job, JobContext, Status};
 
 /// The number of other users of an image that are named.
 const NAMED: u32 = 5;
@@ -119,7 +119,8 @@ fn is_awaited(
 /// Stores that a job's repository has pushed its image, in the transaction of its outcome. The first Dockerfile keeps the
 /// name, because who builds it again expects it there. A request that names the image pushes to it all the same.
 pub(super) fn record(conn: &SqlConnection, job: &Job) -> Result<(), StoreFault> {
-    if job.digest.is_none() && job.tags.iter().all(|tag| tag.digest.is_none()) {
+    let is_pushed = job.status == Status::Success && job.digest.is_some();
+    if !is_pushed && job.tags.iter().all(|tag| tag.digest.is_none()) {
         return Ok(());
     }
     conn.execute(

@@ -107,6 +107,7 @@ async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_dele
         "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
     assert_eq!(job["cause"], cause);
     push(&[":refs/heads/four"]);
+    let sha = world.repo.commit("develop", &[("more", "2")]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     world.daemon.wait_success(&id).await;
 }

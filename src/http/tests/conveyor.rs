@@ -215,6 +215,7 @@ async fn a_log_is_followed_with_heartbeats_until_the_job_ends() {
         read.extend_from_slice(&log.chunk().await.unwrap().expect("the log ended before its job"));
     }
     writer.write(b"Built\n");
+    writer.flush();
     server.push_image(&job, Some("sha256:1234"), &[SHA]).await;
     while let Some(more) = log.chunk().await.unwrap() {
         read.extend_from_slice(&more);

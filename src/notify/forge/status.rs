@@ -100,7 +100,9 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
             let took = job.took().unwrap_or_default();
             let took = if is_conveyors { go_duration(took) } else { whole_seconds(took) };
             let pushed = if job.is_dry_run() { " It is not pushed, because this was a dry run." } else { "" };
-            (CommitState::Success, format!("Image built in {took}.{pushed}"))
+            // A test by Docker Compose may have no image of its own.
+            let done = if job.dialect.has_tests() && job.tags.is_empty() { "Tested" } else { "Image built" };
+            (CommitState::Success, format!("{done} in {took}.{pushed}"))
         }
         Status::Cancelled => match &job.superseded_by {
             Some(newer) => (CommitState::Error, format!("superseded by {newer}")),
@@ -163,6 +165,15 @@ mod tests {
             let took = Duration::from_millis(millis);
             assert_eq!((&*go_duration(took), &*whole_seconds(took)), (exact, whole), "{millis}");
         }
+    }
+
+    #[test]
+    fn a_test_without_an_image_has_no_image_built() {
+        let said = |tags| {
+            let job = Job { dialect: Dialect::ComposeCi, tags, ..successful_job() };
+            CommitStatus::of(&job).unwrap().description.split(" in ").next().unwrap().to_owned()
+        };
+        assert_eq!([said(vec![]), said(successful_job().tags)], ["Tested", "Image built"]);
     }
 
     #[test]

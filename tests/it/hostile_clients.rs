@@ -217,8 +217,9 @@ async fn the_admin_token_goes_to_the_daemon_alone() {
 #[tokio::test]
 async fn a_terminal_gets_the_colours_of_a_log_and_nothing_else() {
     let world = World::start().await;
-    let dockerfile = "FROM image-factory-busybox:1\nRUN printf 'a\\033]0;title\\007b\\033[2J\\033[31mred\\033[0m\\n'\n";
-    world.repo.commit("develop", &[("Dockerfile", dockerfile)]);
+    let print = r"printf 'a\033]0;title\007b\033[2J\033[31mred\033[0m\n'";
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN : {}; {print}\n", crate::harness::unique());
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = world.daemon.submit(serde_json::json!({"owner": "acme", "repo": "hello"})).await;
     world.daemon.wait_success(&id).await;
     assert!(world.daemon.log(&id).await.contains("a\x1b]0;title\x07b\x1b[2J\x1b[31mred\x1b[0m"));

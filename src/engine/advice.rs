@@ -208,6 +208,9 @@ messages! {
     NO_PROGRAM: "test", "`…` cannot be started in the image … (…)",
         "The image has no program of the command's first word, or it cannot be run there.",
         "put the program into the image, or correct HOOK, or name another image by BUILD_IMAGE";
+    TEST_LIMITS: "config", "the engine refuses the container of the test (…)",
+        "A limit of tests is not one that this engine can set, such as more processors than its machine has.",
+        "correct TEST_MEMORY, TEST_CPUS or TEST_PROCESSES";
     // Pushes.
     EXPOSED_LOGIN: "config", "its password was not sent, because the engine may speak to it without TLS \
         (insecure-registries), beyond this machine",

@@ -35,6 +35,9 @@ impl SettingsSource {
         let mut settings = Settings::read(&texts, &mut errors);
         if let Some(HookEnv { names, values }) = settings.as_mut().map(|settings| &mut settings.hook_env) {
             *values = names.iter().filter_map(|name| Some((name.clone(), texts.variable(name)?))).collect();
+            let unset = names.iter().filter(|name| !values.iter().any(|(set, _)| set == *name));
+            let lines = unset.map(|name| format!("HOOK_ENV names {name}, which is not set: tests run without it"));
+            texts.warnings.extend(lines);
         }
         foreign::check(&mut texts, &mut errors);
         let found = |spec: &'static super::Spec| Some((spec.name, texts.text(spec).ok()??));

@@ -20,6 +20,7 @@ on_each_engine!(
     an_image_of_the_operators_is_pulled,
     a_dead_engine_has_the_test_run_again,
     a_kept_container_runs_again_and_gives_its_files,
+    what_may_have_secrets_is_neither_kept_nor_given_out,
 );
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -262,7 +263,7 @@ async fn a_dead_engine_has_the_test_run_again(docker: Docker) {
 }
 
 async fn a_kept_container_runs_again_and_gives_its_files(docker: Docker) {
-    let hook = "sh -c 'mkdir -p out/deep; mkfifo out/pipe; ln -s /workspace/out out/deep/back; head -c 300000 /dev/zero > out/zeros; \
+    let hook = "sh -c 'mkdir -p out/deep; mkfifo out/pipe; ln -s loop loop; ln -s /workspace/out out/deep/back; head -c 300000 /dev/zero > out/zeros; \
                 echo \"<xml/>\" > out/report.xml; echo secret: $CI_CANARY; echo a line; exit 3'";
     let settings = [("HOOK", hook), ("HOOK_ENV", "CI_CANARY"), ("CI_CANARY", CANARY), ("GARBAGE_COLLECT", "0")];
     let mut world = world(docker, &[&settings[..], &[("KEEP_CONTAINERS", "2")]].concat()).await;
@@ -292,7 +293,12 @@ async fn a_kept_container_runs_again_and_gives_its_files(docker: Docker) {
     assert_eq!(get("workspace/out/zeros").await, (200, vec![0; 300_000].into()));
     let (status, tar) = get("workspace/out/deep/back").await;
     assert_eq!((status, tar.len() % 512, &tar[257..262]), (200, 0, &b"ustar"[..]));
-    for (path, status) in [("workspace/none", 404), ("workspace/out/pipe", 409), ("workspace%2F..%2F..%2Fetc", 400)] {
+    for (path, status) in [
+        ("workspace/none", 404),
+        ("workspace/loop", 404),
+        ("workspace/out/pipe", 409),
+        ("workspace%2F..%2F..%2Fetc", 400),
+    ] {
         assert_eq!(get(path).await.0, status, "{path}");
     }
     let report = ["files", &id, "/workspace/out/report.xml"];
@@ -328,6 +334,40 @@ async fn a_kept_container_runs_again_and_gives_its_files(docker: Docker) {
         404
     );
     later.iter().for_each(|id| engine.remove_container(id));
+}
+
+/// A container has HOOK_ENV's values until its command begins, and its image may have our labels.
+async fn what_may_have_secrets_is_neither_kept_nor_given_out(docker: Docker) {
+    let labels = "LABEL image-factory.kept=1 image-factory.hook-env=all\n";
+    let settings = [("HOOK", "sh -c 'echo begun; sleep 1000'"), ("HOOK_ENV", "CI_CANARY"), ("CI_CANARY", CANARY)];
+    let mut world = world(docker, &settings).await;
+    let (id, _) = submit(&world, &format!("{BUSYBOX}\n{labels}"), &[]).await;
+    world.daemon.wait_log(&id, "\nbegun\n").await;
+    let path = format!("/job/{id}/files/.image-factory/env");
+    assert_eq!(world.daemon.request(reqwest::Method::GET, &path).send().await.unwrap().status(), 404);
+    let inspected = world.engine.docker(&["inspect", "-f", "{{json .Config.Labels}}", &id]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!((&inspected["image-factory.kept"], &inspected["image-factory.hook-env"]), (&json!(""), &json!("")));
+    world.daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
+    world.daemon.wait_failure(&id).await;
+
+    let restart = async |world: &mut World, name: &str, value: &str| {
+        world.daemon.set("HOOK", "sh -c true");
+        world.daemon.set(name, value);
+        world.daemon.term(LIMIT).await;
+        world.daemon.restart().await;
+    };
+    restart(&mut world, "GARBAGE_COLLECT", "0").await;
+    // The empty image cannot start anything, and its container would have stayed.
+    failed(&world, &submit(&world, "FROM scratch\nCOPY Dockerfile /", &[]).await, "test").await;
+
+    restart(&mut world, "TEST_CPUS", "1000").await;
+    let job = failed(&world, &submit(&world, BUSYBOX, &[]).await, "config").await;
+    let cause = job["cause"].as_str().unwrap();
+    assert!(
+        cause.starts_with("test: the engine refuses the container of the test (") && job["attempt"] == 1,
+        "{job:#}"
+    );
 }
 
 #[tokio::test]

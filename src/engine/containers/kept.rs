@@ -103,13 +103,13 @@ impl Engine {
         Ok(stay)
     }
 
-    /// Opens a path in the container of a job, following symlinks as in the container.
+    /// Opens a path in the container that was kept of a job, following symlinks as in the container.
     pub(in crate::engine) async fn copy_out(&self, job: JobId, path: &str) -> Result<CopiedPath, NoCopy> {
         let instance = self.instance.as_ref().ok_or(NoCopy::Container)?;
         let ours = self.test_containers(&instance.container_filter()).await?;
-        let id =
-            ours.iter().find(|container| container.is_named(&job.to_string())).ok_or(NoCopy::Container)?.id.clone();
-        self.open(&id, path).await
+        // One that does not run yet has the values of HOOK_ENV in a file.
+        let kept = ours.iter().find(|container| container.is_kept() && container.is_named(&job.to_string()));
+        self.open(&kept.ok_or(NoCopy::Container)?.id, path).await
     }
 
     /// Opens a path in a container.
@@ -120,6 +120,8 @@ impl Engine {
             let asked = request(Method::GET, &format!("/containers/{id}/archive?{query}"));
             let reply = match self.host.send(asked.body(no_body()).map_err(invalid)?).await?.accepted().await {
                 Err(error) if error.status == Some(StatusCode::NOT_FOUND) => return Err(NoCopy::Path),
+                // This is how an engine tells a loop of symlinks, with a status of its own fault.
+                Err(error) if error.message.contains("too many links") => return Err(NoCopy::Path),
                 reply => reply?,
             };
             let stat = stat(&reply)?;
@@ -141,7 +143,7 @@ impl KeptContainer {
             id: container.id.clone(),
             job: container.labels.get(CONTAINER_JOB_LABEL).cloned().unwrap_or_default(),
             created: Millis(container.created.saturating_mul(1000)),
-            hook_env: container.labels.get(HOOK_ENV_LABEL).cloned(),
+            hook_env: container.labels.get(HOOK_ENV_LABEL).filter(|names| !names.is_empty()).cloned(),
         })
     }
 }

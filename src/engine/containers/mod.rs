@@ -35,6 +35,7 @@ use super::api::kind::ErrorKind;
 use super::context::tar::{self, Owner, SmallFile};
 use super::context::tree::Tree;
 use super::pool::member::Member;
+use super::upkeep::instance::{HOOK_ENV_LABEL, KEPT_LABEL};
 use super::upkeep::oom::OomCounter;
 use crate::git::Snapshot;
 use crate::model::{Backoff, JobId, LogSink};
@@ -99,6 +100,8 @@ struct MadeContainers {
     making: Arc<tokio::sync::Mutex<()>>,
     /// True if compose may have made something.
     has_project: AtomicBool,
+    /// True if a container's own command was started.
+    has_started: AtomicBool,
     /// True if a container's own command came to its end.
     has_ended: AtomicBool,
 }
@@ -109,6 +112,7 @@ impl MadeContainers {
             ids: Mutex::new(Some(Vec::new())),
             making: Arc::default(),
             has_project: AtomicBool::new(false),
+            has_started: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
         })
     }
@@ -196,7 +200,10 @@ impl Containers {
 
     async fn try_create(&self, spec: &ContainerSpec) -> Result<RunContainer<'_>, EngineError> {
         let docker = self.docker().await?.clone();
-        let mut labels = spec.labels.clone();
+        // A label of the image would count where the container has none of that name.
+        let mut labels: BTreeMap<_, _> =
+            [KEPT_LABEL, HOOK_ENV_LABEL].map(|label| (label.to_owned(), String::new())).into();
+        labels.extend(spec.labels.clone());
         labels.extend(self.member.engine.instance.iter().flat_map(|instance| instance.container_labels(self.job)));
         let body = config(spec, labels);
         let (name, member, made) = (spec.name.clone(), self.member.clone(), self.made.clone());
@@ -206,6 +213,11 @@ impl Containers {
             let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
             let first = docker.create_container(Some(options.clone()), body.clone()).await.map_err(of_bollard);
             let id = match first {
+                // The daemon's own part of such a request is sound, but for the limits that this engine has.
+                Err(error) if error.status == Some(StatusCode::BAD_REQUEST) => {
+                    let message = advice::TEST_LIMITS.fill(&[&error.message]);
+                    return Err(EngineError::new(ErrorKind::Setup, message));
+                }
                 // An earlier attempt, or one whose container was kept, has the name.
                 Err(error) if error.status == Some(StatusCode::CONFLICT) => {
                     member.engine.remove(&format!("/containers/{name}?force=1&v=1")).await?;
@@ -227,8 +239,15 @@ impl Containers {
         Ok(RunContainer { all: self, docker, id, image: spec.image.clone(), owner })
     }
 
-    /// Removes the containers, with their anonymous volumes, or with `keep` only ends what still runs in them.
+    /// Returns true if a container's own command came to its end.
+    pub fn has_ended(&self) -> bool {
+        self.made.has_ended.load(Relaxed)
+    }
+
+    /// Removes the containers, with their anonymous volumes, or with `keep` only ends what still runs in them. A container
+    /// that was never started is not kept, because it may still have what the start deletes.
     pub async fn finish(self, keep: bool) {
+        let keep = keep && self.made.has_started.load(Relaxed);
         let engine = &self.member.engine;
         let mut left = Vec::new();
         let all = async {
@@ -405,6 +424,7 @@ impl RunContainer<'_> {
                 _ => Err(error),
             };
         }
+        self.all.made.has_started.store(true, Relaxed);
         let mut last = LastLine::default();
         while let Some(piece) = output.try_next().await.map_err(of_bollard)? {
             log.write(piece.as_ref());

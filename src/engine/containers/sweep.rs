@@ -38,7 +38,7 @@ impl TestContainer {
 
     /// Returns true if the container stays after its test, which has ended.
     pub fn is_kept(&self) -> bool {
-        self.labels.contains_key(KEPT_LABEL) && self.state == "exited" && self.job().is_some()
+        self.labels.get(KEPT_LABEL).is_some_and(|kept| kept == "1") && self.state == "exited" && self.job().is_some()
     }
 }
 

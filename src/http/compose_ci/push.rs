@@ -59,8 +59,8 @@ impl CiPush {
     pub fn read(self, default_repo: Option<&RepoName>, delivery: NewDelivery) -> Result<ForgePush, ApiError> {
         let unusable = |why: String| ApiError::with(&messages::BAD_BUILD, why);
         let (name, default_branch, fork) = match self.repository {
-            Some(repository) => (repository.full_name, repository.default_branch, repository.fork),
-            None => (default_repo.map(ToString::to_string), None, None),
+            Some(CiRepository { full_name: name @ Some(_), default_branch, fork }) => (name, default_branch, fork),
+            _ => (default_repo.map(ToString::to_string), None, None),
         };
         let name = name.ok_or_else(|| {
             unusable("it names no repository: send repository.full_name, or have the operator set GITHUB_REPO".into())

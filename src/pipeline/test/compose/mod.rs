@@ -137,7 +137,12 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
     });
     let work = log.within(config.timeout, "TEST_TIMEOUT", work);
     let ended = runner.stage(StageName::Test, &format!("docker-compose run {TESTS} ({image})"), work).await;
-    containers.finish(config.keep && is_result(&ended)).await;
+    // The container's own command deletes what has HOOK_ENV's values.
+    let may_have_values = !config.env.is_empty() && !containers.has_ended();
+    if config.keep && may_have_values {
+        log.write(b"The container is not kept, because it may have values of HOOK_ENV\n");
+    }
+    containers.finish(config.keep && !may_have_values && is_result(&ended)).await;
     ended
 }
 

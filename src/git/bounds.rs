@@ -1,4 +1,4 @@
-//! What one repository may cost. Over a bound its job ends as the repository's own failure.
+//! Bounds of what one repository may cost. Over a bound its job ends as the repository's own failure.
 
 use std::time::Duration;
 

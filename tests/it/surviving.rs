@@ -60,6 +60,8 @@ async fn killed_in_clone() {
     // ssh itself, not the shell and `setpriv` that become it: they have not yet asked to die with Git.
     let is_ssh = |line: &String| line.split(' ').nth(1) == Some("ssh");
     eventually(LIMIT, "ssh runs", async || processes_of(&ssh).iter().any(is_ssh).then_some(())).await;
+    // A kill takes along what the log would have shown on its next tick.
+    world.daemon.wait_log(&id, "Executing: git clone").await;
     world.daemon.kill9();
     nothing_is_left(&world, &[&ssh]).await;
     world.daemon.set("GIT_URL", &good);

@@ -18,7 +18,7 @@ use crate::engine::context::tar::file_size;
 use crate::engine::upkeep::instance::{CONTAINER_JOB_LABEL, HOOK_ENV_LABEL, KEPT_FILTER};
 use crate::model::{JobId, Millis};
 
-/// How many containers of tests stay, and for how long; `None` sets no limit.
+/// Limits of the number and the age of the containers of tests that stay; `None` sets no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeepLimits {
     pub age: Option<Duration>,

@@ -1,5 +1,5 @@
-//! What Docker Compose makes in an engine for a job, which is its project: containers, one-off ones among them, networks
-//! and volumes. compose labels all of it with the project's name, which is the job's id.
+//! The project that Docker Compose makes in an engine for a job: containers, one-off ones among them, networks and
+//! volumes. compose labels all of it with the project's name, which is the job's id.
 //!
 //! `docker-compose down` is not used. It reads the file again, leaves a running one-off container if it is given no file
 //! (seen with 2.40), and is not there when a job was cancelled or its daemon was killed. The labels are there in each case.

@@ -198,7 +198,7 @@ pub(super) fn compile(pattern: &[u8], deep: bool) -> Result<PatternKind, BadPatt
         Shape::Suffix => PatternKind::Suffix,
         Shape::Regex => match if deep { translate(&source) } else { Some(source) } {
             Some(source) => {
-                // What is between brackets is no text.
+                // The characters between brackets are no text.
                 let middle = if all.contains(['[', ']']) { String::new() } else { middle };
                 let (head, tail, middle) = (bytes(head.unwrap_or_default()), bytes(tail), bytes(middle));
                 let literal = [&head, &middle, &tail].into_iter().max_by_key(|text| text.len()).cloned();

@@ -35,7 +35,7 @@ pub struct Unpacked {
 pub enum UnpackError {
     /// The tarball is cut off or damaged.
     Broken(String),
-    /// What the tarball has, and no archive of a commit.
+    /// Something that no archive of a commit has.
     Unsafe(String),
     /// Git takes no more.
     Stopped,

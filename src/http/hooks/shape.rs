@@ -1,4 +1,4 @@
-//! What a signed body is by its own keys, because no signature covers the headers that name the event.
+//! Kinds of signed bodies by their own keys, because no signature covers the headers that name the event.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -82,7 +82,7 @@ impl AddressShares {
     /// Takes one place of the address.
     ///
     /// # Errors
-    /// It has all of its places. The value is true for the first refusal since it last had none.
+    /// The address has all of its places. The value is true for the first refusal since it last had none.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<AddressPlace, bool> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = held.entry(address).or_default();

@@ -259,7 +259,7 @@ proptest! {
         for form in &all {
             for end in 1..form.len() {
                 let guess = &form[..end];
-                // What is around it may complete it, or another form.
+                // The text around it may complete it, or another form.
                 let whole = [around[0].as_bytes(), guess, around[1].as_bytes()];
                 if redact(&secrets, whole).as_bytes() != whole.concat() {
                     continue;

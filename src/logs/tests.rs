@@ -101,7 +101,7 @@ async fn a_full_disk_loses_bytes_of_the_log_and_says_how_many() {
     assert_eq!(rest(logs.range(id, 0, u64::MAX)).await, "\n[10 bytes of this log could not be written]\nagain");
 }
 
-/// What begins a secret is shown without anything behind it, while the writer is in use.
+/// The beginning of a secret is shown without anything behind it, while the writer is in use.
 #[tokio::test]
 async fn a_part_of_a_secret_is_shown_without_waiting_for_more() {
     let (_dir, logs) = logs();

@@ -30,7 +30,7 @@ words! {
     }
 }
 
-/// What builds share with one another on an engine. No job chooses it.
+/// The rules by which builds share caches on an engine. No job chooses them.
 #[derive(Debug, Clone)]
 pub struct Sharing {
     pub scope: CacheScope,

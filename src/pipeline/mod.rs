@@ -78,7 +78,7 @@ pub struct PipelineConfig {
     pub context: ContextPath,
     /// DOCKER_REPO_BASE: place of this factory's own images, which are looked up anew.
     pub repo_base: String,
-    /// What builds share with one another on an engine.
+    /// CACHE_SCOPE, PROTECTED and the proxies of builds.
     pub sharing: Sharing,
     /// PULL: base images that a job looks up if it does not say.
     pub pull: Pull,
@@ -195,7 +195,7 @@ fn mask(run: &Run, secrets: &Secrets) {
     run.log.mask_binary(&keys.iter().flat_map(|key| key.private_numbers()).collect::<Vec<_>>());
 }
 
-/// What became of the image of a job that succeeded.
+/// The end of the image of a job that succeeded.
 enum Published {
     /// The registry has it, with this digest.
     Image(String),

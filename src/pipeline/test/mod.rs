@@ -37,7 +37,7 @@ pub struct TestConfig {
     pub compose: ComposeConfig,
 }
 
-/// How a job is tested.
+/// Kind of a job's test.
 pub(super) enum TestKind {
     /// By the command of HOOK.
     Hook,
@@ -45,7 +45,7 @@ pub(super) enum TestKind {
     Compose,
 }
 
-/// What a test has to do with.
+/// Parts of a run that a test uses.
 pub(super) struct TestTask<'a> {
     pub tools: &'a Tools,
     pub engine: &'a EngineLease,

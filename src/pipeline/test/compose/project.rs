@@ -40,7 +40,7 @@ pub(super) struct BuiltService {
     pub args: BTreeMap<String, String>,
 }
 
-/// What the rewriting depends on, beside the project.
+/// Facts that the rewriting depends on, beside the project.
 pub(super) struct Rewriting<'a> {
     pub job: JobId,
     /// Returns true for an image that the repository may push.
@@ -94,7 +94,7 @@ impl Rewriting<'_> {
         }
         let mut pushed = std::collections::HashSet::new();
         for service in &mut built {
-            // Of several services with one image the first is pushed, as compose pushes one.
+            // The first of several services with one image is pushed, as compose pushes one.
             service.pushed.take_if(|image| !pushed.insert(image.key()));
         }
         Ok(Project { text: config.to_string(), built, used, left_out })

@@ -67,7 +67,8 @@ struct LfsErrorBody {
 }
 
 impl LfsServer {
-    /// Fetches those objects into the store that no other repository has fetched.
+    /// Fetches these objects into the store. An object that the store has for others is fetched, too, because a server's word
+    /// that it has an object proves nothing.
     pub async fn fetch_all(
         &self,
         wanted: &[WantedObject],
@@ -136,9 +137,7 @@ impl LfsServer {
         store: &LfsStore,
         access: &str,
     ) -> Result<(), GitError> {
-        if !store.has(&wanted.oid, wanted.size) {
-            self.download(wanted, &action, store).await?;
-        }
+        self.download(wanted, &action, store).await?;
         store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))
     }
 

@@ -1,5 +1,5 @@
 //! The store of LFS objects: `lfs/ab/cd/SHA256`, shared by all repositories. Beside each object is an empty file
-//! `SHA256.ACCESS` for every server and key that gave it out (see [`access`](crate::git::mirror::access)), because
+//! `SHA256.ACCESS-sent` for every server and key that sent its bytes (see [`access`](crate::git::mirror::access)), because
 //! knowing an object's hash gives no right to its content. Converted files are kept in the same folders without such a
 //! mark, so no pointer opens one.
 //!
@@ -47,7 +47,7 @@ impl LfsStore {
         touch(&path) && fs::metadata(&path).is_ok_and(|file| file.len() == size)
     }
 
-    /// Returns true if the object was given out for this access. Records the use.
+    /// Returns true if the object's bytes came by this access. Records the use.
     pub fn is_granted(&self, oid: &Oid, access: &str) -> bool {
         touch(&granted(&self.path(oid), access))
     }
@@ -99,7 +99,7 @@ impl LfsStore {
         Ok((oid, size))
     }
 
-    /// Records that this access may have the object.
+    /// Records that the object's bytes came by this access.
     pub fn grant(&self, oid: &Oid, access: &str) -> io::Result<()> {
         File::create(granted(&self.path(oid), access)).map(drop)
     }
@@ -117,7 +117,8 @@ fn touch(path: &Path) -> bool {
 }
 
 fn granted(path: &Path, access: &str) -> PathBuf {
-    path.with_extension(access)
+    // Marks without `-sent` are of a former version, which also made them for an object that a server merely named.
+    path.with_extension(format!("{access}-sent"))
 }
 
 /// An object that is being read.

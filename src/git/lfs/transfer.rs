@@ -59,7 +59,7 @@ impl<'a> SshTransfer<'a> {
         Ok(Self { sessions: vec![TransferSession::open(shell).await?], shell })
     }
 
-    /// Fetches those objects into the store that no other repository has fetched.
+    /// Fetches these objects into the store, also those that the store has for others, as the batch API's client does.
     pub async fn fetch(&mut self, wanted: &[WantedObject], store: &LfsStore, access: &str) -> Result<(), GitError> {
         // Each further session costs a connection, unless the sessions share one.
         let sessions = if self.shell.is_shared() { AT_ONCE.min(wanted.len()) } else { 1 };
@@ -78,9 +78,7 @@ impl<'a> SshTransfer<'a> {
             let shell = self.shell;
             try_join_all(self.sessions.iter_mut().map(|session| async move {
                 while let Some((wanted, tokens)) = next() {
-                    if !store.has(&wanted.oid, wanted.size) {
-                        session.get(wanted, tokens, store, shell).await?;
-                    }
+                    session.get(wanted, tokens, store, shell).await?;
                     store.grant(&wanted.oid, access).map_err(|error| not_stored(wanted, &error))?;
                 }
                 Ok::<_, GitError>(())

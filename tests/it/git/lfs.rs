@@ -287,10 +287,19 @@ async fn objects_are_shared_only_with_those_who_were_given_them() {
     };
     let error = read().await.unwrap_err();
     insta::assert_snapshot!(failure(&error, &[(&pointer.lines().nth(1).unwrap()["oid sha256:".len()..], "oid")]), @"Request 1 final: 127.0.0.1:[port] does not have the LFS object [oid] (a.bin) of other/hello (404: Object does not exist): push it with `git lfs push --all`");
-    // The server confirms that it has the object, so the object is not fetched again.
+    // A server that says that it has the object, and does not send it, gives no right to it.
     other.server.put(b"hello");
+    other.server.fault(LfsFault::Object(403));
+    let error = read().await.unwrap_err();
+    assert!(error.to_string().contains("does not give out the LFS object"), "{error}");
+    other.server.fault(LfsFault::Content(b"hallo".into()));
+    assert!(read().await.unwrap_err().to_string().contains("gives another content"));
+    other.server.fault(LfsFault::None);
     assert_eq!(text(&read().await.unwrap(), "a.bin").await.unwrap(), "hello");
-    assert_eq!(other.asked(), ["/acme/hello.git/info/lfs/objects/batch"]);
+    assert_eq!(other.asked().len(), 2);
+    // It is not fetched again from a server that has sent it.
+    assert_eq!(text(&read().await.unwrap(), "a.bin").await.unwrap(), "hello");
+    assert!(other.asked().is_empty());
 }
 
 #[tokio::test]

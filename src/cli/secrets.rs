@@ -25,10 +25,10 @@ enum SecretsCommand {
     /// Check a secret, encrypt it with ENC_PASSPHRASE if it is not encrypted yet, and store it in etcd or SECRETS_DIR
     Put {
         kind: SecretKind,
-        /// The key is for this owner's repositories
+        /// The key or dockercfg is for this owner's repositories
         #[arg(long)]
         owner: Option<String>,
-        /// The key is for this repository of the owner
+        /// The key or dockercfg is for this repository of the owner
         #[arg(long, requires = "owner")]
         repo: Option<String>,
         /// Store a dockercfg without trying its logins
@@ -46,10 +46,10 @@ enum SecretsCommand {
     Rm {
         /// github-key, engine-key, dockercfg, authorized-keys or syslog-host; or a name as `secrets list` shows it
         name: String,
-        /// The key is for this owner's repositories
+        /// The key or dockercfg is for this owner's repositories
         #[arg(long)]
         owner: Option<String>,
-        /// The key is for this repository of the owner
+        /// The key or dockercfg is for this repository of the owner
         #[arg(long, requires = "owner")]
         repo: Option<String>,
         /// Do not ask the running daemon whether it still uses the secret
@@ -75,13 +75,13 @@ enum SecretKind {
 }
 
 impl SecretKind {
-    /// Returns the secret of this kind, for a key that of an owner or a repository.
+    /// Returns the secret of this kind, for a key or a dockercfg that of an owner or a repository.
     fn secret(self, owner: Option<&str>, repo: Option<&str>) -> anyhow::Result<SecretName> {
         Ok(match self {
             Self::GithubKey => SecretName::GithubKey(Scope::new(owner, repo)?),
-            _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key only"),
+            Self::Dockercfg => SecretName::Dockercfg(Scope::new(owner, repo)?),
+            _ if owner.is_some() => anyhow::bail!("--owner and --repo are for a github-key or a dockercfg"),
             Self::EngineKey => SecretName::EngineKey,
-            Self::Dockercfg => SecretName::Dockercfg,
             Self::AuthorizedKeys => SecretName::AuthorizedKeys,
             Self::SyslogHost => SecretName::SyslogHost,
         })
@@ -99,7 +99,7 @@ pub async fn run(
         SecretsCommand::Put { kind, owner, repo, no_check, file, no_wait } => {
             let name = kind.secret(owner.as_deref(), repo.as_deref())?;
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-            if name == SecretName::Dockercfg && !no_check {
+            if matches!(name, SecretName::Dockercfg(_)) && !no_check {
                 try_logins(admin::logins(&config, &secret).await).await?;
             }
             println!("{}", admin::put(&config, name.clone(), secret).await?);

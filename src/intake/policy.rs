@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::request::{Refusal, Requester};
 use super::selection::Selection;
 use crate::logs::{arguments_with_secrets, has_secret};
-use crate::model::{Destination, Destinations, JobContext, JobSource, RepoCase, RepoGlob, RepoGlobError};
+use crate::model::{Destination, Destinations, JobContext, JobSource, RepoCase, RepoGlob, RepoGlobError, RepoName};
 use crate::secrets::Secrets;
 
 /// The rules of what may be built, and where its image goes.
@@ -58,7 +58,7 @@ impl Policy {
             return Err(Refusal::Limited { repository, limits: limits.entries().join(", ") });
         }
         if let JobSource::Dockerfile(text) = source {
-            if has_secret(text, &self.all_refused()) {
+            if has_secret(text, &self.refused_of(None)) {
                 return Err(Refusal::SecretDockerfile);
             }
             return Ok(self.destinations.of_inline(context)?);
@@ -85,15 +85,17 @@ impl Policy {
         if options.build_args.is_empty() {
             return Ok(());
         }
-        match arguments_with_secrets(&options.build_args, &self.all_refused()) {
+        let repo = RepoName::new(&context.owner, &context.repo).ok();
+        match arguments_with_secrets(&options.build_args, &self.refused_of(repo.as_ref())) {
             names if names.is_empty() => Ok(()),
             names => Err(Refusal::SecretArguments(names)),
         }
     }
 
-    /// Returns the daemon's own secrets, and those of the secrets' place.
-    fn all_refused(&self) -> Vec<Zeroizing<String>> {
-        let mut refused = self.secrets.borrow().masks();
+    /// Returns the daemon's own secrets, and the registry logins of the repository. A refusal answers guesses, so it is
+    /// never about another repository's logins.
+    fn refused_of(&self, repo: Option<&RepoName>) -> Vec<Zeroizing<String>> {
+        let mut refused = self.secrets.borrow().masks(repo);
         refused.extend(self.refused.iter().cloned());
         refused
     }

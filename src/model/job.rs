@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{
     CommitId, CommitSpec, Destination, Dialect, FailureClass, JobContext, JobId, JobSource, Millis, Origin, RepoCase,
-    Stages, Status, TagResult,
+    RepoName, Stages, Status, TagResult,
 };
 
 /// A job that is not stored yet.
@@ -170,6 +170,13 @@ impl Job {
             first_start: None,
             end: None,
         }
+    }
+
+    /// Returns the repository whose secrets the job has; `None` for a Dockerfile that came without one, or for a name that
+    /// no repository can have.
+    pub fn repo(&self) -> Option<RepoName> {
+        let JobContext { owner, repo, .. } = &self.context;
+        RepoName::new(owner, repo).ok().filter(|_| self.source == JobSource::Git)
     }
 
     /// Returns the time from the start of the first attempt to the end of an ended job. The pauses between attempts count.

@@ -6,13 +6,13 @@
 use super::Tools;
 use super::failure::StageFailure;
 use crate::engine::EngineLease;
-use crate::model::{BaseImage, ImageRef, LogSink};
+use crate::model::{BaseImage, ImageRef, LogSink, RepoName};
 
 /// Replaces, in the engine, the base images of this factory that have moved.
 pub(super) async fn refresh(
     tools: &Tools,
     engine: &EngineLease,
-    bases: &[BaseImage],
+    (bases, repo): (&[BaseImage], Option<&RepoName>),
     repo_base: &str,
     log: &dyn LogSink,
 ) -> Result<(), StageFailure> {
@@ -23,7 +23,7 @@ pub(super) async fn refresh(
         if !below && tools.tags.ledger.holder(&key).await?.is_none() {
             continue;
         }
-        let auth = secrets.image_auth(image);
+        let auth = secrets.image_auth(repo, image);
         if let Some(moved) = engine.fetch_moved(image, auth.as_ref(), log).await? {
             // A push of this tag gives the name to its image first, and the engine pushes what has the name.
             let _tag_lock = tools.tags.lock(&key).await;

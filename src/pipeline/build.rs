@@ -149,7 +149,7 @@ pub(super) async fn run(
     let (id, attempt, text, dialect) = (job.id, job.attempt, job.image.clone(), job.dialect);
     let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
-    let repository = job.repository.clone();
+    let (repository, repo) = (job.repository.clone(), job.repo());
     let engine = lease(tools, runner, put_back).await;
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
         // The lease is `None` only after a cancellation, which the stage itself notices and ends this future.
@@ -177,7 +177,7 @@ pub(super) async fn run(
             .and_then(|seconds| seconds.parse().ok())
             .filter(|s| (0..=epoch::LATEST).contains(s));
         if !plan.pull {
-            bases::refresh(tools, &engine, &base_images, &repo_base, &*log).await?;
+            bases::refresh(tools, &engine, (&base_images, repo.as_ref()), &repo_base, &*log).await?;
         }
         let sharing = &tools.config.sharing;
         let is_protected = sharing.is_protected(source.git_ref);
@@ -189,7 +189,7 @@ pub(super) async fn run(
         let cache_from = match dialect == Dialect::Conveyor && !no_cache {
             true => {
                 let moving = names.iter().filter(|name| name.moving).map(|name| &name.image);
-                cache::source(tools, &engine, &names[0].image, moving, &*log).await
+                cache::source(tools, &engine, (&names[0].image, repo.as_ref()), moving, &*log).await
             }
             false => None,
         };
@@ -215,7 +215,7 @@ pub(super) async fn run(
             inline_cache: dialect == Dialect::Conveyor && tools.config.conveyor.inline_cache,
             limits: plan.limits.clone(),
             bases: base_images,
-            logins: RegistryLogins::new(tools.secrets.clone()),
+            logins: RegistryLogins::new(tools.secrets.clone(), repo),
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();
         let built = engine.build(request, &images, &*log).await?;

@@ -26,7 +26,7 @@ impl SecretGate {
         Self { secrets, git_url }
     }
 
-    /// Returns why the deploy key of the job's repository or the registry logins cannot be used, if they are stored and
+    /// Returns why the deploy key or the registry logins of the job's repository cannot be used, if they are stored and
     /// cannot. Which registries a dockercfg is for is unknown until it is decrypted, so every job needs it.
     pub fn closed_for(&self, job: &Job) -> Option<String> {
         let secrets = self.secrets.borrow();
@@ -38,7 +38,7 @@ impl SecretGate {
             }
             JobSource::Dockerfile(_) => None,
         };
-        key.or_else(|| secrets.unusable_logins().map(|error| error.to_string()))
+        key.or_else(|| secrets.unusable_logins(job.repo().as_ref()).map(|error| error.to_string()))
     }
 
     /// Waits until the secrets have changed since the last call.

@@ -38,8 +38,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobContext, JobProgress, JobSource, LogSink, Outcome,
-    Pull, RepoName, Sharing, StageName, Status, TagTemplate, escape_bidi,
+    ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobProgress, JobSource, LogSink, Outcome, Pull, Sharing,
+    StageName, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -188,9 +188,8 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
 
 /// Masks the secrets of the job in its log, which masks the Git token by itself.
 fn mask(run: &Run, secrets: &Secrets) {
-    let mut masks = secrets.masks();
-    let JobContext { owner, repo, .. } = &run.job.context;
-    let repo = RepoName::new(owner, repo).ok().filter(|_| run.job.source == JobSource::Git);
+    let repo = run.job.repo();
+    let mut masks = secrets.masks(repo.as_ref());
     let keys: Vec<_> = repo.iter().flat_map(|repo| secrets.deploy_keys(repo).cloned()).collect();
     masks.extend(keys.iter().filter_map(|key| key.openssh()));
     run.log.mask(&masks);

@@ -40,7 +40,7 @@ impl Plan {
             let bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
             StageFailure::new(FailureClass::Source, bad.join("; "))
         })?;
-        let refused = [tools.config.refused.borrow().to_vec(), secrets.masks()].concat();
+        let refused = [tools.config.refused.borrow().to_vec(), secrets.masks(job.repo().as_ref())].concat();
         let refusal = match arguments_with_secrets(&options.build_args, &refused).first() {
             Some(name) => Some(secret_argument(name)),
             None => job.source.dockerfile().filter(|text| has_secret(text, &refused)).map(|_| SECRET_DOCKERFILE.into()),

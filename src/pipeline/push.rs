@@ -128,16 +128,17 @@ struct TagPush<'a> {
 impl TagPush<'_> {
     /// Pushes until no name is open. The build slot is given away with the first pause.
     async fn until_done(&mut self, slot: &mut Option<BuildSlot>) -> Result<(), StageFailure> {
-        let PushContext { tools, engine, built, log, .. } = self.context;
+        let PushContext { tools, engine, built, log, job, .. } = self.context;
+        let repo = job.repo();
         let config = &tools.config;
         let mut tries = 0;
         loop {
             // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
             let secrets = tools.secrets.borrow().clone();
-            log.mask(&secrets.masks());
+            log.mask(&secrets.masks(repo.as_ref()));
             // All names of an image are tags of one repository.
             let registry = built.names[0].image.registry();
-            let auth = secrets.image_auth(&built.names[0].image);
+            let auth = secrets.image_auth(repo.as_ref(), &built.names[0].image);
             let limited = log.within(config.push_timeout, "PUSH_TIMEOUT", async { Ok(self.once(auth.as_ref()).await) });
             let error = match limited.await {
                 Ok(Ok(())) => return Ok(()),

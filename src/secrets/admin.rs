@@ -54,10 +54,10 @@ fn seal(
         (SecretName::GithubKey(_) | SecretName::EngineKey, Some(passphrase)) => {
             key::seal(bytes, passphrase)?.as_bytes().to_vec().into()
         }
-        (SecretName::Dockercfg, Some(passphrase)) if value::is_json(bytes) => {
+        (SecretName::Dockercfg(_), Some(passphrase)) if value::is_json(bytes) => {
             pgp::encrypt(bytes, passphrase)?.into_bytes().into()
         }
-        (SecretName::Dockercfg, Some(_)) => bytes.to_vec().into(),
+        (SecretName::Dockercfg(_), Some(_)) => bytes.to_vec().into(),
     };
     if sealed.len() as u64 > MAX_SIZE {
         return Err(SecretsError::of(&messages::LARGE_SECRET, &[]));
@@ -75,7 +75,7 @@ fn seal(
         }
         (_, []) => Ok((sealed, opened.describe(), String::new())),
         // The logins that can be used are used.
-        (SecretName::Dockercfg, trouble) => Ok((sealed, opened.describe(), format!("; but {}", trouble.join("; ")))),
+        (SecretName::Dockercfg(_), trouble) => Ok((sealed, opened.describe(), format!("; but {}", trouble.join("; ")))),
         (_, trouble) => Err(SecretsError(trouble.join("; "))),
     }
 }
@@ -94,13 +94,13 @@ fn refuse_other_kind(name: &SecretName, bytes: &[u8]) -> Result<(), SecretsError
     let (kind, fits, wanted) = match name {
         SecretName::GithubKey(_) => ("a github-key", "a private key", "a private key, as ssh-keygen writes it"),
         SecretName::EngineKey => ("an engine-key", "a private key", "a private key, as ssh-keygen writes it"),
-        SecretName::Dockercfg => {
+        SecretName::Dockercfg(_) => {
             ("a dockercfg", "JSON", "Docker's config.json or .dockercfg, or Podman's auth.json, plain or by `gpg -c`")
         }
         SecretName::AuthorizedKeys => ("authorized-keys", "a public key", "public keys, one per line"),
         SecretName::SyslogHost => ("syslog-host", "", "a host, or host:port"),
     };
-    let is_sealed = given == "a gpg message" && *name == SecretName::Dockercfg;
+    let is_sealed = given == "a gpg message" && matches!(name, SecretName::Dockercfg(_));
     match given == fits || is_sealed {
         true => Ok(()),
         false => Err(SecretsError(format!("this is {given}, and {kind} is {wanted}"))),
@@ -110,7 +110,8 @@ fn refuse_other_kind(name: &SecretName, bytes: &[u8]) -> Result<(), SecretsError
 /// Returns the logins in a dockercfg that is to be stored; none if it cannot be read, which [`put`] explains.
 pub async fn logins(config: &SecretsConfig, bytes: &Zeroizing<Vec<u8>>) -> Vec<(LoginKey, RegistryAuth)> {
     let passphrase = config.passphrase.clone().filter(|p| !p.is_empty());
-    let Ok(opened) = live::open(SecretName::Dockercfg, Ok(bytes.clone()), passphrase.as_ref()).await else {
+    let Ok(opened) = live::open(SecretName::Dockercfg(Scope::Common), Ok(bytes.clone()), passphrase.as_ref()).await
+    else {
         return vec![];
     };
     match opened.value {
@@ -153,28 +154,30 @@ pub async fn remove(config: &SecretsConfig, name: &SecretName) -> Result<Vec<Str
 
 /// Says what the daemon does without the secret `name` where the secrets `left` are stored.
 fn without<'a>(name: &SecretName, left: impl Iterator<Item = &'a SecretName>, case: RepoCase) -> String {
-    let SecretName::GithubKey(scope) = name else {
+    let Some(scope) = name.scope() else {
         return match name {
             SecretName::AuthorizedKeys => "nobody is let in by it",
             SecretName::EngineKey => "engines are reached by ssh without a key",
-            SecretName::SyslogHost => "log lines go to a syslog server only if SYSLOG names one",
-            _ => "registries are used without credentials",
+            _ => "log lines go to a syslog server only if SYSLOG names one",
         }
         .into();
     };
+    let kind = if matches!(name, SecretName::GithubKey(_)) { "key" } else { "dockercfg" };
     let (who, owner) = match scope {
-        Scope::Common => ("repositories without a key of their own are".to_owned(), None),
-        Scope::Owner(owner) => (format!("repositories of {owner} without a key of their own are"), None),
+        Scope::Common => (format!("repositories without a {kind} of their own are"), None),
+        Scope::Owner(owner) => (format!("repositories of {owner} without a {kind} of their own are"), None),
         Scope::Repo(owner, repo) => (format!("{owner}/{repo} is"), Some(Scope::Owner(owner.clone()).key(case))),
     };
-    let more_general = |other: &&SecretName| match other {
-        SecretName::GithubKey(other) => *other == Scope::Common || Some(other.key(case)) == owner,
-        _ => false,
+    let more_general = |other: &&SecretName| {
+        let is_general = |scope: &Scope| *scope == Scope::Common || Some(scope.key(case)) == owner;
+        other.kind() == name.kind() && *scope != Scope::Common && other.scope().is_some_and(is_general)
     };
-    // An owner's key is greater than the common one, and is the one that is used.
-    match left.filter(more_general).max() {
-        Some(key) if *scope != Scope::Common => format!("{who} fetched with the key {key}"),
-        _ => format!("{who} fetched by https, or as GIT_URL says"),
+    // An owner's secret is greater than the common one, and is the one that is used.
+    match (name, left.filter(more_general).max()) {
+        (SecretName::GithubKey(_), Some(key)) => format!("{who} fetched with the key {key}"),
+        (SecretName::GithubKey(_), None) => format!("{who} fetched by https, or as GIT_URL says"),
+        (_, Some(logins)) => format!("{who} built with the registry logins {logins}"),
+        (_, None) => format!("{who} built without registry logins"),
     }
 }
 

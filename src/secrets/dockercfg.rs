@@ -64,6 +64,13 @@ impl Dockercfg {
         LoginKey::of_host(registry)?.candidates(repository).find_map(|key| self.0.get_key_value(&key))
     }
 
+    /// Adds another file's credentials for the registries that have none here.
+    pub fn add_registries(&mut self, more_general: &Self) {
+        let hosts: BTreeSet<_> = self.0.keys().map(|key| key.host.clone()).collect();
+        let added = more_general.iter().filter(|(key, _)| !hosts.contains(&key.host));
+        self.0.extend(added.map(|(key, auth)| (key.clone(), auth.clone())));
+    }
+
     /// Returns all credentials of a registry.
     pub fn of_registry(&self, registry: &str) -> impl Iterator<Item = (&LoginKey, &RegistryAuth)> {
         let host = LoginKey::of_host(registry).map(|key| key.host);

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::contents::{Contents, MAX_SIZE};
-use super::name::{GITHUB_KEYS, OWNER, Scope};
+use super::name::{OWNER, SCOPED};
 use super::{SecretName, SecretsError, digest};
 use crate::durable::replace_file;
 
@@ -59,10 +59,10 @@ impl Folder {
     }
 }
 
-/// Deletes the file of a secret, or the owner's key in the owner's folder.
+/// Deletes the file of a secret, or the owner's secret in the owner's folder.
 fn delete(root: &Path, name: &SecretName) -> Result<Vec<String>, SecretsError> {
     let mut paths = vec![root.join(name.to_string())];
-    if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
+    if name.is_of_owner() {
         paths.push(root.join(format!("{name}/{OWNER}")));
     }
     let mut deleted = Vec::new();
@@ -82,15 +82,13 @@ fn delete(root: &Path, name: &SecretName) -> Result<Vec<String>, SecretsError> {
 
 fn put(root: &Path, name: &SecretName, value: &[u8]) -> Result<String, SecretsError> {
     let path = match name {
-        SecretName::GithubKey(Scope::Owner(_)) if !root.join(name.to_string()).is_file() => {
-            root.join(format!("{name}/{OWNER}"))
-        }
+        name if name.is_of_owner() && !root.join(name.to_string()).is_file() => root.join(format!("{name}/{OWNER}")),
         name => root.join(name.to_string()),
     };
     let folder = path.parent().unwrap_or(root);
     if folder.is_file() {
         return Err(SecretsError(format!(
-            "{} is a file with the owner's key, and a folder is needed there: rename it to {OWNER} and put it into a new folder {0}",
+            "{} is a file with the owner's secret, and a folder is needed there: rename it to {OWNER} and put it into a new folder {0}",
             folder.display()
         )));
     }
@@ -119,15 +117,17 @@ fn read(root: &Path) -> Result<Contents, SecretsError> {
     for name in SecretName::SINGLE {
         add(root, &name.to_string(), &name.to_string(), &mut contents);
     }
-    for owner in list(&root.join(GITHUB_KEYS))? {
-        let path = format!("{GITHUB_KEYS}/{owner}");
-        if !root.join(&path).is_dir() {
-            add(root, &path, &path, &mut contents);
-            continue;
-        }
-        for repo in list(&root.join(&path))? {
-            let file = format!("{path}/{repo}");
-            add(root, &file, if repo == OWNER { &path } else { &file }, &mut contents);
+    for scoped in SCOPED {
+        for owner in list(&root.join(scoped))? {
+            let path = format!("{scoped}/{owner}");
+            if !root.join(&path).is_dir() {
+                add(root, &path, &path, &mut contents);
+                continue;
+            }
+            for repo in list(&root.join(&path))? {
+                let file = format!("{path}/{repo}");
+                add(root, &file, if repo == OWNER { &path } else { &file }, &mut contents);
+            }
         }
     }
     Ok(contents)

@@ -15,7 +15,7 @@ use super::contents::Contents;
 use super::name;
 use super::source::Source;
 use super::value::{self, Opened, SecretValue};
-use super::{SecretName, Secrets, SecretsConfig, SecretsError, digest, fingerprint};
+use super::{Scope, SecretName, Secrets, SecretsConfig, SecretsError, digest, fingerprint};
 use crate::durable::replace_file;
 use crate::model::{Millis, RepoCase};
 
@@ -205,7 +205,10 @@ pub(super) fn without(name: &SecretName) -> &'static str {
     match name {
         SecretName::GithubKey(_) => "it is not used, and no other key in its place",
         SecretName::AuthorizedKeys => "it lets nobody in",
-        SecretName::EngineKey | SecretName::Dockercfg | SecretName::SyslogHost => "it is not used",
+        SecretName::Dockercfg(Scope::Owner(_) | Scope::Repo(..)) => {
+            "it is not used, and no more general login in its place"
+        }
+        SecretName::EngineKey | SecretName::Dockercfg(Scope::Common) | SecretName::SyslogHost => "it is not used",
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -6,13 +6,17 @@ use sha2::Sha256;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::dockercfg::LoginKey;
+use super::dockercfg::{Dockercfg, LoginKey};
 use super::{RegistryAuth, Secrets};
-use crate::model::ImageRef;
+use crate::model::{ImageRef, RepoName};
 
-/// The registry logins among the secrets, without the deploy keys. Each call reads the current snapshot.
+/// The registry logins of one repository among the secrets, without the deploy keys. Each call reads the current snapshot.
 #[derive(Clone)]
-pub struct RegistryLogins(watch::Receiver<Arc<Secrets>>);
+pub struct RegistryLogins {
+    secrets: watch::Receiver<Arc<Secrets>>,
+    /// The repository; `None` for a job without one, which has the common logins.
+    repo: Option<RepoName>,
+}
 
 /// The login for a builder that asks for one by a registry's host alone, and so gets one for all paths.
 #[derive(Default)]
@@ -23,21 +27,24 @@ pub struct HostLogin {
 }
 
 impl RegistryLogins {
-    pub fn new(secrets: watch::Receiver<Arc<Secrets>>) -> Self {
-        Self(secrets)
+    pub fn new(secrets: watch::Receiver<Arc<Secrets>>, repo: Option<RepoName>) -> Self {
+        Self { secrets, repo }
+    }
+
+    fn now(&self) -> Dockercfg {
+        self.secrets.borrow().dockercfg(self.repo.as_ref())
     }
 
     /// Returns the login for a repository of a registry (`docker.io` also by its index.docker.io names): of several, that
     /// with the longest path.
     pub fn of_repository(&self, registry: &str, repository: &str) -> Option<RegistryAuth> {
-        self.0.borrow().dockercfg()?.get(registry, repository).map(|(_, auth)| auth.clone())
+        self.now().get(registry, repository).map(|(_, auth)| auth.clone())
     }
 
     /// Returns the login for these base images of a registry, to a builder that asks by the host alone. If they have
     /// several, or if none of them has one, it is the login for the whole registry, or else the only one for a path of it.
     pub fn of_host(&self, registry: &str, bases: &[ImageRef]) -> HostLogin {
-        let secrets = self.0.borrow();
-        let Some(dockercfg) = secrets.dockercfg() else { return HostLogin::default() };
+        let dockercfg = self.now();
         let all: Vec<_> = dockercfg.of_registry(registry).collect();
         let is_here = |image: &&ImageRef| LoginKey::of_host(image.registry()) == LoginKey::of_host(registry);
         let here = bases.iter().filter(is_here);
@@ -53,10 +60,7 @@ impl RegistryLogins {
 
     /// Returns the login of each registry that has one, by its host, as [`Self::of_host`] chooses it.
     pub fn by_host(&self, bases: &[ImageRef]) -> BTreeMap<String, HostLogin> {
-        let hosts: Vec<_> = match self.0.borrow().dockercfg() {
-            Some(dockercfg) => dockercfg.iter().map(|(key, _)| key.host.clone()).collect(),
-            None => vec![],
-        };
+        let hosts: BTreeSet<_> = self.now().iter().map(|(key, _)| key.host.clone()).collect();
         hosts.into_iter().map(|host| (host.clone(), self.of_host(&host, bases))).collect()
     }
 
@@ -64,8 +68,8 @@ impl RegistryLogins {
     /// `registrytoken`, neither of which an engine can be given by host. The seed depends on the salt and on all logins of
     /// the registry, so that whoever has the same logins gets the same key.
     pub fn token_seed(&self, registry: &str, salt: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-        let secrets = self.0.borrow();
-        let all: Vec<_> = secrets.dockercfg()?.of_registry(registry).collect();
+        let dockercfg = self.now();
+        let all: Vec<_> = dockercfg.of_registry(registry).collect();
         let needs_scope =
             |(key, auth): &(&LoginKey, &RegistryAuth)| !key.path.is_empty() || auth.registry_token.is_some();
         if !all.iter().any(needs_scope) {
@@ -84,9 +88,9 @@ impl RegistryLogins {
     }
 }
 
-/// Takes the logins of one snapshot, which does not change.
+/// Takes the common logins of one snapshot, which does not change.
 impl From<Arc<Secrets>> for RegistryLogins {
     fn from(secrets: Arc<Secrets>) -> Self {
-        Self(watch::channel(secrets).1)
+        Self::new(watch::channel(secrets).1, None)
     }
 }

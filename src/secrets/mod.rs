@@ -107,7 +107,7 @@ impl Secrets {
     /// The most specific key cannot be used. No more general key takes its place, because that one may open repositories
     /// which the specific key was meant to shut out.
     pub fn deploy_key(&self, repo: &RepoName) -> Result<Option<Arc<DeployKey>>, SecretsError> {
-        let Some(stored) = self.keys_of(repo).next() else { return Ok(None) };
+        let Some(stored) = self.of_repo(Some(repo), SecretName::GithubKey).next() else { return Ok(None) };
         let (name, held) = match stored[..] {
             [(name, _), (other, _), ..] => {
                 let why = name::why_ambiguous(other);
@@ -127,24 +127,30 @@ impl Secrets {
 
     /// Returns all keys that a repository could use, the most specific first, because no log may show any of them.
     pub fn deploy_keys(&self, repo: &RepoName) -> impl Iterator<Item = &Arc<DeployKey>> {
-        self.keys_of(repo).flatten().filter_map(|(_, held)| match held.value()? {
+        self.of_repo(Some(repo), SecretName::GithubKey).flatten().filter_map(|(_, held)| match held.value()? {
             SecretValue::Key(key) => Some(key),
             _ => None,
         })
     }
 
-    /// Returns the keys that are stored for a repository, the most specific first. Where spellings of its name have keys,
-    /// these come together.
-    fn keys_of(&self, repo: &RepoName) -> impl Iterator<Item = Vec<(&SecretName, &live::StoredSecret)>> {
-        let scopes =
-            [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into()), Scope::Common];
+    /// Returns the secrets of a kind that are stored for a repository, the most specific first; without a repository the
+    /// common one. Where spellings of its name have secrets, these come together.
+    fn of_repo(
+        &self,
+        repo: Option<&RepoName>,
+        kind: fn(Scope) -> SecretName,
+    ) -> impl Iterator<Item = Vec<(&SecretName, &live::StoredSecret)>> {
+        let own =
+            repo.map(|repo| [Scope::Repo(repo.owner().into(), repo.name().into()), Scope::Owner(repo.owner().into())]);
         let stored = move |wanted: Scope| {
             let wanted = wanted.key(self.repo_case);
-            let is_wanted =
-                |name: &SecretName| matches!(name, SecretName::GithubKey(scope) if scope.key(self.repo_case) == wanted);
+            let of_kind = kind(Scope::Common).kind();
+            let is_wanted = |name: &SecretName| {
+                name.kind() == of_kind && name.scope().is_some_and(|scope| scope.key(self.repo_case) == wanted)
+            };
             self.held.iter().filter(|(name, _)| is_wanted(name)).collect::<Vec<_>>()
         };
-        scopes.into_iter().map(stored).filter(|stored| !stored.is_empty())
+        own.into_iter().flatten().chain([Scope::Common]).map(stored).filter(|stored| !stored.is_empty())
     }
 
     /// Returns the key for engines that are reached by ssh, if one is stored.
@@ -160,28 +166,32 @@ impl Secrets {
         }
     }
 
-    /// Returns why the stored registry logins cannot be used, if they cannot.
-    pub fn unusable_logins(&self) -> Option<SecretsError> {
-        let why = self.held.get(&SecretName::Dockercfg)?.unusable()?;
-        Some(SecretsError(format!(
-            "the registry logins {} are stored and cannot be used: {why}",
-            SecretName::Dockercfg
-        )))
+    /// Returns why registry logins that are stored for a repository cannot be used, if any cannot; without a repository it
+    /// is about the common ones.
+    pub fn unusable_logins(&self, repo: Option<&RepoName>) -> Option<SecretsError> {
+        self.of_repo(repo, SecretName::Dockercfg).find_map(|stored| {
+            let (name, why) = match stored[..] {
+                [(name, _), (other, _), ..] => (name, name::why_ambiguous(other)),
+                [(name, held)] => (name, held.unusable()?.to_string()),
+                [] => return None,
+            };
+            Some(SecretsError(format!("the registry logins {name} are stored and cannot be used: {why}")))
+        })
     }
 
-    /// Returns the credentials for a whole registry. `docker.io` is also found by its index.docker.io names.
+    /// Returns the common credentials for a whole registry. `docker.io` is also found by its index.docker.io names.
     pub fn registry_auth(&self, registry: &str) -> Option<RegistryAuth> {
-        Some(self.dockercfg()?.get(registry, "")?.1.clone())
+        Some(self.dockercfg(None).get(registry, "")?.1.clone())
     }
 
-    /// Returns the credentials for an image: of several, those with the longest path.
-    pub fn image_auth(&self, image: &ImageRef) -> Option<RegistryAuth> {
-        Some(self.dockercfg()?.get(image.registry(), &image.repository())?.1.clone())
+    /// Returns a repository's credentials for an image: of several, those with the longest path.
+    pub fn image_auth(&self, repo: Option<&RepoName>, image: &ImageRef) -> Option<RegistryAuth> {
+        Some(self.dockercfg(repo).get(image.registry(), &image.repository())?.1.clone())
     }
 
-    /// Returns the texts that logs must mask: registry passwords, `user:password` in base64, tokens.
-    pub fn masks(&self) -> Vec<Zeroizing<String>> {
-        self.dockercfg().into_iter().flat_map(|cfg| cfg.masks()).collect()
+    /// Returns the texts that a repository's logs must mask: registry passwords, `user:password` in base64, tokens.
+    pub fn masks(&self, repo: Option<&RepoName>) -> Vec<Zeroizing<String>> {
+        self.dockercfg(repo).masks().collect()
     }
 
     /// Returns `syslog/host` as `host:port`.
@@ -215,11 +225,18 @@ impl Secrets {
         })
     }
 
-    fn dockercfg(&self) -> Option<&dockercfg::Dockercfg> {
-        match self.held.get(&SecretName::Dockercfg)?.value()? {
-            SecretValue::Dockercfg(cfg) => Some(cfg),
-            _ => None,
+    /// Returns the logins of a repository, or those of a job without one. Each registry's are from the most specific file
+    /// that has any for it. A file that cannot be used also hides the more general ones, because they may open what it was
+    /// meant to shut out.
+    fn dockercfg(&self, repo: Option<&RepoName>) -> dockercfg::Dockercfg {
+        let mut merged = dockercfg::Dockercfg::default();
+        for stored in self.of_repo(repo, SecretName::Dockercfg) {
+            match stored[..] {
+                [(_, held)] if let Some(SecretValue::Dockercfg(cfg)) = held.value() => merged.add_registries(cfg),
+                _ => break,
+            }
         }
+        merged
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{NameError, RepoCase, RepoName};
 
-/// The repositories that a deploy key opens. The most specific key wins.
+/// The repositories that a deploy key opens, or that use a dockercfg. The most specific one wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     Common,
@@ -43,17 +43,19 @@ impl Scope {
 /// | `image-factory/github-keys/{owner}` | the deploy key of one owner's repositories |
 /// | `image-factory/github-keys/{owner}/{repo}` | the deploy key of one repository |
 /// | `image-factory/engine-key` | the key for engines that are reached by ssh |
-/// | `image-factory/dockercfg` | registry credentials, encrypted by `gpg -c` |
+/// | `image-factory/dockercfg` | registry credentials of every repository, encrypted by `gpg -c` |
+/// | `image-factory/dockercfgs/{owner}` | registry credentials of one owner's repositories |
+/// | `image-factory/dockercfgs/{owner}/{repo}` | registry credentials of one repository |
 /// | `ssh/authorized-keys` | public keys that may log in to the sshd beside the daemon |
 /// | `syslog/host` | the server that log lines are sent to; no secret |
 ///
-/// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's key may also be
+/// In a folder, and in etcd's v2 API, `{owner}` cannot be a file and a folder at once. There an owner's secret may also be
 /// `image-factory/github-keys/{owner}/@owner`, because no repository can have that name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretName {
     GithubKey(Scope),
     EngineKey,
-    Dockercfg,
+    Dockercfg(Scope),
     AuthorizedKeys,
     SyslogHost,
 }
@@ -75,20 +77,41 @@ pub const PUT_KEY: &str = "image-factory secrets put github-key ";
 /// Command that stores the key for engines that are reached by ssh.
 pub const PUT_ENGINE_KEY: &str = "image-factory secrets put engine-key FILE";
 pub const GITHUB_KEYS: &str = "image-factory/github-keys";
-/// Name of an owner's key in the owner's folder.
+pub const DOCKERCFGS: &str = "image-factory/dockercfgs";
+/// Folders with a secret for each owner and repository.
+pub const SCOPED: [&str; 2] = [GITHUB_KEYS, DOCKERCFGS];
+/// Name of an owner's secret in the owner's folder.
 pub const OWNER: &str = "@owner";
 
 impl SecretName {
-    /// Every name but those of the keys of owners and repositories. A name that is not here is not read from any place.
-    pub const SINGLE: [Self; 5] =
-        [Self::GithubKey(Scope::Common), Self::EngineKey, Self::Dockercfg, Self::AuthorizedKeys, Self::SyslogHost];
+    /// Every name but those of owners and repositories. A name that is not here is not read from any place.
+    pub const SINGLE: [Self; 5] = [
+        Self::GithubKey(Scope::Common),
+        Self::EngineKey,
+        Self::Dockercfg(Scope::Common),
+        Self::AuthorizedKeys,
+        Self::SyslogHost,
+    ];
+
+    /// Returns the repositories that the secret is for, if its kind has secrets of owners and repositories.
+    pub fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::GithubKey(scope) | Self::Dockercfg(scope) => Some(scope),
+            Self::EngineKey | Self::AuthorizedKeys | Self::SyslogHost => None,
+        }
+    }
+
+    /// Returns true for an owner's secret, which may also be at `{self}/@owner`.
+    pub fn is_of_owner(&self) -> bool {
+        matches!(self.scope(), Some(Scope::Owner(_)))
+    }
 
     /// Returns the kind of the secret, as metrics name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::GithubKey(_) => "github-key",
             Self::EngineKey => "engine-key",
-            Self::Dockercfg => "dockercfg",
+            Self::Dockercfg(_) => "dockercfg",
             Self::AuthorizedKeys => "authorized-keys",
             Self::SyslogHost => "syslog-host",
         }
@@ -102,24 +125,28 @@ impl SecretName {
         if let Some(single) = Self::SINGLE.into_iter().find(|name| name.to_string() == path) {
             return Some(Ok(single));
         }
-        let scope = path.strip_prefix(GITHUB_KEYS)?.strip_prefix('/')?;
+        let below = |folder| path.strip_prefix(folder)?.strip_prefix('/');
+        let (scope, kind): (_, fn(Scope) -> Self) = match below(GITHUB_KEYS) {
+            Some(scope) => (scope, Self::GithubKey),
+            None => (below(DOCKERCFGS)?, Self::Dockercfg),
+        };
         let scope = match scope.split_once('/') {
             Some((owner, repo)) => Scope::new(Some(owner), Some(repo)),
             None => Scope::new(Some(scope), None),
         };
-        Some(scope.map(Self::GithubKey))
+        Some(scope.map(kind))
     }
 }
 
-/// Returns the names of deploy keys that are spellings of one owner or repository, each with another one of them.
+/// Returns the names of secrets of one kind that are spellings of one owner or repository, each with another one of them.
 pub fn ambiguous<'a>(
     names: impl Iterator<Item = &'a SecretName>,
     case: RepoCase,
 ) -> BTreeMap<&'a SecretName, &'a SecretName> {
     let (mut first, mut ambiguous) = (BTreeMap::new(), BTreeMap::new());
     for name in names {
-        let SecretName::GithubKey(scope) = name else { continue };
-        let one = *first.entry(scope.key(case)).or_insert(name);
+        let Some(scope) = name.scope() else { continue };
+        let one = *first.entry((name.kind(), scope.key(case))).or_insert(name);
         if one != name {
             ambiguous.entry(one).or_insert(name);
             ambiguous.insert(name, one);
@@ -128,7 +155,7 @@ pub fn ambiguous<'a>(
     ambiguous
 }
 
-/// Returns the reason why a deploy key is not used beside this other one, and the move.
+/// Returns the reason why a secret is not used beside this other one, and the move.
 pub fn why_ambiguous(other: &SecretName) -> String {
     format!("it differs only in case from {other}, and neither is used: delete one of the two")
 }
@@ -140,7 +167,9 @@ impl fmt::Display for SecretName {
             Self::GithubKey(Scope::Owner(owner)) => write!(f, "{GITHUB_KEYS}/{owner}"),
             Self::GithubKey(Scope::Repo(owner, repo)) => write!(f, "{GITHUB_KEYS}/{owner}/{repo}"),
             Self::EngineKey => f.write_str("image-factory/engine-key"),
-            Self::Dockercfg => f.write_str("image-factory/dockercfg"),
+            Self::Dockercfg(Scope::Common) => f.write_str("image-factory/dockercfg"),
+            Self::Dockercfg(Scope::Owner(owner)) => write!(f, "{DOCKERCFGS}/{owner}"),
+            Self::Dockercfg(Scope::Repo(owner, repo)) => write!(f, "{DOCKERCFGS}/{owner}/{repo}"),
             Self::AuthorizedKeys => f.write_str("ssh/authorized-keys"),
             Self::SyslogHost => f.write_str("syslog/host"),
         }
@@ -158,6 +187,8 @@ mod tests {
             "image-factory/github-keys/acme",
             "image-factory/github-keys/acme/hello.world",
             "image-factory/engine-key",
+            "image-factory/dockercfgs/acme",
+            "image-factory/dockercfgs/acme/hello.world",
             "ssh/authorized-keys",
             "syslog/host",
         ] {
@@ -174,14 +205,16 @@ mod tests {
             assert!(SecretName::parse(path).is_none(), "{path}");
         }
         for scope in ["", "..", "a/..", "a/b/c", "a/", "/b", "-o", "a b", "a/@owner"] {
-            assert!(SecretName::parse(&format!("{GITHUB_KEYS}/{scope}")).unwrap().is_err(), "{scope}");
+            for folder in SCOPED {
+                assert!(SecretName::parse(&format!("{folder}/{scope}")).unwrap().is_err(), "{folder} {scope}");
+            }
         }
         assert!(Scope::new(None, Some("hello")).is_err());
     }
 
     proptest! {
         #[test]
-        fn an_accepted_path_stays_in_its_folder(path in "(image-factory/github-keys/)?[a-z./@-]{0,12}") {
+        fn an_accepted_path_stays_in_its_folder(path in "(image-factory/(github-keys|dockercfgs)/)?[a-z./@-]{0,12}") {
             if let Some(Ok(name)) = SecretName::parse(&path) {
                 prop_assert_eq!(name.to_string(), path.clone());
                 prop_assert!(path.split('/').all(|part| !part.is_empty() && part != ".."));

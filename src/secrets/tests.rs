@@ -154,8 +154,64 @@ async fn registries_get_their_credentials_and_logs_their_masks() {
     let secrets = live.until(|s| s.registry_auth("quay.io").is_some()).await;
     assert_eq!(secrets.registry_auth("quay.io").unwrap().password.as_str(), "secret");
     assert!(secrets.registry_auth("docker.io").is_none());
-    let masks = secrets.masks();
+    let masks = secrets.masks(None);
     assert!(masks.iter().any(|m| m.as_str() == "secret") && masks.iter().any(|m| m.as_str() == "dG90ZW06c2VjcmV0"));
+}
+
+/// Returns the user whose login a repository has for an image.
+fn user(secrets: &Secrets, repo: &str, image: &str) -> Option<String> {
+    let image = ImageRef::parse(image).unwrap();
+    secrets.image_auth(RepoName::parse(repo).ok().as_ref(), &image).map(|auth| auth.username)
+}
+
+fn logins(of: &str, registries: &[&str]) -> String {
+    let auths =
+        registries.iter().map(|registry| format!(r#""{registry}":{{"username":"{of}","password":"secret of {of}"}}"#));
+    format!("{{{}}}", auths.collect::<Vec<_>>().join(","))
+}
+
+#[tokio::test]
+async fn the_most_specific_login_of_each_registry_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::start(dir.path(), None);
+    live.write("image-factory/dockercfg", logins("common", &["q.io", "g.io"]).as_bytes());
+    live.write("image-factory/dockercfgs/acme/@owner", logins("owner", &["q.io", "h.io"]).as_bytes());
+    live.write("image-factory/dockercfgs/Acme/hello", logins("repo", &["h.io/team"]).as_bytes());
+    let secrets = live.until(|s| s.stored().count() == 3 && user(s, "acme/hello", "h.io/team/x:1").is_some()).await;
+    for (repo, images) in [
+        ("ACME/hello", ["owner", "common", "repo"]),
+        ("acme/other", ["owner", "common", "owner"]),
+        ("bolt/hello", ["common", "common", ""]),
+        ("", ["common", "common", ""]),
+    ] {
+        let found =
+            ["q.io/a/b:1", "g.io/a/b:1", "h.io/team/b:1"].map(|image| user(&secrets, repo, image).unwrap_or_default());
+        assert_eq!(found, images, "{repo}");
+    }
+    // A registry's logins come from one file, so another path of it has none.
+    assert_eq!(user(&secrets, "acme/hello", "h.io/else/b:1"), None);
+    let is_masked = |repo: &str, text: &str| {
+        secrets.masks(Some(&RepoName::parse(repo).unwrap())).iter().any(|mask| mask.as_str() == text)
+    };
+    assert!(is_masked("acme/hello", "secret of repo") && !is_masked("acme/other", "secret of repo"));
+    assert!(!is_masked("bolt/hello", "secret of owner"));
+
+    // A file that cannot be used is not replaced by a more general one, and holds the jobs of its repositories alone.
+    live.write("image-factory/dockercfgs/bolt/nut", b"damaged");
+    live.write("image-factory/dockercfgs/acme/Hello", logins("spelling", &["q.io"]).as_bytes());
+    let secrets = live.until(|s| s.trouble.len() == 3).await;
+    let unusable = |repo: &str| secrets.unusable_logins(Some(&RepoName::parse(repo).unwrap())).map(|e| e.to_string());
+    assert!(
+        unusable("bolt/nut").unwrap().starts_with("the registry logins image-factory/dockercfgs/bolt/nut are stored")
+    );
+    assert!(unusable("acme/hello").unwrap().contains("differs only in case"));
+    assert_eq!(
+        (unusable("bolt/hello"), unusable("acme/other"), secrets.unusable_logins(None).is_none()),
+        (None, None, true)
+    );
+    for repo in ["bolt/nut", "acme/hello"] {
+        assert_eq!(user(&secrets, repo, "q.io/a/b:1"), None);
+    }
 }
 
 #[tokio::test]

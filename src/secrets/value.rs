@@ -49,7 +49,7 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
             };
             Opened { value, trouble: Vec::new(), bare: !key::is_encrypted(stored) }
         }
-        SecretName::Dockercfg => {
+        SecretName::Dockercfg(_) => {
             let bare = is_json(stored);
             let (dockercfg, trouble) = match (bare, passphrase) {
                 (true, _) => Dockercfg::parse(stored)?,
@@ -75,7 +75,7 @@ pub fn open(name: &SecretName, stored: &[u8], passphrase: Option<&str>) -> Resul
 pub fn is_bare(name: &SecretName, stored: &Result<Zeroizing<Vec<u8>>, SecretsError>) -> bool {
     stored.as_ref().is_ok_and(|stored| match name {
         SecretName::GithubKey(_) | SecretName::EngineKey => !key::is_encrypted(stored),
-        SecretName::Dockercfg => is_json(stored),
+        SecretName::Dockercfg(_) => is_json(stored),
         SecretName::AuthorizedKeys | SecretName::SyslogHost => false,
     })
 }

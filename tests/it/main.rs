@@ -46,6 +46,7 @@ mod hostile_clients;
 mod images;
 mod known_hosts;
 mod live_secrets;
+mod logins;
 mod mail;
 mod main_path;
 mod metrics;

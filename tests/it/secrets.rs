@@ -96,7 +96,7 @@ async fn a_stored_secret_is_used_and_a_deleted_one_is_not() {
     live.put_key(Some("acme"), None, &owners.0).await;
     live.until_key("acme/hello", Some(&owners.1)).await;
 
-    admin::put(&live.config, SecretName::Dockercfg, CFG.as_bytes().to_vec().into()).await.unwrap();
+    admin::put(&live.config, SecretName::Dockercfg(Scope::Common), CFG.as_bytes().to_vec().into()).await.unwrap();
     live.until(|s| s.registry_auth("quay.io").is_some()).await;
     let stored = etcd.get("/totem/image-factory/dockercfg").await.unwrap();
     assert!(stored.starts_with(b"-----BEGIN PGP MESSAGE-----"));
@@ -118,7 +118,7 @@ async fn a_stored_secret_is_used_and_a_deleted_one_is_not() {
     live.until_key("acme/hello", Some(&second.1)).await;
     etcd.delete("/totem/image-factory/dockercfg").await;
     let secrets = live.until(|s| s.trouble.is_empty()).await;
-    assert!(secrets.registry_auth("quay.io").is_none() && secrets.masks().is_empty());
+    assert!(secrets.registry_auth("quay.io").is_none() && secrets.masks(None).is_empty());
 }
 
 #[tokio::test]

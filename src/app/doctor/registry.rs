@@ -21,7 +21,7 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
         Ok(image) => image,
         Err(error) => return vec![Finding::bad(NAME, format!("{error}: correct DOCKER_REPO_BASE"))],
     };
-    let auth = secrets.image_auth(&image);
+    let auth = secrets.image_auth(probed.as_ref().map(|probed| &probed.repo), &image);
     if probed.is_none() {
         let login = if auth.is_some() { "has a login" } else { "has no login" };
         let message = format!("the dockercfg {login} for {base}; --repo OWNER/REPO tries a push");

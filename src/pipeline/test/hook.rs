@@ -69,7 +69,7 @@ pub(super) async fn fetch_image(
     image: &PinnedImage,
     log: &ActivityLog,
 ) -> Result<(), StageFailure> {
-    let auth = task.tools.secrets.borrow().image_auth(&image.image);
+    let auth = task.tools.secrets.borrow().image_auth(Some(&task.fetched.repo), &image.image);
     task.engine.fetch_missing(image, auth.as_ref(), log).await.map_err(|error| {
         let failed = StageFailure::from(error);
         let class = if failed.class.is_infrastructure() { failed.class } else { FailureClass::Config };

@@ -63,10 +63,10 @@ async fn stored_secrets_are_encrypted_and_pass_the_check() {
     let sealed = keygen(dir.path(), &["-N", "passphrase", "-a", "1"]);
     put(&config_with, scope(Some("acme"), Some("hello")), sealed.clone().into()).await.unwrap();
     assert_eq!(std::fs::read(root.join("image-factory/github-keys/acme/hello")).unwrap(), sealed);
-    put(&config_with, SecretName::Dockercfg, CFG.to_vec().into()).await.unwrap();
+    put(&config_with, SecretName::Dockercfg(Scope::Common), CFG.to_vec().into()).await.unwrap();
     let stored = std::fs::read_to_string(root.join("image-factory/dockercfg")).unwrap();
     assert!(stored.starts_with("-----BEGIN PGP MESSAGE-----"));
-    put(&config_with, SecretName::Dockercfg, stored.into_bytes().into()).await.unwrap();
+    put(&config_with, SecretName::Dockercfg(Scope::Common), stored.into_bytes().into()).await.unwrap();
 
     let lines = check(&config_with).await;
     assert!(lines.iter().all(|l| l.ok && !l.text.contains("secret\"")));
@@ -95,7 +95,7 @@ async fn a_dockercfg_is_stored_with_its_unusable_entries_named() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(&dir.path().join("secrets"), Some("passphrase"));
     let bytes = br#"{"auths":{"quay.io/org1":{"auth":"dTpw"},"q.io":{}}}"#.to_vec();
-    let said = put(&config, SecretName::Dockercfg, bytes.into()).await.unwrap();
+    let said = put(&config, SecretName::Dockercfg(Scope::Common), bytes.into()).await.unwrap();
     let said = said.replace(&dir.path().display().to_string(), "[dir]");
     insta::assert_snapshot!(said, @"stored credentials for quay.io/org1 as [dir]/secrets/image-factory/dockercfg; but the dockercfg's entry for q.io has no `auth`, no `username` with `password`, no `identitytoken` and no `registrytoken`");
 }
@@ -118,22 +118,28 @@ async fn unusable_secrets_are_refused() {
     let root = dir.path().join("secrets");
     let key = SecretName::GithubKey(Scope::Common);
     let with = config(&root, Some("passphrase"));
-    assert!(refused(&config(&root, None), SecretName::Dockercfg, CFG).await.contains("set ENC_PASSPHRASE"));
+    assert!(
+        refused(&config(&root, None), SecretName::Dockercfg(Scope::Common), CFG).await.contains("set ENC_PASSPHRASE")
+    );
     let other = keygen(dir.path(), &["-N", "another one", "-a", "1"]);
     let e = refused(&with, key.clone(), &other).await;
     assert!(e.contains("not the passphrase") && e.contains("ssh-keygen -p"), "{e}");
     assert!(refused(&with, key, b"hello").await.contains("not a private key"));
-    assert!(refused(&with, SecretName::Dockercfg, b"hello").await.contains("not a gpg message"));
-    assert!(refused(&with, SecretName::Dockercfg, br#"{"quay.io":{"auth":"c2Vj"}}"#).await.contains("quay.io"));
+    assert!(refused(&with, SecretName::Dockercfg(Scope::Common), b"hello").await.contains("not a gpg message"));
+    assert!(
+        refused(&with, SecretName::Dockercfg(Scope::Common), br#"{"quay.io":{"auth":"c2Vj"}}"#)
+            .await
+            .contains("quay.io")
+    );
     let key_bytes = keygen(dir.path(), &["-N", ""]);
     let public = std::fs::read(dir.path().join("key.pub")).unwrap();
     let mut messages = Vec::new();
     for (name, bytes) in [
-        (SecretName::Dockercfg, &key_bytes[..]),
-        (SecretName::Dockercfg, b" \n"),
-        (SecretName::Dockercfg, br#"{"auths":{}}"#),
-        (SecretName::Dockercfg, b"{}"),
-        (SecretName::Dockercfg, b"hello"),
+        (SecretName::Dockercfg(Scope::Common), &key_bytes[..]),
+        (SecretName::Dockercfg(Scope::Common), b" \n"),
+        (SecretName::Dockercfg(Scope::Common), br#"{"auths":{}}"#),
+        (SecretName::Dockercfg(Scope::Common), b"{}"),
+        (SecretName::Dockercfg(Scope::Common), b"hello"),
         (SecretName::GithubKey(Scope::Common), CFG),
         (SecretName::GithubKey(Scope::Common), &public),
         (SecretName::AuthorizedKeys, &key_bytes),
@@ -155,7 +161,9 @@ async fn unusable_secrets_are_refused() {
     syslog/host: this is JSON, and syslog-host is a host, or host:port
     ");
     let sealed = pgp::encrypt(CFG, "another one").unwrap();
-    assert!(refused(&with, SecretName::Dockercfg, sealed.as_bytes()).await.contains("not the passphrase"));
+    assert!(
+        refused(&with, SecretName::Dockercfg(Scope::Common), sealed.as_bytes()).await.contains("not the passphrase")
+    );
     assert!(refused(&with, SecretName::AuthorizedKeys, b"hello").await.contains("line 1"));
     assert!(!root.exists(), "nothing was stored");
 }

@@ -4,6 +4,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::model::EtcdApi;
+use crate::secrets::Scope;
 
 fn config(endpoint: &str, base: &str) -> EtcdConfig {
     let (endpoints, base) = (vec![endpoint.into()], base.into());
@@ -71,12 +72,12 @@ async fn a_watch_from_a_compacted_revision_ends() {
     let up = async { while etcd.next().await.is_err() {} };
     timeout(Duration::from_secs(60), up).await.unwrap();
     for value in ["1", "2", "3"] {
-        etcd.put(&SecretName::Dockercfg, Zeroizing::new(value.into())).await.unwrap();
+        etcd.put(&SecretName::Dockercfg(Scope::Common), Zeroizing::new(value.into())).await.unwrap();
     }
 
     let soon = Duration::from_secs(30);
     let mut link = v3::V3Client::open(config.clone(), &client, &EtcdTls::default()).await.unwrap();
-    assert_eq!(*link.read().await.unwrap().values[&SecretName::Dockercfg].clone().unwrap(), b"3");
+    assert_eq!(*link.read().await.unwrap().values[&SecretName::Dockercfg(Scope::Common)].clone().unwrap(), b"3");
     link.client.kv_client().compact(link.revision, None).await.unwrap();
     let read = std::mem::replace(&mut link.revision, 1);
     let why = timeout(soon, link.changed()).await.unwrap().unwrap_err().why;

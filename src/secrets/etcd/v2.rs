@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
 use super::super::contents::Contents;
-use super::super::name::{GITHUB_KEYS, OWNER, Scope};
+use super::super::name::{OWNER, SCOPED};
 use super::super::{SecretName, SecretsError, messages};
 use super::config::EtcdConfig;
 use super::failure::{EtcdFailure, role};
@@ -190,12 +190,12 @@ impl V2Client {
         if path.split('/').any(|part| part.starts_with('_')) {
             return Err(EtcdFailure::todo(
                 format!("{path}: the v2 API hides what begins with _"),
-                "use the owner's key or the common one instead",
+                "use the owner's secret or the common one instead",
             ));
         }
-        // An owner's key goes into the owner's directory, which has room for keys of repositories, unless a plain key is
+        // An owner's secret goes into the owner's directory, which has room for those of repositories, unless a plain key is
         // stored in the place of that directory.
-        if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
+        if name.is_of_owner() {
             let got = self.ask(self.get(&path, "")).await?;
             if got.status != StatusCode::OK || parse(&got.body)?.node.dir {
                 path = format!("{path}/{OWNER}");
@@ -214,7 +214,7 @@ impl V2Client {
     /// Deletes a secret, an owner's also from the owner's directory, and returns the keys that were there.
     pub async fn delete(&self, name: &SecretName) -> Result<Vec<String>, EtcdFailure> {
         let mut paths = vec![name.to_string()];
-        if matches!(name, SecretName::GithubKey(Scope::Owner(_))) {
+        if name.is_of_owner() {
             paths.push(format!("{name}/{OWNER}"));
         }
         let mut deleted = Vec::new();
@@ -270,7 +270,7 @@ impl V2Client {
     fn path<'a>(&self, key: &'a str) -> Option<&'a str> {
         let path = key.strip_prefix(&self.config.prefix())?;
         let owner = path.strip_suffix(OWNER).and_then(|path| path.strip_suffix('/'));
-        Some(owner.filter(|path| path.starts_with(GITHUB_KEYS)).unwrap_or(path))
+        Some(owner.filter(|path| SCOPED.iter().any(|scoped| path.starts_with(scoped))).unwrap_or(path))
     }
 
     fn refused(&self, got: &V2Answer) -> EtcdFailure {
@@ -288,7 +288,7 @@ impl V2Client {
                 EtcdFailure { refused: true, ..failure }
             }
             (_, Some(r)) if r.error_code == NOT_A_DIRECTORY => EtcdFailure::todo(
-                format!("{} is a key with the owner's key, and a directory is needed there", r.cause),
+                format!("{} is a key with the owner's secret, and a directory is needed there", r.cause),
                 format!("store that as {}/{OWNER} instead", r.cause),
             ),
             (status, Some(r)) => EtcdFailure::new(format!("{} {} (HTTP {})", r.message, r.cause, status.as_u16())),

@@ -1,5 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
+use super::super::name::{GITHUB_KEYS, Scope};
 use super::*;
 
 fn bytes(text: &str) -> Zeroizing<Vec<u8>> {
@@ -67,7 +68,7 @@ fn other_files_are_left_out_and_impossible_names_are_trouble() {
     let contents = read(dir.path()).unwrap();
     assert_eq!(contents.trouble.len(), 2, "{:?}", contents.trouble);
     let e = |name: SecretName| contents.values[&name].clone().unwrap_err().to_string();
-    assert!(e(SecretName::Dockercfg).contains("cannot be read"));
+    assert!(e(SecretName::Dockercfg(Scope::Common)).contains("cannot be read"));
     assert!(e(SecretName::GithubKey(Scope::Common)).contains("more than 1 MiB"));
     assert_eq!(contents.values.len(), 2);
 }
@@ -93,7 +94,7 @@ async fn files_that_root_stores_belong_to_the_service() {
     let dir = tempfile::tempdir().unwrap();
     chown(dir.path(), Some(4711), Some(4712)).unwrap();
     let folder = Folder::new(&dir.path().join("secrets"));
-    let path = folder.put(&SecretName::Dockercfg, b"x".to_vec().into()).await.unwrap();
+    let path = folder.put(&SecretName::Dockercfg(Scope::Common), b"x".to_vec().into()).await.unwrap();
     for made in Path::new(&path).ancestors().take(3) {
         let owner = fs::metadata(made).unwrap();
         assert_eq!((owner.uid(), owner.gid()), (4711, 4712), "{}", made.display());

@@ -59,7 +59,7 @@ pub(super) async fn pushed(bench: &Bench, image: &str, secrets: &Secrets) -> Res
     bench.commit();
     let log = Log::default();
     bench.build_of(bench.snapshot(&log).await, &image, "Dockerfile", &log).await.unwrap();
-    let pushed = bench.engine.push(&image, secrets.image_auth(&image).as_ref(), &log).await;
+    let pushed = bench.engine.push(&image, secrets.image_auth(None, &image).as_ref(), &log).await;
     bench.engine.remove_image(&image).await.unwrap();
     pushed
 }

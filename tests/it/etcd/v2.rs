@@ -144,7 +144,7 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
 
     let armored = gpg_encrypt(r#"{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase");
     let binary = succeed(Command::new("gpg").arg("--dearmor").env("GNUPGHOME", dir.path()), armored.as_bytes()).stdout;
-    insta::assert_snapshot!(refused(SecretName::Dockercfg, &binary).await, @"etcd cannot be written (http://127.0.0.1:[port]: it is not text, and the v2 API keeps text only): encrypt it with `gpg -c --armor`");
+    insta::assert_snapshot!(refused(SecretName::Dockercfg(Scope::Common), &binary).await, @"etcd cannot be written (http://127.0.0.1:[port]: it is not text, and the v2 API keeps text only): encrypt it with `gpg -c --armor`");
     curl(&etcd, "image-factory/dockercfg", &binary);
     let secrets = live.until(|s| !s.trouble.is_empty()).await;
     insta::assert_snapshot!(secrets.trouble.join("\n"), @"image-factory/dockercfg: it was not text, and etcd's v2 API has damaged it: store it again, encrypted with `gpg -c --armor`; it is not used");

@@ -27,7 +27,9 @@ pub(super) async fn pull(
     for service in built {
         let bases = bases(&task.snapshot, service, root).await;
         let secrets = task.tools.secrets.borrow().clone();
-        images.extend(bases.into_iter().filter(|base| secrets.image_auth(&base.image).is_some()));
+        images.extend(
+            bases.into_iter().filter(|base| secrets.image_auth(Some(&task.fetched.repo), &base.image).is_some()),
+        );
     }
     let mut known = BTreeSet::new();
     for image in images.iter().filter(|image| known.insert(image.to_string())) {
@@ -39,7 +41,7 @@ pub(super) async fn pull(
 
 /// Fetches an image that the engine lacks, or a newer one that its name has in the registry.
 async fn fetch(task: &TestTask<'_>, image: &PinnedImage, log: &ActivityLog) -> Result<(), StageFailure> {
-    let auth = task.tools.secrets.borrow().image_auth(&image.image);
+    let auth = task.tools.secrets.borrow().image_auth(Some(&task.fetched.repo), &image.image);
     if image.digest.is_none()
         && let Some(moved) = task.engine.fetch_moved(&image.image, auth.as_ref(), log).await?
     {

@@ -1,9 +1,10 @@
-.PHONY: help setup demo build test bench lint doc deny advisories sources share deb install uninstall
+.PHONY: help setup demo build test bench fuzz lint doc deny advisories sources share deb install uninstall
 
 help:
 	@echo "make demo     sets up, builds, and shows a push become an image (KEEP=1 leaves it running)"
 	@echo "make test     sets up, and runs every test (ENGINE_26=no leaves out those on the second engine)"
 	@echo "make bench    sets up, and measures"
+	@echo "make fuzz     gives the parsers of outside bytes random ones (TIME=60 seconds each, TARGETS=\"range pem\")"
 	@echo "make setup    installs missing packages, and starts an engine if none answers"
 	@echo "make build    builds the release binary, target/release/image-factory"
 	@echo "make lint     checks formatting, and runs clippy"
@@ -31,6 +32,9 @@ test:
 
 bench: setup
 	cargo bench --bench main
+
+fuzz:
+	@scripts/fuzz
 
 lint:
 	cargo fmt --check

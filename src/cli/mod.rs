@@ -10,6 +10,8 @@ mod doctor;
 mod engines;
 mod files;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod jobs;
 mod known_hosts;
 mod licenses;

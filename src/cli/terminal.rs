@@ -120,6 +120,19 @@ impl Perform for ShownText {
     }
 }
 
+/// Takes a log, and checks that no control character but those of colours comes through.
+#[cfg(fuzzing)]
+pub fn fuzz(log: &[u8]) {
+    let mut filter = TerminalFilter::default();
+    let shown: String = log.chunks(7).map(|piece| filter.push(piece)).collect();
+    assert!(shown.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\x1b')));
+    assert!(shown.split('\x1b').skip(1).all(|rest| {
+        rest.strip_prefix('[').is_some_and(|rest| {
+            rest.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c)).starts_with('m')
+        })
+    }));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

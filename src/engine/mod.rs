@@ -16,6 +16,8 @@ mod classic;
 mod containers;
 mod context;
 mod explain;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod pool;
 mod pull;
 mod push;

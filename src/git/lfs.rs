@@ -16,6 +16,9 @@ mod shell;
 mod store;
 mod transfer;
 
+#[cfg(fuzzing)]
+pub(super) use pointer::parse as parse_pointer;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 mod bounds;
 mod command;
 mod errors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gitdir;
 mod heads;
 mod host_keys;

@@ -184,6 +184,13 @@ fn check_path(path: &[u8]) -> Result<(), &'static str> {
     }
 }
 
+#[cfg(fuzzing)]
+pub(super) fn fuzz(listing: &[u8]) {
+    for (name, section) in sections(listing).iter().flatten() {
+        let _ = check(name, section, &[]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ mod error;
 mod etag;
 mod extract;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod generator;
 mod health;
 mod hooks;
@@ -26,7 +28,7 @@ mod page;
 mod range;
 mod secrets;
 mod serve;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ pub fn destinations(base: &str) -> Destinations {
 }
 
 /// Returns a listener without TLS, with places for 960 connections.
+#[cfg_attr(fuzzing, expect(dead_code, reason = "only the tests serve"))]
 pub fn plain(listener: TcpListener) -> Serving {
     let places = Arc::new(Places::new(1472, TrustedProxies::default()));
     Serving { listener: Listener::Tcp(listener), certificate: None, places }

@@ -10,6 +10,8 @@ mod dockerfile;
 mod epoch;
 mod failure;
 mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod heads;
 mod inline;

@@ -6,6 +6,9 @@ mod tls;
 mod v2;
 mod v3;
 
+#[cfg(fuzzing)]
+pub(super) use v2::fuzz as fuzz_v2;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,8 @@ mod contents;
 mod dockercfg;
 mod etcd;
 mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod key;
 mod live;
 mod logins;

@@ -246,3 +246,19 @@ fn every_route_is_in_the_api_document() {
     }
     assert!(seen > 20, "the routes were not found");
 }
+
+#[test]
+fn each_fuzz_target_is_listed_and_has_a_seed() {
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(top().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let targets = names("fuzz/fuzz_targets");
+    let manifest: toml::Table = read("fuzz/Cargo.toml").parse().unwrap();
+    let listed = manifest["bin"].as_array().unwrap().iter().map(|bin| bin["name"].as_str().unwrap().to_owned());
+    assert_eq!(listed.collect::<BTreeSet<_>>(), targets);
+    assert_eq!(names("fuzz/seeds"), targets);
+    for target in targets {
+        assert!(!names(&format!("fuzz/seeds/{target}")).is_empty(), "fuzz/seeds/{target}");
+    }
+}

@@ -103,6 +103,16 @@ fn parse(line: &[u8]) -> Result<EngineMessage, EngineError> {
     })
 }
 
+#[cfg(fuzzing)]
+pub(in crate::engine) fn fuzz(answer: &[u8]) {
+    let mut splitter = Splitter::default();
+    for chunk in answer.chunks(7) {
+        splitter.buffer.extend(chunk);
+        while let Ok(Some(_)) = splitter.next() {}
+    }
+    let _ = splitter.last();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

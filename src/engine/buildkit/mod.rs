@@ -9,3 +9,8 @@ mod progress;
 pub(super) mod session;
 mod solve;
 pub(super) mod sync_slots;
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz_packet(packet: &[u8]) {
+    let _ = <packet::Packet as prost::Message>::decode(packet);
+}

@@ -12,3 +12,12 @@ mod pattern;
 pub(super) mod place;
 pub(super) mod tar;
 pub(super) mod tree;
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz(ignore_file: &[u8]) {
+    if let Ok(matcher) = pattern::Matcher::new(&pattern::read_ignore_file(ignore_file)) {
+        for path in [&b"a"[..], b"a/b.o", b"target/debug/x"] {
+            let _ = matcher.matches(path, &[], &mut pattern::Matched::new());
+        }
+    }
+}

@@ -33,3 +33,13 @@ fn line(status: StatusCode, text: &str) -> Response {
     let text_type = HeaderValue::from_static("text/plain; charset=utf-8");
     (status, [(header::CONTENT_TYPE, text_type)], format!("{text}\n")).into_response()
 }
+
+/// Reads a body as a push, whose delivery is of no interest.
+#[cfg(fuzzing)]
+pub fn fuzz(body: &[u8]) {
+    let Ok(push) = serde_json::from_slice::<push::CiPush>(body) else { return };
+    let (forge, event) = (crate::model::Forge::GitHub, "push".to_owned());
+    let delivery = crate::store::NewDelivery { route: "/", digest: String::new(), delivery_id: None, forge, event };
+    let _ = (push.is_other_event(), push.is_deletion(), push.is_reported());
+    let _ = push.read(None, delivery);
+}

@@ -104,3 +104,22 @@ pub fn delivery_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-github-delivery")?.to_str().ok()?;
     Some(id.to_owned()).filter(|id| id.len() <= 128)
 }
+
+/// Reads a body as each forge's push. The first byte chooses the forge.
+#[cfg(fuzzing)]
+pub fn fuzz(input: &[u8]) {
+    let Some((forge, body)) = input.split_first() else { return };
+    let webhook = WebhookKind { forge: Forge::ALL[usize::from(*forge) % Forge::ALL.len()], event: "push" };
+    let (route, event) = (ROUTE, "push".to_owned());
+    let delivery =
+        || NewDelivery { route, digest: String::new(), delivery_id: None, forge: webhook.forge, event: event.clone() };
+    let signed = webhook.signed_text(body);
+    let json = webhook.json(&signed);
+    if !shape::is_no_push(&json) {
+        let _ = github::push(&json, delivery);
+        let _ = github::message(&json);
+    }
+    if !shape::is_no_creation(&json) {
+        let _ = github::created_tag(&json, delivery);
+    }
+}

@@ -17,6 +17,8 @@ use super::{ApiState, log};
 pub use render::render;
 #[cfg(test)]
 pub use render::violation;
+#[cfg(fuzzing)]
+pub use request::{read as read_job, read_rebuild};
 
 pub fn routes() -> Router<Arc<ApiState>> {
     Router::new().route("/", get(schemas::root)).route("/_schema/{name}", get(schemas::schema))

@@ -20,6 +20,8 @@ use crate::engine::{ContainerLimits, EngineLease};
 use crate::git::Snapshot;
 use crate::model::{CommitId, FailureClass, PinnedImage, StageName};
 pub use compose::ComposeConfig;
+#[cfg(fuzzing)]
+pub use compose::fuzz as read_compose_config;
 
 /// The settings of tests.
 pub struct TestConfig {

@@ -311,6 +311,12 @@ fn parse(body: &[u8]) -> Result<V2Response, EtcdFailure> {
     serde_json::from_slice(body).map_err(|e| EtcdFailure::new(format!("its answer is not that of etcd: {e}")))
 }
 
+#[cfg(fuzzing)]
+pub(in crate::secrets) fn fuzz(answer: &[u8]) {
+    let _ = parse(answer);
+    let _ = serde_json::from_slice::<V2Refusal>(answer);
+}
+
 fn refusal(got: &V2Answer) -> Option<V2Refusal> {
     serde_json::from_slice(&got.body).ok()
 }

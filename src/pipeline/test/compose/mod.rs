@@ -10,6 +10,12 @@ mod images;
 mod project;
 mod yaml;
 
+/// Reads what `docker-compose config` prints.
+#[cfg(fuzzing)]
+pub fn fuzz(config: &[u8]) {
+    let _ = yaml::read(&String::from_utf8_lossy(config));
+}
+
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 

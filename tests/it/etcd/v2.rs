@@ -140,7 +140,7 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     let stored = live.put_key(Some("plain"), None, &owners.0).await;
     insta::assert_snapshot!(masked(&stored, &[(&owners.1, "owners")]), @"stored deploy key ssh-ed25519 [owners] as /totem/image-factory/github-keys/plain in etcd (v2 API)");
     insta::assert_snapshot!(refused(key("plain", Some("hello")), &repos.0).await, @"etcd cannot be written (http://127.0.0.1:[port]: /totem/image-factory/github-keys/plain is a key with the owner's secret, and a directory is needed there): store that as /totem/image-factory/github-keys/plain/@owner instead");
-    insta::assert_snapshot!(refused(key("acme", Some("_hidden")), &repos.0).await, @"etcd cannot be written (http://127.0.0.1:[port]: image-factory/github-keys/acme/_hidden: the v2 API hides what begins with _): use the owner's key or the common one instead");
+    insta::assert_snapshot!(refused(key("acme", Some("_hidden")), &repos.0).await, @"etcd cannot be written (http://127.0.0.1:[port]: image-factory/github-keys/acme/_hidden: the v2 API hides what begins with _): use the owner's secret or the common one instead");
 
     let armored = gpg_encrypt(r#"{"quay.io":{"auth":"dG90ZW06c2VjcmV0"}}"#, "passphrase");
     let binary = succeed(Command::new("gpg").arg("--dearmor").env("GNUPGHOME", dir.path()), armored.as_bytes()).stdout;

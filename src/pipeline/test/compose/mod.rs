@@ -125,6 +125,7 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
             labels: config.keep.then(|| (KEPT_LABEL.to_owned(), "1".to_owned())).into_iter().collect(),
             binds: vec![format!("{}:{root}", job.id), format!("{}:{SOCKET}", task.engine.socket())],
             limits: config.limits.clone(),
+            ..Default::default()
         };
         let container = containers.create(&spec).await?;
         let variables = env_file(config, &log);
@@ -217,7 +218,7 @@ impl Steps<'_> {
         })?;
         let rewriting = Rewriting {
             job: job.id,
-            may_push: &|image| destinations.borrow().may_push(&job.context, image),
+            may_push: &|image| destinations.borrow().may_push(&job.context, job.own_name.as_deref(), image),
             labels: &|image| task.engine.image_labels(image),
         };
         let rewritten = yaml::read(&String::from_utf8_lossy(&text)).and_then(|config| rewriting.apply(config));

@@ -29,7 +29,9 @@ pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};
 pub use tokens::RemoteToken;
-pub use views::{FreshBuild, JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, RemoteReadiness, Stage};
+pub use views::{
+    FreshBuild, JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, RemoteReadiness, Stage,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.

@@ -36,7 +36,9 @@ pub enum InitError {
     NoSocket(PathBuf),
     #[error("the owner of {} cannot be changed: {source}; make it writable for user {FACTORY}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
-    #[error("root may not become user {FACTORY} here: add `--cap-add=SETUID --cap-add=SETGID`, or `--user {FACTORY}:GROUP`")]
+    #[error(
+        "root may not become user {FACTORY} here: add `--cap-add=SETUID --cap-add=SETGID`, or `--user {FACTORY}:GROUP`"
+    )]
     NoUser,
     #[error(transparent)]
     Process(ProcessError),

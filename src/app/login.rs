@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::own_socket;
 use crate::durable::replace_file;
 use crate::process::Program;
+pub use crate::process::replace_self;
 use crate::secrets::{KeyHolders, Place, StoredHolders};
 use crate::settings::Settings;
 use crate::telemetry::SyslogHandle;
 use config::sshd_config;
-use connections::{Keys, SshConnections};
+use connections::{Keys, LoginConnections};
 use processes::kill_others;
 
 /// How the lines begin in which sshd tells steps of a login. Other lines tell how it ended.
@@ -80,7 +81,7 @@ pub async fn run(
 
     let mut sshd = Program::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config).start()?;
     let listener = sshd.id().context("sshd ended at once")?;
-    let connections = Arc::new(SshConnections::new(listener, variables));
+    let connections = Arc::new(LoginConnections::new(listener, variables));
     if let Some(stderr) = sshd.stderr() {
         tokio::spawn(log(stderr, connections.clone()));
     }
@@ -160,7 +161,7 @@ fn listen(path: &Path, (uid, gid): (u32, u32)) -> anyhow::Result<UnixListener> {
 }
 
 /// Keeps the keys that may log in up to date, and ends the sessions of those that were removed.
-async fn follow(place: &Place, connections: &SshConnections, uid: u32, syslog: Option<SyslogHandle>) -> Infallible {
+async fn follow(place: &Place, connections: &LoginConnections, uid: u32, syslog: Option<SyslogHandle>) -> Infallible {
     let (mut source, mut told) = (KeyHolders::new(place), Vec::new());
     loop {
         let trouble = match source.next().await {
@@ -204,7 +205,7 @@ async fn forward(listener: UnixListener, target: PathBuf) {
 }
 
 /// Logs what sshd says, with the comment of a key beside its fingerprint.
-async fn log(stderr: ChildStderr, connections: Arc<SshConnections>) {
+async fn log(stderr: ChildStderr, connections: Arc<LoginConnections>) {
     let mut lines = BufReader::new(stderr).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let text = String::from_utf8_lossy(&line);

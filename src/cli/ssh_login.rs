@@ -1,6 +1,5 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,12 +28,10 @@ pub struct SshKeysArgs {
 pub fn login(args: &SshLoginArgs) -> anyhow::Result<ExitCode> {
     let stream = connect(login::session_socket(&args.run_dir))?;
     let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".into());
-    #[allow(clippy::disallowed_methods, reason = "this process becomes the shell and starts no other")]
-    let mut command = std::process::Command::new(&shell);
-    let mut is_admitted = false;
+    let (mut variables, mut is_admitted) = (Vec::new(), false);
     for line in BufReader::new(&stream).lines() {
         match line?.split_once('=') {
-            Some((name, value)) => drop(command.env(name, value)),
+            Some((name, value)) => variables.push((name.to_owned(), value.to_owned())),
             None => {
                 is_admitted = true;
                 break;
@@ -44,11 +41,11 @@ pub fn login(args: &SshLoginArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(is_admitted, "your key was removed from the authorized keys: ask who stores them");
     // The connection stays open in the shell and its children, so that its end is the session's.
     fcntl_setfd(&stream, FdFlags::empty())?;
-    match std::env::var_os("SSH_ORIGINAL_COMMAND") {
-        Some(line) => command.arg("-c").arg(line),
-        None => command.arg("-l"),
+    let args = match std::env::var_os("SSH_ORIGINAL_COMMAND") {
+        Some(line) => vec!["-c".into(), line],
+        None => vec!["-l".into()],
     };
-    Err(command.exec()).with_context(|| format!("{shell} cannot be run"))
+    Err(login::replace_self(&shell, &args, &variables)).with_context(|| format!("{shell} cannot be run"))
 }
 
 /// Runs the subcommand `ssh-keys`. It prints nothing for a key that may not log in.

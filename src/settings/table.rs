@@ -274,7 +274,7 @@ settings! {
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
         /// `auto`: the holders of the stored authorized keys can log in to the container by ssh, if etcd asks for
-        /// credentials or a folder has the keys. `off`: nobody can. See container.md.
+        /// credentials or a folder has the keys. `off`: nobody can. See ssh-login.md.
         SSHD => sshd: SshdChoice, "off", "auto";
         /// Port of ssh.
         SSHD_PORT => sshd_port: NonZeroU16, "22", "2222";

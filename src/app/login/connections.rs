@@ -18,7 +18,7 @@ pub type Keys = BTreeMap<String, KeyHolder>;
 
 /// The connections of sshd and the keys by which they came. The fingerprint is sshd's word and never a session's, because
 /// all sessions are of one user, whose processes could name another key.
-pub struct SshConnections {
+pub struct LoginConnections {
     listener: i32,
     variables: String,
     state: Mutex<ConnectionState>,
@@ -32,7 +32,7 @@ struct ConnectionState {
     offered: BTreeMap<ProcessKey, String>,
 }
 
-impl SshConnections {
+impl LoginConnections {
     /// `variables` has a line `NAME=value` for each variable of a session.
     pub fn new(listener: i32, variables: String) -> Self {
         Self { listener, variables, state: Mutex::default() }

@@ -1,0 +1,7 @@
+//! The launcher of the makina-states convention.
+
+mod circus;
+mod problem;
+mod signals;
+
+pub use problem::{Place, Problem};

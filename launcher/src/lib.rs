@@ -5,9 +5,13 @@
 
 mod circus;
 mod command_line;
+mod launch;
+mod layout;
 mod problem;
 mod signals;
+mod ssh_keys;
 mod supervisor;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ use crate::{Place, Problem, whole_file};
 /// Time that circusd has to stop its processes, whose own times it knows.
 const CIRCUSD_STOPS: Duration = Duration::from_secs(300);
 
-/// What the command line chose.
+/// The choices of the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     pub name: Option<String>,

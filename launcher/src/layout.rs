@@ -1,4 +1,4 @@
-//! Where an image of the makina-states convention has its parts.
+//! Places in an image of the makina-states convention.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What is wrong, and where.
+//! Sentences that say what is wrong, and where.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ pub fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     let written = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
-        // What is left is harmless, and the first error says more.
+        // A file that is left is harmless, and the first error says more.
         let _ = fs::remove_file(&beside);
     }
     written.and_then(|()| File::open(folder)?.sync_all())

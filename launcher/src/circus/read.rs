@@ -14,7 +14,7 @@ use crate::{Place, Problem};
 /// Largest number of processes of a watcher. A mistyped one would take all process numbers of the machine.
 const MOST_PROCESSES: usize = 1000;
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug)]
 pub struct Configuration {
     /// The watchers in the order in which they start.

@@ -1,4 +1,4 @@
-//! What a section `[watcher:NAME]` says.
+//! The content of a section `[watcher:NAME]`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

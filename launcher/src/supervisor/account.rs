@@ -9,7 +9,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use crate::Problem;
 use crate::circus::Watcher;
 
-/// What a process becomes before it runs its program. Without a user and a group it stays what the launcher is.
+/// The account that a process takes before it runs its program. Without a user and a group it stays what the launcher is.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     user: Option<Uid>,

@@ -1,4 +1,4 @@
-//! What processes leave behind: daemons that left their session, whose parent has become the launcher.
+//! Processes that are left behind: daemons that left their session, whose parent has become the launcher.
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for the reader of the launcher's output at the end.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// How the processes came to their end.
+/// The end of the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
     /// The exit code: 0 after a signal, otherwise the application's.

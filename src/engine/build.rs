@@ -33,7 +33,7 @@ impl Engine {
         };
         match explain_git_dir(&tree, &log, built) {
             Err(e) if e.exit_code == Some(SIGKILL_EXIT) && e.kind == ErrorKind::Build => {
-                Err(e.killed(ooms.killed_by(&self.host).await))
+                Err(e.killed(ooms.killed_by(self).await))
             }
             built => built,
         }
@@ -62,7 +62,7 @@ impl Engine {
         // The key is hashed, because it may have characters that a header may not.
         let shared_key = hex::encode(Sha256::digest(shared_key));
 
-        let refused = match Session::open(&self.host, &shared_key, tree.clone(), logins.clone()).await {
+        let refused = match Session::open(self, &shared_key, tree.clone(), logins.clone()).await {
             Ok(session) => match self.build_with(&build, &session, &logins, log).await {
                 Ok((image_id, steps)) => {
                     let sync = tree.sent();

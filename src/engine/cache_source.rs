@@ -48,7 +48,7 @@ impl Engine {
             return Ok(None);
         }
         for image in images {
-            match self.host.json::<Value>(Method::GET, &format!("/images/{image}/json")).await {
+            match self.json::<Value>(Method::GET, &format!("/images/{image}/json")).await {
                 Err(e) if e.status == Some(StatusCode::NOT_FOUND) => {}
                 Err(e) => return Err(e),
                 Ok(_) => return Ok(None),

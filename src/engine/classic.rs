@@ -67,7 +67,7 @@ impl Engine {
             .header(header::CONTENT_TYPE, "application/x-tar")
             .header("X-Registry-Config", auth_header(&login_values(logins))?);
         logins.notes().iter().for_each(|line| write_line(log, line));
-        let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
+        let reply = self.send(request.body(body).map_err(invalid)?).await?;
         // An error before the first step shows in the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::from_build(&e.message, None))?;
         let mut messages = MessageStream::new(reply);
@@ -101,7 +101,7 @@ impl Engine {
             #[serde(rename = "Id")]
             id: String,
         }
-        let image: ImageId = self.host.json(Method::GET, &format!("/images/{short}/json")).await?;
+        let image: ImageId = self.json(Method::GET, &format!("/images/{short}/json")).await?;
         Ok(image.id)
     }
 }

@@ -50,7 +50,7 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<Option<String>, EngineError> {
-        let local: LocalImage = match self.host.json(Method::GET, &format!("/images/{image}/json")).await {
+        let local: LocalImage = match self.json(Method::GET, &format!("/images/{image}/json")).await {
             Err(e) if e.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
             local => local?,
         };
@@ -86,7 +86,7 @@ impl Engine {
 
     /// Returns the id of the image that has this name.
     pub(super) async fn image_id(&self, image: &ImageRef) -> Result<String, EngineError> {
-        Ok(self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await?.id)
+        Ok(self.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await?.id)
     }
 
     /// Pulls an image that the engine lacks.
@@ -96,7 +96,7 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<(), EngineError> {
-        match self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await {
+        match self.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await {
             Err(e) if e.status == Some(StatusCode::NOT_FOUND) => {}
             local => return local.map(drop),
         }
@@ -117,7 +117,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let path = format!("/images/create?fromImage={}&tag={reference}", image.name());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await.map_err(EngineError::classify_refusal)?;
         let (mut messages, mut layers) = (MessageStream::new(reply), HashSet::new());
         while let Some(message) = messages.next().await? {
@@ -136,7 +136,7 @@ impl Engine {
     pub(super) async fn digest(&self, image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
         let path = format!("/distribution/{image}/json");
         let request = request(Method::GET, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         // The engine gives a status of its own to what the registry says.
         let reply = reply.accepted().await.map_err(|e| match e.status {
             Some(_) => EngineError::from_build(&e.message, None),

@@ -21,7 +21,7 @@ impl Engine {
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{id}/tag?repo={}&tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
-        self.host.send(request).await?.accepted().await.map(drop)
+        self.send(request).await?.accepted().await.map(drop)
     }
 
     /// Pushes an image and returns the digest of its manifest (`sha256:…`). Dropping the future cancels the push. The
@@ -38,7 +38,7 @@ impl Engine {
         }
         let path = format!("/images/{}/push?tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await.map_err(EngineError::classify_push_refusal)?;
         let mut messages = MessageStream::new(reply);
         let mut progress = PushProgress::default();

@@ -5,8 +5,9 @@ use std::fmt;
 use hyper::Method;
 use serde::Deserialize;
 
-use super::engine::{Engine, EngineVersion};
+use super::engine::Engine;
 use super::errors::{EngineError, one_line};
+use super::version::EngineVersion;
 
 /// The engine's version, and its faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Engine {
     /// The engine does not answer.
     pub async fn doctor(&self) -> Result<EngineReport, EngineError> {
         let version = self.version().await?;
-        let setup: EngineSetup = self.host.json(Method::GET, "/info").await?;
+        let setup: EngineSetup = self.json(Method::GET, "/info").await?;
         let info = version.info();
         let mut notes = vulnerabilities(&version);
         if !info.buildkit {

@@ -62,7 +62,7 @@ impl Engine {
         if is_here(&addresses) {
             return Ok(()); // saves the request, which costs 6 ms
         }
-        let info: RegistryInfo = self.host.json(Method::GET, "/info").await?;
+        let info: RegistryInfo = self.json(Method::GET, "/info").await?;
         match info.registry_config.unwrap_or_default().exposes(registry, &addresses) {
             true => Err(EngineError::new(ErrorKind::Exposed, with_cure(&advice::EXPOSED_LOGIN, &[]))),
             false => Ok(()),

@@ -27,7 +27,7 @@ impl Engine {
             docker_root_dir: PathBuf,
             system_time: String,
         }
-        let info: MachineInfo = self.host.json(Method::GET, "/info").await?;
+        let info: MachineInfo = self.json(Method::GET, "/info").await?;
         let clock = info.system_time.parse().map_err(|e| {
             EngineError::engine(format!(
                 "the Docker engine reports the time {:?}, which is not valid: {e}",

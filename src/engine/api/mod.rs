@@ -11,3 +11,4 @@ pub(super) mod messages;
 pub(super) mod ssh;
 pub(super) mod texts;
 mod tls;
+pub(super) mod version;

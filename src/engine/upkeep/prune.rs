@@ -98,7 +98,7 @@ impl Engine {
         let (mut removed, mut now, mut taken) = (0, before, 0);
         let mut tagged = HashMap::new();
         for _ in 0..STEPS {
-            let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
+            let usage: DiskUsage = self.json(Method::GET, "/system/df").await?;
             taken = usage.taken(instance);
             now = look()?;
             let goal = goal(limits, taken, now.as_ref());
@@ -135,7 +135,7 @@ impl Engine {
 
     /// Returns the bytes of this instance's images and of the build cache. The answer may take the engine seconds.
     pub(in crate::engine) async fn taken(&self) -> Result<u64, EngineError> {
-        let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
+        let usage: DiskUsage = self.json(Method::GET, "/system/df").await?;
         Ok(self.instance.as_ref().map_or(0, |instance| usage.taken(instance)))
     }
 
@@ -160,7 +160,7 @@ impl Engine {
         struct ImageMetadata {
             last_tag_time: String,
         }
-        let details: ImageDetails = self.host.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
+        let details: ImageDetails = self.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
         // The engine reports the year 1 for an image without a tag.
         details.metadata.last_tag_time.parse().ok().filter(|at: &Millis| at.0 > 0)
     }
@@ -219,7 +219,7 @@ impl Engine {
             "/build/prune?{}",
             form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish()
         );
-        let answer = self.host.ask(Method::POST, &path, PRUNE_TIMEOUT).await?;
+        let answer = self.ask(Method::POST, &path, PRUNE_TIMEOUT).await?;
         let pruned: Pruned = serde_json::from_slice(&answer)
             .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))?;
         Ok(pruned.caches_deleted.map_or(0, |deleted| deleted.len()))

@@ -46,7 +46,7 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
         let bases = build.bases.iter().map(|base| base.image.clone()).collect();
-        let logins = Arc::new(BaseLogins::new(build.logins.clone(), bases));
+        let logins = Arc::new(BaseLogins::new(build.logins.clone(), bases, self.login_guard().await?));
         let builder = self.builder_now().await?;
         if builder == Builder::Classic {
             return self.build_classic(&build, tree, &logins, log).await;
@@ -77,7 +77,8 @@ impl Engine {
                 Err(e) if !tree.was_called() && is_session_unknown(&e.message) => e.message,
                 Err(e) => {
                     let failure = tree.failure().unwrap_or(e);
-                    return Err(explain(failure, &tree, build.dockerfile, Builder::Buildkit).await);
+                    let failure = explain(failure, &tree, build.dockerfile, Some(Builder::Buildkit)).await;
+                    return Err(logins.explain(failure));
                 }
             },
             Err(SessionError::Refused(reason)) => reason,

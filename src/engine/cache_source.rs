@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::api::engine::Engine;
 use super::api::errors::{EngineError, write_line};
+use super::api::kind::ErrorKind;
 use crate::model::{Builder, ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
 
@@ -54,12 +55,10 @@ impl Engine {
                 Ok(_) => return Ok(None),
             }
         }
-        if let (Some(_), Some(image)) = (auth, images.first()) {
-            self.refuse_exposed(image).await?;
-        }
         for image in images {
             let digest = match self.digest(image, auth).await {
                 Ok(digest) => digest,
+                Err(e) if e.kind == ErrorKind::Exposed => return Err(e),
                 Err(e) => {
                     write_line(log, &format!("{image} is not taken as a cache: {e}"));
                     continue;

@@ -35,7 +35,7 @@ impl Engine {
     ) -> Result<BuiltImage, EngineError> {
         // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
         let here_document = tree.read(build.dockerfile).await.and_then(|text| here_document(&instructions(&text)));
-        let is_podman = self.version().await?.is_podman();
+        let is_podman = self.kind().await?.is_podman;
         if let Some(feature) = here_document
             && !is_podman
         {
@@ -46,7 +46,11 @@ impl Engine {
         let result = self.run_classic(build, mark, tree.clone(), logins, log).await;
         match result {
             Ok(image_id) => Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
-            Err(e) => Err(explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, Builder::Classic).await),
+            Err(e) => {
+                let builder = (!is_podman).then_some(Builder::Classic);
+                let failure = explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, builder).await;
+                Err(logins.explain(failure))
+            }
         }
     }
 
@@ -65,7 +69,7 @@ impl Engine {
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
-            .header("X-Registry-Config", auth_header(&login_values(logins))?);
+            .header("X-Registry-Config", auth_header(&login_values(logins).await?)?);
         logins.notes().iter().for_each(|line| write_line(log, line));
         let reply = self.send(request.body(body).map_err(invalid)?).await?;
         // An error before the first step shows in the status and not in the stream.
@@ -74,11 +78,11 @@ impl Engine {
         let mut progress = ClassicProgress::default();
         while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = message.error {
+            if let Some(error) = message.error() {
                 log.write(progress.end());
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
                 return Err(match message.error_detail.code {
-                    0 => EngineError::from_build(&error, Some(step)),
+                    0 => EngineError::from_build(error, Some(step)),
                     code => EngineError::from_step(step, code),
                 });
             }
@@ -108,13 +112,13 @@ impl Engine {
 
 /// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for
 /// one.
-fn login_values(logins: &BaseLogins) -> serde_json::Value {
+async fn login_values(logins: &BaseLogins) -> Result<serde_json::Value, EngineError> {
     let value = |(host, login): (String, HostLogin)| {
         let auth = login.auth?;
         let server = if host == "docker.io" { DOCKER_HUB } else { &host };
         Some((server.to_owned(), auth_config(server, &auth)))
     };
-    logins.by_host().into_iter().filter_map(value).collect()
+    Ok(logins.by_host().await?.into_iter().filter_map(value).collect())
 }
 
 #[derive(Default)]

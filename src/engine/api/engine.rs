@@ -1,12 +1,14 @@
 //! One Docker engine: what it is, which of its builders is used, and the calls that are too small for a file.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use hyper::{Method, StatusCode};
 
 use super::connect::{Host, invalid, no_body, request};
 use super::errors::EngineError;
+use super::version::EngineKind;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::buildkit::sync_slots::SyncSlots;
 use crate::engine::upkeep::instance::Instance;
@@ -32,8 +34,8 @@ impl fmt::Display for Builder {
 /// One Docker engine.
 pub struct Engine {
     pub(in crate::engine) host: Host,
-    /// API version that is spoken: its major number times 65,536, and its minor one; 0 before the engine was asked.
-    pub(super) api: AtomicU32,
+    /// `None` before the engine was asked.
+    pub(super) kind: Mutex<Option<EngineKind>>,
     pub(in crate::engine) builder: Builder,
     pub(in crate::engine) slots: SyncSlots,
     /// Number of builds that the classic builder got because no session was possible.
@@ -50,7 +52,7 @@ impl Engine {
     pub fn new(host: Host) -> Self {
         Self {
             host,
-            api: AtomicU32::new(0),
+            kind: Mutex::default(),
             builder: Builder::Auto,
             slots: SyncSlots::default(),
             fallbacks: AtomicU64::new(0),

@@ -4,7 +4,7 @@ pub(super) mod connect;
 pub(super) mod doctor;
 pub(super) mod engine;
 pub(super) mod errors;
-mod insecure;
+pub(super) mod insecure;
 pub(super) mod kind;
 pub(super) mod machine;
 pub(super) mod messages;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +44,22 @@ impl fmt::Display for ApiVersion {
     }
 }
 
+/// What the daemon has to know of an engine to speak with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct EngineKind {
+    /// The newest version that both sides know.
+    pub api: ApiVersion,
+    /// True for Podman, which has the same API with a builder of its own behind it.
+    pub is_podman: bool,
+}
+
+impl EngineKind {
+    /// Returns a path of the API with the version before it.
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("/v{}{path}", self.api)
+    }
+}
+
 /// The used part of `GET /version`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -76,8 +92,7 @@ pub(super) struct Component {
 }
 
 impl EngineVersion {
-    /// Returns true for Podman, which has the same API with a builder of its own behind it.
-    pub(in crate::engine) fn is_podman(&self) -> bool {
+    pub(super) fn is_podman(&self) -> bool {
         self.components.iter().any(|part| part.name.starts_with("Podman"))
     }
 
@@ -109,29 +124,29 @@ impl Engine {
     /// # Errors
     /// The engine does not answer, or no longer knows any API version that is known here.
     pub(in crate::engine) async fn version(&self) -> Result<EngineVersion, EngineError> {
+        self.ask_version().await.map(|(version, _)| version)
+    }
+
+    async fn ask_version(&self) -> Result<(EngineVersion, EngineKind), EngineError> {
         let version: EngineVersion = self.host.json(Method::GET, "/version").await?;
-        let ApiVersion { major, minor } = version.common(&self.host)?;
-        self.api.store(u32::from(major) << 16 | u32::from(minor), Relaxed);
-        Ok(version)
+        let kind = EngineKind { api: version.common(&self.host)?, is_podman: version.is_podman() };
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
+        Ok((version, kind))
     }
 
-    /// Returns the API version that is spoken with the engine, which is asked for it the first time. The engine is asked
-    /// again whenever it returns, since it may return as another version.
-    pub(in crate::engine) async fn api_version(&self) -> Result<ApiVersion, EngineError> {
-        if self.api.load(Relaxed) == 0 {
-            self.version().await?;
+    /// Returns how to speak with the engine, which is asked the first time. It is asked again whenever it returns,
+    /// because it may return as another version.
+    pub(in crate::engine) async fn kind(&self) -> Result<EngineKind, EngineError> {
+        let known = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some(kind) => Ok(kind),
+            None => self.ask_version().await.map(|(_, kind)| kind),
         }
-        let api = self.api.load(Relaxed);
-        Ok(ApiVersion { major: (api >> 16) as u16, minor: api as u16 })
-    }
-
-    async fn versioned(&self, path: &str) -> Result<String, EngineError> {
-        Ok(format!("/v{}{path}", self.api_version().await?))
     }
 
     /// Sends a request, see [`Host::send`].
     pub(in crate::engine) async fn send(&self, mut request: Request<RequestBody>) -> Result<Reply, EngineError> {
-        let path = self.versioned(&request.uri().to_string()).await?;
+        let path = self.kind().await?.path(&request.uri().to_string());
         *request.uri_mut() = Uri::try_from(path).map_err(|e| invalid(e.into()))?;
         self.host.send(request).await
     }
@@ -142,7 +157,7 @@ impl Engine {
         method: Method,
         path: &str,
     ) -> Result<T, EngineError> {
-        self.host.json(method, &self.versioned(path).await?).await
+        self.host.json(method, &self.kind().await?.path(path)).await
     }
 
     /// Sends a request without a body, see [`Host::ask`].
@@ -152,7 +167,7 @@ impl Engine {
         path: &str,
         limit: Duration,
     ) -> Result<Bytes, EngineError> {
-        self.host.ask(method, &self.versioned(path).await?, limit).await
+        self.host.ask(method, &self.kind().await?.path(path), limit).await
     }
 }
 
@@ -175,6 +190,9 @@ mod tests {
             assert_eq!(common(newest, oldest).as_deref(), Ok(spoken));
         }
         let refused = [common("1.99", "1.52"), common("new", "")].map(Result::unwrap_err).join("\n");
-        insta::assert_snapshot!(refused, @"");
+        insta::assert_snapshot!(refused, @r#"
+        the Docker engine at unix:///a (29.0.0) asks for API version 1.52 or newer, and this program knows 1.51 at most: install a newer Image Factory, or lower DOCKER_MIN_API_VERSION of dockerd
+        no Docker engine answers at unix:///a (/version reports the API version "new"): correct DOCKER_HOST
+        "#);
     }
 }

@@ -148,7 +148,7 @@ async fn serve(
             tasks.spawn(async move { DiffCopy { tree: &tree }.serve(head.headers, body, out).await });
             grpc::answer(ReceiverStream::new(frames).fuse())
         }
-        CREDENTIALS => grpc::unary(request, async |asked: CredentialsRequest| Ok(logins.credentials(&asked))).await,
+        CREDENTIALS => grpc::unary(request, async |asked: CredentialsRequest| logins.credentials(&asked).await).await,
         TOKEN_AUTHORITY => grpc::unary(request, async |asked: GetTokenAuthorityRequest| logins.authority(&asked)).await,
         VERIFY_AUTHORITY => {
             grpc::unary(request, async |asked: VerifyTokenAuthorityRequest| logins.verify(&asked)).await

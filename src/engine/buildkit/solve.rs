@@ -72,8 +72,8 @@ async fn follow(
 ) -> Result<Result<String, String>, EngineError> {
     let (mut image, mut empty) = (None, 0);
     while let Some(message) = messages.next().await? {
-        if let Some(error) = message.error {
-            return Ok(Err(error));
+        if let Some(error) = message.error() {
+            return Ok(Err(error.to_owned()));
         }
         match message.id.as_str() {
             "moby.buildkit.trace" => {

@@ -189,7 +189,7 @@ impl Containers {
 
     async fn docker(&self) -> Result<&Docker, EngineError> {
         let engine = &self.member.engine;
-        self.docker.get_or_try_init(async || docker(&engine.host, engine.api_version().await?)).await
+        self.docker.get_or_try_init(async || docker(&engine.host, engine.kind().await?.api)).await
     }
 
     /// Makes a container in the place of one that has its name. A container is made to its end even if this future is

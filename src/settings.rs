@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::model::{ApiToken, Dialect};
+use crate::model::{ApiToken, Builder, Dialect};
 
 pub use channels::{Occasions, OperatorList, SigningKey, StatsTarget, SyslogTarget, Urls};
 pub use error::{SettingError, SettingErrors};
@@ -122,6 +122,17 @@ impl Settings {
                 };
                 errors.push(SettingError::new([name], format!("{name} is not valid: {what}")));
             }
+        }
+        if let Some(network) = self.build_network.as_ref().filter(|network| network.is_named())
+            && self.builder != Builder::Classic
+        {
+            errors.push(SettingError::new(
+                ["BUILD_NETWORK", "BUILDER"],
+                format!(
+                    "BUILD_NETWORK={network} is a network of the engine, which BuildKit cannot use: set BUILDER=classic, or \
+                     BUILD_NETWORK=none"
+                ),
+            ));
         }
         for (name, limit) in [
             ("CLONE_TIMEOUT", self.clone_timeout),

@@ -129,6 +129,21 @@ messages! {
     NO_URL: "dockerfile", "ADD cannot get … (…): …",
         "The engine cannot get what ADD names by its address.",
         "check the address, and the network between the engine and its server";
+    NO_NETWORK: "config", "the engine has no network …, which BUILD_NETWORK names",
+        "BUILD_NETWORK names a network that this engine does not have.",
+        "make it there by `docker network create`, or correct BUILD_NETWORK";
+    PRIVATE_ADDRESS: "dockerfile", "ADD in line … fetches from …, which is an address of a private network",
+        "The engine would fetch from its own network, of which a Dockerfile must see nothing.",
+        "put the file into the repository, or have the operator add the address to ADD_HOSTS_ALLOWED";
+    PRIVATE_HOST: "dockerfile", "ADD in line … fetches from …, which is in a private network (…)",
+        "The engine would fetch from its own network, of which a Dockerfile must see nothing.",
+        "put the file into the repository, or have the operator add the host to ADD_HOSTS_ALLOWED";
+    NO_ADDRESS: "dockerfile", "ADD in line … has an address that cannot be read",
+        "The address has no host, or characters that no host has.",
+        "correct the address";
+    MANY_HOSTS: "dockerfile", "ADD names more than … hosts",
+        "Each host behind ADD is looked up before the build.",
+        "fetch from fewer hosts";
     NO_STAGE: "dockerfile", "--from=… in line … names no stage above it (…), and no image: …",
         "COPY --from or RUN --mount names neither a stage nor an image that can be had.",
         "correct the name, or give it to a stage by FROM … AS";

@@ -80,6 +80,9 @@ impl Engine {
             log.alive();
             if let Some(error) = message.error() {
                 log.write(progress.end());
+                if let Some(network) = build.network.filter(|network| error == format!("network {network} not found")) {
+                    return Err(EngineError::new(ErrorKind::Setup, with_cure(&advice::NO_NETWORK, &[network])));
+                }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
                 return Err(match message.error_detail.code {
                     0 => EngineError::from_build(error, Some(step)),

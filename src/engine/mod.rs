@@ -3,6 +3,7 @@
 //! `api` speaks to one engine over its socket. `context` selects the files of the tree that a build may read,
 //! `buildkit` serves them to BuildKit on request, and `classic` sends them to the older builder as a tar. `build`
 //! chooses between both builders, and `explain` says why one failed, by the instructions that `dockerfile` reads.
+//! `remote_add` refuses what an engine may not fetch for a Dockerfile.
 //! `push` tags and pushes images, `pull` fetches those that moved, and `cache_source` those whose layers are a cache.
 //! `pool` leases one of several engines to each job, and `upkeep` removes what builds leave behind. `advice` has the
 //! messages to users. `containers` runs the commands of tests.
@@ -21,6 +22,7 @@ pub mod fuzzing;
 mod pool;
 mod pull;
 mod push;
+mod remote_add;
 mod request;
 mod upkeep;
 
@@ -38,5 +40,6 @@ pub use containers::{
 };
 pub use context::tree::SyncStats;
 pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};
+pub use remote_add::refuse_private_sources;
 pub use request::{BuiltImage, ImageBuild, StepCounts};
 pub use upkeep::instance::{CONTAINER_JOB_LABEL, HOOK_ENV_LABEL, Instance, JOB_LABEL, KEPT_LABEL};

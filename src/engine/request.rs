@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::context::tree::SyncStats;
 use crate::git::Snapshot;
-use crate::model::{BaseImage, ImageRef};
+use crate::model::{BaseImage, BuildNetwork, ImageRef};
 use crate::secrets::RegistryLogins;
 
 pub struct ImageBuild<'a> {
@@ -32,6 +32,8 @@ pub struct ImageBuild<'a> {
     pub sync_key: String,
     /// Namespace of the cache mounts; `None` for the one that all builds share which have none.
     pub cache_namespace: Option<String>,
+    /// Network of the steps; `None` is the engine's own.
+    pub network: Option<&'a BuildNetwork>,
     /// True if base images that the engine has are looked up in their registries.
     pub pull: bool,
     /// True if every step runs, whatever the engine has in its cache.
@@ -78,7 +80,11 @@ impl ImageBuild<'_> {
         }
         query.append_pair("labels", &labels).append_pair("dockerfile", dockerfile);
         query.append_pair("buildargs", &build_args);
-        for (name, value) in [("target", self.target), ("platform", self.platform)] {
+        for (name, value) in [
+            ("target", self.target),
+            ("platform", self.platform),
+            ("networkmode", self.network.map(BuildNetwork::as_str)),
+        ] {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }

@@ -61,6 +61,9 @@ impl RepoCaller {
             }
             None if guard.is_open => {
                 guard.check(&parts.headers, guarded)?;
+                if parts.method.is_safe() {
+                    refuse_fetchers(&parts.headers)?;
+                }
                 Self { name: "anyone".into(), role: Role::Admin, limits: RepoLimits::default() }
             }
             None => return Err(ApiError::new(&messages::CREDENTIALS)),
@@ -215,6 +218,19 @@ pub fn has_bearer(headers: &HeaderMap) -> bool {
 fn has_scheme(headers: &HeaderMap, wanted: &[u8]) -> bool {
     let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().get(..wanted.len()));
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(wanted))
+}
+
+/// Beginnings of the `User-Agent` of what fetches for a Dockerfile's `ADD`: both builders of Docker Engine 20.10 and 26.1,
+/// BuildKit since 0.15, and Git, by which BuildKit fetches repositories.
+const FETCHERS: [&str; 3] = ["Go-http-client/", "buildkit/", "git/"];
+
+/// Refuses what an engine sends for an `ADD`, which is a GET or a HEAD: who may push a Dockerfile is no caller of the API.
+fn refuse_fetchers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match FETCHERS.iter().any(|fetcher| agent.starts_with(fetcher)) {
+        true => Err(ApiError::with(&messages::FETCHER, shortened(agent))),
+        false => Ok(()),
+    }
 }
 
 /// Returns true if a 401 offers a password. It does not offer one to browsers, which would ask for it in a window of their

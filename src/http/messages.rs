@@ -239,6 +239,9 @@ messages! {
     FOREIGN_PAGE: 403 "NotAuthorized", "Another web page sent this request: send a token as Bearer with it",
         "A browser sent the request for a page of another origin, with a password that it knows, or without a token.",
         "Send a token as Bearer, or have the operator add the page to CORS_ORIGINS.";
+    FETCHER: 403 "NotAuthorized", "… is what engines call themselves when they fetch for a Dockerfile: send a token as Bearer",
+        "With API_AUTH=none a request without a token has the User-Agent of a Docker engine or of Git.",
+        "Send a token as Bearer, or have the program call itself by its own name.";
     BROWSER: 403 "NotAuthorized", "A browser sent this request, and a GET that makes a job is for programs alone: send it by curl",
         "GET /b1/build has a header that browsers add, such as Sec-Fetch-Site or Origin, or a browser's User-Agent.",
         "Send it from a program, and with a token as Bearer if it calls itself Mozilla.";

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ImageRef;
-use super::dockerfile::instructions;
+use super::dockerfile::{escape_character, instructions};
+use super::expansion::{Variables, expand, split_words};
 
 /// An image that a Dockerfile builds on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl BaseImage {
 /// Returns the images that a Dockerfile builds on, each once, in their order. Build arguments stand for `ARG`s before the
 /// first `FROM`. An image is left out if its name depends on what only the builder knows, such as `TARGETARCH`.
 pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> Vec<BaseImage> {
-    let (mut args, mut stages, mut bases) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+    let (mut args, mut stages, mut bases) = (Variables::default(), BTreeSet::new(), Vec::new());
+    let escape = escape_character(dockerfile);
     let mut add = |name: &str, stages: &BTreeSet<String>| {
         let is_image = name != "scratch" && name.parse::<u32>().is_err() && !stages.contains(&name.to_lowercase());
         if let Some(base) = BaseImage::parse(name).filter(|base| is_image && !bases.contains(base)) {
@@ -37,17 +39,17 @@ pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> V
     for instruction in instructions(dockerfile.as_bytes()) {
         match instruction.keyword.as_str() {
             "ARG" if stages.is_empty() => {
-                for word in &instruction.words {
+                for word in split_words(&instruction.words.join(" "), escape) {
                     let (name, default) =
-                        word.split_once('=').map_or((&**word, None), |(name, value)| (name, Some(value)));
-                    let default = default.and_then(|value| expand(value.trim_matches(['"', '\'']), &args));
-                    if let Some(value) = build_args.get(name).cloned().or(default) {
-                        args.insert(name.to_owned(), value);
-                    }
+                        word.split_once('=').map_or((&*word, None), |(name, value)| (name, Some(value)));
+                    let default = default.and_then(|value| expand(value, escape, &|name| args.get(name).cloned()));
+                    args.set(name, build_args.get(name).cloned().or(default));
                 }
             }
             "FROM" => {
-                if let Some(name) = instruction.base_image().and_then(|name| expand(name, &args)) {
+                if let Some(name) =
+                    instruction.base_image().and_then(|name| expand(name, escape, &|name| args.get(name).cloned()))
+                {
                     add(&name, &stages);
                 }
                 // A stage without a name ends the global arguments all the same.
@@ -58,32 +60,6 @@ pub fn base_images(dockerfile: &str, build_args: &BTreeMap<String, String>) -> V
         }
     }
     bases
-}
-
-/// Replaces `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+other}`. Returns `None` if a value is not known.
-fn expand(text: &str, args: &BTreeMap<String, String>) -> Option<String> {
-    let Some((before, rest)) = text.split_once('$') else { return Some(text.to_owned()) };
-    let (value, rest) = match rest.strip_prefix('{') {
-        Some(rest) => {
-            let (inside, rest) = rest.split_once('}')?;
-            let value = match (inside.split_once(":-"), inside.split_once(":+")) {
-                (Some((name, default)), _) => match args.get(name).filter(|value| !value.is_empty()) {
-                    Some(value) => value.clone(),
-                    None => expand(default, args)?,
-                },
-                (None, Some((name, other))) => {
-                    args.get(name).filter(|value| !value.is_empty()).map_or(String::new(), |_| other.into())
-                }
-                (None, None) => args.get(inside)?.clone(),
-            };
-            (value, rest)
-        }
-        None => {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            (args.get(&rest[..end])?.clone(), &rest[end..])
-        }
-    };
-    Some(format!("{before}{value}{}", expand(rest, args)?))
 }
 
 #[cfg(test)]

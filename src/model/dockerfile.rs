@@ -56,9 +56,7 @@ impl Instruction {
 pub fn instructions(dockerfile: &[u8]) -> Vec<Instruction> {
     let text = String::from_utf8_lossy(dockerfile);
     let text = text.trim_start_matches('\u{feff}');
-    let escape = directives(text)
-        .find(|(name, _)| name == "escape")
-        .map_or('\\', |(_, value)| if value == "`" { '`' } else { '\\' });
+    let escape = escape_character(text);
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
     let mut next = 0;
@@ -94,6 +92,13 @@ pub fn instructions(dockerfile: &[u8]) -> Vec<Instruction> {
         found.push(instruction);
     }
     found
+}
+
+/// Returns the character that continues a line and takes the meaning from the next character.
+pub(super) fn escape_character(dockerfile: &str) -> char {
+    let mut directives = directives(dockerfile.trim_start_matches('\u{feff}'));
+    let is_backtick = directives.any(|(name, value)| name == "escape" && value == "`");
+    if is_backtick { '`' } else { '\\' }
 }
 
 /// Returns true if the Dockerfile names its frontend by a line `# syntax=`.

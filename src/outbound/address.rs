@@ -37,6 +37,27 @@ pub fn is_forbidden_target(address: IpAddr) -> bool {
     is_special || METADATA.contains(&address)
 }
 
+/// Returns whether an address is of a network that the internet does not reach: [`is_local_or_forbidden`], a private one
+/// (RFC 1918, RFC 4193), or one of a provider's own (RFC 6598, RFC 2544).
+pub fn is_private_or_local(address: IpAddr) -> bool {
+    is_local_or_forbidden(address)
+        || match plain(address) {
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                v4.is_private() || a == 100 && b & 0xc0 == 64 || a == 198 && b & 0xfe == 18
+            }
+            IpAddr::V6(v6) => v6.is_unique_local() || v6.segments()[0] & 0xffc0 == 0xfec0,
+        }
+}
+
+/// Returns the addresses of a host, which is a name or an address as a URL has it.
+pub async fn addresses(host: &str) -> std::io::Result<Vec<IpAddr>> {
+    match parse(host) {
+        Some(address) => Ok(vec![address]),
+        None => Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect()),
+    }
+}
+
 /// Returns the IPv4 address inside an IPv6 one, which is mapped (`::ffff:0:0/96`) or for a NAT64 gateway
 /// (`64:ff9b::/96`, RFC 6052).
 fn plain(address: IpAddr) -> IpAddr {
@@ -133,6 +154,29 @@ mod tests {
                     "{text}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_recognised() {
+        for (text, is_private) in [
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("10.1.2.3", true),
+            ("172.31.0.1", true),
+            ("192.168.0.1", true),
+            ("100.64.0.1", true),
+            ("198.19.0.1", true),
+            ("64:ff9b::a00:1", true),
+            ("fd12::1", true),
+            ("fec0::1", true),
+            ("172.32.0.1", false),
+            ("100.128.0.1", false),
+            ("198.20.0.1", false),
+            ("140.82.121.3", false),
+            ("2606:50c0::153", false),
+        ] {
+            assert_eq!(is_private_or_local(text.parse().unwrap()), is_private, "{text}");
         }
     }
 

@@ -11,7 +11,8 @@ mod redirect;
 mod trust;
 
 pub use address::{
-    FilteringResolver, is_forbidden_target, is_local_or_forbidden, is_loopback, is_loopback_host, literal,
+    FilteringResolver, addresses, is_forbidden_target, is_local_or_forbidden, is_loopback, is_loopback_host,
+    is_private_or_local, literal,
 };
 pub use body::{BodyError, read_limited};
 pub use client::{Route, client, install_tls_provider, trust_bundle};

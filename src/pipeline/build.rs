@@ -7,7 +7,7 @@ use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::stage::StageRunner;
 use super::{Tools, bases, cache, dockerfile, epoch, folder};
-use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError};
+use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError, refuse_private_sources};
 use crate::git::Snapshot;
 use crate::model::{
     BaseImage, CommitId, CommitSpec, Dialect, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink,
@@ -165,6 +165,7 @@ pub(super) async fn run(
         let further = if fetched.mirror.is_some() { tools.config.tags_of(dialect) } else { ("", &[][..]) };
         let names = planned_tags(&text, &fetched.wanted.commit, further, source, &*log)?;
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
+        refuse_private_sources(&dockerfile, &plan.build_args, &tools.config.add_hosts).await?;
         let mut base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();
         if !build_args.contains_key(epoch::NAME)
@@ -208,6 +209,7 @@ pub(super) async fn run(
             labels,
             build_id: format!("{id}-{attempt}"),
             sync_key: fetched.sync_key(&repository),
+            network: tools.config.network.as_ref(),
             pull: plan.pull,
             no_cache,
             cache_namespace: sharing.namespace(&repository, is_protected),

@@ -38,8 +38,8 @@ use crate::git::Git;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
-    ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobProgress, JobSource, LogSink, Outcome, Pull, Sharing,
-    StageName, Status, TagTemplate, escape_bidi,
+    AllowedHosts, BuildNetwork, ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobProgress, JobSource,
+    LogSink, Outcome, Pull, Sharing, StageName, Status, TagTemplate, escape_bidi,
 };
 use crate::secrets::Secrets;
 use activity::ActivityLog;
@@ -82,6 +82,10 @@ pub struct PipelineConfig {
     pub repo_base: String,
     /// CACHE_SCOPE, PROTECTED and the proxies of builds.
     pub sharing: Sharing,
+    /// BUILD_NETWORK: network of builds and of HOOK's containers; `None` is the engine's own.
+    pub network: Option<BuildNetwork>,
+    /// ADD_HOSTS_ALLOWED: private hosts from which `ADD` may fetch.
+    pub add_hosts: AllowedHosts,
     /// PULL: base images that a job looks up if it does not say.
     pub pull: Pull,
     /// KEEP_GIT_DIR: whether the context has `.git` if the job does not say.

@@ -19,8 +19,9 @@ use super::{
     TotemList, Urls,
 };
 use crate::model::{
-    ApiToken, BasicLogin, Builder, CacheScope, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
-    Latest, ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede, TagTemplate,
+    AllowedHosts, ApiToken, BasicLogin, BuildNetwork, Builder, CacheScope, ContextPath, Dialects, DockerfilePath,
+    EtcdApi, ImageGrants, ImageName, Latest, ListenAddress, MailTls, Percent, PinnedImage, Pull, RepoName, Supersede,
+    TagTemplate,
 };
 
 macro_rules! settings {
@@ -234,6 +235,15 @@ settings! {
         /// Branches whose builds run every step and begin with empty cache mounts, so that they use nothing that a build of
         /// another ref has written: globs, comma-separated. Default: none.
         PROTECTED => protected: Branches, "", "main,release/*";
+    }
+
+    "What builds reach" {
+        /// Network of the steps of builds, and of HOOK's containers: `none`, or with BUILDER=classic the name of a network of
+        /// the engine. No job chooses it. Default: the engine's own.
+        BUILD_NETWORK => build_network: Option<BuildNetwork>, "", "none";
+        /// Hosts, addresses and networks from which `ADD` of a Dockerfile may fetch although they are private,
+        /// comma-separated.
+        ADD_HOSTS_ALLOWED => add_hosts_allowed: AllowedHosts, "", "files.internal,10.1.0.0/16";
         /// Proxy for the steps of builds. A job cannot name one, because a proxy is no part of a cached step's key.
         BUILD_PROXY => build_proxy: Option<HttpUrl>, "", "http://proxy.example.com:3128";
         /// Hosts that steps of builds reach without BUILD_PROXY, comma-separated.

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::model::{
-    ApiToken, BasicLogin, Builder, CacheScope, ContextPath, Dialects, DockerfilePath, EtcdApi, ImageGrants, ImageName,
-    Latest, MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede, TagTemplate, words,
+    AllowedHosts, ApiToken, BasicLogin, BuildNetwork, Builder, CacheScope, ContextPath, Dialects, DockerfilePath,
+    EtcdApi, ImageGrants, ImageName, Latest, MailTls, Percent, Pull, RepoCase, RepoGlob, RepoName, Supersede,
+    TagTemplate, words,
 };
 
 /// Type of a setting.
@@ -393,6 +394,19 @@ impl SettingValue for BasicLogin {
 }
 
 impl SettingValue for ImageName {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+impl SettingValue for AllowedHosts {
+    fn parse(text: &str) -> Result<Self, String> {
+        let List(entries) = List::parse(text)?;
+        Self::parse(entries.iter().map(String::as_str))
+    }
+}
+
+impl SettingValue for BuildNetwork {
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text)
     }

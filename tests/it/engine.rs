@@ -173,6 +173,7 @@ impl Bench {
             build_id: JobId::new().to_string(),
             sync_key: format!("{} {dockerfile}", self.name),
             cache_namespace: None,
+            network: None,
             pull: false,
             limits: BTreeMap::new(),
             no_cache: false,

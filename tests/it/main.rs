@@ -51,6 +51,7 @@ mod mail;
 mod main_path;
 mod metrics;
 mod missed;
+mod network;
 mod notifications;
 mod operators;
 mod options;

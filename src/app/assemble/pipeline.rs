@@ -23,6 +23,8 @@ pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
                 settings.build_no_proxy.as_deref(),
             ),
         },
+        network: settings.build_network.clone(),
+        add_hosts: settings.add_hosts_allowed.clone(),
         pull: settings.pull,
         keep_git_dir: settings.keep_git_dir.0,
         skip_words: settings.skip_words.0.into(),

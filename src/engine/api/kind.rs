@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Exposed,
     /// A registry whose answer is final. Another attempt would get the same answer.
     Refused,
-    /// A registry, or the way to it, that its operator has to change. Another attempt would not help.
+    /// A registry, the way to it, or a setting, that an operator has to change. Another attempt would not help.
     Setup,
     /// A registry that refuses to move a tag. The tag may have our image already.
     Immutable,

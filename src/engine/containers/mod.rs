@@ -38,7 +38,7 @@ use super::pool::member::Member;
 use super::upkeep::instance::{HOOK_ENV_LABEL, KEPT_LABEL};
 use super::upkeep::oom::OomCounter;
 use crate::git::Snapshot;
-use crate::model::{Backoff, JobId, LogSink};
+use crate::model::{Backoff, BuildNetwork, JobId, LogSink};
 pub use kept::{CopiedPath, KeepLimits, KeptContainer, NoCopy};
 use output::LastLine;
 use transport::{BollardBody, docker, of_bollard};
@@ -82,6 +82,8 @@ pub struct ContainerSpec {
     /// Paths or volumes of the engine's machine, as `source:target`.
     pub binds: Vec<String>,
     pub limits: ContainerLimits,
+    /// Network; `None` is the engine's own.
+    pub network: Option<BuildNetwork>,
 }
 
 /// The containers of one attempt at a job, on the engine of its lease.
@@ -326,7 +328,7 @@ fn small_files<'a>(files: &[(&'a str, u32, &'a [u8])]) -> Vec<SmallFile<'a>> {
 
 /// Returns the body of `POST /containers/create`.
 fn config(spec: &ContainerSpec, labels: BTreeMap<String, String>) -> ContainerCreateBody {
-    let ContainerSpec { image, command, env, working_dir, binds, limits, .. } = spec;
+    let ContainerSpec { image, command, env, working_dir, binds, limits, network, .. } = spec;
     let mut words = command.iter().cloned();
     let memory = limits.memory.map(u64::cast_signed);
     ContainerCreateBody {
@@ -343,6 +345,7 @@ fn config(spec: &ContainerSpec, labels: BTreeMap<String, String>) -> ContainerCr
             binds: Some(binds.clone()),
             memory,
             memory_swap: memory,
+            network_mode: network.as_ref().map(ToString::to_string),
             nano_cpus: limits.nano_cpus.map(u64::cast_signed),
             pids_limit: limits.processes.map(i64::from),
             // Every engine has this driver, and `docker logs` reads it. A flood of output fills no disk.

@@ -100,6 +100,13 @@ async fn an_open_api_takes_nothing_from_foreign_pages() {
     assert_eq!(asks("GET", &[]).await.status, 200);
     assert_eq!(asks("GET", &[("sec-fetch-site", "cross-site")]).await.status, 200);
     assert_eq!(asks("GET", &[("host", "evil.example")]).await.status, 403);
+    // An engine fetches by GET what an ADD names, and clients in Go send changes under the same name.
+    for (agent, read) in [("Go-http-client/1.1", 403), ("buildkit/v0.29", 403), ("git/2.47.3", 403), ("Wget", 200)] {
+        assert_eq!(asks("GET", &[("user-agent", agent)]).await.status, read, "{agent}");
+        assert_eq!(asks("POST", &[("user-agent", agent)]).await.status, 201, "{agent}");
+        let proved = server.as_role("read", "GET", "/job").header("user-agent", agent);
+        assert_eq!(send(proved).await.status, 200, "{agent}");
+    }
     // A token proves the sender, so the Host does not matter.
     let proved = server.as_role("build", "POST", "/job").header("host", "evil.example");
     assert_eq!(send(post(proved, NEW)).await.status, 201);

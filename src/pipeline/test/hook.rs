@@ -41,6 +41,7 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
             working_dir: WORKSPACE.into(),
             labels: config.keep.then(|| (KEPT_LABEL.to_owned(), "1".to_owned())).into_iter().collect(),
             limits: config.limits.clone(),
+            network: task.tools.config.network.clone(),
             ..Default::default()
         };
         let (container, env) = with_secrets(&task, &containers, spec, &log).await?;

@@ -104,6 +104,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         build_id: JobId::new().to_string(),
         sync_key: bench.name.clone(),
         cache_namespace: None,
+        network: None,
         pull: false,
         no_cache: false,
         cache_from: None,

@@ -125,6 +125,7 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
             labels: config.keep.then(|| (KEPT_LABEL.to_owned(), "1".to_owned())).into_iter().collect(),
             binds: vec![format!("{}:{root}", job.id), format!("{}:{SOCKET}", task.engine.socket())],
             limits: config.limits.clone(),
+            ..Default::default()
         };
         let container = containers.create(&spec).await?;
         let variables = env_file(config, &log);

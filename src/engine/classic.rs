@@ -129,6 +129,7 @@ struct ClassicProgress {
     image: Option<String>,
     /// The current step, such as `Step 2/3 : RUN make`.
     step: String,
+    is_podman: bool,
     /// Last line of its output that is not empty, and the beginning of the next one.
     last_line: String,
     begun_line: String,
@@ -145,8 +146,12 @@ impl ClassicProgress {
         }
         if !message.stream.is_empty() {
             let text = uncoloured(&message.stream);
-            if !self.in_line && text.starts_with("Step ") {
-                self.step = text.trim().into();
+            let podmans = podman_step(text).filter(|_| self.step.is_empty() || self.is_podman);
+            self.is_podman |= podmans.is_some();
+            let step =
+                podmans.or_else(|| (!self.is_podman && text.starts_with("Step ")).then(|| text.trim().to_owned()));
+            if let Some(step) = step.filter(|_| !self.in_line) {
+                self.step = step;
                 self.last_line.clear();
                 self.begun_line.clear();
             } else {
@@ -194,6 +199,14 @@ impl ClassicProgress {
     fn end(&self) -> &'static [u8] {
         if self.in_line { b"\n" } else { b"" }
     }
+}
+
+/// Reads Podman's form of a step, `STEP 2/3: RUN make`, before which a build of several stages has the stage's number.
+fn podman_step(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once("STEP ")?;
+    let is_stage = before.is_empty() || before.starts_with('[') && before.ends_with("] ");
+    let (number, instruction) = rest.trim_end().split_once(": ")?;
+    is_stage.then(|| format!("Step {number} : {instruction}"))
 }
 
 /// Removes the red colour that the engine gives to a step's standard error.

@@ -112,7 +112,9 @@ fn told(info: serde_json::Value) -> (harness::Served, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let answer = async move |uri: axum::http::Uri| match uri.path() {
-        "/version" => axum::Json(json!({"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux"})).into_response(),
+        "/version" => {
+            axum::Json(serde_json::json!({"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux"})).into_response()
+        }
         "/v1.41/info" => axum::Json(info).into_response(),
         _ => {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +126,7 @@ fn told(info: serde_json::Value) -> (harness::Served, Arc<AtomicUsize>) {
 
 async fn a_password_is_not_sent_in_the_clear(docker: Docker) {
     let plain = "registry.invalid:5000";
-    let insecure = json!({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"],
+    let insecure = serde_json::json!({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"],
         "IndexConfigs": {plain: {"Name": plain, "Mirrors": [], "Secure": false, "Official": false}}}});
     let (server, calls) = told(insecure);
     let engine = Engine::new(format!("tcp://{}", server.address).parse().unwrap());

@@ -16,6 +16,7 @@ mod queue;
 mod redact;
 mod refs;
 mod scrape;
+mod sight;
 mod test_stage;
 
 use std::time::Duration;
@@ -28,7 +29,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 17] = [
+const MEASUREMENTS: [&str; 18] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -38,6 +39,7 @@ const MEASUREMENTS: [&str; 17] = [
     "ignore-3000",
     "refs-60000",
     "redact",
+    "sight",
     "hooks",
     "followers",
     "outcome",
@@ -69,6 +71,7 @@ fn main() {
                 "ignore-3000" => ignore::measure().await,
                 "refs-60000" => refs::measure().await,
                 "redact" => redact::measure(),
+                "sight" => sight::measure().await,
                 "hooks" => hooks::measure().await,
                 "followers" => followers::measure().await,
                 "outcome" => outcome::measure().await,

@@ -12,6 +12,7 @@ mod images;
 mod limits;
 mod mail;
 mod medium;
+mod network;
 mod post_build;
 mod registry;
 mod room;
@@ -98,7 +99,7 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 16] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 17] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s(), probed.clone()))),
@@ -106,6 +107,7 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
         (clock::NAME, Box::pin(clock::check(s(), live.clone()))),
         (secrets::NAME, Box::pin(secrets::check(s()))),
         (engine::NAME, Box::pin(engine::check(s(), live.clone()))),
+        (network::NAME, Box::pin(network::check(s(), live.clone()))),
         (git::PROGRAMS, Box::pin(git::programs(s()))),
         (git::NAME, Box::pin(git::check(s(), live.clone(), probed.clone()))),
         (registry::NAME, Box::pin(registry::check(s(), live, probed))),

@@ -3,7 +3,7 @@
 use axum::http::header::USER_AGENT;
 use serde_json::json;
 
-use crate::harness::{COMPOSE_CI, Capture, Docker, Engine, World, unique};
+use crate::harness::{COMPOSE_CI, Capture, Docker, Engine, Etcd, World, port, unique};
 
 on_each_engine!(
     without_a_network_steps_and_hooks_reach_nothing,
@@ -97,4 +97,38 @@ async fn an_open_api_refuses_what_an_engine_fetches(docker: Docker) {
     assert_eq!(job["class"], "dockerfile", "{job:#}");
     let log = world.daemon.log(&id).await;
     assert!(log.contains("403"), "{log}");
+}
+
+/// A step reaches the machine of its engine by the gateway of the engine's network.
+#[tokio::test]
+async fn doctor_lists_what_steps_reach_without_a_password() {
+    let world = World::start().await;
+    let template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
+    let bridge = world.engine.docker(&["network", "inspect", "--format", template, "bridge"]);
+    let at = (bridge.trim(), port().to_string());
+    let mut etcd = Etcd::start_with(&["--listen-client-urls", &format!("http://{}:{}", at.0, at.1)]).await;
+    let etcd_at = format!("{}:{}", at.0, at.1);
+    let doctor = |more: &[(&str, &str)]| {
+        let found = more.iter().fold(world.daemon.beside(&["doctor"]), |cli, (name, value)| cli.env(name, value)).run();
+        let lines = String::from_utf8(found.stdout).unwrap();
+        lines.lines().filter(|line| line[5..].starts_with("network: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let gateway = [("ETCD_HOST", at.0), ("ETCD_PORT", at.1.as_str())];
+    let reached = format!(
+        "warn network: steps of builds reach etcd at {etcd_at} without a password: turn on its authentication, or let it \
+         listen on 127.0.0.1 alone"
+    );
+    assert_eq!(doctor(&gateway), [reached]);
+    let none = "ok   network: steps reach nothing (BUILD_NETWORK=none); open beside them: etcd at ".to_owned();
+    assert_eq!(doctor(&[&gateway[..], &[("BUILD_NETWORK", "none")]].concat()), [none + &etcd_at]);
+    let found = doctor(&[("BUILD_NETWORK", "iftest-nowhere"), ("BUILDER", "classic")]);
+    assert!(
+        found[0].starts_with("BAD  network: unix://") && found[0].contains(" has no network iftest-"),
+        "{found:#?}"
+    );
+    etcd.ask_for_users().await;
+    let none = "ok   network: steps of builds reach no engine, etcd, registry or daemon without a password";
+    assert_eq!(doctor(&gateway), [none]);
+    let loopback = "ok   network: on loopback, where neither steps nor a plain ADD reach: etcd at 127.0.0.1:";
+    assert_eq!(doctor(&[]), [none.to_owned(), format!("{loopback}{}", world.etcd.port())]);
 }

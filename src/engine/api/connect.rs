@@ -69,6 +69,16 @@ impl Host {
             _ => text.parse(),
         }
     }
+
+    /// Returns the name of the engine's machine; `None` for this one.
+    pub fn machine(&self) -> Option<String> {
+        let name = match self {
+            Self::Unix(_) | Self::Tcp(_) => None,
+            Self::Tls(EngineTls { address, .. }) => name_and_address(address, 2376).ok().map(|(name, _)| name),
+            Self::Ssh(engine) => Some(engine.machine().into()),
+        };
+        name.filter(|name| !is_loopback_host(name))
+    }
 }
 
 /// Parses the address of an engine that is reached without TLS.

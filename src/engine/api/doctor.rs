@@ -1,8 +1,9 @@
 //! Checks an engine for faults that an operator should know about.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::engine::Engine;
@@ -69,6 +70,42 @@ impl Engine {
         notes.extend(setup.notes(is_podman));
         let name = format!("{} {}", if is_podman { "Podman" } else { "Docker Engine" }, info.version);
         Ok(EngineReport { name, api_version: info.api_version, buildkit: info.buildkit, notes })
+    }
+}
+
+impl Engine {
+    /// Returns the addresses under which the containers of a network reach the engine's machine; `None` if there is no
+    /// network of this name.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn network(&self, name: &str) -> Result<Option<Vec<IpAddr>>, EngineError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct NetworkDetails {
+            #[serde(rename = "IPAM")]
+            ipam: AddressPlan,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct AddressPlan {
+            #[serde(default)]
+            config: Option<Vec<AddressRange>>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct AddressRange {
+            #[serde(default)]
+            gateway: String,
+        }
+        match self.host.json::<NetworkDetails>(Method::GET, &format!("/networks/{name}")).await {
+            Ok(found) => {
+                let ranges = found.ipam.config.unwrap_or_default();
+                Ok(Some(ranges.iter().filter_map(|range| range.gateway.parse().ok()).collect()))
+            }
+            Err(error) if error.status == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -310,6 +310,13 @@ impl PartialEq for SshEngine {
 
 impl Eq for SshEngine {}
 
+impl SshEngine {
+    /// Returns the name or the address of the engine's machine.
+    pub(super) fn machine(&self) -> &str {
+        &self.host
+    }
+}
+
 impl fmt::Display for SshEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ssh://")?;

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -15,7 +16,10 @@ use super::canary::{API_TOKENS, Canaries};
 use super::proc::wait_ready;
 use super::{Proc, eventually, folder, http_client, port, start};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
+/// Returns the program under test; BENCH_BINARY is an older one, which `scripts/bench-before` compares with this one.
+fn binary() -> OsString {
+    std::env::var_os("BENCH_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_image-factory").into())
+}
 
 /// Environment variables for the daemon.
 pub type Settings = BTreeMap<String, String>;
@@ -320,7 +324,7 @@ pub fn push_payload(repo: &str, git_ref: &str, sha: &str) -> Value {
 }
 
 fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     command
         .arg("serve")
         .arg("--env-file")
@@ -370,7 +374,7 @@ pub struct Cli(Command);
 
 impl Cli {
     pub fn new(args: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.args(args).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", "/nonexistent");
         Self(command)
     }

@@ -10,7 +10,7 @@ use super::instance::EngineImage;
 /// The used part of an entry of `GET /images/{name}/history`, which has the newest entry first.
 #[derive(Debug, Hash, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Layer {
+pub(super) struct ImageLayer {
     created: i64,
     created_by: String,
     /// Bytes of the unpacked layer.
@@ -23,7 +23,7 @@ pub(super) struct Layer {
 /// With containerd's store the size of an image is that of its packed and its unpacked layers, and its shared size that
 /// of unpacked ones alone, so that neither can be taken from the other. Only a history has the sizes of single layers:
 /// two images have those layers in common up to which their histories are the same.
-pub(super) fn count_layers(images: &[&EngineImage], histories: &HashMap<String, Vec<Layer>>) -> u64 {
+pub(super) fn count_layers(images: &[&EngineImage], histories: &HashMap<String, Vec<ImageLayer>>) -> u64 {
     let mut layers = HashMap::new();
     let (mut sizes, mut unpacked) = (0, 0);
     for image in images {
@@ -75,7 +75,7 @@ mod tests {
             "Containers": 0, "Created": 5 })
         };
         let layer = |what: &str, size| json!({ "Created": 1, "CreatedBy": what, "Size": size, "Id": "<missing>" });
-        let history = |layers| serde_json::from_value::<Vec<Layer>>(layers).unwrap();
+        let history = |layers| serde_json::from_value::<Vec<ImageLayer>>(layers).unwrap();
         let both = images(json!([image("a", 24), image("b", 30)]));
         let histories = HashMap::from([
             ("a".into(), history(json!([layer("COPY a", 2), layer("base", 10)]))),

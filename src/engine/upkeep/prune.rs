@@ -13,7 +13,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::instance::{EngineImage, Instance};
-use super::layers::{Layer, count_layers, with_sizes};
+use super::layers::{ImageLayer, count_layers, with_sizes};
 use crate::disk::{self, ByteSize, Disk, Floor};
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
@@ -150,7 +150,7 @@ impl Engine {
     async fn usage(
         &self,
         instance: &Instance,
-        histories: &mut HashMap<String, Vec<Layer>>,
+        histories: &mut HashMap<String, Vec<ImageLayer>>,
     ) -> Result<DiskUsage, EngineError> {
         let mut usage: DiskUsage = self.json(Method::GET, "/system/df").await?;
         if self.kind().await?.is_podman {

@@ -12,6 +12,8 @@ mod files;
 mod follow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod health;
+mod init;
 mod jobs;
 mod known_hosts;
 mod licenses;
@@ -57,6 +59,8 @@ pub struct Cli {
 enum Command {
     #[command(alias = "server")]
     Serve(Box<serve::ServeArgs>),
+    Init(init::InitArgs),
+    Health(health::HealthArgs),
     Build(Box<build::BuildArgs>),
     Jobs(jobs::JobsArgs),
     Show(show::ShowArgs),
@@ -85,6 +89,7 @@ impl Command {
     /// True if the subcommand writes JSON, errors included.
     fn json(&self) -> bool {
         match self {
+            Self::Health(args) => args.connection.json,
             Self::Build(args) => args.connection.json,
             Self::Jobs(args) => args.connection.json,
             Self::Show(args) => args.connection.json,
@@ -144,6 +149,11 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args, files).await,
+        Command::Init(args) => {
+            let settings = files.source(Flags::default()).load().concerning(init::INIT).valid()?;
+            init::run(args, settings).await
+        }
+        Command::Health(args) => health::run(args, LocalDaemon::here(files)).await,
         Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
         Command::Show(args) => show::run(args, LocalDaemon::here(files)).await,

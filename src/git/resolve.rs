@@ -6,6 +6,9 @@ use super::{CommitSpec, Git, GitError, GitRef, Mirror, Oid};
 use crate::model::LogSink;
 use crate::process::Program;
 
+/// Number of ids that Git is given as arguments at once.
+const AT_ONCE: usize = 1000;
+
 /// Object at the end of a name or an id, behind all tag objects.
 enum ResolvedObject {
     Commit(Oid),
@@ -246,13 +249,33 @@ impl Git {
         Ok(String::from_utf8_lossy(&message.unwrap_or_default()).into_owned())
     }
 
-    /// Returns the commits whose ids start with this prefix, in no order.
-    async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
+    /// Returns a commit other than `own` whose id starts with this prefix, or to which a tag object with such an id leads.
+    pub async fn other_commit(&self, mirror: &Mirror, prefix: &str, own: &str) -> Result<Option<String>, GitError> {
+        self.try_other_commit(mirror, prefix, own).await.map_err(|error| error.into_error(&mirror.source))
+    }
+
+    async fn try_other_commit(&self, mirror: &Mirror, prefix: &str, own: &str) -> Result<Option<String>, RepoError> {
+        for ids in self.objects_with_prefix(mirror, prefix).await?.chunks(AT_ONCE) {
+            // Git leaves out what leads to no commit.
+            let list = self.git_on(mirror, &["rev-list", "--no-walk=unsorted", "--ignore-missing"]);
+            let commits = ask(list.args(ids.iter().map(Oid::to_string))).await?.unwrap_or_default();
+            if let Some(other) = String::from_utf8_lossy(&commits).lines().find(|commit| *commit != own) {
+                return Ok(Some(other.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn objects_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let args = ["rev-parse", &format!("--disambiguate={prefix}")];
         let ids = ask(self.git_on(mirror, &args)).await?.unwrap_or_default();
+        ids.split(|&b| b == b'\n').filter(|id| !id.is_empty()).map(oid).collect()
+    }
+
+    /// Returns the commits whose ids start with this prefix, in no order.
+    async fn commits_with_prefix(&self, mirror: &Mirror, prefix: &str) -> Result<Vec<Oid>, RepoError> {
         let mut commits = Vec::new();
-        for id in ids.split(|&b| b == b'\n').filter(|id| !id.is_empty()) {
-            let object = oid(id)?;
+        for object in self.objects_with_prefix(mirror, prefix).await? {
             // The object of a tag leads to a commit of another id.
             if self.commit(mirror, &object.to_string()).await? == Some(object) {
                 commits.push(object);

@@ -22,7 +22,7 @@ impl Intake {
         // The commit was the branch's head, like the commit of a push, so it is built even if the branch has moved on.
         let pushed = true;
         let request = Request { git_ref, pushed, ..Request::new(context, Origin::Missed, branch.dialect) };
-        let (new, _) = self.admit(request, Requester::Sweep)?;
+        let (new, _) = self.admit(request, Requester::Sweep).await?;
         let job = self.queue.add_missed(new, asked).await?;
         if let Some(job) = &job {
             tracing::info!(job = %job.id, image = ?job.image, "accepted: no webhook reported this push");

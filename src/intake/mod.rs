@@ -4,6 +4,7 @@
 
 mod api;
 mod missed;
+mod own_name;
 mod policy;
 mod push;
 mod rebuild;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::model::{CommitSpec, Job, JobId, NewJob};
+use crate::model::{CommitSpec, Job, JobId, JobSource, NewJob};
 use crate::queue::QueueHandle;
 use crate::store::{Added, NewDelivery, Store};
 pub use api::JobRequest;
@@ -54,7 +55,7 @@ impl Intake {
 
     /// Stores a job for the request if the policy allows it.
     async fn submit(&self, request: Request, by: Requester<'_>) -> Result<Added, Refusal> {
-        let (new, delivery) = self.admit(request, by)?;
+        let (new, delivery) = self.admit(request, by).await?;
         Ok(self.queue.add(new, delivery).await?)
     }
 
@@ -65,7 +66,7 @@ impl Intake {
     }
 
     /// Makes the job that the request asks for, if the policy allows it.
-    fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
+    async fn admit(&self, request: Request, by: Requester<'_>) -> Result<(NewJob, Option<NewDelivery>), Refusal> {
         let Request {
             context,
             source,
@@ -89,8 +90,14 @@ impl Intake {
                 tracing::warn!(by = by.name(), repository, "a request is refused, which may be a guess: {refusal}");
             }
         })?;
+        let own_name = if source == JobSource::Git { self.own_name(&context).await? } else { None };
+        let destination = match &own_name {
+            Some(name) => self.policy().destinations().of_named(&context, Some(name))?,
+            None => destination,
+        };
         let new = NewJob {
             source,
+            own_name,
             origin,
             dialect,
             git_ref,
@@ -103,6 +110,7 @@ impl Intake {
             any_commit,
             exclusive,
             created_by: by.person().map(str::to_owned),
+            by_admin: by.is_admin(),
             ..NewJob::bound_for(context, destination)
         };
         Ok((new, delivery))

@@ -94,7 +94,7 @@ impl Intake {
         let sender = push.sender.clone();
         let request = push.into_request(self.policy().destinations().base.clone());
         let by = Requester::Forge { sender: sender.as_deref() };
-        let added = match (skip, self.admit(request, by)?) {
+        let added = match (skip, self.admit(request, by).await?) {
             (Some(reason), (new, Some(delivery))) => match self.store.skip(new, delivery, reason).await? {
                 Skipped::New | Skipped::Repeated => {
                     tracing::info!(repo, git_ref, "a push is skipped: {}", reason.text());

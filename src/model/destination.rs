@@ -5,6 +5,9 @@ use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
 use super::naming::{HASH_DIGITS, valid_tag, with_hash};
 use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext, RepoCase};
 
+/// Number of names that a repository can have.
+const OWN_NAMES: u32 = 8;
+
 /// Registries whose names have no parts below `account/name`, because they deny a push to a deeper name.
 const FLAT: [&str; 1] = [HUB];
 
@@ -55,7 +58,15 @@ impl Destinations {
     /// # Errors
     /// A name that is too long, or that is neither below the repository's own name nor granted.
     pub fn of(&self, context: &JobContext) -> Result<Destination, NoDestination> {
-        let own = self.own(&context.docker_repo_base, &context.owner, &context.repo);
+        self.of_named(context, None)
+    }
+
+    /// Returns the destination of a job whose repository has this own name, or else the one of IMAGE_NAME.
+    ///
+    /// # Errors
+    /// As for [`Destinations::of`].
+    pub fn of_named(&self, context: &JobContext, own_name: Option<&str>) -> Result<Destination, NoDestination> {
+        let own = self.own_of(context, own_name);
         // A job whose options cannot be read fails before it builds anything.
         let options = context.build_options().unwrap_or_default();
         let tag = valid_tag(&context.tag);
@@ -72,7 +83,7 @@ impl Destinations {
                 ))),
             },
             (Some(RequestedImage::Absolute(image)), _) => {
-                if self.may_push(context, &image) {
+                if self.may_push(context, own_name, &image) {
                     return only(image.name().into());
                 }
                 // ALLOW_REPOS may let any name pass.
@@ -107,14 +118,40 @@ impl Destinations {
     }
 
     /// Returns true if the job's repository may push this image: one of its own name or below it, or one that is granted.
-    pub fn may_push(&self, context: &JobContext, image: &ImageRef) -> bool {
-        let JobContext { docker_repo_base, owner, repo, .. } = context;
-        self.own(docker_repo_base, owner, repo).has(image) || self.grants.allow(self.repo_case, owner, repo, image)
+    /// `own_name` is as for [`Destinations::of_named`].
+    pub fn may_push(&self, context: &JobContext, own_name: Option<&str>, image: &ImageRef) -> bool {
+        let JobContext { owner, repo, .. } = context;
+        self.own_of(context, own_name).has(image) || self.grants.allow(self.repo_case, owner, repo, image)
+    }
+
+    /// Returns the names that the job's repository can have, the one of IMAGE_NAME first. The others are for a repository
+    /// whose first name another one has.
+    pub fn own_names(&self, base: &str, owner: &str, repo: &str) -> impl Iterator<Item = String> {
+        let others = (1..OWN_NAMES).map(move |number| self.name.other(base, owner, repo, number));
+        std::iter::once(self.name.of(base, owner, repo)).chain(others)
+    }
+
+    /// Returns true if a repository has a right to this name that excludes another repository from it: both have it by
+    /// IMAGE_NAME, and not for the template alone.
+    pub fn excludes(&self, (owner, repo): (&str, &str), context: &JobContext, name: &str) -> bool {
+        let base = &context.docker_repo_base;
+        let is_plain = |owner: &str, repo: &str| self.name.is_plain(base, owner, repo);
+        self.own_names(base, owner, repo).any(|own| own == name)
+            && !(is_plain(owner, repo) && is_plain(&context.owner, &context.repo))
     }
 
     /// Returns true if IMAGE_NAME gives this repository the image, or a name above it.
     pub fn is_own(&self, owner: &str, repo: &str, image: &ImageRef) -> bool {
         self.own(&self.base, owner, repo).has(image)
+    }
+
+    fn own_of(&self, context: &JobContext, own_name: Option<&str>) -> Own {
+        let JobContext { docker_repo_base, owner, repo, .. } = context;
+        let own = self.own(docker_repo_base, owner, repo);
+        match own_name {
+            Some(name) => Own { name: name.into(), ..own },
+            None => own,
+        }
     }
 
     fn own(&self, base: &str, owner: &str, repo: &str) -> Own {

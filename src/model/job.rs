@@ -13,6 +13,8 @@ pub struct NewJob {
     pub image: String,
     /// Image that the store takes instead if another Dockerfile of the repository has the first one; see [`Destination`].
     pub alternative_image: Option<String>,
+    /// The repository's own image name, without a tag, if it is not the one of IMAGE_NAME, which another repository has.
+    pub own_name: Option<String>,
     pub origin: Origin,
     pub dialect: Dialect,
     /// Ref that was pushed, or that the job was found to count for: `refs/heads/…` or `refs/tags/…`.
@@ -29,6 +31,8 @@ pub struct NewJob {
     pub pushed: bool,
     /// True if an admin asked for the job, so that its commit is built even if no branch or tag reaches it.
     pub any_commit: bool,
+    /// True if an admin asked for the job, so that it may set the tags of protected refs.
+    pub by_admin: bool,
     /// True if the sender says that the push moved its ref to a commit that does not follow the former one.
     pub forced: bool,
     /// Default branch of the repository, as the webhook of a push named it.
@@ -47,6 +51,7 @@ impl NewJob {
             source: JobSource::Git,
             image,
             alternative_image: None,
+            own_name: None,
             origin: Origin::Api,
             dialect: Dialect::Totem,
             git_ref: None,
@@ -56,6 +61,7 @@ impl NewJob {
             tag_named: false,
             pushed: false,
             any_commit: false,
+            by_admin: false,
             forced: false,
             default_branch: None,
             created_by: None,
@@ -78,6 +84,8 @@ pub struct Job {
     pub context: JobContext,
     pub source: JobSource,
     pub image: String,
+    /// See [`NewJob`].
+    pub own_name: Option<String>,
     pub status: Status,
     /// Number of times that the job was claimed.
     pub attempt: u32,
@@ -110,6 +118,7 @@ pub struct Job {
     pub tag_named: bool,
     pub pushed: bool,
     pub any_commit: bool,
+    pub by_admin: bool,
     pub forced: bool,
     pub default_branch: Option<String>,
     pub created_by: Option<String>,
@@ -135,6 +144,7 @@ impl Job {
             id: JobId::new(),
             repository: new.source.key(&new.context, case),
             image: new.image,
+            own_name: new.own_name,
             context: new.context,
             source: new.source,
             status: Status::Pending,
@@ -158,6 +168,7 @@ impl Job {
             tag_named: new.tag_named,
             pushed: new.pushed,
             any_commit: new.any_commit,
+            by_admin: new.by_admin,
             forced: new.forced,
             default_branch: new.default_branch,
             created_by: new.created_by,

@@ -1,5 +1,8 @@
 //! Names and tags of images. A name is always valid, and the same for the same repository and branch. Two repositories
-//! share a name only where the template itself makes them (`a-b/c` and `a/b-c` with `{owner}-{repo}`).
+//! share a name where the template itself makes them (`a-b/c` and `a/b-c` with `{owner}-{repo}`). Where a hash in one of the
+//! names does (`acme/hello-` and `acme/hello-eee1f5b8`), the store tells who had the name first.
+
+use std::ops::RangeInclusive;
 
 use sha2::{Digest, Sha256};
 
@@ -10,6 +13,9 @@ const BASE_LIMIT: usize = 150;
 
 /// Number of digits of the hash in a name.
 pub(super) const HASH_DIGITS: usize = 8;
+
+/// Number of digits of the hash in another name.
+const LONG_HASH_DIGITS: usize = 16;
 
 /// Template of an image's name below its base, such as `{owner}-{repo}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,15 +43,31 @@ impl ImageName {
     /// valid, it ends with 8 hexadecimal digits of the SHA-256 of `owner/repo`, so that another repository has another
     /// name.
     pub fn of(&self, base: &str, owner: &str, repo: &str) -> String {
+        let FilledName { name, is_whole, room, repository } = self.fill(base, owner, repo);
+        let name = if is_whole { name } else { with_hash(&name, room, &repository) };
+        format!("{base}/{name}")
+    }
+
+    /// Returns true if the name of this repository needs no hash.
+    pub fn is_plain(&self, base: &str, owner: &str, repo: &str) -> bool {
+        self.fill(base, owner, repo).is_whole
+    }
+
+    /// Returns another name for a repository whose first one another repository has: it ends with 16 digits of a hash of
+    /// `owner/repo` and of `number`.
+    pub fn other(&self, base: &str, owner: &str, repo: &str, number: u32) -> String {
+        let FilledName { name, room, repository, .. } = self.fill(base, owner, repo);
+        format!("{base}/{}", with_digits(&name, room, &format!("{number}\n{repository}"), LONG_HASH_DIGITS))
+    }
+
+    fn fill(&self, base: &str, owner: &str, repo: &str) -> FilledName {
         let [owner, repo] = [owner, repo].map(str::to_ascii_lowercase);
         let plain = |text: &str| text.replace(|c: char| !is_inner(c) && !"._-".contains(c), "-");
         let filled = self.filled(&plain(&owner), &plain(&repo));
-        let mut name = filled.split('/').map(tidied).collect::<Vec<_>>().join("/");
+        let name = filled.split('/').map(tidied).collect::<Vec<_>>().join("/");
         let room = NAME_LIMIT.saturating_sub(base.len() + 1);
-        if name != self.filled(&owner, &repo) || name.len() > room {
-            name = with_hash(&name, room, &format!("{owner}/{repo}"));
-        }
-        format!("{base}/{name}")
+        let is_whole = name == self.filled(&owner, &repo) && name.len() <= room;
+        FilledName { name, is_whole, room, repository: format!("{owner}/{repo}") }
     }
 
     /// Checks that images can be pushed below this base.
@@ -72,6 +94,27 @@ impl ImageName {
     }
 }
 
+/// A template that is filled in for a repository.
+struct FilledName {
+    /// Valid name, which may be too long.
+    name: String,
+    /// True if nothing was changed or is to be cut off, so that no other repository has the name but by the template.
+    is_whole: bool,
+    /// Longest name in characters.
+    room: usize,
+    /// `owner/repo` in lower case.
+    repository: String,
+}
+
+/// Returns true for a name that ends as names with a hash do, so that two repositories can get it.
+pub fn is_contestable(name: &str) -> bool {
+    let is_hash = |digits: &str| {
+        matches!(digits.len(), HASH_DIGITS | LONG_HASH_DIGITS)
+            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    name.rsplit_once('-').is_some_and(|(_, end)| is_hash(end))
+}
+
 /// Returns `text` if it is a tag, else a tag made of it: `feature/x` → `feature-x`. The tag is predictable rather than
 /// unique: branches that differ only in such characters share it. Where a letter outside ASCII is lost, or the end beyond
 /// 128 characters, the tag ends with 8 hexadecimal digits of the SHA-256 of `text`.
@@ -89,9 +132,37 @@ pub fn valid_tag(text: &str) -> String {
     }
 }
 
+/// Returns this tag with 8 hexadecimal digits of the SHA-256 of `whole` at its end.
+pub fn hashed_tag(tag: &str, whole: &str) -> String {
+    with_hash(tag, TAG_LIMIT, whole)
+}
+
+/// Returns true for a tag that reads like the beginning of a commit's id: at least 4 hexadecimal digits. Decimal numbers of
+/// fewer than 7 digits, as of builds, and dates (`20261129`, also with hours, minutes and seconds behind it) are none.
+pub fn reads_as_id(tag: &str) -> bool {
+    let is_number = tag.bytes().all(|b| b.is_ascii_digit());
+    let is_id = matches!(tag.len(), 4..=40 | 64) && tag.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id && !(is_number && (tag.len() < 7 || is_date(tag)))
+}
+
+/// Returns true for `YYYYMMDD`, `YYYYMMDDhh`, `YYYYMMDDhhmm` and `YYYYMMDDhhmmss` from 1970 to 2099.
+fn is_date(digits: &str) -> bool {
+    let part = |at: usize| digits.get(at..at + 2).map_or(Some(0), |part| part.parse::<u8>().ok());
+    let is_within = |at: usize, range: RangeInclusive<u8>| part(at).is_some_and(|part| range.contains(&part));
+    matches!(digits.len(), 8 | 10 | 12 | 14)
+        && (digits.starts_with("20") || (digits.starts_with("19") && is_within(2, 70..=99)))
+        && is_within(4, 1..=12)
+        && is_within(6, 1..=31)
+        && [(8, 23), (10, 59), (12, 60)].into_iter().all(|(at, last)| is_within(at, 0..=last))
+}
+
 /// Returns a name of at most `limit` characters that ends with a hash of `whole`.
 pub(super) fn with_hash(name: &str, limit: usize, whole: &str) -> String {
-    let hash = hex::encode(&Sha256::digest(whole)[..HASH_DIGITS / 2]);
+    with_digits(name, limit, whole, HASH_DIGITS)
+}
+
+fn with_digits(name: &str, limit: usize, whole: &str, digits: usize) -> String {
+    let hash = hex::encode(&Sha256::digest(whole)[..digits / 2]);
     let end = name.len().min(limit.saturating_sub(hash.len() + 1));
     match name[..end].trim_end_matches(|c: char| !c.is_ascii_alphanumeric()) {
         "" => hash,
@@ -224,6 +295,18 @@ mod tests {
         assert!(cut.len() == 128 && cut != valid_tag(&"x".repeat(201)), "{cut}");
     }
 
+    #[test]
+    fn a_number_of_a_build_and_a_date_are_no_ids() {
+        for tag in ["abcd", "feed1", "1a2b3c4", "1234567", "ABCDEF0", &"1".repeat(40), &"a1".repeat(32), "20261329"] {
+            assert!(reads_as_id(tag), "{tag}");
+        }
+        let dates = ["20261129", "2026112923", "202611292359", "20261129235959", "19991231"];
+        let others = ["abc", "1234", "104523", "v1a2b3c4", "1.2", "feature", &"1".repeat(41), &"a".repeat(63)];
+        for tag in dates.iter().chain(&others) {
+            assert!(!reads_as_id(tag), "{tag}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_name_is_valid(owner in "\\PC{0,60}", repo in "[a-zA-Z._é-]{0,200}", tag in "\\PC{0,200}") {
@@ -234,10 +317,22 @@ mod tests {
             }
         }
 
+        /// Two repositories have two names, but for those that the template brings together, and those that the store tells
+        /// apart. Their other names differ always.
         #[test]
-        fn two_repositories_have_two_names(one in "[ab._-]{1,4}", other in "[ab._-]{1,4}") {
-            let template = ImageName::parse("{owner}-{repo}").unwrap();
-            prop_assert!(one == other || template.of("q", "acme", &one) != template.of("q", "acme", &other));
+        fn two_repositories_have_two_names(
+            one in ("[ab-]{1,3}", "[ab._-]{1,4}(-eee1f5b8)?"), other in ("[ab-]{1,3}", "[ab._-]{1,4}(-eee1f5b8)?"),
+            template in 0..3usize,
+        ) {
+            let template = ImageName::parse(["{owner}-{repo}", "{owner}/{repo}", "x/{repo}.{owner}"][template]).unwrap();
+            let name = |(owner, repo): &(String, String)| template.of("q", owner, repo);
+            let is_plain = |(owner, repo): &(String, String)| template.is_plain("q", owner, repo);
+            if one != other && name(&one) == name(&other) {
+                prop_assert!((is_plain(&one) && is_plain(&other)) || is_contestable(&name(&one)));
+            }
+            let others = |(owner, repo): &(String, String)| [0, 1].map(|number| template.other("q", owner, repo, number));
+            let ([a, b], [c, d]) = (others(&one), others(&other));
+            prop_assert!(a != b && is_contestable(&a) && (one == other || (a != c && b != d)));
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct TagHolder {
     pub moving: bool,
     /// True if a rebuild, or a request for this tag by name, set it.
     pub named: bool,
+    /// Protected ref whose job set the tag, if one ever did; what an admin sets later leaves it here.
+    pub protected_ref: Option<String>,
 }
 
 /// Change of a ref from one commit to another, as a webhook reported it.

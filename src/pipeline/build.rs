@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
+use super::other_ids::{self, OwnIds};
 use super::stage::StageRunner;
 use super::{Tools, bases, cache, dockerfile, epoch, folder};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError, refuse_private_sources};
@@ -163,7 +164,17 @@ pub(super) async fn run(
         };
         // The further tags are of commits and branches.
         let further = if fetched.mirror.is_some() { tools.config.tags_of(dialect) } else { ("", &[][..]) };
-        let names = planned_tags(&text, &fetched.wanted.commit, further, source, &*log)?;
+        let requested = &fetched.wanted.commit;
+        let mut names = planned_tags(&text, requested, further, source, &*log)?;
+        if let Some(mirror) = &fetched.mirror {
+            let ids = OwnIds { requested, commit: &commit };
+            other_ids::refuse(tools, mirror, &names[0].image, &ids).await?;
+            for PlannedTag { image, moving, .. } in &mut names[1..] {
+                // The hash in a tag that names the commit is the commit's, so that no other one gets the same tag.
+                let of = if *moving { source.git_ref.unwrap_or_default() } else { commit.as_str() };
+                other_ids::avoid(tools, mirror, image, &ids, of, &*log).await?;
+            }
+        }
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
         refuse_private_sources(&dockerfile, &plan.build_args, &tools.config.add_hosts).await?;
         let mut base_images = base_images(&dockerfile, &plan.build_args);

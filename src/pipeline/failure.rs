@@ -16,6 +16,14 @@ impl StageFailure {
     }
 }
 
+/// The commit that a tag stays at.
+#[derive(Clone)]
+pub(super) struct KeptTag {
+    pub commit: CommitId,
+    /// Protected ref that has the tag; `None` if its ref named the commit later.
+    pub protected_ref: Option<String>,
+}
+
 /// The reason why a job ends without success.
 pub(super) enum JobEnd {
     /// The cause, which names the stage, and its class.
@@ -23,6 +31,6 @@ pub(super) enum JobEnd {
     Cancelled,
     /// The settings do not have the commit built.
     Skipped(SkipReason),
-    /// The job's own tag stays at this commit, because its ref named the commit later.
-    Superseded(CommitId),
+    /// The job's own tag stays where it is.
+    Superseded(KeptTag),
 }

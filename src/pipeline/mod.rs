@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod gate;
 mod heads;
 mod inline;
+mod other_ids;
 mod plan;
 mod push;
 mod retry;
@@ -44,7 +45,7 @@ use crate::model::{
 use crate::secrets::Secrets;
 use activity::ActivityLog;
 pub use clone::source;
-use failure::JobEnd;
+use failure::{JobEnd, KeptTag};
 pub use gate::SecretGate;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
@@ -158,14 +159,18 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
             (Status::Cancelled, Some(format!("skipped: {}", reason.text())), Some(FailureClass::Cancelled))
         }
         Err(JobEnd::Cancelled) => (Status::Cancelled, Some("cancelled".to_owned()), Some(FailureClass::Cancelled)),
-        Err(JobEnd::Superseded(newer)) => {
+        Err(JobEnd::Superseded(KeptTag { commit, protected_ref })) => {
             let image = &runner.job.image;
-            let cause = format!("superseded by {newer}: {image} stays at that commit; a rebuild of this job moves it");
+            let why = match protected_ref {
+                None => "; a rebuild of this job moves it".to_owned(),
+                Some(name) => format!(" as a tag of {name}, which is protected; a rebuild by an admin moves it"),
+            };
+            let cause = format!("superseded by {commit}: {image} stays at that commit{why}");
             (Status::Cancelled, Some(cause), Some(FailureClass::Cancelled))
         }
     };
     let superseded_by = match &result {
-        Err(JobEnd::Superseded(newer)) => Some(newer.clone()),
+        Err(JobEnd::Superseded(kept)) => Some(kept.commit.clone()),
         _ => None,
     };
     let image = &runner.job.image;

@@ -3,7 +3,7 @@ use futures_util::future::join_all;
 use super::activity::ActivityLog;
 use super::build::{ImageToPush, PlannedTag};
 use super::clone::Fetched;
-use super::failure::{JobEnd, StageFailure};
+use super::failure::{JobEnd, KeptTag, StageFailure};
 use super::stage::{StageRunner, TagResults};
 use super::tags::Later;
 use super::{BuildSlot, Tools, heads};
@@ -46,7 +46,7 @@ enum PushState {
     /// The registry has the tag, with this digest.
     Pushed(String),
     /// The tag stays at this commit.
-    Kept(CommitId),
+    Kept(KeptTag),
 }
 
 impl PushState {
@@ -59,7 +59,7 @@ impl PushState {
 
     fn kept_at(&self) -> Option<&CommitId> {
         match self {
-            Self::Kept(commit) => Some(commit),
+            Self::Kept(kept) => Some(&kept.commit),
             _ => None,
         }
     }
@@ -196,7 +196,7 @@ impl TagPush<'_> {
     /// Returns the digest of the job's own tag, or the commit that keeps it, once no tag is open.
     fn finish(&self) -> Result<String, JobEnd> {
         match &self.states[0] {
-            PushState::Kept(newer) => Err(JobEnd::Superseded(newer.clone())),
+            PushState::Kept(kept) => Err(JobEnd::Superseded(kept.clone())),
             own => Ok(own.digest().unwrap_or_default().to_owned()),
         }
     }
@@ -240,6 +240,23 @@ impl PushContext<'_> {
         let key = image.key();
         let _tag_lock = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
+        let holder = self.holder(former.as_ref(), index);
+        if let Some(former) = &former
+            && let Some(protected) = self.protected_from(former, &holder, index)
+        {
+            let tag = image.tag();
+            if self.is_unconditional(index) {
+                let message = format!("{tag} is a tag of {protected}, which is protected: have an admin set it");
+                return Err(StageFailure::new(FailureClass::Source, message).into());
+            }
+            let line = format!(
+                "{tag}: stays at {}, as a tag of {protected}, which is protected; an admin may move it\n",
+                former.commit
+            );
+            self.log.write(line.as_bytes());
+            let protected_ref = Some(protected.to_owned());
+            return Ok(PushState::Kept(KeptTag { commit: former.commit.clone(), protected_ref }));
+        }
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
             && let Some(reason) = self.reason_to_stay(former, *of_versions).await?
         {
@@ -249,9 +266,8 @@ impl PushContext<'_> {
                 former.commit
             );
             self.log.write(line.as_bytes());
-            return Ok(PushState::Kept(former.commit.clone()));
+            return Ok(PushState::Kept(KeptTag { commit: former.commit.clone(), protected_ref: None }));
         }
-        let holder = self.holder(former.as_ref(), index);
         if let Some(line) = former.as_ref().and_then(|former| replaced_line(image, former, &holder)) {
             self.log.write(line.as_bytes());
         }
@@ -300,6 +316,19 @@ impl PushContext<'_> {
         self.job.origin == Origin::Rebuild || (index == 0 && self.built.service.is_none() && self.job.tag_named)
     }
 
+    /// Returns the protected ref whose tag this is, if this job may not set it: the job is none of a protected ref, or sets
+    /// the tag to another image whatever it names now, and no admin asked for it.
+    fn protected_from<'h>(&self, former: &'h TagHolder, holder: &TagHolder, index: usize) -> Option<&'h str> {
+        let sharing = &self.tools.config.sharing;
+        let is_protected = |name: &&str| sharing.is_protected(Some(name));
+        let set_by = former.git_ref.as_ref().map(|of| of.git_ref.as_str());
+        let protected = former.protected_ref.as_deref().into_iter().chain(set_by).find(is_protected)?;
+        let is_same = former.commit == holder.commit && former.recipe == holder.recipe;
+        let is_ours = holder.git_ref.as_ref().is_some_and(|of| sharing.is_protected(Some(&of.git_ref)))
+            && (is_same || !self.is_unconditional(index));
+        (!is_ours && !self.job.by_admin).then_some(protected)
+    }
+
     /// Returns the reason why a tag stays where it is, or `None` if it moves to this image.
     async fn reason_to_stay(&self, former: &TagHolder, of_versions: bool) -> Result<Option<String>, StageFailure> {
         let Self { tools, fetched, built, job, log, .. } = self;
@@ -331,6 +360,9 @@ impl PushContext<'_> {
     fn holder(&self, former: Option<&TagHolder>, index: usize) -> TagHolder {
         let Self { fetched, built, job, .. } = self;
         let git_ref = fetched.git_ref.clone();
+        let name = git_ref.as_ref().map(|of| of.git_ref.clone());
+        let protected_ref = name.filter(|name| self.tools.config.sharing.is_protected(Some(name)));
+        let protected_ref = protected_ref.or_else(|| former.and_then(|former| former.protected_ref.clone()));
         let same = former.filter(|former| former.commit == built.commit && former.git_ref == git_ref);
         let job = same.and_then(|former| former.job).max(Some(job.id));
         TagHolder {
@@ -342,6 +374,7 @@ impl PushContext<'_> {
             ),
             moving: built.names[index].moving,
             named: self.is_unconditional(index) || same.is_some_and(|former| former.named),
+            protected_ref,
         }
     }
 }

@@ -233,7 +233,7 @@ settings! {
         /// `engine`. No job chooses it.
         CACHE_SCOPE => cache_scope: CacheScope, "repository", "owner";
         /// Branches whose builds run every step and begin with empty cache mounts, so that they use nothing that a build of
-        /// another ref has written: globs, comma-separated. Default: none.
+        /// another ref has written, and whose tags only an admin sets from elsewhere: globs, comma-separated. Default: none.
         PROTECTED => protected: Branches, "", "main,release/*";
     }
 

@@ -27,6 +27,37 @@ impl Store {
         self.read(move |conn| conn.all(SQL, &[&image, &repository, &NAMED], |row| row.get("repository"))).await
     }
 
+    /// Gives an image's name to this repository unless another one has it, and returns the repository that has it from now
+    /// on: the first that asked or, before names were recorded, that pushed. One that does not `exclude` this repository
+    /// counts for nothing.
+    pub async fn hold_name(
+        &self,
+        name: &str,
+        repository: &str,
+        excludes: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<String, StoreError> {
+        let (image, mine) = (key(&format!("{name}:x")), repository.to_owned());
+        self.write(move |conn| {
+            let has_right = |holder: &String| *holder == mine || excludes(holder);
+            let read = |row: &rusqlite::Row| row.get::<_, String>("repository");
+            let holder = conn.first("SELECT repository FROM image_names WHERE image = $1", &[&image], read)?;
+            if let Some(holder) = holder.filter(has_right) {
+                return Ok(holder);
+            }
+            // The rows are in the order of the first pushes.
+            let users =
+                conn.all("SELECT repository FROM image_users WHERE image = $1 ORDER BY rowid", &[&image], read)?;
+            let holder = users.into_iter().find(has_right).unwrap_or(mine.clone());
+            conn.execute(
+                "INSERT INTO image_names (image, repository) VALUES ($1, $2) \
+                 ON CONFLICT (image) DO UPDATE SET repository = excluded.repository",
+                &[&image, &holder],
+            )?;
+            Ok(holder)
+        })
+        .await
+    }
+
     /// Returns the images that several repositories have pushed. Reads beside a daemon that may run: takes no lock, and
     /// writes nothing. There are none before the first start, and none if the database is older than their table.
     pub async fn shared_images(data_dir: &Path) -> Result<Vec<SharedImage>, StoreError> {

@@ -9,6 +9,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::harness::{World, eventually, processes_of, push_payload, unique};
 
+mod owned;
 mod standing;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -89,11 +90,16 @@ async fn has(world: &World, name: &str, job: &Value) {
 
 /// The tag stays at this commit, the image of the other job, and the job says so.
 async fn stays(world: &World, name: &str, job: &Value, (keeper, theirs): (&str, &Value)) {
+    stays_for(world, name, job, (keeper, theirs), "which refs/heads/").await;
+}
+
+/// The log gives this reason.
+async fn stays_for(world: &World, name: &str, job: &Value, (keeper, theirs): (&str, &Value), why: &str) {
     let TagView { digest, kept } = TagView::of(tag(world, job, name));
     assert_eq!((digest, kept.as_deref()), (None, Some(keeper)), "{name} of {job:#}");
     assert_eq!(tag(world, theirs, name)["digest"], json!(world.digest(name).await), "{name}");
     let log = world.daemon.log(&id(job)).await;
-    assert!(log.contains(&format!("{name}: stays at {keeper}, which refs/heads/")), "{log}");
+    assert!(log.contains(&format!("{name}: stays at {keeper}, {why}")), "{log}");
 }
 
 #[derive(serde::Deserialize)]

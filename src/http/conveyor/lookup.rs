@@ -38,7 +38,8 @@ impl CommitPath {
         let build = NewBuild { repo, branch: None, commit: None };
         let intake = api.intake.policy();
         let destinations = intake.destinations();
-        let own = destinations.of(&build.context(destinations.base.clone(), commit.as_str())).map_err(|_| unknown())?;
+        let context = build.context(destinations.base.clone(), commit.as_str());
+        let own = destinations.of(&context).map_err(|_| unknown())?;
         let filter = JobFilter {
             repository: Some(repository.into()),
             commit: Some(commit.to_string()),
@@ -47,8 +48,10 @@ impl CommitPath {
             ..JobFilter::default()
         };
         let jobs = api.store.jobs_like(&filter, 1000, None).await?;
-        let is_wanted =
-            |job: &Job| image_name(&job.image) == image_name(&own.image) && (!is_pushed || job.digest.is_some());
+        let is_wanted = |job: &Job| {
+            let own = job.own_name.as_deref().unwrap_or(image_name(&own.image));
+            image_name(&job.image) == own && (!is_pushed || job.digest.is_some())
+        };
         jobs.into_iter().find(is_wanted).ok_or_else(unknown)
     }
 }

@@ -89,3 +89,38 @@ async fn a_rebuild_keeps_its_name_while_it_is_allowed() {
     let answer = send(server.as_role("admin", "POST", &format!("/job/{}/rebuild", job.id))).await;
     assert_eq!((answer.status, answer.error().2.contains("IMAGES_ALLOWED=acme/mono=quay.io/acme/site")), (403, true));
 }
+
+/// `acme/hello-` has the name `acme-hello-eee1f5b8` by its hash, and `acme/hello-eee1f5b8` has it by the template.
+#[tokio::test]
+async fn a_name_that_a_hash_gives_to_two_repositories_stays_with_the_first() {
+    const NAME: &str = "127.0.0.1:5555/totem/acme-hello-eee1f5b8";
+    let build = async |server: &Server, repo: &str, build: Value| {
+        let answer = make_with(server, "admin", json!({"repo": repo, "build": build})).await;
+        (answer.status, answer.json()["image"].as_str().unwrap_or_default().to_owned())
+    };
+    for (first, second) in [("hello-", "hello-eee1f5b8"), ("hello-eee1f5b8", "hello-")] {
+        let server = server(|_| {}).await;
+        let name = format!("{NAME}:v1");
+        assert_eq!(build(&server, first, json!({})).await, (201, name.clone()));
+        let (status, other) = build(&server, second, json!({})).await;
+        let stem = format!("127.0.0.1:5555/totem/acme-{}-", second.trim_end_matches('-'));
+        let hash = other.strip_prefix(&stem).and_then(|end| end.strip_suffix(":v1")).unwrap();
+        assert!(status == 201 && hash.len() == 16, "{other}");
+        // Both keep their names, and what is below them is theirs.
+        assert_eq!(build(&server, first, json!({})).await.1, name);
+        assert_eq!(build(&server, second, json!({})).await.1, other);
+        let below = other.replace(":v1", "/api:v1");
+        assert_eq!(build(&server, second, json!({"image": "api"})).await.1, below);
+        assert_eq!(build(&server, first, json!({"image": format!("{NAME}/api")})).await.1, format!("{NAME}/api:v1"));
+        assert_eq!(build(&server, second, json!({"image": NAME})).await.0, 403);
+    }
+}
+
+#[tokio::test]
+async fn repositories_that_the_template_alone_brings_together_share_a_name() {
+    let server = server(|_| {}).await;
+    for (owner, repo) in [("a-b", "c-eee1f5b8"), ("a", "b-c-eee1f5b8")] {
+        let answer = make_with(&server, "admin", json!({"owner": owner, "repo": repo})).await;
+        assert_eq!(answer.json()["image"], "127.0.0.1:5555/totem/a-b-c-eee1f5b8:v1");
+    }
+}

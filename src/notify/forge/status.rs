@@ -105,6 +105,10 @@ fn verdict(job: &Job) -> Option<(CommitState, String)> {
             (CommitState::Success, format!("{done} in {took}.{pushed}"))
         }
         Status::Cancelled => match &job.superseded_by {
+            // Another job, of a protected ref, has made the image of this commit.
+            Some(same) if job.resolved_commit.as_ref() == Some(same) => {
+                (CommitState::Success, "The commit's image is another job's.".into())
+            }
             Some(newer) => (CommitState::Error, format!("superseded by {newer}")),
             None => (CommitState::Error, cause.unwrap_or("cancelled").to_owned()),
         },

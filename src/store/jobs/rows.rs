@@ -13,7 +13,8 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
-         cancelled_by, not_before, held_since, first_start, moves, source"
+         cancelled_by, not_before, held_since, first_start, moves, source, by_admin, \
+         own_name"
     };
 }
 pub(in crate::store) use columns;
@@ -31,6 +32,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         context: context(row)?,
         source: row.get("source")?,
         image: row.get("image")?,
+        own_name: row.get("own_name")?,
         status: row.get("status")?,
         attempt: row.get("attempt")?,
         stages: json(row, "stages")?,
@@ -52,6 +54,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         pushed: row.get("pushed")?,
         tag_named: row.get("tag_named")?,
         any_commit: row.get("any_commit")?,
+        by_admin: row.get("by_admin")?,
         forced: row.get("forced")?,
         default_branch: row.get("default_branch")?,
         created_by: row.get("created_by")?,
@@ -200,9 +203,9 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
     conn.execute(
         "INSERT INTO jobs (id, context, pushed, image, status, attempt, stages, cancel_requested, created, repository, \
          branch, origin, dialect, git_ref, before, after, priority, rebuild_of, tag_named, any_commit, forced, \
-         default_branch, created_by, updated, source) \
+         default_branch, created_by, updated, source, by_admin, own_name) \
          VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-         $21, $7, $22)",
+         $21, $7, $22, $23, $24)",
         &[
             &job.id,
             &job.context.stored()?,
@@ -226,6 +229,8 @@ pub(in crate::store) fn insert(conn: &SqlConnection, job: &Job, linked: bool) ->
             &job.default_branch,
             &job.created_by,
             &job.source,
+            &job.by_admin,
+            &job.own_name,
         ],
     )?;
     enqueue(conn, job)

@@ -151,3 +151,24 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_name_stays_with_the_first_that_asked_or_pushed() {
+    let (_dir, store) = open().await;
+    let hold = async |name: &str, repository: &str, excluding: &'static [&'static str]| {
+        store.hold_name(name, repository, move |holder| excluding.contains(&holder)).await.unwrap()
+    };
+    let all: &[&str] = &["acme/a-", "acme/b", "acme/c"];
+    assert_eq!(hold("q.io/a-eee1f5b8", "acme/a-", all).await, "acme/a-");
+    assert_eq!(hold("q.io/a-eee1f5b8", "acme/b", all).await, "acme/a-");
+    // The settings give that repository another name by now.
+    assert_eq!(hold("q.io/a-eee1f5b8", "acme/b", &["acme/c"]).await, "acme/b");
+    // Before names were recorded, the first push counts, but for one that was only granted.
+    sql(
+        &store,
+        "INSERT INTO image_users (image, repository, dockerfile) VALUES \
+         ('q.io/x-eee1f5b8', 'acme/granted', ''), ('q.io/x-eee1f5b8', 'acme/c', ''), ('q.io/x-eee1f5b8', 'acme/b', '')",
+    )
+    .await;
+    assert_eq!(hold("q.io/x-eee1f5b8", "acme/b", all).await, "acme/c");
+}

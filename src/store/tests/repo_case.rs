@@ -69,6 +69,7 @@ async fn another_rule_writes_all_keys_anew_and_back() {
         recipe: None,
         moving: true,
         named: false,
+        protected_ref: None,
     };
     store.give_tag("q.io/a:x", &holder).await.unwrap();
     store.saw_heads("acme/hello", 7, [("refs/heads/develop".to_owned(), "c0".repeat(20))].into()).await.unwrap();

@@ -14,14 +14,23 @@ fn id(digits: &str) -> CommitId {
 
 fn holder(commit: &str, moving: bool) -> TagHolder {
     let (git_ref, job) = (Some(main()), Some(JobId::new()));
-    TagHolder { commit: id(commit), git_ref, job, recipe: Some("Dockerfile".into()), moving, named: moving }
+    TagHolder {
+        commit: id(commit),
+        git_ref,
+        job,
+        recipe: Some("Dockerfile".into()),
+        moving,
+        named: moving,
+        protected_ref: None,
+    }
 }
 
 #[tokio::test]
 async fn a_tag_has_the_image_that_it_was_given_last() {
     let (_dir, store) = open().await;
     assert_eq!(store.tag_holder(TAG).await.unwrap(), None);
-    let later = TagHolder { git_ref: None, job: None, recipe: None, ..holder("b", false) };
+    let protected_ref = Some("refs/heads/main".into());
+    let later = TagHolder { git_ref: None, job: None, recipe: None, protected_ref, ..holder("b", false) };
     for holder in [holder("a", true), later] {
         store.give_tag(TAG, &holder).await.unwrap();
         assert_eq!(store.tag_holder(TAG).await.unwrap(), Some(holder));
@@ -38,7 +47,15 @@ async fn what_was_stored_before_refs_were_kept_has_none() {
     let found = store.tag_holder(TAG).await.unwrap().unwrap();
     assert_eq!(
         found,
-        TagHolder { commit: id("a"), git_ref: None, job: None, recipe: None, moving: true, named: false }
+        TagHolder {
+            commit: id("a"),
+            git_ref: None,
+            job: None,
+            recipe: None,
+            moving: true,
+            named: false,
+            protected_ref: None
+        }
     );
 }
 

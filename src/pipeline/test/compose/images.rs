@@ -9,6 +9,7 @@ use crate::pipeline::activity::ActivityLog;
 use crate::pipeline::build::{ImageToPush, PlannedTag};
 use crate::pipeline::dockerfile;
 use crate::pipeline::failure::StageFailure;
+use crate::pipeline::other_ids::{self, OwnIds};
 use crate::pipeline::test::TestTask;
 
 /// Size in bytes of the largest Dockerfile that is looked at.
@@ -70,6 +71,10 @@ async fn bases(snapshot: &Snapshot, service: &BuiltService, root: &str) -> Vec<P
 /// Returns the image of a service as it is to be pushed, if it is.
 pub(super) async fn to_push(task: &TestTask<'_>, service: BuiltService) -> Result<Option<ImageToPush>, StageFailure> {
     let Some(image) = service.pushed else { return Ok(None) };
+    if let Some(mirror) = &task.fetched.mirror {
+        let ids = OwnIds { requested: &task.fetched.wanted.commit, commit: &task.commit };
+        other_ids::refuse(task.tools, mirror, &image, &ids).await?;
+    }
     let id = task.engine.image_id(&service.image).await?;
     let moving = !names_commit(&image, task.commit.as_str());
     let names = vec![PlannedTag { image, moving, of_versions: false }];

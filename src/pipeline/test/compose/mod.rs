@@ -218,7 +218,7 @@ impl Steps<'_> {
         })?;
         let rewriting = Rewriting {
             job: job.id,
-            may_push: &|image| destinations.borrow().may_push(&job.context, image),
+            may_push: &|image| destinations.borrow().may_push(&job.context, job.own_name.as_deref(), image),
             labels: &|image| task.engine.image_labels(image),
         };
         let rewritten = yaml::read(&String::from_utf8_lossy(&text)).and_then(|config| rewriting.apply(config));

@@ -25,13 +25,12 @@ COPY LICENSE THIRD-PARTY-NOTICES.txt Cargo.lock /usr/share/doc/image-factory/
 ENV DATA_DIR=/var/lib/image-factory LISTEN=0.0.0.0:8080
 VOLUME /var/lib/image-factory
 EXPOSE 8080
-# The user is given by its number, because Kubernetes can tell that from root's. The engine's socket needs --group-add.
-USER 8080:8080
+# `init` starts as root, because only root can give the daemon the socket's group; the daemon itself runs as user 8080.
 STOPSIGNAL SIGTERM
 # The daemon answers, and its database does.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["image-factory", "jobs", "--limit", "1"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["image-factory", "health"]
 ENTRYPOINT ["image-factory"]
-CMD ["serve"]
+CMD ["init"]
 
 FROM runtime AS prebuilt
 ARG BINARY=target/release/image-factory

@@ -29,7 +29,9 @@ pub use error::{ClientError, ErrorAnswer};
 pub use notifications::RemoteNotification;
 pub use secrets::{RemoteSecret, RemoteSecrets};
 pub use tokens::RemoteToken;
-pub use views::{FreshBuild, JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, Stage};
+pub use views::{
+    FreshBuild, JobSearch, NewRemoteBuild, NewRemoteJob, RemoteDelivery, RemoteJob, RemoteReadiness, Stage,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for every answer but a log. The server itself gives up after 30 s.
@@ -88,6 +90,11 @@ impl ApiClient {
     /// The address of the server.
     pub fn base(&self) -> &str {
         self.shown.trim_end_matches('/')
+    }
+
+    /// Asks whether the server takes jobs. It needs no token, and an answer 503 is an error.
+    pub async fn readiness(&self) -> Result<RemoteReadiness, ClientError> {
+        self.json(self.request(Method::GET, &["ready"])).await
     }
 
     pub async fn create(&self, job: &NewRemoteJob) -> Result<RemoteJob, ClientError> {

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod container;
 pub mod disk;
 pub mod durable;
 pub mod engine;

@@ -6,15 +6,19 @@
 //! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. Programs
 //! are therefore started only by async code.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fs, io};
 
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Gid, Pid, PidfdFlags, Resource, Rlimit, Signal, Uid, set_dumpable_behavior, setrlimit,
+};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, Interest};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -53,12 +57,23 @@ pub struct ProcessLimits {
     pub cpu_time: Duration,
 }
 
+/// Another user to run a program as, which only root can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramUser {
+    /// The id of the user and of its group.
+    pub id: u32,
+    /// The ids of its further groups.
+    pub groups: Vec<u32>,
+}
+
 /// A program to be started.
 #[derive(Debug)]
 pub struct Program {
     name: String,
     command: Command,
     limits: Option<ProcessLimits>,
+    user: Option<ProgramUser>,
+    is_service: bool,
 }
 
 /// The end of a program, and its output.
@@ -80,7 +95,7 @@ impl Program {
         command.env_clear().env("PATH", PATH).env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        Self { name: name.into(), command, limits: None }
+        Self { name: name.into(), command, limits: None, user: None, is_service: false }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -104,6 +119,20 @@ impl Program {
         self
     }
 
+    /// Gives the program this process's environment, where that has none of its own, and this process's stdout and stderr.
+    /// It is as dear to the kernel as this process when memory is short.
+    pub fn service(mut self) -> Self {
+        self.command.envs(std::env::vars_os()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        self.is_service = true;
+        self
+    }
+
+    /// Runs the program as another user, without any of root's capabilities.
+    pub fn user(mut self, user: ProgramUser) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Marks the program and its children as the owner's.
     pub fn owner(self, owner: &Path) -> Self {
         self.env(OWNER, owner)
@@ -114,7 +143,7 @@ impl Program {
         self
     }
 
-    /// Starts the program with all three streams piped.
+    /// Starts the program with a piped stdin, and with stdout and stderr piped unless it is a service.
     pub fn start(mut self) -> Result<Running, ProcessError> {
         self.command.stdin(Stdio::piped());
         self.spawn()
@@ -133,7 +162,15 @@ impl Program {
     fn spawn(mut self) -> Result<Running, ProcessError> {
         let parent = rustix::process::getpid();
         let limits = self.limits;
+        let user = self.user;
+        let groups: Vec<_> = user.iter().flat_map(|user| &user.groups).map(|&id| Gid::from_raw(id)).collect();
         let prepare = move || {
+            if let Some(ProgramUser { id, .. }) = &user {
+                set_thread_groups(&groups)?;
+                set_thread_gid(Gid::from_raw(*id))?;
+                set_thread_uid(Uid::from_raw(*id))?;
+            }
+            // A change of the user would clear the signal.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             if let Some(ProcessLimits { memory, cpu_time }) = limits {
                 // A second more to the hard limit makes the signal SIGXCPU, by which the limit is told.
@@ -157,7 +194,7 @@ impl Program {
             io::ErrorKind::PermissionDenied => ProcessError::Forbidden { program: name.clone(), source },
             _ => ProcessError::Io { program: name.clone(), source },
         })?;
-        if let Some(pid) = child.id() {
+        if let Some(pid) = child.id().filter(|_| !self.is_service) {
             // The child itself cannot write it before it has become the program, because the daemon is not dumpable. The
             // daemon can do without it: a machine without /proc has no such scores.
             let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
@@ -280,6 +317,13 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&d
             kept.drain(..kept.len() - keep);
         }
     }
+}
+
+/// Makes another program of this process, with its environment and these variables. Returns only an error.
+pub fn replace_self(program: &str, args: &[OsString], variables: &[(String, String)]) -> io::Error {
+    #[allow(clippy::disallowed_methods, reason = "this is the module that the others are sent to")]
+    let mut command = std::process::Command::new(program);
+    command.args(args).envs(variables.iter().map(|(name, value)| (name, value))).exec()
 }
 
 /// Keeps this process's memory, which has decrypted secrets, out of core files and from other processes of its user

@@ -12,6 +12,8 @@ mod files;
 mod follow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod health;
+mod init;
 mod jobs;
 mod known_hosts;
 mod licenses;
@@ -23,6 +25,8 @@ mod rebuild;
 mod secrets;
 mod serve;
 mod show;
+mod ssh_login;
+mod sshd;
 mod terminal;
 mod tokens;
 mod uptake;
@@ -55,6 +59,8 @@ pub struct Cli {
 enum Command {
     #[command(alias = "server")]
     Serve(Box<serve::ServeArgs>),
+    Init(init::InitArgs),
+    Health(health::HealthArgs),
     Build(Box<build::BuildArgs>),
     Jobs(jobs::JobsArgs),
     Show(show::ShowArgs),
@@ -68,6 +74,11 @@ enum Command {
     Tokens(tokens::TokensArgs),
     Engines(engines::EnginesArgs),
     KnownHosts(known_hosts::KnownHostsArgs),
+    Sshd(sshd::SshdArgs),
+    #[command(hide = true)]
+    SshLogin(ssh_login::SshLoginArgs),
+    #[command(hide = true)]
+    SshKeys(ssh_login::SshKeysArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
@@ -78,6 +89,7 @@ impl Command {
     /// True if the subcommand writes JSON, errors included.
     fn json(&self) -> bool {
         match self {
+            Self::Health(args) => args.connection.json,
             Self::Build(args) => args.connection.json,
             Self::Jobs(args) => args.connection.json,
             Self::Show(args) => args.connection.json,
@@ -137,6 +149,11 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args, files).await,
+        Command::Init(args) => {
+            let settings = files.source(Flags::default()).load().concerning(init::INIT).valid()?;
+            init::run(args, settings).await
+        }
+        Command::Health(args) => health::run(args, LocalDaemon::here(files)).await,
         Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
         Command::Show(args) => show::run(args, LocalDaemon::here(files)).await,
@@ -156,6 +173,9 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
             let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
             secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
         }
+        Command::Sshd(args) => sshd::run(args, files).await,
+        Command::SshLogin(args) => ssh_login::login(&args),
+        Command::SshKeys(args) => ssh_login::keys(&args),
         Command::Doctor(args) => doctor::run(*args, files).await,
         Command::Completions(args) => completions::run(&args),
         Command::Licenses(args) => licenses::run(&args),

@@ -5,6 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{FailureClass, JobContext, Millis, Pull, StageName, StageStatus, Status, TagResult, WaitReason};
 
+/// Whether the server takes jobs, and why it cannot build them yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemoteReadiness {
+    /// `ready` or `degraded`.
+    pub status: String,
+    pub reasons: Vec<String>,
+}
+
 /// A job as the server shows it; see api.md.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-.PHONY: help setup demo build test bench fuzz lint doc deny advisories sources share deb install uninstall
+.PHONY: help setup demo build test bench fuzz lint doc deny advisories sources sbom share deb install uninstall
 
 help:
 	@echo "make demo     sets up, builds, and shows a push become an image (KEEP=1 leaves it running)"
@@ -12,6 +12,7 @@ help:
 	@echo "make deny     checks the licences and the origin of the libraries, and that none is banned (deny.toml)"
 	@echo "make advisories  looks the libraries up in RustSec's database of vulnerabilities, which it fetches from GitHub"
 	@echo "make sources  makes an archive of our sources and those of all libraries, which builds without a network"
+	@echo "make sbom     writes what an image of the daemon (IMAGE=image-factory) is made of, target/sbom.spdx.json"
 	@echo "make deb      makes a Debian package, target/debian"
 	@echo "make install  installs the binary into PREFIX (/usr/local), and the service; make uninstall removes them"
 	@echo "              (ALIASES=conveyor puts it in the place of conveyor, too)"
@@ -51,6 +52,13 @@ advisories:
 
 sources:
 	@scripts/sources
+
+IMAGE ?= image-factory
+SBOM ?= target/sbom.spdx.json
+
+sbom:
+	@mkdir -p $(dir $(SBOM))
+	@scripts/sbom $(IMAGE) >$(SBOM)
 
 PREFIX ?= /usr/local
 BINARY ?= target/release/image-factory

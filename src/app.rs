@@ -10,6 +10,7 @@ mod files;
 mod images;
 pub mod known_hosts;
 mod ledger;
+pub mod login;
 mod missed;
 pub mod own_socket;
 mod parts;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
@@ -31,6 +31,23 @@ pub fn measure(path: &Path) -> io::Result<Disk> {
         percent: percent(disk.f_bavail, disk.f_blocks).unwrap_or(0),
         inodes_percent: percent(disk.f_favail, disk.f_files),
     })
+}
+
+/// Measures the disks of these folders, and returns the one that is short of `floor`, or else the one with the least free
+/// bytes.
+///
+/// # Errors
+/// A folder does not exist; the error has its path.
+pub fn measure_fullest<'a>(
+    folders: &'a [PathBuf],
+    floor: &Floor,
+) -> Result<Option<(&'a Path, Disk)>, (&'a Path, io::Error)> {
+    let measured = folders.iter().map(|folder| match measure(folder) {
+        Ok(disk) => Ok((folder.as_path(), disk)),
+        Err(error) => Err((folder.as_path(), error)),
+    });
+    let disks = measured.collect::<Result<Vec<_>, _>>()?;
+    Ok(disks.into_iter().min_by_key(|(_, disk)| (floor.holds(disk), disk.free)))
 }
 
 impl fmt::Display for Disk {

@@ -6,9 +6,10 @@
 //! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. Programs
 //! are therefore started only by async code.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -321,6 +322,13 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&d
             kept.drain(..kept.len() - keep);
         }
     }
+}
+
+/// Makes another program of this process, with its environment and these variables. Returns only an error.
+pub fn replace_self(program: &str, args: &[OsString], variables: &[(String, String)]) -> io::Error {
+    #[allow(clippy::disallowed_methods, reason = "this is the module that the others are sent to")]
+    let mut command = std::process::Command::new(program);
+    command.args(args).envs(variables.iter().map(|(name, value)| (name, value))).exec()
 }
 
 /// Keeps this process's memory, which has decrypted secrets, out of core files and from other processes of its user

@@ -44,7 +44,7 @@ pub use sources::SettingsSource;
 pub use table::{Settings, TABLE};
 pub use value::{
     ApiAuth, Bytes, FileSource, FileTimes, GitUrl, Globs, Hosts, HttpUrl, List, LogFormat, Networks, Origins,
-    RepoCaseChoice, TotemList,
+    RepoCaseChoice, SshdChoice, TotemList,
 };
 
 /// File of settings that is read if it exists and `--config` names no other.

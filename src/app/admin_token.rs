@@ -24,9 +24,17 @@ pub fn read_or_create(data_dir: &Path) -> anyhow::Result<Zeroizing<String>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     }
-    let mut random = Zeroizing::new([0u8; 32]);
-    rustix::rand::getrandom(&mut *random, rustix::rand::GetRandomFlags::empty()).context("no random bytes")?;
-    let token = Zeroizing::new(hex::encode(random.as_slice()));
+    let token = random()?;
     replace_file(&path, 0o600, token.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(token)
+}
+
+/// Returns a token that nobody can guess, of 64 hexadecimal digits.
+///
+/// # Errors
+/// The kernel has no random bytes.
+pub fn random() -> anyhow::Result<Zeroizing<String>> {
+    let mut random = Zeroizing::new([0u8; 32]);
+    rustix::rand::getrandom(&mut *random, rustix::rand::GetRandomFlags::empty()).context("no random bytes")?;
+    Ok(Zeroizing::new(hex::encode(random.as_slice())))
 }

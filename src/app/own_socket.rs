@@ -5,9 +5,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use super::admin_token;
 use crate::http::Listener;
-use crate::model::ListenAddress;
+use crate::model::{ApiToken, ListenAddress, Role};
 
 /// Returns the path of the socket of the daemon on `data_dir`.
 pub fn path(data_dir: &Path) -> PathBuf {
@@ -20,6 +22,29 @@ pub fn find(data_dir: &Path) -> Option<PathBuf> {
     let is_socket = fs::symlink_metadata(&socket).ok().filter(|file| file.file_type().is_socket());
     let is_owners = is_socket?.uid() == fs::symlink_metadata(token).ok()?.uid();
     is_owners.then_some(socket)
+}
+
+/// Returns the path of the socket by which the sessions of ssh reach the daemon on `data_dir` with the role build. Only its
+/// user and root can open it, so that no session needs a token.
+pub fn ssh_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("ssh-socket")
+}
+
+/// Makes the token of the requests by [`ssh_path`], which nobody is given.
+///
+/// # Errors
+/// The kernel has no random bytes.
+pub fn ssh_token() -> anyhow::Result<ApiToken> {
+    Ok(ApiToken { name: "ssh".into(), role: Role::Build, token: admin_token::random()? })
+}
+
+/// Listens on the socket of the sessions, for this user and root.
+///
+/// # Errors
+/// There can be no socket.
+pub async fn listen_for_ssh(data_dir: &Path) -> anyhow::Result<Listener> {
+    let path = ssh_path(data_dir);
+    Listener::bind_private(&path).await.with_context(|| format!("cannot listen on {} for ssh", path.display()))
 }
 
 /// Listens on the socket, for its user alone. Returns `None` if LISTEN is that socket, or if there can be none, which the log

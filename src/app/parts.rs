@@ -28,7 +28,7 @@ use crate::notify::{self, Channels};
 use crate::pipeline::{self, SecretGate, Tags, Tools};
 use crate::queue::{Queue, QueueConfig, Waits};
 use crate::secrets::Secrets;
-use crate::settings::{ApiAuth, Settings, TotemList};
+use crate::settings::{ApiAuth, Settings, SshdChoice, TotemList};
 use crate::store::Store;
 use crate::telemetry::notify_systemd;
 
@@ -48,6 +48,8 @@ pub struct DaemonParts {
     router: Router,
     /// The listener for the command line of this machine.
     own_listener: Option<Listener>,
+    /// The socket of the sessions of ssh, and the routes with their right.
+    ssh: Option<(Listener, Router)>,
     certificate: Option<Arc<ServerCertificate>>,
     places: Arc<Places>,
     http_stop: CancellationToken,
@@ -77,7 +79,8 @@ impl DaemonParts {
         git::warn_of_spellings(settings, &store).await?;
         let run_dir = data_dir::fresh_run_dir(&data_dir)?;
         let known_hosts = git::known_hosts(settings, &run_dir)?;
-        let tokens = access::tokens(settings)?;
+        let ssh_token = (settings.sshd == SshdChoice::Auto).then(own_socket::ssh_token).transpose()?;
+        let tokens = access::tokens(settings, ssh_token.as_ref())?;
         let admin_token = tokens.last().map(|admin| admin.token.clone());
         let masks = Masks::new(Arc::new(access::masks(settings)));
         let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
@@ -109,7 +112,7 @@ impl DaemonParts {
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
-        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
+        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
@@ -168,6 +171,13 @@ impl DaemonParts {
         };
         let (router, credentials) = http::router(http_config, http_parts);
         let own_listener = own_socket::listen(&settings.data_dir(), &settings.listen).await;
+        let ssh = match &ssh_token {
+            Some(ssh) => {
+                let listener = own_socket::listen_for_ssh(&settings.data_dir()).await?;
+                Some((listener, http::with_token(router.clone(), &ssh.token)?))
+            }
+            None => None,
+        };
         let retention = Retention {
             store: store.clone(),
             logs: logs.clone(),
@@ -178,6 +188,7 @@ impl DaemonParts {
         let live = LiveParts {
             settings: settings.clone(),
             admin_token,
+            ssh_token,
             masks,
             refused,
             logs,
@@ -198,6 +209,7 @@ impl DaemonParts {
             intake,
             router,
             own_listener,
+            ssh,
             certificate,
             places,
             http_stop,
@@ -225,10 +237,15 @@ impl DaemonParts {
         let outbox_stop = CancellationToken::new();
         let outbox = notify::run(store.clone(), self.channels, metrics.clone(), outbox_stop.clone());
         let outbox = tokio::spawn(outbox);
-        let own_server = self.own_listener.map(|listener| {
-            let serving = Serving { listener, certificate: None, places: self.places.clone() };
-            tokio::spawn(http::serve(serving, self.router.clone(), Heartbeat::default(), self.http_stop.clone()))
-        });
+        let own = self.own_listener.map(|listener| (listener, self.router.clone()));
+        let own_servers: Vec<_> = own
+            .into_iter()
+            .chain(self.ssh)
+            .map(|(listener, router)| {
+                let serving = Serving { listener, certificate: None, places: self.places.clone() };
+                tokio::spawn(http::serve(serving, router, Heartbeat::default(), self.http_stop.clone()))
+            })
+            .collect();
         let serving = Serving { listener, certificate: self.certificate, places: self.places };
         let server = tokio::spawn(http::serve(serving, self.router, metrics.http, self.http_stop.clone()));
         notify_systemd(&[NotifyState::Ready]);
@@ -255,7 +272,7 @@ impl DaemonParts {
         self.http_stop.cancel();
         outbox_stop.cancel();
         server.await??;
-        if let Some(own_server) = own_server {
+        for own_server in own_servers {
             own_server.await??;
         }
         outbox.await?;

@@ -13,6 +13,7 @@ use super::certificate;
 use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
 use crate::logs::{Logs, Masks};
+use crate::model::ApiToken;
 use crate::notify::Channels;
 use crate::pipeline::Tools;
 use crate::queue::QueueHandle;
@@ -26,6 +27,7 @@ pub struct LiveParts {
     pub settings: Settings,
     /// Token of DATA_DIR/admin-token, which is the last of all tokens.
     pub admin_token: Option<Zeroizing<String>>,
+    pub ssh_token: Option<ApiToken>,
     /// Secrets that logs mask.
     pub masks: Masks,
     /// Secrets that no build may be given.
@@ -51,7 +53,7 @@ impl LiveParts {
         if let Some(error) = settings.contradictions().into_iter().chain(super::check_at_reload(&settings)).next() {
             bail!("{error}; other settings have changed that need a restart first");
         }
-        let tokens = access::tokens(&settings)?;
+        let tokens = access::tokens(&settings, self.ssh_token.as_ref())?;
         let masks = with(&self.masks, access::masks(&settings));
         let refused = with(&self.refused, access::refused(&settings, &tokens));
         let policy = access::policy(&settings, refused.clone(), self.secrets.clone())?;

@@ -25,6 +25,8 @@ mod rebuild;
 mod secrets;
 mod serve;
 mod show;
+mod ssh_login;
+mod sshd;
 mod terminal;
 mod tokens;
 mod uptake;
@@ -72,6 +74,11 @@ enum Command {
     Tokens(tokens::TokensArgs),
     Engines(engines::EnginesArgs),
     KnownHosts(known_hosts::KnownHostsArgs),
+    Sshd(sshd::SshdArgs),
+    #[command(hide = true)]
+    SshLogin(ssh_login::SshLoginArgs),
+    #[command(hide = true)]
+    SshKeys(ssh_login::SshKeysArgs),
     Doctor(Box<doctor::DoctorArgs>),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
@@ -166,6 +173,9 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
             let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
             secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
         }
+        Command::Sshd(args) => sshd::run(args, files).await,
+        Command::SshLogin(args) => ssh_login::login(&args),
+        Command::SshKeys(args) => ssh_login::keys(&args),
         Command::Doctor(args) => doctor::run(*args, files).await,
         Command::Completions(args) => completions::run(&args),
         Command::Licenses(args) => licenses::run(&args),

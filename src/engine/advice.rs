@@ -104,6 +104,9 @@ messages! {
     NO_BUILDKIT: "engine", "the engine at … (…) has no BuildKit",
         "BUILDER=buildkit is set, and the engine is too old, or runs on Windows, or is Podman.",
         "use Docker 18.09 or newer on Linux, or set BUILDER=auto";
+    TOO_NEW: "engine", "the Docker engine at … (…) asks for API version … or newer, and this program knows … at most",
+        "The engine is newer than this program and has dropped the API versions that it knows.",
+        "install a newer Image Factory, or lower DOCKER_MIN_API_VERSION of dockerd";
     NO_SESSION: "engine", "BuildKit cannot be given the tree (…)",
         "Something between the daemon and the engine does not pass on POST /session, which BuildKit needs.",
         "let POST /session through to the engine, or set BUILDER=auto";

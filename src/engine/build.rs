@@ -33,7 +33,7 @@ impl Engine {
         };
         match explain_git_dir(&tree, &log, built) {
             Err(e) if e.exit_code == Some(SIGKILL_EXIT) && e.kind == ErrorKind::Build => {
-                Err(e.killed(ooms.killed_by(&self.host).await))
+                Err(e.killed(ooms.killed_by(self).await))
             }
             built => built,
         }
@@ -46,7 +46,7 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
         let bases = build.bases.iter().map(|base| base.image.clone()).collect();
-        let logins = Arc::new(BaseLogins::new(build.logins.clone(), bases));
+        let logins = Arc::new(BaseLogins::new(build.logins.clone(), bases, self.login_guard().await?));
         let builder = self.builder_now().await?;
         if builder == Builder::Classic {
             return self.build_classic(&build, tree, &logins, log).await;
@@ -62,7 +62,7 @@ impl Engine {
         // The key is hashed, because it may have characters that a header may not.
         let shared_key = hex::encode(Sha256::digest(shared_key));
 
-        let refused = match Session::open(&self.host, &shared_key, tree.clone(), logins.clone()).await {
+        let refused = match Session::open(self, &shared_key, tree.clone(), logins.clone()).await {
             Ok(session) => match self.build_with(&build, &session, &logins, log).await {
                 Ok((image_id, steps)) => {
                     let sync = tree.sent();
@@ -77,7 +77,8 @@ impl Engine {
                 Err(e) if !tree.was_called() && is_session_unknown(&e.message) => e.message,
                 Err(e) => {
                     let failure = tree.failure().unwrap_or(e);
-                    return Err(explain(failure, &tree, build.dockerfile, Builder::Buildkit).await);
+                    let failure = explain(failure, &tree, build.dockerfile, Some(Builder::Buildkit)).await;
+                    return Err(logins.explain(failure));
                 }
             },
             Err(SessionError::Refused(reason)) => reason,

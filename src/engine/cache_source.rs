@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::api::engine::Engine;
 use super::api::errors::{EngineError, write_line};
+use super::api::kind::ErrorKind;
 use crate::model::{Builder, ImageRef, LogSink};
 use crate::secrets::RegistryAuth;
 
@@ -48,18 +49,16 @@ impl Engine {
             return Ok(None);
         }
         for image in images {
-            match self.host.json::<Value>(Method::GET, &format!("/images/{image}/json")).await {
+            match self.json::<Value>(Method::GET, &format!("/images/{image}/json")).await {
                 Err(e) if e.status == Some(StatusCode::NOT_FOUND) => {}
                 Err(e) => return Err(e),
                 Ok(_) => return Ok(None),
             }
         }
-        if let (Some(_), Some(image)) = (auth, images.first()) {
-            self.refuse_exposed(image).await?;
-        }
         for image in images {
             let digest = match self.digest(image, auth).await {
                 Ok(digest) => digest,
+                Err(e) if e.kind == ErrorKind::Exposed => return Err(e),
                 Err(e) => {
                     write_line(log, &format!("{image} is not taken as a cache: {e}"));
                     continue;

@@ -35,7 +35,7 @@ impl Engine {
     ) -> Result<BuiltImage, EngineError> {
         // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
         let here_document = tree.read(build.dockerfile).await.and_then(|text| here_document(&instructions(&text)));
-        let is_podman = self.version().await?.is_podman();
+        let is_podman = self.kind().await?.is_podman;
         if let Some(feature) = here_document
             && !is_podman
         {
@@ -46,7 +46,11 @@ impl Engine {
         let result = self.run_classic(build, mark, tree.clone(), logins, log).await;
         match result {
             Ok(image_id) => Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
-            Err(e) => Err(explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, Builder::Classic).await),
+            Err(e) => {
+                let builder = (!is_podman).then_some(Builder::Classic);
+                let failure = explain(tree.failure().unwrap_or(e), &tree, build.dockerfile, builder).await;
+                Err(logins.explain(failure))
+            }
         }
     }
 
@@ -65,23 +69,23 @@ impl Engine {
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
-            .header("X-Registry-Config", auth_header(&login_values(logins))?);
+            .header("X-Registry-Config", auth_header(&login_values(logins).await?)?);
         logins.notes().iter().for_each(|line| write_line(log, line));
-        let reply = self.host.send(request.body(body).map_err(invalid)?).await?;
+        let reply = self.send(request.body(body).map_err(invalid)?).await?;
         // An error before the first step shows in the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::from_build(&e.message, None))?;
         let mut messages = MessageStream::new(reply);
         let mut progress = ClassicProgress::default();
         while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = message.error {
+            if let Some(error) = message.error() {
                 log.write(progress.end());
                 if let Some(network) = build.network.filter(|network| error == format!("network {network} not found")) {
                     return Err(EngineError::new(ErrorKind::Setup, with_cure(&advice::NO_NETWORK, &[network])));
                 }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
                 return Err(match message.error_detail.code {
-                    0 => EngineError::from_build(&error, Some(step)),
+                    0 => EngineError::from_build(error, Some(step)),
                     code => EngineError::from_step(step, code),
                 });
             }
@@ -104,20 +108,20 @@ impl Engine {
             #[serde(rename = "Id")]
             id: String,
         }
-        let image: ImageId = self.host.json(Method::GET, &format!("/images/{short}/json")).await?;
+        let image: ImageId = self.json(Method::GET, &format!("/images/{short}/json")).await?;
         Ok(image.id)
     }
 }
 
 /// Returns all logins by registry. The engine sends each to its own registry only. Unlike BuildKit it cannot ask for
 /// one.
-fn login_values(logins: &BaseLogins) -> serde_json::Value {
+async fn login_values(logins: &BaseLogins) -> Result<serde_json::Value, EngineError> {
     let value = |(host, login): (String, HostLogin)| {
         let auth = login.auth?;
         let server = if host == "docker.io" { DOCKER_HUB } else { &host };
         Some((server.to_owned(), auth_config(server, &auth)))
     };
-    logins.by_host().into_iter().filter_map(value).collect()
+    Ok(logins.by_host().await?.into_iter().filter_map(value).collect())
 }
 
 #[derive(Default)]
@@ -125,6 +129,7 @@ struct ClassicProgress {
     image: Option<String>,
     /// The current step, such as `Step 2/3 : RUN make`.
     step: String,
+    is_podman: bool,
     /// Last line of its output that is not empty, and the beginning of the next one.
     last_line: String,
     begun_line: String,
@@ -141,8 +146,12 @@ impl ClassicProgress {
         }
         if !message.stream.is_empty() {
             let text = uncoloured(&message.stream);
-            if !self.in_line && text.starts_with("Step ") {
-                self.step = text.trim().into();
+            let podmans = podman_step(text).filter(|_| self.step.is_empty() || self.is_podman);
+            self.is_podman |= podmans.is_some();
+            let step =
+                podmans.or_else(|| (!self.is_podman && text.starts_with("Step ")).then(|| text.trim().to_owned()));
+            if let Some(step) = step.filter(|_| !self.in_line) {
+                self.step = step;
                 self.last_line.clear();
                 self.begun_line.clear();
             } else {
@@ -190,6 +199,14 @@ impl ClassicProgress {
     fn end(&self) -> &'static [u8] {
         if self.in_line { b"\n" } else { b"" }
     }
+}
+
+/// Reads Podman's form of a step, `STEP 2/3: RUN make`, before which a build of several stages has the stage's number.
+fn podman_step(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once("STEP ")?;
+    let is_stage = before.is_empty() || before.starts_with('[') && before.ends_with("] ");
+    let (number, instruction) = rest.trim_end().split_once(": ")?;
+    is_stage.then(|| format!("Step {number} : {instruction}"))
 }
 
 /// Removes the red colour that the engine gives to a step's standard error.

@@ -8,8 +8,14 @@ use super::context::place::FilePlace;
 use super::context::tree::Tree;
 use crate::model::{Builder, FailedStep, Instruction, instructions, names_syntax};
 
-/// Adds to a failure the step, and what was looked for and where. A step that ran says enough by its exit code.
-pub(super) async fn explain(error: EngineError, tree: &Tree, dockerfile: &str, builder: Builder) -> EngineError {
+/// Adds to a failure the step, and what was looked for and where. A step that ran says enough by its exit code. `builder`
+/// is `None` for Podman's, which knows other instructions than either of Docker's.
+pub(super) async fn explain(
+    error: EngineError,
+    tree: &Tree,
+    dockerfile: &str,
+    builder: Option<Builder>,
+) -> EngineError {
     use ErrorKind::{Auth, Build, Refused, Registry};
     if error.exit_code.is_some() || !matches!(error.kind, Build | Auth | Refused | Registry) {
         return error;
@@ -21,7 +27,7 @@ pub(super) async fn explain(error: EngineError, tree: &Tree, dockerfile: &str, b
         None => failure.file(tree).await.map(|message| (Build, message)),
         found => found,
     };
-    let explained = explained.or_else(|| Some((failure.error.kind, failure.frontend(&text, builder)?)));
+    let explained = explained.or_else(|| Some((failure.error.kind, failure.frontend(&text, builder?)?)));
     let BuildFailure { error, .. } = failure;
     let (kind, message) = explained.unwrap_or((error.kind, error.message.clone()));
     let step = error.step.as_ref().and_then(|step| FailedStep::read(&step.name, None));

@@ -11,7 +11,6 @@ use super::api::engine::Engine;
 use super::api::errors::{EngineError, write_line};
 use super::api::kind::ErrorKind;
 use super::api::messages::MessageStream;
-use super::push::credentials;
 use crate::model::{ImageRef, LogSink, PinnedImage};
 use crate::secrets::RegistryAuth;
 
@@ -50,16 +49,13 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<Option<String>, EngineError> {
-        let local: LocalImage = match self.host.json(Method::GET, &format!("/images/{image}/json")).await {
+        let local: LocalImage = match self.json(Method::GET, &format!("/images/{image}/json")).await {
             Err(e) if e.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
             local => local?,
         };
-        if auth.is_some() {
-            self.refuse_exposed(image).await?;
-        }
         let digest = match self.digest(image, auth).await {
             Ok(digest) => digest,
-            Err(e) if matches!(e.kind, ErrorKind::Registry | ErrorKind::Engine) => return Err(e),
+            Err(e) if matches!(e.kind, ErrorKind::Registry | ErrorKind::Engine | ErrorKind::Exposed) => return Err(e),
             Err(e) => {
                 write_line(log, &with_cure(&advice::OWN_COPY, &[image, &e]));
                 return Ok(None);
@@ -86,7 +82,7 @@ impl Engine {
 
     /// Returns the id of the image that has this name.
     pub(super) async fn image_id(&self, image: &ImageRef) -> Result<String, EngineError> {
-        Ok(self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await?.id)
+        Ok(self.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await?.id)
     }
 
     /// Pulls an image that the engine lacks.
@@ -96,12 +92,9 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<(), EngineError> {
-        match self.host.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await {
+        match self.json::<LocalImage>(Method::GET, &format!("/images/{image}/json")).await {
             Err(e) if e.status == Some(StatusCode::NOT_FOUND) => {}
             local => return local.map(drop),
-        }
-        if auth.is_some() {
-            self.refuse_exposed(&image.image).await?;
         }
         write_line(log, &format!("{image} is pulled"));
         self.pull(&image.image, image.reference(), auth, log).await
@@ -116,14 +109,14 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<(), EngineError> {
         let path = format!("/images/create?fromImage={}&tag={reference}", image.name());
-        let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let request = request(Method::POST, &path).header("X-Registry-Auth", self.login_header(image, auth).await?);
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await.map_err(EngineError::classify_refusal)?;
         let (mut messages, mut layers) = (MessageStream::new(reply), HashSet::new());
         while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = message.error {
-                return Err(EngineError::from_build(&error, None));
+            if let Some(error) = message.error() {
+                return Err(EngineError::from_build(error, None));
             }
             if message.status == "Pull complete" && layers.insert(message.id.clone()) {
                 write_line(log, &format!("{}: {}", message.id, message.status));
@@ -135,8 +128,8 @@ impl Engine {
     /// Asks the registry, by way of the engine, for the digest of an image.
     pub(super) async fn digest(&self, image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<String, EngineError> {
         let path = format!("/distribution/{image}/json");
-        let request = request(Method::GET, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let request = request(Method::GET, &path).header("X-Registry-Auth", self.login_header(image, auth).await?);
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         // The engine gives a status of its own to what the registry says.
         let reply = reply.accepted().await.map_err(|e| match e.status {
             Some(_) => EngineError::from_build(&e.message, None),

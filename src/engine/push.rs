@@ -21,7 +21,7 @@ impl Engine {
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{id}/tag?repo={}&tag={}", image.name(), image.tag());
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
-        self.host.send(request).await?.accepted().await.map(drop)
+        self.send(request).await?.accepted().await.map(drop)
     }
 
     /// Pushes an image and returns the digest of its manifest (`sha256:…`). Dropping the future cancels the push. The
@@ -33,19 +33,16 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<String, EngineError> {
-        if auth.is_some() {
-            self.refuse_exposed(image).await?;
-        }
         let path = format!("/images/{}/push?tag={}", image.name(), image.tag());
-        let request = request(Method::POST, &path).header("X-Registry-Auth", credentials(image, auth)?);
-        let reply = self.host.send(request.body(no_body()).map_err(invalid)?).await?;
+        let request = request(Method::POST, &path).header("X-Registry-Auth", self.login_header(image, auth).await?);
+        let reply = self.send(request.body(no_body()).map_err(invalid)?).await?;
         let reply = reply.accepted().await.map_err(EngineError::classify_push_refusal)?;
         let mut messages = MessageStream::new(reply);
         let mut progress = PushProgress::default();
         while let Some(message) = messages.next().await? {
             log.alive();
-            if let Some(error) = message.error {
-                return Err(EngineError::from_push(&error));
+            if let Some(error) = message.error() {
+                return Err(EngineError::from_push(error));
             }
             if let Some(text) = progress.add(&message, image.tag()) {
                 write_line(log, &text);

@@ -1,5 +1,11 @@
+use std::future::ready;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::InvalidHeaderValue;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_request;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -73,4 +79,17 @@ impl Credentials {
     pub(super) fn present(&self) -> Arc<CredentialSet> {
         self.set.borrow().clone()
     }
+}
+
+/// Returns the router for a socket that gives its peers the right of a token. A token that a request has goes first.
+///
+/// # Errors
+/// The token cannot be in a header.
+pub fn with_token(router: Router, token: &str) -> Result<Router, InvalidHeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+    value.set_sensitive(true);
+    Ok(router.layer(map_request(move |mut request: Request| {
+        request.headers_mut().entry(header::AUTHORIZATION).or_insert(value.clone());
+        ready(request)
+    })))
 }

@@ -59,7 +59,7 @@ use crate::secrets::Secrets;
 use crate::store::Store;
 use auth::Guard;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, with_token};
 pub use engines::EngineHandle;
 pub use files::{NoFile, OpenFile, OpenedFile};
 pub use health::{NEWEST_JOB, without_repositories};

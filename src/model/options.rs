@@ -378,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_operator_alone_sets_is_refused() {
+        for name in ["HTTP_PROXY", "https_proxy", "No_Proxy", Sharing::NAMESPACE] {
+            let bad = read(json!({ "buildArgs": { name: "http://proxy.example.com" } })).unwrap_err();
+            assert!(bad.iter().any(|bad| bad.to_string().contains("the operator alone sets it")), "{name}: {bad:?}");
+        }
+    }
+
+    #[test]
     fn a_dockerfile_is_named_from_the_root_and_looked_for_in_the_context() {
         let paths = |options: Value, setting: &str| {
             let (dockerfile, context) = read(options)

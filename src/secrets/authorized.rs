@@ -1,6 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ssh_key::{Algorithm, PublicKey};
+use ssh_key::{Algorithm, HashAlg, PublicKey};
 
 use super::SecretsError;
 
@@ -11,6 +11,9 @@ const MAX_TROUBLE: usize = 10;
 
 /// The longest name of a kind of key, in bytes (RFC 4251, 6).
 const MAX_KIND: usize = 64;
+
+/// Options that let a key do less than `restrict,pty`. Without them it would do more than whoever stored it meant.
+const NARROW: &[&str] = &["command=", "from=", "expiry-time=", "principals="];
 
 /// Valid lines of an `authorized_keys` file (sshd(8)): `[options] type base64 [comment]`. A line is bytes, because a
 /// comment may be in any encoding.
@@ -58,6 +61,63 @@ impl AuthorizedKeys {
     pub fn to_file(&self) -> Vec<u8> {
         let lines = self.0.iter().flat_map(|line| [line.as_slice(), b"\n"]);
         [HEADER.as_bytes()].into_iter().chain(lines).collect::<Vec<_>>().concat()
+    }
+}
+
+/// A public key whose holder may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// `SHA256:…`, as ssh-keygen shows it.
+    pub fingerprint: String,
+    /// The comment, without characters that could change a terminal or a line.
+    pub comment: String,
+    /// `type base64`
+    pub key: String,
+}
+
+impl AuthorizedKeys {
+    /// Returns the keys of the kinds that the daemon knows, without their options and each once, and one line of text for
+    /// each fault. A certificate authority is left out, because without its option it would be a key of a person.
+    pub fn holders(&self) -> (Vec<KeyHolder>, Vec<String>) {
+        let (mut holders, mut trouble) = (Vec::<KeyHolder>::new(), Vec::new());
+        for line in &self.0 {
+            let (options, rest) = match is_key(line) {
+                true => (&b""[..], line.as_slice()),
+                false => {
+                    let rest = after_options(line).unwrap_or_default();
+                    (&line[..line.len() - rest.len()], rest)
+                }
+            };
+            let text = String::from_utf8_lossy(rest);
+            let mut words = text.split_ascii_whitespace();
+            let (kind, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let comment = words.collect::<Vec<_>>().join(" ").escape_debug().to_string();
+            let known = matches!(kind, "ssh-ed25519" | "ssh-rsa") || kind.starts_with("ecdsa-sha2-nistp");
+            let parsed = PublicKey::from_openssh(&format!("{kind} {body}")).ok().filter(|_| known);
+            let options = String::from_utf8_lossy(options).to_ascii_lowercase();
+            let Some(parsed) = parsed else {
+                trouble
+                    .push(format!("a key of kind {} ({comment}) is left out: it is unknown here", kind.escape_debug()));
+                continue;
+            };
+            if options.contains("cert-authority") {
+                trouble.push(format!("the certificate authority ({comment}) is left out: add the keys of its users"));
+                continue;
+            }
+            if let Some(narrow) = NARROW.iter().find(|narrow| options.contains(*narrow)) {
+                trouble
+                    .push(format!("the key ({comment}) is left out, because its {narrow} would not hold: remove it"));
+                continue;
+            }
+            if !options.trim().is_empty() {
+                trouble.push(format!("the options of the key ({comment}) are not used: each key gets restrict,pty"));
+            }
+            let fingerprint = parsed.fingerprint(HashAlg::Sha256).to_string();
+            if holders.iter().all(|other| other.fingerprint != fingerprint) {
+                holders.push(KeyHolder { fingerprint, comment, key: format!("{kind} {body}") });
+            }
+        }
+        (holders, trouble)
     }
 }
 
@@ -200,6 +260,31 @@ mod tests {
         std::fs::write(&file, keys.to_file()).unwrap();
         let out = Command::new("ssh-keygen").args(["-l", "-f"]).arg(&file).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&out.stdout).lines().count(), 3);
+    }
+
+    #[test]
+    fn holders_have_known_keys_once_and_no_options() {
+        let new = public_key("ssh-mldsa44-ed25519", &[7; 1400]);
+        let lines = [
+            format!("port-forwarding,environment=\"A=B\" {KEY} me \u{202e}too"),
+            format!("{KEY} again"),
+            format!("no-pty,COMMAND=\"id\" {KEY} backup"),
+            format!("{new} new"),
+            format!("cert-authority {KEY} ca"),
+        ];
+        let (keys, _) = AuthorizedKeys::parse(lines.join("\n").as_bytes()).unwrap();
+        let (holders, trouble) = keys.holders();
+        let fingerprint = PublicKey::from_openssh(KEY).unwrap().fingerprint(HashAlg::Sha256).to_string();
+        assert_eq!(holders, [KeyHolder { fingerprint, comment: "me \\u{202e}too".into(), key: KEY.into() }]);
+        assert_eq!(
+            trouble,
+            [
+                "the options of the key (me \\u{202e}too) are not used: each key gets restrict,pty",
+                "the key (backup) is left out, because its command= would not hold: remove it",
+                "a key of kind ssh-mldsa44-ed25519 (new) is left out: it is unknown here",
+                "the certificate authority (ca) is left out: add the keys of its users",
+            ]
+        );
     }
 
     proptest! {

@@ -9,6 +9,7 @@ mod etcd;
 mod folder;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod holders;
 mod key;
 mod live;
 mod logins;
@@ -29,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::model::{ImageRef, Millis, RepoCase, RepoName};
+pub use authorized::KeyHolder;
 pub use dockercfg::{LoginKey, RegistryAuth};
 pub use etcd::{EtcdConfig, TlsFiles};
+pub use holders::{KeyHolders, StoredHolders};
 pub use key::DeployKey;
 pub use logins::{HostLogin, RegistryLogins};
 pub use messages::advice;

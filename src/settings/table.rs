@@ -15,8 +15,8 @@ use super::sources::SettingTexts;
 use super::{
     ApiAuth, Branches, Bytes, ComposeFiles, ContainerKeep, Cpus, FileSource, FileTimes, GitTags, GitUrl, Globs,
     HookCommand, HookEnv, Hosts, HttpUrl, JobKeep, List, LogFormat, LogKeep, Networks, Occasions, OperatorList,
-    Origins, PriorityList, ProcessLimit, RepoCaseChoice, SigningKey, Spec, StatsTarget, Switch, SyslogTarget,
-    TotemList, Urls,
+    Origins, PriorityList, ProcessLimit, RepoCaseChoice, SigningKey, Spec, SshdChoice, StatsTarget, Switch,
+    SyslogTarget, TotemList, Urls,
 };
 use crate::model::{
     AllowedHosts, ApiToken, BasicLogin, BuildNetwork, Builder, CacheScope, ContextPath, Dialects, DockerfilePath,
@@ -279,6 +279,13 @@ settings! {
         SECRET_WAIT => secret_wait: Duration, "24h", "1h";
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
+        /// `auto`: the holders of the stored authorized keys can log in to the container by ssh, if etcd asks for
+        /// credentials or a folder has the keys. `off`: nobody can. See ssh-login.md.
+        SSHD => sshd: SshdChoice, "off", "auto";
+        /// Port of ssh.
+        SSHD_PORT => sshd_port: NonZeroU16, "22", "2222";
+        /// File of the private host key of ssh. Default: one that the first start makes in `DATA_DIR/ssh`.
+        SSH_HOST_KEY => ssh_host_key: Option<PathBuf>, "", "/run/secrets/ssh_host_key";
         /// Host of etcd. Secrets come from SECRETS_DIR while neither ETCD_HOST nor ETCD_ENDPOINTS is set.
         ETCD_HOST => etcd_host: Option<HostName>, "", "etcd.example.com";
         /// Port of ETCD_HOST.

@@ -303,6 +303,15 @@ words! {
 }
 
 words! {
+    /// The way in by ssh.
+    pub enum SshdChoice {
+        Off = "off",
+        /// Open to the stored authorized keys, if their store asks for credentials.
+        Auto = "auto",
+    }
+}
+
+words! {
     /// Form of the log on standard error.
     pub enum LogFormat {
         Text = "text",
@@ -369,7 +378,7 @@ impl SettingValue for RepoCaseChoice {
 
 word_settings!(
     CacheScope, ApiAuth, TotemList, FileSource, FileTimes, LogFormat, EtcdApi, Builder, Latest, MailTls, Pull,
-    Supersede
+    Supersede, SshdChoice
 );
 
 impl SettingValue for Dialects {

@@ -11,9 +11,10 @@ use crate::model::{ApiToken, Role};
 use crate::secrets::Secrets;
 use crate::settings::Settings;
 
-/// Returns the configured tokens and the admin token, which the first start makes.
-pub fn tokens(settings: &Settings) -> anyhow::Result<Vec<ApiToken>> {
+/// Returns the configured tokens, that of ssh, and the admin token, which the first start makes.
+pub fn tokens(settings: &Settings, ssh_token: Option<&ApiToken>) -> anyhow::Result<Vec<ApiToken>> {
     let mut tokens = settings.api_tokens.clone();
+    tokens.extend(ssh_token.cloned());
     let token = admin_token::read_or_create(&settings.data_dir())?;
     if let Some(other) = tokens.iter().find(|other| other.token == token) {
         anyhow::bail!(

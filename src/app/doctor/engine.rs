@@ -44,7 +44,7 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
         Ok(report) => report,
         Err(error) => return vec![Finding::bad(NAME, error.message)],
     };
-    let what = format!("Docker Engine {} (API {}) at {name}", report.version, report.api_version);
+    let what = format!("{} (API {}) at {name}", report.name, report.api_version);
     let mut findings = vec![match (report.buildkit, settings.builder) {
         (false, Builder::Buildkit) => {
             Finding::bad(NAME, format!("{what} has no BuildKit: use 18.09 or newer, or set BUILDER=auto"))
@@ -54,13 +54,12 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
     }];
     findings.extend(kept(&engine).await);
     findings.extend(report.notes.into_iter().map(|note| Finding::warn(NAME, note)));
-    match engine.folder().await {
-        Ok(Some(folder)) => {
+    match engine.folders().await {
+        Ok(folders) => findings.extend(folders.iter().map(|folder| {
             let what = format!("its folder {} has", folder.display());
             let advice = "`docker system df` shows what takes it";
-            findings.push(room::judge(NAME, &what, &folder, &assemble::engine::floor(settings), advice));
-        }
-        Ok(None) => {}
+            room::judge(NAME, &what, folder, &assemble::engine::floor(settings), advice)
+        })),
         Err(error) => findings.push(Finding::bad(NAME, error.message)),
     }
     findings

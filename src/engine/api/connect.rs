@@ -22,6 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::{EngineError, one_line};
+use super::messages::EngineMessage;
 use super::ssh::{SshAccess, SshEngine};
 use super::tls::EngineTls;
 use crate::engine::advice::{self, with_cure};
@@ -283,24 +284,28 @@ impl Reply {
     }
 
     async fn refusal(self, status: StatusCode) -> EngineError {
+        /// Docker's form, or a message of a stream, by which Podman tells that a push has failed.
         #[derive(Deserialize)]
         struct EngineErrorBody {
-            message: String,
+            message: Option<String>,
+            #[serde(flatten)]
+            line: EngineMessage,
         }
         let host = self.host.clone();
         let body = self.bytes().await.unwrap_or_default();
-        match serde_json::from_slice(&body) {
-            Ok(EngineErrorBody { message }) => EngineError::engine(message),
+        let told = serde_json::from_slice(&body).ok();
+        match told.and_then(|told: EngineErrorBody| told.message.or_else(|| told.line.error().map(str::to_owned))) {
+            Some(message) => EngineError::engine(message),
             // Go's HTTPS server answers plain HTTP with this text.
-            Err(_) if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
+            None if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {
                 EngineError::engine(with_cure(&advice::ONLY_HTTPS, &[]))
             }
-            Err(_) if body.trim_ascii_start().starts_with(b"<") => {
+            None if body.trim_ascii_start().starts_with(b"<") => {
                 let answer = format!("it answers {status} with a web page");
                 EngineError::named_engine(with_cure(&advice::NO_ENGINE_THERE, &[&host, &answer]))
             }
             // Podman and old engines answer with plain text.
-            Err(_) => EngineError::engine(format!(
+            None => EngineError::engine(format!(
                 "the Docker engine answered {status}: {}",
                 one_line(&String::from_utf8_lossy(&body))
             )),

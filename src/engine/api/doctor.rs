@@ -6,13 +6,15 @@ use std::net::IpAddr;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::engine::{Engine, EngineVersion};
+use super::engine::Engine;
 use super::errors::{EngineError, one_line};
+use super::version::EngineVersion;
 
 /// The engine's version, and its faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineReport {
-    pub version: String,
+    /// `Docker Engine` or `Podman`, and its version.
+    pub name: String,
     pub api_version: String,
     pub buildkit: bool,
     /// One line for each fault.
@@ -55,14 +57,19 @@ impl Engine {
     /// The engine does not answer.
     pub async fn doctor(&self) -> Result<EngineReport, EngineError> {
         let version = self.version().await?;
-        let setup: EngineSetup = self.host.json(Method::GET, "/info").await?;
+        let setup: EngineSetup = self.json(Method::GET, "/info").await?;
         let info = version.info();
         let mut notes = vulnerabilities(&version);
         if !info.buildkit {
             notes.push("it has no BuildKit: every build sends its whole context".into());
         }
-        notes.extend(setup.notes());
-        Ok(EngineReport { version: info.version, api_version: info.api_version, buildkit: info.buildkit, notes })
+        let is_podman = version.is_podman();
+        if is_podman {
+            notes.push("a step of a build that is cancelled or timed out goes on in it until it ends by itself".into());
+        }
+        notes.extend(setup.notes(is_podman));
+        let name = format!("{} {}", if is_podman { "Podman" } else { "Docker Engine" }, info.version);
+        Ok(EngineReport { name, api_version: info.api_version, buildkit: info.buildkit, notes })
     }
 }
 
@@ -117,7 +124,7 @@ struct EngineSetup {
 }
 
 impl EngineSetup {
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, is_podman: bool) -> Vec<String> {
         let mut notes = Vec::new();
         if self.driver == "vfs" {
             notes.push(
@@ -127,7 +134,8 @@ impl EngineSetup {
         if !self.memory_limit {
             notes.push("it cannot limit memory: the kernel has no memory cgroup".into());
         }
-        if self.experimental_build {
+        // Podman always says so.
+        if self.experimental_build && !is_podman {
             notes.push("its experimental features are on".into());
         }
         // `WARNING: No swap limit support`
@@ -237,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_setup_is_read() {
-        let notes = |setup| serde_json::from_value::<EngineSetup>(setup).unwrap().notes();
+        let notes = |setup| serde_json::from_value::<EngineSetup>(setup).unwrap().notes(false);
         let good = json!({ "Driver": "overlay2", "MemoryLimit": true, "ExperimentalBuild": false, "Warnings": null });
         assert_eq!(notes(good), Vec::<String>::new());
         let bad = json!({ "Driver": "vfs", "MemoryLimit": false, "ExperimentalBuild": true,

@@ -1,68 +1,24 @@
 //! One Docker engine: what it is, which of its builders is used, and the calls that are too small for a file.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use hyper::Method;
-use serde::Deserialize;
+use hyper::{Method, StatusCode};
 
 use super::connect::{Host, invalid, no_body, request};
 use super::errors::EngineError;
+use super::version::EngineKind;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::buildkit::sync_slots::SyncSlots;
 use crate::engine::upkeep::instance::Instance;
 use crate::model::{Builder, ImageRef};
-
-/// The first API version with `POST /build?version=2` (Docker 18.09).
-const BUILDKIT_API: (u32, u32) = (1, 39);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     pub version: String,
     pub api_version: String,
     pub buildkit: bool,
-}
-
-/// The used part of `GET /version`.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(in crate::engine) struct EngineVersion {
-    pub(super) version: String,
-    pub(super) api_version: String,
-    #[serde(default)]
-    pub(super) os: String,
-    #[serde(default)]
-    pub(super) platform: Platform,
-    #[serde(default)]
-    pub(super) components: Vec<Component>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Platform {
-    pub(super) name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Component {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) version: String,
-}
-
-impl EngineVersion {
-    /// Returns true for Podman, which has the same API with a builder of its own behind it.
-    pub(in crate::engine) fn is_podman(&self) -> bool {
-        self.components.iter().any(|part| part.name.starts_with("Podman"))
-    }
-
-    pub(in crate::engine) fn info(&self) -> EngineInfo {
-        let number = |text: &str| text.parse::<u32>().ok();
-        let api = self.api_version.split_once('.').and_then(|(major, minor)| number(major).zip(number(minor)));
-        let buildkit = api.is_some_and(|api| api >= BUILDKIT_API) && self.os == "linux" && !self.is_podman();
-        EngineInfo { version: self.version.clone(), api_version: self.api_version.clone(), buildkit }
-    }
 }
 
 impl fmt::Display for Builder {
@@ -78,6 +34,8 @@ impl fmt::Display for Builder {
 /// One Docker engine.
 pub struct Engine {
     pub(in crate::engine) host: Host,
+    /// `None` before the engine was asked.
+    pub(super) kind: Mutex<Option<EngineKind>>,
     pub(in crate::engine) builder: Builder,
     pub(in crate::engine) slots: SyncSlots,
     /// Number of builds that the classic builder got because no session was possible.
@@ -94,6 +52,7 @@ impl Engine {
     pub fn new(host: Host) -> Self {
         Self {
             host,
+            kind: Mutex::default(),
             builder: Builder::Auto,
             slots: SyncSlots::default(),
             fallbacks: AtomicU64::new(0),
@@ -167,15 +126,11 @@ impl Engine {
         Ok(self.version().await?.info())
     }
 
-    pub(in crate::engine) async fn version(&self) -> Result<EngineVersion, EngineError> {
-        self.host.json(Method::GET, "/version").await
-    }
-
     /// Removes the tag, and the image if nothing else uses it. A tag that does not exist is no error.
     pub async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
         let path = format!("/images/{image}");
-        match self.host.json::<serde_json::Value>(Method::DELETE, &path).await {
-            Err(e) if e.message.contains("No such image") => Ok(()),
+        match self.json::<serde_json::Value>(Method::DELETE, &path).await {
+            Err(e) if e.status == Some(StatusCode::NOT_FOUND) => Ok(()),
             result => result.map(|_| ()),
         }
     }

@@ -183,9 +183,11 @@ fn is_denied_by_docker_hub(message: &str) -> bool {
 
 /// Finds `… exit code: 3` at the end of a line, and returns the code and the rest of the line. Both `executor failed
 /// running […]` of BuildKit 0.8 and `process "…" did not complete successfully` of later ones have it. The latter may go
-/// on with `: cannot allocate memory`.
+/// on with `: cannot allocate memory`. Podman has words of its own.
 fn exit_code(message: &str) -> Option<(i32, &str)> {
-    let (_, rest) = message.lines().find_map(|line| line.rsplit_once("exit code: "))?;
+    const WORDS: [&str; 2] = ["exit code: ", "while running runtime: exit status "];
+    let found = |line| WORDS.iter().find_map(|words| str::rsplit_once(line, words));
+    let (_, rest) = message.lines().find_map(found)?;
     let (digits, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
     let is_end = rest.trim().is_empty() || rest.starts_with(": ");
     digits.parse().ok().filter(|_| is_end).map(|code| (code, rest))

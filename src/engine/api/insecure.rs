@@ -1,22 +1,29 @@
-//! Refuses to hand a registry's login to an engine that would send it over the network in the clear.
+//! Decides which registry's login an engine may have: none that it would send over the network in the clear.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hyper::Method;
+use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::model::ImageRef;
+use tokio::sync::OnceCell;
 
+use super::connect::Host;
 use super::engine::Engine;
 use super::errors::EngineError;
 use super::kind::ErrorKind;
+use super::version::EngineKind;
 use crate::engine::advice::{self, with_cure};
+use crate::engine::push::credentials;
+use crate::model::ImageRef;
+use crate::secrets::RegistryAuth;
 
 /// The part of `GET /info` about `insecure-registries`. The engine's own rule is `isSecureIndex` of
-/// `github.com/moby/moby/registry`.
+/// `github.com/moby/moby/registry`. Podman's keys are the prefixes of its registries.conf: a host with or without a port
+/// or a path, or `*.domain`.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct RegistryConfig {
@@ -33,9 +40,13 @@ struct IndexConfig {
 
 impl RegistryConfig {
     /// Returns true if the engine accepts plain HTTP, or any certificate, from this registry beyond its own machine.
-    fn exposes(&self, registry: &str, addresses: &[IpAddr]) -> bool {
+    fn exposes(&self, registry: &str, addresses: &[IpAddr], is_podman: bool) -> bool {
         if is_here(addresses) {
             return false;
+        }
+        let mut insecure = self.index_configs.iter().flatten().filter(|(_, index)| !index.secure);
+        if is_podman && insecure.any(|(prefix, _)| covers(prefix, registry)) {
+            return true;
         }
         if let Some(index) = self.index_configs.as_ref().and_then(|all| all.get(registry)) {
             return !index.secure;
@@ -45,29 +56,76 @@ impl RegistryConfig {
     }
 }
 
-impl Engine {
-    /// Checks that a password would be safe on its way to the image's registry.
+/// Returns true if a prefix of Podman's registries.conf may cover an image of this registry.
+fn covers(prefix: &str, registry: &str) -> bool {
+    let host = prefix.split('/').next().unwrap_or_default();
+    let without_port = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    match host.strip_prefix('*') {
+        Some(domain) => without_port.ends_with(domain),
+        None => host == registry || host == without_port,
+    }
+}
+
+/// Decides about the logins for one engine, which is asked for its configuration at most once.
+pub(in crate::engine) struct LoginGuard {
+    host: Host,
+    kind: EngineKind,
+    config: OnceCell<RegistryConfig>,
+}
+
+impl LoginGuard {
+    pub(in crate::engine) fn new(host: Host, kind: EngineKind) -> Self {
+        Self { host, kind, config: OnceCell::new() }
+    }
+
+    /// Returns true if the engine might send a login to this registry over the network without TLS.
     ///
     /// # Errors
-    /// The engine might send the password without TLS, or it does not answer.
-    pub(in crate::engine) async fn refuse_exposed(&self, image: &ImageRef) -> Result<(), EngineError> {
+    /// The engine does not answer.
+    pub(in crate::engine) async fn exposes(&self, registry: &str) -> Result<bool, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct RegistryInfo {
             #[serde(default)]
             registry_config: Option<RegistryConfig>,
         }
-        let registry = image.registry();
         let addresses = addresses(registry).await;
         if is_here(&addresses) {
-            return Ok(()); // saves the request, which costs 6 ms
+            return Ok(false); // saves the request, which costs 6 ms
         }
-        let info: RegistryInfo = self.host.json(Method::GET, "/info").await?;
-        match info.registry_config.unwrap_or_default().exposes(registry, &addresses) {
-            true => Err(EngineError::new(ErrorKind::Exposed, with_cure(&advice::EXPOSED_LOGIN, &[]))),
-            false => Ok(()),
-        }
+        let ask = async || {
+            let info: RegistryInfo = self.host.json(Method::GET, &self.kind.path("/info")).await?;
+            Ok::<_, EngineError>(info.registry_config.unwrap_or_default())
+        };
+        Ok(self.config.get_or_try_init(ask).await?.exposes(registry, &addresses, self.kind.is_podman))
     }
+}
+
+impl Engine {
+    /// Returns what decides about the logins that the engine gets now.
+    pub(in crate::engine) async fn login_guard(&self) -> Result<LoginGuard, EngineError> {
+        Ok(LoginGuard::new(self.host.clone(), self.kind().await?))
+    }
+
+    /// Makes the header of a request that leads the engine to the image's registry.
+    ///
+    /// # Errors
+    /// The engine might send the login without TLS, or it does not answer.
+    pub(in crate::engine) async fn login_header(
+        &self,
+        image: &ImageRef,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<HeaderValue, EngineError> {
+        if auth.is_some() && self.login_guard().await?.exposes(image.registry()).await? {
+            return Err(exposed());
+        }
+        credentials(image, auth)
+    }
+}
+
+/// Makes the error for a registry's login that was not sent.
+pub(in crate::engine) fn exposed() -> EngineError {
+    EngineError::new(ErrorKind::Exposed, with_cure(&advice::EXPOSED_LOGIN, &[]))
 }
 
 /// Returns true if no network lies between the engine and these addresses.
@@ -110,10 +168,32 @@ mod tests {
             ("split.example", &["127.0.0.1", "34.1.1.1"], true),
         ] {
             let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
-            assert_eq!(config.exposes(registry, &addresses), exposed, "{registry} {addresses:?}");
+            assert_eq!(config.exposes(registry, &addresses, false), exposed, "{registry} {addresses:?}");
         }
         let none: RegistryConfig = serde_json::from_str(r#"{"IndexConfigs":null}"#).unwrap();
-        assert!(!none.exposes("quay.io", &["34.1.1.1".parse().unwrap()]));
+        assert!(!none.exposes("quay.io", &["34.1.1.1".parse().unwrap()], false));
+    }
+
+    #[test]
+    fn podmans_prefixes_are_understood() {
+        let config: RegistryConfig = serde_json::from_str(
+            r#"{"IndexConfigs":{"*.wild.example":{"Secure":false},"host.example":{"Secure":false},
+                "port.example:5000/team":{"Secure":false},"safe.example":{"Secure":true}},"InsecureRegistryCIDRs":[]}"#,
+        )
+        .unwrap();
+        for (registry, exposed) in [
+            ("a.wild.example", true),
+            ("a.b.wild.example:5000", true),
+            ("wild.example", false),
+            ("host.example", true),
+            ("host.example:5000", true),
+            ("port.example:5000", true),
+            ("port.example", false),
+            ("safe.example", false),
+            ("safe.example:5000", false),
+        ] {
+            assert_eq!(config.exposes(registry, &[], true), exposed, "{registry}");
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The machine that an engine runs on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use serde::Deserialize;
@@ -10,11 +10,20 @@ use super::engine::Engine;
 use super::errors::EngineError;
 use crate::model::Millis;
 
+/// Where a containerd listens that is a service of its own, and keeps its data, unless its configuration says
+/// otherwise. One that dockerd started is below dockerd's folders.
+const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+const CONTAINERD_ROOT: &str = "/var/lib/containerd";
+
 /// Facts that the engine reports about the machine that it runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Folder of images and layers on that machine.
     pub data_root: PathBuf,
+    /// Folder of a containerd that is a service of its own.
+    pub containerd_root: Option<PathBuf>,
+    /// True if containerd keeps the images, and not the engine itself.
+    pub has_containerd_store: bool,
     pub clock: Millis,
 }
 
@@ -26,21 +35,40 @@ impl Engine {
         struct MachineInfo {
             docker_root_dir: PathBuf,
             system_time: String,
+            /// Pairs of a name and a value.
+            #[serde(default)]
+            driver_status: Option<Vec<Vec<String>>>,
+            #[serde(default)]
+            containerd: Option<Containerd>,
         }
-        let info: MachineInfo = self.host.json(Method::GET, "/info").await?;
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Containerd {
+            address: PathBuf,
+        }
+        let info: MachineInfo = self.json(Method::GET, "/info").await?;
         let clock = info.system_time.parse().map_err(|e| {
             EngineError::engine(format!(
                 "the Docker engine reports the time {:?}, which is not valid: {e}",
                 info.system_time
             ))
         })?;
-        Ok(Machine { data_root: info.docker_root_dir, clock })
+        let is_service = info.containerd.is_some_and(|it| it.address == Path::new(CONTAINERD_SOCKET));
+        let status = info.driver_status.unwrap_or_default();
+        Ok(Machine {
+            data_root: info.docker_root_dir,
+            containerd_root: is_service.then(|| CONTAINERD_ROOT.into()),
+            has_containerd_store: status.iter().flatten().any(|word| word == "io.containerd.snapshotter.v1"),
+            clock,
+        })
     }
 
-    /// Returns the engine's folder of images and layers if it is on a disk of this machine, because only then its free
-    /// space can be read. An engine on another machine, or outside of our container, has no such folder.
-    pub async fn folder(&self) -> Result<Option<PathBuf>, EngineError> {
-        let Host::Unix(_) = self.host else { return Ok(None) };
-        Ok(Some(self.machine().await?.data_root).filter(|folder| folder.is_dir()))
+    /// Returns the engine's folders of images and layers that are on disks of this machine, because only then their free
+    /// space can be read. An engine on another machine, or outside of our container, has none.
+    pub async fn folders(&self) -> Result<Vec<PathBuf>, EngineError> {
+        let Host::Unix(_) = self.host else { return Ok(vec![]) };
+        let machine = self.machine().await?;
+        let folders = [Some(machine.data_root), machine.containerd_root];
+        Ok(folders.into_iter().flatten().filter(|folder| folder.is_dir()).collect())
     }
 }

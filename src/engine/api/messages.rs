@@ -23,7 +23,7 @@ pub(in crate::engine) struct EngineMessage {
     pub progress_detail: Value,
     /// Output of the classic builder.
     pub stream: String,
-    pub error: Option<String>,
+    error: Option<String>,
     #[serde(rename = "errorDetail")]
     pub error_detail: ErrorDetail,
     pub aux: Value,
@@ -32,8 +32,17 @@ pub(in crate::engine) struct EngineMessage {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::engine) struct ErrorDetail {
+    pub message: String,
     /// Exit code of the classic builder's step; 0 if no step failed.
     pub code: i32,
+}
+
+impl EngineMessage {
+    /// Returns the reason why the engine gave up. API 1.48 has deprecated `error` in favour of `errorDetail`.
+    pub(in crate::engine) fn error(&self) -> Option<&str> {
+        let detail = Some(self.error_detail.message.as_str()).filter(|message| !message.is_empty());
+        detail.or(self.error.as_deref())
+    }
 }
 
 /// The messages of an answer, one a line. A chunk of the answer may end anywhere, even inside the last CRLF.
@@ -154,7 +163,14 @@ mod tests {
 
     #[test]
     fn an_error_is_read() {
-        let line = parse(br#"{"errorDetail":{"message":"m"},"error":"m"}"#).unwrap();
-        assert_eq!(line.error.as_deref(), Some("m"));
+        for (line, error) in [
+            (&br#"{"errorDetail":{"message":"m"},"error":"old"}"#[..], Some("m")),
+            (br#"{"errorDetail":{"message":"m"}}"#, Some("m")),
+            (br#"{"error":"old"}"#, Some("old")),
+            (br#"{"errorDetail":{"code":3},"error":"old"}"#, Some("old")),
+            (br#"{"status":"s"}"#, None),
+        ] {
+            assert_eq!(parse(line).unwrap().error(), error);
+        }
     }
 }

@@ -4,7 +4,8 @@
 //! (`GetTokenAuthority`): then it asks for each token with its scope (`FetchToken`), which names the repository. It keeps
 //! tokens between builds, and a later session gets them if it proves that it has the same key (`VerifyTokenAuthority`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,10 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::grpc::GrpcStatus;
-use crate::engine::advice;
+use crate::engine::advice::{self, with_cure};
+use crate::engine::api::errors::EngineError;
+use crate::engine::api::insecure::LoginGuard;
+use crate::engine::api::kind::ErrorKind;
 use crate::model::ImageRef;
 use crate::registry::{self, RegistryError, TokenQuestion};
 use crate::secrets::{HostLogin, RegistryLogins};
@@ -24,18 +28,49 @@ use crate::secrets::{HostLogin, RegistryLogins};
 pub(in crate::engine) struct BaseLogins {
     logins: RegistryLogins,
     bases: Vec<ImageRef>,
+    guard: LoginGuard,
     /// Hosts of which one login stood for several.
     unclear: Mutex<BTreeSet<String>>,
+    has_held_back: AtomicBool,
 }
 
 impl BaseLogins {
-    pub(in crate::engine) fn new(logins: RegistryLogins, bases: Vec<ImageRef>) -> Self {
-        Self { logins, bases, unclear: Mutex::default() }
+    pub(in crate::engine) fn new(logins: RegistryLogins, bases: Vec<ImageRef>, guard: LoginGuard) -> Self {
+        Self { logins, bases, guard, unclear: Mutex::default(), has_held_back: AtomicBool::new(false) }
     }
 
     /// Returns the logins by host, for a builder that cannot ask.
-    pub(in crate::engine) fn by_host(&self) -> Vec<(String, HostLogin)> {
-        self.logins.by_host(&self.bases).into_iter().inspect(|(host, login)| self.note(host, login)).collect()
+    ///
+    /// # Errors
+    /// The engine does not say how it speaks to registries.
+    pub(in crate::engine) async fn by_host(&self) -> Result<BTreeMap<String, HostLogin>, EngineError> {
+        let mut logins = self.logins.by_host(&self.bases);
+        for (host, login) in &mut logins {
+            if login.auth.is_some() && self.holds_back(host).await? {
+                login.auth = None;
+            }
+            self.note(host, login);
+        }
+        Ok(logins)
+    }
+
+    /// Returns true if no login for this registry may go to the engine.
+    async fn holds_back(&self, host: &str) -> Result<bool, EngineError> {
+        let exposes = self.guard.exposes(host).await?;
+        self.has_held_back.fetch_or(exposes, Relaxed);
+        Ok(exposes)
+    }
+
+    /// Returns the true reason for an error if the engine lacked a login that was held back.
+    pub(in crate::engine) fn explain(&self, error: EngineError) -> EngineError {
+        match error.kind {
+            ErrorKind::Auth | ErrorKind::Login if self.has_held_back.load(Relaxed) => EngineError {
+                message: format!("{}; {}", error.message, with_cure(&advice::EXPOSED_LOGIN, &[])),
+                kind: ErrorKind::Exposed,
+                ..error
+            },
+            _ => error,
+        }
     }
 
     /// Returns one line for each host of which one login stood for several.
@@ -51,16 +86,19 @@ impl BaseLogins {
     }
 
     /// Returns the credentials of a registry. They are empty if there are none, as in the answer of Docker's client.
-    pub(super) fn credentials(&self, asked: &CredentialsRequest) -> CredentialsResponse {
+    pub(super) async fn credentials(&self, asked: &CredentialsRequest) -> Result<CredentialsResponse, GrpcStatus> {
         let login = self.logins.of_host(&asked.host, &self.bases);
         self.note(&asked.host, &login);
-        match login.auth {
+        Ok(match login.auth {
             None => CredentialsResponse::default(),
+            Some(_) if self.holds_back(&asked.host).await.map_err(GrpcStatus::unknown)? => {
+                CredentialsResponse::default()
+            }
             Some(auth) => match auth.identity_token {
                 Some(token) => CredentialsResponse { username: String::new(), secret: token.to_string() },
                 None => CredentialsResponse { username: auth.username, secret: auth.password.to_string() },
             },
-        }
+        })
     }
 
     /// Claims the tokens of a registry whose logins depend on the repository. The engine fetches those of other registries
@@ -91,6 +129,10 @@ impl BaseLogins {
         let FetchTokenRequest { host, realm, service, scopes, .. } = asked;
         let repository = scopes.iter().find_map(|scope| repository_of(scope)).unwrap_or_default();
         let auth = self.logins.of_repository(&host, repository);
+        let auth = match auth {
+            Some(_) if self.holds_back(&host).await.map_err(GrpcStatus::unknown)? => None,
+            auth => auth,
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let answer = |token: String, seconds: u32| FetchTokenResponse {
             token,
@@ -124,6 +166,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::engine::api::version::EngineKind;
     use crate::secrets::{self, Place, SecretsConfig};
 
     async fn logins(auths: &str) -> BaseLogins {
@@ -140,7 +183,8 @@ mod tests {
         let mut secrets = secrets::start(config, stop.clone());
         let loaded = secrets.wait_for(|s| s.loaded).await.unwrap().clone();
         stop.cancel();
-        BaseLogins::new(loaded.into(), vec![])
+        let kind = EngineKind { api: "1.41".parse().unwrap(), is_podman: false };
+        BaseLogins::new(loaded.into(), vec![], LoginGuard::new("unix:///none".parse().unwrap(), kind))
     }
 
     /// The engine gives a token to a later session that signs with the key of the session which fetched it.

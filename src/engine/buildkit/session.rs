@@ -24,7 +24,8 @@ use crate::engine::context::tree::Tree;
 use super::base_logins::BaseLogins;
 use super::filesync::DiffCopy;
 use super::grpc::{self, GrpcStatus};
-use crate::engine::api::connect::{Host, invalid, no_body, request};
+use crate::engine::api::connect::{invalid, no_body, request};
+use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::EngineError;
 use crate::outbound::chain;
 
@@ -53,7 +54,7 @@ pub(in crate::engine) enum SessionError {
 impl Session {
     /// Opens a session. `shared_key` is the name of the context that the engine keeps between builds.
     pub(in crate::engine) async fn open(
-        host: &Host,
+        engine: &Engine,
         shared_key: &str,
         tree: Arc<Tree>,
         logins: Arc<BaseLogins>,
@@ -70,7 +71,7 @@ impl Session {
             request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
         }
         let request = request.body(no_body()).map_err(|e| SessionError::Failed(invalid(e)))?;
-        let reply = host.send(request).await.map_err(SessionError::Failed)?;
+        let reply = engine.send(request).await.map_err(SessionError::Failed)?;
         let status = reply.response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS {
             return Err(SessionError::Refused(format!("the engine answered POST /session with {status}")));
@@ -147,7 +148,7 @@ async fn serve(
             tasks.spawn(async move { DiffCopy { tree: &tree }.serve(head.headers, body, out).await });
             grpc::answer(ReceiverStream::new(frames).fuse())
         }
-        CREDENTIALS => grpc::unary(request, async |asked: CredentialsRequest| Ok(logins.credentials(&asked))).await,
+        CREDENTIALS => grpc::unary(request, async |asked: CredentialsRequest| logins.credentials(&asked).await).await,
         TOKEN_AUTHORITY => grpc::unary(request, async |asked: GetTokenAuthorityRequest| logins.authority(&asked)).await,
         VERIFY_AUTHORITY => {
             grpc::unary(request, async |asked: VerifyTokenAuthorityRequest| logins.verify(&asked)).await

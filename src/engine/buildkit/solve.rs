@@ -28,7 +28,7 @@ impl Engine {
             &[("version", "2"), ("buildid", &build.build_id), ("remote", "client-session"), ("session", session)],
         );
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;
-        let reply = self.host.send(request).await?.accepted().await.map_err(EngineError::classify_refusal)?;
+        let reply = self.send(request).await?.accepted().await.map_err(EngineError::classify_refusal)?;
 
         let mut progress = BuildkitProgress::default();
         let result = follow(MessageStream::new(reply), &mut progress, log).await;
@@ -72,8 +72,8 @@ async fn follow(
 ) -> Result<Result<String, String>, EngineError> {
     let (mut image, mut empty) = (None, 0);
     while let Some(message) = messages.next().await? {
-        if let Some(error) = message.error {
-            return Ok(Err(error));
+        if let Some(error) = message.error() {
+            return Ok(Err(error.to_owned()));
         }
         match message.id.as_str() {
             "moby.buildkit.trace" => {

@@ -23,6 +23,23 @@ fn output_is_written_unchanged() {
 }
 
 #[test]
+fn podmans_steps_are_read() {
+    let (text, progress) = log(&[
+        r#"{"stream":"[1/2] STEP 1/2: FROM a AS b\n"}"#,
+        r#"{"stream":"[2/2] STEP 2/2: RUN make: all\n"}"#,
+        r#"{"stream":"Step 9/9 : no step\n"}"#,
+    ]);
+    assert!(text.starts_with("[1/2] STEP 1/2: FROM a AS b\n"), "{text}");
+    assert_eq!(progress.last_line().trim(), "Step 9/9 : no step");
+    assert_eq!(progress.step, "Step 2/2 : RUN make: all");
+    // Output of a step of the Docker Engine is no step.
+    assert_eq!(
+        log(&[r#"{"stream":"Step 1/1 : RUN x\n"}"#, r#"{"stream":"STEP 1/1: y\n"}"#]).1.step,
+        "Step 1/1 : RUN x"
+    );
+}
+
+#[test]
 fn a_pull_writes_one_line_per_layer() {
     let (text, progress) = log(&[
         r#"{"status":"Pulling from acme/base","id":"v1"}"#,

@@ -118,7 +118,7 @@ impl Engine {
         for _ in 0..MOST_LINKS {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("path", &path).finish();
             let asked = request(Method::GET, &format!("/containers/{id}/archive?{query}"));
-            let reply = match self.host.send(asked.body(no_body()).map_err(invalid)?).await?.accepted().await {
+            let reply = match self.send(asked.body(no_body()).map_err(invalid)?).await?.accepted().await {
                 Err(error) if error.status == Some(StatusCode::NOT_FOUND) => return Err(NoCopy::Path),
                 // This is how an engine tells a loop of symlinks, with a status of its own fault.
                 Err(error) if error.message.contains("too many links") => return Err(NoCopy::Path),

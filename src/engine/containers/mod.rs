@@ -191,7 +191,7 @@ impl Containers {
 
     async fn docker(&self) -> Result<&Docker, EngineError> {
         let engine = &self.member.engine;
-        self.docker.get_or_try_init(async || docker(&engine.host, &engine.info().await?.api_version)).await
+        self.docker.get_or_try_init(async || docker(&engine.host, engine.kind().await?.api)).await
     }
 
     /// Makes a container in the place of one that has its name. A container is made to its end even if this future is
@@ -438,7 +438,7 @@ impl RunContainer<'_> {
         let state = self.state().await?;
         let killed = match code {
             SIGKILL_EXIT if state.oom_killed == Some(true) => Some(KilledBy::Kernel),
-            SIGKILL_EXIT => Some(ooms.killed_by(&self.all.member.engine.host).await),
+            SIGKILL_EXIT => Some(ooms.killed_by(&self.all.member.engine).await),
             _ => None,
         };
         Ok(ContainerExit { code, last_line: log.masked(&last.text(code)), killed, not_in: None })

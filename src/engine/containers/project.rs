@@ -86,8 +86,8 @@ impl Engine {
         let query = filter(&format!("{PROJECT_LABEL}={job}"));
         let (mut removed, mut trouble) = (0, None);
         for pass in 0..PASSES {
-            let containers: Vec<Made> = self.host.json(Method::GET, &format!("/containers/json?all=1&{query}")).await?;
-            let networks: Vec<Made> = self.host.json(Method::GET, &format!("/networks?{query}")).await?;
+            let containers: Vec<Made> = self.json(Method::GET, &format!("/containers/json?all=1&{query}")).await?;
+            let networks: Vec<Made> = self.json(Method::GET, &format!("/networks?{query}")).await?;
             let volumes = self.volumes(&query).await?;
             if containers.is_empty() && networks.is_empty() && volumes.is_empty() {
                 trouble = None;
@@ -98,7 +98,7 @@ impl Engine {
             }
             join_all(containers.iter().map(async |Made { id }| {
                 // One that does not end by itself is killed with its removal.
-                let _ = self.host.ask(Method::POST, &format!("/containers/{id}/stop?t={GRACE}"), SMALL_REQUEST).await;
+                let _ = self.ask(Method::POST, &format!("/containers/{id}/stop?t={GRACE}"), SMALL_REQUEST).await;
             }))
             .await;
             let paths = containers.iter().map(|container| format!("/containers/{}?force=1&v=1", container.id));
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     async fn volumes(&self, query: &str) -> Result<Vec<ListedVolume>, EngineError> {
-        let found: Volumes = self.host.json(Method::GET, &format!("/volumes?{query}")).await?;
+        let found: Volumes = self.json(Method::GET, &format!("/volumes?{query}")).await?;
         Ok(found.volumes.unwrap_or_default())
     }
 }

@@ -62,12 +62,12 @@ impl Engine {
     pub(super) async fn test_containers(&self, label: &str) -> Result<Vec<TestContainer>, EngineError> {
         let filters = json!({ "label": [label] }).to_string();
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish();
-        self.host.json(Method::GET, &format!("/containers/json?all=1&{query}")).await
+        self.json(Method::GET, &format!("/containers/json?all=1&{query}")).await
     }
 
     /// Ends what runs in a container. One in which nothing runs is no error.
     pub(super) async fn kill(&self, id: &str) -> Result<(), EngineError> {
-        match self.host.ask(Method::POST, &format!("/containers/{id}/kill"), SMALL_REQUEST).await {
+        match self.ask(Method::POST, &format!("/containers/{id}/kill"), SMALL_REQUEST).await {
             Err(e) if matches!(e.status, Some(StatusCode::CONFLICT | StatusCode::NOT_FOUND)) => Ok(()),
             killed => killed.map(drop),
         }

@@ -3,7 +3,7 @@
 use std::io;
 
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use bollard::{BollardRequest, ClientVersion, Docker};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http_body_util::{BodyExt, Either, Full, StreamBody};
@@ -12,6 +12,7 @@ use hyper::{Request, StatusCode, Uri, header};
 
 use crate::engine::api::connect::{Host, RequestBody};
 use crate::engine::api::errors::EngineError;
+use crate::engine::api::version::ApiVersion;
 
 /// Time limit, in seconds, of a request until its answer begins. The answer to an upload begins after its last byte, and
 /// each stage has a limit of its own, so this one is beyond them.
@@ -20,9 +21,8 @@ const LIMIT: u64 = 7 * 24 * 3600;
 /// Body of a request that bollard makes.
 pub(super) type BollardBody = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, io::Error>>>>;
 
-/// Returns a client of the engine at `host`, whose API version is `api`, as in `1.41`. The client speaks that version, or
-/// its own newest one if that is older: an engine refuses versions that are newer than its own, and very old ones.
-pub(super) fn docker(host: &Host, api: &str) -> Result<Docker, EngineError> {
+/// Returns a client of the engine at `host` that speaks the API version `api`.
+pub(super) fn docker(host: &Host, api: ApiVersion) -> Result<Docker, EngineError> {
     let host = host.clone();
     let transport = move |request: BollardRequest| {
         let host = host.clone();
@@ -31,15 +31,9 @@ pub(super) fn docker(host: &Host, api: &str) -> Result<Docker, EngineError> {
             sent.await.map_err(|error: EngineError| Error::from(io::Error::other(error)))
         }
     };
-    let docker = Docker::connect_with_custom_transport(transport, Some("http://docker"), LIMIT, &version(api));
+    let version = ClientVersion { major_version: api.major.into(), minor_version: api.minor.into() };
+    let docker = Docker::connect_with_custom_transport(transport, Some("http://docker"), LIMIT, &version);
     docker.map_err(of_bollard)
-}
-
-fn version(api: &str) -> ClientVersion {
-    let engines = api.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    let newest = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
-    let (major_version, minor_version) = engines.map_or(newest, |engines| newest.min(engines));
-    ClientVersion { major_version, minor_version }
 }
 
 /// Makes a request to a proxy one to the server itself.
@@ -63,18 +57,5 @@ pub(super) fn of_bollard(error: Error) -> EngineError {
         }
         Error::DockerStreamError { error } => EngineError::engine(error),
         other => EngineError::broken(&other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_version_is_newer_than_the_engine() {
-        for (engines, expected) in [("1.41", (1, 41)), ("1.24", (1, 24)), ("1.999", (1, 53)), ("", (1, 53))] {
-            let ClientVersion { major_version, minor_version } = version(engines);
-            assert_eq!((major_version, minor_version), expected, "{engines}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Watches the disk of an engine, and makes room there.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,20 +26,20 @@ impl Member {
             if receiver.wait_for(|states| states[self.index].health == EngineHealth::Well).await.is_err() {
                 return;
             }
-            let Ok(folder) = self.engine.folder().await else {
+            let Ok(folders) = self.engine.folders().await else {
                 sleep(DISK_INTERVAL).await;
                 continue;
             };
             let (mut pruned, mut looked) = (None, None);
             while self.read(|state| state.health == EngineHealth::Well) {
-                self.check_room(folder.as_deref(), &limits, &mut pruned).await;
+                self.check_room(&folders, &limits, &mut pruned).await;
                 if looked.is_none_or(|at: Instant| at.elapsed() >= PRUNE_INTERVAL) {
                     self.prune_kept().await;
                     looked = Some(Instant::now());
                 }
                 tokio::select! {
-                    () = sleep(if folder.is_some() { DISK_INTERVAL } else { PRUNE_INTERVAL }) => {}
-                    () = self.released.notified(), if folder.is_some() => {}
+                    () = sleep(if folders.is_empty() { PRUNE_INTERVAL } else { DISK_INTERVAL }) => {}
+                    () = self.released.notified(), if !folders.is_empty() => {}
                 }
             }
         }
@@ -54,8 +54,8 @@ impl Member {
         }
     }
 
-    async fn check_room(&self, folder: Option<&Path>, limits: &SpaceLimits, pruned: &mut Option<Instant>) {
-        let disk = folder.map(disk::measure).and_then(Result::ok);
+    async fn check_room(&self, folders: &[PathBuf], limits: &SpaceLimits, pruned: &mut Option<Instant>) {
+        let disk = disk::measure_fullest(folders, &limits.floor).ok().flatten().map(|(_, disk)| disk);
         if self.read(|state| state.disk != disk) {
             self.change(|state| state.disk = disk);
         }
@@ -82,7 +82,7 @@ impl Member {
             let is_held = |held: &HeldImage| held.id.as_deref() == Some(image) || held.names.iter().any(is_same);
             self.read(|state| state.builds.values().any(is_held))
         };
-        match self.engine.make_room(folder, limits, is_in_use).await {
+        match self.engine.make_room(folders, limits, is_in_use).await {
             Ok(full) => self.set_full(full),
             // The last known state of the disk stays.
             Err(error) => tracing::warn!("engine {}: room cannot be made: {error}", self.engine.name()),

@@ -43,10 +43,10 @@ impl Engine {
     ) -> Result<usize, EngineError> {
         let Some(instance) = &self.instance else { return Ok(0) };
         let mut removed = self.kill_orphans().await;
-        let containers: Vec<Container> = self.host.json(Method::GET, "/containers/json?all=1").await?;
+        let containers: Vec<Container> = self.json(Method::GET, "/containers/json?all=1").await?;
         for Container { id } in containers {
             // A container may have been removed since it was listed.
-            let Ok(details) = self.host.json::<ContainerDetails>(Method::GET, &format!("/containers/{id}/json")).await
+            let Ok(details) = self.json::<ContainerDetails>(Method::GET, &format!("/containers/{id}/json")).await
             else {
                 continue;
             };
@@ -56,7 +56,7 @@ impl Engine {
                 removed += usize::from(self.remove(&format!("/containers/{id}?force=1&v=1")).await?);
             }
         }
-        let images: Vec<EngineImage> = self.host.json(Method::GET, "/images/json").await?;
+        let images: Vec<EngineImage> = self.json(Method::GET, "/images/json").await?;
         let ours: Vec<_> = images.iter().filter(|image| instance.owns(image)).collect();
         let named: HashSet<_> = ours.iter().filter(|image| image.tags().next().is_some()).map(|i| i.job()).collect();
         // An image without a name is of an earlier attempt, if a later attempt of the same job has a name.
@@ -70,7 +70,7 @@ impl Engine {
 
     /// Removes one object and returns true if it is gone. Objects in use stay.
     pub(in crate::engine) async fn remove(&self, path: &str) -> Result<bool, EngineError> {
-        match self.host.ask(Method::DELETE, path, SMALL_REQUEST).await {
+        match self.ask(Method::DELETE, path, SMALL_REQUEST).await {
             Ok(_) => Ok(true),
             // The object is gone, is being removed, or is in use.
             Err(e) if matches!(e.status, Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT)) => Ok(false),

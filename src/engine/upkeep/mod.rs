@@ -2,6 +2,7 @@
 //! ones.
 
 pub(super) mod instance;
+mod layers;
 mod leftovers;
 pub(super) mod oom;
 mod orphans;

@@ -5,6 +5,7 @@ use hyper::Method;
 use serde::Deserialize;
 
 use crate::engine::api::connect::Host;
+use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::KilledBy;
 
 /// The number of OOM kills when a build began. `oom_kill` of /proc/vmstat (Linux 4.13 and later) counts those of the
@@ -18,7 +19,7 @@ impl OomCounter {
 
     /// Returns who killed a step of this engine since the start. A kill in another build at the same time counts too,
     /// because the kernel does not say which build was hit.
-    pub(in crate::engine) async fn killed_by(&self, engine: &Host) -> KilledBy {
+    pub(in crate::engine) async fn killed_by(&self, engine: &Engine) -> KilledBy {
         match self.0.zip(kills().await) {
             Some((before, now)) if shares_our_kernel(engine).await => match now > before {
                 true => KilledBy::Kernel,
@@ -37,7 +38,7 @@ async fn kills() -> Option<u64> {
 /// Returns true if the engine's steps run on our kernel. Such an engine is behind a Unix socket and reports our
 /// kernel's version and our amount of memory; a socket that leads to a virtual machine or elsewhere differs in one of
 /// them.
-async fn shares_our_kernel(engine: &Host) -> bool {
+async fn shares_our_kernel(engine: &Engine) -> bool {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct KernelInfo {
@@ -50,7 +51,7 @@ async fn shares_our_kernel(engine: &Host) -> bool {
         let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?;
         Some((kernel.trim().to_owned(), total.parse::<u64>().ok()? * 1024))
     };
-    if !matches!(engine, Host::Unix(_)) {
+    if !matches!(engine.host, Host::Unix(_)) {
         return false;
     }
     let theirs = engine.json::<KernelInfo>(Method::GET, "/info").await.ok();

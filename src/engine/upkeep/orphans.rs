@@ -17,11 +17,11 @@ impl Engine {
     /// Kills the processes of such steps and returns their number.
     pub(super) async fn kill_orphans(&self) -> usize {
         let Host::Unix(socket) = &self.host else { return 0 };
-        let Ok(Some(folder)) = self.folder().await else { return 0 };
+        let Ok(machine) = self.machine().await else { return 0 };
         let Ok(stream) = UnixStream::connect(socket).await else { return 0 };
         // The listening process is not the engine if a proxy stands before it or if systemd made the socket.
         let Some(engine) = stream.peer_cred().ok().and_then(|peer| peer.pid()) else { return 0 };
-        tokio::task::spawn_blocking(move || kill_steps_before(engine, &folder)).await.unwrap_or(0)
+        tokio::task::spawn_blocking(move || kill_steps_before(engine, &machine.data_root)).await.unwrap_or(0)
     }
 }
 

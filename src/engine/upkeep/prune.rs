@@ -6,13 +6,14 @@
 //! (<https://github.com/moby/buildkit/issues/4218>). Therefore room is made in steps, and the disk is read after each.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Method;
 use serde::Deserialize;
 
 use super::instance::{EngineImage, Instance};
+use super::layers::{ImageLayer, count_layers, with_sizes};
 use crate::disk::{self, ByteSize, Disk, Floor};
 use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
@@ -34,15 +35,20 @@ pub(in crate::engine) struct SpaceLimits {
     pub budget: u64,
 }
 
-/// The used part of `GET /system/df`.
+/// The used part of `GET /system/df`. A list may be null, and none may be missing, because an engine that leaves one out
+/// has another form of this answer, and nothing would ever be removed there.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DiskUsage {
     /// Bytes of all images' layers, where each layer counts once.
-    #[serde(default)]
     layers_size: i64,
+    #[serde(deserialize_with = "Option::deserialize")]
     images: Option<Vec<EngineImage>>,
+    #[serde(deserialize_with = "Option::deserialize")]
     build_cache: Option<Vec<CacheRecord>>,
+    /// Bytes of our images, if they were counted by layers.
+    #[serde(skip)]
+    counted: Option<u64>,
 }
 
 /// One record of the build cache.
@@ -81,27 +87,28 @@ enum RemovableObject {
 }
 
 impl Engine {
-    /// Reads the free space of the engine's disk if its folder is on this machine, and makes room if necessary. Images
+    /// Reads the free space of the engine's disks if they are on this machine, and makes room if necessary. Images
     /// whose id or tag `is_in_use` stay. Returns a message if there is still too little room.
     pub(in crate::engine) async fn make_room(
         &self,
-        folder: Option<&Path>,
+        folders: &[PathBuf],
         limits: &SpaceLimits,
         is_in_use: impl Fn(&str) -> bool,
     ) -> Result<Option<String>, EngineError> {
         let Some(instance) = &self.instance else { return Ok(None) };
-        let look = || folder.map(disk::measure).transpose().map_err(|e| self.unreadable_disk(folder, &e));
+        let look =
+            || disk::measure_fullest(folders, &limits.floor).map_err(|(folder, e)| self.unreadable_disk(folder, &e));
         let before = look()?;
-        if before.is_some_and(|disk| limits.floor.holds(&disk)) {
+        if before.is_some_and(|(_, disk)| limits.floor.holds(&disk)) {
             return Ok(None);
         }
         let (mut removed, mut now, mut taken) = (0, before, 0);
-        let mut tagged = HashMap::new();
+        let (mut tagged, mut histories) = (HashMap::new(), HashMap::new());
         for _ in 0..STEPS {
-            let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
+            let usage = self.usage(instance, &mut histories).await?;
             taken = usage.taken(instance);
             now = look()?;
-            let goal = goal(limits, taken, now.as_ref());
+            let goal = goal(limits, taken, now.as_ref().map(|(_, disk)| disk));
             if taken <= goal {
                 break;
             }
@@ -122,29 +129,51 @@ impl Engine {
         }
         if removed > 0 {
             let (name, taken) = (&self.host, ByteSize(taken));
-            let room = now.map_or(String::new(), |disk| format!(", its disk has {disk}"));
+            let room = now.map_or(String::new(), |(_, disk)| format!(", its disk has {disk}"));
             tracing::info!(
                 "engine {name}: removed {removed} of our images and parts of the build cache; they take {taken}{room}"
             );
         }
-        let short = now.filter(|disk| !limits.floor.holds(disk)).zip(folder);
-        Ok(short.map(|(disk, folder)| {
+        let short = now.filter(|(_, disk)| !limits.floor.holds(disk));
+        Ok(short.map(|(folder, disk)| {
             with_cure(&advice::FULL_DISK, &[&self.host, &folder.display(), &disk, &limits.floor, &ByteSize(taken)])
         }))
     }
 
     /// Returns the bytes of this instance's images and of the build cache. The answer may take the engine seconds.
     pub(in crate::engine) async fn taken(&self) -> Result<u64, EngineError> {
-        let usage: DiskUsage = self.host.json(Method::GET, "/system/df").await?;
-        Ok(self.instance.as_ref().map_or(0, |instance| usage.taken(instance)))
+        let Some(instance) = &self.instance else { return Ok(0) };
+        Ok(self.usage(instance, &mut HashMap::new()).await?.taken(instance))
     }
 
-    fn unreadable_disk(&self, folder: Option<&Path>, error: &std::io::Error) -> EngineError {
-        let folder = folder.unwrap_or(Path::new("")).display();
-        EngineError::engine(format!(
-            "the free space of the Docker engine at {} ({folder}) cannot be read: {error}",
-            self.host
-        ))
+    /// Asks what takes space in the engine. `histories` has the layers of images that were asked for before, by id.
+    async fn usage(
+        &self,
+        instance: &Instance,
+        histories: &mut HashMap<String, Vec<ImageLayer>>,
+    ) -> Result<DiskUsage, EngineError> {
+        let mut usage: DiskUsage = self.json(Method::GET, "/system/df").await?;
+        if self.kind().await?.is_podman {
+            let listed: Vec<EngineImage> = self.json(Method::GET, "/images/json").await?;
+            usage.images = Some(with_sizes(listed, usage.images.unwrap_or_default()));
+        }
+        if self.machine().await?.has_containerd_store {
+            let ours: Vec<_> = usage.images.iter().flatten().filter(|image| instance.owns(image)).collect();
+            for image in &ours {
+                if !histories.contains_key(&image.id) {
+                    // An image that is gone has no layers.
+                    let history = self.json(Method::GET, &format!("/images/{}/history", image.id)).await;
+                    histories.insert(image.id.clone(), history.unwrap_or_default());
+                }
+            }
+            usage.counted = Some(count_layers(&ours, histories));
+        }
+        Ok(usage)
+    }
+
+    fn unreadable_disk(&self, folder: &Path, error: &std::io::Error) -> EngineError {
+        let (host, folder) = (&self.host, folder.display());
+        EngineError::engine(format!("the free space of the Docker engine at {host} ({folder}) cannot be read: {error}"))
     }
 
     /// Returns the time at which the image was last built or tagged. An image that is built again from the cache keeps
@@ -160,7 +189,7 @@ impl Engine {
         struct ImageMetadata {
             last_tag_time: String,
         }
-        let details: ImageDetails = self.host.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
+        let details: ImageDetails = self.json(Method::GET, &format!("/images/{id}/json")).await.ok()?;
         // The engine reports the year 1 for an image without a tag.
         details.metadata.last_tag_time.parse().ok().filter(|at: &Millis| at.0 > 0)
     }
@@ -219,7 +248,7 @@ impl Engine {
             "/build/prune?{}",
             form_urlencoded::Serializer::new(String::new()).append_pair("filters", &filters).finish()
         );
-        let answer = self.host.ask(Method::POST, &path, PRUNE_TIMEOUT).await?;
+        let answer = self.ask(Method::POST, &path, PRUNE_TIMEOUT).await?;
         let pruned: Pruned = serde_json::from_slice(&answer)
             .map_err(|e| EngineError::engine(format!("the Docker engine answered {path} with unexpected JSON: {e}")))?;
         Ok(pruned.caches_deleted.map_or(0, |deleted| deleted.len()))
@@ -254,7 +283,8 @@ impl DiskUsage {
             }
         }
         let layers = (self.layers_size.max(0) as u64).saturating_sub(others);
-        ours.min(layers) + self.build_cache.iter().flatten().map(CacheRecord::bytes).sum::<u64>()
+        self.counted.unwrap_or(ours.min(layers))
+            + self.build_cache.iter().flatten().map(CacheRecord::bytes).sum::<u64>()
     }
 
     fn removables(self, instance: &Instance) -> Vec<Removable> {

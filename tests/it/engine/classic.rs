@@ -28,14 +28,17 @@ fn instead(docker: Docker, start: &'static str, answer: String) -> (TempDir, Str
     let dir = folder();
     let socket = dir.path().join("proxy.sock");
     let listener = UnixListener::bind(&socket).unwrap();
+    let version = regex::Regex::new(r" /v1[.]\d+/").unwrap();
     tokio::spawn(async move {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
+            let version = version.clone();
             let (target, answer) = (target.strip_prefix("unix://").unwrap().to_owned(), answer.clone());
             tokio::spawn(async move {
                 let mut head = vec![0; 4096];
                 let got = client.read(&mut head).await.unwrap();
-                if head.starts_with(start.as_bytes()) {
+                let request = version.replace(&String::from_utf8_lossy(&head), " /").into_owned();
+                if request.starts_with(start) {
                     client.write_all(answer.as_bytes()).await.unwrap();
                     return;
                 }

@@ -40,7 +40,7 @@ fn keeper(contexts: Contexts) -> Served {
     let router = axum::Router::new().route("/_ping", get(ping)).route("/build", post(build));
     let version = async || r#"{"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}"#;
     let router = router.route("/version", get(version));
-    let router = router.route("/images/0123/json", get(async || format!("{{\"Id\": \"{IMAGE_ID}\"}}")));
+    let router = router.route("/v1.41/images/0123/json", get(async || format!("{{\"Id\": \"{IMAGE_ID}\"}}")));
     let router = router.route("/v1.41/build", post(build)).layer(axum::extract::DefaultBodyLimit::disable());
     Served::start(router.with_state(contexts))
 }

@@ -112,7 +112,10 @@ fn told(info: serde_json::Value) -> (harness::Served, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let answer = async move |uri: axum::http::Uri| match uri.path() {
-        "/info" => axum::Json(info).into_response(),
+        "/version" => {
+            axum::Json(serde_json::json!({"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux"})).into_response()
+        }
+        "/v1.41/info" => axum::Json(info).into_response(),
         _ => {
             counted.fetch_add(1, Ordering::Relaxed);
             axum::http::StatusCode::NOT_FOUND.into_response()

@@ -1,9 +1,11 @@
+use std::io::Read;
+use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, Disk, World, eventually, push_payload, unique};
+use crate::harness::{Daemon, Disk, Flow, World, eventually, push_payload, succeed, unique};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -101,4 +103,26 @@ async fn a_read_only_disk_is_reported_and_survived() {
         let job: Value = world.daemon.wait_success(&id).await;
         assert!(job["attempt"].as_u64().unwrap() <= 2, "{job:#}");
     }
+}
+
+/// A repository that would fill the disk ends its own fetch at half of DISK_FLOOR, and leaves nothing there.
+#[tokio::test]
+async fn a_fetch_that_fills_the_disk_is_ended() {
+    let disk = Disk::new(96);
+    let mut world = world(&disk, &[("DISK_FLOOR", "64MiB")]).await;
+    let gate = world.gate_git().await;
+    let mut random = std::fs::File::open("/dev/urandom").unwrap().take(80 << 20);
+    std::io::copy(&mut random, &mut std::fs::File::create(world.repo.path("random")).unwrap()).unwrap();
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
+    // The room is looked at each second.
+    gate.set(Flow::Slow { rate: 10 << 20 });
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    world.daemon.wait_log(&id, "(half of DISK_FLOOR)").await;
+    assert_eq!(world.daemon.get("/health").await["status"], "alive");
+    world.daemon.request(Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
+    world.daemon.wait(&id).await;
+    let packs = disk.path().join("data");
+    let used = succeed(Command::new("du").args(["--summarize", "--block-size=1M"]).arg(packs), b"");
+    let used = String::from_utf8(used.stdout).unwrap();
+    assert!(used.split('\t').next().unwrap().parse::<u32>().unwrap() < 10, "{used}");
 }

@@ -22,7 +22,7 @@ const HEAD: &str = "\
 Third-party notices of Image Factory
 ====================================
 
-Image Factory itself is under the Apache License 2.0. The libraries below are linked into its binary, each
+Image Factory itself is under the Apache License 2.0. The libraries below are linked into its binaries, each
 under the licence behind its name. Their texts follow the list. Rust's standard library is linked in, too
 (MIT OR Apache-2.0, https://www.rust-lang.org/policies/licenses), and SQLite, which is in the public domain.
 
@@ -69,7 +69,7 @@ impl Library {
     }
 }
 
-/// Returns everything that normal dependencies lead to from our package.
+/// Returns everything that normal dependencies lead to from our packages.
 fn libraries() -> Vec<Library> {
     let mut metadata = Command::new(env!("CARGO"));
     metadata.current_dir(top()).args(["metadata", "--format-version=1", "--locked"]);
@@ -81,8 +81,8 @@ fn libraries() -> Vec<Library> {
         entries.map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry.clone())).collect()
     };
     let (packages, nodes) = (by_id(&metadata["packages"]), by_id(&metadata["resolve"]["nodes"]));
-    let root = metadata["resolve"]["root"].as_str().unwrap();
-    let (mut found, mut left) = (BTreeMap::new(), vec![root]);
+    let own: Vec<_> = metadata["workspace_members"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let (mut found, mut left) = (BTreeMap::new(), own.clone());
     while let Some(id) = left.pop() {
         if found.insert(id, Library::of(&packages[id])).is_none() {
             let is_normal =
@@ -91,7 +91,7 @@ fn libraries() -> Vec<Library> {
             left.extend(used.map(|used| used["pkg"].as_str().unwrap()));
         }
     }
-    found.remove(root);
+    found.retain(|id, _| !own.contains(id));
     let mut libraries: Vec<_> = found.into_values().collect();
     libraries.sort_by(|a, b| a.name.cmp(&b.name));
     libraries

@@ -11,6 +11,7 @@ fn a_failed_step_gives_its_exit_code_and_text() {
     for message in [
         "failed to solve with frontend dockerfile.v0: failed to build LLB: executor failed running [/bin/sh -c exit 3]: exit code: 3",
         "failed to solve: process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
+        "building at STEP \"RUN exit 3\": while running runtime: exit status 3\n",
     ] {
         let error = EngineError::from_build(message, report("[2/2] RUN exit 3"));
         assert_eq!((error.kind, error.exit_code), (ErrorKind::Build, Some(3)));

@@ -1,0 +1,129 @@
+//! The words of the command line.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::launch::{self, Steps};
+use crate::signals::Signals;
+use crate::{Problem, circus, supervisor};
+
+/// Exit code of a command line that means nothing (sysexits(3): EX_USAGE).
+const USAGE: u8 = 64;
+
+enum Failure {
+    Usage(String),
+    Problem(Problem),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<String> = args.map(|word| word.to_string_lossy().into_owned()).collect();
+    let say = |text: &str| {
+        // Without a reader of standard error the exit code has to do.
+        let _ = writeln!(io::stderr(), "{text}");
+    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["launch", rest @ ..] if !rest.contains(&"--help") => launch(rest),
+        ["supervise", file] if !file.starts_with('-') => supervise(file),
+        ["help" | "--help" | "-h"] | [_, .., "--help" | "-h"] => {
+            let _ = write!(io::stdout(), "{}", usage(program));
+            Ok(0)
+        }
+        [] => Err(Failure::Usage(usage(program))),
+        _ => Err(Failure::Usage(format!("`{}` is no command.\n{}", words.join(" "), usage(program)))),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure::Usage(text)) => {
+            say(text.trim_end());
+            ExitCode::from(USAGE)
+        }
+        Err(Failure::Problem(problem)) => {
+            say(&format!("{program}: {problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(program: &str) -> String {
+    format!(
+        "\
+usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [-lLEVEL]
+       {program} supervise FILE
+
+  launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini
+  supervise  runs the processes of a circus.ini until they end or a signal stops them
+"
+    )
+}
+
+/// Launches the application of this image.
+fn launch(words: &[&str]) -> Result<u8, Failure> {
+    let (root, steps) = steps(words).map_err(Failure::Usage)?;
+    let signals = signals()?;
+    Ok(launch::run(&root, &steps, &environment(), &signals)?)
+}
+
+/// Reads the steps, as `ssh_config=True` or `--ssh-config`, and the folder that stands for `/`.
+fn steps(words: &[&str]) -> Result<(PathBuf, Steps), String> {
+    let (mut root, mut steps) = (PathBuf::from("/"), Steps::default());
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, "True"));
+        let is_on = || match value {
+            "True" | "true" => Ok(true),
+            "False" | "false" => Ok(false),
+            _ => Err(format!("`{word}` is unclear. Write {key}=True or {key}=False.")),
+        };
+        match key {
+            "ssh_config" | "--ssh-config" => steps.ssh_config = is_on()?,
+            "re_configure" | "--re-configure" => steps.re_configure = is_on()?,
+            "name" | "--name" if word.contains('=') => steps.name = Some(value.into()),
+            "--root" if word.contains('=') => root = value.into(),
+            _ if word.starts_with("-l") => steps.salt_options.push((*word).into()),
+            _ => return Err(format!("`{word}` is no step. There are ssh_config=True and re_configure=True.")),
+        }
+    }
+    Ok((root, steps))
+}
+
+fn signals() -> Result<Signals, Problem> {
+    Signals::take().map_err(|error| Problem::new(format!("Signals cannot be taken: {error}")))
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let variables = std::env::vars_os();
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// Runs the processes of a `circus.ini`.
+fn supervise(file: &str) -> Result<u8, Failure> {
+    let signals = signals()?;
+    let configuration = circus::read(&PathBuf::from(file), &environment())?;
+    Ok(supervisor::run(configuration, &signals)?.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_two_spellings() {
+        let expected =
+            Steps { ssh_config: true, re_configure: true, name: Some("x".into()), salt_options: vec!["-lall".into()] };
+        assert_eq!(steps(&["ssh_config=True", "--re-configure", "name=x", "-lall"]), Ok(("/".into(), expected)));
+        assert_eq!(steps(&["--ssh-config", "ssh_config=False", "--root=/r"]), Ok(("/r".into(), Steps::default())));
+        let unclear = "`ssh_config=1` is unclear. Write ssh_config=True or ssh_config=False.";
+        assert_eq!(steps(&["ssh_config=1"]), Err(unclear.into()));
+        let unknown = "`sshconfig` is no step. There are ssh_config=True and re_configure=True.";
+        assert_eq!(steps(&["sshconfig"]), Err(unknown.into()));
+    }
+}

@@ -1,0 +1,83 @@
+//! Places in an image of the makina-states convention.
+
+use std::path::{Path, PathBuf};
+
+use crate::Problem;
+
+/// Files that list the application's processes, in the order in which they are looked for.
+const CIRCUS: [&str; 3] = ["etc/circus/circusd.ini", "etc/circus/circus.ini", "etc/circus.ini"];
+
+/// The folders of one project.
+pub struct Layout {
+    /// Folder that stands for `/`.
+    pub root: PathBuf,
+    pub name: String,
+}
+
+impl Layout {
+    /// Looks for a project below `srv/projects`. Without a name it is the only one that is there.
+    ///
+    /// # Errors
+    /// There is no project of this name, or several and no name.
+    pub fn find(root: &Path, name: Option<&str>) -> Result<Self, Problem> {
+        let projects = root.join("srv/projects");
+        let found = |name: &str| projects.join(name).join("project").is_dir();
+        let name = match name {
+            Some(name) if name.starts_with('.') || name.contains('/') || !found(name) => {
+                let folder = projects.join(name).join("project");
+                return Err(Problem::with(&folder, "The image has no such project. Correct the name."));
+            }
+            Some(name) => name.to_owned(),
+            None => {
+                let entries = projects.read_dir().map_err(|error| Problem::with(&projects, error))?;
+                let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+                let names: Vec<String> = names.filter(|name| found(name)).collect();
+                match <[String; 1]>::try_from(names) {
+                    Ok([name]) => name,
+                    Err(names) => {
+                        let text = format!("The image has {} projects here. Name one by `name=NAME`.", names.len());
+                        return Err(Problem::with(&projects, text));
+                    }
+                }
+            }
+        };
+        Ok(Self { root: root.into(), name })
+    }
+
+    fn project(&self) -> PathBuf {
+        self.root.join("srv/projects").join(&self.name)
+    }
+
+    /// The pillar that the project's states are given.
+    pub fn pillar(&self) -> PathBuf {
+        self.project().join("pillar/init.sls")
+    }
+
+    /// The pillar of the volume.
+    pub fn configured_pillar(&self) -> PathBuf {
+        self.project().join("data/configuration/pillar.sls")
+    }
+
+    /// Folders whose `*.pub` may log in as root.
+    pub fn keys(&self) -> [PathBuf; 3] {
+        let data = self.project().join("data");
+        [data.join("ssh"), data.join("ms_ssh"), self.root.join("ms_ssh")]
+    }
+
+    pub fn authorized_keys(&self) -> PathBuf {
+        self.root.join("root/.ssh/authorized_keys")
+    }
+
+    /// The file that lists the application's processes.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn circus(&self) -> Result<PathBuf, Problem> {
+        let places = CIRCUS.map(|path| self.root.join(path));
+        places
+            .iter()
+            .find(|path| path.is_file())
+            .cloned()
+            .ok_or_else(|| Problem::with(&places[0], "The image does not say what runs. Write a circus.ini there."))
+    }
+}

@@ -1,0 +1,115 @@
+//! Lets the volume's public keys log in as root.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::layout::Layout;
+use crate::{Place, Problem, whole_file};
+
+/// Lines around the keys of the volume. The image's own keys stand outside, and stay.
+const BEGIN: &str = "# Keys of the volume, written by the launcher at each start:";
+const END: &str = "# End of the volume's keys.";
+/// Beginnings of the names of key types (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+const TYPES: [&str; 3] = ["ssh-", "ecdsa-sha2-", "sk-"];
+
+/// Writes root's `authorized_keys`, and returns the number of the volume's keys in it. A key that is no longer in the
+/// volume is no longer in the file.
+///
+/// # Errors
+/// A file cannot be read or written, or one of its lines is no public key. The old file stays then.
+pub fn install(layout: &Layout) -> Result<usize, Problem> {
+    let mut keys = Vec::new();
+    for file in layout.keys().iter().map(|folder| public_keys(folder)).collect::<Result<Vec<_>, _>>()?.concat() {
+        let text = fs::read_to_string(&file).map_err(|error| Problem::with(&file, error))?;
+        for (number, line) in text.lines().enumerate().map(|(number, line)| (number, line.trim())) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if !is_key(line) {
+                return Err(Place::new(&file, number + 1)
+                    .problem("The line is no public key of OpenSSH. Put the .pub file of one there."));
+            }
+            if !keys.iter().any(|known| known == line) {
+                keys.push(line.to_owned());
+            }
+        }
+    }
+    let target = layout.authorized_keys();
+    let old = match fs::read_to_string(&target) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Problem::with(&target, error)),
+    };
+    let new = with_block(&old, &keys);
+    if new != old {
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| Problem::with(folder, error))?;
+        whole_file::write(&target, 0o600, new.as_bytes()).map_err(|error| Problem::with(&target, error))?;
+    }
+    Ok(keys.len())
+}
+
+/// Returns the `*.pub` of a folder in the order of their names. A folder that is missing has none.
+fn public_keys(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Problem::with(folder, error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(|error| Problem::with(folder, error))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pub") && path.is_file());
+    paths.sort();
+    Ok(paths)
+}
+
+/// True if a word of the line is the type of a key and the next one its base64. Options may stand before them.
+fn is_key(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.windows(2).any(|pair| TYPES.iter().any(|begin| pair[0].starts_with(begin)) && pair[1].starts_with("AAAA"))
+}
+
+/// Returns the text with these keys in the place of those between the two lines.
+fn with_block(old: &str, keys: &[String]) -> String {
+    let mut inside = false;
+    let mut lines: Vec<&str> = Vec::new();
+    for line in old.lines() {
+        inside |= line == BEGIN;
+        if !inside {
+            lines.push(line);
+        }
+        inside &= line != END;
+    }
+    if !keys.is_empty() {
+        lines.push(BEGIN);
+        lines.extend(keys.iter().map(String::as_str));
+        lines.push(END);
+    }
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_the_image_stay_and_those_of_the_volume_are_replaced() {
+        let one = with_block("ssh-rsa AAAA1 image\n", &["ssh-rsa AAAA2 x".into()]);
+        assert_eq!(one, format!("ssh-rsa AAAA1 image\n{BEGIN}\nssh-rsa AAAA2 x\n{END}\n"));
+        assert_eq!(with_block(&one, &["k".into()]), format!("ssh-rsa AAAA1 image\n{BEGIN}\nk\n{END}\n"));
+        assert_eq!(with_block(&one, &[]), "ssh-rsa AAAA1 image\n");
+    }
+
+    #[test]
+    fn a_private_key_is_no_key_that_may_log_in() {
+        let lines = [
+            "ssh-ed25519 AAAAC3 me",
+            "from=\"10.*\" ecdsa-sha2-nistp256 AAAAE2",
+            "-----BEGIN OPENSSH PRIVATE KEY-----",
+            "ssh-rsa",
+        ];
+        assert_eq!(lines.map(is_key), [true, true, false, false]);
+    }
+}

@@ -1,0 +1,220 @@
+//! A way in by ssh for the holders of the authorized keys: OpenSSH with a configuration of ours, which this process feeds,
+//! watches and ends. It reads the keys from their store itself, so that a daemon that is away does not lock out who mends it.
+
+mod config;
+mod connections;
+mod processes;
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::ChildStderr;
+use tokio_util::sync::CancellationToken;
+
+use super::own_socket;
+use crate::durable::replace_file;
+use crate::process::Program;
+pub use crate::process::replace_self;
+use crate::secrets::{KeyHolders, Place, StoredHolders};
+use crate::settings::Settings;
+use crate::telemetry::SyslogHandle;
+use config::sshd_config;
+use connections::{Keys, LoginConnections};
+use processes::kill_others;
+
+/// How the lines begin in which sshd tells steps of a login. Other lines tell how it ended.
+const STEPS: &[&str] = &["Accepted key", "Connection from", "Postponed", "Starting session", "User child"];
+
+/// Returns the socket at which sshd asks for a key.
+pub fn keys_socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("keys")
+}
+
+/// Returns the socket at which a session asks for its variables.
+pub fn session_socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("session")
+}
+
+/// Runs OpenSSH for `user` until `shutdown`, and ends the sessions then.
+///
+/// # Errors
+/// The settings or the machine do not allow it, or OpenSSH ended.
+pub async fn run(
+    settings: &Settings,
+    run_dir: &Path,
+    user: &str,
+    syslog: Option<SyslogHandle>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    check(settings)?;
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "sshd needs root: start `image-factory sshd` as root");
+    let (uid, gid) = ids(user)?;
+    kill_others(uid, None, &[]);
+    for dir in [Path::new("/run/sshd"), run_dir] {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+        made.with_context(|| format!("{} cannot be made: a read-only root needs a tmpfs at /run", dir.display()))?;
+    }
+    let host_key = host_key(settings).await?;
+    let config = run_dir.join("sshd_config");
+    let program = std::env::current_exe()?;
+    let text = sshd_config(settings.sshd_port, user, &host_key, &program, run_dir);
+    replace_file(&config, 0o600, text.as_bytes())?;
+    let keys = listen(&keys_socket(run_dir), (0, 0))?;
+    let sessions = listen(&session_socket(run_dir), (uid, gid))?;
+    let api = run_dir.join("api");
+    tokio::spawn(forward(listen(&api, (uid, gid))?, own_socket::ssh_path(&settings.data_dir())));
+    // The first of several engines, without its options.
+    let engine = settings.docker_hosts.0.first().unwrap_or(&settings.docker_host);
+    let mut engine = engine.split(';').next().unwrap_or(engine).to_owned();
+    if let Some(target) = engine.strip_prefix("unix://").map(PathBuf::from) {
+        let near = run_dir.join("docker");
+        tokio::spawn(forward(listen(&near, (uid, gid))?, target));
+        engine = format!("unix://{}", near.display());
+    }
+    let variables = format!("DOCKER_HOST={engine}\nIMAGE_FACTORY_URL=unix:{}\n", api.display());
+
+    let mut sshd = Program::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config).start()?;
+    let listener = sshd.id().context("sshd ended at once")?;
+    let connections = Arc::new(LoginConnections::new(listener, variables));
+    if let Some(stderr) = sshd.stderr() {
+        tokio::spawn(log(stderr, connections.clone()));
+    }
+    tokio::spawn(connections.clone().serve_keys(keys));
+    tokio::spawn(connections.clone().serve_sessions(sessions));
+    let place = super::secrets_config(settings).place;
+    tracing::info!("ssh: port {} is open to the authorized keys of {}", settings.sshd_port, place.describe());
+    let ended = tokio::select! {
+        ended = sshd.wait() => ended.map_err(Into::into).and_then(|status| {
+            Err(anyhow::anyhow!("sshd ended ({status}): the lines before say why"))
+        }),
+        never = follow(&place, &connections, uid, syslog) => match never {},
+        () = shutdown.cancelled() => Ok(()),
+    };
+    kill_others(uid, Some(listener), &[]);
+    ended
+}
+
+/// Returns why SSHD=auto keeps the way in closed.
+///
+/// # Errors
+/// The store asks for no credentials.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
+    match super::secrets_config(settings).place {
+        Place::Etcd(etcd) if etcd.login.is_none() && etcd.tls.identity.is_none() => anyhow::bail!(
+            "SSHD=auto needs an etcd that asks for credentials, because a stored key reaches the engine: \
+             set ETCD_USER and ETCD_PASSWORD, or ETCD_CERT and ETCD_KEY"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the ids of the one user who can log in, and of its group.
+fn ids(user: &str) -> anyhow::Result<(u32, u32)> {
+    let passwd = fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(user));
+    let ids = line.and_then(|line| {
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    });
+    let ids = ids.filter(|(uid, _)| *uid != 0);
+    ids.with_context(|| format!("there is no user {user}: add one, `useradd --home-dir / --password '*' {user}`"))
+}
+
+/// Returns the file of the host key. One that is made stays in the data folder, because clients remember it.
+async fn host_key(settings: &Settings) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &settings.ssh_host_key {
+        let file = fs::metadata(path).with_context(|| format!("SSH_HOST_KEY {} cannot be read", path.display()))?;
+        let is_private = file.mode() & 0o077 == 0;
+        anyhow::ensure!(is_private, "SSH_HOST_KEY {} can be read by others: change its mode to 0600", path.display());
+        return Ok(path.clone());
+    }
+    let dir = settings.data_dir().join("ssh");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    // The data folder is another user's, who could put a link here and have root write elsewhere.
+    let is_roots = fs::symlink_metadata(&dir).is_ok_and(|dir| dir.is_dir() && dir.uid() == 0);
+    anyhow::ensure!(is_roots, "{} is no folder of root's: remove it, and the next start makes one", dir.display());
+    let path = dir.join("ssh_host_ed25519_key");
+    if !path.exists() {
+        let program = Program::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "image-factory", "-f"]);
+        let made = program.arg(&path).output().await?;
+        anyhow::ensure!(made.status.success(), "no host key can be made in {}: {}", dir.display(), made.stderr.trim());
+    }
+    Ok(path)
+}
+
+/// Listens on a Unix socket for the owner alone.
+fn listen(path: &Path, (uid, gid): (u32, u32)) -> anyhow::Result<UnixListener> {
+    let _ = fs::remove_file(path);
+    let bound = || {
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        chown(path, Some(uid), Some(gid))?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    bound().with_context(|| format!("cannot listen on {}", path.display()))
+}
+
+/// Keeps the keys that may log in up to date, and ends the sessions of those that were removed.
+async fn follow(place: &Place, connections: &LoginConnections, uid: u32, syslog: Option<SyslogHandle>) -> Infallible {
+    let (mut source, mut told) = (KeyHolders::new(place), Vec::new());
+    loop {
+        let trouble = match source.next().await {
+            Ok(StoredHolders { holders, trouble, syslog_host }) => {
+                if let Some(syslog) = &syslog {
+                    syslog.follow(syslog_host.as_deref());
+                }
+                let by_print = holders.into_iter().map(|holder| (holder.fingerprint.clone(), holder));
+                let removed = connections.replace_keys(by_print.collect::<Keys>());
+                for key in &removed {
+                    tracing::info!("ssh: the key {} ({}) was removed: its sessions end", key.fingerprint, key.comment);
+                }
+                if !removed.is_empty() {
+                    kill_others(uid, Some(connections.listener()), &connections.admitted());
+                }
+                trouble
+            }
+            Err(error) => vec![format!("{error}; the keys that were read last stay in use")],
+        };
+        trouble.iter().filter(|line| !told.contains(*line)).for_each(|line| tracing::warn!("ssh: {line}"));
+        told = trouble;
+    }
+}
+
+/// Passes each connection on to the socket `target`, which the user of the sessions may not open itself.
+async fn forward(listener: UnixListener, target: PathBuf) {
+    loop {
+        let Ok((mut near, _)) = listener.accept().await else {
+            // Too many files are open: some of them are closed in a moment.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
+        let target = target.clone();
+        tokio::spawn(async move {
+            // A target that is away closes the connection, which the client reports.
+            if let Ok(mut far) = UnixStream::connect(target).await {
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            }
+        });
+    }
+}
+
+/// Logs what sshd says, with the comment of a key beside its fingerprint.
+async fn log(stderr: ChildStderr, connections: Arc<LoginConnections>) {
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let text = String::from_utf8_lossy(&line);
+        let line: String = text.chars().filter(|c| !c.is_control()).collect();
+        let holder = line.split_whitespace().find_map(|word| connections.holder(word));
+        let comment = holder.map(|holder| format!(" ({})", holder.comment)).unwrap_or_default();
+        match STEPS.iter().any(|step| line.starts_with(step)) {
+            true => tracing::debug!("sshd: {line}{comment}"),
+            false => tracing::info!("sshd: {line}{comment}"),
+        }
+    }
+}

@@ -22,6 +22,9 @@ RUN if ! { command -v git && command -v ssh && command -v setpriv && [ -e /etc/s
     install -d -o image-factory -g image-factory -m 700 /var/lib/image-factory
 # The licences of what is in the binary, and the list of its exact sources.
 COPY LICENSE THIRD-PARTY-NOTICES.txt Cargo.lock /usr/share/doc/image-factory/
+LABEL org.opencontainers.image.title="Image Factory" \
+      org.opencontainers.image.description="Turns a Git push into an image in a registry" \
+      org.opencontainers.image.licenses="Apache-2.0"
 ENV DATA_DIR=/var/lib/image-factory LISTEN=0.0.0.0:8080
 VOLUME /var/lib/image-factory
 EXPOSE 8080

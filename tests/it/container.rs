@@ -143,5 +143,7 @@ fn without_an_engine_the_container_says_what_to_add() {
     let container = Container::run(&engine, &["--network=none", &image]);
     assert_eq!(engine.docker(&["wait", &container.name]), "1");
     let said = container.logs();
+    let license = engine.inspect(&image, "{{index .Config.Labels \"org.opencontainers.image.licenses\"}}");
+    assert_eq!(license, "Apache-2.0");
     assert!(said.contains("add `-v /var/run/docker.sock:/var/run/docker.sock` or `--privileged`"), "{said}");
 }

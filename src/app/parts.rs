@@ -112,7 +112,7 @@ impl DaemonParts {
         let Readiness { ready, blocked, slots, degraded } =
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
-        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone());
+        let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
         let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);

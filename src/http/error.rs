@@ -134,6 +134,10 @@ impl From<Refusal> for ApiError {
                 let message = messages::SLASH.with([property, &*shortened(&name)]);
                 Self::Invalid(vec![Violation::unusable(message, format!("#/{property}"))])
             }
+            Refusal::ControlCharacter(branch) => {
+                let message = messages::CONTROL_CHARACTER.with([&*shortened(&branch).escape_debug().to_string()]);
+                Self::Invalid(vec![Violation::unusable(message, "#/branch".into())])
+            }
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {
                 let violation = |name: &String| {

@@ -63,6 +63,10 @@ impl Policy {
             }
             return Ok(self.destinations.of_inline(context)?);
         }
+        // Git has no such ref. Other names that it cannot have make a job, which says what is wrong with them.
+        if context.branch.contains(|c: char| c.is_ascii_control()) {
+            return Err(Refusal::ControlCharacter(context.branch.clone()));
+        }
         for (property, name) in [("owner", &context.owner), ("repo", &context.repo)] {
             // A signed push always makes a job, which says what is wrong with its names.
             if name.contains('/') && matches!(by, Requester::Caller { .. }) {

@@ -106,6 +106,9 @@ pub enum Refusal {
     /// The property `owner` or `repo`, and its value.
     #[error("{0} {1} has a '/' in it")]
     Slash(&'static str, String),
+    /// The branch, or the full ref of a push.
+    #[error("the branch {0:?} has a control character")]
+    ControlCharacter(String),
     #[error("another dockerRepoBase than the configured one needs the role admin")]
     Base,
     /// The names of the build arguments whose values contain a secret of the daemon.

@@ -137,11 +137,11 @@ pub fn hashed_tag(tag: &str, whole: &str) -> String {
     with_hash(tag, TAG_LIMIT, whole)
 }
 
-/// Returns true for a tag that reads like the beginning of a commit's id: at least 4 hexadecimal digits. Decimal numbers of
+/// Returns true for a tag that reads like the beginning of a commit's id: 4 to 64 hexadecimal digits. Decimal numbers of
 /// fewer than 7 digits, as of builds, and dates (`20261129`, also with hours, minutes and seconds behind it) are none.
 pub fn reads_as_id(tag: &str) -> bool {
     let is_number = tag.bytes().all(|b| b.is_ascii_digit());
-    let is_id = matches!(tag.len(), 4..=40 | 64) && tag.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_id = matches!(tag.len(), 4..=64) && tag.bytes().all(|b| b.is_ascii_hexdigit());
     is_id && !(is_number && (tag.len() < 7 || is_date(tag)))
 }
 
@@ -297,11 +297,21 @@ mod tests {
 
     #[test]
     fn a_number_of_a_build_and_a_date_are_no_ids() {
-        for tag in ["abcd", "feed1", "1a2b3c4", "1234567", "ABCDEF0", &"1".repeat(40), &"a1".repeat(32), "20261329"] {
+        for tag in [
+            "abcd",
+            "feed1",
+            "1a2b3c4",
+            "1234567",
+            "ABCDEF0",
+            &"1".repeat(40),
+            &"a1".repeat(32),
+            &"a".repeat(41),
+            "20261329",
+        ] {
             assert!(reads_as_id(tag), "{tag}");
         }
         let dates = ["20261129", "2026112923", "202611292359", "20261129235959", "19991231"];
-        let others = ["abc", "1234", "104523", "v1a2b3c4", "1.2", "feature", &"1".repeat(41), &"a".repeat(63)];
+        let others = ["abc", "1234", "104523", "v1a2b3c4", "1.2", "feature", &"a".repeat(65)];
         for tag in dates.iter().chain(&others) {
             assert!(!reads_as_id(tag), "{tag}");
         }

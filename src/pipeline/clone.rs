@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::Tools;
 use super::failure::{JobEnd, StageFailure};
 use super::plan::Plan;
@@ -5,8 +7,8 @@ use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use crate::git::{Fault, GitError, Mirror, RepoSource};
-use crate::model::{FailureClass, Job, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
-use crate::secrets::Secrets;
+use crate::model::{Dialect, FailureClass, Job, JobSource, NameError, Origin, RepoName, RepoRef, StageName, bare_name};
+use crate::secrets::{DeployKey, Secrets};
 
 /// The job's plan and the names that it asks for, with the mirror that holds its commit.
 pub(super) struct Fetched {
@@ -66,13 +68,22 @@ pub fn source(git_url: Option<&str>, secrets: &Secrets, repo: &RepoName) -> Resu
         Err(error) => return Err(GitError { exit_code: 128, message: error.to_string(), fault: Fault::Config }),
         Ok(key) => key,
     };
+    Ok(source_by(git_url, repo, key))
+}
+
+fn source_by(git_url: Option<&str>, repo: &RepoName, key: Option<Arc<DeployKey>>) -> RepoSource {
     let template = match (git_url, &key) {
         (Some(template), _) => template,
         (None, Some(_)) => "git@github.com:{owner}/{repo}.git",
         (None, None) => "https://github.com/{owner}/{repo}.git",
     };
     let url = template.replace("{owner}", repo.owner()).replace("{repo}", repo.name());
-    Ok(RepoSource { repo: repo.clone(), url, key })
+    RepoSource { repo: repo.clone(), url, key }
+}
+
+/// Returns true for a job whose files come from a tarball; `tarballs` is SOURCE=tarball.
+pub(super) fn is_tarball(tarballs: bool, job: &Job) -> bool {
+    tarballs && job.source == JobSource::Git && job.dialect == Dialect::ComposeCi
 }
 
 /// Returns what a job asks for, where its repository is, and how the job is built.
@@ -83,7 +94,12 @@ pub(super) fn planned(
 ) -> Result<(RepoName, Wanted, RepoSource, Plan), StageFailure> {
     let repo = tools.git.first_spelling(&RepoName::new(&job.context.owner, &job.context.repo)?);
     let wanted = Wanted::from_job(job)?;
-    let source = source(tools.config.git_url.as_deref(), secrets, &repo)?;
+    let git_url = tools.config.git_url.as_deref();
+    let source = match source(git_url, secrets, &repo) {
+        // A tarball comes by HTTPS, so its job runs without a key that cannot be used.
+        Err(_) if is_tarball(tools.config.tarballs, job) => source_by(git_url, &repo, None),
+        source => source?,
+    };
     Ok((repo, wanted, source, Plan::new(tools, secrets, job)?))
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::clone::source;
+use super::clone::{is_tarball, source};
 use crate::model::{Job, JobSource, RepoName};
 use crate::secrets::Secrets;
 
@@ -12,18 +12,20 @@ pub struct SecretGate {
     secrets: watch::Receiver<Arc<Secrets>>,
     /// GIT_URL, which decides whether a job needs a deploy key.
     git_url: Option<String>,
+    /// SOURCE=tarball
+    tarballs: bool,
 }
 
 impl Default for SecretGate {
     /// Returns the gate of a place without secrets, which is open for every job.
     fn default() -> Self {
-        Self::new(watch::channel(Arc::default()).1, None)
+        Self::new(watch::channel(Arc::default()).1, None, false)
     }
 }
 
 impl SecretGate {
-    pub fn new(secrets: watch::Receiver<Arc<Secrets>>, git_url: Option<String>) -> Self {
-        Self { secrets, git_url }
+    pub fn new(secrets: watch::Receiver<Arc<Secrets>>, git_url: Option<String>, tarballs: bool) -> Self {
+        Self { secrets, git_url, tarballs }
     }
 
     /// Returns why the deploy key or the registry logins of the job's repository cannot be used, if they are stored and
@@ -31,6 +33,7 @@ impl SecretGate {
     pub fn closed_for(&self, job: &Job) -> Option<String> {
         let secrets = self.secrets.borrow();
         let key = match job.source {
+            JobSource::Git if is_tarball(self.tarballs, job) => None,
             JobSource::Git => {
                 // A job with an invalid name runs, and says so.
                 let repo = RepoName::new(&job.context.owner, &job.context.repo).ok()?;

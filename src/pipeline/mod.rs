@@ -226,7 +226,7 @@ async fn stages(
 ) -> Result<Published, JobEnd> {
     let secrets = &*secrets;
     let (fetched, snapshot) = match runner.job.source.clone() {
-        JobSource::Git if tools.config.tarballs && runner.job.dialect == Dialect::ComposeCi => {
+        JobSource::Git if clone::is_tarball(tools.config.tarballs, &runner.job) => {
             let runner = &mut *runner;
             boxed(move || tarball::run(tools, secrets, runner)).await?
         }

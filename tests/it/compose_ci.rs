@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{GitHubApi, Served, World, push_payload, unique};
+use crate::harness::{GitHubApi, Served, World, eventually, push_payload, unique};
 
 const TOKEN: &str = "the-token-of-an-address";
 const DIALECTS: (&str, &str) = ("DIALECTS", "totem,conveyor,generator,compose-ci");
@@ -129,9 +129,14 @@ fn archive(world: &World, sha: &str) -> Vec<u8> {
 #[tokio::test]
 async fn a_tarball_is_built_as_the_commit_is() {
     let (github, codeload) = (GitHubApi::start(), Codeload::start());
-    // No Git server is there.
-    let git = ("GIT_URL", "https://127.0.0.1:1/{owner}/{repo}.git");
+    // No Git server is there, and the deploy key is of no use.
+    let git = ("GIT_URL", "ssh://git@127.0.0.1:1/{owner}/{repo}.git");
     let mut world = world(&github, &[("SOURCE", "tarball"), git]).await;
+    world.etcd.put("/totem/image-factory/github-keys/acme/hello", "no key").await;
+    eventually(Duration::from_secs(30), "the key is refused", async || {
+        world.daemon.get("/ready").await["reasons"].to_string().contains("github-keys/acme/hello").then_some(())
+    })
+    .await;
     let steps =
         "COPY . /src\nRUN cd /src && test \"$(cat link)\" = words && test -x run.sh -a ! -x deep/words && ls -l\n";
     std::os::unix::fs::symlink("deep/words", world.repo.path("link")).unwrap();

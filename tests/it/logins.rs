@@ -8,11 +8,15 @@ use crate::harness::{
     Docker, Engine, PASSPHRASE, Registry, Repo, World, dockercfg, eventually, folder, gpg_encrypt, unique,
 };
 
-on_each_engine!(a_repository_has_its_own_logins_and_no_other_ones);
+on_each_engine!(
+    a_repository_has_its_own_logins_and_no_other_ones,
+    the_classic_builder_gets_the_login_of_the_repository,
+    pull_always_asks_whether_a_repository_may_read_what_the_engine_has
+);
 
 const BASE_PASSWORD: &str = "password of the base images";
 
-/// Puts an image into the registry, and leaves none of it in the engine.
+/// Puts an image into the registry, and leaves it in the engine.
 fn put_base(engine: &Engine, registry: &Registry, image: &str) {
     let (dir, login) = (folder(), folder());
     let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {} > /secret\n", unique());
@@ -21,7 +25,6 @@ fn put_base(engine: &Engine, registry: &Registry, image: &str) {
     std::fs::write(login.path().join("config.json"), config).unwrap();
     engine.docker(&["build", "-t", image, dir.path().to_str().unwrap()]);
     engine.docker(&["--config", login.path().to_str().unwrap(), "push", image]);
-    engine.docker(&["rmi", image]);
 }
 
 async fn stored(world: &World, repo: &str, config: &str) {
@@ -45,6 +48,7 @@ async fn a_repository_has_its_own_logins_and_no_other_ones(docker: Docker) {
     world.daemon.guard("the password of the base images", BASE_PASSWORD);
     let base = format!("{}/private/base:{}", bases.address(), unique());
     put_base(&world.engine, &bases, &base);
+    world.engine.docker(&["rmi", &base]);
     let [other, third] = ["other", "third"].map(|name| world.git.repo("acme", name));
     stored(&world, "acme/hello", &dockercfg(&bases.address(), "reader", BASE_PASSWORD)).await;
     stored(&world, "acme/third", &dockercfg(&world.registry.address(), "builder", "not its password")).await;
@@ -68,4 +72,41 @@ async fn a_repository_has_its_own_logins_and_no_other_ones(docker: Docker) {
     stored(&world, "acme", &dockercfg(&bases.address(), "reader", BASE_PASSWORD)).await;
     let id = build(&world, &other, "other", &base).await;
     world.daemon.wait_success(&id).await;
+}
+
+async fn the_classic_builder_gets_the_login_of_the_repository(docker: Docker) {
+    let bases = Registry::with_password("reader", BASE_PASSWORD).await;
+    let mut world = World::start_at(Engine::of(docker), &[("BUILDER", "classic")]).await;
+    world.daemon.guard("the password of the base images", BASE_PASSWORD);
+    let base = format!("{}/private/base:{}", bases.address(), unique());
+    put_base(&world.engine, &bases, &base);
+    world.engine.docker(&["rmi", &base]);
+    let other = world.git.repo("acme", "other");
+    stored(&world, "acme/hello", &dockercfg(&bases.address(), "reader", BASE_PASSWORD)).await;
+    let id = build(&world, &other, "other", &base).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert_eq!(job["class"], "registry-auth", "{job:#}");
+    let id = build(&world, &world.repo, "hello", &base).await;
+    world.daemon.wait_success(&id).await;
+    world.engine.docker(&["rmi", &base]);
+}
+
+/// An engine builds upon an image that it has, whoever pulled it.
+async fn pull_always_asks_whether_a_repository_may_read_what_the_engine_has(docker: Docker) {
+    let bases = Registry::with_password("reader", BASE_PASSWORD).await;
+    let mut world = World::start_at(Engine::of(docker), &[("PULL", "always")]).await;
+    world.daemon.guard("the password of the base images", BASE_PASSWORD);
+    let base = format!("{}/private/base:{}", bases.address(), unique());
+    put_base(&world.engine, &bases, &base);
+    let other = world.git.repo("acme", "other");
+    stored(&world, "acme/hello", &dockercfg(&bases.address(), "reader", BASE_PASSWORD)).await;
+    let id = build(&world, &world.repo, "hello", &base).await;
+    world.daemon.wait_success(&id).await;
+    let id = build(&world, &other, "other", &base).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert_eq!(job["class"], "registry-auth", "{job:#}");
+    let body = json!({"owner": "acme", "repo": "other", "branch": "develop", "build": {"pull": "missing"}});
+    let id = world.daemon.submit(body).await;
+    world.daemon.wait_success(&id).await;
+    world.engine.docker(&["rmi", &base]);
 }

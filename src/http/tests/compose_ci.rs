@@ -174,3 +174,14 @@ async fn a_request_goes_to_the_door_that_its_form_names() {
     assert_eq!(status(server.request("PUT", &token)).await, 404);
     assert_eq!(status(server.request("GET", &token)).await, 404);
 }
+
+#[tokio::test]
+async fn a_ref_with_a_control_character_makes_no_job() {
+    let server = compose_ci(|_| {}, |_| {}).await;
+    let mut push = push(SHA);
+    push["ref"] = json!("refs/heads/a\u{1b}b");
+    let answer = server.report("push", &push).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("has a control character"), "{}", answer.text());
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}

@@ -361,3 +361,13 @@ async fn a_webhook_makes_a_build_at_any_address() {
     assert_eq!((&shown["sha"], &shown["branch"]), (&"a".repeat(40).into(), &"main".into()));
     assert_eq!(server.store.jobs(9, None).await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_ref_with_a_control_character_makes_no_job() {
+    let server = server(|_| {}).await;
+    let mut push = push(SHA);
+    push["ref"] = json!("refs/heads/a\nb");
+    let answer = send(server.event("push", &push)).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}

@@ -203,3 +203,20 @@ async fn a_signed_push_never_fails_by_its_names() {
         assert!(crate::model::ImageRef::parse(made).is_ok(), "{made}");
     }
 }
+
+#[tokio::test]
+async fn a_ref_with_a_control_character_makes_no_job() {
+    let server = server(|_| {}).await;
+    let mut payload: Value = serde_json::from_str(&push("1234")).unwrap();
+    payload["ref"] = json!("refs/heads/a\nb");
+    let message = r"the branch or ref a\nb has a control character, which Git allows in none";
+    let by_body = r#"{"owner":"acme","repo":"hello","branch":"a\nb"}"#;
+    for answer in [send(server.signed(&payload.to_string())).await, server.post("/job", by_body).await] {
+        let violation = &answer.json()["message"][0];
+        assert_eq!(
+            (answer.status, &violation["message"], &violation["path"]),
+            (400, &json!(message), &json!("#/branch"))
+        );
+    }
+    assert!(server.store.jobs(1, None).await.unwrap().is_empty());
+}

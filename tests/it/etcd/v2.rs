@@ -9,14 +9,14 @@ use axum::http::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use image_factory::model::EtcdApi;
-use image_factory::secrets::{Scope, SecretName, admin};
+use image_factory::model::{EtcdApi, ImageRef, RepoName};
+use image_factory::secrets::{Scope, SecretName, Secrets, admin};
 use reqwest::Method;
 use rustix::process::Signal;
 use tokio::net::TcpListener;
 
 use super::{by, check};
-use crate::harness::{Etcd, eventually, folder, gpg_encrypt, http_client, masked, port, succeed};
+use crate::harness::{Etcd, dockercfg, eventually, folder, gpg_encrypt, http_client, masked, port, succeed};
 use crate::secrets::{Live, in_use, keygen, plain};
 
 /// Stores a value with the command from totem's README.
@@ -150,6 +150,24 @@ async fn a_value_that_the_v2_api_cannot_store_is_refused() {
     insta::assert_snapshot!(secrets.trouble.join("\n"), @"image-factory/dockercfg: it was not text, and etcd's v2 API has damaged it: store it again, encrypted with `gpg -c --armor`; it is not used");
     curl(&etcd, "image-factory/dockercfg", armored.as_bytes());
     live.until(|s| s.trouble.is_empty() && s.registry_auth("quay.io").is_some()).await;
+}
+
+#[tokio::test]
+async fn an_owners_login_leaves_room_for_those_of_repositories() {
+    let etcd = Etcd::with_v2().await;
+    let mut live = Live::start(by(EtcdApi::V2, &[etcd.endpoint()]));
+    for (repo, user, key) in [(None, "owner", "acme/@owner"), (Some("hello"), "hello", "acme/hello")] {
+        let name = SecretName::Dockercfg(Scope::new(Some("acme"), repo).unwrap());
+        let login = gpg_encrypt(&dockercfg("quay.io", user, "secret"), "passphrase");
+        let stored = admin::put(&live.config, name, login.into_bytes().into()).await.unwrap();
+        assert!(stored.contains(&format!("/totem/image-factory/dockercfgs/{key} in etcd (v2 API)")), "{stored}");
+    }
+    let user = |secrets: &Secrets, repo: &str| {
+        let (repo, image) = (RepoName::parse(repo).unwrap(), ImageRef::parse("quay.io/acme/x:1").unwrap());
+        secrets.image_auth(Some(&repo), &image).map(|auth| auth.username)
+    };
+    let users = |secrets: &Secrets| ["acme/hello", "acme/other", "beta/hello"].map(|repo| user(secrets, repo));
+    live.until(|s| users(s) == [Some("hello".into()), Some("owner".into()), None]).await;
 }
 
 #[tokio::test]

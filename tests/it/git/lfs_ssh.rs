@@ -32,8 +32,12 @@ impl Host {
     }
 
     async fn read(&self) -> Result<Snapshot, GitError> {
+        self.read_of(&self.source).await
+    }
+
+    async fn read_of(&self, source: &RepoSource) -> Result<Snapshot, GitError> {
         let (develop, log) = (branch("develop"), Log::default());
-        let mirror = self.git.clone(&self.source, &develop, &CommitSpec::Head, false, &log).await?;
+        let mirror = self.git.clone(source, &develop, &CommitSpec::Head, false, &log).await?;
         let oid = self.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await?;
         self.git.snapshot(&mirror, &oid, "key", &Secrets::default(), &log).await
     }
@@ -97,6 +101,27 @@ async fn a_wrong_answer_by_ssh_is_named_and_costs_no_memory() {
     let error = host.read().await.unwrap_err();
     failures.push(format!("one of two\n    {}", failure(&error, &[(oid, "oid"), (&"0".repeat(64), "missing")])));
     insta::assert_snapshot!("wrong_answers", failures.join("\n"));
+}
+
+/// A server says of another repository's object that it has it, and does not send it.
+#[tokio::test]
+async fn a_claim_by_ssh_opens_no_object_of_another_repository() {
+    let host = Host::start().await;
+    let pointer = host.transfer.put(b"a secret");
+    host.repo.commit("develop", &[("a.bin", &pointer)]);
+    assert_eq!(text(&host.read().await.unwrap(), "a.bin").await.unwrap(), "a secret");
+    let other = host.host.repo("acme", "other");
+    let attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
+    other.commit("develop", &[(".gitattributes", attributes), ("b.bin", &pointer)]);
+    let url = host.host.url().replace("{owner}", "acme").replace("{repo}", "other");
+    let source = RepoSource { repo: RepoName::new("acme", "other").unwrap(), url, key: library_key(&host.key, "") };
+    for fault in ["get 404", "other", "short"] {
+        host.transfer.fault(fault);
+        let error = host.read_of(&source).await.map(drop).expect_err(fault);
+        assert!(error.message.contains("b.bin"), "{fault}: {error}");
+    }
+    host.transfer.fault("");
+    assert_eq!(text(&host.read_of(&source).await.unwrap(), "b.bin").await.unwrap(), "a secret");
 }
 
 #[tokio::test]

@@ -32,7 +32,24 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["image-factory"
 ENTRYPOINT ["image-factory"]
 CMD ["init"]
 
+# Also a Docker Engine, which `init` starts in a privileged container without a socket. In old kernels the links to
+# iptables-legacy take the place of iptables; /etc/docker is there because an engine keeps its key in it.
+FROM runtime AS runtime-with-engine
+RUN if ! { command -v dockerd && command -v iptables && command -v fuse-overlayfs; } >/dev/null; then \
+      apt-get update && \
+      apt-get install -y --no-install-recommends docker.io fuse-overlayfs iptables && \
+      rm -rf /var/cache/apt/* /var/lib/apt/lists/*; \
+    fi && \
+    mkdir -p /etc/docker /usr/libexec/image-factory/iptables-legacy && \
+    for name in iptables ip6tables; do for part in "" -save -restore; do \
+      ln -s "/usr/sbin/$name-legacy$part" "/usr/libexec/image-factory/iptables-legacy/$name$part"; \
+    done; done
+
 FROM runtime AS prebuilt
+ARG BINARY=target/release/image-factory
+COPY ${BINARY} /usr/bin/image-factory
+
+FROM runtime-with-engine AS prebuilt-with-engine
 ARG BINARY=target/release/image-factory
 COPY ${BINARY} /usr/bin/image-factory
 
@@ -42,6 +59,9 @@ RUN apt-get update && \
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked
+
+FROM runtime-with-engine AS with-engine
+COPY --from=build /src/target/release/image-factory /usr/bin/image-factory
 
 FROM runtime
 COPY --from=build /src/target/release/image-factory /usr/bin/image-factory

@@ -119,10 +119,15 @@ impl Program {
         self
     }
 
-    /// Gives the program this process's environment, where that has none of its own, and this process's stdout and stderr.
-    /// It is as dear to the kernel as this process when memory is short.
+    /// Gives the program the variables of this process's environment.
+    pub fn environment(mut self) -> Self {
+        self.command.envs(std::env::vars_os());
+        self
+    }
+
+    /// Gives the program this process's stdout and stderr. It is as dear to the kernel as this process when memory is short.
     pub fn service(mut self) -> Self {
-        self.command.envs(std::env::vars_os()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        self.command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
         self.is_service = true;
         self
     }

@@ -218,6 +218,12 @@ settings! {
         /// its layers, as long as that engine is well and not busy. Either each has `;slots=N` behind it, or none has;
         /// without them CONCURRENCY is shared out evenly.
         DOCKER_HOSTS => docker_hosts: List, "", "tcp://engine-1.example.com:2376;slots=4,tcp://engine-2.example.com:2376;slots=2";
+        /// Further arguments of the dockerd that `image-factory init` starts in a privileged container, separated by spaces.
+        DOCKERD_ARGS => dockerd_args: Option<String>, "", "--mtu=1400 --dns=192.0.2.53";
+        /// Registries that this dockerd may use without TLS, comma-separated.
+        INSECURE_REGISTRIES => insecure_registries: List, "", "registry.example.com:5000";
+        /// Mirror of Docker Hub that this dockerd asks first.
+        REGISTRY_MIRROR => registry_mirror: Option<HttpUrl>, "", "https://mirror.example.com";
         /// File of containerops' generator that names the engines, `pool.json`, instead of DOCKER_HOST.
         POOL_FILE => pool_file: Option<PathBuf>, "", "/etc/image-factory/pool.json";
         /// Any value makes the daemon use TLS to an engine at `tcp://`, with the files in DOCKER_CERT_PATH.

@@ -22,6 +22,7 @@ mod cli;
 mod commits;
 mod compose_ci;
 mod compose_way;
+mod container;
 mod contents;
 mod context;
 mod conveyor;

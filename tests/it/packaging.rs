@@ -10,7 +10,7 @@ use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, 
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
-fn top() -> &'static Path {
+pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -18,12 +18,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(top().join(path)).unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// The binary without its symbols, in the place of the release's.
-fn stripped(dir: &Path) -> PathBuf {
+pub fn stripped(dir: &Path) -> PathBuf {
     let file = dir.join("release/image-factory");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     succeed(Command::new("strip").arg("-o").arg(&file).arg(BINARY), b"");
@@ -39,19 +39,25 @@ fn make(dir: &Path, args: &[&str]) {
 }
 
 fn debian(engine: &Engine) -> String {
-    let made = succeed(Command::new(top().join("scripts/debian-image")).env("DOCKER_HOST", &engine.host), b"");
+    debian_with(engine, &[])
+}
+
+/// The name of an image of Debian, which also has what the arguments of its script name.
+pub fn debian_with(engine: &Engine, args: &[&str]) -> String {
+    let mut script = Command::new(top().join("scripts/debian-image"));
+    let made = succeed(script.args(args).env("DOCKER_HOST", &engine.host), b"");
     text(&made).trim().to_owned()
 }
 
 /// A container, removed when this is dropped.
-struct Container<'a> {
+pub struct Container<'a> {
     engine: &'a Engine,
-    name: String,
+    pub name: String,
     _noted: TempDir,
 }
 
 impl<'a> Container<'a> {
-    fn run(engine: &'a Engine, args: &[&str]) -> Self {
+    pub fn run(engine: &'a Engine, args: &[&str]) -> Self {
         let (name, dir) = (format!("iftest-{}", unique()), folder());
         note(dir.path(), engine, Left::Container(&name));
         let container = Self { engine, name, _noted: dir };
@@ -60,23 +66,23 @@ impl<'a> Container<'a> {
     }
 
     /// Runs a program in it.
-    fn exec(&self, args: &[&str]) -> Output {
+    pub fn exec(&self, args: &[&str]) -> Output {
         let mut command = Command::new("docker");
         command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
     }
 
     /// Runs the command, which must succeed, and returns its output.
-    fn done(&self, args: &[&str]) -> String {
+    pub fn done(&self, args: &[&str]) -> String {
         let output = self.exec(args);
         assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());
         text(&output)
     }
 
-    fn inspect(&self, template: &str) -> String {
+    pub fn inspect(&self, template: &str) -> String {
         self.engine.docker(&["inspect", "--format", template, &self.name])
     }
 
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let mut command = Command::new("docker");
         text(&command.env("DOCKER_HOST", &self.engine.host).args(["logs", &self.name]).output().unwrap())
     }

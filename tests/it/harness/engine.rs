@@ -200,32 +200,37 @@ impl PrivateEngine {
     }
 
     /// Lets the engine reach what listens on 127.0.0.1 here, by the same address.
-    #[expect(unsafe_code, reason = "std joins no network namespace")]
     pub fn reach(&self, address: &str) {
-        unsafe extern "C" {
-            fn setns(fd: i32, kind: i32) -> i32;
-        }
-        let (network, address) = (self.network.try_clone().unwrap(), address.to_string());
-        let inside = address.clone();
-        // A socket stays in the network that its thread was in.
-        let listen = std::thread::spawn(move || {
-            // SAFETY: a system call with a file that is open.
-            assert_eq!(unsafe { setns(network.as_raw_fd(), 0) }, 0, "a network is joined as root alone");
-            std::net::TcpListener::bind(inside).unwrap()
-        });
-        let listener = listen.join().unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut from, _)) = listener.accept().await {
-                let address = address.clone();
-                tokio::spawn(async move {
-                    let mut to = tokio::net::TcpStream::connect(address).await?;
-                    tokio::io::copy_bidirectional(&mut from, &mut to).await
-                });
-            }
-        });
+        reach_from(&self.network, address);
     }
+}
+
+/// Lets the programs of a network namespace reach what listens on 127.0.0.1 here, by the same address.
+#[expect(unsafe_code, reason = "std joins no network namespace")]
+pub fn reach_from(network: &File, address: &str) {
+    unsafe extern "C" {
+        fn setns(fd: i32, kind: i32) -> i32;
+    }
+    let (network, address) = (network.try_clone().unwrap(), address.to_string());
+    let inside = address.clone();
+    // A socket stays in the network that its thread was in.
+    let listen = std::thread::spawn(move || {
+        // SAFETY: a system call with a file that is open.
+        assert_eq!(unsafe { setns(network.as_raw_fd(), 0) }, 0, "a network is joined as root alone");
+        std::net::TcpListener::bind(inside).unwrap()
+    });
+    let listener = listen.join().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let address = address.clone();
+            tokio::spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(address).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
 }
 
 /// dockerd, by a command that gives it its network; returns when it answers.

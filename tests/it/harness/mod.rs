@@ -42,7 +42,7 @@ pub use capture::{Capture, Received};
 pub use chat::{HipChat, Slack};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use disk::Disk;
-pub use engine::{BASE, Docker, Engine, PrivateEngine};
+pub use engine::{BASE, Docker, Engine, PrivateEngine, reach_from};
 pub use etcd::{Etcd, USER};
 pub use folder::{Left, clear, folder, note, sweep};
 pub use gate::{Flow, Gate};

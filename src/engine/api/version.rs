@@ -45,7 +45,7 @@ pub struct EngineInfo {
     pub buildkit: bool,
 }
 
-/// What the daemon has to know of an engine to speak with it.
+/// The facts about an engine that decide how the daemon speaks with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) struct EngineKind {
     /// The newest version that both sides know.

@@ -48,7 +48,7 @@ pub enum ProcessError {
     TooMuch { program: String },
 }
 
-/// What each process of a program may take; its children have the same limits.
+/// Limits of each process of a program; its children have the same limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessLimits {
     /// Bytes of its data (RLIMIT_DATA): what it allocates, and not the files that it maps.

@@ -28,7 +28,7 @@ use config::sshd_config;
 use connections::{Keys, LoginConnections};
 use processes::kill_others;
 
-/// How the lines begin in which sshd tells steps of a login. Other lines tell how it ended.
+/// The beginnings of the lines in which sshd tells steps of a login. Other lines tell how it ended.
 const STEPS: &[&str] = &["Accepted key", "Connection from", "Postponed", "Starting session", "User child"];
 
 /// Returns the socket at which sshd asks for a key.

@@ -25,7 +25,7 @@ use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::{Heartbeat, Metrics};
 use crate::notify::{self, Channels};
-use crate::pipeline::{self, SecretGate, Tags, Tools};
+use crate::pipeline::{self, Isolation, SecretGate, Tags, Tools};
 use crate::queue::{Queue, QueueConfig, Waits};
 use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, SshdChoice, TotemList};
@@ -125,6 +125,7 @@ impl DaemonParts {
             tags: Tags::new(Ledger(store.clone())),
             users: Box::new(store.clone()),
             config: pipeline_config,
+            isolation: Isolation::default(),
             metrics: metrics.clone(),
         });
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{FailureClass, JobContext, Millis, Pull, StageName, StageStatus, Status, TagResult, WaitReason};
 
-/// Whether the server takes jobs, and why it cannot build them yet.
+/// The answer of `/ready`: whether the server takes jobs, and why it cannot build them yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoteReadiness {
     /// `ready` or `degraded`.

@@ -23,7 +23,7 @@ use crate::process::{ProcessError, Program, ProgramUser};
 /// The user and the group of the daemon, as the Dockerfile makes them.
 const FACTORY: u32 = 8080;
 
-/// What the settings say about the daemon's surroundings.
+/// The settings about the daemon's surroundings.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     pub data_dir: PathBuf,
@@ -120,7 +120,7 @@ pub async fn run(surroundings: &Surroundings, daemon: &[String]) -> Result<u8, I
     // The engine is stopped last, because the daemon's builds need it until they have ended.
     stop.cancel();
     if let Some(engine) = engine {
-        // It fails only if it panicked, which the log has.
+        // The task fails only if it panicked, which the log has.
         let _ = engine.await;
     }
     let code = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|code| u8::try_from(code).ok());

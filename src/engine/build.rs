@@ -26,10 +26,11 @@ impl Engine {
     pub async fn build(&self, build: ImageBuild<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
         let ooms = OomCounter::start().await;
         let tree = Arc::new(Tree::new(build.snapshot.clone(), build.context));
+        let sent = build.context_sent.clone();
         let log = GitErrorDetector::new(log);
         let built = tokio::select! {
             built = self.build_tree(build, tree.clone(), &log) => built,
-            never = tree.report_progress(&log) => match never {},
+            never = tree.report_progress(&log, &sent) => match never {},
         };
         match explain_git_dir(&tree, &log, built) {
             Err(e) if e.exit_code == Some(SIGKILL_EXIT) && e.kind == ErrorKind::Build => {

@@ -72,6 +72,8 @@ impl Engine {
             .header("X-Registry-Config", auth_header(&login_values(logins).await?)?);
         logins.notes().iter().for_each(|line| write_line(log, line));
         let reply = self.send(request.body(body).map_err(invalid)?).await?;
+        // The engine answers when it has the whole tar.
+        build.context_sent.cancel();
         // An error before the first step shows in the status and not in the stream.
         let reply = reply.accepted().await.map_err(|e| EngineError::from_build(&e.message, None))?;
         let mut messages = MessageStream::new(reply);

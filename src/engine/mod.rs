@@ -28,12 +28,13 @@ mod upkeep;
 
 pub use api::connect::Host;
 pub use api::doctor::EngineReport;
-pub use api::engine::{Engine, EngineInfo};
+pub use api::engine::Engine;
 pub use api::errors::EngineError;
 pub use api::kind::ErrorKind;
 pub use api::machine::Machine;
 pub use api::ssh::SshAccess;
 pub use api::texts::advice;
+pub use api::version::EngineInfo;
 pub use containers::{
     ContainerExit, ContainerLimits, ContainerSpec, Containers, CopiedPath, KeepLimits, KeptContainer, NoCopy,
     RunContainer,

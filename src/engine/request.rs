@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::context::tree::SyncStats;
 use crate::git::Snapshot;
@@ -49,6 +50,8 @@ pub struct ImageBuild<'a> {
     pub bases: Vec<BaseImage>,
     /// Logins for base images. Each is given to its own registry only.
     pub logins: RegistryLogins,
+    /// Cancelled once the engine has the context, or asks for none.
+    pub context_sent: CancellationToken,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

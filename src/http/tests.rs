@@ -131,6 +131,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
     let queue = QueueConfig {
         concurrency: 0,
         node: "test".into(),
+        boot: "boot".into(),
         lease: LEASE,
         drain: Duration::ZERO,
         rules: crate::queue::Rules::default(),

@@ -102,6 +102,8 @@ pub struct Job {
     pub failures: u32,
     /// Number of attempts that ended because an operator drained their engine.
     pub moves: u32,
+    /// Number of times that a signal ended the daemon while the job was [exposed](JobProgress::is_exposed).
+    pub kills: u32,
     /// Engine of the last attempt.
     pub engine: Option<String>,
     pub origin: Origin,
@@ -156,6 +158,7 @@ impl Job {
             class: None,
             failures: 0,
             moves: 0,
+            kills: 0,
             engine: None,
             origin: new.origin,
             dialect: new.dialect,
@@ -227,6 +230,23 @@ pub struct JobProgress {
     /// Engine that the job has, once it has one.
     pub engine: Option<String>,
     pub tags: Vec<TagResult>,
+    /// True while the job is in clone or checkout, or sends its context, where its commit decides what the daemon does.
+    pub is_exposed: bool,
+}
+
+impl Job {
+    /// The number of deaths of the daemon after which a job that was exposed at each of them is exposed alone.
+    pub const SUSPECT: u32 = 2;
+
+    /// True if the job may be what kills the daemon, so that no other job is exposed while this one is.
+    pub fn is_suspect(&self) -> bool {
+        self.kills >= Self::SUSPECT
+    }
+
+    /// True if the daemon was killed while no other job was exposed.
+    pub fn is_killer(&self) -> bool {
+        self.kills > Self::SUSPECT
+    }
 }
 
 /// Result of an attempt at a job.

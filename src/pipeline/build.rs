@@ -150,6 +150,7 @@ pub(super) async fn run(
     let (id, attempt, text, dialect) = (job.id, job.attempt, job.image.clone(), job.dialect);
     let repo_base = job.context.docker_repo_base.clone();
     let Fetched { plan, .. } = fetched;
+    let context_sent = runner.context_sent.clone();
     let (repository, repo) = (job.repository.clone(), job.repo());
     let engine = lease(tools, runner, put_back).await;
     let work = log.within(tools.config.build_timeout, "BUILD_TIMEOUT", async {
@@ -229,6 +230,7 @@ pub(super) async fn run(
             limits: plan.limits.clone(),
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone(), repo),
+            context_sent,
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();
         let built = engine.build(request, &images, &*log).await?;

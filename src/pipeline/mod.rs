@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod gate;
 mod heads;
 mod inline;
+mod isolation;
 mod other_ids;
 mod plan;
 mod push;
@@ -47,6 +48,7 @@ use activity::ActivityLog;
 pub use clone::source;
 use failure::{JobEnd, KeptTag};
 pub use gate::SecretGate;
+pub use isolation::Isolation;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
 use test::TestTask;
@@ -61,6 +63,7 @@ pub struct Tools {
     pub tags: Tags,
     pub users: Box<dyn ImageUsers>,
     pub config: PipelineConfig,
+    pub isolation: Isolation,
     pub metrics: Metrics,
 }
 
@@ -149,8 +152,7 @@ pub async fn run(tools: &Tools, run: Run) -> Outcome {
     let waited = run.job.start.filter(|_| run.job.attempt == 1).map(|start| start.since(run.job.created));
     tools.metrics.attempt(waited);
     let log = Arc::new(ActivityLog::new(run.log.clone(), tools.config.stall_timeout));
-    let limit = tools.config.job_timeout;
-    let mut runner = StageRunner::new(run.job, log, limit, run.progress, run.cancel, tools.metrics.clone());
+    let mut runner = StageRunner::new(tools, run.job, log, run.progress, run.cancel);
     let result = stages(tools, secrets, &mut runner, &run.put_back, run.slot).await;
     let (status, cause, class) = match &result {
         Ok(_) => (Status::Success, None, None),

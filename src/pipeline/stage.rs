@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::Tools;
 use super::activity::{ActivityLog, overdue};
 use super::failure::{JobEnd, StageFailure};
+use super::isolation::{Exposure, Isolation};
 use crate::metrics::Metrics;
 use crate::model::{
     CommitId, FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
@@ -63,17 +65,21 @@ pub(super) struct StageRunner {
     limit: Duration,
     progress: mpsc::UnboundedSender<JobProgress>,
     cancel: CancellationToken,
+    isolation: Isolation,
+    /// The right to be in the present stage, if its commit could end the daemon.
+    exposure: Option<Exposure>,
+    /// Cancelled when the engine has the context, so that the rest of the build needs no such right.
+    pub context_sent: CancellationToken,
     metrics: Metrics,
 }
 
 impl StageRunner {
     pub fn new(
+        tools: &Tools,
         job: Job,
         log: Arc<ActivityLog>,
-        limit: Duration,
         progress: mpsc::UnboundedSender<JobProgress>,
         cancel: CancellationToken,
-        metrics: Metrics,
     ) -> Self {
         let (stages, begun) = (Stages::pending_for(job.dialect), Instant::now());
         let tags = TagResults(Arc::new(Mutex::new(job.tags.clone())));
@@ -86,10 +92,13 @@ impl StageRunner {
             engine: None,
             tags,
             begun,
-            limit,
+            limit: tools.config.job_timeout,
             progress,
             cancel,
-            metrics,
+            isolation: tools.isolation.clone(),
+            exposure: None,
+            context_sent: CancellationToken::new(),
+            metrics: tools.metrics.clone(),
         }
     }
 
@@ -100,6 +109,10 @@ impl StageRunner {
         command: &str,
         work: impl Future<Output = Result<T, StageFailure>>,
     ) -> Result<T, JobEnd> {
+        if matches!(name, StageName::Clone | StageName::Checkout | StageName::Build) {
+            // The stage itself ends at once if the wait was cut off.
+            self.exposure = self.in_time(self.isolation.enter(&self.job, &*self.log)).await;
+        }
         self.record(name, |stage| {
             stage.status = StageStatus::Running;
             stage.start = Some(Millis::now().0);
@@ -108,14 +121,27 @@ impl StageRunner {
         self.log.write(format!("{stars}\nExecuting: {command}\n{dashes}\n\n").as_bytes());
         let begun = Instant::now();
         let span = tracing::error_span!("stage", name = name.as_str());
+        let limit = self.limit;
+        let (cancel, overdue_at) = (self.cancel.clone(), self.limit.saturating_sub(self.begun.elapsed()));
         // A cancellation drops the work here, which stops the processes and requests that it started.
-        let result = tokio::select! {
-            result = work.instrument(span.clone()) => Some(result),
-            () = self.cancel.cancelled() => None,
-            () = sleep(self.limit.saturating_sub(self.begun.elapsed())) => {
-                Some(Err(overdue("the job", self.limit, "JOB_TIMEOUT")))
+        let ended = async {
+            tokio::select! {
+                result = work.instrument(span.clone()) => Some(result),
+                () = cancel.cancelled() => None,
+                () = sleep(overdue_at) => Some(Err(overdue("the job", limit, "JOB_TIMEOUT"))),
             }
         };
+        let mut ended = std::pin::pin!(ended);
+        let sent = self.context_sent.clone();
+        let result = tokio::select! {
+            result = &mut ended => result,
+            () = sent.cancelled(), if self.exposure.is_some() => {
+                self.exposure = None;
+                self.record(name, |_| {});
+                ended.await
+            }
+        };
+        self.exposure = None;
         // The message may contain the output of a step, and leaves the log, so it is masked here.
         let result = result
             .map(|ended| ended.map_err(|failed| StageFailure { message: self.log.masked(&failed.message), ..failed }));
@@ -170,6 +196,12 @@ impl StageRunner {
         self.cancel.run_until_cancelled(work).await
     }
 
+    /// Returns the result of `work`, or `None` when the job is cancelled or its time is over.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let rest = self.limit.saturating_sub(self.begun.elapsed());
+        timeout(rest, self.unless_cancelled(work)).await.ok().flatten()
+    }
+
     /// Changes the record of a stage, and sends the progress.
     fn record(&mut self, name: StageName, change: impl FnOnce(&mut StageRecord)) {
         if let Some(stage) = self.stages.get_mut(name) {
@@ -177,7 +209,14 @@ impl StageRunner {
         }
         let (stages, resolved_commit, git_ref, engine) =
             (self.stages.clone(), self.resolved_commit.clone(), self.git_ref.clone(), self.engine.clone());
-        let progress = JobProgress { stages, resolved_commit, git_ref, engine, tags: self.tags.get() };
+        let progress = JobProgress {
+            stages,
+            resolved_commit,
+            git_ref,
+            engine,
+            tags: self.tags.get(),
+            is_exposed: self.exposure.is_some(),
+        };
         // The receiver is gone when the queue has given this attempt up. Another attempt then reports the job's progress.
         let _ = self.progress.send(progress);
     }

@@ -44,7 +44,10 @@ impl Queue {
         // (`failures`), and so are those that an operator ended (`moves`).
         let is_poison = job.attempt > MAX_STOPS + job.failures + job.moves;
         let signals = RunSignals::default();
-        let outcome = if is_poison {
+        let is_given_up = is_poison || job.is_killer();
+        let outcome = if job.is_killer() {
+            Some(killer(&job))
+        } else if is_poison {
             Some(poisonous(&job))
         } else {
             self.handle.running().insert(job.id, signals.clone());
@@ -54,7 +57,8 @@ impl Queue {
             outcome
         };
         log.flush();
-        let retry = outcome.as_ref().filter(|_| !is_poison).and_then(|end| backoff::retry(&job, end, fastrand::f64()));
+        let retry =
+            outcome.as_ref().filter(|_| !is_given_up).and_then(|end| backoff::retry(&job, end, fastrand::f64()));
         self.record_end(&job, outcome, retry, signals.put_back.is_cancelled(), &log).await;
     }
 
@@ -318,6 +322,17 @@ fn broken(mut stages: Stages) -> Outcome {
 fn poisonous(job: &Job) -> Outcome {
     let cause = format!("the daemon was stopped {MAX_STOPS} times while it ran this job: it is not run again");
     failure(job.stages.clone(), &cause)
+}
+
+/// Returns the outcome of a job that was alone when a signal ended the daemon, see `pipeline::Isolation`.
+fn killer(job: &Job) -> Outcome {
+    let kills = job.kills;
+    let cause = format!(
+        "a signal ended the daemon {kills} times while this job was in clone, checkout or sending its context. The last \
+         time no other job was, so it is not run again. Make the commit smaller, or have the operator look into the \
+         machine's log, which names the signal"
+    );
+    Outcome { class: Some(FailureClass::Source), ..failure(job.stages.clone(), &cause) }
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

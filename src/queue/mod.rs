@@ -36,6 +36,8 @@ pub struct QueueConfig {
     pub concurrency: usize,
     /// The name of this node, which stays the same after a restart.
     pub node: String,
+    /// The id of the machine's boot, by which a death of the daemon differs from a restart of the machine.
+    pub boot: String,
     /// The time that a claim lasts unless it is renewed; at least 30 s.
     pub lease: Duration,
     /// The time that running jobs may go on after the shutdown.
@@ -188,6 +190,9 @@ impl Queue {
             () = queue.sweep() => {}
             () = queue.watch_held() => {}
         }
+        if let Err(error) = queue.handle.store.note_stop(&queue.config.node).await {
+            tracing::warn!(%error, "the stop cannot be noted: a kill while jobs end counts for those that are in clone");
+        }
         attempts.close();
         if timeout(queue.config.drain, attempts.wait()).await.is_err() {
             queue.stop.cancel();
@@ -208,8 +213,8 @@ impl Queue {
         F: Future<Output = Outcome> + Send + 'static,
     {
         let store = &self.handle.store;
-        let QueueConfig { node, lease, heart, .. } = &self.config;
-        let requeued = retry_until_stored(shutdown.cancelled(), || store.recover(node)).await;
+        let QueueConfig { node, boot, lease, heart, .. } = &self.config;
+        let requeued = retry_until_stored(shutdown.cancelled(), || store.recover(node, boot)).await;
         self.log_requeued(&requeued.unwrap_or_default());
         loop {
             let turn = async {

@@ -31,6 +31,7 @@ fn config(concurrency: usize) -> QueueConfig {
     QueueConfig {
         concurrency,
         node: "me".into(),
+        boot: "boot".into(),
         lease: Duration::from_secs(30),
         drain: LIMIT,
         rules: Rules::default(),
@@ -179,6 +180,7 @@ async fn a_job_runs_and_its_outcome_is_stored_and_announced() {
             resolved_commit: commit.clone(),
             engine: Some("one".into()),
             tags: Vec::new(),
+            is_exposed: false,
         })
         .ok()
         .unwrap();
@@ -424,6 +426,25 @@ async fn what_a_killed_daemon_left_runs_again_but_not_for_ever() {
     assert_eq!(bench.next().await.0.job.id, fresh);
     let job = bench.status(often, Status::Failure).await;
     assert!(job.cause.unwrap().contains("10 times"));
+}
+
+#[tokio::test]
+async fn a_job_that_killed_the_daemon_alone_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let [killer, suspect] = [add(&store).await.id, add(&store).await.id];
+    let mut bench = start_on(dir, store, config(0));
+    bench.sql("UPDATE jobs SET kills = 2").await;
+    bench.sql("UPDATE jobs SET kills = 3 WHERE id = (SELECT MIN(id) FROM jobs)").await;
+    let (dir, store) = bench.stop().await;
+    bench = start_on(dir, store, config(1));
+    assert_eq!(bench.next().await.0.job.id, suspect);
+    let job = bench.status(killer, Status::Failure).await;
+    assert_eq!((job.class, job.failures), (Some(FailureClass::Source), 0));
+    let why = "a signal ended the daemon 3 times while this job was in clone, checkout or sending its context. The last \
+        time no other job was, so it is not run again. Make the commit smaller, or have the operator look into the \
+        machine's log, which names the signal.";
+    assert_eq!(bench.log(killer), format!("\nThe build ended (source): {why} {}\n", FailureClass::Source.advice()));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use super::{KeyHolder, Place, SecretName, SecretsError, syslog_host};
 /// Reader of the authorized keys alone, which decrypts nothing.
 pub struct KeyHolders(Source);
 
-/// What is stored for the logins by ssh.
+/// The stored keys for logins by ssh.
 #[derive(Debug, Default)]
 pub struct StoredHolders {
     /// The holders of the keys that may log in.

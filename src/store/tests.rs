@@ -190,7 +190,8 @@ async fn a_runner_writes_only_in_its_attempt() {
     let tags = vec![TagResult { name: "q/a:b".into(), digest: Some("sha256:1".into()), kept: None }];
     let (resolved_commit, engine) = (Some(commit()), Some("one".to_owned()));
     let git_ref = Some("refs/heads/develop".to_owned());
-    let progress = JobProgress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone() };
+    let progress =
+        JobProgress { stages: stages.clone(), resolved_commit, git_ref, engine, tags: tags.clone(), is_exposed: true };
     store.save_progress(job.id, 1, &progress).await.unwrap();
     assert!(!store.renew(job.id, 1, LEASE).await.unwrap());
     let stored = store.job(job.id).await.unwrap().unwrap();
@@ -272,7 +273,7 @@ async fn what_a_former_incarnation_held_is_put_back() {
 
     let swept = store.sweep("me").await.unwrap();
     assert_eq!(swept.iter().map(|j| j.id).collect::<Vec<_>>(), [expired.id]);
-    let back = store.recover("me").await.unwrap();
+    let back = store.recover("me", "boot").await.unwrap();
     assert_eq!(
         back.iter().map(|j| (j.id, j.status)).collect::<Vec<_>>(),
         [(mine.id, Status::Pending), (cancelled.id, Status::Cancelled)]
@@ -280,6 +281,54 @@ async fn what_a_former_incarnation_held_is_put_back() {
     assert_eq!(back[1].clone().stages.get_mut(StageName::Build).unwrap().status, StageStatus::Cancelled);
     assert_eq!(store.job(other.id).await.unwrap().unwrap().status, Status::Running);
     assert_eq!(store.claim("me", LEASE).await.unwrap().unwrap().id, mine.id);
+}
+
+/// Has the daemon's former process end, and the next one of this boot start.
+async fn restart(store: &Store, boot: &str) {
+    store.recover("me", boot).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_death_by_a_signal_counts_for_the_jobs_that_were_exposed() {
+    let (_dir, store) = open().await;
+    restart(&store, "one").await;
+    let (exposed, other) = (add(&store, "a").await.id, add(&store, "b").await.id);
+    let claim = async |is_exposed: bool| {
+        for _ in 0..2 {
+            let job = store.claim("me", LEASE).await.unwrap().unwrap();
+            let is_exposed = is_exposed && job.id == exposed;
+            let progress = JobProgress { is_exposed, ..JobProgress::default() };
+            store.save_progress(job.id, job.attempt, &progress).await.unwrap();
+        }
+    };
+    let kills = async || {
+        let of = async |id| store.job(id).await.unwrap().unwrap().kills;
+        (of(exposed).await, of(other).await)
+    };
+    // A power failure, a stop and a death elsewhere say nothing about a job.
+    claim(true).await;
+    restart(&store, "two").await;
+    claim(true).await;
+    store.note_stop("me").await.unwrap();
+    restart(&store, "two").await;
+    claim(false).await;
+    restart(&store, "two").await;
+    assert_eq!(kills().await, (0, 0));
+    for kill in 1..=3 {
+        claim(true).await;
+        restart(&store, "two").await;
+        assert_eq!(kills().await, (kill, 0));
+    }
+    // A claim begins without what the former attempt did.
+    claim(false).await;
+    restart(&store, "two").await;
+    assert_eq!(kills().await, (3, 0));
+    // Two suspects at once are told by nobody.
+    sql(&store, "UPDATE jobs SET kills = 2").await;
+    claim(true).await;
+    sql(&store, "UPDATE jobs SET exposed = 1").await;
+    restart(&store, "two").await;
+    assert_eq!(kills().await, (2, 2));
 }
 
 #[tokio::test]

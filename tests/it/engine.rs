@@ -181,6 +181,7 @@ impl Bench {
             inline_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
+            context_sent: CancellationToken::new(),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Capture, Docker, Engine, Fault, Silent, World, eventually, processes_of, unique};
+use crate::harness::{Capture, Daemon, Docker, Engine, Fault, Flow, Silent, World, eventually, processes_of, unique};
 
 on_each_engine!(killed_in_build, a_cancelled_build_stops_at_once);
 
@@ -197,4 +198,63 @@ async fn a_cancelled_build_stops_at_once(docker: Docker) {
     let job = world.daemon.wait_failure(&id).await;
     assert_eq!(job["cancelled"], true);
     eventually(LIMIT, "the step is gone", async || processes_of(&mark).is_empty().then_some(())).await;
+}
+
+/// Two jobs clone at two deaths of the daemon. Each then clones alone, and a third death tells which of them it is.
+#[tokio::test]
+async fn only_the_job_that_kills_the_daemon_is_given_up() {
+    let mut world = World::start_with(&[("CONCURRENCY", "4")]).await;
+    let gate = world.gate_git().await;
+    let mut ids = Vec::new();
+    for name in ["one", "two", "three"] {
+        let repo = world.git.repo("acme", name);
+        repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
+    }
+    gate.set(Flow::Stall { after: 0 });
+    let submit = async |daemon: &Daemon, name: &str| daemon.submit(json!({"owner": "acme", "repo": name})).await;
+    for name in ["one", "two"] {
+        ids.push(submit(&world.daemon, name).await);
+    }
+    // A stop and a kill meanwhile are nobody's fault.
+    for kill in 0..3 {
+        for id in &ids {
+            world.daemon.wait_stage(id, "clone").await;
+        }
+        if kill == 0 {
+            world.daemon.signal(Signal::TERM);
+            let stops = async || world.daemon.output().contains("stopping: running jobs have").then_some(());
+            eventually(LIMIT, "the daemon stops", stops).await;
+        }
+        world.daemon.kill9();
+        world.daemon.restart().await;
+    }
+    let alone = "runs while no other job clones";
+    let clones =
+        async |id: &String| (world.daemon.job(id).await["results"]["clone"]["status"] == "running").then_some(());
+    let killer = eventually(LIMIT, "one of them clones", async || {
+        let mut cloning = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            cloning.extend(clones(id).await.map(|()| at));
+        }
+        cloning.first().copied()
+    })
+    .await;
+    world.daemon.wait_log(&ids[killer], alone).await;
+    let (killer, innocent) = (ids[killer].clone(), ids[1 - killer].clone());
+    let third = submit(&world.daemon, "three").await;
+    world.daemon.wait_log(&third, "waits for another job, which runs alone").await;
+    for id in [&innocent, &third] {
+        assert_ne!(world.daemon.job(id).await["results"]["clone"]["status"], "running");
+    }
+    world.daemon.kill9();
+    gate.set(Flow::Pass);
+    world.daemon.restart().await;
+    let job = world.daemon.wait_failure(&killer).await;
+    assert_eq!(job["class"], "source", "{job:#}");
+    assert!(job["cause"].as_str().unwrap().contains("a signal ended the daemon 3 times"), "{job:#}");
+    for id in [&innocent, &third] {
+        world.daemon.wait_success(id).await;
+    }
+    assert!(world.daemon.log(&innocent).await.contains(alone));
+    assert!(!world.daemon.log(&third).await.contains(alone));
 }

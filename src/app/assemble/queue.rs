@@ -1,3 +1,4 @@
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,12 +21,18 @@ pub fn config(settings: &Settings, metrics: &Metrics) -> anyhow::Result<QueueCon
         concurrency: engine::concurrency(settings)?,
         // The store's lock gives a data folder to one daemon, so the jobs that this name holds at the start are its own.
         node: "local".into(),
+        boot: boot_id(),
         lease: LEASE,
         drain: settings.drain_timeout,
         rules: rules(settings)?,
         waits: Waits::default(),
         heart: metrics.queue.clone(),
     })
+}
+
+/// Returns the id that the kernel has had since the machine was started; empty where it cannot be read.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// Returns the rules that decide about the place of a job in the queue.

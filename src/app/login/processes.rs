@@ -19,7 +19,7 @@ impl ProcessKey {
     }
 }
 
-/// What /proc/PID/stat says of a process that is no zombie (proc_pid_stat(5)).
+/// The part of /proc/PID/stat that matters, of a process that is no zombie (proc_pid_stat(5)).
 struct ProcessStat {
     parent: i32,
     start: u64,
@@ -67,7 +67,7 @@ pub fn kill_others(uid: u32, listener: Option<i32>, kept: &[ProcessKey]) {
             return;
         }
         for pid in others {
-            // It may have ended by itself.
+            // The process may have ended by itself.
             let _ = kill_process(pid, Signal::KILL);
         }
     }

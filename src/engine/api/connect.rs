@@ -15,14 +15,13 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::errors::{EngineError, one_line};
-use super::messages::EngineMessage;
 use super::ssh::{SshAccess, SshEngine};
 use super::tls::EngineTls;
 use crate::engine::advice::{self, with_cure};
@@ -284,17 +283,12 @@ impl Reply {
     }
 
     async fn refusal(self, status: StatusCode) -> EngineError {
-        /// Docker's form, or a message of a stream, by which Podman tells that a push has failed.
-        #[derive(Deserialize)]
-        struct EngineErrorBody {
-            message: Option<String>,
-            #[serde(flatten)]
-            line: EngineMessage,
-        }
         let host = self.host.clone();
         let body = self.bytes().await.unwrap_or_default();
-        let told = serde_json::from_slice(&body).ok();
-        match told.and_then(|told: EngineErrorBody| told.message.or_else(|| told.line.error().map(str::to_owned))) {
+        let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+        // Podman tells that a push has failed by a message of a stream.
+        let messages = [&told["message"], &told["errorDetail"]["message"], &told["error"]];
+        match messages.into_iter().find_map(Value::as_str) {
             Some(message) => EngineError::engine(message),
             // Go's HTTPS server answers plain HTTP with this text.
             None if body.starts_with(b"Client sent an HTTP request to an HTTPS server") => {

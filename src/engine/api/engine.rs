@@ -8,18 +8,11 @@ use hyper::{Method, StatusCode};
 
 use super::connect::{Host, invalid, no_body, request};
 use super::errors::EngineError;
-use super::version::EngineKind;
+use super::version::{EngineInfo, EngineKind};
 use crate::engine::advice::{self, with_cure};
 use crate::engine::buildkit::sync_slots::SyncSlots;
 use crate::engine::upkeep::instance::Instance;
 use crate::model::{Builder, ImageRef};
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineInfo {
-    pub version: String,
-    pub api_version: String,
-    pub buildkit: bool,
-}
 
 impl fmt::Display for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ pub(super) mod insecure;
 pub(super) mod kind;
 pub(super) mod machine;
 pub(super) mod messages;
+mod requests;
 pub(super) mod ssh;
 pub(super) mod texts;
 mod tls;

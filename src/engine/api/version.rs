@@ -3,16 +3,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::PoisonError;
-use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::{Method, Request, Uri};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::connect::{Host, Reply, RequestBody, invalid};
-use super::engine::{Engine, EngineInfo};
+use super::connect::Host;
 use super::errors::EngineError;
 use crate::engine::advice::{self, with_cure};
 
@@ -44,7 +38,14 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// What the daemon has to know of an engine to speak with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    pub version: String,
+    pub api_version: String,
+    pub buildkit: bool,
+}
+
+/// The facts about an engine that decide how the daemon speaks with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) struct EngineKind {
     /// The newest version that both sides know.
@@ -103,7 +104,7 @@ impl EngineVersion {
     }
 
     /// Returns the newest API version that both sides know.
-    fn common(&self, host: &Host) -> Result<ApiVersion, EngineError> {
+    pub(super) fn common(&self, host: &Host) -> Result<ApiVersion, EngineError> {
         let engines: ApiVersion = self.api_version.parse().map_err(|()| {
             let answer = format!("/version reports the API version {:?}", self.api_version);
             EngineError::named_engine(with_cure(&advice::NO_ENGINE_THERE, &[host, &answer]))
@@ -115,59 +116,6 @@ impl EngineVersion {
             }
             _ => Ok(engines.min(NEWEST)),
         }
-    }
-}
-
-impl Engine {
-    /// Asks the engine for its version, and speaks the newest API version that both sides know from now on.
-    ///
-    /// # Errors
-    /// The engine does not answer, or no longer knows any API version that is known here.
-    pub(in crate::engine) async fn version(&self) -> Result<EngineVersion, EngineError> {
-        self.ask_version().await.map(|(version, _)| version)
-    }
-
-    async fn ask_version(&self) -> Result<(EngineVersion, EngineKind), EngineError> {
-        let version: EngineVersion = self.host.json(Method::GET, "/version").await?;
-        let kind = EngineKind { api: version.common(&self.host)?, is_podman: version.is_podman() };
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
-        Ok((version, kind))
-    }
-
-    /// Returns how to speak with the engine, which is asked the first time. It is asked again whenever it returns,
-    /// because it may return as another version.
-    pub(in crate::engine) async fn kind(&self) -> Result<EngineKind, EngineError> {
-        let known = *self.kind.lock().unwrap_or_else(PoisonError::into_inner);
-        match known {
-            Some(kind) => Ok(kind),
-            None => self.ask_version().await.map(|(_, kind)| kind),
-        }
-    }
-
-    /// Sends a request, see [`Host::send`].
-    pub(in crate::engine) async fn send(&self, mut request: Request<RequestBody>) -> Result<Reply, EngineError> {
-        let path = self.kind().await?.path(&request.uri().to_string());
-        *request.uri_mut() = Uri::try_from(path).map_err(|e| invalid(e.into()))?;
-        self.host.send(request).await
-    }
-
-    /// Sends a small request whose answer is JSON, see [`Host::json`].
-    pub(in crate::engine) async fn json<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-    ) -> Result<T, EngineError> {
-        self.host.json(method, &self.kind().await?.path(path)).await
-    }
-
-    /// Sends a request without a body, see [`Host::ask`].
-    pub(in crate::engine) async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        limit: Duration,
-    ) -> Result<Bytes, EngineError> {
-        self.host.ask(method, &self.kind().await?.path(path), limit).await
     }
 }
 

@@ -37,7 +37,7 @@ impl DiffCopy<'_> {
         mut messages: GrpcMessages,
         out: &mpsc::Sender<Frame<Bytes>>,
     ) -> Result<(), GrpcStatus> {
-        self.tree.note_call();
+        let _call = self.tree.note_call();
         let name = headers.get("dir-name").map_or(&b""[..], |name| name.as_bytes());
         if name != b"context" && name != b"dockerfile" {
             return Err(GrpcStatus::not_found(format!("no access allowed to dir {:?}", String::from_utf8_lossy(name))));
@@ -95,7 +95,11 @@ impl DiffCopy<'_> {
             writer.flush().await
         };
         // An error of either ends the other.
-        tokio::try_join!(read, write).map(|_| ())
+        tokio::try_join!(read, write)?;
+        if name == b"context" {
+            self.tree.note_context_sent();
+        }
+        Ok(())
     }
 
     async fn write_stats(

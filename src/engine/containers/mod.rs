@@ -28,6 +28,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use hyper::StatusCode;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::advice;
 use super::api::errors::{EngineError, KilledBy, SIGKILL_EXIT, one_line};
@@ -386,9 +387,10 @@ impl RunContainer<'_> {
         let folder = format!("{}/", at.trim_matches('/'));
         let frames = tar::whole_tree(tree.clone(), folder, self.owner, &small_files(files))?;
         let frames = frames.map_ok(|frame| frame.into_data().unwrap_or_default()).map_err(std::io::Error::other);
+        let nobody_waits = CancellationToken::new();
         tokio::select! {
             sent = self.upload(body_try_stream(frames)) => sent.map_err(|error| tree.failure().unwrap_or(error)),
-            never = tree.report_progress(log) => match never {},
+            never = tree.report_progress(log, &nobody_waits) => match never {},
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
@@ -30,6 +31,10 @@ pub struct SyncStats {
 /// Interval at which the log is told that the engine takes bytes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The time without a call after which an engine that has the Dockerfile counts as one that needs no context. Before it
+/// asks, it may fetch the image that reads the Dockerfile (`# syntax=`).
+const NO_CONTEXT: Duration = Duration::from_secs(60);
+
 /// The tree of one build.
 pub(in crate::engine) struct Tree {
     pub snapshot: Arc<Snapshot>,
@@ -37,6 +42,9 @@ pub(in crate::engine) struct Tree {
     folder: Option<Vec<Entry>>,
     links: OnceCell<SymlinkTargets>,
     called: AtomicBool,
+    /// Number of calls of the engine that are being served.
+    calls: AtomicU64,
+    is_context_sent: AtomicBool,
     stats: AtomicU64,
     requests: AtomicU64,
     bytes: AtomicU64,
@@ -54,6 +62,8 @@ impl Tree {
             snapshot,
             links: OnceCell::new(),
             called: AtomicBool::default(),
+            calls: AtomicU64::default(),
+            is_context_sent: AtomicBool::default(),
             stats: AtomicU64::default(),
             requests: AtomicU64::default(),
             bytes: AtomicU64::default(),
@@ -111,9 +121,16 @@ impl Tree {
         self.misses_git_dir.fetch_or(is_missed, Relaxed);
     }
 
-    /// Records that the engine made a call.
-    pub(in crate::engine) fn note_call(&self) {
+    /// Records that the engine made a call, which lasts until the result is dropped.
+    pub(in crate::engine) fn note_call(&self) -> TreeCall<'_> {
         self.called.store(true, Relaxed);
+        self.calls.fetch_add(1, Relaxed);
+        TreeCall(self)
+    }
+
+    /// Records that the engine has the context.
+    pub(in crate::engine) fn note_context_sent(&self) {
+        self.is_context_sent.store(true, Relaxed);
     }
 
     /// Returns true if the engine made a call.
@@ -144,11 +161,17 @@ impl Tree {
         }
     }
 
-    /// Reports to the log, for ever, that the build is alive while the engine takes bytes of the tree.
-    pub(in crate::engine) async fn report_progress(&self, log: &dyn LogSink) -> Infallible {
-        let mut before = self.sent();
+    /// Reports to the log, for ever, that the build is alive while the engine takes bytes of the tree. Cancels `sent` once
+    /// the engine has the context, or seems to need none.
+    pub(in crate::engine) async fn report_progress(&self, log: &dyn LogSink, sent: &CancellationToken) -> Infallible {
+        let (mut before, mut idle) = (self.sent(), Duration::ZERO);
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
+            let is_idle = self.was_called() && self.calls.load(Relaxed) == 0;
+            idle = if is_idle { idle + PROGRESS_INTERVAL } else { Duration::ZERO };
+            if self.is_context_sent.load(Relaxed) || idle >= NO_CONTEXT {
+                sent.cancel();
+            }
             let now = self.sent();
             if now != before {
                 log.alive();
@@ -239,6 +262,15 @@ impl Tree {
             Some(blobs) => blobs,
             None => blobs.insert(self.snapshot.blobs()?),
         })
+    }
+}
+
+/// One call of the engine.
+pub(in crate::engine) struct TreeCall<'a>(&'a Tree);
+
+impl Drop for TreeCall<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Relaxed);
     }
 }
 

@@ -31,7 +31,7 @@ const CLAIM: &str = concat!(
     "UPDATE jobs SET status = $7, attempt = attempt + 1, \
      stages = CASE dialect WHEN 'compose-ci' THEN $8 ELSE $1 END, digest = NULL, cause = NULL, \
      start_time = $2, first_start = COALESCE(first_start, $2), end_time = NULL, claimed_by = $3, lease_until = $4, \
-     held_since = NULL \
+     held_since = NULL, exposed = 0 \
      WHERE id = (SELECT MIN(id) FROM jobs WHERE repository = $5 AND priority = $6 AND status = 'pending' \
      AND not_before = 0) AND status = 'pending' RETURNING ",
     columns!()
@@ -115,7 +115,7 @@ impl Store {
         let (announce, progress) = (self.announce.clone(), progress.clone());
         let is_announced = self
             .write(move |conn| {
-                let JobProgress { stages, resolved_commit: commit, git_ref, engine, tags } = progress;
+                let JobProgress { stages, resolved_commit: commit, git_ref, engine, tags, is_exposed } = progress;
                 let (stages, tags) = (serde_json::to_string(&stages)?, serde_json::to_string(&tags)?);
                 let before = by_id(conn, id)?;
                 let job = conn
@@ -123,11 +123,11 @@ impl Store {
                         concat!(
                             "UPDATE jobs SET stages = $1, resolved_commit = COALESCE($2, resolved_commit), \
                              engine = COALESCE($3, engine), git_ref = COALESCE(git_ref, $7), \
-                             tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END \
+                             tags = CASE WHEN $6 = '[]' THEN tags ELSE $6 END, exposed = $8 \
                              WHERE id = $4 AND status = 'running' AND attempt = $5 RETURNING ",
                             columns!()
                         ),
-                        &[&stages, &commit, &engine, &id, &attempt, &tags, &git_ref],
+                        &[&stages, &commit, &engine, &id, &attempt, &tags, &git_ref, &is_exposed],
                         decode,
                     )?
                     .ok_or_else(|| conflict(conn, id))?;

@@ -72,14 +72,39 @@ impl Store {
     }
 
     /// Puts back, at the start of the daemon, the jobs that this node's former process held, and those whose lease is
-    /// over.
-    pub async fn recover(&self, node: &str) -> Result<Vec<Job>, StoreError> {
+    /// over. `boot` is the id of the machine's boot: a former process of the same boot that was not asked to stop
+    /// ([`Store::note_stop`]) was ended by a signal, which counts for the jobs that were exposed.
+    pub async fn recover(&self, node: &str, boot: &str) -> Result<Vec<Job>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             columns!(),
             " FROM jobs WHERE status = 'running' AND (claimed_by = $1 OR lease_until < $2)"
         );
-        self.requeue_all(SQL, node).await
+        // Two suspects are never exposed at once. Where both seem to be, one has just left its stage, so that nobody
+        // knows which of them it was.
+        const COUNT: &str = "UPDATE jobs SET kills = kills + 1 WHERE status = 'running' AND claimed_by = $1 AND exposed = 1 \
+             AND (kills < $2 OR (SELECT COUNT(*) FROM jobs AS suspect WHERE suspect.status = 'running' \
+             AND suspect.claimed_by = $1 AND suspect.exposed = 1 AND suspect.kills >= $2) = 1)";
+        let (own, boot) = (node.to_owned(), boot.to_owned());
+        let note = move |conn: &SqlConnection| {
+            let former =
+                conn.first("SELECT boot FROM processes WHERE node = $1", &[&own], |row| row.get::<_, String>("boot"))?;
+            if former.is_some_and(|former| former == boot) {
+                conn.execute(COUNT, &[&own, &Job::SUSPECT])?;
+            }
+            conn.execute(
+                "INSERT INTO processes (node, boot) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE SET boot = excluded.boot",
+                &[&own, &boot],
+            )?;
+            Ok(())
+        };
+        self.requeue_all(SQL, node, note).await
+    }
+
+    /// Notes that this node's process was asked to stop, so that what follows counts for no job.
+    pub async fn note_stop(&self, node: &str) -> Result<(), StoreError> {
+        let node = node.to_owned();
+        self.write(move |conn| conn.execute("DELETE FROM processes WHERE node = $1", &[&node]).map(drop)).await
     }
 
     /// Puts back the jobs that other nodes held and whose lease is over. This node ends its own jobs itself, because its
@@ -90,13 +115,20 @@ impl Store {
             columns!(),
             " FROM jobs WHERE status = 'running' AND claimed_by <> $1 AND lease_until < $2"
         );
-        self.requeue_all(SQL, node).await
+        self.requeue_all(SQL, node, |_| Ok(())).await
     }
 
-    async fn requeue_all(&self, sql: &'static str, node: &str) -> Result<Vec<Job>, StoreError> {
+    /// Runs `before`, and puts back the jobs that `sql` finds, in one transaction.
+    async fn requeue_all(
+        &self,
+        sql: &'static str,
+        node: &str,
+        before: impl Fn(&SqlConnection) -> Result<(), StoreFault> + Send + 'static,
+    ) -> Result<Vec<Job>, StoreError> {
         let (node, announce) = (node.to_owned(), self.announce.clone());
         let jobs = self
             .write(move |conn| {
+                before(conn)?;
                 let lost = conn.all(sql, &[&node, &Millis::now()], decode)?;
                 lost.into_iter().map(|job| requeue(conn, job, &announce)).collect()
             })

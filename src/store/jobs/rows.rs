@@ -13,7 +13,7 @@ macro_rules! columns {
         "id, context, pushed, image, status, attempt, stages, resolved_commit, digest, cause, cancel_requested, \
          created, start_time, end_time, class, failures, engine, origin, dialect, git_ref, before, priority, \
          rebuild_of, superseded_by, tags, tag_named, any_commit, forced, default_branch, repository, created_by, \
-         cancelled_by, not_before, held_since, first_start, moves, source, by_admin, \
+         cancelled_by, not_before, held_since, first_start, moves, source, by_admin, kills, \
          own_name"
     };
 }
@@ -42,6 +42,7 @@ pub(in crate::store) fn decode(row: &Row) -> rusqlite::Result<Job> {
         class: row.get("class")?,
         failures: row.get("failures")?,
         moves: row.get("moves")?,
+        kills: row.get("kills")?,
         engine: row.get("engine")?,
         origin: row.get("origin")?,
         dialect: row.get("dialect")?,

@@ -70,7 +70,7 @@ async fn version_1_is_taken_over_whole() {
     assert_eq!(store.due_notifications(9).await.unwrap().iter().map(|n| n.job).collect::<Vec<_>>(), [ids[2]]);
 
     // All that had not ended runs: what waited, and what the former process held.
-    let back = store.recover("me").await.unwrap();
+    let back = store.recover("me", "boot").await.unwrap();
     assert_eq!(back.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[3]]);
     let mut claimed = BTreeSet::new();
     while let Some(job) = store.claim("me", LEASE).await.unwrap() {

@@ -8,6 +8,7 @@ on_each_engine!(
     a_bad_dockerfile_is_a_failure_of_its_user,
     a_base_image_of_an_absent_registry,
     dropping_a_build_stops_its_step,
+    the_end_of_a_context_is_told_while_steps_run,
     an_engine_reports_what_it_is,
     omitted_output_is_reported,
     a_flood_of_output,
@@ -74,6 +75,23 @@ async fn a_base_image_of_an_absent_registry(docker: Docker) {
     let error = bench.try_build(&Log::default()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Registry, "{error}");
     assert!(error.message.contains("127.0.0.1:1"), "{error}");
+}
+
+async fn the_end_of_a_context_is_told_while_steps_run(docker: Docker) {
+    for builder in [Builder::Buildkit, Builder::Classic] {
+        let mut bench = Bench::new(docker, "sent");
+        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(builder);
+        bench.write("a", "a");
+        bench.write("Dockerfile", "FROM image-factory-busybox:1\nCOPY a /a\nRUN sleep 1000; true\n");
+        bench.commit();
+        let (log, image) = (Log::default(), bench.image());
+        let request = bench.request(bench.snapshot(&log).await, &image, "Dockerfile");
+        let sent = request.context_sent.clone();
+        tokio::select! {
+            result = bench.engine.build(request, &log) => panic!("{result:?}\n{}", log.text()),
+            () = sent.cancelled() => {}
+        }
+    }
 }
 
 async fn dropping_a_build_stops_its_step(docker: Docker) {

@@ -2,6 +2,8 @@
 
 use super::pushing::dockercfg;
 use super::*;
+use tokio_util::sync::CancellationToken;
+
 use crate::harness::{Daemon, Registry, Repo, Settings, folder, unique};
 
 on_each_engine!(
@@ -115,6 +117,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         limits: BTreeMap::from([("memory".into(), "134217728".into())]),
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),
+        context_sent: CancellationToken::new(),
     };
     let built = bench.engine.build(request, &log).await.unwrap();
     let engine = harness::Engine::of(docker);

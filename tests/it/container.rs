@@ -21,26 +21,31 @@ const PRIVILEGED: [&str; 7] = [
 const INIT: &str = "mount -o remount,rw /sys/fs/cgroup; \
                     for dir in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $dir; done; exec image-factory init";
 
-/// A volume, removed when this is dropped.
-struct Volume<'a>(&'a Engine, String);
+/// An image or a volume, removed when this is dropped.
+struct Made<'a> {
+    engine: &'a Engine,
+    /// `image` or `volume`.
+    kind: &'static str,
+    name: String,
+}
 
-impl<'a> Volume<'a> {
-    fn new(engine: &'a Engine) -> Self {
+impl<'a> Made<'a> {
+    fn volume(engine: &'a Engine) -> Self {
         let name = format!("iftest-{}", unique());
         engine.docker(&["volume", "create", &name]);
-        Self(engine, name)
+        Self { engine, kind: "volume", name }
     }
 }
 
-impl Drop for Volume<'_> {
+impl Drop for Made<'_> {
     fn drop(&mut self) {
         let mut docker = Command::new("docker");
-        let _ = docker.env("DOCKER_HOST", &self.0.host).args(["volume", "rm", "--force", &self.1]).output();
+        let _ = docker.env("DOCKER_HOST", &self.engine.host).args([self.kind, "rm", "--force", &self.name]).output();
     }
 }
 
 /// Makes the image from our Dockerfile and the binary of this test.
-fn image(engine: &Engine) -> String {
+fn image(engine: &Engine) -> Made<'_> {
     let (dir, name) = (folder(), format!("iftest-with-engine-{}", unique()));
     note(dir.path(), engine, Left::Images(&format!("reference={name}")));
     stripped(&dir.path().join("target"));
@@ -52,7 +57,7 @@ fn image(engine: &Engine) -> String {
     build.env("DOCKER_HOST", &engine.host).env("DOCKER_BUILDKIT", "0");
     build.args(["build", "--quiet", "--target", "prebuilt-with-engine", "--build-arg", &base, "--tag", &name]);
     succeed(build.arg(dir.path()), b"");
-    name
+    Made { engine, kind: "image", name }
 }
 
 /// A push becomes an image by the engine inside, also after a kill of the container, on the same volume and with its cache;
@@ -62,7 +67,7 @@ fn image(engine: &Engine) -> String {
 async fn an_engine_inside_builds_and_leaves_nothing() {
     let world = World::start().await;
     let engine = &world.engine;
-    let (image, volume) = (image(engine), Volume::new(engine));
+    let (image, volume) = (image(engine), Made::volume(engine));
     let inner = world.git.repo("acme", "inner");
     let dockerfile = format!("FROM {BASE}\nRUN echo {}\n", unique());
     inner.commit("develop", &[("Dockerfile", &dockerfile)]);
@@ -78,11 +83,11 @@ async fn an_engine_inside_builds_and_leaves_nothing() {
     .into();
     let mounts = [
         format!("--volume={}:/known_hosts:ro", world.git.known_hosts().display()),
-        format!("--volume={}:/var/lib/image-factory", volume.1),
+        format!("--volume={}:/var/lib/image-factory", volume.name),
     ];
     let fixed = ["--network=none", "--read-only", "--tmpfs=/tmp", "--tmpfs=/run:exec", "--tmpfs=/etc/docker"];
     let given = environment.iter().chain(&mounts).map(String::as_str);
-    let given: Vec<&str> = fixed.into_iter().chain(PRIVILEGED).chain(given).chain([&*image, "-c", INIT]).collect();
+    let given: Vec<&str> = fixed.into_iter().chain(PRIVILEGED).chain(given).chain([&*image.name, "-c", INIT]).collect();
     let limit = Duration::from_secs(60);
     let start = async || {
         let container = Container::run(engine, &given);
@@ -140,10 +145,10 @@ async fn an_engine_inside_builds_and_leaves_nothing() {
 fn without_an_engine_the_container_says_what_to_add() {
     let engine = Engine::shared();
     let image = image(&engine);
-    let container = Container::run(&engine, &["--network=none", &image]);
+    let container = Container::run(&engine, &["--network=none", &image.name]);
     assert_eq!(engine.docker(&["wait", &container.name]), "1");
     let said = container.logs();
-    let license = engine.inspect(&image, "{{index .Config.Labels \"org.opencontainers.image.licenses\"}}");
+    let license = engine.inspect(&image.name, "{{index .Config.Labels \"org.opencontainers.image.licenses\"}}");
     assert_eq!(license, "Apache-2.0");
     assert!(said.contains("add `-v /var/run/docker.sock:/var/run/docker.sock` or `--privileged`"), "{said}");
 }

@@ -61,7 +61,6 @@ pub struct DaemonParts {
     ready: watch::Receiver<bool>,
     disk_space: DiskSpace,
     run_dir: PathBuf,
-    drain_timeout: Duration,
     mirror_budget: u64,
     sweep_missed: bool,
     shutdown: CancellationToken,
@@ -221,7 +220,6 @@ impl DaemonParts {
             ready,
             disk_space,
             run_dir,
-            drain_timeout: settings.drain_timeout,
             mirror_budget: settings.mirror_budget.0,
             sweep_missed: settings.sweep_missed.0,
             shutdown,
@@ -265,10 +263,7 @@ impl DaemonParts {
             let tools = tools.clone();
             async move { pipeline::run(&tools, run).await }
         };
-        tokio::join!(
-            self.queue.run(self.ready, shutdown.clone(), runner),
-            announce_stop(&shutdown, self.drain_timeout)
-        );
+        tokio::join!(self.queue.run(self.ready, shutdown.clone(), runner), announce_stop(&shutdown));
 
         self.http_stop.cancel();
         outbox_stop.cancel();
@@ -284,10 +279,8 @@ impl DaemonParts {
     }
 }
 
-/// Waits for the shutdown, and reports it to the log and to systemd.
-async fn announce_stop(shutdown: &CancellationToken, drain_timeout: Duration) {
+/// Waits for the shutdown, and reports it to systemd.
+async fn announce_stop(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
-    let drain = drain_timeout.as_secs();
-    tracing::info!("stopping: running jobs have {drain} s; jobs that are left then go back to pending");
     notify_systemd(&[NotifyState::Stopping]);
 }

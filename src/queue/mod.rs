@@ -193,6 +193,8 @@ impl Queue {
         if let Err(error) = queue.handle.store.note_stop(&queue.config.node).await {
             tracing::warn!(%error, "the stop cannot be noted: a kill while jobs end counts for those that are in clone");
         }
+        let drain = queue.config.drain.as_secs();
+        tracing::info!("stopping: running jobs have {drain} s; jobs that are left then go back to pending");
         attempts.close();
         if timeout(queue.config.drain, attempts.wait()).await.is_err() {
             queue.stop.cancel();

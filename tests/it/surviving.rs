@@ -221,8 +221,9 @@ async fn only_the_job_that_kills_the_daemon_is_given_up() {
             world.daemon.wait_stage(id, "clone").await;
         }
         if kill == 0 {
+            let said = world.daemon.output().len();
             world.daemon.signal(Signal::TERM);
-            let stops = async || world.daemon.output().contains("stopping: running jobs have").then_some(());
+            let stops = async || world.daemon.output()[said..].contains("stopping: running jobs have").then_some(());
             eventually(LIMIT, "the daemon stops", stops).await;
         }
         world.daemon.kill9();

@@ -23,7 +23,7 @@ const CANARY: &str = "canary-of-the-compose-env";
 fn compose_of(docker: Docker) -> &'static str {
     match docker {
         Docker::V20 => "1",
-        Docker::V26 => "2",
+        _ => "2",
     }
 }
 

@@ -148,7 +148,7 @@ const PARTED: KnownText = KnownText {
 const REMOVED: KnownText = KnownText {
     kind: ErrorKind::Engine,
     codes: &[],
-    parts: &["does not exist locally", "tag does not exist", "no such image"],
+    parts: &["does not exist locally", "tag does not exist", "no such image", "image not known"],
     cause: "Somebody removed the image from the engine between the build and the push.",
     cure: "let nothing else remove images of the engine; the job is tried again",
 };
@@ -289,11 +289,14 @@ fn first(rows: impl IntoIterator<Item = &'static KnownText>, message: &str) -> O
     rows.into_iter().find(|row| row.is_in(message))
 }
 
-/// Returns true for `code: words`, for `code` alone, and for either behind the words of a program between.
+/// Returns true for `code: words`, for `code` alone, and for either behind the words of a program between. With
+/// containerd's image store there is no colon behind the code.
 fn has_code(message: &str, code: &str) -> bool {
     message.match_indices(code).any(|(at, _)| {
         let (before, after) = (&message[..at], &message[at + code.len()..]);
-        (before.is_empty() || before.ends_with(": ")) && (after.is_empty() || after.starts_with(": "))
+        let is_end = after.is_empty() || after.starts_with(": ");
+        let is_containerds = before.ends_with("error from registry: ") && after.starts_with(' ');
+        (before.is_empty() || before.ends_with(": ")) && is_end || is_containerds
     })
 }
 

@@ -87,7 +87,9 @@ impl Engine {
             log.alive();
             if let Some(error) = message.error() {
                 log.write(progress.end());
-                if let Some(network) = build.network.filter(|network| error == format!("network {network} not found")) {
+                if let Some(network) =
+                    build.network.filter(|network| error.ends_with(&format!("network {network} not found")))
+                {
                     return Err(EngineError::new(ErrorKind::Setup, with_cure(&advice::NO_NETWORK, &[network])));
                 }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);

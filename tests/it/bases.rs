@@ -73,13 +73,18 @@ async fn moved_base_images(docker: Docker, builder: &str) {
         ("2".into(), other_version.into(), "local".into())
     );
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
+    // Podman looks up all of them by itself.
+    let is_podman = !docker.has(Feature::Buildkit);
     assert!(
-        log.contains(&format!("{own} has moved: sha256:")) && !log.contains(&format!("{other} has moved")),
+        is_podman != log.contains(&format!("{own} has moved: sha256:")) && !log.contains(&format!("{other} has moved")),
         "{log}"
     );
-    let line = log.lines().find(|line| line.contains("own copy")).unwrap().replace(&address, "[registry]");
-    insta::allow_duplicates! {
-        insta::assert_snapshot!(line, @"the registry shows no [registry]/totem/local:1 (manifest unknown: manifest unknown), so the engine's own copy is used: push the image again, or store a login that may read it");
+    let line = log.lines().find(|line| line.contains("own copy")).map(|line| line.replace(&address, "[registry]"));
+    assert_eq!(line.is_none(), is_podman, "{log}");
+    if let Some(line) = line {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(line, @"the registry shows no [registry]/totem/local:1 (manifest unknown: manifest unknown), so the engine's own copy is used: push the image again, or store a login that may read it");
+        }
     }
 
     // With `always` both are looked up, by the builder itself.

@@ -1,7 +1,6 @@
 //! Files that a builder reads by their path may be links inside the tree; contents that a checkout converts are sent
 //! converted. Both builders do the same.
 
-
 use super::*;
 
 on_each_engine!(

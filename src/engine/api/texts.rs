@@ -153,6 +153,15 @@ const REMOVED: KnownText = KnownText {
     cure: "let nothing else remove images of the engine; the job is tried again",
 };
 
+/// BuildKit with containerd's image store (28.5), and the classic builder.
+const LOST_LAYER: KnownText = KnownText {
+    kind: ErrorKind::Engine,
+    codes: &[],
+    parts: &["parent snapshot", "unable to find image"],
+    cause: "Somebody removed an image or a layer from the engine while a build used it.",
+    cure: "let nothing else remove images of the engine; the job is tried again",
+};
+
 /// TLS to a registry, in Go's words.
 const TLS: &[KnownText] = &[
     KnownText {
@@ -237,7 +246,7 @@ pub(super) const OTHER: Advice = Advice {
 /// Returns the rows of docs/troubleshooting.md about engines.
 pub fn advice() -> Vec<Advice> {
     let known = [&FULL, &NO_NETWORK, &LOGIN, &AUTH].into_iter().chain(TLS).chain(FINAL);
-    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED]);
+    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED, &LOST_LAYER]);
     MESSAGES.iter().copied().chain([OTHER]).chain(known.flat_map(KnownText::rows)).collect()
 }
 
@@ -252,7 +261,8 @@ pub(super) fn of_build(message: &str) -> Option<&'static KnownText> {
         // Another attempt would get the same answer.
         Some(400..=499) => None,
         _ => {
-            let rows = [&FULL, &NO_NETWORK, &LOGIN, &AUTH].into_iter().chain(TLS).chain([&TRANSIENT, &PARTED]);
+            let rows = [&FULL, &LOST_LAYER, &NO_NETWORK, &LOGIN, &AUTH].into_iter();
+            let rows = rows.chain(TLS).chain([&TRANSIENT, &PARTED]);
             first(rows, &message)
         }
     }

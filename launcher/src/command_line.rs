@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::launch::{self, Steps};
 use crate::signals::Signals;
-use crate::{Problem, circus, supervisor};
+use crate::{Problem, circus, scaffold, supervisor};
 
 /// Exit code of a command line that means nothing (sysexits(3): EX_USAGE).
 const USAGE: u8 = 64;
@@ -33,6 +33,7 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["launch", rest @ ..] if !rest.contains(&"--help") => launch(rest),
+        ["scaffold", rest @ ..] if !rest.contains(&"--help") => scaffold(rest),
         ["supervise", file] if !file.starts_with('-') => supervise(file),
         ["help" | "--help" | "-h"] | [_, .., "--help" | "-h"] => {
             let _ = write!(io::stdout(), "{}", usage(program));
@@ -59,9 +60,11 @@ fn usage(program: &str) -> String {
         "\
 usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [-lLEVEL]
        {program} supervise FILE
+       {program} scaffold NAME [--data=FOLDER]
 
   launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini
   supervise  runs the processes of a circus.ini until they end or a signal stops them
+  scaffold   writes a new project into the folder NAME, and its data into NAME_data
 "
     )
 }
@@ -109,6 +112,21 @@ fn supervise(file: &str) -> Result<u8, Failure> {
     let signals = signals()?;
     let configuration = circus::read(&PathBuf::from(file), &environment())?;
     Ok(supervisor::run(configuration, &signals)?.code)
+}
+
+/// Writes a new project into this folder.
+fn scaffold(words: &[&str]) -> Result<u8, Failure> {
+    let (name, data) = match words {
+        [name] if !name.starts_with('-') => (name, None),
+        [name, data] | [data, name] if !name.starts_with('-') && data.starts_with("--data=") => {
+            (name, data.strip_prefix("--data="))
+        }
+        _ => return Err(Failure::Usage("Name the project: scaffold NAME [--data=FOLDER]".into())),
+    };
+    let own = std::env::current_exe().map_err(|error| Problem::new(format!("The launcher is not found: {error}")))?;
+    let made = scaffold::write(Path::new("."), name, data.map(Path::new), &own)?;
+    let _ = write!(io::stdout(), "{made}");
+    Ok(0)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod command_line;
 mod launch;
 mod layout;
 mod problem;
+pub mod scaffold;
 mod signals;
 mod ssh_keys;
 mod supervisor;

@@ -16,12 +16,14 @@ mod health;
 mod init;
 mod jobs;
 mod known_hosts;
+mod launch;
 mod licenses;
 mod logs;
 mod man;
 mod notifications;
 mod pick;
 mod rebuild;
+mod scaffold;
 mod secrets;
 mod serve;
 mod show;
@@ -80,6 +82,8 @@ enum Command {
     #[command(hide = true)]
     SshKeys(ssh_login::SshKeysArgs),
     Doctor(Box<doctor::DoctorArgs>),
+    Scaffold(scaffold::ScaffoldArgs),
+    Launch(launch::LaunchArgs),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
     Man(man::ManArgs),
@@ -177,6 +181,8 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
         Command::SshLogin(args) => ssh_login::login(&args),
         Command::SshKeys(args) => ssh_login::keys(&args),
         Command::Doctor(args) => doctor::run(*args, files).await,
+        Command::Scaffold(args) => scaffold::run(&args),
+        Command::Launch(args) => Ok(launch::run(args)),
         Command::Completions(args) => completions::run(&args),
         Command::Licenses(args) => licenses::run(&args),
         Command::Man(args) => man::run(&args),

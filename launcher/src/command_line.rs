@@ -58,7 +58,7 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
 fn usage(program: &str) -> String {
     format!(
         "\
-usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [-lLEVEL]
+usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [seed=FOLDER:VOLUME] [-lLEVEL]
        {program} supervise FILE
        {program} scaffold NAME [--data=FOLDER]
 
@@ -90,12 +90,25 @@ fn steps(words: &[&str]) -> Result<(PathBuf, Steps), String> {
             "ssh_config" | "--ssh-config" => steps.ssh_config = is_on()?,
             "re_configure" | "--re-configure" => steps.re_configure = is_on()?,
             "name" | "--name" if word.contains('=') => steps.name = Some(value.into()),
+            "seed" | "--seed" if word.contains('=') => steps.seeds.push(seed(word, value)?),
             "--root" if word.contains('=') => root = value.into(),
             _ if word.starts_with("-l") => steps.salt_options.push((*word).into()),
             _ => return Err(format!("`{word}` is no step. There are ssh_config=True and re_configure=True.")),
         }
     }
+    let below = |path: PathBuf| path.strip_prefix("/").map(|path| root.join(path)).unwrap_or(path);
+    steps.seeds = steps.seeds.into_iter().map(|(source, volume)| (below(source), below(volume))).collect();
     Ok((root, steps))
+}
+
+/// Reads the folder that fills a volume, and the volume.
+fn seed(word: &str, value: &str) -> Result<(PathBuf, PathBuf), String> {
+    match value.split_once(':') {
+        Some((source, volume)) if source.starts_with('/') && volume.starts_with('/') => {
+            Ok((source.into(), volume.into()))
+        }
+        _ => Err(format!("`{word}` is unclear. Write seed=/FOLDER:/VOLUME.")),
+    }
 }
 
 fn signals() -> Result<Signals, Problem> {
@@ -135,12 +148,22 @@ mod tests {
 
     #[test]
     fn steps_have_two_spellings() {
-        let expected =
-            Steps { ssh_config: true, re_configure: true, name: Some("x".into()), salt_options: vec!["-lall".into()] };
-        assert_eq!(steps(&["ssh_config=True", "--re-configure", "name=x", "-lall"]), Ok(("/".into(), expected)));
+        let seeds = vec![("/r/a".into(), "/r/b".into())];
+        let expected = Steps {
+            ssh_config: true,
+            re_configure: true,
+            name: Some("x".into()),
+            salt_options: vec!["-lall".into()],
+            seeds,
+        };
+        assert_eq!(
+            steps(&["ssh_config=True", "--re-configure", "name=x", "-lall", "seed=/a:/b", "--root=/r"]),
+            Ok(("/r".into(), expected))
+        );
         assert_eq!(steps(&["--ssh-config", "ssh_config=False", "--root=/r"]), Ok(("/r".into(), Steps::default())));
         let unclear = "`ssh_config=1` is unclear. Write ssh_config=True or ssh_config=False.";
         assert_eq!(steps(&["ssh_config=1"]), Err(unclear.into()));
+        assert_eq!(steps(&["seed=/a"]), Err("`seed=/a` is unclear. Write seed=/FOLDER:/VOLUME.".into()));
         let unknown = "`sshconfig` is no step. There are ssh_config=True and re_configure=True.";
         assert_eq!(steps(&["sshconfig"]), Err(unknown.into()));
     }

@@ -9,6 +9,7 @@ mod launch;
 mod layout;
 mod problem;
 pub mod scaffold;
+mod seed;
 mod signals;
 mod ssh_keys;
 mod supervisor;

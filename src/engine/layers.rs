@@ -68,7 +68,7 @@ pub fn files_with_attributes(mut tar: impl Read, most: usize, found: &mut Vec<St
     let mut magic = [0; 2];
     tar.read_exact(&mut magic)?;
     let is_packed = magic == [0x1f, 0x8b];
-    let whole = io::Cursor::new(magic).chain(tar);
+    let whole = Read::chain(io::Cursor::new(magic), tar);
     let whole: Box<dyn Read + '_> =
         if is_packed { Box::new(MultiGzDecoder::new(whole).take(UNPACKED)) } else { Box::new(whole) };
     for entry in Archive::new(whole).entries()? {

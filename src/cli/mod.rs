@@ -45,6 +45,7 @@ use zeroize::Zeroizing;
 use crate::app::{self, own_socket};
 use crate::client::{ApiClient, ClientError, FreshBuild, RemoteJob, Status, is_same_place, is_this_machine};
 use crate::model::{Pull, escape_bidi};
+use crate::registry::Registries;
 use crate::settings::{Flags, SettingsSource};
 
 /// Turns a Git push into a Docker image in a registry.
@@ -175,7 +176,9 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
         Command::Engines(args) => engines::run(args, LocalDaemon::here(files)).await,
         Command::Secrets(args) => {
             let loaded = files.clone().source(Flags::default()).load().concerning(SECRETS);
-            secrets::run(args, app::secrets_config(&loaded.valid()?), LocalDaemon::here(files)).await
+            let settings = loaded.valid()?;
+            let registries = Registries::new(settings.token_servers_allowed.clone());
+            secrets::run(args, app::secrets_config(&settings), &registries, LocalDaemon::here(files)).await
         }
         Command::Sshd(args) => sshd::run(args, files).await,
         Command::SshLogin(args) => ssh_login::login(&args),
@@ -194,6 +197,7 @@ const SECRETS: &[&str] = &[
     "DATA_DIR",
     "SECRETS_DIR",
     "ENC_PASSPHRASE",
+    "TOKEN_SERVERS_ALLOWED",
     "AUTHORIZED_KEYS_FILE",
     "ETCD_HOST",
     "ETCD_PORT",

@@ -44,6 +44,7 @@ use crate::model::{
     AllowedHosts, BuildNetwork, ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobProgress, JobSource,
     LogSink, Outcome, Pull, Sharing, StageName, Status, TagTemplate, escape_bidi,
 };
+use crate::registry::Registries;
 use crate::secrets::Secrets;
 use activity::ActivityLog;
 pub use clone::source;
@@ -60,6 +61,7 @@ pub use users::ImageUsers;
 pub struct Tools {
     pub git: Git,
     pub engines: Arc<Pool>,
+    pub registries: Arc<Registries>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tags: Tags,
     pub users: Box<dyn ImageUsers>,

@@ -26,11 +26,20 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The binary without its symbols, in the place of the release's.
+/// The small program for images. nextest builds it beside the other one.
+pub fn launcher() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("launcher");
+    assert!(program.is_file(), "{} is missing: cargo build -p launcher", program.display());
+    program
+}
+
+/// The binaries without their symbols, in the place of the release's. Returns the daemon's.
 pub fn stripped(dir: &Path) -> PathBuf {
     let file = dir.join("release/image-factory");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    succeed(Command::new("strip").arg("-o").arg(&file).arg(BINARY), b"");
+    for (from, to) in [(PathBuf::from(BINARY), file.clone()), (launcher(), file.with_file_name("launcher"))] {
+        succeed(Command::new("strip").arg("-o").arg(to).arg(from), b"");
+    }
     file
 }
 
@@ -185,6 +194,8 @@ async fn the_debian_package_installs_runs_and_goes() {
     ] {
         assert!(files.contains(&format!("/usr/share/{name}\n")), "{name} is not in {files}");
     }
+    let made = machine.done(&["sh", "-c", "cd /root && image-factory scaffold hello && hello/bin/launcher --help"]);
+    assert!(made.contains("usage: launcher launch"), "{made}");
     let completed = ". /usr/share/bash-completion/completions/image-factory; \
                      complete=$(complete -p image-factory | sed 's/.* -F \\([^ ]*\\) .*/\\1/'); \
                      COMP_WORDS=(image-factory can); COMP_CWORD=1; $complete image-factory can image-factory; \

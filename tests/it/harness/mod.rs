@@ -55,7 +55,7 @@ pub use lfs_transfer::LfsTransfer;
 pub use log::Log;
 pub use machine::Machine;
 pub use mask::{masked, masked_json};
-pub use ports::{listen, port};
+pub use ports::{listen, listen_at, port};
 pub use proc::{Proc, processes_of, start};
 pub use registry::{Fault, Registry};
 pub use rsyslog::{Message, Rsyslog};

@@ -50,7 +50,7 @@ pub use tarball::Tarball;
 pub use transport::access::GitAccess;
 pub use transport::authorities::read as read_authorities;
 pub use transport::remote::host_of;
-pub use transport::tarball_api::{TarballApi, TarballLimits};
+pub use transport::tarball_api::TarballApi;
 pub use transport::token::GitToken;
 pub use tree::blobs::{Blob, Blobs};
 pub use tree::walk::{BrokenLink, PathEnd};

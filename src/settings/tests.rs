@@ -401,13 +401,27 @@ fn every_setting_has_a_group_and_an_example_that_is_valid() {
     assert_eq!(groups.iter().collect::<std::collections::BTreeSet<_>>().len(), groups.len(), "a group is in one piece");
 }
 
-proptest! {
-    #[test]
-    fn no_value_makes_it_panic(text in "\\PC{1,30}") {
-        let empty = tempfile::NamedTempFile::new().unwrap();
+/// Every setting meets the values that parsers most often trip over.
+#[test]
+fn no_awkward_value_makes_it_panic() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for text in
+        [" ", "0", "-1", "99999999999999999999GiB", "1e999", ",", "=", ":", "/", "@", "{", "[", "%", "é", "\u{0}"]
+    {
         for spec in TABLE {
-            let _ = load_from(empty.path(), &[], &[(spec.name, text.as_str())]);
+            let _ = load_from(empty.path(), &[], &[(spec.name, text)]);
         }
+    }
+}
+
+proptest! {
+    // A case loads all settings to try one of them, and each meets several values in a run.
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn no_value_makes_it_panic(at in 0..TABLE.len(), text in "\\PC{1,30}") {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let _ = load_from(empty.path(), &[], &[(TABLE[at].name, text.as_str())]);
     }
 }
 

@@ -106,6 +106,19 @@ async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_dele
     let cause =
         "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
     assert_eq!(job["cause"], cause);
+
+    // What a first fetch brought goes with its failure, because the next one begins anew.
+    let other = world.git.repo("acme", "other");
+    let at = other.commit("develop", &[DOCKERFILE]);
+    for name in ["two", "three", "four"] {
+        other.git(&["push", "-q", "origin", &format!("develop:refs/heads/{name}")]);
+    }
+    let id = world.daemon.push_event("acme/other", "develop", &at).await;
+    let job = world.daemon.wait_failure(&id).await;
+    assert!(job["cause"].as_str().unwrap().contains("(MAX_REFS)"), "{job:#}");
+    let mirrors = std::fs::read_dir(world.daemon.data_dir().join("repos/mirrors/acme")).unwrap();
+    let mirrors: Vec<_> = mirrors.map(|mirror| mirror.unwrap().file_name()).collect();
+    assert_eq!(mirrors, ["hello.git"]);
     push(&[":refs/heads/four"]);
     let sha = world.repo.commit("develop", &[("more", "2")]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;

@@ -168,7 +168,7 @@ async fn a_tarball_is_built_as_the_commit_is() {
 #[tokio::test]
 async fn a_tarball_that_cannot_be_built_says_whose_move_it_is() {
     let (github, codeload) = (GitHubApi::start(), Codeload::start());
-    let world = world(&github, &[("SOURCE", "tarball")]).await;
+    let world = world(&github, &[("SOURCE", "tarball"), ("MAX_FILES", "3")]).await;
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile(""))]);
     let call = json!({"after": sha, "repository": {"full_name": "acme/hello"}});
     let absent = world.daemon.wait_failure(&build(&world, &call)).await;
@@ -187,4 +187,12 @@ async fn a_tarball_that_cannot_be_built_says_whose_move_it_is() {
     let job = world.daemon.wait_success(&build(&world, &short)).await;
     assert_eq!(job["resolvedCommit"], json!(other));
     tokio::time::timeout(Duration::from_secs(30), github.wait(&other, "success")).await.unwrap();
+
+    // It has the Dockerfile, `more`, and these.
+    let large = world.repo.commit("develop", &[("third", "x"), ("fourth", "x")]);
+    codeload.put(&github, &large, archive(&world, &large));
+    let call = json!({"after": large, "repository": {"full_name": "acme/hello"}});
+    let large = world.daemon.wait_failure(&build(&world, &call)).await;
+    let cause = large["cause"].as_str().unwrap();
+    assert!(large["class"] == "source" && cause.contains("more than 3 files and folders (MAX_FILES)"), "{large:#}");
 }

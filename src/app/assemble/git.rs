@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::git::{self, GitAccess, GitBounds, GitConfig, GitToken, TarballApi, TarballLimits};
+use crate::git::{self, GitAccess, GitBounds, GitConfig, GitToken, TarballApi};
 use crate::intake::Selection;
 use crate::model::RepoCase;
 use crate::settings::{FileTimes, Settings};
@@ -36,8 +36,7 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
 
 /// Returns the token and the authorities for the Git server.
 pub fn access(settings: &Settings) -> GitAccess {
-    let limits = TarballLimits { entries: 1_000_000, bytes: 16 << 30 };
-    let tarballs = TarballApi { url: settings.github_api.0.clone(), token: settings.github_token.clone(), limits };
+    let tarballs = TarballApi { url: settings.github_api.0.clone(), token: settings.github_token.clone() };
     GitAccess::new(token(settings), settings.git_cacert.clone()).with_tarballs(Some(tarballs))
 }
 

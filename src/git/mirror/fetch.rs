@@ -57,28 +57,11 @@ impl Git {
         let failed =
             |error: io::Error| GitError::io(format_args!("the mirror {} cannot be written", path.display()), error);
         let (new, old) = (path.with_extension("new"), path.with_extension("old"));
-        for format in ["sha1", "sha256"] {
-            for leftover in [&new, &old] {
-                remove(leftover).await.map_err(failed)?;
-            }
-            fs::create_dir_all(&new).map_err(failed)?;
-            let init =
-                local(&self.config, &new).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
-            let made = ask(init.arg(format!("--object-format={format}"))).await;
-            made.map_err(|error| error.into_error(&mirror.source))?;
-            let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
-            match self
-                .fetch(&new, mirror, remote, &refs, &mut MirrorState { swept: true, ..MirrorState::default() }, log)
-                .await
-            {
-                Ok(()) => break,
-                Err(RepoError::OtherFormat) if format == "sha1" => continue,
-                Err(RepoError::Failed(error)) => return Err(error),
-                Err(damaged) => {
-                    state.futile_since = Some(Instant::now());
-                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {damaged}", remote.url)));
-                }
-            }
+        remove(&old).await.map_err(failed)?;
+        if let Err(error) = self.fetch_into(&new, mirror, remote, state, log).await {
+            // The next fetch begins anew. The upkeep removes what cannot be removed now.
+            let _ = remove(&new).await;
+            return Err(error);
         }
         fs::write(new.join(ORIGIN), &remote.url).map_err(failed)?;
         if path.exists() {
@@ -86,6 +69,42 @@ impl Git {
         }
         fs::rename(&new, path).map_err(failed)?;
         remove(&old).await.map_err(failed)
+    }
+
+    /// Fetches all of a repository into the folder `new`, in the object format that the repository has.
+    async fn fetch_into(
+        &self,
+        new: &Path,
+        mirror: &Mirror,
+        remote: &Remote,
+        state: &mut MirrorState,
+        log: &dyn LogSink,
+    ) -> Result<(), GitError> {
+        let failed =
+            |error: io::Error| GitError::io(format_args!("the new mirror {} cannot be written", new.display()), error);
+        for format in ["sha1", "sha256"] {
+            remove(new).await.map_err(failed)?;
+            fs::create_dir_all(new).map_err(failed)?;
+            let init =
+                local(&self.config, new).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
+            let made = ask(init.arg(format!("--object-format={format}"))).await;
+            made.map_err(|error| error.into_error(&mirror.source))?;
+            let refs = ["refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*"];
+            match self
+                .fetch(new, mirror, remote, &refs, &mut MirrorState { swept: true, ..MirrorState::default() }, log)
+                .await
+            {
+                Ok(()) => break,
+                Err(RepoError::OtherFormat) if format == "sha1" => continue,
+                Err(RepoError::Failed(error)) => return Err(error),
+                Err(damaged) => {
+                    state.futile_since = Some(Instant::now());
+                    let repo = &mirror.source.repo;
+                    return Err(GitError::refused(format!("{repo} cannot be fetched from {}: {damaged}", remote.url)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Fetches, by its id, a commit that no branch has any more. A server that has no commit of this id is no error

@@ -132,8 +132,8 @@ impl Git {
         let response = download::request(&client, &api, repo, digits).await?;
         let (packed, packed_pieces) = mpsc::channel::<Bytes>(AHEAD);
         let (commands, mut git_commands) = mpsc::channel::<Bytes>(AHEAD);
-        let (wanted, limits) = (digits.to_owned(), api.limits);
-        let unpacked = spawn_blocking(move || unpack::unpack(packed_pieces, commands, &wanted, limits));
+        let (wanted, bounds) = (digits.to_owned(), self.config.bounds);
+        let unpacked = spawn_blocking(move || unpack::unpack(packed_pieces, commands, &wanted, bounds));
 
         let import = ["fast-import", "--quiet", "--done", "--force", "--date-format=raw"];
         let mut git = local(&self.config, &mirror.path).args(import).start()?;

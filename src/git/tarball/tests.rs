@@ -9,7 +9,7 @@ use tar::{EntryType, Header};
 use tokio::sync::mpsc;
 
 use super::unpack::{UnpackError, Unpacked, unpack};
-use crate::git::TarballLimits;
+use crate::git::GitBounds;
 
 const COMMIT: &str = "5df99b9b0f2b4e4a9cf7c1e7f9a8c6d5e4f3a2b1";
 const TOP: &str = "acme-hello-5df99b9";
@@ -82,14 +82,14 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// Passes a tarball through, and returns the commands for Git.
-fn pass(tarball: &[u8], limits: TarballLimits) -> (Result<Unpacked, UnpackError>, String) {
+fn pass(tarball: &[u8], bounds: GitBounds) -> (Result<Unpacked, UnpackError>, String) {
     let (pieces, packed) = mpsc::channel(1 << 16);
     for piece in tarball.chunks(1000) {
         pieces.try_send(piece.to_vec().into()).unwrap();
     }
     drop(pieces);
     let (commands, mut received) = mpsc::channel(1 << 16);
-    let unpacked = unpack(packed, commands, &COMMIT[..7], limits);
+    let unpacked = unpack(packed, commands, &COMMIT[..7], bounds);
     let mut text = Vec::new();
     while let Ok(piece) = received.try_recv() {
         text.extend_from_slice(&piece);
@@ -97,13 +97,19 @@ fn pass(tarball: &[u8], limits: TarballLimits) -> (Result<Unpacked, UnpackError>
     (unpacked, String::from_utf8_lossy(&text).into_owned())
 }
 
-const LIMITS: TarballLimits = TarballLimits { entries: 20, bytes: 1 << 20 };
+fn bounds() -> GitBounds {
+    GitBounds { files: 20, bytes: 1 << 20, ..GitBounds::default() }
+}
 
 fn refusal(tarball: &[u8]) -> String {
-    match pass(tarball, LIMITS) {
+    match pass(tarball, bounds()) {
         (Err(UnpackError::Unsafe(what)), commands) => {
             assert!(!commands.contains("\ndone\n"));
             what
+        }
+        (Err(UnpackError::Bound(error)), commands) => {
+            assert!(!commands.contains("\ndone\n"));
+            error.to_string()
         }
         (Err(UnpackError::Broken(why)), commands) => {
             assert!(!commands.contains("\ndone\n"));
@@ -125,7 +131,7 @@ fn a_tarball_becomes_the_commands_of_a_commit() {
         .entry(b'x', "pax", &header)
         .file("short", b"long\n")
         .link(b'2', "link", "../elsewhere");
-    let (unpacked, commands) = pass(&tar.end(), LIMITS);
+    let (unpacked, commands) = pass(&tar.end(), bounds());
     let unpacked = unpacked.unwrap();
     assert_eq!((unpacked.commit.as_str(), unpacked.files, unpacked.bytes), (COMMIT, 5, 18));
     let (d, f) = ("d".repeat(120), "f".repeat(120));
@@ -211,10 +217,10 @@ fn what_no_commit_has_is_refused() {
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_passed_on(bytes in prop::collection::vec(any::<u8>(), 0..2000), at in 0..3000usize, b: u8) {
-        let _ = pass(&packed(&bytes), LIMITS);
+        let _ = pass(&packed(&bytes), bounds());
         let mut tar = Tar::of(COMMIT).file("a", b"1").entry(b'x', "pax", &record("path", b"y")).file("b", b"2").0;
         let at = at % tar.len();
         tar[at] = b;
-        let _ = pass(&packed(&tar), LIMITS);
+        let _ = pass(&packed(&tar), bounds());
     }
 }

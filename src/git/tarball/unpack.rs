@@ -11,9 +11,9 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::names::{LONGEST, TarballNames, ref_of};
 use super::stream::{ImportStopped, ImportStream};
-use crate::git::GitError;
 use crate::git::errors::{BROKEN_TARBALL, UNSAFE_TARBALL};
-use crate::git::transport::tarball_api::TarballLimits;
+use crate::git::tree::TreeError;
+use crate::git::{GitBounds, GitError};
 use crate::model::{CommitId, RepoName};
 
 /// Longest pax header, in bytes. It has a path, a link's target, or a commit's id.
@@ -37,6 +37,8 @@ pub enum UnpackError {
     Broken(String),
     /// Something that no archive of a commit has.
     Unsafe(String),
+    /// More than a commit may have.
+    Bound(TreeError),
     /// Git takes no more.
     Stopped,
 }
@@ -45,6 +47,7 @@ impl UnpackError {
     pub fn into_error(self, repo: &RepoName, commit: &str) -> GitError {
         match self {
             Self::Unsafe(what) => UNSAFE_TARBALL.error(&[&commit, repo, &what]),
+            Self::Bound(error) => GitError::refused(format!("the tarball of {repo} at {commit}: {error}")),
             Self::Broken(why) => BROKEN_TARBALL.error(&[&commit, repo, &why]),
             Self::Stopped => BROKEN_TARBALL.error(&[&commit, repo, &"Git took no more of it"]),
         }
@@ -69,7 +72,7 @@ pub fn unpack(
     packed: Receiver<Bytes>,
     commands: Sender<Bytes>,
     wanted: &str,
-    limits: TarballLimits,
+    bounds: GitBounds,
 ) -> Result<Unpacked, UnpackError> {
     let mut archive = Archive::new(GzDecoder::new(Pieces { packed, piece: Bytes::new() }));
     let mut entries = archive.entries()?.raw(true);
@@ -85,8 +88,9 @@ pub fn unpack(
         let mut entry = entry?;
         let (kind, size) = (entry.header().entry_type(), entry.header().entry_size()?);
         count += 1;
-        if count > 2 * limits.entries {
-            return Err(unsafe_(format!("more than {} files", limits.entries)));
+        // An entry may have a pax header before it.
+        if count > bounds.files.saturating_mul(2) {
+            return Err(UnpackError::Bound(TreeError::TooMany(bounds.files)));
         }
         if kind == EntryType::XHeader {
             pax = PaxRecord::read(&mut entry, size)?;
@@ -117,8 +121,8 @@ pub fn unpack(
             }
             EntryType::Regular => {
                 bytes += size;
-                if bytes > limits.bytes {
-                    return Err(unsafe_(format!("more than {} bytes", limits.bytes)));
+                if bytes > bounds.bytes {
+                    return Err(UnpackError::Bound(TreeError::TooLarge(bounds.bytes)));
                 }
                 let is_program = entry.header().mode()? & 0o100 != 0;
                 import.file(if is_program { "100755" } else { "100644" }, path, size)?;
@@ -129,8 +133,8 @@ pub fn unpack(
             kind => return Err(unsafe_(format!("an entry of the type {:?}", char::from(kind.as_byte())))),
         }
         files += 1;
-        if files > limits.entries {
-            return Err(unsafe_(format!("more than {} files", limits.entries)));
+        if files > bounds.files {
+            return Err(UnpackError::Bound(TreeError::TooMany(bounds.files)));
         }
     }
     let import = import.ok_or_else(|| unsafe_("no entry"))?;

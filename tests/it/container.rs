@@ -40,7 +40,7 @@ fn privileged(docker: Docker, image: &Made) -> Vec<String> {
     ];
     match docker {
         Docker::V20 => all.map(String::from).into(),
-        Docker::V26 => vec!["--privileged".into(), image.name.clone()],
+        _ => vec!["--privileged".into(), image.name.clone()],
     }
 }
 

@@ -5,9 +5,12 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use hyper::Method;
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -23,6 +26,9 @@ use crate::model::Millis;
 const LOOK: Duration = Duration::from_millis(500);
 /// Interval of the looks at an engine elsewhere.
 const ASK: Duration = Duration::from_secs(5);
+
+/// Bytes of a file of hosts that are read at most.
+const MAX_HOSTS: u64 = 64 << 10;
 
 /// A build whose end its client has not seen.
 pub(in crate::engine) struct UnfinishedBuild {
@@ -110,7 +116,7 @@ impl Engine {
 /// Kills the processes with a mark of a build that `is_wanted`, and returns their number.
 fn kill_marked(instance: &Instance, is_wanted: impl Fn(&str) -> bool) -> usize {
     let is_marked = |pid: i32| {
-        let hosts = fs::read_to_string(format!("/proc/{pid}/root/etc/hosts")).unwrap_or_default();
+        let hosts = hosts_of(pid).unwrap_or_default();
         hosts.split_whitespace().filter_map(|name| instance.build_of(name)).any(&is_wanted)
     };
     let mut killed = 0;
@@ -126,4 +132,28 @@ fn kill_marked(instance: &Instance, is_wanted: impl Fn(&str) -> bool) -> usize {
         }
     }
     killed
+}
+
+/// Reads the `/etc/hosts` of a process. Whoever runs in a container may have put anything there, so the path is followed
+/// through no last link, a pipe is not waited for, and only a file is read.
+fn hosts_of(pid: i32) -> Option<String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let path = format!("/proc/{pid}/root/etc/hosts");
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut text = Vec::new();
+    file.take(MAX_HOSTS).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_of_a_process_are_read() {
+        let own = hosts_of(std::process::id() as i32).unwrap_or_default();
+        assert_eq!(own, fs::read_to_string("/etc/hosts").unwrap_or_default());
+        assert_eq!(hosts_of(-1), None);
+    }
 }

@@ -10,12 +10,12 @@ on_each_engine!(
     an_image_has_what_git_archive_has,
     names_arguments_target_and_labels,
     dockerignore_is_applied,
-    a_failing_step_gives_its_exit_code_after_its_output,
     credentials_of_a_base_image,
 );
 
-// Podman's builder has no sessions and no containers, and knows all instructions.
+// Podman's builder has no sessions and no containers, knows all instructions, and mixes the streams of a step.
 on_docker!(
+    a_failing_step_gives_its_exit_code_after_its_output,
     failures_are_classed,
     dropping_a_build_ends_its_step_and_container,
     an_engine_without_sessions_gets_a_tar,

@@ -112,10 +112,13 @@ impl DaemonParts {
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
-        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
+        let memory = queue::memory(settings)?;
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait, memory: memory.clone() };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
-        let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
+        let mut git_config = git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts);
+        git_config.bounds.group = git::group(settings);
+        let git = Git::new(git_config)?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Arc::new(Tools {
             git,
@@ -125,6 +128,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             isolation: Isolation::default(),
+            memory,
             metrics: metrics.clone(),
         });
 
@@ -157,6 +161,7 @@ impl DaemonParts {
             host_of,
             engines: engine_handle,
             data_dir,
+            body_memory: access::body_memory(settings),
         };
         let http_parts = http::Parts {
             store: store.clone(),

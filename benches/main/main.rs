@@ -7,6 +7,7 @@ mod git;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod hooks;
+mod hostile;
 mod idle;
 mod ignore;
 mod modules;
@@ -29,7 +30,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 18] = [
+const MEASUREMENTS: [&str; 19] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -47,6 +48,7 @@ const MEASUREMENTS: [&str; 18] = [
     "jobs-1000000",
     "scrape",
     "test-stage",
+    "hostile",
     "idle",
 ];
 
@@ -79,6 +81,7 @@ fn main() {
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
                 "test-stage" => test_stage::measure().await,
+                "hostile" => hostile::measure().await,
                 _ => idle::measure().await,
             }
         }));

@@ -16,6 +16,7 @@ mod gate;
 mod heads;
 mod inline;
 mod isolation;
+mod memory;
 mod other_ids;
 mod plan;
 mod push;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Pool;
 use crate::git::Git;
+pub use crate::git::MemoryBudget;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -64,6 +66,7 @@ pub struct Tools {
     pub users: Box<dyn ImageUsers>,
     pub config: PipelineConfig,
     pub isolation: Isolation,
+    pub memory: MemoryBudget,
     pub metrics: Metrics,
 }
 

@@ -27,6 +27,7 @@ use crate::metrics::{Heartbeat, Metrics};
 use crate::notify::{self, Channels};
 use crate::pipeline::{self, Isolation, SecretGate, Tags, Tools};
 use crate::queue::{Queue, QueueConfig, Waits};
+use crate::registry::Registries;
 use crate::secrets::Secrets;
 use crate::settings::{ApiAuth, Settings, SshdChoice, TotemList};
 use crate::store::Store;
@@ -99,7 +100,8 @@ impl DaemonParts {
         let channels = channels::channels(settings, logs.clone())?;
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
-        let engines = Pool::start(engine::engines(settings, ssh)?, pool_config, &shutdown);
+        let registries = Arc::new(Registries::new(settings.token_servers_allowed.clone()));
+        let engines = Pool::start(engine::engines(settings, ssh, &registries)?, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let engine_handle = engine::handle(&engines);
         let programs = readiness::watch_programs(&shutdown);
@@ -123,6 +125,7 @@ impl DaemonParts {
         let tools = Arc::new(Tools {
             git,
             engines,
+            registries,
             secrets: secrets.clone(),
             tags: Tags::new(Ledger(store.clone())),
             users: Box::new(store.clone()),

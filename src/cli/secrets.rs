@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::uptake::{self, Uptake};
 use super::{ConnectionArgs, LocalDaemon};
 use crate::client::RemoteSecrets;
-use crate::registry::{self, RegistryError};
+use crate::registry::{Registries, RegistryError};
 use crate::secrets::admin::{self, ListedSecret};
 use crate::secrets::{LoginKey, RegistryAuth, Scope, SecretName, SecretsConfig};
 
@@ -93,6 +93,7 @@ impl SecretKind {
 pub async fn run(
     args: SecretsArgs,
     config: SecretsConfig,
+    registries: &Registries,
     daemon: anyhow::Result<LocalDaemon>,
 ) -> anyhow::Result<ExitCode> {
     match args.command {
@@ -100,7 +101,7 @@ pub async fn run(
             let name = kind.secret(owner.as_deref(), repo.as_deref())?;
             let secret = read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             if matches!(name, SecretName::Dockercfg(_)) && !no_check {
-                try_logins(admin::logins(&config, &secret).await).await?;
+                try_logins(registries, admin::logins(&config, &secret).await).await?;
             }
             println!("{}", admin::put(&config, name.clone(), secret).await?);
             if no_wait {
@@ -163,8 +164,8 @@ pub async fn run(
 /// # Errors
 /// A registry refuses a login. A registry that cannot be asked is no error, because the daemon may reach it from where it
 /// runs.
-async fn try_logins(logins: Vec<(LoginKey, RegistryAuth)>) -> anyhow::Result<()> {
-    let tried = logins.iter().map(async |(key, auth)| (key, registry::check_login(&key.host, auth).await));
+async fn try_logins(registries: &Registries, logins: Vec<(LoginKey, RegistryAuth)>) -> anyhow::Result<()> {
+    let tried = logins.iter().map(async |(key, auth)| (key, registries.check_login(&key.host, auth).await));
     let mut refused = Vec::new();
     for (key, tried) in futures_util::future::join_all(tried).await {
         match tried {

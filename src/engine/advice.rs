@@ -234,6 +234,10 @@ messages! {
         (insecure-registries), beyond this machine",
         "A password would cross the network in the clear.",
         "give the registry TLS, and take it out of insecure-registries";
+    FOREIGN_LOGIN: "config", "its password was not sent, because the registry would have it sent to …, which is \
+        another domain or has no TLS",
+        "The registry names a token server that could be an attacker's.",
+        "correct the registry's token realm, or allow a server that has TLS by TOKEN_SERVERS_ALLOWED";
     NO_DIGEST: "engine", "the engine pushed … without a digest",
         "The engine ended the push and named no manifest.",
         "read the engine's own log; the job is tried again";

@@ -2,7 +2,7 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Hosts of private networks from which `ADD` may fetch (ADD_HOSTS_ALLOWED): names, addresses and networks.
+/// Hosts that an operator allows: names, addresses and networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts {
     /// In lower case.

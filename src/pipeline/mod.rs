@@ -16,6 +16,7 @@ mod gate;
 mod heads;
 mod inline;
 mod isolation;
+mod makina;
 mod memory;
 mod other_ids;
 mod plan;
@@ -45,6 +46,7 @@ use crate::model::{
     AllowedHosts, BuildNetwork, ContextPath, Dialect, DockerfilePath, FailureClass, Job, JobProgress, JobSource,
     LogSink, Outcome, Pull, Sharing, StageName, Status, TagTemplate, escape_bidi,
 };
+use crate::registry::Registries;
 use crate::secrets::Secrets;
 use activity::ActivityLog;
 pub use clone::source;
@@ -61,6 +63,7 @@ pub use users::ImageUsers;
 pub struct Tools {
     pub git: Git,
     pub engines: Arc<Pool>,
+    pub registries: Arc<Registries>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
     pub tags: Tags,
     pub users: Box<dyn ImageUsers>,

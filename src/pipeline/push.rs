@@ -11,7 +11,6 @@ use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{
     CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of,
 };
-use crate::registry;
 use crate::secrets::RegistryAuth;
 
 /// Discards output, because an image's further tags share the layers of the first.
@@ -297,7 +296,7 @@ impl PushContext<'_> {
         auth: Option<&RegistryAuth>,
         mut refusal: EngineError,
     ) -> Result<String, EngineError> {
-        let there = match registry::manifest(image, auth).await {
+        let there = match self.tools.registries.manifest(image, auth).await {
             Ok(Some(there)) if there.is_image(&self.built.id) => {
                 let line = format!("{}: the registry refuses to move it, and it has this image already\n", image.tag());
                 self.log.write(line.as_bytes());

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::challenge::{Challenge, Realm};
 use super::manifest::Manifest;
+use super::trust::RegistryTrust;
 use super::{Login, RegistryError, Token};
 use crate::outbound::{self, Route, is_loopback, read_limited};
 use crate::secrets::RegistryAuth;
@@ -31,11 +32,12 @@ const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 pub(super) struct RegistryClient<'a> {
     registry: &'a str,
     auth: Option<&'a RegistryAuth>,
+    trust: &'a RegistryTrust,
     http: reqwest::Client,
     /// `https://host:port/v2/`.
     base: Url,
-    /// The challenge at `base`, if the registry asks for a login there.
-    challenge: Option<Challenge>,
+    /// The challenges at `base`, if the registry asks for a login there, the one that is answered first.
+    challenges: Vec<Challenge>,
 }
 
 /// The authorization that the requests of one login carry.
@@ -51,20 +53,20 @@ impl<'a> RegistryClient<'a> {
     pub async fn new(
         registry: &'a str,
         auth: Option<&'a RegistryAuth>,
-        certs_dir: &Path,
+        trust: &'a RegistryTrust,
     ) -> Result<Self, RegistryError> {
         let base = base_url(registry, "https")?;
-        let http = http_client(registry, &base, certs_dir).await?;
-        Ok(Self { registry, auth, http, base, challenge: None })
+        let http = http_client(registry, &base, &trust.certs_dir).await?;
+        Ok(Self { registry, auth, trust, http, base, challenges: vec![] })
     }
 
     /// Finds the registry by https, or on loopback by http, as the engine does.
     pub async fn find(
         registry: &'a str,
         auth: Option<&'a RegistryAuth>,
-        certs_dir: &Path,
+        trust: &'a RegistryTrust,
     ) -> Result<Self, RegistryError> {
-        let mut client = Self::new(registry, auth, certs_dir).await?;
+        let mut client = Self::new(registry, auth, trust).await?;
         if is_loopback(&client.base) {
             client.base = base_url(registry, "http")?;
         }
@@ -77,17 +79,30 @@ impl<'a> RegistryClient<'a> {
         match answer.status() {
             StatusCode::OK => Ok(client),
             StatusCode::UNAUTHORIZED => match Challenge::read(answer.headers()) {
-                Some(challenge) => Ok(Self { challenge: Some(challenge), ..client }),
-                None => Err(client.not_registry("it asks for a login that is neither basic nor bearer".into())),
+                none if none.is_empty() => {
+                    Err(client.not_registry("it asks for a login that is neither basic nor bearer".into()))
+                }
+                challenges => Ok(Self { challenges, ..client }),
             },
             status if is_unavailable(status) => Err(client.refused(&client.base, status)),
             status => Err(client.not_registry(format!("{} answers {status}", client.base))),
         }
     }
 
+    /// Returns the first token server that may not see the registry's logins. All are looked at, because an engine may ask
+    /// each of them.
+    pub fn foreign_realm(&self) -> Option<&Realm> {
+        let realms = self.challenges.iter().filter_map(Challenge::realm);
+        realms.into_iter().find(|realm| !self.may_have_credentials(realm))
+    }
+
+    fn may_have_credentials(&self, realm: &Realm) -> bool {
+        realm.may_see_credentials_of(&self.base, &self.trust.token_servers)
+    }
+
     /// Returns the login that the registry accepts, or `None` if it asks for none.
     pub async fn try_login(&self) -> Result<Option<Login>, RegistryError> {
-        let Some(challenge) = &self.challenge else { return Ok(None) };
+        let Some(challenge) = self.challenges.first() else { return Ok(None) };
         let authorized = self.authorize(challenge, &[]).await?;
         // A token server has judged the login already, but nobody has judged a token that the dockercfg brings.
         if authorized.realm.is_none() {
@@ -144,16 +159,16 @@ impl<'a> RegistryClient<'a> {
         repository: &str,
     ) -> Result<(Response, Option<Authorized>), RegistryError> {
         let scopes = [scope(repository, "pull,push")];
-        let mut authorized = match &self.challenge {
+        let mut authorized = match self.challenges.first() {
             Some(challenge) => Some(self.authorize(challenge, &scopes).await?),
             None => None,
         };
         let mut answer = self.request(method.clone(), url.clone(), authorized.as_ref()).await?;
         if answer.status() == StatusCode::UNAUTHORIZED
             && authorized.is_none()
-            && let Some(challenge) = Challenge::read(answer.headers())
+            && let Some(challenge) = Challenge::read(answer.headers()).first()
         {
-            authorized = Some(self.authorize(&challenge, &scopes).await?);
+            authorized = Some(self.authorize(challenge, &scopes).await?);
             answer = self.request(method, url.clone(), authorized.as_ref()).await?;
         }
         Ok((answer, authorized))
@@ -228,7 +243,7 @@ impl<'a> RegistryClient<'a> {
     /// Gets a token for these scopes: by `GET` with a password, or without one for what is public, or by the form of
     /// distribution's "Oauth2 Token Authentication" with an identity token.
     pub async fn token(&self, realm: &Realm, scopes: &[String]) -> Result<Token, RegistryError> {
-        if !realm.may_see_credentials_of(&self.base) {
+        if !self.may_have_credentials(realm) {
             let host = realm.host().to_owned();
             return Err(RegistryError::ForeignRealm { registry: self.registry.into(), host });
         }

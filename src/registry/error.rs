@@ -95,9 +95,9 @@ const NO_REPOSITORY: Advice = Advice {
 };
 const FOREIGN_REALM: Advice = Advice {
     code: "config",
-    text: "… wants its passwords sent to …, which is not its own: it was sent nothing",
-    cause: "The registry names a token server of another domain, which could be an attacker's.",
-    cure: "correct the registry's token realm",
+    text: "… wants its passwords sent to …, which is another domain or has no TLS: it was sent nothing",
+    cause: "The registry names a token server of another domain, which could be an attacker's, or one without TLS.",
+    cure: "correct the registry's token realm, or allow a server that has TLS by TOKEN_SERVERS_ALLOWED",
 };
 const UNAVAILABLE: Advice = Advice {
     code: "registry",

@@ -5,22 +5,16 @@ mod challenge;
 mod client;
 mod error;
 mod manifest;
+mod registries;
+mod trust;
 
 use std::fmt;
-use std::path::Path;
 
-use reqwest::Url;
 use zeroize::Zeroizing;
 
-use crate::model::ImageRef;
-use crate::secrets::RegistryAuth;
-use challenge::Realm;
-use client::RegistryClient;
 pub use error::{RegistryError, advice};
 pub use manifest::Manifest;
-
-/// The folder in which Docker has the authorities of registries, `HOST:PORT/*.crt` below it.
-const CERTS_DIR: &str = "/etc/docker/certs.d";
+pub use registries::Registries;
 
 /// The access that a registry granted. Its text is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,58 +71,4 @@ pub struct Token {
     pub text: Zeroizing<String>,
     /// Lifetime in seconds.
     pub expires_in: u32,
-}
-
-/// Gets a token from a registry's token server; without `auth` for what is public. The realm must belong to the registry,
-/// because an engine or a registry that lies could name any.
-///
-/// # Errors
-/// The realm belongs to another domain, or the token server refuses or does not answer.
-pub async fn fetch_token(asked: &TokenQuestion<'_>, auth: Option<&RegistryAuth>) -> Result<Token, RegistryError> {
-    let TokenQuestion { registry, realm, service, scopes } = *asked;
-    let client = RegistryClient::new(registry, auth, Path::new(CERTS_DIR)).await?;
-    let not_registry = |cause| RegistryError::NotRegistry { registry: registry.into(), cause };
-    let url = Url::parse(realm).map_err(|e| not_registry(format!("its token realm is no address: {e}")))?;
-    let service = (!service.is_empty()).then(|| service.to_owned());
-    client.token(&Realm { url, service }, scopes).await
-}
-
-/// Tries a login. Returns it as the registry accepts it, or `None` if the registry asks for none.
-///
-/// # Errors
-/// The registry refuses the login or cannot be asked; see [`RegistryError`].
-pub async fn check_login(registry: &str, auth: &RegistryAuth) -> Result<Option<Login>, RegistryError> {
-    RegistryClient::find(registry, Some(auth), Path::new(CERTS_DIR)).await?.try_login().await
-}
-
-/// Proves that `auth` may push to the image's repository. It begins an upload there and cancels it, so nothing is left
-/// behind. A registry whose tokens do not let us cancel an upload drops it by itself (Docker's after a week).
-///
-/// # Errors
-/// The obstacle to a push; see [`RegistryError`].
-pub async fn check_push(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<Access, RegistryError> {
-    check_push_trusting(image, auth, Path::new(CERTS_DIR)).await
-}
-
-/// Does the same as [`check_push`] with the authorities of registries in another folder than Docker's.
-///
-/// # Errors
-/// See [`RegistryError`].
-pub async fn check_push_trusting(
-    image: &ImageRef,
-    auth: Option<&RegistryAuth>,
-    certs_dir: &Path,
-) -> Result<Access, RegistryError> {
-    let (registry, repository) = (image.registry().to_owned(), image.repository().into_owned());
-    let login = RegistryClient::find(&registry, auth, certs_dir).await?.try_upload(&repository).await?;
-    Ok(Access { registry, repository, login })
-}
-
-/// Returns the manifest that the image's tag names in its registry, or `None` if there is no such tag.
-///
-/// # Errors
-/// See [`RegistryError`].
-pub async fn manifest(image: &ImageRef, auth: Option<&RegistryAuth>) -> Result<Option<Manifest>, RegistryError> {
-    let client = RegistryClient::find(image.registry(), auth, Path::new(CERTS_DIR)).await?;
-    client.manifest(&image.repository(), image.tag()).await
 }

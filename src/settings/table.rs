@@ -277,6 +277,9 @@ settings! {
         ENC_PASSPHRASE => enc_passphrase: Option<Zeroizing<String>>, "", "passphrase-of-the-deploy-keys" secret;
         /// Longest time that a job waits while a secret of its own is stored and cannot be used. Then it fails.
         SECRET_WAIT => secret_wait: Duration, "24h", "1h";
+        /// Hosts of token servers that get a registry's login although they are of another domain than the registry: names,
+        /// addresses and networks, comma-separated.
+        TOKEN_SERVERS_ALLOWED => token_servers_allowed: AllowedHosts, "", "auth.example.org";
         /// File to which the valid authorized keys are written, for an sshd.
         AUTHORIZED_KEYS_FILE => authorized_keys_file: Option<PathBuf>, "", "/home/git/.ssh/authorized_keys";
         /// `auto`: the holders of the stored authorized keys can log in to the container by ssh, if etcd asks for

@@ -8,12 +8,15 @@ use crate::harness::{
     Docker, Engine, PASSPHRASE, Registry, Repo, World, dockercfg, eventually, folder, gpg_encrypt, unique,
 };
 
+mod realms;
+
 on_each_engine!(
     a_repository_has_its_own_logins_and_no_other_ones,
     the_classic_builder_gets_the_login_of_the_repository,
     pull_always_asks_whether_a_repository_may_read_what_the_engine_has
 );
 
+const LIMIT: Duration = Duration::from_secs(20);
 const BASE_PASSWORD: &str = "password of the base images";
 
 /// Puts an image into the registry, and leaves it in the engine.
@@ -31,10 +34,7 @@ async fn stored(world: &World, repo: &str, config: &str) {
     let name = format!("image-factory/dockercfgs/{repo}");
     world.etcd.put(&format!("/totem/{name}"), gpg_encrypt(config, PASSPHRASE)).await;
     let line = format!("{name}: loaded");
-    eventually(Duration::from_secs(20), "the dockercfg is read", async || {
-        world.daemon.output().contains(&line).then_some(())
-    })
-    .await;
+    eventually(LIMIT, "the dockercfg is read", async || world.daemon.output().contains(&line).then_some(())).await;
 }
 
 async fn build(world: &World, repo: &Repo, name: &str, base: &str) -> String {

@@ -6,10 +6,8 @@ use std::process::Command;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
-use image_factory::model::ImageRef;
-use image_factory::registry::{
-    RegistryError, TokenQuestion, check_login, check_push, check_push_trusting, fetch_token,
-};
+use image_factory::model::{AllowedHosts, ImageRef};
+use image_factory::registry::{Registries, RegistryError, TokenQuestion};
 use image_factory::secrets::RegistryAuth;
 
 use crate::harness::*;
@@ -25,7 +23,7 @@ fn password(user: &str, password: &str) -> RegistryAuth {
 
 /// The one line that `doctor` shows, of success or failure; no password is in it.
 async fn said(image: &str, auth: Option<&RegistryAuth>) -> String {
-    let line = match check_push(&ImageRef::parse(image).unwrap(), auth).await {
+    let line = match Registries::default().check_push(&ImageRef::parse(image).unwrap(), auth).await {
         Ok(access) => access.to_string(),
         Err(error) => error.to_string(),
     };
@@ -134,17 +132,18 @@ async fn tls_is_trusted_by_dockers_own_folder_or_not() {
     let (_server, port) = registry(dir.path(), &http, "").await;
     let address = format!("127.0.0.1:{port}");
     let image = ImageRef::parse(&format!("{address}/a/hello:1")).unwrap();
-    let error = check_push_trusting(&image, None, certs.path()).await.unwrap_err();
+    let registries = Registries::default().with_certs_dir(certs.path());
+    let error = registries.check_push(&image, None).await.unwrap_err();
     assert!(matches!(&error, RegistryError::Tls { .. }), "{error:?}");
     insta::assert_snapshot!(masked(&error.to_string(), &[(&address, "registry")]), @"[registry] cannot be reached by TLS: invalid peer certificate: UnknownIssuer; put the certificate of a private authority into /etc/docker/certs.d/[registry]/ca.crt");
 
     let own = certs.path().join(&address);
     std::fs::create_dir(&own).unwrap();
     std::fs::copy(certificate, own.join("ca.crt")).unwrap();
-    let access = check_push_trusting(&image, None, certs.path()).await.unwrap();
+    let access = registries.check_push(&image, None).await.unwrap();
     assert_eq!(access.repository, "a/hello");
     std::fs::write(own.join("ca.crt"), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
-    let error = check_push_trusting(&image, None, certs.path()).await.unwrap_err();
+    let error = registries.check_push(&image, None).await.unwrap_err();
     insta::assert_snapshot!(masked(&error.to_string(), &[(&address, "registry")]), @"[registry] cannot be reached by TLS: [folder]/[registry]/ca.crt cannot be used (builder error); put the certificate of a private authority into /etc/docker/certs.d/[registry]/ca.crt");
 }
 
@@ -161,16 +160,34 @@ async fn credentials_go_to_no_foreign_realm() {
     );
     let (_server, port) = registry(dir.path(), "", &auth).await;
     let line = said(&format!("127.0.0.1:{port}/a/b:1"), Some(&password(BUILDER.user, BUILDER.password))).await;
-    insta::assert_snapshot!(masked(&line, &[]), @"127.0.0.1:[port] wants its passwords sent to 127.0.0.2, which is not its own: it was sent nothing; correct the registry's token realm");
+    insta::assert_snapshot!(masked(&line, &[]), @"127.0.0.1:[port] wants its passwords sent to 127.0.0.2, which is another domain or has no TLS: it was sent nothing; correct the registry's token realm, or allow a server that has TLS by TOKEN_SERVERS_ALLOWED");
     // An engine may name a realm that the registry never named.
     let (registry, realm) = (format!("127.0.0.1:{port}"), format!("http://{}/token", elsewhere.local_addr().unwrap()));
     let scopes = ["repository:a/b:pull".to_owned()];
     let asked = TokenQuestion { registry: &registry, realm: &realm, service: "a", scopes: &scopes };
     for auth in [Some(password(BUILDER.user, BUILDER.password)), None] {
-        let refused = fetch_token(&asked, auth.as_ref()).await.err();
+        let refused = Registries::default().fetch_token(&asked, auth.as_ref()).await.err();
         assert!(matches!(refused, Some(RegistryError::ForeignRealm { .. })), "{refused:?}");
     }
     assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// The answer is kept, because every push asks for it.
+#[tokio::test]
+async fn a_registry_is_asked_once_where_it_sends_its_logins() {
+    let (own, elsewhere) = (Registry::with_tokens(&[BUILDER]).await, Registry::with_tokens_elsewhere(&[BUILDER]).await);
+    let (registries, allowing) = (Registries::default(), Registries::new(AllowedHosts::parse(["127.0.0.2"]).unwrap()));
+    for _ in 0..2 {
+        let address = elsewhere.address();
+        let (one, other) =
+            tokio::join!(registries.foreign_token_server(&address), registries.foreign_token_server(&address));
+        assert_eq!([one.as_deref(), other.as_deref()], [Some("127.0.0.2"); 2]);
+        assert_eq!(registries.foreign_token_server(&own.address()).await, None);
+        assert_eq!(allowing.foreign_token_server(&elsewhere.address()).await, None);
+        assert_eq!(registries.foreign_token_server("registry.invalid").await, None);
+    }
+    assert_eq!((own.calls("GET", "/v2/"), elsewhere.calls("GET", "/v2/")), (1, 2));
+    assert_eq!(elsewhere.token_calls(), []);
 }
 
 #[tokio::test]
@@ -194,7 +211,10 @@ async fn a_login_is_tried_without_a_push() {
     ];
     let mut refusals = Vec::new();
     for (registry, auth, expected) in rows {
-        let tried = check_login(&registry.address(), &auth).await.map(|login| login.map(|login| login.user));
+        let tried = Registries::default()
+            .check_login(&registry.address(), &auth)
+            .await
+            .map(|login| login.map(|login| login.user));
         match expected {
             Some(user) => assert_eq!(tried, Ok(user.map(str::to_owned))),
             None => refusals.push(masked(&tried.unwrap_err().to_string(), &[])),

@@ -11,6 +11,7 @@ use super::{git, pool_file};
 use crate::disk::Floor;
 use crate::engine::{CopiedPath, Engine, Host, KeepLimits, NoCopy, Pool, SshAccess};
 use crate::http::{EngineHandle, NoFile, OpenedFile};
+use crate::registry::Registries;
 use crate::secrets::Secrets;
 use crate::settings::{ContainerKeep, Days, Settings};
 use crate::ssh::SshHosts;
@@ -39,9 +40,12 @@ pub fn ssh_access(
     Ok(Arc::new(SshAccess { run_dir, hosts, secrets }))
 }
 
-/// Returns the engines, with the builder that BUILDER selects.
-pub fn engines(settings: &Settings, ssh: Arc<SshAccess>) -> anyhow::Result<Vec<Engine>> {
-    let engine = |EngineSpec { host, slots }| Engine::new(host).with_builder(settings.builder).with_slots(slots);
+/// Returns the engines, with the builder that BUILDER selects. They get the logins that these registries allow.
+pub fn engines(settings: &Settings, ssh: Arc<SshAccess>, registries: &Arc<Registries>) -> anyhow::Result<Vec<Engine>> {
+    let engine = |EngineSpec { host, slots }| {
+        let engine = Engine::new(host).with_builder(settings.builder).with_slots(slots);
+        engine.with_registries(registries.clone())
+    };
     Ok(specs(settings, Some(ssh))?.into_iter().map(engine).collect())
 }
 

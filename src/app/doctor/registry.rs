@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::secrets::{Live, loaded};
 use super::{Finding, ProbedRepo};
 use crate::model::ImageRef;
-use crate::registry;
+use crate::registry::Registries;
 use crate::settings::Settings;
 
 pub const NAME: &str = "registry";
@@ -27,7 +27,7 @@ pub async fn check(settings: Arc<Settings>, live: Live, probed: Option<ProbedRep
         let message = format!("the dockercfg {login} for {base}; --repo OWNER/REPO tries a push");
         return vec![Finding::ok(NAME, message)];
     }
-    vec![match registry::check_push(&image, auth.as_ref()).await {
+    vec![match Registries::new(settings.token_servers_allowed.clone()).check_push(&image, auth.as_ref()).await {
         Ok(access) => Finding::ok(NAME, access.to_string()),
         Err(error) => Finding::bad(NAME, error.to_string()),
     }]

@@ -1,8 +1,8 @@
 //! One Docker engine: what it is, which of its builders is used, and the calls that are too small for a file.
 
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use hyper::{Method, StatusCode};
 
@@ -13,6 +13,7 @@ use crate::engine::advice::{self, with_cure};
 use crate::engine::buildkit::sync_slots::SyncSlots;
 use crate::engine::upkeep::instance::Instance;
 use crate::model::{Builder, ImageRef};
+use crate::registry::Registries;
 
 impl fmt::Display for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,6 +40,8 @@ pub struct Engine {
     pub(in crate::engine) instance: Option<Instance>,
     /// Number of jobs that it may have at once, if it has a limit of its own.
     pub(in crate::engine) most_jobs: Option<usize>,
+    /// The registries whose logins the engine gets.
+    pub(in crate::engine) registries: Arc<Registries>,
 }
 
 impl Engine {
@@ -52,6 +55,7 @@ impl Engine {
             has_buildkit: AtomicBool::new(false),
             instance: None,
             most_jobs: None,
+            registries: Arc::default(),
         }
     }
 
@@ -62,6 +66,11 @@ impl Engine {
     /// Limits the number of jobs that it has at once.
     pub fn with_slots(self, slots: Option<usize>) -> Self {
         Self { most_jobs: slots, ..self }
+    }
+
+    /// Gives out the logins of registries as far as these allow it.
+    pub fn with_registries(self, registries: Arc<Registries>) -> Self {
+        Self { registries, ..self }
     }
 
     /// Marks images and containers that are made as this instance's.

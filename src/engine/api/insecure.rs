@@ -1,7 +1,10 @@
-//! Decides which registry's login an engine may have: none that it would send over the network in the clear.
+//! Decides which registry's login an engine may have: none that it would send over the network in the clear, or to a token
+//! server of another domain.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::HeaderValue;
@@ -18,7 +21,8 @@ use super::kind::ErrorKind;
 use super::version::EngineKind;
 use crate::engine::advice::{self, with_cure};
 use crate::engine::push::credentials;
-use crate::model::ImageRef;
+use crate::model::{Advice, ImageRef};
+use crate::registry::Registries;
 use crate::secrets::RegistryAuth;
 
 /// The part of `GET /info` about `insecure-registries`. The engine's own rule is `isSecureIndex` of
@@ -71,18 +75,35 @@ pub(in crate::engine) struct LoginGuard {
     host: Host,
     kind: EngineKind,
     config: OnceCell<RegistryConfig>,
+    registries: Arc<Registries>,
 }
 
 impl LoginGuard {
-    pub(in crate::engine) fn new(host: Host, kind: EngineKind) -> Self {
-        Self { host, kind, config: OnceCell::new() }
+    pub(in crate::engine) fn new(host: Host, kind: EngineKind, registries: Arc<Registries>) -> Self {
+        Self { host, kind, config: OnceCell::new(), registries }
+    }
+
+    pub(in crate::engine) fn registries(&self) -> &Registries {
+        &self.registries
+    }
+
+    /// Returns the reason why a login for this registry may not go to the engine.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(in crate::engine) async fn refusal(&self, registry: &str) -> Result<Option<EngineError>, EngineError> {
+        if self.exposes(registry).await? {
+            return Ok(Some(held_back(&advice::EXPOSED_LOGIN, &[])));
+        }
+        let foreign = self.registries.foreign_token_server(registry).await;
+        Ok(foreign.map(|host| held_back(&advice::FOREIGN_LOGIN, &[&host])))
     }
 
     /// Returns true if the engine might send a login to this registry over the network without TLS.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub(in crate::engine) async fn exposes(&self, registry: &str) -> Result<bool, EngineError> {
+    async fn exposes(&self, registry: &str) -> Result<bool, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct RegistryInfo {
@@ -104,28 +125,30 @@ impl LoginGuard {
 impl Engine {
     /// Returns what decides about the logins that the engine gets now.
     pub(in crate::engine) async fn login_guard(&self) -> Result<LoginGuard, EngineError> {
-        Ok(LoginGuard::new(self.host.clone(), self.kind().await?))
+        Ok(LoginGuard::new(self.host.clone(), self.kind().await?, self.registries.clone()))
     }
 
     /// Makes the header of a request that leads the engine to the image's registry.
     ///
     /// # Errors
-    /// The engine might send the login without TLS, or it does not answer.
+    /// The engine might send the login without TLS or to another domain, or it does not answer.
     pub(in crate::engine) async fn login_header(
         &self,
         image: &ImageRef,
         auth: Option<&RegistryAuth>,
     ) -> Result<HeaderValue, EngineError> {
-        if auth.is_some() && self.login_guard().await?.exposes(image.registry()).await? {
-            return Err(exposed());
+        if auth.is_some()
+            && let Some(refusal) = self.login_guard().await?.refusal(image.registry()).await?
+        {
+            return Err(refusal);
         }
         credentials(image, auth)
     }
 }
 
 /// Makes the error for a registry's login that was not sent.
-pub(in crate::engine) fn exposed() -> EngineError {
-    EngineError::new(ErrorKind::Exposed, with_cure(&advice::EXPOSED_LOGIN, &[]))
+fn held_back(reason: &Advice, details: &[&dyn fmt::Display]) -> EngineError {
+    EngineError::new(ErrorKind::Exposed, with_cure(reason, details))
 }
 
 /// Returns true if no network lies between the engine and these addresses.

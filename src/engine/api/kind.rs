@@ -13,7 +13,7 @@ pub enum ErrorKind {
     Login,
     /// A registry that does not let our login push or read this name. Another attempt would not help.
     Auth,
-    /// A registry's login that was not sent, because others could read it on its way.
+    /// A registry's login that was not sent, because others could get it.
     Exposed,
     /// A registry whose answer is final. Another attempt would get the same answer.
     Refused,

@@ -5,23 +5,23 @@
 //! tokens between builds, and a later session gets them if it proves that it has the same key (`VerifyTokenAuthority`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard_buildkit_proto::moby::filesync::v1::{
     CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
     GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
 };
+use futures_util::future::try_join_all;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use super::grpc::GrpcStatus;
-use crate::engine::advice::{self, with_cure};
+use crate::engine::advice;
 use crate::engine::api::errors::EngineError;
 use crate::engine::api::insecure::LoginGuard;
 use crate::engine::api::kind::ErrorKind;
 use crate::model::ImageRef;
-use crate::registry::{self, RegistryError, TokenQuestion};
+use crate::registry::{RegistryError, TokenQuestion};
 use crate::secrets::{HostLogin, RegistryLogins};
 
 /// The logins that the engine gets for the base images of one build.
@@ -31,12 +31,13 @@ pub(in crate::engine) struct BaseLogins {
     guard: LoginGuard,
     /// Hosts of which one login stood for several.
     unclear: Mutex<BTreeSet<String>>,
-    has_held_back: AtomicBool,
+    /// The first reason for which a login was held back.
+    held_back: OnceLock<EngineError>,
 }
 
 impl BaseLogins {
     pub(in crate::engine) fn new(logins: RegistryLogins, bases: Vec<ImageRef>, guard: LoginGuard) -> Self {
-        Self { logins, bases, guard, unclear: Mutex::default(), has_held_back: AtomicBool::new(false) }
+        Self { logins, bases, guard, unclear: Mutex::default(), held_back: OnceLock::new() }
     }
 
     /// Returns the logins by host, for a builder that cannot ask.
@@ -44,28 +45,31 @@ impl BaseLogins {
     /// # Errors
     /// The engine does not say how it speaks to registries.
     pub(in crate::engine) async fn by_host(&self) -> Result<BTreeMap<String, HostLogin>, EngineError> {
-        let mut logins = self.logins.by_host(&self.bases);
-        for (host, login) in &mut logins {
-            if login.auth.is_some() && self.holds_back(host).await? {
+        let logins = self.logins.by_host(&self.bases).into_iter().map(async |(host, mut login)| {
+            if login.auth.is_some() && self.holds_back(&host).await? {
                 login.auth = None;
             }
-            self.note(host, login);
-        }
-        Ok(logins)
+            self.note(&host, &login);
+            Ok::<_, EngineError>((host, login))
+        });
+        Ok(try_join_all(logins).await?.into_iter().collect())
     }
 
     /// Returns true if no login for this registry may go to the engine.
     async fn holds_back(&self, host: &str) -> Result<bool, EngineError> {
-        let exposes = self.guard.exposes(host).await?;
-        self.has_held_back.fetch_or(exposes, Relaxed);
-        Ok(exposes)
+        let Some(refusal) = self.guard.refusal(host).await? else { return Ok(false) };
+        // The classic builder gets the logins of registries that this build asks nothing.
+        if self.bases.is_empty() || self.bases.iter().any(|base| base.registry() == host) {
+            self.held_back.get_or_init(|| refusal);
+        }
+        Ok(true)
     }
 
     /// Returns the true reason for an error if the engine lacked a login that was held back.
     pub(in crate::engine) fn explain(&self, error: EngineError) -> EngineError {
-        match error.kind {
-            ErrorKind::Auth | ErrorKind::Login if self.has_held_back.load(Relaxed) => EngineError {
-                message: format!("{}; {}", error.message, with_cure(&advice::EXPOSED_LOGIN, &[])),
+        match (error.kind, self.held_back.get()) {
+            (ErrorKind::Auth | ErrorKind::Login, Some(refusal)) => EngineError {
+                message: format!("{}; {}", error.message, refusal.message),
                 kind: ErrorKind::Exposed,
                 ..error
             },
@@ -143,7 +147,7 @@ impl BaseLogins {
             return Ok(answer(token.to_string(), 60));
         }
         let question = TokenQuestion { registry: &host, realm: &realm, service: &service, scopes: &scopes };
-        match registry::fetch_token(&question, auth.as_ref()).await {
+        match self.guard.registries().fetch_token(&question, auth.as_ref()).await {
             Ok(token) => Ok(answer(token.text.to_string(), token.expires_in)),
             Err(e @ (RegistryError::Unreachable { .. } | RegistryError::Unavailable { .. })) => {
                 // BuildKit's words for a registry that it cannot ask itself.
@@ -162,6 +166,8 @@ fn repository_of(scope: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ring::signature::{ED25519, UnparsedPublicKey};
     use tokio_util::sync::CancellationToken;
 
@@ -184,7 +190,7 @@ mod tests {
         let loaded = secrets.wait_for(|s| s.loaded).await.unwrap().clone();
         stop.cancel();
         let kind = EngineKind { api: "1.41".parse().unwrap(), is_podman: false };
-        BaseLogins::new(loaded.into(), vec![], LoginGuard::new("unix:///none".parse().unwrap(), kind))
+        BaseLogins::new(loaded.into(), vec![], LoginGuard::new("unix:///none".parse().unwrap(), kind, Arc::default()))
     }
 
     /// The engine gives a token to a later session that signs with the key of the session which fetched it.

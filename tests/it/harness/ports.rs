@@ -4,7 +4,7 @@
 //! itself, and the server that comes back to its port finds it in use. Nobody is given a port below that range without
 //! asking for it.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use super::claim::claim;
 
@@ -28,15 +28,20 @@ pub fn ports<const N: usize>() -> [u16; N] {
     [(); N].map(|()| port())
 }
 
-/// A listener on a port of this process, on 127.0.0.1.
-pub fn listen() -> TcpListener {
+/// A listener on a port of this process, on this address of loopback.
+pub fn listen_at(address: Ipv4Addr) -> TcpListener {
     for _ in 0..5 {
         // A program that claims nothing may be quicker.
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port())) {
+        if let Ok(listener) = TcpListener::bind((address, port())) {
             return listener;
         }
     }
     panic!("five ports were taken as soon as they were found");
+}
+
+/// A listener on a port of this process, on 127.0.0.1.
+pub fn listen() -> TcpListener {
+    listen_at(Ipv4Addr::LOCALHOST)
 }
 
 fn below_the_ephemeral() -> std::ops::Range<u16> {

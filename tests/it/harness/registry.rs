@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::token_server::{ISSUER, SERVICE};
-use super::{Account, Proc, Served, TokenCall, TokenServer, folder, http_client, start};
+use super::{Account, Proc, Served, TokenCall, TokenServer, folder, http_client, listen_at, start};
 
 /// The registry's treatment of pushes and pulls, until another one is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,11 @@ impl Registry {
     /// One that takes the bearer tokens of a server of its own.
     pub async fn with_tokens(accounts: &[Account]) -> Self {
         Self::new(Auth::Tokens(TokenServer::start(accounts))).await
+    }
+
+    /// The same with a token server on 127.0.0.2, which is another host as far as names go.
+    pub async fn with_tokens_elsewhere(accounts: &[Account]) -> Self {
+        Self::new(Auth::Tokens(TokenServer::start_on(listen_at([127, 0, 0, 2].into()), accounts))).await
     }
 
     async fn new(login: Auth) -> Self {

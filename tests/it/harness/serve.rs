@@ -19,16 +19,21 @@ pub struct Served {
 
 impl Served {
     pub fn start(router: axum::Router) -> Self {
-        Self::serve(async |listener| axum::serve(listener, router).await.unwrap())
+        Self::start_on(listen(), router)
+    }
+
+    pub fn start_on(listener: std::net::TcpListener, router: axum::Router) -> Self {
+        Self::serve(listener, async |listener| axum::serve(listener, router).await.unwrap())
     }
 
     /// The same by TLS.
     pub fn start_tls(router: axum::Router, config: Arc<rustls::ServerConfig>) -> Self {
-        Self::serve(async |listener| axum::serve(Tls { listener, acceptor: config.into() }, router).await.unwrap())
+        Self::serve(listen(), async |listener| {
+            axum::serve(Tls { listener, acceptor: config.into() }, router).await.unwrap();
+        })
     }
 
-    fn serve(serve: impl AsyncFnOnce(TcpListener) + Send + 'static) -> Self {
-        let listener = listen();
+    fn serve(listener: std::net::TcpListener, serve: impl AsyncFnOnce(TcpListener) + Send + 'static) -> Self {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

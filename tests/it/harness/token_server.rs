@@ -1,3 +1,4 @@
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Served, folder, succeed};
+use super::{Served, folder, listen, succeed};
 
 /// One request for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +60,17 @@ pub const ISSUER: &str = "tokens.test";
 
 impl TokenServer {
     pub fn start(accounts: &[Account]) -> Self {
+        Self::start_on(listen(), accounts)
+    }
+
+    pub fn start_on(listener: TcpListener, accounts: &[Account]) -> Self {
         let dir = folder();
         let (key, certificate) = self_signed(dir.path(), "rsa:2048");
         let pem = std::fs::read_to_string(certificate).unwrap();
         let certificate = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let issuer = Arc::new(Issuer { key, certificate, accounts: accounts.to_vec(), calls: Mutex::default() });
         let router = axum::Router::new().fallback(give).with_state(issuer.clone());
-        Self { server: Served::start(router), issuer, dir }
+        Self { server: Served::start_on(listener, router), issuer, dir }
     }
 
     pub fn realm(&self) -> String {

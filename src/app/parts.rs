@@ -73,6 +73,8 @@ impl DaemonParts {
     /// # Errors
     /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
     pub async fn assemble(settings: &Settings, files: u64, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        // No program may have been started before, because its group would be the daemon's old one.
+        let git_group = git::group(settings);
         let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
         let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
         let store = store.with_repo_case(repo_case).await?;
@@ -119,7 +121,7 @@ impl DaemonParts {
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let mut git_config = git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts);
-        git_config.bounds.group = git::group(settings);
+        git_config.bounds.group = git_group;
         let git = Git::new(git_config)?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Arc::new(Tools {

@@ -7,7 +7,6 @@ mod git;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod hooks;
-mod hostile;
 mod idle;
 mod ignore;
 mod modules;
@@ -30,7 +29,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 19] = [
+const MEASUREMENTS: [&str; 18] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -48,7 +47,6 @@ const MEASUREMENTS: [&str; 19] = [
     "jobs-1000000",
     "scrape",
     "test-stage",
-    "hostile",
     "idle",
 ];
 
@@ -81,7 +79,6 @@ fn main() {
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
                 "test-stage" => test_stage::measure().await,
-                "hostile" => hostile::measure().await,
                 _ => idle::measure().await,
             }
         }));

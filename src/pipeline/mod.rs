@@ -18,6 +18,7 @@ mod inline;
 mod isolation;
 mod other_ids;
 mod plan;
+mod protected;
 mod push;
 mod retry;
 mod stage;

@@ -6,7 +6,7 @@ help:
 	@echo "make bench    sets up, and measures"
 	@echo "make fuzz     gives the parsers of outside bytes random ones (TIME=60 seconds each, TARGETS=\"range pem\")"
 	@echo "make setup    installs missing packages, and starts an engine if none answers"
-	@echo "make build    builds the release binary, target/release/image-factory"
+	@echo "make build    builds the release binaries, target/release/image-factory and launcher"
 	@echo "make lint     checks formatting, and runs clippy"
 	@echo "make doc      writes the documentation of the code, target/doc"
 	@echo "make deny     checks the licences and the origin of the libraries, and that none is banned (deny.toml)"
@@ -82,6 +82,7 @@ deb: share
 
 install: share
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/image-factory
+	install -D -m 755 $(dir $(BINARY))launcher $(DESTDIR)$(PREFIX)/bin/launcher
 	for alias in $(ALIASES); do ln -sfn image-factory $(DESTDIR)$(PREFIX)/bin/$$alias; done
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(SHARE)/man/*.1.gz
 	install -D -m 644 $(SHARE)/image-factory.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/image-factory
@@ -102,6 +103,6 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/image-factory.fish
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/image-factory
 	find $(DESTDIR)$(PREFIX)/bin -maxdepth 1 -type l -lname image-factory -delete
-	rm -f $(DESTDIR)$(PREFIX)/bin/image-factory $(DESTDIR)/etc/systemd/system/image-factory.service
+	rm -f $(DESTDIR)$(PREFIX)/bin/image-factory $(DESTDIR)$(PREFIX)/bin/launcher $(DESTDIR)/etc/systemd/system/image-factory.service
 	rm -f $(DESTDIR)/etc/sysusers.d/image-factory.conf $(DESTDIR)/etc/tmpfiles.d/image-factory.conf
 	@echo "left: the settings in /etc/image-factory, the data in /var/lib/image-factory, the user image-factory"

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::launch::{self, Steps};
 use crate::signals::Signals;
-use crate::{Problem, circus, supervisor};
+use crate::{Problem, circus, scaffold, supervisor};
 
 /// Exit code of a command line that means nothing (sysexits(3): EX_USAGE).
 const USAGE: u8 = 64;
@@ -33,6 +33,7 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["launch", rest @ ..] if !rest.contains(&"--help") => launch(rest),
+        ["scaffold", rest @ ..] if !rest.contains(&"--help") => scaffold(rest),
         ["supervise", file] if !file.starts_with('-') => supervise(file),
         ["help" | "--help" | "-h"] | [_, .., "--help" | "-h"] => {
             let _ = write!(io::stdout(), "{}", usage(program));
@@ -57,11 +58,13 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
 fn usage(program: &str) -> String {
     format!(
         "\
-usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [-lLEVEL]
+usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [seed=FOLDER:VOLUME] [-lLEVEL]
        {program} supervise FILE
+       {program} scaffold NAME [--data=FOLDER]
 
   launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini
   supervise  runs the processes of a circus.ini until they end or a signal stops them
+  scaffold   writes a new project into the folder NAME, and its data into NAME_data
 "
     )
 }
@@ -87,12 +90,25 @@ fn steps(words: &[&str]) -> Result<(PathBuf, Steps), String> {
             "ssh_config" | "--ssh-config" => steps.ssh_config = is_on()?,
             "re_configure" | "--re-configure" => steps.re_configure = is_on()?,
             "name" | "--name" if word.contains('=') => steps.name = Some(value.into()),
+            "seed" | "--seed" if word.contains('=') => steps.seeds.push(seed(word, value)?),
             "--root" if word.contains('=') => root = value.into(),
             _ if word.starts_with("-l") => steps.salt_options.push((*word).into()),
             _ => return Err(format!("`{word}` is no step. There are ssh_config=True and re_configure=True.")),
         }
     }
+    let below = |path: PathBuf| path.strip_prefix("/").map(|path| root.join(path)).unwrap_or(path);
+    steps.seeds = steps.seeds.into_iter().map(|(source, volume)| (below(source), below(volume))).collect();
     Ok((root, steps))
+}
+
+/// Reads the folder that fills a volume, and the volume.
+fn seed(word: &str, value: &str) -> Result<(PathBuf, PathBuf), String> {
+    match value.split_once(':') {
+        Some((source, volume)) if source.starts_with('/') && volume.starts_with('/') => {
+            Ok((source.into(), volume.into()))
+        }
+        _ => Err(format!("`{word}` is unclear. Write seed=/FOLDER:/VOLUME.")),
+    }
 }
 
 fn signals() -> Result<Signals, Problem> {
@@ -111,18 +127,43 @@ fn supervise(file: &str) -> Result<u8, Failure> {
     Ok(supervisor::run(configuration, &signals)?.code)
 }
 
+/// Writes a new project into this folder.
+fn scaffold(words: &[&str]) -> Result<u8, Failure> {
+    let (name, data) = match words {
+        [name] if !name.starts_with('-') => (name, None),
+        [name, data] | [data, name] if !name.starts_with('-') && data.starts_with("--data=") => {
+            (name, data.strip_prefix("--data="))
+        }
+        _ => return Err(Failure::Usage("Name the project: scaffold NAME [--data=FOLDER]".into())),
+    };
+    let own = std::env::current_exe().map_err(|error| Problem::new(format!("The launcher is not found: {error}")))?;
+    let made = scaffold::write(Path::new("."), name, data.map(Path::new), &own)?;
+    let _ = write!(io::stdout(), "{made}");
+    Ok(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn steps_have_two_spellings() {
-        let expected =
-            Steps { ssh_config: true, re_configure: true, name: Some("x".into()), salt_options: vec!["-lall".into()] };
-        assert_eq!(steps(&["ssh_config=True", "--re-configure", "name=x", "-lall"]), Ok(("/".into(), expected)));
+        let seeds = vec![("/r/a".into(), "/r/b".into())];
+        let expected = Steps {
+            ssh_config: true,
+            re_configure: true,
+            name: Some("x".into()),
+            salt_options: vec!["-lall".into()],
+            seeds,
+        };
+        assert_eq!(
+            steps(&["ssh_config=True", "--re-configure", "name=x", "-lall", "seed=/a:/b", "--root=/r"]),
+            Ok(("/r".into(), expected))
+        );
         assert_eq!(steps(&["--ssh-config", "ssh_config=False", "--root=/r"]), Ok(("/r".into(), Steps::default())));
         let unclear = "`ssh_config=1` is unclear. Write ssh_config=True or ssh_config=False.";
         assert_eq!(steps(&["ssh_config=1"]), Err(unclear.into()));
+        assert_eq!(steps(&["seed=/a"]), Err("`seed=/a` is unclear. Write seed=/FOLDER:/VOLUME.".into()));
         let unknown = "`sshconfig` is no step. There are ssh_config=True and re_configure=True.";
         assert_eq!(steps(&["sshconfig"]), Err(unknown.into()));
     }

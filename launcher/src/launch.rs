@@ -1,4 +1,4 @@
-//! A launch: pillar, SSH keys, configuration, processes, in this order.
+//! A launch: pillar, SSH keys, configuration, empty volumes, processes, in this order.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::circus::{self, Command, Configuration, Destination, Watcher};
 use crate::layout::Layout;
+use crate::seed::{self, Seeds};
 use crate::signals::Signals;
 use crate::supervisor::{self, Ending};
 use crate::{Place, Problem, whole_file};
@@ -24,6 +25,8 @@ pub struct Steps {
     pub re_configure: bool,
     /// Options for `salt-call`, such as `-lall`.
     pub salt_options: Vec<String>,
+    /// Folders that fill empty volumes, beside those of the project.
+    pub seeds: Seeds,
 }
 
 /// Carries out the steps, runs the processes to their end, and returns the exit code. `own` is the launcher's environment.
@@ -48,7 +51,7 @@ pub fn run(root: &Path, steps: &Steps, own: &BTreeMap<String, String>, signals: 
             }
         }
     }
-    if signals.stops() > 0 {
+    if !seed::fill(&layout, &steps.seeds, signals)? || signals.stops() > 0 {
         return Ok(0);
     }
     let file = layout.circus()?;

@@ -55,12 +55,22 @@ impl Layout {
 
     /// The pillar of the volume.
     pub fn configured_pillar(&self) -> PathBuf {
-        self.project().join("data/configuration/pillar.sls")
+        self.data().join("configuration/pillar.sls")
+    }
+
+    /// The volume.
+    pub fn data(&self) -> PathBuf {
+        self.project().join("data")
+    }
+
+    /// The folders of the image that fill the volume's folders of the same name.
+    pub fn seeds(&self) -> PathBuf {
+        self.project().join("seeds")
     }
 
     /// Folders whose `*.pub` may log in as root.
     pub fn keys(&self) -> [PathBuf; 3] {
-        let data = self.project().join("data");
+        let data = self.data();
         [data.join("ssh"), data.join("ms_ssh"), self.root.join("ms_ssh")]
     }
 

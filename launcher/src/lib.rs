@@ -8,6 +8,8 @@ mod command_line;
 mod launch;
 mod layout;
 mod problem;
+pub mod scaffold;
+mod seed;
 mod signals;
 mod ssh_keys;
 mod supervisor;

@@ -16,12 +16,14 @@ mod health;
 mod init;
 mod jobs;
 mod known_hosts;
+mod launch;
 mod licenses;
 mod logs;
 mod man;
 mod notifications;
 mod pick;
 mod rebuild;
+mod scaffold;
 mod secrets;
 mod serve;
 mod show;
@@ -31,6 +33,7 @@ mod terminal;
 mod tokens;
 mod uptake;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,6 +84,8 @@ enum Command {
     #[command(hide = true)]
     SshKeys(ssh_login::SshKeysArgs),
     Doctor(Box<doctor::DoctorArgs>),
+    Scaffold(scaffold::ScaffoldArgs),
+    Launch(launch::LaunchArgs),
     Completions(completions::CompletionsArgs),
     Licenses(licenses::LicensesArgs),
     Man(man::ManArgs),
@@ -126,6 +131,12 @@ impl SettingsFiles {
             environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         SettingsSource::new(flags.0, self.config, self.env_file, environment)
     }
+
+    /// Returns the arguments that name the files to another process of this program.
+    fn args(&self) -> impl Iterator<Item = OsString> {
+        let named = [("--config", &self.config), ("--env-file", &self.env_file)];
+        named.into_iter().flat_map(|(flag, file)| file.iter().flat_map(move |file| [flag.into(), file.into()]))
+    }
 }
 
 /// Reads the arguments of this process. Returns an exit code if the program was called by the name of one that it replaces
@@ -150,10 +161,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args, files).await,
-        Command::Init(args) => {
-            let settings = files.source(Flags::default()).load().concerning(init::INIT).valid()?;
-            init::run(args, settings).await
-        }
+        Command::Init(args) => init::run(args, files).await,
         Command::Health(args) => health::run(args, LocalDaemon::here(files)).await,
         Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,
@@ -180,6 +188,8 @@ async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<E
         Command::SshLogin(args) => ssh_login::login(&args),
         Command::SshKeys(args) => ssh_login::keys(&args),
         Command::Doctor(args) => doctor::run(*args, files).await,
+        Command::Scaffold(args) => scaffold::run(&args),
+        Command::Launch(args) => Ok(launch::run(args)),
         Command::Completions(args) => completions::run(&args),
         Command::Licenses(args) => licenses::run(&args),
         Command::Man(args) => man::run(&args),

@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// Pause between two looks at the socket.
 const LOOK: Duration = Duration::from_millis(50);
 /// Folder of the engine's sockets and pids. It is there after a kill, if /run is part of the container.
-pub const RUN: &str = "/run/image-factory-engine";
+pub const RUN: &str = "/run/image-factory-inner";
 /// Variables that the engine is given, beside those of every program: it has none of the daemon's secrets.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 /// Bit of CAP_SYS_ADMIN, which a privileged container has (linux/capability.h).
@@ -82,10 +82,12 @@ impl InnerEngine {
     pub async fn run(&self, stop: CancellationToken) {
         let program = || {
             // An engine that was killed leaves them, and the next one would wait 15 s for a containerd that has gone.
-            for stale in ["containerd/containerd.pid", "../image-factory-engine.pid"] {
+            for stale in ["containerd/containerd.pid", "../image-factory-inner.pid"] {
                 let _ = fs::remove_file(Path::new(RUN).join(stale));
             }
-            let program = Program::new(DOCKERD).service().env("PATH", &self.path).args(&self.args);
+            // By the variable an engine knows that the profiles of AppArmor are its host's matter.
+            let program =
+                Program::new(DOCKERD).service().env("container", "docker").env("PATH", &self.path).args(&self.args);
             PROXIES.iter().fold(program, |program, name| match std::env::var_os(name) {
                 Some(value) => program.env(name, value),
                 None => program,

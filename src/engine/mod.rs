@@ -6,7 +6,7 @@
 //! `remote_add` refuses what an engine may not fetch for a Dockerfile.
 //! `push` tags and pushes images, `pull` fetches those that moved, and `cache_source` those whose layers are a cache.
 //! `pool` leases one of several engines to each job, and `upkeep` removes what builds leave behind. `advice` has the
-//! messages to users. `containers` runs the commands of tests.
+//! messages to users. `layers` looks into the layers of an image. `containers` runs the commands of tests.
 
 mod advice;
 mod api;
@@ -19,6 +19,7 @@ mod context;
 mod explain;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod layers;
 mod pool;
 mod pull;
 mod push;
@@ -40,6 +41,7 @@ pub use containers::{
     RunContainer,
 };
 pub use context::tree::SyncStats;
+pub use layers::files_with_attributes;
 pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};
 pub use remote_add::refuse_private_sources;
 pub use request::{BuiltImage, ImageBuild, StepCounts};

@@ -7,7 +7,7 @@ use super::clone::Fetched;
 use super::failure::{JobEnd, StageFailure};
 use super::other_ids::{self, OwnIds};
 use super::stage::StageRunner;
-use super::{Tools, bases, cache, dockerfile, epoch, folder};
+use super::{Tools, bases, cache, dockerfile, epoch, folder, makina};
 use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError, refuse_private_sources};
 use crate::git::Snapshot;
 use crate::model::{
@@ -236,6 +236,9 @@ pub(super) async fn run(
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
+        if plan.configures_itself {
+            makina::check_layers(&engine, &built.image_id, &*log).await?;
+        }
         Ok((ImageToPush { id: built.image_id, names, commit, service: None }, engine))
     });
     runner.stage(StageName::Build, &plan.command(&text), work).await

@@ -7,7 +7,7 @@ use super::failure::JobEnd;
 use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
-use super::{dockerfile, folder, heads};
+use super::{dockerfile, folder, heads, makina};
 use crate::git::{EntryKind, Mirror, Snapshot};
 use crate::model::{
     CommitId, Dialect, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name,
@@ -96,6 +96,7 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find_for(plan, &snapshot, repo, &folder, &*log).await?;
+        plan.configures_itself = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
         Ok(Ok((snapshot, dockerfile, no_cache)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));

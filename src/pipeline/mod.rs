@@ -16,6 +16,7 @@ mod gate;
 mod heads;
 mod inline;
 mod isolation;
+mod makina;
 mod other_ids;
 mod plan;
 mod protected;

@@ -8,7 +8,7 @@ use super::clone::{Fetched, planned};
 use super::failure::JobEnd;
 use super::retry::with_retries;
 use super::stage::StageRunner;
-use super::{dockerfile, folder};
+use super::{dockerfile, folder, makina};
 use crate::git::{EntryKind, Snapshot};
 use crate::model::{LogSink, Origin, RepoRef, StageName};
 use crate::secrets::Secrets;
@@ -50,10 +50,12 @@ pub(super) async fn run(
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
         let dockerfile = dockerfile::find_for(&fetched.plan, &snapshot, &fetched.repo, &folder, &*log).await?;
-        Ok((snapshot, dockerfile))
+        let configures_itself = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        Ok((snapshot, dockerfile, configures_itself))
     };
-    let (snapshot, dockerfile) = runner.stage(StageName::Checkout, "tar xz", list).await?;
+    let (snapshot, dockerfile, configures_itself) = runner.stage(StageName::Checkout, "tar xz", list).await?;
     fetched.plan.set_dockerfile(dockerfile);
+    fetched.plan.configures_itself = configures_itself;
     fetched.plan.keep_git_dir = false;
     Ok((fetched, Arc::new(snapshot)))
 }

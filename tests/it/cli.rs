@@ -3,7 +3,7 @@
 mod finding;
 
 use std::fmt::Write as _;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -220,4 +220,43 @@ async fn a_changed_secret_is_in_use_when_the_command_returns() {
     }
     assert_eq!(daemon.get("/secrets").await["secrets"], serde_json::json!([]));
     insta::assert_snapshot!("secrets_in_use", said);
+}
+
+/// The project is the one that the small program writes; the program itself is beside this one.
+#[test]
+fn a_scaffold_has_the_launcher_that_its_image_needs() {
+    let dir = folder();
+    let programs = dir.path().join("bin");
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_image-factory"), programs.join("image-factory")).unwrap();
+    let scaffold = || {
+        Command::new(programs.join("image-factory"))
+            .args(["scaffold", "hello"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
+    };
+    let missing = both(&scaffold());
+    assert!(missing.contains("/bin/launcher: No such file") && missing.contains("so install it there."), "{missing}");
+    assert!(!dir.path().join("hello_data").exists(), "something is left");
+    std::fs::write(programs.join("launcher"), "the program").unwrap();
+    let output = scaffold();
+    assert!(output.status.success(), "{}", both(&output));
+    assert_eq!(std::fs::read(dir.path().join("hello/bin/launcher")).unwrap(), b"the program");
+    assert!(dir.path().join("hello_data/volume/configuration/pillar.sls").is_file());
+
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("srv/projects/hello/project")).unwrap();
+    std::fs::create_dir(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/circus.ini"), "[watcher:app]\ncmd = sh -c 'echo runs; exit 7'\nrespawn = False\n")
+        .unwrap();
+    let launched = Command::new(programs.join("image-factory"))
+        .arg("launch")
+        .arg(format!("--root={}", root.display()))
+        .output()
+        .unwrap();
+    assert_eq!(
+        (launched.status.code(), both(&launched).as_str()),
+        (Some(7), "app | runs\nlauncher | app ended with 7\n")
+    );
 }

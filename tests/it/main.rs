@@ -50,6 +50,7 @@ mod live_secrets;
 mod logins;
 mod mail;
 mod main_path;
+mod makina;
 mod metrics;
 mod missed;
 mod network;

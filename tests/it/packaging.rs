@@ -10,6 +10,10 @@ use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, 
 
 const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
 
+/// The files of which our image is made from a binary.
+pub const IMAGE_FILES: [&str; 5] =
+    ["Dockerfile", "LICENSE", "THIRD-PARTY-NOTICES.txt", "Cargo.lock", "scripts/image-root"];
+
 pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -22,11 +26,20 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The binary without its symbols, in the place of the release's.
+/// The small program for images. nextest builds it beside the other one.
+pub fn launcher() -> PathBuf {
+    let program = Path::new(BINARY).with_file_name("launcher");
+    assert!(program.is_file(), "{} is missing: cargo build -p launcher", program.display());
+    program
+}
+
+/// The binaries without their symbols, in the place of the release's. Returns the daemon's.
 pub fn stripped(dir: &Path) -> PathBuf {
     let file = dir.join("release/image-factory");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    succeed(Command::new("strip").arg("-o").arg(&file).arg(BINARY), b"");
+    for (from, to) in [(PathBuf::from(BINARY), file.clone()), (launcher(), file.with_file_name("launcher"))] {
+        succeed(Command::new("strip").arg("-o").arg(to).arg(from), b"");
+    }
     file
 }
 
@@ -181,6 +194,8 @@ async fn the_debian_package_installs_runs_and_goes() {
     ] {
         assert!(files.contains(&format!("/usr/share/{name}\n")), "{name} is not in {files}");
     }
+    let made = machine.done(&["sh", "-c", "cd /root && image-factory scaffold hello && hello/bin/launcher --help"]);
+    assert!(made.contains("usage: launcher launch"), "{made}");
     let completed = ". /usr/share/bash-completion/completions/image-factory; \
                      complete=$(complete -p image-factory | sed 's/.* -F \\([^ ]*\\) .*/\\1/'); \
                      COMP_WORDS=(image-factory can); COMP_CWORD=1; $complete image-factory can image-factory; \
@@ -249,12 +264,10 @@ async fn our_image_is_built_by_us_and_builds() {
     let (world, dir) = (World::start().await, folder());
     let engine = &world.engine;
     stripped(&world.repo.path("target"));
-    let files = ["Dockerfile", ".dockerignore", "Cargo.lock", "LICENSE", "THIRD-PARTY-NOTICES.txt"];
-    world
-        .repo
-        .commit("develop", &files.map(|name| (name, read(name))).each_ref().map(|(name, text)| (*name, text.as_str())));
+    let files: Vec<_> = IMAGE_FILES.iter().chain(&[".dockerignore"]).map(|name| (*name, read(name))).collect();
+    world.repo.commit("develop", &files.iter().map(|(name, text)| (*name, text.as_str())).collect::<Vec<_>>());
     // No image can be pulled here: the stage that takes a binary, on a local base.
-    let base = format!("BASE={}", debian(engine));
+    let base = format!("BASE={}", debian_with(engine, &["engine"]));
     let options = ["--target", "prebuilt", "--build-arg", &base];
     let mut build =
         world.daemon.cli(&[&["build", "acme/hello", "--follow"], &options[..]].concat()).spawn(&dir.path().join("log"));
@@ -264,6 +277,7 @@ async fn our_image_is_built_by_us_and_builds() {
     let inner = world.git.repo("acme", "inner");
     inner.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let host_socket = engine.host.strip_prefix("unix://").unwrap();
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(host_socket).unwrap());
     let port = port();
     let environment: Vec<String> = [
         ("LISTEN", format!("127.0.0.1:{port}")),
@@ -283,11 +297,25 @@ async fn our_image_is_built_by_us_and_builds() {
     let given: Vec<&str> = environment.iter().map(String::as_str).chain([hosts.as_str(), &socket]).collect();
     let container = Container::run(engine, &[&fixed[..], &given, &[&image]].concat());
 
+    // A command by hand has the same user, or the one that is given. This one waits for its input.
+    for (user, ids) in [("0", "8080"), ("1234", "1234")] {
+        let given = ["--interactive", "--network=none", "--user", user, &socket, &image];
+        let by_hand = Container::run(engine, &[&given[..], &["secrets", "put", "authorized-keys", "-"]].concat());
+        let status = format!("/proc/{}/status", by_hand.inspect("{{.State.Pid}}"));
+        let has_user = async || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let groups = if user == "0" { format!("Groups:\t{group} \n") } else { String::new() };
+            (status.contains(&format!("Uid:\t{ids}\t{ids}\t{ids}")) && status.contains(&groups)).then_some(())
+        };
+        eventually(Duration::from_secs(20), "the command has its user", has_user).await;
+    }
+    let checked = engine.docker(&["run", "--rm", "--network=none", &image, "serve", "--check"]);
+    assert_eq!(checked, "The settings are valid.");
+
     let healthy = async || (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(());
     eventually(Duration::from_secs(30), "the container is healthy", healthy).await;
     // The daemon has its own user and the socket's group, and none of root's rights.
     let status = container.done(&["sh", "-c", "cat /proc/$(cat /proc/1/task/1/children | tr -d ' ')/status"]);
-    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(host_socket).unwrap());
     for line in ["Uid:\t8080\t8080", "Gid:\t8080\t8080", &format!("Groups:\t{group} \n"), "CapEff:\t0000000000000000"] {
         assert!(status.contains(line), "{line} is not in {status}");
     }

@@ -128,6 +128,9 @@ impl Reader<'_> {
         for option in sections.iter().filter(is_own).flat_map(|section| &section.options) {
             env.insert(option.key.clone(), option.value.clone());
         }
+        // A command gets the values as they are written.
+        let mut all = own.clone();
+        all.extend(env.clone());
         for (key, value) in &mut env {
             if own.get(key) != Some(value) {
                 *value = expand::environment(value, |name| own.get(name).cloned()).map_err(|missing| {
@@ -135,8 +138,6 @@ impl Reader<'_> {
                 })?;
             }
         }
-        let mut all = own.clone();
-        all.extend(env.clone());
         let mut options: BTreeMap<_, _> =
             self.section.options.iter().map(|o| (o.key.to_lowercase(), o.value.clone())).collect();
         options.values_mut().for_each(|value| *value = with_environment(value, &all));

@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::expand;
 use crate::{Place, Problem};
 
+/// Stands for `#` while a command is split. It is no character of any text (Unicode: a noncharacter).
+const NO_COMMENT: &str = "\u{fdd0}";
+
 /// A program, and how many processes of it there are.
 #[derive(Debug, Clone)]
 pub struct Watcher {
@@ -63,8 +66,10 @@ impl Command {
         let mut words = Vec::new();
         for (key, text) in [("cmd", &self.cmd), ("args", &self.args)] {
             let text = expand::variables(text, lookup);
-            let split = shlex::split(&text);
-            words.extend(split.ok_or_else(|| Problem::new(format!("`{key}` has a quote without an end: {text}")))?);
+            // Python's shlex.split knows no comments, and the library does.
+            let split = shlex::split(&text.replace('#', NO_COMMENT));
+            let split = split.ok_or_else(|| Problem::new(format!("`{key}` has a quote without an end: {text}")))?;
+            words.extend(split.iter().map(|word| word.replace(NO_COMMENT, "#")));
         }
         if words.is_empty() {
             return Err(Problem::new("`cmd` is empty. Name the program."));

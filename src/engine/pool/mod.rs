@@ -272,6 +272,11 @@ impl EngineLease {
         self.until_lost(found).await.ok().flatten()
     }
 
+    /// Looks for files like [`Engine::files_with_attributes`].
+    pub async fn files_with_attributes(&self, image: &str, most: usize) -> Result<Vec<String>, EngineError> {
+        self.until_lost(self.member.engine.files_with_attributes(image, most)).await
+    }
+
     /// Tags like [`Engine::tag`].
     pub async fn tag(&self, id: &str, image: &ImageRef) -> Result<(), EngineError> {
         self.until_lost(self.member.engine.tag(id, image)).await

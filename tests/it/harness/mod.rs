@@ -62,7 +62,7 @@ pub use rsyslog::{Message, Rsyslog};
 pub use serve::{Served, http_client};
 pub use small_disk::SmallDisk;
 pub use smtp::{SmtpServer, SmtpTls};
-pub use ssh_login::SshLogin;
+pub use ssh_login::{SshClient, SshLogin};
 pub use supervisor::Supervisor;
 pub use tls::TlsFront;
 pub use token_server::{Account, TokenCall, TokenServer, self_signed};

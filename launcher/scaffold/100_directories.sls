@@ -1,0 +1,3 @@
+/etc/@NAME@:
+  file.directory:
+    - mode: '0755'

@@ -1,0 +1,111 @@
+//! Projects of the makina-states convention: written by `scaffold`, checked and built by the factory.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Docker, Engine, Repo, World, folder, succeed, unique};
+use crate::packaging::{debian_with, launcher, text};
+
+/// Writes the project `name` and its volume into a folder.
+fn scaffold(parent: &Path, name: &str) {
+    succeed(Command::new(launcher()).args(["scaffold", name]).current_dir(parent), b"");
+}
+
+/// Copies a project into the repository's clone.
+fn put(repo: &Repo, project: &Path) {
+    let mut copy = Command::new("cp");
+    succeed(copy.args(["-a", &format!("{}/.", project.display())]).arg(repo.path(".")), b"");
+}
+
+/// A small project of the layout, whose image has nothing of it.
+const SMALL: [(&str, &str); 3] = [
+    ("Dockerfile", "FROM image-factory-busybox:1\n"),
+    ("bin/launch.sh", "#!/bin/sh\n"),
+    (".salt/PILLAR.sample", "makina-projects.hello: {}\n"),
+];
+
+const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n";
+
+#[tokio::test]
+async fn data_and_secrets_under_the_project_are_refused() {
+    let world = World::start().await;
+    for (number, (path, content, message)) in [
+        ("hello_data/volume/data/db", "", "hello_data/volume/data/db is data of a deployment, which would be in the image: take it out of the repository, and into the container's volume"),
+        ("configuration/pillar.sls", "", "configuration/pillar.sls is data of a deployment, which would be in the image: take it out of the repository, and into the container's volume"),
+        ("ssh/id_ed25519", KEY, "ssh/id_ed25519 is a private key, which everybody who has the image could read: take it out of the repository, and make a new one"),
+        ("Dockerfile", "FROM image-factory-busybox:1\nVOLUME [\"/srv/projects/hello/data\", \\\n \"/srv/projects/hello/project/media\"]\n", "Dockerfile:2 declares the volume /srv/projects/hello/project/media, which would hide the project's code: declare /srv/projects/hello/data"),
+    ].into_iter().enumerate() {
+        let (repo, branch) = (&world.repo, format!("b{number}"));
+        repo.git(&["rm", "-rqf", "--ignore-unmatch", "."]);
+        repo.commit(&branch, &[&SMALL[..], &[(path, content)]].concat());
+        let body = json!({ "owner": "acme", "repo": "hello", "branch": branch });
+        let id = world.daemon.submit(body).await;
+        let job = world.daemon.wait_failure(&id).await;
+        assert_eq!(job["class"], "source", "{job}");
+        assert!(job["cause"].as_str().unwrap().contains(message), "{job}");
+    }
+    // The same files are a repository's own affair without the layout.
+    world.repo.git(&["rm", "-rqf", "--ignore-unmatch", "."]);
+    world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\n"), ("id_rsa", KEY)]);
+    let id = world.daemon.submit(json!({ "owner": "acme", "repo": "hello" })).await;
+    world.daemon.wait_success(&id).await;
+}
+
+async fn what_a_tar_may_lose_is_named(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    let repo = &world.repo;
+    std::fs::create_dir_all(repo.path("files")).unwrap();
+    let tar = "import io, sys, tarfile\n\
+               tar = tarfile.open(sys.argv[1], 'w', format=tarfile.PAX_FORMAT)\n\
+               file = tarfile.TarInfo('serve')\n\
+               file.pax_headers = {'SCHILY.xattr.security.capability': '\\1\\0\\0\\2\\0\\4' + '\\0' * 14}\n\
+               tar.addfile(file)\ntar.close()\n";
+    succeed(Command::new("python3").args(["-c", tar]).arg(repo.path("files/app.tar")), b"");
+    let dockerfile =
+        format!("FROM image-factory-busybox:1\nADD files/app.tar /opt/\n# setfattr\nRUN : setfacl {}\n", unique());
+    let states = "app:\n  acl.present:\n    - name: /srv\n";
+    repo.commit("develop", &[&SMALL[1..2], &[("Dockerfile", &dockerfile), (".salt/100_app.sls", states)]].concat());
+    let id = world.daemon.submit(json!({ "owner": "acme", "repo": "hello" })).await;
+    world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    let warnings: Vec<_> = log.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "bin/launch.sh is not executable: git update-index --chmod=+x bin/launch.sh",
+            "there is no .salt/PILLAR.sample: a container whose volume has no configuration/pillar.sls has no pillar",
+            ".salt/100_app.sls:2: acl.present sets POSIX ACLs: they are lost when images are exchanged as tar",
+            "Dockerfile:4: setfacl sets POSIX ACLs: they are lost when images are exchanged as tar",
+            "serve in files/app.tar has ACLs or extended attributes: they are lost when images are exchanged as tar",
+            "/opt/serve in the image has ACLs or extended attributes: they are lost when images are exchanged as tar",
+        ],
+        "{log}"
+    );
+}
+
+on_each_engine!(what_a_tar_may_lose_is_named);
+
+#[tokio::test]
+async fn a_scaffold_is_built_without_a_warning() {
+    let world = World::start_with(&[]).await;
+    let dir = folder();
+    scaffold(dir.path(), "hello");
+    put(&world.repo, &dir.path().join("hello"));
+    let debian = debian_with(&world.engine, &[]);
+    world.repo.commit("develop", &[]);
+    let body = json!({ "owner": "acme", "repo": "hello", "build": { "buildArgs": { "BASE": debian } } });
+    let id = world.daemon.submit(body).await;
+    let job = world.daemon.wait_success(&id).await;
+    let log = world.daemon.log(&id).await;
+    assert!(log.contains("its layout is checked") && !log.contains("warning:"), "{log}");
+    let image = job["image"].as_str().unwrap();
+    assert_eq!(world.engine.inspect(image, "{{.Config.Volumes}}"), "map[/srv/projects/hello/data:{}]");
+    let usage = Command::new("docker")
+        .env("DOCKER_HOST", &world.engine.host)
+        .args(["run", "--rm", image, "bin/launch.sh", "--help"])
+        .output()
+        .unwrap();
+    assert!(text(&usage).starts_with("usage: launcher launch"), "{}", text(&usage));
+}

@@ -18,7 +18,7 @@ pub fn pillar(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(rendered) = renderer().render(Path::new("init.sls"), text, &BTreeMap::new()) else { return };
     let Ok(node) = sls::mapping(&rendered, "pillar") else { return };
-    let value = node.value();
+    let value = node.ordered();
     let merged = pillar::merge(&value, &value, true);
     let _ =
         (python::repr(&merged), json::dump(&merged, json::Style::default()), yaml::dump(&merged, yaml::Flow::Inline));

@@ -156,7 +156,7 @@ fn what_is_not_carried_out_is_refused_before_anything_is_changed() {
             6,
             "Jinja cannot render this: salt['mysql.query'] is not carried out here; put its result into the pillar.",
         ),
-        ("a: [\n", 6, "The YAML cannot be read: "),
+        ("a: [\n", 7, "The YAML cannot be read: "),
         ("extend: {}\n", 6, "`extend` is not carried out here. Write the state as it is meant."),
     ] {
         let image = Image::new(&format!("{first}{states}{{% endfor %}}\n"));

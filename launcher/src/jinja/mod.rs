@@ -101,11 +101,14 @@ impl Renderer {
             for _ in text[range].matches('\n') {
                 from += usize::from(is_raw);
                 line += 1;
-                lines[line] = if is_raw { 0 } else { from };
-                if is_raw {
-                    lines[line] = from;
-                }
+                lines[line] = from;
             }
+        }
+        // Nothing wrote the end behind the last line feed.
+        let mut last = 1;
+        for line in &mut lines {
+            last = if *line == 0 { last } else { *line };
+            *line = last;
         }
         Ok(Rendered { text, file: file.into(), lines })
     }

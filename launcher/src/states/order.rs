@@ -133,10 +133,8 @@ impl Sorter<'_> {
     fn sort(mut self, needs: &[Vec<(Requisite, usize)>]) -> Vec<usize> {
         let mut left: Vec<usize> = needs.iter().map(Vec::len).collect();
         let mut ready: BTreeMap<Key, usize> = BTreeMap::new();
-        for index in 0..self.chunks.len() {
-            if left[index] == 0 {
-                ready.insert(Key(self.key(index), index), index);
-            }
+        for (index, _) in needs.iter().enumerate().filter(|(_, needs)| needs.is_empty()) {
+            ready.insert(Key(self.key(index), index), index);
         }
         let mut order = Vec::new();
         while let Some((_, index)) = ready.pop_first() {

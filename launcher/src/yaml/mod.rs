@@ -134,7 +134,8 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I>
     }
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Unreadable> {
-        let (mut own, mut merged): (Vec<(Node, Node)>, Vec<(Node, Node)>) = (Vec::new(), Vec::new());
+        let mut own: Vec<(Node, Node)> = Vec::new();
+        let mut merged: Vec<(Node, Node)> = Vec::new();
         loop {
             let (event, line) = (self.next()?, self.line);
             let key = match event {

@@ -97,14 +97,14 @@ fn with_socket(engine: &Engine, image: &Made) -> Vec<String> {
     vec![format!("--volume={socket}:/var/run/docker.sock:ro"), image.name.clone()]
 }
 
-/// Asks the daemon at its socket whether it is ready.
+/// Asks the daemon at its socket whether it is ready for jobs, too, which needs the engine.
 fn is_ready(socket: &Path) -> bool {
     let ask = || {
         let mut stream = UnixStream::connect(socket)?;
         stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
+        std::io::Result::Ok(answer.contains(r#""status":"ready""#))
     };
     ask().unwrap_or(false)
 }

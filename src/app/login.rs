@@ -10,6 +10,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -20,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::own_socket;
 use crate::durable::replace_file;
 use crate::engine::Host;
+use crate::model::EtcdApi;
 use crate::process::Program;
 pub use crate::process::replace_self;
-use crate::secrets::{KeyHolders, Place, StoredHolders};
+use crate::secrets::{EtcdConfig, KeyHolders, Place, StoredHolders, TlsFiles};
 use crate::settings::Settings;
 use crate::telemetry::SyslogHandle;
 use config::sshd_config;
@@ -31,6 +33,9 @@ use processes::kill_others;
 
 /// The beginnings of the lines in which sshd tells steps of a login. Other lines tell how it ended.
 const STEPS: &[&str] = &["Accepted key", "Connection from", "Postponed", "Starting session", "User child"];
+
+/// Time for etcd's answer to a question without credentials.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the socket at which sshd asks for a key.
 pub fn keys_socket(run_dir: &Path) -> PathBuf {
@@ -54,6 +59,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     check(settings)?;
+    ensure_closed(&super::secrets_config(settings).place).await?;
     anyhow::ensure!(rustix::process::geteuid().is_root(), "sshd needs root: start `image-factory sshd` as root");
     let (uid, gid) = ids(user)?;
     kill_others(uid, None, &[]);
@@ -112,6 +118,26 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Returns why an etcd that has a login of ours is open all the same: API v2 without its authentication reads no login.
+///
+/// # Errors
+/// The etcd lets anybody read.
+async fn ensure_closed(place: &Place) -> anyhow::Result<()> {
+    let Place::Etcd(etcd) = place else { return Ok(()) };
+    // The two APIs have an authentication each.
+    for api in [EtcdApi::V3, EtcdApi::V2].into_iter().filter(|api| [*api, EtcdApi::Auto].contains(&etcd.api)) {
+        let tls = TlsFiles { identity: None, ..etcd.tls.clone() };
+        let mut anybody = KeyHolders::new(&Place::Etcd(EtcdConfig { api, login: None, tls, ..etcd.clone() }));
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, anybody.next()).await;
+        anyhow::ensure!(
+            !matches!(answer, Ok(Ok(_))),
+            "SSHD=auto needs an etcd that asks for credentials, and its {} API lets anybody read: turn on authentication there",
+            api.as_str()
+        );
+    }
+    Ok(())
 }
 
 /// Returns the ids of the one user who can log in, and of its group.

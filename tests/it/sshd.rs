@@ -235,6 +235,20 @@ async fn the_start_says_why_the_way_in_stays_closed() {
     insta::assert_snapshot!(off, @"image-factory: SSHD is off: set SSHD=auto to let the stored authorized keys log in");
     let open = SshLogin::refused(&settings([data, ("SSHD", "auto"), ("ETCD_HOST", "etcd.example.com")]));
     insta::assert_snapshot!(open, @"image-factory: SSHD=auto needs an etcd that asks for credentials, because a stored key reaches the engine: set ETCD_USER and ETCD_PASSWORD, or ETCD_CERT and ETCD_KEY");
+    // Without authentication etcd's API v2 reads no login.
+    let etcd = Etcd::with_v2().await;
+    let port = etcd.port().to_string();
+    let ignored = SshLogin::refused(&settings([
+        data,
+        ("SSHD", "auto"),
+        ("ETCD_HOST", "127.0.0.1"),
+        ("ETCD_PORT", &port),
+        ("ETCD_API", "v2"),
+        ("ETCD_USER", USER.0),
+        ("ETCD_PASSWORD", USER.1),
+    ]));
+    let cause = ignored.lines().last().unwrap();
+    insta::assert_snapshot!(cause, @"image-factory: SSHD=auto needs an etcd that asks for credentials, and its v2 API lets anybody read: turn on authentication there");
     let unknown = SshLogin::refused(&settings([data, ("SSHD", "auto")]));
     assert!(unknown.contains("there is no user factory: add one"), "{unknown}");
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::own_socket;
 use crate::durable::replace_file;
+use crate::engine::Host;
 use crate::model::EtcdApi;
 use crate::process::Program;
 pub use crate::process::replace_self;
@@ -75,15 +76,14 @@ pub async fn run(
     let sessions = listen(&session_socket(run_dir), (uid, gid))?;
     let api = run_dir.join("api");
     tokio::spawn(forward(listen(&api, (uid, gid))?, own_socket::ssh_path(&settings.data_dir())));
-    // The first of several engines, without its options.
-    let engine = settings.docker_hosts.0.first().unwrap_or(&settings.docker_host);
-    let mut engine = engine.split(';').next().unwrap_or(engine).to_owned();
-    if let Some(target) = engine.strip_prefix("unix://").map(PathBuf::from) {
-        let near = run_dir.join("docker");
-        tokio::spawn(forward(listen(&near, (uid, gid))?, target));
-        engine = format!("unix://{}", near.display());
-    }
-    let variables = format!("DOCKER_HOST={engine}\nIMAGE_FACTORY_URL=unix:{}\n", api.display());
+    // The first of several engines. The daemon passes on what goes to an engine of another kind, for which it has credentials.
+    let engine = match super::assemble::engine::hosts(settings, None)?.into_iter().next() {
+        Some(Host::Unix(path)) => path,
+        _ => own_socket::ssh_engine_path(&settings.data_dir()),
+    };
+    let docker = run_dir.join("docker");
+    tokio::spawn(forward(listen(&docker, (uid, gid))?, engine));
+    let variables = format!("DOCKER_HOST=unix://{}\nIMAGE_FACTORY_URL=unix:{}\n", docker.display(), api.display());
 
     let mut sshd = Program::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config).start()?;
     let listener = sshd.id().context("sshd ended at once")?;

@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::harness::{
-    BASE, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, USER, eventually, folder, succeed, unique,
+    Authority, BASE, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, TlsFront, USER, eventually,
+    folder, succeed, unique,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -87,6 +88,29 @@ async fn who_holds_a_stored_key_reaches_the_engine_and_the_daemon() {
     let ssh = SshLogin::start(&daemon).await;
     admitted(&ssh, &mine).await;
     assert_eq!(ssh.host_key(), host_key);
+}
+
+/// The daemon shows the engine its certificate, and a session has no certificate.
+#[tokio::test]
+async fn a_session_reaches_an_engine_that_asks_for_a_certificate() {
+    let (engine, mine, authority) = (Engine::shared(), key(), Authority::new());
+    let front = TlsFront::start(authority.docker_certs("serverAuth", "IP:127.0.0.1", false).path(), &engine.host);
+    let certs = authority.docker_certs("clientAuth", "DNS:client", false);
+    let daemon = Daemon::start(settings([
+        ("SSHD", "auto"),
+        ("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", front.port)),
+        ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", certs.path().to_str().unwrap()),
+    ]))
+    .await;
+    store(&daemon.data_dir(), &mine.public);
+    let ssh = SshLogin::start(&daemon).await;
+    admitted(&ssh, &mine).await;
+    let version = said(ssh.run(&mine, "docker version --format '{{.Server.Version}}'"));
+    assert_eq!(version.trim(), engine.docker(&["version", "--format", "{{.Server.Version}}"]));
+    let variables = said(ssh.run(&mine, "env"));
+    assert!(variables.contains("DOCKER_HOST=unix:///mnt/run/docker\n"), "{variables}");
+    assert!(!variables.contains("DOCKER_TLS") && !variables.contains("DOCKER_CERT"), "{variables}");
 }
 
 #[tokio::test]

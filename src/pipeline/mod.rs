@@ -20,6 +20,7 @@ mod makina;
 mod memory;
 mod other_ids;
 mod plan;
+mod protected;
 mod push;
 mod retry;
 mod stage;

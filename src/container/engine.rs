@@ -1,10 +1,12 @@
 //! The engine inside of the container: a dockerd as root's, with its data in the daemon's folder.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::service::Service;
@@ -95,7 +97,7 @@ impl InnerEngine {
         };
         let service = Service { name: "the engine inside of this container", program, grace: GRACE };
         let looked = async {
-            while UnixStream::connect(&self.socket).is_err() {
+            while ping(&self.socket).await.is_err() {
                 tokio::time::sleep(LOOK).await;
             }
             self.warn_of_storage();
@@ -118,6 +120,13 @@ impl InnerEngine {
             );
         }
     }
+}
+
+/// Waits for the engine's answer. An engine that is starting takes connections before it has its storage.
+async fn ping(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").await?;
+    stream.read_u8().await.map(drop)
 }
 
 /// Returns the arguments of dockerd. Those that were chosen take the place of ours.

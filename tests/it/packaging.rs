@@ -1,46 +1,15 @@
 //! The files beside the binary: the service, `make install`, the Debian package and the image, each used for real.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, port, succeed, unique};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
-
-/// The files of which our image is made from a binary.
-pub const IMAGE_FILES: [&str; 5] =
-    ["Dockerfile", "LICENSE", "THIRD-PARTY-NOTICES.txt", "Cargo.lock", "scripts/image-root"];
-
-pub fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::harness::container::{BINARY, IMAGE_FILES};
+pub use crate::harness::container::{Container, debian_with, launcher, stripped, text, top};
+use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, port, succeed, unique};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(top().join(path)).unwrap()
-}
-
-pub fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// The small program for images. nextest builds it beside the other one.
-pub fn launcher() -> PathBuf {
-    let program = Path::new(BINARY).with_file_name("launcher");
-    assert!(program.is_file(), "{} is missing: cargo build -p launcher", program.display());
-    program
-}
-
-/// The binaries without their symbols, in the place of the release's. Returns the daemon's.
-pub fn stripped(dir: &Path) -> PathBuf {
-    let file = dir.join("release/image-factory");
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    for (from, to) in [(PathBuf::from(BINARY), file.clone()), (launcher(), file.with_file_name("launcher"))] {
-        succeed(Command::new("strip").arg("-o").arg(to).arg(from), b"");
-    }
-    file
 }
 
 /// Makes goals with the binary that [`stripped`] put there, and with the files that it writes beside it.
@@ -53,58 +22,6 @@ fn make(dir: &Path, args: &[&str]) {
 
 fn debian(engine: &Engine) -> String {
     debian_with(engine, &[])
-}
-
-/// The name of an image of Debian, which also has what the arguments of its script name.
-pub fn debian_with(engine: &Engine, args: &[&str]) -> String {
-    let mut script = Command::new(top().join("scripts/debian-image"));
-    let made = succeed(script.args(args).env("DOCKER_HOST", &engine.host), b"");
-    text(&made).trim().to_owned()
-}
-
-/// A container, removed when this is dropped.
-pub struct Container<'a> {
-    engine: &'a Engine,
-    pub name: String,
-    _noted: TempDir,
-}
-
-impl<'a> Container<'a> {
-    pub fn run(engine: &'a Engine, args: &[&str]) -> Self {
-        let (name, dir) = (format!("iftest-{}", unique()), folder());
-        note(dir.path(), engine, Left::Container(&name));
-        let container = Self { engine, name, _noted: dir };
-        engine.docker(&[&["run", "--detach", "--name", &container.name], args].concat());
-        container
-    }
-
-    /// Runs a program in it.
-    pub fn exec(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
-    }
-
-    /// Runs the command, which must succeed, and returns its output.
-    pub fn done(&self, args: &[&str]) -> String {
-        let output = self.exec(args);
-        assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());
-        text(&output)
-    }
-
-    pub fn inspect(&self, template: &str) -> String {
-        self.engine.docker(&["inspect", "--format", template, &self.name])
-    }
-
-    pub fn logs(&self) -> String {
-        let mut command = Command::new("docker");
-        text(&command.env("DOCKER_HOST", &self.engine.host).args(["logs", &self.name]).output().unwrap())
-    }
-}
-
-impl Drop for Container<'_> {
-    fn drop(&mut self) {
-        self.engine.remove_container(&self.name);
-    }
 }
 
 #[test]

@@ -2,17 +2,11 @@
 
 use std::process::{Command, Output};
 
-use super::{LIMIT, image};
+use super::LIMIT;
+use crate::harness::container::{debian_with, image, text, top};
 use crate::harness::{
-    DeployKey, Docker, Engine, KeyType, Left, SshClient, eventually, folder, http_client, note, port, succeed, unique,
+    DeployKey, Engine, KeyType, Left, SshClient, eventually, folder, http_client, note, port, succeed, unique,
 };
-use crate::packaging::{debian_with, text, top};
-
-/// The second engine of the tests leaves the firewall alone, by which the first one keeps its containers from each other.
-#[tokio::test]
-async fn the_first_start_by_compose_is_as_documented() {
-    first_start(Docker::V20).await;
-}
 
 const PASSWORD: &str = "canary-of-etcd-s-password";
 
@@ -58,8 +52,19 @@ impl Drop for Project<'_> {
     }
 }
 
-async fn first_start(docker: Docker) {
-    let engine = Engine::of(docker);
+#[tokio::test]
+async fn the_first_start_by_compose_1_is_as_documented() {
+    the_first_start("1").await;
+}
+
+#[tokio::test]
+async fn the_first_start_by_compose_2_is_as_documented() {
+    the_first_start("2").await;
+}
+
+/// The second engine of the tests leaves the firewall alone, by which the first one keeps its containers from each other.
+async fn the_first_start(version: &str) {
+    let engine = Engine::shared();
     let (image, dir, name) = (image(&engine, "prebuilt"), folder(), format!("iftest{}", unique()));
     for container in ["-etcd-1", "-factory-1", "_etcd_1", "_factory_1"] {
         note(dir.path(), &engine, Left::Container(&format!("{name}{container}")));
@@ -86,22 +91,14 @@ async fn first_start(docker: Docker) {
         ("HOOK_SECRET", "a secret of its own".into()),
     ]
     .map(|(name, value)| format!("--env={name}={value}"));
-    let compose = |version: &str| {
-        let script =
-            Command::new(top().join("scripts/compose-image")).arg(version).env("DOCKER_HOST", &engine.host).output();
-        let fixed =
-            ["run", "--rm", "--network=none", &format!("--volume={socket}:/var/run/docker.sock")].map(String::from);
-        let file = format!("--volume={}:/etc/factory:ro", top().join("etc").display());
-        let image = text(&script.unwrap()).trim().to_owned();
-        let run = fixed.into_iter().chain(variables.clone()).chain([file, image]).collect();
-        Project { engine: &engine, run, name: name.clone() }
-    };
-    let [one, two] = ["1", "2"].map(compose);
-    for project in [&one, &two] {
-        let config = project.done(&["config"]);
-        assert!(config.contains("ETCD_USER: root") && config.contains(&image.name), "{config}");
-    }
-    let project = if docker == Docker::V20 { one } else { two };
+    let mut script = Command::new(top().join("scripts/compose-image"));
+    let compose = text(&succeed(script.arg(version).env("DOCKER_HOST", &engine.host), b"")).trim().to_owned();
+    let fixed = ["run", "--rm", "--network=none", &format!("--volume={socket}:/var/run/docker.sock")].map(String::from);
+    let file = format!("--volume={}:/etc/factory:ro", top().join("etc").display());
+    let run = fixed.into_iter().chain(variables).chain([file, compose]).collect();
+    let project = Project { engine: &engine, run, name };
+    let config = project.done(&["config"]);
+    assert!(config.contains("ETCD_USER: root") && config.contains(&image.name), "{config}");
     project.done(&["up", "--detach", "etcd"]);
     project.exec("etcd", &["etcdctl", "user", "add", "root", "--interactive=false"], PASSWORD);
     project.exec("etcd", &["etcdctl", "auth", "enable"], "");

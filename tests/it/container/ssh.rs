@@ -5,9 +5,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::{LIMIT, Made, READ_ONLY, image, is_ready, privileged, run};
+use super::LIMIT;
+use crate::harness::container::{Container, Made, READ_ONLY, image, is_ready, privileged, run_container, text};
 use crate::harness::{DeployKey, Docker, Engine, KeyType, SshClient, eventually, folder, succeed};
-use crate::packaging::{Container, text};
 
 on_each_engine!(who_logs_in_has_the_engine_of_the_host, who_logs_in_has_the_engine_inside);
 
@@ -68,7 +68,7 @@ async fn logs_in(engine: &Engine, given: Vec<String>, is_hosts: bool) {
     let fixed = ["--network=none", "--env=SSHD=auto", &mount].into_iter().chain(READ_ONLY).map(String::from);
     let given: Vec<_> = fixed.chain(given).collect();
     let start = || {
-        let container = run(engine, &given);
+        let container = run_container(engine, &given);
         let network = format!("--net=/proc/{}/ns/net", container.inspect("{{.State.Pid}}"));
         (container, SshClient::new(vec!["nsenter".into(), network], 22))
     };

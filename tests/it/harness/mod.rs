@@ -6,6 +6,7 @@ mod canary;
 mod capture;
 mod chat;
 mod claim;
+pub mod container;
 mod daemon;
 mod disk;
 mod docker;

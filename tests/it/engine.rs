@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild};
-use image_factory::git::{Git, GitConfig, RepoSource, Snapshot};
+use image_factory::git::{Git, GitConfig, RepoSource, Snapshot, SnapshotOptions};
 use image_factory::model::{Builder, CommitSpec, GitRef, ImageRef, JobId, RepoName, base_images};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
 use tempfile::TempDir;

@@ -32,7 +32,9 @@ impl Bench {
         let commit = self.git.resolve(&mirror, &branch, &commit, false).await.unwrap();
         let git_dir = self.git.git_dir(&mirror, &commit, log).await.unwrap();
         let secrets = &self.secrets;
-        Arc::new(self.git.snapshot_with(&mirror, &commit, "key", Some(&git_dir), secrets, log).await.unwrap())
+        Arc::new(
+            self.git.snapshot_with(&mirror, &commit, "key", SnapshotOptions::of(&git_dir), secrets, log).await.unwrap(),
+        )
     }
 
     async fn build_in(&self, context: &[u8], dockerfile: &str) -> Result<BuiltImage, EngineError> {

@@ -66,6 +66,12 @@ pub struct ProgramUser {
     pub groups: Vec<u32>,
 }
 
+impl ProgramUser {
+    fn gids(&self) -> impl Iterator<Item = Gid> {
+        self.groups.iter().map(|&id| Gid::from_raw(id))
+    }
+}
+
 /// A program to be started.
 #[derive(Debug)]
 pub struct Program {
@@ -168,12 +174,10 @@ impl Program {
         let parent = rustix::process::getpid();
         let limits = self.limits;
         let user = self.user;
-        let groups: Vec<_> = user.iter().flat_map(|user| &user.groups).map(|&id| Gid::from_raw(id)).collect();
+        let groups = user.iter().flat_map(ProgramUser::gids).collect::<Vec<_>>();
         let prepare = move || {
             if let Some(ProgramUser { id, .. }) = &user {
-                set_thread_groups(&groups)?;
-                set_thread_gid(Gid::from_raw(*id))?;
-                set_thread_uid(Uid::from_raw(*id))?;
+                change_user(*id, &groups)?;
             }
             // A change of the user would clear the signal.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -324,8 +328,27 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, keep: usize, log: Option<&d
     }
 }
 
-/// Makes another program of this process, with its environment and these variables. Returns only an error.
-pub fn replace_self(program: &str, args: &[OsString], variables: &[(String, String)]) -> io::Error {
+/// Gives this thread the user and the groups, and takes root's capabilities away. It makes system calls only.
+fn change_user(id: u32, groups: &[Gid]) -> io::Result<()> {
+    set_thread_groups(groups)?;
+    set_thread_gid(Gid::from_raw(id))?;
+    Ok(set_thread_uid(Uid::from_raw(id))?)
+}
+
+/// Makes another program of this process, as the user if one is given, with this environment and these variables. Returns
+/// only an error.
+pub fn replace_self(
+    program: &OsStr,
+    args: &[OsString],
+    variables: &[(String, String)],
+    user: Option<&ProgramUser>,
+) -> io::Error {
+    // The program has the user of the thread that starts it.
+    if let Some(user) = user
+        && let Err(error) = change_user(user.id, &user.gids().collect::<Vec<_>>())
+    {
+        return error;
+    }
     #[allow(clippy::disallowed_methods, reason = "this is the module that the others are sent to")]
     let mut command = std::process::Command::new(program);
     command.args(args).envs(variables.iter().map(|(name, value)| (name, value))).exec()

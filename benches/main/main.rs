@@ -2,6 +2,7 @@
 //! each target. `cargo bench --bench main -- push-300` runs one; the names are in `MEASUREMENTS`.
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
 
+mod container;
 mod followers;
 mod git;
 #[path = "../../tests/it/harness/mod.rs"]
@@ -29,7 +30,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 18] = [
+const MEASUREMENTS: [&str; 20] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -47,6 +48,8 @@ const MEASUREMENTS: [&str; 18] = [
     "jobs-1000000",
     "scrape",
     "test-stage",
+    "container-start",
+    "container-push",
     "idle",
 ];
 
@@ -79,6 +82,8 @@ fn main() {
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
                 "test-stage" => test_stage::measure().await,
+                "container-start" => container::starts().await,
+                "container-push" => container::pushes().await,
                 _ => idle::measure().await,
             }
         }));

@@ -58,7 +58,8 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
 fn usage(program: &str) -> String {
     format!(
         "\
-usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [seed=FOLDER:VOLUME] [-lLEVEL]
+usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [merge_pillar=True]
+                        [test=True] [seed=FOLDER:VOLUME] [-lLEVEL]
        {program} supervise FILE
        {program} scaffold NAME [--data=FOLDER]
 
@@ -89,6 +90,9 @@ fn steps(words: &[&str]) -> Result<(PathBuf, Steps), String> {
         match key {
             "ssh_config" | "--ssh-config" => steps.ssh_config = is_on()?,
             "re_configure" | "--re-configure" => steps.re_configure = is_on()?,
+            "merge_pillar" | "--merge-pillar" => steps.merge_pillar = is_on()?,
+            "pillar_merge_lists" | "--pillar-merge-lists" => steps.merge_lists = is_on()?,
+            "test" | "--test" => steps.test = is_on()?,
             "name" | "--name" if word.contains('=') => steps.name = Some(value.into()),
             "seed" | "--seed" if word.contains('=') => steps.seeds.push(seed(word, value)?),
             "--root" if word.contains('=') => root = value.into(),
@@ -155,6 +159,7 @@ mod tests {
             name: Some("x".into()),
             salt_options: vec!["-lall".into()],
             seeds,
+            ..Steps::default()
         };
         assert_eq!(
             steps(&["ssh_config=True", "--re-configure", "name=x", "-lall", "seed=/a:/b", "--root=/r"]),

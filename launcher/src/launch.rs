@@ -7,12 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::circus::{self, Command, Configuration, Destination, Watcher};
+use crate::circus::{self, Command, Configuration, Watcher};
 use crate::layout::Layout;
 use crate::seed::{self, Seeds};
 use crate::signals::Signals;
+use crate::states::Summary;
 use crate::supervisor::{self, Ending};
-use crate::{Place, Problem, whole_file};
+use crate::{Place, Problem, pillar, reconfigure, whole_file};
 
 /// Time that circusd has to stop its processes, whose own times it knows.
 const CIRCUSD_STOPS: Duration = Duration::from_secs(300);
@@ -23,6 +24,12 @@ pub struct Steps {
     pub name: Option<String>,
     pub ssh_config: bool,
     pub re_configure: bool,
+    /// Merges the volume's pillar with the image's, instead of putting it in its place.
+    pub merge_pillar: bool,
+    /// Merges lists, too, as Salt's option `pillar_merge_lists` does.
+    pub merge_lists: bool,
+    /// Lists what the configuration would change, and changes and starts nothing.
+    pub test: bool,
     /// Options for `salt-call`, such as `-lall`.
     pub salt_options: Vec<String>,
     /// Folders that fill empty volumes, beside those of the project.
@@ -35,21 +42,18 @@ pub struct Steps {
 /// A step fails. The processes are not started then.
 pub fn run(root: &Path, steps: &Steps, own: &BTreeMap<String, String>, signals: &Signals) -> Result<u8, Problem> {
     let layout = Layout::find(root, steps.name.as_deref())?;
-    place_pillar(&layout)?;
+    place_pillar(&layout, steps)?;
+    if steps.test {
+        return Ok(u8::from(reconfigure::run(&layout, steps, own, signals)?.failed > 0));
+    }
     if steps.ssh_config {
         let count = crate::ssh_keys::install(&layout)?;
         eprintln!("launcher | {count} keys of the volume may log in as root");
     }
-    if steps.re_configure {
-        match reconfigure(&layout, steps, own, signals)? {
-            Ending { by_signal: true, code } => return Ok(code),
-            Ending { code: 0, .. } => {}
-            Ending { code, .. } => {
-                let text =
-                    format!("salt-call ended with {code}, so the application is not started. Its messages are above.");
-                return Err(Problem::new(text));
-            }
-        }
+    if steps.re_configure
+        && let Some(code) = configure(&layout, steps, own, signals)?
+    {
+        return Ok(code);
     }
     if !seed::fill(&layout, &steps.seeds, signals)? || signals.stops() > 0 {
         return Ok(0);
@@ -62,38 +66,60 @@ pub fn run(root: &Path, steps: &Steps, own: &BTreeMap<String, String>, signals: 
     Ok(supervisor::run(configuration, signals)?.code)
 }
 
-/// Puts the volume's pillar in the place of the project's.
-fn place_pillar(layout: &Layout) -> Result<(), Problem> {
+/// Puts the volume's pillar in the place of the project's, or both merged.
+fn place_pillar(layout: &Layout, steps: &Steps) -> Result<(), Problem> {
     let source = layout.configured_pillar();
-    let content = match fs::read(&source) {
+    let mut content = match fs::read(&source) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Problem::with(&source, error)),
     };
-    let target = layout.pillar();
+    let (target, image) = (layout.pillar(), layout.image_pillar());
+    let folder = layout.pillar_folder();
+    fs::create_dir_all(&folder).map_err(|error| Problem::with(&folder, error))?;
+    // The image's pillar is kept for the next launch, which may merge it with another one.
+    if !image.exists() {
+        let of_image = fs::read(&target).unwrap_or_default();
+        whole_file::write(&image, 0o600, &of_image).map_err(|error| Problem::with(&image, error))?;
+    }
+    if steps.merge_pillar {
+        let merged = reconfigure::merged_pillar(layout, [&image, &source], steps.merge_lists)?;
+        content = pillar::to_sls(&merged).into_bytes();
+    }
     if fs::read(&target).is_ok_and(|old| old == content) {
         return Ok(());
     }
-    let folder = target.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).map_err(|error| Problem::with(folder, error))?;
     // A pillar holds passwords, and Salt runs as root.
     whole_file::write(&target, 0o600, &content).map_err(|error| Problem::with(&target, error))
 }
 
-/// Renders the configuration by the image's own states.
-fn reconfigure(
+/// Configures the application by the image's Salt, or by the launcher itself. Returns a code if nothing is to follow.
+fn configure(
     layout: &Layout,
     steps: &Steps,
     own: &BTreeMap<String, String>,
     signals: &Signals,
-) -> Result<Ending, Problem> {
-    let salt = program("salt-call").ok_or_else(|| {
-        Problem::new("The image has no salt-call, which re_configure=True needs. Install Salt, or leave the step out.")
-    })?;
+) -> Result<Option<u8>, Problem> {
+    let Some(salt) = program("salt-call") else {
+        let Summary { failed, by_signal, .. } = reconfigure::run(layout, steps, own, signals)?;
+        return match failed {
+            _ if by_signal => Ok(Some(0)),
+            0 => Ok(None),
+            _ => Err(Problem::new(format!("{failed} states failed, so the application is not started."))),
+        };
+    };
     let mut words: Vec<String> = ["--local", "--retcode-passthrough"].map(String::from).into();
     words.extend(steps.salt_options.iter().cloned());
     words.extend(["mc_launcher.reconfigure".to_owned(), layout.name.clone()]);
-    supervisor::run(by_program("salt-call", &salt, &words, own, Duration::from_secs(30)), signals)
+    let configuration = by_program("salt-call", &salt, &words, own, Duration::from_secs(30));
+    match supervisor::run(configuration, signals)? {
+        Ending { by_signal: true, code } => Ok(Some(code)),
+        Ending { code: 0, .. } => Ok(None),
+        Ending { code, .. } => {
+            let text = "so the application is not started. Its messages are above.";
+            Err(Problem::new(format!("salt-call ended with {code}, {text}")))
+        }
+    }
 }
 
 /// Looks for a program in PATH.
@@ -122,21 +148,6 @@ fn by_program(
         env: own.clone(),
         options: BTreeMap::new(),
     };
-    let watcher = Watcher {
-        name: name.into(),
-        place: Place::new(file, 1),
-        command,
-        numprocesses: 1,
-        priority: 0,
-        warmup_delay: Duration::ZERO,
-        stop_signal: signal_hook::consts::SIGTERM,
-        stop_children: false,
-        graceful_timeout,
-        max_retry: None,
-        respawn: false,
-        autostart: true,
-        stdout: Destination::Launcher,
-        stderr: Destination::Launcher,
-    };
+    let watcher = Watcher::once(name, Place::new(file, 1), command, graceful_timeout);
     Configuration { watchers: vec![watcher], warmup_delay: Duration::ZERO, warnings: Vec::new() }
 }

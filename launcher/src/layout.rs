@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Problem;
+use crate::roots::Roots;
 
 /// Files that list the application's processes, in the order in which they are looked for.
 const CIRCUS: [&str; 3] = ["etc/circus/circusd.ini", "etc/circus/circus.ini", "etc/circus.ini"];
@@ -50,7 +51,33 @@ impl Layout {
 
     /// The pillar that the project's states are given.
     pub fn pillar(&self) -> PathBuf {
-        self.project().join("pillar/init.sls")
+        self.pillar_folder().join("init.sls")
+    }
+
+    /// The pillar that the image had before the volume's took its place.
+    pub fn image_pillar(&self) -> PathBuf {
+        self.pillar_folder().join(".init.sls.of-image")
+    }
+
+    pub fn pillar_folder(&self) -> PathBuf {
+        self.project().join("pillar")
+    }
+
+    /// The project's states.
+    pub fn states(&self) -> PathBuf {
+        self.project().join("project/.salt")
+    }
+
+    /// The pillar that documents the project's values.
+    pub fn sample(&self) -> PathBuf {
+        self.states().join("PILLAR.sample")
+    }
+
+    /// The folders of `salt://`: the project's states, also under the name that makina-states gives them, and the host's.
+    pub fn roots(&self) -> Roots {
+        let prefix = format!("makina-projects/{}/", self.name);
+        let states = self.states();
+        Roots::new([(String::new(), states.clone()), (prefix, states), (String::new(), self.root.join("srv/salt"))])
     }
 
     /// The pillar of the volume.

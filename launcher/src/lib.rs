@@ -5,15 +5,27 @@
 
 mod circus;
 mod command_line;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod grains;
+mod jinja;
+mod json;
 mod launch;
 mod layout;
+mod pillar;
 mod problem;
+mod python;
+mod reconfigure;
+mod roots;
 pub mod scaffold;
 mod seed;
 mod signals;
+mod sls;
 mod ssh_keys;
+mod states;
 mod supervisor;
 mod whole_file;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

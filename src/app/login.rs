@@ -10,6 +10,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -19,9 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::own_socket;
 use crate::durable::replace_file;
+use crate::engine::Host;
+use crate::model::EtcdApi;
 use crate::process::Program;
 pub use crate::process::replace_self;
-use crate::secrets::{KeyHolders, Place, StoredHolders};
+use crate::secrets::{EtcdConfig, KeyHolders, Place, StoredHolders, TlsFiles};
 use crate::settings::Settings;
 use crate::telemetry::SyslogHandle;
 use config::sshd_config;
@@ -30,6 +33,9 @@ use processes::kill_others;
 
 /// The beginnings of the lines in which sshd tells steps of a login. Other lines tell how it ended.
 const STEPS: &[&str] = &["Accepted key", "Connection from", "Postponed", "Starting session", "User child"];
+
+/// Time for etcd's answer to a question without credentials.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the socket at which sshd asks for a key.
 pub fn keys_socket(run_dir: &Path) -> PathBuf {
@@ -53,6 +59,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     check(settings)?;
+    ensure_closed(&super::secrets_config(settings).place).await?;
     anyhow::ensure!(rustix::process::geteuid().is_root(), "sshd needs root: start `image-factory sshd` as root");
     let (uid, gid) = ids(user)?;
     kill_others(uid, None, &[]);
@@ -69,15 +76,14 @@ pub async fn run(
     let sessions = listen(&session_socket(run_dir), (uid, gid))?;
     let api = run_dir.join("api");
     tokio::spawn(forward(listen(&api, (uid, gid))?, own_socket::ssh_path(&settings.data_dir())));
-    // The first of several engines, without its options.
-    let engine = settings.docker_hosts.0.first().unwrap_or(&settings.docker_host);
-    let mut engine = engine.split(';').next().unwrap_or(engine).to_owned();
-    if let Some(target) = engine.strip_prefix("unix://").map(PathBuf::from) {
-        let near = run_dir.join("docker");
-        tokio::spawn(forward(listen(&near, (uid, gid))?, target));
-        engine = format!("unix://{}", near.display());
-    }
-    let variables = format!("DOCKER_HOST={engine}\nIMAGE_FACTORY_URL=unix:{}\n", api.display());
+    // The first of several engines. The daemon passes on what goes to an engine of another kind, for which it has credentials.
+    let engine = match super::assemble::engine::hosts(settings, None)?.into_iter().next() {
+        Some(Host::Unix(path)) => path,
+        _ => own_socket::ssh_engine_path(&settings.data_dir()),
+    };
+    let docker = run_dir.join("docker");
+    tokio::spawn(forward(listen(&docker, (uid, gid))?, engine));
+    let variables = format!("DOCKER_HOST=unix://{}\nIMAGE_FACTORY_URL=unix:{}\n", docker.display(), api.display());
 
     let mut sshd = Program::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config).start()?;
     let listener = sshd.id().context("sshd ended at once")?;
@@ -112,6 +118,26 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Returns why an etcd that has a login of ours is open all the same: API v2 without its authentication reads no login.
+///
+/// # Errors
+/// The etcd lets anybody read.
+async fn ensure_closed(place: &Place) -> anyhow::Result<()> {
+    let Place::Etcd(etcd) = place else { return Ok(()) };
+    // The two APIs have an authentication each.
+    for api in [EtcdApi::V3, EtcdApi::V2].into_iter().filter(|api| [*api, EtcdApi::Auto].contains(&etcd.api)) {
+        let tls = TlsFiles { identity: None, ..etcd.tls.clone() };
+        let mut anybody = KeyHolders::new(&Place::Etcd(EtcdConfig { api, login: None, tls, ..etcd.clone() }));
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, anybody.next()).await;
+        anyhow::ensure!(
+            !matches!(answer, Ok(Ok(_))),
+            "SSHD=auto needs an etcd that asks for credentials, and its {} API lets anybody read: turn on authentication there",
+            api.as_str()
+        );
+    }
+    Ok(())
 }
 
 /// Returns the ids of the one user who can log in, and of its group.

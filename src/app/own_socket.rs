@@ -1,13 +1,17 @@
 //! The Unix socket in DATA_DIR by which the command line of this machine reaches the daemon. Only who may write into that
 //! folder can listen there, whereas any user may listen on a free port and be given the admin token.
 
-use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
 
 use super::admin_token;
+use crate::engine::Host;
 use crate::http::Listener;
 use crate::model::{ApiToken, ListenAddress, Role};
 
@@ -28,6 +32,45 @@ pub fn find(data_dir: &Path) -> Option<PathBuf> {
 /// user and root can open it, so that no session needs a token.
 pub fn ssh_path(data_dir: &Path) -> PathBuf {
     data_dir.join("ssh-socket")
+}
+
+/// Returns the socket by which the sessions of ssh reach an engine that is not at a socket of this machine.
+pub fn ssh_engine_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("ssh-engine")
+}
+
+/// Passes the connections at [`ssh_engine_path`] on to the engine until `stop`, so that its credentials stay in this process.
+///
+/// # Errors
+/// There can be no socket.
+pub fn serve_engine_for_ssh(data_dir: &Path, engine: Host, stop: CancellationToken) -> anyhow::Result<()> {
+    let path = ssh_engine_path(data_dir);
+    let _ = fs::remove_file(&path);
+    // The data folder is its user's alone, so nobody connects before the mode is set.
+    let listener = UnixListener::bind(&path).and_then(|listener| {
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    });
+    let listener = listener.with_context(|| format!("cannot listen on {} for ssh", path.display()))?;
+    let accept = async move {
+        loop {
+            match listener.accept().await {
+                Ok((near, _)) => drop(tokio::spawn(pass_on(near, engine.clone()))),
+                // Too many files are open: some of them are closed in a moment.
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    tokio::spawn(async move { stop.run_until_cancelled_owned(accept).await });
+    Ok(())
+}
+
+async fn pass_on(mut near: UnixStream, engine: Host) {
+    match engine.open().await {
+        // An error of either side ends the connection, which the client reports.
+        Ok(mut far) => drop(tokio::io::copy_bidirectional(&mut near, &mut far).await),
+        Err(error) => tracing::warn!("ssh: {}", error.message),
+    }
 }
 
 /// Makes the token of the requests by [`ssh_path`], which nobody is given.

@@ -18,7 +18,7 @@ use super::reload::{LiveParts, Reloads};
 use super::retention::Retention;
 use super::systemd::Watchdog;
 use super::{certificate, data_dir};
-use crate::engine::{Pool, PoolConfig};
+use crate::engine::{Host, Pool, PoolConfig};
 use crate::git::{Git, Upkeep};
 use crate::http::{self, HttpConfig, Listener, Places, ServerCertificate, Serving, TrustedProxies};
 use crate::intake::Intake;
@@ -101,7 +101,12 @@ impl DaemonParts {
         let announcing = channels.clone();
         let store = store.with_announce(Arc::new(move |job, previous| announcing.announce(job, previous)));
         let registries = Arc::new(Registries::new(settings.token_servers_allowed.clone()));
-        let engines = Pool::start(engine::engines(settings, ssh, &registries)?, pool_config, &shutdown);
+        let engines = engine::engines(settings, ssh, &registries)?;
+        let first = engines.first().map(|engine| engine.host()).filter(|host| !matches!(host, Host::Unix(_)));
+        if let (Some(_), Some(first)) = (&ssh_token, first) {
+            own_socket::serve_engine_for_ssh(&data_dir, first.clone(), shutdown.clone())?;
+        }
+        let engines = Pool::start(engines, pool_config, &shutdown);
         let disk_space = readiness::watch_disk(data_dir.clone(), floor, &shutdown);
         let engine_handle = engine::handle(&engines);
         let programs = readiness::watch_programs(&shutdown);

@@ -33,6 +33,7 @@ mod terminal;
 mod tokens;
 mod uptake;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -130,6 +131,12 @@ impl SettingsFiles {
             environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         SettingsSource::new(flags.0, self.config, self.env_file, environment)
     }
+
+    /// Returns the arguments that name the files to another process of this program.
+    fn args(&self) -> impl Iterator<Item = OsString> {
+        let named = [("--config", &self.config), ("--env-file", &self.env_file)];
+        named.into_iter().flat_map(|(flag, file)| file.iter().flat_map(move |file| [flag.into(), file.into()]))
+    }
 }
 
 /// Reads the arguments of this process. Returns an exit code if the program was called by the name of one that it replaces
@@ -154,10 +161,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn run_command(command: Command, files: SettingsFiles) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args, files).await,
-        Command::Init(args) => {
-            let settings = files.source(Flags::default()).load().concerning(init::INIT).valid()?;
-            init::run(args, settings).await
-        }
+        Command::Init(args) => init::run(args, files).await,
         Command::Health(args) => health::run(args, LocalDaemon::here(files)).await,
         Command::Build(args) => build::run(*args, LocalDaemon::here(files)).await,
         Command::Jobs(args) => jobs::run(args, LocalDaemon::here(files)).await,

@@ -27,9 +27,9 @@ const PORT_PAUSE: Duration = Duration::from_millis(20);
 pub struct ServeArgs {
     /// Check the settings and exit
     #[arg(long)]
-    check: bool,
+    pub check: bool,
     #[command(flatten)]
-    flags: Flags,
+    pub flags: Flags,
 }
 
 /// Runs the subcommand.

@@ -45,7 +45,7 @@ pub fn login(args: &SshLoginArgs) -> anyhow::Result<ExitCode> {
         Some(line) => vec!["-c".into(), line],
         None => vec!["-l".into()],
     };
-    Err(login::replace_self(&shell, &args, &variables)).with_context(|| format!("{shell} cannot be run"))
+    Err(login::replace_self(shell.as_ref(), &args, &variables, None)).with_context(|| format!("{shell} cannot be run"))
 }
 
 /// Runs the subcommand `ssh-keys`. It prints nothing for a key that may not log in.

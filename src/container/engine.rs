@@ -1,10 +1,12 @@
 //! The engine inside of the container: a dockerd as root's, with its data in the daemon's folder.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::service::Service;
@@ -24,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// Pause between two looks at the socket.
 const LOOK: Duration = Duration::from_millis(50);
 /// Folder of the engine's sockets and pids. It is there after a kill, if /run is part of the container.
-pub const RUN: &str = "/run/image-factory-engine";
+pub const RUN: &str = "/run/image-factory-inner";
 /// Variables that the engine is given, beside those of every program: it has none of the daemon's secrets.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"];
 /// Bit of CAP_SYS_ADMIN, which a privileged container has (linux/capability.h).
@@ -82,10 +84,12 @@ impl InnerEngine {
     pub async fn run(&self, stop: CancellationToken) {
         let program = || {
             // An engine that was killed leaves them, and the next one would wait 15 s for a containerd that has gone.
-            for stale in ["containerd/containerd.pid", "../image-factory-engine.pid"] {
+            for stale in ["containerd/containerd.pid", "../image-factory-inner.pid"] {
                 let _ = fs::remove_file(Path::new(RUN).join(stale));
             }
-            let program = Program::new(DOCKERD).service().env("PATH", &self.path).args(&self.args);
+            // By the variable an engine knows that the profiles of AppArmor are its host's matter.
+            let program =
+                Program::new(DOCKERD).service().env("container", "docker").env("PATH", &self.path).args(&self.args);
             PROXIES.iter().fold(program, |program, name| match std::env::var_os(name) {
                 Some(value) => program.env(name, value),
                 None => program,
@@ -93,7 +97,7 @@ impl InnerEngine {
         };
         let service = Service { name: "the engine inside of this container", program, grace: GRACE };
         let looked = async {
-            while UnixStream::connect(&self.socket).is_err() {
+            while ping(&self.socket).await.is_err() {
                 tokio::time::sleep(LOOK).await;
             }
             self.warn_of_storage();
@@ -116,6 +120,13 @@ impl InnerEngine {
             );
         }
     }
+}
+
+/// Waits for the engine's answer. An engine that is starting takes connections before it has its storage.
+async fn ping(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").await?;
+    stream.read_u8().await.map(drop)
 }
 
 /// Returns the arguments of dockerd. Those that were chosen take the place of ours.

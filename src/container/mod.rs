@@ -1,14 +1,18 @@
 //! Process 1 of a container: starts the daemon as its own user with the group of the engine's socket, and an engine inside if
-//! there is no socket. It reaps orphans, passes signals on, stops the engine last, and ends with the daemon's exit code.
+//! there is no socket, and the way in by ssh. It reaps orphans, passes signals on, stops the engine last, and ends with the
+//! daemon's exit code.
+//! A command that was given by hand takes its place, as the same user.
 
 mod cgroup;
 mod engine;
 mod reaper;
 mod service;
 
+use std::ffi::OsString;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -18,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use engine::InnerEngine;
 pub use service::Service;
 
-use crate::process::{ProcessError, Program, ProgramUser};
+use crate::process::{ProcessError, Program, ProgramUser, replace_self};
 
 /// The user and the group of the daemon, as the Dockerfile makes them.
 const FACTORY: u32 = 8080;
@@ -31,10 +35,24 @@ pub struct Surroundings {
     pub engine: Option<String>,
     /// Further arguments of the dockerd inside of the container.
     pub dockerd_args: Vec<String>,
+    /// `image-factory sshd`, if it is to run beside the daemon.
+    pub sshd: Option<SshdCommand>,
 }
+
+/// The arguments and further variables of `image-factory sshd`.
+#[derive(Debug, Clone)]
+pub struct SshdCommand {
+    pub args: Vec<OsString>,
+    pub variables: Vec<(String, String)>,
+}
+
+/// Time that the sessions of ssh have to be ended.
+const SSHD_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
+    #[error("`image-factory init` prepares a container, and this is none: run `image-factory serve` here")]
+    NoContainer,
     #[error(
         "{} is no engine's socket: add `-v /var/run/docker.sock:/var/run/docker.sock` or `--privileged`, or set \
          DOCKER_HOST to another engine's address", .0.display()
@@ -57,22 +75,60 @@ pub enum InitError {
     NoUser,
     #[error(transparent)]
     Process(ProcessError),
+    #[error("{} cannot be run: {source}", program.display())]
+    Command { program: PathBuf, source: io::Error },
     #[error("signals cannot be caught: {0}")]
     Signals(#[from] io::Error),
 }
 
-/// Runs `daemon`, a program with its arguments, until it ends. It runs as the factory's user if this process is root's, and
-/// as this process's user otherwise. Returns its exit code, or 128 and the signal that ended it.
+/// Fails on a machine that is no container, because the engine and its mounts would be the machine's own.
+///
+/// # Errors
+/// This process is in no container.
+pub fn check_container() -> Result<(), InitError> {
+    let has_variable = |name: &str| std::env::var_os(name).is_some();
+    is_container(std::process::id(), Path::new("/"), has_variable).then_some(()).ok_or(InitError::NoContainer)
+}
+
+/// True if this process is a container's: Docker and Podman make a file, Kubernetes and systemd-nspawn set a variable.
+fn is_container(pid: u32, root: &Path, has_variable: impl Fn(&str) -> bool) -> bool {
+    pid == 1
+        || [".dockerenv", "run/.containerenv"].iter().any(|file| root.join(file).exists())
+        || ["KUBERNETES_SERVICE_HOST", "container"].into_iter().any(has_variable)
+}
+
+/// Makes the program of this process. With `as_daemon` it has the user that the daemon would have, and the group of the
+/// engine's socket. Returns only an error.
+pub fn replace_by(surroundings: &Surroundings, program: &Path, args: &[OsString], as_daemon: bool) -> InitError {
+    let drops = geteuid().is_root() && as_daemon;
+    if drops && let Err(error) = own(&surroundings.data_dir) {
+        return error;
+    }
+    let groups = match find_engine(surroundings.engine.as_deref()) {
+        Found::Socket(group) => vec![group],
+        Found::Elsewhere | Found::Nothing(_) => Vec::new(),
+    };
+    let home = || vec![("HOME".into(), surroundings.data_dir.display().to_string())];
+    let user = drops.then_some(ProgramUser { id: FACTORY, groups });
+    let variables = if drops { home() } else { Vec::new() };
+    let source = replace_self(program.as_os_str(), args, &variables, user.as_ref());
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => InitError::NoUser,
+        _ => InitError::Command { program: program.into(), source },
+    }
+}
+
+/// Runs the daemon, a program with its arguments, until it ends. It runs as the factory's user if this process is root's,
+/// and as this process's user otherwise. Returns its exit code, or 128 and the signal that ended it.
 ///
 /// # Errors
 /// The engine's socket is missing and no engine can be started, the data folder cannot become the factory's, or the daemon cannot be started.
-pub async fn run(surroundings: &Surroundings, daemon: &[String]) -> Result<u8, InitError> {
+pub async fn run(surroundings: &Surroundings, daemon: &Path, args: &[OsString]) -> Result<u8, InitError> {
     // Signals are caught first, because the kernel drops those that process 1 does not catch.
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(reaper::run(signal(SignalKind::child())?));
-    let (name, args) = daemon.split_first().map_or(("image-factory", &[][..]), |(name, args)| (name.as_str(), args));
-    let mut program = Program::new(name).args(args).environment().service();
+    let mut program = Program::new(&daemon.display().to_string()).args(args).environment().service();
     let is_root = geteuid().is_root();
     if is_root {
         own(&surroundings.data_dir)?;
@@ -89,13 +145,26 @@ pub async fn run(surroundings: &Surroundings, daemon: &[String]) -> Result<u8, I
     if is_root {
         program = program.env("HOME", &surroundings.data_dir).user(ProgramUser { id: FACTORY, groups });
     }
-    let stop = CancellationToken::new();
+    let (stop, stop_sshd) = (CancellationToken::new(), CancellationToken::new());
     let engine = inner.map(|engine| {
         tokio::spawn({
             let stop = stop.clone();
             async move { engine.run(stop).await }
         })
     });
+    let sshd = surroundings.sshd.clone().filter(|_| is_root).map(|SshdCommand { args, variables }| {
+        let (daemon, stop) = (daemon.display().to_string(), stop_sshd.clone());
+        let program = move || {
+            let program = Program::new(&daemon).args(&args).environment().service();
+            variables.iter().fold(program, |program, (name, value)| program.env(name, value))
+        };
+        tokio::spawn(
+            async move { Service { name: "`image-factory sshd`", program, grace: SSHD_GRACE }.run(stop).await },
+        )
+    });
+    if surroundings.sshd.is_some() && !is_root {
+        tracing::warn!("SSHD=auto needs a container that starts as root, so nobody gets in by ssh: leave out `--user`");
+    }
     let mut running = program.start().map_err(|error| match error {
         // The binary can be executed, because it is this one.
         ProcessError::Forbidden { .. } => InitError::NoUser,
@@ -118,10 +187,12 @@ pub async fn run(surroundings: &Surroundings, daemon: &[String]) -> Result<u8, I
         () = forward => unreachable!("signals come for ever"),
     };
     // The engine is stopped last, because the daemon's builds need it until they have ended.
-    stop.cancel();
-    if let Some(engine) = engine {
-        // The task fails only if it panicked, which the log has.
-        let _ = engine.await;
+    for (stop, task) in [(stop_sshd, sshd), (stop, engine)] {
+        stop.cancel();
+        if let Some(task) = task {
+            // The task fails only if it panicked, which the log has.
+            let _ = task.await;
+        }
     }
     let code = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|code| u8::try_from(code).ok());
     Ok(code.unwrap_or(1))
@@ -156,4 +227,19 @@ fn own(dir: &Path) -> Result<(), InitError> {
         std::os::unix::fs::chown(dir, Some(FACTORY), Some(FACTORY)).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_no_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |pid, variable| is_container(pid, dir.path(), |name| Some(name) == variable);
+        assert!(!check(4711, None));
+        assert!(check(1, None) && check(4711, Some("container")));
+        fs::write(dir.path().join(".dockerenv"), "").unwrap();
+        assert!(check(4711, None));
+    }
 }

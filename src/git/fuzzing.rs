@@ -1,5 +1,6 @@
 //! Entries for the targets in `fuzz/`: what reads what a repository has.
 
+pub use super::tarball::fuzzing::tarball;
 use super::tree::listing::{TreeBudget, TreeListing};
 use super::{GitBounds, lfs, submodules};
 

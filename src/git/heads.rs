@@ -44,19 +44,24 @@ impl Git {
     pub async fn mirror_heads(&self, mirror: &Mirror, refs: &[String]) -> Result<Option<Heads>, GitError> {
         let Ok(state) = timeout(PATIENCE, self.lock(mirror)).await else { return Ok(None) };
         let Some(number) = state.number else { return Ok(None) };
+        let listed = self.listed_refs(mirror, refs).await?.into_iter();
+        Ok(Some(Heads { number, commits: listed.filter(|(name, _)| refs.contains(name)).collect() }))
+    }
+
+    /// Returns the commits of the refs that begin with these, or of all, in the mirror, by their full names.
+    pub async fn listed_refs(&self, mirror: &Mirror, refs: &[String]) -> Result<Vec<(String, String)>, GitError> {
         let format = "--format=%(refname) %(objecttype) %(objectname) %(*objecttype) %(*objectname)";
         let program = local(&self.config, &mirror.path).args(["for-each-ref", format, "--"]).args(refs);
         let listed = ask(program).await.map_err(|error| error.into_error(&mirror.source))?.unwrap_or_default();
-        let listed = String::from_utf8_lossy(&listed);
         let commit = |line: &str| {
             let mut words = line.split(' ');
-            let name = words.next().filter(|name| refs.iter().any(|wanted| wanted == name))?;
+            let name = words.next()?;
             let words: Vec<_> = words.collect();
             // The object of an annotated tag is followed by the object that the tag names.
             let (_, id) = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).find(|(kind, _)| *kind == "commit")?;
             Some((name.to_owned(), id.to_owned()))
         };
-        Ok(Some(Heads { number, commits: listed.lines().filter_map(commit).collect() }))
+        Ok(String::from_utf8_lossy(&listed).lines().filter_map(commit).collect())
     }
 
     /// Asks the repository's host which commit a ref names now.

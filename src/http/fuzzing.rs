@@ -1,6 +1,6 @@
 //! Entries for the targets in `fuzz/`: what reads the bytes of clients.
 
-use super::{compose_ci, hooks, range, testing, totem};
+use super::{compose_ci, hooks, range, serve, testing, totem};
 
 pub fn webhook(body: &[u8]) {
     hooks::fuzz(body);
@@ -19,4 +19,9 @@ pub fn range(header: &[u8]) {
     if let Some(range) = std::str::from_utf8(header).ok().and_then(range::Range::parse) {
         assert!(range.within(100).is_none_or(|(start, end)| start < end && end <= 100));
     }
+}
+
+/// Takes the values of `X-Forwarded-For`, one a line.
+pub fn forwarded(values: &[u8]) {
+    serve::fuzz_forwarded(values);
 }

@@ -73,7 +73,7 @@ pub use job::{Job, JobProgress, NewJob, Outcome};
 pub use job_id::JobId;
 pub use listen::ListenAddress;
 pub use name::{GitRef, NameError, RepoName, bare_name, is_branch_or_tag};
-pub use naming::{ImageName, hashed_tag, is_contestable, reads_as_id};
+pub use naming::{ImageName, hashed_tag, is_contestable, reads_as_id, valid_tag};
 pub use notification::NotificationState;
 pub use occasion::Occasion;
 pub use options::{BadOption, BuildOptions, ContextPath, DockerfilePath, Problem};

@@ -19,6 +19,7 @@ mod isolation;
 mod makina;
 mod other_ids;
 mod plan;
+mod protected;
 mod push;
 mod retry;
 mod stage;

@@ -6,7 +6,7 @@ use super::clone::Fetched;
 use super::failure::{JobEnd, KeptTag, StageFailure};
 use super::stage::{StageRunner, TagResults};
 use super::tags::Later;
-use super::{BuildSlot, Tools, heads};
+use super::{BuildSlot, Tools, heads, protected};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{
     CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of,
@@ -240,21 +240,16 @@ impl PushContext<'_> {
         let _tag_lock = tools.tags.lock(&key).await;
         let former = tools.tags.ledger.holder(&key).await.map_err(StageFailure::from)?;
         let holder = self.holder(former.as_ref(), index);
-        if let Some(former) = &former
-            && let Some(protected) = self.protected_from(former, &holder, index)
-        {
+        if let Some((protected, commit)) = self.protector(former.as_ref(), &holder, index).await? {
             let tag = image.tag();
             if self.is_unconditional(index) {
                 let message = format!("{tag} is a tag of {protected}, which is protected: have an admin set it");
                 return Err(StageFailure::new(FailureClass::Source, message).into());
             }
-            let line = format!(
-                "{tag}: stays at {}, as a tag of {protected}, which is protected; an admin may move it\n",
-                former.commit
-            );
+            let place = if former.is_some() { format!("stays at {commit}") } else { "is not set".into() };
+            let line = format!("{tag}: {place}, as a tag of {protected}, which is protected; an admin may move it\n");
             self.log.write(line.as_bytes());
-            let protected_ref = Some(protected.to_owned());
-            return Ok(PushState::Kept(KeptTag { commit: former.commit.clone(), protected_ref }));
+            return Ok(PushState::Kept(KeptTag { commit, protected_ref: Some(protected) }));
         }
         if let Some(former) = former.as_ref().filter(|_| *moving && !self.is_unconditional(index))
             && let Some(reason) = self.reason_to_stay(former, *of_versions).await?
@@ -313,6 +308,29 @@ impl PushContext<'_> {
     /// Returns whether a person requested just this tag, or a rebuild of the whole job.
     fn is_unconditional(&self, index: usize) -> bool {
         self.job.origin == Origin::Rebuild || (index == 0 && self.built.service.is_none() && self.job.tag_named)
+    }
+
+    /// Returns the protected ref that this job may not take the tag from, because it has set the tag or the rules give it
+    /// the tag, and the commit that keeps the tag.
+    async fn protector(
+        &self,
+        former: Option<&TagHolder>,
+        holder: &TagHolder,
+        index: usize,
+    ) -> Result<Option<(String, CommitId)>, StageFailure> {
+        let Self { tools, fetched, built, job, .. } = self;
+        if let Some(former) = former
+            && let Some(name) = self.protected_from(former, holder, index)
+        {
+            return Ok(Some((name.to_owned(), former.commit.clone())));
+        }
+        let own = holder.git_ref.as_ref().map(|of| of.git_ref.as_str());
+        let PlannedTag { image, moving, .. } = &built.names[index];
+        if job.by_admin || !moving || tools.config.sharing.is_protected(own) {
+            return Ok(None);
+        }
+        let found = protected::ref_of_tag(tools, fetched, job, image.tag()).await?;
+        Ok(found.map(|(name, head)| (name, former.map_or(head, |former| former.commit.clone()))))
     }
 
     /// Returns the protected ref whose tag this is, if this job may not set it: the job is none of a protected ref, or sets

@@ -249,6 +249,22 @@ async fn a_commit_without_a_dockerfile_is_only_tested() {
 }
 
 #[tokio::test]
+async fn no_service_gets_a_tag_that_reads_like_the_id_of_another_commit() {
+    let world = world(Docker::V26, "2", &[]).await;
+    let other = world.repo.commit("main", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
+    let mut files = project(&world, "true");
+    let image = format!("{}/totem/acme-hello/web:", world.registry.address());
+    files[0].1 = files[0].1.replace(&format!("{image}${{short_commit}}"), &format!("{image}{}", &other[..12]));
+    let (id, sha) = submit(&world, &files).await;
+    let job = world.daemon.wait_failure(&id).await;
+    let cause = job["cause"].as_str().unwrap();
+    let words = format!("the tag {} reads like the id of commit {other}, and the image is of {sha}", &other[..12]);
+    assert!(job["class"] == "source" && cause.contains(&words), "{cause}");
+    assert_eq!(world.registry.manifest("totem/acme-hello/web", &other[..12]).await, None);
+    nothing_is_left(&world, &id).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_tested_is_refused_with_what_to_do() {
     let mut world = world(Docker::V20, "2", &[]).await;
     let usual = "services: {tests: {image: image-factory-busybox:1, command: 'true'}}";

@@ -8,6 +8,7 @@ use crate::harness::{
     Docker, Engine, PASSPHRASE, Registry, Repo, World, dockercfg, eventually, folder, gpg_encrypt, unique,
 };
 
+mod doors;
 mod realms;
 
 on_each_engine!(

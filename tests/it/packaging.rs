@@ -1,42 +1,15 @@
 //! The files beside the binary: the service, `make install`, the Debian package and the image, each used for real.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-use crate::harness::{Engine, Left, PASSPHRASE, World, eventually, folder, note, port, succeed, unique};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_image-factory");
-
-pub fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::harness::container::{BINARY, IMAGE_FILES};
+pub use crate::harness::container::{Container, debian_with, launcher, stripped, text, top};
+use crate::harness::{Engine, PASSPHRASE, World, eventually, folder, port, succeed, unique};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(top().join(path)).unwrap()
-}
-
-pub fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// The small program for images. nextest builds it beside the other one.
-pub fn launcher() -> PathBuf {
-    let program = Path::new(BINARY).with_file_name("launcher");
-    assert!(program.is_file(), "{} is missing: cargo build -p launcher", program.display());
-    program
-}
-
-/// The binaries without their symbols, in the place of the release's. Returns the daemon's.
-pub fn stripped(dir: &Path) -> PathBuf {
-    let file = dir.join("release/image-factory");
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    for (from, to) in [(PathBuf::from(BINARY), file.clone()), (launcher(), file.with_file_name("launcher"))] {
-        succeed(Command::new("strip").arg("-o").arg(to).arg(from), b"");
-    }
-    file
 }
 
 /// Makes goals with the binary that [`stripped`] put there, and with the files that it writes beside it.
@@ -49,58 +22,6 @@ fn make(dir: &Path, args: &[&str]) {
 
 fn debian(engine: &Engine) -> String {
     debian_with(engine, &[])
-}
-
-/// The name of an image of Debian, which also has what the arguments of its script name.
-pub fn debian_with(engine: &Engine, args: &[&str]) -> String {
-    let mut script = Command::new(top().join("scripts/debian-image"));
-    let made = succeed(script.args(args).env("DOCKER_HOST", &engine.host), b"");
-    text(&made).trim().to_owned()
-}
-
-/// A container, removed when this is dropped.
-pub struct Container<'a> {
-    engine: &'a Engine,
-    pub name: String,
-    _noted: TempDir,
-}
-
-impl<'a> Container<'a> {
-    pub fn run(engine: &'a Engine, args: &[&str]) -> Self {
-        let (name, dir) = (format!("iftest-{}", unique()), folder());
-        note(dir.path(), engine, Left::Container(&name));
-        let container = Self { engine, name, _noted: dir };
-        engine.docker(&[&["run", "--detach", "--name", &container.name], args].concat());
-        container
-    }
-
-    /// Runs a program in it.
-    pub fn exec(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", &self.engine.host).args(["exec", &self.name]).args(args).output().unwrap()
-    }
-
-    /// Runs the command, which must succeed, and returns its output.
-    pub fn done(&self, args: &[&str]) -> String {
-        let output = self.exec(args);
-        assert!(output.status.success(), "{args:?}: {}\n{}", text(&output), self.logs());
-        text(&output)
-    }
-
-    pub fn inspect(&self, template: &str) -> String {
-        self.engine.docker(&["inspect", "--format", template, &self.name])
-    }
-
-    pub fn logs(&self) -> String {
-        let mut command = Command::new("docker");
-        text(&command.env("DOCKER_HOST", &self.engine.host).args(["logs", &self.name]).output().unwrap())
-    }
-}
-
-impl Drop for Container<'_> {
-    fn drop(&mut self) {
-        self.engine.remove_container(&self.name);
-    }
 }
 
 #[test]
@@ -260,12 +181,10 @@ async fn our_image_is_built_by_us_and_builds() {
     let (world, dir) = (World::start().await, folder());
     let engine = &world.engine;
     stripped(&world.repo.path("target"));
-    let files = ["Dockerfile", ".dockerignore", "Cargo.lock", "LICENSE", "THIRD-PARTY-NOTICES.txt"];
-    world
-        .repo
-        .commit("develop", &files.map(|name| (name, read(name))).each_ref().map(|(name, text)| (*name, text.as_str())));
+    let files: Vec<_> = IMAGE_FILES.iter().chain(&[".dockerignore"]).map(|name| (*name, read(name))).collect();
+    world.repo.commit("develop", &files.iter().map(|(name, text)| (*name, text.as_str())).collect::<Vec<_>>());
     // No image can be pulled here: the stage that takes a binary, on a local base.
-    let base = format!("BASE={}", debian(engine));
+    let base = format!("BASE={}", debian_with(engine, &["engine"]));
     let options = ["--target", "prebuilt", "--build-arg", &base];
     let mut build =
         world.daemon.cli(&[&["build", "acme/hello", "--follow"], &options[..]].concat()).spawn(&dir.path().join("log"));
@@ -275,6 +194,7 @@ async fn our_image_is_built_by_us_and_builds() {
     let inner = world.git.repo("acme", "inner");
     inner.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let host_socket = engine.host.strip_prefix("unix://").unwrap();
+    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(host_socket).unwrap());
     let port = port();
     let environment: Vec<String> = [
         ("LISTEN", format!("127.0.0.1:{port}")),
@@ -294,11 +214,25 @@ async fn our_image_is_built_by_us_and_builds() {
     let given: Vec<&str> = environment.iter().map(String::as_str).chain([hosts.as_str(), &socket]).collect();
     let container = Container::run(engine, &[&fixed[..], &given, &[&image]].concat());
 
+    // A command by hand has the same user, or the one that is given. This one waits for its input.
+    for (user, ids) in [("0", "8080"), ("1234", "1234")] {
+        let given = ["--interactive", "--network=none", "--user", user, &socket, &image];
+        let by_hand = Container::run(engine, &[&given[..], &["secrets", "put", "authorized-keys", "-"]].concat());
+        let status = format!("/proc/{}/status", by_hand.inspect("{{.State.Pid}}"));
+        let has_user = async || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let groups = if user == "0" { format!("Groups:\t{group} \n") } else { String::new() };
+            (status.contains(&format!("Uid:\t{ids}\t{ids}\t{ids}")) && status.contains(&groups)).then_some(())
+        };
+        eventually(Duration::from_secs(20), "the command has its user", has_user).await;
+    }
+    let checked = engine.docker(&["run", "--rm", "--network=none", &image, "serve", "--check"]);
+    assert_eq!(checked, "The settings are valid.");
+
     let healthy = async || (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(());
     eventually(Duration::from_secs(30), "the container is healthy", healthy).await;
     // The daemon has its own user and the socket's group, and none of root's rights.
     let status = container.done(&["sh", "-c", "cat /proc/$(cat /proc/1/task/1/children | tr -d ' ')/status"]);
-    let group = std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(host_socket).unwrap());
     for line in ["Uid:\t8080\t8080", "Gid:\t8080\t8080", &format!("Groups:\t{group} \n"), "CapEff:\t0000000000000000"] {
         assert!(status.contains(line), "{line} is not in {status}");
     }

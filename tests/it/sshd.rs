@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::harness::{
-    BASE, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, USER, eventually, folder, succeed, unique,
+    Authority, BASE, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, TlsFront, USER, eventually,
+    folder, succeed, unique,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -87,6 +88,29 @@ async fn who_holds_a_stored_key_reaches_the_engine_and_the_daemon() {
     let ssh = SshLogin::start(&daemon).await;
     admitted(&ssh, &mine).await;
     assert_eq!(ssh.host_key(), host_key);
+}
+
+/// The daemon shows the engine its certificate, and a session has no certificate.
+#[tokio::test]
+async fn a_session_reaches_an_engine_that_asks_for_a_certificate() {
+    let (engine, mine, authority) = (Engine::shared(), key(), Authority::new());
+    let front = TlsFront::start(authority.docker_certs("serverAuth", "IP:127.0.0.1", false).path(), &engine.host);
+    let certs = authority.docker_certs("clientAuth", "DNS:client", false);
+    let daemon = Daemon::start(settings([
+        ("SSHD", "auto"),
+        ("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", front.port)),
+        ("DOCKER_TLS_VERIFY", "1"),
+        ("DOCKER_CERT_PATH", certs.path().to_str().unwrap()),
+    ]))
+    .await;
+    store(&daemon.data_dir(), &mine.public);
+    let ssh = SshLogin::start(&daemon).await;
+    admitted(&ssh, &mine).await;
+    let version = said(ssh.run(&mine, "docker version --format '{{.Server.Version}}'"));
+    assert_eq!(version.trim(), engine.docker(&["version", "--format", "{{.Server.Version}}"]));
+    let variables = said(ssh.run(&mine, "env"));
+    assert!(variables.contains("DOCKER_HOST=unix:///mnt/run/docker\n"), "{variables}");
+    assert!(!variables.contains("DOCKER_TLS") && !variables.contains("DOCKER_CERT"), "{variables}");
 }
 
 #[tokio::test]
@@ -211,6 +235,20 @@ async fn the_start_says_why_the_way_in_stays_closed() {
     insta::assert_snapshot!(off, @"image-factory: SSHD is off: set SSHD=auto to let the stored authorized keys log in");
     let open = SshLogin::refused(&settings([data, ("SSHD", "auto"), ("ETCD_HOST", "etcd.example.com")]));
     insta::assert_snapshot!(open, @"image-factory: SSHD=auto needs an etcd that asks for credentials, because a stored key reaches the engine: set ETCD_USER and ETCD_PASSWORD, or ETCD_CERT and ETCD_KEY");
+    // Without authentication etcd's API v2 reads no login.
+    let etcd = Etcd::with_v2().await;
+    let port = etcd.port().to_string();
+    let ignored = SshLogin::refused(&settings([
+        data,
+        ("SSHD", "auto"),
+        ("ETCD_HOST", "127.0.0.1"),
+        ("ETCD_PORT", &port),
+        ("ETCD_API", "v2"),
+        ("ETCD_USER", USER.0),
+        ("ETCD_PASSWORD", USER.1),
+    ]));
+    let cause = ignored.lines().last().unwrap();
+    insta::assert_snapshot!(cause, @"image-factory: SSHD=auto needs an etcd that asks for credentials, and its v2 API lets anybody read: turn on authentication there");
     let unknown = SshLogin::refused(&settings([data, ("SSHD", "auto")]));
     assert!(unknown.contains("there is no user factory: add one"), "{unknown}");
 }

@@ -10,5 +10,5 @@ mod options;
 mod read;
 mod watcher;
 
-pub use read::{Configuration, read};
+pub use read::{Configuration, matches, read};
 pub use watcher::{Command, Destination, Watcher};

@@ -170,6 +170,7 @@ impl Reader<'_> {
             autostart: self.boolean("autostart", true)?,
             stdout: self.destination("stdout_stream", &options)?,
             stderr: self.destination("stderr_stream", &options)?,
+            announces: true,
         })
     }
 
@@ -253,7 +254,7 @@ impl Reader<'_> {
 }
 
 /// True if a name is what a pattern with `*` and `?` means.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut chars = pattern.chars();
     match chars.next() {
         None => name.is_empty(),

@@ -34,6 +34,31 @@ pub struct Watcher {
     pub autostart: bool,
     pub stdout: Destination,
     pub stderr: Destination,
+    /// True if the launcher says how a process that is not started again ended.
+    pub announces: bool,
+}
+
+impl Watcher {
+    /// Returns the watcher of a program that runs once.
+    pub fn once(name: &str, place: Place, command: Command, graceful_timeout: Duration) -> Self {
+        Self {
+            name: name.into(),
+            place,
+            command,
+            numprocesses: 1,
+            priority: 0,
+            warmup_delay: Duration::ZERO,
+            stop_signal: signal_hook::consts::SIGTERM,
+            stop_children: false,
+            graceful_timeout,
+            max_retry: None,
+            respawn: false,
+            autostart: true,
+            stdout: Destination::Launcher,
+            stderr: Destination::Launcher,
+            announces: true,
+        }
+    }
 }
 
 /// A command as it is written. Its variables have other values in each process.

@@ -204,7 +204,9 @@ impl Supervisor {
         supervised.unstable = if lived < STABLE { supervised.unstable + 1 } else { 0 };
         let unstable = supervised.unstable;
         if !supervised.watcher.respawn {
-            self.say(&how);
+            if supervised.watcher.announces {
+                self.say(&how);
+            }
             if code != 0 {
                 self.stop(ended_with(code));
             }

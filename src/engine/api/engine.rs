@@ -84,6 +84,10 @@ impl Engine {
     }
 
     /// Connects to the engine's machine, if that needs a connection of its own.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     pub(in crate::engine) async fn reach(&self) -> Result<(), EngineError> {
         self.host.reach().await.map(drop)
     }

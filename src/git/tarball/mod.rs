@@ -5,6 +5,8 @@
 //! Nothing of a tarball is unpacked into a file system: a path is a name in a tree of Git, and a link is text.
 
 mod download;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod names;
 mod stream;
 #[cfg(test)]

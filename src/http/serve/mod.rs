@@ -33,6 +33,8 @@ pub use certificate::{FilesState, ServerCertificate};
 pub use listener::Listener;
 pub use places::{FollowerPlace, Places};
 pub use shares::TrustedProxies;
+#[cfg(fuzzing)]
+pub use shares::fuzz as fuzz_forwarded;
 
 /// Time for a request's headers, and for a connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

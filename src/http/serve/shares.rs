@@ -54,6 +54,14 @@ fn parse(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
+#[cfg(fuzzing)]
+pub fn fuzz(values: &[u8]) {
+    let values = values.split(|&b| b == b'\n').filter_map(|value| axum::http::HeaderValue::from_bytes(value).ok());
+    let headers: HeaderMap = values.map(|value| (FORWARDED, value)).collect();
+    let proxies = TrustedProxies::new(&[IpNet::from(IpAddr::from([10, 0, 0, 2]))]);
+    assert!(proxies.forwarded(&headers).is_none_or(|sender| !proxies.has(sender)));
+}
+
 /// The places that each address has of a number of places.
 pub(super) struct AddressShares {
     /// The most places of one address.

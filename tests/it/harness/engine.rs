@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -220,15 +221,18 @@ pub fn reach_from(network: &File, address: &str) {
         std::net::TcpListener::bind(inside).unwrap()
     });
     let listener = listen.join().unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            let address = address.clone();
-            tokio::spawn(async move {
-                let mut to = tokio::net::TcpStream::connect(address).await?;
-                tokio::io::copy_bidirectional(&mut from, &mut to).await
-            });
+    // A thread of its own goes on while a test waits for a program.
+    std::thread::spawn(move || {
+        for from in listener.incoming() {
+            let (from, to) = (from.unwrap(), TcpStream::connect(&address));
+            if let Ok(to) = to {
+                for (mut from, mut to) in [(from.try_clone().unwrap(), to.try_clone().unwrap()), (to, from)] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
         }
     });
 }

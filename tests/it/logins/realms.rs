@@ -10,14 +10,14 @@ on_each_engine!(no_login_goes_to_the_token_server_of_another_domain);
 
 const READER: Account = Account { user: "reader", password: BASE_PASSWORD, actions: &["pull", "push"] };
 
-async fn with(world: &mut World, settings: &[(&str, &str)]) {
+pub(super) async fn with(world: &mut World, settings: &[(&str, &str)]) {
     settings.iter().for_each(|(name, value)| world.daemon.set(name, value));
     world.daemon.term(LIMIT).await;
     world.daemon.restart().await;
 }
 
 /// Has Conveyor's API build a new commit, and returns the job's id.
-async fn conveyor_build(world: &World, base: &str) -> String {
+pub(super) async fn conveyor_build(world: &World, base: &str) -> String {
     world.repo.commit("develop", &[("Dockerfile", &format!("FROM {base}\nRUN : {}\n", unique()))]);
     let body = json!({"repository": "acme/hello", "branch": "develop"});
     let answer = world.daemon.request(Method::POST, "/builds").json(&body).send().await.unwrap();

@@ -55,12 +55,18 @@ async fn asked_by(world: &World, token: &str, path: &str, body: Value) -> Value 
     world.daemon.wait(&id(&made)).await
 }
 
-#[tokio::test]
-async fn the_tags_of_a_protected_branch_are_set_from_elsewhere_by_an_admin() {
-    let mut world = World::start_with(&[("IMAGE_TAGS", "latest"), ("PROTECTED", "main")]).await;
+/// Makes a token of the role `build`.
+fn build_token(world: &mut World) -> String {
     let added = world.daemon.cli(&["tokens", "add", "ci", "--role", "build"]).run();
     let token = String::from_utf8(added.stdout).unwrap().trim().to_owned();
     world.daemon.guard("a token of the store", &token);
+    token
+}
+
+#[tokio::test]
+async fn the_tags_of_a_protected_branch_are_set_from_elsewhere_by_an_admin() {
+    let mut world = World::start_with(&[("IMAGE_TAGS", "latest"), ("PROTECTED", "main")]).await;
+    let token = build_token(&mut world);
     let old = commit(&world, "main");
     let first = world.daemon.wait_success(&told(&world, "main", NONE, &old).await).await;
     let new = commit(&world, "main");
@@ -96,4 +102,34 @@ async fn the_tags_of_a_protected_branch_are_set_from_elsewhere_by_an_admin() {
     let next = commit(&world, "main");
     let job = world.daemon.wait_success(&told(&world, "main", &new, &next).await).await;
     has(&world, "latest", &job).await;
+}
+
+/// The branches are there, and no job of theirs was.
+#[tokio::test]
+async fn the_tags_of_a_protected_branch_are_its_own_before_it_sets_them() {
+    let settings = [("IMAGE_TAGS", "latest,{branch}"), ("PROTECTED", "main,release/*")];
+    let mut world = World::start_with(&settings).await;
+    let token = build_token(&mut world);
+    let main = commit(&world, "main");
+    let release = commit(&world, "release/1");
+    let like_release = commit(&world, "release-1");
+    let job = world.daemon.wait_success(&told(&world, "release-1", NONE, &like_release).await).await;
+    let log = world.daemon.log(&id(&job)).await;
+    for (name, keeper, git_ref) in
+        [("latest", &main, "refs/heads/main"), ("release-1", &release, "refs/heads/release/1")]
+    {
+        let TagView { digest, kept } = TagView::of(tag(&world, &job, name));
+        assert_eq!((digest, kept.as_ref(), world.digest(name).await), (None, Some(keeper), None), "{job:#}");
+        assert!(log.contains(&format!("{name}: is not set, as a tag of {git_ref}, which is protected")), "{log}");
+    }
+    has(&world, &like_release, &job).await;
+    let by_name = json!({"owner": "acme", "repo": "hello", "branch": "release-1", "tag": "main"});
+    let refused = asked_by(&world, &token, "/job", by_name.clone()).await;
+    let cause = refused["cause"].as_str().unwrap();
+    assert!(cause.contains("main is a tag of refs/heads/main, which is protected: have an admin set it"), "{cause}");
+    let job = world.daemon.wait_success(&asked(&world, by_name).await).await;
+    has(&world, "main", &job).await;
+    let job = world.daemon.wait_success(&told(&world, "main", NONE, &main).await).await;
+    has(&world, "latest", &job).await;
+    has(&world, "main", &job).await;
 }

@@ -1,0 +1,61 @@
+//! The configuration of an image without Salt: the pillar, and the project's own states.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use minijinja::Value;
+
+use crate::jinja::Renderer;
+use crate::launch::Steps;
+use crate::layout::Layout;
+use crate::signals::Signals;
+use crate::states::{self, Programs, Summary};
+use crate::{Problem, grains, pillar};
+
+/// Renders the pillar, carries the states out, and lists on standard error what was done.
+///
+/// # Errors
+/// A file does not render, or a state is not carried out here. Nothing was changed then.
+pub fn run(
+    layout: &Layout,
+    steps: &Steps,
+    own: &BTreeMap<String, String>,
+    signals: &Signals,
+) -> Result<Summary, Problem> {
+    let grains = grains::gather(&layout.root);
+    let values = pillar::compile(layout, &grains, &options(&grains, steps, None), steps.merge_lists)?;
+    let project = pillar::project(layout, &values);
+    let opts = options(&grains, steps, Some(project));
+    let renderer = Renderer::new(values, grains, opts, layout.roots());
+    let programs = Programs { root: &layout.root, own, signals, is_dry: steps.test };
+    let mut say = |line: &str| eprintln!("launcher | {line}");
+    let summary = states::apply(layout, &renderer, &programs, &mut say)?;
+    let Summary { changed, unchanged, failed, .. } = summary;
+    say(&format!("{changed} states changed, {unchanged} unchanged, {failed} failed"));
+    Ok(summary)
+}
+
+/// Returns the pillar of two files, of which the second one's values have precedence.
+///
+/// # Errors
+/// A file does not render.
+pub fn merged_pillar(layout: &Layout, files: [&Path; 2], lists: bool) -> Result<Value, Problem> {
+    let grains = grains::gather(&layout.root);
+    let opts = options(&grains, &Steps::default(), None);
+    let [image, volume] = files.map(|file| pillar::compile_file(file, &grains, &opts));
+    Ok(pillar::merge(&image?, &volume?, lists))
+}
+
+/// Returns `opts`, in which templates look for the project and for few other things.
+fn options(grains: &Value, steps: &Steps, project: Option<Value>) -> Value {
+    let id = grains.get_attr("id").unwrap_or_default();
+    let mut pairs = vec![
+        ("id", id),
+        ("file_client", "local".into()),
+        ("saltenv", "base".into()),
+        ("test", steps.test.into()),
+        ("pillar_merge_lists", steps.merge_lists.into()),
+    ];
+    pairs.extend(project.map(|project| ("ms_project", project)));
+    Value::from_pairs(pairs)
+}

@@ -1,0 +1,266 @@
+//! `launcher launch re_configure=True` in an image without Salt: what is refused, what is listed, and what stays whole.
+#![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+struct Image(TempDir);
+
+impl Image {
+    /// An image with the project `hello` and these states.
+    fn new(states: &str) -> Self {
+        let image = Self(tempfile::tempdir().unwrap());
+        image.file("etc/circus.ini", "[watcher:app]\ncmd = echo runs\nrespawn = False\n");
+        image.file("srv/projects/hello/pillar/init.sls", "domain: of.image\nports: [1]\ndeep: {a: 1, b: 2}\n");
+        image.file("srv/projects/hello/project/.salt/200_reconfigure.sls", states);
+        image
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn file(&self, path: &str, content: &str) {
+        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+        fs::write(self.path(path), content).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|error| format!("{error}"))
+    }
+
+    /// Returns the exit code, and what standard output and standard error have, in which ROOT is the folder.
+    fn launch(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_launcher"));
+        command.arg("launch").args(words).arg(format!("--root={}", self.0.path().display()));
+        command.env("PATH", "/usr/bin:/bin");
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code(), text.replace(self.0.path().to_str().unwrap(), "ROOT"))
+    }
+}
+
+const STATES: &str = "\
+/etc/app/app.conf:
+  file.managed:
+    - source: salt://files/app.conf
+    - template: jinja
+    - makedirs: True
+    - mode: '0640'
+restart:
+  cmd.wait:
+    - name: echo restarted
+    - watch:
+      - file: /etc/app/app.conf
+";
+
+#[test]
+fn what_was_done_is_listed_and_a_second_launch_changes_nothing() {
+    let image = Image::new(STATES);
+    image.file("srv/projects/hello/project/.salt/files/app.conf", "domain = {{ pillar.domain }}\n");
+    let expected = "\
+restart | restarted
+app | runs
+launcher | changed: file.managed /etc/app/app.conf
+launcher | changed: cmd.wait echo restarted
+launcher | 2 states changed, 0 unchanged, 0 failed
+launcher | app ended with 0
+";
+    assert_eq!(image.launch(&["re_configure=True"]), (Some(0), expected.into()));
+    assert_eq!(image.read("etc/app/app.conf"), "domain = of.image\n");
+    let written = fs::metadata(image.path("etc/app/app.conf")).unwrap().ino();
+
+    let expected = "\
+app | runs
+launcher | unchanged: file.managed /etc/app/app.conf
+launcher | unchanged: cmd.wait echo restarted
+launcher | 0 states changed, 2 unchanged, 0 failed
+launcher | app ended with 0
+";
+    assert_eq!(image.launch(&["re_configure=True"]), (Some(0), expected.into()));
+    assert_eq!(fs::metadata(image.path("etc/app/app.conf")).unwrap().ino(), written);
+
+    image.file("srv/projects/hello/data/configuration/pillar.sls", "domain: of.volume\n");
+    let expected = "\
+launcher | would change: file.managed /etc/app/app.conf
+launcher | would change: cmd.wait echo restarted
+launcher | 2 states changed, 0 unchanged, 0 failed
+";
+    assert_eq!(image.launch(&["re_configure=True", "test=True"]), (Some(0), expected.into()));
+    assert_eq!(image.read("etc/app/app.conf"), "domain = of.image\n");
+    assert_eq!(image.launch(&["re_configure=True"]).0, Some(0));
+    assert_eq!(image.read("etc/app/app.conf"), "domain = of.volume\n");
+}
+
+#[test]
+fn a_pillar_of_the_volume_is_merged_on_demand() {
+    let image = Image::new("/out:\n  file.managed:\n    - contents: {{ pillar|json|yaml_encode }}\n");
+    image.file(
+        "srv/projects/hello/project/.salt/PILLAR.sample",
+        "makina-projects.projectname: {data: {x: 1}}\nhint: a\n",
+    );
+    image.file(
+        "srv/projects/hello/data/configuration/pillar.sls",
+        "domain: {{ 'of' }}.volume\nports: [2]\ndeep: {b: 3}\n",
+    );
+    let sample = "\"hint\": \"a\", \"makina-projects.hello\": {\"data\": {\"x\": 1}}";
+    for (words, deep, ports) in [
+        (&["re_configure=True"][..], "{\"b\": 3}", "[2]"),
+        (&["re_configure=True", "--merge-pillar"], "{\"a\": 1, \"b\": 3}", "[2]"),
+        (&["re_configure=True", "merge_pillar=True", "--pillar-merge-lists"], "{\"a\": 1, \"b\": 3}", "[1, 2]"),
+    ] {
+        assert_eq!(image.launch(words).0, Some(0), "{words:?}");
+        let expected = format!("{{\"deep\": {deep}, \"domain\": \"of.volume\", {sample}, \"ports\": {ports}}}\n");
+        assert_eq!(image.read("out"), expected, "{words:?}");
+    }
+}
+
+#[test]
+fn what_is_not_carried_out_is_refused_before_anything_is_changed() {
+    let first = "/out:\n  file.managed:\n    - contents: x\n{% for name in ['a'] %}\n\n";
+    for (states, line, text) in [
+        (
+            "{{ name }}:\n  pkg.installed: []\n",
+            7,
+            "pkg.installed is not carried out here. Install packages in the Dockerfile.",
+        ),
+        (
+            "{{ name }}:\n  file.managed:\n    - attrs: i\n",
+            8,
+            "`attrs` of file.managed is not carried out here. Take it out, or use cmd.run.",
+        ),
+        (
+            "{{ name }}:\n  cmd.run:\n    - prereq: [file: /out]\n",
+            8,
+            "`prereq` is not carried out here. Use require, watch, onchanges or onfail.",
+        ),
+        (
+            "{{ name }}:\n  cmd.run:\n    - require: [file: b]\n",
+            7,
+            "There is no state `file: b` to wait for. Correct the requisite.",
+        ),
+        ("{{ name }}:\n  file.managed:\n    - mode: 689\n", 8, "`mode` is wrong. Write octal digits such as '0640'."),
+        (
+            "{{ name }}:\n  file.managed:\n    - source: http://x/y\n",
+            7,
+            "The source http://x/y is not fetched here. Copy it in the Dockerfile.",
+        ),
+        ("/out:\n  cmd.run\n", 6, "The YAML cannot be read: the key `/out` occurs twice."),
+        ("x: {{ nosuch }}\n", 6, "Jinja cannot render this: `nosuch` is undefined."),
+        (
+            "x: {{ salt['mysql.query']('x') }}\n",
+            6,
+            "Jinja cannot render this: salt['mysql.query'] is not carried out here; put its result into the pillar.",
+        ),
+        ("a: [\n", 7, "The YAML cannot be read: "),
+        ("extend: {}\n", 6, "`extend` is not carried out here. Write the state as it is meant."),
+    ] {
+        let image = Image::new(&format!("{first}{states}{{% endfor %}}\n"));
+        let (code, output) = image.launch(&["re_configure=True"]);
+        let place = format!("launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:{line}: {text}");
+        assert!(output.starts_with(&place), "{states}\nexpected: {place}\nprinted: {output}");
+        assert_eq!((code, output.lines().count()), (Some(1), 1));
+        assert!(!image.path("out").exists());
+    }
+}
+
+#[test]
+fn a_state_that_fails_stops_the_launch_and_those_that_require_it() {
+    let states = "\
+first:
+  cmd.run:
+    - name: echo no >&2; exit 3
+second:
+  cmd.run:
+    - name: echo never
+    - require: [cmd: first]
+third:
+  cmd.run:
+    - name: echo cleaned
+    - onfail: [cmd: first]
+";
+    let image = Image::new(states);
+    let expected = "\
+third | cleaned
+first | no
+launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:2: cmd.run echo no >&2; exit 3 failed: the command ended with 3
+launcher | not run, because what it requires failed: cmd.run echo never
+launcher | changed: cmd.run echo cleaned
+launcher | 1 states changed, 0 unchanged, 2 failed
+launcher: 2 states failed, so the application is not started.
+";
+    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+}
+
+#[test]
+fn states_that_wait_for_each_other_are_named() {
+    let image = Image::new("a:\n  cmd.run:\n    - require: [cmd: b]\nb:\n  cmd.run:\n    - require: [cmd: a]\n");
+    let expected = "launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:2: States wait for each other here. Take one of the requisites out.\n";
+    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+}
+
+#[test]
+fn a_pillar_without_bounds_costs_an_error() {
+    let image = Image::new(STATES);
+    for (pillar, text) in [
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+            "the template takes too many steps",
+        ),
+        ("a: {{ 'x' * 999999999 }}", "the template takes too many steps"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion limit exceeded"),
+        ("{% import_yaml 'init.sls' as x %}", "files are imported as data"),
+        ("{% include 'init.sls' %}", "recursion limit exceeded"),
+    ] {
+        image.file("srv/projects/hello/pillar/init.sls", pillar);
+        let (code, output) = image.launch(&["re_configure=True"]);
+        assert_eq!((code, output.lines().count()), (Some(1), 1), "{output}");
+        assert!(output.contains("pillar/init.sls:1: ") && output.contains(text), "{output}");
+    }
+    image.file("srv/projects/hello/pillar/init.sls", "#!py\nimport os\n");
+    let expected = "launcher: ROOT/srv/projects/hello/pillar/init.sls:1: The renderer py is not carried out here. Write Jinja and YAML.\n";
+    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+}
+
+#[test]
+fn accounts_are_created_and_own_files() {
+    let states = "\
+web:
+  user.present:
+    - uid: 4321
+    - home: /srv/web
+    - shell: /bin/sh
+    - createhome: False
+    - groups: [tls]
+    - require: [group: tls]
+tls:
+  group.present:
+    - gid: 4300
+/owned:
+  file.managed:
+    - user: web
+    - group: tls
+    - require: [user: web]
+";
+    let image = Image::new(states);
+    for (path, content) in [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+        ("etc/group", "root:x:0:\n"),
+        ("etc/shadow", ""),
+        ("etc/gshadow", ""),
+    ] {
+        image.file(path, content);
+    }
+    let (code, output) = image.launch(&["re_configure=True"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(image.read("etc/passwd").contains("web:x:4321:"), "{}", image.read("etc/passwd"));
+    assert!(image.read("etc/group").contains("tls:x:4300:web"));
+    let owned = fs::metadata(image.path("owned")).unwrap();
+    assert_eq!((owned.uid(), owned.gid()), (4321, 4300));
+    let (_, output) = image.launch(&["re_configure=True"]);
+    assert!(output.contains("0 states changed, 3 unchanged, 0 failed"), "{output}");
+}

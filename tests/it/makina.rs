@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
     Docker, Engine, PASSPHRASE, Repo, World, dockercfg, eventually, folder, gpg_encrypt, port, succeed, unique,
@@ -91,6 +91,14 @@ async fn what_a_tar_may_lose_is_named(docker: Docker) {
 
 on_each_engine!(what_a_tar_may_lose_is_named);
 
+/// Waits for a job on an image of Debian, whose half a gigabyte is pushed to a registry, too.
+async fn built(world: &World, id: &str) -> Value {
+    let limit = Duration::from_secs(300);
+    let job = world.daemon.wait_for(id, limit, |job| job["status"] != "pending" && job["status"] != "running").await;
+    assert_eq!(job["status"], "success", "{job:#}\n{}", world.daemon.log(id).await);
+    job
+}
+
 #[tokio::test]
 async fn a_scaffold_is_built_and_configures_itself() {
     let world = World::start_with(&[]).await;
@@ -101,7 +109,7 @@ async fn a_scaffold_is_built_and_configures_itself() {
     world.repo.commit("develop", &[]);
     let body = json!({ "owner": "acme", "repo": "hello", "build": { "buildArgs": { "BASE": debian } } });
     let id = world.daemon.submit(body).await;
-    let job = world.daemon.wait_success(&id).await;
+    let job = built(&world, &id).await;
     let log = world.daemon.log(&id).await;
     assert!(log.contains("its layout is checked") && !log.contains("warning:"), "{log}");
     let image = job["image"].as_str().unwrap();
@@ -158,7 +166,7 @@ async fn the_registry_of_the_example_is_built_launched_and_pushed_to() {
     let debian = debian_with(&world.engine, &["registry"]);
     let body = json!({ "owner": "acme", "repo": "hello", "build": { "buildArgs": { "BASE": debian } } });
     let id = world.daemon.submit(body).await;
-    let job = world.daemon.wait_success(&id).await;
+    let job = built(&world, &id).await;
     assert!(!world.daemon.log(&id).await.contains("warning:"));
 
     let address = format!("127.0.0.1:{}", port());

@@ -23,8 +23,8 @@ use tokio::task::spawn_blocking;
 use super::command::{ask, local};
 use super::errors::last_words;
 use super::mirror::{ORIGIN, TARBALLS, remove, sweep};
-use super::snapshot::Snapshot;
-use super::{Fault, Git, GitError, Mirror, Oid, RepoSource};
+use super::snapshot::{Snapshot, SnapshotOptions};
+use super::{Fault, Git, GitError, MemoryShare, Mirror, Oid, RepoSource};
 use crate::model::{CommitId, CommitSpec, LogSink, escape_bidi};
 use crate::secrets::Secrets;
 use names::ref_of;
@@ -98,10 +98,12 @@ impl Git {
         &self,
         tarball: &Tarball,
         times_key: &str,
+        memory: MemoryShare,
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
-        let snapshot = self.snapshot(&tarball.mirror, &tarball.head, times_key, secrets, log).await?;
+        let options = SnapshotOptions { memory, ..SnapshotOptions::default() };
+        let snapshot = self.snapshot_with(&tarball.mirror, &tarball.head, times_key, options, secrets, log).await?;
         let commit = tarball.commit.as_str().parse().map_err(|error| host(format!("{}: {error}", tarball.commit)))?;
         Ok(snapshot.of_commit(commit))
     }

@@ -6,6 +6,8 @@
 //! their runtime; a `spawn_blocking` thread ends after 10 s of idleness and would take the program with it. Programs
 //! are therefore started only by async code.
 
+mod cgroup;
+
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, Interest};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::model::LogSink;
+pub use cgroup::{GroupLimits, NoGroup, ProgramGroup};
 
 /// The folders in which programs are looked for. The daemon's own PATH is not passed on.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,12 +52,14 @@ pub enum ProcessError {
 }
 
 /// Limits of each process of a program; its children have the same limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ProcessLimits {
     /// Bytes of its data (RLIMIT_DATA): what it allocates, and not the files that it maps.
     pub memory: u64,
     /// Time of the processors, of all its threads together (RLIMIT_CPU), in whole seconds.
     pub cpu_time: Duration,
+    /// Group in which it has limits together with other programs.
+    pub group: Option<&'static ProgramGroup>,
 }
 
 /// Another user to run a program as, which only root can.
@@ -181,7 +186,10 @@ impl Program {
             }
             // A change of the user would clear the signal.
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            if let Some(ProcessLimits { memory, cpu_time }) = limits {
+            if let Some(ProcessLimits { memory, cpu_time, group }) = limits {
+                if let Some(group) = group {
+                    group.join()?;
+                }
                 // A second more to the hard limit makes the signal SIGXCPU, by which the limit is told.
                 limit(Resource::Data, memory, memory)?;
                 limit(Resource::Cpu, cpu_time.as_secs(), cpu_time.as_secs().saturating_add(1))?;

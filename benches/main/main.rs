@@ -8,6 +8,7 @@ mod git;
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
 mod hooks;
+mod hostile;
 mod idle;
 mod ignore;
 mod modules;
@@ -30,7 +31,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 20] = [
+const MEASUREMENTS: [&str; 21] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -48,6 +49,7 @@ const MEASUREMENTS: [&str; 20] = [
     "jobs-1000000",
     "scrape",
     "test-stage",
+    "hostile",
     "container-start",
     "container-push",
     "idle",
@@ -82,6 +84,7 @@ fn main() {
                 "jobs-1000000" => queue::finished().await,
                 "scrape" => scrape::measure().await,
                 "test-stage" => test_stage::measure().await,
+                "hostile" => hostile::measure().await,
                 "container-start" => container::starts().await,
                 "container-push" => container::pushes().await,
                 _ => idle::measure().await,

@@ -73,6 +73,8 @@ impl DaemonParts {
     /// # Errors
     /// A part cannot start: a folder cannot be used, another daemon uses it, or the address of an engine is not valid.
     pub async fn assemble(settings: &Settings, files: u64, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        // No program may have been started before, because its group would be the daemon's old one.
+        let git_group = git::group(settings);
         let (data_dir, metrics, repo_case) = (settings.data_dir(), Metrics::new()?, git::repo_case(settings));
         let store = Store::open(&data_dir).await?.with_repo_concurrency(settings.repo_concurrency);
         let store = store.with_repo_case(repo_case).await?;
@@ -119,10 +121,13 @@ impl DaemonParts {
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
-        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait };
+        let memory = queue::memory(settings)?;
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait, memory: memory.clone() };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
-        let git = Git::new(git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts))?;
+        let mut git_config = git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts);
+        git_config.bounds.group = git_group;
+        let git = Git::new(git_config)?;
         git.number_fetches_after(store.newest_fetch().await?);
         let tools = Arc::new(Tools {
             git,
@@ -133,6 +138,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             isolation: Isolation::default(),
+            memory,
             metrics: metrics.clone(),
         });
 
@@ -165,6 +171,7 @@ impl DaemonParts {
             host_of,
             engines: engine_handle,
             data_dir,
+            body_memory: access::body_memory(settings),
         };
         let http_parts = http::Parts {
             store: store.clone(),

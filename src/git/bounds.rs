@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::ProcessLimits;
+use crate::process::{ProcessLimits, ProgramGroup};
 
 /// Bounds that the operator sets.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub struct GitBounds {
     pub memory: u64,
     /// GIT_CPU_TIME: time of the processors for one process of Git.
     pub cpu_time: Duration,
+    /// Control group of all processes of Git, if there is one.
+    pub group: Option<&'static ProgramGroup>,
     /// Free bytes of the disk below which a fetch ends: half of DISK_FLOOR.
     pub disk_reserve: u64,
 }
@@ -31,7 +33,7 @@ pub(super) const GIT_FILE: u64 = 1 << 20;
 
 impl GitBounds {
     pub(super) fn process(&self) -> ProcessLimits {
-        ProcessLimits { memory: self.memory, cpu_time: self.cpu_time }
+        ProcessLimits { memory: self.memory, cpu_time: self.cpu_time, group: self.group }
     }
 }
 
@@ -44,6 +46,7 @@ impl Default for GitBounds {
             refs: 200_000,
             memory: 2 << 30,
             cpu_time: Duration::from_secs(3600),
+            group: None,
             disk_reserve: 1 << 30,
         }
     }

@@ -2,11 +2,11 @@
 
 pub use super::tarball::fuzzing::tarball;
 use super::tree::listing::{TreeBudget, TreeListing};
-use super::{GitBounds, lfs, submodules};
+use super::{GitBounds, MemoryShare, lfs, submodules};
 
 /// Takes the output of `git ls-tree`, whose paths a committer chooses.
 pub fn tree_listing(text: &[u8]) {
-    let budget = TreeBudget::new(GitBounds::default());
+    let budget = TreeBudget::new(GitBounds::default(), MemoryShare::default());
     let mut listing = TreeListing::new(&budget);
     if text.chunks(7).all(|piece| listing.push(piece).is_ok())
         && let Ok(entries) = listing.finish()

@@ -5,6 +5,7 @@
 //! modes, a missing space before a date). It protects a checkout, which we never make; the names in a tree are checked
 //! when the tree is read.
 
+mod announced;
 mod fetch;
 mod healing;
 pub(super) mod lease;

@@ -12,8 +12,10 @@ use bytes::Bytes;
 use super::command::{ask, local};
 use super::errors::RepoError;
 use super::lfs::LfsStore;
+use super::tree::listing::memory_of;
 use super::{
-    Blobs, Entry, EntryKind, Git, GitConfig, GitDir, GitError, Mirror, Oid, PathEnd, PathWalk, WalkStep, path_order,
+    Blobs, Entry, EntryKind, Git, GitConfig, GitDir, GitError, MemoryShare, Mirror, Oid, PathEnd, PathWalk, WalkStep,
+    path_order,
 };
 use crate::model::LogSink;
 use crate::secrets::Secrets;
@@ -36,6 +38,25 @@ pub struct Snapshot {
     /// Content of the file that came with the job's request; empty if the files are a repository's.
     inline: Bytes,
     config: GitConfig,
+    /// Share of MEMORY_BUDGET that the entries take.
+    _memory: MemoryShare,
+}
+
+/// Choices about a snapshot.
+#[derive(Default)]
+pub struct SnapshotOptions<'a> {
+    /// The commit's `.git`, which becomes a part of the snapshot.
+    pub git_dir: Option<&'a Arc<GitDir>>,
+    /// Share of MEMORY_BUDGET in which the snapshot has to fit. A snapshot that does not fit is an error, and the share
+    /// then says how much it lacks ([`MemoryShare::shortage`]).
+    pub memory: MemoryShare,
+}
+
+impl<'a> SnapshotOptions<'a> {
+    /// Makes the choice of a snapshot with this `.git`.
+    pub fn of(git_dir: &'a Arc<GitDir>) -> Self {
+        Self { git_dir: Some(git_dir), ..Self::default() }
+    }
 }
 
 impl Snapshot {
@@ -135,24 +156,24 @@ impl Git {
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
-        self.snapshot_with(mirror, commit, times_key, None, secrets, log).await
+        self.snapshot_with(mirror, commit, times_key, SnapshotOptions::default(), secrets, log).await
     }
 
-    /// Makes a snapshot like [`Git::snapshot`], with the commit's `.git` in it if there is one.
+    /// Makes a snapshot like [`Git::snapshot`], with further choices.
     pub async fn snapshot_with(
         &self,
         mirror: &Mirror,
         commit: &Oid,
         times_key: &str,
-        git_dir: Option<&Arc<GitDir>>,
+        options: SnapshotOptions<'_>,
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
         let id = commit.to_string();
-        match self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await {
+        match self.try_snapshot(mirror, commit, times_key, &options, secrets, log).await {
             Err(RepoError::Damaged(what)) => {
                 self.heal(mirror, Some(&id), &what).await?;
-                let snapshot = self.try_snapshot(mirror, commit, times_key, git_dir, secrets, log).await;
+                let snapshot = self.try_snapshot(mirror, commit, times_key, &options, secrets, log).await;
                 self.healed(mirror, snapshot).await
             }
             snapshot => snapshot.map_err(|error| error.into_error(&mirror.source)),
@@ -164,13 +185,15 @@ impl Git {
         mirror: &Mirror,
         commit: &Oid,
         times_key: &str,
-        git_dir: Option<&Arc<GitDir>>,
+        options: &SnapshotOptions<'_>,
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, RepoError> {
-        let mut parts = self.parts(mirror, commit, secrets, log).await?;
+        let SnapshotOptions { git_dir, memory } = options;
+        memory.restart();
+        let mut parts = self.parts(mirror, commit, secrets, memory, log).await?;
         for part in &mut parts {
-            let checked_out = self.check_out(part, log).await;
+            let checked_out = self.check_out(part, memory, log).await;
             part.named(checked_out)?;
         }
         let own = (parts.len() > 1 || git_dir.is_some()).then(|| parts[0].entries.clone());
@@ -181,10 +204,12 @@ impl Git {
             entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
         }
         let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
+        // What was needed for a moment goes to other jobs.
+        memory.shrink(memory_of(&entries));
         let objects = self.lfs.store.clone();
-        let (git_dir, config) = (git_dir.cloned(), self.config.clone());
-        let inline = Bytes::new();
-        Ok(Snapshot { commit: *commit, head: *commit, entries, generation, mirrors, objects, git_dir, inline, config })
+        let (git_dir, config, inline) = (git_dir.cloned(), self.config.clone(), Bytes::new());
+        let (commit, head, _memory) = (*commit, *commit, memory.clone());
+        Ok(Snapshot { commit, head, entries, generation, mirrors, objects, git_dir, inline, config, _memory })
     }
 }
 

@@ -72,6 +72,9 @@ pub(super) enum TreeError {
     /// An object is missing, or the output is not that of Git.
     #[error("the tree cannot be read at {0:?}")]
     Damaged(String),
+    /// Other jobs hold the memory that the entries need.
+    #[error("its files and folders need more memory than is free (MEMORY_BUDGET)")]
+    NoMemory,
     #[error("it has more than {0} files and folders (MAX_FILES): remove some, or let the operator raise it")]
     TooMany(u64),
     #[error("its files have more than {0} bytes together (MAX_TREE_BYTES): remove some, or let the operator raise it")]
@@ -87,8 +90,8 @@ pub(super) enum TreeError {
 }
 
 impl TreeError {
-    /// Returns true if the committer made what is wrong.
-    pub(super) fn is_of_committer(&self) -> bool {
+    /// Returns true unless the repository is damaged.
+    pub(super) fn is_refusal(&self) -> bool {
         !matches!(self, Self::Damaged(_))
     }
 }
@@ -100,6 +103,7 @@ fn shown(text: &[u8]) -> String {
 
 /// Sorts entries in [`path_order`], and checks that a checkout could write them.
 fn checked(mut entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
+    entries.shrink_to_fit();
     entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
     match entries.first() {
         Some(first) if !is_proper(&first.path) || first.path.contains(&b'/') => {
@@ -159,7 +163,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
     fn parse(bytes: &[u8]) -> Result<Vec<Entry>, TreeError> {
-        let budget = listing::TreeBudget::new(crate::git::GitBounds::default());
+        let budget = listing::TreeBudget::new(crate::git::GitBounds::default(), crate::git::MemoryShare::default());
         let mut listing = listing::TreeListing::new(&budget);
         listing.push(bytes)?;
         listing.finish()

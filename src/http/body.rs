@@ -19,8 +19,6 @@ pub const HOOK_LIMIT: usize = 25 << 20;
 /// The first 64 KB of a body take nothing from the budget, because everyday pushes (10 commits have 15 KB) must get in
 /// while somebody without a signature keeps the budget busy with large bodies.
 const FREE: usize = 64 << 10;
-/// Memory for all bodies that are being read, together.
-const BUDGET: usize = 128 << 20;
 /// Time for a whole body. 25 MB in that time are 10 Mbit/s; GitHub itself waits 10 s.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -30,12 +28,6 @@ const PIECE: usize = 64 << 10;
 
 /// The memory that the bodies that are being read may take.
 pub struct Budget(Semaphore);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(Semaphore::new(BUDGET / UNIT))
-    }
-}
 
 /// A whole body, counted in the budget until it is dropped.
 pub struct ReceivedBody<'a> {
@@ -50,6 +42,12 @@ impl ReceivedBody<'_> {
 }
 
 impl Budget {
+    /// Makes a budget of this many bytes for all bodies together.
+    pub fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / UNIT as u64).unwrap_or(usize::MAX);
+        Self(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
+    }
+
     /// Reads a body of at most `limit` bytes, also when it is decoded: `Content-Encoding` may be `gzip`.
     pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<ReceivedBody<'_>, ApiError> {
         let encoding = headers.get(header::CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
@@ -143,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_put_together_up_to_its_limit() {
-        let budget = Budget::default();
+        let budget = Budget::new(1 << 20);
         assert_eq!(budget.read(&HeaderMap::new(), pieces(3, 5), 15).await.unwrap().bytes().len(), 15);
         assert_eq!(budget.read(&HeaderMap::new(), Body::empty(), 15).await.unwrap().bytes().len(), 0);
         let too_large = "The body is longer than 15 bytes";

@@ -97,6 +97,8 @@ pub struct HttpConfig {
     pub engines: EngineHandle,
     /// The folder whose disk the metrics show.
     pub data_dir: PathBuf,
+    /// Memory for all bodies that are being read, together.
+    pub body_memory: u64,
 }
 
 /// Returns the host of a channel's destination, if a present setting names it.
@@ -174,7 +176,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         host_of: config.host_of,
         engines: config.engines,
         data_dir: config.data_dir,
-        bodies: body::Budget::default(),
+        bodies: body::Budget::new(config.body_memory),
         store,
         logs,
         queue,

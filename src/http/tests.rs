@@ -124,6 +124,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         host_of: Arc::new(|channel, destination| (channel == "post-build").then(|| format!("{destination}.example"))),
         engines: engines::handle(Vec::new()),
         data_dir: dir.path().into(),
+        body_memory: 128 << 20,
     };
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();

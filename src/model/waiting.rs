@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::words::words;
 
 words! {
-    /// Kind of the thing that a pending job waits for.
+    /// Kind of the thing that a job waits for.
     pub enum WaitKind {
         /// Secrets that were never read, or one that is stored and cannot be used.
         Secrets = "secrets",
@@ -11,6 +11,8 @@ words! {
         Disk = "disk",
         /// Git, ssh or setpriv, which is not installed.
         Programs = "programs",
+        /// Memory for the files of its commit, which other jobs hold. A running job waits for it.
+        Memory = "memory",
         /// Running jobs of the job's repository, which has as many as it may have.
         Repository = "repository",
         /// The rest after an attempt that infrastructure ended.
@@ -20,7 +22,7 @@ words! {
     }
 }
 
-/// The reason why a job is pending.
+/// The reason why a job waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitReason {
     pub kind: WaitKind,

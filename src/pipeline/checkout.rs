@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Tools;
 use super::clone::Fetched;
 use super::failure::JobEnd;
+use super::memory::TreeMemory;
 use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::wanted::Wanted;
 use super::{dockerfile, folder, heads, makina};
-use crate::git::{EntryKind, Mirror, Snapshot};
+use crate::git::{EntryKind, MemoryShare, Mirror, Snapshot, SnapshotOptions};
 use crate::model::{
     CommitId, Dialect, LogSink, Origin, RefGlob, RepoRef, SkipReason, StageName, TagTemplate, bare_name,
     has_docker_nocache, has_docker_skip, has_skip_words,
@@ -25,7 +26,7 @@ pub(super) async fn run(
     mirror: &Mirror,
     runner: &mut StageRunner,
 ) -> Result<Arc<Snapshot>, JobEnd> {
-    let log = runner.log.clone();
+    let (log, memory) = (runner.log.clone(), TreeMemory::new(tools, runner));
     let Fetched { repo, wanted, git_ref, default_branch, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
@@ -79,15 +80,21 @@ pub(super) async fn run(
             }
             false => None,
         };
-        let try_once = || {
-            let snapshot = tools.git.snapshot_with(mirror, &oid, &times_key, git_dir.as_ref(), secrets, &*log);
-            log.fetch_within(tools.config.clone_timeout, snapshot)
+        let (limit, git_dir) = (tools.config.clone_timeout, git_dir.as_ref());
+        let read = |memory: MemoryShare| {
+            let (oid, times_key, log) = (&oid, &times_key, &log);
+            let try_once = move || {
+                let options = SnapshotOptions { git_dir, memory: memory.clone() };
+                let snapshot = tools.git.snapshot_with(mirror, oid, times_key, options, secrets, &**log);
+                log.fetch_within(limit, snapshot)
+            };
+            with_retries(limit, &**log, try_once)
         };
-        let snapshot = with_retries(tools.config.clone_timeout, &*log, try_once).await?;
+        let snapshot = memory.within(read).await?;
         let files =
             snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir && !entry.is_of_git_dir()).count();
         log.write(format!("{oid}: {files} files\n").as_bytes());
-        if let Some(git_dir) = &git_dir {
+        if let Some(git_dir) = git_dir {
             let bytes: u64 = snapshot.entries.iter().filter(|e| e.is_of_git_dir()).map(|e| e.size).sum();
             let (commits, tags) = (git_dir.commits, git_dir.tags);
             log.write(format!(".git: {commits} commits, {tags} tags, {bytes} bytes\n").as_bytes());
@@ -96,7 +103,7 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find_for(plan, &snapshot, repo, &folder, &*log).await?;
-        plan.configures_itself = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        plan.may_have_attributes = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
         Ok(Ok((snapshot, dockerfile, no_cache)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));

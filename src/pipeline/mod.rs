@@ -17,6 +17,7 @@ mod heads;
 mod inline;
 mod isolation;
 mod makina;
+mod memory;
 mod other_ids;
 mod plan;
 mod protected;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Pool;
 use crate::git::Git;
+pub use crate::git::MemoryBudget;
 use crate::logs::{LogWriter, Masks};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -68,6 +70,7 @@ pub struct Tools {
     pub users: Box<dyn ImageUsers>,
     pub config: PipelineConfig,
     pub isolation: Isolation,
+    pub memory: MemoryBudget,
     pub metrics: Metrics,
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::Tools;
 use super::activity::{ActivityLog, overdue};
 use super::failure::{JobEnd, StageFailure};
-use super::isolation::{Exposure, Isolation};
+use super::isolation::ExposureSlot;
 use crate::metrics::Metrics;
 use crate::model::{
     CommitId, FailureClass, Job, JobProgress, LogSink, Millis, StageName, StageRecord, StageStatus, Stages, TagResult,
@@ -65,9 +65,8 @@ pub(super) struct StageRunner {
     limit: Duration,
     progress: mpsc::UnboundedSender<JobProgress>,
     cancel: CancellationToken,
-    isolation: Isolation,
     /// The right to be in the present stage, if its commit could end the daemon.
-    exposure: Option<Exposure>,
+    pub exposure: ExposureSlot,
     /// Cancelled when the engine has the context, so that the rest of the build needs no such right.
     pub context_sent: CancellationToken,
     metrics: Metrics,
@@ -95,8 +94,7 @@ impl StageRunner {
             limit: tools.config.job_timeout,
             progress,
             cancel,
-            isolation: tools.isolation.clone(),
-            exposure: None,
+            exposure: ExposureSlot::new(tools.isolation.clone()),
             context_sent: CancellationToken::new(),
             metrics: tools.metrics.clone(),
         }
@@ -111,7 +109,7 @@ impl StageRunner {
     ) -> Result<T, JobEnd> {
         if matches!(name, StageName::Clone | StageName::Checkout | StageName::Build) {
             // The stage itself ends at once if the wait was cut off.
-            self.exposure = self.in_time(self.isolation.enter(&self.job, &*self.log)).await;
+            self.in_time(self.exposure.enter(&self.job, &*self.log)).await;
         }
         self.record(name, |stage| {
             stage.status = StageStatus::Running;
@@ -132,16 +130,16 @@ impl StageRunner {
             }
         };
         let mut ended = std::pin::pin!(ended);
-        let sent = self.context_sent.clone();
-        let result = tokio::select! {
-            result = &mut ended => result,
-            () = sent.cancelled(), if self.exposure.is_some() => {
-                self.exposure = None;
-                self.record(name, |_| {});
-                ended.await
+        let (sent, exposure) = (self.context_sent.clone(), self.exposure.clone());
+        let result = loop {
+            tokio::select! {
+                result = &mut ended => break result,
+                () = exposure.changed() => {}
+                () = sent.cancelled(), if exposure.is_held() => exposure.leave(),
             }
+            self.record(name, |_| {});
         };
-        self.exposure = None;
+        exposure.leave();
         // The message may contain the output of a step, and leaves the log, so it is masked here.
         let result = result
             .map(|ended| ended.map_err(|failed| StageFailure { message: self.log.masked(&failed.message), ..failed }));
@@ -215,7 +213,7 @@ impl StageRunner {
             git_ref,
             engine,
             tags: self.tags.get(),
-            is_exposed: self.exposure.is_some(),
+            is_exposed: self.exposure.is_held(),
         };
         // The receiver is gone when the queue has given this attempt up. Another attempt then reports the job's progress.
         let _ = self.progress.send(progress);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::Tools;
 use super::clone::{Fetched, planned};
 use super::failure::JobEnd;
+use super::memory::TreeMemory;
 use super::retry::with_retries;
 use super::stage::StageRunner;
 use super::{dockerfile, folder, makina};
-use crate::git::{EntryKind, Snapshot};
+use crate::git::{EntryKind, MemoryShare, Snapshot};
 use crate::model::{LogSink, Origin, RepoRef, StageName};
 use crate::secrets::Secrets;
 
@@ -19,6 +20,7 @@ pub(super) async fn run(
     runner: &mut StageRunner,
 ) -> Result<(Fetched, Arc<Snapshot>), JobEnd> {
     let (log, began) = (runner.log.clone(), tools.git.last_fetch_number());
+    let memory = TreeMemory::new(tools, runner);
     let (repo, wanted, source, plan) = match planned(tools, secrets, &runner.job) {
         Ok(planned) => planned,
         Err(failed) => return runner.stage(StageName::Clone, "curl", async { Err(failed) }).await,
@@ -44,18 +46,25 @@ pub(super) async fn run(
         if fetched.plan.keep_git_dir {
             log.write(b".git is left out, because a tarball has none\n");
         }
-        let try_once = || log.fetch_within(limit, tools.git.snapshot_of_tarball(&tarball, &repository, secrets, &*log));
-        let snapshot = with_retries(limit, &*log, try_once).await?;
+        let read = |memory: MemoryShare| {
+            let (tarball, repository, log) = (&tarball, &repository, &log);
+            let try_once = move || {
+                let snapshot = tools.git.snapshot_of_tarball(tarball, repository, memory.clone(), secrets, &**log);
+                log.fetch_within(limit, snapshot)
+            };
+            with_retries(limit, &**log, try_once)
+        };
+        let snapshot = memory.within(read).await?;
         let files = snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
         let dockerfile = dockerfile::find_for(&fetched.plan, &snapshot, &fetched.repo, &folder, &*log).await?;
-        let configures_itself = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
-        Ok((snapshot, dockerfile, configures_itself))
+        let may_have_attributes = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        Ok((snapshot, dockerfile, may_have_attributes))
     };
-    let (snapshot, dockerfile, configures_itself) = runner.stage(StageName::Checkout, "tar xz", list).await?;
+    let (snapshot, dockerfile, may_have_attributes) = runner.stage(StageName::Checkout, "tar xz", list).await?;
     fetched.plan.set_dockerfile(dockerfile);
-    fetched.plan.configures_itself = configures_itself;
+    fetched.plan.may_have_attributes = may_have_attributes;
     fetched.plan.keep_git_dir = false;
     Ok((fetched, Arc::new(snapshot)))
 }

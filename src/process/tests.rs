@@ -139,7 +139,7 @@ async fn output_beyond_64_mib_ends_the_program() {
 
 #[tokio::test]
 async fn a_program_has_its_limits_and_goes_first_when_memory_is_short() {
-    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(7) };
+    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(7), group: None };
     let script = "ulimit -d; ulimit -t; until [ $(cat /proc/self/oom_score_adj) = 500 ]; do :; done; echo 500";
     let done = sh(script).limits(limits).output().await.unwrap();
     assert_eq!(String::from_utf8(done.stdout).unwrap(), "524288\n7\n500\n");
@@ -148,7 +148,7 @@ async fn a_program_has_its_limits_and_goes_first_when_memory_is_short() {
 #[tokio::test]
 async fn a_program_beyond_its_time_of_the_processor_ends_by_a_signal() {
     use std::os::unix::process::ExitStatusExt;
-    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(1) };
+    let limits = ProcessLimits { memory: 512 << 20, cpu_time: Duration::from_secs(1), group: None };
     let done = sh("while :; do :; done").limits(limits).output().await.unwrap();
     assert_eq!(done.status.signal(), Some(Signal::XCPU.as_raw()));
 }

@@ -1,4 +1,4 @@
-//! The reasons why jobs are pending.
+//! The reasons why jobs wait.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::QueueHandle;
 use crate::model::{Job, Status, WaitKind, WaitReason};
-use crate::pipeline::SecretGate;
+use crate::pipeline::{MemoryBudget, SecretGate};
 use crate::store::{QueueOrder, StoreError};
 
 /// The things outside the queue that jobs wait for.
@@ -19,23 +19,31 @@ pub struct Waits {
     pub gate: SecretGate,
     /// SECRET_WAIT: the longest time that a job is held for a secret.
     pub longest: Duration,
+    pub memory: MemoryBudget,
 }
 
 impl Default for Waits {
     /// Returns waits for nothing.
     fn default() -> Self {
         let (blocked, slots) = (watch::channel(None).1, watch::channel(None).1);
-        Self { blocked, slots, gate: SecretGate::default(), longest: Duration::from_secs(24 * 3600) }
+        let longest = Duration::from_secs(24 * 3600);
+        Self { blocked, slots, gate: SecretGate::default(), longest, memory: MemoryBudget::default() }
     }
 }
 
 impl QueueHandle {
-    /// Returns the reason why a job is pending; `None` for any other job.
+    /// Returns the number of jobs that wait for memory, and the bytes that jobs hold of those that there are (MEMORY_BUDGET);
+    /// `None` without a bound.
+    pub fn memory(&self) -> Option<(usize, u64, u64)> {
+        self.waits.memory.usage()
+    }
+
+    /// Returns the reason why a job waits; `None` for a job that does not.
     pub async fn wait_reason(&self, job: &Job) -> Result<Option<WaitReason>, StoreError> {
         Ok(self.wait_reasons(std::slice::from_ref(job)).await?.pop().flatten())
     }
 
-    /// Returns, for each of these jobs, the reason why it is pending.
+    /// Returns, for each of these jobs, the reason why it waits.
     pub async fn wait_reasons(&self, jobs: &[Job]) -> Result<Vec<Option<WaitReason>>, StoreError> {
         let order = match jobs.iter().any(|job| job.status == Status::Pending) {
             true => self.store.queue_order().await?,
@@ -45,7 +53,11 @@ impl QueueHandle {
     }
 
     fn reason_of(&self, job: &Job, order: &QueueOrder) -> Option<WaitReason> {
-        use WaitKind::{Queue, Repository, Retry, Secrets};
+        use WaitKind::{Memory, Queue, Repository, Retry, Secrets};
+        if job.status == Status::Running && self.waits.memory.is_waited_for_by(job.id) {
+            let why = "its files need more memory than other jobs leave (MEMORY_BUDGET)";
+            return Some(WaitReason::new(Memory, why));
+        }
         if job.status != Status::Pending {
             return None;
         }

@@ -1,7 +1,12 @@
 //! What a commit may cost: just below each bound it is built, and just above it the job ends at once with the bound named,
 //! while the daemon goes on as usual. The bounds are lowered, and the input is harmless.
 
-use crate::harness::World;
+mod memory;
+mod others;
+
+use reqwest::Method;
+
+use crate::harness::{Repo, World, unique};
 
 const DOCKERFILE: (&str, &str) = ("Dockerfile", "FROM image-factory-busybox:1\nCOPY Dockerfile /\n");
 /// Entries of each commit beside those that a case adds.
@@ -18,7 +23,7 @@ struct Case {
     cause: &'static str,
 }
 
-fn cases() -> [Case; 5] {
+fn cases() -> [Case; 7] {
     const MIB: usize = 1 << 20;
     let file = |name: &str, size: usize| (name.to_owned(), "x".repeat(size));
     // Comments, which the parsers of these files skip.
@@ -46,6 +51,20 @@ fn cases() -> [Case; 5] {
             above: commented(".gitattributes", MIB + 1),
             class: "source",
             cause: "the file \".gitattributes\" has more than 1 MiB",
+        },
+        Case {
+            name: "modules",
+            below: vec![commented(".gitmodules", MIB)],
+            above: commented(".gitmodules", MIB + 1),
+            class: "source",
+            cause: "the file \".gitmodules\" has more than 1 MiB",
+        },
+        Case {
+            name: "pattern",
+            below: vec![(".dockerignore".into(), "?".repeat(100))],
+            above: (".dockerignore".into(), "?".repeat(20_000)),
+            class: "dockerfile",
+            cause: "takes more than 256 KiB to match: simplify it",
         },
         Case {
             name: "dockerignore",
@@ -84,8 +103,43 @@ async fn a_commit_over_a_bound_ends_at_once_and_the_next_one_is_built() {
         assert!(job["class"] == class && job["cause"].as_str().unwrap().contains(cause), "{job:#}");
         assert_eq!(job["attempt"], 1, "{job:#}");
     }
-    let health = world.daemon.bare_request(reqwest::Method::GET, "/health").send().await.unwrap();
+    let health = world.daemon.bare_request(Method::GET, "/health").send().await.unwrap();
     assert!(health.status().is_success());
+}
+
+/// Entries that no work tree of Linux can have are made by Git's own means.
+#[tokio::test]
+async fn names_and_links_have_bounds() {
+    let world = World::start().await;
+    let link = |repo: &Repo, length: usize| {
+        std::fs::write(repo.path("target"), "x".repeat(length)).unwrap();
+        let id = repo.git(&["hash-object", "-w", "target"]);
+        repo.git(&["update-index", "--add", "--cacheinfo", &format!("120000,{id},link")]);
+    };
+    let deep = |repo: &Repo, depth: usize| {
+        let id = repo.git(&["hash-object", "-w", "Dockerfile"]);
+        let path = format!("{}file", "d/".repeat(depth));
+        repo.git(&["update-index", "--add", "--cacheinfo", &format!("100644,{id},{path}")]);
+    };
+    type Make<'a> = &'a dyn Fn(&Repo, usize);
+    let cases: [(&str, Make, usize, usize, &str); 2] = [
+        ("link", &link, 1000, 4097, "the target of the link \"link\" has more than 4096 bytes: shorten it"),
+        ("deep", &deep, 100, 257, "is more than 256 folders deep: move it up"),
+    ];
+    for (name, make, below, above, cause) in cases {
+        let repo = world.git.repo("acme", name);
+        repo.commit("develop", &[DOCKERFILE]);
+        let commit = async |size: usize| {
+            make(&repo, size);
+            repo.git(&["commit", "-q", "-m", "A change"]);
+            repo.git(&["push", "-q", "origin", "HEAD:refs/heads/develop"]);
+            let at = repo.git(&["rev-parse", "HEAD"]);
+            world.daemon.push_event(&format!("acme/{name}"), "develop", &at).await
+        };
+        world.daemon.wait_success(&commit(below).await).await;
+        let job = world.daemon.wait_failure(&commit(above).await).await;
+        assert!(job["class"] == "source" && job["cause"].as_str().unwrap().contains(cause), "{job:#}");
+    }
 }
 
 #[tokio::test]
@@ -106,6 +160,10 @@ async fn a_repository_with_more_refs_than_allowed_is_refused_until_some_are_dele
     let cause =
         "clone: acme/hello has more than 3 branches and tags (MAX_REFS): delete some, or let the operator raise it";
     assert_eq!(job["cause"], cause);
+    // The server announced too many, so no object of it was fetched.
+    let mirror = world.daemon.data_dir().join("repos/mirrors/acme/hello.git");
+    let has = std::process::Command::new("git").env("GIT_DIR", mirror).args(["cat-file", "-e", &sha]).output().unwrap();
+    assert!(!has.status.success(), "{has:?}");
 
     // What a first fetch brought goes with its failure, because the next one begins anew.
     let other = world.git.repo("acme", "other");
@@ -131,7 +189,7 @@ async fn a_log_over_its_limit_keeps_its_beginning_and_its_end() {
     let world = World::start_with(&[("LOG_LIMIT", "64KiB")]).await;
     // BuildKit clips a step that writes more than 200 KiB in a second.
     let lines = "i=0; while [ $i -lt 14000 ]; do echo line $i; i=$((i+1)); done";
-    let dockerfile = format!("FROM image-factory-busybox:1\nRUN : {}; {lines}\n", crate::harness::unique());
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN : {}; {lines}\n", unique());
     let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
     let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
     world.daemon.wait_success(&id).await;

@@ -6,11 +6,14 @@ use anyhow::Context as _;
 use crate::git::{self, GitAccess, GitBounds, GitConfig, GitToken, TarballApi};
 use crate::intake::Selection;
 use crate::model::RepoCase;
+use crate::process::{GroupLimits, ProgramGroup};
 use crate::settings::{FileTimes, Settings};
 use crate::store::Store;
 
 /// Host keys of GitHub, so that a first start needs no set-up.
 const SHIPPED_KNOWN_HOSTS: &str = include_str!("../../../etc/known_hosts");
+/// Number of processes and threads of Git, and of ssh for it, at once.
+const PROCESSES: u32 = 1024;
 const SYSTEM_KNOWN_HOSTS: &str = "/etc/image-factory/known_hosts";
 
 /// Returns the configuration of Git, whose mirrors are in `dir` and whose sockets are in `run_dir`.
@@ -29,8 +32,29 @@ pub fn config(settings: &Settings, dir: PathBuf, run_dir: PathBuf, known_hosts: 
             refs: settings.max_refs.get().into(),
             memory: settings.git_memory.0,
             cpu_time: settings.git_cpu_time,
+            group: None,
             disk_reserve: settings.disk_floor.0 / 2,
         },
+    }
+}
+
+/// Makes the control group of all processes of Git, and logs which limits they have. They may take twice GIT_MEMORY
+/// together, the cache of the files that they write included.
+pub fn group(settings: &Settings) -> Option<&'static ProgramGroup> {
+    let limits = GroupLimits { memory: settings.git_memory.0.saturating_mul(2), processes: PROCESSES };
+    match ProgramGroup::make(limits) {
+        Ok(group) => {
+            let GroupLimits { memory, processes } = limits;
+            tracing::info!(
+                "git: all of its processes share {} MiB in a control group, {processes} at most",
+                memory >> 20
+            );
+            Some(group)
+        }
+        Err(why) => {
+            tracing::info!("git: each of its processes has limits of its own, because {why}");
+            None
+        }
     }
 }
 

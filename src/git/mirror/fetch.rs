@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use super::announced::{self, AnnouncedRefs};
 use super::sweep::{remove, sweep};
 use super::{Mirror, MirrorState, ORIGIN, refs};
 use crate::git::command::{ask, exhausted, local, network};
@@ -160,13 +161,25 @@ impl Git {
             // The repository may have its whole history by now, and the mirror then gets it.
             options.push("--unshallow");
         }
+        let announced = (!by_id).then(|| AnnouncedRefs::open(&self.config.run_dir)).transpose();
+        let mut announced = announced.map_err(failed("the pipe for the server's refs cannot be made"))?;
         let mut at = Cow::Borrowed(remote);
         let finished = loop {
             let more = ["--no-recurse-submodules", "--no-show-forced-updates", "--", &at.url];
             let program = network(&self.config, dir, &at, &connection).args(&quiet).args(&options);
-            let program = program.args(more).args(refs);
+            let mut program = program.args(more).args(refs);
+            if let Some(announced) = &announced {
+                program = program.env(announced::VARIABLE, announced.path());
+            }
+            let too_many = async {
+                match &mut announced {
+                    Some(announced) => announced.exceed(self.config.bounds.refs).await,
+                    None => std::future::pending().await,
+                }
+            };
             let finished = tokio::select! {
                 finished = program.run(log) => finished.map_err(GitError::from)?,
+                () = too_many => return Err(MANY_REFS.error(&[&source.repo, &self.config.bounds.refs]).into()),
                 left = watch_growth(dir, self.config.bounds.disk_reserve, log) => {
                     // Nothing starts while the disk is that full, so the incomplete pack goes at once.
                     let removed = sweep(dir);

@@ -22,9 +22,10 @@ use super::part::SnapshotPart;
 use crate::git::command::local;
 use crate::git::errors::{RepoError, last_words};
 use crate::git::lfs::may_be_pointer;
+use crate::git::tree::TreeError;
 use crate::git::tree::attributes::{self, index_line, is_file, run_checked, run_with_input};
 use crate::git::tree::blobs::ObjectReader;
-use crate::git::{CHUNK, Entry, Git, GitError, Oid};
+use crate::git::{CHUNK, Entry, Git, GitError, MemoryShare, Oid};
 use crate::model::LogSink;
 use conversion::{Conversion, NAMES};
 use stats::Stats;
@@ -37,6 +38,10 @@ const BYTES: u64 = 256 << 20;
 const LARGEST_GUESSED: u64 = 16 << 20;
 /// Largest file that Git may encode, because it holds both forms in memory.
 const LARGEST_ENCODED: u64 = 64 << 20;
+/// Memory that a file takes until it is converted, in bytes: its attributes, its task and its result.
+const CONVERSION: u64 = 600;
+/// Number of results that are kept for later commits, of all mirrors together. They take about 100 bytes each.
+const CACHED: usize = 500_000;
 /// Number of files that the log names if they could not be encoded.
 const NAMED: usize = 10;
 
@@ -68,7 +73,12 @@ impl Git {
     /// Changes a repository's files into those of a checkout: fetches the files that LFS keeps, and converts those that
     /// have such attributes. A tree without `.gitattributes` costs nothing, and a tree whose `.gitattributes` mention
     /// none of these attributes costs one `git cat-file`.
-    pub(in crate::git) async fn check_out(&self, part: &mut SnapshotPart, log: &dyn LogSink) -> Result<(), RepoError> {
+    pub(in crate::git) async fn check_out(
+        &self,
+        part: &mut SnapshotPart,
+        memory: &MemoryShare,
+        log: &dyn LogSink,
+    ) -> Result<(), RepoError> {
         let files = attributes::files(&part.entries);
         if files.is_empty() {
             return Ok(());
@@ -84,17 +94,23 @@ impl Git {
         let is_candidate = |entry: &Entry| is_file(entry) && (is_converting || may_be_pointer(entry));
         let entries = part.entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry));
         let (places, paths): (Vec<_>, Vec<_>) = entries.map(|(at, entry)| (at, &entry.path[..])).unzip();
-        let values = attributes::values(&self.config, &part.mirror, &files, NAMES, &paths).await?;
         let (mut pointers, mut conversions) = (Vec::new(), Vec::new());
-        for (at, [filter, text, crlf, eol, ident, encoding]) in places.into_iter().zip(values) {
+        let take = |number: usize, [filter, values @ ..]: [&[u8]; NAMES.len()]| {
+            let at = places[number];
             if filter == b"lfs" && may_be_pointer(&part.entries[at]) {
                 pointers.push(at);
             }
+            let [text, crlf, eol, ident, encoding] = values.map(<[u8]>::to_vec);
             let conversion = Conversion { text, crlf, eol, ident, encoding };
             if is_converting && conversion.changes_files() {
+                if !memory.grow(CONVERSION) {
+                    return Err(GitError::refused(TreeError::NoMemory.to_string()).into());
+                }
                 conversions.push((at, conversion));
             }
-        }
+            Ok(())
+        };
+        attributes::values(&self.config, &part.mirror, &files, NAMES, &paths, take).await?;
         self.fetch_lfs(part, &pointers, &mut reader, log).await?;
         // Git converts only the pointer of an LFS file, before git-lfs reads it.
         conversions.retain(|(at, _)| !part.entries[*at].lfs);
@@ -176,7 +192,14 @@ impl Git {
             let used = used.iter().filter_map(|(_, key)| results.get_key_value(key));
             results = used.map(|(key, result)| (*key, *result)).collect();
         }
-        self.conversions.lock().unwrap_or_else(PoisonError::into_inner).insert(mirror, results);
+        let mut converted = self.conversions.lock().unwrap_or_else(PoisonError::into_inner);
+        converted.remove(&mirror);
+        if converted.values().map(HashMap::len).sum::<usize>() + results.len() > CACHED {
+            converted.clear();
+        }
+        if results.len() <= CACHED {
+            converted.insert(mirror, results);
+        }
     }
 
     async fn convert_batch(

@@ -1,6 +1,6 @@
 use super::Snapshot;
 use crate::git::tree::INLINE;
-use crate::git::{Entry, EntryKind, Git, Oid};
+use crate::git::{Entry, EntryKind, Git, MemoryShare, Oid};
 
 impl Git {
     /// Makes a snapshot of one file, which came with a job's request, in the folders of its path. `id` is the id that Git
@@ -30,6 +30,7 @@ impl Git {
             git_dir: None,
             inline: content.as_bytes().to_vec().into(),
             config: self.config.clone(),
+            _memory: MemoryShare::default(),
         }
     }
 }

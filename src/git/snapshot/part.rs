@@ -10,7 +10,7 @@ use crate::git::transport::remote::Remote;
 use crate::git::tree::TreeError;
 use crate::git::tree::blobs::wrong_type;
 use crate::git::tree::listing::{TreeBudget, TreeListing};
-use crate::git::{CHUNK, Entry, EntryKind, Git, GitError, Mirror, Oid, path_order};
+use crate::git::{CHUNK, Entry, EntryKind, Git, GitError, MemoryShare, Mirror, Oid, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -74,9 +74,10 @@ impl Git {
         mirror: &Mirror,
         commit: &Oid,
         secrets: &Secrets,
+        memory: &MemoryShare,
         log: &dyn LogSink,
     ) -> Result<Vec<SnapshotPart>, RepoError> {
-        let budget = TreeBudget::new(self.config.bounds);
+        let budget = TreeBudget::new(self.config.bounds, memory.clone());
         let entries = self.tree(mirror, commit, &budget).await?;
         let remote = mirror.source.remote()?;
         let superproject = Superproject::new(&mirror.source, remote.clone(), secrets);
@@ -172,7 +173,7 @@ impl Git {
 }
 
 fn refusal(commit: &Oid, error: TreeError) -> RepoError {
-    match error.is_of_committer() {
+    match error.is_refusal() {
         true => GitError::refused(format!("commit {commit} cannot be built: {error}")).into(),
         false => RepoError::Damaged(error.to_string()),
     }

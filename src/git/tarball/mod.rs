@@ -23,9 +23,9 @@ use tokio::task::spawn_blocking;
 use super::command::{ask, local};
 use super::errors::last_words;
 use super::mirror::{ORIGIN, TARBALLS, remove, sweep};
-use super::snapshot::Snapshot;
-use super::{Fault, Git, GitError, Mirror, Oid, RepoSource};
-use crate::model::{CommitId, CommitSpec, LogSink};
+use super::snapshot::{Snapshot, SnapshotOptions};
+use super::{Fault, Git, GitError, MemoryShare, Mirror, Oid, RepoSource};
+use crate::model::{CommitId, CommitSpec, LogSink, escape_bidi};
 use crate::secrets::Secrets;
 use names::ref_of;
 use unpack::{UnpackError, Unpacked};
@@ -81,8 +81,12 @@ impl Git {
         state.swept = false;
         let unpacked = self.import(&mirror, digits, log).await?;
         state.swept = true;
-        let Unpacked { commit, files, bytes } = unpacked;
+        let Unpacked { commit, files, bytes, with_attributes } = unpacked;
         log.write(format!("The tarball of {commit} has {files} files, {bytes} bytes\n").as_bytes());
+        if let Some(path) = with_attributes {
+            let text = "has ACLs or extended attributes in the tarball: they are left out, because Git has none";
+            log.write(format!("warning: {} {text}\n", escape_bidi(&path)).as_bytes());
+        }
         match self.tarball_head(&mirror, commit.as_str()).await? {
             Some(head) => Ok(Tarball { commit, mirror, head }),
             None => Err(host(format!("Git stored no tree of the tarball of {commit}"))),
@@ -94,10 +98,12 @@ impl Git {
         &self,
         tarball: &Tarball,
         times_key: &str,
+        memory: MemoryShare,
         secrets: &Secrets,
         log: &dyn LogSink,
     ) -> Result<Snapshot, GitError> {
-        let snapshot = self.snapshot(&tarball.mirror, &tarball.head, times_key, secrets, log).await?;
+        let options = SnapshotOptions { memory, ..SnapshotOptions::default() };
+        let snapshot = self.snapshot_with(&tarball.mirror, &tarball.head, times_key, options, secrets, log).await?;
         let commit = tarball.commit.as_str().parse().map_err(|error| host(format!("{}: {error}", tarball.commit)))?;
         Ok(snapshot.of_commit(commit))
     }

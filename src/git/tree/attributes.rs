@@ -13,7 +13,7 @@ use crate::git::{Entry, EntryKind, GitConfig, GitError, Mirror};
 use crate::process::{Finished, Program};
 
 /// Number of paths that Git is asked about at once, because its answer is kept in memory.
-const AT_ONCE: usize = 50_000;
+const AT_ONCE: usize = 10_000;
 
 /// Returns the `.gitattributes` among a repository's entries.
 pub(in crate::git) fn files(entries: &[Entry]) -> Vec<&Entry> {
@@ -41,15 +41,16 @@ pub(in crate::git) async fn mentioned<const N: usize>(
     Ok(named)
 }
 
-/// Returns the values of the attributes of each path, as `git check-attr` prints them: `set`, `unset`, `unspecified`,
-/// or the value.
+/// Gives `take` the number of each path and the values of its attributes, as `git check-attr` prints them: `set`, `unset`,
+/// `unspecified`, or the value.
 pub(in crate::git) async fn values<const N: usize>(
     config: &GitConfig,
     mirror: &Mirror,
     files: &[&Entry],
     names: [&str; N],
     paths: &[&[u8]],
-) -> Result<Vec<[Vec<u8>; N]>, RepoError> {
+    mut take: impl FnMut(usize, [&[u8]; N]) -> Result<(), RepoError>,
+) -> Result<(), RepoError> {
     let dir = tempfile::Builder::new().prefix("attributes-").tempdir_in(&config.run_dir);
     let dir = dir.map_err(|error| GitError::io(config.run_dir.display(), error))?;
     let git = |args: &[&str]| {
@@ -59,16 +60,19 @@ pub(in crate::git) async fn values<const N: usize>(
     };
     let lines: Vec<_> = files.iter().flat_map(|entry| index_line(entry, &entry.path)).collect();
     run_checked(git(&["update-index", "-z", "--index-info"]), lines).await?;
-    let mut values = Vec::with_capacity(paths.len());
+    let mut taken = 0;
     for paths in paths.chunks(AT_ONCE) {
         let lines = paths.iter().flat_map(|path| [path, &b"\0"[..]]).collect::<Vec<_>>().concat();
         let answer = run_checked(git(&["check-attr", "-z", "--stdin", "--cached"]).args(names), lines).await?;
         // Git prints `PATH<nul>NAME<nul>VALUE<nul>` for each name of each path, in the order of the question.
         let of_paths: Vec<_> = answer.stdout.split(|&b| b == 0).skip(2).step_by(3).collect();
-        values.extend(of_paths.chunks_exact(N).map(|of_path| std::array::from_fn(|at| of_path[at].to_vec())));
+        for of_path in of_paths.chunks_exact(N) {
+            take(taken, std::array::from_fn(|at| of_path[at]))?;
+            taken += 1;
+        }
     }
-    match values.len() == paths.len() {
-        true => Ok(values),
+    match taken == paths.len() {
+        true => Ok(()),
         false => Err(RepoError::Damaged("git check-attr did not answer for all paths".into())),
     }
 }

@@ -5,10 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{TreeError, checked, entry, shown};
 use crate::git::bounds::{DEPTH, GIT_FILE, GitBounds, PATH};
-use crate::git::{Entry, EntryKind};
+use crate::git::{Entry, EntryKind, MemoryShare};
 
 /// Longest line besides its path: mode, type, id and size.
 const HEAD: usize = 200;
+
+/// Bytes of memory that an entry takes besides its path. A million entries with paths of 37 bytes took 145 MB.
+const ENTRY: u64 = 104;
+/// Copies of an entry until the file times are set: the tables of times take as much as two for a moment (350 MB in all for
+/// a million entries).
+const COPIES: u64 = 3;
+/// Copies of an entry from then on. A build of a folder has two.
+const KEPT: u64 = 2;
+
+/// Bytes of memory that the patterns of `.dockerignore` take for each byte of the file.
+const PATTERNS: u64 = 32;
 
 /// The entries and bytes that the listings of one commit have had so far, its submodules included.
 #[derive(Debug)]
@@ -16,11 +27,17 @@ pub(in crate::git) struct TreeBudget {
     bounds: GitBounds,
     files: AtomicU64,
     bytes: AtomicU64,
+    memory: MemoryShare,
 }
 
 impl TreeBudget {
-    pub fn new(bounds: GitBounds) -> Self {
-        Self { bounds, files: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+    pub fn new(bounds: GitBounds, memory: MemoryShare) -> Self {
+        Self { bounds, files: AtomicU64::new(0), bytes: AtomicU64::new(0), memory }
+    }
+
+    /// Returns true if there is memory for an entry.
+    fn has_room(&self, entry: &Entry) -> bool {
+        self.memory.grow(memory_of_copies(entry, COPIES))
     }
 
     /// Takes one entry's share.
@@ -33,6 +50,19 @@ impl TreeBudget {
             true => Err(TreeError::TooLarge(largest)),
             false => Ok(()),
         }
+    }
+}
+
+/// Returns the memory, in bytes, that is counted for the entries of a snapshot.
+pub(in crate::git) fn memory_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| memory_of_copies(entry, KEPT)).sum()
+}
+
+fn memory_of_copies(entry: &Entry, copies: u64) -> u64 {
+    let own = copies * (ENTRY + entry.path.len() as u64);
+    match entry.path.ends_with(b".dockerignore") {
+        true => own + PATTERNS * entry.size.min(GIT_FILE),
+        false => own,
     }
 }
 
@@ -51,6 +81,11 @@ impl<'a> TreeListing<'a> {
 
     /// Takes the next bytes that Git has printed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), TreeError> {
+        // A tree that is refused needs no memory, however little of it is free.
+        self.take(bytes).inspect_err(|_| self.budget.memory.restart())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), TreeError> {
         for piece in bytes.split_inclusive(|&byte| byte == 0) {
             self.rest.extend_from_slice(piece);
             if self.rest.len() > HEAD + PATH {
@@ -61,7 +96,12 @@ impl<'a> TreeListing<'a> {
                 self.rest.clear();
                 within_bounds(&entry)?;
                 self.budget.charge(entry.size.saturating_add(entry.path.len() as u64))?;
-                self.entries.push(entry);
+                if self.budget.has_room(&entry) {
+                    self.entries.push(entry);
+                } else {
+                    // The rest is only counted, so that the job knows how much it waits for.
+                    self.entries = Vec::new();
+                }
             }
         }
         Ok(())
@@ -69,6 +109,9 @@ impl<'a> TreeListing<'a> {
 
     /// Returns the entries in [`path_order`](super::path_order), with `mtime` 0.
     pub fn finish(self) -> Result<Vec<Entry>, TreeError> {
+        if self.budget.memory.shortage().is_some() {
+            return Err(TreeError::NoMemory);
+        }
         match self.rest.is_empty() {
             true => checked(self.entries),
             false => Err(TreeError::Damaged(shown(&self.rest))),
@@ -103,7 +146,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
     fn read(bounds: GitBounds, lines: &[(&str, u64, String)], piece: usize) -> Result<usize, TreeError> {
-        let budget = TreeBudget::new(bounds);
+        let budget = TreeBudget::new(bounds, MemoryShare::default());
         let mut listing = TreeListing::new(&budget);
         let text: Vec<u8> = lines
             .iter()
@@ -142,16 +185,37 @@ mod tests {
             assert!(matches!(read(wide, &deep(257), piece), Err(TreeError::Deep(_))));
         }
         // Nothing waits for the end of a path without one.
-        let budget = TreeBudget::new(wide);
+        let budget = TreeBudget::new(wide, MemoryShare::default());
         assert!(TreeListing::new(&budget).push(&[b'x'; 5000]).is_err());
     }
 
     /// The listings of a commit and of its submodules have one budget.
     #[test]
     fn listings_share_their_budget() {
-        let budget = TreeBudget::new(GitBounds { files: 1, ..GitBounds::default() });
+        let budget = TreeBudget::new(GitBounds { files: 1, ..GitBounds::default() }, MemoryShare::default());
         let line = format!("100644 blob {ID} 1\ta\0");
         assert_eq!(TreeListing::new(&budget).push(line.as_bytes()), Ok(()));
         assert_eq!(TreeListing::new(&budget).push(line.as_bytes()), Err(TreeError::TooMany(1)));
+    }
+
+    /// A listing that finds no more memory still counts, and gives up none of its bounds.
+    #[test]
+    fn a_listing_without_memory_says_how_much_it_needs() {
+        let lines = |count| (0..count).map(|n| format!("100644 blob {ID} 1\t{n:06}\0")).collect::<String>();
+        let of_one = COPIES * (ENTRY + 6);
+        let memory = crate::git::MemoryBudget::new(100 * of_one, 1);
+        let read = |share: &MemoryShare, count| {
+            let budget = TreeBudget::new(GitBounds { files: 1000, ..GitBounds::default() }, share.clone());
+            let mut listing = TreeListing::new(&budget);
+            listing.push(lines(count).as_bytes())?;
+            listing.finish().map(|entries| entries.len())
+        };
+        let other = memory.share();
+        assert_eq!((read(&other, 60), other.shortage()), (Ok(60), None));
+        let share = memory.share();
+        assert_eq!((read(&share, 300), share.shortage()), (Err(TreeError::NoMemory), Some(300 * of_one)));
+        drop(share);
+        let share = memory.share();
+        assert_eq!((read(&share, 1001), share.shortage()), (Err(TreeError::TooMany(1000)), None));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use image_factory::git::{EntryKind, GitDir};
+use image_factory::git::{EntryKind, GitDir, SnapshotOptions};
 
 use crate::harness::{Tree, read_tree};
 
@@ -18,7 +18,8 @@ impl Local {
         let oid = self.git.resolve(&mirror, &branch(on), &CommitSpec::Head, false).await?;
         let git_dir = self.git.git_dir(&mirror, &oid, &log).await?;
         let secrets = Secrets::default();
-        let snapshot = self.git.snapshot_with(&mirror, &oid, "key", Some(&git_dir), &secrets, &log).await?;
+        let snapshot =
+            self.git.snapshot_with(&mirror, &oid, "key", SnapshotOptions::of(&git_dir), &secrets, &log).await?;
         Ok((git_dir, snapshot))
     }
 

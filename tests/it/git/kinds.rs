@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use image_factory::git::SnapshotOptions;
+
 use super::*;
 
 impl Local {
@@ -162,7 +164,7 @@ async fn a_commit_that_git_would_not_check_out_has_no_git_dir() {
         let oid: Oid = commit.parse().unwrap();
         let made = async {
             let git_dir = local.git.git_dir(&mirror, &oid, &log).await?;
-            local.git.snapshot_with(&mirror, &oid, "acme/hello", Some(&git_dir), &secrets, &log).await
+            local.git.snapshot_with(&mirror, &oid, "acme/hello", SnapshotOptions::of(&git_dir), &secrets, &log).await
         };
         let error = made.await.unwrap_err();
         failures.push(failure(&error, &[(commit, name)]));

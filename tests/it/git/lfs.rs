@@ -1,6 +1,6 @@
 use std::process::Command;
 
-use image_factory::git::Blobs;
+use image_factory::git::{Blobs, SnapshotOptions};
 
 use super::*;
 use crate::harness::{DeployKey, GitHost, KeyType, LfsFault, LfsServer, succeed};
@@ -339,7 +339,8 @@ async fn git_finds_an_lfs_file_unchanged() {
     let oid = web.git.resolve(&mirror, &develop, &CommitSpec::Head, false).await.unwrap();
     let git_dir = web.git.git_dir(&mirror, &oid, &log).await.unwrap();
     let secrets = Secrets::default();
-    let snapshot = web.git.snapshot_with(&mirror, &oid, "key", Some(&git_dir), &secrets, &log).await.unwrap();
+    let snapshot =
+        web.git.snapshot_with(&mirror, &oid, "key", SnapshotOptions::of(&git_dir), &secrets, &log).await.unwrap();
     assert_eq!(text(&snapshot, "a.bin").await.unwrap(), "large");
     let dir = gitdir::written(&snapshot).await;
     assert_eq!(gitdir::says(dir.path(), &["status", "--porcelain"]), "");

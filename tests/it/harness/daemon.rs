@@ -180,6 +180,13 @@ impl Daemon {
         response.json().await.unwrap()
     }
 
+    /// Returns the value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
     pub async fn job(&self, id: &str) -> Value {
         self.get(&format!("/job/{id}")).await
     }

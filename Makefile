@@ -2,7 +2,8 @@
 
 help:
 	@echo "make demo     sets up, builds, and shows a push become an image (KEEP=1 leaves it running)"
-	@echo "make test     sets up, and runs every test (ENGINE_26=no leaves out those on the second engine)"
+	@echo "make test     sets up, and runs every test (ENGINE_26=no leaves out those on the second engine,"
+	@echo "              ENGINES=all adds those on the newest engines)"
 	@echo "make bench    sets up, and measures"
 	@echo "make fuzz     gives the parsers of outside bytes random ones (TIME=60 seconds each, TARGETS=\"range pem\")"
 	@echo "make setup    installs missing packages, and starts an engine if none answers"
@@ -26,10 +27,13 @@ demo: setup build
 build:
 	cargo build --release
 
-# ENGINE_26=no leaves out the tests on the second engine, for a machine where it cannot be had.
+# ENGINE_26=no leaves out the tests on the second engine, for a machine where it cannot be had. ENGINES=all adds those on
+# the engines of scripts/engine-new.
 test:
 	@scripts/setup --tests
 	cargo nextest run $(if $(filter no,$(ENGINE_26)),-E 'not test(/\bdocker_26::/)')
+	$(if $(filter all,$(ENGINES)),cargo nextest run --run-ignored only --no-fail-fast \
+	  -E 'test(/\b(docker_(new|containerd|min_api)|podman|podman_next)::/)')
 
 bench: setup
 	cargo bench --bench main

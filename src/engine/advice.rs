@@ -203,6 +203,9 @@ messages! {
     FOREIGN_PLATFORM: "dockerfile", "the engine's machine cannot run programs of …",
         "A step runs a program of another processor architecture.",
         "install qemu-user-static there (binfmt_misc), or let the Dockerfile build them on $BUILDPLATFORM";
+    NO_UTF8_PATH: "dockerfile", "the path … is not UTF-8, which this engine's BuildKit does not take",
+        "Newer engines take no names of files in other encodings.",
+        "rename the file, or leave it out by .dockerignore";
     ONLY_BUILDKIT: "dockerfile", "the Dockerfile uses …, which only BuildKit knows",
         "The classic builder builds this image, because the engine has no BuildKit or BUILDER=classic is set.",
         "use an engine with BuildKit, and BUILDER=auto or buildkit";

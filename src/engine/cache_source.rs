@@ -45,6 +45,10 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<Option<String>, EngineError> {
         let builder = self.builder_now().await?;
+        // Podman's own cache takes no image that has a tag or a digest.
+        if self.kind().await?.is_podman {
+            return Ok(None);
+        }
         if builder == Builder::Buildkit && !has_inline_cache {
             return Ok(None);
         }

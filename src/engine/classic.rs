@@ -21,6 +21,8 @@ use super::request::{BuiltImage, ImageBuild, StepCounts};
 use crate::model::{Builder, LogSink, instructions};
 use crate::secrets::HostLogin;
 
+/// End of what crun writes about a program of another processor architecture.
+const FOREIGN: &str = "Exec format error";
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -41,8 +43,9 @@ impl Engine {
         {
             return Err(EngineError::new(ErrorKind::Build, with_cure(&advice::ONLY_BUILDKIT, &[&feature])));
         }
-        // Podman expects another form of `extrahosts`, and its builds leave no container behind.
-        let mark = self.instance.as_ref().filter(|_| !is_podman).map(|instance| instance.mark(&build.build_id));
+        let mark = self.instance.as_ref().map(|instance| instance.mark(&build.build_id));
+        // Podman takes the mark as a list in JSON.
+        let mark = if is_podman { mark.map(|mark| format!("[{mark:?}]")) } else { mark };
         let result = self.run_classic(build, mark, tree.clone(), logins, log).await;
         match result {
             Ok(image_id) => Ok(BuiltImage { image_id, sync: None, steps: StepCounts::default() }),
@@ -65,7 +68,9 @@ impl Engine {
         let mut query = vec![("version", "1"), ("rm", "1"), ("forcerm", "1")];
         query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
         query.extend(build.limits.iter().map(|(name, limit)| (name.as_str(), limit.as_str())));
-        let tar::ContextUpload { body, dockerfile } = tar::upload(tree, build.dockerfile, build.context).await?;
+        let is_podman = self.kind().await?.is_podman;
+        let tar::ContextUpload { body, dockerfile } =
+            tar::upload(tree, build.dockerfile, build.context, is_podman).await?;
         let path = build.path(&dockerfile, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
@@ -82,14 +87,21 @@ impl Engine {
             log.alive();
             if let Some(error) = message.error() {
                 log.write(progress.end());
-                if let Some(network) = build.network.filter(|network| error == format!("network {network} not found")) {
+                if let Some(network) =
+                    build.network.filter(|network| error.ends_with(&format!("network {network} not found")))
+                {
                     return Err(EngineError::new(ErrorKind::Setup, with_cure(&advice::NO_NETWORK, &[network])));
                 }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
-                return Err(match message.error_detail.code {
+                let mut failure = match message.error_detail.code {
                     0 => EngineError::from_build(error, Some(step)),
                     code => EngineError::from_step(step, code),
-                });
+                };
+                let is_foreign = || progress.last_line().trim_end().ends_with(FOREIGN);
+                if let Some(platform) = build.platform.filter(|_| is_foreign()) {
+                    failure.message += &format!("; {}", with_cure(&advice::FOREIGN_PLATFORM, &[&platform]));
+                }
+                return Err(failure);
             }
             if let Some(text) = progress.add(&message) {
                 log.write(text.as_bytes());

@@ -17,6 +17,9 @@ pub(super) async fn explain(
     builder: Option<Builder>,
 ) -> EngineError {
     use ErrorKind::{Auth, Build, Refused, Registry};
+    if let Some(message) = unreadable(&error, tree, dockerfile).await {
+        return EngineError { kind: Build, message, ..error };
+    }
     if error.exit_code.is_some() || !matches!(error.kind, Build | Auth | Refused | Registry) {
         return error;
     }
@@ -33,6 +36,22 @@ pub(super) async fn explain(
     let step = error.step.as_ref().and_then(|step| FailedStep::read(&step.name, None));
     let message = step.map_or(message.clone(), |step| format!("step \"{}\": {message}", step.name()));
     EngineError { kind, message, ..error }
+}
+
+/// Explains what newer BuildKits refuse before they ask for anything else: a path that is not UTF-8, which gRPC does not
+/// carry, and a pattern of `.dockerignore` (seen with 28.5).
+async fn unreadable(error: &EngineError, tree: &Tree, dockerfile: &str) -> Option<String> {
+    if error.message.contains("invalid UTF-8") {
+        let links = tree.links().await.ok()?;
+        let entries = tree.context().iter();
+        let mut paths = entries.flat_map(|entry| std::iter::once(&entry.path).chain(links.get(&entry.oid)));
+        let path = paths.find(|path| std::str::from_utf8(path).is_err())?;
+        return Some(with_cure(&advice::NO_UTF8_PATH, &[&path.escape_ascii()]));
+    }
+    match error.message.contains("syntax error in pattern") {
+        true => tree.bad_pattern(dockerfile).await,
+        false => None,
+    }
 }
 
 struct BuildFailure {
@@ -157,7 +176,9 @@ impl BuildFailure {
 /// Returns the path in an engine's message about a file that is missing in a context or a stage.
 fn missing_path(message: &str) -> Option<String> {
     let quoted = || {
-        let (before, _) = message.split_once("\" not found").or_else(|| message.split_once("\": not found"))?;
+        // The last one is Podman's.
+        let ends = ["\" not found", "\": not found", "\": no such file"];
+        let (before, _) = ends.iter().find_map(|end| message.split_once(end))?;
         before.rsplit_once('"').map(|(_, path)| path)
     };
     // The classic builder, and BuildKit 0.8 for a missing folder of the path.

@@ -49,6 +49,10 @@ impl Engine {
         auth: Option<&RegistryAuth>,
         log: &dyn LogSink,
     ) -> Result<Option<String>, EngineError> {
+        // Podman looks base images up by itself, and cannot be asked for a digest.
+        if self.kind().await?.is_podman {
+            return Ok(None);
+        }
         let local: LocalImage = match self.json(Method::GET, &format!("/images/{image}/json")).await {
             Err(e) if e.status == Some(StatusCode::NOT_FOUND) => return Ok(None),
             local => local?,

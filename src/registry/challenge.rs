@@ -90,14 +90,14 @@ mod tests {
         let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io""#;
         let url = Url::parse("https://auth.docker.io/token").unwrap();
         let bearer = Challenge::Bearer(Realm { url, service: Some("registry.docker.io".into()) });
-        assert_eq!(read(&[hub]), [bearer.clone()]);
+        assert_eq!(read(&[hub]), std::slice::from_ref(&bearer));
         let both = [bearer.clone(), Challenge::Basic];
         assert_eq!(read(&["Basic realm=\"x\"", hub]), both);
         assert_eq!(read(&[&format!("basic realm=\"a, b\", {hub},scope=\"repository:a/b:pull,push\"")]), both);
         assert_eq!(read(&["BASIC realm=\"ECR\",service=\"x\""]), [Challenge::Basic]);
         assert_eq!(read(&["Bearer realm=\"token\"", "Basic realm=x"]), [Challenge::Basic]);
         let elsewhere = read(&[hub, "Bearer realm=\"https://evil.example/token\""]);
-        assert_eq!(elsewhere.iter().filter_map(Challenge::realm).last().unwrap().host(), "evil.example");
+        assert_eq!(elsewhere.iter().filter_map(Challenge::realm).next_back().unwrap().host(), "evil.example");
         for none in [&[][..], &["Negotiate"], &["Bearer service=\"x\""], &["Bearer realm=\"/token\""], &["\"\""]] {
             assert_eq!(read(none), [], "{none:?}");
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{COMPOSE_CI, Docker, Engine, World, eventually, folder, succeed, unique};
 
-on_each_engine!(
+on_each_docker!(
     compose_1_tests_and_pushes,
     compose_2_tests_and_pushes,
     a_red_test_pushes_no_image,
@@ -23,7 +23,7 @@ const CANARY: &str = "canary-of-the-compose-env";
 fn compose_of(docker: Docker) -> &'static str {
     match docker {
         Docker::V20 => "1",
-        Docker::V26 => "2",
+        _ => "2",
     }
 }
 

@@ -12,7 +12,7 @@ use crate::harness::{
     masked, push_payload, unique,
 };
 
-on_each_engine!(layers_of_another_engine_are_taken);
+on_docker!(layers_of_another_engine_are_taken);
 
 const LIMIT: Duration = Duration::from_secs(30);
 

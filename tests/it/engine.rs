@@ -11,6 +11,7 @@ mod links;
 mod logins;
 mod pushing;
 mod random;
+mod table;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{self, Docker, Log, Tree, eventually, folder, read_tree, unpack};
+use crate::harness::{self, Docker, Feature, Log, Tree, eventually, folder, read_tree, unpack};
 
 /// A repository with a work tree, its mirror, and an engine to build it on.
 struct Bench {
@@ -119,8 +120,8 @@ impl Bench {
         symlink(target, path).unwrap();
     }
 
-    fn remove(&self, path: &str) {
-        let path = self.work().join(path);
+    fn remove(&self, path: impl AsRef<OsStr>) {
+        let path = self.work().join(path.as_ref());
         if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
     }
 
@@ -188,9 +189,9 @@ impl Bench {
     /// Requests and bytes of a build beside those of what changed: from BuildKit 0.11 on, the engine asks for the Dockerfile
     /// (and for `.dockerignore`) each time.
     fn asked_again(&self) -> (u64, u64) {
-        match self.docker {
-            Docker::V20 => (0, 0),
-            Docker::V26 => (1, fs::metadata(self.work().join("Dockerfile")).unwrap().len()),
+        match self.docker.has(Feature::AsksForDockerfile) {
+            false => (0, 0),
+            true => (1, fs::metadata(self.work().join("Dockerfile")).unwrap().len()),
         }
     }
 

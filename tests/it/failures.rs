@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    DeployKey, Docker, Engine, Fault, KeyType, PASSPHRASE, PrivateEngine, Silent, World, dockercfg, gpg_encrypt,
-    masked, push_payload,
+    DeployKey, Docker, Engine, Fault, Feature, KeyType, PASSPHRASE, PrivateEngine, Silent, World, dockercfg,
+    gpg_encrypt, masked, push_payload,
 };
 
 on_each_engine!(
@@ -15,9 +15,10 @@ on_each_engine!(
     a_wrong_registry_password_is_not_retried,
     a_push_is_retried_without_another_build,
     final_words_of_a_registry_end_the_push,
-    an_immutable_tag_counts_as_pushed_if_it_has_the_image,
     a_job_waits_for_an_engine_that_died,
 );
+// Podman makes no image a second time with the same digest.
+on_docker!(an_immutable_tag_counts_as_pushed_if_it_has_the_image);
 
 /// Returns the failed stage and its message, and asserts that no later stage has begun.
 fn failed(job: &Value) -> (&str, String) {
@@ -177,7 +178,7 @@ async fn a_repository_that_cannot_be_built(docker: Docker) {
     let job = run(&world, json!({})).await;
     assert_eq!(failed(&job).0, "build");
     assert_eq!(job["results"]["build"]["exitCode"], 7);
-    let step = json!({"number": "2/2", "instruction": "RUN echo to std''err >&2; exit 7", "lastLine": "to stderr"});
+    let step = json!({"number": docker.second_step(), "instruction": "RUN echo to std''err >&2; exit 7", "lastLine": "to stderr"});
     assert_eq!(job["results"]["build"]["err"]["step"], step);
     let log = world.daemon.log(job["id"].as_str().unwrap()).await;
     assert!(log.contains("to stderr"), "{log}");
@@ -229,14 +230,18 @@ async fn a_push_is_retried_without_another_build(docker: Docker) {
     assert_eq!(world.registry.calls("PUT", "/manifests/"), 3);
     let log = world.daemon.log(&id).await;
     assert_eq!(log.matches("Executing: docker build").count(), 1, "{log}");
-    assert_eq!(log.matches("HTTP status: 503").count(), 2, "{log}");
+    // Others try by themselves first, without a word.
+    let simple = docker.has(Feature::SimplePushes);
+    let tries = log.matches("Service Unavailable").count();
+    assert!(if simple { tries == 2 } else { tries <= 2 }, "{log}");
 
     world.registry.fault(Fault::Manifests { status: 503, times: 100 });
     // The job gets no second attempt, because the push was retried within the first.
     let job = run(&world, json!({})).await;
     assert_message(&world, &job, "push", &format!("registry_503_{docker:?}"));
     assert_eq!((&job["class"], &job["attempt"]), (&json!("registry"), &json!(1)));
-    assert_eq!(world.registry.calls("PUT", "/manifests/"), 3 + 4);
+    let calls = world.registry.calls("PUT", "/manifests/");
+    assert!(if simple { calls == 3 + 4 } else { calls >= 3 + 4 }, "{calls}");
 }
 
 const IMMUTABLE: Fault = Fault::Refuse {
@@ -274,7 +279,7 @@ async fn final_words_of_a_registry_end_the_push(docker: Docker) {
         assert_eq!((stage, &job["class"], &job["attempt"]), ("push", &json!(class), &json!(1)), "{message}");
         let _ = writeln!(messages, "{message}");
     }
-    assert_eq!(world.registry.calls("PUT", "/manifests/"), 5);
+    assert!(!docker.has(Feature::SimplePushes) || world.registry.calls("PUT", "/manifests/") == 5);
     let snapshot = format!("final_words_{docker:?}");
     insta::assert_snapshot!(snapshot, masked(&messages, &[(&world.registry.address(), "registry")]));
 }
@@ -292,14 +297,16 @@ async fn an_immutable_tag_counts_as_pushed_if_it_has_the_image(docker: Docker) {
     let again = world.daemon.wait_success(&id).await;
     assert_eq!(again["digest"], first["digest"]);
     let log = world.daemon.log(&id).await;
-    assert!(log.contains("v1: the registry refuses to move it, and it has this image already"), "{log}");
+    // Others see that the registry has the image, and push nothing.
+    let simple = docker.has(Feature::SimplePushes);
+    assert!(!simple || log.contains("v1: the registry refuses to move it, and it has this image already"), "{log}");
 
     world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nLABEL a=b\n")]);
     let job = run(&world, request()).await;
     let (_, message) = failed(&job);
     let other = format!("it has another image there, {}", first["digest"].as_str().unwrap());
     assert!(message.contains("delete the tag in the registry") && message.contains(&other), "{message}");
-    assert_eq!(world.registry.calls("PUT", "/manifests/"), 3);
+    assert!(!simple || world.registry.calls("PUT", "/manifests/") == 3);
 }
 
 /// A push that waits for its registry holds no build slot, so another job is built with CONCURRENCY=1.

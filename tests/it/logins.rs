@@ -11,9 +11,10 @@ use crate::harness::{
 mod doors;
 mod realms;
 
-on_each_engine!(
+on_each_engine!(the_classic_builder_gets_the_login_of_the_repository);
+// BuildKit alone asks for a base image's login although the engine has the image.
+on_docker!(
     a_repository_has_its_own_logins_and_no_other_ones,
-    the_classic_builder_gets_the_login_of_the_repository,
     pull_always_asks_whether_a_repository_may_read_what_the_engine_has
 );
 

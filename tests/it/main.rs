@@ -1,14 +1,51 @@
 //! The daemon against real parts: etcd, registries, sshd with Git, and the engine.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
-/// Makes of each of these functions, `async fn(Docker)`, a test on each engine: `docker_20::NAME`, `docker_26::NAME`.
+/// Makes of each of these functions, `async fn(Docker)`, a test on each engine: `docker_20::NAME`, `podman::NAME`.
 macro_rules! on_each_engine {
     ($($test:ident),+ $(,)?) => {
+        on_each_docker!($($test),+);
+        on_newer_engine!(podman Podman $($test)+);
+        on_newer_engine!(podman_next PodmanNext $($test)+);
+    };
+}
+
+/// Does the same without Podman, for what it lacks by nature, see [`harness::Feature`].
+macro_rules! on_each_docker {
+    ($($test:ident),+ $(,)?) => {
         mod docker_20 {
-            $(#[tokio::test] async fn $test() { super::$test(crate::harness::Docker::V20).await })+
+            $(#[test] fn $test() { crate::harness::on(crate::harness::Docker::V20, super::$test) })+
         }
         mod docker_26 {
-            $(#[tokio::test] async fn $test() { super::$test(crate::harness::Docker::V26).await })+
+            $(#[test] fn $test() { crate::harness::on(crate::harness::Docker::V26, super::$test) })+
+        }
+        on_newer_engine!(docker_new New $($test)+);
+        on_newer_engine!(docker_containerd Containerd $($test)+);
+        on_newer_engine!(docker_min_api MinApi $($test)+);
+    };
+}
+
+/// Does the same in a module that has tests on each engine, too.
+macro_rules! on_docker {
+    ($($test:ident),+ $(,)?) => {
+        mod docker {
+            #[allow(unused_imports, reason = "tests are named without their module")]
+            use super::{$($test),+};
+
+            on_each_docker!($($test),+);
+        }
+    };
+}
+
+/// Does the same on an engine that `make test` does not start.
+macro_rules! on_newer_engine {
+    ($module:ident $engine:ident $($test:ident)+) => {
+        mod $module {
+            $(
+                #[test]
+                #[ignore = "is run by ENGINES=all make test"]
+                fn $test() { crate::harness::on(crate::harness::Docker::$engine, super::$test) }
+            )+
         }
     };
 }

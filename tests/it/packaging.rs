@@ -191,6 +191,11 @@ async fn our_image_is_built_by_us_and_builds() {
     assert!(build.exit(Duration::from_secs(200)).await.success(), "{}", build.output());
     let image = format!("{}/totem/acme-hello:HEAD", world.registry.address());
 
+    // A release has 35 MB or so, and the image with it 120 at most.
+    let binary = std::fs::metadata(world.repo.path("target/release/image-factory")).unwrap().len();
+    let size: u64 = engine.inspect(&image, "{{.Size}}").parse().unwrap();
+    assert!(size - binary < 83_000_000, "{size} bytes with a binary of {binary}");
+
     let inner = world.git.repo("acme", "inner");
     inner.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
     let host_socket = engine.host.strip_prefix("unix://").unwrap();

@@ -1,13 +1,17 @@
 //! Kills, drains and restarts.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
 
-use crate::harness::{Capture, Daemon, Docker, Engine, Fault, Flow, Silent, World, eventually, processes_of, unique};
+use crate::harness::{
+    Capture, Daemon, Docker, Engine, Fault, Feature, Flow, Silent, World, eventually, folder, processes_of, unique,
+};
 
-on_each_engine!(killed_in_build, a_cancelled_build_stops_at_once);
+on_each_engine!(killed_in_build, a_cancelled_build_stops_at_once, a_step_that_cannot_be_seen_keeps_its_slot);
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -79,9 +83,14 @@ async fn killed_in_build(docker: Docker) {
     world.daemon.wait_log(&id, "it hangs").await;
     assert!(!processes_of(&mark).is_empty());
     world.daemon.kill9();
-    nothing_is_left(&world, &[&mark]).await;
+    if docker.has(Feature::EndsSteps) {
+        nothing_is_left(&world, &[&mark]).await;
+    } else {
+        assert!(!processes_of(&mark).is_empty(), "the step ended with its client: nothing needs to end it");
+    }
     world.daemon.restart().await;
     finishes_in_a_second_attempt(&world, &id).await;
+    eventually(LIMIT, "the step is gone", async || processes_of(&mark).is_empty().then_some(())).await;
     assert!(world.daemon.log(&id).await.contains("it hangs"), "the first attempt's output is lost");
     let sent = capture.wait(1, LIMIT).await;
     assert!(sent.iter().all(|request| request.body.windows(9).any(|w| w == b"\"success\"")), "{sent:?}");
@@ -198,6 +207,47 @@ async fn a_cancelled_build_stops_at_once(docker: Docker) {
     let job = world.daemon.wait_failure(&id).await;
     assert_eq!(job["cancelled"], true);
     eventually(LIMIT, "the step is gone", async || processes_of(&mark).is_empty().then_some(())).await;
+}
+
+/// Behind a proxy the daemon sees no process of the engine. A step that outlives its job keeps its slot until it is over.
+async fn a_step_that_cannot_be_seen_keeps_its_slot(docker: Docker) {
+    let (engine, dir) = (Engine::of(docker), folder());
+    let host = format!("unix://{};slots=1", relay(&engine, dir.path()).display());
+    let world = World::start_at(engine, &[("DOCKER_HOSTS", &host)]).await;
+    let mark = unique();
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo it ha''ngs; sleep 15; echo {mark}\n");
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let id = submit(&world).await;
+    world.daemon.wait_log(&id, "it hangs").await;
+    world.daemon.request(reqwest::Method::POST, &format!("/job/{id}/cancel")).send().await.unwrap();
+    world.daemon.wait_failure(&id).await;
+    assert!(docker.has(Feature::EndsSteps) || !processes_of(&mark).is_empty(), "the step ended with its job");
+
+    let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo the next ru''ns; echo {}\n", unique());
+    world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let next = submit(&world).await;
+    world.daemon.wait_log(&next, "the next runs").await;
+    assert_eq!(processes_of(&mark), Vec::<String>::new());
+    world.daemon.wait_success(&next).await;
+    let found = world.daemon.beside(&["doctor"]).run();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert_eq!(found.contains("goes on in it until it ends by itself"), !docker.has(Feature::EndsSteps), "{found}");
+}
+
+/// Passes the connections of a socket in this folder on to the engine's.
+fn relay(engine: &Engine, dir: &Path) -> PathBuf {
+    let (socket, target) = (dir.join("relay.sock"), engine.host.strip_prefix("unix://").unwrap().to_owned());
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let target = target.clone();
+            tokio::spawn(async move {
+                let mut to = UnixStream::connect(target).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    socket
 }
 
 /// Two jobs clone at two deaths of the daemon. Each then clones alone, and a third death tells which of them it is.

@@ -50,6 +50,10 @@ const RUNC: &[Vulnerability] = &[
     Vulnerability { names: "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", fixed: &[(1, 3, 3), (1, 2, 8)] },
 ];
 
+/// Note about a Podman whose processes the daemon cannot see.
+const LINGERING: &str = "a cancelled or timed-out step goes on in it until it ends by itself, and keeps its slot; \
+     run the daemon on Podman's machine as Podman's user to have it killed";
+
 impl Engine {
     /// Asks the engine for its version and its configuration, and reports the known faults of both.
     ///
@@ -64,8 +68,8 @@ impl Engine {
             notes.push("it has no BuildKit: every build sends its whole context".into());
         }
         let is_podman = version.is_podman();
-        if is_podman {
-            notes.push("a step of a build that is cancelled or timed out goes on in it until it ends by itself".into());
+        if self.outlives_clients().await && !self.shows_steps().await {
+            notes.push(LINGERING.into());
         }
         notes.extend(setup.notes(is_podman));
         let name = format!("{} {}", if is_podman { "Podman" } else { "Docker Engine" }, info.version);

@@ -135,7 +135,7 @@ impl EngineError {
             // Newer BuildKits look at the memory.events of the step's own control group.
             return if rest.contains("cannot allocate memory") { error.killed(KilledBy::Kernel) } else { error };
         }
-        let text = one_line(without_wrapping(message));
+        let text = one_line(without_podmans_wrapping(without_wrapping(message)));
         let row = texts::of_build(message);
         let error = match row.map_or(ErrorKind::Build, |row| row.kind) {
             ErrorKind::Login | ErrorKind::Auth if is_denied_by_docker_hub(message) => {
@@ -191,6 +191,27 @@ fn exit_code(message: &str) -> Option<(i32, &str)> {
     let (digits, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
     let is_end = rest.trim().is_empty() || rest.starts_with(": ");
     digits.parse().ok().filter(|_| is_end).map(|code| (code, rest))
+}
+
+/// Removes what Podman writes around the words of its parser and of a registry.
+fn without_podmans_wrapping(message: &str) -> &str {
+    if message.starts_with("no contents in ") {
+        return "the Dockerfile is empty";
+    }
+    let mut message = message.split(" &imagebuilder.Step{").next().unwrap_or_default();
+    loop {
+        let rest = message.strip_prefix("building at STEP \"").and_then(|rest| rest.split_once("\": "));
+        let of_image = || {
+            let rest =
+                ["unable to copy from source ", "initializing source "].iter().find_map(|it| message.strip_prefix(it));
+            rest.and_then(|rest| rest.split_once(": "))
+        };
+        let rest = rest.or_else(of_image).map(|(_, rest)| rest);
+        match rest.or_else(|| message.strip_prefix("creating build container: ")) {
+            Some(rest) => message = rest,
+            None => return message,
+        }
+    }
 }
 
 fn without_wrapping(mut message: &str) -> &str {

@@ -148,8 +148,17 @@ const PARTED: KnownText = KnownText {
 const REMOVED: KnownText = KnownText {
     kind: ErrorKind::Engine,
     codes: &[],
-    parts: &["does not exist locally", "tag does not exist", "no such image"],
+    parts: &["does not exist locally", "tag does not exist", "no such image", "image not known"],
     cause: "Somebody removed the image from the engine between the build and the push.",
+    cure: "let nothing else remove images of the engine; the job is tried again",
+};
+
+/// BuildKit with containerd's image store (28.5), and the classic builder.
+const LOST_LAYER: KnownText = KnownText {
+    kind: ErrorKind::Engine,
+    codes: &[],
+    parts: &["parent snapshot", "unable to find image"],
+    cause: "Somebody removed an image or a layer from the engine while a build used it.",
     cure: "let nothing else remove images of the engine; the job is tried again",
 };
 
@@ -237,7 +246,7 @@ pub(super) const OTHER: Advice = Advice {
 /// Returns the rows of docs/troubleshooting.md about engines.
 pub fn advice() -> Vec<Advice> {
     let known = [&FULL, &NO_NETWORK, &LOGIN, &AUTH].into_iter().chain(TLS).chain(FINAL);
-    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED]);
+    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED, &LOST_LAYER]);
     MESSAGES.iter().copied().chain([OTHER]).chain(known.flat_map(KnownText::rows)).collect()
 }
 
@@ -252,7 +261,8 @@ pub(super) fn of_build(message: &str) -> Option<&'static KnownText> {
         // Another attempt would get the same answer.
         Some(400..=499) => None,
         _ => {
-            let rows = [&FULL, &NO_NETWORK, &LOGIN, &AUTH].into_iter().chain(TLS).chain([&TRANSIENT, &PARTED]);
+            let rows = [&FULL, &LOST_LAYER, &NO_NETWORK, &LOGIN, &AUTH].into_iter();
+            let rows = rows.chain(TLS).chain([&TRANSIENT, &PARTED]);
             first(rows, &message)
         }
     }
@@ -289,11 +299,14 @@ fn first(rows: impl IntoIterator<Item = &'static KnownText>, message: &str) -> O
     rows.into_iter().find(|row| row.is_in(message))
 }
 
-/// Returns true for `code: words`, for `code` alone, and for either behind the words of a program between.
+/// Returns true for `code: words`, for `code` alone, and for either behind the words of a program between. With
+/// containerd's image store there is no colon behind the code.
 fn has_code(message: &str, code: &str) -> bool {
     message.match_indices(code).any(|(at, _)| {
         let (before, after) = (&message[..at], &message[at + code.len()..]);
-        (before.is_empty() || before.ends_with(": ")) && (after.is_empty() || after.starts_with(": "))
+        let is_end = after.is_empty() || after.starts_with(": ");
+        let is_containerds = before.ends_with("error from registry: ") && after.starts_with(' ');
+        (before.is_empty() || before.ends_with(": ")) && is_end || is_containerds
     })
 }
 

@@ -19,6 +19,8 @@ use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
 
 const IGNORE_FILE: &str = ".dockerignore";
+/// File that Podman reads in the place of the other one.
+const PODMANS_IGNORE_FILE: &str = ".containerignore";
 const BLOCK: usize = 512;
 /// Size of a piece of the tar. Two pieces are read ahead of the engine, besides the sockets' buffers.
 const CHUNK: usize = 64 << 10;
@@ -36,10 +38,14 @@ pub(in crate::engine) struct ContextUpload {
 ///
 /// A Dockerfile outside of the context gets a name of its own in the context, like with Docker's client. An additional
 /// line in `.dockerignore` makes the engine remove it before the first step.
+///
+/// Podman applies `.dockerignore` to what it is sent, by other rules than Docker's: it loses files that an exception
+/// brings back into an excluded folder. It gets a `.containerignore` that leaves out no more than the files above.
 pub(in crate::engine) async fn upload(
     tree: Arc<Tree>,
     dockerfile: &str,
     context: &[u8],
+    is_podman: bool,
 ) -> Result<ContextUpload, EngineError> {
     let git = |e: GitError| tree.fail(&e);
     let pattern = |e: BadPattern| EngineError::new(ErrorKind::Build, e.to_string());
@@ -53,7 +59,9 @@ pub(in crate::engine) async fn upload(
     }
     tree.note_excludes(&excludes);
     let resolved = tree.resolved(dockerfile).await;
-    let dockerfile = match (path_below(&resolved, context), tree.snapshot.entry(resolved.as_bytes())) {
+    let of_dockerfile = tree.snapshot.entry(resolved.as_bytes());
+    let mut left_out = vec![PODMANS_IGNORE_FILE.to_owned()];
+    let dockerfile = match (path_below(&resolved, context), of_dockerfile) {
         (Some(path), _) => path.to_owned(),
         // The engine reports that the file does not exist.
         (None, None) => resolved,
@@ -66,12 +74,17 @@ pub(in crate::engine) async fn upload(
             ignored.extend(format!("\n{name}\n").into_bytes());
             more.push((renamed(entry, &name), blobs.read(entry).await.map_err(git)?));
             more.push((renamed(ignore_file.unwrap_or(entry), IGNORE_FILE), ignored));
+            left_out.push(name.clone());
+            if ignore_file.is_none() {
+                left_out.push(IGNORE_FILE.to_owned());
+            }
             name
         }
     };
     for kept in [IGNORE_FILE, &dockerfile] {
         if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
+            left_out.push(kept.to_owned());
             // The engine gets the file in place of a link to it, because it would leave the link to an excluded file
             // behind.
             if kept == IGNORE_FILE
@@ -81,6 +94,9 @@ pub(in crate::engine) async fn upload(
                 more.push((renamed(entry, IGNORE_FILE), blobs.read(entry).await.map_err(git)?));
             }
         }
+    }
+    if let Some(entry) = of_dockerfile.filter(|_| is_podman) {
+        more.push((renamed(entry, PODMANS_IGNORE_FILE), left_out.join("\n").into_bytes()));
     }
     let filter = PathFilter { excludes, ..PathFilter::default() };
     let mut chosen = choose(&tree, Tree::context, filter).await.map_err(|error| match error {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
-use super::pattern::BadPattern;
+use super::pattern::{BadPattern, Matcher, read_ignore_file};
 use crate::engine::api::errors::EngineError;
 use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
@@ -197,6 +197,21 @@ impl Tree {
         let failure = EngineError::new(ErrorKind::Build, error.to_string());
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
         failure
+    }
+
+    /// Returns what is wrong with a pattern of the file by which a build with this Dockerfile leaves out files.
+    pub(in crate::engine) async fn bad_pattern(&self, dockerfile: &str) -> Option<String> {
+        let content = match self.read(&format!("{dockerfile}.dockerignore")).await {
+            Some(own) => own,
+            None => {
+                let entries = self.context();
+                let found = self.find_among(entries, b".dockerignore").await;
+                let Ok(PathEnd::File { at, .. }) = found else { return None };
+                self.snapshot.blobs().ok()?.read(&entries[at]).await.ok()?
+            }
+        };
+        let matched = Matcher::new(&read_ignore_file(&content)).and_then(|patterns| patterns.matches_alone(b"x"));
+        matched.err().map(|error| error.to_string())
     }
 
     /// Reads a small file; `None` if it does not exist or cannot be read.

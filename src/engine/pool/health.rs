@@ -86,7 +86,8 @@ impl Member {
         };
         self.change(|state| state.version = Some((version, builder)));
         let name = self.engine.name();
-        let is_live = |build: &str| self.read(|state| state.builds.contains_key(build));
+        // Processes of two engines are found on one machine.
+        let is_live = |build: &str| self.states.borrow().iter().any(|state| state.builds.contains_key(build));
         match timeout(RETURN_TIMEOUT, self.engine.remove_leftovers(is_live)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!("engine {name}: removed {removed} leftovers of builds that died"),

@@ -11,6 +11,7 @@ use crate::engine::advice::{self, with_cure};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::kind::ErrorKind;
 use crate::engine::containers::kept::KeepLimits;
+use crate::engine::upkeep::lingering::UnfinishedBuild;
 use crate::engine::upkeep::prune::SpaceLimits;
 use crate::model::{Builder, Cordon, EngineCondition, EngineDisk, EngineJob, EngineState, ImageRef};
 
@@ -45,6 +46,8 @@ pub(in crate::engine) struct MemberState {
     pub disk: Option<Disk>,
     /// Number of slots that are taken.
     pub used: usize,
+    /// Number of these that ended jobs hold, because their builds go on in the engine.
+    pub lingering: usize,
     /// Jobs that have a lease of it.
     pub jobs: Vec<EngineJob>,
     /// Number of kept containers of tests, at the last look.
@@ -75,6 +78,7 @@ impl MemberState {
             is_full_logged: false,
             disk: None,
             used: 0,
+            lingering: 0,
             jobs: Vec::new(),
             kept: 0,
             builds: HashMap::new(),
@@ -91,9 +95,11 @@ impl MemberState {
         self.is_well() && self.cordon.is_none()
     }
 
-    /// Returns true if the engine has as many jobs as it may have.
-    pub(super) fn is_busy(&self) -> bool {
-        self.slots.is_some_and(|slots| self.used >= slots)
+    /// Returns true if the engine has as many jobs as it may have. All engines together may have `concurrency`, which only
+    /// builds that outlive their jobs exceed.
+    pub(super) fn is_busy(&self, concurrency: usize) -> bool {
+        let most = self.slots.or((self.lingering > 0).then_some(concurrency));
+        most.is_some_and(|most| self.used >= most)
     }
 
     /// Returns what is shown of the engine. `share` is the number of slots of an engine without a number of its own.
@@ -188,6 +194,16 @@ pub(in crate::engine) struct Member {
 }
 
 impl Member {
+    /// Ends a build that may go on without its job, and then frees its slot.
+    pub(super) async fn end_build(self: Arc<Self>, build: UnfinishedBuild) {
+        if self.engine.outlives_clients().await {
+            self.change(|state| state.lingering += 1);
+            self.engine.end_build(&build).await;
+            self.change(|state| state.lingering -= 1);
+        }
+        self.change(|state| state.used -= 1);
+    }
+
     pub(super) fn read<T>(&self, read: impl FnOnce(&MemberState) -> T) -> T {
         read(&self.states.borrow()[self.index])
     }

@@ -9,9 +9,10 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use super::containers::kept::{CopiedPath, KeepLimits, NoCopy};
 use super::request::{BuiltImage, ImageBuild};
 use super::upkeep::instance::Instance;
 use super::upkeep::instance::JOB_LABEL;
+use super::upkeep::lingering::UnfinishedBuild;
 use super::upkeep::prune::SpaceLimits;
 use crate::disk::Floor;
 use crate::model::{Cordon, EngineJob, EngineState, ImageRef, JobId, LogSink, Millis, PinnedImage};
@@ -85,6 +87,8 @@ pub struct EngineLease {
     has_slot: AtomicBool,
     /// Id of the build, once it has begun.
     build: OnceLock<String>,
+    /// The last build, while its end was not seen.
+    unfinished: Mutex<Option<UnfinishedBuild>>,
 }
 
 impl Pool {
@@ -183,7 +187,7 @@ impl Pool {
         self.states.send_if_modified(|states| {
             let usable: Vec<_> = states.iter().enumerate().filter(|(_, state)| state.is_usable()).collect();
             let share = self.concurrency.div_ceil(usable.len().max(1));
-            let free = usable.iter().filter(|(_, state)| !state.is_busy());
+            let free = usable.iter().filter(|(_, state)| !state.is_busy(self.concurrency));
             let candidates: Vec<_> = free
                 .map(|(index, state)| Candidate {
                     index: *index,
@@ -210,6 +214,7 @@ impl Pool {
             job: id,
             has_slot: true.into(),
             build: OnceLock::new(),
+            unfinished: Mutex::default(),
         })
     }
 }
@@ -234,7 +239,12 @@ impl EngineLease {
         if let (Some(instance), Some(image)) = (&self.member.engine.instance, names.first()) {
             build.labels.extend(instance.labels(image));
         }
-        let built = self.until_lost(self.member.engine.build(build, log)).await?;
+        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = Some(UnfinishedBuild::new(&id));
+        let built = self.until_lost(self.member.engine.build(build, log)).await;
+        if !built.as_ref().is_err_and(|error| error.kind == ErrorKind::Engine) {
+            *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        let built = built?;
         let image = built.image_id.clone();
         self.member.change(|state| state.builds.get_mut(&id).map(|held| held.id = Some(image)));
         Ok(built)
@@ -336,7 +346,14 @@ impl EngineLease {
 
 impl Drop for EngineLease {
     fn drop(&mut self) {
-        self.free_slot();
+        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (unfinished, Handle::try_current()) {
+            // The slot stays taken until the build is over.
+            (Some(build), Ok(runtime)) if self.has_slot.swap(false, Relaxed) => {
+                runtime.spawn(self.member.clone().end_build(build));
+            }
+            _ => self.free_slot(),
+        }
         self.member.change(|state| {
             state.jobs.retain(|job| job.id != self.job);
             self.build.get().map(|id| state.builds.remove(id))

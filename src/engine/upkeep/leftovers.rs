@@ -42,7 +42,7 @@ impl Engine {
         is_live: impl Fn(&str) -> bool,
     ) -> Result<usize, EngineError> {
         let Some(instance) = &self.instance else { return Ok(0) };
-        let mut removed = self.kill_orphans().await;
+        let mut removed = self.kill_orphans().await + self.kill_abandoned(&is_live).await;
         let containers: Vec<Container> = self.json(Method::GET, "/containers/json?all=1").await?;
         for Container { id } in containers {
             // A container may have been removed since it was listed.

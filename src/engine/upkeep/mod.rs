@@ -4,6 +4,7 @@
 pub(super) mod instance;
 mod layers;
 mod leftovers;
+pub(super) mod lingering;
 pub(super) mod oom;
 mod orphans;
 pub(super) mod prune;

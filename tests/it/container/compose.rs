@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::LIMIT;
-use crate::harness::container::{debian_with, image, text, top};
+use crate::harness::container::{Made, debian_with, image, text, top};
 use crate::harness::{
     DeployKey, Engine, KeyType, Left, SshClient, eventually, folder, http_client, note, port, succeed, unique,
 };
@@ -77,11 +77,12 @@ async fn the_first_start(version: &str) {
     let dockerfile = format!("FROM {}\nCOPY etcd etcdctl /usr/bin/\n", debian_with(&engine, &["engine"]));
     std::fs::write(dir.path().join("Dockerfile"), dockerfile).unwrap();
     engine.docker(&["build", "--quiet", "--tag", &etcd, dir.path().to_str().unwrap()]);
+    let etcd = Made::image(&engine, etcd);
 
     let socket = engine.host.strip_prefix("unix://").unwrap();
     let (http, ssh) = (port(), port());
     let variables = [
-        ("ETCD_IMAGE", etcd.clone()),
+        ("ETCD_IMAGE", etcd.name.clone()),
         ("ETCD_PASSWORD", PASSWORD.into()),
         ("FACTORY_IMAGE", image.name.clone()),
         ("SSHD", "auto".into()),

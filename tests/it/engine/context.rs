@@ -2,7 +2,7 @@
 
 use super::*;
 
-on_each_engine!(
+on_each_docker!(
     an_image_has_what_git_archive_has,
     one_changed_file_sends_its_bytes_and_no_others,
     an_edit_of_the_same_size_in_the_same_second_is_not_stale,
@@ -64,8 +64,6 @@ async fn an_image_has_what_git_archive_has(docker: Docker) {
         b"star*[x]?",
         b"-rf",
         "ümläut ☺".as_bytes(),
-        b"not\xff\xfeutf8",
-        b"dir\xc3/x\xff",
         b"...",
         b".hidden",
         b"#x",
@@ -75,6 +73,19 @@ async fn an_image_has_what_git_archive_has(docker: Docker) {
         bench.write(name, name);
     }
     check("odd names").await;
+    for name in [b"not\xff\xfeutf8".as_slice(), b"dir\xc3/x\xff"] {
+        bench.write(name, name);
+    }
+    if docker.has(Feature::AnyNames) {
+        check("names that are not UTF-8").await;
+    } else {
+        bench.commit();
+        let error = bench.try_build(&Log::default()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Build, "{error}");
+        assert!(error.message.contains(r"the path dir\xc3/x\xff is not UTF-8"), "{error}");
+        bench.remove(OsStr::from_bytes(b"not\xff\xfeutf8"));
+        bench.remove(OsStr::from_bytes(b"dir\xc3"));
+    }
     bench.write("empty", "");
     bench.write("big", (0..20 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>());
     check("empty and 20 MB").await;

@@ -4,11 +4,8 @@ use image_factory::model::Builder;
 
 use super::*;
 
-on_each_engine!(
-    a_failure_names_what_was_looked_for,
-    a_step_that_fails_is_shown_with_its_last_line,
-    an_old_frontend_is_named_with_what_to_do,
-);
+on_each_engine!(a_failure_names_what_was_looked_for, a_step_that_fails_is_shown_with_its_last_line,);
+on_docker!(an_old_frontend_is_named_with_what_to_do);
 
 const BASE: &str = "FROM image-factory-busybox:1\n";
 
@@ -27,7 +24,7 @@ async fn error(bench: &Bench, dockerfile: &str) -> EngineError {
 async fn a_failure_names_what_was_looked_for(docker: Docker) {
     let registry = harness::Registry::open().await;
     let (there, closed) = (registry.address(), harness::port());
-    for builder in [Builder::Auto, Builder::Classic] {
+    for builder in docker.builders().iter().copied() {
         let bench = bench(docker, builder);
         bench.write(".dockerignore", "*.log\n!b.log\n");
         bench.write("a.log", "");
@@ -69,13 +66,13 @@ async fn a_failure_names_what_was_looked_for(docker: Docker) {
 }
 
 async fn a_step_that_fails_is_shown_with_its_last_line(docker: Docker) {
-    for builder in [Builder::Auto, Builder::Classic] {
+    for builder in docker.builders().iter().copied() {
         let bench = bench(docker, builder);
         let noisy = error(&bench, &format!("{BASE}RUN printf 'one\\n\\nthe end' >&2; exit 3\n")).await;
         let silent = error(&bench, &format!("{BASE}RUN exit 4\n")).await;
         insta::allow_duplicates! {
             // The classic builder adds a step for each label.
-            insta::assert_snapshot!(format!("{noisy}\n{silent}").replace("[2/4]", "[2/2]"), @r#"
+            insta::assert_snapshot!(format!("{noisy}\n{silent}").replace("[2/4]", "[2/2]").replace("[2/3]", "[2/2]"), @r#"
             step "[2/2] RUN printf 'one\n\nthe end' >&2; exit 3" failed with exit code 3; its last line: the end
             step "[2/2] RUN exit 4" failed with exit code 4 and wrote nothing
             "#);
@@ -87,7 +84,7 @@ async fn a_step_that_fails_is_shown_with_its_last_line(docker: Docker) {
 async fn an_old_frontend_is_named_with_what_to_do(docker: Docker) {
     let bench = bench(docker, Builder::Auto);
     let here_document = format!("{BASE}RUN <<EOF\necho hi\nEOF\n");
-    if docker == Docker::V20 {
+    if !docker.has(Feature::HereDocuments) {
         let error = error(&bench, &here_document).await;
         assert!(error.message.contains("this engine's BuildKit does not know a here-document in `RUN`"), "{error}");
         assert!(error.message.contains("put `# syntax=docker/dockerfile:1` into the first line"), "{error}");

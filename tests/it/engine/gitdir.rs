@@ -3,13 +3,11 @@
 use super::*;
 
 on_each_engine!(
-    git_answers_in_an_image,
     git_answers_in_an_image_of_the_classic_builder,
-    a_build_without_its_git_dir_names_the_cause,
     a_classic_build_without_its_git_dir_names_the_cause,
-    a_folder_is_the_context,
     a_folder_is_the_context_of_the_classic_builder,
 );
+on_docker!(git_answers_in_an_image, a_build_without_its_git_dir_names_the_cause, a_folder_is_the_context);
 
 /// `FROM` the base image.
 fn from() -> &'static str {
@@ -187,9 +185,9 @@ async fn a_folder_is_the_context(docker: Docker) {
     bench.write("outside", "changed");
     bench.commit();
     let sync = bench.build_in(b"services/api", "services/api/Dockerfile").await.unwrap().sync.unwrap();
-    let again = match docker {
-        Docker::V20 => (0, 0),
-        Docker::V26 => (1, ALL.len() as u64),
+    let again = match docker.has(Feature::AsksForDockerfile) {
+        false => (0, 0),
+        true => (1, ALL.len() as u64),
     };
     assert_eq!((sync.requests, sync.bytes), again, "{sync:?}");
 }

@@ -1,8 +1,6 @@
 //! Files that a builder reads by their path may be links inside the tree; contents that a checkout converts are sent
 //! converted. Both builders do the same.
 
-use image_factory::model::Builder;
-
 use super::*;
 
 on_each_engine!(
@@ -11,11 +9,12 @@ on_each_engine!(
     converted_files_are_sent_converted,
 );
 
-fn each_builder(docker: Docker, name: &str) -> [Bench; 2] {
-    let buildkit = Bench::new(docker, &format!("{name}-b"));
-    let mut classic = Bench::new(docker, &format!("{name}-c"));
-    classic.engine = Engine::new(classic.host.parse::<Host>().unwrap()).with_builder(Builder::Classic);
-    [buildkit, classic]
+fn each_builder(docker: Docker, name: &str) -> impl Iterator<Item = Bench> {
+    docker.builders().iter().map(move |builder| {
+        let mut bench = Bench::new(docker, &format!("{name}-{builder:?}").to_lowercase());
+        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(*builder);
+        bench
+    })
 }
 
 async fn what_is_read_is_followed_through_links(docker: Docker) {

@@ -6,7 +6,9 @@ use super::pushing::{dockercfg_of, pushed};
 use super::*;
 use crate::harness::Account;
 
-on_each_engine!(each_path_has_its_own_login, a_registry_of_passwords_gets_the_login_of_the_base_image,);
+on_each_engine!(a_registry_of_passwords_gets_the_login_of_the_base_image);
+// Podman takes no identity tokens.
+on_docker!(each_path_has_its_own_login);
 
 const ONE: Account = Account { user: "one", password: "s3cret of one", actions: &["pull", "push"] };
 const TWO: Account = Account { user: "two", password: "s3cret of two", actions: &["pull", "push"] };
@@ -65,9 +67,9 @@ async fn each_path_has_its_own_login(docker: Docker) {
 async fn a_registry_of_passwords_gets_the_login_of_the_base_image(docker: Docker) {
     let registry = harness::Registry::with_password("robot", "s3cret").await;
     let address = registry.address();
-    for builder in [Builder::Buildkit, Builder::Classic] {
+    for builder in docker.builders() {
         let mut bench = Bench::new(docker, "by-host");
-        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(builder);
+        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(*builder);
         let right = json!({"username": "robot", "password": "s3cret"});
         let wrong = json!({"username": "robot", "password": "wrong"});
         let both = json!({format!("{address}/org1"): right, format!("{address}/org2"): wrong});

@@ -115,7 +115,7 @@ pub fn privileged(docker: Docker, image: &Made) -> Vec<String> {
     ];
     match docker {
         Docker::V20 => all.map(String::from).into(),
-        Docker::V26 => vec!["--privileged".into(), image.name.clone()],
+        _ => vec!["--privileged".into(), image.name.clone()],
     }
 }
 
@@ -133,6 +133,10 @@ pub struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
+    pub fn image(engine: &'a Engine, name: String) -> Self {
+        Self { engine, kind: "image", name }
+    }
+
     pub fn volume(engine: &'a Engine) -> Self {
         let name = format!("iftest-{}", unique());
         engine.docker(&["volume", "create", &name]);
@@ -161,7 +165,7 @@ pub fn image<'a>(engine: &'a Engine, target: &str) -> Made<'a> {
     build.env("DOCKER_HOST", &engine.host).env("DOCKER_BUILDKIT", "0");
     build.args(["build", "--quiet", "--target", target, "--build-arg", &base, "--tag", &name]);
     succeed(build.arg(dir.path()), b"");
-    Made { engine, kind: "image", name }
+    Made::image(engine, name)
 }
 
 /// A container of our image, which builds for a world and has no network but its servers.

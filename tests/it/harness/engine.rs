@@ -12,18 +12,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{Machine, Proc, SmallDisk, clear, folder, start};
-
-/// The engines that the suite runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Docker {
-    /// The machine's own; on Debian 12 it is 20.10, with BuildKit 0.8.
-    V20,
-    /// Debian 13's 26.1, with BuildKit 0.13, that `scripts/engine-26` starts beside it.
-    V26,
-}
+use super::{Docker, Machine, Proc, SmallDisk, clear, folder, start};
 
 const ENGINE_26: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-26");
+const ENGINE_NEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-new");
 
 /// The base image of the tests' Dockerfiles, which is theirs alone: `busybox` is what a user has by that name. A name
 /// without a slash is Docker's own to give, so nobody else can publish an image of it.
@@ -44,9 +36,13 @@ impl Engine {
     /// One that is running, with the image [`BASE`]. All tests share it; what a test makes is named by its
     /// registry's port, which no other test has.
     pub fn of(docker: Docker) -> Self {
-        let (host, advice) = match docker {
-            Docker::V20 => (std::env::var("DOCKER_HOST").ok(), "`make setup` starts one"),
-            Docker::V26 => (
+        let (host, advice) = match (docker, docker.of_script()) {
+            (_, Some(name)) => (
+                Some(format!("unix:///run/image-factory-engine-{name}/docker.sock")),
+                "`scripts/engine-new` starts it, or `ENGINES=all make test`",
+            ),
+            (Docker::V20, _) => (std::env::var("DOCKER_HOST").ok(), "`make setup` starts one"),
+            _ => (
                 Some("unix:///run/image-factory-engine-26/docker.sock".into()),
                 "`scripts/engine-26 start` starts it, ENGINE_26=no leaves it out of `make test`",
             ),
@@ -124,6 +120,7 @@ impl Engine {
 /// is there, its test has the [`Machine`].
 pub struct PrivateEngine {
     server: Proc,
+    docker: Docker,
     pub engine: Engine,
     /// Holds the network while the engine is away.
     network: File,
@@ -161,11 +158,11 @@ impl PrivateEngine {
         let disk = mebibytes.map(|size| SmallDisk::mount(&dir.path().join("data"), size));
         let host = format!("unix://{}", dir.path().join("docker.sock").display());
         let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let server = run(dir.path(), &path, &env, &["unshare", "--net"]).await;
+        let server = run(docker, dir.path(), &path, &env, &["unshare", "--net"]).await;
         let network = File::open(format!("/proc/{}/ns/net", server.pid().as_raw_nonzero())).unwrap();
         let engine = Engine { host };
         engine.import_base();
-        Self { server, engine, network, path, env, dir, _disk: disk, _machine: machine }
+        Self { server, docker, engine, network, path, env, dir, _disk: disk, _machine: machine }
     }
 
     /// SIGKILL: what it ran stays.
@@ -184,7 +181,7 @@ impl PrivateEngine {
     /// After its end: again, with the same data.
     pub async fn restart(&mut self) {
         let network = format!("--net=/proc/{}/fd/{}", std::process::id(), self.network.as_raw_fd());
-        self.server = run(self.dir.path(), &self.path, &self.env, &["nsenter", &network]).await;
+        self.server = run(self.docker, self.dir.path(), &self.path, &self.env, &["nsenter", &network]).await;
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -237,24 +234,33 @@ pub fn reach_from(network: &File, address: &str) {
     });
 }
 
-/// dockerd, by a command that gives it its network; returns when it answers.
-async fn run(dir: &Path, path: &str, env: &[(String, String)], network: &[&str]) -> Proc {
+/// Starts the engine by a command that gives it its network; returns when it answers.
+async fn run(docker: Docker, dir: &Path, path: &str, env: &[(String, String)], network: &[&str]) -> Proc {
     let (root, socket) = (dir.display(), dir.join("docker.sock"));
     let space = dir.file_name().unwrap().to_str().unwrap();
-    let dockerd = format!(
-        "ip link set lo up && exec dockerd $DOCKERD_FLAGS --host unix://{} --data-root {root}/data --exec-root {root}/exec \
-         --pidfile {root}/pid --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins",
-        socket.display()
-    );
+    let enter = docker.of_script().map_or(String::new(), |name| format!("{ENGINE_NEW} {name} exec "));
+    let host = format!("unix://{}", socket.display());
+    let engine = match docker {
+        Docker::Podman | Docker::PodmanNext => format!(
+            "podman --root {root}/data --runroot {root}/exec --cgroup-manager cgroupfs --events-backend file \
+             system service --time 0 {host}"
+        ),
+        _ => format!(
+            "dockerd $DOCKERD_FLAGS --host {host} --data-root {root}/data --exec-root {root}/exec --pidfile {root}/pid \
+             --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins {}",
+            if docker == Docker::Containerd { "--feature containerd-snapshotter=true" } else { "" }
+        ),
+    };
+    let command = format!("ip link set lo up && exec {enter}{engine}");
     let (server, []) = start(
-        "dockerd",
+        "engine",
         &dir.join("log"),
         |[]| {
-            let mut command = Command::new(network[0]);
-            command.args(&network[1..]).args(["sh", "-c", &dockerd]).env("PATH", path);
-            command.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
-            command.envs(env.iter().map(|(name, value)| (name, value)));
-            command
+            let mut inside = Command::new(network[0]);
+            inside.args(&network[1..]).args(["sh", "-c", &command]).env("PATH", path);
+            inside.env_remove("BUILDKIT_STEP_LOG_MAX_SIZE").env_remove("BUILDKIT_STEP_LOG_MAX_SPEED");
+            inside.envs(env.iter().map(|(name, value)| (name, value)));
+            inside
         },
         async |[]| answers(&socket).is_ok_and(|answer| answer.contains(" 200 OK")),
     )

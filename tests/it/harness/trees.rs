@@ -74,6 +74,7 @@ enum Node {
 pub struct RandomTree {
     rng: Rng,
     nodes: BTreeMap<Vec<u8>, Node>,
+    any_names: bool,
 }
 
 /// Where byte order and the order of a file transfer differ, where a tool might take a name for something else, and
@@ -110,7 +111,12 @@ const TARGETS: [&[u8]; 7] = [b"a", b"nowhere/at all", b"../../outside", b"/etc/p
 
 impl RandomTree {
     pub fn new(seed: u64) -> Self {
-        let mut tree = Self { rng: Rng::with_seed(seed), nodes: BTreeMap::new() };
+        Self::with_names(seed, true)
+    }
+
+    /// Makes a tree whose names are in UTF-8 unless they may be any.
+    pub fn with_names(seed: u64, any_names: bool) -> Self {
+        let mut tree = Self { rng: Rng::with_seed(seed), nodes: BTreeMap::new(), any_names };
         for _ in 0..tree.rng.usize(1..40) {
             let (path, node) = (tree.new_path(), tree.new_node());
             tree.put(path, node);
@@ -221,7 +227,16 @@ impl RandomTree {
     }
 
     fn name(&mut self) -> &'static [u8] {
-        NAMES[self.rng.usize(..NAMES.len())]
+        self.choose(&NAMES)
+    }
+
+    fn choose(&mut self, from: &[&'static [u8]]) -> &'static [u8] {
+        loop {
+            let chosen = from[self.rng.usize(..from.len())];
+            if self.any_names || std::str::from_utf8(chosen).is_ok() {
+                return chosen;
+            }
+        }
     }
 
     fn new_path(&mut self) -> Vec<u8> {
@@ -232,7 +247,7 @@ impl RandomTree {
 
     fn new_node(&mut self) -> Node {
         match self.rng.u8(..10) {
-            0 | 1 => Node::Link(TARGETS[self.rng.usize(..TARGETS.len())].into()),
+            0 | 1 => Node::Link(self.choose(&TARGETS).into()),
             2 => Node::File(vec![]),
             3 | 4 => Node::Exec(self.content()),
             _ => Node::File(self.content()),
@@ -248,7 +263,7 @@ impl RandomTree {
 
     fn another_of_its_size(&mut self, node: &Node) -> Node {
         match node {
-            Node::Link(_) => Node::Link(TARGETS[self.rng.usize(..TARGETS.len())].into()),
+            Node::Link(_) => Node::Link(self.choose(&TARGETS).into()),
             Node::File(content) => Node::File(self.other(content)),
             Node::Exec(content) => Node::Exec(self.other(content)),
         }

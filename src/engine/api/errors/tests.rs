@@ -22,6 +22,26 @@ fn a_failed_step_gives_its_exit_code_and_text() {
 }
 
 #[test]
+fn what_podman_writes_around_the_words_of_others_is_left_out() {
+    let words = |message| EngineError::from_build(message, None).message;
+    let messages = [
+        words(
+            "building at STEP \"NONSENSE \": Build error: Unknown instruction: \"NONSENSE\" &imagebuilder.Step{Args:[]string{\"\"}}",
+        ),
+        words(
+            "creating build container: unable to copy from source docker://q.io:5000/a:v1: initializing source \
+             docker://q.io:5000/a:v1: reading manifest v1 in q.io:5000/a: manifest unknown",
+        ),
+        words("no contents in \"/var/tmp/libpod_builder1/build/Dockerfile\""),
+    ];
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    Build error: Unknown instruction: "NONSENSE"
+    reading manifest v1 in q.io:5000/a: manifest unknown
+    the Dockerfile is empty
+    "#);
+}
+
+#[test]
 fn a_killed_step_says_who_killed_it() {
     let message = "process \"/bin/sh -c make\" did not complete successfully: exit code: 137: cannot allocate memory";
     let error = EngineError::from_build(message, report("RUN make"));
@@ -50,6 +70,8 @@ fn failures_of_a_build_are_classified() {
     for (message, kind) in [
         ("dockerfile parse error line 2: unknown instruction: FOO", Build),
         ("localhost:5000/nope:latest: not found", Build),
+        ("failed to prepare extraction snapshot \"a\": parent snapshot sha256:b does not exist: not found", Engine),
+        ("unable to find image 'sha256:ab'", Engine),
         ("manifest for 127.0.0.1:5000/a:v1 not found: manifest unknown: manifest unknown", Build),
         ("failed to do request: Head https://q.io/v2/: dial tcp: lookup q.io: no such host", Registry),
         ("Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Registry),

@@ -15,9 +15,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::api::connect::{invalid, no_body, request};
 use super::api::engine::Engine;
 use super::api::errors::EngineError;
-
-/// Beginnings of pax records with ACLs or extended attributes (star, and libarchive).
-const RECORDS: [&str; 3] = ["SCHILY.acl.", "SCHILY.xattr.", "LIBARCHIVE.xattr."];
+use crate::model::is_attribute;
 
 /// The part of a packed tar that is looked into, in bytes, because a small file may unpack to any number of them.
 const UNPACKED: u64 = 4 << 30;
@@ -75,7 +73,7 @@ pub fn files_with_attributes(mut tar: impl Read, most: usize, found: &mut Vec<St
         let mut entry = entry?;
         let mut has_attributes = false;
         for record in entry.pax_extensions()?.into_iter().flatten() {
-            has_attributes |= record?.key().is_ok_and(|key| RECORDS.iter().any(|begin| key.starts_with(begin)));
+            has_attributes |= record?.key().is_ok_and(is_attribute);
         }
         if has_attributes {
             found.push(String::from_utf8_lossy(&entry.path_bytes()).into_owned());

@@ -124,7 +124,7 @@ fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], n
         StoredTable::Table(table) => table,
         // The table is lost, but builds that used it have left artefacts. Every file may have changed, so all of them
         // are new.
-        StoredTable::Damaged => Table { generation: Table::new_generation(), latest: 0, rows: vec![] },
+        StoredTable::Damaged => Table::of(&[], Table::new_generation(), 0),
         StoredTable::Nothing => {
             // A commit with a time in the future must not push all later times there.
             let last = now / SECOND - 1;
@@ -137,9 +137,9 @@ fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], n
         }
     };
     let this_build = now.max(before.latest.saturating_add(1));
-    let (mut rows, mut changed) = (before.rows.iter().peekable(), false);
+    let (mut rows, mut changed) = (before.rows().peekable(), false);
     for entry in &mut *entries {
-        while rows.next_if(|row| path_order(&row.path, &entry.path).is_lt()).is_some() {
+        while rows.next_if(|row| path_order(row.path, &entry.path).is_lt()).is_some() {
             changed = true; // A file that comes back later is new.
         }
         let known = rows.next_if(|row| row.path == entry.path);
@@ -152,8 +152,11 @@ fn assign(stored: StoredTable, history: Option<&[i64]>, entries: &mut [Entry], n
         };
     }
     changed |= rows.next().is_some();
-    let table = changed.then(|| Table::of(entries, before.generation.clone(), this_build));
-    (before.generation, table)
+    // The new table is made when the old one has gone, because each has about 100 bytes a file.
+    let generation = before.generation.clone();
+    drop(before);
+    let table = changed.then(|| Table::of(entries, generation.clone(), this_build));
+    (generation, table)
 }
 
 #[cfg(test)]

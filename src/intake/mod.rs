@@ -95,6 +95,10 @@ impl Intake {
             Some(name) => self.policy().destinations().of_named(&context, Some(name))?,
             None => destination,
         };
+        let destination = match source {
+            JobSource::Git => self.held(&context, own_name.as_deref(), destination).await?,
+            JobSource::Dockerfile(_) => destination,
+        };
         let new = NewJob {
             source,
             own_name,

@@ -2,7 +2,7 @@
 
 use super::further::DockerfileName;
 use super::image::{HUB, ImageRef, NAME_LIMIT, RequestedImage};
-use super::naming::{HASH_DIGITS, valid_tag, with_hash};
+use super::naming::{HASH_DIGITS, is_contestable, valid_tag, with_hash, with_long_hash};
 use super::{BuildOptions, ContextPath, DockerfilePath, ImageGrants, ImageName, JobContext, RepoCase};
 
 /// Number of names that a repository can have.
@@ -131,13 +131,31 @@ impl Destinations {
         std::iter::once(self.name.of(base, owner, repo)).chain(others)
     }
 
-    /// Returns true if a repository has a right to this name that excludes another repository from it: both have it by
-    /// IMAGE_NAME, and not for the template alone.
+    /// Returns true if a repository has a right to this name that excludes another repository from it: by IMAGE_NAME, and
+    /// not for the template alone, or by a name of a further image beside its own.
     pub fn excludes(&self, (owner, repo): (&str, &str), context: &JobContext, name: &str) -> bool {
         let base = &context.docker_repo_base;
         let is_plain = |owner: &str, repo: &str| self.name.is_plain(base, owner, repo);
-        self.own_names(base, owner, repo).any(|own| own == name)
-            && !(is_plain(owner, repo) && is_plain(&context.owner, &context.repo))
+        let has_own = |owner: &str, repo: &str| self.own_names(base, owner, repo).any(|own| own == name);
+        let are_both_plain =
+            has_own(&context.owner, &context.repo) && is_plain(owner, repo) && is_plain(&context.owner, &context.repo);
+        let is_beside = |own: String| is_flat(&own) && is_beside(&own, name);
+        (has_own(owner, repo) && !are_both_plain) || self.own_names(base, owner, repo).any(is_beside)
+    }
+
+    /// Returns the names that an image of the job's repository can have, this one first, if it is one beside the
+    /// repository's own that could be another repository's, and not granted. `own_name` is as for [`Destinations::of_named`].
+    pub fn names_beside(&self, context: &JobContext, own_name: Option<&str>, image: &str) -> Option<Vec<String>> {
+        let (name, tag) = image.rsplit_once(':')?;
+        let own = self.own_of(context, own_name);
+        let JobContext { owner, repo, .. } = context;
+        let is_granted = || ImageRef::parse(image).is_ok_and(|i| self.grants.allow(self.repo_case, owner, repo, &i));
+        if !own.is_flat || !is_beside(&own.name, name) || is_granted() {
+            return None;
+        }
+        let other = |number| with_long_hash(name, NAME_LIMIT, &format!("{number}\n{}\n{name}", own.repository));
+        let names = std::iter::once(name.to_owned()).chain((1..OWN_NAMES).map(other));
+        Some(names.map(|name| format!("{name}:{tag}")).collect())
     }
 
     /// Returns true if IMAGE_NAME gives this repository the image, or a name above it.
@@ -156,9 +174,19 @@ impl Destinations {
 
     fn own(&self, base: &str, owner: &str, repo: &str) -> Own {
         let name = self.name.of(base, owner, repo);
-        let is_flat = ImageRef::parse(&format!("{name}:x")).is_ok_and(|image| FLAT.contains(&image.registry()));
+        let is_flat = is_flat(&name);
         Own { name, repository: format!("{owner}/{repo}").to_ascii_lowercase(), is_flat }
     }
+}
+
+/// Returns true for a name in a registry without names below it.
+fn is_flat(name: &str) -> bool {
+    ImageRef::parse(&format!("{name}:x")).is_ok_and(|image| FLAT.contains(&image.registry()))
+}
+
+/// Returns true for a name such as `own-parts-1a2b3c4d`.
+fn is_beside(own: &str, name: &str) -> bool {
+    is_contestable(name) && name.strip_prefix(own).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// A repository's own name, and the rule for the names below it.

@@ -57,7 +57,7 @@ impl ImageName {
     /// `owner/repo` and of `number`.
     pub fn other(&self, base: &str, owner: &str, repo: &str, number: u32) -> String {
         let FilledName { name, room, repository, .. } = self.fill(base, owner, repo);
-        format!("{base}/{}", with_digits(&name, room, &format!("{number}\n{repository}"), LONG_HASH_DIGITS))
+        format!("{base}/{}", with_long_hash(&name, room, &format!("{number}\n{repository}")))
     }
 
     fn fill(&self, base: &str, owner: &str, repo: &str) -> FilledName {
@@ -159,6 +159,11 @@ fn is_date(digits: &str) -> bool {
 /// Returns a name of at most `limit` characters that ends with a hash of `whole`.
 pub(super) fn with_hash(name: &str, limit: usize, whole: &str) -> String {
     with_digits(name, limit, whole, HASH_DIGITS)
+}
+
+/// Returns the same with 16 digits.
+pub(super) fn with_long_hash(name: &str, limit: usize, whole: &str) -> String {
+    with_digits(name, limit, whole, LONG_HASH_DIGITS)
 }
 
 fn with_digits(name: &str, limit: usize, whole: &str, digits: usize) -> String {

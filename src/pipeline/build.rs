@@ -236,7 +236,7 @@ pub(super) async fn run(
         let built = engine.build(request, &images, &*log).await?;
         tools.metrics.build_steps(built.steps.cached, built.steps.run);
         log.write(format!("image: {}\n", built.image_id).as_bytes());
-        if plan.configures_itself {
+        if plan.may_have_attributes {
             makina::check_layers(&engine, &built.image_id, &*log).await?;
         }
         Ok((ImageToPush { id: built.image_id, names, commit, service: None }, engine))

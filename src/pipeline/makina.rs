@@ -34,7 +34,8 @@ struct File<'a> {
     entry: &'a Entry,
 }
 
-/// Checks the context if it is a project of this convention: it has `bin/launch.sh` and `.salt`. Returns true for a project.
+/// Checks the context if it is a project of this convention: it has `bin/launch.sh` and `.salt`. Returns true if its image
+/// may have ACLs or extended attributes.
 pub(super) async fn check(
     snapshot: &Snapshot,
     dockerfile: Option<&DockerfilePath>,
@@ -87,12 +88,13 @@ pub(super) async fn check(
             "there is no .salt/PILLAR.sample: a container whose volume has no configuration/pillar.sls has no pillar";
         warnings.push(text.to_owned());
     }
-    warnings.extend(setters(&files, dockerfile, &mut blobs).await?.into_iter().take(SHOWN));
-    warnings.extend(tar_files(&files, &mut blobs).await?.into_iter().take(SHOWN));
+    let (setters, tars) = (setters(&files, dockerfile, &mut blobs).await?, tar_files(&files, &mut blobs).await?);
+    let has_attributes = !setters.is_empty() || !tars.is_empty();
+    warnings.extend(setters.into_iter().take(SHOWN).chain(tars.into_iter().take(SHOWN)));
     for warning in warnings {
         log.write(format!("warning: {warning}\n").as_bytes());
     }
-    Ok(true)
+    Ok(has_attributes)
 }
 
 impl<'a> File<'a> {
@@ -187,7 +189,8 @@ async fn tar_files(files: &[File<'_>], blobs: &mut Blobs) -> Result<Vec<String>,
     Ok(found)
 }
 
-/// Warns of files in the layers of a built image that have ACLs or extended attributes.
+/// Warns of files in the layers of a built image that have ACLs or extended attributes. The engine has to write the whole
+/// image for it, which takes a minute for half a gigabyte on a slow disk.
 pub(super) async fn check_layers(engine: &EngineLease, image: &str, log: &dyn LogSink) -> Result<(), StageFailure> {
     for file in engine.files_with_attributes(image, SHOWN).await? {
         log.write(format!("warning: /{file} in the image {LOST}\n").as_bytes());

@@ -26,8 +26,8 @@ pub(super) struct Plan {
     pub pull: bool,
     /// True if every step runs anew.
     pub no_cache: bool,
-    /// True if the context is a project of the makina-states convention.
-    pub configures_itself: bool,
+    /// True if the context is a project of the makina-states convention whose image may have ACLs or extended attributes.
+    pub may_have_attributes: bool,
     /// True if nothing is pushed.
     pub dry_run: bool,
     /// Limits of each step.
@@ -73,7 +73,7 @@ impl Plan {
             platform: options.platform,
             pull: options.pull.unwrap_or(tools.config.pull) == Pull::Always,
             no_cache: options.no_cache.unwrap_or_default(),
-            configures_itself: false,
+            may_have_attributes: false,
             dry_run: options.dry_run.unwrap_or(tools.config.conveyor.dry_run && job.dialect == Dialect::Conveyor),
             limits: options.limits,
         })
@@ -149,7 +149,7 @@ mod tests {
             platform: platform.map(str::to_owned),
             pull: false,
             no_cache: false,
-            configures_itself: false,
+            may_have_attributes: false,
             dry_run: false,
             limits: BTreeMap::new(),
         };

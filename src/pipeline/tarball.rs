@@ -59,12 +59,12 @@ pub(super) async fn run(
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
         let dockerfile = dockerfile::find_for(&fetched.plan, &snapshot, &fetched.repo, &folder, &*log).await?;
-        let configures_itself = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
-        Ok((snapshot, dockerfile, configures_itself))
+        let may_have_attributes = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        Ok((snapshot, dockerfile, may_have_attributes))
     };
-    let (snapshot, dockerfile, configures_itself) = runner.stage(StageName::Checkout, "tar xz", list).await?;
+    let (snapshot, dockerfile, may_have_attributes) = runner.stage(StageName::Checkout, "tar xz", list).await?;
     fetched.plan.set_dockerfile(dockerfile);
-    fetched.plan.configures_itself = configures_itself;
+    fetched.plan.may_have_attributes = may_have_attributes;
     fetched.plan.keep_git_dir = false;
     Ok((fetched, Arc::new(snapshot)))
 }

@@ -1,12 +1,14 @@
 //! Projects of the makina-states convention: written by `scaffold`, checked and built by the factory.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Docker, Engine, Repo, World, folder, succeed, unique};
-use crate::packaging::{debian_with, launcher, text};
+use crate::harness::{Docker, Engine, Repo, World, eventually, folder, port, succeed, unique};
+use crate::packaging::{Container, debian_with, launcher, text, top};
 
 /// Writes the project `name` and its volume into a folder.
 fn scaffold(parent: &Path, name: &str) {
@@ -56,7 +58,7 @@ async fn data_and_secrets_under_the_project_are_refused() {
 async fn what_a_tar_may_lose_is_named(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[]).await;
     let repo = &world.repo;
-    std::fs::create_dir_all(repo.path("files")).unwrap();
+    fs::create_dir_all(repo.path("files")).unwrap();
     let tar = "import io, sys, tarfile\n\
                tar = tarfile.open(sys.argv[1], 'w', format=tarfile.PAX_FORMAT)\n\
                file = tarfile.TarInfo('serve')\n\
@@ -87,8 +89,16 @@ async fn what_a_tar_may_lose_is_named(docker: Docker) {
 
 on_each_engine!(what_a_tar_may_lose_is_named);
 
+/// Waits for a job on an image of Debian, whose half a gigabyte is pushed to a registry, too.
+async fn built(world: &World, id: &str) -> Value {
+    let limit = Duration::from_secs(300);
+    let job = world.daemon.wait_for(id, limit, |job| job["status"] != "pending" && job["status"] != "running").await;
+    assert_eq!(job["status"], "success", "{job:#}\n{}", world.daemon.log(id).await);
+    job
+}
+
 #[tokio::test]
-async fn a_scaffold_is_built_without_a_warning() {
+async fn a_scaffold_is_built_and_configures_itself() {
     let world = World::start_with(&[]).await;
     let dir = folder();
     scaffold(dir.path(), "hello");
@@ -97,15 +107,75 @@ async fn a_scaffold_is_built_without_a_warning() {
     world.repo.commit("develop", &[]);
     let body = json!({ "owner": "acme", "repo": "hello", "build": { "buildArgs": { "BASE": debian } } });
     let id = world.daemon.submit(body).await;
-    let job = world.daemon.wait_success(&id).await;
+    let job = built(&world, &id).await;
     let log = world.daemon.log(&id).await;
     assert!(log.contains("its layout is checked") && !log.contains("warning:"), "{log}");
     let image = job["image"].as_str().unwrap();
     assert_eq!(world.engine.inspect(image, "{{.Config.Volumes}}"), "map[/srv/projects/hello/data:{}]");
-    let usage = Command::new("docker")
-        .env("DOCKER_HOST", &world.engine.host)
-        .args(["run", "--rm", image, "bin/launch.sh", "--help"])
-        .output()
-        .unwrap();
-    assert!(text(&usage).starts_with("usage: launcher launch"), "{}", text(&usage));
+
+    let volume = dir.path().join("hello_data/volume");
+    let mounted = format!("{}:/srv/projects/hello/data", volume.display());
+    let container = Container::run(&world.engine, &["--volume", &mounted, image]);
+    let says = async |domain: &str| {
+        let line = format!("hello | hello is configured: domain={domain}\n");
+        let said = async || container.logs().contains(&line).then_some(());
+        eventually(Duration::from_secs(30), &format!("the application says {line}"), said).await;
+    };
+    says("hello.example.com").await;
+    // A changed pillar counts from the next start.
+    let pillar = volume.join("configuration/pillar.sls");
+    fs::write(&pillar, fs::read_to_string(&pillar).unwrap().replace("hello.example.com", "other.example.com")).unwrap();
+    world.engine.docker(&["restart", &container.name]);
+    says("other.example.com").await;
+    world.engine.docker(&["stop", "--time", "30", &container.name]);
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
+}
+
+/// The example of the documents: built by the factory, launched, and configured anew by a changed pillar.
+#[tokio::test]
+async fn the_registry_of_the_example_is_built_and_launched() {
+    let (world, dir) = (World::start().await, folder());
+    let project = dir.path().join("registry");
+    succeed(Command::new("cp").arg("-a").arg(top().join("examples/registry")).arg(&project), b"");
+    let make = |words: &[&str]| succeed(Command::new("make").arg("-C").arg(&project).args(words), b"");
+    make(&["project", &format!("LAUNCHER={}", launcher().display())]);
+    make(&["pillar", "NAMES=IP:127.0.0.1"]);
+    put(&world.repo, &project);
+    world.repo.commit("develop", &[]);
+    let debian = debian_with(&world.engine, &["registry"]);
+    let body = json!({ "owner": "acme", "repo": "hello", "build": { "buildArgs": { "BASE": debian } } });
+    let id = world.daemon.submit(body).await;
+    let job = built(&world, &id).await;
+    assert!(!world.daemon.log(&id).await.contains("warning:"));
+
+    let address = format!("127.0.0.1:{}", port());
+    let (published, volume) = (format!("{address}:443"), dir.path().join("registry_data/volume"));
+    let mounted = format!("{}:/srv/projects/registry/data", volume.display());
+    let image = job["image"].as_str().unwrap();
+    let container = Container::run(&world.engine, &["--publish", &published, "--volume", &mounted, image]);
+    let authority = dir.path().join("registry_authority/ca.pem");
+    let (name, port) = ("registry.example.com", address.split_once(':').unwrap().1);
+    let resolved = format!("{name}:{port}:127.0.0.1");
+    let status = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(&authority);
+        text(&curl.args(["--resolve", &resolved, &format!("https://{name}:{port}/v2/")]).output().unwrap())
+    };
+    let limit = Duration::from_secs(60);
+    eventually(limit, &format!("the registry answers: {}", container.logs()), async || {
+        (status() == "200").then_some(())
+    })
+    .await;
+
+    // A changed pillar counts from the next start.
+    let user = succeed(Command::new("htpasswd").args(["-nbB", "builder", "the registry's word"]), b"");
+    let pillar = volume.join("configuration/pillar.sls");
+    let users = format!("    users: ['{}']", text(&user).trim());
+    fs::write(&pillar, fs::read_to_string(&pillar).unwrap().replace("    users: []", &users)).unwrap();
+    world.engine.docker(&["restart", &container.name]);
+    eventually(limit, "the registry asks for a password", async || (status() == "401").then_some(())).await;
+    assert_eq!(container.done(&["stat", "-c", "%a %U:%G", "/etc/docker/registry/users"]), "640 root:docker-registry\n");
+
+    world.engine.docker(&["stop", "--time", "30", &container.name]);
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
 }

@@ -9,7 +9,7 @@ pub fn translate(source: &str) -> String {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
         let end = match from.as_bytes().get(1) {
-            Some(b'#') => from.find("#}").map(|at| at + 2),
+            Some(b'#') => from[2..].find("#}").map(|at| at + 4),
             Some(b'{') => end_of(from, "}}"),
             Some(b'%') => end_of(from, "%}"),
             _ => Some(1),
@@ -71,8 +71,8 @@ fn end_of_raw(from: &str, begin: usize) -> usize {
     let mut at = begin;
     while let Some(found) = from[at..].find("{%") {
         let start = at + found;
-        let Some(length) = from[start..].find("%}") else { break };
-        let end = start + length + 2;
+        let Some(length) = from[start + 2..].find("%}") else { break };
+        let end = start + length + 4;
         if from[start + 2..end - 2].trim_matches(['-', '+', ' ', '\t', '\n']) == "endraw" {
             return end;
         }
@@ -115,6 +115,7 @@ mod tests {
             ("{% raw %}{% endload %}{% endraw %}{% endload %}", "{% raw %}{% endload %}{% endraw %}{% endset %}"),
             ("{# {% endload %} #}{{ '{% endload %}' }}{%", "{# {% endload %} #}{{ '{% endload %}' }}{%"),
             ("a { b {", "a { b {"),
+            ("{% raw %}{%}{% endraw %}{#}#}{%}", "{% raw %}{%}{% endraw %}{#}#}{%}"),
         ] {
             assert_eq!(translate(from), to);
         }

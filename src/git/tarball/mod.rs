@@ -25,7 +25,7 @@ use super::errors::last_words;
 use super::mirror::{ORIGIN, TARBALLS, remove, sweep};
 use super::snapshot::{Snapshot, SnapshotOptions};
 use super::{Fault, Git, GitError, MemoryShare, Mirror, Oid, RepoSource};
-use crate::model::{CommitId, CommitSpec, LogSink};
+use crate::model::{CommitId, CommitSpec, LogSink, escape_bidi};
 use crate::secrets::Secrets;
 use names::ref_of;
 use unpack::{UnpackError, Unpacked};
@@ -81,8 +81,12 @@ impl Git {
         state.swept = false;
         let unpacked = self.import(&mirror, digits, log).await?;
         state.swept = true;
-        let Unpacked { commit, files, bytes } = unpacked;
+        let Unpacked { commit, files, bytes, with_attributes } = unpacked;
         log.write(format!("The tarball of {commit} has {files} files, {bytes} bytes\n").as_bytes());
+        if let Some(path) = with_attributes {
+            let text = "has ACLs or extended attributes in the tarball: they are left out, because Git has none";
+            log.write(format!("warning: {} {text}\n", escape_bidi(&path)).as_bytes());
+        }
         match self.tarball_head(&mirror, commit.as_str()).await? {
             Some(head) => Ok(Tarball { commit, mirror, head }),
             None => Err(host(format!("Git stored no tree of the tarball of {commit}"))),

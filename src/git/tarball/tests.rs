@@ -122,7 +122,8 @@ fn refusal(tarball: &[u8]) -> String {
 #[test]
 fn a_tarball_becomes_the_commands_of_a_commit() {
     let long = format!("{TOP}/{}/{}", "d".repeat(120), "f".repeat(120));
-    let header = [record("path", long.as_bytes()), record("mtime", b"1")].concat();
+    let header =
+        [record("path", long.as_bytes()), record("mtime", b"1"), record("SCHILY.acl.access", b"u::rw")].concat();
     let tar = Tar::of(COMMIT)
         .file("Dockerfile", b"FROM x\n")
         .file("run.sh", b"")
@@ -134,6 +135,7 @@ fn a_tarball_becomes_the_commands_of_a_commit() {
     let (unpacked, commands) = pass(&tar.end(), bounds());
     let unpacked = unpacked.unwrap();
     assert_eq!((unpacked.commit.as_str(), unpacked.files, unpacked.bytes), (COMMIT, 5, 18));
+    assert_eq!(unpacked.with_attributes.as_deref(), long.strip_prefix(&format!("{TOP}/")));
     let (d, f) = ("d".repeat(120), "f".repeat(120));
     let expected = format!(
         "commit refs/tarballs/{COMMIT}\ncommitter Image Factory <image-factory@localhost> 1700000000 +0000\ndata 0\n\

@@ -14,7 +14,7 @@ use super::stream::{ImportStopped, ImportStream};
 use crate::git::errors::{BROKEN_TARBALL, UNSAFE_TARBALL};
 use crate::git::tree::TreeError;
 use crate::git::{GitBounds, GitError};
-use crate::model::{CommitId, RepoName};
+use crate::model::{CommitId, RepoName, is_attribute};
 
 /// Longest pax header, in bytes. It has a path, a link's target, or a commit's id.
 const LONGEST_PAX: u64 = 64 << 10;
@@ -29,6 +29,8 @@ pub struct Unpacked {
     pub commit: CommitId,
     pub files: u64,
     pub bytes: u64,
+    /// Path of the first file with an ACL or an extended attribute, which no commit has.
+    pub with_attributes: Option<String>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ pub fn unpack(
     }
     let (mut names, mut commands, mut import) = (TarballNames::default(), Some(commands), None);
     let (mut count, mut files, mut bytes) = (0, 0, 0);
-    let mut pax = PaxRecord::default();
+    let (mut pax, mut with_attributes) = (PaxRecord::default(), None);
     for entry in entries {
         let mut entry = entry?;
         let (kind, size) = (entry.header().entry_type(), entry.header().entry_size()?);
@@ -96,12 +98,15 @@ pub fn unpack(
             pax = PaxRecord::read(&mut entry, size)?;
             continue;
         }
-        let PaxRecord { path, link, size: other_size } = std::mem::take(&mut pax);
+        let PaxRecord { path, link, size: other_size, has_attributes } = std::mem::take(&mut pax);
         if other_size.is_some_and(|other| other != size) {
             return Err(unsafe_("an entry with two sizes"));
         }
         let path = path.unwrap_or_else(|| entry.header().path_bytes().into_owned());
         let path = names.take(&path, kind == EntryType::Directory, &commit).map_err(UnpackError::Unsafe)?;
+        if has_attributes {
+            with_attributes.get_or_insert_with(|| String::from_utf8_lossy(path).into_owned());
+        }
         let import = match &mut import {
             Some(import) => import,
             None => {
@@ -143,7 +148,7 @@ pub fn unpack(
         return Err(unsafe_("more data behind its end"));
     }
     import.end()?;
-    Ok(Unpacked { commit, files, bytes })
+    Ok(Unpacked { commit, files, bytes, with_attributes })
 }
 
 fn unsafe_(what: impl Into<String>) -> UnpackError {
@@ -174,6 +179,7 @@ struct PaxRecord {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    has_attributes: bool,
 }
 
 impl PaxRecord {
@@ -188,6 +194,7 @@ impl PaxRecord {
                     record.size = Some(size.ok_or_else(|| unsafe_("a size that is no number"))?);
                 }
                 key if key.starts_with("GNU.sparse") => return Err(unsafe_("a file with holes")),
+                key if is_attribute(key) => record.has_attributes = true,
                 _ => {}
             }
         }

@@ -20,7 +20,11 @@ use crate::git::Oid;
 use crate::git::tree::{Entry, EntryKind, path_order};
 
 const HEADER: &[u8] = b"image-factory file times 1\n";
+/// Bytes of a row besides the id and the path, and bytes of the digest.
+const ROW: usize = 11;
+const DIGEST: usize = 32;
 
+/// A table in its stored form, because its rows are as many as a commit has files. They are read one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
     /// Name of this generation of the table. Files that were synced with the times of another generation are synced in
@@ -28,12 +32,15 @@ pub(super) struct Table {
     pub generation: String,
     /// Latest time that the table has ever had.
     pub latest: i64,
-    pub rows: Vec<Row>,
+    /// The whole file.
+    bytes: Vec<u8>,
+    /// Place of the first row.
+    first: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    pub path: Vec<u8>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row<'a> {
+    pub path: &'a [u8],
     pub kind: EntryKind,
     pub oid: Oid,
     pub mtime: i64,
@@ -51,8 +58,26 @@ pub(super) enum StoredTable {
 impl Table {
     /// Makes a table of the present `entries`.
     pub fn of(entries: &[Entry], generation: String, latest: i64) -> Self {
-        let row = |e: &Entry| Row { path: e.path.clone(), kind: e.kind, oid: e.oid, mtime: e.mtime };
-        Self { generation, latest, rows: entries.iter().map(row).collect() }
+        let rows: usize = entries.iter().map(|entry| ROW + entry.oid.as_bytes().len() + entry.path.len()).sum();
+        let mut bytes = Vec::with_capacity(HEADER.len() + generation.len() + 1 + 8 + rows + DIGEST);
+        bytes.extend([HEADER, generation.as_bytes(), b"\n", &latest.to_be_bytes()].concat());
+        let first = bytes.len();
+        for Entry { path, kind, oid, mtime, .. } in entries {
+            bytes.push(letter(*kind));
+            bytes.extend(mtime.to_be_bytes());
+            bytes.push(oid.as_bytes().len() as u8);
+            bytes.extend(oid.as_bytes());
+            bytes.extend(path);
+            bytes.push(0);
+        }
+        let digest = Sha256::digest(&bytes);
+        bytes.extend(digest);
+        Self { generation, latest, bytes, first }
+    }
+
+    /// Returns the rows in [`path_order`].
+    pub fn rows(&self) -> Rows<'_> {
+        Rows(&self.bytes[self.first..self.bytes.len() - DIGEST])
     }
 
     pub fn new_generation() -> String {
@@ -73,14 +98,14 @@ impl Table {
             StoredTable::Nothing | StoredTable::Damaged => 0,
         };
         let latest = spelled.iter().map(|other| latest(other)).fold(latest(path), i64::max);
-        Self { generation: Self::new_generation(), latest, rows: Vec::new() }.save(path)?;
+        Self::of(&[], Self::new_generation(), latest).save(path)?;
         // A kill before the last one is gone makes another generation, which is no harm.
         spelled.iter().try_for_each(fs::remove_file)
     }
 
     pub fn load(path: &Path) -> StoredTable {
         match fs::read(path) {
-            Ok(bytes) => Self::parse(&bytes).map_or(StoredTable::Damaged, StoredTable::Table),
+            Ok(bytes) => Self::parse(bytes).map_or(StoredTable::Damaged, StoredTable::Table),
             Err(error) if error.kind() == io::ErrorKind::NotFound => StoredTable::Nothing,
             Err(_) => StoredTable::Damaged,
         }
@@ -88,59 +113,58 @@ impl Table {
 
     /// Replaces the file completely or not at all.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        replace_file(path, 0o644, &self.to_bytes())
+        replace_file(path, 0o644, &self.bytes)
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.rows.len() * 96 + 256);
-        bytes.extend([HEADER, self.generation.as_bytes(), b"\n", &self.latest.to_be_bytes()].concat());
-        for Row { path, kind, oid, mtime } in &self.rows {
-            bytes.push(letter(*kind));
-            bytes.extend(mtime.to_be_bytes());
-            bytes.push(oid.as_bytes().len() as u8);
-            bytes.extend(oid.as_bytes());
-            bytes.extend(path);
-            bytes.push(0);
-        }
-        let digest = Sha256::digest(&bytes);
-        bytes.extend(digest);
-        bytes
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (body, digest) = bytes.split_last_chunk::<32>()?;
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        let (body, digest) = bytes.split_last_chunk::<DIGEST>()?;
         if Sha256::digest(body)[..] != digest[..] {
             return None;
         }
-        Self::parse_body(body)
+        let (generation, latest, first) = Self::parse_body(body)?;
+        Some(Self { generation, latest, bytes, first })
     }
 
-    fn parse_body(body: &[u8]) -> Option<Self> {
-        let body = body.strip_prefix(HEADER)?;
-        let (generation, rest) = body.split_at(body.iter().position(|&b| b == b'\n')?);
+    /// Returns the generation, the latest time and the place of the first row, if all of the rows are sound.
+    fn parse_body(body: &[u8]) -> Option<(String, i64, usize)> {
+        let after_header = body.strip_prefix(HEADER)?;
+        let (generation, rest) = after_header.split_at(after_header.iter().position(|&b| b == b'\n')?);
         let (latest, mut rest) = rest[1..].split_first_chunk()?;
         let (generation, latest) = (String::from_utf8(generation.into()).ok()?, i64::from_be_bytes(*latest));
-        let mut rows = Vec::with_capacity(rest.len() / 64);
+        let (first, mut before) = (body.len() - rest.len(), None);
         while !rest.is_empty() {
             let (row, after) = row(rest)?;
-            rows.push(row);
-            rest = after;
+            let is_behind = before.is_none_or(|before| path_order(before, row.path).is_lt());
+            if !is_behind || row.mtime > latest {
+                return None;
+            }
+            (before, rest) = (Some(row.path), after);
         }
-        let sound = !generation.is_empty()
-            && rows.is_sorted_by(|a, b| path_order(&a.path, &b.path).is_lt())
-            && rows.iter().all(|row| row.mtime <= latest);
-        sound.then_some(Self { generation, latest, rows })
+        (!generation.is_empty()).then_some((generation, latest, first))
     }
 }
 
-fn row(bytes: &[u8]) -> Option<(Row, &[u8])> {
+/// The rows of a table that are still to be read.
+pub(super) struct Rows<'a>(&'a [u8]);
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Row<'a>> {
+        // All rows were read when the table was loaded, or written by us.
+        let (row, rest) = row(self.0)?;
+        self.0 = rest;
+        Some(row)
+    }
+}
+
+fn row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
     let (&found, rest) = bytes.split_first()?;
     let (mtime, rest) = rest.split_first_chunk()?;
     let (&length, rest) = rest.split_first()?;
     let (oid, rest) = rest.split_at_checked(length.into())?;
     let (path, rest) = rest.split_at(rest.iter().position(|&b| b == 0)?);
-    let row =
-        Row { path: path.into(), kind: kind(found)?, oid: Oid::from_bytes(oid)?, mtime: i64::from_be_bytes(*mtime) };
+    let row = Row { path, kind: kind(found)?, oid: Oid::from_bytes(oid)?, mtime: i64::from_be_bytes(*mtime) };
     Some((row, &rest[1..]))
 }
 
@@ -165,21 +189,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn table() -> Table {
-        let row = |path: &str, kind, n: u8, mtime| Row {
+    fn entries() -> Vec<Entry> {
+        let entry = |path: &str, kind, n: u8, mtime| Entry {
             path: path.into(),
             kind,
             oid: Oid::from_hex(format!("{n:040x}").as_bytes()).unwrap(),
+            size: 0,
             mtime,
+            origin: 0,
+            lfs: false,
         };
-        let rows = vec![
-            row("a", EntryKind::Dir, 1, 5),
-            row("a/b c\n", EntryKind::File, 2, 4),
-            row("a.x", EntryKind::Exec, 3, -7),
-            row("l", EntryKind::Symlink, 4, 0),
-            row("m", EntryKind::Gitlink, 5, 9),
-        ];
-        Table { generation: "g".into(), latest: 9, rows }
+        vec![
+            entry("a", EntryKind::Dir, 1, 5),
+            entry("a/b c\n", EntryKind::File, 2, 4),
+            entry("a.x", EntryKind::Exec, 3, -7),
+            entry("l", EntryKind::Symlink, 4, 0),
+            entry("m", EntryKind::Gitlink, 5, 9),
+        ]
+    }
+
+    fn table() -> Table {
+        Table::of(&entries(), "g".into(), 9)
     }
 
     #[test]
@@ -189,6 +219,9 @@ mod tests {
         assert!(matches!(Table::load(&path), StoredTable::Nothing));
         table().save(&path).unwrap();
         assert!(matches!(Table::load(&path), StoredTable::Table(loaded) if loaded == table()));
+        let of = |entry: &Entry| (entry.path.clone(), entry.kind, entry.oid, entry.mtime);
+        let rows: Vec<_> = table().rows().map(|row| (row.path.to_vec(), row.kind, row.oid, row.mtime)).collect();
+        assert_eq!(rows, entries().iter().map(of).collect::<Vec<_>>());
         fs::write(&path, b"").unwrap();
         assert!(matches!(Table::load(&path), StoredTable::Damaged));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
@@ -210,11 +243,11 @@ mod tests {
         assert_eq!(load(), Some(table()));
         merge();
         assert_eq!(load(), Some(table()));
-        Table { latest: 77, ..table() }.save(&paths[1]).unwrap();
+        Table::of(&entries(), "g".into(), 77).save(&paths[1]).unwrap();
         fs::write(&paths[2], b"damaged").unwrap();
         merge();
         let merged = load().unwrap();
-        assert_eq!((merged.latest, merged.rows.len()), (77, 0));
+        assert_eq!((merged.latest, merged.rows().count()), (77, 0));
         assert_ne!(merged.generation, table().generation);
         merge();
         assert_eq!(load(), Some(merged));
@@ -224,29 +257,30 @@ mod tests {
     proptest! {
         #[test]
         fn any_damage_is_noticed(at in 0..1000usize, cut: bool, flip in 1..255u8) {
-            let mut bytes = table().to_bytes();
+            let mut bytes = table().bytes;
             let at = at % bytes.len();
             if cut { bytes.truncate(at) } else { bytes[at] ^= flip }
-            prop_assert_eq!(Table::parse(&bytes), None);
+            prop_assert_eq!(Table::parse(bytes), None);
         }
 
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, rest: Vec<u8>) {
-            prop_assert_eq!(Table::parse(&bytes), None);
-            if let Some(table) = Table::parse_body(&[HEADER, b"g\n\0\0\0\0\0\0\0\x01", &rest].concat()) {
-                prop_assert!(table.rows.iter().all(|row| row.mtime <= table.latest));
+            prop_assert_eq!(Table::parse(bytes), None);
+            let body = [HEADER, b"g\n\0\0\0\0\0\0\0\x01", &rest].concat();
+            if let Some((_, latest, first)) = Table::parse_body(&body) {
+                prop_assert!(Rows(&body[first..]).all(|row| row.mtime <= latest));
             }
         }
 
         /// After a change of any byte, a table that can still be read is sound.
         #[test]
         fn a_row_is_read_or_not(at in 0..200usize, byte: u8) {
-            let mut bytes = table().to_bytes();
-            bytes.truncate(bytes.len() - 32);
+            let mut bytes = table().bytes;
+            bytes.truncate(bytes.len() - DIGEST);
             let at = at % bytes.len();
             bytes[at] = byte;
-            if let Some(table) = Table::parse_body(&bytes) {
-                prop_assert!(table.rows.iter().all(|row| row.mtime <= table.latest && !row.path.contains(&0)));
+            if let Some((_, latest, first)) = Table::parse_body(&bytes) {
+                prop_assert!(Rows(&bytes[first..]).all(|row| row.mtime <= latest && !row.path.contains(&0)));
             }
         }
     }

@@ -12,8 +12,7 @@ const HEAD: usize = 200;
 
 /// Bytes of memory that an entry takes besides its path. A million entries with paths of 37 bytes took 145 MB.
 const ENTRY: u64 = 104;
-/// Copies of an entry until the file times are set: the tables of times take as much as two for a moment (350 MB in all for
-/// a million entries).
+/// Copies of an entry until the file times are set, because a table of times and its file take room beside the entries.
 const COPIES: u64 = 3;
 /// Copies of an entry from then on. A build of a folder has two.
 const KEPT: u64 = 2;

@@ -124,3 +124,30 @@ async fn repositories_that_the_template_alone_brings_together_share_a_name() {
         assert_eq!(answer.json()["image"], "127.0.0.1:5555/totem/a-b-c-eee1f5b8:v1");
     }
 }
+
+/// On Docker Hub the web image of `acme/mono` is beside the repository's own, where another repository's own name can be.
+#[tokio::test]
+async fn a_name_beside_stays_with_the_first_repository_too() {
+    let build = async |server: &Server, repo: &str, dockerfile: &str| {
+        let body = json!({"repo": repo, "dockerRepoBase": "docker.io/acme", "build": {"dockerfile": dockerfile}});
+        let answer = make_with(server, "admin", body).await;
+        assert_eq!(answer.status, 201, "{repo} {dockerfile}");
+        answer.json()["image"].as_str().unwrap().to_owned()
+    };
+    let web = build(&server(|_| {}).await, "mono", "Dockerfile.web").await;
+    let beside = web.strip_prefix("docker.io/acme/acme-").unwrap().strip_suffix(":v1").unwrap();
+    assert!(beside.starts_with("mono-web-") && beside.len() == "mono-web-".len() + 8, "{beside}");
+    let has_long_hash = |image: &str| image.rsplit_once('-').unwrap().1.len() == 16 + ":v1".len();
+    for order in [["mono", beside], [beside, "mono"]] {
+        let server = server(|_| {}).await;
+        let dockerfile = |repo: &str| if repo == "mono" { "Dockerfile.web" } else { "Dockerfile" };
+        let [first, second] = [
+            build(&server, order[0], dockerfile(order[0])).await,
+            build(&server, order[1], dockerfile(order[1])).await,
+        ];
+        assert!(first == web && has_long_hash(&second), "{first} {second}");
+        // Both keep their names.
+        assert_eq!(build(&server, order[0], dockerfile(order[0])).await, first);
+        assert_eq!(build(&server, order[1], dockerfile(order[1])).await, second);
+    }
+}

@@ -1,6 +1,7 @@
 //! The tags that are of one commit or of a protected ref, whoever asks for them.
 
 use super::*;
+use crate::harness::COMPOSE_CI;
 
 #[tokio::test]
 async fn no_tag_reads_like_the_id_of_another_commit() {
@@ -132,4 +133,26 @@ async fn the_tags_of_a_protected_branch_are_its_own_before_it_sets_them() {
     let job = world.daemon.wait_success(&told(&world, "main", NONE, &main).await).await;
     has(&world, "latest", &job).await;
     has(&world, "main", &job).await;
+}
+
+/// A push by totem's door and GitHub's is in the tests before.
+#[tokio::test]
+async fn the_other_doors_leave_a_protected_tag_alone() {
+    let settings = [("IMAGE_TAGS", "latest"), ("LATEST", "always"), ("HOOK", "true"), ("PROTECTED", "main")];
+    let mut world = World::start_with(&[&COMPOSE_CI[..], &settings].concat()).await;
+    let token = build_token(&mut world);
+    let main = commit(&world, "main");
+    let release = world.daemon.wait_success(&told(&world, "main", NONE, &main).await).await;
+    has(&world, "latest", &release).await;
+    let kept = "as a tag of refs/heads/main, which is protected";
+
+    let wip = commit(&world, "wip");
+    let body = json!({"repository": "acme/hello", "branch": "wip", "sha": wip});
+    let conveyor = asked_by(&world, &token, "/builds", body).await;
+    stays_for(&world, "latest", &conveyor, (&main, &release), kept).await;
+    let wip = commit(&world, "wip");
+    let compose_ci = world.ci_push("acme/hello", "wip", &wip).await;
+    let compose_ci = world.daemon.wait_success(&compose_ci).await;
+    stays_for(&world, "latest", &compose_ci, (&main, &release), kept).await;
+    has(&world, "latest", &release).await;
 }

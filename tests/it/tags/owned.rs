@@ -1,5 +1,8 @@
 //! The tags that are of one commit or of a protected ref, whoever asks for them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::harness::COMPOSE_CI;
 
@@ -138,7 +141,13 @@ async fn the_tags_of_a_protected_branch_are_its_own_before_it_sets_them() {
 /// A push by totem's door and GitHub's is in the tests before.
 #[tokio::test]
 async fn the_other_doors_leave_a_protected_tag_alone() {
-    let settings = [("IMAGE_TAGS", "latest"), ("LATEST", "always"), ("HOOK", "true"), ("PROTECTED", "main")];
+    let settings = [
+        ("IMAGE_TAGS", "latest"),
+        ("LATEST", "always"),
+        ("HOOK", "true"),
+        ("PROTECTED", "main"),
+        ("IMAGES_ALLOWED", "generator=127.0.0.1:*/totem/*"),
+    ];
     let mut world = World::start_with(&[&COMPOSE_CI[..], &settings].concat()).await;
     let token = build_token(&mut world);
     let main = commit(&world, "main");
@@ -154,5 +163,14 @@ async fn the_other_doors_leave_a_protected_tag_alone() {
     let compose_ci = world.ci_push("acme/hello", "wip", &wip).await;
     let compose_ci = world.daemon.wait_success(&compose_ci).await;
     stays_for(&world, "latest", &compose_ci, (&main, &release), kept).await;
+
+    let dockerfile = STANDARD.encode(format!("FROM image-factory-busybox:1\nRUN : {}\n", unique()));
+    let query = [("imagename", image(&world, "latest")), ("dockerfile", dockerfile)];
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    let request = world.daemon.bare_request(Method::GET, &format!("/b1/build?{query}")).bearer_auth(token);
+    let answer = request.send().await.unwrap().text().await.unwrap();
+    let generator = world.daemon.wait_failure(answer.trim()).await;
+    let cause = generator["cause"].as_str().unwrap();
+    assert!(cause.contains("latest is a tag of refs/heads/main, which is protected: have an admin set it"), "{cause}");
     has(&world, "latest", &release).await;
 }

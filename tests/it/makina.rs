@@ -1,13 +1,15 @@
 //! Projects of the makina-states convention: written by `scaffold`, checked and built by the factory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Docker, Engine, Repo, World, eventually, folder, port, succeed, unique};
+use crate::harness::{
+    Docker, Engine, PASSPHRASE, Repo, World, dockercfg, eventually, folder, gpg_encrypt, port, succeed, unique,
+};
 use crate::packaging::{Container, debian_with, launcher, text, top};
 
 /// Writes the project `name` and its volume into a folder.
@@ -131,9 +133,28 @@ async fn a_scaffold_is_built_and_configures_itself() {
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
 }
 
-/// The example of the documents: built by the factory, launched, and configured anew by a changed pillar.
+/// The authority of a registry, as the machine's engines and the factory know it.
+struct Trusted(PathBuf);
+
+impl Trusted {
+    fn new(registry: &str, authority: &Path) -> Self {
+        let folder = Path::new("/etc/docker/certs.d").join(registry);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(authority, folder.join("ca.crt")).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Trusted {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The example of the documents, from the folder to a push: built by the factory, launched, configured anew by a changed
+/// pillar, and the registry of another factory.
 #[tokio::test]
-async fn the_registry_of_the_example_is_built_and_launched() {
+async fn the_registry_of_the_example_is_built_launched_and_pushed_to() {
     let (world, dir) = (World::start().await, folder());
     let project = dir.path().join("registry");
     succeed(Command::new("cp").arg("-a").arg(top().join("examples/registry")).arg(&project), b"");
@@ -176,6 +197,21 @@ async fn the_registry_of_the_example_is_built_and_launched() {
     eventually(limit, "the registry asks for a password", async || (status() == "401").then_some(())).await;
     assert_eq!(container.done(&["stat", "-c", "%a %U:%G", "/etc/docker/registry/users"]), "640 root:docker-registry\n");
 
+    let _trusted = Trusted::new(&address, &authority);
+    let other = World::start_with(&[("DOCKER_REPO_BASE", &format!("{address}/totem"))]).await;
+    let login = dockercfg(&address, "builder", "the registry's word");
+    other.etcd.put("/totem/image-factory/dockercfg", gpg_encrypt(&login, PASSPHRASE)).await;
+    other.repo.commit("develop", &[("Dockerfile", &format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique()))]);
+    let pushed = eventually(limit, "the factory pushes to it", async || {
+        let id = other.daemon.submit(json!({ "owner": "acme", "repo": "hello", "tag": "v1" })).await;
+        let job = other.daemon.wait(&id).await;
+        (job["status"] == "success").then_some(job)
+    })
+    .await;
+    let stored = volume.join("data/registry/docker/registry/v2/repositories/totem/acme-hello/_manifests/tags/v1");
+    let link = fs::read_to_string(stored.join("current/link")).unwrap();
+    assert_eq!(pushed["digest"].as_str(), Some(link.as_str()));
     world.engine.docker(&["stop", "--time", "30", &container.name]);
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
+    other.engine.remove_images(&format!("reference={address}/*/*"));
 }

@@ -157,6 +157,7 @@ fn what_is_not_carried_out_is_refused_before_anything_is_changed() {
             "Jinja cannot render this: salt['mysql.query'] is not carried out here; put its result into the pillar.",
         ),
         ("a: [\n", 7, "The YAML cannot be read: "),
+        ("true:\n  cmd.run\n", 6, "The id True is no text. Write it in quotes."),
         ("extend: {}\n", 6, "`extend` is not carried out here. Write the state as it is meant."),
     ] {
         let image = Image::new(&format!("{first}{states}{{% endfor %}}\n"));

@@ -222,6 +222,52 @@ fn templates_and_scalars_are_rendered_as_by_salt() {
     compare_all(vec![("templates".into(), Project::new(&files, false))]);
 }
 
+/// The states of `examples/registry`, with folders and an account that each machine has.
+#[test]
+fn the_example_is_configured_as_by_salt() {
+    let states = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/registry/.salt");
+    let mut files = vec![("pillar/init.sls".to_owned(), EXAMPLE_PILLAR.to_owned())];
+    for folder in [states.clone(), states.join("files")] {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let mut text = fs::read_to_string(&path).unwrap();
+            if path.extension().is_some_and(|extension| extension == "sls") {
+                // Here no package has made the folders, and no nginx judges the files.
+                for (of_image, here) in [
+                    ("    - makedirs: True\n", ""),
+                    (".directory:\n", ".directory:\n    - makedirs: True\n"),
+                    ("file.managed:\n", "file.managed:\n    - makedirs: True\n"),
+                    ("/srv/projects/registry", "@BASE@"),
+                    ("/etc/", "@BASE@/etc/"),
+                    ("user: docker-registry", "user: nobody"),
+                    ("group: docker-registry", "group: nogroup"),
+                    ("nginx -t -q", "test -s @BASE@/etc/nginx/nginx.conf"),
+                    ("nginx -t", "/bin/true"),
+                ] {
+                    text = text.replace(of_image, here);
+                }
+            }
+            files.push((format!("project/.salt/{}", path.strip_prefix(&states).unwrap().display()), text));
+        }
+    }
+    let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
+    let project = Project::new(&files, false);
+    compare_all(vec![("the example".into(), project)]);
+}
+
+const EXAMPLE_PILLAR: &str = r#"makina-projects.registry:
+  data:
+    domain: registry.example.org
+    port: 8443
+    certificate: |
+      -----BEGIN CERTIFICATE-----
+      first
+      -----END CERTIFICATE-----
+    key: |
+      not a key
+    users: ["ci:$2y$05$abc", "it's:$2y$05$def"]
+    delete: True
+"#;
+
 #[test]
 fn a_link_in_the_place_of_a_file_is_followed_as_by_salt() {
     let state = "{{ '@BASE@' }}:\n  file.managed:\n    - contents: new\n".to_owned();

@@ -85,17 +85,21 @@ impl<'a> Reader<'a> {
         }
         for (key, value) in pairs {
             let place = Place::new(file, key.line);
-            let id = crate::python::text(&key.value());
-            match id.as_str() {
+            // Salt refuses these, too: `true` is a command's name only in quotes.
+            let id = key.text().ok_or_else(|| {
+                let id = crate::python::text(&key.value());
+                place.problem(format!("The id {id} is no text. Write it in quotes."))
+            })?;
+            match id {
                 "include" => {}
                 "extend" | "exclude" => {
                     let text = format!("`{id}` is not carried out here. Write the state as it is meant.");
                     return Err(place.problem(text));
                 }
-                _ if !self.ids.insert(id.clone()) => {
+                _ if !self.ids.insert(id.to_owned()) => {
                     return Err(place.problem(format!("The id {id} occurs twice. Name one of the two otherwise.")));
                 }
-                _ => self.declaration(sls, &id, &place, value)?,
+                _ => self.declaration(sls, id, &place, value)?,
             }
         }
         Ok(())

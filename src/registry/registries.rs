@@ -65,7 +65,7 @@ impl Registries {
     }
 
     /// Returns the host that a registry would have its logins sent to, if that is not allowed. The registry is asked at most
-    /// once in [`KEPT`]. One that is not reached from here is a warning, because the engine may reach it.
+    /// once in ten minutes. One that is not reached from here is a warning, because the engine may reach it.
     pub async fn foreign_token_server(&self, registry: &str) -> Option<String> {
         let host = LoginKey::of_host(registry)?.host;
         let server = {

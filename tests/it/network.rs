@@ -84,7 +84,7 @@ async fn an_add_from_a_private_network_is_refused(docker: Docker) {
     }
     let is_engines = |agent: &HeaderValue| agent == "Go-http-client/1.1" || agent.as_bytes().starts_with(b"buildkit/");
     let agents: Vec<_> = beside.requests().iter().map(|request| request.headers[USER_AGENT].clone()).collect();
-    assert!(agents.len() >= 2 && agents.iter().all(|agent| is_engines(agent)), "{agents:?}");
+    assert!(agents.len() >= 2 && agents.iter().all(is_engines), "{agents:?}");
 }
 
 /// Only an address in a variable, or ADD_HOSTS_ALLOWED, lets a Dockerfile come this far.

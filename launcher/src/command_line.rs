@@ -56,15 +56,22 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn usage(program: &str) -> String {
+    // The factory has a command line of its own, of which this is a part.
+    let (supervise, explained) = if program == "launcher" {
+        (
+            "\n       launcher supervise FILE",
+            "\n  supervise  runs the processes of a circus.ini until they end or a signal stops them",
+        )
+    } else {
+        ("", "")
+    };
     format!(
         "\
 usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [merge_pillar=True]
-                        [test=True] [seed=FOLDER:VOLUME] [-lLEVEL]
-       {program} supervise FILE
+                        [test=True] [seed=FOLDER:VOLUME] [-lLEVEL]{supervise}
        {program} scaffold NAME [--data=FOLDER]
 
-  launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini
-  supervise  runs the processes of a circus.ini until they end or a signal stops them
+  launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini{explained}
   scaffold   writes a new project into the folder NAME, and its data into NAME_data
 "
     )

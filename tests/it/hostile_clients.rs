@@ -97,8 +97,12 @@ async fn webhooks_have_places_while_others_read_nothing() {
     assert!(small.metric("image_factory_http_refusals_total{reason=\"places\"}").await >= 1.0);
     assert!(small.metric("image_factory_http_refusals_total{reason=\"followers\"}").await >= 1.0);
     // What is neither a webhook nor about health is told to come later.
-    let refused = http_client().get(small.url("/job")).timeout(WAIT).send().await.unwrap();
-    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    // One of the 600 may still be on its way to its place.
+    let refused = async || {
+        let answer = http_client().get(small.url("/job")).timeout(WAIT).send().await.unwrap();
+        (answer.status() == 503).then(|| answer.headers()["retry-after"].clone())
+    };
+    assert_eq!(eventually(WAIT, "other requests are refused", refused).await, "5");
     let said = std::fs::read_to_string(&small.log).unwrap();
     assert_eq!(said.matches("all 448 places for connections are taken").count(), 1, "{said}");
 }

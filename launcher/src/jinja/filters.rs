@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use regex_lite::{Captures, Regex, RegexBuilder};
 use sha2::Digest;
 
@@ -14,49 +14,59 @@ use crate::yaml::{self, Flow};
 /// Largest text that is searched by a regular expression, which takes time by its size.
 const LARGEST_SEARCHED: usize = 256 << 10;
 
+/// Largest `indent` of JSON, and largest width of a field of `format`, because no step of a template counts for them.
+const WIDEST: usize = 1000;
+
 /// Adds the filters.
 pub fn add(env: &mut Environment<'_>) {
     env.add_filter("json", |value: &Value, options: Kwargs| -> Result<String, Error> {
         let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(true);
-        Ok(json::dump(value, Style { sort_keys, indent: options.get("indent")?, ascii: false }))
+        Ok(json::dump(defined(value)?, Style { sort_keys, indent: indent(&options)?, ascii: false }))
     });
     env.add_filter("tojson", |value: &Value, options: Kwargs| -> Result<String, Error> {
         let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-        let text = json::dump(value, Style { sort_keys, indent: options.get("indent")?, ascii: true });
+        let text = json::dump(defined(value)?, Style { sort_keys, indent: indent(&options)?, ascii: true });
         let hidden = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\'', "\\u0027")];
         Ok(hidden.iter().fold(text, |text, (c, code)| text.replace(*c, code)))
     });
-    env.add_filter("yaml", |value: &Value, flow: Option<bool>| {
-        yaml::dump(value, if flow.unwrap_or(true) { Flow::Inline } else { Flow::Block })
+    env.add_filter("yaml", |value: &Value, flow: Option<bool>| -> Result<String, Error> {
+        Ok(yaml::dump(defined(value)?, if flow.unwrap_or(true) { Flow::Inline } else { Flow::Block }))
     });
-    env.add_filter("dict_to_sls_yaml_params", |value: &Value| {
-        let keys = value.try_iter().into_iter().flatten();
+    env.add_filter("dict_to_sls_yaml_params", |value: &Value| -> Result<String, Error> {
+        let keys = defined(value)?.try_iter().into_iter().flatten();
         let items = keys.map(|key| Value::from_pairs([(key.clone(), value.get_item(&key).unwrap_or_default())]));
-        yaml::dump(&items.collect(), Flow::Block)
+        Ok(yaml::dump(&items.collect(), Flow::Block))
     });
-    env.add_filter("yaml_encode", |value: &Value| match value.kind() {
+    env.add_filter("yaml_encode", |value: &Value| match defined(value)?.kind() {
         ValueKind::String => Ok(yaml::double_quoted(value.as_str().unwrap_or_default())),
         ValueKind::Map | ValueKind::Seq | ValueKind::Iterable => Err(invalid("yaml_encode takes no list or mapping")),
         _ => Ok(yaml::dump(value, Flow::Inline)),
     });
-    env.add_filter("yaml_dquote", |value: &Value| yaml::double_quoted(&python::text(value)));
-    env.add_filter("yaml_squote", |value: &Value| format!("'{}'", python::text(value).replace('\'', "''")));
+    env.add_filter("yaml_dquote", |value: &Value| -> Result<String, Error> {
+        Ok(yaml::double_quoted(&python::text(defined(value)?)))
+    });
+    env.add_filter("yaml_squote", |value: &Value| -> Result<String, Error> {
+        Ok(format!("'{}'", python::text(defined(value)?).replace('\'', "''")))
+    });
     env.add_filter("load_yaml", |text: &str| load(text));
     env.add_filter("load_json", |text: &str| load(text));
     env.add_filter("load_text", |text: &str| text.to_owned());
-    env.add_filter("string", |value: &Value| python::text(value));
-    env.add_filter("int", |value: &Value, default: Option<i64>| match value.kind() {
-        ValueKind::String => {
-            let text = value.to_string().trim().replace('_', "");
-            let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number as i64);
-            text.parse().ok().or_else(float).unwrap_or_else(|| default.unwrap_or_default())
-        }
-        ValueKind::Bool => i64::from(value.is_true()),
-        _ => f64::try_from(value.clone()).map_or_else(|_| default.unwrap_or_default(), |number| number as i64),
+    env.add_filter("string", |value: &Value| -> Result<String, Error> { Ok(python::text(defined(value)?)) });
+    env.add_filter("int", |value: &Value, default: Option<i64>| -> Result<i64, Error> {
+        Ok(match defined(value)?.kind() {
+            ValueKind::String => {
+                let text = value.to_string().trim().replace('_', "");
+                let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number as i64);
+                text.parse().ok().or_else(float).unwrap_or_else(|| default.unwrap_or_default())
+            }
+            ValueKind::Bool => i64::from(value.is_true()),
+            _ => f64::try_from(value.clone()).map_or_else(|_| default.unwrap_or_default(), |number| number as i64),
+        })
     });
-    env.add_filter("float", |value: &Value, default: Option<f64>| {
+    env.add_filter("float", |value: &Value, default: Option<f64>| -> Result<f64, Error> {
+        let value = defined(value)?;
         let number = value.as_str().map_or_else(|| f64::try_from(value.clone()).ok(), |text| text.trim().parse().ok());
-        number.unwrap_or_else(|| default.unwrap_or_default())
+        Ok(number.unwrap_or_else(|| default.unwrap_or_default()))
     });
     env.add_filter("quote", |text: &str| {
         // Python's `shlex.quote`.
@@ -85,6 +95,52 @@ pub fn add(env: &mut Environment<'_>) {
     add_sets(env);
     add_expressions(env);
     env.add_function("raise", |text: &str| -> Result<Value, Error> { Err(invalid(text.to_owned())) });
+}
+
+/// Returns a value in which everything is defined.
+fn defined(value: &Value) -> Result<&Value, Error> {
+    let is_defined = match value.kind() {
+        ValueKind::Undefined => false,
+        ValueKind::Seq => value.try_iter()?.all(|item| defined(&item).is_ok()),
+        ValueKind::Map => value.try_iter()?.all(|key| defined(&value.get_item(&key).unwrap_or_default()).is_ok()),
+        _ => true,
+    };
+    if is_defined { Ok(value) } else { Err(Error::new(ErrorKind::UndefinedError, "what a filter takes is undefined")) }
+}
+
+fn indent(options: &Kwargs) -> Result<Option<usize>, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    if indent.is_some_and(|indent| indent > WIDEST) {
+        return Err(invalid(format!("an indent has at most {WIDEST} spaces")));
+    }
+    Ok(indent)
+}
+
+/// Calls a method of Python's texts, lists and mappings.
+pub fn call_method(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if method == "format" && value.as_str().is_some_and(|text| has_wide_field(text, args)) {
+        return Err(invalid(format!("a field of `format` has at most {WIDEST} characters")));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// Returns true if a number in a field of a text for `format`, or one that a field inside a field takes, is too large.
+fn has_wide_field(text: &str, args: &[Value]) -> bool {
+    let (mut depth, mut number) = (0_usize, 0_usize);
+    for c in text.replace("{{", "").replace("}}", "").chars() {
+        depth = match c {
+            '{' => depth + 1,
+            '}' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        number = c.to_digit(10).map_or(0, |digit| number.saturating_mul(10).saturating_add(digit as usize));
+        let is_given =
+            depth > 1 && args.iter().any(|arg| f64::try_from(arg.clone()).is_ok_and(|arg| arg > WIDEST as f64));
+        if is_given || (depth > 0 && number > WIDEST) {
+            return true;
+        }
+    }
+    false
 }
 
 fn add_sets(env: &mut Environment<'_>) {

@@ -120,7 +120,7 @@ impl Renderer {
         env.set_debug(true);
         env.set_fuel(Some(STEPS));
         env.set_recursion_limit(DEEPEST);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_unknown_method_callback(filters::call_method);
         env.set_formatter(|out, state, value| {
             if value.is_undefined() {
                 return minijinja::escape_formatter(out, state, value);

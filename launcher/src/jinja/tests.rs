@@ -32,11 +32,29 @@ fn the_pillar_is_looked_up_by_paths() {
 }
 
 #[test]
+fn the_width_of_a_field_is_bounded() {
+    for (text, expected) in [
+        ("{{ '{:>4}|{{2000}}2000'.format('x') }}", Ok("   x|{2000}2000")),
+        ("{{ '{:>1001}'.format('x') }}", Err("a field of `format` has at most 1000 characters.")),
+        ("{{ '{:>{}}'.format('x', 1001) }}", Err("a field of `format` has at most 1000 characters.")),
+        ("{{ [1]|tojson(indent=1001) }}", Err("an indent has at most 1000 spaces.")),
+    ] {
+        let expected = expected.map(str::to_owned).map_err(|e| format!("t:1: Jinja cannot render this: {e}"));
+        assert_eq!(render(text).map(|rendered| rendered.text), expected, "{text}");
+    }
+}
+
+#[test]
 fn what_is_undefined_is_named() {
     for (text, expected) in [
         ("x\n{{ nosuch }}", "t:2: Jinja cannot render this: `nosuch` is undefined."),
         ("{% if pillar.x %}{% endif %}", "t:1: Jinja cannot render this: `pillar.x` is undefined."),
         ("{{ pillar.a.x.y }}", "t:1: Jinja cannot render this: `pillar.a.x` is undefined."),
+        ("{{ nosuch|tojson }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
+        ("{{ {'a': [pillar.x]}|json }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
+        ("{{ nosuch|yaml_dquote }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
+        ("{{ [nosuch]|yaml }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
+        ("{{ nosuch|int(1) }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
         ("{{ 'x'|nosuch }}", "t:1: Jinja cannot render this: filter nosuch is unknown."),
         ("{% import 'x' as x %}", "t:1: Jinja cannot render this: tried to include non-existing template 'x'."),
     ] {

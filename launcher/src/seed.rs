@@ -96,7 +96,9 @@ impl Volume<'_> {
             let problem = Problem::with(self.source, "The folder that fills a volume is missing. Correct its name.");
             return Err(Failure::Problem(problem));
         }
+        self.lies_apart(&self.path, self.source)?;
         DirBuilder::new().recursive(true).create(&self.path).at(&self.path)?;
+        self.lies_apart(&self.path.canonicalize().at(&self.path)?, &self.source.canonicalize().at(self.source)?)?;
         // A rename would take the place of a link, and not of the folder that it names.
         self.path = self.path.canonicalize().at(&self.path)?;
         let is_mounted = is_mount_point(&self.path).at(&self.path)?;
@@ -112,6 +114,15 @@ impl Volume<'_> {
             let _ = remove(&copy);
         }
         made.map(|()| true)
+    }
+
+    /// Refuses a volume inside the folder that fills it, because the copy would be copied, too.
+    fn lies_apart(&self, volume: &Path, source: &Path) -> Result<(), Failure> {
+        if !volume.starts_with(source) {
+            return Ok(());
+        }
+        let text = format!("The volume lies in {}, which fills it. Name another volume.", self.source.display());
+        Err(Failure::Problem(Problem::with(&self.path, text)))
     }
 
     /// Copies the folder, and makes the copy the volume's content.

@@ -123,6 +123,9 @@ fn a_volume_elsewhere_is_named() {
     assert_eq!(names(&image.path("var/lib/app")), [".launcher-seeded", "first"]);
     let missing = "launcher: ROOT/none: The folder that fills a volume is missing. Correct its name.\n";
     assert_eq!(image.launch(&["seed=/none:/var/lib/other"]), (Some(1), missing.into()));
+    let inside = "launcher: ROOT/usr/share/app/own: The volume lies in ROOT/usr/share/app, which fills it. Name another volume.\n";
+    assert_eq!(image.launch(&["seed=/usr/share/app:/usr/share/app/own"]), (Some(1), inside.into()));
+    assert!(!image.path("usr/share/app/own").exists());
 }
 
 /// A mounted folder cannot be renamed, and a new ext4 has `lost+found`.

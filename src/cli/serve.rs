@@ -3,7 +3,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -69,9 +68,14 @@ async fn serve(
     syslog: Option<Arc<SyslogHandle>>,
 ) -> anyhow::Result<()> {
     let listen = &settings.listen;
-    let listener = bind(listen).await.with_context(|| match listen {
-        ListenAddress::Tcp(_) => format!("cannot listen on {listen}: stop the program that uses it, or set LISTEN"),
-        ListenAddress::Unix(_) => format!("cannot listen on {listen}: make its folder writable, or set LISTEN"),
+    let listener = bind(listen).await.map_err(|error| {
+        let cure = match (listen, error.kind()) {
+            (ListenAddress::Unix(_), _) => "make its folder writable, or set LISTEN",
+            (_, io::ErrorKind::AddrNotAvailable) => "set LISTEN to an address of this machine",
+            (_, io::ErrorKind::PermissionDenied) => "set LISTEN to a port from 1024 on, or start it as root",
+            _ => "stop the program that uses it, or set LISTEN",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {listen}: {cure}"))
     })?;
     let shutdown = CancellationToken::new();
     let reloads = Reloads { source, started_with, requests: hangups(shutdown.clone())? };

@@ -90,6 +90,12 @@ async fn a_port_in_use_is_waited_for() {
     daemon.spawn();
     assert!(!daemon.exit(Duration::from_secs(20)).await.success());
     assert!(daemon.output().contains("stop the program that uses it, or set LISTEN"), "{}", daemon.output());
+
+    // An address of the range for documents (RFC 5737) is no machine's.
+    daemon.set("LISTEN", "192.0.2.1:8080");
+    daemon.spawn();
+    assert!(!daemon.exit(Duration::from_secs(20)).await.success());
+    assert!(daemon.output().contains("set LISTEN to an address of this machine"), "{}", daemon.output());
 }
 
 #[test]

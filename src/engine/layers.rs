@@ -61,7 +61,7 @@ fn in_layers(image: impl Read, most: usize) -> Vec<String> {
 /// Adds files of a tar, which may be packed by gzip, that have ACLs or extended attributes, until there are `most`.
 ///
 /// # Errors
-/// It is no tar, or damaged.
+/// The file is no tar, or damaged.
 pub fn files_with_attributes(mut tar: impl Read, most: usize, found: &mut Vec<String>) -> io::Result<()> {
     let mut magic = [0; 2];
     tar.read_exact(&mut magic)?;

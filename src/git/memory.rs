@@ -216,7 +216,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(budget.is_waited_for_by(huge) && budget.is_waited_for_by(small));
         assert_eq!(budget.usage().unwrap().0, 2);
-        // What is left is kept for those who wait, except what each job has of its own.
+        // The rest is kept for those who wait, but each job has a part of its own.
         let next = budget.share();
         assert!(next.grow(MIB) && !next.grow(1));
         assert!(!its_share.is_finished() && !small_share.is_finished());

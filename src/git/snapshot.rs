@@ -204,7 +204,7 @@ impl Git {
             entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
         }
         let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
-        // What was needed for a moment goes to other jobs.
+        // Other jobs get the memory that the listing needed for a moment.
         memory.shrink(memory_of(&entries));
         let objects = self.lfs.store.clone();
         let (git_dir, config, inline) = (git_dir.cloned(), self.config.clone(), Bytes::new());

@@ -140,7 +140,7 @@ mod tests {
                 slot.enter(&job, &NoLog).await;
                 let share = slot.wait_without(&job, &NoLog, memory.wait(job.id, 100 * MIB)).await;
                 assert!(slot.is_held());
-                // What is left to do with the share needs the right once more.
+                // The job needs the right once more for the rest of its work with the share.
                 slot.leave();
                 slot.enter(&job, &NoLog).await;
                 drop(share);

@@ -5,7 +5,7 @@ use crate::model::AllowedHosts;
 /// The folder in which Docker has the authorities of registries.
 const CERTS_DIR: &str = "/etc/docker/certs.d";
 
-/// What registries are trusted with, beyond their own hosts and the system's authorities.
+/// The hosts and authorities that are trusted for registries, beyond their own hosts and the system's authorities.
 pub struct RegistryTrust {
     /// Folder with the authorities of registries, `HOST:PORT/*.crt` below it.
     pub certs_dir: PathBuf,

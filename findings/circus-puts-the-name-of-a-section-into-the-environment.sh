@@ -23,7 +23,8 @@ run() {
   venv/bin/circusd circus.ini >log 2>&1 &
   local circusd=$!
   for _ in $(seq 300); do [ ! -f environment ] || break; sleep 0.1; done
-  kill "$circusd"
+  # A SIGTERM can be lost while circusd starts its watchers (circus-loses-a-term-while-it-starts-watchers.sh).
+  kill -9 "$circusd"
   wait "$circusd" || true
   sort environment
 }

@@ -16,6 +16,7 @@ use super::context::tree::{SyncStats, Tree};
 use super::explain::explain;
 use super::request::{BuiltImage, ImageBuild, StepCounts};
 use super::upkeep::oom::OomCounter;
+use crate::git::compute;
 use crate::model::{Builder, LogSink, Sharing};
 
 /// Build argument by which BuildKit is asked for an inline cache. The classic builder would warn of it.
@@ -25,14 +26,15 @@ impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build; a `RUN` step is then killed in about 30 ms.
     pub async fn build(&self, build: ImageBuild<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
         let ooms = OomCounter::start().await;
-        let tree = Arc::new(Tree::new(build.snapshot.clone(), build.context));
+        let (snapshot, context) = (build.snapshot.clone(), build.context.to_vec());
+        let tree = Arc::new(compute(move || Tree::new(snapshot, &context)).await);
         let sent = build.context_sent.clone();
         let log = GitErrorDetector::new(log);
         let built = tokio::select! {
             built = self.build_tree(build, tree.clone(), &log) => built,
             never = tree.report_progress(&log, &sent) => match never {},
         };
-        match explain_git_dir(&tree, &log, built) {
+        match explain_git_dir(&tree, &log, built).await {
             Err(e) if e.exit_code == Some(SIGKILL_EXIT) && e.kind == ErrorKind::Build => {
                 Err(e.killed(ooms.killed_by(self).await))
             }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod command;
+mod compute;
 mod errors;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -38,6 +39,7 @@ use crate::secrets::DeployKey;
 use crate::ssh::SshHosts;
 
 pub use bounds::GitBounds;
+pub use compute::compute;
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;

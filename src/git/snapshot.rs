@@ -15,7 +15,7 @@ use super::lfs::LfsStore;
 use super::tree::listing::memory_of;
 use super::{
     Blobs, Entry, EntryKind, Git, GitConfig, GitDir, GitError, MemoryShare, Mirror, Oid, PathEnd, PathWalk, WalkStep,
-    path_order,
+    compute, path_order,
 };
 use crate::model::LogSink;
 use crate::secrets::Secrets;
@@ -196,14 +196,26 @@ impl Git {
             let checked_out = self.check_out(part, memory, log).await;
             part.named(checked_out)?;
         }
-        let own = (parts.len() > 1 || git_dir.is_some()).then(|| parts[0].entries.clone());
-        let (mut entries, mirrors) = joined(parts);
+        let (has_git_dir, held) = (git_dir.is_some(), memory.clone());
+        let (own, mut entries, mirrors) = compute(move || {
+            let _held = held;
+            let own = (parts.len() > 1 || has_git_dir).then(|| Arc::new(parts[0].entries.clone()));
+            let (entries, mirrors) = joined(parts);
+            (own, entries, mirrors)
+        })
+        .await;
         if let Some(git_dir) = git_dir {
-            let own = own.as_deref().unwrap_or_default();
-            entries.extend(git_dir.entries(&self.config, mirror, own, log).await?);
-            entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
+            let own = own.as_ref().map_or(&[][..], |own| own);
+            let (more, held) = (git_dir.entries(&self.config, mirror, own, log).await?, memory.clone());
+            entries = compute(move || {
+                let _held = held;
+                entries.extend(more);
+                entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
+                entries
+            })
+            .await;
         }
-        let generation = self.set_times(mirror, commit, times_key, own.as_deref(), &mut entries).await?;
+        let (generation, entries) = self.set_times(mirror, commit, times_key, own, entries, memory).await?;
         // Other jobs get the memory that the listing needed for a moment.
         memory.shrink(memory_of(&entries));
         let objects = self.lfs.store.clone();

@@ -18,7 +18,6 @@
 mod history;
 mod table;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use super::errors::RepoError;
 use super::tree::{Entry, path_order};
-use super::{Git, GitError, Mirror, Oid};
+use super::{Git, GitError, MemoryShare, Mirror, Oid, compute};
 use table::{StoredTable, Table};
 
 /// Number of commits of history in totem's clones.
@@ -37,51 +36,65 @@ pub(super) const SECOND: i64 = 1_000_000_000;
 const LAST_SECOND: i64 = 9_000_000_000;
 
 impl Git {
-    /// Sets the entries' times and returns the generation that they belong to. `own` are the entries of the repository
-    /// itself, if submodules or `.git` have added theirs.
+    /// Sets the entries' times, and returns the generation that they belong to, and the entries. `own` are those of the
+    /// repository itself, if submodules or `.git` have added theirs.
     pub(super) async fn set_times(
         &self,
         mirror: &Mirror,
         commit: &Oid,
         times_key: &str,
-        own: Option<&[Entry]>,
-        entries: &mut [Entry],
-    ) -> Result<String, RepoError> {
-        let seconds = async |depth, entries: &[Entry]| {
-            let own = own.unwrap_or(entries);
-            let seconds = history::read(&self.config, mirror, commit, depth, own).await?;
-            Ok::<_, RepoError>(spread_seconds(own, seconds, entries))
+        own: Option<Arc<Vec<Entry>>>,
+        entries: Vec<Entry>,
+        memory: &MemoryShare,
+    ) -> Result<(String, Vec<Entry>), RepoError> {
+        let entries = Arc::new(entries);
+        let seconds = async |depth| {
+            let own = own.clone().unwrap_or_else(|| entries.clone());
+            let seconds = history::read(&self.config, mirror, commit, depth, &own).await?;
+            let all = entries.clone();
+            Ok::<_, RepoError>(compute(move || spread_seconds(&own, seconds, &all)).await)
         };
         if self.config.pure_history_times {
             // The log has no limit here, because with one every file beyond it would change its time with each commit.
-            let seconds = seconds(None, entries).await?;
-            for (entry, seconds) in entries.iter_mut().zip(seconds) {
-                entry.mtime = from_history(seconds, LAST_SECOND, &entry.oid);
-            }
-            return Ok("history".into());
+            let (seconds, held) = (seconds(None).await?, memory.clone());
+            let entries = compute(move || {
+                let (_held, mut entries) = (held, Arc::unwrap_or_clone(entries));
+                for (entry, seconds) in entries.iter_mut().zip(seconds) {
+                    entry.mtime = from_history(seconds, LAST_SECOND, &entry.oid);
+                }
+                entries
+            });
+            return Ok(("history".into(), entries.await));
         }
         let lock = {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(tables.entry(times_key.to_owned()).or_default())
         };
-        let _lock = lock.lock().await;
+        // The lock goes with the work, which a cancelled job leaves behind.
+        let lock = lock.lock_owned().await;
         let path = self.table_path(times_key);
         let spelled = self.spellings.all(times_key).iter().map(|repo| self.table_path(&repo.to_string())).collect();
-        Table::merge(&path, spelled).map_err(|error| GitError::io("the file times cannot be merged", error))?;
-        let stored = Table::load(&path);
+        let (merged, held) = (path.clone(), memory.clone());
+        let (stored, lock) = compute(move || {
+            let (_held, merged) = (held, Table::merge(&merged, spelled).map(|()| Table::load(&merged)));
+            (merged, lock)
+        })
+        .await;
+        let stored = stored.map_err(|error| GitError::io("the file times cannot be merged", error))?;
         let now = now();
         let seconds = match stored {
-            StoredTable::Nothing => Some(seconds(Some(DEPTH), entries).await?),
+            StoredTable::Nothing => Some(seconds(Some(DEPTH)).await?),
             _ => None,
         };
-        let (generation, changed) = assign(stored, seconds.as_deref(), entries, now);
-        if let Some(table) = changed {
-            let failed = |error: io::Error| GitError::io("the file times cannot be stored", error);
+        drop(own);
+        let held = memory.clone();
+        let stored = compute(move || {
+            let (_held, _lock, mut entries) = (held, lock, Arc::unwrap_or_clone(entries));
+            let (generation, changed) = assign(stored, seconds.as_deref(), &mut entries, now);
             // The fsync takes some ms, and 100 on a slow disk.
-            let saved = tokio::task::spawn_blocking(move || table.save(&path)).await;
-            saved.unwrap_or_else(|error| Err(error.into())).map_err(failed)?;
-        }
-        Ok(generation)
+            changed.map_or(Ok(()), |table| table.save(&path)).map(|()| (generation, entries))
+        });
+        stored.await.map_err(|error| GitError::io("the file times cannot be stored", error).into())
     }
 
     fn table_path(&self, times_key: &str) -> PathBuf {

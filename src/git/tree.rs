@@ -102,7 +102,7 @@ fn shown(text: &[u8]) -> String {
 }
 
 /// Sorts entries in [`path_order`], and checks that a checkout could write them.
-fn checked(mut entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
+pub(super) fn checked(mut entries: Vec<Entry>) -> Result<Vec<Entry>, TreeError> {
     entries.shrink_to_fit();
     entries.sort_unstable_by(|a, b| path_order(&a.path, &b.path));
     match entries.first() {

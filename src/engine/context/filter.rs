@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::git::{Entry, EntryKind, GitError};
+use crate::git::{Entry, EntryKind, GitError, compute};
 
 use super::follow_paths::{SymlinkTargets, follow, is_below, without_nested};
 use super::pattern::{BadPattern, Matched, Matcher};
@@ -58,18 +58,11 @@ pub(in crate::engine) async fn choose(
     tree.links().await?;
     let end = ChoiceEnd { begun: Instant::now(), left: CancellationToken::new() };
     let (_leave, tree) = (end.left.clone().drop_guard(), tree.clone());
-    let chosen = tokio::task::spawn_blocking(move || {
+    let chosen = compute(move || {
         let none = SymlinkTargets::new();
         chosen(of(&tree), tree.known_links().unwrap_or(&none), &filter, &end)
     });
-    match chosen.await {
-        Ok(chosen) => Ok(chosen?),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The daemon ends, and what waits here with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    Ok(chosen.await?)
 }
 
 /// Why nothing was chosen.

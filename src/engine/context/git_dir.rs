@@ -58,7 +58,7 @@ impl LogSink for GitErrorDetector<'_> {
 
 /// Writes to the log that the context has no `.git` if the build needed it, and adds that to the error if it is the
 /// cause.
-pub(in crate::engine) fn explain_git_dir<T>(
+pub(in crate::engine) async fn explain_git_dir<T>(
     tree: &Tree,
     log: &GitErrorDetector<'_>,
     result: Result<T, EngineError>,
@@ -73,7 +73,7 @@ pub(in crate::engine) fn explain_git_dir<T>(
         return result;
     }
     let hint = match tree.context().iter().any(|entry| entry.path == GIT_DIR) {
-        true if tree.ignores_git_dir() => advice::GIT_DIR_IGNORED,
+        true if tree.ignores_git_dir().await => advice::GIT_DIR_IGNORED,
         true => return result,
         false if tree.is_folder() => advice::GIT_DIR_OUTSIDE,
         false => advice::GIT_DIR_LEFT_OUT,

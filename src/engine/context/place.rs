@@ -2,7 +2,7 @@
 
 use super::pattern::Matcher;
 use super::tree::Tree;
-use crate::git::PathEnd;
+use crate::git::{PathEnd, compute};
 
 /// The place of such a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,9 @@ impl Tree {
     pub(in crate::engine) async fn place_of(&self, path: &[u8]) -> FilePlace {
         let is_there = |found: Result<PathEnd, _>| matches!(found, Ok(PathEnd::File { .. } | PathEnd::Folder));
         if is_there(self.find_among(self.context(), path).await) {
-            return excluding_pattern(&self.excludes(), path).map_or(FilePlace::Context, FilePlace::Ignored);
+            let (excludes, path) = (self.excludes(), path.to_vec());
+            let excluding = compute(move || excluding_pattern(&excludes, &path)).await;
+            return excluding.map_or(FilePlace::Context, FilePlace::Ignored);
         }
         if self.is_folder() && is_there(self.find(path).await) {
             return FilePlace::Outside;

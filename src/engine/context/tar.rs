@@ -16,7 +16,7 @@ use super::tree::Tree;
 use crate::engine::api::connect::RequestBody;
 use crate::engine::api::errors::EngineError;
 use crate::engine::api::kind::ErrorKind;
-use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, compute};
 
 const IGNORE_FILE: &str = ".dockerignore";
 /// File that Podman reads in the place of the other one.
@@ -82,7 +82,11 @@ pub(in crate::engine) async fn upload(
         }
     };
     for kept in [IGNORE_FILE, &dockerfile] {
-        if Matcher::new(&excludes).and_then(|m| m.matches_alone(kept.as_bytes())).map_err(pattern)? {
+        let path = kept.as_bytes().to_vec();
+        let is_excluded;
+        (is_excluded, excludes) =
+            compute(move || (Matcher::new(&excludes).and_then(|m| m.matches_alone(&path)), excludes)).await;
+        if is_excluded.map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
             left_out.push(kept.to_owned());
             // The engine gets the file in place of a link to it, because it would leave the link to an excluded file

@@ -14,7 +14,7 @@ use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
 use super::pattern::{BadPattern, Matcher, read_ignore_file};
 use crate::engine::api::errors::EngineError;
 use crate::engine::api::kind::ErrorKind;
-use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep};
+use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep, compute};
 use crate::model::LogSink;
 
 /// Amounts that one build was sent, in all three calls of the engine (Dockerfile, `.dockerignore`, context).
@@ -94,8 +94,9 @@ impl Tree {
     }
 
     /// Returns true if `.dockerignore` excludes `.git`.
-    pub(super) fn ignores_git_dir(&self) -> bool {
-        excludes_git_dir(&self.excludes())
+    pub(super) async fn ignores_git_dir(&self) -> bool {
+        let excludes = self.excludes();
+        compute(move || excludes_git_dir(&excludes)).await
     }
 
     /// Records the patterns of `.dockerignore`.
@@ -210,8 +211,8 @@ impl Tree {
                 self.snapshot.blobs().ok()?.read(&entries[at]).await.ok()?
             }
         };
-        let matched = Matcher::new(&read_ignore_file(&content)).and_then(|patterns| patterns.matches_alone(b"x"));
-        matched.err().map(|error| error.to_string())
+        let matched = compute(move || Matcher::new(&read_ignore_file(&content))?.matches_alone(b"x"));
+        matched.await.err().map(|error| error.to_string())
     }
 
     /// Reads a small file; `None` if it does not exist or cannot be read.

@@ -19,13 +19,13 @@ use std::{fs, io};
 use tokio::task::spawn_blocking;
 
 use super::part::SnapshotPart;
-use crate::git::command::local;
+use crate::git::command::{exhausted, local};
 use crate::git::errors::{RepoError, last_words};
 use crate::git::lfs::may_be_pointer;
 use crate::git::tree::TreeError;
 use crate::git::tree::attributes::{self, index_line, is_file, run_checked, run_with_input};
 use crate::git::tree::blobs::ObjectReader;
-use crate::git::{CHUNK, Entry, Git, GitError, MemoryShare, Oid};
+use crate::git::{CHUNK, Entry, Git, GitError, MemoryShare, Oid, compute};
 use crate::model::LogSink;
 use conversion::{Conversion, NAMES};
 use stats::Stats;
@@ -42,6 +42,8 @@ const LARGEST_ENCODED: u64 = 64 << 20;
 const CONVERSION: u64 = 600;
 /// Number of results that are kept for later commits, of all mirrors together. They take about 100 bytes each.
 const CACHED: usize = 500_000;
+/// Number of files after which other tasks have their turn. Each takes a microsecond or two.
+const TURN: usize = 1000;
 /// Number of files that the log names if they could not be encoded.
 const NAMED: usize = 10;
 
@@ -125,13 +127,20 @@ impl Git {
         log: &dyn LogSink,
     ) -> Result<(), RepoError> {
         let mirror = part.mirror.path.clone();
-        let mut results = self.cached_results(&mirror);
-        results.retain(|_, result| match result {
-            ConversionResult::Changed { oid, size } => self.lfs.store.has(oid, *size),
-            ConversionResult::Same | ConversionResult::NotEncoded => true,
-        });
+        let (mut results, store) = (self.cached_results(&mirror), self.lfs.store.clone());
+        let mut results = compute(move || {
+            results.retain(|_, result| match result {
+                ConversionResult::Changed { oid, size } => store.has(oid, *size),
+                ConversionResult::Same | ConversionResult::NotEncoded => true,
+            });
+            results
+        })
+        .await;
         let (mut tasks, mut keys) = (HashMap::new(), Vec::new());
-        for (at, conversion) in conversions {
+        for (number, (at, conversion)) in conversions.into_iter().enumerate() {
+            if number.is_multiple_of(TURN) {
+                tokio::task::yield_now().await;
+            }
             let entry = &part.entries[at];
             check_encoding(part, entry, &conversion)?;
             let key = conversion.key(&entry.oid);
@@ -233,6 +242,9 @@ impl Git {
         run_checked(git(&["update-index", "-z", "--index-info"]), index).await?;
         let finished = run_with_input(git(&["checkout-index", "--all"]), vec![]).await?;
         if !finished.status.success() {
+            if let Some(error) = exhausted(&finished) {
+                return Err(error.into());
+            }
             // Reading each object shows whose fault it is that one of them cannot be read.
             for task in tasks {
                 reader.open(&task.entry.oid).await?;

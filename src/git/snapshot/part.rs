@@ -7,10 +7,10 @@ use crate::git::command::{failure, local};
 use crate::git::errors::RepoError;
 use crate::git::submodules::{self, Submodule, SubmoduleSource, Superproject};
 use crate::git::transport::remote::Remote;
-use crate::git::tree::TreeError;
 use crate::git::tree::blobs::wrong_type;
 use crate::git::tree::listing::{TreeBudget, TreeListing};
-use crate::git::{CHUNK, Entry, EntryKind, Git, GitError, MemoryShare, Mirror, Oid, path_order};
+use crate::git::tree::{TreeError, checked};
+use crate::git::{CHUNK, Entry, EntryKind, Git, GitError, MemoryShare, Mirror, Oid, compute, path_order};
 use crate::model::LogSink;
 use crate::secrets::Secrets;
 
@@ -168,7 +168,12 @@ impl Git {
                 None => failure(&finished),
             });
         }
-        listing.finish().map_err(|error| refusal(commit, error))
+        let (listed, held) = (listing.listed().map_err(|error| refusal(commit, error))?, budget.memory());
+        let entries = compute(move || {
+            let _held = held;
+            checked(listed)
+        });
+        entries.await.map_err(|error| refusal(commit, error))
     }
 }
 

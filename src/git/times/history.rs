@@ -1,11 +1,13 @@
 //! The time at which each file was last touched, by one `git log`.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncReadExt;
 
-use crate::git::command::local;
+use crate::git::command::{exhausted, local};
 use crate::git::errors::RepoError;
 use crate::git::tree::{Entry, EntryKind, path_order};
-use crate::git::{GitConfig, GitError, Mirror, Oid};
+use crate::git::{GitConfig, GitError, Mirror, Oid, compute};
 
 /// Returns for each entry the time of the last commit that touched it, in seconds since the epoch. An entry that none
 /// of the last `depth` commits touched has the oldest commit's time. A directory has the time of its latest entry.
@@ -17,7 +19,7 @@ pub(super) async fn read(
     mirror: &Mirror,
     commit: &Oid,
     depth: Option<usize>,
-    entries: &[Entry],
+    entries: &Arc<Vec<Entry>>,
 ) -> Result<Vec<i64>, RepoError> {
     let mut args = vec!["log".to_owned(), "--first-parent".into(), "--name-only".into(), "--no-renames".into()];
     args.extend(["-z", "--ignore-submodules=none", "--format=tformat:/%ct"].map(String::from));
@@ -25,13 +27,14 @@ pub(super) async fn read(
     args.extend([commit.to_string(), "--".into()]);
     let mut git = local(config, &mirror.path).args(args).start().map_err(GitError::from)?;
     let mut stdout = git.stdout().ok_or_else(|| GitError::io("git log", "its output is not there"))?;
-    let (mut scan, mut pending) = (Scan::new(entries), Vec::with_capacity(64 << 10));
+    let (mut scan, mut pending) = (Scan::new(entries.clone()), Vec::with_capacity(64 << 10));
     while scan.missing > 0 {
         if stdout.read_buf(&mut pending).await.map_err(|error| GitError::io("git log", error))? == 0 {
             // The times are complete only if the whole log was read.
-            let status = git.wait().await.map_err(GitError::from)?;
-            if !status.success() {
-                return Err(RepoError::Damaged(format!("its history cannot be read: {status}")));
+            let finished = git.finish(None).await.map_err(GitError::from)?;
+            if !finished.status.success() {
+                let damaged = || RepoError::Damaged(format!("its history cannot be read: {}", finished.status));
+                return Err(exhausted(&finished).map_or_else(damaged, RepoError::from));
             }
             break;
         }
@@ -39,13 +42,13 @@ pub(super) async fn read(
         pending[..whole].split(|&b| b == 0).for_each(|token| scan.token(token));
         pending.drain(..whole);
     }
-    Ok(scan.finish())
+    Ok(compute(|| scan.finish()).await)
 }
 
 /// Reads the tokens of the log. A commit's token is `/SECONDS`; the paths follow, the first one after a newline. No
 /// path in a tree starts with `/`.
-struct Scan<'a> {
-    entries: &'a [Entry],
+struct Scan {
+    entries: Arc<Vec<Entry>>,
     times: Vec<Option<i64>>,
     /// Number of entries, other than directories, that have no time yet.
     missing: usize,
@@ -53,10 +56,11 @@ struct Scan<'a> {
     first_path: bool,
 }
 
-impl<'a> Scan<'a> {
-    fn new(entries: &'a [Entry]) -> Self {
+impl Scan {
+    fn new(entries: Arc<Vec<Entry>>) -> Self {
         let missing = entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();
-        Self { entries, times: vec![None; entries.len()], missing, commit: 0, first_path: false }
+        let times = vec![None; entries.len()];
+        Self { entries, times, missing, commit: 0, first_path: false }
     }
 
     fn token(&mut self, token: &[u8]) {
@@ -118,7 +122,7 @@ mod tests {
     }
 
     fn scan(entries: &[Entry], log: &[u8]) -> Vec<i64> {
-        let mut scan = Scan::new(entries);
+        let mut scan = Scan::new(Arc::new(entries.to_vec()));
         log.split(|&b| b == 0).for_each(|token| scan.token(token));
         scan.finish()
     }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{TreeError, checked, entry, shown};
+use super::{TreeError, entry, shown};
 use crate::git::bounds::{DEPTH, GIT_FILE, GitBounds, PATH};
 use crate::git::{Entry, EntryKind, MemoryShare};
 
@@ -32,6 +32,11 @@ pub(in crate::git) struct TreeBudget {
 impl TreeBudget {
     pub fn new(bounds: GitBounds, memory: MemoryShare) -> Self {
         Self { bounds, files: AtomicU64::new(0), bytes: AtomicU64::new(0), memory }
+    }
+
+    /// Returns the share in which the entries have their memory.
+    pub fn memory(&self) -> MemoryShare {
+        self.memory.clone()
     }
 
     /// Returns true if there is memory for an entry.
@@ -106,15 +111,21 @@ impl<'a> TreeListing<'a> {
         Ok(())
     }
 
-    /// Returns the entries in [`path_order`](super::path_order), with `mtime` 0.
-    pub fn finish(self) -> Result<Vec<Entry>, TreeError> {
+    /// Returns the entries in the order of the listing, with `mtime` 0. [`checked`](super::checked) comes next.
+    pub fn listed(self) -> Result<Vec<Entry>, TreeError> {
         if self.budget.memory.shortage().is_some() {
             return Err(TreeError::NoMemory);
         }
         match self.rest.is_empty() {
-            true => checked(self.entries),
+            true => Ok(self.entries),
             false => Err(TreeError::Damaged(shown(&self.rest))),
         }
+    }
+
+    /// Returns the checked entries.
+    #[cfg(any(test, fuzzing))]
+    pub fn finish(self) -> Result<Vec<Entry>, TreeError> {
+        super::checked(self.listed()?)
     }
 }
 

@@ -4,15 +4,19 @@
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::errors::{OUT_OF_CPU_TIME, OUT_OF_MEMORY, RepoError, last_words};
+use super::errors::{KILLED, OUT_OF_CPU_TIME, OUT_OF_MEMORY, RepoError, last_words};
 use super::transport::connection::RemoteConnection;
 use super::transport::remote::{Protocol, Remote};
 use super::{GitConfig, GitError};
-use crate::process::{Finished, Program};
+use crate::process::{Finished, Program, Running};
 use crate::ssh::{for_shell, for_ssh};
+
+/// Time for a Git to end that has closed its output.
+const END: Duration = Duration::from_secs(5);
 
 /// Makes `git …` for the repository in `dir`, without access to any other repository.
 pub(super) fn local(config: &GitConfig, dir: &Path) -> Program {
@@ -108,7 +112,17 @@ pub(super) fn failure(finished: &Finished) -> RepoError {
     }
 }
 
-/// Returns the error of a Git that has reached a limit of its process, if it has.
+/// Returns the failure of a Git that broke off its answer: a limit that it has reached, or damage, which is `what`.
+pub(super) async fn broken_off(git: Running, what: String) -> RepoError {
+    let finished = tokio::time::timeout(END, git.finish(None)).await.ok().and_then(Result::ok);
+    match finished.as_ref().and_then(exhausted) {
+        Some(error) => error.into(),
+        None => RepoError::Damaged(what),
+    }
+}
+
+/// Returns the error of a Git that has reached a limit of its process, or that the kernel or somebody killed. Neither says
+/// anything about the mirror.
 pub(super) fn exhausted(finished: &Finished) -> Option<GitError> {
     let own = || finished.stderr.lines().filter(|line| !line.starts_with("remote:"));
     let says = |words: &str| own().any(|line| line.contains(words));
@@ -116,5 +130,46 @@ pub(super) fn exhausted(finished: &Finished) -> Option<GitError> {
         return Some(OUT_OF_CPU_TIME.error(&[]));
     }
     let is_out_of_memory = says("Out of memory, ") || says("Cannot allocate memory");
-    is_out_of_memory.then(|| OUT_OF_MEMORY.error(&[]))
+    if is_out_of_memory {
+        return Some(OUT_OF_MEMORY.error(&[]));
+    }
+    let is_killed = finished.status.signal() == Some(Signal::KILL.as_raw()) || says("died of signal 9");
+    is_killed.then(|| KILLED.error(&[]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+    use crate::git::Fault;
+
+    #[test]
+    fn a_git_that_was_ended_is_no_damage() {
+        const EXIT: i32 = 128 << 8;
+        let of = |status: i32, stderr: &str| {
+            let finished = Finished { status: ExitStatus::from_raw(status), stdout: vec![], stderr: stderr.to_owned() };
+            match failure(&finished) {
+                RepoError::Failed(error) => Some((error.fault, error.message)),
+                _ => None,
+            }
+        };
+        for (status, stderr, fault, words) in [
+            (9, "", Fault::Host, "was killed"),
+            (EXIT, "error: pack-objects died of signal 9", Fault::Host, "was killed"),
+            (24, "", Fault::Request, "GIT_CPU_TIME"),
+            (EXIT, "error: pack-objects died of signal 24", Fault::Request, "GIT_CPU_TIME"),
+            (EXIT, "fatal: Out of memory, malloc failed", Fault::Request, "GIT_MEMORY"),
+        ] {
+            let (found, message) = of(status, stderr).unwrap();
+            assert!(found == fault && message.contains(words), "{status} {stderr}: {message}");
+        }
+        for (status, stderr) in [
+            (EXIT, "fatal: bad object"),
+            (EXIT, "remote: error: pack-objects died of signal 9\nfatal: early EOF"),
+            (7, ""),
+        ] {
+            assert_eq!(of(status, stderr), None, "{status} {stderr}");
+        }
+    }
 }

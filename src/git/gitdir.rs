@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
-use super::command::{ask, local};
+use super::command::{ask, failure, local};
 use super::errors::{RepoError, last_words};
 use super::times::{DEPTH, SECOND};
 use super::tree::{GIT_DIR, path_order};
@@ -278,7 +278,7 @@ async fn feed(program: Program, input: Vec<u8>, log: &dyn LogSink) -> Result<(),
     let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|full| finished.stderr.contains(full));
     match is_full {
         true => Err(GitError::io("the .git of the build cannot be written", words).into()),
-        false => Err(RepoError::Damaged(words.into())),
+        false => Err(failure(&finished)),
     }
 }
 

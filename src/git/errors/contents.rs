@@ -26,6 +26,9 @@ messages! {
     OUT_OF_MEMORY: Request, "Git needs more memory for the repository than it may have (GIT_MEMORY)",
         "A process of Git had as much memory as GIT_MEMORY allows, or the machine had none left.",
         "make the repository smaller, or let the operator raise it";
+    KILLED: Host, "Git was killed (SIGKILL) while it worked on the repository",
+        "The machine, or the group of Git's processes, had no memory left, or somebody killed it.",
+        "try again; if it recurs, give the machine more memory, or make the repository smaller";
     OUT_OF_CPU_TIME: Request, "Git needs more time of the processor for the repository than it may have (GIT_CPU_TIME)",
         "A process of Git has computed for as long as GIT_CPU_TIME allows.",
         "make the repository smaller, or let the operator raise it";

@@ -7,6 +7,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use super::*;
+use crate::git::command::broken_off;
+use crate::process::Running;
 
 /// Largest headers of a commit that are read into memory; the headers of a real commit are smaller.
 const LARGEST_HEAD: u64 = 1 << 20;
@@ -26,7 +28,7 @@ pub async fn read(config: &GitConfig, mirror: &Mirror, tip: &Oid) -> Result<Hist
     let (Some(requests), Some(answers)) = (git.stdin(), git.stdout()) else {
         return Err(GitError::io("git cat-file", "its streams are not there").into());
     };
-    let mut commits = CommitReader { requests, answers: BufReader::new(answers) };
+    let mut commits = CommitReader { git: Some(git), requests, answers: BufReader::new(answers) };
     let ends = ends_of(mirror).map_err(|error| GitError::io(mirror.path.display(), error))?;
     let mut history = History { commits: HashSet::from([*tip]), shallow: Vec::new(), seconds: 0 };
     let mut level = vec![*tip];
@@ -62,6 +64,8 @@ fn ends_of(mirror: &Mirror) -> io::Result<HashSet<Oid>> {
 }
 
 struct CommitReader {
+    /// The program, until it has broken off.
+    git: Option<Running>,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -72,7 +76,9 @@ impl CommitReader {
         let read = async {
             self.requests.write_all(format!("{id}\n").as_bytes()).await?;
             let mut header = String::new();
-            self.answers.read_line(&mut header).await?;
+            if self.answers.read_line(&mut header).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let Some(size) = size(&header) else { return Ok(None) };
             let mut head = Vec::new();
             (&mut self.answers).take(size.min(LARGEST_HEAD)).read_to_end(&mut head).await?;
@@ -84,7 +90,13 @@ impl CommitReader {
         match read.await {
             Ok(Some(head)) => Ok(head),
             Ok(None) => Err(RepoError::Damaged(format!("commit {id} is missing"))),
-            Err(error) => Err(RepoError::Damaged(format!("commit {id}: {error}"))),
+            Err(error) => {
+                let what = format!("commit {id}: {error}");
+                Err(match self.git.take() {
+                    Some(git) => broken_off(git, what).await,
+                    None => RepoError::Damaged(what),
+                })
+            }
         }
     }
 }

@@ -20,12 +20,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::command::{ask, local};
+use super::command::{ask, exhausted, local};
 use super::errors::last_words;
 use super::mirror::{ORIGIN, TARBALLS, remove, sweep};
 use super::snapshot::{Snapshot, SnapshotOptions};
 use super::{Fault, Git, GitError, MemoryShare, Mirror, Oid, RepoSource};
 use crate::model::{CommitId, CommitSpec, LogSink, escape_bidi};
+use crate::process::Finished;
 use crate::secrets::Secrets;
 use names::ref_of;
 use unpack::{UnpackError, Unpacked};
@@ -167,7 +168,7 @@ impl Git {
             (Err(UnpackError::Stopped), _) => {
                 drop(stdin);
                 let finished = git.finish(None).await?;
-                return Err(host(format!("git fast-import failed: {}", last_words(&finished.stderr))));
+                return Err(import_failed(&finished));
             }
             (Err(error), _) => return Err(error.into_error(repo, digits)),
         };
@@ -175,9 +176,13 @@ impl Git {
         let finished = git.finish(None).await?;
         match finished.status.success() {
             true => Ok(unpacked),
-            false => Err(host(format!("git fast-import failed: {}", last_words(&finished.stderr)))),
+            false => Err(import_failed(&finished)),
         }
     }
+}
+
+fn import_failed(finished: &Finished) -> GitError {
+    exhausted(finished).unwrap_or_else(|| host(format!("git fast-import failed: {}", last_words(&finished.stderr))))
 }
 
 fn host(message: String) -> GitError {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
-use crate::git::command::local;
+use crate::git::command::{broken_off, local};
+use crate::git::errors::RepoError;
 use crate::git::gitdir::GitDir;
 use crate::git::lfs::{LfsStore, StoredObject};
 use crate::git::tree::INLINE;
@@ -144,7 +145,8 @@ impl Blob<'_> {
 #[derive(Debug)]
 pub(in crate::git) struct ObjectReader {
     mirror: Mirror,
-    _git: Running,
+    /// The program, until it has broken off.
+    git: Option<Running>,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// Bytes of the last answer that were not read yet.
@@ -158,7 +160,7 @@ impl ObjectReader {
             return Err(GitError::io("git cat-file", "its streams are not there"));
         };
         let answers = BufReader::with_capacity(CHUNK, answers);
-        Ok(Self { mirror: mirror.clone(), _git: git, requests, answers, unread: 0 })
+        Ok(Self { mirror: mirror.clone(), git: Some(git), requests, answers, unread: 0 })
     }
 
     /// Reads a small blob at once.
@@ -179,7 +181,7 @@ impl ObjectReader {
             Ok(Header::Blob(size)) => Ok(size),
             Ok(Header::Other(kind)) => Err(wrong_type(oid, &format!("a {kind}"), "file", &self.mirror.source)),
             Ok(Header::Missing) => Err(self.damaged(&format!("object {oid} is missing"))),
-            Err(error) => Err(self.damaged(&format!("object {oid}: {error}"))),
+            Err(error) => Err(self.broken_off(format!("object {oid}: {error}")).await),
         }
     }
 
@@ -194,7 +196,9 @@ impl ObjectReader {
         }
         self.requests.write_all(format!("{oid}\n").as_bytes()).await?;
         let mut header = String::new();
-        self.answers.read_line(&mut header).await?;
+        if self.answers.read_line(&mut header).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         let (header, size) = parse(&header);
         self.unread = size.map_or(0, |size| size.saturating_add(1));
         Ok(header)
@@ -207,12 +211,24 @@ impl ObjectReader {
             let missing = (wanted - chunk.len()) as u64;
             let got = match (&mut self.answers).take(missing).read_buf(&mut chunk).await {
                 Ok(got) if got > 0 => got as u64,
-                Ok(_) => return Err(self.damaged("an object breaks off")),
-                Err(error) => return Err(self.damaged(&error.to_string())),
+                Ok(_) => return Err(self.broken_off("an object breaks off".into()).await),
+                Err(error) => return Err(self.broken_off(error.to_string()).await),
             };
             self.unread -= got;
         }
         Ok(chunk)
+    }
+
+    /// Returns the error of an answer that is not whole.
+    async fn broken_off(&mut self, what: String) -> GitError {
+        let failed = match self.git.take() {
+            Some(git) => broken_off(git, what).await,
+            None => RepoError::Damaged(what),
+        };
+        match failed {
+            RepoError::Damaged(what) => self.damaged(&what),
+            failed => failed.into_error(&self.mirror.source),
+        }
     }
 
     fn damaged(&self, what: &str) -> GitError {

@@ -1,7 +1,10 @@
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use image_factory::git::Fault;
 
 use super::*;
 use crate::harness::eventually;
@@ -103,6 +106,32 @@ async fn a_damaged_mirror_is_fetched_anew() {
             works(&local, if restarted { "2" } else { "1" }).await;
         }
     }
+}
+
+/// The kernel ends a Git for want of memory, which says nothing about the mirror.
+#[tokio::test]
+async fn a_killed_git_is_no_damage() {
+    let local = Local::new();
+    local.repo.commit("develop", &[("a", "1")]);
+    let snapshot = local.snapshot().await.unwrap();
+    let place = || fs::metadata(mirror(&local)).unwrap().ino();
+    let before = place();
+    let mut blobs = snapshot.blobs().unwrap();
+    let is_reader = |process: &Path| {
+        let has = |file: &str, word: &str| {
+            fs::read(process.join(file)).is_ok_and(|text| String::from_utf8_lossy(&text).contains(word))
+        };
+        has("cmdline", "cat-file") && has("environ", mirror(&local).to_str().unwrap())
+    };
+    let processes = fs::read_dir("/proc").unwrap().map(|process| process.unwrap().path());
+    let readers: Vec<_> = processes.filter(|process| is_reader(process)).collect();
+    let [reader] = &readers[..] else { panic!("{readers:?}") };
+    let id = reader.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::KILL).unwrap();
+    let error = blobs.read(snapshot.entry(b"a").unwrap()).await.unwrap_err();
+    assert!(error.fault == Fault::Host && error.message.contains("Git was killed (SIGKILL)"), "{error:?}");
+    works(&local, "1").await;
+    assert_eq!(place(), before, "the mirror was fetched anew");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod git;
 pub mod http;
 pub mod intake;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod notify;

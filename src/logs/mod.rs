@@ -30,7 +30,9 @@ pub use follow::LogFollower;
 pub use stored::StoredLog;
 pub use writer::LogWriter;
 
+use crate::memory::MemoryPool;
 use crate::model::JobId;
+use limit::Limit;
 use tail::Tail;
 
 /// The logs of a folder, which clones share.
@@ -40,8 +42,18 @@ pub struct Logs {
     masks: Masks,
     /// LOG_LIMIT, bytes.
     limit: u64,
+    memory: LogMemory,
     /// One entry for each log that is being written or followed.
     signals: Arc<Mutex<HashMap<JobId, Weak<LogSignal>>>>,
+}
+
+/// Memory for all logs, by default without bound.
+#[derive(Debug, Clone, Default)]
+pub struct LogMemory {
+    /// For what readers have read and not yet passed on.
+    pub readers: MemoryPool,
+    /// For the ends of logs: those that followers share, and those behind LOG_LIMIT.
+    pub ends: MemoryPool,
 }
 
 /// Secrets of the daemon. They can grow while jobs run. Clones share them.
@@ -66,7 +78,13 @@ impl Logs {
     /// Opens a folder of logs, which is created (0700) if it does not exist.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir: Arc::new(dir), masks: Masks::default(), limit: u64::MAX, signals: Arc::default() })
+        Ok(Self {
+            dir: Arc::new(dir),
+            masks: Masks::default(),
+            limit: u64::MAX,
+            memory: LogMemory::default(),
+            signals: Arc::default(),
+        })
     }
 
     /// Returns the logs with these masks, which every writer takes, also one that writes already.
@@ -79,9 +97,19 @@ impl Logs {
         Self { limit, ..self }
     }
 
+    /// Returns the logs with this memory.
+    pub fn within(self, memory: LogMemory) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Returns a writer that appends to a job's log. The file is created (0600) with its first byte.
     pub fn writer(&self, id: JobId) -> Arc<LogWriter> {
-        LogWriter::new(self.path(id), self.signal(id), self.masks.subscribe(), self.limit)
+        LogWriter::new(
+            self.path(id),
+            self.signal(id),
+            self.masks.subscribe(),
+            Limit::new(self.limit, self.memory.ends.clone()),
+        )
     }
 
     /// Ends the log of a job. Its followers end after the last byte.
@@ -102,13 +130,13 @@ impl Logs {
 
     /// Reads the bytes from `start` up to `end` (exclusive), or up to the current end of the file.
     pub fn range(&self, id: JobId, start: u64, end: u64) -> LogFollower {
-        LogFollower::of_range(self.path(id), self.signal(id), start, end)
+        LogFollower::of_range(self.path(id), self.signal(id), self.memory.readers.clone(), start, end)
     }
 
     /// Reads the bytes from `offset` on, and waits for further ones until [`Logs::end`]. Because the job may have ended
     /// before this call, the caller then reads its status, and calls [`LogFollower::stop_at_end`] if it has ended.
     pub fn follow(&self, id: JobId, offset: u64) -> LogFollower {
-        LogFollower::of_growing(self.path(id), self.signal(id), offset)
+        LogFollower::of_growing(self.path(id), self.signal(id), self.memory.readers.clone(), offset)
     }
 
     fn path(&self, id: JobId) -> PathBuf {
@@ -124,7 +152,7 @@ impl Logs {
         let signal = Arc::new(LogSignal {
             ended: watch::Sender::new(false),
             writes: AtomicU64::new(0),
-            tail: Default::default(),
+            tail: tokio::sync::Mutex::new(Tail::new(self.memory.ends.clone())),
         });
         signals.insert(id, Arc::downgrade(&signal));
         signal

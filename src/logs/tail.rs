@@ -7,14 +7,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::memory::MemoryPool;
+
 /// Number of bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 /// Sizes of the end of a log that is kept for its followers: bytes, and pieces of them.
 const KEPT: (u64, usize) = (4 * PIECE as u64, 256);
 
 /// The end of a log that is followed, read once for all its followers. A follower that is farther behind reads by itself.
+/// Without memory for a piece, each follower reads by itself.
 #[derive(Default)]
 pub(super) struct Tail {
+    /// Memory for the ends of all logs.
+    memory: MemoryPool,
     /// Pieces, one behind the other, each with its position.
     pieces: VecDeque<(u64, Bytes)>,
     /// Position after the last piece.
@@ -25,8 +30,12 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    pub fn new(memory: MemoryPool) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Returns the bytes at a position that are in memory, or reads those behind the last piece. They are empty if there are
-    /// none yet. Returns `None` for a position before the first piece. `writes` counts the writes so far.
+    /// none yet. Returns `None` for a position before the first piece, and without memory. `writes` counts the writes so far.
     pub async fn next(&mut self, path: &Path, offset: u64, writes: u64) -> io::Result<Option<Bytes>> {
         if let Some((start, bytes)) = self.pieces.iter().rev().find(|(start, _)| *start <= offset)
             && offset < self.end
@@ -40,7 +49,13 @@ impl Tail {
         if offset == self.end && self.complete_at == Some(writes) {
             return Ok(Some(Bytes::new()));
         }
+        let Some(claim) = self.memory.try_claim(PIECE as u64) else {
+            (self.file, self.complete_at) = (None, None);
+            self.pieces.clear();
+            return Ok(None);
+        };
         let (file, bytes) = read_at(path, self.file.clone(), offset, PIECE).await?;
+        let bytes = if bytes.is_empty() { bytes } else { claim.hold(bytes) };
         self.file = file;
         self.complete_at = (bytes.len() < PIECE).then_some(writes);
         if offset > self.end {

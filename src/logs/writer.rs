@@ -47,18 +47,11 @@ impl LogWriter {
         path: PathBuf,
         signal: Arc<LogSignal>,
         mut masks: watch::Receiver<Arc<Vec<Zeroizing<String>>>>,
-        limit: u64,
+        limit: Limit,
     ) -> Arc<Self> {
         masks.mark_changed();
-        let state = WriterState {
-            path,
-            file: None,
-            redactor: Redactor::default(),
-            masks,
-            limit: Limit::new(limit),
-            is_ticking: false,
-            lost: 0,
-        };
+        let state =
+            WriterState { path, file: None, redactor: Redactor::default(), masks, limit, is_ticking: false, lost: 0 };
         Arc::new_cyclic(|this| Self { state: Mutex::new(state), signal, this: this.clone() })
     }
 

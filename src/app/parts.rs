@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::assemble::memory::{MemoryParts, memory};
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
 use super::branch_heads;
 use super::ledger::Ledger;
@@ -86,7 +87,9 @@ impl DaemonParts {
         let admin_token = tokens.last().map(|admin| admin.token.clone());
         let masks = Masks::new(Arc::new(access::masks(settings)));
         let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
-        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone()).limited_to(settings.log_limit.0);
+        let MemoryParts { trees, bodies, logs: log_memory } = memory(settings)?;
+        let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
+        let logs = logs.limited_to(settings.log_limit.0).within(log_memory);
         let floor = engine::floor(settings);
         let pool_config = PoolConfig {
             instance: data_dir::instance(&data_dir)?,
@@ -121,8 +124,7 @@ impl DaemonParts {
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
-        let memory = queue::memory(settings)?;
-        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait, memory: memory.clone() };
+        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait, memory: trees.clone() };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let mut git_config = git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts);
@@ -138,7 +140,7 @@ impl DaemonParts {
             users: Box::new(store.clone()),
             config: pipeline_config,
             isolation: Isolation::default(),
-            memory,
+            memory: trees,
             metrics: metrics.clone(),
         });
 
@@ -171,7 +173,7 @@ impl DaemonParts {
             host_of,
             engines: engine_handle,
             data_dir,
-            body_memory: access::body_memory(settings),
+            body_memory: bodies,
         };
         let http_parts = http::Parts {
             store: store.clone(),

@@ -438,8 +438,8 @@ settings! {
         MAX_TREE_BYTES => max_tree_bytes: Bytes, "20GiB", "4GiB";
         /// Number of branches and tags that a repository may have.
         MAX_REFS => max_refs: NonZeroU32, "200000", "20000";
-        /// Memory of the daemon for the files of the trees that jobs build, and for bodies of requests, together. A job
-        /// waits for its share. 0 is no bound.
+        /// Memory of the daemon for the files of the trees that jobs build, bodies of requests, answers and logs,
+        /// together: 36MiB or more. A job waits for its share. 0 is no bound.
         MEMORY_BUDGET => memory_budget: Bytes, "512MiB", "2GiB";
         /// Memory for the data of each process of Git, so that a large repository or a bad server costs its own job alone.
         GIT_MEMORY => git_memory: Bytes, "2GiB", "4GiB";

@@ -47,6 +47,8 @@ fn wrong_settings_stop_the_start() {
         ("QUEUE", "sqs://sqs.example.com/builds"),
         ("LOGGER", "cloudwatch://builds"),
         ("BUILDER_IMAGE", "remind101/conveyor-builder:master"),
+        ("MEMORY_BUDGET", "1KiB"),
+        ("MEMORY_BUDGET", "35MiB"),
         ("REPORTER", "hb://api.honeybadger.io?key=1234"),
     ] {
         messages += &refused(&settings([(name, value)]), &[]);

@@ -11,9 +11,6 @@ use crate::model::{ApiToken, Role};
 use crate::secrets::Secrets;
 use crate::settings::Settings;
 
-/// Largest body of a request, in bytes: that of a webhook.
-const LARGEST_BODY: u64 = 25 << 20;
-
 /// Returns the configured tokens, that of ssh, and the admin token, which the first start makes.
 pub fn tokens(settings: &Settings, ssh_token: Option<&ApiToken>) -> anyhow::Result<Vec<ApiToken>> {
     let mut tokens = settings.api_tokens.clone();
@@ -60,14 +57,6 @@ pub fn policy(
 ) -> anyhow::Result<Policy> {
     let allowed_repos = AllowedRepos::new(&settings.allow_repos.0, git::repo_case(settings))?;
     Ok(Policy::new(allowed_repos, git::selection(settings), images::destinations(settings), refused, secrets))
-}
-
-/// Returns the memory for bodies of requests: a quarter of MEMORY_BUDGET, and room for the largest webhook at least.
-pub fn body_memory(settings: &Settings) -> u64 {
-    match settings.memory_budget.0 {
-        0 => u64::MAX,
-        bytes => (bytes / 4).max(LARGEST_BODY),
-    }
 }
 
 /// Returns the Host names that a request without a token or with a password may have, beside those of loopback.

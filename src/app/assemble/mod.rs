@@ -4,6 +4,7 @@ pub mod access;
 pub mod engine;
 pub mod git;
 pub mod images;
+pub mod memory;
 pub mod notify;
 pub mod pipeline;
 mod pool_file;

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use super::engine;
 use super::git::repo_case;
 use crate::metrics::Metrics;
-use crate::pipeline::MemoryBudget;
 use crate::queue::{Priorities, QueueConfig, Rules, Waits};
 use crate::settings::Settings;
 
@@ -29,14 +28,6 @@ pub fn config(settings: &Settings, metrics: &Metrics) -> anyhow::Result<QueueCon
         waits: Waits::default(),
         heart: metrics.queue.clone(),
     })
-}
-
-/// Returns the memory for the trees of jobs: three quarters of MEMORY_BUDGET. The rest is for bodies of requests.
-///
-/// # Errors
-/// The engines cannot be used.
-pub fn memory(settings: &Settings) -> anyhow::Result<MemoryBudget> {
-    Ok(MemoryBudget::new(settings.memory_budget.0 / 4 * 3, engine::concurrency(settings)?))
 }
 
 /// Returns the id that the kernel has had since the machine was started; empty where it cannot be read.

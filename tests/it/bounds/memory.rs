@@ -8,11 +8,12 @@ use crate::harness::{World, unique};
 /// Jobs share the memory for trees: one waits for it, says so and can be cancelled; small ones never wait.
 #[tokio::test]
 async fn a_job_waits_for_memory_that_another_one_holds() {
-    // A job may hold 672 KiB, of which the 4,000 files take twice as much. 32 KiB are its own beside these, for 90 files.
-    let world = World::start_with(&[("MEMORY_BUDGET", "1MiB"), ("CONCURRENCY", "3")]).await;
+    // Jobs may hold 4.4 MiB, of which 4,000 files take most, and 2.6 MiB once they have their times. 213 KiB are each
+    // job's own beside these.
+    let world = World::start_with(&[("MEMORY_BUDGET", "36MiB"), ("CONCURRENCY", "3")]).await;
     let push = async |name: &str, files: usize, step: &str| {
         let dockerfile = format!("FROM image-factory-busybox:1\nRUN : {}; {step}\n", unique());
-        let files: Vec<_> = (0..files).map(|n| format!("files/{n:04}")).collect();
+        let files: Vec<_> = (0..files).map(|n| format!("files/{n:0240}")).collect();
         let files: Vec<_> = files.iter().map(|path| (&**path, "")).chain([("Dockerfile", &*dockerfile)]).collect();
         let repo = world.git.repo("acme", name);
         world.daemon.push_event(&format!("acme/{name}"), "develop", &repo.commit("develop", &files)).await

@@ -90,6 +90,7 @@ fn check_at_reload(settings: &Settings) -> Vec<SettingError> {
     };
     rule(&["DOCKER_HOST", "DOCKER_HOSTS", "POOL_FILE"], assemble::engine::hosts(settings, None).map(drop));
     rule(&["PRIORITIES"], assemble::queue::rules(settings).map(drop));
+    rule(&["MEMORY_BUDGET"], assemble::memory::check(settings));
     rule(&["RUST_LOG"], telemetry::check_filter(settings));
     rule(&["LOG_IDENTIFIER"], telemetry::check_identifier(settings));
     rule(&["ETCD_CACERT", "ETCD_CERT", "ETCD_KEY"], secrets_config(settings).check().map_err(Into::into));

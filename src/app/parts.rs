@@ -88,6 +88,7 @@ impl DaemonParts {
         let masks = Masks::new(Arc::new(access::masks(settings)));
         let refused = Masks::new(Arc::new(access::refused(settings, &tokens)));
         let MemoryParts { trees, bodies, logs: log_memory } = memory(settings)?;
+        let answer_memory = log_memory.readers.clone();
         let logs = data_dir::logs(&data_dir)?.masked_by(masks.clone());
         let logs = logs.limited_to(settings.log_limit.0).within(log_memory);
         let floor = engine::floor(settings);
@@ -174,6 +175,7 @@ impl DaemonParts {
             engines: engine_handle,
             data_dir,
             body_memory: bodies,
+            answer_memory,
         };
         let http_parts = http::Parts {
             store: store.clone(),

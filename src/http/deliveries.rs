@@ -10,13 +10,13 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::ApiState;
 use super::auth::RepoCaller;
 use super::error::ApiError;
 use super::extract::DeliveryPath;
 use super::ids;
 use super::page::{self, PageRequest};
 use super::totem::views;
+use super::{ApiState, answers};
 use crate::model::{CommitId, Forge, JobContext, JobId, Millis, SkipReason};
 use crate::store::{Delivery, IdTable};
 
@@ -79,10 +79,12 @@ struct DeliveryQuery {
 pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri) -> Result<Response, ApiError> {
     let DeliveryQuery { limit, cursor } = page::query(&uri)?;
     let page = PageRequest::read(limit, cursor, "delivery")?;
+    let claim = api.answers.claim(answers::PAGE).await?;
     let mut deliveries = api.store.deliveries(&caller.limits, page.lookahead(), page.cursor).await?;
     let link = page.cut(&mut deliveries, |delivery| delivery.id, "/deliveries", &[]);
     let views: Vec<DeliveryView> = deliveries.into_iter().map(DeliveryView::from).collect();
-    Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
+    let response = (AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response();
+    Ok(answers::held(response, claim).await)
 }
 
 /// `GET /deliveries/{id}`

@@ -186,6 +186,9 @@ messages! {
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
         "Wait for as long as Retry-After says, then send it again.";
+    ANSWERS: 503 "ServiceUnavailableError", "Too many answers with jobs are on their way: ask again later",
+        "Answers that their clients have not read take an eighth of MEMORY_BUDGET together.",
+        "Wait for as long as Retry-After says; if it recurs, the operator raises MEMORY_BUDGET.";
     FOLLOWERS: 503 "ServiceUnavailableError", "All … places of those who follow a log are taken: ask again later",
         "The daemon's open files (LimitNOFILE) leave no place for another follower.",
         "Follow it later; the operator raises LimitNOFILE or ends followers.";

@@ -115,6 +115,11 @@ fn fill(
         page.gauge("image_factory_memory_held_bytes", "Memory that running jobs hold of that budget.", held as f64)?;
         page.gauge("image_factory_memory_waiting_jobs", "Running jobs that wait for memory.", waiting as f64)?;
     }
+    if let Some((held, all)) = api.answers.usage() {
+        let budget = "Memory that answers with jobs and readers of logs may take together, in bytes (MEMORY_BUDGET).";
+        page.gauge("image_factory_answer_memory_budget_bytes", budget, all as f64)?;
+        page.gauge("image_factory_answer_memory_held_bytes", "Memory that they hold of that budget.", held as f64)?;
+    }
     let (connections, followers, places) = api.places.count();
     page.gauge("image_factory_http_connections", "Open connections.", connections as f64)?;
     page.gauge("image_factory_log_followers", "Connections that follow a log.", followers as f64)?;

@@ -2,6 +2,7 @@
 //! message, `error` the facts that a dialect renders, `envelope` what every answer passes through. Handlers parse and render;
 //! they reach `intake`, the store, the logs and a handle of the queue, so none of them can build.
 
+mod answers;
 mod auth;
 mod body;
 mod compose_ci;
@@ -52,11 +53,13 @@ use zeroize::Zeroizing;
 
 use crate::intake::Intake;
 use crate::logs::Logs;
+use crate::memory::MemoryPool;
 use crate::metrics::Metrics;
 use crate::model::{ApiToken, BasicLogin, CommitId, Dialect, Dialects, RepoName};
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
 use crate::store::Store;
+use answers::Answers;
 use auth::Guard;
 
 pub use credentials::{Credentials, with_token};
@@ -99,6 +102,8 @@ pub struct HttpConfig {
     pub data_dir: PathBuf,
     /// Memory for all bodies that are being read, together.
     pub body_memory: u64,
+    /// Memory for all answers with jobs, and for readers of logs.
+    pub answer_memory: MemoryPool,
 }
 
 /// Returns the host of a channel's destination, if a present setting names it.
@@ -144,6 +149,7 @@ struct ApiState {
     engines: EngineHandle,
     data_dir: PathBuf,
     bodies: body::Budget,
+    answers: Answers,
     store: Store,
     logs: Logs,
     queue: QueueHandle,
@@ -177,6 +183,7 @@ pub fn router(config: HttpConfig, parts: Parts) -> (Router, Credentials) {
         engines: config.engines,
         data_dir: config.data_dir,
         bodies: body::Budget::new(config.body_memory),
+        answers: Answers::new(config.answer_memory),
         store,
         logs,
         queue,

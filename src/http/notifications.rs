@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::extract::NotificationPath;
 use super::ids;
 use super::page::{self, PageRequest};
-use super::{ApiState, messages};
+use super::{ApiState, answers, messages};
 use crate::model::{JobId, Millis, NotificationState, Role};
 use crate::store::{NotificationFilter, NotificationRecord};
 
@@ -76,12 +76,14 @@ pub async fn list(State(api): State<Arc<ApiState>>, caller: RepoCaller, uri: Uri
         None => None,
     };
     let of = NotificationFilter { state, job, before: page.cursor.map(|id| id.to_string()), limits: caller.limits };
+    let claim = api.answers.claim(answers::PAGE).await?;
     let mut records = api.store.notifications(&of, page.lookahead()).await?;
     let job = of.job.map(|job| job.to_string());
     let filters = [("state", of.state.map(NotificationState::as_str)), ("job", job.as_deref())];
     let link = page.cut(&mut records, |record| record.id.clone(), "/notifications", &filters);
     let views: Vec<NotificationView> = records.iter().map(|record| NotificationView::new(&api, record)).collect();
-    Ok((AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response())
+    let response = (AppendHeaders(link.map(|link| (header::LINK, link))), Json(views)).into_response();
+    Ok(answers::held(response, claim).await)
 }
 
 /// `POST /notifications/{id}/replay`: sends a dead notification again.

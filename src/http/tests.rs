@@ -125,6 +125,7 @@ async fn server_with(change: impl FnOnce(&mut HttpConfig), change_policy: impl F
         engines: engines::handle(Vec::new()),
         data_dir: dir.path().into(),
         body_memory: 128 << 20,
+        answer_memory: Default::default(),
     };
     change(&mut config);
     let store = Store::open(dir.path()).await.unwrap();

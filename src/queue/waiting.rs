@@ -40,16 +40,21 @@ impl QueueHandle {
 
     /// Returns the reason why a job waits; `None` for a job that does not.
     pub async fn wait_reason(&self, job: &Job) -> Result<Option<WaitReason>, StoreError> {
-        Ok(self.wait_reasons(std::slice::from_ref(job)).await?.pop().flatten())
+        self.wait_reason_in(job, &mut None).await
     }
 
-    /// Returns, for each of these jobs, the reason why it waits.
-    pub async fn wait_reasons(&self, jobs: &[Job]) -> Result<Vec<Option<WaitReason>>, StoreError> {
-        let order = match jobs.iter().any(|job| job.status == Status::Pending) {
-            true => self.store.queue_order().await?,
-            false => QueueOrder::default(),
+    /// Does the same for one of several jobs, with the order of the queue, which is read for the first job that needs it.
+    pub async fn wait_reason_in(
+        &self,
+        job: &Job,
+        order: &mut Option<QueueOrder>,
+    ) -> Result<Option<WaitReason>, StoreError> {
+        let order = match order {
+            Some(order) => order,
+            None if job.status == Status::Pending => order.insert(self.store.queue_order().await?),
+            None => &QueueOrder::default(),
         };
-        Ok(jobs.iter().map(|job| self.reason_of(job, &order)).collect())
+        Ok(self.reason_of(job, order))
     }
 
     fn reason_of(&self, job: &Job, order: &QueueOrder) -> Option<WaitReason> {

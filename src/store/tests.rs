@@ -446,7 +446,7 @@ async fn every_filter_of_jobs_has_its_index() {
         (JobFilter { updated_since: Some(Millis(0)), ..none() }, "jobs_by_update"),
     ] {
         for oldest_first in [false, true] {
-            let sql = JobFilter { oldest_first, ..filter.clone() }.sql();
+            let sql = JobFilter { oldest_first, ..filter.clone() }.sql("*");
             let plan = store.read(move |conn| conn.plan(&sql)).await.unwrap();
             let steps: Vec<_> = plan.iter().filter(|step| step.contains(" jobs ")).collect();
             let is_indexed = |step: &&String| step.starts_with("SEARCH") && step.contains("INDEX");

@@ -1,6 +1,7 @@
 //! What a commit may cost: just below each bound it is built, and just above it the job ends at once with the bound named,
 //! while the daemon goes on as usual. The bounds are lowered, and the input is harmless.
 
+mod answers;
 mod memory;
 mod others;
 

@@ -12,6 +12,9 @@ use crate::http::{ApiState, NoHead, messages};
 use crate::model::{CommitId, Job, RepoName, Status};
 use crate::store::JobFilter;
 
+/// Number of jobs of a commit that are read at once.
+const AT_ONCE: u32 = 50;
+
 /// The `{owner}/{repo}@{sha}` of a path.
 pub struct CommitPath(String);
 
@@ -47,12 +50,19 @@ impl CommitPath {
             limits: caller.limits.clone(),
             ..JobFilter::default()
         };
-        let jobs = api.store.jobs_like(&filter, 1000, None).await?;
         let is_wanted = |job: &Job| {
             let own = job.own_name.as_deref().unwrap_or(image_name(&own.image));
             image_name(&job.image) == own && (!is_pushed || job.digest.is_some())
         };
-        jobs.into_iter().find(is_wanted).ok_or_else(unknown)
+        let mut cursor = None;
+        loop {
+            let jobs = api.store.jobs_like(&filter, AT_ONCE, cursor).await?;
+            let Some(last) = jobs.last().map(|job| job.id) else { return Err(unknown()) };
+            if let Some(job) = jobs.into_iter().find(is_wanted) {
+                return Ok(job);
+            }
+            cursor = Some(last);
+        }
     }
 }
 

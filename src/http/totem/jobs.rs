@@ -10,7 +10,7 @@ use super::{request, views};
 use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::ids::JobPath;
-use crate::http::{ApiState, body, etag, messages, warning};
+use crate::http::{ApiState, answers, body, etag, messages, warning};
 
 /// `POST /job`
 pub async fn create(
@@ -48,8 +48,9 @@ pub async fn rebuild(
         bytes => request::read_rebuild(bytes)?,
     };
     drop(body);
+    let claim = api.answers.claim(answers::ONE_JOB).await?;
     let job = api.intake.rebuild(id, options, caller.requester()).await?;
-    views::waiting_job(&api, StatusCode::CREATED, &job).await
+    Ok(answers::held(views::waiting_job(&api, StatusCode::CREATED, &job).await?, claim).await)
 }
 
 /// True for the two media types of a job, and for a body without a type. A form or plain text is refused, because a foreign
@@ -67,14 +68,17 @@ pub async fn show(
     path: JobPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let claim = api.answers.claim(answers::ONE_JOB).await?;
     let job = caller.job(&api, &path).await?;
-    Ok(etag::unless_known(views::waiting_job(&api, StatusCode::OK, &job).await?, &headers).await)
+    let response = etag::unless_known(views::waiting_job(&api, StatusCode::OK, &job).await?, &headers).await;
+    Ok(answers::held(response, claim).await)
 }
 
 /// `POST /job/{id}/cancel`: a pending job is cancelled when this answers, a running job soon after.
 pub async fn cancel(State(api): State<Arc<ApiState>>, caller: RepoCaller, path: JobPath) -> Result<Response, ApiError> {
     let id = caller.job(&api, &path).await?.id;
+    let claim = api.answers.claim(answers::ONE_JOB).await?;
     let job = api.queue.cancel(id, &caller.name).await?;
     tracing::info!(job = %id, by = caller.name, "cancelled");
-    views::waiting_job(&api, StatusCode::OK, &job).await
+    Ok(answers::held(views::waiting_job(&api, StatusCode::OK, &job).await?, claim).await)
 }

@@ -2,24 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::BoxError;
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use futures_util::{Stream, stream};
 use serde::Deserialize;
 
-use super::views::{self, JobView};
+use super::array::JobList;
+use super::views;
 use crate::http::auth::RepoCaller;
 use crate::http::error::ApiError;
 use crate::http::page::{self, PageRequest};
 use crate::http::{ApiState, etag, messages, warning};
-use crate::model::{Job, Millis, Status};
-use crate::store::{JobFilter, StoreError};
-
-/// Number of jobs that a whole list reads at once, and so what it holds in memory: about 150 KB.
-const PIECE: u32 = 100;
+use crate::model::{Millis, Status};
+use crate::store::JobFilter;
 
 const DESCRIBED_BY: &str = r#"</_schema/job-list>; rel="describedBy""#;
 
@@ -75,29 +70,31 @@ pub async fn list(
         oldest_first,
         limits: caller.limits,
     };
-    let mut response = if is_whole {
-        let first = api.store.jobs_like(&filter, PIECE, None).await?;
-        let body = Body::from_stream(whole(api.clone(), filter, first));
-        views::of_type(StatusCode::OK, views::JOB_LIST, DESCRIBED_BY, body)?
-    } else {
-        let mut jobs = api.store.jobs_like(&filter, page.lookahead(), page.cursor).await?;
-        let updated_since = filter.updated_since.map(|time| time.to_string());
-        let filters = [
-            ("order", oldest_first.then_some("asc")),
-            ("repository", filter.repository.as_deref()),
-            ("branch", filter.branch.as_deref()),
-            ("status", filter.status.map(Status::as_str)),
-            ("commit", filter.commit.as_deref()),
-            ("image", filter.image.as_deref()),
-            ("updatedSince", updated_since.as_deref()),
-        ];
-        let next = page.cut(&mut jobs, |job| job.id, "/job", &filters);
-        let links: Vec<_> = [DESCRIBED_BY.to_owned()].into_iter().chain(next).collect();
-        let reasons = api.queue.wait_reasons(&jobs).await?;
-        let views: Vec<JobView> = jobs.iter().zip(reasons).map(JobView::waiting).collect();
-        let response = views::json(StatusCode::OK, views::JOB_LIST, &links.join(", "), &views)?;
-        etag::unless_known(response, &headers).await
+    let claim = api.answers.claim(JobList::FIRST).await?;
+    let limit = if is_whole { JobList::IDS } else { page.lookahead() };
+    let mut ids = api.store.job_ids_like(&filter, limit, page.cursor).await?;
+    let next = match is_whole {
+        true => None,
+        false => {
+            let updated_since = filter.updated_since.map(|time| time.to_string());
+            let filters = [
+                ("order", oldest_first.then_some("asc")),
+                ("repository", filter.repository.as_deref()),
+                ("branch", filter.branch.as_deref()),
+                ("status", filter.status.map(Status::as_str)),
+                ("commit", filter.commit.as_deref()),
+                ("image", filter.image.as_deref()),
+                ("updatedSince", updated_since.as_deref()),
+            ];
+            page.cut(&mut ids, |id| *id, "/job", &filters)
+        }
     };
+    let links: Vec<_> = [DESCRIBED_BY.to_owned()].into_iter().chain(next).collect();
+    let (body, is_complete) = JobList::new(api, filter, ids, is_whole).into_body(claim).await?;
+    let mut response = views::of_type(StatusCode::OK, views::JOB_LIST, &links.join(", "), body)?;
+    if is_complete {
+        response = etag::unless_known(response, &headers).await;
+    }
     let passed_over = |name: &String| format!("the query parameter {name} is not known and was passed over");
     warning::add(&mut response, page::unknown_parameters(&uri, &JobQuery::NAMES).iter().map(passed_over));
     Ok(response)
@@ -107,33 +104,4 @@ pub async fn list(
 fn first_digits(commit: &str) -> Result<String, ApiError> {
     let is_id = (4..=64).contains(&commit.len()) && commit.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then(|| commit.to_ascii_lowercase()).ok_or_else(|| ApiError::new(&messages::BAD_COMMIT))
-}
-
-/// Streams the list as one array, a piece at a time. `first` is its first piece. A fault breaks the answer off, so that no
-/// client takes a part for the whole.
-fn whole(api: Arc<ApiState>, filter: JobFilter, first: Vec<Job>) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
-    let next = (api, filter, None, Some(first));
-    stream::try_unfold(Some(next), |next| async move {
-        let Some((api, filter, cursor, piece)) = next else { return Ok(None) };
-        let read = async {
-            let jobs = match piece {
-                Some(first) => first,
-                None => api.store.jobs_like(&filter, PIECE, cursor).await?,
-            };
-            let reasons = api.queue.wait_reasons(&jobs).await?;
-            Ok::<_, StoreError>((jobs, reasons))
-        };
-        let (jobs, reasons) = read.await.inspect_err(|error| tracing::error!(%error, "a list broke off"))?;
-        let mut text = String::new();
-        for (place, waiting) in jobs.iter().zip(reasons).enumerate() {
-            text.push(if cursor.is_none() && place == 0 { '[' } else { ',' });
-            text += &serde_json::to_string(&JobView::waiting(waiting))?;
-        }
-        let is_last = jobs.len() < PIECE as usize;
-        if is_last {
-            text += if cursor.is_none() && jobs.is_empty() { "[]" } else { "]" };
-        }
-        let next = (!is_last).then(|| (api, filter, jobs.last().map(|job| job.id), None));
-        Ok(Some((Bytes::from(text), next)))
-    })
 }

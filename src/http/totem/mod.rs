@@ -1,6 +1,7 @@
 //! The dialect of totem, whose docker-image-factory this daemon replaces: its requests, its views of a job, its JSON Schemas, and
 //! the form of its errors. A dialect uses `intake`, the store and the logs, and never another dialect.
 
+mod array;
 mod jobs;
 mod list;
 mod render;

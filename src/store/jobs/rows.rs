@@ -108,9 +108,9 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    /// Returns the statement for [`Store::jobs_like`]. Each condition has its index. A rare condition's index has no pending
+    /// Returns the statement for these columns of [`Store::jobs_like`]. Each condition has its index. A rare condition's index has no pending
     /// jobs, which are read one by one. A `+` keeps SQLite from walking through all jobs by their ids for such a condition.
-    pub(in crate::store) fn sql(&self) -> String {
+    pub(in crate::store) fn sql(&self, columns: &str) -> String {
         let usual = [
             (self.repository.is_some(), "repository = $3"),
             (self.repository.is_some() && self.branch.is_some(), "branch = $4"),
@@ -125,7 +125,7 @@ impl JobFilter {
         let rare = given(rare).map(|(_, condition)| condition).collect::<Vec<_>>().join(" AND ");
         let id = if rare.is_empty() { "id" } else { "+id" };
         let (comparison, order) = if self.oldest_first { (">", "ASC") } else { ("<", "DESC") };
-        let mut sql = format!(concat!("SELECT ", columns!(), " FROM jobs WHERE {} {} $1"), id, comparison);
+        let mut sql = format!("SELECT {columns} FROM jobs WHERE {id} {comparison} $1");
         for (_, condition) in given(usual) {
             sql += " AND ";
             sql += condition;
@@ -162,7 +162,48 @@ impl Store {
         limit: u32,
         cursor: Option<JobId>,
     ) -> Result<Vec<Job>, StoreError> {
-        let sql = filter.sql();
+        self.rows_like(filter, columns!(), limit, cursor, decode).await
+    }
+
+    /// Returns the ids of such jobs.
+    pub async fn job_ids_like(
+        &self,
+        filter: &JobFilter,
+        limit: u32,
+        cursor: Option<JobId>,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.rows_like(filter, "id", limit, cursor, |row| row.get("id")).await
+    }
+
+    /// Reads the first of these jobs: as many as have `bytes` in what their senders wrote, or one more. Returns those
+    /// that are still there, and how many were looked for.
+    pub async fn first_jobs(&self, ids: &[JobId], bytes: usize) -> Result<(Vec<Job>, usize), StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |conn| {
+            let (mut jobs, mut written, mut looked) = (Vec::new(), 0, 0);
+            for id in ids {
+                looked += 1;
+                let Some(job) = by_id(conn, id)? else { continue };
+                written += job.context.stored()?.len() + job.source.dockerfile().map_or(0, str::len);
+                jobs.push(job);
+                if written >= bytes {
+                    break;
+                }
+            }
+            Ok((jobs, looked))
+        })
+        .await
+    }
+
+    async fn rows_like<T: Send + 'static>(
+        &self,
+        filter: &JobFilter,
+        columns: &str,
+        limit: u32,
+        cursor: Option<JobId>,
+        decode: fn(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = filter.sql(columns);
         let first = if filter.oldest_first { "" } else { LAST_ID };
         let cursor = cursor.map_or(first.into(), |id| id.to_string());
         let repository = filter.repository.as_deref().map(|name| self.repo_case.key(name));

@@ -187,12 +187,31 @@ impl Bench {
     }
 
     /// Requests and bytes of a build beside those of what changed: from BuildKit 0.11 on, the engine asks for the Dockerfile
-    /// (and for `.dockerignore`) each time.
+    /// and for `.dockerignore` each time.
     fn asked_again(&self) -> (u64, u64) {
         match self.docker.has(Feature::AsksForDockerfile) {
             false => (0, 0),
-            true => (1, fs::metadata(self.work().join("Dockerfile")).unwrap().len()),
+            true => ["Dockerfile", ".dockerignore"]
+                .iter()
+                .filter_map(|name| fs::metadata(self.work().join(name)).ok())
+                .fold((0, 0), |(files, bytes), file| (files + 1, bytes + file.len())),
         }
+    }
+
+    /// Edits and builds until the engine asks for `files` files of `bytes` bytes beside those of each build, at most five
+    /// times: an engine answers a moment before it lets go of a context, and a build that comes earlier sends all anew.
+    async fn asks_for(&self, (files, bytes): (u64, u64), mut edit: impl FnMut(usize)) {
+        let mut seen = Vec::new();
+        for round in 0..5 {
+            edit(round);
+            let sync = self.build().await.sync.unwrap();
+            let again = self.asked_again();
+            if (sync.requests, sync.bytes) == (again.0 + files, again.1 + bytes) {
+                return;
+            }
+            seen.push(sync);
+        }
+        panic!("more than {files} files of {bytes} bytes each time: {seen:?}");
     }
 
     async fn build(&self) -> BuiltImage {

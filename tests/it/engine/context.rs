@@ -106,25 +106,28 @@ async fn one_changed_file_sends_its_bytes_and_no_others(docker: Docker) {
     bench.commit();
     let first = bench.build().await.sync.unwrap();
     assert!(first.requests >= 51, "{first:?}");
-    bench.write("src/f7", "seven b");
-    bench.commit();
-    let second = bench.build().await.sync.unwrap();
-    let (files, bytes) = bench.asked_again();
-    assert_eq!((second.requests, second.bytes), (files + 1, bytes + 7), "{second:?}");
-    let third = bench.build().await.sync.unwrap();
-    assert_eq!((third.requests, third.bytes), (files, bytes), "{third:?}");
+    let edit = |round| {
+        bench.write("src/f7", format!("seven {round}"));
+        bench.commit();
+    };
+    bench.asks_for((1, 7), edit).await;
+    bench.asks_for((0, 0), |_| ()).await;
 }
 
 async fn an_edit_of_the_same_size_in_the_same_second_is_not_stale(docker: Docker) {
     let bench = Bench::new(docker, "samesize");
     bench.write("Dockerfile", ALL);
-    for content in ["one", "two", "six", "one", "two"] {
+    for (round, content) in ["one", "two", "six", "one", "two"].into_iter().enumerate() {
         bench.write("file", content);
         bench.commit();
-        let sync = bench.build().await.sync.unwrap();
-        assert_eq!(bench.content(&bench.image())[&b"file"[..]].2, content.as_bytes());
-        assert!(content == "one" || sync.bytes == bench.asked_again().1 + 3, "{sync:?}");
+        bench.build().await;
+        assert_eq!(bench.content(&bench.image())[&b"file"[..]].2, content.as_bytes(), "{round}");
     }
+    let edit = |round| {
+        bench.write("file", format!("al{round}"));
+        bench.commit();
+    };
+    bench.asks_for((1, 3), edit).await;
 }
 
 async fn two_builds_at_once_on_one_key_are_both_right(docker: Docker) {
@@ -137,7 +140,10 @@ async fn two_builds_at_once_on_one_key_are_both_right(docker: Docker) {
     bench.commit();
     bench.build().await;
     let log = Log::default();
-    for round in 0..2 {
+    // Each slot keeps its own context: in a later round both send what changed alone. The round may be any later one, since
+    // an engine answers a moment before it lets go of a context.
+    let mut alone = false;
+    for round in 0..5 {
         bench.write("file", format!("left {round}"));
         bench.commit();
         let left = (bench.snapshot(&log).await, bench.archive());
@@ -153,15 +159,16 @@ async fn two_builds_at_once_on_one_key_are_both_right(docker: Docker) {
         let (a, b) = (a.unwrap().sync.unwrap(), b.unwrap().sync.unwrap());
         assert!(bench.content(&images[0]) == left.1);
         assert!(bench.content(&images[1]) == right.1);
-        // Each slot keeps its own context: from the second round on, both send what changed alone.
-        if round > 0 {
-            let most = bench.asked_again().0 + 3;
-            assert!(a.requests <= most && b.requests <= most, "{a:?} {b:?}");
-        }
+        let most = bench.asked_again().0 + 3;
+        alone = round > 0 && a.requests <= most && b.requests <= most;
         for image in images {
             bench.engine.remove_image(&image).await.unwrap();
         }
+        if alone {
+            break;
+        }
     }
+    assert!(alone, "both sent more than what changed in each round");
 }
 
 async fn dockerignore_is_that_of_docker(docker: Docker) {
@@ -289,13 +296,17 @@ async fn copies_of_odd_names(docker: Docker) {
     let copies = names.map(copy).concat();
     bench.write("Dockerfile", format!("FROM image-factory-busybox:1\n{copies}"));
     bench.commit();
-    let first = bench.build().await.sync.unwrap();
+    bench.build().await;
     let mut names: Vec<_> = names.into();
     names.sort_unstable();
     assert_eq!(bench.paths(), names);
     bench.write("c+d", "changed");
     bench.commit();
-    let second = bench.build().await.sync.unwrap();
-    assert!(second.requests < first.requests, "{first:?} {second:?}");
+    bench.build().await;
     assert_eq!(bench.content(&bench.image())[&b"c+d"[..]].2, b"changed");
+    let edit = |round| {
+        bench.write("c+d", format!("{round}"));
+        bench.commit();
+    };
+    bench.asks_for((1, 1), edit).await;
 }

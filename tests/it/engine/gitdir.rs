@@ -70,10 +70,15 @@ impl Bench {
 async fn git_answers_in_an_image(docker: Docker) {
     let bench = Bench::with(docker, Builder::Buildkit, "keptgit");
     git_answers(&bench).await;
-    // An entry that the engine has is not sent again.
+    // An entry that the engine has is not sent again. The engine may answer a moment before it lets go of a context, and a
+    // build that comes earlier sends all anew.
     let log = Log::default();
-    let again = bench.build_kept(&log).await.unwrap().sync.unwrap();
-    assert_eq!((again.requests, again.bytes), bench.asked_again(), "{again:?}");
+    let mut sent = Vec::new();
+    while sent.last() != Some(&bench.asked_again()) {
+        assert!(sent.len() < 5, "{sent:?}");
+        let again = bench.build_kept(&log).await.unwrap().sync.unwrap();
+        sent.push((again.requests, again.bytes));
+    }
     bench.write("a", "2");
     bench.commit();
     bench.build_kept(&log).await.unwrap();

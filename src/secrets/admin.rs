@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
+use super::authorized::without_consequence;
 use super::contents::MAX_SIZE;
 use super::name;
 use super::source::Source;
@@ -76,7 +77,10 @@ fn seal(
         (_, []) => Ok((sealed, opened.describe(), String::new())),
         // The logins that can be used are used.
         (SecretName::Dockercfg(_), trouble) => Ok((sealed, opened.describe(), format!("; but {}", trouble.join("; ")))),
-        (_, trouble) => Err(SecretsError(trouble.join("; "))),
+        (_, trouble) => {
+            let faults = without_consequence(trouble);
+            Err(SecretsError(format!("{faults}; nothing was stored: mend each such line, or remove it")))
+        }
     }
 }
 

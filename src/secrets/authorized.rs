@@ -9,6 +9,9 @@ pub const HEADER: &str = "# Written by image-factory: what is changed here is ov
 
 const MAX_TROUBLE: usize = 10;
 
+/// The end of the text about a line that is no key, if others are keys.
+const LEFT_OUT: &str = "; it is left out";
+
 /// The longest name of a kind of key, in bytes (RFC 4251, 6).
 const MAX_KIND: usize = 64;
 
@@ -38,7 +41,7 @@ impl AuthorizedKeys {
             match check(line) {
                 _ if line.is_empty() || line.starts_with(b"#") => {}
                 Ok(()) => keys.push(line.to_owned()),
-                Err(why) => trouble.push(format!("line {} of the authorized keys {why}; it is left out", i + 1)),
+                Err(why) => trouble.push(format!("line {} of the authorized keys {why}{LEFT_OUT}", i + 1)),
             }
         }
         // Faults above the limit are only counted, because a file of another kind has a fault in every line.
@@ -48,7 +51,7 @@ impl AuthorizedKeys {
             trouble.push(format!("{more} more lines of the authorized keys are not public keys"));
         }
         match keys.is_empty() && !trouble.is_empty() {
-            true => Err(SecretsError(trouble.join("; "))),
+            true => Err(SecretsError(without_consequence(&trouble))),
             false => Ok((Self(keys), trouble)),
         }
     }
@@ -62,6 +65,11 @@ impl AuthorizedKeys {
         let lines = self.0.iter().flat_map(|line| [line.as_slice(), b"\n"]);
         [HEADER.as_bytes()].into_iter().chain(lines).collect::<Vec<_>>().concat()
     }
+}
+
+/// Returns the faults of lines in one text, for a list of which no line is used.
+pub fn without_consequence(faults: &[String]) -> String {
+    faults.iter().map(|fault| fault.strip_suffix(LEFT_OUT).unwrap_or(fault)).collect::<Vec<_>>().join("; ")
 }
 
 /// A public key whose holder may log in.

@@ -79,9 +79,44 @@ fn unwrap(message: &[u8]) -> Result<Vec<u8>, SecretsError> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let decoded = GeneralPurpose::new(&STANDARD, config).decode(text).map_err(|_| not_gpg())?;
     match binary(&decoded) {
-        true => Ok(decoded),
+        true if begins_message(&decoded) => Ok(decoded),
+        true => Err(not_gpg()),
         false => armour(&decoded).ok_or_else(not_gpg),
     }
+}
+
+/// Returns true if the bytes begin with a packet that an encrypted message may begin with: of a length that fits, and of a
+/// version that exists (RFC 9580, 4.2 and 5). The first byte alone says too little, because half of all words are base64 of
+/// bytes whose first has its highest bit set.
+fn begins_message(bytes: &[u8]) -> bool {
+    let Some((&first, rest)) = bytes.split_first() else { return false };
+    let is_old = first & 0x40 == 0;
+    let tag = if is_old { first >> 2 & 0xf } else { first & 0x3f };
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    // The number of bytes that tell the length, and the length; none where the body's end is not told in advance.
+    let (head, length) = match (is_old, first & 3, rest.first()) {
+        (true, 3, _) => (0, None),
+        (true, kind, _) => (1 << kind, rest.get(..1 << kind).map(number)),
+        (false, _, Some(byte @ 192..=223)) => {
+            (2, rest.get(1).map(|low| ((usize::from(*byte) - 192) << 8) + usize::from(*low) + 192))
+        }
+        (false, _, Some(224..=254)) => (1, None),
+        (false, _, Some(255)) => (5, rest.get(1..5).map(number)),
+        (false, _, byte) => (1, byte.map(|byte| usize::from(*byte))),
+    };
+    let Some((version, _)) = rest.get(head..).and_then(<[u8]>::split_first) else { return false };
+    let is_known = match tag {
+        // Session keys that are encrypted to a public key, and by a passphrase.
+        1 | 3 => (2..=6).contains(version),
+        // Encrypted data with a code for its integrity.
+        18 | 20 => (1..=2).contains(version),
+        // Compressed data, encrypted data without such a code, a marker, plain text, padding.
+        8 | 9 | 10 | 11 | 21 => true,
+        _ => false,
+    };
+    let is_whole = length.is_none_or(|length| length < rest.len());
+    // Only the packet with the data may be cut, and reading it says so.
+    is_known && (is_whole || matches!(tag, 9 | 18 | 20))
 }
 
 /// The content of a packet: plain text, or the packets that were compressed in it.

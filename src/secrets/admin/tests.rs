@@ -133,6 +133,7 @@ async fn unusable_secrets_are_refused() {
     );
     let key_bytes = keygen(dir.path(), &["-N", ""]);
     let public = std::fs::read(dir.path().join("key.pub")).unwrap();
+    let one_bad = [&public[..], b"hello\n"].concat();
     let mut messages = Vec::new();
     for (name, bytes) in [
         (SecretName::Dockercfg(Scope::Common), &key_bytes[..]),
@@ -140,10 +141,13 @@ async fn unusable_secrets_are_refused() {
         (SecretName::Dockercfg(Scope::Common), br#"{"auths":{}}"#),
         (SecretName::Dockercfg(Scope::Common), b"{}"),
         (SecretName::Dockercfg(Scope::Common), b"hello"),
+        // In base64 this begins as gpg's message does.
+        (SecretName::Dockercfg(Scope::Common), b"just a password"),
         (SecretName::GithubKey(Scope::Common), CFG),
         (SecretName::GithubKey(Scope::Common), &public),
         (SecretName::AuthorizedKeys, &key_bytes),
         (SecretName::AuthorizedKeys, b"# nobody\n"),
+        (SecretName::AuthorizedKeys, &one_bad),
         (SecretName::SyslogHost, CFG),
     ] {
         messages.push(format!("{name}: {}", refused(&with, name.clone(), bytes).await));
@@ -154,10 +158,12 @@ async fn unusable_secrets_are_refused() {
     image-factory/dockercfg: it is empty: store one with an entry, or delete image-factory/dockercfg to use none
     image-factory/dockercfg: it is empty: store one with an entry, or delete image-factory/dockercfg to use none
     image-factory/dockercfg: this is not JSON and not a gpg message: store Docker's config.json by `image-factory secrets put dockercfg FILE`
+    image-factory/dockercfg: this is not JSON and not a gpg message: store Docker's config.json by `image-factory secrets put dockercfg FILE`
     image-factory/github-key: this is JSON, and a github-key is a private key, as ssh-keygen writes it
     image-factory/github-key: this is a public key, and a github-key is a private key, as ssh-keygen writes it
     ssh/authorized-keys: this is a private key, and authorized-keys is public keys, one per line
     ssh/authorized-keys: it is empty: store one with an entry, or delete ssh/authorized-keys to use none
+    ssh/authorized-keys: line 2 of the authorized keys is not a public key: it must be `[options] type base64 [comment]`; nothing was stored: mend each such line, or remove it
     syslog/host: this is JSON, and syslog-host is a host, or host:port
     ");
     let sealed = pgp::encrypt(CFG, "another one").unwrap();

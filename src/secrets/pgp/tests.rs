@@ -84,6 +84,18 @@ fn assert_read(message: &[u8], how: &str) {
     assert!(wrong.contains("is not the passphrase"), "{how}: {wrong}");
 }
 
+/// Half of all words are base64 of bytes that have the highest bit set, as each packet has.
+#[test]
+fn a_word_is_no_damaged_message() {
+    for word in
+        ["just a password", "jenkins", "jA", "quay.io", "token", "x", "0123456789", "wAsa", "hunter2hunter2", "yIsAC"]
+    {
+        assert!(error(word.as_bytes()).contains("not a gpg message"), "{word}: {}", error(word.as_bytes()));
+    }
+    let message = &MESSAGE[..MESSAGE.len() / 2];
+    assert!(error(message.as_bytes()).contains("cut short or damaged"), "{}", error(message.as_bytes()));
+}
+
 #[test]
 fn messages_of_gpg_are_read() {
     let gpg = Gpg::new();

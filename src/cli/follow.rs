@@ -212,6 +212,6 @@ fn status_line(job: &RemoteJob, now: Millis, width: usize) -> String {
     let since = short(job.took(now).unwrap_or_else(|| now.since(job.create_time)));
     let context = &job.context;
     let waits_for = job.waiting_for.as_ref().map(|waits| format!("  {}", waits.reason)).unwrap_or_default();
-    let line = plain(&format!("▸ {stage} {since}  {}/{} {}{waits_for}", context.owner, context.repo, context.branch));
+    let line = plain(&format!("▸ {stage} {since}  {}/{} {}{waits_for}", context.owner, context.repo, job.branch()));
     line.chars().take(width - 1).collect()
 }

@@ -78,13 +78,13 @@ fn row(job: &RemoteJob, now: Millis) -> [String; 9] {
     [
         job.id.clone(),
         shortened(&format!("{}/{}", context.owner, context.repo), 40),
-        shortened(&context.branch, 30),
+        shortened(job.branch(), 30),
         plain(commit).chars().take(12).collect(),
         state(job).into(),
         job.class.map(|class| class.as_str().into()).unwrap_or_default(),
         short(now.since(job.create_time)),
         job.took(now).map(short).unwrap_or_default(),
-        job.waiting_for.as_ref().map(|waits| shortened(&waits.reason, 70)).unwrap_or_default(),
+        job.waiting_for.as_ref().map(|waits| plain(&waits.reason)).unwrap_or_default(),
     ]
 }
 
@@ -124,5 +124,16 @@ mod tests {
              0199a1b2  acme/hello  main     HEAD    pending                 1m02s  1m01s  it is away\n"
         );
         assert!(table(&jobs, Millis(0), true).contains("\x1b[31mfailure\x1b[0m"));
+    }
+
+    /// A job of a commit's id alone has the wire's default branch, which nobody named. A reason is no shorter than its move.
+    #[test]
+    fn a_commit_alone_has_no_ref_and_a_reason_is_shown_whole() {
+        let commit = RemoteJob { branch_left_out: true, ..job("running", "develop") };
+        let mut waits = job("pending", "main");
+        let reason = "no engine answers: ".to_owned() + &"a long way ".repeat(20) + "start it";
+        waits.waiting_for.as_mut().unwrap().reason = reason.clone();
+        let shown = table(&[commit, waits], Millis(62_000), false);
+        assert!(!shown.contains("develop") && shown.ends_with(&format!("  {reason}\n")), "{shown}");
     }
 }

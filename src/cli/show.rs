@@ -45,7 +45,7 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
         value.iter().for_each(|value| line(name, value));
     }
     match &job.dockerfile {
-        None => line("builds", &format!("{}/{} {}", context.owner, context.repo, context.branch)),
+        None => line("builds", format!("{}/{} {}", context.owner, context.repo, job.branch()).trim_end()),
         Some(text) => line("builds", &format!("a Dockerfile of {} bytes that came with the request", text.len())),
     }
     line("commit", job.resolved_commit.as_ref().unwrap_or(&context.commit));

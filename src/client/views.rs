@@ -51,6 +51,9 @@ pub struct RemoteJob {
     /// The reason why the job is pending; `None` from a server that is older than reasons.
     #[serde(default)]
     pub waiting_for: Option<WaitReason>,
+    /// True if the branch in `context` means nothing, because the job is about a commit alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub branch_left_out: bool,
     /// Text of the Dockerfile that came with the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<String>,
@@ -62,6 +65,11 @@ pub struct RemoteJob {
 impl RemoteJob {
     pub fn is_over(&self) -> bool {
         self.status.is_terminal()
+    }
+
+    /// Returns the branch or tag that the job is about; empty if it is about a commit alone.
+    pub fn branch(&self) -> &str {
+        if self.branch_left_out { "" } else { &self.context.branch }
     }
 
     /// Returns the time from the start of the first attempt to the job's end, or until now.

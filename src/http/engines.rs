@@ -217,9 +217,9 @@ fn job_view(job: Job, since: Millis) -> EngineJobView {
     let stage = job.stages.0.iter().find(|stage| stage.status == StageStatus::Running).map(|stage| stage.name);
     EngineJobView {
         id: job.id,
+        branch: job.context.counted_branch().unwrap_or_default().to_owned(),
         owner: job.context.owner,
         repo: job.context.repo,
-        branch: job.context.branch,
         stage,
         since,
     }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{BadOption, BuildOptions, RepoCase};
+use super::{BadOption, BuildOptions, CommitSpec, RepoCase};
 
 /// The build that a sender asks for, as the sender gave it: **not validated**. The wire form is totem's `context` object;
 /// unknown names are kept and echoed.
@@ -44,6 +44,12 @@ impl JobContext {
             context.remove("branch");
         }
         serde_json::to_string(&context)
+    }
+
+    /// Returns the branch or tag that the job is about: `None` if the sender named a commit's id and no branch.
+    pub fn counted_branch(&self) -> Option<&str> {
+        let is_head = || matches!(CommitSpec::parse(&self.commit), Ok(CommitSpec::Head));
+        (!self.branch_left_out || is_head()).then_some(&self.branch)
     }
 
     /// Returns the identity of the repository, as [`RepoName::key`](super::RepoName::key) does for a name that is valid.
@@ -110,6 +116,9 @@ mod tests {
         let named = JobContext::read(sent).unwrap();
         assert!(!named.branch_left_out && JobContext::read(&named.stored().unwrap()).unwrap() == named);
         let left_out = JobContext { branch_left_out: true, ..named };
+        assert_eq!(left_out.counted_branch(), Some("develop"), "the head that is built is the default branch's");
+        let commit = JobContext { commit: "0123456789".repeat(4), ..left_out.clone() };
+        assert_eq!(commit.counted_branch(), None);
         let stored = left_out.stored().unwrap();
         assert!(!stored.contains("branch"), "{stored}");
         assert_eq!(JobContext::read(&stored).unwrap(), left_out);

@@ -78,7 +78,10 @@ impl<'a> JobSummary<'a> {
 
     pub fn branch(&self) -> String {
         match &self.job.source {
-            JobSource::Git => one_line(&self.job.context.branch, LONGEST_NAME),
+            JobSource::Git => match self.job.context.counted_branch() {
+                Some(branch) => one_line(branch, LONGEST_NAME),
+                None => "none".into(),
+            },
             JobSource::Dockerfile(_) => "none".into(),
         }
     }
@@ -151,7 +154,7 @@ impl<'a> JobSummary<'a> {
     }
 
     pub fn branch_link(&self) -> Option<String> {
-        let branch = GitRef::new(&self.job.context.branch).ok()?;
+        let branch = GitRef::new(self.job.context.counted_branch()?).ok()?;
         let parts: Vec<&str> =
             [&*self.job.context.repo, "tree"].into_iter().chain(branch.as_str().split('/')).collect();
         self.page(&parts)

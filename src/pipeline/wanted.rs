@@ -21,8 +21,7 @@ impl Wanted {
         let is_granted = job.pushed || job.any_commit;
         let branch = match &pushed_ref {
             Some(name) => Some(GitRef::new(name)?),
-            None if context.branch_left_out && commit != CommitSpec::Head => None,
-            None => Some(GitRef::new(&context.branch)?),
+            None => context.counted_branch().map(GitRef::new).transpose()?,
         };
         Ok(Self { commit, branch, pushed_ref, is_granted })
     }

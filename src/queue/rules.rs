@@ -52,7 +52,10 @@ impl Priorities {
     pub fn of(&self, context: &JobContext) -> i64 {
         let fits = |rule: &&Rule| {
             rule.repository.is_match(self.case, &context.owner, &context.repo)
-                && rule.branch.as_ref().is_none_or(|b| b.is_match(&context.branch))
+                && rule
+                    .branch
+                    .as_ref()
+                    .is_none_or(|glob| context.counted_branch().is_some_and(|name| glob.is_match(name)))
         };
         self.rules.iter().find(fits).map_or(0, |rule| rule.priority)
     }
@@ -86,6 +89,13 @@ mod tests {
             let context: JobContext = serde_json::from_str(&text).unwrap();
             assert_eq!(priorities.of(&context), expected, "{owner}/{repo}@{branch}");
         }
+        let id = "0123456789".repeat(4);
+        let stored = format!(
+            r#"{{"owner":"a","repo":"hotfix","commit":"{id}","github":true,"dockerRepoBase":"q","tag":"{id}"}}"#
+        );
+        let rules = [("*@develop".to_owned(), 4), ("a/*".to_owned(), 3)];
+        let priorities = Priorities::new(&rules, RepoCase::Ignore).unwrap();
+        assert_eq!(priorities.of(&JobContext::read(&stored).unwrap()), 3, "nobody named the wire's default branch");
         assert!(Priorities::new(&[("a{".into(), 1)], RepoCase::Ignore).is_err());
     }
 }

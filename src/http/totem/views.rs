@@ -49,6 +49,9 @@ pub struct JobView<'a> {
     first_start_time: Option<Millis>,
     waiting_for: Option<WaitReason>,
     dry_run: bool,
+    /// True if the branch in `context` is the default on the wire, and the job is about a commit alone; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    branch_left_out: bool,
     /// Text of the Dockerfile that came with the request; absent from a job of a commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     dockerfile: Option<&'a str>,
@@ -91,6 +94,7 @@ impl<'a> From<&'a Job> for JobView<'a> {
             first_start_time: job.first_start.or(job.start),
             waiting_for: None,
             dry_run: job.is_dry_run(),
+            branch_left_out: job.context.counted_branch().is_none(),
             dockerfile: job.source.dockerfile(),
         }
     }

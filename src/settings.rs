@@ -11,6 +11,7 @@ mod etcd_address;
 mod flags;
 mod foreign;
 mod hook;
+mod idle;
 mod keep;
 mod listen;
 mod loaded;

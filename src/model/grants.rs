@@ -52,6 +52,9 @@ impl Grant {
         if host != "localhost" && !host.contains(['.', ':', '*', '?', '[', '{']) {
             return Err(format!("{image:?} must begin with a registry's host, such as quay.io/acme/*"));
         }
+        if image != "**" && image.split('/').count() < 2 || image.split('/').any(str::is_empty) {
+            return Err(format!("{image:?} fits no image: write a registry's host and a path, such as quay.io/acme/*"));
+        }
         // Images are compared by their canonical names, which have Docker Hub by this host.
         let image = match image.strip_prefix("index.docker.io/") {
             Some(path) => format!("docker.io/{path}"),
@@ -122,6 +125,7 @@ mod tests {
             ("generator/*=quay.io/acme/*", false, true),
             ("*=quay.io/acme/*", false, true),
             ("generator=quay.io/other/*", false, false),
+            ("generator=**", true, false),
         ] {
             let grants = ImageGrants::parse([pair]).unwrap();
             assert_eq!(grants.allow_inline(&image), inline, "{pair}");
@@ -139,6 +143,9 @@ mod tests {
             ("acme/x=quay.io/[", "the pattern \"quay.io/[\" is broken"),
             ("acme/*/x=quay.io/x", "\"acme/*/x\" fits no repository"),
             ("acme/x=quay.io/x:v1", "without a tag"),
+            ("generator=*", "\"*\" fits no image: write a registry's host and a path"),
+            ("acme/x=quay.io", "fits no image"),
+            ("acme/x=quay.io/", "fits no image"),
         ] {
             let error = ImageGrants::parse([pair]).unwrap_err();
             assert!(error.contains(words), "{pair}: {error}");

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::error::{SettingError, SettingErrors};
 use super::sources::{SettingText, SettingsSource};
-use super::{HookEnv, Settings, TABLE, foreign};
+use super::{HookEnv, Settings, TABLE, foreign, idle};
 
 /// Settings as they were found: with their errors, and with where they are from.
 pub struct LoadedSettings {
@@ -51,6 +51,8 @@ impl SettingsSource {
         };
         let listen_error = loaded.settings.derive_listen(|name| loaded.texts.contains_key(name)).err();
         loaded.errors = errors;
+        let place = |name: &str| loaded.texts.get(name).map(|found| found.place.as_str());
+        loaded.warnings.extend(idle::warnings(&loaded.settings, place));
         loaded.check(|_| listen_error.into_iter().collect());
         loaded.check(Settings::contradictions);
         loaded

@@ -78,7 +78,7 @@ mod tests {
             let errors = errors.iter().map(ToString::to_string);
             errors.chain(loaded.warnings.clone()).collect::<Vec<_>>().join("\n")
         };
-        assert_eq!(found("totem"), "");
+        insta::assert_snapshot!(found("totem"), @"CI_TOKEN (in the environment) has no effect: add compose-ci to DIALECTS, whose API alone uses it, or unset it");
         insta::assert_snapshot!(found("totem,compose-ci"), @r#"
         DOCKER_REGISTRY (in the environment) cannot be used: DOCKER_REPO_BASE names the registry and path of the images: set that, and unset it
         REGISTRY_USER (in the environment) cannot be used: a login of a registry is a secret: store it by `image-factory secrets put dockercfg FILE`, and unset it

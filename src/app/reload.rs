@@ -1,4 +1,8 @@
 //! Reads the settings again when SIGHUP comes. The live ones take effect at once, and no job notices; the others are named.
+//!
+//! The live ones are taken together or not at all, because some belong together, such as a secret and the address that it
+//! is for. A fault of a setting that needs a restart, or of a file that it names, is told and holds up nothing: a token that
+//! leaked must not stay valid because KNOWN_HOSTS is damaged.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,7 +22,7 @@ use crate::notify::Channels;
 use crate::pipeline::Tools;
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
-use crate::settings::{LoadedSettings, SettingError, SettingErrors, Settings, SettingsSource};
+use crate::settings::{LoadedSettings, SettingError, SettingErrors, Settings, SettingsSource, needs_restart};
 use crate::telemetry::notify_systemd;
 
 /// The parts of the daemon that take settings while they work.
@@ -50,7 +54,8 @@ impl LiveParts {
     /// A setting cannot be used, perhaps because another one needs a restart. Then nothing has changed.
     fn take(&mut self, new: &Settings) -> anyhow::Result<bool> {
         let settings = self.settings.with_live(new);
-        if let Some(error) = settings.contradictions().into_iter().chain(super::check_at_reload(&settings)).next() {
+        let mut faults = settings.contradictions().into_iter().chain(super::check_at_reload(&settings));
+        if let Some(error) = faults.find(|fault| !needs_restart(fault)) {
             bail!("{error}; other settings have changed that need a restart first");
         }
         let tokens = access::tokens(&settings, self.ssh_token.as_ref())?;
@@ -123,6 +128,11 @@ impl Reloads {
     fn reload(&self, live: &mut LiveParts, before: Option<&LoadedSettings>) -> Result<LoadedSettings, SettingErrors> {
         let mut loaded = self.source.load();
         loaded.check(super::check_at_reload);
+        for error in loaded.take_errors_of_restart() {
+            tracing::error!(
+                "{error}; this reload takes no setting that needs a restart, but the next start would fail"
+            );
+        }
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let is_admin_token_new = live
             .take(loaded.settings()?)

@@ -27,6 +27,12 @@ pub struct SettingChanges {
     pub hidden: Vec<(&'static str, String)>,
 }
 
+/// Returns true if a reload takes none of the settings that an error is about, because they need a restart.
+pub fn needs_restart(error: &SettingError) -> bool {
+    let live: Vec<_> = TABLE.iter().filter(|spec| spec.live).map(|spec| spec.name).collect();
+    !error.is_about(&live)
+}
+
 impl SettingsSource {
     /// Reads the settings, and checks each of them and their rules.
     pub fn load(&self) -> LoadedSettings {
@@ -77,6 +83,11 @@ impl LoadedSettings {
     pub fn concerning(mut self, names: &[&str]) -> Self {
         self.errors.retain(|error| error.is_about(names));
         self
+    }
+
+    /// Takes out the errors that are about settings which need a restart. A reload takes none of these settings.
+    pub fn take_errors_of_restart(&mut self) -> Vec<SettingError> {
+        self.errors.extract_if(.., |error| needs_restart(error)).collect()
     }
 
     /// Returns the settings.

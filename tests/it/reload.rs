@@ -92,6 +92,38 @@ async fn live_settings_change_and_no_job_is_dropped() {
     assert_eq!(answers(&world.daemon, SECOND).await.0, StatusCode::OK);
 }
 
+/// A token is revoked although what needs a restart is broken: a file that a setting names, and a setting's own text.
+#[tokio::test]
+async fn a_fault_that_needs_a_restart_holds_up_nothing() {
+    let dir = folder();
+    let hosts = dir.path().join("known_hosts");
+    std::fs::write(&hosts, "").unwrap();
+    let own = [
+        ("API_TOKENS", String::new()),
+        ("KNOWN_HOSTS", hosts.to_str().unwrap().to_owned()),
+        ("CONCURRENCY", "0".into()),
+        ("DOCKER_HOST", "unix:///nowhere/docker.sock".into()),
+    ];
+    let mut daemon = Daemon::start(own.map(|(name, value)| (name.to_owned(), value)).into()).await;
+    let status = async |daemon: &Daemon| {
+        daemon.bare_request(Method::GET, "/job").bearer_auth(FIRST).send().await.unwrap().status()
+    };
+    daemon.reload(&format!("API_TOKENS=ci:read:{FIRST}\n"), DONE).await;
+    assert_eq!(status(&daemon).await, StatusCode::OK);
+    std::fs::remove_file(&hosts).unwrap();
+    // Live settings are taken together, also with the files that they name.
+    let cacert = format!("API_TOKENS=ci:read:{SECOND}\nGIT_CACERT={}\n", hosts.display());
+    let said = daemon.reload(&cacert, REFUSED).await;
+    assert!(said.contains("GIT_CACERT"), "{said}");
+    assert_eq!(status(&daemon).await, StatusCode::OK);
+    let said = daemon.reload(&format!("API_TOKENS=ci:read:{SECOND}\nBUILD_TIMEOUT=soon\n"), DONE).await;
+    for fault in ["BUILD_TIMEOUT=\"soon\" (", "known_hosts\" cannot be read"] {
+        let line = said.lines().find(|line| line.contains(fault)).unwrap_or_else(|| panic!("{fault}: {said}"));
+        assert!(line.contains("the next start would fail"), "{line}");
+    }
+    assert_eq!(status(&daemon).await, StatusCode::UNAUTHORIZED);
+}
+
 /// The certificates of GIT_CACERT and the token of a file are taken from the next fetch on, and the new token is masked.
 #[tokio::test]
 async fn certificates_and_secret_files_are_read_again() {
@@ -142,7 +174,7 @@ async fn systemd_sees_a_reload() {
         ("DOCKER_HOST", "unix:///nowhere/docker.sock".into()),
     ];
     let mut daemon = Daemon::start(own.map(|(name, value)| (name.to_owned(), value)).into()).await;
-    daemon.reload("BUILD_TIMEOUT=soon", REFUSED).await;
+    daemon.reload("SUPERSEDE=soon", REFUSED).await;
     let ready = async || (supervisor.count("READY=1") == 2).then_some(());
     eventually(Duration::from_secs(10), "it is ready again", ready).await;
     let states: Vec<_> = supervisor.heard().into_iter().map(|(_, line)| line).collect();

@@ -53,6 +53,7 @@ pub async fn run(
         tokio::spawn(follow_syslog_host(syslog, parts.secrets()));
     }
     summary::log_summary(&settings);
+    tokio::spawn(login::warn_of_faults(settings));
     parts.serve(listener, reloads).await
 }
 

@@ -17,6 +17,7 @@ mod post_build;
 mod registry;
 mod room;
 mod secrets;
+mod ssh;
 mod syslog;
 mod tls;
 
@@ -99,7 +100,7 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
     let stop = CancellationToken::new();
     let live = secrets::load(&settings, stop.clone());
     let s = || settings.clone();
-    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 17] = [
+    let checks: [(&'static str, BoxFuture<'static, Vec<Finding>>); 18] = [
         (data::NAME, Box::pin(data::check(s()))),
         (daemon::NAME, Box::pin(daemon::check(s()))),
         (address::NAME, Box::pin(address::check(s(), probed.clone()))),
@@ -115,6 +116,7 @@ pub fn examine(settings: Settings, probed: Option<ProbedRepo>) -> impl Stream<It
         (post_build::NAME, Box::pin(post_build::check(s()))),
         (chat::NAME, Box::pin(chat::check(s()))),
         (mail::NAME, Box::pin(mail::check(s()))),
+        (ssh::NAME, Box::pin(ssh::check(s()))),
         (syslog::NAME, Box::pin(syslog::check(s()))),
         (limits::NAME, Box::pin(limits::check())),
     ];

@@ -7,12 +7,14 @@ mod processes;
 
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::geteuid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::ChildStderr;
@@ -25,11 +27,15 @@ use crate::model::EtcdApi;
 use crate::process::Program;
 pub use crate::process::replace_self;
 use crate::secrets::{EtcdConfig, KeyHolders, Place, StoredHolders, TlsFiles};
-use crate::settings::Settings;
+use crate::settings::{Settings, SshdChoice};
 use crate::telemetry::SyslogHandle;
 use config::sshd_config;
 use connections::{Keys, LoginConnections};
 use processes::kill_others;
+
+/// OpenSSH's server, and the one user who can log in unless `image-factory sshd` is told another.
+const SSHD: &str = "/usr/sbin/sshd";
+pub const USER: &str = "factory";
 
 /// The beginnings of the lines in which sshd tells steps of a login. Other lines tell how it ended.
 const STEPS: &[&str] = &["Accepted key", "Connection from", "Postponed", "Starting session", "User child"];
@@ -60,7 +66,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     check(settings)?;
     ensure_closed(&super::secrets_config(settings).place).await?;
-    anyhow::ensure!(rustix::process::geteuid().is_root(), "sshd needs root: start `image-factory sshd` as root");
+    anyhow::ensure!(geteuid().is_root(), "sshd needs root: start `image-factory sshd` as root");
     let (uid, gid) = ids(user)?;
     kill_others(uid, None, &[]);
     for dir in [Path::new("/run/sshd"), run_dir] {
@@ -85,7 +91,7 @@ pub async fn run(
     tokio::spawn(forward(listen(&docker, (uid, gid))?, engine));
     let variables = format!("DOCKER_HOST=unix://{}\nIMAGE_FACTORY_URL=unix:{}\n", docker.display(), api.display());
 
-    let mut sshd = Program::new("/usr/sbin/sshd").args(["-D", "-e", "-f"]).arg(&config).start()?;
+    let mut sshd = Program::new(SSHD).args(["-D", "-e", "-f"]).arg(&config).start()?;
     let listener = sshd.id().context("sshd ended at once")?;
     let connections = Arc::new(LoginConnections::new(listener, variables));
     if let Some(stderr) = sshd.stderr() {
@@ -106,6 +112,38 @@ pub async fn run(
     ended
 }
 
+/// Returns why SSHD=auto keeps the way in closed, as far as the settings say and the files that they name.
+pub async fn faults(settings: &Settings) -> Vec<String> {
+    if settings.sshd == SshdChoice::Off {
+        return Vec::new();
+    }
+    let host_key = match &settings.ssh_host_key {
+        Some(path) => check_host_key(path).await,
+        None => Ok(()),
+    };
+    [check(settings), host_key].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")).collect()
+}
+
+/// Logs the faults of [`faults`] and that of [`ensure_closed`]. A daemon says them, too, because `image-factory sshd` may
+/// never be started.
+pub async fn warn_of_faults(settings: Settings) {
+    let mut faults = faults(&settings).await;
+    if settings.sshd == SshdChoice::Auto && faults.is_empty() {
+        faults.extend(ensure_closed(&super::secrets_config(&settings).place).await.err().map(|why| format!("{why:#}")));
+    }
+    for fault in faults {
+        tracing::warn!("nobody gets in by ssh: {fault}");
+    }
+}
+
+/// Returns what this machine lacks for `image-factory sshd` with its default user.
+pub fn missing() -> Vec<String> {
+    let server = Path::new(SSHD).exists().then_some(()).with_context(|| {
+        format!("{SSHD} is missing, which `image-factory sshd` runs: install OpenSSH's server (`apt-get install openssh-server`)")
+    });
+    [server, ids(USER).map(drop)].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")).collect()
+}
+
 /// Returns why SSHD=auto keeps the way in closed.
 ///
 /// # Errors
@@ -124,7 +162,7 @@ pub fn check(settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The etcd lets anybody read.
-async fn ensure_closed(place: &Place) -> anyhow::Result<()> {
+pub async fn ensure_closed(place: &Place) -> anyhow::Result<()> {
     let Place::Etcd(etcd) = place else { return Ok(()) };
     // The two APIs have an authentication each.
     for api in [EtcdApi::V3, EtcdApi::V2].into_iter().filter(|api| [*api, EtcdApi::Auto].contains(&etcd.api)) {
@@ -155,9 +193,7 @@ fn ids(user: &str) -> anyhow::Result<(u32, u32)> {
 /// Returns the file of the host key. One that is made stays in the data folder, because clients remember it.
 async fn host_key(settings: &Settings) -> anyhow::Result<PathBuf> {
     if let Some(path) = &settings.ssh_host_key {
-        let file = fs::metadata(path).with_context(|| format!("SSH_HOST_KEY {} cannot be read", path.display()))?;
-        let is_private = file.mode() & 0o077 == 0;
-        anyhow::ensure!(is_private, "SSH_HOST_KEY {} can be read by others: change its mode to 0600", path.display());
+        check_host_key(path).await?;
         return Ok(path.clone());
     }
     let dir = settings.data_dir().join("ssh");
@@ -174,6 +210,29 @@ async fn host_key(settings: &Settings) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Checks the file of SSH_HOST_KEY. The daemon need not be able to read it, because OpenSSH reads it as root.
+async fn check_host_key(path: &Path) -> anyhow::Result<()> {
+    let is_hidden = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root();
+    let shown = path.display();
+    let file = match fs::metadata(path) {
+        Err(error) if is_hidden(&error) => return Ok(()),
+        file => file.with_context(|| format!("SSH_HOST_KEY={shown} cannot be read"))?,
+    };
+    anyhow::ensure!(file.mode() & 0o077 == 0, "SSH_HOST_KEY={shown} can be read by others: change its mode to 0600");
+    match fs::File::open(path) {
+        Err(error) if is_hidden(&error) => return Ok(()),
+        opened => opened.with_context(|| format!("SSH_HOST_KEY={shown} cannot be read"))?,
+    };
+    let read = Program::new("ssh-keygen").args(["-y", "-P", "", "-f"]).arg(path).output().await?;
+    let said = read.stderr.trim().lines().last().unwrap_or_default().to_owned();
+    anyhow::ensure!(
+        read.status.success(),
+        "SSH_HOST_KEY={shown} is no private key without a passphrase ({said}): make one by \
+         `ssh-keygen -t ed25519 -N '' -f FILE`, or unset it"
+    );
+    Ok(())
+}
+
 /// Listens on a Unix socket for the owner alone.
 fn listen(path: &Path, (uid, gid): (u32, u32)) -> anyhow::Result<UnixListener> {
     let _ = fs::remove_file(path);
@@ -181,7 +240,7 @@ fn listen(path: &Path, (uid, gid): (u32, u32)) -> anyhow::Result<UnixListener> {
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         chown(path, Some(uid), Some(gid))?;
-        Ok::<_, std::io::Error>(listener)
+        Ok::<_, io::Error>(listener)
     };
     bound().with_context(|| format!("cannot listen on {}", path.display()))
 }

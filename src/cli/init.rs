@@ -64,9 +64,8 @@ pub async fn run(args: InitArgs, files: SettingsFiles) -> anyhow::Result<ExitCod
     telemetry::init(&settings)?;
     surroundings.sshd = match settings.sshd {
         SshdChoice::Off => None,
-        SshdChoice::Auto => {
-            login::check(&settings).map(|()| sshd(flags, &files)).map_err(|error| tracing::warn!("{error}")).ok()
-        }
+        // The daemon says why it stays closed.
+        SshdChoice::Auto => login::check(&settings).ok().map(|()| sshd(flags, &files)),
     };
     Ok(ExitCode::from(container::run(&surroundings, &own, &command).await?))
 }

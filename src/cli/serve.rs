@@ -41,6 +41,7 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
     }
     let settings = loaded.settings()?.clone();
     if args.check {
+        app::login::faults(&settings).await.iter().for_each(|fault| eprintln!("nobody gets in by ssh: {fault}"));
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }

@@ -16,7 +16,7 @@ pub struct SshdArgs {
     #[arg(long, value_name = "DIR", default_value = "/run/image-factory-ssh")]
     run_dir: PathBuf,
     /// The one user who can log in, whose other processes are ended
-    #[arg(long, default_value = "factory")]
+    #[arg(long, default_value = login::USER)]
     user: String,
 }
 

@@ -1,12 +1,13 @@
 //! The way in by ssh, tried with OpenSSH's own client.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::harness::{
-    Authority, BASE, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, TlsFront, USER, eventually,
-    folder, succeed, unique,
+    Authority, BASE, Cli, Daemon, DeployKey, Engine, Etcd, KeyType, Proc, Settings, SshLogin, TlsFront, USER,
+    eventually, folder, succeed, unique,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -251,4 +252,39 @@ async fn the_start_says_why_the_way_in_stays_closed() {
     insta::assert_snapshot!(cause, @"image-factory: SSHD=auto needs an etcd that asks for credentials, and its v2 API lets anybody read: turn on authentication there");
     let unknown = SshLogin::refused(&settings([data, ("SSHD", "auto")]));
     assert!(unknown.contains("there is no user factory: add one"), "{unknown}");
+}
+
+/// Where the way in stays closed, the daemon, its check and the doctor say so, too: `image-factory sshd` may never be started.
+#[tokio::test]
+async fn the_daemon_says_why_the_way_in_stays_closed() {
+    let dir = folder();
+    let key = dir.path().join("host-key");
+    std::fs::write(&key, "no key\n").unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let daemon = Daemon::start(settings([
+        ("SSHD", "auto"),
+        ("SSH_HOST_KEY", key.to_str().unwrap()),
+        ("DOCKER_HOST", &Engine::shared().host),
+    ]))
+    .await;
+    let fault = format!("SSH_HOST_KEY={} is no private key without a passphrase", key.display());
+    let told = async || daemon.output().contains(&format!("nobody gets in by ssh: {fault}")).then_some(());
+    eventually(LIMIT, "the daemon says it", told).await;
+    let run = async |cli: Cli| tokio::task::spawn_blocking(|| cli.run()).await.unwrap();
+    let checked = run(daemon.beside(&["serve", "--check"])).await;
+    assert!(checked.status.success() && String::from_utf8_lossy(&checked.stderr).contains(&fault), "{checked:?}");
+    let found = String::from_utf8(run(daemon.beside(&["doctor"])).await.stdout).unwrap();
+    let line = found.lines().find(|line| line.contains(&fault)).unwrap_or_else(|| panic!("{found}"));
+    assert!(line.starts_with("BAD") && line.contains("nobody gets in"), "{line}");
+
+    // Another one is good, and the etcd asks for no credentials.
+    std::fs::write(&key, &DeployKey::generate(KeyType::Ed25519, "").private).unwrap();
+    let checked = run(daemon.beside(&["serve", "--check"])).await;
+    assert!(!String::from_utf8_lossy(&checked.stderr).contains("ssh"), "{checked:?}");
+    let open = daemon.beside(&["serve", "--check"]).env("ETCD_HOST", "etcd.example.com");
+    let checked = String::from_utf8(run(open).await.stderr).unwrap();
+    assert!(checked.contains("nobody gets in by ssh: SSHD=auto needs an etcd that asks for credentials"), "{checked}");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    let checked = String::from_utf8(run(daemon.beside(&["serve", "--check"])).await.stderr).unwrap();
+    assert!(checked.contains("can be read by others: change its mode to 0600"), "{checked}");
 }

@@ -21,6 +21,7 @@ on_each_docker!(
     an_image_of_the_operators_is_pulled,
     a_dead_engine_has_the_test_run_again,
     a_kept_container_runs_again_and_gives_its_files,
+    a_kept_container_that_runs_is_removed_at_the_next_start,
     what_may_have_secrets_is_neither_kept_nor_given_out,
 );
 
@@ -335,6 +336,24 @@ async fn a_kept_container_runs_again_and_gives_its_files(docker: Docker) {
         404
     );
     later.iter().for_each(|id| engine.remove_container(id));
+}
+
+/// A kept container in which something runs when the daemon finds the engine may be what a killed daemon left.
+async fn a_kept_container_that_runs_is_removed_at_the_next_start(docker: Docker) {
+    let hook = "sh -c 'if [ -e twice ]; then sleep 1000; fi; touch twice'";
+    let mut world = world(docker, &[("HOOK", hook), ("GARBAGE_COLLECT", "0")]).await;
+    let (runs, _) = submit(&world, BUSYBOX, &[]).await;
+    let (rests, _) = submit(&world, BUSYBOX, &[]).await;
+    for id in [&runs, &rests] {
+        world.daemon.wait_success(id).await;
+    }
+    world.daemon.term(LIMIT).await;
+    world.engine.docker(&["start", &runs]);
+    world.daemon.restart().await;
+    let removed = async || containers(&world.engine, &runs).is_empty().then_some(());
+    eventually(LIMIT, "the container that ran is removed", removed).await;
+    assert_eq!(containers(&world.engine, &rests).lines().count(), 1);
+    world.engine.remove_container(&rests);
 }
 
 /// A container has HOOK_ENV's values until its command begins, and its image may have our labels.

@@ -6,10 +6,10 @@ mod ssh;
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::container::{Container, Factory, Made, image, is_ready, load_base, privileged, run_container};
-use crate::harness::{BASE, Docker, Engine, World, unique};
+use crate::harness::{BASE, Docker, Engine, World, eventually, unique};
 
 on_each_engine!(
     an_engine_inside_builds_and_keeps_its_layers,
@@ -33,6 +33,12 @@ async fn an_engine_inside_builds_and_keeps_its_layers(docker: Docker) {
     let built = first.done(&["image-factory", "build", "acme/inner", "--follow"]);
     assert!(world.registry.manifest("totem/acme-inner", "HEAD").await.is_some(), "{built}");
     assert!(!built.contains("CACHED"), "{built}");
+
+    // An orphan is the first process's child, and a zombie is in /proc until it is reaped.
+    let orphan = first.done(&["sh", "-c", "sleep 0.1 >/dev/null 2>&1 & echo $!"]);
+    let process = format!("/proc/{}", orphan.trim());
+    let reaped = async || (!first.exec(&["test", "-e", &process]).status.success()).then_some(());
+    eventually(LIMIT, "an orphan is reaped", reaped).await;
 
     let second = inner.run();
     assert_eq!(engine.docker(&["wait", &second.name]), "1", "{}", second.logs());
@@ -58,16 +64,32 @@ async fn without_an_engine_the_container_says_what_to_add(docker: Docker) {
     assert!(said.contains("add `-v /var/run/docker.sock:/var/run/docker.sock` or `--privileged`"), "{said}");
 }
 
-/// Without a volume, and with a storage that copies each layer, the container says so and works.
+/// Without a volume, and with a storage that copies each layer, the container says so and works. The engine inside has the
+/// settings about it, and addresses that the host's networks do not have.
 async fn without_a_volume_the_container_warns(docker: Docker) {
     let engine = Engine::of(docker);
     let image = image(&engine, "prebuilt-with-engine");
-    let given = ["--network=none", "--env=DOCKERD_ARGS=--storage-driver=vfs"];
+    let given = [
+        "--network=none",
+        "--env=DOCKERD_ARGS=--storage-driver=vfs --label=of=the-operator",
+        "--env=INSECURE_REGISTRIES=registry.example.com:5000,192.0.2.0/24",
+        "--env=REGISTRY_MIRROR=https://mirror.example.com",
+    ];
     let given = given.map(String::from).into_iter().chain(privileged(docker, &image));
     let container = run_container(&engine, &given.collect::<Vec<_>>());
     is_ready(&container).await;
     load_base(&engine, &container);
     assert!(container.done(&["docker", "run", "--rm", "--network=none", BASE, "echo", "it runs"]).contains("it runs"));
+    let info = container.done(&["docker", "info", "--format", "{{json .}}"]);
+    let info: Value = serde_json::from_str(info.lines().next().unwrap()).unwrap();
+    assert_eq!((&info["Driver"], &info["Labels"]), (&json!("vfs"), &json!(["of=the-operator"])));
+    let registries = info["RegistryConfig"].to_string();
+    for registry in ["registry.example.com:5000", "192.0.2.0/24", "https://mirror.example.com/"] {
+        assert!(registries.contains(registry), "{registry}: {registries}");
+    }
+    let address = "{{(index .IPAM.Config 0).Subnet}}";
+    let networks = container.done(&["docker", "network", "inspect", "--format", address, "bridge"]);
+    assert!(networks.starts_with("198.19."), "{networks}");
     let said = container.logs();
     for warning in ["/var/lib/image-factory is in no named volume", "the engine's storage is vfs"] {
         assert!(said.contains(warning), "{said}");

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use super::LIMIT;
 use crate::harness::container::{Made, debian_with, image, text, top};
 use crate::harness::{
-    DeployKey, Engine, KeyType, Left, SshClient, eventually, folder, http_client, note, port, succeed, unique,
+    DeployKey, Docker, Engine, KeyType, Left, PrivateEngine, SshClient, eventually, folder, note, port, succeed, unique,
 };
 
 const PASSWORD: &str = "canary-of-etcd-s-password";
@@ -54,30 +54,37 @@ impl Drop for Project<'_> {
 
 #[tokio::test]
 async fn the_first_start_by_compose_1_is_as_documented() {
-    the_first_start("1").await;
+    the_first_start("1", &Engine::shared(), &["env"]).await;
 }
 
 #[tokio::test]
 async fn the_first_start_by_compose_2_is_as_documented() {
-    the_first_start("2").await;
+    the_first_start("2", &Engine::shared(), &["env"]).await;
 }
 
-/// The second engine of the tests leaves the firewall alone, by which the first one keeps its containers from each other.
-async fn the_first_start(version: &str) {
-    let engine = Engine::shared();
-    let (image, dir, name) = (image(&engine, "prebuilt"), folder(), format!("iftest{}", unique()));
+/// The second engine of the tests leaves the firewall alone, by which the first one keeps its containers from each other, so
+/// this one has a network of its own.
+#[tokio::test]
+async fn the_first_start_on_a_private_engine_is_as_documented() {
+    let engine = PrivateEngine::start(Docker::V26).await;
+    the_first_start("2", &engine.engine, &["nsenter", &engine.network()]).await;
+}
+
+/// `enter` runs a program in the network of the engine's machine.
+async fn the_first_start(version: &str, engine: &Engine, enter: &[&str]) {
+    let (image, dir, name) = (image(engine, "prebuilt"), folder(), format!("iftest{}", unique()));
     for container in ["-etcd-1", "-factory-1", "_etcd_1", "_factory_1"] {
-        note(dir.path(), &engine, Left::Container(&format!("{name}{container}")));
+        note(dir.path(), engine, Left::Container(&format!("{name}{container}")));
     }
     let etcd = format!("iftest-etcd-{}", unique());
-    note(dir.path(), &engine, Left::Images(&format!("reference={etcd}")));
+    note(dir.path(), engine, Left::Images(&format!("reference={etcd}")));
     for program in ["etcd", "etcdctl"] {
         std::fs::copy(format!("/usr/bin/{program}"), dir.path().join(program)).unwrap();
     }
-    let dockerfile = format!("FROM {}\nCOPY etcd etcdctl /usr/bin/\n", debian_with(&engine, &["engine"]));
+    let dockerfile = format!("FROM {}\nCOPY etcd etcdctl /usr/bin/\n", debian_with(engine, &["engine"]));
     std::fs::write(dir.path().join("Dockerfile"), dockerfile).unwrap();
     engine.docker(&["build", "--quiet", "--tag", &etcd, dir.path().to_str().unwrap()]);
-    let etcd = Made::image(&engine, etcd);
+    let etcd = Made::image(engine, etcd);
 
     let socket = engine.host.strip_prefix("unix://").unwrap();
     let (http, ssh) = (port(), port());
@@ -97,7 +104,7 @@ async fn the_first_start(version: &str) {
     let fixed = ["run", "--rm", "--network=none", &format!("--volume={socket}:/var/run/docker.sock")].map(String::from);
     let file = format!("--volume={}:/etc/factory:ro", top().join("etc").display());
     let run = fixed.into_iter().chain(variables).chain([file, compose]).collect();
-    let project = Project { engine: &engine, run, name };
+    let project = Project { engine, run, name };
     let config = project.done(&["config"]);
     assert!(config.contains("ETCD_USER: root") && config.contains(&image.name), "{config}");
     project.done(&["up", "--detach", "etcd"]);
@@ -105,12 +112,16 @@ async fn the_first_start(version: &str) {
     project.exec("etcd", &["etcdctl", "auth", "enable"], "");
     project.done(&["up", "--detach"]);
     let is_ready = async || {
-        let answer = http_client().get(format!("http://127.0.0.1:{http}/ready")).send().await;
-        answer.is_ok_and(|answer| answer.status() == 200).then_some(())
+        let mut curl = Command::new(enter[0]);
+        curl.args(&enter[1..]).args(["curl", "--fail", "--silent", &format!("http://127.0.0.1:{http}/ready")]);
+        text(&curl.output().unwrap()).contains(r#""status":"ready""#).then_some(())
     };
     eventually(LIMIT, "the factory is ready", is_ready).await;
     // The keys are in the etcd, which asks for the password.
-    let (key, client) = (DeployKey::generate(KeyType::Ed25519, ""), SshClient::new(vec!["env".into()], ssh));
+    let (key, client) = (
+        DeployKey::generate(KeyType::Ed25519, ""),
+        SshClient::new(enter.iter().map(ToString::to_string).collect(), ssh),
+    );
     project.exec("factory", &["image-factory", "secrets", "put", "authorized-keys", "-"], &format!("{}\n", key.public));
     let stored = ["etcdctl", "--user", "root", "get", "/totem/ssh/authorized-keys"];
     let stored = project.exec("etcd", &stored, &format!("{PASSWORD}\n"));

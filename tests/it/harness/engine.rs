@@ -180,12 +180,17 @@ impl PrivateEngine {
 
     /// After its end: again, with the same data.
     pub async fn restart(&mut self) {
-        let network = format!("--net=/proc/{}/fd/{}", std::process::id(), self.network.as_raw_fd());
+        let network = self.network();
         self.server = run(self.docker, self.dir.path(), &self.path, &self.env, &["nsenter", &network]).await;
     }
 
     pub fn signal(&self, signal: Signal) {
         self.server.signal(signal);
+    }
+
+    /// Returns the argument by which `nsenter` runs a program in its network.
+    pub fn network(&self) -> String {
+        format!("--net=/proc/{}/fd/{}", std::process::id(), self.network.as_raw_fd())
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 # PyPI: circus 0.19.0 (with pyzmq 27.3.0, tornado 6.6.1, psutil 7.2.2).
 # Guess: SIGTERM to `circusd` while it starts its watchers (with `warmup_delay`, as long as that is, for each) stops what runs and ends it, as
 # SIGTERM afterwards does; or at least it ends when all have started.
-# Seen: the log says "Got signal SIG_TERM", the second watcher is started 3 s later all the same, and circusd goes on: the stop was refused
+# Seen: the log says "Got signal SIG_TERM", the second watcher is started 8 s later all the same, and circusd goes on: the stop was refused
 # as a ConflictError inside. So `docker stop` of a container that is just starting lasts until the kill, and nothing is stopped in order.
 set -euo pipefail
 dir=$(mktemp -d)
@@ -14,7 +14,7 @@ cat >circus.ini <<INI
 [circus]
 endpoint = ipc://$dir/endpoint
 pubsub_endpoint = ipc://$dir/pubsub
-warmup_delay = 3
+warmup_delay = 8
 
 [watcher:first]
 cmd = sleep 600
@@ -22,7 +22,7 @@ cmd = sleep 600
 [watcher:second]
 cmd = sleep 600
 INI
-wait_log() { for _ in $(seq 300); do ! grep -q "$1" log || return 0; sleep 0.1; done; return 1; }
+wait_log() { for _ in $(seq 600); do ! grep -q "$1" log || return 0; sleep 0.1; done; return 1; }
 wait_end() { for _ in $(seq "$1"); do kill -0 "$circusd" 2>/dev/null || return 0; sleep 0.1; done; return 1; }
 venv/bin/circusd circus.ini >log 2>&1 &
 circusd=$!
@@ -32,7 +32,7 @@ circusd=$!
   kill "$circusd"
   wait_log 'Got signal SIG_TERM' && echo "while it starts: SIGTERM has arrived"
   wait_log 'second started' && echo "the second watcher is started"
-  wait_end 100 || echo "circusd goes on"
+  wait_end 200 || echo "circusd goes on"
   kill "$circusd"
   wait_end 300 && echo "after the start: SIGTERM ends it"
 } 2>/dev/null | tee seen

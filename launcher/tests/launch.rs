@@ -2,72 +2,27 @@
 //! were called.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod image;
+
+use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use image::Image;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPyT me@example";
 
-struct Image {
-    folder: TempDir,
-}
-
-impl Image {
-    /// An image with the project `hello`, whose application ends with 7.
-    fn new() -> Self {
-        let image = Self { folder: tempfile::tempdir().unwrap() };
-        image.file("etc/circus.ini", "[watcher:app]\ncmd = sh -c 'echo runs; exit 7'\nrespawn = False\n");
-        image.file("srv/projects/hello/project/Dockerfile", "");
-        image.file("srv/projects/hello/pillar/init.sls", "default: 1\n");
-        fs::create_dir(image.path("bin")).unwrap();
-        image
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    fn file(&self, path: &str, content: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
-        fs::write(self.path(path), content).unwrap();
-    }
-
-    fn program(&self, name: &str, script: &str) {
-        self.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(self.path(&format!("bin/{name}")), Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_default()
-    }
-
-    fn start(&self, words: &[&str]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_launcher"));
-        command.arg("launch").args(words).arg(format!("--root={}", self.folder.path().display()));
-        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// Returns the exit code, standard output and standard error, in which ROOT is the folder.
-    fn launch(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        ended(self.start(words), self.folder.path())
-    }
-}
-
-fn ended(child: Child, root: &Path) -> (Option<i32>, String, String) {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap().replace(root.to_str().unwrap(), "ROOT");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+/// An image with a pillar, whose application ends with 7.
+fn image() -> Image {
+    let image = Image::new("echo runs; exit 7");
+    image.file("srv/projects/hello/pillar/init.sls", "default: 1\n");
+    image
 }
 
 #[test]
 fn the_steps_are_carried_out_in_order() {
-    let image = Image::new();
+    let image = image();
     image.file("srv/projects/hello/data/configuration/pillar.sls", "mine: 2\n");
     image.file("srv/projects/hello/data/ssh/me.pub", &format!("{KEY}\n"));
     image.file("ms_ssh/you.pub", &format!("# comment\n{KEY}2\n"));
@@ -93,23 +48,24 @@ app | runs
     assert_eq!((code, stdout), (Some(7), expected));
     let expected = "launcher | 2 keys of the volume may log in as root\nlauncher | salt-call ended with 0\nlauncher | app ended with 7\n";
     assert_eq!(stderr, expected);
-    let mode = |path| fs::metadata(image.path(path)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("root/.ssh/authorized_keys"), mode("srv/projects/hello/pillar/init.sls")), (0o600, 0o600));
+    for path in ["root/.ssh/authorized_keys", "srv/projects/hello/pillar/init.sls"] {
+        assert_eq!(image.mode(path), 0o600, "{path}");
+    }
 }
 
 #[test]
 fn without_a_choice_only_the_pillar_is_placed() {
-    let image = Image::new();
+    let image = image();
     image.file("srv/projects/hello/data/ssh/me.pub", KEY);
     image.program("salt-call", "echo salt");
     assert_eq!(image.launch(&[]), (Some(7), "app | runs\n".into(), "launcher | app ended with 7\n".into()));
-    assert_eq!(image.read("root/.ssh/authorized_keys"), "");
+    assert!(!image.path("root/.ssh").exists());
     assert_eq!(image.read("srv/projects/hello/pillar/init.sls"), "default: 1\n");
 }
 
 #[test]
 fn a_failure_stops_the_launch() {
-    let image = Image::new();
+    let image = image();
     image.program("salt-call", "echo broken >&2; exit 3");
     let expected = "salt-call | broken\nlauncher | salt-call ended with 3\nlauncher: salt-call ended with 3, so the application is not started. Its messages are above.\n";
     assert_eq!(image.launch(&["re_configure=True"]), (Some(1), String::new(), expected.into()));
@@ -117,7 +73,7 @@ fn a_failure_stops_the_launch() {
 
 #[test]
 fn a_private_key_is_refused_and_the_old_file_stays() {
-    let image = Image::new();
+    let image = image();
     image.file("root/.ssh/authorized_keys", "old\n");
     image.file("srv/projects/hello/data/ssh/me.pub", &format!("{KEY}\n-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n"));
     let expected = "launcher: ROOT/srv/projects/hello/data/ssh/me.pub:2: The line is no public key of OpenSSH. Put the .pub file of one there.\n";
@@ -127,21 +83,21 @@ fn a_private_key_is_refused_and_the_old_file_stays() {
 
 #[test]
 fn a_signal_while_the_configuration_is_rendered_starts_nothing() {
-    let image = Image::new();
+    let image = image();
     image.program("salt-call", "touch $(dirname $0)/ready; sleep 1000");
-    let child = image.start(&["re_configure=True"]);
+    let child = image.command(&["re_configure=True"]).spawn().unwrap();
     let begun = Instant::now();
     while !image.path("bin/ready").exists() {
         assert!(begun.elapsed() < Duration::from_secs(20), "salt-call took too long");
         sleep(Duration::from_millis(10));
     }
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    assert_eq!(ended(child, image.folder.path()), (Some(0), String::new(), String::new()));
+    assert_eq!(image.ended(child), (Some(0), String::new(), String::new()));
 }
 
 #[test]
 fn circusd_is_used_if_the_image_has_it() {
-    let image = Image::new();
+    let image = image();
     image.program("circusd", "echo $*; exit 4");
     let expected = (Some(4), "circusd | ROOT/etc/circus.ini\n".into(), "launcher | circusd ended with 4\n".into());
     assert_eq!(image.launch(&[]), expected);
@@ -149,7 +105,7 @@ fn circusd_is_used_if_the_image_has_it() {
 
 #[test]
 fn a_project_has_to_be_there() {
-    let image = Image::new();
+    let image = image();
     let expected = "launcher: ROOT/srv/projects/other/project: The image has no such project. Correct the name.\n";
     assert_eq!(image.launch(&["name=other"]).2, expected);
     fs::create_dir_all(image.path("srv/projects/second/project")).unwrap();

@@ -1,47 +1,25 @@
 //! `launcher launch re_configure=True` in an image without Salt: what is refused, what is listed, and what stays whole.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
+mod image;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::Command;
 
-use tempfile::TempDir;
+use image::Image;
 
-struct Image(TempDir);
+/// An image with a pillar and these states.
+fn image(states: &str) -> Image {
+    let image = Image::new("echo runs");
+    image.file("srv/projects/hello/pillar/init.sls", "domain: of.image\nports: [1]\ndeep: {a: 1, b: 2}\n");
+    image.file("srv/projects/hello/project/.salt/200_reconfigure.sls", states);
+    image
+}
 
-impl Image {
-    /// An image with the project `hello` and these states.
-    fn new(states: &str) -> Self {
-        let image = Self(tempfile::tempdir().unwrap());
-        image.file("etc/circus.ini", "[watcher:app]\ncmd = echo runs\nrespawn = False\n");
-        image.file("srv/projects/hello/pillar/init.sls", "domain: of.image\nports: [1]\ndeep: {a: 1, b: 2}\n");
-        image.file("srv/projects/hello/project/.salt/200_reconfigure.sls", states);
-        image
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join(path)
-    }
-
-    fn file(&self, path: &str, content: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
-        fs::write(self.path(path), content).unwrap();
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_else(|error| format!("{error}"))
-    }
-
-    /// Returns the exit code, and what standard output and standard error have, in which ROOT is the folder.
-    fn launch(&self, words: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_launcher"));
-        command.arg("launch").args(words).arg(format!("--root={}", self.0.path().display()));
-        command.env("PATH", "/usr/bin:/bin");
-        let output = command.output().unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        (output.status.code(), text.replace(self.0.path().to_str().unwrap(), "ROOT"))
-    }
+/// Returns the exit code, and what standard output and behind it standard error have.
+fn launch(image: &Image, words: &[&str]) -> (Option<i32>, String) {
+    let (code, output, errors) = image.launch(words);
+    (code, output + &errors)
 }
 
 const STATES: &str = "\
@@ -60,7 +38,7 @@ restart:
 
 #[test]
 fn what_was_done_is_listed_and_a_second_launch_changes_nothing() {
-    let image = Image::new(STATES);
+    let image = image(STATES);
     image.file("srv/projects/hello/project/.salt/files/app.conf", "domain = {{ pillar.domain }}\n");
     let expected = "\
 restart | restarted
@@ -70,7 +48,7 @@ launcher | changed: cmd.wait echo restarted
 launcher | 2 states changed, 0 unchanged, 0 failed
 launcher | app ended with 0
 ";
-    assert_eq!(image.launch(&["re_configure=True"]), (Some(0), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(0), expected.into()));
     assert_eq!(image.read("etc/app/app.conf"), "domain = of.image\n");
     let written = fs::metadata(image.path("etc/app/app.conf")).unwrap().ino();
 
@@ -81,7 +59,7 @@ launcher | unchanged: cmd.wait echo restarted
 launcher | 0 states changed, 2 unchanged, 0 failed
 launcher | app ended with 0
 ";
-    assert_eq!(image.launch(&["re_configure=True"]), (Some(0), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(0), expected.into()));
     assert_eq!(fs::metadata(image.path("etc/app/app.conf")).unwrap().ino(), written);
 
     image.file("srv/projects/hello/data/configuration/pillar.sls", "domain: of.volume\n");
@@ -90,15 +68,15 @@ launcher | would change: file.managed /etc/app/app.conf
 launcher | would change: cmd.wait echo restarted
 launcher | 2 states changed, 0 unchanged, 0 failed
 ";
-    assert_eq!(image.launch(&["re_configure=True", "test=True"]), (Some(0), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True", "test=True"]), (Some(0), expected.into()));
     assert_eq!(image.read("etc/app/app.conf"), "domain = of.image\n");
-    assert_eq!(image.launch(&["re_configure=True"]).0, Some(0));
+    assert_eq!(launch(&image, &["re_configure=True"]).0, Some(0));
     assert_eq!(image.read("etc/app/app.conf"), "domain = of.volume\n");
 }
 
 #[test]
 fn a_pillar_of_the_volume_is_merged_on_demand() {
-    let image = Image::new("/out:\n  file.managed:\n    - contents: {{ pillar|json|yaml_encode }}\n");
+    let image = image("/out:\n  file.managed:\n    - contents: {{ pillar|json|yaml_encode }}\n");
     image.file(
         "srv/projects/hello/project/.salt/PILLAR.sample",
         "makina-projects.projectname: {data: {x: 1}}\nhint: a\n",
@@ -113,7 +91,7 @@ fn a_pillar_of_the_volume_is_merged_on_demand() {
         (&["re_configure=True", "--merge-pillar"], "{\"a\": 1, \"b\": 3}", "[2]"),
         (&["re_configure=True", "merge_pillar=True", "--pillar-merge-lists"], "{\"a\": 1, \"b\": 3}", "[1, 2]"),
     ] {
-        assert_eq!(image.launch(words).0, Some(0), "{words:?}");
+        assert_eq!(launch(&image, words).0, Some(0), "{words:?}");
         let expected = format!("{{\"deep\": {deep}, \"domain\": \"of.volume\", {sample}, \"ports\": {ports}}}\n");
         assert_eq!(image.read("out"), expected, "{words:?}");
     }
@@ -160,8 +138,8 @@ fn what_is_not_carried_out_is_refused_before_anything_is_changed() {
         ("true:\n  cmd.run\n", 6, "The id True is no text. Write it in quotes."),
         ("extend: {}\n", 6, "`extend` is not carried out here. Write the state as it is meant."),
     ] {
-        let image = Image::new(&format!("{first}{states}{{% endfor %}}\n"));
-        let (code, output) = image.launch(&["re_configure=True"]);
+        let image = image(&format!("{first}{states}{{% endfor %}}\n"));
+        let (code, output) = launch(&image, &["re_configure=True"]);
         let place = format!("launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:{line}: {text}");
         assert!(output.starts_with(&place), "{states}\nexpected: {place}\nprinted: {output}");
         assert_eq!((code, output.lines().count()), (Some(1), 1));
@@ -184,7 +162,7 @@ third:
     - name: echo cleaned
     - onfail: [cmd: first]
 ";
-    let image = Image::new(states);
+    let image = image(states);
     let expected = "\
 third | cleaned
 first | no
@@ -194,19 +172,19 @@ launcher | changed: cmd.run echo cleaned
 launcher | 1 states changed, 0 unchanged, 2 failed
 launcher: 2 states failed, so the application is not started.
 ";
-    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
 }
 
 #[test]
 fn states_that_wait_for_each_other_are_named() {
-    let image = Image::new("a:\n  cmd.run:\n    - require: [cmd: b]\nb:\n  cmd.run:\n    - require: [cmd: a]\n");
+    let image = image("a:\n  cmd.run:\n    - require: [cmd: b]\nb:\n  cmd.run:\n    - require: [cmd: a]\n");
     let expected = "launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:2: States wait for each other here. Take one of the requisites out.\n";
-    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
 }
 
 #[test]
 fn a_pillar_without_bounds_costs_an_error() {
-    let image = Image::new(STATES);
+    let image = image(STATES);
     for (pillar, text) in [
         (
             "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
@@ -218,13 +196,13 @@ fn a_pillar_without_bounds_costs_an_error() {
         ("{% include 'init.sls' %}", "recursion limit exceeded"),
     ] {
         image.file("srv/projects/hello/pillar/init.sls", pillar);
-        let (code, output) = image.launch(&["re_configure=True"]);
+        let (code, output) = launch(&image, &["re_configure=True"]);
         assert_eq!((code, output.lines().count()), (Some(1), 1), "{output}");
         assert!(output.contains("pillar/init.sls:1: ") && output.contains(text), "{output}");
     }
     image.file("srv/projects/hello/pillar/init.sls", "#!py\nimport os\n");
     let expected = "launcher: ROOT/srv/projects/hello/pillar/init.sls:1: The renderer py is not carried out here. Write Jinja and YAML.\n";
-    assert_eq!(image.launch(&["re_configure=True"]), (Some(1), expected.into()));
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
 }
 
 #[test]
@@ -247,7 +225,7 @@ tls:
     - group: tls
     - require: [user: web]
 ";
-    let image = Image::new(states);
+    let image = image(states);
     for (path, content) in [
         ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
         ("etc/group", "root:x:0:\n"),
@@ -256,12 +234,12 @@ tls:
     ] {
         image.file(path, content);
     }
-    let (code, output) = image.launch(&["re_configure=True"]);
+    let (code, output) = launch(&image, &["re_configure=True"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(image.read("etc/passwd").contains("web:x:4321:"), "{}", image.read("etc/passwd"));
     assert!(image.read("etc/group").contains("tls:x:4300:web"));
     let owned = fs::metadata(image.path("owned")).unwrap();
     assert_eq!((owned.uid(), owned.gid()), (4321, 4300));
-    let (_, output) = image.launch(&["re_configure=True"]);
+    let (_, output) = launch(&image, &["re_configure=True"]);
     assert!(output.contains("0 states changed, 3 unchanged, 0 failed"), "{output}");
 }

@@ -1,64 +1,32 @@
 //! Volumes that a launch fills, and signals at each moment of a launch. The tests need root, as the launcher does.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
+mod image;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use image::{Image, names};
 
 const SEED: &str = "srv/projects/hello/seeds/data";
 const VOLUME: &str = "srv/projects/hello/data/data";
 
-struct Image {
-    folder: TempDir,
+/// An image whose volume is empty.
+fn image(app: &str) -> Image {
+    let image = Image::in_memory(app);
+    fs::create_dir_all(image.path(VOLUME)).unwrap();
+    image
 }
 
-impl Image {
-    fn new(app: &str) -> Self {
-        // A launch syncs the file system, which takes as long as others write to it.
-        let image = Self { folder: tempfile::tempdir_in("/dev/shm").unwrap() };
-        image.file("etc/circus.ini", &format!("[watcher:app]\ncmd = sh -c '{app}'\nrespawn = False\n"));
-        image.file("srv/projects/hello/project/Dockerfile", "");
-        fs::create_dir_all(image.path(VOLUME)).unwrap();
-        image
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    fn file(&self, path: &str, content: &str) {
-        fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
-        fs::write(self.path(path), content).unwrap();
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_launcher"));
-        command.arg("launch").args(words).arg(format!("--root={}", self.folder.path().display()));
-        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Returns the exit code, and what was written to standard error, in which ROOT is the folder.
-    fn launch(&self, words: &[&str]) -> (Option<i32>, String) {
-        let output = self.command(words).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        (output.status.code(), said.replace(self.folder.path().to_str().unwrap(), "ROOT"))
-    }
-}
-
-/// Names in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = entries.collect();
-    names.sort();
-    names
+/// Returns the exit code, and what was written to standard error.
+fn launch(image: &Image, words: &[&str]) -> (Option<i32>, String) {
+    let (code, _, said) = image.launch(words);
+    (code, said)
 }
 
 /// Each path below a folder with its type and mode, owner, time of change and target.
@@ -90,11 +58,11 @@ fn seed(image: &Image) {
 
 #[test]
 fn an_empty_volume_is_filled_once_with_owners_and_modes() {
-    let image = Image::new("exit 7");
+    let image = image("exit 7");
     seed(&image);
     let filled = format!("launcher | ROOT/{VOLUME} is filled from ROOT/{SEED}\n");
     let ended = "launcher | app ended with 7\n";
-    assert_eq!(image.launch(&[]), (Some(7), filled + ended));
+    assert_eq!(launch(&image, &[]), (Some(7), filled + ended));
     assert_eq!(facts(&image.path(VOLUME)), facts(&image.path(SEED)));
     assert_eq!(names(&image.path("srv/projects/hello/data")), ["data"], "something is left beside it");
 
@@ -102,39 +70,38 @@ fn an_empty_volume_is_filled_once_with_owners_and_modes() {
         let path = image.path(VOLUME).join(name);
         fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
     }
-    assert_eq!(image.launch(&[]), (Some(7), ended.into()));
+    assert_eq!(launch(&image, &[]), (Some(7), ended.into()));
     assert_eq!(names(&image.path(VOLUME)), [".launcher-seeded"], "what a user removed came back");
 }
 
 #[test]
 fn a_volume_with_content_stays_as_it_is() {
-    let image = Image::new("exit 7");
+    let image = image("exit 7");
     image.file(&format!("{SEED}/new"), "");
     image.file(&format!("{VOLUME}/mine"), "");
-    assert_eq!(image.launch(&[]).1, "launcher | app ended with 7\n");
+    assert_eq!(launch(&image, &[]).1, "launcher | app ended with 7\n");
     assert_eq!(names(&image.path(VOLUME)), ["mine"]);
 }
 
 #[test]
 fn a_volume_elsewhere_is_named() {
-    let image = Image::new("exit 7");
+    let image = image("exit 7");
     image.file("usr/share/app/first", "");
-    assert_eq!(image.launch(&["seed=/usr/share/app:/var/lib/app"]).0, Some(7));
+    assert_eq!(launch(&image, &["seed=/usr/share/app:/var/lib/app"]).0, Some(7));
     assert_eq!(names(&image.path("var/lib/app")), [".launcher-seeded", "first"]);
     let missing = "launcher: ROOT/none: The folder that fills a volume is missing. Correct its name.\n";
-    assert_eq!(image.launch(&["seed=/none:/var/lib/other"]), (Some(1), missing.into()));
+    assert_eq!(launch(&image, &["seed=/none:/var/lib/other"]), (Some(1), missing.into()));
     let inside = "launcher: ROOT/usr/share/app/own: The volume lies in ROOT/usr/share/app, which fills it. Name another volume.\n";
-    assert_eq!(image.launch(&["seed=/usr/share/app:/usr/share/app/own"]), (Some(1), inside.into()));
+    assert_eq!(launch(&image, &["seed=/usr/share/app:/usr/share/app/own"]), (Some(1), inside.into()));
     assert!(!image.path("usr/share/app/own").exists());
 }
 
 /// A mounted folder cannot be renamed, and a new ext4 has `lost+found`.
 #[test]
 fn a_mounted_volume_is_filled_and_a_killed_launch_is_completed() {
-    let image = Image::new("ls -A ROOT/mnt; stat -c %u:%a ROOT/mnt");
-    let root = image.folder.path().to_str().unwrap();
-    let ini = fs::read_to_string(image.path("etc/circus.ini")).unwrap();
-    image.file("etc/circus.ini", &ini.replace("ROOT", root));
+    let image = image("ls -A ROOT/mnt; stat -c %u:%a ROOT/mnt");
+    let root = image.path("");
+    let root = root.to_str().unwrap().trim_end_matches('/');
     image.file("seed/one", "");
     image.file("seed/two", "");
     chown(image.path("seed"), Some(4711), None).unwrap();
@@ -216,13 +183,9 @@ fn at_each_moment(image: &Image, signal: &str, mut check: impl FnMut(ExitStatus)
 
 /// An image whose launch takes a while in each of its steps.
 fn slow() -> Image {
-    let image = Image::new("touch ROOT/running; exec sleep 4711.5");
-    let root = image.folder.path().to_str().unwrap();
-    let ini = fs::read_to_string(image.path("etc/circus.ini")).unwrap();
-    image.file("etc/circus.ini", &ini.replace("ROOT", root));
+    let image = image("touch ROOT/running; exec sleep 4711.5");
     image.file("srv/projects/hello/data/configuration/pillar.sls", "a: 1\n");
-    image.file("bin/salt-call", "#!/bin/sh\nsleep 0.05\n");
-    fs::set_permissions(image.path("bin/salt-call"), Permissions::from_mode(0o755)).unwrap();
+    image.program("salt-call", "sleep 0.05");
     for number in 0..1000 {
         image.file(&format!("{SEED}/{}/{number}", number % 10), "content");
     }
@@ -247,7 +210,7 @@ fn a_kill_at_any_moment_leaves_a_volume_empty_or_full() {
     });
     assert!(is_cut_off, "no kill came in the middle of a copy");
     image.file("etc/circus.ini", "[watcher:app]\ncmd = true\nrespawn = False\n");
-    assert_eq!(image.launch(&[]).0, Some(0));
+    assert_eq!(launch(&image, &[]).0, Some(0));
     assert!(!names(&image.path(VOLUME)).is_empty());
     is_empty_or_full(&image);
     assert_eq!(names(&image.path("srv/projects/hello/data")), ["configuration", "data"]);
@@ -264,7 +227,7 @@ fn a_signal_at_any_moment_ends_the_launch_and_leaves_nothing() {
             assert_eq!(names(&image.path("srv/projects/hello/data")), ["configuration", "data"]);
         });
     }
-    let root = image.folder.path().to_str().unwrap().to_owned();
+    let root = image.path("").to_str().unwrap().trim_end_matches('/').to_owned();
     let left = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&root))
     });

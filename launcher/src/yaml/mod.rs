@@ -4,6 +4,7 @@
 mod dump;
 mod node;
 mod resolve;
+mod whitespace;
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,7 +38,18 @@ pub fn read(text: &str) -> Result<Node, Unreadable> {
         let line = text[..at].matches('\n').count() + 1;
         return Err(Unreadable { line, text: "control characters are not allowed".into() });
     }
-    let mut reader = Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), count: 0, line: 1 };
+    if text.contains('\t') {
+        return read_normalized(&whitespace::normalized(text)?);
+    }
+    read_normalized(text).or_else(|error| match whitespace::normalized(text) {
+        Ok(normalized) => read_normalized(&normalized).map_err(|_| error),
+        Err(_) => Err(error),
+    })
+}
+
+fn read_normalized(text: &str) -> Result<Node, Unreadable> {
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), count: 0, line: 1, is_empty: false };
     let node = loop {
         match reader.next()? {
             Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
@@ -66,6 +78,8 @@ struct Reader<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> {
     count: usize,
     /// Line of the last event.
     line: usize,
+    /// True if nothing of the text is the last event's.
+    is_empty: bool,
 }
 
 impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I> {
@@ -77,6 +91,7 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I>
         match self.events.next() {
             Some(Ok((event, span))) => {
                 self.line = span.start.line();
+                self.is_empty = span.start.index() == span.end.index();
                 Ok(event)
             }
             Some(Err(error)) => Err(Unreadable { line: error.marker().line(), text: error.info().to_owned() }),
@@ -140,6 +155,10 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Reader<'a, I>
             let (event, line) = (self.next()?, self.line);
             let key = match event {
                 Event::MappingEnd => break,
+                // libyaml has no keys without a text, unless a `?` announces them.
+                Event::Scalar(_, ScalarStyle::Plain, 0, None) if self.is_empty => {
+                    return Err(self.unreadable("a key is missing before `:`"));
+                }
                 // `=` stands for itself in a key alone.
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "=" => Node::scalar(line, Value::from("=")),
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => {

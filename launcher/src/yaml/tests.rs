@@ -74,3 +74,27 @@ fn a_document_has_bounds() {
     assert_eq!(read_text(&bomb), Err("5: there are more than 50000 values".into()));
     assert_eq!(read_text(&"[".repeat(100)), Err("1: values are nested more than 64 times".into()));
 }
+
+#[test]
+fn whitespace_is_that_of_libyaml() {
+    // What salt 3008.4 makes of the same texts.
+    for (text, expected) in [
+        ("a:\tb\nc: \t1\n", Ok("{'a': 'b', 'c': 1}")),
+        ("a: [\n\t1,\t2\n\t]\n", Ok("{'a': [1, 2]}")),
+        ("a: [\n1\n]\nb: {\n}\n", Ok("{'a': [1], 'b': {}}")),
+        ("a: \"b\n\tc\"\nd: 'e\n\tf'\n", Ok("{'a': 'b c', 'd': 'e f'}")),
+        ("a: \"b\nc\"#d\ne: [1]#f\n", Ok("{'a': 'b c', 'e': [1]}")),
+        ("a: b\n \tc\t# d\n", Ok("{'a': 'b c'}")),
+        ("a: &x b\nc: [*x,\t*x]\nd:\n  e: 1\n", Ok("{'a': 'b', 'c': ['b', 'b'], 'd': {'e': 1}}")),
+        ("a: |\n  b\n  \tc\n", Ok("{'a': \"b\\n\\tc\\n\"}")),
+        ("\ta: 1\n", Err("1: a tab stands in the place of spaces; write spaces")),
+        ("a:\n\tb: 1\n", Err("2: a tab stands in the place of spaces; write spaces")),
+        ("a:\n  -\tb\n", Err("2: a tab stands in the place of spaces; write spaces")),
+        ("a: 'b'\n\t\nc: 1\n", Err("2: a tab stands in the place of spaces; write spaces")),
+        ("a: |\n  b\n\t\nc: 1\n", Err("3: a tab stands in the place of spaces; write spaces")),
+        ("\t# a\n", Err("1: a tab stands in the place of spaces; write spaces")),
+        (": 1\n", Err("1: a key is missing before `:`")),
+    ] {
+        assert_eq!(read_text(text).as_deref().map_err(String::as_str), expected, "{text:?}");
+    }
+}

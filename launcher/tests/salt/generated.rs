@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Values of a pillar, among them texts that YAML 1.1 takes for something else.
-pub const SCALARS: [&str; 52] = [
+pub const SCALARS: [&str; 61] = [
     "yes",
     "No",
     "on",
@@ -56,6 +56,15 @@ pub const SCALARS: [&str; 52] = [
     "[1, 2",
     "{a, b}",
     "1\nb: 2\nb: 3",
+    "\t1",
+    "\tb\t# c",
+    "[\n\t1,\n2\n]",
+    "\"b\nc\"#d",
+    "b\n \tc",
+    "\n\tb: 1",
+    "\n  -\tb",
+    "'b'\n\t\nc: 1",
+    "1\n: 2",
 ];
 
 pub const MACROS: &str = "{% macro m(x, y=2) %}<{{ x }}|{{ y }}>{% endmacro %}{% set v = 'vv' %}";

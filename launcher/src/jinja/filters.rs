@@ -52,22 +52,7 @@ pub fn add(env: &mut Environment<'_>) {
     env.add_filter("load_json", |text: &str| load(text));
     env.add_filter("load_text", |text: &str| text.to_owned());
     env.add_filter("string", |value: &Value| -> Result<String, Error> { Ok(python::text(defined(value)?)) });
-    env.add_filter("int", |value: &Value, default: Option<i64>| -> Result<i64, Error> {
-        Ok(match defined(value)?.kind() {
-            ValueKind::String => {
-                let text = value.to_string().trim().replace('_', "");
-                let float = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number as i64);
-                text.parse().ok().or_else(float).unwrap_or_else(|| default.unwrap_or_default())
-            }
-            ValueKind::Bool => i64::from(value.is_true()),
-            _ => f64::try_from(value.clone()).map_or_else(|_| default.unwrap_or_default(), |number| number as i64),
-        })
-    });
-    env.add_filter("float", |value: &Value, default: Option<f64>| -> Result<f64, Error> {
-        let value = defined(value)?;
-        let number = value.as_str().map_or_else(|| f64::try_from(value.clone()).ok(), |text| text.trim().parse().ok());
-        Ok(number.unwrap_or_else(|| default.unwrap_or_default()))
-    });
+    add_numbers(env);
     env.add_filter("quote", |text: &str| {
         // Python's `shlex.quote`.
         let is_safe = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
@@ -95,6 +80,67 @@ pub fn add(env: &mut Environment<'_>) {
     add_sets(env);
     add_expressions(env);
     env.add_function("raise", |text: &str| -> Result<Value, Error> { Err(invalid(text.to_owned())) });
+}
+
+/// Adds `int` and `float`, which take anything: what is no number is the default (jinja2/filters.py, `do_int`).
+fn add_numbers(env: &mut Environment<'_>) {
+    env.add_filter("int", |value: &Value, default: Option<Value>, base: Option<u32>, options: Kwargs| {
+        let default = match options.get::<Option<Value>>("default")?.or(default) {
+            Some(default) => default,
+            None => 0.into(),
+        };
+        let base = options.get::<Option<u32>>("base")?.or(base).unwrap_or(10);
+        options.assert_all_used()?;
+        let found = match defined(value)?.kind() {
+            ValueKind::String => whole(value.as_str().unwrap_or_default(), base),
+            ValueKind::Bool => Some(i128::from(value.is_true())),
+            _ => i128::try_from(value.clone()).ok().or_else(|| truncated(f64::try_from(value.clone()).ok()?)),
+        };
+        // A number that fits is printed and compared as any other.
+        Ok::<_, Error>(found.map_or(default, |n| i64::try_from(n).map_or_else(|_| n.into(), Value::from)))
+    });
+    env.add_filter("float", |value: &Value, default: Option<Value>, options: Kwargs| {
+        let default = match options.get::<Option<Value>>("default")?.or(default) {
+            Some(default) => default,
+            None => 0.0.into(),
+        };
+        options.assert_all_used()?;
+        let found = match defined(value)?.as_str() {
+            Some(text) => text.trim().parse().ok(),
+            None if value.kind() == ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+            None => f64::try_from(value.clone()).ok(),
+        };
+        Ok::<_, Error>(found.map_or(default, |number: f64| number.into()))
+    });
+}
+
+/// Returns the whole number that a text has in this base, or that is left of its fraction.
+fn whole(text: &str, base: u32) -> Option<i128> {
+    let text = text.trim();
+    let (is_negative, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (text.starts_with('-'), digits),
+        None => (false, text),
+    };
+    let own = match digits.get(..2).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "0x" => 16,
+        "0o" => 8,
+        "0b" => 2,
+        _ => 0,
+    };
+    let (digits, base) = match (base, own) {
+        (0, 0) => (digits, 10),
+        (0, own) => (&digits[2..], own),
+        (base, own) if base == own => (&digits[2..], own),
+        (base, _) => (digits, base),
+    };
+    let is_plain = !digits.starts_with(['_', '-', '+']) && !digits.ends_with('_') && !digits.contains("__");
+    let number = (2..=36).contains(&base).then(|| i128::from_str_radix(&digits.replace('_', ""), base).ok()).flatten();
+    let number = number.filter(|_| is_plain).map(|number| if is_negative { -number } else { number });
+    number.or_else(|| truncated(text.parse().ok()?))
+}
+
+fn truncated(number: f64) -> Option<i128> {
+    number.is_finite().then_some(number as i128)
 }
 
 /// Returns a value in which everything is defined.

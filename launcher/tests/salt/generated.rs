@@ -70,7 +70,7 @@ pub const SCALARS: [&str; 61] = [
 pub const MACROS: &str = "{% macro m(x, y=2) %}<{{ x }}|{{ y }}>{% endmacro %}{% set v = 'vv' %}";
 
 /// Templates of what `file.managed` renders with the variables `d`, `l`, `s` and `n`.
-pub const TEMPLATES: [&str; 68] = [
+pub const TEMPLATES: [&str; 71] = [
     "{{ d }} {{ l }} {{ s }} {{ n }} {{ true }}",
     "{{ d|json }} {{ d|tojson }} {{ l|json }} {{ s|json }} {{ n|json }} {{ '<é>'|tojson }}",
     "{{ d|yaml }} {{ l|yaml }} {{ s|yaml }} {{ n|yaml }} {{ 'yes'|yaml }} {{ '1.5'|yaml }} {{ 'a: b'|yaml }}",
@@ -113,6 +113,9 @@ pub const TEMPLATES: [&str; 68] = [
     "{{ 'a\\nb\\n\\nc'|indent(4, true) }}|{{ 'a\\nb'|indent(width=2) }}",
     "{{ l[0] }} {{ l[-1] }} {{ l[1:] }} {{ 'abc'[::-1] }} {{ d['b'] }} {{ s[0] }}",
     "{{ '5'|int + 1 }} {{ '1.5'|float }} {{ 'x'|int }} {{ 2.7|int }} {{ 2.567|round(2) }} {{ -3|abs }}",
+    "{{ 'x'|int(default=3) }} {{ 'x'|int(4) }} {{ none|int }} {{ [1]|int(7) }} {{ '1f'|int(0, 16) }} {{ '0x1F'|int(base=0) }}",
+    "{{ ' -1_0 '|int }} {{ '1__0'|int }} {{ '1e3'|int }} {{ 'inf'|int }} {{ true|int }} {{ '99999999999999999999'|int }} {{ -1.9|int }}",
+    "{{ 'x'|float }} {{ 'x'|float(default=2) }} {{ none|float('n') }} {{ true|float }} {{ ' 2 '|float }} {{ '1e3'|float }} {{ '0b1'|int(5, 2) }}",
     "{{ [{'n': 1, 't': 'a'}, {'n': 2, 't': 'b'}]|map(attribute='n')|list }} {{ l|map('string')|join(',') }}",
     "{{ [{'n': 1}, {'n': 2}]|selectattr('n', 'equalto', 2)|list }} {{ l|select('odd')|list }} {{ l|reject('odd')|list }}",
     "{{ range(3)|list }} {{ range(1, 7, 2)|list }} {{ l|batch(2)|list }} {{ l|reverse|list }} {{ l|last }}",

@@ -13,6 +13,17 @@ use crate::{Problem, circus, scaffold, supervisor};
 /// Exit code of a command line that means nothing (sysexits(3): EX_USAGE).
 const USAGE: u8 = 64;
 
+/// The words of a launch.
+const WORDS: [&str; 7] = [
+    "ssh_config=True",
+    "re_configure=True",
+    "merge_pillar=True",
+    "pillar_merge_lists=True",
+    "test=True",
+    "name=NAME",
+    "seed=/FOLDER:/VOLUME",
+];
+
 enum Failure {
     Usage(String),
     Problem(Problem),
@@ -104,12 +115,25 @@ fn steps(words: &[&str]) -> Result<(PathBuf, Steps), String> {
             "seed" | "--seed" if word.contains('=') => steps.seeds.push(seed(word, value)?),
             "--root" if word.contains('=') => root = value.into(),
             _ if word.starts_with("-l") => steps.salt_options.push((*word).into()),
-            _ => return Err(format!("`{word}` is no step. There are ssh_config=True and re_configure=True.")),
+            _ => return Err(unknown(word, key)),
         }
     }
     let below = |path: PathBuf| path.strip_prefix("/").map(|path| root.join(path)).unwrap_or(path);
     steps.seeds = steps.seeds.into_iter().map(|(source, volume)| (below(source), below(volume))).collect();
     Ok((root, steps))
+}
+
+/// Says that a word means nothing, and which one may be meant.
+fn unknown(word: &str, key: &str) -> String {
+    let plain = |key: &str| key.replace(['-', '_'], "").to_lowercase();
+    let known = WORDS.map(|known| (known, known.split_once('=').map_or(known, |(key, _)| key)));
+    match known.iter().find(|(_, other)| plain(other) == plain(key)) {
+        Some((known, other)) if *other == key.trim_start_matches('-') => {
+            format!("`{word}` has no value. Write {known}.")
+        }
+        Some((known, _)) => format!("`{word}` is unknown. Did you mean {known}?"),
+        None => format!("`{word}` is unknown. The words are {} and -lLEVEL.", WORDS.join(", ")),
+    }
 }
 
 /// Reads the folder that fills a volume, and the volume.
@@ -147,6 +171,9 @@ fn scaffold(words: &[&str]) -> Result<u8, Failure> {
         }
         _ => return Err(Failure::Usage("Name the project: scaffold NAME [--data=FOLDER]".into())),
     };
+    if data == Some("") {
+        return Err(Failure::Usage("`--data=` names no folder. Write --data=FOLDER, or leave it out.".into()));
+    }
     let own = std::env::current_exe().map_err(|error| Problem::new(format!("The launcher is not found: {error}")))?;
     let made = scaffold::write(Path::new("."), name, data.map(Path::new), &own)?;
     let _ = write!(io::stdout(), "{made}");
@@ -176,7 +203,18 @@ mod tests {
         let unclear = "`ssh_config=1` is unclear. Write ssh_config=True or ssh_config=False.";
         assert_eq!(steps(&["ssh_config=1"]), Err(unclear.into()));
         assert_eq!(steps(&["seed=/a"]), Err("`seed=/a` is unclear. Write seed=/FOLDER:/VOLUME.".into()));
-        let unknown = "`sshconfig` is no step. There are ssh_config=True and re_configure=True.";
-        assert_eq!(steps(&["sshconfig"]), Err(unknown.into()));
+        for (word, text) in [
+            ("sshconfig", "`sshconfig` is unknown. Did you mean ssh_config=True?"),
+            ("--Re_Configure=True", "`--Re_Configure=True` is unknown. Did you mean re_configure=True?"),
+            ("name", "`name` has no value. Write name=NAME."),
+            ("--seed", "`--seed` has no value. Write seed=/FOLDER:/VOLUME."),
+            (
+                "x=1",
+                "`x=1` is unknown. The words are ssh_config=True, re_configure=True, merge_pillar=True, \
+                 pillar_merge_lists=True, test=True, name=NAME, seed=/FOLDER:/VOLUME and -lLEVEL.",
+            ),
+        ] {
+            assert_eq!(steps(&[word]), Err(text.into()));
+        }
     }
 }

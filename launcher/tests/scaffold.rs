@@ -79,12 +79,43 @@ fn a_project_and_its_volume_have_the_rights_of_the_convention() {
 fn nothing_is_overwritten() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("hello_data")).unwrap();
-    let exists = ": It exists, and nothing is overwritten. Move it, or choose another name.\n";
-    assert_eq!(refused(folder.path(), &["hello"]), format!("launcher: DIR/hello_data{exists}"));
+    let exists = |instead: &str| format!(": It exists, and nothing is overwritten. Move it, or {instead}.\n");
+    let (name, data) = (exists("choose another name"), exists("name another folder by --data=FOLDER"));
+    assert_eq!(refused(folder.path(), &["hello"]), format!("launcher: DIR/hello_data{data}"));
+    assert_eq!(refused(folder.path(), &["hello", "--data=."]), format!("launcher: DIR{data}"));
     assert_eq!(scaffold(folder.path(), &["hello", "--data=elsewhere/data"]).status.code(), Some(0));
     let before = tree(folder.path());
-    assert_eq!(refused(folder.path(), &["hello", "--data=third"]), format!("launcher: DIR/hello{exists}"));
+    assert_eq!(refused(folder.path(), &["hello", "--data=third"]), format!("launcher: DIR/hello{name}"));
     assert_eq!(tree(folder.path()), before);
+    let unclear = scaffold(folder.path(), &["other", "--data="]);
+    let expected = "`--data=` names no folder. Write --data=FOLDER, or leave it out.\n";
+    assert_eq!((unclear.status.code(), unclear.stderr), (Some(64), expected.into()));
+    assert_eq!(tree(folder.path()), before);
+}
+
+/// A small file system has no room for the launcher's copy. The messages name the files as they would have been.
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let folder = TempDir::new().unwrap();
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let run = |words: &str| {
+        let launcher = env!("CARGO_BIN_EXE_launcher");
+        let at = small.display();
+        let script = format!(
+            "mount -t tmpfs -o size=100k none {at} && cd {at} && {launcher} scaffold {words}; find . -mindepth 1"
+        );
+        let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+        let text =
+            |bytes| String::from_utf8(bytes).unwrap().replace(small.canonicalize().unwrap().to_str().unwrap(), "DIR");
+        (text(output.stdout), text(output.stderr))
+    };
+    let full = "No space left on device (os error 28). Nothing is left of the new folders.\n";
+    let expected = format!("launcher: DIR/hello/bin/launcher: {full}");
+    assert_eq!(run("hello"), (String::new(), expected.clone()));
+    assert_eq!(run("hello --data=a/b/c"), (String::new(), expected));
+    let (left, said) = run("hello --data=/proc/no/such");
+    assert!(left.is_empty() && said.starts_with("launcher: /proc/no: "), "{left}{said}");
 }
 
 #[test]
@@ -106,11 +137,24 @@ fn data_inside_of_a_project_is_refused() {
 #[test]
 fn a_name_is_one_of_a_folder_and_an_image() {
     let folder = TempDir::new().unwrap();
-    for name in ["Hello", "../x", "a/b", ".x", "", "a b"] {
-        let text =
-            format!("launcher: `{name}` is no name of a project. Take small letters, digits, `-`, `_` and `.`.\n");
-        assert_eq!(refused(folder.path(), &[name]), text);
+    let long = "x".repeat(65);
+    for (name, rule) in [
+        ("Hello", "Take small letters, digits, `-`, `_` and `.`."),
+        ("../x", "Take small letters, digits, `-`, `_` and `.`."),
+        ("a b", "Take small letters, digits, `-`, `_` and `.`."),
+        ("é", "Take small letters, digits, `-`, `_` and `.`."),
+        (".x", "Begin and end it with a small letter or a digit."),
+        ("x_", "Begin and end it with a small letter or a digit."),
+        ("a..b", "Write one `.`, `_` or `-` between two letters."),
+        ("a.-b", "Write one `.`, `_` or `-` between two letters."),
+        (&long, "Take 64 characters at most."),
+        ("", "The project needs a name."),
+    ] {
+        assert_eq!(refused(folder.path(), &[name]), format!("launcher: `{name}` is no name of a project. {rule}\n"));
     }
     assert_eq!(scaffold(folder.path(), &[]).status.code(), Some(64));
     assert_eq!(tree(folder.path()), [""; 0]);
+    for name in ["a", "1.b_c-d", "a--b__c"] {
+        assert_eq!(scaffold(folder.path(), &[name]).status.code(), Some(0), "{name}");
+    }
 }

@@ -1,7 +1,8 @@
 //! `launcher supervise`, with processes of a shell.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -156,11 +157,11 @@ respawn = False
 fn output_goes_to_files_that_are_rotated() {
     let ini = r#"
 [watcher:app]
-cmd = sh -c 'for i in 1 2 3 4 5 6; do echo line $i; sleep 0.05; done'
+cmd = sh -c 'for i in 1 2 3 4 5 6; do echo line $i; until grep -q "line $i" DIR/app.log; do sleep 0.02; done; done'
 respawn = False
 stdout_stream.class = FileStream
 stdout_stream.filename = DIR/app.log
-stdout_stream.max_bytes = 14
+stdout_stream.max_bytes = 15
 stdout_stream.backup_count = 1
 "#;
     let folder = tempfile::tempdir().unwrap();
@@ -200,7 +201,71 @@ fn mistakes_are_named_with_their_line() {
     let (code, _, stderr) = run("[watcher:a]\ncmd = true\nrespawn = no\ncolour = red\n");
     let expected = "launcher | DIR/circus.ini:4: `colour` is no option of a watcher and has no effect but as $(circus.colour).\nlauncher | a ended with 0\n";
     assert_eq!((code, &*stderr), (Some(0), expected));
-    let (code, _, stderr) = run("[watcher:a]\ncmd = /no/such\n");
-    let expected = "launcher | DIR/circus.ini:1: a does not start: /no/such: No such file or directory (os error 2)\n";
-    assert_eq!((code, &*stderr), (Some(127), expected));
+}
+
+#[test]
+fn what_does_not_start_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("closed"), "#!/bin/sh\n").unwrap();
+    fs::write(folder.path().join("lost"), "#!/no/such\n").unwrap();
+    fs::set_permissions(folder.path().join("lost"), Permissions::from_mode(0o755)).unwrap();
+    for (options, code, text) in [
+        ("cmd = /no/such\n", 127, "/no/such is missing. Correct the path, or put the program there."),
+        ("cmd = nosuch\n", 127, "nosuch is not in /bin:/usr/bin. Write its whole path, or `copy_env = True`."),
+        (
+            "cmd = DIR/closed\n",
+            126,
+            "DIR/closed may not be run by its user. Make it executable in the Dockerfile (chmod a+x).",
+        ),
+        ("cmd = DIR/lost\n", 127, "DIR/lost names a program in its first line that is missing. Correct the line."),
+        (
+            "cmd = true\nworking_dir = /no/such\n",
+            126,
+            "the folder /no/such is missing. Create it, or correct `working_dir`.",
+        ),
+        (
+            "cmd = nosuch\n[env:a]\nPATH = /x\n",
+            127,
+            "nosuch is not in /x. Install it in the Dockerfile, or write its whole path.",
+        ),
+    ] {
+        let ended = ended(start(folder.path(), &format!("[watcher:a]\n{options}")), folder.path());
+        let said = format!("launcher | DIR/circus.ini:1: a does not start: {text}\n");
+        assert_eq!(ended, (Some(code), String::new(), said), "{options}");
+    }
+}
+
+#[test]
+fn a_file_by_which_nothing_starts_is_refused() {
+    let none = "[watcher:a]\ncmd = true\nnumprocesses = 0\n[watcher:b]\ncmd = true\nautostart = False\n";
+    let expected = "launcher: DIR/circus.ini: Nothing starts, because each watcher has `numprocesses = 0` or `autostart = False`. Change one.\n";
+    assert_eq!(run(none), (Some(1), String::new(), expected.into()));
+    let (code, _, stderr) = run(&format!("{none}[watcher:c]\ncmd = true\nrespawn = False\n"));
+    let expected =
+        "launcher | DIR/circus.ini:3: a starts no process by `numprocesses = 0`.\nlauncher | c ended with 0\n";
+    assert_eq!((code, &*stderr), (Some(0), expected));
+}
+
+#[test]
+fn lines_have_the_time_that_a_stream_asks_for() {
+    let ini = r#"
+[watcher:app]
+cmd = sh -c 'echo $$; echo; printf two >&2'
+respawn = False
+stdout_stream.class = FancyStdoutStream
+stderr_stream.filename = DIR/err
+stderr_stream.time_format = <%Y %%>
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let (code, stdout, _) = ended(start(folder.path(), ini), folder.path());
+    let lines: Vec<&str> = stdout.lines().collect();
+    let [first, second] = lines[..] else { panic!("{stdout}") };
+    let (time, pid) = first.strip_prefix("app | ").unwrap().split_once(" | ").unwrap();
+    assert_eq!(second, format!("app | {time} | "));
+    assert!(time.starts_with("20") && time.ends_with(&format!(" [{pid}]")) && time.len() > 21, "{stdout}");
+    let written = read(folder.path(), "err");
+    assert!(
+        code == Some(0) && written.starts_with("<20") && written.ends_with(&format!(" %> [{pid}] | two")),
+        "{written}"
+    );
 }

@@ -11,4 +11,4 @@ mod read;
 mod watcher;
 
 pub use read::{Configuration, matches, read};
-pub use watcher::{Command, Destination, Watcher};
+pub use watcher::{Command, Destination, Target, Watcher};

@@ -24,6 +24,12 @@ pub const KNOWN: &[&str] = &[
     "working_dir",
 ];
 
+/// True for an option of a watcher that knows the launcher's environment and `[env]`, but no `[env:NAME]` (`dget` of
+/// circus/config.py).
+pub fn is_early(key: &str) -> bool {
+    KNOWN.contains(&key) && !["args", "cmd", "gid", "stop_signal", "uid", "working_dir"].contains(&key)
+}
+
 /// Options without an effect that anyone could miss: they concern circusctl, or restate what is the case in any event.
 pub const SILENT: &[&str] =
     &["check_flapping", "close_child_stderr", "close_child_stdin", "close_child_stdout", "send_hup", "stdin_socket"];

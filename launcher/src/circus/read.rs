@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::expand;
 use super::ini::{self, IniOption, Section};
 use super::options::{self, KNOWN, REFUSED, SILENT};
-use super::watcher::{Command, Destination, Watcher};
+use super::watcher::{Command, Destination, Target, Watcher};
 use crate::{Place, Problem};
 
 /// Largest number of processes of a watcher. A mistyped one would take all process numbers of the machine.
@@ -44,7 +44,9 @@ fn configuration(file: &Path, text: &str, own: &BTreeMap<String, String>) -> Res
     let mut variables = own.clone();
     variables.extend(shared.clone());
     for section in sections.iter_mut().filter(|section| !section.name.starts_with("env:")) {
-        for option in &mut section.options {
+        // The others are read with the watcher's own environment.
+        let is_watcher = section.name.starts_with("watcher:");
+        for option in section.options.iter_mut().filter(|option| !is_watcher || options::is_early(&option.key)) {
             option.value = with_environment(&option.value, &variables);
         }
     }
@@ -68,6 +70,10 @@ fn configuration(file: &Path, text: &str, own: &BTreeMap<String, String>) -> Res
     }
     if configuration.watchers.is_empty() {
         return Err(Problem::with(file, "The file has no watcher. Write a section [watcher:NAME] with a `cmd`."));
+    }
+    if !configuration.watchers.iter().any(|watcher| watcher.autostart && watcher.numprocesses > 0) {
+        let text = "Nothing starts, because each watcher has `numprocesses = 0` or `autostart = False`. Change one.";
+        return Err(Problem::with(file, text));
     }
     configuration.watchers.sort_by(|a, b| (b.priority, &a.name).cmp(&(a.priority, &b.name)));
     configuration.warnings = warnings;
@@ -141,6 +147,9 @@ impl Reader<'_> {
         let mut options: BTreeMap<_, _> =
             self.section.options.iter().map(|o| (o.key.to_lowercase(), o.value.clone())).collect();
         options.values_mut().for_each(|value| *value = with_environment(value, &all));
+        for (key, default) in [("numprocesses", "1"), ("priority", "0")] {
+            options.entry(key.into()).or_insert_with(|| default.into());
+        }
         let text = |key: &str| options.get(key).filter(|value| !value.is_empty()).cloned();
         let command = Command {
             cmd: text("cmd")
@@ -159,7 +168,7 @@ impl Reader<'_> {
             name: name.into(),
             place: self.section.place.clone(),
             command,
-            numprocesses: self.processes()?,
+            numprocesses: self.processes(name)?,
             priority: self.number("priority", 0)?,
             warmup_delay: self.seconds("warmup_delay", 0)?,
             stop_signal: self.read("stop_signal", 15, "a signal like TERM", options::signal)?,
@@ -213,10 +222,16 @@ impl Reader<'_> {
         self.read(key, Duration::from_secs(default), "a number of seconds", options::seconds)
     }
 
-    fn processes(&self) -> Result<usize, Problem> {
+    fn processes(&mut self, name: &str) -> Result<usize, Problem> {
         let most = if self.boolean("singleton", false)? { 1 } else { MOST_PROCESSES };
         let is_possible = |value: &str| value.trim().parse().ok().filter(|number| *number <= most);
-        self.read("numprocesses", 1, &format!("a number up to {most}"), is_possible)
+        let number = self.read("numprocesses", 1, &format!("a number up to {most}"), is_possible)?;
+        if number == 0 {
+            let option = self.section.options.iter().find(|option| option.key == "numprocesses");
+            let place = option.map_or(&self.section.place, |option| &option.place);
+            self.warnings.push(place.problem(format!("{name} starts no process by `numprocesses = 0`.")).to_string());
+        }
+        Ok(number)
     }
 
     fn destination(&mut self, stream: &str, options: &BTreeMap<String, String>) -> Result<Destination, Problem> {
@@ -232,24 +247,28 @@ impl Reader<'_> {
             }
             None => Ok(0),
         };
-        if get("time_format").is_some() {
-            let text = format!("`{stream}.time_format` has no effect here.");
-            self.warnings.push(place("time_format").problem(text).to_string());
-        }
-        match (get("class").map(|class| class.rsplit('.').next().unwrap_or(class)), get("filename")) {
-            (None | Some("FileStream" | "WatchedFileStream"), Some(path)) => Ok(Destination::File {
+        let mut time_format = get("time_format").map(str::to_owned);
+        let target = match (get("class").map(|class| class.rsplit('.').next().unwrap_or(class)), get("filename")) {
+            (None | Some("FileStream" | "WatchedFileStream"), Some(path)) => Target::File {
                 path: path.into(),
                 max_bytes: count("max_bytes")?,
                 backup_count: u32::try_from(count("backup_count")?).unwrap_or(u32::MAX),
-            }),
-            (None | Some("StdoutStream" | "FancyStdoutStream"), None) => Ok(Destination::Launcher),
+            },
+            // Neither of the two has a time in circus.
+            (None | Some("StdoutStream"), None) => return Ok(Destination::default()),
+            (Some("FancyStdoutStream"), None) => {
+                time_format.get_or_insert_with(|| "%Y-%m-%d %H:%M:%S".to_owned());
+                Target::Launcher
+            }
             (Some("FileStream" | "WatchedFileStream"), None) => {
-                Err(place("class").problem(format!("The file is missing. Name it by `{stream}.filename`.")))
+                return Err(place("class").problem(format!("The file is missing. Name it by `{stream}.filename`.")));
             }
             (Some(class), _) => {
-                Err(place("class").problem(format!("The class {class} is unknown. Use StdoutStream or FileStream.")))
+                let text = format!("The class {class} is unknown. Use StdoutStream or FileStream.");
+                return Err(place("class").problem(text));
             }
-        }
+        };
+        Ok(Destination { target, time_format })
     }
 }
 

@@ -54,8 +54,8 @@ impl Watcher {
             max_retry: None,
             respawn: false,
             autostart: true,
-            stdout: Destination::Launcher,
-            stderr: Destination::Launcher,
+            stdout: Destination::default(),
+            stderr: Destination::default(),
             announces: true,
         }
     }
@@ -107,9 +107,16 @@ impl Command {
     }
 }
 
-/// The place of a process's output.
+/// The place of a process's output, and what stands before each of its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Destination {
+pub struct Destination {
+    pub target: Target,
+    /// Format of strftime(3) for the time before a line, which is followed by the process's number. `None` has neither.
+    pub time_format: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Target {
     /// The launcher's own output, each line behind the watcher's name.
     #[default]
     Launcher,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::accounts;
 use super::chunk::Chunk;
 use super::run::{Outcome, Undone};
-use crate::circus::{Command, Configuration, Destination, Watcher};
+use crate::circus::{Command, Configuration, Destination, Target, Watcher};
 use crate::signals::Signals;
 use crate::yaml::Content;
 use crate::{Place, Problem, python, supervisor};
@@ -88,6 +88,12 @@ impl Programs<'_> {
             env.entry(name.to_owned()).or_insert_with(|| "C".into());
         }
         let shell = options.shell.clone().unwrap_or_else(default);
+        if let Some(user) = &options.user
+            && accounts::entry(self.root, "passwd", user).is_none()
+        {
+            let text = format!("the image has no user {user}; create it by user.present, or correct `runas`");
+            return Err(Undone::Failed(text));
+        }
         let home = accounts::home(self.root, options.user.as_deref().unwrap_or("0"));
         if let Some(user) = &options.user {
             let home = home.display().to_string();
@@ -97,7 +103,8 @@ impl Programs<'_> {
         env.extend(options.env.clone());
         let cwd = match &options.cwd {
             Some(cwd) if !cwd.is_dir() => {
-                return Err(Undone::Failed(format!("the folder {} is missing", cwd.display())));
+                let text = format!("the folder {} is missing; create it, or correct `cwd`", cwd.display());
+                return Err(Undone::Failed(text));
             }
             Some(cwd) => cwd.clone(),
             None if home.is_dir() => home,
@@ -129,9 +136,10 @@ impl Programs<'_> {
             options: BTreeMap::new(),
         };
         let output = match quiet {
-            true => Destination::File { path: "/dev/null".into(), max_bytes: 0, backup_count: 0 },
-            false => Destination::Launcher,
+            true => Target::File { path: "/dev/null".into(), max_bytes: 0, backup_count: 0 },
+            false => Target::Launcher,
         };
+        let output = Destination { target: output, time_format: None };
         let watcher = Watcher {
             announces: false,
             stdout: output.clone(),

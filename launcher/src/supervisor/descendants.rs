@@ -14,7 +14,7 @@ pub fn end_all() {
     let mut asked = Vec::new();
     loop {
         while let Ok(Some(_)) = wait(rustix::process::WaitOptions::NOHANG) {}
-        let left = children();
+        let left = children(getpid());
         if left.is_empty() {
             return;
         }
@@ -32,9 +32,9 @@ pub fn end_all() {
     }
 }
 
-/// Returns the launcher's children, by the fourth field of /proc/PID/stat (proc(5)).
-fn children() -> Vec<Pid> {
-    let own = getpid().as_raw_nonzero().get();
+/// Returns the children of a process, by the fourth field of /proc/PID/stat (proc(5)).
+pub fn children(of: Pid) -> Vec<Pid> {
+    let of = of.as_raw_nonzero().get();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_child = |pid: &i32| {
@@ -42,7 +42,7 @@ fn children() -> Vec<Pid> {
         let stat = String::from_utf8_lossy(&stat);
         // The name stands in parentheses and may hold anything.
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-        parent.is_some_and(|parent| parent == own.to_string())
+        parent.is_some_and(|parent| parent == of.to_string())
     };
     numbers.filter(is_child).filter_map(Pid::from_raw).collect()
 }

@@ -4,6 +4,7 @@
 //! and the launcher is the reaper of what its processes leave behind, as process 1 is in any case. Nothing of them remains.
 
 mod account;
+mod clock;
 mod descendants;
 mod output;
 mod process;
@@ -61,8 +62,6 @@ struct Supervised {
     watcher: Watcher,
     account: Account,
     processes: Vec<Process>,
-    /// Number of starts so far, which is `$(circus.wid)`.
-    started: usize,
     /// Number of processes in a row that ended before they were stable.
     unstable: u32,
     sinks: [Sink; 2],
@@ -92,19 +91,27 @@ impl Supervised {
         let sinks = [open(&watcher.stdout)?, open(&watcher.stderr)?];
         let account = Account::of(&watcher)?;
         watcher.command.words(1).map_err(|problem| watcher.place.problem(problem.to_string()))?;
-        Ok(Self { watcher, account, processes: Vec::new(), started: 0, unstable: 0, sinks })
+        Ok(Self { watcher, account, processes: Vec::new(), unstable: 0, sinks })
     }
 
     fn is_idle(&self) -> bool {
         self.processes.is_empty()
     }
 
+    /// Returns the number of the next process, which is `$(circus.wid)`: the smallest one that none has at the moment.
+    fn next_number(&self) -> usize {
+        let is_free = |number: &usize| self.processes.iter().all(|process| process.number != *number);
+        (1..=self.processes.len() + 1).find(is_free).unwrap_or(1)
+    }
+
     /// Takes one piece of the output of a process. Returns true if there may be more.
     fn take(&mut self, at: usize, own: &mut OwnOutput) -> bool {
         let mut is_more = false;
-        for (is_error, (stream, sink)) in self.processes[at].streams.iter_mut().zip(&mut self.sinks).enumerate() {
+        let process = &mut self.processes[at];
+        let from = (self.watcher.name.as_str(), process.pid());
+        for (is_error, (stream, sink)) in process.streams.iter_mut().zip(&mut self.sinks).enumerate() {
             is_more |= stream.read();
-            sink.add(own, is_error == 1, &self.watcher.name, &stream.lines());
+            sink.add(own, is_error == 1, from, &stream.lines());
         }
         is_more
     }
@@ -118,8 +125,9 @@ impl Supervised {
             }
         }
         let mut process = self.processes.remove(at);
+        let from = (self.watcher.name.as_str(), process.pid());
         for (is_error, (stream, sink)) in process.streams.iter_mut().zip(&mut self.sinks).enumerate() {
-            sink.add(own, is_error == 1, &self.watcher.name, &stream.rest());
+            sink.add(own, is_error == 1, from, &stream.rest());
         }
         process
     }
@@ -155,8 +163,7 @@ impl Supervisor {
     fn start_due(&mut self) {
         while let Some(index) = self.schedule.due() {
             let supervised = &mut self.watchers[index];
-            supervised.started += 1;
-            match Process::start(&supervised.watcher.command, &supervised.account, supervised.started) {
+            match Process::start(&supervised.watcher.command, &supervised.account, supervised.next_number()) {
                 Ok(process) => supervised.processes.push(process),
                 Err((code, error)) => {
                     let text = supervised

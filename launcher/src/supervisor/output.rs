@@ -1,5 +1,6 @@
 //! The output of processes: read as lines, written to the launcher's own output or to a file.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::Pid;
 use rustix::stdio::{stderr, stdout};
 
-use crate::circus::Destination;
+use super::clock;
+use crate::circus::{Destination, Target};
 
 /// Longest line. A longer one is cut into several, because it is held in memory until it is complete.
 const LONGEST: usize = 64 * 1024;
@@ -123,7 +126,12 @@ fn is_writable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
 }
 
 /// The place of the lines of one stream.
-pub enum Sink {
+pub struct Sink {
+    place: Place,
+    time_format: Option<String>,
+}
+
+enum Place {
     Launcher,
     File { file: File, path: PathBuf, size: u64, max_bytes: u64, backup_count: u32 },
 }
@@ -132,43 +140,57 @@ impl Sink {
     /// # Errors
     /// The file cannot be opened. Its folder has to exist.
     pub fn open(destination: &Destination) -> io::Result<Self> {
-        match destination {
-            Destination::Launcher => Ok(Self::Launcher),
-            Destination::File { path, max_bytes, backup_count } => {
+        let place = match &destination.target {
+            Target::Launcher => Place::Launcher,
+            Target::File { path, max_bytes, backup_count } => {
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
                 let file = append(path).map_err(named)?;
                 let size = file.metadata()?.len();
                 let (max_bytes, backup_count) = (*max_bytes, *backup_count);
-                Ok(Self::File { file, path: path.clone(), size, max_bytes, backup_count })
+                Place::File { file, path: path.clone(), size, max_bytes, backup_count }
             }
-        }
+        };
+        Ok(Self { place, time_format: destination.time_format.clone() })
     }
 
-    /// Adds lines of the watcher `name`.
-    pub fn add(&mut self, own: &mut OwnOutput, is_error: bool, name: &str, lines: &[u8]) {
-        match self {
-            Self::Launcher => {
-                lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| own.line(is_error, name, line));
+    /// Adds lines of the watcher `name`, which its process `pid` wrote.
+    pub fn add(&mut self, own: &mut OwnOutput, is_error: bool, (name, pid): (&str, Pid), lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        let written = self.stamped(pid, lines);
+        match &mut self.place {
+            Place::Launcher => {
+                written.split_inclusive(|byte| *byte == b'\n').for_each(|line| own.line(is_error, name, line));
             }
-            Self::File { file, path, size, max_bytes, backup_count } => {
-                let length = lines.len() as u64;
-                let written = (|| {
-                    if *max_bytes > 0 && *backup_count > 0 && *size > 0 && *size + length > *max_bytes {
+            Place::File { file, path, size, max_bytes, backup_count } => {
+                // circus takes the length without the times.
+                let is_full = *max_bytes > 0 && *size + lines.len() as u64 >= *max_bytes;
+                let done = (|| {
+                    if is_full && *backup_count > 0 && *size > 0 {
                         rotate(path, *backup_count)?;
                         (*file, *size) = (append(path)?, 0);
                     }
-                    file.write_all(lines)
+                    file.write_all(&written)
                 })();
-                match written {
-                    Ok(()) => *size += length,
+                match done {
+                    Ok(()) => *size += written.len() as u64,
                     // A full disk must not stop the application, and its output is worth more than the file.
                     Err(error) => {
                         own.line(true, "launcher", format!("{}: {error}", path.display()).as_bytes());
-                        lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| own.line(is_error, name, line));
+                        written.split_inclusive(|byte| *byte == b'\n').for_each(|line| own.line(is_error, name, line));
                     }
                 }
             }
         }
+    }
+
+    /// Puts the time and the process's number before each line, as circus does (circus/stream/file_stream.py).
+    fn stamped<'a>(&self, pid: Pid, lines: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(format) = &self.time_format else { return lines.into() };
+        let prefix = format!("{} [{}] | ", clock::now(format), pid.as_raw_nonzero());
+        let split = lines.split_inclusive(|byte| *byte == b'\n');
+        split.flat_map(|line| [prefix.as_bytes(), line]).collect::<Vec<_>>().concat().into()
     }
 }
 

@@ -9,32 +9,31 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, setsid};
 
 use super::account::Account;
+use super::descendants::children;
 use super::output::Stream;
 use crate::circus::Command;
 
 /// A running process, which leads a session of its own.
 pub struct Process {
     pid: Pid,
+    /// Number among the processes of its watcher, from 1.
+    pub number: usize,
     pub started: Instant,
     /// Standard output and standard error.
     pub streams: [Stream; 2],
 }
 
 impl Process {
-    /// Starts a command. `wid` is its number among the processes of its watcher.
+    /// Starts a command. `number` is its number among the processes of its watcher.
     ///
     /// # Errors
     /// The exit code that a shell would give (126 or 127), and the reason.
-    pub fn start(command: &Command, account: &Account, wid: usize) -> Result<Self, (u8, String)> {
-        let words = command.words(wid).map_err(|problem| (126, problem.to_string()))?;
-        let code = |error: io::Error| {
-            let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-            (code, format!("{}: {error}", words[0]))
-        };
-        Self::spawn(command, account.clone(), &words).map_err(code)
+    pub fn start(command: &Command, account: &Account, number: usize) -> Result<Self, (u8, String)> {
+        let words = command.words(number).map_err(|problem| (126, problem.to_string()))?;
+        Self::spawn(command, account.clone(), &words, number).map_err(|error| reason(command, &words[0], &error))
     }
 
-    fn spawn(command: &Command, account: Account, words: &[String]) -> io::Result<Self> {
+    fn spawn(command: &Command, account: Account, words: &[String], number: usize) -> io::Result<Self> {
         let executable = command.executable.as_deref().unwrap_or(words[0].as_ref());
         #[expect(
             clippy::disallowed_methods,
@@ -55,18 +54,22 @@ impl Process {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()).ok_or(io::ErrorKind::Other)?;
         let stdout = child.stdout.take().map(OwnedFd::from).ok_or(io::ErrorKind::BrokenPipe)?;
         let stderr = child.stderr.take().map(OwnedFd::from).ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Self { pid, started: Instant::now(), streams: [Stream::new(stdout)?, Stream::new(stderr)?] })
+        Ok(Self { pid, number, started: Instant::now(), streams: [Stream::new(stdout)?, Stream::new(stderr)?] })
     }
 
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Sends a signal to the process, or to its whole group.
+    /// Sends a signal to the process, and on demand to its children, but not to theirs (`stop_children` of circus).
     pub fn signal(&self, number: i32, with_children: bool) {
         let Some(signal) = signal(number) else { return };
-        // A process that has just ended needs no signal.
-        let _ = if with_children { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
+        // Children of a process that has ended belong to somebody else.
+        let children = if with_children { children(self.pid) } else { Vec::new() };
+        for pid in std::iter::once(self.pid).chain(children) {
+            // A process that has just ended needs no signal.
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// Kills the process and its group.
@@ -77,6 +80,41 @@ impl Process {
     /// Returns the descriptors of output that is still open.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.streams.iter().filter_map(Stream::descriptor)
+    }
+}
+
+/// Returns the exit code and the reason why a command does not start: execve(2) names neither the file nor the folder.
+fn reason(command: &Command, word: &str, error: &io::Error) -> (u8, String) {
+    let folder = &command.working_dir;
+    if !folder.is_dir() {
+        let text = format!("the folder {} is missing. Create it, or correct `working_dir`.", folder.display());
+        return (126, text);
+    }
+    let program = command.executable.as_deref().unwrap_or(word.as_ref());
+    let name = program.display();
+    match error.kind() {
+        // Programs without a slash in their names are looked up in PATH (execvp(3)).
+        io::ErrorKind::NotFound if !program.as_os_str().as_encoded_bytes().contains(&b'/') => {
+            let path = command.env.get("PATH");
+            let text = match path {
+                Some(path) => {
+                    format!("{name} is not in {path}. Install it in the Dockerfile, or write its whole path.")
+                }
+                None => format!("{name} is not in /bin:/usr/bin. Write its whole path, or `copy_env = True`."),
+            };
+            (127, text)
+        }
+        io::ErrorKind::NotFound if folder.join(program).exists() => {
+            (127, format!("{name} names a program in its first line that is missing. Correct the line."))
+        }
+        io::ErrorKind::NotFound => (127, format!("{name} is missing. Correct the path, or put the program there.")),
+        io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(libc::EPERM) => {
+            (126, format!("{name} cannot get its `uid` or `gid`, because the launcher is not root. Run it as root."))
+        }
+        io::ErrorKind::PermissionDenied => {
+            (126, format!("{name} may not be run by its user. Make it executable in the Dockerfile (chmod a+x)."))
+        }
+        _ => (126, format!("{name}: {error}")),
     }
 }
 

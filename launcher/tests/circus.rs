@@ -2,6 +2,9 @@
 //! stopped, and how the supervisor ends. docs/circus.md lists the differences that are meant.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
+#[path = "circus/generated.rs"]
+mod generated;
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,26 +13,50 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use generated::Generated;
 use tempfile::TempDir;
 
-/// A process that notes what it was given, and each signal that it gets. Its first words are its name and number.
+/// A process that notes what it was given, and each signal that it gets. Its first words are its name and number, and
+/// the third may say what else it does.
+///
+/// Programs are as few as possible: a test has some hundred of these, beside other tests.
 const RECORD: &str = r#"#!/bin/sh
 self=$1.$2
-note() { echo "$self $1" >>DIR/signals; exit 0; }
-for signal in TERM INT QUIT USR1; do trap "note $signal" $signal; done
+note() {
+  echo "$self $1" >>DIR/signals
+  [ -z "$sleeper" ] || kill -9 "$sleeper"
+  [ -z "$child" ] || wait "$child"
+  exit 0
+}
+if [ "$3" = again ] && [ ! -e "DIR/again.$self" ]; then : >"DIR/again.$self"; exit 0; fi
+for signal in TERM INT QUIT USR1; do
+  if [ "$3" = deaf ] || [ "$3" = ends ]; then trap '' $signal; else trap "note $signal" $signal; fi
+done
+if [ "$3" = child ]; then DIR/record "$1" "$2-child" & child=$!; fi
 echo "output of $self"
 echo "error of $self" >&2
+while [ ! -e DIR/supervisor ]; do sleep 0.02; done
+stat() { read -r line <"/proc/$1/stat"; set -- $line; session=$6 started=${22}; }
+words=$(printf 'word [%s]\n' "$@")
 {
-  printf 'word [%s]\n' "$@"
+  printf "%s\n" "$words"
   echo "folder $(pwd)"
-  echo "ids $(id -u) $(id -g) $(id -G)"
-  [ "$(ps -o sid= -p $$ | tr -d ' ')" = $$ ] && echo "leads a session"
-  [ "$PPID" = "$(cat DIR/supervisor)" ] && echo "child of the supervisor"
-  tr '\0' '\n' </proc/$$/environ | sort
-} >DIR/new.$self
-cut -d' ' -f22 /proc/$$/stat >DIR/started.$self
-mv DIR/new.$self DIR/facts.$self
-while :; do sleep 0.05; done
+  id
+  stat $PPID; above=$session
+  stat $$
+  if [ "$session" = $$ ]; then echo "leads a session"; fi
+  if [ "$session" = "$above" ]; then echo "is in its parent's session"; fi
+  read -r supervisor <DIR/supervisor
+  if [ "$PPID" = "$supervisor" ]; then echo "child of the supervisor"
+  else echo "child of $(tr '\0' ' ' </proc/$PPID/cmdline)"; fi
+  tr '\0' '\n' </proc/$$/environ
+} >"DIR/new.$self"
+echo "$started" >"DIR/started.$self"
+mv "DIR/new.$self" "DIR/facts.$self"
+if [ "$3" = ends ]; then exit 0; fi
+# The shell says how its children ended.
+exec 2>/dev/null
+while :; do sleep 1000 & sleeper=$!; wait "$sleeper"; done
 "#;
 
 /// What a supervisor did with a file.
@@ -61,8 +88,9 @@ fn named(folder: &Path, begin: &str) -> BTreeMap<String, String> {
     entries.filter_map(|path| Some((name(&path)?, fs::read_to_string(&path).ok()?))).collect()
 }
 
-/// Runs a file until `processes` have started, and stops it. DIR is a folder, the same for both supervisors.
-fn seen(mut supervisor: Command, folder: &Path, ini: &str, processes: usize) -> Seen {
+/// Runs a file until its processes have started, and stops it by a signal. DIR is a folder, the same for both supervisors.
+fn seen(mut supervisor: Command, folder: &Path, generated: &Generated) -> Seen {
+    let Generated { ini, processes, lines, signal } = generated;
     fs::create_dir(folder).unwrap();
     fs::set_permissions(folder, Permissions::from_mode(0o1777)).unwrap();
     let dir = folder.to_str().unwrap();
@@ -76,12 +104,15 @@ fn seen(mut supervisor: Command, folder: &Path, ini: &str, processes: usize) -> 
     supervisor.envs([("PATH", "/usr/bin:/bin"), ("HOME", "/root"), ("OWN", "1"), ("LANG", "C.UTF-8")]);
     supervisor.stdin(Stdio::null()).stdout(fs::File::create(folder.join("output")).unwrap());
     let mut child = supervisor.stderr(fs::File::create(folder.join("errors")).unwrap()).spawn().unwrap();
-    fs::write(folder.join("supervisor"), child.id().to_string()).unwrap();
-    let is_up = |_: &mut Child| named(folder, "facts.").len() >= processes;
+    fs::write(folder.join("new"), child.id().to_string()).unwrap();
+    fs::rename(folder.join("new"), folder.join("supervisor")).unwrap();
+    // circusd loses what it has not yet read of a process that it stops.
+    let written = || named(folder, "stream.").values().map(|text| text.lines().count()).sum::<usize>();
+    let is_up = |_: &mut Child| named(folder, "facts.").len() >= *processes && written() >= *lines;
     let output = || fs::read_to_string(folder.join("errors")).unwrap();
     wait(&mut child, is_up, output);
     let stop = |child: &Child| {
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
     };
     stop(&child);
     let is_circusd = supervisor.get_program().to_str().unwrap().ends_with("circusd");
@@ -92,8 +123,7 @@ fn seen(mut supervisor: Command, folder: &Path, ini: &str, processes: usize) -> 
             return true;
         }
         // circusd loses a signal that comes while it still starts its watchers, pauses included.
-        let is_lost =
-            || fs::read(folder.join("signals")).unwrap().is_empty() && sent.elapsed() > Duration::from_secs(3);
+        let is_lost = || !output().contains("exiting") && sent.elapsed() > Duration::from_secs(3);
         if is_circusd && is_lost() {
             stop(child);
             sent = Instant::now();
@@ -108,12 +138,19 @@ fn seen(mut supervisor: Command, folder: &Path, ini: &str, processes: usize) -> 
         fs::read_to_string(folder.join("signals")).unwrap_or_default().lines().map(str::to_owned).collect();
     signals.sort();
     // circusd gives a process the name of the section that its environment is in.
-    let facts = |text: String| text.split_inclusive('\n').filter(|line| !line.starts_with("__name__=")).collect();
+    let facts = |text: String| {
+        let mut lines: Vec<&str> = text.split_inclusive('\n').filter(|line| !line.starts_with("__name__=")).collect();
+        // An environment has no order.
+        let variables = lines.iter().rposition(|line| line.starts_with("child of ")).map_or(lines.len(), |at| at + 1);
+        lines[variables..].sort_unstable();
+        lines.concat()
+    };
     let facts = named(folder, "facts.").into_iter().map(|(name, text)| (name, facts(text))).collect();
     // Without pauses the starts are too near to one another.
     order.retain(|_| ini.contains("warmup_delay"));
     let order = order.into_iter().map(|(_, name)| name.clone()).collect();
-    let seen = Seen { order, signals, facts, streams: named(folder, "stream."), code, left: left(dir) };
+    let streams = named(folder, "stream.").into_iter().map(|(name, text)| (name, without_numbers(&text))).collect();
+    let seen = Seen { order, signals, facts, streams, code, left: left(dir) };
     fs::remove_dir_all(folder).unwrap();
     seen
 }
@@ -129,6 +166,20 @@ fn wait(child: &mut Child, mut is_so: impl FnMut(&mut Child) -> bool, output: im
     }
 }
 
+/// Returns the lines of a stream in an order of their own, because processes may share it, and without the numbers of
+/// processes that a time brings.
+fn without_numbers(text: &str) -> String {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(" [").and_then(|(time, rest)| Some((time, rest.split_once("] | ")?))) {
+            Some((time, (pid, rest))) if pid.parse::<u32>().is_ok() => format!("{time} [PID] | {rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
 /// Number of processes whose command line names the folder.
 fn left(dir: &str) -> usize {
     let lines =
@@ -138,18 +189,31 @@ fn left(dir: &str) -> usize {
 
 /// Asserts that both do the same with a file, and returns it.
 fn same(ini: &str, processes: usize) -> Seen {
+    let lines = ini.matches("_stream.filename").count();
+    let generated = Generated { ini: ini.into(), processes, lines, signal: "TERM" };
+    compared(&generated).unwrap_or_else(|difference| panic!("{difference}"))
+}
+
+/// Returns what both did with a file, or in what they differ.
+fn compared(generated: &Generated) -> Result<Seen, String> {
     let top = TempDir::new().unwrap();
     fs::set_permissions(top.path(), Permissions::from_mode(0o755)).unwrap();
     let folder = top.path().join("run");
-    let theirs = seen(Command::new(circusd()), &folder, ini, processes);
+    let theirs = seen(Command::new(circusd()), &folder, generated);
     let mut launcher = Command::new(env!("CARGO_BIN_EXE_launcher"));
     launcher.arg("supervise");
-    let ours = seen(launcher, &folder, ini, processes);
-    for (name, facts) in &theirs.facts {
-        assert_eq!(Some(facts), ours.facts.get(name), "{name}");
+    let ours = seen(launcher, &folder, generated);
+    if theirs == ours {
+        return Ok(ours);
     }
-    assert_eq!(theirs, ours);
-    ours
+    let differing = |name: &&String| theirs.facts.get(*name) != ours.facts.get(*name);
+    let names: Vec<&String> = theirs.facts.keys().chain(ours.facts.keys()).filter(differing).collect();
+    let of = |seen: &Seen| {
+        let facts: Vec<_> = names.iter().map(|name| (name, seen.facts.get(*name))).collect();
+        let Seen { order, signals, streams, code, left, .. } = seen;
+        format!("{facts:#?}\n{order:?} {signals:?} {streams:?} {code:?} {left}")
+    };
+    Err(format!("{}\ncircusd: {}\nours: {}", generated.ini, of(&theirs), of(&ours)))
 }
 
 #[test]
@@ -252,4 +316,45 @@ stderr_stream.filename = DIR/stream.err
 "#;
     let seen = same(ini, 1);
     assert_eq!(seen.streams["out"], "output of both.1\n");
+}
+
+/// Compares five generated files, of which there are fifty.
+fn generated_files(part: u64) {
+    let differences: Vec<String> = (part * 5..part * 5 + 5)
+        .filter_map(|seed| {
+            compared(&generated::file(seed)).err().map(|difference| format!("file {seed}: {difference}"))
+        })
+        .collect();
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n\n"));
+}
+
+/// Makes tests of the parts, which run side by side.
+macro_rules! generated_files_run_as_by_circusd {
+    ($($name:ident $part:literal)*) => {
+        mod generated_files_run_as_by_circusd {
+            $(#[test]
+            fn $name() {
+                super::generated_files($part);
+            })*
+        }
+    };
+}
+
+generated_files_run_as_by_circusd! {
+    part_0 0 part_1 1 part_2 2 part_3 3 part_4 4 part_5 5 part_6 6 part_7 7 part_8 8 part_9 9
+}
+
+/// The processes of `examples/registry`, in whose place others note what they are given, for an account that each
+/// machine has.
+#[test]
+fn the_example_runs_as_by_circusd() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/registry/.salt/files/circus.ini");
+    let mut ini = fs::read_to_string(file).unwrap().replace("uid = docker-registry", "uid = nobody");
+    for (program, name) in [("docker-registry serve", "registry 1"), ("nginx -g", "nginx 1")] {
+        assert!(ini.contains(program));
+        ini = ini.replace(&format!("cmd = {program}"), &format!("cmd = DIR/record {name}"));
+    }
+    let seen = same(&ini, 2);
+    assert_eq!(seen.signals, ["nginx.1 QUIT", "registry.1 TERM"]);
+    assert!(seen.facts["nginx.1"].contains("word [daemon off;]\n"));
 }

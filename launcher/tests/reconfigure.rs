@@ -243,3 +243,57 @@ tls:
     let (_, output) = launch(&image, &["re_configure=True"]);
     assert!(output.contains("0 states changed, 3 unchanged, 0 failed"), "{output}");
 }
+
+#[test]
+fn a_number_that_an_account_cannot_get_is_refused_before_anything_is_changed() {
+    const PLACE: &str = "launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls";
+    let other = "which is not changed; write it, or leave the number out.";
+    for (state, line, text) in [
+        ("user.present: [uid: abc]", 5, "`uid` is wrong. Write a number below 4294967295.".to_owned()),
+        ("user.present: [uid: 4294967295]", 5, "`uid` is wrong. Write a number below 4294967295.".to_owned()),
+        ("group.present: [gid: tls]", 5, "`gid` is wrong. Write a number below 4294967295.".to_owned()),
+        ("group.present: [system: 7]", 5, "`system` is wrong. Write True or False.".to_owned()),
+        ("file.managed: [name: /x, user: [web]]", 5, "`user` is wrong. Write a text.".to_owned()),
+        (
+            "user.present: [uid: 5]",
+            5,
+            format!("user.present web cannot be carried out: the user has the number 33, {other}"),
+        ),
+        (
+            "group.present: [gid: 5]",
+            5,
+            format!("group.present web cannot be carried out: the group has the number 34, {other}"),
+        ),
+    ] {
+        let image = image(&format!("/out:\n  file.managed:\n    - contents: x\nweb:\n  {state}\n"));
+        image.file("etc/passwd", "web:x:33:34::/srv:/bin/sh\n");
+        image.file("etc/group", "web:x:34:\n");
+        assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), format!("{PLACE}:{line}: {text}\n")), "{state}");
+        assert!(!image.path("out").exists(), "{state}");
+    }
+}
+
+#[test]
+fn what_a_command_lacks_is_said_once() {
+    let states = "\
+first:
+  cmd.run:
+    - name: 'true'
+    - runas: nosuch
+second:
+  cmd.run:
+    - name: 'true'
+    - cwd: /no/such
+";
+    let image = image(states);
+    let place = "launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls";
+    let expected = format!(
+        "\
+{place}:2: cmd.run true failed: the image has no user nosuch; create it by user.present, or correct `runas`
+{place}:6: cmd.run true failed: the folder /no/such is missing; create it, or correct `cwd`
+launcher | 0 states changed, 0 unchanged, 2 failed
+launcher: 2 states failed, so the application is not started.
+"
+    );
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected));
+}

@@ -31,7 +31,11 @@ impl Owner {
         let find = |key: &str, file: &str| -> Result<Option<u32>, Undone> {
             let Some(name) = chunk.text(key)? else { return Ok(None) };
             let found = entry(root, file, &name).and_then(|fields| fields[2].parse().ok());
-            let missing = || Undone::Failed(format!("the image has no {key} {name}"));
+            let missing = || {
+                Undone::Failed(format!(
+                    "the image has no {key} {name}; create it by {key}.present, or correct the name"
+                ))
+            };
             found.or_else(|| name.parse().ok()).map(Some).ok_or_else(missing)
         };
         Ok(Self { user: find("user", "passwd")?, group: find("group", "group")? })
@@ -40,7 +44,7 @@ impl Owner {
 
 /// The options of `user.present`.
 pub struct User {
-    uid: Option<String>,
+    uid: Option<u32>,
     gid: Option<String>,
     home: Option<String>,
     shell: Option<String>,
@@ -57,7 +61,7 @@ impl User {
     /// An option has a value of another kind.
     pub fn of(chunk: &Chunk) -> Result<Self, Problem> {
         Ok(Self {
-            uid: chunk.text("uid")?,
+            uid: chunk.account_number("uid")?,
             gid: chunk.text("gid")?,
             home: chunk.text("home")?,
             shell: chunk.text("shell")?,
@@ -66,6 +70,14 @@ impl User {
             system: chunk.boolean("system", false)?,
             createhome: chunk.boolean("createhome", true)?,
         })
+    }
+
+    /// Checks that the number is the one that the image has.
+    ///
+    /// # Errors
+    /// The user has another number.
+    pub fn check(&self, chunk: &Chunk, root: &Path) -> Result<(), String> {
+        check_number("user", self.uid, entry(root, "passwd", &chunk.name))
     }
 
     /// Creates the user, or changes what differs.
@@ -77,8 +89,8 @@ impl User {
         let mut words: Vec<String> = Vec::new();
         let mut add = |option: &str, value: &str| words.extend([option.to_owned(), value.to_owned()]);
         let Some(old) = entry(root, "passwd", &chunk.name) else {
-            let options =
-                [("-s", &self.shell), ("-u", &self.uid), ("-g", &self.gid), ("-d", &self.home), ("-c", &self.fullname)];
+            self.uid.iter().for_each(|uid| add("-u", &uid.to_string()));
+            let options = [("-s", &self.shell), ("-g", &self.gid), ("-d", &self.home), ("-c", &self.fullname)];
             for (option, value) in options {
                 value.iter().for_each(|value| add(option, value));
             }
@@ -87,11 +99,9 @@ impl User {
             words.extend(self.system.then(|| "-r".to_owned()));
             return programs.account("useradd", words, &chunk.name);
         };
+        self.check(chunk, root).map_err(Undone::Failed)?;
         let gid =
             self.gid.as_ref().map(|gid| entry(root, "group", gid).map_or(gid.clone(), |fields| fields[2].clone()));
-        if self.uid.as_ref().is_some_and(|uid| *uid != old[2]) {
-            return Err(Undone::Failed(format!("the user has the number {}, which is not changed", old[2])));
-        }
         let field = |at: usize| old.get(at).map_or("", String::as_str);
         for (option, at, value) in [("-g", 3, &gid), ("-d", 5, &self.home), ("-s", 6, &self.shell)] {
             value.iter().filter(|value| *value != field(at)).for_each(|value| add(option, value));
@@ -118,22 +128,50 @@ impl User {
     }
 }
 
-/// Creates a group if it is missing.
-///
-/// # Errors
-/// The image has no `groupadd`, it fails, or the group has another number.
-pub fn group(chunk: &Chunk, programs: &Programs<'_>) -> Result<Outcome, Undone> {
-    let gid = chunk.text("gid")?;
-    match entry(programs.root, "group", &chunk.name) {
-        Some(old) if gid.as_ref().is_some_and(|gid| *gid != old[2]) => {
-            Err(Undone::Failed(format!("the group has the number {}, which is not changed", old[2])))
+/// The options of `group.present`.
+pub struct Group {
+    gid: Option<u32>,
+    system: bool,
+}
+
+impl Group {
+    /// Reads the options.
+    ///
+    /// # Errors
+    /// An option has a value of another kind.
+    pub fn of(chunk: &Chunk) -> Result<Self, Problem> {
+        Ok(Self { gid: chunk.account_number("gid")?, system: chunk.boolean("system", false)? })
+    }
+
+    /// Checks that the number is the one that the image has.
+    ///
+    /// # Errors
+    /// The group has another number.
+    pub fn check(&self, chunk: &Chunk, root: &Path) -> Result<(), String> {
+        check_number("group", self.gid, entry(root, "group", &chunk.name))
+    }
+
+    /// Creates the group if it is missing.
+    ///
+    /// # Errors
+    /// The image has no `groupadd`, it fails, or the group has another number.
+    pub fn apply(&self, chunk: &Chunk, programs: &Programs<'_>) -> Result<Outcome, Undone> {
+        if entry(programs.root, "group", &chunk.name).is_some() {
+            return self.check(chunk, programs.root).map_err(Undone::Failed).map(|()| Outcome::unchanged());
         }
-        Some(_) => Ok(Outcome::unchanged()),
-        None => {
-            let mut words: Vec<String> = gid.into_iter().flat_map(|gid| ["-g".to_owned(), gid]).collect();
-            words.extend(chunk.boolean("system", false)?.then(|| "-r".to_owned()));
-            programs.account("groupadd", words, &chunk.name)
+        let mut words: Vec<String> = self.gid.into_iter().flat_map(|gid| ["-g".to_owned(), gid.to_string()]).collect();
+        words.extend(self.system.then(|| "-r".to_owned()));
+        programs.account("groupadd", words, &chunk.name)
+    }
+}
+
+fn check_number(what: &str, wanted: Option<u32>, fields: Option<Vec<String>>) -> Result<(), String> {
+    match (wanted, fields) {
+        (Some(wanted), Some(fields)) if fields[2] != wanted.to_string() => {
+            let number = &fields[2];
+            Err(format!("the {what} has the number {number}, which is not changed; write it, or leave the number out"))
         }
+        _ => Ok(()),
     }
 }
 

@@ -87,6 +87,7 @@ impl Chunk {
         self.arg(key).map(Node::ordered).filter(|value| !value.is_none())
     }
 
+    /// Returns a problem with the value of an option.
     fn wrong(&self, key: &str, expected: &str) -> Problem {
         let line = self.arg(key).map_or(self.place.line, |node| node.line);
         Place::new(&self.place.file, line).problem(format!("`{key}` is wrong. Write {expected}."))
@@ -115,6 +116,16 @@ impl Chunk {
             None => Ok(default),
             Some(value) => value.map_err(|_| self.wrong(key, "True or False")),
         }
+    }
+
+    /// Returns an option that is the number of a user or of a group. The largest one stands for none (chown(2)).
+    ///
+    /// # Errors
+    /// The value is something else.
+    pub fn account_number(&self, key: &str) -> Result<Option<u32>, Problem> {
+        let Some(text) = self.text(key)? else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| *number < u32::MAX);
+        number.map(Some).ok_or_else(|| self.wrong(key, &format!("a number below {}", u32::MAX)))
     }
 
     /// Returns the rights of an option such as `mode: 640`, whose digits are octal in any case.

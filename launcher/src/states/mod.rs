@@ -40,6 +40,9 @@ pub fn apply(
     let chunks = read::read(renderer, &names)?;
     let plan = order::plan(&chunks)?;
     let steps = chunks.into_iter().map(Step::of).collect::<Result<Vec<_>, _>>()?;
+    // Behind a command nothing is certain, because it may change accounts.
+    let certain = plan.order.iter().map(|index| &steps[*index]).take_while(|step| !step.is_command());
+    certain.into_iter().try_for_each(|step| step.check(programs.root))?;
     Ok(run::run(&steps, &plan, renderer, programs, say))
 }
 
@@ -54,8 +57,12 @@ pub fn check(renderer: &Renderer, node: &crate::yaml::Node) -> Result<(), Proble
 /// Returns the names of the project's files of states that begin with a digit.
 fn numbered(layout: &Layout) -> Result<Vec<String>, Problem> {
     let folder = layout.states();
-    let entries = folder.read_dir().map_err(|error| Problem::with(&folder, error))?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let entries = match folder.read_dir() {
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Problem::with(&folder, error)),
+    };
+    let names = entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let is_state = |name: &String| name.starts_with(|c: char| c.is_ascii_digit());
     let mut names: Vec<String> =
         names.filter_map(|name| Some(name.strip_suffix(".sls")?.to_owned())).filter(is_state).collect();

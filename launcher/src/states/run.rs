@@ -1,8 +1,8 @@
 //! Carries states out, in Salt's order and under Salt's conditions, and lists what was done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::accounts::{self, User};
+use super::accounts::{Group, User};
 use super::chunk::{Chunk, Requisite};
 use super::command::{Options, Programs};
 use super::file::{Append, Directory, Files, Managed, Symlink};
@@ -69,7 +69,7 @@ pub enum Action {
     Run(Options),
     Wait(Options),
     User(User),
-    Group,
+    Group(Group),
     Nothing,
 }
 
@@ -97,13 +97,40 @@ impl Step {
             "cmd.run" => Action::Run(Options::of(&chunk)?),
             "cmd.wait" => Action::Wait(Options::of(&chunk)?),
             "user.present" => Action::User(User::of(&chunk)?),
-            "group.present" => Action::Group,
+            "group.present" => Action::Group(Group::of(&chunk)?),
             _ => Action::Nothing,
         };
         let [unless, onlyif] = ["unless", "onlyif"].map(|key| chunk.texts(key));
         let creates = chunk.texts("creates")?.into_iter().map(PathBuf::from).collect();
         let options = Options::of(&chunk)?;
+        if chunk.module == "file" {
+            // The names are looked up when the file is written, because a state may create the account.
+            for key in ["user", "group"] {
+                chunk.text(key)?;
+            }
+        }
         Ok(Self { action, unless: unless?, onlyif: onlyif?, creates, options, chunk })
+    }
+
+    /// True if the state runs a command, which may change anything.
+    pub fn is_command(&self) -> bool {
+        matches!(self.action, Action::Run(_) | Action::Wait(_))
+    }
+
+    /// Checks what is certain to fail in this image.
+    ///
+    /// # Errors
+    /// An account of the image has another number.
+    pub fn check(&self, root: &Path) -> Result<(), Problem> {
+        let checked = match &self.action {
+            Action::User(user) => user.check(&self.chunk, root),
+            Action::Group(group) => group.check(&self.chunk, root),
+            _ => Ok(()),
+        };
+        checked.map_err(|text| {
+            let what = format!("{} {}", self.chunk.what(), self.chunk.name);
+            self.chunk.problem(format!("{what} cannot be carried out: {text}."))
+        })
     }
 }
 
@@ -219,7 +246,7 @@ fn apply(step: &Step, is_woken: bool, renderer: &Renderer, programs: &Programs<'
         Action::Symlink(action) => action.apply(chunk, &files),
         Action::Append(action) => action.apply(chunk, &files),
         Action::User(user) => user.apply(chunk, programs),
-        Action::Group => accounts::group(chunk, programs),
+        Action::Group(group) => group.apply(chunk, programs),
         Action::Nothing => Ok(Outcome::unchanged()),
         Action::Wait(_) if !is_woken => Ok(Outcome::unchanged()),
         Action::Run(_) | Action::Wait(_) if programs.is_dry => Ok(Outcome::changed()),

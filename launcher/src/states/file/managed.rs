@@ -161,8 +161,10 @@ impl Managed {
                     None => renderer.roots().find(source),
                 };
                 let found = sources.iter().find_map(|source| Some((source, find(source)?)));
-                let (source, file) =
-                    found.ok_or_else(|| Undone::Failed(format!("the source {} is missing", sources.join(", "))))?;
+                let (source, file) = found.ok_or_else(|| {
+                    let names = sources.join(", ");
+                    Undone::Failed(format!("the source {names} is missing; salt:// is the folder .salt of the project"))
+                })?;
                 let mode = fs::metadata(&file)?.permissions().mode() & 0o7777;
                 if !self.is_template {
                     return Ok((roots::read_bytes(&file)?, Some(mode)));

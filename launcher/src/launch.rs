@@ -11,7 +11,7 @@ use crate::circus::{self, Command, Configuration, Watcher};
 use crate::layout::Layout;
 use crate::seed::{self, Seeds};
 use crate::signals::Signals;
-use crate::states::Summary;
+use crate::states::{self, Summary};
 use crate::supervisor::{self, Ending};
 use crate::{Place, Problem, pillar, reconfigure, whole_file};
 
@@ -48,7 +48,8 @@ pub fn run(root: &Path, steps: &Steps, own: &BTreeMap<String, String>, signals: 
     }
     if steps.ssh_config {
         let count = crate::ssh_keys::install(&layout)?;
-        eprintln!("launcher | {count} keys of the volume may log in as root");
+        let keys = if count == 1 { "key" } else { "keys" };
+        eprintln!("launcher | {count} {keys} of the volume may log in as root");
     }
     if steps.re_configure
         && let Some(code) = configure(&layout, steps, own, signals)?
@@ -83,7 +84,7 @@ fn place_pillar(layout: &Layout, steps: &Steps) -> Result<(), Problem> {
         whole_file::write(&image, 0o600, &of_image).map_err(|error| Problem::with(&image, error))?;
     }
     if steps.merge_pillar {
-        let merged = reconfigure::merged_pillar(layout, [&image, &source], steps.merge_lists)?;
+        let merged = reconfigure::merged_pillar(layout, steps.merge_lists)?;
         content = pillar::to_sls(&merged).into_bytes();
     }
     if fs::read(&target).is_ok_and(|old| old == content) {
@@ -105,7 +106,7 @@ fn configure(
         return match failed {
             _ if by_signal => Ok(Some(0)),
             0 => Ok(None),
-            _ => Err(Problem::new(format!("{failed} states failed, so the application is not started."))),
+            _ => Err(Problem::new(format!("{} failed, so the application is not started.", states::count(failed)))),
         };
     };
     let mut words: Vec<String> = ["--local", "--retcode-passthrough"].map(String::from).into();

@@ -1,7 +1,8 @@
 //! The pillar: the values of a project, from the sample, the image and the volume.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -59,11 +60,11 @@ pub fn compile(layout: &Layout, grains: &Value, opts: &Value, lists: bool) -> Re
     let empty = Value::from_pairs(Vec::<(Value, Value)>::new());
     let roots = Roots::new([(String::new(), layout.pillar_folder())]);
     let renderer = Renderer::new(empty.clone(), grains.clone(), opts.clone(), roots.clone());
-    let mut compiler = Compiler { renderer: &renderer, lists, done: HashMap::new() };
+    let mut compiler = Compiler { renderer: &renderer, lists, done: HashMap::new(), placed: placed(layout) };
     let mut whole = empty.clone();
     let sample = layout.sample();
     if sample.is_file() {
-        let value = compiler.file(&sample, "PILLAR.sample", "sample")?;
+        let value = compiler.file(&sample, &sample, "PILLAR.sample", "sample")?;
         let project = Value::from(format!("makina-projects.{}", layout.name));
         let named = pairs(&value.ordered()).into_iter().map(|(key, value)| match key.as_str() {
             Some(SAMPLE_KEY) => (project.clone(), value),
@@ -83,18 +84,25 @@ pub fn compile(layout: &Layout, grains: &Value, opts: &Value, lists: bool) -> Re
     Ok(Value::from_pairs(pairs(&whole)))
 }
 
-/// Returns the pillar of one file.
+/// Returns the project's pillar and the volume's, which has taken its place: a user looks for a mistake in the latter.
+fn placed(layout: &Layout) -> Option<(PathBuf, PathBuf)> {
+    let (placed, source) = (layout.pillar(), layout.configured_pillar());
+    let content = fs::read(&source).ok()?;
+    fs::read(&placed).is_ok_and(|other| other == content).then_some((placed, source))
+}
+
+/// Returns the pillar of one file, which messages call `shown`.
 ///
 /// # Errors
 /// The file does not render, or is no mapping.
-pub fn compile_file(file: &Path, grains: &Value, opts: &Value) -> Result<Value, Problem> {
+pub fn compile_file(file: &Path, shown: &Path, grains: &Value, opts: &Value) -> Result<Value, Problem> {
     let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
     let empty = Value::from_pairs(Vec::<(Value, Value)>::new());
     let renderer = Renderer::new(empty, grains.clone(), opts.clone(), Roots::new([(String::new(), folder)]));
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut compiler = Compiler { renderer: &renderer, lists: false, done: HashMap::new() };
-    let node = compiler.file(file, &name, name.trim_end_matches(".sls"))?;
-    compiler.with_includes(file, &name, node)
+    let mut compiler = Compiler { renderer: &renderer, lists: false, done: HashMap::new(), placed: None };
+    let node = compiler.file(file, shown, &name, name.trim_end_matches(".sls"))?;
+    compiler.with_includes(file, shown, &name, node)
 }
 
 struct Compiler<'a> {
@@ -102,6 +110,8 @@ struct Compiler<'a> {
     lists: bool,
     /// The files so far, by their names.
     done: HashMap<String, Value>,
+    /// A copy, and the file that messages name in its place.
+    placed: Option<(PathBuf, PathBuf)>,
 }
 
 impl Compiler<'_> {
@@ -117,23 +127,27 @@ impl Compiler<'_> {
         }
         // A file that includes itself finds itself without its includes, as in Salt.
         self.done.insert(sls.to_owned(), Value::from_pairs(Vec::<(Value, Value)>::new()));
-        let node = self.file(&file, &name, sls)?;
+        let shown = match &self.placed {
+            Some((placed, source)) if *placed == file => source.clone(),
+            _ => file.clone(),
+        };
+        let node = self.file(&shown, &shown, &name, sls)?;
         let own = node.ordered();
         self.done.insert(sls.to_owned(), without_includes(&own));
-        self.with_includes(&file, sls, node).map(Some)
+        self.with_includes(&file, &shown, sls, node).map(Some)
     }
 
-    fn file(&self, file: &Path, name: &str, sls: &str) -> Result<Node, Problem> {
-        let rendered = sls::render(self.renderer, file, name, sls)?;
+    fn file(&self, file: &Path, shown: &Path, name: &str, sls: &str) -> Result<Node, Problem> {
+        let rendered = sls::render(self.renderer, file, shown, name, sls)?;
         sls::mapping(&rendered, "pillar")
     }
 
     /// Merges what a file includes, and above it the file's own values.
-    fn with_includes(&mut self, file: &Path, sls: &str, node: Node) -> Result<Value, Problem> {
+    fn with_includes(&mut self, file: &Path, shown: &Path, sls: &str, node: Node) -> Result<Value, Problem> {
         let own = without_includes(&node.ordered());
         let found = node.pairs().into_iter().flatten().find(|(key, _)| key.text() == Some("include"));
         let Some((_, includes)) = found else { return Ok(own) };
-        let place = Place::new(file, includes.line);
+        let place = Place::new(shown, includes.line);
         let Some(list) = includes.list() else {
             return Err(place.problem("`include` is no list. Write each name on a line with `-`."));
         };
@@ -141,7 +155,7 @@ impl Compiler<'_> {
         for item in list {
             let (name, key) = included(item).ok_or_else(|| place.problem("A name is missing. Write the pillar's."))?;
             let name = sls::relative(&name, sls, file);
-            let place = Place::new(file, item.line);
+            let place = Place::new(shown, item.line);
             let missing = || place.problem(format!("The pillar {name} is missing. Correct its name."));
             let mut value = self.sls(&name, Some(&place))?.ok_or_else(missing)?;
             for part in key.iter().flat_map(|key| key.split(':').rev()) {
@@ -176,6 +190,14 @@ fn without_includes(map: &Value) -> Value {
 /// Returns a pillar as a file that Salt reads without Jinja.
 pub fn to_sls(pillar: &Value) -> String {
     format!("#!yaml\n{}\n", yaml::dump(pillar, yaml::Flow::Block))
+}
+
+/// Returns a warning for each key of the pillar that belongs to another project, because a mistyped one is not heeded.
+pub fn foreign_keys(layout: &Layout, pillar: &Value) -> Vec<String> {
+    let own = format!("makina-projects.{}", layout.name);
+    let keys = pillar.try_iter().into_iter().flatten().map(|key| key.to_string());
+    let foreign = keys.filter(|key| key.starts_with("makina-projects.") && *key != own);
+    foreign.map(|key| format!("the pillar has {key}, and this project reads {own}")).collect()
 }
 
 /// Returns the variables of a project in `opts.ms_project`, as makina-states has them.

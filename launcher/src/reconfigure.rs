@@ -1,7 +1,6 @@
 //! The configuration of an image without Salt: the pillar, and the project's own states.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use minijinja::Value;
 
@@ -29,21 +28,25 @@ pub fn run(
     let renderer = Renderer::new(values, grains, opts, layout.roots());
     let programs = Programs { root: &layout.root, own, signals, is_dry: steps.test };
     let mut say = |line: &str| eprintln!("launcher | {line}");
+    pillar::foreign_keys(layout, renderer.pillar()).iter().for_each(|warning| say(warning));
     let summary = states::apply(layout, &renderer, &programs, &mut say)?;
     let Summary { changed, unchanged, failed, .. } = summary;
-    say(&format!("{changed} states changed, {unchanged} unchanged, {failed} failed"));
+    say(&format!("{} changed, {unchanged} unchanged, {failed} failed", states::count(changed)));
     Ok(summary)
 }
 
-/// Returns the pillar of two files, of which the second one's values have precedence.
+/// Returns the image's pillar, and above it the values of the volume's.
 ///
 /// # Errors
 /// A file does not render.
-pub fn merged_pillar(layout: &Layout, files: [&Path; 2], lists: bool) -> Result<Value, Problem> {
+pub fn merged_pillar(layout: &Layout, lists: bool) -> Result<Value, Problem> {
     let grains = grains::gather(&layout.root);
     let opts = options(&grains, &Steps::default(), None);
-    let [image, volume] = files.map(|file| pillar::compile_file(file, &grains, &opts));
-    Ok(pillar::merge(&image?, &volume?, lists))
+    let (image, volume) = (layout.image_pillar(), layout.configured_pillar());
+    // Whoever made the image knows its pillar by the name that it had there.
+    let image = pillar::compile_file(&image, &layout.pillar(), &grains, &opts)?;
+    let volume = pillar::compile_file(&volume, &volume, &grains, &opts)?;
+    Ok(pillar::merge(&image, &volume, lists))
 }
 
 /// Returns `opts`, in which templates look for the project and for few other things.

@@ -9,19 +9,19 @@ use crate::jinja::{Rendered, Renderer};
 use crate::yaml::{self, Content, Node};
 use crate::{Problem, roots};
 
-/// Renders a file. `name` is its path below the roots, `sls` its name in states.
+/// Renders a file, which messages call `shown`. `name` is its path below the roots, `sls` its name in states.
 ///
 /// # Errors
 /// The template does not render, or another renderer than Jinja and YAML is named.
-pub fn render(renderer: &Renderer, file: &Path, name: &str, sls: &str) -> Result<Rendered, Problem> {
+pub fn render(renderer: &Renderer, file: &Path, shown: &Path, name: &str, sls: &str) -> Result<Rendered, Problem> {
     let source = roots::read(file)?;
     let first = source.lines().next().unwrap_or_default();
     match first.strip_prefix("#!").filter(|rest| !rest.starts_with('/')).map(str::trim) {
-        None | Some("jinja|yaml") => renderer.render(file, &source, &variables(name, sls)),
-        Some("yaml") => Ok(Rendered::verbatim(file, source)),
+        None | Some("jinja|yaml") => renderer.render(shown, &source, &variables(name, sls)),
+        Some("yaml") => Ok(Rendered::verbatim(shown, source)),
         Some(other) => {
             let text = format!("The renderer {other} is not carried out here. Write Jinja and YAML.");
-            Err(crate::Place::new(file, 1).problem(text))
+            Err(crate::Place::new(shown, 1).problem(text))
         }
     }
 }
@@ -76,10 +76,10 @@ fn with_lines(node: Node, rendered: &Rendered) -> Node {
 /// Returns what `top.sls` names for every minion, or `None` without that file. `what` is the kind of the files.
 ///
 /// # Errors
-/// The file does not render, or is something else than environments with targets.
+/// The file does not render, is something else than environments with targets, or names nothing.
 pub fn top(renderer: &Renderer, what: &str) -> Result<Option<Vec<String>>, Problem> {
     let Some(file) = renderer.roots().find("top.sls") else { return Ok(None) };
-    let node = mapping(&render(renderer, &file, "top.sls", "top")?, what)?;
+    let node = mapping(&render(renderer, &file, &file, "top.sls", "top")?, what)?;
     let mut names = Vec::new();
     for (environment, targets) in node.pairs().unwrap_or_default() {
         let problem = |node: &Node, text: &str| crate::Place::new(&file, node.line).problem(text);
@@ -96,6 +96,11 @@ pub fn top(renderer: &Renderer, what: &str) -> Result<Option<Vec<String>>, Probl
                 names.push(name.to_owned());
             }
         }
+    }
+    // Salt takes it for a project that has nothing to configure, and an application would start as it was.
+    if names.is_empty() {
+        let text = format!("The file names no {what}. Write names below `base` and '*', or remove it.");
+        return Err(crate::Place::new(&file, 1).problem(text));
     }
     Ok(Some(names))
 }

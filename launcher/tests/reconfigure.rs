@@ -169,7 +169,7 @@ first | no
 launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:2: cmd.run echo no >&2; exit 3 failed: the command ended with 3
 launcher | not run, because what it requires failed: cmd.run echo never
 launcher | changed: cmd.run echo cleaned
-launcher | 1 states changed, 0 unchanged, 2 failed
+launcher | 1 state changed, 0 unchanged, 2 failed
 launcher: 2 states failed, so the application is not started.
 ";
     assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
@@ -245,6 +245,50 @@ tls:
 }
 
 #[test]
+fn a_mistake_in_a_pillar_is_named_where_its_author_finds_it() {
+    const VOLUME: &str = "srv/projects/hello/data/configuration/pillar.sls";
+    const PROJECT: &str = "srv/projects/hello/pillar/init.sls";
+    for (pillar, line, text) in [
+        ("a: 1\nb: {{ nosuch }}\n", 2, "Jinja cannot render this: `nosuch` is undefined."),
+        ("a: 1\nb: c: d\n", 2, "The YAML cannot be read: "),
+        ("include:\n  - nosuch\n", 2, "The pillar nosuch is missing. Correct its name."),
+        ("include: nosuch\n", 1, "`include` is no list. Write each name on a line with `-`."),
+        ("- a\n", 1, "The pillar is no mapping. Write `key: value`."),
+        ("\ta: 1\n", 1, "The YAML cannot be read: a tab stands in the place of spaces; write spaces."),
+        ("#!py\n", 1, "The renderer py is not carried out here. Write Jinja and YAML."),
+    ] {
+        for words in [&["re_configure=True"][..], &["re_configure=True", "merge_pillar=True"]] {
+            let image = image(STATES);
+            image.file(VOLUME, pillar);
+            let (code, output) = launch(&image, words);
+            let expected = format!("launcher: ROOT/{VOLUME}:{line}: {text}");
+            assert!(code == Some(1) && output.starts_with(&expected), "{pillar} {words:?}: {output}");
+        }
+        let image = image(STATES);
+        image.file(PROJECT, pillar);
+        image.file(VOLUME, "a: 1\n");
+        let (_, output) = launch(&image, &["re_configure=True", "merge_pillar=True"]);
+        assert!(output.starts_with(&format!("launcher: ROOT/{PROJECT}:{line}: {text}")), "{pillar}: {output}");
+    }
+}
+
+#[test]
+fn a_top_file_that_names_nothing_is_refused() {
+    for (path, kind) in
+        [("srv/projects/hello/project/.salt/top.sls", "states"), ("srv/projects/hello/pillar/top.sls", "pillar")]
+    {
+        for top in ["[]\n", "", "{}\n", "base: {}\n", "base:\n  '*': []\n"] {
+            let image = image(STATES);
+            image.file(path, top);
+            let expected = format!(
+                "launcher: ROOT/{path}:1: The file names no {kind}. Write names below `base` and '*', or remove it.\n"
+            );
+            assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected), "{top}");
+        }
+    }
+}
+
+#[test]
 fn a_number_that_an_account_cannot_get_is_refused_before_anything_is_changed() {
     const PLACE: &str = "launcher: ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls";
     let other = "which is not changed; write it, or leave the number out.";
@@ -296,4 +340,35 @@ launcher: 2 states failed, so the application is not started.
 "
     );
     assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected));
+}
+
+#[test]
+fn a_key_of_another_project_is_named() {
+    let image = image("/out:\n  file.managed:\n    - contents: x\n");
+    image.file(
+        "srv/projects/hello/data/configuration/pillar.sls",
+        "makina-projects.projectname: {data: {}}\nmakina-projects.hello: {data: {}}\n",
+    );
+    let expected = "\
+app | runs
+launcher | the pillar has makina-projects.projectname, and this project reads makina-projects.hello
+launcher | changed: file.managed /out
+launcher | 1 state changed, 0 unchanged, 0 failed
+launcher | app ended with 0
+";
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(0), expected.into()));
+}
+
+#[test]
+fn a_pillar_that_is_no_text_is_named() {
+    let image = image(STATES);
+    let volume = "srv/projects/hello/data/configuration/pillar.sls";
+    image.file(volume, "");
+    fs::write(image.path(volume), b"a: \xff\n").unwrap();
+    let expected = format!("launcher: ROOT/{volume}: The file is no text in UTF-8. Convert it.\n");
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected));
+    fs::remove_dir_all(image.path("srv/projects/hello/project/.salt")).unwrap();
+    image.file(volume, "a: 1\n");
+    let expected = "launcher: ROOT/srv/projects/hello/project/.salt: There are no states. Write them to a file such as 200_reconfigure.sls.\n";
+    assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
 }

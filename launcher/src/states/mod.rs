@@ -54,6 +54,11 @@ pub fn check(renderer: &Renderer, node: &crate::yaml::Node) -> Result<(), Proble
     chunks.into_iter().try_for_each(|chunk| Step::of(chunk).map(drop))
 }
 
+/// Returns `1 state`, or `2 states`.
+pub fn count(number: usize) -> String {
+    format!("{number} {}", if number == 1 { "state" } else { "states" })
+}
+
 /// Returns the names of the project's files of states that begin with a digit.
 fn numbered(layout: &Layout) -> Result<Vec<String>, Problem> {
     let folder = layout.states();

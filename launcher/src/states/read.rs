@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         if !self.seen.insert(sls.to_owned()) {
             return Ok(());
         }
-        let node = sls::mapping(&sls::render(self.renderer, file, path, sls)?, "file of states")?;
+        let node = sls::mapping(&sls::render(self.renderer, file, file, path, sls)?, "file of states")?;
         self.declarations(sls, file, &node)
     }
 

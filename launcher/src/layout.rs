@@ -1,5 +1,6 @@
 //! Places in an image of the makina-states convention.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Problem;
@@ -24,19 +25,29 @@ impl Layout {
         let projects = root.join("srv/projects");
         let found = |name: &str| projects.join(name).join("project").is_dir();
         let name = match name {
-            Some(name) if name.starts_with('.') || name.contains('/') || !found(name) => {
-                let folder = projects.join(name).join("project");
-                return Err(Problem::with(&folder, "The image has no such project. Correct the name."));
+            Some(name) if !name.is_empty() && !name.starts_with('.') && !name.contains('/') && found(name) => {
+                name.to_owned()
             }
-            Some(name) => name.to_owned(),
-            None => {
-                let entries = projects.read_dir().map_err(|error| Problem::with(&projects, error))?;
-                let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-                let names: Vec<String> = names.filter(|name| found(name)).collect();
-                match <[String; 1]>::try_from(names) {
-                    Ok([name]) => name,
-                    Err(names) => {
-                        let text = format!("The image has {} projects here. Name one by `name=NAME`.", names.len());
+            name => {
+                let entries: Vec<String> = match projects.read_dir() {
+                    Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) => return Err(Problem::with(&projects, error)),
+                };
+                let mut names: Vec<String> = entries.into_iter().filter(|name| found(name)).collect();
+                names.sort();
+                match (name, names.as_slice()) {
+                    (_, []) => {
+                        let text = "The image has no project here. Copy it to NAME/project in the Dockerfile.";
+                        return Err(Problem::with(&projects, text));
+                    }
+                    (Some(name), names) => {
+                        let text = format!("The image has no project `{name}`. Name one of {}.", names.join(", "));
+                        return Err(Problem::with(&projects, text));
+                    }
+                    (None, [name]) => name.clone(),
+                    (None, names) => {
+                        let text = format!("The image has several projects. Name one by name=: {}.", names.join(", "));
                         return Err(Problem::with(&projects, text));
                     }
                 }
@@ -111,10 +122,9 @@ impl Layout {
     /// There is none.
     pub fn circus(&self) -> Result<PathBuf, Problem> {
         let places = CIRCUS.map(|path| self.root.join(path));
-        places
-            .iter()
-            .find(|path| path.is_file())
-            .cloned()
-            .ok_or_else(|| Problem::with(&places[0], "The image does not say what runs. Write a circus.ini there."))
+        places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+            let text = "The image does not say what runs. Write this file by a state, or in the Dockerfile.";
+            Problem::with(&places[1], text)
+        })
     }
 }

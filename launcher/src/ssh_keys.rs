@@ -5,15 +5,15 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::layout::Layout;
 use crate::{Place, Problem, whole_file};
 
 /// Lines around the keys of the volume. The image's own keys stand outside, and stay.
 const BEGIN: &str = "# Keys of the volume, written by the launcher at each start:";
 const END: &str = "# End of the volume's keys.";
-/// Beginnings of the names of key types (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
-const TYPES: [&str; 3] = ["ssh-", "ecdsa-sha2-", "sk-"];
-
 /// Writes root's `authorized_keys`, and returns the number of the volume's keys in it. A key that is no longer in the
 /// volume is no longer in the file.
 ///
@@ -28,8 +28,9 @@ pub fn install(layout: &Layout) -> Result<usize, Problem> {
                 continue;
             }
             if !is_key(line) {
-                return Err(Place::new(&file, number + 1)
-                    .problem("The line is no public key of OpenSSH. Put the .pub file of one there."));
+                return Err(Place::new(&file, number + 1).problem(
+                    "The line is no public key of OpenSSH, or not all of one. Copy the .pub file once more.",
+                ));
             }
             if !keys.iter().any(|known| known == line) {
                 keys.push(line.to_owned());
@@ -65,10 +66,36 @@ fn public_keys(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(paths)
 }
 
-/// True if a word of the line is the type of a key and the next one its base64. Options may stand before them.
+/// True for a key, before which options may stand (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 fn is_key(line: &str) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    words.windows(2).any(|pair| TYPES.iter().any(|begin| pair[0].starts_with(begin)) && pair[1].starts_with("AAAA"))
+    let mut words = line.split_whitespace();
+    if has_key(words.next(), words.next()) {
+        return true;
+    }
+    // Options are one word, in which blanks stand between quotes alone.
+    let (mut quoted, mut escaped) = (false, false);
+    let end = line.find(|c: char| {
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        c.is_whitespace() && !quoted
+    });
+    let mut words = line[end.unwrap_or(line.len())..].split_whitespace();
+    has_key(words.next(), words.next())
+}
+
+/// True if the second word is a key whose type is the first one: fields behind their lengths, the type first (RFC 4253,
+/// section 6.6). What the key is worth is for sshd to judge, which knows types that are younger than this program.
+fn has_key(name: Option<&str>, key: Option<&str>) -> bool {
+    let (Some(name), Some(key)) = (name, key) else { return false };
+    let Ok(bytes) = STANDARD.decode(key) else { return false };
+    let (mut rest, mut fields) = (&bytes[..], Vec::new());
+    while let Some((length, behind)) = rest.split_at_checked(4) {
+        let length = length.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+        let Some((field, behind)) = behind.split_at_checked(length) else { return false };
+        fields.push(field);
+        rest = behind;
+    }
+    rest.is_empty() && fields.len() > 1 && fields[0] == name.as_bytes()
 }
 
 /// Returns the text with these keys in the place of those between the two lines.
@@ -103,13 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_no_key_that_may_log_in() {
-        let lines = [
-            "ssh-ed25519 AAAAC3 me",
-            "from=\"10.*\" ecdsa-sha2-nistp256 AAAAE2",
-            "-----BEGIN OPENSSH PRIVATE KEY-----",
-            "ssh-rsa",
-        ];
-        assert_eq!(lines.map(is_key), [true, true, false, false]);
+    fn what_is_no_public_key_is_told_from_one() {
+        let ed25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc";
+        let line = |before: &str, kind: &str, after: &str| format!("{before}{kind} {ed25519}{after}");
+        for (line, expected) in [
+            (line("", "ssh-ed25519", " me@example.com"), true),
+            (line("from=\"10.*, a b\",command=\"echo \\\"x y\\\"\" ", "ssh-ed25519", ""), true),
+            (line("", "ssh-rsa", ""), false),
+            (line("no option ", "ssh-ed25519", ""), false),
+            (line("from=\"10.* ", "ssh-ed25519", ""), false),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPyT me".into(), false),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5".into(), false),
+            ("ssh-rsa AAAA".into(), false),
+            ("ssh-rsa".into(), false),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----".into(), false),
+        ] {
+            assert_eq!(is_key(&line), expected, "{line}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use image::Image;
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPyT me@example";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc me@example";
 
 /// An image with a pillar, whose application ends with 7.
 fn image() -> Image {
@@ -25,7 +25,7 @@ fn the_steps_are_carried_out_in_order() {
     let image = image();
     image.file("srv/projects/hello/data/configuration/pillar.sls", "mine: 2\n");
     image.file("srv/projects/hello/data/ssh/me.pub", &format!("{KEY}\n"));
-    image.file("ms_ssh/you.pub", &format!("# comment\n{KEY}2\n"));
+    image.file("ms_ssh/you.pub", &format!("# comment\nrestrict {KEY}\n"));
     image.file("srv/projects/hello/data/ssh/id_ed25519", "-----BEGIN OPENSSH PRIVATE KEY-----\n");
     image.file("root/.ssh/authorized_keys", "ssh-rsa AAAA image\n");
     image.program(
@@ -40,7 +40,7 @@ salt-call | mine: 2
 salt-call | ssh-rsa AAAA image
 salt-call | # Keys of the volume, written by the launcher at each start:
 salt-call | {KEY}
-salt-call | {KEY}2
+salt-call | restrict {KEY}
 salt-call | # End of the volume's keys.
 app | runs
 "
@@ -72,13 +72,16 @@ fn a_failure_stops_the_launch() {
 }
 
 #[test]
-fn a_private_key_is_refused_and_the_old_file_stays() {
+fn what_is_no_whole_public_key_is_refused_and_the_old_file_stays() {
     let image = image();
     image.file("root/.ssh/authorized_keys", "old\n");
-    image.file("srv/projects/hello/data/ssh/me.pub", &format!("{KEY}\n-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n"));
-    let expected = "launcher: ROOT/srv/projects/hello/data/ssh/me.pub:2: The line is no public key of OpenSSH. Put the .pub file of one there.\n";
-    assert_eq!(image.launch(&["ssh_config=True"]), (Some(1), String::new(), expected.into()));
-    assert_eq!(image.read("root/.ssh/authorized_keys"), "old\n");
+    let cut = KEY.replace("lRc me", " me");
+    for second in ["-----BEGIN OPENSSH PRIVATE KEY-----", &cut, "my key ssh-ed25519", "ssh-rsa AAAA"] {
+        image.file("srv/projects/hello/data/ssh/me.pub", &format!("{KEY}\n{second}\nsecret\n"));
+        let expected = "launcher: ROOT/srv/projects/hello/data/ssh/me.pub:2: The line is no public key of OpenSSH, or not all of one. Copy the .pub file once more.\n";
+        assert_eq!(image.launch(&["ssh_config=True"]), (Some(1), String::new(), expected.into()), "{second}");
+        assert_eq!(image.read("root/.ssh/authorized_keys"), "old\n");
+    }
 }
 
 #[test]
@@ -106,13 +109,20 @@ fn circusd_is_used_if_the_image_has_it() {
 #[test]
 fn a_project_has_to_be_there() {
     let image = image();
-    let expected = "launcher: ROOT/srv/projects/other/project: The image has no such project. Correct the name.\n";
+    let expected = "launcher: ROOT/srv/projects: The image has no project `other`. Name one of hello.\n";
     assert_eq!(image.launch(&["name=other"]).2, expected);
     fs::create_dir_all(image.path("srv/projects/second/project")).unwrap();
-    let expected = "launcher: ROOT/srv/projects: The image has 2 projects here. Name one by `name=NAME`.\n";
+    let expected = "launcher: ROOT/srv/projects: The image has several projects. Name one by name=: hello, second.\n";
     assert_eq!(image.launch(&[]).2, expected);
     fs::remove_file(image.path("etc/circus.ini")).unwrap();
-    let expected =
-        "launcher: ROOT/etc/circus/circusd.ini: The image does not say what runs. Write a circus.ini there.\n";
+    let expected = "launcher: ROOT/etc/circus/circus.ini: The image does not say what runs. Write this file by a state, or in the Dockerfile.\n";
     assert_eq!(image.launch(&["name=hello"]).2, expected);
+    let expected =
+        "launcher: ROOT/srv/projects: The image has no project here. Copy it to NAME/project in the Dockerfile.\n";
+    for words in [&[][..], &["name=hello"]] {
+        let _ = fs::remove_dir_all(image.path("srv"));
+        assert_eq!(image.launch(words), (Some(1), String::new(), expected.into()));
+        fs::create_dir_all(image.path("srv/projects")).unwrap();
+        assert_eq!(image.launch(words).2, expected);
+    }
 }

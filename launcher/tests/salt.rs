@@ -2,8 +2,11 @@
 //! owners and modes of what they write.
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
+#[path = "salt/example.rs"]
+mod example;
 #[path = "salt/generated.rs"]
 mod generated;
+mod image;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,11 +16,9 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use image::Image;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Number of generated projects, each of which differs by its number.
-const PROJECTS: u64 = 50;
 
 /// A root with the project `p`, whose states write below `out`.
 struct Project {
@@ -103,12 +104,18 @@ fn tree(top: &Path) -> BTreeMap<String, Value> {
     found
 }
 
+/// Returns the folder of Salt's Python environment.
+fn salt() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/venv");
+    let venv = Command::new(script).args(["salt", "salt==3008.4"]).output().unwrap();
+    assert!(venv.status.success(), "{}", String::from_utf8_lossy(&venv.stderr));
+    Path::new(String::from_utf8(venv.stdout).unwrap().trim()).into()
+}
+
 /// Has Salt do all projects in one process, because it takes a second to start.
 fn judge(projects: &[Project]) -> Vec<Value> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let venv = Command::new(top.join("../scripts/venv")).args(["salt", "salt==3008.4"]).output().unwrap();
-    assert!(venv.status.success(), "{}", String::from_utf8_lossy(&venv.stderr));
-    let python = Path::new(String::from_utf8(venv.stdout).unwrap().trim()).join("bin/python");
+    let python = salt().join("bin/python");
     let own = tempfile::tempdir().unwrap();
     let mut command = Command::new(python);
     command.arg(top.join("tests/salt/judge.py")).arg(own.path());
@@ -185,13 +192,38 @@ fn compare_all(projects: Vec<(String, Project)>) {
     assert!(carried_out * 2 > projects.len(), "Salt carries out {carried_out} of {} projects only", projects.len());
 }
 
-#[test]
-fn generated_projects_are_configured_as_by_salt() {
+/// Compares ten generated projects, of which there are fifty. Each differs by its number.
+fn generated_projects(part: u64) {
     let project = |seed| {
         let (files, lists) = generated::project(seed);
         (format!("project {seed}"), Project::new(&files, lists))
     };
-    compare_all((0..PROJECTS).map(project).collect());
+    compare_all((part * 10..part * 10 + 10).map(project).collect());
+}
+
+#[test]
+fn generated_projects_are_configured_as_by_salt_1() {
+    generated_projects(0);
+}
+
+#[test]
+fn generated_projects_are_configured_as_by_salt_2() {
+    generated_projects(1);
+}
+
+#[test]
+fn generated_projects_are_configured_as_by_salt_3() {
+    generated_projects(2);
+}
+
+#[test]
+fn generated_projects_are_configured_as_by_salt_4() {
+    generated_projects(3);
+}
+
+#[test]
+fn generated_projects_are_configured_as_by_salt_5() {
+    generated_projects(4);
 }
 
 #[test]
@@ -222,51 +254,13 @@ fn templates_and_scalars_are_rendered_as_by_salt() {
     compare_all(vec![("templates".into(), Project::new(&files, false))]);
 }
 
-/// The states of `examples/registry`, with folders and an account that each machine has.
 #[test]
 fn the_example_is_configured_as_by_salt() {
-    let states = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/registry/.salt");
-    let mut files = vec![("pillar/init.sls".to_owned(), EXAMPLE_PILLAR.to_owned())];
-    for folder in [states.clone(), states.join("files")] {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
-            let mut text = fs::read_to_string(&path).unwrap();
-            if path.extension().is_some_and(|extension| extension == "sls") {
-                // Here no package has made the folders, and no nginx judges the files.
-                for (of_image, here) in [
-                    ("    - makedirs: True\n", ""),
-                    (".directory:\n", ".directory:\n    - makedirs: True\n"),
-                    ("file.managed:\n", "file.managed:\n    - makedirs: True\n"),
-                    ("/srv/projects/registry", "@BASE@"),
-                    ("/etc/", "@BASE@/etc/"),
-                    ("user: docker-registry", "user: nobody"),
-                    ("group: docker-registry", "group: nogroup"),
-                    ("nginx -t -q", "test -s @BASE@/etc/nginx/nginx.conf"),
-                    ("nginx -t", "/bin/true"),
-                ] {
-                    text = text.replace(of_image, here);
-                }
-            }
-            files.push((format!("project/.salt/{}", path.strip_prefix(&states).unwrap().display()), text));
-        }
-    }
+    let files = example::files();
     let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
     let project = Project::new(&files, false);
     compare_all(vec![("the example".into(), project)]);
 }
-
-const EXAMPLE_PILLAR: &str = r#"makina-projects.registry:
-  data:
-    domain: registry.example.org
-    port: 8443
-    certificate: |
-      -----BEGIN CERTIFICATE-----
-      first
-      -----END CERTIFICATE-----
-    key: |
-      not a key
-    users: ["ci:$2y$05$abc", "it's:$2y$05$def"]
-    delete: True
-"#;
 
 #[test]
 fn a_link_in_the_place_of_a_file_is_followed_as_by_salt() {
@@ -278,4 +272,44 @@ fn a_link_in_the_place_of_a_file_is_followed_as_by_salt() {
     assert!(succeeded);
     assert_eq!(fs::read_to_string(project.path("target")).unwrap(), "new\n");
     assert!(project.path("out").is_symlink());
+}
+
+/// The module of makina-states' projects, as far as a launch calls it.
+const MC_LAUNCHER: &str = "\
+def reconfigure(name=None):
+    return __salt__['state.sls'](['200_reconfigure'], pillar={'called': name})
+";
+
+#[test]
+fn an_image_with_salt_is_configured_by_its_own_module() {
+    const STATES: &str = "srv/projects/hello/project/.salt";
+    let image = Image::new("cat ROOT/out; exit 7");
+    let root = image.path("");
+    let root = root.to_str().unwrap().trim_end_matches('/');
+    image.file(&format!("{STATES}/_modules/mc_launcher.py"), MC_LAUNCHER);
+    let states = "{{ opts.out }}:\n  file.managed:\n    - contents: {{ pillar.called }} {{ pillar.domain }}\n";
+    image.file(&format!("{STATES}/200_reconfigure.sls"), states);
+    image.file("srv/projects/hello/pillar/top.sls", "base: {'*': [init]}\n");
+    image.file("srv/projects/hello/pillar/init.sls", "domain: of.image\n");
+    image.file("srv/projects/hello/data/configuration/pillar.sls", "domain: of.volume\n");
+    let minion = json!({
+        "root_dir": image.path("salt"),
+        "id": "image",
+        "file_client": "local",
+        "out": image.path("out"),
+        "module_dirs": [image.path(STATES).join("_modules")],
+        "file_roots": {"base": [image.path(STATES)]},
+        "pillar_roots": {"base": [image.path("srv/projects/hello/pillar")]},
+    });
+    image.file("salt/minion", &minion.to_string());
+    image.program("salt-call", &format!("exec {}/bin/salt-call -c {root}/salt \"$@\"", salt().display()));
+    let (code, output, errors) = image.launch(&["re_configure=True", "-lquiet"]);
+    assert!(code == Some(7) && output.ends_with("\napp | hello of.volume\n"), "{code:?} {output}{errors}");
+    assert!(output.contains("salt-call |             File ROOT/out updated\n"), "{output}");
+
+    image.file(&format!("{STATES}/200_reconfigure.sls"), "/no/such/file:\n  file.managed:\n    - contents: x\n");
+    let (code, output, errors) = image.launch(&["re_configure=True", "-lquiet"]);
+    assert!(code == Some(1) && !output.contains("app |"), "{code:?} {output}");
+    let end = "so the application is not started. Its messages are above.\n";
+    assert!(errors.contains("launcher: salt-call ended with ") && errors.ends_with(end), "{errors}");
 }

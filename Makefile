@@ -37,6 +37,7 @@ test:
 
 bench: setup
 	cargo bench --bench main
+	cargo bench -p launcher --bench launch
 
 fuzz:
 	@scripts/fuzz

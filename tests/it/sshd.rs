@@ -91,14 +91,19 @@ async fn who_holds_a_stored_key_reaches_the_engine_and_the_daemon() {
     assert_eq!(ssh.host_key(), host_key);
 }
 
-/// The daemon shows the engine its certificate, and a session has no certificate.
+/// The daemon shows the engine its certificate, and a session has no certificate. The host key is the operator's.
 #[tokio::test]
 async fn a_session_reaches_an_engine_that_asks_for_a_certificate() {
     let (engine, mine, authority) = (Engine::shared(), key(), Authority::new());
     let front = TlsFront::start(authority.docker_certs("serverAuth", "IP:127.0.0.1", false).path(), &engine.host);
     let certs = authority.docker_certs("clientAuth", "DNS:client", false);
+    let (dir, host_key) = (folder(), key());
+    let file = dir.path().join("host-key");
+    std::fs::write(&file, &host_key.private).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     let daemon = Daemon::start(settings([
         ("SSHD", "auto"),
+        ("SSH_HOST_KEY", file.to_str().unwrap()),
         ("DOCKER_HOST", &format!("tcp://127.0.0.1:{}", front.port)),
         ("DOCKER_TLS_VERIFY", "1"),
         ("DOCKER_CERT_PATH", certs.path().to_str().unwrap()),
@@ -112,6 +117,7 @@ async fn a_session_reaches_an_engine_that_asks_for_a_certificate() {
     let variables = said(ssh.run(&mine, "env"));
     assert!(variables.contains("DOCKER_HOST=unix:///mnt/run/docker\n"), "{variables}");
     assert!(!variables.contains("DOCKER_TLS") && !variables.contains("DOCKER_CERT"), "{variables}");
+    assert_eq!(Some(&*ssh.host_key()), host_key.public.split(' ').nth(1));
 }
 
 #[tokio::test]

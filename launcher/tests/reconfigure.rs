@@ -5,8 +5,11 @@ mod image;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use image::Image;
+use image::{Image, names};
 
 /// An image with a pillar and these states.
 fn image(states: &str) -> Image {
@@ -371,4 +374,70 @@ fn a_pillar_that_is_no_text_is_named() {
     image.file(volume, "a: 1\n");
     let expected = "launcher: ROOT/srv/projects/hello/project/.salt: There are no states. Write them to a file such as 200_reconfigure.sls.\n";
     assert_eq!(launch(&image, &["re_configure=True"]), (Some(1), expected.into()));
+}
+
+/// Files in the folder `out` of an image, whose letters are the pillar's, and a command between them, which notes its number.
+const LETTERS: &str = "\
+{% for number in range(20) %}
+/out/{{ number }}:
+  file.managed:
+    - source: salt://letters
+    - template: jinja
+    - makedirs: True
+{% if number == 10 and pillar.waits %}
+half:
+  cmd.run:
+    - name: echo $$ >{{ pillar.waits }}.new && mv {{ pillar.waits }}.new {{ pillar.waits }} && exec sleep 1000
+{% endif %}
+{% endfor %}
+";
+
+#[test]
+fn a_kill_at_any_moment_leaves_each_file_whole() {
+    let image = Image::in_memory("exit 7");
+    image.file("srv/projects/hello/project/.salt/200_letters.sls", LETTERS);
+    image.file("srv/projects/hello/project/.salt/letters", "{{ pillar.letter * 20000 }}\n");
+    let start = |letter: &str, waits: &str| {
+        let pillar = format!("letter: {letter}\nwaits: '{waits}'\n");
+        image.file("srv/projects/hello/data/configuration/pillar.sls", &pillar);
+        image.command(&["re_configure=True"]).spawn().unwrap()
+    };
+    let kill = |child: &mut Child| {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    // Returns the letters of the files, each of which is whole.
+    let letters = || -> String {
+        let files = names(&image.path("out")).into_iter().filter(|name| !name.ends_with(".launcher-new"));
+        let letter = |name: String| {
+            let text = image.read(&format!("out/{name}"));
+            let letter = text.chars().next().unwrap();
+            assert!(text == letter.to_string().repeat(20_000) + "\n", "{name} has {} characters", text.len());
+            letter
+        };
+        files.map(letter).collect()
+    };
+    let begun = Instant::now();
+    assert_eq!(image.ended(start("a", "")).0, Some(7));
+    let whole = begun.elapsed();
+    assert_eq!(letters(), "a".repeat(20));
+    for number in 0..16 {
+        let mut child = start(["b", "c"][number % 2], "");
+        sleep(whole * number as u32 / 12);
+        kill(&mut child);
+        assert_eq!(letters().len(), 20);
+    }
+    // A kill in the middle, for certain.
+    let half = image.path("half");
+    let mut child = start("d", half.to_str().unwrap());
+    while !half.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the command did not start");
+        sleep(Duration::from_millis(5));
+    }
+    kill(&mut child);
+    assert!(Command::new("kill").args(["-9", image.read("half").trim()]).status().unwrap().success());
+    assert!((1..20).contains(&letters().matches('d').count()), "{}", letters());
+    // The next launch writes the rest, and leaves nothing of the former ones.
+    assert_eq!(image.ended(start("e", "")).0, Some(7));
+    assert_eq!((letters(), names(&image.path("out")).len()), ("e".repeat(20), 20));
 }

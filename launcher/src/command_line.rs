@@ -46,6 +46,7 @@ pub fn run(program: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         ["launch", rest @ ..] if !rest.contains(&"--help") => launch(rest),
         ["scaffold", rest @ ..] if !rest.contains(&"--help") => scaffold(rest),
         ["supervise", file] if !file.starts_with('-') => supervise(file),
+        ["supervise"] => Err(Failure::Usage("Name the file: supervise FILE".into())),
         ["help" | "--help" | "-h"] | [_, .., "--help" | "-h"] => {
             let _ = write!(io::stdout(), "{}", usage(program));
             Ok(0)

@@ -195,6 +195,10 @@ fn mistakes_are_named_with_their_line() {
         ),
         ("\n[watcher:a]\nargs = x\n", "2: The watcher has no `cmd`. Name its program."),
         ("[plugin:x]\nuse = y\n", "1: Plugins are not run here. Take the section out."),
+        (
+            "[watcher:a]\ncmd = true\nstderr_stream.filename = /no/such/log\n",
+            "1: /no/such/log: No such file or directory (os error 2). Create its folder, or correct the name.",
+        ),
     ] {
         assert_eq!(fails(ini), format!("launcher: DIR/circus.ini:{expected}\n"));
     }

@@ -143,6 +143,9 @@ fn truncated(number: f64) -> Option<i128> {
     number.is_finite().then_some(number as i128)
 }
 
+/// Begin of the error of a filter that takes something undefined.
+pub const UNDEFINED: &str = "what a filter takes is undefined";
+
 /// Returns a value in which everything is defined.
 fn defined(value: &Value) -> Result<&Value, Error> {
     let is_defined = match value.kind() {
@@ -151,7 +154,7 @@ fn defined(value: &Value) -> Result<&Value, Error> {
         ValueKind::Map => value.try_iter()?.all(|key| defined(&value.get_item(&key).unwrap_or_default()).is_ok()),
         _ => true,
     };
-    if is_defined { Ok(value) } else { Err(Error::new(ErrorKind::UndefinedError, "what a filter takes is undefined")) }
+    if is_defined { Ok(value) } else { Err(Error::new(ErrorKind::UndefinedError, UNDEFINED)) }
 }
 
 fn indent(options: &Kwargs) -> Result<Option<usize>, Error> {

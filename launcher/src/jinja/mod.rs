@@ -25,6 +25,8 @@ const STEPS: u64 = 1_000_000;
 const IMPORTS: usize = 20;
 /// Depth of macros, imports and recursive loops, because each takes a part of the stack.
 const DEEPEST: usize = 60;
+/// Longest part of a template that a message shows, in bytes.
+const LONGEST_SHOWN: usize = 120;
 /// Largest result.
 const LARGEST: usize = 8 << 20;
 
@@ -167,11 +169,24 @@ impl Renderer {
         };
         let what = match (inner.kind(), inner.detail()) {
             (ErrorKind::OutOfFuel, _) => "the template takes too many steps".to_owned(),
+            // An undefined value has lost its name by then, and the template's text has it.
+            (ErrorKind::UndefinedError, Some(filters::UNDEFINED)) => match filtered(inner) {
+                Some(text) => format!("something in `{text}` is undefined"),
+                None => filters::UNDEFINED.to_owned(),
+            },
             (_, Some(detail)) => detail.to_owned(),
             (kind, None) => kind.to_string(),
         };
         Place::new(&place, inner.line().unwrap_or(1)).problem(format!("Jinja cannot render this: {what}."))
     }
+}
+
+/// Returns what a tag has up to the filter that failed, which the range of the error names.
+fn filtered(error: &Error) -> Option<&str> {
+    let before = error.template_source()?.get(..error.range()?.end)?;
+    let begin = before.rfind("{{").max(before.rfind("{%"))?;
+    let text = before[begin + 2..].trim_start_matches(['-', '+']).trim();
+    (text.len() <= LONGEST_SHOWN && !text.contains('\n')).then_some(text)
 }
 
 /// Adds `import_yaml` and its like, which render a file and read the result.

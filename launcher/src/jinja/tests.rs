@@ -50,11 +50,18 @@ fn what_is_undefined_is_named() {
         ("x\n{{ nosuch }}", "t:2: Jinja cannot render this: `nosuch` is undefined."),
         ("{% if pillar.x %}{% endif %}", "t:1: Jinja cannot render this: `pillar.x` is undefined."),
         ("{{ pillar.a.x.y }}", "t:1: Jinja cannot render this: `pillar.a.x` is undefined."),
-        ("{{ nosuch|tojson }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
-        ("{{ {'a': [pillar.x]}|json }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
-        ("{{ nosuch|yaml_dquote }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
-        ("{{ [nosuch]|yaml }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
-        ("{{ nosuch|int(1) }}", "t:1: Jinja cannot render this: what a filter takes is undefined."),
+        ("{{ nosuch|tojson }}", "t:1: Jinja cannot render this: something in `nosuch|tojson` is undefined."),
+        (
+            "{{ {'a': [pillar.x]}|json }}",
+            "t:1: Jinja cannot render this: something in `{'a': [pillar.x]}|json` is undefined.",
+        ),
+        ("{{ nosuch|yaml_dquote }}", "t:1: Jinja cannot render this: something in `nosuch|yaml_dquote` is undefined."),
+        ("{{ [nosuch]|yaml }}", "t:1: Jinja cannot render this: something in `[nosuch]|yaml` is undefined."),
+        ("{{ nosuch|int(1) }}", "t:1: Jinja cannot render this: something in `nosuch|int(1)` is undefined."),
+        (
+            "{% set x = 1 %}\n{%- set y = pillar.a.x|json|yaml %}",
+            "t:2: Jinja cannot render this: something in `set y = pillar.a.x|json` is undefined.",
+        ),
         ("{{ 'x'|nosuch }}", "t:1: Jinja cannot render this: filter nosuch is unknown."),
         ("{% import 'x' as x %}", "t:1: Jinja cannot render this: tried to include non-existing template 'x'."),
     ] {

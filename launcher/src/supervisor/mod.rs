@@ -86,7 +86,8 @@ struct Supervisor {
 impl Supervised {
     fn new(watcher: Watcher) -> Result<Self, Problem> {
         let open = |destination: &Destination| {
-            Sink::open(destination).map_err(|error| watcher.place.problem(error.to_string()))
+            let problem = |error| watcher.place.problem(format!("{error}. Create its folder, or correct the name."));
+            Sink::open(destination).map_err(problem)
         };
         let sinks = [open(&watcher.stdout)?, open(&watcher.stderr)?];
         let account = Account::of(&watcher)?;

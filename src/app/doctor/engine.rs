@@ -44,12 +44,16 @@ async fn examine(settings: &Settings, host: Host) -> Vec<Finding> {
         Ok(report) => report,
         Err(error) => return vec![Finding::bad(NAME, error.message)],
     };
-    let what = format!("{} (API {}) at {name}", report.name, report.api_version);
+    let store = if report.has_containerd_store { ", containerd's image store" } else { "" };
+    let what = format!("{} (API {}{store}) at {name}", report.name, report.api_version);
     let mut findings = vec![match (report.buildkit, settings.builder) {
         (false, Builder::Buildkit) => {
             Finding::bad(NAME, format!("{what} has no BuildKit: use 18.09 or newer, or set BUILDER=auto"))
         }
-        (false, _) | (_, Builder::Classic) => Finding::ok(NAME, format!("{what}, with its classic builder")),
+        (false, _) | (_, Builder::Classic) => {
+            let builder = if report.is_podman { "own" } else { "classic" };
+            Finding::ok(NAME, format!("{what}, with its {builder} builder"))
+        }
         _ => Finding::ok(NAME, what),
     }];
     findings.extend(kept(&engine).await);

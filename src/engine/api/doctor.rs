@@ -16,7 +16,10 @@ pub struct EngineReport {
     /// `Docker Engine` or `Podman`, and its version.
     pub name: String,
     pub api_version: String,
+    pub is_podman: bool,
     pub buildkit: bool,
+    /// True if containerd keeps the images, and not the engine itself.
+    pub has_containerd_store: bool,
     /// One line for each fault.
     pub notes: Vec<String>,
 }
@@ -50,6 +53,12 @@ const RUNC: &[Vulnerability] = &[
     Vulnerability { names: "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", fixed: &[(1, 3, 3), (1, 2, 8)] },
 ];
 
+/// The first Docker with BuildKit 0.29, which leases the layers of an image that it stores in containerd's store.
+const KEEPS_LAYERS: (u32, u32, u32) = (29, 4, 0);
+/// Note about an older one.
+const LOSES_LAYERS: &str = "with containerd's image store it may lose a layer while it stores an image, and the job then \
+     runs again (https://github.com/moby/buildkit/issues/6521): Docker 29.4 has it mended";
+
 /// Note about a Podman whose processes the daemon cannot see.
 const LINGERING: &str = "a cancelled or timed-out step goes on in it until it ends by itself, and keeps its slot; \
      run the daemon on Podman's machine as Podman's user to have it killed";
@@ -71,9 +80,14 @@ impl Engine {
         if self.outlives_clients().await && !self.shows_steps().await {
             notes.push(LINGERING.into());
         }
+        let has_containerd_store = self.machine().await?.has_containerd_store;
+        if has_containerd_store && info.buildkit && number(&info.version).is_some_and(|it| it < KEEPS_LAYERS) {
+            notes.push(LOSES_LAYERS.into());
+        }
         notes.extend(setup.notes(is_podman));
         let name = format!("{} {}", if is_podman { "Podman" } else { "Docker Engine" }, info.version);
-        Ok(EngineReport { name, api_version: info.api_version, buildkit: info.buildkit, notes })
+        let (api_version, buildkit) = (info.api_version, info.buildkit);
+        Ok(EngineReport { name, api_version, is_podman, buildkit, has_containerd_store, notes })
     }
 }
 
@@ -136,7 +150,7 @@ impl EngineSetup {
             );
         }
         if !self.memory_limit {
-            notes.push("it cannot limit memory: the kernel has no memory cgroup".into());
+            notes.push("it cannot limit memory: no memory controller is among its machine's control groups".into());
         }
         // Podman always says so.
         if self.experimental_build && !is_podman {

@@ -153,11 +153,22 @@ const REMOVED: KnownText = KnownText {
     cure: "let nothing else remove images of the engine; the job is tried again",
 };
 
-/// BuildKit with containerd's image store (28.5), and the classic builder.
+/// BuildKit with containerd's image store before 0.29: an image that is unpacked has no lease of the layers below, and
+/// containerd collects one that another build or a removal has just let go.
 const LOST_LAYER: KnownText = KnownText {
     kind: ErrorKind::Engine,
     codes: &[],
-    parts: &["parent snapshot", "unable to find image"],
+    parts: &["parent snapshot"],
+    cause: "Docker before 29.4 with containerd's image store lost a layer to its own cleaning while it stored the image \
+            (https://github.com/moby/buildkit/issues/6521).",
+    cure: "nothing if it is rare, because the job is tried again; Docker 29.4 has it mended",
+};
+
+/// The classic builder.
+const LOST_IMAGE: KnownText = KnownText {
+    kind: ErrorKind::Engine,
+    codes: &[],
+    parts: &["unable to find image"],
     cause: "Somebody removed an image or a layer from the engine while a build used it.",
     cure: "let nothing else remove images of the engine; the job is tried again",
 };
@@ -246,7 +257,7 @@ pub(super) const OTHER: Advice = Advice {
 /// Returns the rows of docs/troubleshooting.md about engines.
 pub fn advice() -> Vec<Advice> {
     let known = [&FULL, &NO_NETWORK, &LOGIN, &AUTH].into_iter().chain(TLS).chain(FINAL);
-    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED, &LOST_LAYER]);
+    let known = known.chain([&TRANSIENT, &BROKEN_UPLOAD, &PARTED, &REMOVED, &LOST_LAYER, &LOST_IMAGE]);
     MESSAGES.iter().copied().chain([OTHER]).chain(known.flat_map(KnownText::rows)).collect()
 }
 
@@ -261,7 +272,7 @@ pub(super) fn of_build(message: &str) -> Option<&'static KnownText> {
         // Another attempt would get the same answer.
         Some(400..=499) => None,
         _ => {
-            let rows = [&FULL, &LOST_LAYER, &NO_NETWORK, &LOGIN, &AUTH].into_iter();
+            let rows = [&FULL, &LOST_LAYER, &LOST_IMAGE, &NO_NETWORK, &LOGIN, &AUTH].into_iter();
             let rows = rows.chain(TLS).chain([&TRANSIENT, &PARTED]);
             first(rows, &message)
         }

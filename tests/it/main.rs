@@ -37,6 +37,19 @@ macro_rules! on_docker {
     };
 }
 
+/// Does the same on Podman alone, in a module that has tests on each engine, too.
+macro_rules! on_podman {
+    ($($test:ident),+ $(,)?) => {
+        mod on_podman {
+            #[allow(unused_imports, reason = "tests are named without their module")]
+            use super::{$($test),+};
+
+            on_newer_engine!(podman Podman $($test)+);
+            on_newer_engine!(podman_next PodmanNext $($test)+);
+        }
+    };
+}
+
 /// Does the same on an engine that `make test` does not start.
 macro_rules! on_newer_engine {
     ($module:ident $engine:ident $($test:ident)+) => {

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::harness::{
-    Capture, Daemon, Docker, Engine, Fault, Feature, Flow, Silent, World, eventually, folder, processes_of, unique,
+    Capture, Daemon, Docker, Engine, Fault, Feature, Flow, PrivateEngine, Silent, World, eventually, folder,
+    processes_of, unique,
 };
 
 on_each_engine!(killed_in_build, a_cancelled_build_stops_at_once, a_step_that_cannot_be_seen_keeps_its_slot);
+on_podman!(a_podman_that_dies_frees_its_slots);
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -234,6 +236,46 @@ async fn a_step_that_cannot_be_seen_keeps_its_slot(docker: Docker) {
     let found = tokio::task::spawn_blocking(|| doctor.run()).await.unwrap();
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     assert_eq!(found.contains("goes on in it until it ends by itself"), !docker.has(Feature::EndsSteps), "{found}");
+}
+
+/// What a dead Podman has left is listed by the next one for ever, and no slot waits for that: neither that of a job whose
+/// build was cut off, nor that of a cancelled one which was waited for.
+async fn a_podman_that_dies_frees_its_slots(docker: Docker) {
+    let (mut private, dir) = (PrivateEngine::start(docker).await, folder());
+    let host = format!("unix://{};slots=2", relay(&private.engine, dir.path()).display());
+    let world = World::start_at(private.engine.clone(), &[("DOCKER_HOSTS", &host)]).await;
+    private.reach(&world.registry.address());
+    let mut ids = Vec::new();
+    for branch in ["cancelled", "cut-off"] {
+        let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo it ha''ngs; sleep 1000; echo {}\n", unique());
+        world.repo.commit(branch, &[("Dockerfile", &dockerfile)]);
+        let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": branch})).await;
+        world.daemon.wait_log(&id, "it hangs").await;
+        ids.push(id);
+    }
+    world.daemon.request(reqwest::Method::POST, &format!("/job/{}/cancel", ids[0])).send().await.unwrap();
+    world.daemon.wait_failure(&ids[0]).await;
+    let listed = || private.engine.containers_of_builders().len();
+    assert_eq!((used(&world).await, listed()), (2, 2), "a slot does not wait for its build");
+
+    private.kill9();
+    let rests = |job: &Value| job["status"] == "pending" && job["class"] == "engine";
+    world.daemon.wait_for(&ids[1], LIMIT, rests).await;
+    world.daemon.request(reqwest::Method::POST, &format!("/job/{}/cancel", ids[1])).send().await.unwrap();
+    private.restart().await;
+    assert_eq!(private.engine.containers_of_builders().len(), 2, "Podman forgets what died: nothing is to be known");
+    for branch in ["one", "two"] {
+        let dockerfile = format!("FROM image-factory-busybox:1\nRUN echo {}\n", unique());
+        world.repo.commit(branch, &[("Dockerfile", &dockerfile)]);
+        let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": branch})).await;
+        world.daemon.wait_success(&id).await;
+    }
+    eventually(LIMIT, "both slots are free", async || (used(&world).await == 0).then_some(())).await;
+}
+
+/// Returns the number of slots that are taken on the only engine.
+async fn used(world: &World) -> u64 {
+    world.daemon.get("/engines").await[0]["usedSlots"].as_u64().unwrap()
 }
 
 /// Passes the connections of a socket in this folder on to the engine's.

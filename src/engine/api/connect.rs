@@ -135,6 +135,34 @@ pub(in crate::engine) fn no_body() -> RequestBody {
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
+/// A connection for several requests, one after another. No second one is opened where it has ended.
+pub(in crate::engine) struct Conversation {
+    sender: http1::SendRequest<RequestBody>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Conversation {
+    /// Asks for JSON, and reads the whole answer.
+    ///
+    /// # Errors
+    /// The connection has ended, the engine refuses the request, or it does not answer within a minute.
+    pub(in crate::engine) async fn json<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, EngineError> {
+        let ask = async {
+            self.sender.ready().await.map_err(|e| EngineError::broken(&e))?;
+            let request = request(Method::GET, path).body(no_body()).map_err(invalid)?;
+            let response = self.sender.send_request(request).await.map_err(|e| EngineError::broken(&e))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER);
+            let body = body.collect().await.map_err(|e| EngineError::broken(&*e))?.to_bytes();
+            serde_json::from_slice(&body).map_err(|e| {
+                EngineError::engine(format!("the Docker engine answered {path} with {status} and unexpected JSON: {e}"))
+            })
+        };
+        let late = |_| EngineError::engine(advice::NO_ANSWER.fill(&[&path, &format!("{SMALL_REQUEST:?}")]));
+        tokio::time::timeout(SMALL_REQUEST, ask).await.map_err(late)?
+    }
+}
+
 /// An answer whose head has arrived. Dropping it closes the connection, by which the engine learns that a build or a
 /// push is cancelled.
 pub(in crate::engine) struct Reply {
@@ -162,6 +190,19 @@ impl Host {
             };
             EngineError::named_engine(with_cure(&advice, &[self, &e]))
         })
+    }
+
+    /// Opens a connection for several requests.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, with the remedy.
+    pub(in crate::engine) async fn converse(&self) -> Result<Conversation, EngineError> {
+        let stream = TokioIo::new(self.open().await?);
+        let (sender, connection) = http1::handshake(stream).await.map_err(|e| EngineError::broken(&e))?;
+        let connection = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(Conversation { sender, _connection: AbortOnDropHandle::new(connection) })
     }
 
     /// Sends a request on a connection of its own.

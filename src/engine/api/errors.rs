@@ -32,6 +32,8 @@ pub struct EngineError {
     pub step: Option<Box<StepReport>>,
     /// True if the message has the engine's address.
     pub(in crate::engine) names_engine: bool,
+    /// True if the connection broke before the engine's answer was complete.
+    pub(in crate::engine) is_cut_off: bool,
 }
 
 /// The step at which a build ended, as the builder reports it, without secrets.
@@ -52,7 +54,8 @@ impl StepReport {
 
 impl EngineError {
     pub(in crate::engine) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), exit_code: None, status: None, step: None, names_engine: false }
+        let (exit_code, status, step, names_engine, is_cut_off) = (None, None, None, false, false);
+        Self { kind, message: message.into(), exit_code, status, step, names_engine, is_cut_off }
     }
 
     pub(in crate::engine) fn engine(message: impl Into<String>) -> Self {
@@ -76,7 +79,7 @@ impl EngineError {
         let reason = ["operation was canceled", "connection closed before message completed"]
             .iter()
             .fold(chain(source), |reason, words| reason.replace(words, "the other side closed it before it answered"));
-        Self::engine(advice::BROKEN.fill(&[&reason]))
+        Self { is_cut_off: true, ..Self::engine(advice::BROKEN.fill(&[&reason])) }
     }
 
     /// Makes an error from the engine's message about a push. An answer of the registry that is not known to pass by

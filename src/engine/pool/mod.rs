@@ -241,9 +241,14 @@ impl EngineLease {
         }
         *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = Some(UnfinishedBuild::new(&id));
         let built = self.until_lost(self.member.engine.build(build, log)).await;
-        if !built.as_ref().is_err_and(|error| error.kind == ErrorKind::Engine) {
-            *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        match &built {
+            Err(error) if error.kind == ErrorKind::Engine => {
+                unfinished.iter_mut().for_each(|build| build.is_cut_off = error.is_cut_off);
+            }
+            _ => *unfinished = None,
         }
+        drop(unfinished);
         let built = built?;
         let image = built.image_id.clone();
         self.member.change(|state| state.builds.get_mut(&id).map(|held| held.id = Some(image)));

@@ -1,7 +1,9 @@
 //! Ends builds that outlive their client. Podman goes on with a step whose client is gone until the step ends by itself,
 //! and only then stops the build (seen with 5.8 and 6.1). On this machine the processes of such a step are known by the
 //! mark in their `/etc/hosts`, and are killed; that takes the rights of the user who runs Podman. Elsewhere the build
-//! can only be waited for: Podman lists its working container as long as the build is there.
+//! can only be waited for: Podman lists its working container as long as the build is there. Once Podman has died,
+//! its steps go on without it, as BuildKit's do, and the next Podman lists their containers for ever, so that these prove
+//! nothing and are not waited for.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,7 +11,6 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use hyper::Method;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use super::instance::Instance;
-use crate::engine::api::connect::Host;
+use crate::engine::api::connect::{Conversation, Host};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::EngineError;
 use crate::model::Millis;
@@ -34,11 +35,13 @@ const MAX_HOSTS: u64 = 64 << 10;
 pub(in crate::engine) struct UnfinishedBuild {
     id: String,
     begun: Instant,
+    /// True if the engine did not end its answer. Then it is taken for dead, although the way to it may be instead.
+    pub is_cut_off: bool,
 }
 
 impl UnfinishedBuild {
     pub(in crate::engine) fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), begun: Instant::now() }
+        Self { id: id.to_owned(), begun: Instant::now(), is_cut_off: false }
     }
 }
 
@@ -84,14 +87,27 @@ impl Engine {
             }
             return;
         }
-        let Ok(machine) = self.machine().await else { return };
-        let begun = Millis(machine.clock.0 - build.begun.elapsed().as_millis() as i64);
-        let Ok(mut left) = self.working_containers(begun).await else { return };
+        if !build.is_cut_off {
+            // An error is that of an engine which is away or was replaced. Then nothing more can be known of the build.
+            let _ = self.wait_for_containers(build).await;
+        }
+    }
+
+    /// Waits until none of the containers is left that builders have made since this build began. All questions go by one
+    /// connection, which ends with the engine's process.
+    async fn wait_for_containers(&self, build: &UnfinishedBuild) -> Result<(), EngineError> {
+        let mut conversation = self.host.converse().await?;
+        let clock = self.machine().await?.clock;
+        let begun = Millis(clock.0 - build.begun.elapsed().as_millis() as i64);
+        let version = self.version().await?.info().version;
+        let path = format!("/v{version}/libpod/containers/json?all=true&external=true");
+        let mut left = working_containers(&mut conversation, &path, begun).await?;
         while !left.is_empty() {
             sleep(ASK).await;
-            let Ok(now) = self.working_containers(begun).await else { return };
+            let now = working_containers(&mut conversation, &path, begun).await?;
             left.retain(|id| now.contains(id));
         }
+        Ok(())
     }
 
     /// Kills the steps of this instance's builds that `is_live` does not know, and returns the number of processes.
@@ -101,16 +117,18 @@ impl Engine {
             _ => 0,
         }
     }
+}
 
-    /// Returns the ids of the containers that builders have made since then.
-    async fn working_containers(&self, since: Millis) -> Result<HashSet<String>, EngineError> {
-        let version = self.version().await?.info().version;
-        let path = format!("/v{version}/libpod/containers/json?all=true&external=true");
-        let containers: Vec<WorkingContainer> = self.host.json(Method::GET, &path).await?;
-        let is_new = |it: &WorkingContainer| it.created.parse().is_ok_and(|at: Millis| at.0 >= since.0);
-        let of_builders = containers.into_iter().filter(|it| it.state == "storage" && is_new(it));
-        Ok(of_builders.map(|it| it.id).collect())
-    }
+/// Returns the ids of the containers that builders have made since then.
+async fn working_containers(
+    conversation: &mut Conversation,
+    path: &str,
+    since: Millis,
+) -> Result<HashSet<String>, EngineError> {
+    let containers: Vec<WorkingContainer> = conversation.json(path).await?;
+    let is_new = |it: &WorkingContainer| it.created.parse().is_ok_and(|at: Millis| at.0 >= since.0);
+    let of_builders = containers.into_iter().filter(|it| it.state == "storage" && is_new(it));
+    Ok(of_builders.map(|it| it.id).collect())
 }
 
 /// Kills the processes with a mark of a build that `is_wanted`, and returns their number.

@@ -104,6 +104,16 @@ impl Engine {
     /// by its id if it has a name, because others may have given it theirs: `docker tag` makes no image of its own.
     pub fn remove_images(&self, filter: &str) {
         let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+    /// Returns the ids of the containers in which Podman builds, as its own API lists them.
+    pub fn containers_of_builders(&self) -> Vec<String> {
+        let socket = self.host.strip_prefix("unix://").expect("an engine on a socket");
+        let url = "http://engine/v5.0.0/libpod/containers/json?all=true&external=true";
+        let listed = succeed(Command::new("curl").args(["-fsS", "--unix-socket", socket, url]), b"").stdout;
+        let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).unwrap();
+        let of_builders = listed.iter().filter(|container| container["State"] == "storage");
+        of_builders.map(|container| container["Id"].as_str().unwrap().to_owned()).collect()
+    }
+
         let list = self.command(&["image", "ls", "--filter", filter, "--format", format]).output().unwrap().stdout;
         let list = String::from_utf8_lossy(&list).into_owned();
         let names = list.lines().filter_map(|line| line.split_once(' '));

@@ -244,6 +244,9 @@ messages! {
     NO_DIGEST: "engine", "the engine pushed … without a digest",
         "The engine ended the push and named no manifest.",
         "read the engine's own log; the job is tried again";
+    TOKEN_FOR_PODMAN: "config", "the token for … was not sent, because Podman takes user names and passwords alone",
+        "The login of the dockercfg is an identitytoken or a registrytoken, which Podman's API drops without a word.",
+        "store a user name and a password for that registry, or use Docker";
 }
 
 #[cfg(test)]

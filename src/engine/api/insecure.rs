@@ -1,5 +1,5 @@
 //! Decides which registry's login an engine may have: none that it would send over the network in the clear, or to a token
-//! server of another domain.
+//! server of another domain, and no token where it would go on without.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,11 +87,18 @@ impl LoginGuard {
         &self.registries
     }
 
-    /// Returns the reason why a login for this registry may not go to the engine.
+    /// Returns the reason why this login for a registry does not go to the engine.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub(in crate::engine) async fn refusal(&self, registry: &str) -> Result<Option<EngineError>, EngineError> {
+    pub(in crate::engine) async fn refusal(
+        &self,
+        registry: &str,
+        auth: &RegistryAuth,
+    ) -> Result<Option<EngineError>, EngineError> {
+        if self.kind.is_podman && (auth.identity_token.is_some() || auth.registry_token.is_some()) {
+            return Ok(Some(held_back(&advice::TOKEN_FOR_PODMAN, &[&registry])));
+        }
         if self.exposes(registry).await? {
             return Ok(Some(held_back(&advice::EXPOSED_LOGIN, &[])));
         }
@@ -137,8 +144,8 @@ impl Engine {
         image: &ImageRef,
         auth: Option<&RegistryAuth>,
     ) -> Result<HeaderValue, EngineError> {
-        if auth.is_some()
-            && let Some(refusal) = self.login_guard().await?.refusal(image.registry()).await?
+        if let Some(auth) = auth
+            && let Some(refusal) = self.login_guard().await?.refusal(image.registry(), auth).await?
         {
             return Err(refusal);
         }

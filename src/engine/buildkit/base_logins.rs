@@ -22,7 +22,7 @@ use crate::engine::api::insecure::LoginGuard;
 use crate::engine::api::kind::ErrorKind;
 use crate::model::ImageRef;
 use crate::registry::{RegistryError, TokenQuestion};
-use crate::secrets::{HostLogin, RegistryLogins};
+use crate::secrets::{HostLogin, RegistryAuth, RegistryLogins};
 
 /// The logins that the engine gets for the base images of one build.
 pub(in crate::engine) struct BaseLogins {
@@ -46,7 +46,9 @@ impl BaseLogins {
     /// The engine does not say how it speaks to registries.
     pub(in crate::engine) async fn by_host(&self) -> Result<BTreeMap<String, HostLogin>, EngineError> {
         let logins = self.logins.by_host(&self.bases).into_iter().map(async |(host, mut login)| {
-            if login.auth.is_some() && self.holds_back(&host).await? {
+            if let Some(auth) = &login.auth
+                && self.holds_back(&host, auth).await?
+            {
                 login.auth = None;
             }
             self.note(&host, &login);
@@ -55,9 +57,9 @@ impl BaseLogins {
         Ok(try_join_all(logins).await?.into_iter().collect())
     }
 
-    /// Returns true if no login for this registry may go to the engine.
-    async fn holds_back(&self, host: &str) -> Result<bool, EngineError> {
-        let Some(refusal) = self.guard.refusal(host).await? else { return Ok(false) };
+    /// Returns true if this login for a registry does not go to the engine.
+    async fn holds_back(&self, host: &str, auth: &RegistryAuth) -> Result<bool, EngineError> {
+        let Some(refusal) = self.guard.refusal(host, auth).await? else { return Ok(false) };
         // The classic builder gets the logins of registries that this build asks nothing.
         if self.bases.is_empty() || self.bases.iter().any(|base| base.registry() == host) {
             self.held_back.get_or_init(|| refusal);
@@ -95,7 +97,7 @@ impl BaseLogins {
         self.note(&asked.host, &login);
         Ok(match login.auth {
             None => CredentialsResponse::default(),
-            Some(_) if self.holds_back(&asked.host).await.map_err(GrpcStatus::unknown)? => {
+            Some(auth) if self.holds_back(&asked.host, &auth).await.map_err(GrpcStatus::unknown)? => {
                 CredentialsResponse::default()
             }
             Some(auth) => match auth.identity_token {
@@ -134,7 +136,7 @@ impl BaseLogins {
         let repository = scopes.iter().find_map(|scope| repository_of(scope)).unwrap_or_default();
         let auth = self.logins.of_repository(&host, repository);
         let auth = match auth {
-            Some(_) if self.holds_back(&host).await.map_err(GrpcStatus::unknown)? => None,
+            Some(auth) if self.holds_back(&host, &auth).await.map_err(GrpcStatus::unknown)? => None,
             auth => auth,
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

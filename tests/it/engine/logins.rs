@@ -7,8 +7,9 @@ use super::*;
 use crate::harness::Account;
 
 on_each_engine!(a_registry_of_passwords_gets_the_login_of_the_base_image);
-// Podman takes no identity tokens.
+// Podman takes no tokens.
 on_docker!(each_path_has_its_own_login);
+on_podman!(a_token_that_podman_would_drop_is_named);
 
 const ONE: Account = Account { user: "one", password: "s3cret of one", actions: &["pull", "push"] };
 const TWO: Account = Account { user: "two", password: "s3cret of two", actions: &["pull", "push"] };
@@ -61,6 +62,29 @@ async fn each_path_has_its_own_login(docker: Docker) {
     assert!(matches!(error.kind, ErrorKind::Login | ErrorKind::Auth), "{error}");
     assert!(error.message.contains("does not accept the login of one in the dockercfg"), "{error}");
     assert!(!format!("{error}{}", log.text()).contains("s3cret"), "{error}");
+}
+
+/// Podman would push and pull without a login, and say that the registry asks for one.
+async fn a_token_that_podman_would_drop_is_named(docker: Docker) {
+    let registry = harness::Registry::with_tokens(&[ONE]).await;
+    let address = registry.address();
+    let mut bench = Bench::new(docker, "tokens");
+    let minted = registry.mint("repository:org/base:pull,push");
+    let passwords = dockercfg_of(&json!({&address: password(ONE)})).await;
+    pushed(&bench, &format!("{address}/org/base:v1"), &passwords).await.unwrap();
+    for login in [json!({"identitytoken": ONE.identity_token()}), json!({"registrytoken": minted})] {
+        bench.secrets = dockercfg_of(&json!({&address: login})).await;
+        let refused = pushed(&bench, &format!("{address}/org/base:v1"), &bench.secrets).await.unwrap_err();
+        bench.write("Dockerfile", format!("FROM {address}/org/base:v1\nRUN echo {} > /x\n", harness::unique()));
+        bench.commit();
+        let error = bench.try_build(&Log::default()).await.unwrap_err();
+        assert_eq!((refused.kind, error.kind), (ErrorKind::Exposed, ErrorKind::Exposed), "{refused}, {error}");
+        let message = refused.message.replace(&address, "[registry]");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(message, @"the token for [registry] was not sent, because Podman takes user names and passwords alone: store a user name and a password for that registry, or use Docker");
+        }
+        assert!(error.message.ends_with(&refused.message), "{error}");
+    }
 }
 
 /// Such a registry is asked with one login by both builders, which is that of the Dockerfile's own images.

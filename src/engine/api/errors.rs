@@ -96,10 +96,14 @@ impl EngineError {
         }
     }
 
-    /// Classifies the refusal of a whole request for a push, by which Podman reports what the registry said.
+    /// Classifies the refusal of a whole request for a push, by which Podman reports what the registry said. An answer in
+    /// unknown words is the registry's if Podman had begun to push.
     pub(in crate::engine) fn classify_push_refusal(self) -> Self {
-        match self.status.and(texts::of_push(&self.message)) {
-            Some(_) => Self::from_push(&self.message),
+        const BEGINNINGS: [&str; 4] =
+            ["Uploading manifest failed", "writing manifest: ", "writing blob: ", "trying to reuse blob "];
+        let has_begun = BEGINNINGS.iter().any(|words| self.message.contains(words));
+        match self.status.filter(|_| has_begun || texts::of_push(&self.message).is_some()) {
+            Some(_) => Self::from_push(without_podmans_pushing(&self.message)),
             None => self,
         }
     }
@@ -235,13 +239,25 @@ fn without_wrapping(mut message: &str) -> &str {
 /// page around them: `HTTP 413 Request Entity Too Large`.
 fn registry_words(message: &str) -> String {
     let unread = message.strip_prefix("error parsing HTTP ").and_then(|rest| rest.split_once(" response body: "));
-    let Some((status, rest)) = unread else { return without_page(message) };
-    let body = rest.split_once(": \"").map_or("", |(_, body)| body.trim_end_matches('"'));
+    let of_docker = || unread.map(|(status, rest)| (status, rest.split_once(": \"").map_or("", |(_, body)| body)));
+    let of_podman = || message.strip_prefix("StatusCode: ")?.split_once(", \"");
+    let Some((status, body)) = of_docker().or_else(of_podman) else { return without_page(message) };
+    let body = body.trim_end_matches('"');
     match without_page(body).trim() {
         "" => format!("HTTP {status}"),
         body if body.starts_with(status) => format!("HTTP {body}"),
         body => format!("HTTP {status}: {body}"),
     }
+}
+
+/// Removes what Podman writes around a registry's words about a push. After a manifest that was refused it tries other
+/// forms of it, and the answer to the first one counts.
+fn without_podmans_pushing(message: &str) -> &str {
+    let tried = message.strip_prefix("Uploading manifest failed, attempted the following formats: ");
+    let first = tried.and_then(|rest| rest.split_once('(')?.1.split("), application/").next());
+    let message = first.unwrap_or(message);
+    let message = message.strip_prefix("writing manifest: ").unwrap_or(message);
+    message.strip_prefix("uploading manifest ").and_then(|rest| rest.split_once(": ")).map_or(message, |(_, rest)| rest)
 }
 
 /// Puts its title in the place of a web page.

@@ -311,12 +311,12 @@ fn first(rows: impl IntoIterator<Item = &'static KnownText>, message: &str) -> O
 }
 
 /// Returns true for `code: words`, for `code` alone, and for either behind the words of a program between. With
-/// containerd's image store there is no colon behind the code.
+/// containerd's image store there is no colon behind the code, and a line's end where the words are the code's own.
 fn has_code(message: &str, code: &str) -> bool {
     message.match_indices(code).any(|(at, _)| {
         let (before, after) = (&message[..at], &message[at + code.len()..]);
         let is_end = after.is_empty() || after.starts_with(": ");
-        let is_containerds = before.ends_with("error from registry: ") && after.starts_with(' ');
+        let is_containerds = before.ends_with("error from registry: ") && after.starts_with([' ', '\n']);
         (before.is_empty() || before.ends_with(": ")) && is_end || is_containerds
     })
 }
@@ -404,6 +404,7 @@ mod tests {
                 Some(Refused),
             ),
             ("unsupported", Some(Setup)),
+            ("error from registry: unsupported\nunsupported", Some(Setup)),
             ("unknown: Method Not Allowed", Some(Setup)),
             (
                 "error parsing HTTP 404 response body: invalid character '<' looking for beginning of value",

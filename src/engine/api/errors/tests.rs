@@ -141,12 +141,28 @@ fn final_words_of_a_registry_come_with_what_to_do() {
 
 #[test]
 fn podman_reports_a_registrys_words_as_the_status_of_the_push() {
-    let refused = |message: &str| {
+    let refused = |message| {
         let error = EngineError { status: Some(StatusCode::INTERNAL_SERVER_ERROR), ..EngineError::engine(message) };
-        error.classify_push_refusal().kind
+        let refused = error.classify_push_refusal();
+        format!("{:?}: {}", refused.kind, refused.message)
     };
-    assert_eq!(refused("trying to reuse blob sha256:ab in q.io: authentication required"), ErrorKind::Login);
-    assert_eq!(refused("something broke"), ErrorKind::Engine);
+    let messages = [
+        "trying to reuse blob sha256:ab in q.io: authentication required",
+        "writing manifest: uploading manifest v1 to q.io:5000/a/b: received unexpected HTTP status: 503 Service Unavailable",
+        "writing manifest: uploading manifest v1 to q.io/a/b: StatusCode: 413, \"<html><title>413 Request Entity Too \
+         Large</title></html>\"",
+        "Uploading manifest failed, attempted the following formats: application/vnd.docker.distribution.manifest.v2+json\
+         (writing manifest: uploading manifest v1 to q.io/a/b: manifest invalid: nobody knows why), application/vnd.oci.\
+         image.manifest.v1+json(writing manifest: uploading manifest v1 to q.io/a/b: manifest invalid: nobody knows why)",
+        "something broke",
+    ];
+    insta::assert_snapshot!(messages.map(refused).join("\n"), @r"
+    Login: trying to reuse blob sha256:ab in q.io: authentication required
+    Registry: received unexpected HTTP status: 503 Service Unavailable
+    Refused: HTTP 413 Request Entity Too Large; raise the limit there (client_max_body_size in nginx), or make the layer smaller
+    Refused: the registry refuses the push: manifest invalid: nobody knows why: read what the registry says, and its log; then rebuild the job
+    Engine: something broke
+    ");
 }
 
 #[test]

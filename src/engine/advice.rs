@@ -111,6 +111,9 @@ messages! {
         "Something between the daemon and the engine does not pass on POST /session, which BuildKit needs.",
         "let POST /session through to the engine, or set BUILDER=auto";
     // Builds.
+    STOPPED: "engine", "Podman was stopped, and killed the step \"…\"",
+        "Somebody stopped or restarted Podman, which kills the steps that run in it.",
+        "nothing, because the job is tried again";
     ENDLESS_OUTPUT: "engine", "the engine reports no more progress of a step that wrote more than 1 MiB at once",
         "Docker 20.10 never ends such a build (https://github.com/moby/buildkit/issues/1915).",
         "leave BUILDKIT_STEP_LOG_MAX_SPEED in dockerd's environment at its default, 204800, or take a newer Docker";
@@ -241,12 +244,12 @@ messages! {
         another domain or has no TLS",
         "The registry names a token server that could be an attacker's.",
         "correct the registry's token realm, or allow a server that has TLS by TOKEN_SERVERS_ALLOWED";
-    NO_DIGEST: "engine", "the engine pushed … without a digest",
-        "The engine ended the push and named no manifest.",
-        "read the engine's own log; the job is tried again";
     TOKEN_FOR_PODMAN: "config", "the token for … was not sent, because Podman takes user names and passwords alone",
         "The login of the dockercfg is an identitytoken or a registrytoken, which Podman's API drops without a word.",
         "store a user name and a password for that registry, or use Docker";
+    NO_DIGEST: "engine", "the engine pushed … without a digest",
+        "The engine ended the push and named no manifest.",
+        "read the engine's own log; the job is tried again";
 }
 
 #[cfg(test)]

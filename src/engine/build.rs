@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::advice::{self, with_cure};
 use super::api::engine::Engine;
-use super::api::errors::{EngineError, SIGKILL_EXIT, one_line, write_line};
+use super::api::errors::{EngineError, KilledBy, SIGKILL_EXIT, one_line, write_line};
 use super::api::kind::ErrorKind;
 use super::buildkit::base_logins::BaseLogins;
 use super::buildkit::session::{Session, SessionError};
@@ -36,7 +36,11 @@ impl Engine {
         };
         match explain_git_dir(&tree, &log, built).await {
             Err(e) if e.exit_code == Some(SIGKILL_EXIT) && e.kind == ErrorKind::Build => {
-                Err(e.killed(ooms.killed_by(self).await))
+                let killer = ooms.killed_by(self).await;
+                if killer != KilledBy::Kernel && self.is_stopping().await {
+                    return Err(EngineError::engine(advice::STOPPED.fill(&[&e.step_name()])));
+                }
+                Err(e.killed(killer))
             }
             built => built,
         }

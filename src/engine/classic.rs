@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::advice::{self, with_cure};
 use super::api::connect::{invalid, request};
 use super::api::engine::Engine;
-use super::api::errors::{EngineError, StepReport, write_line};
+use super::api::errors::{EngineError, SIGKILL_EXIT, StepReport, write_line};
 use super::api::kind::ErrorKind;
 use super::api::messages::{EngineMessage, MessageStream};
 use super::buildkit::base_logins::BaseLogins;
@@ -23,6 +23,8 @@ use crate::secrets::HostLogin;
 
 /// End of what crun writes about a program of another processor architecture.
 const FOREIGN: &str = "Exec format error";
+/// Line that Podman adds to the output of a step that SIGKILL ended.
+const PODMANS_KILLED: &str = "container exited on killed";
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -94,6 +96,7 @@ impl Engine {
                 }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
                 let mut failure = match message.error_detail.code {
+                    0 if progress.is_killed => EngineError::from_step(step, SIGKILL_EXIT),
                     0 => EngineError::from_build(error, Some(step)),
                     code => EngineError::from_step(step, code),
                 };
@@ -144,6 +147,8 @@ struct ClassicProgress {
     /// The current step, such as `Step 2/3 : RUN make`.
     step: String,
     is_podman: bool,
+    /// True if Podman has said that SIGKILL ended the step. It then reports the exit code 1.
+    is_killed: bool,
     /// Last line of its output that is not empty, and the beginning of the next one.
     last_line: String,
     begun_line: String,
@@ -166,6 +171,7 @@ impl ClassicProgress {
                 podmans.or_else(|| (!self.is_podman && text.starts_with("Step ")).then(|| text.trim().to_owned()));
             if let Some(step) = step.filter(|_| !self.in_line) {
                 self.step = step;
+                self.is_killed = false;
                 self.last_line.clear();
                 self.begun_line.clear();
             } else {
@@ -197,7 +203,9 @@ impl ClassicProgress {
             self.begun_line += piece;
             if piece.ends_with('\n') {
                 let line = std::mem::take(&mut self.begun_line);
-                if !line.trim().is_empty() {
+                if self.is_podman && line.trim_end() == PODMANS_KILLED {
+                    self.is_killed = true;
+                } else if !line.trim().is_empty() {
                     self.last_line = line;
                 }
             }

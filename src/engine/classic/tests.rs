@@ -40,6 +40,20 @@ fn podmans_steps_are_read() {
 }
 
 #[test]
+fn a_step_that_podman_says_was_killed_is_known() {
+    let killed = &[
+        r#"{"stream":"STEP 2/2: RUN make\n"}"#,
+        r#"{"stream":"out\n"}"#,
+        r#"{"stream":"container exited on killed\n"}"#,
+    ];
+    let (text, progress) = log(killed);
+    assert!(text.ends_with("out\ncontainer exited on killed\n"), "{text}");
+    assert!(progress.is_killed && progress.last_line().trim() == "out");
+    // A step of the Docker Engine may print that.
+    assert!(!log(&killed[1..]).1.is_killed);
+}
+
+#[test]
 fn a_pull_writes_one_line_per_layer() {
     let (text, progress) = log(&[
         r#"{"status":"Pulling from acme/base","id":"v1"}"#,

@@ -62,6 +62,20 @@ impl Engine {
         self.kind().await.is_ok_and(|kind| kind.is_podman)
     }
 
+    /// Returns true for a Podman that stops answering within two seconds, because it kills its steps before it stops.
+    pub(in crate::engine) async fn is_stopping(&self) -> bool {
+        if !self.outlives_clients().await {
+            return false;
+        }
+        for _ in 0..4 {
+            if self.ping().await.is_err() {
+                return true;
+            }
+            sleep(LOOK).await;
+        }
+        false
+    }
+
     /// Returns true if the processes of the engine's steps can be seen and killed from here.
     pub(in crate::engine) async fn shows_steps(&self) -> bool {
         let Host::Unix(socket) = &self.host else { return false };

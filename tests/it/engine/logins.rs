@@ -6,7 +6,7 @@ use super::pushing::{dockercfg_of, pushed};
 use super::*;
 use crate::harness::Account;
 
-on_each_engine!(a_registry_of_passwords_gets_the_login_of_the_base_image);
+on_each_engine!(a_registry_of_passwords_gets_the_login_of_the_base_image, no_login_goes_out_in_the_clear,);
 // Podman takes no tokens.
 on_docker!(each_path_has_its_own_login);
 on_podman!(a_token_that_podman_would_drop_is_named);
@@ -62,6 +62,30 @@ async fn each_path_has_its_own_login(docker: Docker) {
     assert!(matches!(error.kind, ErrorKind::Login | ErrorKind::Auth), "{error}");
     assert!(error.message.contains("does not accept the login of one in the dockercfg"), "{error}");
     assert!(!format!("{error}{}", log.text()).contains("s3cret"), "{error}");
+}
+
+/// The engine speaks to a registry without TLS, which is beyond its own machine as far as anybody knows.
+async fn no_login_goes_out_in_the_clear(docker: Docker) {
+    let registry = harness::Registry::with_password("robot", "s3cret").await;
+    let far = harness::afar(&registry.address());
+    let flags = format!("--insecure-registry {far}");
+    let private = harness::PrivateEngine::start_with(docker, &[("DOCKERD_FLAGS", &flags)]).await;
+    private.reach_afar(&registry.address());
+    let mut bench = Bench::at(docker, "afar", private.engine.host.clone());
+    bench.secrets = dockercfg_of(&json!({&far: {"username": "robot", "password": "s3cret"}})).await;
+    let refused = pushed(&bench, &format!("{far}/acme/base:v1"), &bench.secrets).await.unwrap_err();
+    assert_eq!((refused.kind, registry.logins()), (ErrorKind::Exposed, 0), "{refused}");
+    for builder in docker.builders() {
+        bench.engine = Engine::new(bench.host.parse::<Host>().unwrap()).with_builder(*builder);
+        bench.write("Dockerfile", format!("FROM {far}/acme/base:v1\nRUN echo {} > /x\n", harness::unique()));
+        bench.commit();
+        let asked = registry.calls("", "/v2/");
+        let error = bench.try_build(&Log::default()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Exposed, "{error}");
+        assert!(error.message.contains("its password was not sent"), "{error}");
+        assert!(registry.calls("", "/v2/") > asked, "the engine does not reach the registry");
+        assert_eq!(registry.logins(), 0);
+    }
 }
 
 /// Podman would push and pull without a login, and say that the registry asks for one.

@@ -21,6 +21,10 @@ const ENGINE_NEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-ne
 /// without a slash is Docker's own to give, so nobody else can publish an image of it.
 pub const BASE: &str = "image-factory-busybox:1";
 
+/// An address that a [`PrivateEngine`] has in its own network, and that is no loopback. It is one of those for tests of
+/// networks (RFC 2544), which nobody routes. scripts/engine-new has Podman speak plain HTTP there.
+const FAR: &str = "198.18.99.1";
+
 /// An engine, by Docker's own command.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -36,21 +40,27 @@ impl Engine {
     /// One that is running, with the image [`BASE`]. All tests share it; what a test makes is named by its
     /// registry's port, which no other test has.
     pub fn of(docker: Docker) -> Self {
-        let (host, advice) = match (docker, docker.of_script()) {
-            (_, Some(name)) => (
-                Some(format!("unix:///run/image-factory-engine-{name}/docker.sock")),
-                "`scripts/engine-new` starts it, or `ENGINES=all make test`",
-            ),
-            (Docker::V20, _) => (std::env::var("DOCKER_HOST").ok(), "`make setup` starts one"),
-            _ => (
-                Some("unix:///run/image-factory-engine-26/docker.sock".into()),
-                "`scripts/engine-26 start` starts it, ENGINE_26=no leaves it out of `make test`",
-            ),
+        let advice = match docker {
+            Docker::V20 => "`make setup` starts one",
+            Docker::V26 => "`scripts/engine-26 start` starts it, ENGINE_26=no leaves it out of `make test`",
+            _ => "`scripts/engine-new` starts it, or `ENGINES=all make test`",
+        };
+        Self::running(docker).unwrap_or_else(|host| panic!("no engine answers at {host}: {advice}"))
+    }
+
+    /// Returns the address instead if no engine answers there.
+    pub fn running(docker: Docker) -> Result<Self, String> {
+        let host = match (docker, docker.of_script()) {
+            (_, Some(name)) => Some(format!("unix:///run/image-factory-engine-{name}/docker.sock")),
+            (Docker::V20, _) => std::env::var("DOCKER_HOST").ok(),
+            _ => Some("unix:///run/image-factory-engine-26/docker.sock".into()),
         };
         let engine = Self { host: host.unwrap_or_else(|| "unix:///var/run/docker.sock".into()) };
-        assert!(engine.answers(), "no engine answers at {}: {advice}", engine.host);
+        if !engine.answers() {
+            return Err(engine.host);
+        }
         engine.import_base();
-        engine
+        Ok(engine)
     }
 
     pub(super) fn answers(&self) -> bool {
@@ -94,16 +104,6 @@ impl Engine {
         let _ = self.command(&["rm", "--force", "--volumes", name]).output();
     }
 
-    /// Removes the containers that `docker ps` finds by this filter, with their volumes.
-    pub fn remove_containers(&self, filter: &str) {
-        let list = self.command(&["ps", "--all", "--quiet", "--filter", filter]).output().unwrap().stdout;
-        String::from_utf8_lossy(&list).lines().for_each(|id| self.remove_container(id));
-    }
-
-    /// Removes every name of an image that `docker image ls` finds by this filter, and what has no name. Never an image
-    /// by its id if it has a name, because others may have given it theirs: `docker tag` makes no image of its own.
-    pub fn remove_images(&self, filter: &str) {
-        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
     /// Returns the ids of the containers in which Podman builds, as its own API lists them.
     pub fn containers_of_builders(&self) -> Vec<String> {
         let socket = self.host.strip_prefix("unix://").expect("an engine on a socket");
@@ -114,6 +114,16 @@ impl Engine {
         of_builders.map(|container| container["Id"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Removes the containers that `docker ps` finds by this filter, with their volumes.
+    pub fn remove_containers(&self, filter: &str) {
+        let list = self.command(&["ps", "--all", "--quiet", "--filter", filter]).output().unwrap().stdout;
+        String::from_utf8_lossy(&list).lines().for_each(|id| self.remove_container(id));
+    }
+
+    /// Removes every name of an image that `docker image ls` finds by this filter, and what has no name. Never an image
+    /// by its id if it has a name, because others may have given it theirs: `docker tag` makes no image of its own.
+    pub fn remove_images(&self, filter: &str) {
+        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
         let list = self.command(&["image", "ls", "--filter", filter, "--format", format]).output().unwrap().stdout;
         let list = String::from_utf8_lossy(&list).into_owned();
         let names = list.lines().filter_map(|line| line.split_once(' '));
@@ -147,7 +157,8 @@ impl PrivateEngine {
         Self::start_with(docker, &[]).await
     }
 
-    /// Starts an engine with these variables in dockerd's environment. DOCKERD_FLAGS are further flags of dockerd.
+    /// Starts an engine with these variables in its environment. DOCKERD_FLAGS are further flags of dockerd, and
+    /// JOINED_GROUP is a control group's `cgroup.procs`.
     pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
         Self::make(docker, env, None).await
     }
@@ -216,16 +227,29 @@ impl PrivateEngine {
     pub fn reach(&self, address: &str) {
         reach_from(&self.network, address);
     }
+
+    /// Lets the engine reach what listens on 127.0.0.1 here by the address [`afar`].
+    pub fn reach_afar(&self, address: &str) {
+        reach_by(&self.network, &afar(address), address);
+    }
+}
+
+/// Returns the same port of [`FAR`].
+pub fn afar(address: &str) -> String {
+    address.replace("127.0.0.1:", &format!("{FAR}:"))
 }
 
 /// Lets the programs of a network namespace reach what listens on 127.0.0.1 here, by the same address.
-#[expect(unsafe_code, reason = "std joins no network namespace")]
 pub fn reach_from(network: &File, address: &str) {
+    reach_by(network, address, address);
+}
+
+#[expect(unsafe_code, reason = "std joins no network namespace")]
+fn reach_by(network: &File, inside: &str, address: &str) {
     unsafe extern "C" {
         fn setns(fd: i32, kind: i32) -> i32;
     }
-    let (network, address) = (network.try_clone().unwrap(), address.to_string());
-    let inside = address.clone();
+    let (network, address, inside) = (network.try_clone().unwrap(), address.to_string(), inside.to_string());
     // A socket stays in the network that its thread was in.
     let listen = std::thread::spawn(move || {
         // SAFETY: a system call with a file that is open.
@@ -266,7 +290,8 @@ async fn run(docker: Docker, dir: &Path, path: &str, env: &[(String, String)], n
             if docker == Docker::Containerd { "--feature containerd-snapshotter=true" } else { "" }
         ),
     };
-    let command = format!("ip link set lo up && exec {enter}{engine}");
+    let join = r#"{ [ -z "$JOINED_GROUP" ] || echo $$ >"$JOINED_GROUP"; }"#;
+    let command = format!("{join} && ip link set lo up && ip address replace {FAR}/32 dev lo && exec {enter}{engine}");
     let (server, []) = start(
         "engine",
         &dir.join("log"),

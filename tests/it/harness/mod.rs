@@ -45,7 +45,7 @@ pub use chat::{HipChat, Slack};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use disk::Disk;
 pub use docker::{Docker, Feature, on};
-pub use engine::{BASE, Engine, PrivateEngine, reach_from};
+pub use engine::{BASE, Engine, PrivateEngine, afar, reach_from};
 pub use etcd::{Etcd, USER};
 pub use folder::{Left, clear, folder, note, sweep};
 pub use gate::{Flow, Gate};

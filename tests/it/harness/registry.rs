@@ -1,5 +1,6 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -116,6 +117,7 @@ impl Registry {
             client: client.clone(),
             fault: Mutex::new(Fault::None),
             calls: Mutex::default(),
+            logins: AtomicUsize::new(0),
         });
         let front = Served::start(axum::Router::new().fallback(forward).with_state(state.clone()));
         Self { front, state, _server: server, port, auth: login, client, dir }
@@ -159,9 +161,15 @@ impl Registry {
         std::fs::read_dir(self.dir.path().join(uploads)).map_or(0, |all| all.flatten().filter(is_open).count())
     }
 
-    /// Returns the number of requests with this method whose path contains `part`.
+    /// Returns the number of requests with this method, or with any, whose path contains `part`.
     pub fn calls(&self, method: &str, part: &str) -> usize {
-        self.state.calls.lock().unwrap().iter().filter(|(m, path)| m == method && path.contains(part)).count()
+        let is_wanted = |(m, path): &&(String, String)| (method.is_empty() || m == method) && path.contains(part);
+        self.state.calls.lock().unwrap().iter().filter(is_wanted).count()
+    }
+
+    /// Returns the number of requests that came with a login.
+    pub fn logins(&self) -> usize {
+        self.state.logins.load(Ordering::Relaxed)
     }
 
     /// Returns true if the registry's folder has the tag. A request would cost 3 ms of a core for the password's hash,
@@ -219,6 +227,8 @@ struct Front {
     client: reqwest::Client,
     fault: Mutex<Fault>,
     calls: Mutex<Vec<(String, String)>>,
+    /// Number of requests with a login.
+    logins: AtomicUsize,
 }
 
 impl Front {
@@ -250,6 +260,10 @@ async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_string();
     front.calls.lock().unwrap().push((parts.method.to_string(), path.clone()));
+    // Podman without a login sends one of an empty name and an empty password.
+    if parts.headers.get("authorization").is_some_and(|login| login != "Basic Og==") {
+        front.logins.fetch_add(1, Ordering::Relaxed);
+    }
     match front.strike(&parts.method, &path) {
         None => {}
         Some(Fault::Manifests { status, .. } | Fault::Pulls { status }) => {

@@ -8,6 +8,9 @@ use super::context::place::FilePlace;
 use super::context::tree::Tree;
 use crate::model::{Builder, FailedStep, Instruction, instructions, names_syntax};
 
+/// Podman's words behind the instruction `COPY --from=NAME`.
+const PODMANS_NO_STAGE: &str = ": no stage or image found with that name";
+
 /// Adds to a failure the step, and what was looked for and where. A step that ran says enough by its exit code. `builder`
 /// is `None` for Podman's, which knows other instructions than either of Docker's.
 pub(super) async fn explain(
@@ -76,12 +79,14 @@ impl BuildFailure {
     /// Names an image that could not be had, and the line that asks for it.
     fn image(&self) -> Option<(ErrorKind, String)> {
         let of_flag = || self.error.message.strip_prefix("invalid from flag value ")?.split(": ").next();
+        let of_podman = || self.error.message.strip_prefix("COPY --from=")?.strip_suffix(PODMANS_NO_STAGE);
         let metadata = || self.step.strip_prefix("[internal] load metadata for ");
         let of_step = || self.step.strip_prefix("FROM ");
         let own = self.instruction();
         let of_classic = || own.as_ref()?.base_image().filter(|image| !image.contains('$'));
-        let image = of_flag().or_else(metadata).or_else(of_step).or_else(of_classic)?;
+        let image = of_flag().or_else(of_podman).or_else(metadata).or_else(of_step).or_else(of_classic)?;
         let text = unwrapped(&self.error.message);
+        let text = text.strip_prefix("COPY --from=").unwrap_or(text);
         let text = text.strip_prefix(&format!("{image}: ")).unwrap_or(text);
         let sources = |other: &Instruction| other.sources().any(|source| canonical(source) == canonical(image));
         if let Some((line, name)) = self.all.iter().find(|other| sources(other)).and_then(|other| {

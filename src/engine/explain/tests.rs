@@ -10,7 +10,7 @@ fn failure(step: &str, message: &str) -> BuildFailure {
     BuildFailure { all: instructions(DOCKERFILE.as_bytes()), step: step.into(), error }
 }
 
-/// The messages are those of BuildKit 0.8 and 0.13 and of both classic builders.
+/// The messages are those of BuildKit 0.8 and 0.13, of both classic builders, and of Podman.
 #[test]
 fn an_image_is_named_with_its_line_and_registry() {
     let cases = [
@@ -27,6 +27,7 @@ fn an_image_is_named_with_its_line_and_registry() {
             "invalid from flag value bulid: pull access denied for bulid, repository \
           does not exist or may require 'docker login': denied: requested access to the resource is denied",
         ),
+        ("Step 4/5 : COPY --from=bulid /a /b", "COPY --from=bulid: no stage or image found with that name"),
     ];
     let seen = cases.map(|(step, message)| match failure(step, message).image() {
         Some((kind, message)) => format!("{kind:?}: {message}"),
@@ -38,6 +39,7 @@ fn an_image_is_named_with_its_line_and_registry() {
     Registry: the base image q.io/acme/base:v1 (line 3) cannot be had from q.io: Get "https://q.io/v2/": dial tcp: lookup q.io: no such host
     Build: --from=bulid in line 4 names no stage above it (the stages are build), and no image: not found: correct the name, or give it to a stage by FROM … AS
     Build: --from=bulid in line 4 names no stage above it (the stages are build), and no image: pull access denied for bulid, repository does not exist or may require 'docker login': denied: requested access to the resource is denied; there is no such image on Docker Hub, or it is private and the dockercfg has no login that may read it: correct the name, or give it to a stage by FROM … AS
+    Build: --from=bulid in line 4 names no stage above it (the stages are build), and no image: no stage or image found with that name: correct the name, or give it to a stage by FROM … AS
     "#);
 }
 

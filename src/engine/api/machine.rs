@@ -27,40 +27,46 @@ pub struct Machine {
     pub clock: Millis,
 }
 
-impl Engine {
-    /// Asks `/info`, which takes an engine some milliseconds.
-    pub async fn machine(&self) -> Result<Machine, EngineError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct MachineInfo {
-            docker_root_dir: PathBuf,
-            system_time: String,
-            /// Pairs of a name and a value.
-            #[serde(default)]
-            driver_status: Option<Vec<Vec<String>>>,
-            #[serde(default)]
-            containerd: Option<Containerd>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Containerd {
-            address: PathBuf,
-        }
-        let info: MachineInfo = self.json(Method::GET, "/info").await?;
-        let clock = info.system_time.parse().map_err(|e| {
-            EngineError::engine(format!(
-                "the Docker engine reports the time {:?}, which is not valid: {e}",
-                info.system_time
-            ))
+/// The used part of `GET /info`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MachineInfo {
+    docker_root_dir: PathBuf,
+    system_time: String,
+    /// Pairs of a name and a value.
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    containerd: Option<Containerd>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Containerd {
+    address: PathBuf,
+}
+
+impl MachineInfo {
+    fn machine(self) -> Result<Machine, EngineError> {
+        let clock = self.system_time.parse().map_err(|e| {
+            let time = &self.system_time;
+            EngineError::engine(format!("the Docker engine reports the time {time:?}, which is not valid: {e}"))
         })?;
-        let is_service = info.containerd.is_some_and(|it| it.address == Path::new(CONTAINERD_SOCKET));
-        let status = info.driver_status.unwrap_or_default();
+        let is_service = self.containerd.is_some_and(|it| it.address == Path::new(CONTAINERD_SOCKET));
+        let status = self.driver_status.unwrap_or_default();
         Ok(Machine {
-            data_root: info.docker_root_dir,
+            data_root: self.docker_root_dir,
             containerd_root: is_service.then(|| CONTAINERD_ROOT.into()),
             has_containerd_store: status.iter().flatten().any(|word| word == "io.containerd.snapshotter.v1"),
             clock,
         })
+    }
+}
+
+impl Engine {
+    /// Asks `/info`, which takes an engine some milliseconds.
+    pub async fn machine(&self) -> Result<Machine, EngineError> {
+        self.json::<MachineInfo>(Method::GET, "/info").await?.machine()
     }
 
     /// Returns the engine's folders of images and layers that are on disks of this machine, because only then their free
@@ -70,5 +76,34 @@ impl Engine {
         let machine = self.machine().await?;
         let folders = [Some(machine.data_root), machine.containerd_root];
         Ok(folders.into_iter().flatten().filter(|folder| folder.is_dir()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn machine(status: Value, containerd: Value) -> Machine {
+        let info = json!({ "DockerRootDir": "/var/lib/docker", "SystemTime": "2026-11-29T12:00:00Z",
+            "DriverStatus": status, "Containerd": containerd });
+        serde_json::from_value::<MachineInfo>(info).unwrap().machine().unwrap()
+    }
+
+    /// The answers are those of 28.5 with containerd as a service and with its own, of 20.10, and of Podman.
+    #[test]
+    fn the_disks_and_the_store_of_an_engine_are_known() {
+        let store = json!([["driver-type", "io.containerd.snapshotter.v1"]]);
+        let service = machine(store, json!({ "Address": "/run/containerd/containerd.sock" }));
+        assert_eq!(service.containerd_root.as_deref(), Some(Path::new("/var/lib/containerd")));
+        assert!(service.has_containerd_store && service.data_root == Path::new("/var/lib/docker"));
+        for (status, containerd) in [
+            (json!([["Backing Filesystem", "extfs"]]), json!({ "Address": "/run/docker/containerd/containerd.sock" })),
+            (json!([["Backing Filesystem", "extfs"]]), Value::Null),
+            (Value::Null, Value::Null),
+        ] {
+            let machine = machine(status, containerd);
+            assert!(machine.containerd_root.is_none() && !machine.has_containerd_store, "{machine:?}");
+        }
     }
 }

@@ -330,6 +330,22 @@ mod tests {
         }
     }
 
+    /// Docker from API 1.53 on, and Podman 6 without a version in the path, have these fields alone.
+    #[test]
+    fn another_form_of_the_answer_is_an_error() {
+        let newer = serde_json::json!({ "ImageUsage": { "TotalSize": 9, "Items": [] }, "BuildCacheUsage": {},
+            "ContainerUsage": {}, "VolumeUsage": {} });
+        let error = serde_json::from_value::<DiskUsage>(newer).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "missing field `LayersSize`");
+        let null = serde_json::json!({ "LayersSize": 0, "Images": null, "BuildCache": null });
+        assert_eq!(serde_json::from_value::<DiskUsage>(null).unwrap().taken(&Instance::new("aa")), 0);
+        for field in ["LayersSize", "Images", "BuildCache"] {
+            let mut usage = serde_json::json!({ "LayersSize": 0, "Images": [], "BuildCache": [] });
+            usage.as_object_mut().unwrap().remove(field);
+            assert!(serde_json::from_value::<DiskUsage>(usage).is_err(), "{field}");
+        }
+    }
+
     #[test]
     fn our_part_of_the_disk_is_measured() {
         let instance = Instance::new("aa");

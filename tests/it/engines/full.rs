@@ -10,15 +10,22 @@ on_each_engine!(an_engine_is_pruned, a_full_engine_waits);
 
 const FLOOR: (&str, &str) = ("DISK_FLOOR", "100MiB");
 
-/// Builds that together need more than there is: what they leave goes, the oldest first, and nobody else's.
+/// Builds that together need more than there is: what they leave goes, the oldest first, and nobody else's. Others have
+/// images on the same base, and what they share must not hide what is ours.
 async fn an_engine_is_pruned(docker: Docker) {
     let private = PrivateEngine::start_on_small_disk(docker, 300).await;
     let world = World::start_at(private.engine.clone(), &[FLOOR, ("CONCURRENCY", "1")]).await;
     private.reach(&world.registry.address());
+    for (name, from, size) in [("base", BASE, 16), ("own", "somebody/base:1", 1)] {
+        let dir = folder();
+        let step = format!("FROM {from}\nRUN dd if=/dev/urandom of=/{name} bs=1M count={size}\n");
+        fs::write(dir.path().join("Dockerfile"), step).unwrap();
+        private.engine.docker(&["build", "-t", &format!("somebody/{name}:1"), dir.path().to_str().unwrap()]);
+    }
     let mut shas = vec![];
     for round in 0..6 {
         let dockerfile =
-            format!("FROM image-factory-busybox:1\nRUN echo {}; dd if=/dev/urandom of=/big bs=1M count=40\n", unique());
+            format!("FROM somebody/base:1\nRUN echo {}; dd if=/dev/urandom of=/big bs=1M count=40\n", unique());
         let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
         let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
         let job = world.daemon.wait_success(&id).await;
@@ -32,7 +39,9 @@ async fn an_engine_is_pruned(docker: Docker) {
     let output = world.daemon.output();
     assert!(output.contains("of our images and parts of the build cache"), "{output}");
     let images = private.engine.docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
-    assert!(images.contains("somebody/kept:1") && images.contains(BASE), "{images}");
+    for others in ["somebody/kept:1", "somebody/base:1", "somebody/own:1", BASE] {
+        assert!(images.contains(others), "{others}: {images}");
+    }
     assert!(images.contains(&shas[5]) && !images.contains(&shas[1]), "{images}");
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, dead_code, unused_imports, reason = "uses a part of the tests' harness")]
 
 mod container;
+mod engines;
 mod followers;
 mod git;
 #[path = "../../tests/it/harness/mod.rs"]
@@ -31,7 +32,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 21] = [
+const MEASUREMENTS: [&str; 23] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -52,6 +53,8 @@ const MEASUREMENTS: [&str; 21] = [
     "hostile",
     "container-start",
     "container-push",
+    "engines-300",
+    "engines-20000",
     "idle",
 ];
 
@@ -87,6 +90,8 @@ fn main() {
                 "hostile" => hostile::measure().await,
                 "container-start" => container::starts().await,
                 "container-push" => container::pushes().await,
+                "engines-300" => engines::measure(300, 9).await,
+                "engines-20000" => engines::measure(20_000, 5).await,
                 _ => idle::measure().await,
             }
         }));

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::harness::{DeployKey, KeyType, PASSPHRASE, World, dockercfg, folder, gpg_encrypt, succeed};
 use super::{Row, median, ms, poll};
 
-const PASSWORD: &str = "registry password";
+pub const PASSWORD: &str = "registry password";
 
 /// Where the Dockerfile copies the one file that each push changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub async fn measure(files: usize, order: Order, rounds: usize, target: f64) -> 
     rows
 }
 
-fn fill(world: &World, files: usize, order: Order) {
+pub fn fill(world: &World, files: usize, order: Order) {
     for index in 0..files {
         let path = world.repo.path(&format!("src/{:03}/{index}", index / 100));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

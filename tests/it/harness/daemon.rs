@@ -16,9 +16,12 @@ use super::canary::{API_TOKENS, Canaries};
 use super::proc::wait_ready;
 use super::{Proc, eventually, folder, http_client, port, start};
 
-/// Returns the program under test; BENCH_BINARY is an older one, which `scripts/bench-before` compares with this one.
-fn binary() -> OsString {
-    std::env::var_os("BENCH_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_image-factory").into())
+/// Variable that names an older program, for `scripts/bench-before`. Among a daemon's settings it is that daemon's own.
+pub const BENCH_BINARY: &str = "BENCH_BINARY";
+
+/// Returns the program under test.
+pub fn binary() -> OsString {
+    std::env::var_os(BENCH_BINARY).unwrap_or_else(|| env!("CARGO_BIN_EXE_image-factory").into())
 }
 
 /// Environment variables for the daemon.
@@ -331,7 +334,7 @@ pub fn push_payload(repo: &str, git_ref: &str, sha: &str) -> Value {
 }
 
 fn serve(settings: &Settings, dir: &Path, port: u16) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(settings.get(BENCH_BINARY).map_or_else(binary, OsString::from));
     command
         .arg("serve")
         .arg("--env-file")

@@ -42,6 +42,8 @@ pub use authority::{Authority, Pem};
 pub use canary::Canaries;
 pub use capture::{Capture, Received};
 pub use chat::{HipChat, Slack};
+#[allow(unused_imports, reason = "the benches use them")]
+pub use daemon::{BENCH_BINARY, binary};
 pub use daemon::{Cli, Daemon, Settings, push_payload};
 pub use disk::Disk;
 pub use docker::{Docker, Feature, on};

@@ -24,6 +24,9 @@ use crate::model::Millis;
 const PART: usize = 8;
 /// Number of steps in one go. The rest is left for the next one.
 const STEPS: usize = 100;
+/// Precision of the time for which the cache was not used. Newer engines (28.5) go back to the begin of a second, so that
+/// what was asked for by its exact age would stay.
+const UNTIL: Duration = Duration::from_secs(1);
 /// Time limit for pruning, because a disk can take minutes to remove layers.
 const PRUNE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -242,7 +245,8 @@ impl Engine {
         struct Pruned {
             caches_deleted: Option<Vec<String>>,
         }
-        let unused = self.machine().await?.clock.since(last_used).as_millis();
+        let unused = self.machine().await?.clock.since(last_used).saturating_sub(UNTIL).max(Duration::from_millis(1));
+        let unused = unused.as_millis();
         let filters = serde_json::json!({ "until": [format!("{unused}ms")] }).to_string();
         let path = format!(
             "/build/prune?{}",

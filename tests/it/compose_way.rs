@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{COMPOSE_CI, Docker, Engine, World, eventually, folder, succeed, unique};
 
+// Compose 2 builds by BuildKit alone, which Podman lacks.
 on_each_docker!(
     compose_1_tests_and_pushes,
     compose_2_tests_and_pushes,

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{COMPOSE_CI, Daemon, Docker, Engine, PrivateEngine, World, eventually, folder, unique};
+use crate::harness::{COMPOSE_CI, Daemon, Docker, Engine, Feature, PrivateEngine, World, eventually, folder, unique};
 
-// Podman needs a kernel whose version 2 of control groups has the memory and the processes.
-on_each_docker!(
+on_each_engine!(
     a_green_test_sees_the_commit_and_is_pushed,
     a_red_test_is_not_pushed,
-    a_test_that_needs_too_much_memory_is_told_so,
     a_test_that_hangs_is_ended,
     a_flood_of_output_ends_nothing,
     a_cancelled_test_leaves_no_container,
@@ -24,17 +22,19 @@ on_each_docker!(
     a_kept_container_that_runs_is_removed_at_the_next_start,
     what_may_have_secrets_is_neither_kept_nor_given_out,
 );
+on_docker!(a_test_that_needs_too_much_memory_is_told_so);
 
 const LIMIT: Duration = Duration::from_secs(30);
 const CANARY: &str = "canary-of-the-hook-env";
 
 /// Starts a world with compose-ci's door.
 async fn world(docker: Docker, settings: &[(&str, &str)]) -> World {
-    world_at(Engine::of(docker), settings).await
+    world_at(docker, Engine::of(docker), settings).await
 }
 
-async fn world_at(engine: Engine, settings: &[(&str, &str)]) -> World {
-    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], settings].concat()).await;
+async fn world_at(docker: Docker, engine: Engine, settings: &[(&str, &str)]) -> World {
+    let limits: &[_] = if docker.has(Feature::Limits) { &[] } else { &[("TEST_PROCESSES", "0"), ("TEST_MEMORY", "")] };
+    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], settings, limits].concat()).await;
     world.daemon.guard("HOOK_ENV", CANARY);
     world
 }
@@ -244,7 +244,7 @@ async fn an_image_of_the_operators_is_pulled(docker: Docker) {
 
 async fn a_dead_engine_has_the_test_run_again(docker: Docker) {
     let mut private = PrivateEngine::start(docker).await;
-    let world = world_at(private.engine.clone(), &[("HOOK", "sh -c 'echo begun; sleep 1000'")]).await;
+    let world = world_at(docker, private.engine.clone(), &[("HOOK", "sh -c 'echo begun; sleep 1000'")]).await;
     private.reach(&world.registry.address());
     let (id, _) = submit(&world, BUSYBOX, &[]).await;
     world.daemon.wait_log(&id, "\nbegun\n").await;

@@ -16,6 +16,8 @@ use crate::model::LogSink;
 
 /// Time in which a container that was made is started.
 const START: Duration = Duration::from_secs(60);
+/// Podman's words about a container that is not running, which come with the status 500.
+const NOT_RUNNING: &str = "can only create exec sessions on running containers";
 const START_PAUSE: Duration = Duration::from_millis(50);
 /// Longest standard output that is taken, in bytes.
 const LARGEST: usize = 8 << 20;
@@ -81,7 +83,10 @@ impl RunContainer<'_> {
         loop {
             match self.docker.create_exec(&self.id, options.clone()).await.map_err(of_bollard) {
                 // The container is not running yet.
-                Err(error) if error.status == Some(StatusCode::CONFLICT) && begun.elapsed() < START => {
+                Err(error)
+                    if (error.status == Some(StatusCode::CONFLICT) || error.message.contains(NOT_RUNNING))
+                        && begun.elapsed() < START =>
+                {
                     sleep(START_PAUSE).await;
                 }
                 created => return Ok(created?.id),

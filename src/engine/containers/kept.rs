@@ -76,6 +76,7 @@ const MODE_SYMLINK: u32 = 1 << 27;
 const MODE_TYPE: u32 = MODE_DIR | MODE_SYMLINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
 /// Number of links that a path may lead through, as Linux has it.
 const MOST_LINKS: usize = 40;
+const LOOPS: [&str; 2] = ["too many links", "too many levels of symbolic links"];
 /// Most bytes before a file's content in its tar.
 const MOST_HEADERS: usize = 64 << 10;
 
@@ -120,8 +121,8 @@ impl Engine {
             let asked = request(Method::GET, &format!("/containers/{id}/archive?{query}"));
             let reply = match self.send(asked.body(no_body()).map_err(invalid)?).await?.accepted().await {
                 Err(error) if error.status == Some(StatusCode::NOT_FOUND) => return Err(NoCopy::Path),
-                // This is how an engine tells a loop of symlinks, with a status of its own fault.
-                Err(error) if error.message.contains("too many links") => return Err(NoCopy::Path),
+                // This is how Docker and Podman tell a loop of symlinks, with a status of their own fault.
+                Err(error) if LOOPS.iter().any(|words| error.message.contains(words)) => return Err(NoCopy::Path),
                 reply => reply?,
             };
             let stat = stat(&reply)?;

@@ -50,6 +50,8 @@ const REMOVAL: Duration = Duration::from_secs(20);
 /// Pauses between the tries of a removal that nobody waits for, and their number. The engine may be restarting.
 const REMOVAL_PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 const REMOVAL_TRIES: u32 = 10;
+/// Podman's last words about a container whose name another one has.
+const NAME_IN_USE: &str = "that name is already in use";
 /// Time after which a project that was ended in its midst is removed once more, because an engine makes a container even
 /// if nobody waits for it any more.
 const STRAGGLERS: Duration = Duration::from_secs(5);
@@ -221,8 +223,8 @@ impl Containers {
                     let message = advice::TEST_LIMITS.fill(&[&error.message]);
                     return Err(EngineError::new(ErrorKind::Setup, message));
                 }
-                // An earlier attempt, or one whose container was kept, has the name.
-                Err(error) if error.status == Some(StatusCode::CONFLICT) => {
+                // An earlier attempt, or one whose container was kept, has the name. Podman says it with the status 500.
+                Err(error) if error.status == Some(StatusCode::CONFLICT) || error.message.contains(NAME_IN_USE) => {
                     member.engine.remove(&format!("/containers/{name}?force=1&v=1")).await?;
                     docker.create_container(Some(options), body).await.map_err(of_bollard)?.id
                 }
@@ -415,19 +417,14 @@ impl RunContainer<'_> {
     async fn run_attached(&self, log: &dyn LogSink) -> Result<ContainerExit, EngineError> {
         let ooms = OomCounter::start().await;
         let options = AttachContainerOptions { stream: true, stdout: true, stderr: true, ..Default::default() };
-        let attached = self.docker.attach_container(&self.id, Some(options)).await.map_err(of_bollard)?;
+        // Podman makes the process when it is attached to, and not at the start.
+        let attached = match self.docker.attach_container(&self.id, Some(options)).await.map_err(of_bollard) {
+            Ok(attached) => attached,
+            Err(error) => return self.not_started(error, log).await,
+        };
         let AttachContainerResults { mut output, input: _input } = attached;
         if let Err(error) = self.docker.start_container(&self.id, None).await.map_err(of_bollard) {
-            return match self.state().await?.exit_code {
-                // These are the codes of a shell, and of Docker, for a program that is not there or cannot be run.
-                Some(code @ (126 | 127)) => Ok(ContainerExit {
-                    code: code as i32,
-                    last_line: log.masked(&error.message),
-                    killed: None,
-                    not_in: Some(self.image.clone()),
-                }),
-                _ => Err(error),
-            };
+            return self.not_started(error, log).await;
         }
         self.all.made.has_started.store(true, Relaxed);
         let mut last = LastLine::default();
@@ -444,6 +441,29 @@ impl RunContainer<'_> {
             _ => None,
         };
         Ok(ContainerExit { code, last_line: log.masked(&last.text(code)), killed, not_in: None })
+    }
+
+    /// Returns the end of a command that the engine could not start.
+    async fn not_started(&self, error: EngineError, log: &dyn LogSink) -> Result<ContainerExit, EngineError> {
+        if error.status.is_none() {
+            return Err(error);
+        }
+        let says = |words: &str| error.message.contains(words);
+        // These are the codes of a shell, and of Docker, for a program that is not there or cannot be run. Podman has them
+        // for its command line alone, and says it in words.
+        let code = match self.state().await?.exit_code {
+            Some(code @ (126 | 127)) => code as i32,
+            _ if says("OCI runtime attempted to invoke a command that was not found") => 127,
+            _ if says("OCI permission denied") => 126,
+            // The machine's control groups cannot set a limit.
+            _ if says("controller `") && says("is not available") => {
+                return Err(EngineError::new(ErrorKind::Setup, advice::TEST_LIMITS.fill(&[&error.message])));
+            }
+            _ => return Err(error),
+        };
+        let why = error.message.split_once(" for attach: ").map_or(&*error.message, |(_, why)| why);
+        let (last_line, not_in) = (log.masked(why), Some(self.image.clone()));
+        Ok(ContainerExit { code, last_line, killed: None, not_in })
     }
 
     /// Returns the exit code of the command, once it has ended.

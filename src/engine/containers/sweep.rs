@@ -38,7 +38,9 @@ impl TestContainer {
 
     /// Returns true if the container stays after its test, which has ended.
     pub fn is_kept(&self) -> bool {
-        self.labels.get(KEPT_LABEL).is_some_and(|kept| kept == "1") && self.state == "exited" && self.job().is_some()
+        // Podman calls one that has ended `stopped` until it has cleaned up after it.
+        let has_ended = ["exited", "stopped"].contains(&&*self.state);
+        self.labels.get(KEPT_LABEL).is_some_and(|kept| kept == "1") && has_ended && self.job().is_some()
     }
 }
 

@@ -44,6 +44,9 @@ pub enum Feature {
     SimplePushes,
     /// A builder that makes the time of an image that of its commit.
     SourceDateEpoch,
+    /// Limits of containers. Podman knows control groups of version 2 alone, and on the machines of these tests the
+    /// controllers are in version 1.
+    Limits,
 }
 
 impl Docker {
@@ -58,7 +61,7 @@ impl Docker {
             Self::New | Self::MinApi => &[AnyNames],
             Self::Containerd => &[AnyNames, KeepsBases, SimplePushes],
             Self::Podman | Self::PodmanNext => {
-                &[Buildkit, AsksForDockerfile, EndsSteps, KeepsBases, SimplePushes, SourceDateEpoch]
+                &[Buildkit, AsksForDockerfile, EndsSteps, KeepsBases, SimplePushes, SourceDateEpoch, Limits]
             }
         }
     }

@@ -5,11 +5,13 @@ use std::process::Command;
 use super::realms::{conveyor_build, with};
 use super::{BASE_PASSWORD, put_base, stored};
 use crate::harness::{
-    COMPOSE_CI, Docker, Engine, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, eventually, gpg_encrypt,
-    masked, succeed, unique,
+    COMPOSE_CI, Docker, Engine, Feature, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, eventually,
+    gpg_encrypt, masked, succeed, unique,
 };
 
-on_each_engine!(images_of_tests_come_with_the_login_of_the_repository, a_cache_comes_with_the_login_of_the_repository);
+on_each_engine!(images_of_tests_come_with_the_login_of_the_repository);
+// Podman takes no cache by a tag or a digest.
+on_docker!(a_cache_comes_with_the_login_of_the_repository);
 
 /// Has compose-ci's API test a new commit, and returns the job's id.
 async fn tested(world: &World, repo: &str, more: &[(&str, &str)]) -> String {
@@ -23,7 +25,8 @@ async fn images_of_tests_come_with_the_login_of_the_repository(docker: Docker) {
     let bases = Registry::with_password("reader", BASE_PASSWORD).await;
     let base = format!("{}/private/base:{}", bases.address(), unique());
     let own = [("HOOK", "true"), ("BUILD_IMAGE", base.as_str())];
-    let mut world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &own].concat()).await;
+    let limits: &[_] = if docker.has(Feature::Limits) { &[] } else { &[("TEST_PROCESSES", "0")] };
+    let mut world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &own, limits].concat()).await;
     world.daemon.guard("the password of the base images", BASE_PASSWORD);
     put_base(&world.engine, &bases, &base);
     world.engine.docker(&["rmi", &base]);

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests start programs by hand")]
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -124,6 +125,19 @@ fn what_does_not_stop_is_killed() {
     let expected = "launcher | app did not stop in time and is killed\n";
     assert_eq!(ended(child, folder.path()), (Some(0), String::new(), expected.into()));
 
+    // Each has its own time, also beside one that has more.
+    let patient = "[watcher:patient]\ncmd = sh -c \"trap 'wait $!' TERM; (until grep -qs x DIR/late; do sleep 0.02; done) & wait\"\n";
+    let ini = format!("{}{patient}graceful_timeout = 1000\n", ini.replace("TIME", "0.1"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), &ini);
+    wait_for("the start", || !read(folder.path(), "ready").is_empty());
+    signal(&child, "TERM");
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "launcher | app did not stop in time and is killed\n");
+    fs::write(folder.path().join("late"), "x").unwrap();
+    assert_eq!(ended(child, folder.path()), (Some(0), String::new(), String::new()));
+
     // A second signal does not wait for the time.
     let folder = tempfile::tempdir().unwrap();
     let child = start(folder.path(), &ini.replace("TIME", "1000"));
@@ -157,7 +171,7 @@ respawn = False
 fn output_goes_to_files_that_are_rotated() {
     let ini = r#"
 [watcher:app]
-cmd = sh -c 'for i in 1 2 3 4 5 6; do echo line $i; until grep -q "line $i" DIR/app.log; do sleep 0.02; done; done'
+cmd = sh -c 'for i in 1 2 3 4 5 6; do echo line $i; until grep -qs "line $i" DIR/app.log; do sleep 0.02; done; done'
 respawn = False
 stdout_stream.class = FileStream
 stdout_stream.filename = DIR/app.log

@@ -45,9 +45,13 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("virtualenv", "Name the program by its path in the virtual environment."),
 ];
 
+/// Largest number of seconds, because no clock reaches any number: a hundred years and more.
+const LONGEST: f64 = 4e9;
+
 /// Reads a number of seconds, a fraction included.
 pub fn seconds(value: &str) -> Option<std::time::Duration> {
-    value.trim().parse().ok().and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+    let seconds = value.trim().parse().ok().filter(|seconds| *seconds <= LONGEST)?;
+    std::time::Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads a boolean (`to_bool` of circus/util.py).
@@ -74,6 +78,13 @@ pub fn signal(value: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_those_of_a_clock() {
+        let texts = ["0.5", " 3 ", "4e9", "1e18", "inf", "nan", "-1", "x"];
+        let expected = [Some(500), Some(3000), Some(4_000_000_000_000), None, None, None, None, None];
+        assert_eq!(texts.map(|text| seconds(text).map(|time| time.as_millis())), expected);
+    }
 
     #[test]
     fn signals_have_numbers_and_names() {

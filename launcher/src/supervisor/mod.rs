@@ -64,23 +64,17 @@ struct Supervised {
     processes: Vec<Process>,
     /// Number of processes in a row that ended before they were stable.
     unstable: u32,
+    /// Time of SIGKILL, once the processes were asked to stop.
+    kill_at: Option<Instant>,
     sinks: [Sink; 2],
-}
-
-/// A stop under way: watchers with one priority stop together, and those with the next one once these have ended.
-struct Stopping {
-    ending: Ending,
-    /// Watchers up to this priority were asked to stop.
-    priority: i64,
-    /// Time of SIGKILL for those of them that are left.
-    deadline: Instant,
 }
 
 struct Supervisor {
     watchers: Vec<Supervised>,
     schedule: Schedule,
     own: OwnOutput,
-    stopping: Option<Stopping>,
+    /// The end that a stop under way leads to.
+    stopping: Option<Ending>,
 }
 
 impl Supervised {
@@ -92,7 +86,7 @@ impl Supervised {
         let sinks = [open(&watcher.stdout)?, open(&watcher.stderr)?];
         let account = Account::of(&watcher)?;
         watcher.command.words(1).map_err(|problem| watcher.place.problem(problem.to_string()))?;
-        Ok(Self { watcher, account, processes: Vec::new(), unstable: 0, sinks })
+        Ok(Self { watcher, account, processes: Vec::new(), unstable: 0, kill_at: None, sinks })
     }
 
     fn is_idle(&self) -> bool {
@@ -231,39 +225,45 @@ impl Supervisor {
     /// Makes the end due. The first one counts.
     fn stop(&mut self, ending: Ending) {
         self.schedule.clear();
-        self.stopping.get_or_insert(Stopping { ending, priority: i64::MIN, deadline: Instant::now() });
+        self.stopping.get_or_insert(ending);
     }
 
-    /// Goes on with a stop. Returns the end once nothing runs any more.
+    /// Goes on with a stop: watchers with the lowest priority stop together, and those with the next one once these have
+    /// ended. Returns the end once nothing runs any more.
     fn go_on_stopping(&mut self) -> Option<Ending> {
-        let stopping = self.stopping.as_mut()?;
-        let running = || self.watchers.iter().filter(|supervised| !supervised.is_idle());
-        let Some(next) = running().map(|supervised| supervised.watcher.priority).min() else {
-            return Some(stopping.ending);
-        };
-        let now = Instant::now();
+        let ending = self.stopping?;
+        let running = self.watchers.iter().filter(|supervised| !supervised.is_idle());
         // The lowest priority started last, so it stops first.
-        if next > stopping.priority {
-            let mut longest = Duration::ZERO;
-            for Supervised { watcher, processes, .. } in running().filter(|it| it.watcher.priority == next) {
-                longest = longest.max(watcher.graceful_timeout);
-                processes.iter().for_each(|process| process.signal(watcher.stop_signal, watcher.stop_children));
+        let Some(next) = running.map(|supervised| supervised.watcher.priority).min() else {
+            return Some(ending);
+        };
+        let (now, mut late) = (Instant::now(), Vec::new());
+        let stops = |supervised: &&mut Supervised| !supervised.is_idle() && supervised.watcher.priority == next;
+        for Supervised { watcher, processes, kill_at, .. } in self.watchers.iter_mut().filter(stops) {
+            match kill_at {
+                None => {
+                    processes.iter().for_each(|process| process.signal(watcher.stop_signal, watcher.stop_children));
+                    *kill_at = Some(now + watcher.graceful_timeout);
+                }
+                Some(at) if *at <= now => {
+                    processes.iter().for_each(Process::kill);
+                    *kill_at = Some(now + Duration::from_secs(1));
+                    late.push(watcher.name.clone());
+                }
+                Some(_) => {}
             }
-            (stopping.priority, stopping.deadline) = (next, now + longest);
-        } else if now >= stopping.deadline {
-            let late: Vec<_> = running().filter(|supervised| supervised.watcher.priority <= next).collect();
-            late.iter().flat_map(|supervised| &supervised.processes).for_each(Process::kill);
-            stopping.deadline = now + Duration::from_secs(1);
-            let names: Vec<_> = late.iter().map(|supervised| supervised.watcher.name.as_str()).collect();
-            let text = format!("{} did not stop in time and is killed", names.join(", "));
-            self.say(&text);
+        }
+        if !late.is_empty() {
+            let is = if late.len() == 1 { "is" } else { "are" };
+            self.say(&format!("{} did not stop in time and {is} killed", late.join(", ")));
         }
         None
     }
 
     /// Waits until something is to be done, and moves the output that is there.
     fn wait(&mut self, signals: &Signals) -> io::Result<()> {
-        let next = self.stopping.as_ref().map(|stopping| stopping.deadline).or_else(|| self.schedule.next());
+        let kills = self.watchers.iter().filter(|supervised| !supervised.is_idle()).filter_map(|it| it.kill_at);
+        let next = kills.min().or_else(|| self.schedule.next());
         let timeout = next.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }

@@ -192,7 +192,8 @@ impl Registry {
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Value)> {
         let url = format!("http://{}/v2/{repository}/manifests/{reference}", self.direct_address());
         let mut request = self.client.get(url);
-        for media in ["docker.distribution.manifest.v2", "oci.image.manifest.v1"] {
+        // Compose on containerd's image store pushes an index.
+        for media in ["docker.distribution.manifest.v2", "oci.image.manifest.v1", "oci.image.index.v1"] {
             request = request.header("Accept", format!("application/vnd.{media}+json"));
         }
         request = match &self.auth {

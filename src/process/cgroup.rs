@@ -87,6 +87,9 @@ impl ProgramGroup {
         let made = write(&own.join("cgroup.subtree_control"), "+memory +pids".into())
             .and_then(|()| write(&programs.join("memory.max"), limits.memory.to_string()))
             .and_then(|()| write(&programs.join("pids.max"), limits.processes.to_string()));
+        // Without it the group would fill the machine's swap before it ends. A kernel that does not count swap has no such
+        // file.
+        let _ = fs::write(programs.join("memory.swap.max"), "0");
         let procs = programs.join("cgroup.procs");
         let opened =
             made.and_then(|()| File::options().write(true).open(&procs).map_err(|error| failed(&procs, error)));
@@ -136,6 +139,7 @@ mod tests {
         assert_eq!(read("daemon/cgroup.procs"), "42");
         assert_eq!(read("cgroup.subtree_control"), "+memory +pids");
         assert_eq!((read("git/memory.max"), read("git/pids.max")), ("4096".into(), "7".into()));
+        assert_eq!(read("git/memory.swap.max"), "0");
         assert_eq!(read("git/cgroup.procs"), "0");
     }
 
@@ -156,8 +160,9 @@ mod tests {
 
     /// Says why it tests nothing on a machine that delegates no group, such as one with version 1.
     #[tokio::test]
-    async fn programs_are_in_the_group() {
-        let group = match ProgramGroup::make(GroupLimits { memory: 1 << 30, processes: 100 }) {
+    async fn programs_are_in_the_group_and_end_at_its_limit() {
+        use std::os::unix::process::ExitStatusExt;
+        let group = match ProgramGroup::make(GroupLimits { memory: 64 << 20, processes: 100 }) {
             Ok(group) => group,
             Err(why) => return eprintln!("SKIPPED: {why}"),
         };
@@ -170,5 +175,9 @@ mod tests {
         let printed = String::from_utf8(printed.stdout).unwrap();
         assert!(printed.trim().ends_with(&format!("/{PROGRAMS}")), "{printed}");
         assert!(fs::read_to_string("/proc/self/cgroup").unwrap().trim().ends_with(&format!("/{OWN}")));
+        // It keeps all that it reads, which is less than the limit of its own.
+        let keeps = super::super::Program::new("tail").args(["-c", "500000000", "/dev/zero"]).limits(limits);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), keeps.output()).await.unwrap().unwrap();
+        assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
     }
 }

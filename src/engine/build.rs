@@ -26,8 +26,8 @@ impl Engine {
     /// Builds and tags an image. Dropping the future cancels the build; a `RUN` step is then killed in about 30 ms.
     pub async fn build(&self, build: ImageBuild<'_>, log: &dyn LogSink) -> Result<BuiltImage, EngineError> {
         let ooms = OomCounter::start().await;
-        let (snapshot, context) = (build.snapshot.clone(), build.context.to_vec());
-        let tree = Arc::new(compute(move || Tree::new(snapshot, &context)).await);
+        let (snapshot, context, bounds) = (build.snapshot.clone(), build.context.to_vec(), build.pattern_bounds);
+        let tree = Arc::new(compute(move || Tree::new(snapshot, &context, bounds)).await);
         let sent = build.context_sent.clone();
         let log = GitErrorDetector::new(log);
         let built = tokio::select! {

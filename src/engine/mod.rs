@@ -40,6 +40,7 @@ pub use containers::{
     ContainerExit, ContainerLimits, ContainerSpec, Containers, CopiedPath, KeepLimits, KeptContainer, NoCopy,
     RunContainer,
 };
+pub use context::PatternBounds;
 pub use context::tree::SyncStats;
 pub use layers::files_with_attributes;
 pub use pool::{EngineLease, LeaseError, Pool, PoolConfig, PoolStatus};

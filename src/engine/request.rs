@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::context::PatternBounds;
 use super::context::tree::SyncStats;
 use crate::git::Snapshot;
 use crate::model::{BaseImage, BuildNetwork, ImageRef};
@@ -50,6 +51,8 @@ pub struct ImageBuild<'a> {
     pub bases: Vec<BaseImage>,
     /// Logins for base images. Each is given to its own registry only.
     pub logins: RegistryLogins,
+    /// Bounds of the patterns of `.dockerignore`.
+    pub pattern_bounds: PatternBounds,
     /// Cancelled once the engine has the context, or asks for none.
     pub context_sent: CancellationToken,
 }

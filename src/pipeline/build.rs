@@ -230,6 +230,7 @@ pub(super) async fn run(
             limits: plan.limits.clone(),
             bases: base_images,
             logins: RegistryLogins::new(tools.secrets.clone(), repo),
+            pattern_bounds: tools.config.pattern_bounds,
             context_sent,
         };
         let images: Vec<_> = names.iter().map(|name| name.image.clone()).collect();

@@ -38,7 +38,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Pool;
+use crate::engine::{PatternBounds, Pool};
 use crate::git::Git;
 pub use crate::git::MemoryBudget;
 use crate::logs::{LogWriter, Masks};
@@ -93,6 +93,8 @@ pub struct PipelineConfig {
     pub repo_base: String,
     /// CACHE_SCOPE, PROTECTED and the proxies of builds.
     pub sharing: Sharing,
+    /// PATTERN_MEMORY, PATTERNS_MEMORY and PATTERNS_TIME.
+    pub pattern_bounds: PatternBounds,
     /// BUILD_NETWORK: network of builds and of HOOK's containers; `None` is the engine's own.
     pub network: Option<BuildNetwork>,
     /// ADD_HOSTS_ALLOWED: private hosts from which `ADD` may fetch.

@@ -438,6 +438,12 @@ settings! {
         MAX_TREE_BYTES => max_tree_bytes: Bytes, "20GiB", "4GiB";
         /// Number of branches and tags that a repository may have.
         MAX_REFS => max_refs: NonZeroU32, "200000", "20000";
+        /// Memory for one pattern of `.dockerignore` that has wildcards.
+        PATTERN_MEMORY => pattern_memory: Bytes, "256KiB", "1MiB";
+        /// Memory for all of these patterns of a build together.
+        PATTERNS_MEMORY => patterns_memory: Bytes, "16MiB", "64MiB";
+        /// Longest time in which the files of a build are chosen by them.
+        PATTERNS_TIME => patterns_time: Duration, "30s", "2m";
         /// Memory of the daemon for the files of the trees that jobs build, bodies of requests, answers and logs,
         /// together: 36MiB or more. A job waits for its share. 0 is no bound.
         MEMORY_BUDGET => memory_budget: Bytes, "512MiB", "2GiB";

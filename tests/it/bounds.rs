@@ -4,6 +4,7 @@
 mod answers;
 mod memory;
 mod others;
+mod patterns;
 
 use reqwest::Method;
 
@@ -65,7 +66,7 @@ fn cases() -> [Case; 7] {
             below: vec![(".dockerignore".into(), "?".repeat(100))],
             above: (".dockerignore".into(), "?".repeat(20_000)),
             class: "dockerfile",
-            cause: "takes more than 256 KiB to match: simplify it",
+            cause: "takes more than 256 KiB to match (PATTERN_MEMORY): simplify it",
         },
         Case {
             name: "dockerignore",

@@ -24,7 +24,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild};
+use image_factory::engine::{BuiltImage, Engine, EngineError, ErrorKind, Host, ImageBuild, PatternBounds};
 use image_factory::git::{Git, GitConfig, RepoSource, Snapshot, SnapshotOptions};
 use image_factory::model::{Builder, CommitSpec, GitRef, ImageRef, JobId, RepoName, base_images};
 use image_factory::secrets::{self, Place, Secrets, SecretsConfig};
@@ -182,6 +182,7 @@ impl Bench {
             inline_cache: false,
             bases: base_images(&fs::read_to_string(self.work().join(dockerfile)).unwrap_or_default(), &BTreeMap::new()),
             logins: self.secrets.clone().into(),
+            pattern_bounds: PatternBounds::default(),
             context_sent: CancellationToken::new(),
         }
     }

@@ -1,7 +1,7 @@
 use tokio::sync::watch;
 
 use super::images;
-use crate::engine::ContainerLimits;
+use crate::engine::{ContainerLimits, PatternBounds};
 use crate::logs::Masks;
 use crate::model::{RepoGlob, Sharing, TagTemplate};
 use crate::pipeline::{ComposeConfig, ConveyorConfig, PipelineConfig, TestConfig};
@@ -50,6 +50,11 @@ pub fn config(settings: &Settings, refused: Masks) -> PipelineConfig {
                 nano_cpus: settings.test_cpus.map(|cpus| cpus.nano),
                 processes: Some(settings.test_processes.0).filter(|number| *number > 0),
             },
+        },
+        pattern_bounds: PatternBounds {
+            each: settings.pattern_memory.0,
+            all: settings.patterns_memory.0,
+            time: settings.patterns_time,
         },
         clone_timeout: settings.clone_timeout,
         checkout_timeout: settings.checkout_timeout,

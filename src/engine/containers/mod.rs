@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice;
 use super::api::errors::{EngineError, KilledBy, SIGKILL_EXIT, one_line};
 use super::api::kind::ErrorKind;
+use super::context::PatternBounds;
 use super::context::tar::{self, Owner, SmallFile};
 use super::context::tree::Tree;
 use super::pool::member::Member;
@@ -385,7 +386,7 @@ impl RunContainer<'_> {
         files: &[(&str, u32, &[u8])],
         log: &dyn LogSink,
     ) -> Result<(), EngineError> {
-        let tree = Arc::new(Tree::new(snapshot, &[]));
+        let tree = Arc::new(Tree::new(snapshot, &[], PatternBounds::default()));
         let folder = format!("{}/", at.trim_matches('/'));
         let frames = tar::whole_tree(tree.clone(), folder, self.owner, &small_files(files))?;
         let frames = frames.map_ok(|frame| frame.into_data().unwrap_or_default()).map_err(std::io::Error::other);

@@ -2,14 +2,14 @@
 //! and followpaths, here like `filter.go` of `github.com/tonistiigi/fsutil`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::git::{Entry, EntryKind, GitError, compute};
 
 use super::follow_paths::{SymlinkTargets, follow, is_below, without_nested};
-use super::pattern::{BadPattern, Matched, Matcher};
+use super::pattern::{BadPattern, Matched, Matcher, PatternBounds};
 use super::tree::Tree;
 
 /// The paths that the engine asks for, from the request's metadata.
@@ -28,8 +28,6 @@ struct ParentDir {
     is_chosen: bool,
 }
 
-/// Longest time for the choice. A context of 100,000 files and 3,000 patterns takes 0.3 s.
-const LONGEST: Duration = Duration::from_secs(30);
 /// Number of entries after which the time is looked at.
 const LOOK: u32 = 64;
 
@@ -37,12 +35,13 @@ const LOOK: u32 = 64;
 struct ChoiceEnd {
     begun: Instant,
     left: CancellationToken,
+    bounds: PatternBounds,
 }
 
 impl ChoiceEnd {
     fn check(&self, files: usize) -> Result<(), BadPattern> {
-        match self.begun.elapsed() > LONGEST || self.left.is_cancelled() {
-            true => Err(BadPattern::Late { files, seconds: LONGEST.as_secs() }),
+        match self.begun.elapsed() > self.bounds.time || self.left.is_cancelled() {
+            true => Err(BadPattern::Late { files, time: self.bounds.time }),
             false => Ok(()),
         }
     }
@@ -56,9 +55,10 @@ pub(in crate::engine) async fn choose(
     filter: PathFilter,
 ) -> Result<Vec<u32>, ChoiceError> {
     tree.links().await?;
-    let end = ChoiceEnd { begun: Instant::now(), left: CancellationToken::new() };
-    let (_leave, tree) = (end.left.clone().drop_guard(), tree.clone());
+    let left = CancellationToken::new();
+    let (_leave, tree) = (left.clone().drop_guard(), tree.clone());
     let chosen = compute(move || {
+        let end = ChoiceEnd { begun: Instant::now(), left, bounds: tree.bounds };
         let none = SymlinkTargets::new();
         chosen(of(&tree), tree.known_links().unwrap_or(&none), &filter, &end)
     });
@@ -88,7 +88,8 @@ fn chosen(
         includes.sort();
         includes = without_nested(includes).unwrap_or_default();
     }
-    let matcher = |patterns: &[Vec<u8>]| (!patterns.is_empty()).then(|| Matcher::new(patterns)).transpose();
+    let matcher =
+        |patterns: &[Vec<u8>]| (!patterns.is_empty()).then(|| Matcher::within(patterns, end.bounds)).transpose();
     let (include, exclude) = (matcher(&includes)?, matcher(&filter.excludes)?);
     if include.is_none() && exclude.is_none() {
         return Ok((0..entries.len() as u32).collect());

@@ -1,6 +1,6 @@
 //! Recognizes `.git` in paths, patterns and messages.
 
-use super::pattern::{Matcher, Pattern};
+use super::pattern::{Matcher, Pattern, PatternBounds};
 
 pub(super) const GIT_DIR: &[u8] = b".git";
 
@@ -14,8 +14,8 @@ pub(super) fn asks_for_git_dir(path: &[u8]) -> bool {
 }
 
 /// Returns true if the patterns of `.dockerignore` exclude `.git`.
-pub(super) fn excludes_git_dir(patterns: &[Vec<u8>]) -> bool {
-    Matcher::new(patterns).and_then(|matcher| matcher.matches_alone(GIT_DIR)).unwrap_or(false)
+pub(super) fn excludes_git_dir(patterns: &[Vec<u8>], bounds: PatternBounds) -> bool {
+    Matcher::within(patterns, bounds).and_then(|matcher| matcher.matches_alone(GIT_DIR)).unwrap_or(false)
 }
 
 /// Returns true if an engine's message names `.git` itself, and not `x.git` or `.github`.

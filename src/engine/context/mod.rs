@@ -13,6 +13,8 @@ pub(super) mod place;
 pub(super) mod tar;
 pub(super) mod tree;
 
+pub use pattern::PatternBounds;
+
 #[cfg(fuzzing)]
 pub(super) fn fuzz(ignore_file: &[u8]) {
     if let Ok(matcher) = pattern::Matcher::new(&pattern::read_ignore_file(ignore_file)) {

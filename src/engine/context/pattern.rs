@@ -1,6 +1,7 @@
 //! Matches paths with the patterns of `.dockerignore` like `github.com/moby/patternmatcher` 0.6.
 
 pub(super) use super::glob::BadPattern;
+pub use super::glob::PatternBounds;
 use super::glob::{PatternKind, RegexBudget, bad, compile};
 use super::index::PatternIndex;
 
@@ -15,11 +16,17 @@ pub(super) struct Matcher {
 pub(super) type Matched = Vec<u32>;
 
 impl Matcher {
+    #[cfg(any(test, fuzzing))]
     pub(super) fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
+        Self::within(patterns, PatternBounds::default())
+    }
+
+    /// Makes a matcher that fails where a path would need more than the bounds allow.
+    pub(super) fn within<P: AsRef<[u8]>>(patterns: &[P], bounds: PatternBounds) -> Result<Self, BadPattern> {
         let patterns = patterns.iter().map(|p| trim(p.as_ref())).filter(|p| !p.is_empty());
         let patterns = patterns.map(Pattern::new).collect::<Result<Vec<_>, _>>()?;
         let index = PatternIndex::new(patterns.iter().map(|pattern| (&pattern.text[..], &pattern.kind)));
-        Ok(Self { patterns, index, regexes: RegexBudget::default() })
+        Ok(Self { patterns, index, regexes: RegexBudget::new(bounds) })
     }
 
     /// Returns true if the patterns match `path`. `parent` is the value of `matched` from the call for the directory

@@ -1,6 +1,6 @@
 //! Finds where a file is that `COPY` did not find in the context.
 
-use super::pattern::Matcher;
+use super::pattern::{Matcher, PatternBounds};
 use super::tree::Tree;
 use crate::git::{PathEnd, compute};
 
@@ -23,8 +23,8 @@ impl Tree {
     pub(in crate::engine) async fn place_of(&self, path: &[u8]) -> FilePlace {
         let is_there = |found: Result<PathEnd, _>| matches!(found, Ok(PathEnd::File { .. } | PathEnd::Folder));
         if is_there(self.find_among(self.context(), path).await) {
-            let (excludes, path) = (self.excludes(), path.to_vec());
-            let excluding = compute(move || excluding_pattern(&excludes, &path)).await;
+            let (excludes, path, bounds) = (self.excludes(), path.to_vec(), self.bounds);
+            let excluding = compute(move || excluding_pattern(&excludes, &path, bounds)).await;
             return excluding.map_or(FilePlace::Context, FilePlace::Ignored);
         }
         if self.is_folder() && is_there(self.find(path).await) {
@@ -37,8 +37,8 @@ impl Tree {
 }
 
 /// Returns the pattern by which a path is excluded: the last one without which it would not be.
-fn excluding_pattern(excludes: &[Vec<u8>], path: &[u8]) -> Option<String> {
-    let matcher = Matcher::new(excludes).ok()?;
+fn excluding_pattern(excludes: &[Vec<u8>], path: &[u8], bounds: PatternBounds) -> Option<String> {
+    let matcher = Matcher::within(excludes, bounds).ok()?;
     let pattern = matcher.deciding_pattern(path).ok().flatten()?;
     Some(String::from_utf8_lossy(pattern).into_owned())
 }
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn the_deciding_pattern_is_found() {
         let excludes = ["*.log", "!keep.log", "build", "keep.log"].map(|pattern| pattern.as_bytes().to_vec());
-        let pattern = |path: &str| excluding_pattern(&excludes, path.as_bytes());
+        let pattern = |path: &str| excluding_pattern(&excludes, path.as_bytes(), PatternBounds::default());
         assert_eq!(pattern("a.log").as_deref(), Some("*.log"));
         assert_eq!(pattern("build/out/x").as_deref(), Some("build"));
         assert_eq!(pattern("keep.log").as_deref(), Some("keep.log"));

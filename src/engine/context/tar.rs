@@ -82,10 +82,10 @@ pub(in crate::engine) async fn upload(
         }
     };
     for kept in [IGNORE_FILE, &dockerfile] {
-        let path = kept.as_bytes().to_vec();
+        let (path, bounds) = (kept.as_bytes().to_vec(), tree.bounds);
         let is_excluded;
         (is_excluded, excludes) =
-            compute(move || (Matcher::new(&excludes).and_then(|m| m.matches_alone(&path)), excludes)).await;
+            compute(move || (Matcher::within(&excludes, bounds).and_then(|m| m.matches_alone(&path)), excludes)).await;
         if is_excluded.map_err(pattern)? {
             excludes.push([b"!", kept.as_bytes()].concat());
             left_out.push(kept.to_owned());

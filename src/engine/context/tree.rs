@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow_paths::SymlinkTargets;
 use super::git_dir_patterns::{asks_for_git_dir, excludes_git_dir};
-use super::pattern::{BadPattern, Matcher, read_ignore_file};
+use super::pattern::{BadPattern, Matcher, PatternBounds, read_ignore_file};
 use crate::engine::api::errors::EngineError;
 use crate::engine::api::kind::ErrorKind;
 use crate::git::{Blobs, Entry, EntryKind, GitError, PathEnd, PathWalk, Snapshot, WalkStep, compute};
@@ -50,13 +50,15 @@ pub(in crate::engine) struct Tree {
     bytes: AtomicU64,
     failure: Mutex<Option<EngineError>>,
     misses_git_dir: AtomicBool,
+    /// Bounds of the patterns.
+    pub bounds: PatternBounds,
     /// Patterns of `.dockerignore`.
     excludes: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Tree {
     /// Makes a tree whose context is the folder `context`, or the whole tree if that is empty.
-    pub(in crate::engine) fn new(snapshot: Arc<Snapshot>, context: &[u8]) -> Self {
+    pub(in crate::engine) fn new(snapshot: Arc<Snapshot>, context: &[u8], bounds: PatternBounds) -> Self {
         Self {
             folder: (!context.is_empty()).then(|| entries_below(&snapshot.entries, context)),
             snapshot,
@@ -69,6 +71,7 @@ impl Tree {
             bytes: AtomicU64::default(),
             failure: Mutex::default(),
             misses_git_dir: AtomicBool::default(),
+            bounds,
             excludes: Mutex::default(),
         }
     }
@@ -95,8 +98,8 @@ impl Tree {
 
     /// Returns true if `.dockerignore` excludes `.git`.
     pub(super) async fn ignores_git_dir(&self) -> bool {
-        let excludes = self.excludes();
-        compute(move || excludes_git_dir(&excludes)).await
+        let (excludes, bounds) = (self.excludes(), self.bounds);
+        compute(move || excludes_git_dir(&excludes, bounds)).await
     }
 
     /// Records the patterns of `.dockerignore`.
@@ -211,7 +214,8 @@ impl Tree {
                 self.snapshot.blobs().ok()?.read(&entries[at]).await.ok()?
             }
         };
-        let matched = compute(move || Matcher::new(&read_ignore_file(&content))?.matches_alone(b"x"));
+        let bounds = self.bounds;
+        let matched = compute(move || Matcher::within(&read_ignore_file(&content), bounds)?.matches_alone(b"x"));
         matched.await.err().map(|error| error.to_string())
     }
 

@@ -125,6 +125,7 @@ async fn names_arguments_target_and_labels(docker: Docker) {
         limits,
         bases: vec![],
         logins: Arc::<Secrets>::default().into(),
+        pattern_bounds: PatternBounds::default(),
         context_sent: CancellationToken::new(),
     };
     let built = bench.engine.build(request, &log).await.unwrap();

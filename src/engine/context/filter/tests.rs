@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -37,7 +39,7 @@ fn patterns(list: &[&str]) -> Vec<Vec<u8>> {
 }
 
 fn chosen(tree: &(Vec<Entry>, SymlinkTargets), filter: &PathFilter) -> Vec<String> {
-    let end = ChoiceEnd { begun: Instant::now(), left: CancellationToken::new() };
+    let end = ChoiceEnd { begun: Instant::now(), left: CancellationToken::new(), bounds: PatternBounds::default() };
     let chosen = super::chosen(&tree.0, &tree.1, filter, &end).unwrap();
     chosen.iter().map(|&i| String::from_utf8(tree.0[i as usize].path.clone()).unwrap()).collect()
 }
@@ -185,13 +187,15 @@ fn a_hostile_tree_of_links_is_bounded() {
 fn a_choice_ends_when_nobody_waits_for_it() {
     let (entries, links) = tree(&["a"]);
     let filter = PathFilter { excludes: patterns(&["b"]), ..PathFilter::default() };
-    let end = |begun| ChoiceEnd { begun, left: CancellationToken::new() };
+    let time = Duration::from_secs(30);
+    let bounds = PatternBounds { time, ..PatternBounds::default() };
+    let end = |begun| ChoiceEnd { begun, left: CancellationToken::new(), bounds };
     let (now, left) = (Instant::now(), end(Instant::now()));
     assert_eq!(super::chosen(&entries, &links, &filter, &left), Ok(vec![0]));
     left.left.cancel();
-    let late = Err(BadPattern::Late { files: 1, seconds: 30 });
+    let late = Err(BadPattern::Late { files: 1, time });
     assert_eq!(super::chosen(&entries, &links, &filter, &left), late);
-    if let Some(begun) = now.checked_sub(LONGEST + Duration::from_secs(1)) {
+    if let Some(begun) = now.checked_sub(time + Duration::from_secs(1)) {
         assert_eq!(super::chosen(&entries, &links, &filter, &end(begun)), late);
     }
 }

@@ -167,7 +167,7 @@ fn large_regexes_are_refused() {
     // Each of them is small.
     let many: Vec<_> = (0..4000).map(|n| format!("!*{}?*b{{1,200}}", "?".repeat(n % 30))).chain(["*".into()]).collect();
     let many: Vec<_> = many.iter().flat_map(|pattern| ["*".to_owned(), pattern.clone()]).collect();
-    assert!(try_all(&many).unwrap_err().contains("more than 16 MiB"));
+    assert!(try_all(&many).unwrap_err().contains("more than 16384 KiB"));
 }
 
 proptest! {

@@ -129,10 +129,8 @@ async fn a_killed_git_is_no_damage() {
     assert!(!readers.is_empty(), "no reader runs");
     for reader in readers {
         let id = reader.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_raw(id).unwrap(),
-            rustix::process::Signal::KILL,
-        );
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::KILL);
     }
     let error = blobs.read(snapshot.entry(b"a").unwrap()).await.unwrap_err();
     assert!(error.fault == Fault::Host && error.message.contains("Git was killed (SIGKILL)"), "{error:?}");

@@ -8,7 +8,7 @@ use crate::jinja::Renderer;
 use crate::launch::Steps;
 use crate::layout::Layout;
 use crate::signals::Signals;
-use crate::states::{self, Programs, Summary};
+use crate::states::{self, DryRun, Programs, Summary};
 use crate::{Problem, grains, pillar};
 
 /// Renders the pillar, carries the states out, and lists on standard error what was done.
@@ -26,7 +26,7 @@ pub fn run(
     let project = pillar::project(layout, &values);
     let opts = options(&grains, steps, Some(project));
     let renderer = Renderer::new(values, grains, opts, layout.roots());
-    let programs = Programs { root: &layout.root, own, signals, is_dry: steps.test };
+    let programs = Programs { root: &layout.root, own, signals, dry_run: steps.test.then(DryRun::default) };
     let mut say = |line: &str| eprintln!("launcher | {line}");
     pillar::foreign_keys(layout, renderer.pillar()).iter().for_each(|warning| say(warning));
     let summary = states::apply(layout, &renderer, &programs, &mut say)?;

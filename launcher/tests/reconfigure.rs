@@ -78,6 +78,59 @@ launcher | 2 states changed, 0 unchanged, 0 failed
 }
 
 #[test]
+fn a_dry_run_counts_on_the_folders_and_accounts_of_earlier_states() {
+    let image = image(
+        "\
+/etc/hello:
+  file.directory: []
+/etc/hello/app.conf:
+  file.managed:
+    - contents: x
+/etc/hello/link:
+  file.symlink:
+    - target: app.conf
+/missing/app.conf:
+  file.managed:
+    - contents: x
+runner:
+  user.present:
+    - home: /srv/runner
+/srv/runner/conf:
+  file.managed:
+    - contents: x
+    - user: runner
+    - group: runner
+/srv/other:
+  file.directory:
+    - user: nobody-else
+mkdir /made:
+  cmd.run: []
+/made/app.conf:
+  file.append:
+    - text: x
+",
+    );
+    let expected = "\
+launcher | would change: file.directory /etc/hello
+launcher | would change: file.managed /etc/hello/app.conf
+launcher | would change: file.symlink /etc/hello/link
+launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:10: file.managed /missing/app.conf failed: \
+the folder ROOT/missing is missing; write `makedirs: True`
+launcher | would change: user.present runner
+launcher | would change: file.managed /srv/runner/conf
+launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:21: file.directory /srv/other failed: \
+the image has no user nobody-else; create it by user.present, or correct the name
+launcher | would change: cmd.run mkdir /made
+launcher | would change: file.append /made/app.conf
+launcher | 7 states changed, 0 unchanged, 2 failed
+";
+    assert_eq!(launch(&image, &["re_configure=True", "test=True"]), (Some(1), expected.into()));
+    for path in ["etc/hello", "srv/runner", "made"] {
+        assert!(!image.path(path).exists(), "{path}");
+    }
+}
+
+#[test]
 fn a_pillar_of_the_volume_is_merged_on_demand() {
     let image = image("/out:\n  file.managed:\n    - contents: {{ pillar|json|yaml_encode }}\n");
     image.file(

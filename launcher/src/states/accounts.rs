@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::chunk::Chunk;
 use super::command::Programs;
+use super::file::Files;
 use super::run::{Outcome, Undone};
 use crate::Problem;
 
@@ -14,6 +15,9 @@ pub struct Owner {
     pub user: Option<u32>,
     pub group: Option<u32>,
 }
+
+/// The number of an account that a dry run only plans. No file has it, so that its owner differs.
+const NO_NUMBER: u32 = u32::MAX;
 
 /// Returns the fields of a name, or of a number, in `/etc/passwd` or `/etc/group`.
 pub fn entry(root: &Path, file: &str, name: &str) -> Option<Vec<String>> {
@@ -27,16 +31,17 @@ impl Owner {
     ///
     /// # Errors
     /// The image has no such user or group.
-    pub fn of(root: &Path, chunk: &Chunk) -> Result<Self, Undone> {
+    pub fn of(files: &Files<'_>, chunk: &Chunk) -> Result<Self, Undone> {
         let find = |key: &str, file: &str| -> Result<Option<u32>, Undone> {
             let Some(name) = chunk.text(key)? else { return Ok(None) };
-            let found = entry(root, file, &name).and_then(|fields| fields[2].parse().ok());
+            let found = entry(files.root, file, &name).and_then(|fields| fields[2].parse().ok());
+            let planned = || files.dry_run.filter(|dry_run| dry_run.may_have_account(key, &name)).map(|_| NO_NUMBER);
             let missing = || {
                 Undone::Failed(format!(
                     "the image has no {key} {name}; create it by {key}.present, or correct the name"
                 ))
             };
-            found.or_else(|| name.parse().ok()).map(Some).ok_or_else(missing)
+            found.or_else(|| name.parse().ok()).or_else(planned).map(Some).ok_or_else(missing)
         };
         Ok(Self { user: find("user", "passwd")?, group: find("group", "group")? })
     }
@@ -97,6 +102,14 @@ impl User {
             self.groups.iter().filter(|groups| !groups.is_empty()).for_each(|groups| add("-G", &groups.join(",")));
             words.push(if self.createhome { "-m" } else { "-M" }.into());
             words.extend(self.system.then(|| "-r".to_owned()));
+            if let Some(dry_run) = &programs.dry_run {
+                // Debian's useradd makes a group of the same name, too.
+                ["user", "group"].iter().for_each(|kind| dry_run.add_account(kind, &chunk.name));
+                let home = self.home.clone().unwrap_or_else(|| format!("/home/{}", chunk.name));
+                if self.createhome {
+                    dry_run.add_folder(&root.join(home.trim_start_matches('/')));
+                }
+            }
             return programs.account("useradd", words, &chunk.name);
         };
         self.check(chunk, root).map_err(Undone::Failed)?;
@@ -161,6 +174,7 @@ impl Group {
         }
         let mut words: Vec<String> = self.gid.into_iter().flat_map(|gid| ["-g".to_owned(), gid.to_string()]).collect();
         words.extend(self.system.then(|| "-r".to_owned()));
+        programs.dry_run.iter().for_each(|dry_run| dry_run.add_account("group", &chunk.name));
         programs.account("groupadd", words, &chunk.name)
     }
 }

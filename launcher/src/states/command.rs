@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::accounts;
 use super::chunk::Chunk;
+use super::dry_run::DryRun;
 use super::run::{Outcome, Undone};
 use crate::circus::{Command, Configuration, Destination, Target, Watcher};
 use crate::signals::Signals;
@@ -38,8 +39,8 @@ pub struct Programs<'a> {
     /// The launcher's environment.
     pub own: &'a BTreeMap<String, String>,
     pub signals: &'a Signals,
-    /// True if nothing is to be changed.
-    pub is_dry: bool,
+    /// Given if nothing is to be changed.
+    pub dry_run: Option<DryRun>,
 }
 
 /// The options of a command.
@@ -157,7 +158,7 @@ impl Programs<'_> {
     /// # Errors
     /// The program is missing or fails, or a signal came.
     pub fn account(&self, program: &str, mut words: Vec<String>, name: &str) -> Result<Outcome, Undone> {
-        if self.is_dry {
+        if self.dry_run.is_some() {
             return Ok(Outcome::changed());
         }
         let path = self.own.get("PATH").map_or("/usr/sbin:/usr/bin:/sbin:/bin", String::as_str);

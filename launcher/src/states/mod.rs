@@ -6,6 +6,7 @@
 mod accounts;
 mod chunk;
 mod command;
+mod dry_run;
 mod file;
 mod functions;
 mod order;
@@ -17,6 +18,7 @@ use crate::jinja::Renderer;
 use crate::layout::Layout;
 use crate::sls;
 pub use command::Programs;
+pub use dry_run::DryRun;
 use run::Step;
 pub use run::Summary;
 

@@ -165,7 +165,7 @@ pub fn run(
         };
         let (outcome, line) = match done {
             Ok(outcome) => {
-                let word = match (outcome, programs.is_dry) {
+                let word = match (outcome, programs.dry_run.is_some()) {
                     (Outcome { succeeded: false, .. }, _) => "not run, because what it requires failed",
                     (Outcome { changed: true, .. }, true) => "would change",
                     (Outcome { changed: true, .. }, false) => "changed",
@@ -239,7 +239,7 @@ fn apply(step: &Step, is_woken: bool, renderer: &Renderer, programs: &Programs<'
     if is_there || !all_succeed(&step.onlyif)? || (!step.unless.is_empty() && all_succeed(&step.unless)?) {
         return Ok(Outcome { is_settled: true, ..Outcome::skipped() });
     }
-    let files = Files { root: programs.root, is_dry: programs.is_dry };
+    let files = Files { root: programs.root, dry_run: programs.dry_run.as_ref() };
     match &step.action {
         Action::Managed(action) => action.apply(chunk, &files, renderer),
         Action::Directory(action) => action.apply(chunk, &files),
@@ -249,10 +249,15 @@ fn apply(step: &Step, is_woken: bool, renderer: &Renderer, programs: &Programs<'
         Action::Group(group) => group.apply(chunk, programs),
         Action::Nothing => Ok(Outcome::unchanged()),
         Action::Wait(_) if !is_woken => Ok(Outcome::unchanged()),
-        Action::Run(_) | Action::Wait(_) if programs.is_dry => Ok(Outcome::changed()),
-        Action::Run(options) | Action::Wait(options) => match programs.shell(chunk, &chunk.name, options, false)? {
-            0 => Ok(Outcome::changed()),
-            code => Err(Undone::Failed(format!("the command ended with {code}"))),
+        Action::Run(options) | Action::Wait(options) => match &programs.dry_run {
+            Some(dry_run) => {
+                dry_run.add_command();
+                Ok(Outcome::changed())
+            }
+            None => match programs.shell(chunk, &chunk.name, options, false)? {
+                0 => Ok(Outcome::changed()),
+                code => Err(Undone::Failed(format!("the command ended with {code}"))),
+            },
         },
     }
 }

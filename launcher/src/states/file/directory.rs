@@ -52,7 +52,7 @@ impl Directory {
     /// A file is in its place, the folder above is missing, or the user is unknown.
     pub fn apply(&self, chunk: &Chunk, files: &Files<'_>) -> Result<Outcome, Undone> {
         let path = files.path(chunk)?;
-        let owner = Owner::of(files.root, chunk)?;
+        let owner = Owner::of(files, chunk)?;
         if !path.is_dir() {
             if fs::symlink_metadata(&path).is_ok() {
                 return Err(Undone::Failed("a file is in the place of the folder".into()));

@@ -124,7 +124,7 @@ impl Managed {
             _ => Some(self.content(chunk, files, renderer)?),
         };
         let path = files.path(chunk)?;
-        let owner = Owner::of(files.root, chunk)?;
+        let owner = Owner::of(files, chunk)?;
         if path.is_dir() {
             return Err(Undone::Failed("the path is a folder".into()));
         }

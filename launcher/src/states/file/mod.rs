@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::accounts::Owner;
 use super::chunk::Chunk;
+use super::dry_run::DryRun;
 use super::run::Undone;
 use crate::whole_file::{self, Attributes};
 
@@ -24,8 +25,8 @@ pub use symlink::Symlink;
 pub struct Files<'a> {
     /// Folder that stands for `/`. A path below it is taken as it is.
     pub root: &'a Path,
-    /// True if nothing is to be changed.
-    pub is_dry: bool,
+    /// Given if nothing is to be changed.
+    pub dry_run: Option<&'a DryRun>,
 }
 
 impl Files<'_> {
@@ -50,7 +51,7 @@ impl Files<'_> {
         let now = fs::metadata(path)?;
         let owner = differing(owner, &now);
         let mode = mode.filter(|mode| *mode != now.mode() & 0o7777);
-        if !self.is_dry {
+        if self.dry_run.is_none() {
             if owner != Owner::default() {
                 chown(path, owner.user, owner.group)?;
             }
@@ -65,7 +66,7 @@ impl Files<'_> {
     /// Gives a link an owner. Returns true if it had another one.
     fn set_link(&self, path: &Path, owner: Owner) -> io::Result<bool> {
         let owner = differing(owner, &fs::symlink_metadata(path)?);
-        if owner != Owner::default() && !self.is_dry {
+        if owner != Owner::default() && self.dry_run.is_none() {
             lchown(path, owner.user, owner.group)?;
         }
         Ok(owner != Owner::default())
@@ -78,7 +79,8 @@ impl Files<'_> {
     }
 
     fn make_folder(&self, path: &Path, owner: Owner, mode: Option<u32>) -> io::Result<()> {
-        if self.is_dry {
+        if let Some(dry_run) = self.dry_run {
+            dry_run.add_folder(path);
             return Ok(());
         }
         DirBuilder::new().mode(0o777).create(path)?;
@@ -88,7 +90,9 @@ impl Files<'_> {
     /// Checks that the folder of a path is there, or will be.
     fn check_parent(&self, path: &Path, makedirs: bool) -> Result<(), Undone> {
         match path.parent() {
-            Some(folder) if !folder.is_dir() && !makedirs => {
+            Some(folder)
+                if !folder.is_dir() && !makedirs && !self.dry_run.is_some_and(|dry| dry.may_have_folder(folder)) =>
+            {
                 Err(Undone::Failed(format!("the folder {} is missing; write `makedirs: True`", folder.display())))
             }
             _ => Ok(()),
@@ -97,7 +101,7 @@ impl Files<'_> {
 
     /// Writes a file as a whole. A former one's owner and rights stay where none are given.
     fn write(&self, path: &Path, owner: Owner, mode: Option<u32>, content: &[u8]) -> io::Result<()> {
-        if self.is_dry {
+        if self.dry_run.is_some() {
             return Ok(());
         }
         let old = fs::metadata(path).ok();

@@ -39,7 +39,7 @@ impl Symlink {
     /// Something else is in its place, the folder is missing, or the user is unknown.
     pub fn apply(&self, chunk: &Chunk, files: &Files<'_>) -> Result<Outcome, Undone> {
         let path = files.path(chunk)?;
-        let given = Owner::of(files.root, chunk)?;
+        let given = Owner::of(files, chunk)?;
         // Salt makes links root's unless they are given to somebody.
         let owner = Owner { user: given.user.or(Some(0)), group: given.group.or(Some(0)) };
         if let Ok(old) = fs::read_link(&path) {
@@ -50,13 +50,13 @@ impl Symlink {
             if !self.force {
                 return Err(Undone::Failed("a file or folder is in the place of the link; write `force: True`".into()));
             }
-            if old.is_dir() && !files.is_dry {
+            if old.is_dir() && files.dry_run.is_none() {
                 fs::remove_dir_all(&path)?;
             }
         }
         files.check_parent(&path, self.makedirs)?;
         files.make_parents(&path, given, self.mode)?;
-        if !files.is_dry {
+        if files.dry_run.is_none() {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(".launcher-new");
             let beside = path.parent().unwrap_or(Path::new("/")).join(name);

@@ -83,6 +83,22 @@ fn read_line(line: &str) -> Option<HostKey> {
     Some(HostKey { line: format!("{name} {kind} {key}"), kind: kind.into(), fingerprint })
 }
 
+/// Counts the host keys in a file of known hosts. Also returns the number of the first line that is none, if there is
+/// one: ssh passes over such a line and says nothing.
+pub fn count_host_keys(text: &str) -> (usize, Option<usize>) {
+    let lines = (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let (keys, others): (Vec<_>, Vec<_>) = lines.partition(|(_, line)| is_host_key(line));
+    (keys.len(), others.first().map(|(number, _)| *number))
+}
+
+/// Returns true for names, kind and key (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). A marker may stand before them.
+fn is_host_key(line: &str) -> bool {
+    let fields = line.split_whitespace().collect::<Vec<_>>();
+    let fields = if line.starts_with('@') { &fields[1..] } else { &fields[..] };
+    let [_, kind, key, ..] = fields else { return false };
+    ssh_key::PublicKey::from_openssh(&format!("{kind} {key}")).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +117,24 @@ mod tests {
         }
         for text in ["", "-oProxyCommand=x", "a b", "host:", "host:0", "host:99999", "user@host", "ssh://host"] {
             assert!(SshHost::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_host_keys_are_found() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        let shipped = include_str!("../../etc/known_hosts");
+        for (text, expected) in [
+            (shipped.to_owned(), (3, None)),
+            (format!("# a comment\n\n |1|c2FsdA==|aGFzaA== {key} a comment\r\n"), (1, None)),
+            (format!("@cert-authority *.example.org {key}\n@revoked * {key}"), (2, None)),
+            (format!("a,b {key}\ngarbage\n{key}\n"), (1, Some(2))),
+            (format!("a {}", &key[..60]), (0, Some(1))),
+            (format!("a {}", key.replace("ssh-ed25519", "ssh-rsa")), (0, Some(1))),
+            ("@revoked\n<html>\n".into(), (0, Some(1))),
+            (String::new(), (0, None)),
+        ] {
+            assert_eq!(count_host_keys(&text), expected, "{text}");
         }
     }
 

@@ -43,7 +43,7 @@ pub use compute::compute;
 pub use errors::{Fault, GitError, advice};
 pub use gitdir::GitDir;
 pub use heads::Heads;
-pub use host_keys::{HostKey, SshHost, scan_host_keys};
+pub use host_keys::{HostKey, SshHost, count_host_keys, scan_host_keys};
 pub use memory::{MemoryBudget, MemoryShare};
 pub use mirror::Mirror;
 pub use mirror::upkeep::Upkeep;

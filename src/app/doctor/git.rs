@@ -33,27 +33,41 @@ fn known_hosts(settings: &Settings) -> Finding {
     let read = || -> anyhow::Result<_> {
         let dir = temporary_dir()?;
         let path = assemble::git::known_hosts(settings, dir.path())?;
-        let mut text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
-        // The file of added keys need not exist.
-        let added = assemble::git::added_hosts(settings).and_then(|file| std::fs::read_to_string(file).ok());
-        text += added.as_deref().unwrap_or_default();
+        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         Ok((path.clone(), path.starts_with(dir.path()), text))
     };
-    match read() {
-        Err(error) => Finding::bad(PROGRAMS, format!("the known hosts cannot be read: {error:#}; correct KNOWN_HOSTS")),
-        Ok((path, is_shipped, text)) => {
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).count();
-            let from = if is_shipped { "the shipped file, of GitHub".into() } else { path.display().to_string() };
-            match lines {
-                0 => Finding::warn(
-                    PROGRAMS,
-                    format!(
-                        "there is no host key in {from}: ssh connects to none; `image-factory known-hosts add HOST` shows a host's keys and adds them"
-                    ),
-                ),
-                _ => Finding::ok(PROGRAMS, format!("host keys: {lines} in {from}")),
-            }
+    let (path, is_shipped, text) = match read() {
+        Err(error) => {
+            let why = format!("the known hosts cannot be read: {error:#}; correct KNOWN_HOSTS");
+            return Finding::bad(PROGRAMS, why);
         }
+        Ok(read) => read,
+    };
+    // The file of added keys need not exist.
+    let added = assemble::git::added_hosts(settings).and_then(|file| {
+        let text = std::fs::read_to_string(&file).ok()?;
+        Some((file, text))
+    });
+    let from = if is_shipped { "the shipped file, of GitHub".into() } else { path.display().to_string() };
+    let counts =
+        [Some((path, text)), added].into_iter().flatten().map(|(path, text)| (path, git::count_host_keys(&text)));
+    let counts: Vec<_> = counts.collect();
+    let keys: usize = counts.iter().map(|(_, (keys, _))| keys).sum();
+    let other = counts.iter().find_map(|(path, (_, other))| other.map(|line| format!("{}:{line}", path.display())));
+    match (keys, other) {
+        (0, None) => Finding::warn(
+            PROGRAMS,
+            format!(
+                "there is no host key in {from}: ssh connects to none; `image-factory known-hosts add HOST` shows a host's keys and adds them"
+            ),
+        ),
+        (_, Some(line)) => Finding::warn(
+            PROGRAMS,
+            format!(
+                "host keys: {keys} in {from}; {line} is none, so that ssh passes over it: write names, kind and key as ssh-keyscan shows them, or remove the line"
+            ),
+        ),
+        (_, None) => Finding::ok(PROGRAMS, format!("host keys: {keys} in {from}")),
     }
 }
 

@@ -80,7 +80,7 @@ fn usage(program: &str) -> String {
     format!(
         "\
 usage: {program} launch [name=NAME] [ssh_config=True] [re_configure=True] [merge_pillar=True]
-                        [test=True] [seed=FOLDER:VOLUME] [-lLEVEL]{supervise}
+                        [pillar_merge_lists=True] [test=True] [seed=FOLDER:VOLUME] [-lLEVEL]{supervise}
        {program} scaffold NAME [--data=FOLDER]
 
   launch     places the pillar of the volume, carries out the steps, and runs the processes of the image's circus.ini{explained}

@@ -31,7 +31,8 @@ pub fn run(
     pillar::foreign_keys(layout, renderer.pillar()).iter().for_each(|warning| say(warning));
     let summary = states::apply(layout, &renderer, &programs, &mut say)?;
     let Summary { changed, unchanged, failed, .. } = summary;
-    say(&format!("{} changed, {unchanged} unchanged, {failed} failed", states::count(changed)));
+    let done = if steps.test { "would change" } else { "changed" };
+    say(&format!("{} {done}, {unchanged} unchanged, {failed} failed", states::count(changed)));
     Ok(summary)
 }
 

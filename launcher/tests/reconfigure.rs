@@ -69,7 +69,7 @@ launcher | app ended with 0
     let expected = "\
 launcher | would change: file.managed /etc/app/app.conf
 launcher | would change: cmd.wait echo restarted
-launcher | 2 states changed, 0 unchanged, 0 failed
+launcher | 2 states would change, 0 unchanged, 0 failed
 ";
     assert_eq!(launch(&image, &["re_configure=True", "test=True"]), (Some(0), expected.into()));
     assert_eq!(image.read("etc/app/app.conf"), "domain = of.image\n");
@@ -122,7 +122,7 @@ launcher | ROOT/srv/projects/hello/project/.salt/200_reconfigure.sls:21: file.di
 the image has no user nobody-else; create it by user.present, or correct the name
 launcher | would change: cmd.run mkdir /made
 launcher | would change: file.append /made/app.conf
-launcher | 7 states changed, 0 unchanged, 2 failed
+launcher | 7 states would change, 0 unchanged, 2 failed
 ";
     assert_eq!(launch(&image, &["re_configure=True", "test=True"]), (Some(1), expected.into()));
     for path in ["etc/hello", "srv/runner", "made"] {

@@ -229,6 +229,11 @@ fn what_does_not_start_is_named() {
     fs::set_permissions(folder.path().join("lost"), Permissions::from_mode(0o755)).unwrap();
     for (options, code, text) in [
         ("cmd = /no/such\n", 127, "/no/such is missing. Correct the path, or put the program there."),
+        (
+            "cmd = $(circus.env.NOSUCH) x\n",
+            127,
+            "$(circus.env.NOSUCH) has a variable that is not set. Set it in `[env]`, or write `copy_env = True`.",
+        ),
         ("cmd = nosuch\n", 127, "nosuch is not in /bin:/usr/bin. Write its whole path, or `copy_env = True`."),
         (
             "cmd = DIR/closed\n",

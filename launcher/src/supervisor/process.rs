@@ -93,6 +93,10 @@ fn reason(command: &Command, word: &str, error: &io::Error) -> (u8, String) {
     let program = command.executable.as_deref().unwrap_or(word.as_ref());
     let name = program.display();
     match error.kind() {
+        // Such a variable stays as it is, as circusd leaves it.
+        io::ErrorKind::NotFound if name.to_string().contains("(circus.") => {
+            (127, format!("{name} has a variable that is not set. Set it in `[env]`, or write `copy_env = True`."))
+        }
         // Programs without a slash in their names are looked up in PATH (execvp(3)).
         io::ErrorKind::NotFound if !program.as_os_str().as_encoded_bytes().contains(&b'/') => {
             let path = command.env.get("PATH");

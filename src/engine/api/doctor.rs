@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use hyper::{Method, StatusCode};
+use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 use super::engine::Engine;
@@ -114,12 +115,19 @@ impl Engine {
         #[serde(rename_all = "PascalCase")]
         struct AddressRange {
             #[serde(default)]
+            subnet: String,
+            #[serde(default)]
             gateway: String,
         }
+        // Docker 20.10 leaves out the gateway of its bridge until it is started for the second time. The gateway is the first
+        // address then.
+        let first = |subnet: &str| subnet.parse::<Ipv4Net>().ok()?.hosts().next().map(IpAddr::V4);
         match self.host.json::<NetworkDetails>(Method::GET, &format!("/networks/{name}")).await {
             Ok(found) => {
                 let ranges = found.ipam.config.unwrap_or_default();
-                Ok(Some(ranges.iter().filter_map(|range| range.gateway.parse().ok()).collect()))
+                let gateways =
+                    ranges.iter().filter_map(|range| range.gateway.parse().ok().or_else(|| first(&range.subnet)));
+                Ok(Some(gateways.collect()))
             }
             Err(error) if error.status == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),

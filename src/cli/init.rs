@@ -90,15 +90,33 @@ fn sshd(flags: Flags, files: &SettingsFiles) -> SshdCommand {
 
 /// Returns the arguments of the engine inside of the container.
 fn dockerd_args(settings: &Settings) -> Vec<String> {
-    let insecure = settings.insecure_registries.0.iter().map(|registry| format!("--insecure-registry={registry}"));
+    let insecure = settings.insecure_registries.0.iter().map(|registry| insecure_flag(registry));
     let mirror = settings.registry_mirror.iter().map(|mirror| format!("--registry-mirror={mirror}"));
     let more = settings.dockerd_args.iter().flat_map(|args| args.split_whitespace()).map(str::to_owned);
     insecure.chain(mirror).chain(more).collect()
 }
 
+/// Returns the argument for a registry without TLS, or for a range of addresses. The BuildKit of Docker 20.10 takes only an
+/// entry with its scheme for one without TLS. dockerd itself does without it.
+fn insecure_flag(registry: &str) -> String {
+    let scheme = if registry.contains('/') { "" } else { "http://" };
+    format!("--insecure-registry={scheme}{registry}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_insecure_registry_has_its_scheme_and_a_range_has_none() {
+        for (registry, expected) in [
+            ("registry.example.com:5000", "--insecure-registry=http://registry.example.com:5000"),
+            ("http://registry.example.com", "--insecure-registry=http://registry.example.com"),
+            ("192.0.2.0/24", "--insecure-registry=192.0.2.0/24"),
+        ] {
+            assert_eq!(insecure_flag(registry), expected);
+        }
+    }
 
     #[test]
     fn what_is_no_subcommand_is_an_option_of_serve() {

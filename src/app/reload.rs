@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::assemble::{access, git, images, notify, queue as queue_settings};
-use super::certificate;
+use super::{certificate, summary};
 use crate::http::{Credentials, ServerCertificate};
 use crate::intake::Intake;
 use crate::logs::{Logs, Masks};
@@ -142,6 +142,9 @@ impl Reloads {
         match &*changed {
             [] => tracing::info!("the settings and certificates were read again: no setting has a new value in effect"),
             names => tracing::info!("the settings and certificates were read again: {} changed", names.join(", ")),
+        }
+        if changed.iter().any(|name| ["HOOK_SECRET", "HOOK_POST_SECRET"].contains(name)) {
+            summary::log_webhooks(&live.settings);
         }
         let changes = loaded.changes_since(&self.started_with);
         if !changes.restart.is_empty() {

@@ -29,19 +29,7 @@ pub fn log_summary(settings: &Settings) {
     }
     let dialects = &settings.dialects;
     tracing::info!("served: the APIs of {dialects} (DIALECTS)");
-    let hooks = if dialects.has(Dialect::Totem) { "/hooks/github" } else { "/" };
-    match settings.hook_secret {
-        _ if !dialects.has(Dialect::Totem) && !dialects.has(Dialect::Conveyor) => {
-            tracing::info!("signed webhooks: none, because DIALECTS has neither totem nor conveyor");
-        }
-        Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
-        None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
-    }
-    for name in settings.short_secrets() {
-        tracing::warn!(
-            "{name} has less than 16 characters, so who sees a signed request can guess it: set a longer one, at the other side too"
-        );
-    }
+    log_webhooks(settings);
     if dialects.has(Dialect::ComposeCi) {
         let name = if settings.ci_token.is_some() { "CI_TOKEN" } else { "GITHUB_TOKEN (CI_TOKEN is not set)" };
         tracing::info!("webhooks of compose-ci: POST {}/?token=…, which is {name}", settings.base_url);
@@ -94,4 +82,22 @@ pub fn log_summary(settings: &Settings) {
         tracing::warn!("CONCURRENCY=0: jobs are accepted and none is run");
     }
     notify::log_summary(settings);
+}
+
+/// Logs how webhooks are signed, and the secrets that are too short for it.
+pub fn log_webhooks(settings: &Settings) {
+    let dialects = &settings.dialects;
+    let hooks = if dialects.has(Dialect::Totem) { "/hooks/github" } else { "/" };
+    match settings.hook_secret {
+        _ if !dialects.has(Dialect::Totem) && !dialects.has(Dialect::Conveyor) => {
+            tracing::info!("signed webhooks: none, because DIALECTS has neither totem nor conveyor");
+        }
+        Some(_) => tracing::info!("webhooks: POST {}{hooks}, signed with HOOK_SECRET", settings.base_url),
+        None => tracing::info!("webhooks: refused until HOOK_SECRET is set"),
+    }
+    for name in settings.short_secrets() {
+        tracing::warn!(
+            "{name} has less than 16 characters, so who sees a signed request can guess it: set a longer one, at the other side too"
+        );
+    }
 }

@@ -47,7 +47,7 @@ async fn live_settings_change_and_no_job_is_dropped() {
     let hook = capture.url();
     let first = format!(
         "API_TOKENS=ci:read:{FIRST}\nHOOK_SECRET={SECRET}\nALLOW_REPOS=acme/*\nPRIORITIES=acme/*=7\nHOOK_POST_URL={hook}\n\
-         HOOK_POST_SECRET=a-new-hook-secret\nBRANCHES=develop\nHOSTS=builds.internal\nCONCURRENCY=5\nDOCKER_REPO_BASE=elsewhere.example.com/x\n"
+         HOOK_POST_SECRET=short\nBRANCHES=develop\nHOSTS=builds.internal\nCONCURRENCY=5\nDOCKER_REPO_BASE=elsewhere.example.com/x\n"
     );
     let said = world.daemon.reload(&first, "DOCKER_REPO_BASE changed in a file, without effect").await;
     assert!(
@@ -57,6 +57,7 @@ async fn live_settings_change_and_no_job_is_dropped() {
         "{said}"
     );
     assert!(said.contains("need a restart, which loses no job: CONCURRENCY\n"), "{said}");
+    assert!(said.contains("HOOK_POST_SECRET has less than 16 characters"), "{said}");
     assert_eq!(answers(&world.daemon, FIRST).await, (StatusCode::OK, StatusCode::FORBIDDEN));
     world.daemon.set("HOOK_SECRET", SECRET);
     let job = world.daemon.push_event("acme/hello", "develop", &sha).await;

@@ -4,6 +4,7 @@
 
 #[path = "circus/generated.rs"]
 mod generated;
+mod random;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

@@ -7,6 +7,7 @@ mod example;
 #[path = "salt/generated.rs"]
 mod generated;
 mod image;
+mod random;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::random::Random;
+
 /// Values of a pillar, among them texts that YAML 1.1 takes for something else.
 pub const SCALARS: [&str; 61] = [
     "yes",
@@ -144,26 +146,7 @@ pub const TEMPLATES: [&str; 71] = [
     "text with two\n\n",
 ];
 
-/// Numbers from a seed (splitmix64).
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    fn of<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[self.below(list.len())]
-    }
-
     /// A value in one line of YAML.
     fn value(&mut self, depth: usize) -> String {
         match self.below(if depth == 0 { 4 } else { 7 }) {

@@ -175,7 +175,7 @@ mod tests {
         let printed = String::from_utf8(printed.stdout).unwrap();
         assert!(printed.trim().ends_with(&format!("/{PROGRAMS}")), "{printed}");
         assert!(fs::read_to_string("/proc/self/cgroup").unwrap().trim().ends_with(&format!("/{OWN}")));
-        // It keeps all that it reads, which is less than the limit of its own.
+        // This tail keeps all that it reads, which is less than the limit of its own.
         let keeps = super::super::Program::new("tail").args(["-c", "500000000", "/dev/zero"]).limits(limits);
         let ended = tokio::time::timeout(std::time::Duration::from_secs(60), keeps.output()).await.unwrap().unwrap();
         assert_eq!(ended.status.signal(), Some(9), "{ended:?}");

@@ -30,7 +30,7 @@ pub struct MemoryParts {
 /// Divides MEMORY_BUDGET: a quarter is for bodies, an eighth for answers and logs, and the rest for trees.
 ///
 /// # Errors
-/// It is too small for one of them, or the engines cannot be used.
+/// The budget is too small for one of them, or the engines cannot be used.
 pub fn memory(settings: &Settings) -> anyhow::Result<MemoryParts> {
     check(settings)?;
     let (all, jobs) = (settings.memory_budget.0, engine::concurrency(settings)?);
@@ -47,7 +47,7 @@ pub fn memory(settings: &Settings) -> anyhow::Result<MemoryParts> {
 /// Refuses a budget that cannot hold one body, one answer and the tree of a job.
 ///
 /// # Errors
-/// It is too small.
+/// The budget is too small.
 pub fn check(settings: &Settings) -> anyhow::Result<()> {
     let bytes = settings.memory_budget.0;
     anyhow::ensure!(

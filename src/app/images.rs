@@ -7,8 +7,11 @@ use crate::model::Job;
 use crate::pipeline::ImageUsers;
 use crate::store::Store;
 
-impl ImageUsers for Store {
+/// The pipeline knows no store.
+pub struct StoredUsers(pub Store);
+
+impl ImageUsers for StoredUsers {
     fn others<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Vec<String>, String>> {
-        async { self.other_users(job).await.map_err(|e| e.to_string()) }.boxed()
+        async { self.0.other_users(job).await.map_err(|e| e.to_string()) }.boxed()
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::assemble::memory::{MemoryParts, memory};
 use super::assemble::{access, engine, git, notify as channels, pipeline as pipeline_settings, queue, secrets};
 use super::branch_heads;
+use super::images::StoredUsers;
 use super::ledger::Ledger;
 use super::missed::Missed;
 use super::own_socket;
@@ -138,7 +139,7 @@ impl DaemonParts {
             registries,
             secrets: secrets.clone(),
             tags: Tags::new(Ledger(store.clone())),
-            users: Box::new(store.clone()),
+            users: Box::new(StoredUsers(store.clone())),
             config: pipeline_config,
             isolation: Isolation::default(),
             memory: trees,

@@ -234,7 +234,7 @@ fn settings_in_documents_exist() {
 #[test]
 fn named_source_files_exist() {
     let name = Regex::new(r"`([a-z0-9_/.-]+\.rs|(?:src|tests|scripts|systemd)/[A-Za-z0-9_/.-]+)`").unwrap();
-    let bases = ["", "src", "src/git", "src/engine"];
+    let bases = ["", "src", "core/src", "core/src/git", "core/src/engine"];
     let mut wrong = Vec::new();
     for document in documents().iter().filter(|document| document.name() != "CHANGELOG.md") {
         for (at, _, line) in document.lines() {
@@ -252,7 +252,7 @@ fn named_source_files_exist() {
 #[test]
 fn the_libraries_have_their_versions() {
     let cargo: toml::Table = read("Cargo.toml").parse().unwrap();
-    let dependencies = cargo["dependencies"].as_table().unwrap();
+    let dependencies = cargo["workspace"]["dependencies"].as_table().unwrap();
     let version = |name: &str| {
         let dependency = dependencies.get(name)?;
         Some(dependency.as_str().or_else(|| dependency["version"].as_str()).unwrap().to_owned())

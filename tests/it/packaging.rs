@@ -163,9 +163,11 @@ fn the_image_is_built_with_every_file_of_the_binary() {
         ignored.lines().any(|line| line.strip_prefix('!').is_some_and(|sent| Path::new(path).starts_with(sent)))
     };
     let mut needed: Vec<String> =
-        [".cargo/config.toml", "Cargo.toml", "Cargo.lock", "benches", "src"].map(String::from).into();
+        [".cargo/config.toml", "Cargo.toml", "Cargo.lock", "benches", "core", "launcher", "src"]
+            .map(String::from)
+            .into();
     let taken = regex::Regex::new(r#"include_(?:str|bytes)!\("(?:\.\./)+((?:etc/|[A-Z])[^"]*)"\)"#).unwrap();
-    for (_, text) in crate::tidy::rust_files(&["src"]) {
+    for (_, text) in crate::tidy::rust_files(&["src", "core/src"]) {
         needed.extend(taken.captures_iter(&text).map(|found| found[1].to_owned()));
     }
     assert!(needed.len() > 6, "{needed:?}");

@@ -1,4 +1,4 @@
-//! No two files of `src/` need each other, directly or by way of others: each can be read after those that it uses.
+//! No two files of `src/` and `core/src/` need each other, directly or by way of others: each can be read after those that it uses.
 //!
 //! A file that uses its own folder's `mod.rs` (or `folder.rs`) does not count, because a folder's first file declares what
 //! its files share.
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use regex::Regex;
 
-use super::{sources, without_tests};
+use super::{below_src, sources, without_tests};
 
 /// A module's path below the crate: `["git", "mirror"]`.
 type Module = Vec<String>;
@@ -59,7 +59,7 @@ fn read_files() -> BTreeMap<Module, File> {
     let mut files = BTreeMap::new();
     for (path, text) in sources() {
         let mut module: Module =
-            path.with_extension("").iter().skip(1).map(|p| p.to_str().unwrap().to_owned()).collect();
+            below_src(&path).with_extension("").iter().map(|p| p.to_str().unwrap().to_owned()).collect();
         if module.last().is_some_and(|name| name == "mod") {
             module.pop();
         }

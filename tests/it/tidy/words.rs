@@ -18,7 +18,7 @@ const SHARE: f64 = 0.03;
 fn comments_open_with_their_subject() {
     let comment = Regex::new(r"^\s*//[/!]? ?(.*)$").unwrap();
     let (mut comments, mut fragments) = (0, Vec::new());
-    for (path, text) in rust_files(&["src", "tests", "benches", "launcher"]) {
+    for (path, text) in rust_files(&["src", "core", "tests", "benches", "launcher"]) {
         let mut continues = false;
         for (number, line) in text.lines().enumerate() {
             let said = comment.captures(line).map(|found| found[1].to_owned());

@@ -1,11 +1,11 @@
 //! The test stage by compose: two services and `tests`, by compose 1 and 2, and that nothing of a project is left.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{COMPOSE_CI, Docker, Engine, World, eventually, folder, succeed, unique};
+use crate::harness::container::compose_image;
+use crate::harness::{COMPOSE_CI, Docker, Engine, World, eventually, folder, unique};
 
 // Compose 2 with buildx wants a BuildKit of its own on Podman, whose image cannot be had here.
 on_each_docker!(
@@ -31,12 +31,10 @@ fn compose_of(docker: Docker) -> &'static str {
 /// Starts a world whose repositories are tested by this version of compose.
 async fn world(docker: Docker, compose: &str, settings: &[(&str, &str)]) -> World {
     let engine = Engine::of(docker);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/compose-image");
-    let made = succeed(Command::new(script).arg(compose).env("DOCKER_HOST", &engine.host), b"").stdout;
-    let image = String::from_utf8(made).unwrap();
+    let image = compose_image(&engine, compose);
     let own = [
         ("HOOK_SOCKET", "acme/*"),
-        ("BUILD_IMAGE", image.trim()),
+        ("BUILD_IMAGE", image.as_str()),
         ("HOOK_ENV", "CI_CANARY"),
         ("CI_CANARY", CANARY),
         ("PUSH_RETRIES", "0"),

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::LIMIT;
-use crate::harness::container::{Made, debian_with, image, text, top};
+use crate::harness::container::{Made, compose_image, debian_with, image, text, top};
 use crate::harness::{
     DeployKey, Docker, Engine, KeyType, Left, PrivateEngine, SshClient, eventually, folder, note, port, succeed, unique,
 };
@@ -98,12 +98,16 @@ async fn the_first_start(version: &str, engine: &Engine, enter: &[&str]) {
         ("DOCKER_SOCKET", socket.into()),
         ("HOOK_SECRET", "a secret of its own".into()),
     ]
-    .map(|(name, value)| format!("--env={name}={value}"));
-    let mut script = Command::new(top().join("scripts/compose-image"));
-    let compose = text(&succeed(script.arg(version).env("DOCKER_HOST", &engine.host), b"")).trim().to_owned();
+    .map(|(name, value)| format!("{name}={value}\n"));
+    // Compose looks for the file of variables beside the project's, and not where it is run.
+    let project = dir.path().join("project");
+    std::fs::create_dir(&project).unwrap();
+    std::fs::copy(top().join("etc/compose.yaml"), project.join("compose.yaml")).unwrap();
+    std::fs::write(project.join(".env"), variables.concat()).unwrap();
+    let compose = compose_image(engine, version);
     let fixed = ["run", "--rm", "--network=none", &format!("--volume={socket}:/var/run/docker.sock")].map(String::from);
-    let file = format!("--volume={}:/etc/factory:ro", top().join("etc").display());
-    let run = fixed.into_iter().chain(variables).chain([file, compose]).collect();
+    let file = format!("--volume={}:/etc/factory:ro", project.display());
+    let run = fixed.into_iter().chain([file, compose]).collect();
     let project = Project { engine, run, name };
     let config = project.done(&["config"]);
     assert!(config.contains("ETCD_USER: root") && config.contains(&image.name), "{config}");

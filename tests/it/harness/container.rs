@@ -51,6 +51,13 @@ pub fn debian_with(engine: &Engine, args: &[&str]) -> String {
     text(&made).trim().to_owned()
 }
 
+/// The name of an image with this version of Docker Compose, 1 or 2.
+pub fn compose_image(engine: &Engine, version: &str) -> String {
+    let mut script = Command::new(top().join("scripts/compose-image"));
+    let made = succeed(script.arg(version).env("DOCKER_HOST", &engine.host), b"").stdout;
+    String::from_utf8(made).unwrap().trim().to_owned()
+}
+
 /// A container, removed when this is dropped.
 pub struct Container<'a> {
     engine: &'a Engine,

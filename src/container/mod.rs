@@ -59,6 +59,11 @@ pub enum InitError {
     )]
     NoSocket(PathBuf),
     #[error(
+        "{} is no engine's socket: add `-v /var/run/docker.sock:/var/run/docker.sock`, or set DOCKER_HOST to another \
+         engine's address. A container with `--user` starts no engine", .0.display()
+    )]
+    NoSocketForUser(PathBuf),
+    #[error(
         "{} is no engine's socket, and this image has no engine: add `-v /var/run/docker.sock:/var/run/docker.sock`, or \
          take the image of the target with-engine", .0.display()
     )]
@@ -140,7 +145,7 @@ pub async fn run(surroundings: &Surroundings, daemon: &Path, args: &[OsString]) 
             let Surroundings { data_dir, dockerd_args, .. } = surroundings;
             (Vec::new(), Some(InnerEngine::prepare(&socket, data_dir, dockerd_args).await?))
         }
-        Found::Nothing(socket) => return Err(InitError::NoSocket(socket)),
+        Found::Nothing(socket) => return Err(InitError::NoSocketForUser(socket)),
     };
     if is_root {
         program = program.env("HOME", &surroundings.data_dir).user(ProgramUser { id: FACTORY, groups });

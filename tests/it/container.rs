@@ -62,6 +62,11 @@ async fn without_an_engine_the_container_says_what_to_add(docker: Docker) {
     let license = engine.inspect(&image.name, "{{index .Config.Labels \"org.opencontainers.image.licenses\"}}");
     assert_eq!(license, "Apache-2.0");
     assert!(said.contains("add `-v /var/run/docker.sock:/var/run/docker.sock` or `--privileged`"), "{said}");
+    // Privileges do not help a user who is not root.
+    let container = Container::run(&engine, &["--network=none", "--user=8080", &image.name]);
+    assert_eq!(engine.docker(&["wait", &container.name]), "1");
+    let said = container.logs();
+    assert!(!said.contains("--privileged") && said.contains("A container with `--user` starts no engine"), "{said}");
 }
 
 /// Without a volume, and with a storage that copies each layer, the container says so and works. The engine inside has the

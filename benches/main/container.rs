@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use image_factory::model::Millis;
 use serde_json::Value;
 
-use super::harness::container::{Factory, Made, image, load_base, privileged, run_container};
+use super::harness::container::{Factory, Made, image, load_base, privileged, run_container, with_socket};
 use super::harness::{Docker, Engine, World, folder, unique};
 use super::{Row, median, ms, poll};
 
@@ -90,11 +90,6 @@ pub async fn pushes() -> Vec<Row> {
         target: "≤ 1.3 × the host's engine".into(),
         met: ratio <= 1.3,
     }]
-}
-
-fn with_socket(engine: &Engine, image: &Made) -> Vec<String> {
-    let socket = engine.host.strip_prefix("unix://").expect("an engine on a socket");
-    vec![format!("--volume={socket}:/var/run/docker.sock:ro"), image.name.clone()]
 }
 
 /// Asks the daemon at its socket whether it is ready for jobs, too, which needs the engine.

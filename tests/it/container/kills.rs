@@ -5,31 +5,52 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{LIMIT, job};
-use crate::harness::container::{Container, Factory, Made, image, load_base, privileged};
+use crate::harness::container::{Container, Factory, Made, image, load_base, privileged, with_socket};
 use crate::harness::{
-    BASE, CI_TOKEN, COMPOSE_CI, Docker, Engine, Fault, Flow, World, eventually, push_payload, succeed, unique,
+    BASE, CI_TOKEN, COMPOSE_CI, Docker, Engine, Fault, Flow, World, eventually, processes_of, push_payload, succeed,
+    unique,
 };
 
 on_each_engine!(jobs_in_any_stage_run_again_and_nothing_is_left);
+on_docker!(jobs_on_the_hosts_engine_run_again_and_nothing_is_left);
 
 /// The engine inside is killed, and then the container, while there are jobs in every stage. Nothing of the container is left
 /// on the host, and each job runs again, at the end by the next container on the same volume.
 async fn jobs_in_any_stage_run_again_and_nothing_is_left(docker: Docker) {
-    let mut world = World::start_at(Engine::of(docker), &[]).await;
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    let engine = world.engine.clone();
+    let image = image(&engine, "prebuilt-with-engine");
+    run_again(world, privileged(docker, &image), true).await;
+}
+
+/// The same without an engine inside: the steps of the container's builds end with it, and what its tests leave on the host's
+/// engine is removed by the next container.
+async fn jobs_on_the_hosts_engine_run_again_and_nothing_is_left(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    let engine = world.engine.clone();
+    let image = image(&engine, "prebuilt");
+    run_again(world, with_socket(&engine, &image), false).await;
+}
+
+/// `last` ends the arguments of `docker run`.
+async fn run_again(mut world: World, last: Vec<String>, is_inside: bool) {
     let gate = world.gate_git().await;
     let engine = world.engine.clone();
-    let (image, volume) = (image(&engine, "prebuilt-with-engine"), Made::volume(&engine));
+    let volume = Made::volume(&engine);
     let git = world.git.url_at(gate.port());
     let settings =
         [("GIT_URL", git.as_str()), ("HOOK", "sleep 25"), ("CONCURRENCY", "4"), COMPOSE_CI[0], COMPOSE_CI[1]];
-    let factory = Factory::new(&world, &volume, &settings, privileged(docker, &image));
-    let mut commits = Vec::new();
+    let factory = Factory::new(&world, &volume, &settings, last);
+    let (mut commits, mark) = (Vec::new(), unique());
     for (stage, step) in [("build", "sleep 25"), ("test", "true"), ("push", "true"), ("clone", "true")] {
-        let dockerfile = format!("FROM {BASE}\nRUN : {} && {step}\n", unique());
+        // The last command of a shell takes the place of the shell, whose arguments have the mark.
+        let dockerfile = format!("FROM {BASE}\nRUN : {mark} {stage}; {step}; true\n");
         commits.push((stage, world.git.repo("acme", stage).commit("develop", &[("Dockerfile", &dockerfile)])));
     }
     let first = factory.start(gate.port()).await;
-    load_base(&engine, &first);
+    if is_inside {
+        load_base(&engine, &first);
+    }
     world.registry.fault(Fault::Hang);
     for (stage, sha) in &commits[..3] {
         match *stage {
@@ -39,22 +60,31 @@ async fn jobs_in_any_stage_run_again_and_nothing_is_left(docker: Docker) {
     }
     in_stages(&first, &commits[..3], 1).await;
 
-    first.done(&["sh", "-c", "kill -9 $(cat /run/image-factory-inner.pid)"]);
-    let told = async || first.logs().contains("the engine inside of this container ended").then_some(());
-    eventually(LIMIT, "the crash is in the log", told).await;
-    in_stages(&first, &commits[..3], 2).await;
-    assert!(first.logs().contains("attempt ended, another follows failures=1 class=\"engine\""), "{}", first.logs());
+    if is_inside {
+        first.done(&["sh", "-c", "kill -9 $(cat /run/image-factory-inner.pid)"]);
+        let told = async || first.logs().contains("the engine inside of this container ended").then_some(());
+        eventually(LIMIT, "the crash is in the log", told).await;
+        in_stages(&first, &commits[..3], 2).await;
+        assert!(
+            first.logs().contains("attempt ended, another follows failures=1 class=\"engine\""),
+            "{}",
+            first.logs()
+        );
+    }
     // A retry fetches, too, so the fetches stall last.
     gate.set(Flow::Stall { after: 0 });
     first.done(&["image-factory", "build", "acme/clone"]);
     in_stages(&first, &commits[3..], 1).await;
-    in_stages(&first, &commits[..3], 2).await;
+    in_stages(&first, &commits[..3], if is_inside { 2 } else { 1 }).await;
 
     let id = first.inspect("{{.Id}}");
     assert!(!left_of(&id).is_empty());
+    let step = async || (!processes_of(&mark).is_empty()).then_some(());
+    eventually(LIMIT, "a step of a build runs", step).await;
     engine.docker(&["kill", &first.name]);
     drop(first);
     eventually(LIMIT, "nothing is left", async || left_of(&id).is_empty().then_some(())).await;
+    eventually(LIMIT, "no step of a build is left", async || processes_of(&mark).is_empty().then_some(())).await;
     let addresses = succeed(Command::new("ip").args(["address", "show"]), b"").stdout;
     assert!(!String::from_utf8_lossy(&addresses).contains("198.19."), "a bridge of the engine inside is left");
 
@@ -66,6 +96,14 @@ async fn jobs_in_any_stage_run_again_and_nothing_is_left(docker: Docker) {
         let succeeded = async || (job(&next, &repo)["status"] == "success").then_some(());
         eventually(LIMIT, &format!("the job of the stage {stage} succeeds"), succeeded).await;
     }
+    let instance = fs::read_to_string(volume.path().join("instance")).unwrap();
+    let label = format!("label=image-factory.instance={}", instance.trim());
+    let list = ["ps", "--all", "--filter", &label, "--format", "{{.Names}}"];
+    let tests = async || {
+        let left = if is_inside { next.done(&[&["docker"], &list[..]].concat()) } else { engine.docker(&list) };
+        left.trim().is_empty().then_some(())
+    };
+    eventually(LIMIT, "no container of a test is left", tests).await;
 }
 
 /// Waits until each job is in the stage after which its repository is named, in this attempt.
@@ -81,11 +119,7 @@ async fn in_stages(container: &Container<'_>, commits: &[(&str, String)], attemp
 
 /// Sends compose-ci's webhook to the daemon in a container.
 fn ci_push(container: &Container, repo: &str, sha: &str) {
-    let url = format!("http://127.0.0.1:8080/?token={CI_TOKEN}");
-    let pid = container.inspect("{{.State.Pid}}");
-    let mut curl = Command::new("nsenter");
-    curl.args(["--net", "--target", &pid, "curl", "-fsS", "-X", "POST", &url, "-H", "Content-Type: application/json"]);
-    succeed(curl.arg("-d").arg(push_payload(repo, "refs/heads/develop", sha).to_string()), b"");
+    container.post(&format!("/?token={CI_TOKEN}"), &[], &push_payload(repo, "refs/heads/develop", sha));
 }
 
 /// Returns what the host has of a container: its mounts, groups and processes.

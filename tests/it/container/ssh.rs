@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::LIMIT;
-use crate::harness::container::{Container, Made, READ_ONLY, image, is_ready, privileged, run_container, text};
+use crate::harness::container::{
+    Container, Made, READ_ONLY, image, is_ready, next_version, privileged, run_container, text, with_socket,
+};
 use crate::harness::{DeployKey, Docker, Engine, KeyType, SshClient, eventually, folder, succeed};
 
 on_each_engine!(who_logs_in_has_the_engine_of_the_host, who_logs_in_has_the_engine_inside);
@@ -51,28 +53,29 @@ async fn who_logs_in_has_the_engine_of_the_host(docker: Docker) {
     let (image, dir) = (image(&engine, "prebuilt"), folder());
     let socket = dir.path().join("docker.sock");
     socket_of_group(&socket, &engine);
-    let mount = format!("--volume={}:/var/run/docker.sock:ro", socket.display());
-    logs_in(&engine, vec![mount, image.name.clone()], true).await;
+    let of_group = Engine { host: format!("unix://{}", socket.display()) };
+    logs_in(&engine, &image, |image| with_socket(&of_group, image), true).await;
 }
 
 async fn who_logs_in_has_the_engine_inside(docker: Docker) {
     let engine = Engine::of(docker);
     let image = image(&engine, "prebuilt-with-engine");
-    logs_in(&engine, privileged(docker, &image), false).await;
+    logs_in(&engine, &image, |image| privileged(docker, image), false).await;
 }
 
-async fn logs_in(engine: &Engine, given: Vec<String>, is_hosts: bool) {
+/// `last` ends the arguments of `docker run` for an image.
+async fn logs_in(engine: &Engine, image: &Made<'_>, last: impl Fn(&Made) -> Vec<String>, is_hosts: bool) {
     let (volume, stays, goes) =
         (Made::volume(engine), DeployKey::generate(KeyType::Ed25519, ""), DeployKey::generate(KeyType::Ed25519, ""));
     let mount = format!("--volume={}:/var/lib/image-factory", volume.name);
     let fixed = ["--network=none", "--env=SSHD=auto", &mount].into_iter().chain(READ_ONLY).map(String::from);
-    let given: Vec<_> = fixed.chain(given).collect();
-    let start = || {
-        let container = run_container(engine, &given);
+    let fixed: Vec<_> = fixed.collect();
+    let start = |image: &Made| {
+        let container = run_container(engine, &[&fixed[..], &last(image)].concat());
         let network = format!("--net=/proc/{}/ns/net", container.inspect("{{.State.Pid}}"));
         (container, SshClient::new(vec!["nsenter".into(), network], 22))
     };
-    let (container, ssh) = start();
+    let (container, ssh) = start(image);
     is_ready(&container).await;
     store(engine, &container, &[&stays, &goes]);
     let is_in = async || ssh.run(&goes, "true").status.success().then_some(());
@@ -99,7 +102,8 @@ async fn logs_in(engine: &Engine, given: Vec<String>, is_hosts: bool) {
     assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "{}", container.logs());
     staying.exit(LIMIT).await;
     drop(container);
-    let (container, next) = start();
+    let next_version = next_version(engine, image);
+    let (container, next) = start(&next_version);
     is_ready(&container).await;
     let is_in = async || next.run(&stays, "true").status.success().then_some(());
     eventually(LIMIT, "the key lets in again", is_in).await;

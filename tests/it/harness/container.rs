@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{BASE, Docker, Engine, Left, PASSPHRASE, World, eventually, folder, note, reach_from, succeed, unique};
@@ -91,6 +92,23 @@ impl<'a> Container<'a> {
         self.engine.docker(&["inspect", "--format", template, &self.name])
     }
 
+    /// Returns its network namespace.
+    pub fn network(&self) -> File {
+        File::open(format!("/proc/{}/ns/net", self.inspect("{{.State.Pid}}"))).unwrap()
+    }
+
+    /// Sends JSON to the daemon in it, which must accept it, and returns the answer.
+    pub fn post(&self, path: &str, headers: &[&str], body: &Value) -> String {
+        let network = format!("--net=/proc/{}/ns/net", self.inspect("{{.State.Pid}}"));
+        let url = format!("http://127.0.0.1:8080{path}");
+        let mut curl = Command::new("nsenter");
+        curl.args([&network, "curl", "-fsS", &url, "-H", "Content-Type: application/json", "--data-binary", "@-"]);
+        headers.iter().for_each(|header| {
+            curl.args(["-H", header]);
+        });
+        String::from_utf8(succeed(&mut curl, body.to_string().as_bytes()).stdout).unwrap()
+    }
+
     pub fn logs(&self) -> String {
         let mut command = Command::new("docker");
         text(&command.env("DOCKER_HOST", &self.engine.host).args(["logs", &self.name]).output().unwrap())
@@ -149,6 +167,11 @@ impl<'a> Made<'a> {
         engine.docker(&["volume", "create", &name]);
         Self { engine, kind: "volume", name }
     }
+
+    /// Returns the folder of a volume on the engine's machine.
+    pub fn path(&self) -> PathBuf {
+        self.engine.docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &self.name]).into()
+    }
 }
 
 impl Drop for Made<'_> {
@@ -173,6 +196,23 @@ pub fn image<'a>(engine: &'a Engine, target: &str) -> Made<'a> {
     build.args(["build", "--quiet", "--target", target, "--build-arg", &base, "--tag", &name]);
     succeed(build.arg(dir.path()), b"");
     Made::image(engine, name)
+}
+
+/// Makes the image that another version of the daemon would have: of another id, with the same binary.
+pub fn next_version<'a>(engine: &'a Engine, image: &Made) -> Made<'a> {
+    let (dir, name) = (folder(), format!("{}-next", image.name));
+    note(dir.path(), engine, Left::Images(&format!("reference={name}")));
+    let mut build = Command::new("docker");
+    build.env("DOCKER_HOST", &engine.host).env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--tag", &name, "-"]);
+    let dockerfile = format!("FROM {}\nLABEL org.opencontainers.image.version=next\n", image.name);
+    succeed(&mut build, dockerfile.as_bytes());
+    Made::image(engine, name)
+}
+
+/// Returns the arguments of `docker run` from the options on by which a container of an image builds with this engine.
+pub fn with_socket(engine: &Engine, image: &Made) -> Vec<String> {
+    let socket = engine.host.strip_prefix("unix://").expect("an engine on a socket");
+    vec![format!("--volume={socket}:/var/run/docker.sock:ro"), image.name.clone()]
 }
 
 /// A container of our image, which builds for a world and has no network but its servers.
@@ -208,7 +248,7 @@ impl<'a> Factory<'a> {
     /// Starts the container, and returns when it is ready. `git` is the port by which it reaches the Git server.
     pub async fn start(&self, git: u16) -> Container<'a> {
         let container = self.run();
-        let network = File::open(format!("/proc/{}/ns/net", container.inspect("{{.State.Pid}}"))).unwrap();
+        let network = container.network();
         let etcd = format!("127.0.0.1:{}", self.world.etcd.port());
         for address in [etcd, self.world.registry.address(), format!("127.0.0.1:{git}")] {
             reach_from(&network, &address);

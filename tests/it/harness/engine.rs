@@ -244,6 +244,15 @@ pub fn reach_from(network: &File, address: &str) {
     reach_by(network, address, address);
 }
 
+/// Gives a network namespace an address that is no loopback, by which its programs reach what listens on 127.0.0.1 here:
+/// [`afar`].
+pub fn reach_afar_from(network: &File, address: &str) {
+    let network_of = format!("--net=/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+    let far = format!("{FAR}/32");
+    succeed(Command::new("nsenter").args([&network_of, "ip", "address", "replace", &far, "dev", "lo"]), b"");
+    reach_by(network, &afar(address), address);
+}
+
 #[expect(unsafe_code, reason = "std joins no network namespace")]
 fn reach_by(network: &File, inside: &str, address: &str) {
     unsafe extern "C" {

@@ -10,7 +10,6 @@ mod shares;
 #[cfg(test)]
 mod tests;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,10 +87,10 @@ pub async fn serve(
             request.extensions_mut().insert(place.clone());
             router.call(request)
         });
-        let connection = http.serve_connection(stream, service).with_upgrades();
+        // A future that a task moves has room for it twice, and each of thousands of followers has a task.
+        let mut connection = Box::pin(http.serve_connection(stream, service).with_upgrades());
         let shutdown = shutdown.clone();
         tokio::spawn(displaced.run_until_cancelled_owned(async move {
-            let mut connection = pin!(connection);
             // An error is the peer's, which went away, was too slow or did not speak HTTP.
             let ended = shutdown.run_until_cancelled(connection.as_mut()).await;
             if ended.is_none() {

@@ -1,4 +1,6 @@
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{ApiError, shortened};
 use super::messages;
@@ -19,6 +22,9 @@ pub const HOOK_LIMIT: usize = 25 << 20;
 /// The first 64 KB of a body take nothing from the budget, because everyday pushes (10 commits have 15 KB) must get in
 /// while somebody without a signature keeps the budget busy with large bodies.
 const FREE: usize = 64 << 10;
+/// Most bodies whose end has not come yet. Their first 64 KB are in no budget, and each of 4,096 connections may send one
+/// that never ends. The oldest makes room, so that an everyday push, which comes at once, gets in all the same.
+const UNFINISHED: usize = 256;
 /// Time for a whole body. 25 MB in that time are 10 Mbit/s; GitHub itself waits 10 s.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -27,7 +33,47 @@ const UNIT: usize = 1 << 10;
 const PIECE: usize = 64 << 10;
 
 /// The memory that the bodies that are being read may take.
-pub struct Budget(Semaphore);
+pub struct Budget {
+    large: Semaphore,
+    unfinished: UnfinishedBodies,
+}
+
+/// Bodies whose end has not come yet, by the order in which they began.
+#[derive(Default)]
+struct UnfinishedBodies(Mutex<(u64, BTreeMap<u64, CancellationToken>)>);
+
+/// A place among them until this is dropped.
+struct UnfinishedBody<'a> {
+    all: &'a UnfinishedBodies,
+    number: u64,
+    displaced: CancellationToken,
+}
+
+impl UnfinishedBodies {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, CancellationToken>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a body, and displaces the oldest one if there are too many.
+    fn add(&self) -> UnfinishedBody<'_> {
+        let (mut all, displaced) = (self.lock(), CancellationToken::new());
+        all.0 += 1;
+        let number = all.0;
+        all.1.insert(number, displaced.clone());
+        if all.1.len() > UNFINISHED
+            && let Some((_, oldest)) = all.1.pop_first()
+        {
+            oldest.cancel();
+        }
+        UnfinishedBody { all: self, number, displaced }
+    }
+}
+
+impl Drop for UnfinishedBody<'_> {
+    fn drop(&mut self) {
+        self.all.lock().1.remove(&self.number);
+    }
+}
 
 /// A whole body, counted in the budget until it is dropped.
 pub struct ReceivedBody<'a> {
@@ -45,7 +91,7 @@ impl Budget {
     /// Makes a budget of this many bytes for all bodies together.
     pub fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes / UNIT as u64).unwrap_or(usize::MAX);
-        Self(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
+        Self { large: Semaphore::new(units.min(Semaphore::MAX_PERMITS)), unfinished: UnfinishedBodies::default() }
     }
 
     /// Reads a body of at most `limit` bytes, also when it is decoded: `Content-Encoding` may be `gzip`.
@@ -57,7 +103,10 @@ impl Budget {
             _ => return Err(ApiError::with(&messages::CONTENT_ENCODING, shortened(encoding))),
         };
         let read = async {
-            let received = self.collect(body, limit).await?;
+            let unfinished = self.unfinished.add();
+            let received = unfinished.displaced.run_until_cancelled(self.collect(body, limit)).await;
+            let received = received.unwrap_or_else(|| Err(ApiError::new(&messages::SLOW_BODIES)))?;
+            drop(unfinished);
             if is_gzip { self.unpack(received.bytes(), limit).await } else { Ok(received) }
         };
         match tokio::time::timeout(TIMEOUT, read).await {
@@ -89,7 +138,7 @@ impl Budget {
         }
         let owed = len.saturating_sub(FREE).div_ceil(UNIT) - held.as_ref().map_or(0, SemaphorePermit::num_permits);
         if owed > 0 {
-            let more = self.0.try_acquire_many(owed as u32).map_err(|_| ApiError::new(&messages::BUSY))?;
+            let more = self.large.try_acquire_many(owed as u32).map_err(|_| ApiError::new(&messages::BUSY))?;
             match held {
                 Some(held) => held.merge(more),
                 None => *held = Some(more),
@@ -129,7 +178,7 @@ fn too_large(limit: usize) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
+    use futures_util::{FutureExt, StreamExt, stream};
 
     fn pieces(count: usize, size: usize) -> Body {
         Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size])))))
@@ -155,9 +204,9 @@ mod tests {
 
     #[tokio::test]
     async fn large_bodies_share_a_budget_and_small_ones_need_none() {
-        let budget = Budget(Semaphore::new(100));
+        let budget = Budget::new(100 << 10);
         let first = budget.read(&HeaderMap::new(), pieces(130, 1 << 10), HOOK_LIMIT).await.unwrap();
-        assert_eq!(budget.0.available_permits(), 100 - 66);
+        assert_eq!(budget.large.available_permits(), 100 - 66);
         let busy = "Too many large requests are on their way: send it again later";
         assert!(is_refused(
             budget.read(&HeaderMap::new(), pieces(130, 1 << 10), HOOK_LIMIT).await,
@@ -166,7 +215,28 @@ mod tests {
         ));
         assert!(budget.read(&HeaderMap::new(), pieces(64, 1 << 10), HOOK_LIMIT).await.is_ok());
         drop(first);
-        assert_eq!(budget.0.available_permits(), 100);
+        assert_eq!(budget.large.available_permits(), 100);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_too_many_unfinished_bodies_makes_room() {
+        let budget = Budget::new(1 << 20);
+        let first = || stream::iter([Ok::<_, std::io::Error>(Bytes::from("{"))]);
+        let begun = || Body::from_stream(first().chain(stream::pending()));
+        let headers = HeaderMap::new();
+        let mut unfinished: Vec<_> = (0..UNFINISHED).map(|_| Box::pin(budget.read(&headers, begun(), 9))).collect();
+        for read in &mut unfinished {
+            assert!(read.now_or_never().is_none());
+        }
+        // A body that ends leaves its place.
+        for _ in 0..3 {
+            assert_eq!(budget.read(&headers, pieces(3, 3), 9).await.unwrap().bytes().len(), 9);
+        }
+        let displaced = unfinished.remove(0).now_or_never().unwrap();
+        assert!(is_refused(displaced, &messages::SLOW_BODIES, messages::SLOW_BODIES.text));
+        assert!(unfinished.iter_mut().all(|read| read.now_or_never().is_none()));
+        drop(unfinished);
+        assert!(budget.unfinished.lock().1.is_empty());
     }
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -177,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_packed_body_is_bounded_as_it_is_unpacked() {
-        let budget = Budget(Semaphore::new(200));
+        let budget = Budget::new(200 << 10);
         let encoded =
             |encoding: &'static str| HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().unwrap())]);
         let read = async |body: Vec<u8>, limit| budget.read(&encoded("gzip"), body.into(), limit).await;
@@ -188,7 +258,7 @@ mod tests {
         assert!(large.len() < 4 << 10);
         assert!(is_refused(read(large.clone(), 300 << 10).await, &messages::BUSY, messages::BUSY.text));
         assert!(is_refused(read(large, 100 << 10).await, &messages::TOO_LARGE, "The body is longer than 102400 bytes"));
-        assert_eq!(budget.0.available_permits(), 200);
+        assert_eq!(budget.large.available_permits(), 200);
         for broken in [b"{}".to_vec(), gzip(b"hello")[..12].to_vec()] {
             assert!(
                 matches!(read(broken, 99).await, Err(ApiError::Message(message, _)) if *message == messages::BAD_GZIP)

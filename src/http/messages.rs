@@ -186,6 +186,10 @@ messages! {
     BUSY: 503 "ServiceUnavailableError", "Too many large requests are on their way: send it again later",
         "Bodies above 64 KB take more than 128 MB together.",
         "Wait for as long as Retry-After says, then send it again.";
+    SLOW_BODIES: 503 "ServiceUnavailableError",
+        "Too many requests whose bodies come slowly are on their way: send it again later",
+        "256 requests had begun after this one, and its body had not come yet.",
+        "Wait for as long as Retry-After says, then send it again over a faster connection.";
     ANSWERS: 503 "ServiceUnavailableError", "Too many answers with jobs are on their way: ask again later",
         "Answers that their clients have not read take an eighth of MEMORY_BUDGET together.",
         "Wait for as long as Retry-After says; if it recurs, the operator raises MEMORY_BUDGET.";

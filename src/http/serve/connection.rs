@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::listener::Peer;
 use super::places::ConnectionPlace;
 
-/// Time for writing to make progress. A reader that takes nothing for longer comes back where it was.
+/// Time for which writing may wait until it has made [`PROGRESS`]. A reader that takes less comes back where it was.
 const STALLED: Duration = Duration::from_secs(30);
+/// Bytes that are progress: 1 KiB for each second. Less would let a reader that takes a byte now and then hold its part of a
+/// log or a list for ever. All that there was to write is progress, too.
+const PROGRESS: usize = 30 << 10;
 
 /// The bytes of a connection.
 pub(super) enum Stream {
@@ -45,13 +48,42 @@ impl Stream {
     }
 }
 
-/// A connection with its place, which it keeps also as a WebSocket. Writing fails once it made no progress for [`STALLED`].
+/// A connection with its place, which it keeps also as a WebSocket. Writing fails once it has waited for [`STALLED`] and made
+/// no [`PROGRESS`].
 pub(super) struct Connection {
     stream: Stream,
+    progress: Progress,
     /// The end of the time for progress, while writing waits.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Arc<ConnectionPlace>,
     _token: TaskTrackerToken,
+}
+
+/// The bytes that a reader has taken, and the time that writing has waited, since the last progress.
+#[derive(Debug, Default)]
+struct Progress {
+    waited: Duration,
+    taken: usize,
+    /// The beginning of the present wait.
+    since: Option<Instant>,
+}
+
+impl Progress {
+    /// Begins a wait, or goes on with it. Returns its end.
+    fn wait(&mut self, now: Instant) -> Instant {
+        *self.since.get_or_insert(now) + STALLED.saturating_sub(self.waited)
+    }
+
+    /// Ends a wait, in which the reader took this many bytes.
+    fn take(&mut self, now: Instant, bytes: usize) {
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken >= PROGRESS {
+            *self = Self::default();
+        }
+    }
 }
 
 /// Calls a method of the stream inside.
@@ -67,16 +99,24 @@ macro_rules! on_stream {
 
 impl Connection {
     pub fn new(stream: Stream, place: Arc<ConnectionPlace>, token: TaskTrackerToken) -> Self {
-        Self { stream, stalled: None, _place: place, _token: token }
+        Self { stream, progress: Progress::default(), stalled: None, _place: place, _token: token }
     }
 
-    /// Passes on the result of writing, and fails if there has been none for too long.
-    fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+    /// Passes on the result of writing, of which `bytes` tells how much that is, and fails if it has been too little for too
+    /// long.
+    fn watched<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(result) = &written {
+            self.progress.take(Instant::now(), result.as_ref().map_or(0, bytes));
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+        let end = self.progress.wait(Instant::now());
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(end)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -91,7 +131,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = on_stream!(self, poll_write(cx, bytes));
-        self.watched(cx, written)
+        self.watched(cx, written, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -100,7 +140,7 @@ impl AsyncWrite for Connection {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = on_stream!(self, poll_write_vectored(cx, pieces));
-        self.watched(cx, written)
+        self.watched(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -113,12 +153,12 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = on_stream!(self, poll_flush(cx));
-        self.watched(cx, flushed)
+        self.watched(cx, flushed, |()| PROGRESS)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = on_stream!(self, poll_shutdown(cx));
-        self.watched(cx, ended)
+        self.watched(cx, ended, |()| PROGRESS)
     }
 }
 
@@ -145,6 +185,22 @@ mod tests {
         while write().await.is_some() {}
     }
 
+    /// A byte now and then is no progress, and neither is waiting that comes in parts.
+    #[test]
+    fn a_reader_has_to_take_a_kibibyte_a_second() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut slow = Progress::default();
+        assert_eq!(slow.wait(at(0)), at(30));
+        slow.take(at(29), 1);
+        // Nobody waits in between.
+        assert_eq!(slow.wait(at(100)), at(101));
+        slow.take(at(100), PROGRESS - 2);
+        assert_eq!(slow.wait(at(200)), at(201));
+        slow.take(at(200), 1);
+        assert_eq!((slow.wait(at(300)), slow.wait(at(310))), (at(330), at(330)));
+    }
+
     #[tokio::test]
     async fn writing_fails_only_without_progress() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -160,7 +216,7 @@ mod tests {
         assert_eq!((written.unwrap(), connection.stalled.is_none()), (1, true));
 
         fill(&mut connection).await;
-        connection.stalled = Some(Box::pin(sleep(Duration::ZERO)));
+        connection.stalled = Some(Box::pin(sleep_until(Instant::now())));
         assert_eq!(connection.write(b"x").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(places.count().0, 1);
         drop(connection);

@@ -451,7 +451,8 @@ settings! {
         GIT_MEMORY => git_memory: Bytes, "2GiB", "4GiB";
         /// Time of the processor that each process of Git may take.
         GIT_CPU_TIME => git_cpu_time: Duration, "1h", "3h";
-        /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last MiB.
+        /// Size up to which a log is kept as it comes. Behind it a log has a notice and, of each stage, the last
+        /// MiB, or 64 KiB while other logs have the memory for more.
         LOG_LIMIT => log_limit: Bytes, "64MiB", "256MiB";
         /// Disk space that must be free before a job starts, in the data folder and at the engine.
         DISK_FLOOR => disk_floor: Bytes, "2GiB", "10GiB";

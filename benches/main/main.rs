@@ -32,7 +32,7 @@ struct Row {
     met: bool,
 }
 
-const MEASUREMENTS: [&str; 23] = [
+const MEASUREMENTS: [&str; 24] = [
     "push-300",
     "push-20000",
     "push-20000-cached",
@@ -51,6 +51,7 @@ const MEASUREMENTS: [&str; 23] = [
     "scrape",
     "test-stage",
     "hostile",
+    "trees",
     "container-start",
     "container-push",
     "engines-300",
@@ -88,6 +89,7 @@ fn main() {
                 "scrape" => scrape::measure().await,
                 "test-stage" => test_stage::measure().await,
                 "hostile" => hostile::measure().await,
+                "trees" => hostile::trees().await,
                 "container-start" => container::starts().await,
                 "container-push" => container::pushes().await,
                 "engines-300" => engines::measure(300, 9).await,

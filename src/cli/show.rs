@@ -44,6 +44,7 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
     for (name, value) in [("cause", &job.cause), ("advice", &job.advice), ("newer", &job.superseded_by)] {
         value.iter().for_each(|value| line(name, value));
     }
+    job.waiting_for.iter().for_each(|waits| line("waits for", &waits.reason));
     match &job.dockerfile {
         None => line("builds", format!("{}/{} {}", context.owner, context.repo, job.branch()).trim_end()),
         Some(text) => line("builds", &format!("a Dockerfile of {} bytes that came with the request", text.len())),
@@ -58,7 +59,8 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
         let fate = match (&tag.kept, &tag.digest) {
             (Some(kept), _) => format!("stays at {kept}"),
             (None, Some(_)) => "pushed".into(),
-            (None, None) => "not pushed".into(),
+            (None, None) if job.is_over() => "not pushed".into(),
+            (None, None) => "not pushed yet".into(),
         };
         line("tag", &format!("{} {fate}", tag.name));
     }
@@ -82,5 +84,39 @@ fn text(job: &RemoteJob, now: Millis, colors: bool) -> String {
     match colors {
         true => text.replacen(state(job), &colored(state(job), state(job), true), 1),
         false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job(status: &str, more: &serde_json::Value) -> RemoteJob {
+        let mut job = json!({
+            "id": "0199a1b2", "context": {"owner": "acme", "repo": "hello", "branch": "main", "commit": "HEAD",
+                "github": true, "dockerRepoBase": "q", "tag": "HEAD"}, "image": "q/acme-hello:HEAD", "status": status,
+            "results": {}, "startTime": null, "endTime": null, "createTime": "1970-01-01T00:00:00.000Z", "attempt": 0,
+            "resolvedCommit": null, "digest": null, "cause": null, "class": null, "advice": null, "cancelled": false,
+            "cancelRequested": false
+        });
+        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(job).unwrap()
+    }
+
+    #[test]
+    fn a_job_that_waits_says_for_what() {
+        let waits = json!({"waitingFor": {"kind": "secrets", "reason": "the key does not \u{1b}decrypt"}});
+        let shown = text(&job("pending", &waits), Millis(2_000), false);
+        assert!(shown.contains("status    pending\nwaits for the key does not \u{fffd}decrypt\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_tag_that_is_being_pushed_may_come_yet() {
+        let tags = json!({"tags": [{"name": "q/acme-hello:HEAD", "digest": null, "kept": null}]});
+        for (status, fate) in [("running", "not pushed yet"), ("failure", "not pushed")] {
+            let shown = text(&job(status, &tags), Millis(2_000), false);
+            assert!(shown.contains(&format!("q/acme-hello:HEAD {fate}\n")), "{shown}");
+        }
     }
 }

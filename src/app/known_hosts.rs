@@ -1,8 +1,8 @@
 //! Adds host keys to the file that the daemon reads.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,15 +41,39 @@ pub fn add(path: &Path, keys: &[HostKey]) -> anyhow::Result<usize> {
     Ok(new.len())
 }
 
+/// Appends to the file, and makes it and its folders: before the daemon's first start there is no data folder.
 fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    let is_new = !path.exists();
+    let existing = path.ancestors().find(|part| part.exists()).unwrap_or(Path::new("/"));
+    let owner = fs::metadata(existing)?;
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
     let mut file = OpenOptions::new().append(true).create(true).mode(0o644).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    // A file that root makes gets the folder's owner, because the service must be able to add to it.
-    if let Some(folder) = path.parent().filter(|_| is_new && rustix::process::geteuid().is_root()) {
-        let owner = fs::metadata(folder)?;
-        chown(path, Some(owner.uid()), Some(owner.gid()))?;
+    // What root makes gets the folder's owner, because the service must be able to add to it.
+    if rustix::process::geteuid().is_root() {
+        for made in path.ancestors().take_while(|made| *made != existing) {
+            chown(made, Some(owner.uid()), Some(owner.gid()))?;
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_host_is_added_before_there_is_a_data_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lib/image-factory/known_hosts");
+        let key =
+            |line: &str| HostKey { line: line.into(), kind: "ssh-ed25519".into(), fingerprint: "SHA256:x".into() };
+        assert_eq!(add(&file, &[key("a ssh-ed25519 A")]).unwrap(), 1);
+        assert_eq!(add(&file, &[key("a ssh-ed25519 A"), key("b ssh-ed25519 B")]).unwrap(), 1);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a ssh-ed25519 A\nb ssh-ed25519 B\n");
+        assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 }

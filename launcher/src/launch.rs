@@ -72,7 +72,16 @@ fn place_pillar(layout: &Layout, steps: &Steps) -> Result<(), Problem> {
     let source = layout.configured_pillar();
     let mut content = match fs::read(&source) {
         Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Who put a link there meant a pillar, and the image's would be another one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let lost = source.ancestors().find(|part| part.is_symlink() && !part.exists());
+            return lost.map_or(Ok(()), |link| Err(Problem::lost_link(link)));
+        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            let text =
+                "The pillar is a folder. Docker makes one where the file that it mounts is missing. Name that file.";
+            return Err(Problem::with(&source, text));
+        }
         Err(error) => return Err(Problem::with(&source, error)),
     };
     let (target, image) = (layout.pillar(), layout.image_pillar());

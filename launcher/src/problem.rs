@@ -41,6 +41,11 @@ impl Problem {
     pub fn with(path: &Path, error: impl fmt::Display) -> Self {
         Self(format!("{}: {error}", path.display()))
     }
+
+    /// Returns a problem with a symbolic link, on the way to what is read or at its end.
+    pub fn lost_link(link: &Path) -> Self {
+        Self::with(link, "The link leads nowhere. Mount what it leads to, or remove it.")
+    }
 }
 
 impl fmt::Display for Problem {

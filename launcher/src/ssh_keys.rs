@@ -61,8 +61,12 @@ fn public_keys(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
     let mut paths = paths.map_err(|error| Problem::with(folder, error))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pub") && path.is_file());
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pub"));
     paths.sort();
+    if let Some(link) = paths.iter().find(|path| path.is_symlink() && !path.exists()) {
+        return Err(Problem::lost_link(link));
+    }
+    paths.retain(|path| path.is_file());
     Ok(paths)
 }
 

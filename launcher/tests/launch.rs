@@ -5,6 +5,7 @@
 mod image;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -50,6 +51,31 @@ app | runs
     assert_eq!(stderr, expected);
     for path in ["root/.ssh/authorized_keys", "srv/projects/hello/pillar/init.sls"] {
         assert_eq!(image.mode(path), 0o600, "{path}");
+    }
+}
+
+#[test]
+fn a_link_that_leads_nowhere_and_a_folder_are_no_absent_pillar_or_key() {
+    let lost = "The link leads nowhere. Mount what it leads to, or remove it.";
+    for (path, link, text) in [
+        ("configuration/pillar.sls", true, lost),
+        ("configuration", true, lost),
+        ("ssh/ann.pub", true, lost),
+        (
+            "configuration/pillar.sls",
+            false,
+            "The pillar is a folder. Docker makes one where the file that it mounts is missing. Name that file.",
+        ),
+    ] {
+        let image = image();
+        let path = format!("srv/projects/hello/data/{path}");
+        fs::create_dir_all(image.path(&path).parent().unwrap()).unwrap();
+        match link {
+            true => symlink("/nowhere/at/all", image.path(&path)).unwrap(),
+            false => fs::create_dir(image.path(&path)).unwrap(),
+        }
+        let expected = format!("launcher: ROOT/{path}: {text}\n");
+        assert_eq!(image.launch(&["ssh_config=True"]), (Some(1), String::new(), expected), "{path}");
     }
 }
 

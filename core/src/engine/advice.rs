@@ -147,6 +147,9 @@ messages! {
     MANY_HOSTS: "dockerfile", "ADD names more than … hosts",
         "Each host behind ADD is looked up before the build.",
         "fetch from fewer hosts";
+    GROWN: "dockerfile", "variables bring more than … bytes into line …",
+        "A builder would replace them for hours, and its engine would go on with that after the build was ended.",
+        "name each value fewer times";
     NO_STAGE: "dockerfile", "--from=… in line … names no stage above it (…), and no image: …",
         "COPY --from or RUN --mount names neither a stage nor an image that can be had.",
         "correct the name, or give it to a stage by FROM … AS";

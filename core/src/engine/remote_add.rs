@@ -1,4 +1,4 @@
-//! Refuses an `ADD` that would have the engine fetch from a private network.
+//! Refuses a Dockerfile whose variables grow too long, and an `ADD` that would have the engine fetch from a private network.
 //!
 //! *Problem.* The engine fetches what `ADD` names from where it runs. So a Dockerfile can put into an image what a service on
 //! loopback, a cloud's metadata or a machine behind the firewall answers.
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::advice::{self, with_cure};
 use super::api::errors::EngineError;
 use super::api::kind::ErrorKind;
-use crate::model::{AllowedHosts, remote_sources};
+use crate::model::{AllowedHosts, MOST_GROWTH, overgrown_line, remote_sources};
 use crate::outbound::{addresses, is_private_or_local};
 
 /// Number of hosts that a Dockerfile may name in all, because each is looked up.
@@ -71,6 +71,17 @@ pub async fn refuse_private_sources(
     match refused.first() {
         Some((line, host, address)) if *host == address.to_string() => refuse(&advice::PRIVATE_ADDRESS, &[line, host]),
         Some((line, host, address)) => refuse(&advice::PRIVATE_HOST, &[line, host, address]),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a Dockerfile whose variables would keep the engine busy without an end.
+///
+/// # Errors
+/// The kind is `Build`, and the message has the line.
+pub fn refuse_overgrown(dockerfile: &str, build_args: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    match overgrown_line(dockerfile, build_args) {
+        Some(line) => Err(EngineError::new(ErrorKind::Build, with_cure(&advice::GROWN, &[&MOST_GROWTH, &line]))),
         None => Ok(()),
     }
 }

@@ -8,7 +8,9 @@ use super::failure::{JobEnd, StageFailure};
 use super::other_ids::{self, OwnIds};
 use super::stage::StageRunner;
 use super::{Tools, bases, cache, dockerfile, epoch, folder, makina};
-use crate::engine::{EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError, refuse_private_sources};
+use crate::engine::{
+    EngineError, EngineLease, ImageBuild, JOB_LABEL, LeaseError, refuse_overgrown, refuse_private_sources,
+};
 use crate::git::Snapshot;
 use crate::model::{
     BaseImage, CommitId, CommitSpec, Dialect, FailedStep, FailureClass, ImageRef, ImageRefError, JobId, LogSink,
@@ -177,6 +179,7 @@ pub(super) async fn run(
             }
         }
         let dockerfile = dockerfile::read(&snapshot, &plan.dockerfile).await?;
+        refuse_overgrown(&dockerfile, &plan.build_args)?;
         refuse_private_sources(&dockerfile, &plan.build_args, &tools.config.add_hosts).await?;
         let mut base_images = base_images(&dockerfile, &plan.build_args);
         let mut build_args = plan.build_args.clone();

@@ -33,3 +33,15 @@ async fn a_build_without_end_holds_up_nobody() {
     let job = world.daemon.wait_failure(&overdue).await;
     assert!(job["class"] == "timeout" && job["cause"].as_str().unwrap().contains("(BUILD_TIMEOUT)"), "{job:#}");
 }
+
+/// An engine gets no Dockerfile whose variables it would replace for hours. This one would take it a moment.
+#[tokio::test]
+async fn variables_that_grow_too_long_are_refused_before_the_build() {
+    let world = World::start().await;
+    let doubled: String = (1..=7).map(|n| format!("ENV A{n}=$A{0}$A{0}\n", n - 1)).collect();
+    let dockerfile = format!("FROM image-factory-busybox:1\nENV A0={}\n{doubled}", "x".repeat(1024));
+    let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+    let job = world.daemon.wait_failure(&world.daemon.push_event("acme/hello", "develop", &sha).await).await;
+    let cause = "build: variables bring more than 131072 bytes into line 9: name each value fewer times";
+    assert_eq!((job["class"].as_str(), job["cause"].as_str()), (Some("dockerfile"), Some(cause)));
+}

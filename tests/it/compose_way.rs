@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::container::compose_image;
-use crate::harness::{COMPOSE_CI, Docker, Engine, World, eventually, folder, unique};
+use crate::harness::{COMPOSE_CI, Docker, Engine, Feature, World, eventually, folder, unique};
 
-// Compose 2 with buildx wants a BuildKit of its own on Podman, whose image cannot be had here.
-on_each_docker!(
+on_each_engine!(
     compose_1_tests_and_pushes,
     compose_2_tests_and_pushes,
     a_red_test_pushes_no_image,
@@ -39,14 +38,20 @@ async fn world(docker: Docker, compose: &str, settings: &[(&str, &str)]) -> Worl
         ("CI_CANARY", CANARY),
         ("PUSH_RETRIES", "0"),
     ];
-    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], &own, settings].concat()).await;
+    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], &own, docker.limits(), settings].concat()).await;
     world.daemon.guard("HOOK_ENV", CANARY);
     world
 }
 
+/// The condition for which `web` waits where health checks run.
+const HEALTHY: &str = "service_healthy";
+/// The condition for which it waits elsewhere.
+const STARTED: &str = "service_started";
+
 /// A project whose `tests` run this command. Its ports and names are those of every other test.
-fn project(world: &World, command: &str) -> Vec<(String, String)> {
+fn project(world: &World, docker: Docker, command: &str) -> Vec<(String, String)> {
     let web = format!("{}/totem/acme-hello/web", world.registry.address());
+    let condition = if docker.has(Feature::HealthChecks) { HEALTHY } else { STARTED };
     let file = format!(
         r#"version: "2.4"
 services:
@@ -62,7 +67,7 @@ services:
     image: {web}:${{short_commit}}
     command: sleep 1000
     env_file: web.env
-    depends_on: {{db: {{condition: service_healthy}}}}
+    depends_on: {{db: {{condition: {condition}}}}}
   tests:
     image: {web}:${{short_commit}}
     depends_on: {{web: {{condition: service_started}}}}
@@ -124,7 +129,7 @@ async fn is_tested_and_pushed(docker: Docker, compose: &str) {
     let world = world(docker, compose, &[]).await;
     let command = "cat /w/words /data/f; echo of $$COMMIT; test $$CANARY = canary-of-the-compose-env && echo canary: $$CANARY; \
                    sleep 0.5; echo to stderr >&2";
-    let (id, sha) = submit(&world, &project(&world, command)).await;
+    let (id, sha) = submit(&world, &project(&world, docker, command)).await;
     let job = world.daemon.wait_success(&id).await;
     assert_eq!(left(&world.engine, &id), [""; 0]);
     let log = world.daemon.log(&id).await;
@@ -146,7 +151,7 @@ async fn compose_1_tests_and_pushes(docker: Docker) {
     if docker == Docker::MinApi {
         // The `docker` program of its image speaks API 1.41.
         let world = world(docker, "1", &[]).await;
-        let (id, _) = submit(&world, &project(&world, "true")).await;
+        let (id, _) = submit(&world, &project(&world, docker, "true")).await;
         world.daemon.wait_failure(&id).await;
         let log = world.daemon.log(&id).await;
         assert!(log.contains("client version 1.41 is too old"), "{log}");
@@ -163,7 +168,7 @@ async fn a_red_test_pushes_no_image(docker: Docker) {
     let world = world(docker, compose_of(docker), &[]).await;
     // Two jobs of one project are tested side by side.
     let red = "sleep 1; echo first; echo 2 of 7 tests failed; exit 3";
-    let (first, second) = (project(&world, red), project(&world, red));
+    let (first, second) = (project(&world, docker, red), project(&world, docker, red));
     let jobs = [submit(&world, &first).await, submit(&world, &second).await];
     for (id, sha) in &jobs {
         let job = world.daemon.wait_failure(id).await;
@@ -176,7 +181,7 @@ async fn a_red_test_pushes_no_image(docker: Docker) {
 
 async fn a_test_that_hangs_is_ended_with_its_services(docker: Docker) {
     let world = world(docker, compose_of(docker), &[("TEST_TIMEOUT", "10s")]).await;
-    let (id, _) = submit(&world, &project(&world, "sleep 1000")).await;
+    let (id, _) = submit(&world, &project(&world, docker, "sleep 1000")).await;
     let job = world.daemon.wait_failure(&id).await;
     assert_eq!(
         (&job["class"], &job["cause"]),
@@ -191,11 +196,15 @@ async fn a_project_is_removed_whichever_step_is_killed(docker: Docker) {
         let others = files.iter().filter(|(name, _)| name != path).cloned();
         others.chain(text.map(|text| (path.to_owned(), text.to_owned()))).collect::<Vec<_>>()
     };
-    let files = project(&world, "echo begun; sleep 1000");
-    let hanging = "FROM image-factory-busybox:1\nRUN echo be\"\"gun && sleep 1000\n";
+    let files = project(&world, docker, "echo begun; sleep 1000");
+    // A step of Podman goes on without its client.
+    let seconds = if docker.has(Feature::EndsSteps) { 1000 } else { 200 };
+    let hanging = format!("FROM image-factory-busybox:1\nRUN echo be\"\"gun && sleep {seconds}\n");
+    let [healthy, started] = [HEALTHY, STARTED].map(|condition| format!("db: {{condition: {condition}}}"));
+    let waiting: Vec<_> = files.iter().map(|(path, text)| (path.clone(), text.replace(&started, &healthy))).collect();
     for (step, files, sign) in [
-        ("build", with(&files, "web/Dockerfile", Some(hanging)), "begun"),
-        ("up", with(&with(&files, "conf/ready", None), "conf/other", Some("")), "$ docker-compose up"),
+        ("build", with(&files, "web/Dockerfile", Some(&hanging)), "begun"),
+        ("up", with(&with(&waiting, "conf/ready", None), "conf/other", Some("")), "$ docker-compose up"),
         ("run", files, "\nbegun\n"),
     ] {
         let _ = std::fs::remove_file(world.repo.path("conf/ready"));
@@ -224,7 +233,7 @@ async fn a_kept_project_runs_again(docker: Docker) {
     let world =
         world(docker, compose_of(docker), &[("GARBAGE_COLLECT", "0"), ("KEEP_CONTAINERS", "1"), ("HOOK_ENV", "")])
             .await;
-    let files = project(&world, "echo a line; echo report > /data/report; sleep 0.5; exit 4");
+    let files = project(&world, docker, "echo a line; echo report > /data/report; sleep 0.5; exit 4");
     let (id, _) = submit(&world, &files).await;
     assert_eq!(world.daemon.wait_failure(&id).await["class"], "test");
     let engine = &world.engine;
@@ -260,7 +269,7 @@ async fn a_commit_without_a_dockerfile_is_only_tested() {
 async fn no_service_gets_a_tag_that_reads_like_the_id_of_another_commit() {
     let world = world(Docker::V26, "2", &[]).await;
     let other = world.repo.commit("main", &[("Dockerfile", "FROM image-factory-busybox:1\n")]);
-    let mut files = project(&world, "true");
+    let mut files = project(&world, Docker::V26, "true");
     let image = format!("{}/totem/acme-hello/web:", world.registry.address());
     files[0].1 = files[0].1.replace(&format!("{image}${{short_commit}}"), &format!("{image}{}", &other[..12]));
     let (id, sha) = submit(&world, &files).await;

@@ -28,7 +28,7 @@ fn interfaces() -> String {
 async fn without_a_network_steps_and_hooks_reach_nothing(docker: Docker) {
     for builder in ["auto", "classic"] {
         let more = [("BUILD_NETWORK", "none"), ("BUILDER", builder), ("HOOK", "grep ':' /proc/net/dev")];
-        let world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &more].concat()).await;
+        let world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &more, docker.limits()].concat()).await;
         let sha = world.repo.commit("develop", &[("Dockerfile", &interfaces())]);
         let id = world.ci_push("acme/hello", "develop", &sha).await;
         world.daemon.wait_success(&id).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{COMPOSE_CI, Daemon, Docker, Engine, Feature, PrivateEngine, World, eventually, folder, unique};
+use crate::harness::{COMPOSE_CI, Daemon, Docker, Engine, PrivateEngine, World, eventually, folder, unique};
 
 on_each_engine!(
     a_green_test_sees_the_commit_and_is_pushed,
@@ -33,8 +33,7 @@ async fn world(docker: Docker, settings: &[(&str, &str)]) -> World {
 }
 
 async fn world_at(docker: Docker, engine: Engine, settings: &[(&str, &str)]) -> World {
-    let limits: &[_] = if docker.has(Feature::Limits) { &[] } else { &[("TEST_PROCESSES", "0"), ("TEST_MEMORY", "")] };
-    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], settings, limits].concat()).await;
+    let mut world = World::start_at(engine, &[&COMPOSE_CI[..], settings, docker.limits()].concat()).await;
     world.daemon.guard("HOOK_ENV", CANARY);
     world
 }

@@ -47,6 +47,8 @@ pub enum Feature {
     /// Limits of containers. Podman knows control groups of version 2 alone, and on the machines of these tests the
     /// controllers are in version 1.
     Limits,
+    /// Health checks of containers, which Podman has systemd run, and no systemd runs where these tests run.
+    HealthChecks,
 }
 
 impl Docker {
@@ -60,14 +62,26 @@ impl Docker {
             Self::V26 => &[],
             Self::New | Self::MinApi => &[AnyNames],
             Self::Containerd => &[AnyNames, KeepsBases, SimplePushes],
-            Self::Podman | Self::PodmanNext => {
-                &[Buildkit, AsksForDockerfile, EndsSteps, KeepsBases, SimplePushes, SourceDateEpoch, Limits]
-            }
+            Self::Podman | Self::PodmanNext => &[
+                Buildkit,
+                AsksForDockerfile,
+                EndsSteps,
+                KeepsBases,
+                SimplePushes,
+                SourceDateEpoch,
+                Limits,
+                HealthChecks,
+            ],
         }
     }
 
     pub fn has(self, feature: Feature) -> bool {
         !self.lacks().contains(&feature)
+    }
+
+    /// Returns the settings of limits with which containers of tests run on it.
+    pub fn limits(self) -> &'static [(&'static str, &'static str)] {
+        if self.has(Feature::Limits) { &[] } else { &[("TEST_PROCESSES", "0"), ("TEST_MEMORY", "")] }
     }
 
     /// Returns the name by which `scripts/engine-new` knows it.

@@ -5,8 +5,8 @@ use std::process::Command;
 use super::realms::{conveyor_build, with};
 use super::{BASE_PASSWORD, put_base, stored};
 use crate::harness::{
-    COMPOSE_CI, Docker, Engine, Feature, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, eventually,
-    gpg_encrypt, masked, succeed, unique,
+    COMPOSE_CI, Docker, Engine, PASSPHRASE, REGISTRY_PASSWORD, Registry, World, dockercfg, eventually, gpg_encrypt,
+    masked, succeed, unique,
 };
 
 on_each_engine!(images_of_tests_come_with_the_login_of_the_repository);
@@ -25,8 +25,7 @@ async fn images_of_tests_come_with_the_login_of_the_repository(docker: Docker) {
     let bases = Registry::with_password("reader", BASE_PASSWORD).await;
     let base = format!("{}/private/base:{}", bases.address(), unique());
     let own = [("HOOK", "true"), ("BUILD_IMAGE", base.as_str())];
-    let limits: &[_] = if docker.has(Feature::Limits) { &[] } else { &[("TEST_PROCESSES", "0")] };
-    let mut world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &own, limits].concat()).await;
+    let mut world = World::start_at(Engine::of(docker), &[&COMPOSE_CI[..], &own, docker.limits()].concat()).await;
     world.daemon.guard("the password of the base images", BASE_PASSWORD);
     put_base(&world.engine, &bases, &base);
     world.engine.docker(&["rmi", &base]);

@@ -158,7 +158,11 @@ impl EngineSetup {
             );
         }
         if !self.memory_limit {
-            notes.push("it cannot limit memory: no memory controller is among its machine's control groups".into());
+            let tests = if is_podman { ", and tests need TEST_PROCESSES=0" } else { "" };
+            notes.push(format!(
+                "it cannot limit memory, because no memory controller is among its machine's control groups: leave \
+                 TEST_MEMORY empty{tests}"
+            ));
         }
         // Podman always says so.
         if self.experimental_build && !is_podman {

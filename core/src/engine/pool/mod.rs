@@ -314,6 +314,14 @@ impl EngineLease {
         }
     }
 
+    /// Returns true for an engine with BuildKit, whatever BUILDER says.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn has_buildkit(&self) -> Result<bool, EngineError> {
+        self.until_lost(async { Ok(self.member.engine.info().await?.buildkit) }).await
+    }
+
     /// Returns the path of the engine's socket on its machine.
     pub fn socket(&self) -> String {
         self.member.engine.socket()

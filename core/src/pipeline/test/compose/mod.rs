@@ -116,6 +116,10 @@ pub(super) async fn run(task: TestTask<'_>, runner: &mut StageRunner) -> Result<
         env.push(("DOCKER_HOST".into(), format!("unix://{SOCKET}")));
         // compose 1 gives an engine a minute for its answer to anything, which a test without output is, too.
         env.push(("COMPOSE_HTTP_TIMEOUT".into(), config.timeout.as_secs().to_string()));
+        if !task.engine.has_buildkit().await? {
+            // compose 2 takes every engine on Linux for one with BuildKit. buildx would pull one into a container.
+            env.push(("DOCKER_BUILDKIT".into(), "0".into()));
+        }
         let spec = ContainerSpec {
             name: job.id.to_string(),
             image: image.clone(),

@@ -2,11 +2,21 @@
 
 use std::fs;
 
-use crate::harness::{BASE, SmallDisk, folder};
+use crate::harness::{BASE, BENCH_BINARY, SmallDisk, folder};
 
 use super::*;
 
 on_each_engine!(an_engine_is_pruned, a_full_engine_waits);
+mod of_containerd {
+    use super::the_disk_of_containerd_counts;
+
+    #[test]
+    fn docker_26_does_not_say_which_containerd_it_uses() {
+        crate::harness::on(crate::harness::Docker::V26, the_disk_of_containerd_counts);
+    }
+
+    on_newer_engine!(docker_containerd Containerd the_disk_of_containerd_counts);
+}
 
 const FLOOR: (&str, &str) = ("DISK_FLOOR", "100MiB");
 
@@ -76,6 +86,27 @@ async fn a_full_engine_waits(docker: Docker) {
     fs::remove_file(ballast).unwrap();
     world.daemon.wait_success(&id).await;
     assert_eq!(world.daemon.output().matches("jobs wait below").count(), 1, "{}", world.daemon.output());
+}
+
+/// containerd is a service of its own, and has the images on another disk than the engine's other data.
+async fn the_disk_of_containerd_counts(docker: Docker) {
+    let private = PrivateEngine::start_beside_containerd(docker, 200).await;
+    let containerd = private.containerd();
+    let program = containerd.daemon().display().to_string();
+    let world = World::start_at(private.engine.clone(), &[FLOOR, (BENCH_BINARY, &program)]).await;
+    private.reach(&world.registry.address());
+    let sha = world.repo.commit("develop", &[("Dockerfile", "FROM image-factory-busybox:1\nRUN true\n")]);
+    world.daemon.wait_success(&submit(&world).await).await;
+    let ballast = containerd.disk().join("ballast");
+    fs::write(&ballast, vec![1; 120 << 20]).unwrap();
+    eventually(LIMIT, "/ready names the floor", async || {
+        reasons(&world).await.contains("DISK_FLOOR=100 MiB").then_some(())
+    })
+    .await;
+    let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+    assert_eq!(world.daemon.job(&id).await["status"], "pending");
+    fs::remove_file(ballast).unwrap();
+    world.daemon.wait_success(&id).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::keys::succeed;
-use super::{Docker, Machine, Proc, SmallDisk, clear, folder, start};
+use super::{Docker, Machine, Proc, SeparateContainerd, SmallDisk, clear, folder, start};
 
 const ENGINE_26: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-26");
 const ENGINE_NEW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/engine-new");
@@ -148,6 +148,7 @@ pub struct PrivateEngine {
     env: Vec<(String, String)>,
     dir: TempDir,
     _disk: Option<SmallDisk>,
+    containerd: Option<SeparateContainerd>,
     /// The lock goes last, after the engine.
     _machine: Arc<Machine>,
 }
@@ -157,18 +158,24 @@ impl PrivateEngine {
         Self::start_with(docker, &[]).await
     }
 
-    /// Starts an engine with these variables in its environment. DOCKERD_FLAGS are further flags of dockerd, and
-    /// JOINED_GROUP is a control group's `cgroup.procs`.
+    /// Starts an engine with these variables in its environment. DOCKERD_FLAGS are further flags of dockerd,
+    /// REGISTRIES_CONF is Podman's configuration of registries, and JOINED_GROUP is a control group's `cgroup.procs`.
     pub async fn start_with(docker: Docker, env: &[(&str, &str)]) -> Self {
-        Self::make(docker, env, None).await
+        Self::make(docker, env, None, None).await
     }
 
     /// Starts an engine with its images and layers on a disk of this size, in MiB.
     pub async fn start_on_small_disk(docker: Docker, mebibytes: u32) -> Self {
-        Self::make(docker, &[], Some(mebibytes)).await
+        Self::make(docker, &[], Some(mebibytes), None).await
     }
 
-    async fn make(docker: Docker, env: &[(&str, &str)], mebibytes: Option<u32>) -> Self {
+    /// Starts a Docker beside a containerd that is a service of its own and keeps the images, on a disk of this size, in
+    /// MiB.
+    pub async fn start_beside_containerd(docker: Docker, mebibytes: u32) -> Self {
+        Self::make(docker, &[], None, Some(mebibytes)).await
+    }
+
+    async fn make(docker: Docker, env: &[(&str, &str)], mebibytes: Option<u32>, of_containerd: Option<u32>) -> Self {
         let machine = Machine::take().await;
         let mut path = std::env::var("PATH").unwrap();
         if docker == Docker::V26 {
@@ -179,11 +186,12 @@ impl PrivateEngine {
         let disk = mebibytes.map(|size| SmallDisk::mount(&dir.path().join("data"), size));
         let host = format!("unix://{}", dir.path().join("docker.sock").display());
         let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let server = run(docker, dir.path(), &path, &env, &["unshare", "--net"]).await;
+        let containerd = of_containerd.map(|size| SeparateContainerd::prepare(dir.path(), size));
+        let server = run(docker, dir.path(), &path, &env, containerd.as_ref(), &["unshare", "--net"]).await;
         let network = File::open(format!("/proc/{}/ns/net", server.pid().as_raw_nonzero())).unwrap();
         let engine = Engine { host };
         engine.import_base();
-        Self { server, docker, engine, network, path, env, dir, _disk: disk, _machine: machine }
+        Self { server, docker, engine, network, path, env, dir, _disk: disk, containerd, _machine: machine }
     }
 
     /// SIGKILL: what it ran stays.
@@ -202,7 +210,8 @@ impl PrivateEngine {
     /// After its end: again, with the same data.
     pub async fn restart(&mut self) {
         let network = self.network();
-        self.server = run(self.docker, self.dir.path(), &self.path, &self.env, &["nsenter", &network]).await;
+        let (dir, containerd) = (self.dir.path(), self.containerd.as_ref());
+        self.server = run(self.docker, dir, &self.path, &self.env, containerd, &["nsenter", &network]).await;
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -221,6 +230,11 @@ impl PrivateEngine {
     /// Where its images and layers are.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Returns the containerd that is a service of its own.
+    pub fn containerd(&self) -> &SeparateContainerd {
+        self.containerd.as_ref().expect("an engine that was started beside one")
     }
 
     /// Lets the engine reach what listens on 127.0.0.1 here, by the same address.
@@ -283,18 +297,26 @@ fn reach_by(network: &File, inside: &str, address: &str) {
 }
 
 /// Starts the engine by a command that gives it its network; returns when it answers.
-async fn run(docker: Docker, dir: &Path, path: &str, env: &[(String, String)], network: &[&str]) -> Proc {
+async fn run(
+    docker: Docker,
+    dir: &Path,
+    path: &str,
+    env: &[(String, String)],
+    containerd: Option<&SeparateContainerd>,
+    network: &[&str],
+) -> Proc {
     let (root, socket) = (dir.display(), dir.join("docker.sock"));
     let space = dir.file_name().unwrap().to_str().unwrap();
     let enter = docker.of_script().map_or(String::new(), |name| format!("{ENGINE_NEW} {name} exec "));
     let host = format!("unix://{}", socket.display());
+    let dockerd = containerd.map_or("dockerd".into(), |containerd| containerd.command(docker));
     let engine = match docker {
         Docker::Podman | Docker::PodmanNext => format!(
-            "podman --root {root}/data --runroot {root}/exec --cgroup-manager cgroupfs --events-backend file \
-             system service --time 0 {host}"
+            "env ${{REGISTRIES_CONF:+CONTAINERS_REGISTRIES_CONF=$REGISTRIES_CONF}} podman --root {root}/data \
+             --runroot {root}/exec --cgroup-manager cgroupfs --events-backend file system service --time 0 {host}"
         ),
         _ => format!(
-            "dockerd $DOCKERD_FLAGS --host {host} --data-root {root}/data --exec-root {root}/exec --pidfile {root}/pid \
+            "{dockerd} $DOCKERD_FLAGS --host {host} --data-root {root}/data --exec-root {root}/exec --pidfile {root}/pid \
              --containerd-namespace {space} --containerd-plugins-namespace {space}-plugins {}",
             if docker == Docker::Containerd { "--feature containerd-snapshotter=true" } else { "" }
         ),

@@ -7,6 +7,7 @@ mod capture;
 mod chat;
 mod claim;
 pub mod container;
+mod containerd;
 mod daemon;
 mod disk;
 mod docker;
@@ -43,6 +44,7 @@ pub use authority::{Authority, Pem};
 pub use canary::Canaries;
 pub use capture::{Capture, Received};
 pub use chat::{HipChat, Slack};
+pub use containerd::SeparateContainerd;
 #[allow(unused_imports, reason = "the benches use them")]
 pub use daemon::{BENCH_BINARY, binary};
 pub use daemon::{Cli, Daemon, Settings, push_payload};

@@ -9,7 +9,7 @@ use crate::harness::Account;
 on_each_engine!(a_registry_of_passwords_gets_the_login_of_the_base_image, no_login_goes_out_in_the_clear,);
 // Podman takes no tokens.
 on_docker!(each_path_has_its_own_login);
-on_podman!(a_token_that_podman_would_drop_is_named);
+on_podman!(a_token_that_podman_would_drop_is_named, each_form_of_registries_conf_is_heeded);
 
 const ONE: Account = Account { user: "one", password: "s3cret of one", actions: &["pull", "push"] };
 const TWO: Account = Account { user: "two", password: "s3cret of two", actions: &["pull", "push"] };
@@ -88,6 +88,32 @@ async fn no_login_goes_out_in_the_clear(docker: Docker) {
         assert!(registry.calls("", "/v2/") > asked, "the engine does not reach the registry");
         assert_eq!(registry.logins(), 0);
     }
+}
+
+/// Beside a host without its port, which the test before has, Podman's configuration names paths, and the hosts of a domain.
+async fn each_form_of_registries_conf_is_heeded(docker: Docker) {
+    let registry = harness::Registry::with_password("robot", "s3cret").await;
+    let far = harness::afar(&registry.address());
+    let dir = harness::folder();
+    let path = dir.path().join("registries.conf");
+    let of_path = format!("[[registry]]\nlocation = \"{far}/acme\"\ninsecure = true\n");
+    fs::write(&path, of_path + "[[registry]]\nprefix = \"*.iftest.invalid\"\ninsecure = true\n").unwrap();
+    let env = [("REGISTRIES_CONF", path.to_str().unwrap())];
+    let private = harness::PrivateEngine::start_with(docker, &env).await;
+    private.reach_afar(&registry.address());
+    let mut bench = Bench::at(docker, "forms", private.engine.host.clone());
+    for host in [far.as_str(), "a.iftest.invalid:5000", "a.b.iftest.invalid"] {
+        bench.secrets = dockercfg_of(&json!({host: {"username": "robot", "password": "s3cret"}})).await;
+        let refused = pushed(&bench, &format!("{host}/acme/base:v1"), &bench.secrets).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Exposed, "{refused}");
+    }
+    bench.secrets = dockercfg_of(&json!({&far: {"username": "robot", "password": "s3cret"}})).await;
+    bench.write("Dockerfile", format!("FROM {far}/acme/base:v1\nRUN echo {} > /x\n", harness::unique()));
+    bench.commit();
+    let error = bench.try_build(&Log::default()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exposed, "{error}");
+    assert!(registry.calls("", "/v2/") > 0, "the engine does not reach the registry");
+    assert_eq!(registry.logins(), 0);
 }
 
 /// Podman would push and pull without a login, and say that the registry asks for one.

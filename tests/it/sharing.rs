@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Docker, Engine, Repo, World, unique};
+use crate::harness::{Docker, Engine, Feature, Repo, World, unique};
 
-on_each_engine!(a_protected_build_runs_every_step);
+on_each_engine!(a_protected_build_runs_every_step, builds_at_once_lose_no_cached_step);
 // Podman knows no namespaces of cache mounts, see docs/security.md.
 on_docker!(a_cache_mount_is_of_one_repository_and_tier);
 
@@ -52,5 +52,33 @@ async fn a_protected_build_runs_every_step(docker: Docker) {
         world.daemon.wait_success(&id).await;
         let log = world.daemon.log(&id).await;
         assert_eq!(log.contains("ran by http://proxy:1/\n"), runs, "{branch}: {log}");
+    }
+}
+
+/// Three builds whose first step is the same and not yet cached. BuildKit runs it once for all of them, so they gain by
+/// being built at once, and elsewhere each runs its own. A later build has it from the cache in either case.
+async fn builds_at_once_lose_no_cached_step(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[("CONCURRENCY", "3")]).await;
+    let dockerfile = format!(
+        "FROM image-factory-busybox:1\nRUN : {}; sleep 2; head -c 8 /dev/urandom | od -An -tx1 > /drawn\nCOPY own /own\n",
+        unique()
+    );
+    let submit = async |branch: &str| {
+        world.repo.commit(branch, &[("Dockerfile", &dockerfile), ("own", branch)]);
+        world.daemon.submit(json!({"owner": "acme", "repo": "hello", "branch": branch})).await
+    };
+    let drawn = async |id: &str| {
+        let job = world.daemon.wait_success(id).await;
+        world.engine.run(job["image"].as_str().unwrap(), &["cat", "/drawn"])
+    };
+    let at_once = [submit("one").await, submit("two").await, submit("three").await];
+    let mut found = Vec::new();
+    for id in &at_once {
+        found.push(drawn(id).await);
+    }
+    let later = drawn(&submit("later").await).await;
+    assert!(found.contains(&later), "{later}: {found:?}");
+    if docker.has(Feature::Buildkit) {
+        assert!(found.iter().all(|one| *one == later), "{later}: {found:?}");
     }
 }

@@ -100,18 +100,7 @@ async fn submit(world: &World, files: &[(String, String)]) -> (String, String) {
 
 /// Returns what an engine has of a job's project: containers, networks and volumes.
 fn left(engine: &Engine, job: &str) -> Vec<String> {
-    let project = format!("label=com.docker.compose.project={job}");
-    let own = format!("label=image-factory.job={job}");
-    let mut left = Vec::new();
-    for (kind, id) in
-        [(&["ps", "--all"][..], "{{.Names}}"), (&["network", "ls"], "{{.Name}}"), (&["volume", "ls"], "{{.Name}}")]
-    {
-        for filter in [&project, &own] {
-            let found = engine.docker(&[kind, &["--filter", filter, "--format", id]].concat());
-            left.extend(found.lines().map(|name| format!("{} {name}", kind[0])));
-        }
-    }
-    left
+    engine.of_jobs(|other| other == job)
 }
 
 async fn nothing_is_left(world: &World, job: &str) {

@@ -15,8 +15,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::harness::container::compose_image;
 use crate::harness::{
-    CI_TOKEN, COMPOSE_CI, Capture, GitHubApi, Received, Repo, World, eventually, http_client, processes_of,
+    CI_TOKEN, COMPOSE_CI, Capture, Engine, GitHubApi, Received, Repo, World, eventually, http_client, processes_of,
     push_payload, unique,
 };
 
@@ -24,10 +25,30 @@ const REPOS: [&str; 3] = ["hello", "world", "again"];
 const STAGES: [&str; 5] = ["clone", "checkout", "build", "test", "push"];
 /// Command that tests the jobs of compose-ci's API.
 const HOOK: &str = "sh -c 'cat n && sleep 0.2'";
+/// A project whose service of tests is built from the commit, with a service and a volume beside it.
+const PROJECT: &str = r#"version: "2.4"
+services:
+  db: {image: image-factory-busybox:1, command: sleep 1000, volumes: ["data:/data"]}
+  tests:
+    build: .
+    image: IMAGE:${short_commit}
+    depends_on: [db]
+    command: sh -c "cat /n && sleep 0.2"
+volumes: {data: {}}
+"#;
 /// A job that was cloned at three deaths of the daemon, at the last one alone, counts as what kills it. One that was begun
 /// so often is left to end.
 const ATTEMPTS: u64 = 2;
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The way in which jobs of compose-ci's API are tested.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Tests {
+    /// By [`HOOK`].
+    Hook,
+    /// By [`PROJECT`].
+    Compose,
+}
 
 /// The API by which a job comes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +87,11 @@ enum Aim {
 }
 
 impl Aim {
-    fn draw(rng: &mut Rng) -> Self {
+    fn draw(rng: &mut Rng, tests: Tests) -> Self {
+        if tests == Tests::Compose && rng.bool() {
+            // Docker Compose takes seconds for its steps.
+            return Self::Stage("test", Duration::from_millis(rng.u64(..6000)));
+        }
         let mut after = |limit| Duration::from_millis(rng.u64(..limit));
         let (soon, long) = (after(300), after(1500));
         match rng.u8(..10) {
@@ -148,8 +173,22 @@ impl Crash {
 
 #[tokio::test]
 async fn no_job_is_lost_when_the_daemon_is_killed() {
+    kill_again_and_again(Tests::Hook).await;
+}
+
+/// The same with jobs that Docker Compose tests. They take longer, so there are fewer kills.
+#[tokio::test]
+async fn no_job_of_compose_is_lost_when_the_daemon_is_killed() {
+    kill_again_and_again(Tests::Compose).await;
+}
+
+async fn kill_again_and_again(tests: Tests) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let kills = number("CRASH_KILLS").unwrap_or(20) as usize;
+    let (kills, limit) = match tests {
+        Tests::Hook => (kills, LIMIT),
+        Tests::Compose => (kills.div_ceil(4), LIMIT * 4),
+    };
     let seed = number("CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("CRASH_SEED={seed} CRASH_KILLS={kills}");
     let begun = Instant::now();
@@ -160,10 +199,19 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
     let github = GitHubApi::start();
     let api = github.url();
     let settings = [("HOOK_POST_URL", urls.as_str()), ("GITHUB_API", &api), ("GITHUB_TOKEN", github.token())];
-    let own = [("CONCURRENCY", "3"), ("IMAGES_ALLOWED", "generator=127.0.0.1:*/cts/*"), ("HOOK", HOOK)];
-    let mut world = World::start_with(&[&COMPOSE_CI[..], &settings, &own].concat()).await;
+    let own = [("CONCURRENCY", "3"), ("IMAGES_ALLOWED", "generator=127.0.0.1:*/cts/*")];
+    let (image, tested): (String, &[_]) = match tests {
+        Tests::Hook => (String::new(), &[("HOOK", HOOK)]),
+        Tests::Compose => (compose_image(&Engine::shared(), "2"), &[("HOOK_SOCKET", "acme/*")]),
+    };
+    let tested = [tested, &[("BUILD_IMAGE", image.as_str())]].concat();
+    let mut world = World::start_with(&[&COMPOSE_CI[..], &settings, &own, &tested].concat()).await;
     let mark = unique();
-    let repos: Vec<Repo> = REPOS.iter().map(|name| repo(&world, name, &mark)).collect();
+    let repos: Vec<Repo> = REPOS.iter().map(|name| repo(&world, name, &mark, tests)).collect();
+    let doors = match tests {
+        Tests::Hook => [Door::Totem, Door::ComposeCi, Door::Conveyor, Door::Generator],
+        Tests::Compose => [Door::Totem, Door::ComposeCi, Door::ComposeCi, Door::ComposeCi],
+    };
     let crash = Arc::new(Crash {
         client: http_client(),
         url: world.daemon.url(),
@@ -175,7 +223,7 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
         // About one new job a kill; now and then a burst of them.
         let new = [0, 1, 1, 1, 3][rng.usize(..5)];
         for _ in 0..new {
-            let door = [Door::Totem, Door::ComposeCi, Door::Conveyor, Door::Generator][rng.usize(..4)];
+            let door = doors[rng.usize(..doors.len())];
             if door == Door::Generator {
                 let sha = format!("r{round}-{}", rng.u64(..));
                 let dockerfile = format!("FROM image-factory-busybox:1\nRUN test -n {mark} && echo {sha} > /copy\n");
@@ -194,7 +242,7 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
         }
         let total = crash.deliveries.lock().await.len();
         let again = (total > 0 && rng.u8(..4) == 0).then(|| rng.usize(..total));
-        let (theirs, aim) = (crash.clone(), Aim::draw(&mut rng));
+        let (theirs, aim) = (crash.clone(), Aim::draw(&mut rng, tests));
         let (answered, mut answers) = tokio::sync::watch::channel(0);
         let sender = tokio::spawn(async move {
             let mut todo = theirs.unanswered().await;
@@ -211,7 +259,7 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
         let spared = |job: &Value| {
             job["attempt"].as_u64() >= Some(ATTEMPTS) && matches!(job["status"].as_str(), Some("pending" | "running"))
         };
-        eventually(LIMIT, "a job ends, if nobody kills", async || {
+        eventually(limit, "a job ends, if nobody kills", async || {
             (!crash.jobs().await?.iter().any(spared)).then_some(())
         })
         .await;
@@ -250,7 +298,7 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
     })
     .await;
     let deliveries = std::mem::take(&mut *crash.deliveries.lock().await);
-    eventually(LIMIT * 2, "all jobs have ended", async || crash.have_ended().await?.then_some(())).await;
+    eventually(limit * 2, "all jobs have ended", async || crash.have_ended().await?.then_some(())).await;
     let jobs: BTreeMap<String, Value> =
         crash.jobs().await.unwrap().into_iter().map(|job| (job["id"].as_str().unwrap().to_owned(), job)).collect();
     // A request of generator's API that was cut off may have made a job, and the client asks for another one.
@@ -281,6 +329,9 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
             assert_eq!(job["digest"], digest);
             let config = world.registry.config(&repository, sha).await.unwrap();
             assert_eq!(config["config"]["Labels"]["org.opencontainers.image.revision"], *sha);
+            let own_tests = format!("{repository}/tests");
+            let is_tested = (tests, *door) == (Tests::Compose, Door::ComposeCi);
+            assert_eq!(world.registry.has_tag(&own_tests, &sha[..7]), is_tested, "{own_tests}:{sha}");
         }
         if *repo == REPOS[0] {
             let is_last = |state| github.statuses(sha).last().is_some_and(|status| status.state == state);
@@ -302,8 +353,8 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
         assert_eq!(content(&sample.sha), repos[0].git(&["show", &format!("{}:n", sample.sha)]));
     }
     world.daemon.term(Duration::from_secs(10)).await;
-    let left = world.engine.docker(&["ps", "--all", "--filter", "label=image-factory.job", "--format", "{{.Names}}"]);
-    assert!(left.lines().all(|name| !jobs.contains_key(name)), "containers of tests are left: {left}");
+    let left = world.engine.of_jobs(|job| jobs.contains_key(job));
+    assert!(left.is_empty(), "{left:?} of tests are left");
     nothing_is_left(&world, &mark).await;
     println!(
         "{kills} kills in {:.1} s, {} jobs in {attempts} attempts, none lost; all done after {:.1} s",
@@ -313,11 +364,14 @@ async fn no_job_is_lost_when_the_daemon_is_killed() {
     );
 }
 
-fn repo(world: &World, name: &str, mark: &str) -> Repo {
+fn repo(world: &World, name: &str, mark: &str, tests: Tests) -> Repo {
     let repo = world.git.repo("acme", name);
     // A context of some files, and a step that each commit runs anew.
     let dockerfile = format!("FROM image-factory-busybox:1\nCOPY n /n\nRUN test -n {mark} && cat /n > /copy\n");
-    repo.commit("develop", &[("Dockerfile", &dockerfile), ("n", "0"), ("src/a", "a"), ("src/b", "b")]);
+    let project = PROJECT.replace("IMAGE", &format!("{}/totem/acme-{name}/tests", world.registry.address()));
+    let files = [("Dockerfile", dockerfile.as_str()), ("n", "0"), ("src/a", "a"), ("src/b", "b")];
+    let project: &[_] = if tests == Tests::Compose { &[("docker-compose.yml", project.as_str())] } else { &[] };
+    repo.commit("develop", &[&files, project].concat());
     repo
 }
 

@@ -114,6 +114,25 @@ impl Engine {
         of_builders.map(|container| container["Id"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Returns the containers, networks and volumes that the tests of these jobs made: by HOOK, or as a project of Docker
+    /// Compose.
+    pub fn of_jobs(&self, is_of: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut found = Vec::new();
+        for (list, name) in
+            [(&["ps", "--all"][..], "{{.Names}}"), (&["network", "ls"], "{{.Name}}"), (&["volume", "ls"], "{{.Name}}")]
+        {
+            let labels = r#"{{.Label "image-factory.job"}};{{.Label "com.docker.compose.project"}}"#;
+            let listed = self.docker(&[list, &["--format", &format!("{labels};{name}")]].concat());
+            for line in listed.lines() {
+                let [own, project, name] = line.splitn(3, ';').collect::<Vec<_>>()[..] else { panic!("{line}") };
+                if is_of(own) || is_of(project) {
+                    found.push(format!("{} {name}", list[0]));
+                }
+            }
+        }
+        found
+    }
+
     /// Removes the containers that `docker ps` finds by this filter, with their volumes.
     pub fn remove_containers(&self, filter: &str) {
         let list = self.command(&["ps", "--all", "--quiet", "--filter", filter]).output().unwrap().stdout;

@@ -13,6 +13,7 @@ on_each_engine!(
     an_add_from_a_private_network_is_refused,
     an_open_api_refuses_what_an_engine_fetches,
 );
+on_podman!(no_step_takes_the_network_of_podmans_machine);
 
 /// Builds this Dockerfile, and returns the job's id.
 async fn submit(world: &World, dockerfile: &str) -> String {
@@ -20,9 +21,10 @@ async fn submit(world: &World, dockerfile: &str) -> String {
     world.daemon.submit(json!({"owner": "acme", "repo": "hello"})).await
 }
 
-/// Returns a Dockerfile whose step prints the network interfaces, and which is built anew each time.
+/// Returns a Dockerfile whose step prints the network interfaces, and which is built anew each time. Podman gives a step
+/// without a network no file of resolvers.
 fn interfaces() -> String {
-    format!("FROM image-factory-busybox:1\nRUN : {}; cat /proc/net/dev /etc/resolv.conf\n", unique())
+    format!("FROM image-factory-busybox:1\nRUN : {}; cat /proc/net/dev; cat /etc/resolv.conf || true\n", unique())
 }
 
 async fn without_a_network_steps_and_hooks_reach_nothing(docker: Docker) {
@@ -41,7 +43,20 @@ async fn without_a_network_steps_and_hooks_reach_nothing(docker: Docker) {
     let id = submit(&world, &interfaces()).await;
     world.daemon.wait_success(&id).await;
     let log = world.daemon.log(&id).await;
-    assert!(log.contains("eth0:"), "{log}");
+    assert!(log.contains("eth0:") && !log.contains("docker0:"), "{log}");
+}
+
+/// Podman has no option that forbids it.
+async fn no_step_takes_the_network_of_podmans_machine(docker: Docker) {
+    for network in ["", "none"] {
+        let world = World::start_at(Engine::of(docker), &[("BUILD_NETWORK", network)]).await;
+        let step = "FROM image-factory-busybox:1\nARG N=host\nRUN --network=$N true\n";
+        let job = world.daemon.wait_failure(&submit(&world, step).await).await;
+        let cause = job["cause"].as_str().unwrap();
+        assert!(job["class"] == "dockerfile" && cause.contains("RUN --network in line 3 may take"), "{job:#}");
+        let step = interfaces().replace("RUN ", "RUN --network=none ");
+        world.daemon.wait_success(&submit(&world, &step).await).await;
+    }
 }
 
 async fn the_classic_builder_takes_a_network_by_its_name(docker: Docker) {

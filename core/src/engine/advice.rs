@@ -135,6 +135,9 @@ messages! {
     NO_NETWORK: "config", "the engine has no network …, which BUILD_NETWORK names",
         "BUILD_NETWORK names a network that this engine does not have.",
         "make it there by `docker network create`, or correct BUILD_NETWORK";
+    HOSTS_NETWORK: "dockerfile", "RUN --network in line … may take the network of the engine's machine",
+        "Podman lets a step leave the network that it is given.",
+        "leave out --network, or write none or default";
     PRIVATE_ADDRESS: "dockerfile", "ADD in line … fetches from …, which is an address of a private network",
         "The engine would fetch from its own network, of which a Dockerfile must see nothing.",
         "put the file into the repository, or have the operator add the address to ADD_HOSTS_ALLOWED";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::{Method, header};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::advice::{self, with_cure};
 use super::api::connect::{invalid, request};
@@ -18,7 +19,7 @@ use super::context::tree::Tree;
 use super::explain::{explain, here_document};
 use super::push::{auth_config, auth_header};
 use super::request::{BuiltImage, ImageBuild, StepCounts};
-use crate::model::{Builder, LogSink, instructions};
+use crate::model::{BuildNetwork, Builder, Instruction, LogSink, instructions};
 use crate::secrets::HostLogin;
 
 /// End of what crun writes about a program of another processor architecture.
@@ -38,12 +39,14 @@ impl Engine {
         log: &dyn LogSink,
     ) -> Result<BuiltImage, EngineError> {
         // Newer engines accept a here-document, leave out its content and report success. Podman understands it.
-        let here_document = tree.read(build.dockerfile).await.and_then(|text| here_document(&instructions(&text)));
+        let steps = tree.read(build.dockerfile).await.map(|text| instructions(&text)).unwrap_or_default();
         let is_podman = self.kind().await?.is_podman;
-        if let Some(feature) = here_document
-            && !is_podman
-        {
-            return Err(EngineError::new(ErrorKind::Build, with_cure(&advice::ONLY_BUILDKIT, &[&feature])));
+        let refused = match is_podman {
+            true => of_hosts_network(&steps).map(|line| with_cure(&advice::HOSTS_NETWORK, &[&line])),
+            false => here_document(&steps).map(|feature| with_cure(&advice::ONLY_BUILDKIT, &[&feature])),
+        };
+        if let Some(message) = refused {
+            return Err(EngineError::new(ErrorKind::Build, message));
         }
         let mark = self.instance.as_ref().map(|instance| instance.mark(&build.build_id));
         // Podman takes the mark as a list in JSON.
@@ -71,9 +74,15 @@ impl Engine {
         query.extend(mark.iter().map(|mark| ("extrahosts", mark.as_str())));
         query.extend(build.limits.iter().map(|(name, limit)| (name.as_str(), limit.as_str())));
         let is_podman = self.kind().await?.is_podman;
+        let mut network = build.network.map(BuildNetwork::as_str);
+        let of_podman = podmans_network(build.network);
+        if is_podman {
+            query.push(("nsoptions", &of_podman));
+            network = build.network.filter(|network| !network.is_named()).map(|_| "NetworkDisabled");
+        }
         let tar::ContextUpload { body, dockerfile } =
             tar::upload(tree, build.dockerfile, build.context, is_podman).await?;
-        let path = build.path(&dockerfile, &query);
+        let path = build.path(&dockerfile, network, &query);
         let request = request(Method::POST, &path)
             .header(header::CONTENT_TYPE, "application/x-tar")
             .header("X-Registry-Config", auth_header(&login_values(logins).await?)?);
@@ -89,9 +98,11 @@ impl Engine {
             log.alive();
             if let Some(error) = message.error() {
                 log.write(progress.end());
-                if let Some(network) =
-                    build.network.filter(|network| error.ends_with(&format!("network {network} not found")))
-                {
+                let is_missing = |network: &&BuildNetwork| {
+                    error.ends_with(&format!("network {network} not found"))
+                        || error.trim_end().ends_with(&format!(" {network}: network not found"))
+                };
+                if let Some(network) = build.network.filter(is_missing) {
                     return Err(EngineError::new(ErrorKind::Setup, with_cure(&advice::NO_NETWORK, &[network])));
                 }
                 let step = StepReport::masked(&progress.step, progress.last_line(), log);
@@ -127,6 +138,49 @@ impl Engine {
         }
         let image: ImageId = self.json(Method::GET, &format!("/images/{short}/json")).await?;
         Ok(image.id)
+    }
+}
+
+/// Returns the namespaces of Podman's steps. Without them the steps are in the network of Podman's machine, whatever
+/// `networkmode` is (seen with 5.8 and 6.1).
+fn podmans_network(network: Option<&BuildNetwork>) -> String {
+    let named = network.filter(|network| network.is_named()).map_or("", BuildNetwork::as_str);
+    json!([{ "Name": "network", "Host": false, "Path": named }]).to_string()
+}
+
+/// Returns the line of a step that may leave its network for that of Podman's machine, which no option of a build
+/// forbids. Podman puts variables into a flag.
+fn of_hosts_network(steps: &[Instruction]) -> Option<usize> {
+    let leaves = |step: &&Instruction| {
+        let words = match (step.keyword.as_str(), step.words.split_first()) {
+            ("RUN", _) => &step.words[..],
+            ("ONBUILD", Some((keyword, words))) if keyword.eq_ignore_ascii_case("RUN") => words,
+            _ => return false,
+        };
+        let networks = flags(&words.join(" ")).into_iter().filter(|flag| flag.starts_with("--network="));
+        networks.into_iter().any(|flag| !["--network=none", "--network=default"].contains(&flag.as_str()))
+    };
+    steps.iter().find(leaves).map(|step| step.line)
+}
+
+/// Returns the flags at the beginning of an instruction's words. Quotes may be anywhere in a flag, and keep a space in it.
+fn flags(text: &str) -> Vec<String> {
+    let (mut found, mut chars) = (Vec::new(), text.chars().peekable());
+    loop {
+        let (mut flag, mut quote) = (String::new(), None);
+        while let Some(c) = chars.next_if(|c| quote.is_some() || !c.is_whitespace()) {
+            match c {
+                '\\' => flag.extend(chars.next()),
+                '"' | '\'' if quote.is_none() => quote = Some(c),
+                _ if quote == Some(c) => quote = None,
+                _ => flag.push(c),
+            }
+        }
+        if !flag.starts_with("--") || flag == "--" {
+            return found;
+        }
+        found.push(flag);
+        while chars.next_if(|c| c.is_whitespace()).is_some() {}
     }
 }
 

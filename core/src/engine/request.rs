@@ -75,9 +75,9 @@ pub struct StepCounts {
 }
 
 impl ImageBuild<'_> {
-    /// Returns the path of `POST /build`. `dockerfile` is the name under which the builder finds the Dockerfile, and
-    /// `more` are the builder's own parameters.
-    pub(super) fn path(&self, dockerfile: &str, more: &[(&str, &str)]) -> String {
+    /// Returns the path of `POST /build`. `dockerfile` is the name under which the builder finds the Dockerfile, `network`
+    /// its word for the network of steps, and `more` are the builder's own parameters.
+    pub(super) fn path(&self, dockerfile: &str, network: Option<&str>, more: &[(&str, &str)]) -> String {
         let labels = Value::from_iter(self.labels.clone()).to_string();
         let build_args = Value::from_iter(self.build_args.clone()).to_string();
         let mut query = form_urlencoded::Serializer::new(String::from("/build?"));
@@ -86,11 +86,7 @@ impl ImageBuild<'_> {
         }
         query.append_pair("labels", &labels).append_pair("dockerfile", dockerfile);
         query.append_pair("buildargs", &build_args);
-        for (name, value) in [
-            ("target", self.target),
-            ("platform", self.platform),
-            ("networkmode", self.network.map(BuildNetwork::as_str)),
-        ] {
+        for (name, value) in [("target", self.target), ("platform", self.platform), ("networkmode", network)] {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }

@@ -13,7 +13,7 @@ use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::{EngineError, StepReport, write_line};
 use crate::engine::api::messages::MessageStream;
 use crate::engine::request::{ImageBuild, StepCounts};
-use crate::model::LogSink;
+use crate::model::{BuildNetwork, LogSink};
 
 impl Engine {
     /// Sends one `POST /build` and follows it to its end. The session with this id serves the context.
@@ -25,6 +25,7 @@ impl Engine {
     ) -> Result<(String, StepCounts), EngineError> {
         let path = build.path(
             build.dockerfile,
+            build.network.map(BuildNetwork::as_str),
             &[("version", "2"), ("buildid", &build.build_id), ("remote", "client-session"), ("session", session)],
         );
         let request = request(Method::POST, &path).body(no_body()).map_err(invalid)?;

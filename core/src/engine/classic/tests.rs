@@ -91,3 +91,36 @@ fn the_last_line_is_the_steps_own() {
     let (_, progress) = log(&[r#"{"stream":"Step 1/2 : RUN a\nout\n"}"#, r#"{"stream":"Step 2/2 : RUN b\n"}"#]);
     assert_eq!(progress.last_line(), "");
 }
+
+#[test]
+fn a_step_that_may_leave_its_network_is_found() {
+    for (step, leaves) in [
+        ("RUN --network=host true", true),
+        ("run --mount=type=cache,target=/c --network=host true", true),
+        ("RUN --mount=type=bind,target=\"/a b\" --network=host true", true),
+        ("RUN --net\"work=ho\"st true", true),
+        ("RUN --network=$N true", true),
+        ("RUN \\\n  --network=host true", true),
+        ("ONBUILD RUN --network=host true", true),
+        ("RUN --network=none --network=host [\"true\"]", true),
+        ("RUN --network=none true", false),
+        ("RUN --network=default true", false),
+        ("RUN docker run --network=host a", false),
+        ("RUN -- --network=host", false),
+        ("RUN \"\"", false),
+        ("RUN", false),
+        ("ONBUILD", false),
+        ("COPY --network=host a b", false),
+    ] {
+        let found = of_hosts_network(&instructions(format!("FROM a\n{step}\n").as_bytes()));
+        assert_eq!(found, leaves.then_some(2), "{step}");
+    }
+}
+
+#[test]
+fn podmans_steps_have_a_network_of_their_own() {
+    let [none, named] = ["none", "builds"].map(|name| BuildNetwork::parse(name).unwrap());
+    let own = r#"[{"Host":false,"Name":"network","Path":""}]"#;
+    assert_eq!([None, Some(&none)].map(podmans_network), [own, own]);
+    assert_eq!(podmans_network(Some(&named)), r#"[{"Host":false,"Name":"network","Path":"builds"}]"#);
+}

@@ -239,7 +239,8 @@ impl EngineLease {
         if let (Some(instance), Some(image)) = (&self.member.engine.instance, names.first()) {
             build.labels.extend(instance.labels(image));
         }
-        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) = Some(UnfinishedBuild::new(&id));
+        *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(UnfinishedBuild::new(&id, build.network));
         let built = self.until_lost(self.member.engine.build(build, log)).await;
         let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
         match &built {

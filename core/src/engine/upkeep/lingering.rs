@@ -21,7 +21,7 @@ use super::instance::Instance;
 use crate::engine::api::connect::{Conversation, Host};
 use crate::engine::api::engine::Engine;
 use crate::engine::api::errors::EngineError;
-use crate::model::Millis;
+use crate::model::{BuildNetwork, Millis};
 
 /// Interval of the looks at a build on this machine. Between two looks a step that was just starting shows.
 const LOOK: Duration = Duration::from_millis(500);
@@ -35,13 +35,16 @@ const MAX_HOSTS: u64 = 64 << 10;
 pub(in crate::engine) struct UnfinishedBuild {
     id: String,
     begun: Instant,
+    /// False for steps without a network, because Podman gives these no `/etc/hosts` either.
+    is_marked: bool,
     /// True if the engine did not end its answer. Then it is taken for dead, although the way to it may be instead.
     pub is_cut_off: bool,
 }
 
 impl UnfinishedBuild {
-    pub(in crate::engine) fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), begun: Instant::now(), is_cut_off: false }
+    pub(in crate::engine) fn new(id: &str, network: Option<&BuildNetwork>) -> Self {
+        let is_marked = network.is_none_or(BuildNetwork::is_named);
+        Self { id: id.to_owned(), begun: Instant::now(), is_marked, is_cut_off: false }
     }
 }
 
@@ -90,7 +93,7 @@ impl Engine {
     /// or the engine is away.
     pub(in crate::engine) async fn end_build(&self, build: &UnfinishedBuild) {
         let Some(instance) = &self.instance else { return };
-        if self.shows_steps().await {
+        if build.is_marked && self.shows_steps().await {
             let mut quiet_looks = 0;
             while quiet_looks < 2 {
                 let (instance, id) = (instance.clone(), build.id.clone());

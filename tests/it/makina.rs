@@ -40,6 +40,7 @@ async fn data_and_secrets_under_the_project_are_refused() {
         ("configuration/pillar.sls", "", "configuration/pillar.sls is data of a deployment, which would be in the image: take it out of the repository, and into the container's volume"),
         ("ssh/id_ed25519", KEY, "ssh/id_ed25519 is a private key, which everybody who has the image could read: take it out of the repository, and make a new one"),
         ("Dockerfile", "FROM image-factory-busybox:1\nVOLUME [\"/srv/projects/hello/data\", \\\n \"/srv/projects/hello/project/media\"]\n", "Dockerfile:2 declares the volume /srv/projects/hello/project/media, which would hide the project's code: declare /srv/projects/hello/data"),
+        ("Dockerfile", "FROM image-factory-busybox:1\nENV P=/srv/projects/hello\nVOLUME $P/project\n", "Dockerfile:3 declares the volume /srv/projects/hello/project, which would hide the project's code: declare /srv/projects/hello/data"),
     ].into_iter().enumerate() {
         let (repo, branch) = (&world.repo, format!("b{number}"));
         repo.git(&["rm", "-rqf", "--ignore-unmatch", "."]);

@@ -44,10 +44,12 @@ mod sink;
 mod skip;
 mod source;
 mod stage;
+mod stage_scope;
 mod status;
 mod tag;
 mod tag_template;
 mod time;
+mod volumes;
 mod waiting;
 pub mod words;
 
@@ -98,4 +100,5 @@ pub use status::{Conflict, Event, Status, transition};
 pub use tag::{RefUpdate, RepoRef, TagHolder, TagResult};
 pub use tag_template::{TagSource, TagTemplate, version_of};
 pub use time::Millis;
+pub use volumes::{DeclaredVolume, declared_volumes};
 pub use waiting::{WaitKind, WaitReason};

@@ -1,14 +1,11 @@
 //! The addresses that `ADD` fetches from (<https://docs.docker.com/reference/dockerfile/#add>). The engine does it, from
 //! where it runs, so that it reaches what listens on its machine alone.
 
-use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::collections::BTreeMap;
 
 use super::dockerfile::{escape_character, instructions};
-use super::expansion::{Variables, expand, split_words};
-
-/// Number of named stages whose variables are remembered for the stages that are built on them.
-const MAX_STAGES: usize = 1000;
+use super::expansion::expand;
+use super::stage_scope::StageScope;
 
 /// An address behind `ADD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +23,7 @@ pub struct RemoteSource {
 /// those that a base image sets, and the builder's own, are not.
 pub fn remote_sources(dockerfile: &str, build_args: &BTreeMap<String, String>) -> Vec<RemoteSource> {
     let escape = escape_character(dockerfile);
-    let mut scope = StageScope::default();
+    let mut scope = StageScope::new(escape);
     let mut found = Vec::new();
     for instruction in instructions(dockerfile.as_bytes()) {
         let text = instruction.words.join(" ");
@@ -34,47 +31,22 @@ pub fn remote_sources(dockerfile: &str, build_args: &BTreeMap<String, String>) -
             ("ONBUILD", Some((keyword, rest))) => (keyword.to_ascii_uppercase(), rest),
             (keyword, _) => (keyword.to_owned(), text.as_str()),
         };
-        match keyword.as_str() {
-            "FROM" => scope.begin_stage(instruction.base_image(), instruction.stage(), escape),
-            "ARG" => {
-                for word in split_words(text, escape) {
-                    let (name, default) = match word.split_once('=') {
-                        Some((name, default)) => (name, expand(default, escape, &|name| scope.get(name))),
-                        None => (&*word, scope.global.get(&word).cloned()),
-                    };
-                    scope.set_arg(name, build_args.get(name).cloned().or(default));
-                }
-            }
-            "ENV" => {
-                let words = split_words(text, escape);
-                // `ENV name the value` is the older form.
-                let older = || text.split_once(' ').map(|(name, value)| format!("{name}={}", value.trim()));
-                let is_older = words.first().is_some_and(|word| !word.contains('='));
-                let words = if is_older { older().into_iter().collect() } else { words };
-                // All values of one instruction see the variables as they were before it.
-                let pairs = words.iter().filter_map(|word| word.split_once('='));
-                let pairs: Vec<_> =
-                    pairs.map(|(name, value)| (name, expand(value, escape, &|name| scope.get(name)))).collect();
-                for (name, value) in pairs {
-                    scope.set_env(name, value);
-                }
-            }
-            "ADD" => {
-                let flags = text.split(' ').take_while(|word| word.starts_with("--")).map(|flag| flag.len() + 1).sum();
-                let text = text.get(flags..).unwrap_or_default();
-                let json = serde_json::from_str::<Vec<String>>(text).ok();
-                let mut words = json.unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect());
-                // The last one is the place in the image.
-                words.pop();
-                for word in words {
-                    let known = expand(&word, escape, &|name| scope.get(name));
-                    let is_known = known.is_some();
-                    let or_empty = |name: &str| Some(scope.get(name).unwrap_or_default());
-                    let url = known.or_else(|| expand(&word, escape, &or_empty)).filter(|url| is_remote(url));
-                    found.extend(url.map(|url| RemoteSource { line: instruction.line, url, is_known }));
-                }
-            }
-            _ => {}
+        if keyword != "ADD" {
+            scope.read(&keyword, text, &instruction, build_args);
+            continue;
+        }
+        let flags = text.split(' ').take_while(|word| word.starts_with("--")).map(|flag| flag.len() + 1).sum();
+        let text = text.get(flags..).unwrap_or_default();
+        let json = serde_json::from_str::<Vec<String>>(text).ok();
+        let mut words = json.unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect());
+        // The last one is the place in the image.
+        words.pop();
+        for word in words {
+            let known = expand(&word, escape, &|name| scope.get(name));
+            let is_known = known.is_some();
+            let or_empty = |name: &str| Some(scope.get(name).unwrap_or_default());
+            let url = known.or_else(|| expand(&word, escape, &or_empty)).filter(|url| is_remote(url));
+            found.extend(url.map(|url| RemoteSource { line: instruction.line, url, is_known }));
         }
     }
     found
@@ -84,47 +56,6 @@ pub fn remote_sources(dockerfile: &str, build_args: &BTreeMap<String, String>) -
 fn is_remote(source: &str) -> bool {
     let source = source.to_ascii_lowercase();
     ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| source.starts_with(scheme))
-}
-
-/// The variables that are known at a place of the Dockerfile.
-#[derive(Default)]
-struct StageScope {
-    /// `ARG`s before the first `FROM`.
-    global: Variables,
-    /// `ARG`s of this stage.
-    args: Variables,
-    env: Rc<Variables>,
-    /// Name of this stage, in lower case; `None` before the first one.
-    stage: Option<String>,
-    /// `ENV`s of the stages before it.
-    stages: HashMap<String, Rc<Variables>>,
-}
-
-impl StageScope {
-    fn get(&self, name: &str) -> Option<String> {
-        self.env
-            .get(name)
-            .or_else(|| if self.stage.is_some() { self.args.get(name) } else { self.global.get(name) })
-            .cloned()
-    }
-
-    fn set_arg(&mut self, name: &str, value: Option<String>) {
-        if self.stage.is_some() { &mut self.args } else { &mut self.global }.set(name, value);
-    }
-
-    fn set_env(&mut self, name: &str, value: Option<String>) {
-        Rc::make_mut(&mut self.env).set(name, value);
-    }
-
-    fn begin_stage(&mut self, base: Option<&str>, name: Option<&str>, escape: char) {
-        if let Some(stage) = self.stage.take().filter(|stage| !stage.is_empty() && self.stages.len() < MAX_STAGES) {
-            self.stages.insert(stage, self.env.clone());
-        }
-        let base = base.and_then(|base| expand(base, escape, &|name| self.global.get(name).cloned()));
-        self.env = base.and_then(|base| self.stages.get(&base.to_lowercase()).cloned()).unwrap_or_default();
-        self.args = Variables::default();
-        self.stage = Some(name.unwrap_or_default().to_lowercase());
-    }
 }
 
 #[cfg(test)]

@@ -103,7 +103,8 @@ pub(super) async fn run(
         }
         let folder = folder::resolve(&snapshot, repo, &plan.context).await?;
         let dockerfile = dockerfile::find_for(plan, &snapshot, repo, &folder, &*log).await?;
-        plan.may_have_attributes = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        plan.may_have_attributes =
+            makina::check(&snapshot, dockerfile.as_ref(), &folder, &plan.build_args, &*log).await?;
         Ok(Ok((snapshot, dockerfile, no_cache)))
     };
     let branch_name = branch.as_ref().map_or("HEAD", |branch| bare_name(branch.as_str()));

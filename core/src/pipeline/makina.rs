@@ -3,10 +3,12 @@
 //! The whole context becomes `/srv/projects/NAME/project` of the image, which everybody who pulls the image can read, and
 //! which must not change. Data, and what opens them, belong into the container's volume.
 
+use std::collections::BTreeMap;
+
 use super::failure::StageFailure;
 use crate::engine::{EngineLease, files_with_attributes};
 use crate::git::{Blobs, Entry, EntryKind, Snapshot};
-use crate::model::{DockerfilePath, FailureClass, LogSink, instructions};
+use crate::model::{DeclaredVolume, DockerfilePath, FailureClass, LogSink, declared_volumes};
 
 /// Names of files that ssh-keygen writes, without an ending.
 const KEYS: [&str; 4] = ["id_dsa", "id_ecdsa", "id_ed25519", "id_rsa"];
@@ -40,6 +42,7 @@ pub(super) async fn check(
     snapshot: &Snapshot,
     dockerfile: Option<&DockerfilePath>,
     context: &[u8],
+    build_args: &BTreeMap<String, String>,
     log: &dyn LogSink,
 ) -> Result<bool, StageFailure> {
     let files: Vec<File> = snapshot.entries.iter().filter_map(|entry| File::of(entry, context)).collect();
@@ -67,14 +70,11 @@ pub(super) async fn check(
     }
     if let Some(path) = dockerfile {
         let text = super::dockerfile::read(snapshot, path).await?;
-        for instruction in instructions(text.as_bytes()).iter().filter(|instruction| instruction.keyword == "VOLUME") {
-            let words = instruction.words.join(" ");
-            let mut volumes = words.split(['[', ']', ',', '"', ' ']).filter(|word| word.starts_with('/'));
-            if let Some((volume, name)) = volumes.find_map(|volume| Some((volume, project(volume)?))) {
+        for DeclaredVolume { line, path: volume } in declared_volumes(&text, build_args) {
+            if let Some(name) = project(&volume) {
                 return Err(refused(format!(
-                    "{path}:{} declares the volume {volume}, which would hide the project's code: declare \
-                     /srv/projects/{name}/data",
-                    instruction.line
+                    "{path}:{line} declares the volume {volume}, which would hide the project's code: declare \
+                     /srv/projects/{name}/data"
                 )));
             }
         }
@@ -138,11 +138,19 @@ fn is_private_key(content: &[u8]) -> bool {
 }
 
 /// Returns the name of the project if a path is its `project` folder, or is below it.
-fn project(path: &str) -> Option<&str> {
-    let mut parts = path.split('/').filter(|part| !part.is_empty());
-    let is_below = parts.next() == Some("srv") && parts.next() == Some("projects");
-    let name = parts.next().filter(|_| is_below)?;
-    (parts.next() == Some("project")).then_some(name)
+fn project(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.strip_prefix('/')?.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    match parts[..] {
+        ["srv", "projects", name, "project", ..] => Some(name.to_owned()),
+        _ => None,
+    }
 }
 
 /// Returns the lines of the Dockerfile, the states and the programs that give files what a tar may lose.
@@ -218,9 +226,17 @@ mod tests {
 
     #[test]
     fn a_volume_is_told_from_the_projects_code() {
-        let paths =
-            ["/srv/projects/x/project", "/srv//projects/x/project/media/", "/srv/projects/x/data", "/srv/projects"];
-        assert_eq!(paths.map(project), [Some("x"), Some("x"), None, None]);
+        for (path, expected) in [
+            ("/srv/projects/x/project", Some("x")),
+            ("/srv//projects/x/project/media/", Some("x")),
+            ("/srv/projects/x/data/../project", Some("x")),
+            ("/srv/projects/x/data", None),
+            ("/srv/projects/x/project/../data", None),
+            ("/srv/projects", None),
+            ("srv/projects/x/project", None),
+        ] {
+            assert_eq!(project(path).as_deref(), expected, "{path}");
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub(super) async fn run(
         log.write(format!("{}: {files} files\n", tarball.commit).as_bytes());
         let folder = folder::resolve(&snapshot, &fetched.repo, &fetched.plan.context).await?;
         let dockerfile = dockerfile::find_for(&fetched.plan, &snapshot, &fetched.repo, &folder, &*log).await?;
-        let may_have_attributes = makina::check(&snapshot, dockerfile.as_ref(), &folder, &*log).await?;
+        let may_have_attributes =
+            makina::check(&snapshot, dockerfile.as_ref(), &folder, &fetched.plan.build_args, &*log).await?;
         Ok((snapshot, dockerfile, may_have_attributes))
     };
     let (snapshot, dockerfile, may_have_attributes) = runner.stage(StageName::Checkout, "tar xz", list).await?;

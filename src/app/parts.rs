@@ -27,7 +27,7 @@ use crate::intake::Intake;
 use crate::logs::Masks;
 use crate::metrics::{Heartbeat, Metrics};
 use crate::notify::{self, Channels};
-use crate::pipeline::{self, Isolation, SecretGate, Tags, Tools};
+use crate::pipeline::{self, Isolation, Pauses, SecretGate, Tags, Tools};
 use crate::queue::{Queue, QueueConfig, Waits};
 use crate::registry::Registries;
 use crate::secrets::Secrets;
@@ -126,7 +126,8 @@ impl DaemonParts {
             readiness::watch(secrets.clone(), engines.watch(), disk_space.clone(), programs, jobs, certificate_trouble);
         let pipeline_config = pipeline_settings::config(settings, refused.clone());
         let gate = SecretGate::new(secrets.clone(), pipeline_config.git_url.clone(), pipeline_config.tarballs);
-        let waits = Waits { blocked, slots, gate, longest: settings.secret_wait, memory: trees.clone() };
+        let (longest, memory, pauses) = (settings.secret_wait, trees.clone(), Pauses::default());
+        let waits = Waits { blocked, slots, gate, longest, memory, pauses: pauses.clone() };
         let queue_config = QueueConfig { waits, ..queue::config(settings, &metrics)? };
         let (queue, queue_handle) = Queue::new(store.clone(), logs.clone(), queue_config);
         let mut git_config = git::config(settings, data_dir.join("repos"), run_dir.clone(), known_hosts);
@@ -143,6 +144,7 @@ impl DaemonParts {
             config: pipeline_config,
             isolation: Isolation::default(),
             memory: trees,
+            pauses,
             metrics: metrics.clone(),
         });
 

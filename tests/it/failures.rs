@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -319,7 +320,18 @@ async fn a_waiting_push_holds_no_build_slot() {
     world.daemon.wait_log(&waiting, "Try 1 of 20").await;
     let id = world.daemon.submit(json!({"owner": "acme", "repo": "hello", "tag": "b"})).await;
     world.daemon.wait_success(&id).await;
-    assert_eq!(world.daemon.job(&waiting).await["status"], "running");
+    let job = world.daemon.job(&waiting).await;
+    assert_eq!((&job["status"], &job["waitingFor"]["kind"]), (&json!("running"), &json!("registry")));
+    let reason = job["waitingFor"]["reason"].as_str().unwrap();
+    let (begin, whose) = (world.registry.address() + ": ", "an operator has to act only if the registry stays so");
+    assert!(reason.starts_with(&begin) && reason.contains("; try 1 of 20 begins at "), "{reason}");
+    assert!(reason.ends_with(whose), "{reason}");
+    // The list says so, too.
+    let listed = world.daemon.get("/job?status=running").await;
+    assert_eq!(listed[0]["waitingFor"], job["waitingFor"]);
+    world.daemon.request(Method::POST, &format!("/job/{waiting}/cancel")).send().await.unwrap();
+    let ended = world.daemon.wait_failure(&waiting).await;
+    assert_eq!((&ended["cancelled"], &ended["waitingFor"]), (&json!(true), &Value::Null));
 }
 
 async fn a_job_waits_for_an_engine_that_died(docker: Docker) {

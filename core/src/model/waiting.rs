@@ -15,6 +15,10 @@ words! {
         Memory = "memory",
         /// Running jobs of the job's repository, which has as many as it may have.
         Repository = "repository",
+        /// A Git server in trouble, which a running job asks again.
+        GitHost = "git-host",
+        /// A registry in trouble, to which a running job pushes again.
+        Registry = "registry",
         /// The rest after an attempt that infrastructure ended.
         Retry = "retry",
         /// The jobs that run before it.

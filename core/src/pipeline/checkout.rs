@@ -30,7 +30,7 @@ pub(super) async fn run(
     let Fetched { repo, wanted, git_ref, default_branch, plan, began, .. } = fetched;
     let (repository, times_key) = (runner.job.repository.clone(), runner.job.repository.clone());
     let Wanted { commit, branch, pushed_ref, is_granted } = &*wanted;
-    let (origin, dialect) = (runner.job.origin, runner.job.dialect);
+    let (job, origin, dialect) = (runner.job.id, runner.job.origin, runner.job.dialect);
     let mut resolved = None;
     let work = async {
         let resolve = async {
@@ -53,7 +53,7 @@ pub(super) async fn run(
                     let answer = tools.git.default_branch(mirror);
                     log.within(tools.config.clone_timeout, "CLONE_TIMEOUT", async { Ok(answer.await) })
                 };
-                *default_branch = with_retries(tools.config.clone_timeout, &*log, ask).await?;
+                *default_branch = with_retries(tools.config.clone_timeout, tools.pauses.of(job), &*log, ask).await?;
             }
         }
         let (is_missed, is_conveyors) = (origin == Origin::Missed, dialect == Dialect::Conveyor);
@@ -88,7 +88,7 @@ pub(super) async fn run(
                 let snapshot = tools.git.snapshot_with(mirror, oid, times_key, options, secrets, &**log);
                 log.fetch_within(limit, snapshot)
             };
-            with_retries(limit, &**log, try_once)
+            with_retries(limit, tools.pauses.of(job), &**log, try_once)
         };
         let snapshot = memory.within(read).await?;
         let files =

@@ -127,6 +127,7 @@ pub(super) async fn run(
         Some(branch) => format!("git clone --branch {} {url} ./", bare_name(branch.as_str())),
         None => format!("git clone {url} ./"),
     };
+    let pauses = tools.pauses.of(runner.job.id);
     let work = async {
         let try_once = || {
             let Wanted { commit, branch, pushed_ref, is_granted } = &wanted;
@@ -135,7 +136,7 @@ pub(super) async fn run(
             let fetch = async { clone.await.map_err(|error| error.of_existing(is_reported)) };
             log.fetch_within(tools.config.clone_timeout, fetch)
         };
-        with_retries(tools.config.clone_timeout, &*log, try_once).await
+        with_retries(tools.config.clone_timeout, pauses, &*log, try_once).await
     };
     let mirror = runner.stage(StageName::Clone, &command, work).await?;
     let (url, of_fetched) = (Some(url), Some(mirror.clone()));

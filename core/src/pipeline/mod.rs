@@ -19,6 +19,7 @@ mod isolation;
 mod makina;
 mod memory;
 mod other_ids;
+mod pauses;
 mod plan;
 mod protected;
 mod push;
@@ -54,6 +55,7 @@ pub use clone::source;
 use failure::{JobEnd, KeptTag};
 pub use gate::SecretGate;
 pub use isolation::Isolation;
+pub use pauses::Pauses;
 use stage::StageRunner;
 pub use tags::{LedgerError, LedgerFuture, TagLedger, Tags};
 use test::TestTask;
@@ -71,6 +73,7 @@ pub struct Tools {
     pub config: PipelineConfig,
     pub isolation: Isolation,
     pub memory: MemoryBudget,
+    pub pauses: Pauses,
     pub metrics: Metrics,
 }
 

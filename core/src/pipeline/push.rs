@@ -9,7 +9,8 @@ use super::tags::Later;
 use super::{BuildSlot, Tools, heads, protected};
 use crate::engine::{EngineError, EngineLease, ErrorKind};
 use crate::model::{
-    CommitId, FailureClass, ImageRef, Job, LogSink, Origin, StageName, TagHolder, TagResult, bare_name, version_of,
+    CommitId, FailureClass, ImageRef, Job, LogSink, Millis, Origin, StageName, TagHolder, TagResult, WaitKind,
+    bare_name, version_of,
 };
 use crate::secrets::RegistryAuth;
 
@@ -130,6 +131,7 @@ impl TagPush<'_> {
         let PushContext { tools, engine, built, log, job, .. } = self.context;
         let repo = job.repo();
         let config = &tools.config;
+        let pauses = tools.pauses.of(job.id);
         let mut tries = 0;
         loop {
             // The secrets are read anew for each try, because the operator may have corrected a password during the pause.
@@ -150,15 +152,14 @@ impl TagPush<'_> {
             tries += 1;
             slot.take();
             engine.free_slot();
-            let pause = config.push_retry_wait;
+            let (pause, retries) = (config.push_retry_wait, config.push_retries);
+            let (message, next) = (log.masked(&error.message), Millis::now() + pause);
+            let whose = "an operator has to act only if the registry stays so";
+            let reason = format!("{registry}: {message}; try {tries} of {retries} begins at {next}, and {whose}");
+            pauses.note(WaitKind::Registry, &reason);
             log.write(
-                format!(
-                    "{registry}: {}\nTry {tries} of {} follows in {} s.\n",
-                    error.message,
-                    config.push_retries,
-                    pause.as_secs()
-                )
-                .as_bytes(),
+                format!("{registry}: {}\nTry {tries} of {retries} follows in {} s.\n", error.message, pause.as_secs())
+                    .as_bytes(),
             );
             tokio::time::sleep(pause).await;
         }

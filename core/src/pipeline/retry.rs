@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure::StageFailure;
+use super::pauses::JobPauses;
 use crate::git::{Fault, GitError};
-use crate::model::LogSink;
+use crate::model::{LogSink, Millis, WaitKind};
 
 /// Pause before the one more try after a fault of the server, as the original has it.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
@@ -18,13 +19,14 @@ const THROTTLED_PAUSES: [u64; 5] = [5, 15, 40, 90, 180];
 /// The job keeps its build slot meanwhile, because the next jobs would usually ask the same server.
 pub(super) async fn with_retries<T, F>(
     limit: Duration,
+    pauses: JobPauses,
     log: &dyn LogSink,
     try_once: impl FnMut() -> F,
 ) -> Result<T, StageFailure>
 where
     F: Future<Output = Result<Result<T, GitError>, StageFailure>>,
 {
-    retry_with_pauses(limit, &THROTTLED_PAUSES.map(Duration::from_secs), RETRY_PAUSE, log, try_once).await
+    retry_with_pauses(limit, &THROTTLED_PAUSES.map(Duration::from_secs), RETRY_PAUSE, &pauses, log, try_once).await
 }
 
 /// Repeats `try_once`: after `retry_pause` once, and after each of `throttled_pauses` while the server drops connections.
@@ -32,6 +34,7 @@ async fn retry_with_pauses<T, F>(
     limit: Duration,
     throttled_pauses: &[Duration],
     retry_pause: Duration,
+    pauses: &JobPauses,
     log: &dyn LogSink,
     mut try_once: impl FnMut() -> F,
 ) -> Result<T, StageFailure>
@@ -52,6 +55,9 @@ where
         };
         let Some(pause) = pause else { return Err(error.into()) };
         log.write(format!("{}\nOnce more in {} s.\n", error.message, pause.as_secs()).as_bytes());
+        let (message, next) = (log.masked(&error.message), Millis::now() + pause);
+        let whose = "an operator has to act only if this job fails";
+        pauses.note(WaitKind::GitHost, &format!("{message}; the next try begins at {next}, and {whose}"));
         sleep(pause).await;
     }
 }
@@ -60,7 +66,9 @@ where
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::pauses::Pauses;
     use super::*;
+    use crate::model::JobId;
 
     #[derive(Default)]
     struct Lines(Mutex<String>);
@@ -77,12 +85,19 @@ mod tests {
     /// Returns the number of tries, and whether the last one succeeded. Try `n` fails with `faults[n]`, if there is one.
     async fn tries(limit: Duration, pauses: &[Duration], faults: &[Fault]) -> (usize, bool) {
         let (mut made, log) = (0, Lines::default());
-        let ended = retry_with_pauses(limit, pauses, SHORT, &log, || {
+        let (all, job) = (Pauses::default(), JobId::new());
+        let noted = all.of(job);
+        let ended = retry_with_pauses(limit, pauses, SHORT, &noted, &log, || {
+            // The first try has waited for nothing, and any other one says why.
+            let reason = all.reason(job).map(|waits| (waits.kind, waits.reason.starts_with("no; the next try begins")));
+            assert_eq!(reason, (made > 0).then_some((WaitKind::GitHost, true)));
             let error = faults.get(made).map(|&fault| GitError { exit_code: 128, message: "no".into(), fault });
             made += 1;
             async { Ok(error.map_or(Ok(()), Err)) }
         });
         let is_done = ended.await.is_ok();
+        drop(noted);
+        assert_eq!(all.reason(job), None);
         assert_eq!(*log.0.lock().unwrap(), "no\nOnce more in 0 s.\n".repeat(made - 1));
         (made, is_done)
     }

@@ -26,8 +26,8 @@ pub(super) async fn run(
         Err(failed) => return runner.stage(StageName::Clone, "curl", async { Err(failed) }).await,
     };
     let is_reported = matches!(runner.job.origin, Origin::Hook | Origin::Missed);
-    let limit = tools.config.clone_timeout;
-    let fetch = with_retries(limit, &*log, || {
+    let (job, limit) = (runner.job.id, tools.config.clone_timeout);
+    let fetch = with_retries(limit, tools.pauses.of(job), &*log, || {
         let tarball = tools.git.tarball(&source, &wanted.commit, &*log);
         log.fetch_within(limit, async { tarball.await.map_err(|error| error.of_existing(is_reported)) })
     });
@@ -52,7 +52,7 @@ pub(super) async fn run(
                 let snapshot = tools.git.snapshot_of_tarball(tarball, repository, memory.clone(), secrets, &**log);
                 log.fetch_within(limit, snapshot)
             };
-            with_retries(limit, &**log, try_once)
+            with_retries(limit, tools.pauses.of(job), &**log, try_once)
         };
         let snapshot = memory.within(read).await?;
         let files = snapshot.entries.iter().filter(|entry| entry.kind != EntryKind::Dir).count();

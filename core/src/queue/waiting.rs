@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::QueueHandle;
 use crate::model::{Job, Status, WaitKind, WaitReason};
-use crate::pipeline::{MemoryBudget, SecretGate};
+use crate::pipeline::{MemoryBudget, Pauses, SecretGate};
 use crate::store::{QueueOrder, StoreError};
 
 /// The things outside the queue that jobs wait for.
@@ -20,6 +20,7 @@ pub struct Waits {
     /// SECRET_WAIT: the longest time that a job is held for a secret.
     pub longest: Duration,
     pub memory: MemoryBudget,
+    pub pauses: Pauses,
 }
 
 impl Default for Waits {
@@ -27,7 +28,8 @@ impl Default for Waits {
     fn default() -> Self {
         let (blocked, slots) = (watch::channel(None).1, watch::channel(None).1);
         let longest = Duration::from_secs(24 * 3600);
-        Self { blocked, slots, gate: SecretGate::default(), longest, memory: MemoryBudget::default() }
+        let (gate, memory, pauses) = (SecretGate::default(), MemoryBudget::default(), Pauses::default());
+        Self { blocked, slots, gate, longest, memory, pauses }
     }
 }
 
@@ -62,6 +64,9 @@ impl QueueHandle {
         if job.status == Status::Running && self.waits.memory.is_waited_for_by(job.id) {
             let why = "its files need more memory than other jobs leave (MEMORY_BUDGET)";
             return Some(WaitReason::new(Memory, why));
+        }
+        if job.status == Status::Running {
+            return self.waits.pauses.reason(job.id);
         }
         if job.status != Status::Pending {
             return None;

@@ -139,8 +139,12 @@ impl Store {
 }
 
 /// Returns how the newest earlier job of the same repository and branch ended that says something about its commit. The
-/// failures that only an operator can mend (`config` and `git-host`) and cancelled jobs do not.
+/// failures that only an operator can mend (`config` and `git-host`) and cancelled jobs do not. A job of a commit alone
+/// has none before it.
 fn previous(conn: &SqlConnection, job: &Job) -> Result<Option<Status>, StoreFault> {
+    if job.context.counted_branch().is_none() {
+        return Ok(None);
+    }
     conn.first(
         "SELECT status FROM jobs WHERE repository = $1 AND branch = $2 AND id < $3 \
          AND status IN ('success', 'failure') AND (class IS NULL OR class NOT IN ('config', 'git-host')) ORDER BY id DESC LIMIT 1",

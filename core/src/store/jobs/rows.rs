@@ -289,9 +289,10 @@ pub(in crate::store) fn enqueue(conn: &SqlConnection, job: &Job) -> Result<(), S
     Ok(())
 }
 
-/// Returns the bare name of the job's branch or tag, so that jobs of one branch are listed together.
+/// Returns the bare name of the job's branch or tag, so that jobs of one branch are listed together. A job of a commit alone
+/// has an empty one, because the branch on its wire is a default that says nothing about the job.
 pub(in crate::store) fn branch(job: &Job) -> &str {
-    bare_name(&job.context.branch)
+    job.context.counted_branch().map_or("", bare_name)
 }
 
 /// Returns the commit that the job's branch names since the push. Tags, API builds and rebuilds have none, because they

@@ -8,7 +8,7 @@ use super::errors::StoreFault;
 use crate::store::StoreError;
 
 /// The migrations by version. A released file is never changed: what comes later is another file.
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str); 16] = [
     (1, "initial", include_str!("../migrations/0001_initial.sql")),
     (2, "told", include_str!("../migrations/0002_told.sql")),
     (3, "made", include_str!("../migrations/0003_made.sql")),
@@ -24,6 +24,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
     (18, "engines", include_str!("../migrations/0018_engines.sql")),
     (22, "kills", include_str!("../migrations/0022_kills.sql")),
     (23, "names", include_str!("../migrations/0023_names.sql")),
+    (24, "branches", include_str!("../migrations/0024_branches.sql")),
 ];
 
 /// The version that this program writes.

@@ -81,3 +81,38 @@ async fn version_1_is_taken_over_whole() {
     store.close().await;
     Store::open(dir.path()).await.unwrap();
 }
+
+/// Older versions stored a job of a commit alone with the branch that the wire has by default.
+#[tokio::test]
+async fn a_job_of_a_commit_alone_is_of_no_branch() {
+    let dir = tempfile::tempdir().unwrap();
+    let announce: Announce = Arc::new(|job, previous| match job.status {
+        Status::Running => Vec::new(),
+        _ => vec![notification(previous.map_or("none", Status::as_str))],
+    });
+    let store = Store::open(dir.path()).await.unwrap().with_announce(announce);
+    let of_commit = JobContext { branch_left_out: true, commit: commit().to_string(), ..context("a") };
+    let of_head = JobContext { branch_left_out: true, ..context("a") };
+    let mut ids = Vec::new();
+    for context in [context("a"), of_commit, of_head] {
+        let Added::New(job) = store.add_job(NewJob::new(context, image()), None).await.unwrap() else { panic!() };
+        let claimed = store.claim("me", LEASE).await.unwrap().unwrap();
+        store.finish(claimed.id, claimed.attempt, &outcome(Status::Success)).await.unwrap();
+        ids.push(job.id);
+    }
+    let branch =
+        JobFilter { repository: Some("acme/a".into()), branch: Some("develop".into()), ..JobFilter::default() };
+    let listed = async |store: &Store| store.job_ids_like(&branch, 9, None).await.unwrap();
+    let expected = [ids[2], ids[0]];
+    assert_eq!(listed(&store).await, expected);
+    // The job before it on the default branch says nothing about it.
+    let said = store.due_notifications(9).await.unwrap().into_iter().map(|n| n.body).collect::<Vec<_>>();
+    assert_eq!(said, ["none", "none", "success"]);
+
+    sql(&store, "UPDATE jobs SET branch = 'develop'").await;
+    assert_eq!(listed(&store).await.len(), 3);
+    sql(&store, "DELETE FROM _sqlx_migrations WHERE version = 24").await;
+    store.close().await;
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(listed(&store).await, expected);
+}

@@ -134,9 +134,11 @@ impl From<Refusal> for ApiError {
                 let message = messages::SLASH.with([property, &*shortened(&name)]);
                 Self::Invalid(vec![Violation::unusable(message, format!("#/{property}"))])
             }
-            Refusal::ControlCharacter(branch) => {
-                let message = messages::CONTROL_CHARACTER.with([&*shortened(&branch).escape_debug().to_string()]);
-                Self::Invalid(vec![Violation::unusable(message, "#/branch".into())])
+            Refusal::ControlCharacter(property, name) => {
+                let what = if property == "branch" { "branch or ref" } else { property };
+                let name = shortened(&name).escape_debug().to_string();
+                let message = messages::CONTROL_CHARACTER.with([what, &*name]);
+                Self::Invalid(vec![Violation::unusable(message, format!("#/{property}"))])
             }
             Refusal::Base => Self::new(&messages::OTHER_BASE),
             Refusal::SecretArguments(names) => {

@@ -101,9 +101,9 @@ messages! {
     SLASH: 400 "InvalidContent", "… has a '/' in it, which no name has: …; send owner and repo apart",
         "The owner or the repo is a path, such as acme/hello.",
         "Send the owner alone as owner and the repository's name alone as repo.";
-    CONTROL_CHARACTER: 400 "InvalidContent", "the branch or ref … has a control character, which Git allows in none",
-        "The branch of a request, or the ref of a webhook, contains a line break or another control character.",
-        "Send the name as Git lists it; `git ls-remote` shows it.";
+    CONTROL_CHARACTER: 400 "InvalidContent", "the … … has a control character, which no such name has",
+        "An owner, a repo, a branch, a ref, a commit or a tag contains a line break or another control character.",
+        "Send the name as the forge and Git show it; `git ls-remote` lists branches and tags.";
     BAD_IMAGE: 400 "InvalidContent", "image is not valid: …",
         "The image that the request asks for cannot be a name below the repository's own.",
         "Shorten or correct the image's name.";

@@ -63,9 +63,18 @@ impl Policy {
             }
             return Ok(self.destinations.of_inline(context)?);
         }
-        // Git has no such ref. Other names that it cannot have make a job, which says what is wrong with them.
-        if context.branch.contains(|c: char| c.is_ascii_control()) {
-            return Err(Refusal::ControlCharacter(context.branch.clone()));
+        // No forge and no Git has such a name, and a terminal would obey it. Other names that they cannot have make a job,
+        // which says what is wrong with them.
+        for (property, name) in [
+            ("owner", &context.owner),
+            ("repo", &context.repo),
+            ("branch", &context.branch),
+            ("commit", &context.commit),
+            ("tag", &context.tag),
+        ] {
+            if name.contains(|c: char| c.is_ascii_control()) {
+                return Err(Refusal::ControlCharacter(property, name.clone()));
+            }
         }
         for (property, name) in [("owner", &context.owner), ("repo", &context.repo)] {
             // A signed push always makes a job, which says what is wrong with its names.

@@ -106,9 +106,9 @@ pub enum Refusal {
     /// The property `owner` or `repo`, and its value.
     #[error("{0} {1} has a '/' in it")]
     Slash(&'static str, String),
-    /// The branch, or the full ref of a push.
-    #[error("the branch {0:?} has a control character")]
-    ControlCharacter(String),
+    /// The property `owner`, `repo`, `branch`, `commit` or `tag`, and its value. The branch is that of a push's ref, too.
+    #[error("{0} {1:?} has a control character")]
+    ControlCharacter(&'static str, String),
     #[error("another dockerRepoBase than the configured one needs the role admin")]
     Base,
     /// The names of the build arguments whose values contain a secret of the daemon.

@@ -108,7 +108,9 @@ pub async fn receive(State(api): State<Arc<ApiState>>, headers: HeaderMap, body:
 impl HookPush {
     /// Returns the push. A payload without a commit means the head of its branch.
     async fn read(self, api: &ApiState, delivery: NewDelivery) -> Result<ForgePush, ApiError> {
-        let git_ref = self.git_ref.unwrap_or_default();
+        // Without a ref no rule for branches and tags could say whether it is built.
+        let git_ref = self.git_ref.filter(|git_ref| !git_ref.is_empty());
+        let git_ref = git_ref.ok_or_else(|| ApiError::with(&messages::BAD_BUILD, "the push names no ref"))?;
         let (sha, message) = self.head_commit.map_or((None, None), |head| (head.id, head.message));
         let build = NewBuild::new(&self.repository.full_name.unwrap_or_default(), &git_ref, &sha.unwrap_or_default())?;
         let (commit, _) = lookup::commit(api, &build).await?;
@@ -116,7 +118,7 @@ impl HookPush {
         Ok(ForgePush {
             owner: build.repo.owner().into(),
             repo: build.repo.name().into(),
-            git_ref: Some(git_ref).filter(|git_ref| !git_ref.is_empty()),
+            git_ref: Some(git_ref),
             before: self.before.and_then(|before| CommitId::parse(&before).ok()),
             after: Some(commit.to_string()),
             forced: self.forced == Some(true),

@@ -86,15 +86,16 @@ pub fn created_tag(json: &[u8], delivery: impl FnOnce() -> NewDelivery) -> Resul
 
 fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<ForgePush, ApiError> {
     let Repository { name: repo, owner: RepositoryOwner { name, login }, fork, default_branch } = push.repository;
-    if push.reference.is_none() {
-        return Err(ApiError::Invalid(vec![Violation::missing("ref", "#/")]));
-    }
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+    // totem built its default branch for an empty ref, and no forge sends one.
+    let Some(git_ref) = filled(push.reference) else {
+        return Err(ApiError::Invalid(vec![Violation::missing("ref", "#/")]));
+    };
     let owner = filled(name)
         .or(login)
         .ok_or_else(|| ApiError::Invalid(vec![Violation::missing("name", "#/repository/owner")]))?;
     let before = filled(push.before).and_then(|before| CommitId::parse(&before).ok());
-    let (git_ref, after) = (filled(push.reference), filled(push.after));
+    let after = filled(push.after);
     let forced = push.forced == Some(Value::Bool(true));
     let sender = push.sender.as_ref().and_then(|sender| sender["login"].as_str()).and_then(shown_login);
     let default_branch = default_branch.as_ref().and_then(Value::as_str);
@@ -102,7 +103,7 @@ fn read(push: PushEvent, delivery: impl FnOnce() -> NewDelivery) -> Result<Forge
     let push = ForgePush {
         owner,
         repo,
-        git_ref,
+        git_ref: Some(git_ref),
         before,
         after,
         forced,
@@ -216,7 +217,6 @@ mod tests {
             ("refs/heads/feature/x", "feature/x"),
             ("refs/tags/v1.2", "v1.2"),
             ("fake-owner/fake-branch", "fake-owner/fake-branch"),
-            ("", "develop"),
         ] {
             assert_eq!(read_json(&payload(reference)).branch(), branch);
         }
@@ -226,8 +226,9 @@ mod tests {
     fn a_push_names_its_repository_and_its_commit() {
         let made = read_json(&payload("refs/heads/develop"));
         assert_eq!((made.owner.as_str(), made.repo.as_str(), made.after.as_deref()), ("acme", "hello", Some("1234")));
-        let made = read_json(&json!({"ref": "", "repository": {"name": "hello", "owner": {"login": "acme"}}}));
-        assert_eq!((made.owner.as_str(), made.branch(), made.after.as_deref()), ("acme", "develop", None));
+        let made = read_json(&json!({"ref": "refs/heads/x", "after": "",
+            "repository": {"name": "hello", "owner": {"login": "acme"}}}));
+        assert_eq!((made.owner.as_str(), made.branch(), made.after.as_deref()), ("acme", "x", None));
     }
 
     #[test]
@@ -257,7 +258,10 @@ mod tests {
             wrong(r#"{"ref":"x","repository":{"name":"x","owner":{}}}"#),
             "Missing required property: name #/repository/owner"
         );
-        assert_eq!(wrong(r#"{"repository":{"name":"x","owner":{"name":"y"}}}"#), "Missing required property: ref #/");
+        for reference in ["", r#""ref":null,"#, r#""ref":"","#] {
+            let body = format!(r#"{{{reference}"repository":{{"name":"x","owner":{{"name":"y"}}}}}}"#);
+            assert_eq!(wrong(&body), "Missing required property: ref #/");
+        }
         assert_eq!(
             wrong(r#"{"after":5,"repository":{"name":"x","owner":{"name":"y"}}}"#),
             "invalid type: integer (expected string) #/after"

@@ -326,6 +326,8 @@ async fn a_webhook_makes_a_build_at_any_address() {
     other["x"] = 1.into();
     let mut nameless = push(SHA);
     nameless["repository"] = json!({"full_name": "hello"});
+    let mut empty_ref = push(SHA);
+    empty_ref["ref"] = "".into();
     let mut comment = push(SHA);
     comment["action"] = "created".into();
     for (event, body, status, text) in [
@@ -342,6 +344,7 @@ async fn a_webhook_makes_a_build_at_any_address() {
             "Invalid JSON: invalid type: string \"x\", expected the object of a push event at line 1 column 3\n",
         ),
         ("push", nameless, 400, "The build cannot be made: repository \"hello\" is not valid: it must be OWNER/NAME\n"),
+        ("push", empty_ref, 400, "The build cannot be made: the push names no ref\n"),
         ("pull_request", json!({}), 404, "404 page not found\n"),
     ] {
         let answer = send(server.event(event, &body)).await;

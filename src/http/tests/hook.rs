@@ -205,18 +205,28 @@ async fn a_signed_push_never_fails_by_its_names() {
 }
 
 #[tokio::test]
-async fn a_ref_with_a_control_character_makes_no_job() {
+async fn a_name_with_a_control_character_makes_no_job() {
     let server = server(|_| {}).await;
-    let mut payload: Value = serde_json::from_str(&push("1234")).unwrap();
-    payload["ref"] = json!("refs/heads/a\nb");
-    let message = r"the branch or ref a\nb has a control character, which Git allows in none";
-    let by_body = r#"{"owner":"acme","repo":"hello","branch":"a\nb"}"#;
-    for answer in [send(server.signed(&payload.to_string())).await, server.post("/job", by_body).await] {
-        let violation = &answer.json()["message"][0];
-        assert_eq!(
-            (answer.status, &violation["message"], &violation["path"]),
-            (400, &json!(message), &json!("#/branch"))
-        );
+    let name = "a\u{1b}b";
+    for (pointer, property, what) in [
+        ("/ref", "branch", "branch or ref"),
+        ("/after", "commit", "commit"),
+        ("/repository/name", "repo", "repo"),
+        ("/repository/owner/name", "owner", "owner"),
+    ] {
+        let mut payload: Value = serde_json::from_str(&push("1234")).unwrap();
+        *payload.pointer_mut(pointer).unwrap() = name.into();
+        let mut body = json!({"owner": "acme", "repo": "hello", "branch": "x", "commit": "1234"});
+        body[property] = name.into();
+        let message = format!(r"the {what} a\u{{1b}}b has a control character, which no such name has");
+        let by_body = server.post("/job", &body.to_string()).await;
+        for answer in [send(server.signed(&payload.to_string())).await, by_body] {
+            let violation = &answer.json()["message"][0];
+            assert_eq!(
+                (answer.status, &violation["message"], &violation["path"]),
+                (400, &json!(message), &json!(format!("#/{property}")))
+            );
+        }
     }
     assert!(server.store.jobs(1, None).await.unwrap().is_empty());
 }

@@ -200,6 +200,27 @@ pub fn foreign_keys(layout: &Layout, pillar: &Value) -> Vec<String> {
     foreign.map(|key| format!("the pillar has {key}, and this project reads {own}")).collect()
 }
 
+/// Returns a warning if the project's own key, or its `data`, is there without values. It hides those of the sample,
+/// and a state then names a value that the pillar seems to have.
+pub fn hidden_values(layout: &Layout, pillar: &Value) -> Option<String> {
+    let own = format!("makina-projects.{}", layout.name);
+    let of = |map: &Value, key: &str| map.get_item(&Value::from(key)).ok().filter(|value| !value.is_undefined());
+    let project = of(pillar, &own)?;
+    let (shown, value) = match project.kind() {
+        ValueKind::Map => (format!("data of {own}"), of(&project, "data")?),
+        _ => (own, project),
+    };
+    let lacks = match value.kind() {
+        ValueKind::Map => return None,
+        ValueKind::None => "is empty",
+        _ => "is no mapping",
+    };
+    Some(format!(
+        "the pillar's {shown} {lacks}, so that the project has no data: write its values below it, each with more \
+         spaces before it, or remove the line"
+    ))
+}
+
 /// Returns the variables of a project in `opts.ms_project`, as makina-states has them.
 pub fn project(layout: &Layout, pillar: &Value) -> Value {
     let folder = |name: &str| format!("/srv/projects/{}/{name}", layout.name);

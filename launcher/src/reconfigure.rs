@@ -29,6 +29,7 @@ pub fn run(
     let programs = Programs { root: &layout.root, own, signals, dry_run: steps.test.then(DryRun::default) };
     let mut say = |line: &str| eprintln!("launcher | {line}");
     pillar::foreign_keys(layout, renderer.pillar()).iter().for_each(|warning| say(warning));
+    pillar::hidden_values(layout, renderer.pillar()).iter().for_each(|warning| say(warning));
     let summary = states::apply(layout, &renderer, &programs, &mut say)?;
     let Summary { changed, unchanged, failed, .. } = summary;
     let done = if steps.test { "would change" } else { "changed" };

@@ -415,6 +415,34 @@ launcher | app ended with 0
     assert_eq!(launch(&image, &["re_configure=True"]), (Some(0), expected.into()));
 }
 
+/// The state that misses a value names its own line, and not the pillar's, where the mistake is.
+#[test]
+fn a_key_without_its_values_is_named() {
+    let image = image("/out:\n  file.managed:\n    - contents: x\n");
+    image.file("srv/projects/hello/project/.salt/PILLAR.sample", "makina-projects.projectname:\n  data: {a: 1}\n");
+    for (pillar, warning) in [
+        ("makina-projects.hello:\n", Some("makina-projects.hello is empty")),
+        ("makina-projects.hello: text\n", Some("makina-projects.hello is no mapping")),
+        ("makina-projects.hello:\ndata: {a: 2}\n", Some("makina-projects.hello is empty")),
+        ("makina-projects.hello:\n  data:\n", Some("data of makina-projects.hello is empty")),
+        ("makina-projects.hello:\n  data: [a]\n", Some("data of makina-projects.hello is no mapping")),
+        ("makina-projects.hello: {}\n", None),
+        ("makina-projects.hello:\n  data: {}\n", None),
+        ("other: 1\n", None),
+    ] {
+        image.file("srv/projects/hello/data/configuration/pillar.sls", pillar);
+        let (code, said) = launch(&image, &["re_configure=True", "test=True"]);
+        let named = said.lines().find_map(|line| line.strip_prefix("launcher | the pillar's "));
+        let expected = warning.map(|warning| {
+            format!(
+                "{warning}, so that the project has no data: write its values below it, each with more spaces before \
+                 it, or remove the line"
+            )
+        });
+        assert_eq!((code, named), (Some(0), expected.as_deref()), "{pillar}: {said}");
+    }
+}
+
 #[test]
 fn a_pillar_that_is_no_text_is_named() {
     let image = image(STATES);

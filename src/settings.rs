@@ -38,7 +38,7 @@ pub use etcd_address::HostName;
 pub use flags::Flags;
 pub use hook::{ComposeFiles, Cpus, HookCommand, HookEnv, ProcessLimit};
 pub use keep::{ContainerKeep, Days, JobKeep, LogKeep};
-pub use loaded::{LoadedSettings, SettingChanges, needs_restart};
+pub use loaded::{ErrorScope, LoadedSettings, SettingChanges};
 pub use queue::{PriorityList, Switch};
 pub use refs::{Branches, GitTags};
 pub use sources::SettingsSource;

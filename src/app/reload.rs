@@ -2,7 +2,8 @@
 //!
 //! The live ones are taken together or not at all, because some belong together, such as a secret and the address that it
 //! is for. A fault of a setting that needs a restart, or of a file that it names, is told and holds up nothing: a token that
-//! leaked must not stay valid because KNOWN_HOSTS is damaged.
+//! leaked must not stay valid because KNOWN_HOSTS is damaged. A live setting that contradicts one which needs a restart
+//! stays as it was, and the others are taken.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +23,7 @@ use crate::notify::Channels;
 use crate::pipeline::Tools;
 use crate::queue::QueueHandle;
 use crate::secrets::Secrets;
-use crate::settings::{LoadedSettings, SettingError, SettingErrors, Settings, SettingsSource, needs_restart};
+use crate::settings::{ErrorScope, LoadedSettings, SettingError, SettingErrors, Settings, SettingsSource};
 use crate::telemetry::notify_systemd;
 
 /// The parts of the daemon that take settings while they work.
@@ -49,15 +50,12 @@ pub struct LiveParts {
 impl LiveParts {
     /// Takes the live settings of `new`, and reads anew the certificates that the settings name. Returns true if
     /// the admin token is another one. A certificate of the listener that cannot be used is logged, and the former one stays.
+    /// The settings that are `held` stay as they were, as do those that it adds.
     ///
     /// # Errors
-    /// A setting cannot be used, perhaps because another one needs a restart. Then nothing has changed.
-    fn take(&mut self, new: &Settings) -> anyhow::Result<bool> {
-        let settings = self.settings.with_live(new);
-        let mut faults = settings.contradictions().into_iter().chain(super::check_at_reload(&settings));
-        if let Some(error) = faults.find(|fault| !needs_restart(fault)) {
-            bail!("{error}; other settings have changed that need a restart first");
-        }
+    /// A live setting cannot be used. Then nothing has changed.
+    fn take(&mut self, new: &Settings, held: &mut Vec<&'static str>) -> anyhow::Result<bool> {
+        let settings = self.merged(new, held)?;
         let tokens = access::tokens(&settings, self.ssh_token.as_ref())?;
         let masks = with(&self.masks, access::masks(&settings));
         let refused = with(&self.refused, access::refused(&settings, &tokens));
@@ -82,6 +80,30 @@ impl LiveParts {
         self.settings = settings;
         let former = std::mem::replace(&mut self.admin_token, tokens.last().map(|admin| admin.token.clone()));
         Ok(former != self.admin_token)
+    }
+
+    /// Returns the settings in effect with the live ones of `new`. A live one that contradicts a setting in effect which
+    /// needs a restart is logged, added to `held`, and left as it was.
+    ///
+    /// # Errors
+    /// A contradiction that this does not resolve.
+    fn merged(&self, new: &Settings, held: &mut Vec<&'static str>) -> anyhow::Result<Settings> {
+        loop {
+            let (settings, known) = (self.settings.with_live(new, held), held.len());
+            for fault in settings.contradictions().into_iter().chain(super::check_at_reload(&settings)) {
+                match ErrorScope::of(&fault) {
+                    ErrorScope::Restart => {}
+                    ErrorScope::Mixed(names) if names.iter().any(|name| !held[..known].contains(name)) => {
+                        tracing::error!("{fault}; this reload leaves {} as before: restart", names.join(", "));
+                        held.extend(names);
+                    }
+                    _ => bail!("{fault}; other settings have changed that need a restart first"),
+                }
+            }
+            if held.len() == known {
+                return Ok(settings);
+            }
+        }
     }
 }
 
@@ -128,16 +150,24 @@ impl Reloads {
     fn reload(&self, live: &mut LiveParts, before: Option<&LoadedSettings>) -> Result<LoadedSettings, SettingErrors> {
         let mut loaded = self.source.load();
         loaded.check(super::check_at_reload);
+        let mut held = Vec::new();
         for error in loaded.take_errors_of_restart() {
-            tracing::error!(
-                "{error}; this reload takes no setting that needs a restart, but the next start would fail"
-            );
+            let left = match ErrorScope::of(&error) {
+                ErrorScope::Mixed(names) => {
+                    held.extend(names.iter().copied());
+                    format!("leaves {} as before", names.join(", "))
+                }
+                _ => "takes no setting that needs a restart".into(),
+            };
+            tracing::error!("{error}; this reload {left}, but the next start would fail");
         }
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let is_admin_token_new = live
-            .take(loaded.settings()?)
+            .take(loaded.settings()?, &mut held)
             .map_err(|error| SettingErrors(vec![SettingError::new([], format!("{error:#}"))]))?;
-        let mut changed = loaded.changes_since(before.unwrap_or(&self.started_with)).live;
+        let before = before.unwrap_or(&self.started_with);
+        loaded.hold(&held, before);
+        let mut changed = loaded.changes_since(before).live;
         changed.extend(is_admin_token_new.then_some("DATA_DIR/admin-token"));
         match &*changed {
             [] => tracing::info!("the settings and certificates were read again: no setting has a new value in effect"),

@@ -36,6 +36,11 @@ impl SettingError {
         self
     }
 
+    /// True for a file that cannot be read.
+    pub(super) fn is_of_file(&self) -> bool {
+        self.names.is_none()
+    }
+
     pub(super) fn is_about(&self, names: &[&str]) -> bool {
         self.names.as_ref().is_none_or(|own| own.iter().any(|name| names.contains(name)))
     }

@@ -27,10 +27,29 @@ pub struct SettingChanges {
     pub hidden: Vec<(&'static str, String)>,
 }
 
-/// Returns true if a reload takes none of the settings that an error is about, because they need a restart.
-pub fn needs_restart(error: &SettingError) -> bool {
-    let live: Vec<_> = TABLE.iter().filter(|spec| spec.live).map(|spec| spec.name).collect();
-    !error.is_about(&live)
+/// The settings that a reload would take, of those that an error is about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ErrorScope {
+    /// None of them, because all need a restart.
+    Restart,
+    /// These, which contradict others that need a restart.
+    Mixed(Vec<&'static str>),
+    /// All of them, or any setting.
+    Live,
+}
+
+impl ErrorScope {
+    pub fn of(error: &SettingError) -> Self {
+        let names: Vec<_> = error.names().copied().collect();
+        let is_live = |name: &&str| TABLE.iter().any(|spec| spec.live && spec.name == *name);
+        let live: Vec<_> = names.iter().copied().filter(|name| is_live(name)).collect();
+        match live.len() {
+            _ if error.is_of_file() => Self::Live,
+            0 => Self::Restart,
+            all if all == names.len() => Self::Live,
+            _ => Self::Mixed(live),
+        }
+    }
 }
 
 impl SettingsSource {
@@ -85,9 +104,19 @@ impl LoadedSettings {
         self
     }
 
-    /// Takes out the errors that are about settings which need a restart. A reload takes none of these settings.
+    /// Takes out the errors that are about a setting which needs a restart, perhaps beside live ones.
     pub fn take_errors_of_restart(&mut self) -> Vec<SettingError> {
-        self.errors.extract_if(.., |error| needs_restart(error)).collect()
+        self.errors.extract_if(.., |error| ErrorScope::of(error) != ErrorScope::Live).collect()
+    }
+
+    /// Puts the texts of `before` in the place of those of these settings, because the settings were not taken.
+    pub fn hold(&mut self, names: &[&'static str], before: &Self) {
+        for &name in names {
+            match before.texts.get(name) {
+                Some(text) => drop(self.texts.insert(name, text.clone())),
+                None => drop(self.texts.remove(name)),
+            }
+        }
     }
 
     /// Returns the settings.
@@ -96,6 +125,11 @@ impl LoadedSettings {
     /// Every setting that cannot be used, with its place, its value unless it is secret, and the rule that it breaks.
     pub fn valid(self) -> Result<Settings, SettingErrors> {
         if self.errors.is_empty() { Ok(self.settings) } else { Err(SettingErrors(self.errors)) }
+    }
+
+    /// Returns the settings as they are, with the default in the place of each wrong one.
+    pub fn read(&self) -> &Settings {
+        &self.settings
     }
 
     /// Returns the settings, or the errors as [`LoadedSettings::valid`] does.

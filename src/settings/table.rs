@@ -55,10 +55,10 @@ macro_rules! settings {
                 secrets
             }
 
-            /// Returns these settings with the live ones of `new`.
-            pub fn with_live(&self, new: &Self) -> Self {
+            /// Returns these settings with the live ones of `new`, but for those whose names are `held`.
+            pub fn with_live(&self, new: &Self, held: &[&str]) -> Self {
                 let mut settings = self.clone();
-                $($(settings!(@live settings, new, $field, $($mark)*);)+)+
+                $($(settings!(@live settings, new, held, $name, $field, $($mark)*);)+)+
                 settings
             }
 
@@ -76,9 +76,15 @@ macro_rules! settings {
     (@is $mark:ident) => { false };
     (@masks $secrets:ident, $value:expr, secret $($rest:ident)*) => { $secrets.extend($value.masks()) };
     (@masks $secrets:ident, $value:expr, $($rest:ident)*) => {};
-    (@live $settings:ident, $new:ident, $field:ident, live) => { $settings.$field = $new.$field.clone() };
-    (@live $settings:ident, $new:ident, $field:ident, secret live) => { $settings.$field = $new.$field.clone() };
-    (@live $settings:ident, $new:ident, $field:ident, $($rest:ident)*) => {};
+    (@live $settings:ident, $new:ident, $held:ident, $name:ident, $field:ident, live) => {
+        if !$held.contains(&stringify!($name)) {
+            $settings.$field = $new.$field.clone()
+        }
+    };
+    (@live $settings:ident, $new:ident, $held:ident, $name:ident, $field:ident, secret live) => {
+        settings!(@live $settings, $new, $held, $name, $field, live)
+    };
+    (@live $settings:ident, $new:ident, $held:ident, $name:ident, $field:ident, $($rest:ident)*) => {};
 }
 
 settings! {

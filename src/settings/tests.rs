@@ -236,7 +236,7 @@ fn changes_are_seen_and_those_that_the_process_hides_are_named() {
     assert_eq!(changes.restart, ["CONCURRENCY"]);
     assert_eq!(changes.hidden, [("PUSH_RETRIES", "in the environment".to_owned())]);
     let (before, after) = (before.valid().unwrap(), after.valid().unwrap());
-    let now = before.with_live(&after);
+    let now = before.with_live(&after, &[]);
     assert_eq!((now.allow_repos.0, now.concurrency, after.concurrency), (vec!["b/*".to_owned()], Some(3), None));
 }
 

@@ -125,6 +125,36 @@ async fn a_fault_that_needs_a_restart_holds_up_nothing() {
     assert_eq!(status(&daemon).await, StatusCode::UNAUTHORIZED);
 }
 
+/// A token is revoked although a live setting contradicts one that needs a restart: in the files, or with what is in effect.
+#[tokio::test]
+async fn a_contradiction_with_a_restart_holds_up_its_own_setting_alone() {
+    let own =
+        [("API_TOKENS", ""), ("HOOK_SECRET", ""), ("CONCURRENCY", "0"), ("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    let mut daemon = Daemon::start(own.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await;
+    let status = async |daemon: &Daemon, token: &str| {
+        daemon.bare_request(Method::GET, "/job").bearer_auth(token).send().await.unwrap().status()
+    };
+    daemon.reload(&format!("API_TOKENS=ci:read:{FIRST}\nHOOK_SECRET={SECRET}\n"), DONE).await;
+    assert_eq!(status(&daemon, FIRST).await, StatusCode::OK);
+    // Both are in the files, and the next start would fail.
+    let text = format!("API_TOKENS=ci:read:{SECOND}\nHOOK_SECRET=\nBASIC_AUTH=me:{FIRST}\nAPI_AUTH=none\n");
+    let said = daemon.reload(&text, DONE).await;
+    let left = "this reload leaves BASIC_AUTH as before, but the next start would fail";
+    assert!(said.contains(left) && said.contains("again: HOOK_SECRET, API_TOKENS changed"), "{said}");
+    assert_eq!(status(&daemon, FIRST).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&daemon, SECOND).await, StatusCode::OK);
+    let said = daemon.reload(&text.replace("API_AUTH=none", ""), DONE).await;
+    assert!(said.contains("again: BASIC_AUTH changed"), "{said}");
+
+    // The files agree, and what is in effect does not.
+    daemon.reload("API_AUTH=none\n", DONE).await;
+    daemon.term(Duration::from_secs(30)).await;
+    daemon.restart().await;
+    let said = daemon.reload(&text.replace("API_AUTH=none", ""), DONE).await;
+    assert!(said.contains("this reload leaves BASIC_AUTH as before: restart"), "{said}");
+    assert!(said.contains("again: API_TOKENS changed"), "{said}");
+}
+
 /// The certificates of GIT_CACERT and the token of a file are taken from the next fetch on, and the new token is masked.
 #[tokio::test]
 async fn certificates_and_secret_files_are_read_again() {

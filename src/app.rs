@@ -20,6 +20,7 @@ mod retention;
 mod summary;
 mod systemd;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -70,6 +71,21 @@ async fn follow_syslog_host(syslog: Arc<SyslogHandle>, mut secrets: watch::Recei
             return; // the daemon stops
         }
     }
+}
+
+/// Returns what the start and a reload warn of beside the broken rules: a line in a file of host keys that ssh passes over,
+/// because the first job of its host would be the first to say so.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let line = |path: PathBuf| {
+        let text = std::fs::read(&path).ok()?;
+        let (keys, line) = git::count_host_keys(&String::from_utf8_lossy(&text));
+        let (path, line) = (path.display(), line?);
+        Some(format!(
+            "{path}:{line} is no host key, so that ssh passes over it, and {keys} are left in the file: write names, kind and \
+             key as ssh-keyscan shows them, or remove the line"
+        ))
+    };
+    assemble::git::written_hosts(settings).into_iter().filter_map(line).collect()
 }
 
 /// Checks the rules that the settings' own types cannot check, and returns those that are broken: each error has the

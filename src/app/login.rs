@@ -134,10 +134,16 @@ pub async fn warn_of_faults(settings: Settings) {
     for fault in faults {
         tracing::warn!("nobody gets in by ssh: {fault}");
     }
+    for lack in lacks(&settings) {
+        tracing::warn!("{lack}");
+    }
 }
 
-/// Returns what this machine lacks for `image-factory sshd` with its default user.
-pub fn missing() -> Vec<String> {
+/// Returns what this machine lacks for `image-factory sshd` with its default user, if SSHD=auto asks for it.
+pub fn lacks(settings: &Settings) -> Vec<String> {
+    if settings.sshd == SshdChoice::Off {
+        return Vec::new();
+    }
     let server = Path::new(SSHD).exists().then_some(()).with_context(|| {
         format!("{SSHD} is missing, which `image-factory sshd` runs: install OpenSSH's server (`apt-get install openssh-server`)")
     });
@@ -187,7 +193,12 @@ fn ids(user: &str) -> anyhow::Result<(u32, u32)> {
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     });
     let ids = ids.filter(|(uid, _)| *uid != 0);
-    ids.with_context(|| format!("there is no user {user}: add one, `useradd --home-dir / --password '*' {user}`"))
+    ids.with_context(|| {
+        format!(
+            "there is no user {user}: add one, `useradd --home-dir / --password '*' {user}`, or name another by \
+             `image-factory sshd --user`"
+        )
+    })
 }
 
 /// Returns the file of the host key. One that is made stays in the data folder, because clients remember it.

@@ -161,6 +161,7 @@ impl Reloads {
             };
             tracing::error!("{error}; this reload {left}, but the next start would fail");
         }
+        loaded.warnings.extend(super::warnings(loaded.read()));
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let is_admin_token_new = live
             .take(loaded.settings()?, &mut held)

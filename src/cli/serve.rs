@@ -36,12 +36,14 @@ pub async fn run(args: ServeArgs, files: SettingsFiles) -> anyhow::Result<ExitCo
     let source = files.source(args.flags);
     let mut loaded = source.load();
     loaded.check(app::check);
+    loaded.warnings.extend(app::warnings(loaded.read()));
     if args.check || loaded.settings().is_err() {
         loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
     }
     let settings = loaded.settings()?.clone();
     if args.check {
         app::login::faults(&settings).await.iter().for_each(|fault| eprintln!("nobody gets in by ssh: {fault}"));
+        app::login::lacks(&settings).iter().for_each(|lack| eprintln!("{lack}"));
         println!("The settings are valid.");
         return Ok(ExitCode::SUCCESS);
     }

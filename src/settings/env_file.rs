@@ -138,6 +138,11 @@ pub(super) fn parse(text: &str) -> (Vec<Variable>, Vec<(usize, &'static str)>) {
     (variables, faults)
 }
 
+/// Returns the warning of a name that a file has twice. The last line counts, as in systemd's `EnvironmentFile=`.
+pub(super) fn set_twice(path: &str, name: &str, former: usize, line: usize) -> String {
+    format!("{path}:{line}: {name} is set again, so that line {former} has no effect: keep one of the two lines")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

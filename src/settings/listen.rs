@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::value::SettingValue;
-use super::{SettingError, Settings};
+use super::{SettingError, Settings, SshdChoice};
 use crate::model::ListenAddress;
 
 /// Port of the default of LISTEN.
@@ -73,6 +73,12 @@ impl Settings {
         }
         if self.cert_path.is_some() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
             refuse(&certificate, "CERT_PATH is set beside TLS_CERT or TLS_KEY: keep one of them");
+        }
+        if let (ListenAddress::Tcp(address), SshdChoice::Auto) = (&self.listen, self.sshd)
+            && address.port() == self.sshd_port.get()
+        {
+            let why = format!("LISTEN and SSHD_PORT have the port {}: give one of them another", self.sshd_port);
+            refuse(&["LISTEN", "PORT", "SSHD_PORT", "SSHD"], &why);
         }
         if matches!(self.listen, ListenAddress::Unix(_)) && self.certificate().is_some() {
             let why = "LISTEN is a Unix socket, which speaks no TLS: unset TLS_CERT and TLS_KEY, or CERT_PATH";

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::env_file::set_twice;
 use super::error::SettingError;
 use super::toml_file::FileEntry;
 
@@ -47,7 +48,7 @@ pub(super) fn parse(
     warnings: &mut Vec<String>,
 ) -> Vec<FileEntry> {
     let mut entries = Vec::new();
-    let keys = read(path, text, errors);
+    let keys = read(path, text, errors, warnings);
     let mode = keys.get(&("".into(), "listenmode".into()));
     let is_https = mode.is_some_and(|(mode, _)| mode == "https");
     let is_set = |key: &str| keys.get(&(String::new(), key.into())).is_some_and(|(value, _)| !value.is_empty());
@@ -95,8 +96,13 @@ pub(super) fn parse(
 }
 
 /// Returns the values by section and key, both in lower case; the section is empty before the first one is named.
-fn read(path: &str, text: &str, errors: &mut Vec<SettingError>) -> BTreeMap<(String, String), IniValue> {
-    let (mut keys, mut section) = (BTreeMap::new(), String::new());
+fn read(
+    path: &str,
+    text: &str,
+    errors: &mut Vec<SettingError>,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<(String, String), IniValue> {
+    let (mut keys, mut section) = (BTreeMap::<_, IniValue>::new(), String::new());
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with(['#', ';']) {
@@ -107,7 +113,10 @@ fn read(path: &str, text: &str, errors: &mut Vec<SettingError>) -> BTreeMap<(Str
         } else if let Some((key, value)) = content.split_once('=') {
             let value = value.trim();
             let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-            keys.insert((section.clone(), key.trim().to_lowercase()), (value.to_owned(), line));
+            let key = key.trim().to_lowercase();
+            if let Some((_, former)) = keys.insert((section.clone(), key.clone()), (value.to_owned(), line)) {
+                warnings.push(set_twice(path, &key, former, line));
+            }
         } else {
             // The line may be a secret in the wrong place, so it is not shown.
             errors.push(SettingError::of_file(format!("{path}:{line}: this is neither KEY = VALUE nor [SECTION]")));
@@ -145,6 +154,11 @@ mod tests {
             let why = "listenmode = https names no certificate: set httpscertfile and httpskeyfile";
             assert!(read.contains(&format!("error: runtime.conf:1: {why}")) && !read.contains("LISTEN"), "{read}");
         }
+        assert_eq!(
+            read("[generator]\ngenurl = a\nGenURL = b\n", nothing),
+            "DOCKER_REPO_BASE=b (line 3)\nwarning: runtime.conf:3: genurl is set again, so that line 2 has no effect: keep \
+             one of the two lines"
+        );
         let elsewhere = BesideFile { has_certificate: true, ..nothing };
         assert_eq!(read("listenmode = https\n", elsewhere), "LISTEN=0.0.0.0:443 (line 1)");
         let wrong = "listenmode = tcp\ninclude runtime.conf\n[db]\nuser = x\nport = 1\n";

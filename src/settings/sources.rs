@@ -72,8 +72,12 @@ impl SettingsSource {
             let (variables, faults) = env_file::parse(&text);
             let mut refuse = |line, why: &str| errors.push(SettingError::of_file(format!("{path}:{line}: {why}")));
             faults.iter().for_each(|(line, why)| refuse(*line, why));
+            let mut lines = BTreeMap::new();
             for variable in &variables {
                 let (name, line) = (&variable.name, variable.line);
+                if let Some(former) = lines.insert(name, line) {
+                    warnings.push(env_file::set_twice(&path, name, former, line));
+                }
                 let is_known = || table.iter().flat_map(Spec::variables).any(|known| known == *name);
                 if let Some(why) = variable.fault(table) {
                     refuse(line, &why);

@@ -286,7 +286,10 @@ async fn the_daemon_says_why_the_way_in_stays_closed() {
     // Another one is good, and the etcd asks for no credentials.
     std::fs::write(&key, &DeployKey::generate(KeyType::Ed25519, "").private).unwrap();
     let checked = run(daemon.beside(&["serve", "--check"])).await;
-    assert!(!String::from_utf8_lossy(&checked.stderr).contains("ssh"), "{checked:?}");
+    let lack = "there is no user factory: add one, `useradd --home-dir / --password '*' factory`, or name another by \
+         `image-factory sshd --user`\n";
+    assert_eq!(String::from_utf8_lossy(&checked.stderr), lack);
+    assert!(daemon.output().contains(lack.trim()));
     let open = daemon.beside(&["serve", "--check"]).env("ETCD_HOST", "etcd.example.com");
     let checked = String::from_utf8(run(open).await.stderr).unwrap();
     assert!(checked.contains("nobody gets in by ssh: SSHD=auto needs an etcd that asks for credentials"), "{checked}");

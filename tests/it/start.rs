@@ -55,6 +55,8 @@ fn wrong_settings_stop_the_start() {
     }
     messages += &refused(&settings([("CONCURRENCY", "1"), ("WORKERS", "2")]), &[]);
     messages += &refused(&settings([("HOOK_SECRET", "changeit"), ("LISTEN", "0.0.0.0:1")]), &[]);
+    messages += &refused(&settings([("SSHD", "auto"), ("SSHD_PORT", "2222"), ("LISTEN", "[::1]:2222")]), &[]);
+    messages += &refused(&settings([("SSHD", "auto"), ("LISTEN", "0.0.0.0:22")]), &[]);
     let token = "ci:build:0123456789abcdef";
     messages += &refused(&settings([("API_TOKENS", token), ("BASIC_AUTH", "conveyor:0123456789abcdef")]), &[]);
     // A message names a secret setting and does not show its value.
@@ -72,6 +74,27 @@ fn wrong_settings_stop_the_start() {
         &[],
     );
     insta::assert_snapshot!("refused_settings", messages);
+}
+
+/// Mistakes that the first job alone would notice, or nobody: the check names them, and a reload does.
+#[tokio::test]
+async fn what_has_no_effect_is_warned_of() {
+    let dir = folder();
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "# nobody\n<html>\n").unwrap();
+    let mut daemon = Daemon::start(settings([("DOCKER_HOST", "unix:///nowhere/docker.sock")])).await;
+    let (env, hosts) = (daemon.data_dir().with_file_name("env"), hosts.display());
+    let variables = format!("ALLOW_REPOS=a/*\nKNOWN_HOSTS={hosts}\n# more\nALLOW_REPOS=b/*\n");
+    let said = daemon.reload(&variables, "need a restart").await;
+    let check = daemon.beside(&["serve", "--check", "--env-file", env.to_str().unwrap()]);
+    let checked = tokio::task::spawn_blocking(|| check.run()).await.unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let twice = "ALLOW_REPOS is set again, so that line 1 has no effect: keep one of the two lines";
+    let other = "is no host key, so that ssh passes over it, and 0 are left in the file: write names, kind and key as \
+         ssh-keyscan shows them, or remove the line";
+    let expected = [format!("{}:4: {twice}", env.display()), format!("{hosts}:2 {other}")];
+    assert_eq!(String::from_utf8(checked.stderr).unwrap().lines().collect::<Vec<_>>(), expected);
+    assert!(expected.iter().all(|line| said.contains(line)), "{said}");
 }
 
 /// A program that the daemon was starting when it was killed may hold the daemon's port for a moment.

@@ -111,6 +111,12 @@ pub fn added_hosts(settings: &Settings) -> Option<PathBuf> {
     (settings.known_hosts.is_none() && !file.to_string_lossy().contains(['"', '\n'])).then_some(file)
 }
 
+/// Returns the files of host keys that others than this program write; some may be missing.
+pub fn written_hosts(settings: &Settings) -> Vec<PathBuf> {
+    let main = settings.known_hosts.clone().unwrap_or_else(|| SYSTEM_KNOWN_HOSTS.into());
+    [Some(main), added_hosts(settings)].into_iter().flatten().collect()
+}
+
 /// Returns the file of host keys: KNOWN_HOSTS, else the system's file, else the shipped one, which is written into `run_dir`.
 pub fn known_hosts(settings: &Settings, run_dir: &Path) -> anyhow::Result<PathBuf> {
     if let Some(path) = &settings.known_hosts {

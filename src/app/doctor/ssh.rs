@@ -18,7 +18,8 @@ pub async fn check(settings: Arc<Settings>) -> Vec<Finding> {
         faults.push(format!("{why:#}"));
     }
     let bad = faults.into_iter().map(|fault| Finding::bad(NAME, format!("nobody gets in: {fault}")));
-    let findings: Vec<_> = bad.chain(login::missing().into_iter().map(|lack| Finding::warn(NAME, lack))).collect();
+    let findings: Vec<_> =
+        bad.chain(login::lacks(&settings).into_iter().map(|lack| Finding::warn(NAME, lack))).collect();
     match findings.is_empty() {
         true => vec![Finding::ok(
             NAME,

@@ -2,15 +2,10 @@
 
 pub mod app;
 pub mod cli;
-pub mod client;
-pub mod container;
 pub mod http;
 pub mod intake;
-pub mod notify;
-pub mod settings;
-pub mod telemetry;
 
 pub use factory_core::{
-    disk, durable, engine, git, logs, memory, metrics, model, outbound, pipeline, process, queue, registry, secrets,
-    ssh, store,
+    client, container, disk, durable, engine, git, logs, memory, metrics, model, notify, outbound, pipeline, process,
+    queue, registry, secrets, settings, ssh, store, telemetry,
 };

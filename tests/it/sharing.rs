@@ -7,6 +7,7 @@ use crate::harness::{Docker, Engine, Feature, Repo, World, unique};
 on_each_engine!(a_protected_build_runs_every_step, builds_at_once_lose_no_cached_step);
 // Podman knows no namespaces of cache mounts, see docs/security.md.
 on_docker!(a_cache_mount_is_of_one_repository_and_tier);
+on_podman!(a_log_says_that_cache_mounts_are_not_kept_apart);
 
 /// Builds a commit that reads and adds to a cache mount, and returns what was there.
 async fn visit(world: &World, repo: &Repo, name: &str, branch: &str, mount: &str) -> String {
@@ -40,6 +41,18 @@ async fn a_cache_mount_is_of_one_repository_and_tier(docker: Docker) {
     }
     // BuildKit begins a build without cached steps with empty cache mounts.
     assert_eq!(found, ["", "wip,", "", "", "", "", "wip,next,"]);
+}
+
+async fn a_log_says_that_cache_mounts_are_not_kept_apart(docker: Docker) {
+    let world = World::start_at(Engine::of(docker), &[]).await;
+    for (step, is_told) in [("RUN --mount=type=cache,target=/c", true), ("RUN", false)] {
+        let dockerfile = format!("FROM image-factory-busybox:1\n{step} : {}\n", unique());
+        let sha = world.repo.commit("develop", &[("Dockerfile", &dockerfile)]);
+        let id = world.daemon.push_event("acme/hello", "develop", &sha).await;
+        world.daemon.wait_success(&id).await;
+        let log = world.daemon.log(&id).await;
+        assert_eq!(log.contains("Podman keeps no cache mounts apart"), is_told, "{log}");
+    }
 }
 
 async fn a_protected_build_runs_every_step(docker: Docker) {

@@ -26,6 +26,8 @@ use crate::secrets::HostLogin;
 const FOREIGN: &str = "Exec format error";
 /// Line that Podman adds to the output of a step that SIGKILL ended.
 const PODMANS_KILLED: &str = "container exited on killed";
+/// Said where CACHE_SCOPE and PROTECTED keep no cache mounts apart.
+const SHARED_MOUNTS: &str = "Podman keeps no cache mounts apart: any build on this engine may have written what they have (CACHE_SCOPE, PROTECTED)";
 /// Name under which the engine looks for Docker Hub's login. Other registries go by their host.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -47,6 +49,10 @@ impl Engine {
         };
         if let Some(message) = refused {
             return Err(EngineError::new(ErrorKind::Build, message));
+        }
+        // The classic builder has no cache mounts.
+        if is_podman && build.cache_namespace.is_some() && steps.iter().any(has_cache_mount) {
+            write_line(log, SHARED_MOUNTS);
         }
         let mark = self.instance.as_ref().map(|instance| instance.mark(&build.build_id));
         // Podman takes the mark as a list in JSON.
@@ -161,6 +167,13 @@ fn of_hosts_network(steps: &[Instruction]) -> Option<usize> {
         networks.into_iter().any(|flag| !["--network=none", "--network=default"].contains(&flag.as_str()))
     };
     steps.iter().find(leaves).map(|step| step.line)
+}
+
+/// Returns true for a step that keeps files in the engine's cache, by `RUN --mount=type=cache`.
+fn has_cache_mount(step: &Instruction) -> bool {
+    let flags = flags(&step.words.join(" "));
+    let mut mounts = flags.iter().filter_map(|flag| flag.strip_prefix("--mount="));
+    step.keyword == "RUN" && mounts.any(|mount| mount.split(',').any(|part| part == "type=cache"))
 }
 
 /// Returns the flags at the beginning of an instruction's words. Quotes may be anywhere in a flag, and keep a space in it.

@@ -124,3 +124,17 @@ fn podmans_steps_have_a_network_of_their_own() {
     assert_eq!([None, Some(&none)].map(podmans_network), [own, own]);
     assert_eq!(podmans_network(Some(&named)), r#"[{"Host":false,"Name":"network","Path":"builds"}]"#);
 }
+
+#[test]
+fn steps_that_keep_a_cache_are_told() {
+    for (step, keeps) in [
+        ("RUN --mount=type=cache,target=/c make", true),
+        ("RUN --network=none --mount=target=/c,type=cache make", true),
+        ("RUN --mount=type=bind,target=/c make", false),
+        ("RUN make --mount=type=cache", false),
+        ("COPY --mount=type=cache a b", false),
+    ] {
+        let steps = instructions(format!("FROM a\n{step}\n").as_bytes());
+        assert_eq!(steps.iter().any(has_cache_mount), keeps, "{step}");
+    }
+}

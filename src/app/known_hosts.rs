@@ -51,7 +51,7 @@ fn append(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o644).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    // What root makes gets the folder's owner, because the service must be able to add to it.
+    // The folder's owner gets what root makes, because the service must be able to add to it.
     if rustix::process::geteuid().is_root() {
         for made in path.ancestors().take_while(|made| *made != existing) {
             chown(made, Some(owner.uid()), Some(owner.gid()))?;

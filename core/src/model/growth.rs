@@ -1,7 +1,7 @@
 //! Words of a Dockerfile that its variables make too long.
 //!
-//! *Problem.* A builder replaces variables without a bound, so a few lines of `ENV A=$B$B` keep an engine busy for hours.
-//! BuildKit does not end that work with its build: it has lost a processor until it is restarted.
+//! *Problem.* A builder replaces variables without a bound, so a small Dockerfile can keep an engine busy for hours. BuildKit
+//! does not end that work with its build.
 //!
 //! *Decision.* Each instruction's length is estimated from the text before the build, from above where that is possible.
 //!
@@ -38,16 +38,18 @@ pub fn overgrown_line(dockerfile: &str, build_args: &BTreeMap<String, String>) -
         // The variables of a here-document count, too.
         let end = all.get(at + 1).map_or(lines.len(), |next| next.line - 1);
         let whole = lines.get(instruction.line - 1..end).unwrap_or_default();
-        let grown = whole.iter().flat_map(|line| names(line)).filter_map(|name| lengths.get(name));
-        if grown.fold(0, |sum: usize, length| sum.saturating_add(*length)) > MOST_GROWTH {
+        let grown = whole.iter().map(|line| growth(line, |name| lengths.get(name).copied().unwrap_or_default()));
+        if grown.fold(0, usize::saturating_add) > MOST_GROWTH {
             return Some(instruction.line);
         }
         for (name, value) in assignments(&keyword, text, escape) {
             let length = match (value, build_args.get(&name)) {
                 (_, Some(given)) if keyword == "ARG" => given.len(),
                 (None, _) => lengths.get(&name).copied().unwrap_or_default(),
-                (Some(value), _) => names(&value)
-                    .fold(value.len(), |sum, name| sum.saturating_add(lengths.get(name).copied().unwrap_or(UNKNOWN))),
+                (Some(value), _) => {
+                    let growth = growth(&value, |name| lengths.get(name).copied().unwrap_or(UNKNOWN));
+                    value.len().saturating_add(growth)
+                }
             };
             lengths.insert(name, length);
         }
@@ -76,11 +78,26 @@ fn assignments(keyword: &str, text: &str, escape: char) -> Vec<(String, Option<S
     }
 }
 
+/// Returns the bytes that variables bring into a text at most, by their lengths.
+fn growth(text: &str, length: impl Fn(&str) -> usize) -> usize {
+    let lengths = names(text).map(length);
+    // `${NAME//pattern/replacement}` puts the replacement wherever the pattern is.
+    let mut braced = text.split("${").skip(1);
+    if braced.any(|rest| rest.trim_start_matches(is_of_name).starts_with('/')) {
+        return lengths.fold(text.len(), |product, length| product.saturating_mul(length.max(1)));
+    }
+    lengths.fold(0, usize::saturating_add)
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
 /// Returns the names behind each `$` and `${`.
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split('$').skip(1).map(|rest| {
         let rest = rest.strip_prefix('{').unwrap_or(rest);
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let end = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
         rest.get(..end).unwrap_or_default()
     })
 }
@@ -102,11 +119,12 @@ mod tests {
     fn what_grows_too_long_is_found_in_its_line() {
         let value = "x".repeat(1024);
         // A7 would have a little more than 128 KiB.
-        assert_eq!(line(&format!("FROM a\nARG A0={value}\n{}", doubled("ENV", 20))), Some(9));
-        assert_eq!(line(&format!("ARG A0={value}\n{}FROM a\n", doubled("ARG", 20))), Some(8));
+        assert_eq!(line(&format!("FROM a\nARG A0={value}\n{}", doubled("ENV", 8))), Some(9));
+        assert_eq!(line(&format!("ARG A0={value}\n{}FROM a\n", doubled("ARG", 8))), Some(8));
         assert_eq!(line(&format!("FROM a\nENV A0 {value}\n{}LABEL a=$A6$A6\n", doubled("ENV", 6))), Some(9));
-        assert_eq!(line(&format!("FROM a\nENV A0=$BASE\n{}", doubled("ONBUILD ENV", 20))), Some(9));
+        assert_eq!(line(&format!("FROM a\nENV A0=$BASE\n{}", doubled("ONBUILD ENV", 8))), Some(9));
         assert_eq!(line(&format!("FROM a\nARG GIVEN\nLABEL a={}\n", "$GIVEN".repeat(33))), Some(3));
+        assert_eq!(line("FROM a\nARG GIVEN\nENV A=${GIVEN//x/$GIVEN}\n"), Some(3));
         let document = format!("FROM a\nARG GIVEN\nCOPY <<EOF /a\n{}EOF\n", "$GIVEN\n".repeat(33));
         assert_eq!(line(&document), Some(3));
     }
@@ -119,6 +137,7 @@ mod tests {
         let document = format!("FROM a\nCOPY <<EOF /nginx.conf\n{}EOF\n", "$host\n".repeat(999));
         assert_eq!(line(&document), None);
         assert_eq!(line(&format!("FROM a\nLABEL a={}\n", "x".repeat(500_000))), None);
+        assert_eq!(line("FROM a\nENV V=1.2.3\nENV A=${V//./_} B=${V%.*} PATH=/opt/${V/./-}/bin:$PATH\n"), None);
         let flags = "ENV FLAGS=\"$FLAGS -I$PREFIX/include -L$PREFIX/lib\"\n".repeat(20);
         assert_eq!(line(&format!("FROM a\nENV PREFIX=/usr\n{flags}")), None);
     }

@@ -27,20 +27,35 @@ async fn visit(world: &World, repo: &Repo, name: &str, branch: &str, mount: &str
 async fn a_cache_mount_is_of_one_repository_and_tier(docker: Docker) {
     let world = World::start_at(Engine::of(docker), &[("PROTECTED", "main,release/*")]).await;
     let (other, mount) = (world.git.repo("acme", "other"), unique());
-    let mut found = Vec::new();
+    assert_eq!(visit(&world, &world.repo, "acme/hello", "wip", &mount).await, "");
+    meet(&world, ["wip", "next"], &mount).await;
+    // BuildKit begins a build without cached steps with empty cache mounts.
     for (repo, name, branch) in [
-        (&world.repo, "acme/hello", "wip"),
-        (&world.repo, "acme/hello", "next"),
         (&other, "acme/other", "wip"),
         (&world.repo, "acme/hello", "main"),
         (&world.repo, "acme/hello", "release/1"),
         (&other, "acme/other", "main"),
-        (&world.repo, "acme/hello", "wip"),
     ] {
-        found.push(visit(&world, repo, name, branch, &mount).await);
+        assert_eq!(visit(&world, repo, name, branch, &mount).await, "", "{name} {branch}");
     }
-    // BuildKit begins a build without cached steps with empty cache mounts.
-    assert_eq!(found, ["", "wip,", "", "", "", "", "wip,next,"]);
+    meet(&world, ["next", "wip"], &mount).await;
+}
+
+/// Visits until the second branch finds what the first one left, and nothing but what unprotected branches of this repository
+/// leave. BuildKit of 20.10 gives a build an empty mount while `/system/df` measures the kept one, and other tests ask for
+/// that.
+async fn meet(world: &World, branches: [&str; 2], mount: &str) {
+    for _ in 0..5 {
+        let mut found = String::new();
+        for branch in branches {
+            found = visit(world, &world.repo, "acme/hello", branch, mount).await;
+            assert!(found.split(',').all(|visitor| ["", "wip", "next"].contains(&visitor)), "{found}");
+        }
+        if found.contains(branches[0]) {
+            return;
+        }
+    }
+    panic!("no build found what the one before left");
 }
 
 async fn a_log_says_that_cache_mounts_are_not_kept_apart(docker: Docker) {
